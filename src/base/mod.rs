@@ -1,0 +1,1 @@
+//! Ids, time, bytes: what everything above stands on.

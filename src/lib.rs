@@ -1,0 +1,7 @@
+//! Tidewire: an open real-time data server.
+#![forbid(unsafe_op_in_unsafe_fn)]
+
+pub mod base;
+pub mod wire;
+pub mod value;
+pub mod topic;

@@ -1,0 +1,1 @@
+//! The topic tree: paths, selectors, specifications, topics.

@@ -1,0 +1,1 @@
+//! Deltas: the next value from the one before, in fewer bytes.

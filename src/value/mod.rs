@@ -1,0 +1,37 @@
+//! Topic values: their types, forms and deltas.
+
+pub mod delta;
+
+/// The type of a topic's values. The numbers are those of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ValueType {
+    Json = 1,
+    String = 2,
+    Int64 = 3,
+    Double = 4,
+    Binary = 5,
+}
+
+impl ValueType {
+    pub const ALL: [Self; 5] = [Self::Json, Self::String, Self::Int64, Self::Double, Self::Binary];
+
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| *t as u8 == number)
+    }
+
+    /// The name in the text form, on the command line and in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::String => "string",
+            Self::Int64 => "int64",
+            Self::Double => "double",
+            Self::Binary => "binary",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| t.name() == name)
+    }
+}

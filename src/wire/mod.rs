@@ -1,0 +1,1 @@
+//! Bytes ↔ packets; no state beyond an unfinished frame.
