@@ -1,0 +1,178 @@
+//! Topic paths: their form and their order.
+//!
+//! A path is one or more segments joined by `/`; a segment is one or more characters other than `/`. Case counts,
+//! nothing is normalised, and characters that mean something in selectors or regexes are legal: such a path is selected
+//! with `>`. Two first segments are set aside for the server itself.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// First segments that clients may read but not make.
+pub const RESERVED: [&str; 2] = ["Diffusion", "Tidewire"];
+
+/// A valid topic path; cheap to clone.
+///
+/// `Ord` is path order, see [`compare`]. It is not the order of `str`, so there is no `Borrow<str>`, which would let a
+/// `BTreeMap` look in the wrong place; hash tables of `hashbrown` can be asked with a `&str` all the same.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TopicPath(Arc<str>);
+
+impl TopicPath {
+    /// The only way to make one from text, so that every path in the server has been checked.
+    pub fn parse(text: &str, path_bytes_max: usize) -> Result<Self, PathError> {
+        check_path(text, path_bytes_max)?;
+        Ok(Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn segments(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/')
+    }
+}
+
+/// Checks what [`TopicPath::parse`] checks and allocates nothing: for the hot path, where the topic mostly exists.
+pub fn check_path(text: &str, path_bytes_max: usize) -> Result<(), PathError> {
+    if text.len() > path_bytes_max {
+        return Err(PathError { position: path_bytes_max, kind: PathErrorKind::TooLong });
+    }
+    check_form(text)?;
+    let first = text.find('/').map_or(text, |end| &text[..end]);
+    if RESERVED.contains(&first) {
+        return Err(PathError { position: 0, kind: PathErrorKind::Reserved });
+    }
+    Ok(())
+}
+
+/// Checks the form alone: what may be selected, be it reserved or not.
+pub fn check_form(text: &str) -> Result<(), PathError> {
+    let error = |position, kind| Err(PathError { position, kind });
+    let bytes = text.as_bytes();
+    if bytes.is_empty() {
+        return error(0, PathErrorKind::Empty);
+    }
+    if bytes[0] == b'/' {
+        return error(0, PathErrorKind::LeadingSlash);
+    }
+    if let Some(position) = bytes.windows(2).position(|pair| pair == b"//") {
+        return error(position + 1, PathErrorKind::EmptySegment);
+    }
+    if bytes[bytes.len() - 1] == b'/' {
+        return error(bytes.len() - 1, PathErrorKind::TrailingSlash);
+    }
+    Ok(())
+}
+
+/// Path order on valid paths: segment by segment. That is bytewise with `/` below every other byte, so that all
+/// descendants of a path directly follow it.
+pub fn compare(a: &str, b: &str) -> Ordering {
+    let rank = |byte: u8| if byte == b'/' { 0 } else { u16::from(byte) + 1 };
+    match a.bytes().zip(b.bytes()).find(|(a, b)| a != b) {
+        Some((a, b)) => rank(a).cmp(&rank(b)),
+        None => a.len().cmp(&b.len()),
+    }
+}
+
+/// Whether `path` is `branch` or lies under it. The empty branch is the root, which holds every path.
+pub fn is_within(path: &str, branch: &str) -> bool {
+    branch.is_empty()
+        || path.strip_prefix(branch).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The same as for `str`, so that a hash table can be asked with one.
+impl Hash for TopicPath {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl hashbrown::Equivalent<TopicPath> for str {
+    fn equivalent(&self, path: &TopicPath) -> bool {
+        self == path.as_str()
+    }
+}
+
+impl PartialOrd for TopicPath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for TopicPath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for TopicPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl fmt::Display for TopicPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a text is not a path that a client may make: the client's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathError {
+    /// The byte offset in the text.
+    pub position: usize,
+    pub kind: PathErrorKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathErrorKind {
+    Empty,
+    EmptySegment,
+    LeadingSlash,
+    TrailingSlash,
+    /// Longer than the limit, which is the position.
+    TooLong,
+    /// The first segment is one of [`RESERVED`].
+    Reserved,
+}
+
+impl PathErrorKind {
+    /// The name in the golden vectors.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::EmptySegment => "empty_segment",
+            Self::LeadingSlash => "leading_slash",
+            Self::TrailingSlash => "trailing_slash",
+            Self::TooLong => "too_long",
+            Self::Reserved => "reserved",
+        }
+    }
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let position = self.position;
+        match self.kind {
+            PathErrorKind::Empty => f.write_str("found an empty path, expected at least one segment"),
+            PathErrorKind::EmptySegment => {
+                write!(f, "found an empty segment at byte {position}, expected a character other than '/'")
+            }
+            PathErrorKind::LeadingSlash => f.write_str("found '/' at the start of the path, expected a segment"),
+            PathErrorKind::TrailingSlash => {
+                write!(f, "found the end of the path behind the '/' at byte {position}, expected a segment")
+            }
+            PathErrorKind::TooLong => write!(f, "found a path of more than {position} bytes, expected at most that many"),
+            PathErrorKind::Reserved => {
+                let [a, b] = RESERVED;
+                write!(f, "found a path under a first segment that is set aside for the server ('{a}', '{b}'), expected another")
+            }
+        }
+    }
+}
+
+impl std::error::Error for PathError {}
