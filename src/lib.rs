@@ -1,7 +1,23 @@
 //! Tidewire: an open real-time data server.
+//!
+//! Data lives in a topic tree; a client selects a part of it and its copy stays current. The modules stand in the order of their dependencies:
+//! each uses only those above it.
+//!
+//! - `base` — ids, time, slabs, the timer wheel.
+//! - `wire` — bytes ↔ packets: WebSocket, HTTP head, the native protocol's two forms.
+//! - `value` — the types of values, compact JSON, deltas.
+//! - `topic` — paths, selectors, the tree, publications, who is interested.
+//! - `protocol` — the one table of error and close codes.
+//! - `session` — selections, and what a session still has to be sent.
+//! - `shard` — one core's world: routes inputs to the above, collects effects. Start reading here.
+//!
+//! Everything up to here is sans-IO: bytes, time and mail are arguments, effects are returned. No clock, socket, thread or file.
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 pub mod base;
-pub mod wire;
 pub mod value;
+pub mod wire;
+pub mod protocol;
 pub mod topic;
+pub mod session;
+pub mod shard;

@@ -1,1 +1,86 @@
-//! Ids, time, bytes: what everything above stands on.
+//! Ids, time and slabs: what everything above stands on.
+
+mod slab;
+mod wheel;
+
+pub use slab::{Key, Slab};
+pub use wheel::Wheel;
+
+/// A point in time, in nanoseconds of the host's monotonic clock. The core never reads a clock: time is an argument.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub u64);
+
+impl Time {
+    pub fn after_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms.saturating_mul(1_000_000)))
+    }
+
+    /// Nanoseconds since `earlier`; 0 if that is later.
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// One core's number, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardIndex(pub u16);
+
+/// A topic's server-wide number: never 0, never used again while the server runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicId(pub u64);
+
+/// A set of shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardSet(u64);
+
+impl ShardSet {
+    pub const SHARDS_MAX: usize = 64;
+
+    pub fn insert(&mut self, shard: ShardIndex) {
+        self.0 |= 1 << shard.0;
+    }
+
+    pub fn remove(&mut self, shard: ShardIndex) {
+        self.0 &= !(1 << shard.0);
+    }
+
+    pub fn contains(self, shard: ShardIndex) -> bool {
+        self.0 & (1 << shard.0) != 0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = ShardIndex> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            if rest == 0 {
+                return None;
+            }
+            let lowest = rest.trailing_zeros();
+            rest &= rest - 1;
+            Some(ShardIndex(lowest as u16))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_set_lists_its_members_in_order() {
+        let mut set = ShardSet::default();
+        for index in [63, 0, 7] {
+            set.insert(ShardIndex(index));
+        }
+        set.remove(ShardIndex(7));
+        assert_eq!(set.iter().map(|s| s.0).collect::<Vec<_>>(), [0, 63]);
+        assert!(!set.contains(ShardIndex(7)));
+    }
+}

@@ -1,4 +1,7 @@
-//! The topic tree: paths, selectors, specifications, topics.
+//! The topic tree: paths, selectors, topics and who is interested in them.
 
 pub mod path;
 pub mod selector;
+pub mod publication;
+pub mod tree;
+pub mod interest;

@@ -26,6 +26,11 @@ impl TopicPath {
         Ok(Self(text.into()))
     }
 
+    /// A place in path order, such as a selector's branch; whether a client may make a topic there does not matter.
+    pub(crate) fn of_branch(text: &str) -> Self {
+        Self(text.into())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,0 +1,103 @@
+//! The one table of error and close codes; `sdk/protocol/codes.json` says the same to every SDK.
+
+macro_rules! codes {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $code:literal $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($variant = $code,)* }
+        impl $name {
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+            pub fn code(self) -> u16 { self as u16 }
+            pub fn name(self) -> &'static str { match self { $(Self::$variant => $text,)* } }
+        }
+    };
+}
+
+codes! {
+    /// A request's refusal.
+    ErrorCode {
+        MalformedFrame = 100 "malformed_frame",
+        UnknownOperation = 101 "unknown_operation",
+        NotConnected = 102 "not_connected",
+        AlreadyConnected = 103 "already_connected",
+        UnsupportedVersion = 104 "unsupported_version",
+        MalformedJson = 105 "malformed_json",
+        InvalidField = 106 "invalid_field",
+        InvalidPath = 200 "invalid_path",
+        InvalidSelector = 201 "invalid_selector",
+        NoSuchTopic = 202 "no_such_topic",
+        TopicExists = 203 "topic_exists",
+        IncompatibleType = 204 "incompatible_type",
+        InvalidValue = 205 "invalid_value",
+        ValueTooLarge = 206 "value_too_large",
+        UnknownType = 207 "unknown_type",
+        UnsupportedProperty = 208 "unsupported_property",
+        ReservedPath = 209 "reserved_path",
+        TopicLimit = 210 "topic_limit",
+        SelectionLimit = 300 "selection_limit",
+        Overloaded = 400 "overloaded",
+        ShuttingDown = 401 "shutting_down",
+    }
+}
+
+codes! {
+    /// Why a connection is closed: the WebSocket close code.
+    CloseCode {
+        Normal = 1000 "normal",
+        ShuttingDown = 1001 "shutting_down",
+        WebSocketError = 1002 "websocket_error",
+        WrongMessageKind = 1003 "wrong_message_kind",
+        InvalidUtf8 = 1007 "invalid_utf8",
+        MessageTooLarge = 1009 "message_too_large",
+        MalformedMessage = 4100 "malformed_message",
+        UnsupportedVersion = 4101 "unsupported_version",
+        ConnectTimeout = 4102 "connect_timeout",
+        KeepAliveTimeout = 4103 "keep_alive_timeout",
+        SendQueueOverflow = 4104 "send_queue_overflow",
+    }
+}
+
+codes! {
+    /// Why a subscription ended.
+    Reason {
+        Requested = 1 "requested",
+        Removed = 2 "removed",
+    }
+}
+
+/// A refusal as it is sent: its number, what it is about and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: ErrorCode,
+    /// The byte offset in the text that the refusal is about.
+    pub position: Option<usize>,
+    pub message: String,
+}
+
+impl Refusal {
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, position: None, message: message.into() }
+    }
+
+    pub fn at(code: ErrorCode, position: usize, message: impl Into<String>) -> Self {
+        Self { code, position: Some(position), message: message.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_table_says_the_same() {
+        let table: serde_json::Value = serde_json::from_str(include_str!("../../sdk/protocol/codes.json")).unwrap();
+        let published = |section: &str| -> Vec<(u64, String)> {
+            let rows = table[section].as_array().unwrap();
+            rows.iter().map(|row| (row["code"].as_u64().unwrap(), row["name"].as_str().unwrap().to_owned())).collect()
+        };
+        let ours = |codes: &mut dyn Iterator<Item = (u16, &'static str)>| codes.map(|(c, n)| (u64::from(c), n.to_owned())).collect::<Vec<_>>();
+        assert_eq!(published("errors"), ours(&mut ErrorCode::ALL.iter().map(|c| (c.code(), c.name()))));
+        assert_eq!(published("closes"), ours(&mut CloseCode::ALL.iter().map(|c| (c.code(), c.name()))));
+        assert_eq!(published("unsubscription_reasons"), ours(&mut Reason::ALL.iter().map(|c| (c.code(), c.name()))));
+    }
+}

@@ -1,0 +1,651 @@
+//! A connection's dialogue: HTTP head, WebSocket frames, CONNECT, then requests and their answers.
+
+use super::mail::{Asker, Mail, Update};
+use super::owner::needs_answer;
+use super::{Effect, Shard};
+use crate::base::{Key, Time};
+use crate::protocol::{CloseCode, ErrorCode, Refusal};
+use crate::session::{Entry, Form, Session};
+use crate::topic::path::{PathErrorKind, TopicPath, check_path};
+use crate::topic::publication::DeltaForms;
+use crate::topic::selector::Selector;
+use crate::value::json::JsonLimits;
+use crate::value::{ValueType, scalar};
+use crate::wire::native::{self, Outcome, Request, Verb, Welcome};
+use crate::wire::text::{self, TextError};
+use crate::wire::websocket::{self, FrameHead, Opcode, WebSocketError};
+use crate::wire::{http, varint};
+
+/// How long a peer may take over closing.
+const CLOSE_TIMEOUT_MS: u64 = 2_000;
+
+/// Where a connection's dialogue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The HTTP head is not complete.
+    Head,
+    /// An admin page is being made.
+    Page,
+    /// WebSocket; CONNECT has not come.
+    Greeting(WireForm),
+    Open(WireForm, Key),
+    /// Nothing is read any more; what is queued is sent, then the transport ends.
+    Ending,
+}
+
+/// The subprotocol in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireForm {
+    Binary,
+    Text,
+}
+
+impl WireForm {
+    pub fn message_opcode(self) -> Opcode {
+        match self {
+            Self::Binary => websocket::BINARY,
+            Self::Text => websocket::TEXT,
+        }
+    }
+}
+
+/// One transport's dialogue. Small: hundreds of thousands are idle.
+pub struct Connection {
+    pub stage: Stage,
+    /// An unfinished head or frame.
+    unread: Vec<u8>,
+    /// An unfinished message in fragments, and its first frame's opcode.
+    message: Vec<u8>,
+    message_opcode: Option<Opcode>,
+    /// Bytes to send before the session's queue, in whole WebSocket frames.
+    pub raw: Vec<u8>,
+    /// The close frame to send behind the queue.
+    pub closing: Option<CloseCode>,
+    pub is_woken: bool,
+    deadline: Time,
+    last_received: Time,
+    pub last_sent: Time,
+}
+
+impl Shard {
+    /// A transport was accepted; `None` where the shard holds as many as it may, and the transport should end.
+    pub fn handle_accept(&mut self, now: Time) -> Option<Key> {
+        self.now = now;
+        if self.connections.len() >= self.limits.connections_max || self.is_shutting_down {
+            return None;
+        }
+        let deadline = now.after_ms(self.limits.handshake_timeout_ms);
+        let key = self.connections.insert(Connection {
+            stage: Stage::Head,
+            unread: Vec::new(),
+            message: Vec::new(),
+            message_opcode: None,
+            raw: Vec::new(),
+            closing: None,
+            is_woken: false,
+            deadline,
+            last_received: now,
+            last_sent: now,
+        });
+        self.wheel.insert(deadline, key);
+        Some(key)
+    }
+
+    /// The transport brought bytes. They are unmasked in place.
+    pub fn handle_bytes(&mut self, now: Time, key: Key, bytes: &mut [u8]) {
+        self.now = now;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.last_received = now;
+        let mut held = std::mem::take(&mut connection.unread);
+        if held.is_empty() {
+            let used = self.read(key, bytes);
+            self.hold(key, || bytes[used..].to_vec());
+        } else {
+            held.extend_from_slice(bytes);
+            let used = self.read(key, &mut held);
+            held.drain(..used);
+            self.hold(key, || held);
+        }
+        self.settle();
+    }
+
+    fn hold(&mut self, key: Key, rest: impl FnOnce() -> Vec<u8>) {
+        if let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.stage != Stage::Ending) {
+            connection.unread = rest();
+        }
+    }
+
+    /// The transport is gone.
+    pub fn handle_closed(&mut self, now: Time, key: Key) {
+        self.now = now;
+        if let Some(connection) = self.connections.remove(key)
+            && let Stage::Open(_, session) = connection.stage
+        {
+            self.end_session(session);
+        }
+        self.sweep_session_of(key);
+        self.settle();
+    }
+
+    /// A session whose connection was ending still stood for its queue.
+    fn sweep_session_of(&mut self, key: Key) {
+        if let Some(session) = self.ending_sessions.remove(&key) {
+            self.end_session(session);
+        }
+    }
+
+    /// Answers an admin request.
+    pub fn respond(&mut self, key: Key, status: u16, content_type: &str, body: &[u8]) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        http::put_response(&mut connection.raw, status, content_type, body);
+        self.end(key);
+    }
+
+    /// Reads as much as is whole; returns how many bytes that was.
+    fn read(&mut self, key: Key, bytes: &mut [u8]) -> usize {
+        let mut used = 0;
+        if self.stage(key) == Some(Stage::Head) {
+            used = self.read_head(key, bytes);
+        }
+        while matches!(self.stage(key), Some(Stage::Greeting(_) | Stage::Open(..))) {
+            match websocket::parse_head(&bytes[used..], self.limits.message_bytes_max) {
+                Ok(Some(head)) if bytes.len() - used >= head.head_len + head.payload_len => {
+                    let from = used + head.head_len;
+                    used = from + head.payload_len;
+                    self.read_frame(key, head, &mut bytes[from..used]);
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    self.close_broken(key, error);
+                    break;
+                }
+            }
+        }
+        used
+    }
+
+    fn stage(&self, key: Key) -> Option<Stage> {
+        self.connections.get(key).map(|connection| connection.stage)
+    }
+
+    fn read_head(&mut self, key: Key, bytes: &[u8]) -> usize {
+        match http::parse_head(bytes) {
+            Ok(None) if bytes.len() > self.limits.http_head_bytes_max => {
+                self.respond_text(key, 431, "the request's head is too long");
+                0
+            }
+            Ok(None) => 0,
+            Err(refusal) => {
+                self.respond_text(key, refusal.status, refusal.reason);
+                0
+            }
+            Ok(Some((length, http::Head::Request(request)))) => {
+                self.set_stage(key, Stage::Page);
+                self.effects.push_back(Effect::Http(key, request));
+                length
+            }
+            Ok(Some((length, http::Head::Upgrade(upgrade)))) => {
+                self.upgrade(key, &upgrade);
+                length
+            }
+        }
+    }
+
+    fn upgrade(&mut self, key: Key, upgrade: &http::Upgrade) {
+        if upgrade.path != "/tidewire" {
+            return self.respond_text(key, 404, "WebSocket is served at /tidewire");
+        }
+        let known = upgrade.protocols.iter().find_map(|offered| match offered.as_str() {
+            "tidewire.1" => Some((WireForm::Binary, "tidewire.1")),
+            "tidewire.1.json" => Some((WireForm::Text, "tidewire.1.json")),
+            _ => None,
+        });
+        let Some((form, name)) = known else {
+            return self.respond_text(key, 400, "Sec-WebSocket-Protocol must offer tidewire.1 or tidewire.1.json");
+        };
+        self.set_stage(key, Stage::Greeting(form));
+        if let Some(connection) = self.connections.get_mut(key) {
+            http::put_switching(&mut connection.raw, &upgrade.accept_key, name);
+        }
+        self.wake(key);
+    }
+
+    fn respond_text(&mut self, key: Key, status: u16, text: &str) {
+        self.respond(key, status, "text/plain; charset=utf-8", format!("{text}\n").as_bytes());
+    }
+
+    fn set_stage(&mut self, key: Key, stage: Stage) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.stage = stage;
+        }
+    }
+
+    fn read_frame(&mut self, key: Key, head: FrameHead, payload: &mut [u8]) {
+        websocket::unmask(payload, head.mask);
+        match head.opcode {
+            websocket::PING => {
+                if let Some(connection) = self.connections.get_mut(key)
+                    && connection.raw.len() < 4096
+                {
+                    websocket::put_frame(&mut connection.raw, websocket::PONG, payload);
+                }
+                self.wake(key);
+            }
+            websocket::PONG => {}
+            websocket::CLOSE => match websocket::close_answer(payload) {
+                Ok(code) => {
+                    if let Some(connection) = self.connections.get_mut(key) {
+                        websocket::put_close(&mut connection.raw, code, "");
+                    }
+                    self.end(key);
+                }
+                Err(error) => self.close_broken(key, error),
+            },
+            _ => self.read_data_frame(key, head, payload),
+        }
+    }
+
+    fn read_data_frame(&mut self, key: Key, head: FrameHead, payload: &mut [u8]) {
+        let message_bytes_max = self.limits.message_bytes_max;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let is_first = head.opcode != websocket::CONTINUATION;
+        if is_first && head.is_final && connection.message_opcode.is_none() {
+            return self.read_message(key, head.opcode, payload);
+        }
+        if is_first == connection.message_opcode.is_some() {
+            return self.close_broken(key, WebSocketError::Protocol("a message's fragments are out of order"));
+        }
+        if connection.message.len() + payload.len() > message_bytes_max {
+            return self.close_broken(key, WebSocketError::TooLarge);
+        }
+        connection.message.extend_from_slice(payload);
+        let opcode = *connection.message_opcode.get_or_insert(head.opcode);
+        if head.is_final {
+            connection.message_opcode = None;
+            let message = std::mem::take(&mut connection.message);
+            self.read_message(key, opcode, &message);
+        }
+    }
+
+    fn read_message(&mut self, key: Key, opcode: Opcode, message: &[u8]) {
+        let form = match self.stage(key) {
+            Some(Stage::Greeting(form) | Stage::Open(form, _)) => form,
+            _ => return,
+        };
+        if opcode != form.message_opcode() {
+            return self.close_now(key, CloseCode::WrongMessageKind, "the subprotocol in force has the other kind of message");
+        }
+        match form {
+            WireForm::Binary => self.read_binary(key, message),
+            WireForm::Text => self.read_text(key, message),
+        }
+    }
+
+    fn read_binary(&mut self, key: Key, mut message: &[u8]) {
+        loop {
+            match native::next_frame(&mut message) {
+                Ok(Some(frame)) => self.handle_request(key, native::decode_request(frame)),
+                Ok(None) => return,
+                Err(varint::Malformed) => return self.close_now(key, CloseCode::MalformedMessage, "a frame overruns its message"),
+            }
+        }
+    }
+
+    fn read_text(&mut self, key: Key, message: &[u8]) {
+        let Ok(message) = std::str::from_utf8(message) else {
+            return self.close_now(key, CloseCode::InvalidUtf8, "a text message is not UTF-8");
+        };
+        match text::decode_request(message) {
+            Ok(request) => self.handle_request(key, request),
+            Err(TextError::Malformed { position, message }) => self.refuse(key, 0, &Refusal::at(ErrorCode::MalformedJson, position, message)),
+            Err(TextError::Field { id, message }) => self.refuse(key, id, &Refusal::new(ErrorCode::InvalidField, message)),
+        }
+    }
+
+    fn handle_request(&mut self, key: Key, request: Request<'_>) {
+        let (form, session) = match self.stage(key) {
+            Some(Stage::Greeting(form)) => (form, None),
+            Some(Stage::Open(form, session)) => (form, Some(session)),
+            _ => return,
+        };
+        match request {
+            Request::Ping => self.answer_ping(key, form),
+            Request::Pong => {}
+            Request::Close => self.close_after_queue(key, CloseCode::Normal),
+            Request::Broken { id } => self.refuse(key, id, &Refusal::new(ErrorCode::MalformedFrame, "the frame's body does not have its operation's form")),
+            Request::Unknown { id, name } => {
+                self.refuse(key, id, &Refusal::new(ErrorCode::UnknownOperation, format!("this server does not know the operation '{name}'")));
+            }
+            Request::Connect { id, version, capabilities, .. } => match session {
+                None => self.connect(key, form, id, version, capabilities),
+                Some(_) => self.refuse(key, id, &Refusal::new(ErrorCode::AlreadyConnected, "this connection is connected already")),
+            },
+            other => match session {
+                None => self.refuse(key, request_id(&other), &Refusal::new(ErrorCode::NotConnected, "CONNECT must come first")),
+                Some(session) => self.handle_operation(key, session, form, other),
+            },
+        }
+    }
+
+    fn connect(&mut self, key: Key, form: WireForm, id: u64, version: u64, capabilities: u64) {
+        if version < native::VERSION {
+            self.refuse(key, id, &Refusal::new(ErrorCode::UnsupportedVersion, format!("this server speaks version {}", native::VERSION)));
+            return self.close_now(key, CloseCode::UnsupportedVersion, "no common protocol version");
+        }
+        let forms = DeltaForms::from_capabilities(capabilities);
+        let session_form = match form {
+            WireForm::Binary => Form::Binary(forms),
+            WireForm::Text => Form::Text,
+        };
+        let session = self.sessions.insert(Session::new(key, session_form));
+        let limits = &self.limits;
+        let welcome = Welcome {
+            server: self.identity.server.clone(),
+            capabilities: forms.capabilities(),
+            session: format!("{:016x}-{:x}-{:x}-{:x}", self.identity.run, self.identity.index.0, session.index, session.generation),
+            keep_alive_ms: limits.keep_alive_ms,
+            message_bytes_max: limits.message_bytes_max as u64,
+            path_bytes_max: limits.path_bytes_max as u64,
+            value_bytes_max: limits.value_bytes_max as u64,
+            selections_max: limits.selections_max as u64,
+            fetch_page_max: limits.fetch_page_max as u64,
+        };
+        let deadline = self.now.after_ms(limits.keep_alive_ms);
+        let mut bytes = Vec::new();
+        match form {
+            WireForm::Binary => native::put_welcome(&mut bytes, id, &welcome),
+            WireForm::Text => text::put_welcome(&mut bytes, id, &welcome),
+        }
+        let connection = self.connections.get_mut(key).expect("the connection asked just now");
+        connection.stage = Stage::Open(form, session);
+        connection.deadline = deadline;
+        self.wheel.insert(deadline, key);
+        self.push(session, Entry::Control(bytes.into_boxed_slice()));
+    }
+
+    fn handle_operation(&mut self, key: Key, session: Key, form: WireForm, request: Request<'_>) {
+        let id = request_id(&request);
+        let asker = Asker { session, id };
+        if let Err(refusal) = self.try_operation(asker, form, request) {
+            self.refuse(key, id, &refusal);
+        }
+    }
+
+    fn try_operation(&mut self, asker: Asker, form: WireForm, request: Request<'_>) -> Result<(), Refusal> {
+        if self.is_shutting_down {
+            return Err(Refusal::new(ErrorCode::ShuttingDown, "the server is stopping"));
+        }
+        match request {
+            Request::Update { verb, path, kind, value, properties, .. } => {
+                if properties != 0 {
+                    return Err(Refusal::new(ErrorCode::UnsupportedProperty, "this server's version knows no topic properties"));
+                }
+                self.check_path(&path)?;
+                let kind = ValueType::from_number(kind)
+                    .ok_or_else(|| Refusal::new(ErrorCode::UnknownType, "there is no such topic type; the types are json, string, int64, double and binary"))?;
+                self.start_update(asker, form, verb, &path, kind, &value)
+            }
+            Request::Remove { selector, .. } => {
+                let selector = self.parse_selector(&selector)?;
+                self.remove(asker, &selector);
+                Ok(())
+            }
+            Request::Fetch { selector, after, first, with_values, .. } => {
+                let selector = self.parse_selector(&selector)?;
+                let after = if after.is_empty() { None } else { Some(self.parse_after(&after)?) };
+                self.fetch(asker, &selector, after, first, with_values);
+                Ok(())
+            }
+            Request::Subscribe { selector, scope, .. } => {
+                check_scope(&scope)?;
+                let selector = self.parse_selector(&selector)?;
+                self.subscribe(asker, &selector)
+            }
+            Request::Unsubscribe { selector, scope, .. } => {
+                check_scope(&scope)?;
+                let selector = self.parse_selector(&selector)?;
+                self.unsubscribe(asker, &selector)
+            }
+            _ => unreachable!("the caller handles the other requests"),
+        }
+    }
+
+    fn check_path(&self, path: &str) -> Result<(), Refusal> {
+        check_path(path, self.limits.path_bytes_max).map_err(|error| {
+            let code = if error.kind == PathErrorKind::Reserved { ErrorCode::ReservedPath } else { ErrorCode::InvalidPath };
+            Refusal::at(code, error.position, error.to_string())
+        })
+    }
+
+    fn parse_after(&self, after: &str) -> Result<TopicPath, Refusal> {
+        if after.len() > self.limits.path_bytes_max {
+            return Err(Refusal::at(ErrorCode::InvalidPath, self.limits.path_bytes_max, "'after' is longer than a path may be"));
+        }
+        Ok(TopicPath::of_branch(after))
+    }
+
+    fn parse_selector(&self, text: &str) -> Result<Selector, Refusal> {
+        Selector::parse(text, self.limits.selector).map_err(|error| Refusal::at(ErrorCode::InvalidSelector, error.position, error.to_string()))
+    }
+
+    fn start_update(&mut self, asker: Asker, form: WireForm, verb: Verb, path: &str, kind: ValueType, value: &[u8]) -> Result<(), Refusal> {
+        let mut checked = std::mem::take(&mut self.scratch.value);
+        checked.clear();
+        let result = match verb {
+            Verb::Add => Ok(()),
+            _ => self.check_value(form, kind, value, &mut checked),
+        };
+        if result.is_ok() {
+            self.route_update(asker, verb, path, kind, &checked);
+        }
+        self.scratch.value = checked;
+        result
+    }
+
+    fn route_update(&mut self, asker: Asker, verb: Verb, path: &str, kind: ValueType, value: &[u8]) {
+        let owner = self.owner_of(path);
+        if owner == self.identity.index {
+            let result = self.update(verb, path, kind, value, self.now);
+            // What the update caused comes before its answer, as it does from another shard.
+            self.settle();
+            if needs_answer(asker, &result) {
+                self.answer(asker, result);
+            }
+            return;
+        }
+        let path = TopicPath::of_branch(path);
+        let (from, received) = (self.identity.index, self.now);
+        self.mail(owner, Mail::Update(Update { from, to: asker, verb, path, kind, value: value.into(), received }));
+    }
+
+    /// Checks a value and writes its stored form.
+    fn check_value(&mut self, form: WireForm, kind: ValueType, value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let limits = JsonLimits { depth_max: self.limits.json_depth_max };
+        match (form, kind) {
+            (_, ValueType::Json) => self
+                .checker
+                .compact(value, limits, out)
+                .map_err(|error| Refusal::at(ErrorCode::InvalidValue, error.position, format!("the value is not JSON: {}", error.message)))?,
+            (WireForm::Binary, _) => {
+                scalar::check(kind, value).map_err(|error| refuse_value(kind, error))?;
+                out.extend_from_slice(value);
+            }
+            (WireForm::Text, _) => {
+                let json = std::str::from_utf8(value).expect("a text message is UTF-8");
+                scalar::from_json(kind, json, out).map_err(|error| refuse_value(kind, error))?;
+            }
+        }
+        if out.len() > self.limits.value_bytes_max {
+            let message = format!("the value has {} bytes, more than {}", out.len(), self.limits.value_bytes_max);
+            return Err(Refusal::new(ErrorCode::ValueTooLarge, message));
+        }
+        Ok(())
+    }
+
+    // Answers.
+
+    pub(super) fn answer(&mut self, to: Asker, result: Result<Outcome, Refusal>) {
+        let Some(session) = self.sessions.get(to.session) else { return };
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(refusal) => return self.refuse(session.connection, to.id, &refusal),
+        };
+        let mut bytes = Vec::new();
+        match session.form {
+            Form::Binary(_) => native::put_ok(&mut bytes, to.id, &outcome),
+            Form::Text => text::put_ok(&mut bytes, to.id, &outcome),
+        }
+        self.push(to.session, Entry::Control(bytes.into_boxed_slice()));
+    }
+
+    fn refuse(&mut self, key: Key, id: u64, refusal: &Refusal) {
+        let form = match self.stage(key) {
+            Some(Stage::Greeting(form) | Stage::Open(form, _)) => form,
+            _ => return,
+        };
+        let mut bytes = Vec::new();
+        match form {
+            WireForm::Binary => native::put_error(&mut bytes, id, refusal.code.code(), refusal.position, &refusal.message),
+            WireForm::Text => text::put_error(&mut bytes, id, refusal.code.code(), refusal.code.name(), refusal.position, &refusal.message),
+        }
+        self.push_control(key, form, &bytes);
+    }
+
+    fn answer_ping(&mut self, key: Key, form: WireForm) {
+        let mut bytes = Vec::new();
+        match form {
+            WireForm::Binary => native::put_keep_alive(&mut bytes, native::op::PONG),
+            WireForm::Text => bytes.extend_from_slice(br#"{"op":"pong"}"#),
+        }
+        self.push_control(key, form, &bytes);
+    }
+
+    /// Sends a message through the session's queue, or straight where there is none yet.
+    fn push_control(&mut self, key: Key, form: WireForm, bytes: &[u8]) {
+        if let Some(Stage::Open(_, session)) = self.stage(key) {
+            return self.push(session, Entry::Control(bytes.into()));
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.raw.len() > self.limits.http_head_bytes_max {
+            return self.close_now(key, CloseCode::SendQueueOverflow, "too many requests before CONNECT");
+        }
+        websocket::put_frame(&mut connection.raw, form.message_opcode(), bytes);
+        self.wake(key);
+    }
+
+    // Ends.
+
+    fn close_broken(&mut self, key: Key, error: WebSocketError) {
+        match error {
+            WebSocketError::Protocol(reason) => self.close_now(key, CloseCode::WebSocketError, reason),
+            WebSocketError::TooLarge => self.close_now(key, CloseCode::MessageTooLarge, "a message is longer than message_bytes_max"),
+        }
+    }
+
+    /// Closes, and forgets what is queued.
+    pub(super) fn close_now(&mut self, key: Key, code: CloseCode, reason: &str) {
+        let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.stage != Stage::Ending) else { return };
+        if matches!(connection.stage, Stage::Greeting(_) | Stage::Open(..)) {
+            websocket::put_close(&mut connection.raw, code.code(), reason);
+        }
+        self.end(key);
+    }
+
+    /// Closes once everything queued is sent.
+    pub(super) fn close_after_queue(&mut self, key: Key, code: CloseCode) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match connection.stage {
+            Stage::Open(_, session) => {
+                connection.closing = Some(code);
+                self.ending_sessions.insert(key, session);
+                self.start_ending(key);
+            }
+            Stage::Ending => {}
+            Stage::Greeting(_) => self.close_now(key, code, code.name()),
+            Stage::Head | Stage::Page => self.end(key),
+        }
+    }
+
+    /// Reads nothing more and drops the session; sends what `raw` holds, then ends the transport.
+    fn end(&mut self, key: Key) {
+        if let Some(Stage::Open(_, session)) = self.stage(key) {
+            self.end_session(session);
+        }
+        self.start_ending(key);
+    }
+
+    fn start_ending(&mut self, key: Key) {
+        let deadline = self.now.after_ms(CLOSE_TIMEOUT_MS);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.stage = Stage::Ending;
+        connection.deadline = deadline;
+        connection.message = Vec::new();
+        self.wheel.insert(deadline, key);
+        self.wake(key);
+    }
+
+    /// The wheel says that a deadline of this connection may have come.
+    pub(super) fn check_deadline(&mut self, key: Key) {
+        let (now, keep_alive_ms) = (self.now, self.limits.keep_alive_ms);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if now < connection.deadline {
+            return self.wheel.insert(connection.deadline, key);
+        }
+        match connection.stage {
+            Stage::Ending => self.effects.push_back(Effect::Close(key)),
+            Stage::Page => connection.deadline = now.after_ms(CLOSE_TIMEOUT_MS),
+            Stage::Head => return self.respond_text(key, 408, "the request's head did not come in time"),
+            Stage::Greeting(_) => return self.close_now(key, CloseCode::ConnectTimeout, "CONNECT did not come in time"),
+            Stage::Open(form, session) => {
+                let dead = connection.last_received.after_ms(2 * keep_alive_ms);
+                if now >= dead {
+                    return self.close_now(key, CloseCode::KeepAliveTimeout, "nothing was received for twice keep_alive_ms");
+                }
+                let is_silent = now >= connection.last_sent.after_ms(keep_alive_ms);
+                let next = if is_silent { now } else { connection.last_sent }.after_ms(keep_alive_ms);
+                connection.deadline = next.min(dead);
+                if is_silent {
+                    self.send_ping(session, form);
+                }
+            }
+        }
+        if let Some(connection) = self.connections.get(key) {
+            self.wheel.insert(connection.deadline, key);
+        }
+    }
+
+    fn send_ping(&mut self, session: Key, form: WireForm) {
+        let mut bytes = Vec::new();
+        match form {
+            WireForm::Binary => native::put_keep_alive(&mut bytes, native::op::PING),
+            WireForm::Text => bytes.extend_from_slice(br#"{"op":"ping"}"#),
+        }
+        self.push(session, Entry::Control(bytes.into_boxed_slice()));
+    }
+}
+
+fn request_id(request: &Request<'_>) -> u64 {
+    match request {
+        Request::Connect { id, .. }
+        | Request::Update { id, .. }
+        | Request::Remove { id, .. }
+        | Request::Fetch { id, .. }
+        | Request::Subscribe { id, .. }
+        | Request::Unsubscribe { id, .. }
+        | Request::Unknown { id, .. }
+        | Request::Broken { id } => *id,
+        Request::Ping | Request::Pong | Request::Close => 0,
+    }
+}
+
+fn check_scope(scope: &str) -> Result<(), Refusal> {
+    if scope.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new(ErrorCode::UnsupportedProperty, "this server's version knows only the default selection scope ''"))
+}
+
+fn refuse_value(kind: ValueType, error: scalar::ValueError) -> Refusal {
+    let message = format!("the value is not {}: {}", kind.name(), error.message);
+    Refusal { code: ErrorCode::InvalidValue, position: error.position, message }
+}

@@ -1,0 +1,64 @@
+//! What a shard measures of itself: latencies in HDR histograms, and counts.
+
+use hdrhistogram::Histogram;
+
+const HIGHEST_NS: u64 = 60_000_000_000;
+
+/// One shard's figures since its start. Times are in nanoseconds.
+#[derive(Clone)]
+pub struct Report {
+    pub shard: u16,
+    /// From an update read off its publisher's socket to its bytes handed to a subscriber's socket.
+    pub publish: Histogram<u64>,
+    /// How long a turn took: mail, requests, and the sends that follow.
+    pub tick: Histogram<u64>,
+    /// From mail sent by another shard to its handling here.
+    pub ring: Histogram<u64>,
+    pub connections: u64,
+    pub sessions: u64,
+    pub topics: u64,
+    pub updates: u64,
+    pub deliveries: u64,
+    pub bytes_sent: u64,
+    pub conflations: u64,
+    pub overflows: u64,
+}
+
+impl Report {
+    pub fn new(shard: u16) -> Self {
+        let histogram = || Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("the bounds are valid");
+        Self {
+            shard,
+            publish: histogram(),
+            tick: histogram(),
+            ring: histogram(),
+            connections: 0,
+            sessions: 0,
+            topics: 0,
+            updates: 0,
+            deliveries: 0,
+            bytes_sent: 0,
+            conflations: 0,
+            overflows: 0,
+        }
+    }
+
+    /// The histograms by their published names.
+    pub fn histograms(&self) -> [(&'static str, &Histogram<u64>); 3] {
+        [("publish_to_socket", &self.publish), ("tick", &self.tick), ("ring_wait", &self.ring)]
+    }
+
+    /// The counts by their published names.
+    pub fn counts(&self) -> [(&'static str, u64); 8] {
+        [
+            ("connections", self.connections),
+            ("sessions", self.sessions),
+            ("topics", self.topics),
+            ("updates", self.updates),
+            ("deliveries", self.deliveries),
+            ("bytes_sent", self.bytes_sent),
+            ("conflations", self.conflations),
+            ("overflows", self.overflows),
+        ]
+    }
+}

@@ -1,0 +1,236 @@
+//! What a connection sends now: one message's bytes for one send.
+//!
+//! Sessions whose queues hold the same run of steps share the bytes: they are encoded for the first and sent to all.
+
+use super::dialogue::Stage;
+use super::{Effect, Shard};
+use crate::base::{Key, Time};
+use crate::session::{Entry, Form, LocalTopic, Session};
+use crate::session::Steps;
+use crate::topic::publication::DeltaForms;
+use crate::wire::{native, text, websocket};
+use hashbrown::HashMap;
+use std::rc::Rc;
+
+/// Buffers used again by every send of the shard.
+#[derive(Default)]
+pub struct Scratch {
+    /// A checked value on its way to the owner.
+    pub value: Vec<u8>,
+    send: Send,
+    text: Vec<u8>,
+    cohorts: HashMap<(Form, Steps), Send>,
+    spare: Vec<Send>,
+    current: Option<(Form, Steps)>,
+}
+
+/// The bytes of one send, and when each of the publications in them was received.
+#[derive(Default)]
+struct Send {
+    bytes: Vec<u8>,
+    received: Vec<Time>,
+}
+
+impl Send {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.received.clear();
+    }
+}
+
+impl Shard {
+    /// What the connection sends next, in one piece; `None` when it has nothing, or has ended. Give all of it to the socket (or hold the rest back and
+    /// do not poll this connection until that is gone), and tell by `handle_sent`.
+    pub fn poll_transmit(&mut self, now: Time, key: Key) -> Option<&[u8]> {
+        self.now = now;
+        let connection = self.connections.get_mut(key)?;
+        connection.is_woken = false;
+        self.scratch.current = None;
+        self.scratch.send.clear();
+        self.scratch.send.bytes.append(&mut connection.raw);
+        let session = match connection.stage {
+            Stage::Open(_, session) => Some(session),
+            Stage::Ending => self.ending_sessions.get(&key).copied(),
+            _ => None,
+        };
+        if let Some(session) = session.and_then(|session| self.sessions.get_mut(session)) {
+            let started = session.queue.steps().filter(|_| self.scratch.send.bytes.is_empty()).map(|steps| (session.form, steps));
+            if let Some(cohort) = started.filter(|cohort| self.scratch.cohorts.contains_key(cohort)) {
+                session.queue.clear();
+                self.scratch.current = Some(cohort);
+            } else {
+                encode(session, &mut self.scratch, self.limits.transmit_bytes_max);
+                if let Some(cohort) = started.filter(|_| session.queue.is_empty()) {
+                    let spare = self.scratch.spare.pop().unwrap_or_default();
+                    let send = std::mem::replace(&mut self.scratch.send, spare);
+                    self.scratch.cohorts.insert(cohort, send);
+                    self.scratch.current = Some(cohort);
+                }
+            }
+        }
+        self.put_close(key);
+        let bytes = &self.sending().bytes;
+        if bytes.is_empty() {
+            if self.is_spent(key) {
+                self.effects.push_back(Effect::Close(key));
+            }
+            return None;
+        }
+        Some(&self.sending().bytes)
+    }
+
+    fn sending(&self) -> &Send {
+        self.scratch.current.as_ref().map_or(&self.scratch.send, |cohort| &self.scratch.cohorts[cohort])
+    }
+
+    /// Behind the last of the queue comes the close frame.
+    fn put_close(&mut self, key: Key) {
+        let Some(session) = self.ending_sessions.get(&key).copied() else { return };
+        if self.sessions.get(session).is_some_and(|session| !session.queue.is_empty()) || self.scratch.current.is_some() {
+            return;
+        }
+        self.ending_sessions.remove(&key);
+        self.end_session(session);
+        if let Some(code) = self.connections.get_mut(key).and_then(|connection| connection.closing.take()) {
+            websocket::put_close(&mut self.scratch.send.bytes, code.code(), code.name());
+        }
+    }
+
+    fn is_spent(&self, key: Key) -> bool {
+        let Some(connection) = self.connections.get(key) else { return true };
+        connection.stage == Stage::Ending && connection.raw.is_empty() && !self.ending_sessions.contains_key(&key)
+    }
+
+    /// Whether `poll_transmit` would give the connection more.
+    pub fn wants_to_send(&self, key: Key) -> bool {
+        let Some(connection) = self.connections.get(key) else { return false };
+        let queued = |session: &Key| self.sessions.get(*session).is_some_and(|session| !session.queue.is_empty());
+        match connection.stage {
+            Stage::Open(_, session) => !connection.raw.is_empty() || queued(&session),
+            Stage::Ending => true,
+            _ => !connection.raw.is_empty(),
+        }
+    }
+
+    /// The bytes of the last `poll_transmit` are with the socket.
+    pub fn handle_sent(&mut self, now: Time, key: Key) {
+        let send = self.scratch.current.as_ref().map_or(&self.scratch.send, |cohort| &self.scratch.cohorts[cohort]);
+        for received in &send.received {
+            let _ = self.report.publish.record(now.since(*received).max(1));
+        }
+        self.report.deliveries += send.received.len() as u64;
+        self.report.bytes_sent += send.bytes.len() as u64;
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.last_sent = now;
+        }
+    }
+
+    /// A round of sends begins: bytes shared in the last one are given up.
+    pub fn begin_sends(&mut self) {
+        let spare = &mut self.scratch.spare;
+        for (_, mut send) in self.scratch.cohorts.drain() {
+            send.clear();
+            if spare.len() < 8 && send.bytes.capacity() <= 1 << 20 {
+                spare.push(send);
+            }
+        }
+    }
+}
+
+/// Encodes from the front of the queue until it is empty or the send is full.
+fn encode(session: &mut Session, scratch: &mut Scratch, bytes_max: usize) {
+    match session.form {
+        Form::Binary(forms) => encode_binary(session, scratch, bytes_max, forms),
+        Form::Text => encode_text(session, scratch, bytes_max),
+    }
+}
+
+fn encode_binary(session: &mut Session, scratch: &mut Scratch, bytes_max: usize, forms: DeltaForms) {
+    // The head's length is known at the end: leave room for the longest, then move the start.
+    let out = &mut scratch.send.bytes;
+    let start = out.len();
+    out.extend_from_slice(&[0; websocket::HEAD_MAX]);
+    let payload_at = out.len();
+    while out.len() - payload_at < bytes_max {
+        let Some(entry) = session.queue.pop() else { break };
+        match entry {
+            Entry::Control(bytes) => out.extend_from_slice(&bytes),
+            Entry::Step(outgoing) => {
+                out.extend_from_slice(outgoing.step_frame(forms));
+                scratch.send.received.push(outgoing.received());
+            }
+            Entry::Subscribed(topic, generation) => {
+                native::put_subscribed(out, topic.id, topic.path.as_str(), topic.kind);
+                put_latest(session, &topic, generation, out);
+            }
+            Entry::Latest(topic, generation) => put_latest(session, &topic, generation, out),
+            Entry::Unsubscribed(topic, reason) => native::put_unsubscribed(out, topic.id, reason.code() as u8),
+        }
+    }
+    let payload_len = out.len() - payload_at;
+    if payload_len == 0 {
+        out.truncate(start);
+        return;
+    }
+    let mut head = Vec::with_capacity(websocket::HEAD_MAX);
+    websocket::put_head(&mut head, websocket::BINARY, payload_len);
+    if start == 0 {
+        // Nothing stands before it: a cheaper way than moving the payload is not needed, since moving is one copy of cached bytes.
+        out.copy_within(payload_at.., head.len());
+        out.truncate(head.len() + payload_len);
+        out[..head.len()].copy_from_slice(&head);
+    } else {
+        out.splice(start..payload_at, head);
+    }
+}
+
+fn put_latest(session: &Session, topic: &Rc<LocalTopic>, generation: u32, out: &mut Vec<u8>) {
+    mark_sent(session, topic, generation);
+    if let Some(latest) = &*topic.latest.borrow() {
+        out.extend_from_slice(latest.value_frame());
+    }
+}
+
+/// From here on the session holds the newest value, so publications are steps again.
+fn mark_sent(session: &Session, topic: &LocalTopic, generation: u32) {
+    let Some((_, place)) = session.subscriptions.get(&topic.id) else { return };
+    let mut subscribers = topic.subscribers.borrow_mut();
+    let subscriber = &mut subscribers[*place as usize];
+    if subscriber.generation == generation {
+        subscriber.is_latest_queued = false;
+    }
+}
+
+fn encode_text(session: &mut Session, scratch: &mut Scratch, bytes_max: usize) {
+    let start = scratch.send.bytes.len();
+    while scratch.send.bytes.len() - start < bytes_max {
+        let Some(entry) = session.queue.pop() else { break };
+        let (out, payload) = (&mut scratch.send.bytes, &mut scratch.text);
+        payload.clear();
+        match entry {
+            Entry::Control(bytes) => payload.extend_from_slice(&bytes),
+            Entry::Step(outgoing) => {
+                out.extend_from_slice(outgoing.text_message());
+                scratch.send.received.push(outgoing.received());
+            }
+            Entry::Subscribed(topic, generation) => {
+                text::put_subscribed(payload, topic.id, topic.path.as_str(), topic.kind);
+                websocket::put_frame(out, websocket::TEXT, payload);
+                payload.clear();
+                put_latest_text(session, &topic, generation, out);
+            }
+            Entry::Latest(topic, generation) => put_latest_text(session, &topic, generation, out),
+            Entry::Unsubscribed(topic, reason) => text::put_unsubscribed(payload, topic.id, topic.path.as_str(), reason.name()),
+        }
+        if !payload.is_empty() {
+            websocket::put_frame(out, websocket::TEXT, payload);
+        }
+    }
+}
+
+fn put_latest_text(session: &Session, topic: &Rc<LocalTopic>, generation: u32, out: &mut Vec<u8>) {
+    mark_sent(session, topic, generation);
+    if let Some(latest) = &*topic.latest.borrow() {
+        out.extend_from_slice(latest.text_message());
+    }
+}

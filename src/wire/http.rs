@@ -1,0 +1,160 @@
+//! The HTTP head that every connection starts with: a WebSocket upgrade, or a plain request for the admin pages.
+
+use tungstenite::handshake::derive_accept_key;
+
+/// What a connection's first bytes ask for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Head {
+    Upgrade(Upgrade),
+    Request(Request),
+}
+
+/// A WebSocket handshake (RFC 6455 section 4.2.1) that may be accepted.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    pub path: String,
+    pub accept_key: String,
+    /// The subprotocols offered, in the client's order.
+    pub protocols: Vec<String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Request {
+    pub method: String,
+    pub path: String,
+}
+
+/// The peer's head cannot be used: the status and the reason to answer with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: u16,
+    pub reason: &'static str,
+}
+
+const HEADERS_MAX: usize = 64;
+
+/// Parses the head that `bytes` starts with: its length and what it asks for; `None` while it is incomplete.
+pub fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Head)>, Refusal> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    let length = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal { status: 431, reason: "more than 64 header fields" }),
+        Err(_) => return Err(Refusal { status: 400, reason: "not an HTTP/1.1 request" }),
+    };
+    let method = request.method.unwrap_or_default().to_owned();
+    let path = request.path.unwrap_or_default();
+    let path = path.split(['?', '#']).next().unwrap_or_default().to_owned();
+    if !has_token(request.headers, "upgrade", "websocket") {
+        return Ok(Some((length, Head::Request(Request { method, path }))));
+    }
+    let upgrade = upgrade(&method, request.version, request.headers)?;
+    Ok(Some((length, Head::Upgrade(Upgrade { path, ..upgrade }))))
+}
+
+fn upgrade(method: &str, version: Option<u8>, headers: &[httparse::Header<'_>]) -> Result<Upgrade, Refusal> {
+    let refuse = |status, reason| Err(Refusal { status, reason });
+    if method != "GET" || version != Some(1) {
+        return refuse(400, "a WebSocket handshake is an HTTP/1.1 GET");
+    }
+    if !has_token(headers, "connection", "upgrade") {
+        return refuse(400, "a WebSocket handshake needs 'Connection: Upgrade'");
+    }
+    if find(headers, "sec-websocket-version") != Some(b"13") {
+        return refuse(426, "this server speaks WebSocket version 13");
+    }
+    let key = find(headers, "sec-websocket-key").unwrap_or_default();
+    if base64::Engine::decode(&base64::engine::general_purpose::STANDARD, key).map(|k| k.len()) != Ok(16) {
+        return refuse(400, "Sec-WebSocket-Key is not 16 bytes in base64");
+    }
+    let protocols = tokens(headers, "sec-websocket-protocol").map(str::to_owned).collect();
+    Ok(Upgrade { path: String::new(), accept_key: derive_accept_key(key), protocols })
+}
+
+fn find<'a>(headers: &[httparse::Header<'a>], name: &str) -> Option<&'a [u8]> {
+    headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.trim_ascii())
+}
+
+fn tokens<'a>(headers: &'a [httparse::Header<'a>], name: &'a str) -> impl Iterator<Item = &'a str> {
+    let named = headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name));
+    named.flat_map(|h| std::str::from_utf8(h.value).unwrap_or_default().split(',')).map(str::trim).filter(|t| !t.is_empty())
+}
+
+fn has_token(headers: &[httparse::Header<'_>], name: &str, token: &str) -> bool {
+    tokens(headers, name).any(|t| t.eq_ignore_ascii_case(token))
+}
+
+/// Appends the answer that accepts an upgrade.
+pub fn put_switching(out: &mut Vec<u8>, accept_key: &str, protocol: &str) {
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept_key}\r\nSec-WebSocket-Protocol: {protocol}\r\n\r\n"
+    );
+    out.extend_from_slice(head.as_bytes());
+}
+
+/// Appends a whole response; the connection closes behind it.
+pub fn put_response(out: &mut Vec<u8>, status: u16, content_type: &str, body: &[u8]) {
+    let name = match status {
+        200 => "OK",
+        400 => "Bad Request",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        426 => "Upgrade Required",
+        431 => "Request Header Fields Too Large",
+        503 => "Service Unavailable",
+        _ => "Error",
+    };
+    let extra = if status == 426 { "Sec-WebSocket-Version: 13\r\n" } else { "" };
+    let head = format!(
+        "HTTP/1.1 {status} {name}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nCache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n{extra}Connection: close\r\n\r\n",
+        body.len()
+    );
+    out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(body);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HANDSHAKE: &str = "GET /tidewire?x HTTP/1.1\r\nHost: h\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: a, tidewire.1\r\n\r\n";
+
+    #[test]
+    fn the_handshake_of_the_rfc_is_accepted() {
+        let Ok(Some((length, Head::Upgrade(upgrade)))) = parse_head(HANDSHAKE.as_bytes()) else { panic!() };
+        assert_eq!(length, HANDSHAKE.len());
+        assert_eq!(upgrade.path, "/tidewire");
+        assert_eq!(upgrade.accept_key, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(upgrade.protocols, ["a", "tidewire.1"]);
+    }
+
+    #[test]
+    fn a_cut_head_waits() {
+        for cut in 0..HANDSHAKE.len() {
+            assert_eq!(parse_head(&HANDSHAKE.as_bytes()[..cut]), Ok(None));
+        }
+    }
+
+    #[test]
+    fn broken_handshakes_are_refused_with_a_status() {
+        for (from, to, status) in [
+            ("GET", "POST", 400),
+            ("keep-alive, Upgrade", "keep-alive", 400),
+            ("Version: 13", "Version: 8", 426),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", 400),
+            ("HTTP/1.1", "HTTP/1.0", 400),
+            ("HTTP/1.1", "HTTQ", 400),
+        ] {
+            let got = parse_head(HANDSHAKE.replace(from, to).as_bytes());
+            assert_eq!(got.map_err(|r| r.status), Err(status), "{to}");
+        }
+    }
+
+    #[test]
+    fn other_requests_keep_their_method_and_path() {
+        let head = parse_head(b"GET /health?now HTTP/1.1\r\n\r\n").unwrap().unwrap().1;
+        assert_eq!(head, Head::Request(Request { method: "GET".into(), path: "/health".into() }));
+    }
+}
