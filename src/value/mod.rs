@@ -1,6 +1,7 @@
 //! Topic values: their types, forms and deltas.
 
 pub mod delta;
+pub mod json;
 
 /// The type of a topic's values. The numbers are those of the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
