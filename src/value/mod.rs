@@ -2,6 +2,7 @@
 
 pub mod delta;
 pub mod json;
+pub mod scalar;
 
 /// The type of a topic's values. The numbers are those of the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
