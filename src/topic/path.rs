@@ -181,3 +181,121 @@ impl fmt::Display for PathError {
 }
 
 impl std::error::Error for PathError {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::hash_map::RandomState;
+    use std::hash::BuildHasher;
+
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    const PATH_BYTES_MAX: usize = 64;
+
+    fn check(text: &str, expected: Option<(usize, PathErrorKind)>) {
+        let error = TopicPath::parse(text, PATH_BYTES_MAX).err().map(|error| (error.position, error.kind));
+        assert_eq!(error, expected, "{text:?}");
+    }
+
+    #[test]
+    fn segments_are_one_or_more_characters_other_than_a_slash() {
+        check("a", None);
+        check("a/b/c", None);
+        check("a b/\u{1f30a}/.*", None);
+        check("", Some((0, PathErrorKind::Empty)));
+        check("/", Some((0, PathErrorKind::LeadingSlash)));
+        check("a/", Some((1, PathErrorKind::TrailingSlash)));
+        check("a//b", Some((2, PathErrorKind::EmptySegment)));
+    }
+
+    #[test]
+    fn the_servers_own_branches_are_set_aside() {
+        check("Diffusion", Some((0, PathErrorKind::Reserved)));
+        check("Tidewire/Metrics", Some((0, PathErrorKind::Reserved)));
+        check("Tidewires", None);
+        check("a/Tidewire", None);
+        assert_eq!(check_form("Tidewire/Metrics"), Ok(()));
+    }
+
+    #[test]
+    fn the_longest_path_is_valid_and_one_more_byte_is_not() {
+        check(&"a".repeat(PATH_BYTES_MAX), None);
+        check(&"a".repeat(PATH_BYTES_MAX + 1), Some((PATH_BYTES_MAX, PathErrorKind::TooLong)));
+    }
+
+    #[test]
+    fn descendants_directly_follow_their_branch() {
+        let mut paths = ["a-b", "a", "ab", "a/b", "a\u{0}", "b", "a/b/c", "a!/b"].map(|p| TopicPath::parse(p, 64).unwrap());
+        paths.sort();
+        let sorted: Vec<_> = paths.iter().map(TopicPath::as_str).collect();
+        assert_eq!(sorted, ["a", "a/b", "a/b/c", "a\u{0}", "a!/b", "a-b", "ab", "b"]);
+    }
+
+    /// All texts of up to four characters, with one below '/', one above and one of two bytes.
+    fn all_paths() -> Vec<String> {
+        let mut texts = vec![String::new()];
+        let mut start = 0;
+        for _ in 0..4 {
+            let end = texts.len();
+            for index in start..end {
+                texts.extend("/!aé".chars().map(|c| format!("{}{c}", texts[index])).collect::<Vec<_>>());
+            }
+            start = end;
+        }
+        texts.retain(|text| check_path(text, 64).is_ok());
+        texts
+    }
+
+    #[test]
+    fn path_order_is_that_of_the_lists_of_segments() {
+        let paths = all_paths();
+        assert!(paths.len() > 100);
+        let segments: Vec<Vec<&str>> = paths.iter().map(|path| path.split('/').collect()).collect();
+        for (a, a_segments) in paths.iter().zip(&segments) {
+            for (b, b_segments) in paths.iter().zip(&segments) {
+                assert_eq!(compare(a, b), a_segments.cmp(b_segments), "{a:?} and {b:?}");
+                assert_eq!(is_within(a, b), a_segments.starts_with(b_segments), "{a:?} in {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn hash_tables_can_be_asked_with_text() {
+        let path = TopicPath::parse("a/b", 64).unwrap();
+        let state = RandomState::new();
+        assert_eq!(state.hash_one(&path), state.hash_one("a/b"));
+        let table: hashbrown::HashSet<_> = hashbrown::HashSet::from([path]);
+        assert!(table.contains("a/b"));
+        assert!(!table.contains("a"));
+    }
+
+    #[test]
+    fn golden_vectors_hold() {
+        let vectors: Value = serde_json::from_str(include_str!("../../sdk/protocol/vectors/paths.json")).unwrap();
+        let path_bytes_max = vectors["path_bytes_max"].as_u64().unwrap() as usize;
+        for text in vectors["valid"].as_array().unwrap() {
+            let text = text.as_str().unwrap();
+            let path = TopicPath::parse(text, path_bytes_max).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            assert_eq!(path.as_str(), text);
+        }
+        for case in vectors["invalid"].as_array().unwrap() {
+            let error = TopicPath::parse(case["text"].as_str().unwrap(), path_bytes_max).expect_err("an invalid path");
+            assert_eq!(case["error"], error.kind.name(), "{case}");
+            assert_eq!(case["position"], error.position, "{case}");
+        }
+        let in_order: Vec<_> = vectors["in_order"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
+        assert!(in_order.is_sorted_by(|a, b| compare(a, b).is_lt()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_path_or_refused_at_a_position_within_it(text in "[/aé\\PC]{0,80}") {
+            match TopicPath::parse(&text, PATH_BYTES_MAX) {
+                Ok(path) => prop_assert!(path.segments().all(|segment| !segment.is_empty())),
+                Err(error) => prop_assert!(error.position <= text.len() && !error.to_string().is_empty()),
+            }
+        }
+    }
+}

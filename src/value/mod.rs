@@ -1,6 +1,8 @@
 //! Topic values: their types, forms and deltas.
 
 pub mod delta;
+pub mod json;
+pub mod scalar;
 
 /// The type of a topic's values. The numbers are those of the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,8 +5,9 @@
 
 use regex::{Regex, RegexBuilder};
 use regex_syntax::ast::{self, Ast, RepetitionKind};
-use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
-use regex_syntax::{ast::parse::ParserBuilder, hir::translate::TranslatorBuilder};
+use regex_syntax::ast::parse::ParserBuilder;
+use regex_syntax::hir::translate::TranslatorBuilder;
+use regex_syntax::hir::{Dot, Hir, HirKind};
 
 use super::{SelectorError, brief};
 use crate::topic::path;
@@ -93,7 +94,7 @@ pub fn parse(text: &str, scope: Scope, regex_bytes_max: usize) -> Result<Pattern
     if let Some(literal) = literal(&hir) {
         return Ok(Pattern::Text(literal.into()));
     }
-    if is_any(&hir, scope) {
+    if is_any(&hir) {
         return Ok(Pattern::Any);
     }
     let lead = lead(&hir).into();
@@ -131,16 +132,12 @@ fn literal(hir: &Hir) -> Option<&str> {
     }
 }
 
-/// Whether every segment, or path, matches. None is empty, so `.+` is as good as `.*`.
-fn is_any(hir: &Hir, scope: Scope) -> bool {
+/// Whether it matches every segment or path. None is empty, so `.+` is as good as `.*`.
+fn is_any(hir: &Hir) -> bool {
     match hir.kind() {
-        HirKind::Capture(capture) => is_any(&capture.sub, scope),
-        HirKind::Repetition(repetition) if repetition.min <= 1 && repetition.max.is_none() => {
-            let HirKind::Class(Class::Unicode(class)) = repetition.sub.kind() else { return false };
-            let mut missing = class.clone();
-            missing.negate();
-            let slash = ClassUnicode::new([ClassUnicodeRange::new('/', '/')]);
-            missing.ranges().is_empty() || (scope == Scope::Segment && missing == slash)
+        HirKind::Capture(capture) => is_any(&capture.sub),
+        HirKind::Repetition(repetition) => {
+            repetition.min <= 1 && repetition.max.is_none() && *repetition.sub == Hir::dot(Dot::AnyChar)
         }
         _ => false,
     }
