@@ -1,1 +1,0 @@
-//! Deltas: the next value from the one before, in fewer bytes.
