@@ -5,3 +5,7 @@ pub mod base;
 pub mod wire;
 pub mod value;
 pub mod topic;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod cli;
