@@ -73,7 +73,10 @@ fn paragraph(label: &str, text: &str) -> String {
         let last = lines.len() - 1;
         lines[last] += word;
     }
-    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+    lines
+        .iter()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect()
 }
 
 fn name(severity: Severity) -> &'static str {
