@@ -73,6 +73,7 @@ fn a_shard_serves_a_connection_under_the_profile() {
     // The filter stays on the thread that installs it, and on those that it starts.
     let thread = std::thread::spawn(move || {
         install(&filter);
+        // SAFETY: the call takes no pointer, and concerns this thread alone.
         let refused = unsafe { libc::unshare(libc::CLONE_NEWUTS) };
         assert_eq!(
             (refused, std::io::Error::last_os_error().raw_os_error()),
