@@ -21,3 +21,8 @@ pub mod protocol;
 pub mod topic;
 pub mod session;
 pub mod shard;
+
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod cli;

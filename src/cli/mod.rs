@@ -1,0 +1,3 @@
+//! The client commands.
+
+pub mod doctor;

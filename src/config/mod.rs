@@ -1,0 +1,447 @@
+//! The configuration: as written in a file, the environment and flags, and as meant.
+//!
+//! `default.toml` is the reference: every key, its default, its cost. Flags win over the
+//! environment, which wins over the file. What is wrong is refused whole, with the
+//! place, the key, the value and what is allowed; an unknown key is wrong.
+
+mod error;
+mod file;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use error::nearest;
+pub use error::{ConfigError, EXIT_CODE, Place};
+use settings::{Given, SETTINGS, Setting};
+
+/// The commented reference, which `tidewire config default` prints.
+pub const REFERENCE: &str = include_str!("default.toml");
+
+/// What a frame needs beside a path and a value: its header, ids, lengths.
+const FRAME_BYTES_RESERVED: usize = 1024;
+
+/// The configuration as meant: complete, and checked. `default.toml` says what each means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    pub server: Server,
+    pub limits: Limits,
+    pub session: Session,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    pub listen: SocketAddr,
+    pub insecure_any_address: bool,
+    pub shards: usize,
+    pub cores: Vec<usize>,
+    pub spin_before_park_us: u64,
+    pub shutdown_drain_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub message_bytes_max: usize,
+    pub path_bytes_max: usize,
+    pub value_bytes_max: usize,
+    pub selector_bytes_max: usize,
+    pub selections_max: usize,
+    pub fetch_page_max: usize,
+    pub topics_max: usize,
+    pub connections_max: usize,
+    pub http_head_bytes_max: usize,
+    pub json_depth_max: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub handshake_timeout_ms: u64,
+    pub keep_alive_ms: u64,
+    pub queue_bytes_high: usize,
+    pub queue_bytes_max: usize,
+    pub transmit_bytes_max: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    pub const ALL: [Self; 5] = [
+        Self::Error,
+        Self::Warn,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+    ];
+    /// The names in the file, in the order of `ALL`.
+    pub const NAMES: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl LogFormat {
+    pub const ALL: [Self; 2] = [Self::Text, Self::Json];
+    /// The names in the file, in the order of `ALL`.
+    pub const NAMES: [&str; 2] = ["text", "json"];
+}
+
+/// What the flags of `tidewire serve` say, as they were typed.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    pub listen: Option<String>,
+    pub shards: Option<String>,
+    pub cores: Option<String>,
+    pub insecure_any_address: bool,
+}
+
+/// The configuration of a server that starts on this host.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+    overrides: Overrides,
+) -> Result<Config, ConfigError> {
+    let mut draft = Draft::default();
+    if let Some(path) = file {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+            name: name.clone(),
+            reason: error.to_string(),
+        })?;
+        draft.take_file(&text, &name)?;
+    }
+    draft.take_environment(environment)?;
+    draft.take_overrides(overrides)?;
+    draft.check()?;
+    draft.check_cores_exist(&usable_cores())?;
+    Ok(draft.config)
+}
+
+/// Checks a file's text alone. Whether its cores exist is left to `load`, because a file
+/// may be checked on another machine than the one that it is for.
+pub fn check_text(text: &str, name: &str) -> Result<Config, ConfigError> {
+    let mut draft = Draft::default();
+    draft.take_file(text, name)?;
+    draft.check()?;
+    Ok(draft.config)
+}
+
+/// The environment of this process, without what is not UTF-8.
+pub fn process_environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// The cores that this process may run on, in ascending order.
+pub fn usable_cores() -> Vec<usize> {
+    let mut cores: Vec<usize> = core_affinity::get_core_ids()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|core| core.id)
+        .collect();
+    cores.sort_unstable();
+    cores
+}
+
+impl Config {
+    /// The core of each shard, of which there are as many as cores. More shards than
+    /// `usable` cores share them in turn.
+    pub fn placement(&self, usable: &[usize]) -> Vec<usize> {
+        let cores = if self.server.cores.is_empty() {
+            usable
+        } else {
+            &self.server.cores
+        };
+        let shards = if self.server.shards == 0 {
+            cores.len()
+        } else {
+            self.server.shards
+        };
+        cores.iter().copied().cycle().take(shards).collect()
+    }
+
+    /// Who can reach the server, for the line it prints when it starts.
+    pub fn exposure(&self) -> &'static str {
+        if is_loopback(&self.server.listen) {
+            "reachable from this host only; there is no access control yet"
+        } else {
+            "INSECURE: reachable from other hosts, and there is no access control yet: \
+             whoever reaches the port may read and change every topic"
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            insecure_any_address: false,
+            shards: 0,
+            cores: Vec::new(),
+            spin_before_park_us: 0,
+            shutdown_drain_ms: 5000,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 256 << 10,
+            path_bytes_max: 1024,
+            value_bytes_max: (256 << 10) - 2048,
+            selector_bytes_max: 4096,
+            selections_max: 1000,
+            fetch_page_max: 1000,
+            topics_max: 10_000_000,
+            connections_max: 1_000_000,
+            http_head_bytes_max: 8192,
+            json_depth_max: 128,
+        }
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            handshake_timeout_ms: 10_000,
+            keep_alive_ms: 30_000,
+            queue_bytes_high: 256 << 10,
+            queue_bytes_max: 16 << 20,
+            transmit_bytes_max: 64 << 10,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: LogLevel::Info,
+            format: LogFormat::Text,
+        }
+    }
+}
+
+/// A configuration under way: what was taken so far, and where each key was set last.
+#[derive(Default)]
+struct Draft {
+    config: Config,
+    places: BTreeMap<&'static str, (Place, String)>,
+}
+
+impl Draft {
+    fn take_file(&mut self, text: &str, name: &str) -> Result<(), ConfigError> {
+        for entry in file::entries(text, name)? {
+            let Some(setting) = settings::find(&entry.key) else {
+                let nearest =
+                    nearest(&entry.key, SETTINGS.iter().map(|s| s.key)).map(str::to_owned);
+                return Err(ConfigError::UnknownKey {
+                    place: entry.place,
+                    key: entry.key,
+                    nearest,
+                });
+            };
+            self.take(setting, entry.given, entry.value, entry.place)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the variables that begin with a section's name; others are not ours to judge.
+    fn take_environment(
+        &mut self,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<(), ConfigError> {
+        for (variable, text) in variables {
+            if !is_ours(&variable) {
+                continue;
+            }
+            let place = Place::Variable(variable.clone());
+            let Some(setting) = SETTINGS.iter().find(|s| s.variable() == variable) else {
+                let known: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
+                let nearest =
+                    nearest(&variable, known.iter().map(String::as_str)).map(str::to_owned);
+                return Err(ConfigError::UnknownKey {
+                    place,
+                    key: variable,
+                    nearest,
+                });
+            };
+            self.take(setting, setting.read_text(&text), text, place)?;
+        }
+        Ok(())
+    }
+
+    fn take_overrides(&mut self, overrides: Overrides) -> Result<(), ConfigError> {
+        let insecure = overrides.insecure_any_address.then(|| "true".to_owned());
+        let flags = [
+            ("--listen", "server.listen", overrides.listen),
+            ("--shards", "server.shards", overrides.shards),
+            ("--cores", "server.cores", overrides.cores),
+            (
+                "--insecure-any-address",
+                "server.insecure_any_address",
+                insecure,
+            ),
+        ];
+        for (flag, key, text) in flags {
+            let Some(text) = text else { continue };
+            let setting =
+                settings::find(key).expect("every flag's key is a setting, as a test shows");
+            self.take(setting, setting.read_text(&text), text, Place::Flag(flag))?;
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        setting: &'static Setting,
+        given: Given,
+        value: String,
+        place: Place,
+    ) -> Result<(), ConfigError> {
+        match setting.apply(&mut self.config, &given) {
+            Ok(()) => {
+                self.places.insert(setting.key, (place, value));
+                Ok(())
+            }
+            Err(allowed) => Err(ConfigError::Value {
+                place,
+                key: setting.key,
+                value,
+                allowed,
+            }),
+        }
+    }
+
+    /// The rules that need more than one key.
+    fn check(&self) -> Result<(), ConfigError> {
+        let Config {
+            server,
+            limits,
+            session,
+            ..
+        } = &self.config;
+        let message = ("limits.message_bytes_max", limits.message_bytes_max);
+        let value = ("limits.value_bytes_max", limits.value_bytes_max);
+        let selector = ("limits.selector_bytes_max", limits.selector_bytes_max);
+        let high = ("session.queue_bytes_high", session.queue_bytes_high);
+        let queue = ("session.queue_bytes_max", session.queue_bytes_max);
+        self.check_fits(value, message, limits.path_bytes_max + FRAME_BYTES_RESERVED)?;
+        self.check_fits(selector, message, FRAME_BYTES_RESERVED)?;
+        self.check_fits(high, queue, 0)?;
+        self.check_fits(value, queue, 0)?;
+
+        if !server.insecure_any_address && !is_loopback(&server.listen) {
+            let allowed = "a loopback address such as 127.0.0.1:8080 or [::1]:8080, as there is no access control yet; \
+                           --insecure-any-address permits any";
+            return Err(self.refuse("server.listen", allowed.to_owned()));
+        }
+        if (1..server.cores.len()).any(|i| server.cores[..i].contains(&server.cores[i])) {
+            return Err(self.refuse("server.cores", "each core once".to_owned()));
+        }
+        if !server.cores.is_empty() && server.shards > server.cores.len() {
+            let allowed = format!(
+                "0 to {}, the number of cores in server.cores",
+                server.cores.len()
+            );
+            return Err(self.refuse("server.shards", allowed));
+        }
+        Ok(())
+    }
+
+    fn check_cores_exist(&self, usable: &[usize]) -> Result<(), ConfigError> {
+        if self
+            .config
+            .server
+            .cores
+            .iter()
+            .all(|core| usable.contains(core))
+        {
+            return Ok(());
+        }
+        Err(self.refuse(
+            "server.cores",
+            format!("the cores that this process may use: {usable:?}"),
+        ))
+    }
+
+    /// Checks that `small` and `reserved` together fit into `large`. Where they do not, the
+    /// one that the operator set is to blame, not the one that stands at its default.
+    fn check_fits(
+        &self,
+        small: (&'static str, usize),
+        large: (&'static str, usize),
+        reserved: usize,
+    ) -> Result<(), ConfigError> {
+        if small.1 + reserved <= large.1 {
+            return Ok(());
+        }
+        let reserve = if reserved == 0 {
+            String::new()
+        } else {
+            format!(" and {reserved} bytes beside it")
+        };
+        if self.places.contains_key(large.0) && !self.places.contains_key(small.0) {
+            let allowed = format!(
+                "at least {}, to hold {} = {}{reserve}",
+                small.1 + reserved,
+                small.0,
+                small.1
+            );
+            return Err(self.refuse(large.0, allowed));
+        }
+        let most = large.1.saturating_sub(reserved);
+        Err(self.refuse(
+            small.0,
+            format!(
+                "at most {most}, as {} = {} has to hold it{reserve}",
+                large.0, large.1
+            ),
+        ))
+    }
+
+    /// Refuses the value that `key` has by now.
+    fn refuse(&self, key: &'static str, allowed: String) -> ConfigError {
+        let default = || (Place::Default, "its default".to_owned());
+        let (place, value) = self.places.get(key).cloned().unwrap_or_else(default);
+        ConfigError::Value {
+            place,
+            key,
+            value,
+            allowed,
+        }
+    }
+}
+
+/// Whether the variable names one of our sections: `TIDEWIRE_SERVER_…`.
+fn is_ours(variable: &str) -> bool {
+    let Some(rest) = variable.strip_prefix("TIDEWIRE_") else {
+        return false;
+    };
+    ["SERVER_", "LIMITS_", "SESSION_", "LOG_"]
+        .iter()
+        .any(|section| rest.starts_with(section))
+}
+
+fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}

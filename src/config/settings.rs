@@ -1,0 +1,220 @@
+//! The table of settings: every key, what it takes, where it goes.
+//!
+//! All sources (file, environment, flags) go through this table, so that a value is
+//! allowed or refused in the same way wherever it is written.
+
+use std::net::SocketAddr;
+
+use super::{Config, LogFormat, LogLevel};
+
+/// One key that can be set.
+pub struct Setting {
+    /// `section.name`.
+    pub key: &'static str,
+    takes: Takes,
+}
+
+/// What a setting takes, and where it is put.
+enum Takes {
+    Number {
+        min: u64,
+        max: u64,
+        put: fn(&mut Config, u64),
+    },
+    Flag(fn(&mut Config, bool)),
+    Address(fn(&mut Config, SocketAddr)),
+    Cores(fn(&mut Config, Vec<usize>)),
+    Name {
+        names: &'static [&'static str],
+        put: fn(&mut Config, usize),
+    },
+}
+
+/// A value as a source gives it, not yet known to be allowed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Given {
+    Text(String),
+    Number(i64),
+    Flag(bool),
+    Numbers(Vec<i64>),
+    /// Something that no setting takes.
+    Other,
+}
+
+pub const SETTINGS: &[Setting] = &[
+    address("server.listen", |c, v| c.server.listen = v),
+    flag("server.insecure_any_address", |c, v| {
+        c.server.insecure_any_address = v
+    }),
+    number("server.shards", 0, 256, |c, v| c.server.shards = v as usize),
+    cores("server.cores", |c, v| c.server.cores = v),
+    number("server.spin_before_park_us", 0, 1_000_000, |c, v| {
+        c.server.spin_before_park_us = v
+    }),
+    number("server.shutdown_drain_ms", 0, 600_000, |c, v| {
+        c.server.shutdown_drain_ms = v
+    }),
+    number("limits.message_bytes_max", 4096, 64 << 20, |c, v| {
+        c.limits.message_bytes_max = v as usize
+    }),
+    number("limits.path_bytes_max", 16, 16384, |c, v| {
+        c.limits.path_bytes_max = v as usize
+    }),
+    number("limits.value_bytes_max", 1, 64 << 20, |c, v| {
+        c.limits.value_bytes_max = v as usize
+    }),
+    number("limits.selector_bytes_max", 16, 65536, |c, v| {
+        c.limits.selector_bytes_max = v as usize
+    }),
+    number("limits.selections_max", 1, 1_000_000, |c, v| {
+        c.limits.selections_max = v as usize
+    }),
+    number("limits.fetch_page_max", 1, 100_000, |c, v| {
+        c.limits.fetch_page_max = v as usize
+    }),
+    number("limits.topics_max", 1, 1_000_000_000, |c, v| {
+        c.limits.topics_max = v as usize
+    }),
+    number("limits.connections_max", 1, 10_000_000, |c, v| {
+        c.limits.connections_max = v as usize
+    }),
+    number("limits.http_head_bytes_max", 512, 65536, |c, v| {
+        c.limits.http_head_bytes_max = v as usize
+    }),
+    number("limits.json_depth_max", 1, 1024, |c, v| {
+        c.limits.json_depth_max = v as usize
+    }),
+    number("session.handshake_timeout_ms", 100, 600_000, |c, v| {
+        c.session.handshake_timeout_ms = v
+    }),
+    number("session.keep_alive_ms", 100, 3_600_000, |c, v| {
+        c.session.keep_alive_ms = v
+    }),
+    number("session.queue_bytes_high", 0, 1 << 30, |c, v| {
+        c.session.queue_bytes_high = v as usize
+    }),
+    number("session.queue_bytes_max", 1024, 1 << 30, |c, v| {
+        c.session.queue_bytes_max = v as usize
+    }),
+    number("session.transmit_bytes_max", 1024, 16 << 20, |c, v| {
+        c.session.transmit_bytes_max = v as usize
+    }),
+    name("log.level", &LogLevel::NAMES, |c, v| {
+        c.log.level = LogLevel::ALL[v]
+    }),
+    name("log.format", &LogFormat::NAMES, |c, v| {
+        c.log.format = LogFormat::ALL[v]
+    }),
+];
+
+pub fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+impl Setting {
+    /// The environment variable that sets this key.
+    pub fn variable(&self) -> String {
+        format!("TIDEWIRE_{}", self.key.replace('.', "_").to_uppercase())
+    }
+
+    /// Reads `text` the way this setting is written where there are no types: in the
+    /// environment and in flags. Text that cannot be read stays text.
+    pub fn read_text(&self, text: &str) -> Given {
+        let read = match self.takes {
+            Takes::Number { .. } => number_of(text).map(Given::Number),
+            Takes::Flag(_) => text.parse().ok().map(Given::Flag),
+            Takes::Cores(_) if text.trim().is_empty() => Some(Given::Numbers(Vec::new())),
+            Takes::Cores(_) => text
+                .split(',')
+                .map(number_of)
+                .collect::<Option<_>>()
+                .map(Given::Numbers),
+            Takes::Address(_) | Takes::Name { .. } => None,
+        };
+        read.unwrap_or_else(|| Given::Text(text.to_owned()))
+    }
+
+    /// Puts `given` into its place in `config`, or says what is allowed instead.
+    pub fn apply(&self, config: &mut Config, given: &Given) -> Result<(), String> {
+        self.put(config, given).ok_or_else(|| self.allowed())
+    }
+
+    fn put(&self, config: &mut Config, given: &Given) -> Option<()> {
+        match (&self.takes, given) {
+            (Takes::Number { min, max, put }, Given::Number(number)) => {
+                let number = u64::try_from(*number)
+                    .ok()
+                    .filter(|n| (*min..=*max).contains(n))?;
+                put(config, number);
+            }
+            (Takes::Flag(put), Given::Flag(flag)) => put(config, *flag),
+            (Takes::Address(put), Given::Text(text)) => put(config, text.parse().ok()?),
+            (Takes::Cores(put), Given::Numbers(numbers)) => {
+                let cores = numbers
+                    .iter()
+                    .map(|n| usize::try_from(*n).ok())
+                    .collect::<Option<Vec<_>>>()?;
+                put(config, cores);
+            }
+            (Takes::Name { names, put }, Given::Text(text)) => {
+                put(config, names.iter().position(|name| name == text)?);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// What this setting takes, in words that `default.toml` uses too.
+    pub fn allowed(&self) -> String {
+        match self.takes {
+            Takes::Number { min, max, .. } => format!("{min} to {max}"),
+            Takes::Flag(_) => "true or false".to_owned(),
+            Takes::Address(_) => "ADDR:PORT".to_owned(),
+            Takes::Cores(_) => "a list of different cores of this host".to_owned(),
+            Takes::Name { names, .. } => names.join(", "),
+        }
+    }
+}
+
+fn number_of(text: &str) -> Option<i64> {
+    text.trim().replace('_', "").parse().ok()
+}
+
+const fn number(key: &'static str, min: u64, max: u64, put: fn(&mut Config, u64)) -> Setting {
+    Setting {
+        key,
+        takes: Takes::Number { min, max, put },
+    }
+}
+
+const fn flag(key: &'static str, put: fn(&mut Config, bool)) -> Setting {
+    Setting {
+        key,
+        takes: Takes::Flag(put),
+    }
+}
+
+const fn address(key: &'static str, put: fn(&mut Config, SocketAddr)) -> Setting {
+    Setting {
+        key,
+        takes: Takes::Address(put),
+    }
+}
+
+const fn cores(key: &'static str, put: fn(&mut Config, Vec<usize>)) -> Setting {
+    Setting {
+        key,
+        takes: Takes::Cores(put),
+    }
+}
+
+const fn name(
+    key: &'static str,
+    names: &'static [&'static str],
+    put: fn(&mut Config, usize),
+) -> Setting {
+    Setting {
+        key,
+        takes: Takes::Name { names, put },
+    }
+}
