@@ -12,6 +12,12 @@
 //! - `shard` — one core's world: routes inputs to the above, collects effects. Start reading here.
 //!
 //! Everything up to here is sans-IO: bytes, time and mail are arguments, effects are returned. No clock, socket, thread or file.
+//!
+//! - `config` — file, environment and flags → configuration.
+//! - `admin` — HTTP: health, latency, pages.
+//! - `runtime` — glommio: executors, sockets, rings between shards.
+//! - `server` — assembles the process; shutdown order.
+//! - `cli` — the commands.
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 pub mod base;
@@ -24,5 +30,11 @@ pub mod shard;
 
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod admin;
+#[cfg(feature = "server")]
+pub mod runtime;
+#[cfg(feature = "server")]
+pub mod server;
 #[cfg(feature = "server")]
 pub mod cli;

@@ -1,4 +1,50 @@
+//! Flags → command → exit code.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use tidewire::cli::{doctor, latency, serve, topics};
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+/// The open real-time data server
+#[derive(Parser)]
+#[command(version)]
+struct Flags {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the topic tree (what runs without a command)
+    Serve(serve::Serve),
+    /// Print or check the configuration
+    #[command(subcommand)]
+    Config(serve::ConfigCommand),
+    /// Compare this host with the tuning that the server wants
+    Doctor(doctor::Arguments),
+    /// Set a topic's value; adds the topic if there is none
+    Set(topics::Set),
+    /// Print the topics that a selector matches, with their values
+    Fetch(topics::Select),
+    /// Print what happens to the topics that a selector matches, until ended
+    Sub(topics::Select),
+    /// Remove the topics that a selector matches
+    Remove(topics::Remove),
+    /// Print the server's latencies per core
+    Latency(latency::Latency),
+}
+
+fn main() -> ExitCode {
+    match Flags::parse().command.unwrap_or(Command::Serve(serve::Serve::default())) {
+        Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Config(command) => serve::config(&command),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Set(arguments) => topics::set(&arguments),
+        Command::Fetch(arguments) => topics::fetch(&arguments),
+        Command::Sub(arguments) => topics::sub(&arguments),
+        Command::Remove(arguments) => topics::remove(&arguments),
+        Command::Latency(arguments) => latency::latency(&arguments),
+    }
+}

@@ -66,7 +66,8 @@ impl<T> Slab<T> {
     }
 
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        let occupied = |(index, slot): (usize, &Slot<T>)| slot.value.as_ref().map(|_| Key { index: index as u32, generation: slot.generation });
+        let occupied =
+            |(index, slot): (usize, &Slot<T>)| slot.value.as_ref().map(|_| Key { index: index as u32, generation: slot.generation });
         self.slots.iter().enumerate().filter_map(occupied)
     }
 }

@@ -56,11 +56,7 @@ pub struct Finding {
 /// One line for the log of a server that does not start.
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}: found {}, wanted {}. {} To do: {}",
-            self.what, self.found, self.wanted, self.why, self.remedy
-        )
+        write!(f, "{}: found {}, wanted {}. {} To do: {}", self.what, self.found, self.wanted, self.why, self.remedy)
     }
 }
 
@@ -68,21 +64,14 @@ impl std::fmt::Display for Finding {
 /// configuration is wrong.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let environment = config::process_environment();
-    let config = match config::load(
-        arguments.config.as_deref(),
-        environment,
-        Overrides::default(),
-    ) {
+    let config = match config::load(arguments.config.as_deref(), environment, Overrides::default()) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::from(config::EXIT_CODE);
         }
     };
-    let wanted = Wanted {
-        shard_cores: config.placement(&config::usable_cores()),
-        connections_max: config.limits.connections_max,
-    };
+    let wanted = Wanted { shard_cores: config.placement(&config::usable_cores()), connections_max: config.limits.connections_max };
     let findings = examine(&Host::read(Path::new("/"), Ring::probe()), &wanted);
 
     let mut output = std::io::stdout().lock();
@@ -93,8 +82,6 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     };
     // A reader that has gone (`tidewire doctor | head`) changes nothing about the host.
     let _ = output.write_all(text.as_bytes());
-    let problem = findings
-        .iter()
-        .any(|finding| finding.severity == Severity::Problem);
+    let problem = findings.iter().any(|finding| finding.severity == Severity::Problem);
     ExitCode::from(u8::from(problem))
 }

@@ -22,18 +22,9 @@ pub enum ConfigError {
     /// The file is not TOML.
     Syntax { place: Place, reason: String },
     /// There is no such key; `nearest` is the one that was probably meant, as written there.
-    UnknownKey {
-        place: Place,
-        key: String,
-        nearest: Option<String>,
-    },
+    UnknownKey { place: Place, key: String, nearest: Option<String> },
     /// The key does not take this value.
-    Value {
-        place: Place,
-        key: &'static str,
-        value: String,
-        allowed: String,
-    },
+    Value { place: Place, key: &'static str, value: String, allowed: String },
 }
 
 impl fmt::Display for Place {
@@ -52,23 +43,14 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Unreadable { name, reason } => write!(f, "{name}: cannot be read: {reason}"),
             Self::Syntax { place, reason } => write!(f, "{place}: not TOML: {reason}"),
-            Self::UnknownKey {
-                place,
-                key,
-                nearest,
-            } => {
+            Self::UnknownKey { place, key, nearest } => {
                 write!(f, "{place}: unknown key {key}")?;
                 match nearest {
                     Some(nearest) => write!(f, "; did you mean {nearest}?"),
                     None => write!(f, "; `tidewire config default` prints all keys"),
                 }
             }
-            Self::Value {
-                place,
-                key,
-                value,
-                allowed,
-            } => {
+            Self::Value { place, key, value, allowed } => {
                 write!(f, "{place}: {key} = {value} is refused; allowed: {allowed}")
             }
         }
@@ -123,10 +105,7 @@ mod tests {
     #[test]
     fn a_key_in_the_wrong_section_is_found() {
         let keys = ["server.listen", "limits.topics_max"];
-        assert_eq!(
-            nearest("limits.listen", keys.into_iter()),
-            Some("server.listen")
-        );
+        assert_eq!(nearest("limits.listen", keys.into_iter()), Some("server.listen"));
         assert_eq!(nearest("listen", keys.into_iter()), Some("server.listen"));
         assert_eq!(nearest("colour", keys.into_iter()), None);
     }

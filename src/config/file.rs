@@ -20,10 +20,7 @@ pub struct Entry {
 
 /// All entries of `text`, in no particular order. `file` is what errors call it.
 pub fn entries(text: &str, file: &str) -> Result<Vec<Entry>, ConfigError> {
-    let place = |offset: usize| Place::File {
-        name: file.to_owned(),
-        line: line_at(text, offset),
-    };
+    let place = |offset: usize| Place::File { name: file.to_owned(), line: line_at(text, offset) };
     let root = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
         place: place(error.span().map_or(0, |span| span.start)),
         reason: error.message().replace('\n', ", "),
@@ -44,11 +41,7 @@ pub fn entries(text: &str, file: &str) -> Result<Vec<Entry>, ConfigError> {
                     entries.push(entry(key, name.span().start, value));
                 }
             }
-            _ => entries.push(entry(
-                section.get_ref().to_string(),
-                section.span().start,
-                value,
-            )),
+            _ => entries.push(entry(section.get_ref().to_string(), section.span().start, value)),
         }
     }
     Ok(entries)

@@ -82,13 +82,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    pub const ALL: [Self; 5] = [
-        Self::Error,
-        Self::Warn,
-        Self::Info,
-        Self::Debug,
-        Self::Trace,
-    ];
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
     /// The names in the file, in the order of `ALL`.
     pub const NAMES: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 }
@@ -115,18 +109,12 @@ pub struct Overrides {
 }
 
 /// The configuration of a server that starts on this host.
-pub fn load(
-    file: Option<&Path>,
-    environment: impl Iterator<Item = (String, String)>,
-    overrides: Overrides,
-) -> Result<Config, ConfigError> {
+pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>, overrides: Overrides) -> Result<Config, ConfigError> {
     let mut draft = Draft::default();
     if let Some(path) = file {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
-            name: name.clone(),
-            reason: error.to_string(),
-        })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { name: name.clone(), reason: error.to_string() })?;
         draft.take_file(&text, &name)?;
     }
     draft.take_environment(environment)?;
@@ -147,17 +135,12 @@ pub fn check_text(text: &str, name: &str) -> Result<Config, ConfigError> {
 
 /// The environment of this process, without what is not UTF-8.
 pub fn process_environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// The cores that this process may run on, in ascending order.
 pub fn usable_cores() -> Vec<usize> {
-    let mut cores: Vec<usize> = core_affinity::get_core_ids()
-        .unwrap_or_default()
-        .into_iter()
-        .map(|core| core.id)
-        .collect();
+    let mut cores: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     cores.sort_unstable();
     cores
 }
@@ -166,16 +149,8 @@ impl Config {
     /// The core of each shard, of which there are as many as cores. More shards than
     /// `usable` cores share them in turn.
     pub fn placement(&self, usable: &[usize]) -> Vec<usize> {
-        let cores = if self.server.cores.is_empty() {
-            usable
-        } else {
-            &self.server.cores
-        };
-        let shards = if self.server.shards == 0 {
-            cores.len()
-        } else {
-            self.server.shards
-        };
+        let cores = if self.server.cores.is_empty() { usable } else { &self.server.cores };
+        let shards = if self.server.shards == 0 { cores.len() } else { self.server.shards };
         cores.iter().copied().cycle().take(shards).collect()
     }
 
@@ -234,10 +209,7 @@ impl Default for Session {
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            level: LogLevel::Info,
-            format: LogFormat::Text,
-        }
+        Self { level: LogLevel::Info, format: LogFormat::Text }
     }
 }
 
@@ -252,13 +224,8 @@ impl Draft {
     fn take_file(&mut self, text: &str, name: &str) -> Result<(), ConfigError> {
         for entry in file::entries(text, name)? {
             let Some(setting) = settings::find(&entry.key) else {
-                let nearest =
-                    nearest(&entry.key, SETTINGS.iter().map(|s| s.key)).map(str::to_owned);
-                return Err(ConfigError::UnknownKey {
-                    place: entry.place,
-                    key: entry.key,
-                    nearest,
-                });
+                let nearest = nearest(&entry.key, SETTINGS.iter().map(|s| s.key)).map(str::to_owned);
+                return Err(ConfigError::UnknownKey { place: entry.place, key: entry.key, nearest });
             };
             self.take(setting, entry.given, entry.value, entry.place)?;
         }
@@ -266,10 +233,7 @@ impl Draft {
     }
 
     /// Takes the variables that begin with a section's name; others are not ours to judge.
-    fn take_environment(
-        &mut self,
-        variables: impl Iterator<Item = (String, String)>,
-    ) -> Result<(), ConfigError> {
+    fn take_environment(&mut self, variables: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
         for (variable, text) in variables {
             if !is_ours(&variable) {
                 continue;
@@ -277,13 +241,8 @@ impl Draft {
             let place = Place::Variable(variable.clone());
             let Some(setting) = SETTINGS.iter().find(|s| s.variable() == variable) else {
                 let known: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
-                let nearest =
-                    nearest(&variable, known.iter().map(String::as_str)).map(str::to_owned);
-                return Err(ConfigError::UnknownKey {
-                    place,
-                    key: variable,
-                    nearest,
-                });
+                let nearest = nearest(&variable, known.iter().map(String::as_str)).map(str::to_owned);
+                return Err(ConfigError::UnknownKey { place, key: variable, nearest });
             };
             self.take(setting, setting.read_text(&text), text, place)?;
         }
@@ -296,50 +255,29 @@ impl Draft {
             ("--listen", "server.listen", overrides.listen),
             ("--shards", "server.shards", overrides.shards),
             ("--cores", "server.cores", overrides.cores),
-            (
-                "--insecure-any-address",
-                "server.insecure_any_address",
-                insecure,
-            ),
+            ("--insecure-any-address", "server.insecure_any_address", insecure),
         ];
         for (flag, key, text) in flags {
             let Some(text) = text else { continue };
-            let setting =
-                settings::find(key).expect("every flag's key is a setting, as a test shows");
+            let setting = settings::find(key).expect("every flag's key is a setting, as a test shows");
             self.take(setting, setting.read_text(&text), text, Place::Flag(flag))?;
         }
         Ok(())
     }
 
-    fn take(
-        &mut self,
-        setting: &'static Setting,
-        given: Given,
-        value: String,
-        place: Place,
-    ) -> Result<(), ConfigError> {
+    fn take(&mut self, setting: &'static Setting, given: Given, value: String, place: Place) -> Result<(), ConfigError> {
         match setting.apply(&mut self.config, &given) {
             Ok(()) => {
                 self.places.insert(setting.key, (place, value));
                 Ok(())
             }
-            Err(allowed) => Err(ConfigError::Value {
-                place,
-                key: setting.key,
-                value,
-                allowed,
-            }),
+            Err(allowed) => Err(ConfigError::Value { place, key: setting.key, value, allowed }),
         }
     }
 
     /// The rules that need more than one key.
     fn check(&self) -> Result<(), ConfigError> {
-        let Config {
-            server,
-            limits,
-            session,
-            ..
-        } = &self.config;
+        let Config { server, limits, session, .. } = &self.config;
         let message = ("limits.message_bytes_max", limits.message_bytes_max);
         let value = ("limits.value_bytes_max", limits.value_bytes_max);
         let selector = ("limits.selector_bytes_max", limits.selector_bytes_max);
@@ -359,76 +297,39 @@ impl Draft {
             return Err(self.refuse("server.cores", "each core once".to_owned()));
         }
         if !server.cores.is_empty() && server.shards > server.cores.len() {
-            let allowed = format!(
-                "0 to {}, the number of cores in server.cores",
-                server.cores.len()
-            );
+            let allowed = format!("0 to {}, the number of cores in server.cores", server.cores.len());
             return Err(self.refuse("server.shards", allowed));
         }
         Ok(())
     }
 
     fn check_cores_exist(&self, usable: &[usize]) -> Result<(), ConfigError> {
-        if self
-            .config
-            .server
-            .cores
-            .iter()
-            .all(|core| usable.contains(core))
-        {
+        if self.config.server.cores.iter().all(|core| usable.contains(core)) {
             return Ok(());
         }
-        Err(self.refuse(
-            "server.cores",
-            format!("the cores that this process may use: {usable:?}"),
-        ))
+        Err(self.refuse("server.cores", format!("the cores that this process may use: {usable:?}")))
     }
 
     /// Checks that `small` and `reserved` together fit into `large`. Where they do not, the
     /// one that the operator set is to blame, not the one that stands at its default.
-    fn check_fits(
-        &self,
-        small: (&'static str, usize),
-        large: (&'static str, usize),
-        reserved: usize,
-    ) -> Result<(), ConfigError> {
+    fn check_fits(&self, small: (&'static str, usize), large: (&'static str, usize), reserved: usize) -> Result<(), ConfigError> {
         if small.1 + reserved <= large.1 {
             return Ok(());
         }
-        let reserve = if reserved == 0 {
-            String::new()
-        } else {
-            format!(" and {reserved} bytes beside it")
-        };
+        let reserve = if reserved == 0 { String::new() } else { format!(" and {reserved} bytes beside it") };
         if self.places.contains_key(large.0) && !self.places.contains_key(small.0) {
-            let allowed = format!(
-                "at least {}, to hold {} = {}{reserve}",
-                small.1 + reserved,
-                small.0,
-                small.1
-            );
+            let allowed = format!("at least {}, to hold {} = {}{reserve}", small.1 + reserved, small.0, small.1);
             return Err(self.refuse(large.0, allowed));
         }
         let most = large.1.saturating_sub(reserved);
-        Err(self.refuse(
-            small.0,
-            format!(
-                "at most {most}, as {} = {} has to hold it{reserve}",
-                large.0, large.1
-            ),
-        ))
+        Err(self.refuse(small.0, format!("at most {most}, as {} = {} has to hold it{reserve}", large.0, large.1)))
     }
 
     /// Refuses the value that `key` has by now.
     fn refuse(&self, key: &'static str, allowed: String) -> ConfigError {
         let default = || (Place::Default, "its default".to_owned());
         let (place, value) = self.places.get(key).cloned().unwrap_or_else(default);
-        ConfigError::Value {
-            place,
-            key,
-            value,
-            allowed,
-        }
+        ConfigError::Value { place, key, value, allowed }
     }
 }
 
@@ -437,9 +338,7 @@ fn is_ours(variable: &str) -> bool {
     let Some(rest) = variable.strip_prefix("TIDEWIRE_") else {
         return false;
     };
-    ["SERVER_", "LIMITS_", "SESSION_", "LOG_"]
-        .iter()
-        .any(|section| rest.starts_with(section))
+    ["SERVER_", "LIMITS_", "SESSION_", "LOG_"].iter().any(|section| rest.starts_with(section))
 }
 
 fn is_loopback(address: &SocketAddr) -> bool {

@@ -16,18 +16,11 @@ pub struct Setting {
 
 /// What a setting takes, and where it is put.
 enum Takes {
-    Number {
-        min: u64,
-        max: u64,
-        put: fn(&mut Config, u64),
-    },
+    Number { min: u64, max: u64, put: fn(&mut Config, u64) },
     Flag(fn(&mut Config, bool)),
     Address(fn(&mut Config, SocketAddr)),
     Cores(fn(&mut Config, Vec<usize>)),
-    Name {
-        names: &'static [&'static str],
-        put: fn(&mut Config, usize),
-    },
+    Name { names: &'static [&'static str], put: fn(&mut Config, usize) },
 }
 
 /// A value as a source gives it, not yet known to be allowed.
@@ -43,68 +36,28 @@ pub enum Given {
 
 pub const SETTINGS: &[Setting] = &[
     address("server.listen", |c, v| c.server.listen = v),
-    flag("server.insecure_any_address", |c, v| {
-        c.server.insecure_any_address = v
-    }),
+    flag("server.insecure_any_address", |c, v| c.server.insecure_any_address = v),
     number("server.shards", 0, 256, |c, v| c.server.shards = v as usize),
     cores("server.cores", |c, v| c.server.cores = v),
-    number("server.spin_before_park_us", 0, 1_000_000, |c, v| {
-        c.server.spin_before_park_us = v
-    }),
-    number("server.shutdown_drain_ms", 0, 600_000, |c, v| {
-        c.server.shutdown_drain_ms = v
-    }),
-    number("limits.message_bytes_max", 4096, 64 << 20, |c, v| {
-        c.limits.message_bytes_max = v as usize
-    }),
-    number("limits.path_bytes_max", 16, 16384, |c, v| {
-        c.limits.path_bytes_max = v as usize
-    }),
-    number("limits.value_bytes_max", 1, 64 << 20, |c, v| {
-        c.limits.value_bytes_max = v as usize
-    }),
-    number("limits.selector_bytes_max", 16, 65536, |c, v| {
-        c.limits.selector_bytes_max = v as usize
-    }),
-    number("limits.selections_max", 1, 1_000_000, |c, v| {
-        c.limits.selections_max = v as usize
-    }),
-    number("limits.fetch_page_max", 1, 100_000, |c, v| {
-        c.limits.fetch_page_max = v as usize
-    }),
-    number("limits.topics_max", 1, 1_000_000_000, |c, v| {
-        c.limits.topics_max = v as usize
-    }),
-    number("limits.connections_max", 1, 10_000_000, |c, v| {
-        c.limits.connections_max = v as usize
-    }),
-    number("limits.http_head_bytes_max", 512, 65536, |c, v| {
-        c.limits.http_head_bytes_max = v as usize
-    }),
-    number("limits.json_depth_max", 1, 1024, |c, v| {
-        c.limits.json_depth_max = v as usize
-    }),
-    number("session.handshake_timeout_ms", 100, 600_000, |c, v| {
-        c.session.handshake_timeout_ms = v
-    }),
-    number("session.keep_alive_ms", 100, 3_600_000, |c, v| {
-        c.session.keep_alive_ms = v
-    }),
-    number("session.queue_bytes_high", 0, 1 << 30, |c, v| {
-        c.session.queue_bytes_high = v as usize
-    }),
-    number("session.queue_bytes_max", 1024, 1 << 30, |c, v| {
-        c.session.queue_bytes_max = v as usize
-    }),
-    number("session.transmit_bytes_max", 1024, 16 << 20, |c, v| {
-        c.session.transmit_bytes_max = v as usize
-    }),
-    name("log.level", &LogLevel::NAMES, |c, v| {
-        c.log.level = LogLevel::ALL[v]
-    }),
-    name("log.format", &LogFormat::NAMES, |c, v| {
-        c.log.format = LogFormat::ALL[v]
-    }),
+    number("server.spin_before_park_us", 0, 1_000_000, |c, v| c.server.spin_before_park_us = v),
+    number("server.shutdown_drain_ms", 0, 600_000, |c, v| c.server.shutdown_drain_ms = v),
+    number("limits.message_bytes_max", 4096, 64 << 20, |c, v| c.limits.message_bytes_max = v as usize),
+    number("limits.path_bytes_max", 16, 16384, |c, v| c.limits.path_bytes_max = v as usize),
+    number("limits.value_bytes_max", 1, 64 << 20, |c, v| c.limits.value_bytes_max = v as usize),
+    number("limits.selector_bytes_max", 16, 65536, |c, v| c.limits.selector_bytes_max = v as usize),
+    number("limits.selections_max", 1, 1_000_000, |c, v| c.limits.selections_max = v as usize),
+    number("limits.fetch_page_max", 1, 100_000, |c, v| c.limits.fetch_page_max = v as usize),
+    number("limits.topics_max", 1, 1_000_000_000, |c, v| c.limits.topics_max = v as usize),
+    number("limits.connections_max", 1, 10_000_000, |c, v| c.limits.connections_max = v as usize),
+    number("limits.http_head_bytes_max", 512, 65536, |c, v| c.limits.http_head_bytes_max = v as usize),
+    number("limits.json_depth_max", 1, 1024, |c, v| c.limits.json_depth_max = v as usize),
+    number("session.handshake_timeout_ms", 100, 600_000, |c, v| c.session.handshake_timeout_ms = v),
+    number("session.keep_alive_ms", 100, 3_600_000, |c, v| c.session.keep_alive_ms = v),
+    number("session.queue_bytes_high", 0, 1 << 30, |c, v| c.session.queue_bytes_high = v as usize),
+    number("session.queue_bytes_max", 1024, 1 << 30, |c, v| c.session.queue_bytes_max = v as usize),
+    number("session.transmit_bytes_max", 1024, 16 << 20, |c, v| c.session.transmit_bytes_max = v as usize),
+    name("log.level", &LogLevel::NAMES, |c, v| c.log.level = LogLevel::ALL[v]),
+    name("log.format", &LogFormat::NAMES, |c, v| c.log.format = LogFormat::ALL[v]),
 ];
 
 pub fn find(key: &str) -> Option<&'static Setting> {
@@ -124,11 +77,7 @@ impl Setting {
             Takes::Number { .. } => number_of(text).map(Given::Number),
             Takes::Flag(_) => text.parse().ok().map(Given::Flag),
             Takes::Cores(_) if text.trim().is_empty() => Some(Given::Numbers(Vec::new())),
-            Takes::Cores(_) => text
-                .split(',')
-                .map(number_of)
-                .collect::<Option<_>>()
-                .map(Given::Numbers),
+            Takes::Cores(_) => text.split(',').map(number_of).collect::<Option<_>>().map(Given::Numbers),
             Takes::Address(_) | Takes::Name { .. } => None,
         };
         read.unwrap_or_else(|| Given::Text(text.to_owned()))
@@ -142,18 +91,13 @@ impl Setting {
     fn put(&self, config: &mut Config, given: &Given) -> Option<()> {
         match (&self.takes, given) {
             (Takes::Number { min, max, put }, Given::Number(number)) => {
-                let number = u64::try_from(*number)
-                    .ok()
-                    .filter(|n| (*min..=*max).contains(n))?;
+                let number = u64::try_from(*number).ok().filter(|n| (*min..=*max).contains(n))?;
                 put(config, number);
             }
             (Takes::Flag(put), Given::Flag(flag)) => put(config, *flag),
             (Takes::Address(put), Given::Text(text)) => put(config, text.parse().ok()?),
             (Takes::Cores(put), Given::Numbers(numbers)) => {
-                let cores = numbers
-                    .iter()
-                    .map(|n| usize::try_from(*n).ok())
-                    .collect::<Option<Vec<_>>>()?;
+                let cores = numbers.iter().map(|n| usize::try_from(*n).ok()).collect::<Option<Vec<_>>>()?;
                 put(config, cores);
             }
             (Takes::Name { names, put }, Given::Text(text)) => {
@@ -181,40 +125,21 @@ fn number_of(text: &str) -> Option<i64> {
 }
 
 const fn number(key: &'static str, min: u64, max: u64, put: fn(&mut Config, u64)) -> Setting {
-    Setting {
-        key,
-        takes: Takes::Number { min, max, put },
-    }
+    Setting { key, takes: Takes::Number { min, max, put } }
 }
 
 const fn flag(key: &'static str, put: fn(&mut Config, bool)) -> Setting {
-    Setting {
-        key,
-        takes: Takes::Flag(put),
-    }
+    Setting { key, takes: Takes::Flag(put) }
 }
 
 const fn address(key: &'static str, put: fn(&mut Config, SocketAddr)) -> Setting {
-    Setting {
-        key,
-        takes: Takes::Address(put),
-    }
+    Setting { key, takes: Takes::Address(put) }
 }
 
 const fn cores(key: &'static str, put: fn(&mut Config, Vec<usize>)) -> Setting {
-    Setting {
-        key,
-        takes: Takes::Cores(put),
-    }
+    Setting { key, takes: Takes::Cores(put) }
 }
 
-const fn name(
-    key: &'static str,
-    names: &'static [&'static str],
-    put: fn(&mut Config, usize),
-) -> Setting {
-    Setting {
-        key,
-        takes: Takes::Name { names, put },
-    }
+const fn name(key: &'static str, names: &'static [&'static str], put: fn(&mut Config, usize)) -> Setting {
+    Setting { key, takes: Takes::Name { names, put } }
 }

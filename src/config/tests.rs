@@ -1,18 +1,10 @@
 use super::*;
 
 /// The configuration from a file's text, variables and flags, on a host with cores 0 to 3.
-fn made(
-    text: &str,
-    variables: &[(&str, &str)],
-    overrides: Overrides,
-) -> Result<Config, ConfigError> {
+fn made(text: &str, variables: &[(&str, &str)], overrides: Overrides) -> Result<Config, ConfigError> {
     let mut draft = Draft::default();
     draft.take_file(text, "t.toml")?;
-    draft.take_environment(
-        variables
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_string())),
-    )?;
+    draft.take_environment(variables.iter().map(|(name, value)| (name.to_string(), value.to_string())))?;
     draft.take_overrides(overrides)?;
     draft.check()?;
     draft.check_cores_exist(&[0, 1, 2, 3])?;
@@ -21,13 +13,7 @@ fn made(
 
 /// Checks what the operator is told about a file.
 fn check(text: &str, message: &str) {
-    assert_eq!(
-        made(text, &[], Overrides::default())
-            .unwrap_err()
-            .to_string(),
-        message,
-        "{text}"
-    );
+    assert_eq!(made(text, &[], Overrides::default()).unwrap_err().to_string(), message, "{text}");
 }
 
 fn check_variable(name: &str, value: &str, message: &str) {
@@ -48,9 +34,7 @@ fn the_reference_equals_the_defaults() {
 fn the_reference_has_every_setting_and_what_it_takes() {
     for setting in SETTINGS {
         let (section, name) = setting.key.split_once('.').unwrap();
-        let (_, body) = REFERENCE
-            .split_once(&format!("[{section}]\n"))
-            .expect(section);
+        let (_, body) = REFERENCE.split_once(&format!("[{section}]\n")).expect(section);
         let (before, _) = body.split_once(&format!("\n{name} = ")).expect(setting.key);
         let paragraph = before.rsplit("\n\n").next().unwrap();
         let allowed = format!("Allowed: {}", setting.allowed());
@@ -60,9 +44,7 @@ fn the_reference_has_every_setting_and_what_it_takes() {
 
 #[test]
 fn the_reference_names_nothing_else() {
-    let keys = REFERENCE
-        .lines()
-        .filter(|line| !line.starts_with('#') && line.contains(" = "));
+    let keys = REFERENCE.lines().filter(|line| !line.starts_with('#') && line.contains(" = "));
     assert_eq!(keys.count(), SETTINGS.len());
 }
 
@@ -74,14 +56,8 @@ fn every_setting_has_a_variable_that_sections_own() {
 #[test]
 fn flags_win_over_environment_over_file() {
     let text = "[server]\nlisten = '127.0.0.1:1'\nshards = 1\nspin_before_park_us = 1";
-    let variables = [
-        ("TIDEWIRE_SERVER_LISTEN", "127.0.0.1:2"),
-        ("TIDEWIRE_SERVER_SHARDS", "2"),
-    ];
-    let overrides = Overrides {
-        listen: Some("127.0.0.1:3".into()),
-        ..Overrides::default()
-    };
+    let variables = [("TIDEWIRE_SERVER_LISTEN", "127.0.0.1:2"), ("TIDEWIRE_SERVER_SHARDS", "2")];
+    let overrides = Overrides { listen: Some("127.0.0.1:3".into()), ..Overrides::default() };
     let config = made(text, &variables, overrides).unwrap();
     assert_eq!(config.server.listen.port(), 3);
     assert_eq!(config.server.shards, 2);
@@ -107,43 +83,18 @@ fn every_kind_of_value_is_read_from_a_variable() {
 
 #[test]
 fn variables_of_others_are_left_alone() {
-    let variables = [
-        ("TIDEWIRE_URL", "x"),
-        ("TIDEWIRE_LOG", "debug"),
-        ("SERVER_LISTEN", "x"),
-    ];
-    assert_eq!(
-        made("", &variables, Overrides::default()),
-        Ok(Config::default())
-    );
+    let variables = [("TIDEWIRE_URL", "x"), ("TIDEWIRE_LOG", "debug"), ("SERVER_LISTEN", "x")];
+    assert_eq!(made("", &variables, Overrides::default()), Ok(Config::default()));
 }
 
 #[test]
 fn an_unknown_key_is_refused_with_the_nearest() {
-    check(
-        "[limits]\n\nmesage_bytes_max = 1",
-        "t.toml line 3: unknown key limits.mesage_bytes_max; did you mean limits.message_bytes_max?",
-    );
-    check(
-        "[limits]\nlisten = 1",
-        "t.toml line 2: unknown key limits.listen; did you mean server.listen?",
-    );
-    check(
-        "shards = 1",
-        "t.toml line 1: unknown key shards; did you mean server.shards?",
-    );
-    check(
-        "[limit]\ntopics_max = 1",
-        "t.toml line 2: unknown key limit.topics_max; did you mean limits.topics_max?",
-    );
-    check(
-        "[tls]",
-        "t.toml line 1: unknown key tls; `tidewire config default` prints all keys",
-    );
-    check(
-        "[server.certificate]\na = 1",
-        "t.toml line 1: unknown key server.certificate; `tidewire config default` prints all keys",
-    );
+    check("[limits]\n\nmesage_bytes_max = 1", "t.toml line 3: unknown key limits.mesage_bytes_max; did you mean limits.message_bytes_max?");
+    check("[limits]\nlisten = 1", "t.toml line 2: unknown key limits.listen; did you mean server.listen?");
+    check("shards = 1", "t.toml line 1: unknown key shards; did you mean server.shards?");
+    check("[limit]\ntopics_max = 1", "t.toml line 2: unknown key limit.topics_max; did you mean limits.topics_max?");
+    check("[tls]", "t.toml line 1: unknown key tls; `tidewire config default` prints all keys");
+    check("[server.certificate]\na = 1", "t.toml line 1: unknown key server.certificate; `tidewire config default` prints all keys");
 }
 
 #[test]
@@ -157,73 +108,35 @@ fn an_unknown_variable_of_a_section_is_refused_with_the_nearest() {
 
 #[test]
 fn a_refused_value_is_named_with_its_place_and_what_is_allowed() {
-    check(
-        "[server]\nshards = 257",
-        "t.toml line 2: server.shards = 257 is refused; allowed: 0 to 256",
-    );
-    check(
-        "[server]\nshards = -1",
-        "t.toml line 2: server.shards = -1 is refused; allowed: 0 to 256",
-    );
-    check(
-        "[server]\nshards = \"2\"",
-        "t.toml line 2: server.shards = \"2\" is refused; allowed: 0 to 256",
-    );
-    check(
-        "[server]\nlisten = 'localhost:80'",
-        "t.toml line 2: server.listen = 'localhost:80' is refused; allowed: ADDR:PORT",
-    );
-    check(
-        "[log]\nlevel = 'loud'",
-        "t.toml line 2: log.level = 'loud' is refused; allowed: error, warn, info, debug, trace",
-    );
+    check("[server]\nshards = 257", "t.toml line 2: server.shards = 257 is refused; allowed: 0 to 256");
+    check("[server]\nshards = -1", "t.toml line 2: server.shards = -1 is refused; allowed: 0 to 256");
+    check("[server]\nshards = \"2\"", "t.toml line 2: server.shards = \"2\" is refused; allowed: 0 to 256");
+    check("[server]\nlisten = 'localhost:80'", "t.toml line 2: server.listen = 'localhost:80' is refused; allowed: ADDR:PORT");
+    check("[log]\nlevel = 'loud'", "t.toml line 2: log.level = 'loud' is refused; allowed: error, warn, info, debug, trace");
     check_variable(
         "TIDEWIRE_LIMITS_PATH_BYTES_MAX",
         "lots",
         "environment variable TIDEWIRE_LIMITS_PATH_BYTES_MAX: limits.path_bytes_max = lots is refused; allowed: 16 to 16384",
     );
-    let overrides = Overrides {
-        cores: Some("0,x".into()),
-        ..Overrides::default()
-    };
+    let overrides = Overrides { cores: Some("0,x".into()), ..Overrides::default() };
     let error = made("", &[], overrides).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "flag --cores: server.cores = 0,x is refused; allowed: a list of different cores of this host"
-    );
+    assert_eq!(error, "flag --cores: server.cores = 0,x is refused; allowed: a list of different cores of this host");
 }
 
 #[test]
 fn numbers_are_taken_up_to_their_edges() {
     check_accepted("server.shards = 256");
     check_accepted("limits.json_depth_max = 1");
-    check(
-        "limits.json_depth_max = 0",
-        "t.toml line 1: limits.json_depth_max = 0 is refused; allowed: 1 to 1024",
-    );
-    check(
-        "server.shards = 99999999999999999999",
-        "t.toml line 1: server.shards = 99999999999999999999 is refused; allowed: 0 to 256",
-    );
+    check("limits.json_depth_max = 0", "t.toml line 1: limits.json_depth_max = 0 is refused; allowed: 1 to 1024");
+    check("server.shards = 99999999999999999999", "t.toml line 1: server.shards = 99999999999999999999 is refused; allowed: 0 to 256");
 }
 
 #[test]
 fn what_is_not_toml_is_refused_with_its_line() {
     let error = made("[server]\nlisten = \n", &[], Overrides::default()).unwrap_err();
-    assert!(
-        error.to_string().starts_with("t.toml line 2: not TOML: "),
-        "{error}"
-    );
-    let error = made(
-        "[server]\nshards = 1\nshards = 2\n",
-        &[],
-        Overrides::default(),
-    )
-    .unwrap_err();
-    assert!(
-        error.to_string().starts_with("t.toml line 3: not TOML: "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("t.toml line 2: not TOML: "), "{error}");
+    let error = made("[server]\nshards = 1\nshards = 2\n", &[], Overrides::default()).unwrap_err();
+    assert!(error.to_string().starts_with("t.toml line 3: not TOML: "), "{error}");
 }
 
 #[test]
@@ -258,10 +171,7 @@ fn cores_exist_and_stand_once_and_suffice_for_the_shards() {
         "server.cores = [1, 4]",
         "t.toml line 1: server.cores = [1, 4] is refused; allowed: the cores that this process may use: [0, 1, 2, 3]",
     );
-    check(
-        "server.cores = [1, 1]",
-        "t.toml line 1: server.cores = [1, 1] is refused; allowed: each core once",
-    );
+    check("server.cores = [1, 1]", "t.toml line 1: server.cores = [1, 1] is refused; allowed: each core once");
     check(
         "server.cores = [1]\nserver.shards = 2",
         "t.toml line 2: server.shards = 2 is refused; allowed: 0 to 1, the number of cores in server.cores",
@@ -277,11 +187,7 @@ fn only_loopback_is_listened_on_unless_told() {
         "t.toml line 1: server.listen = '0.0.0.0:80' is refused; allowed: a loopback address such as 127.0.0.1:8080 or \
          [::1]:8080, as there is no access control yet; --insecure-any-address permits any",
     );
-    let overrides = Overrides {
-        listen: Some("[::]:80".into()),
-        insecure_any_address: true,
-        ..Overrides::default()
-    };
+    let overrides = Overrides { listen: Some("[::]:80".into()), insecure_any_address: true, ..Overrides::default() };
     let config = made("", &[], overrides).unwrap();
     assert!(config.exposure().starts_with("INSECURE"));
     assert!(!Config::default().exposure().starts_with("INSECURE"));
@@ -299,16 +205,6 @@ fn shards_are_placed_on_the_cores_given_or_usable() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let error = load(
-        Some(Path::new("/nowhere/t.toml")),
-        std::iter::empty(),
-        Overrides::default(),
-    )
-    .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("/nowhere/t.toml: cannot be read: "),
-        "{error}"
-    );
+    let error = load(Some(Path::new("/nowhere/t.toml")), std::iter::empty(), Overrides::default()).unwrap_err();
+    assert!(error.to_string().starts_with("/nowhere/t.toml: cannot be read: "), "{error}");
 }

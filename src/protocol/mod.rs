@@ -95,7 +95,8 @@ mod tests {
             let rows = table[section].as_array().unwrap();
             rows.iter().map(|row| (row["code"].as_u64().unwrap(), row["name"].as_str().unwrap().to_owned())).collect()
         };
-        let ours = |codes: &mut dyn Iterator<Item = (u16, &'static str)>| codes.map(|(c, n)| (u64::from(c), n.to_owned())).collect::<Vec<_>>();
+        let ours =
+            |codes: &mut dyn Iterator<Item = (u16, &'static str)>| codes.map(|(c, n)| (u64::from(c), n.to_owned())).collect::<Vec<_>>();
         assert_eq!(published("errors"), ours(&mut ErrorCode::ALL.iter().map(|c| (c.code(), c.name()))));
         assert_eq!(published("closes"), ours(&mut CloseCode::ALL.iter().map(|c| (c.code(), c.name()))));
         assert_eq!(published("unsubscription_reasons"), ours(&mut Reason::ALL.iter().map(|c| (c.code(), c.name()))));

@@ -216,7 +216,13 @@ mod tests {
         fn new() -> Self {
             let topic = |number: u64| {
                 let path = TopicPath::parse(&format!("t{number}"), 100).unwrap();
-                Rc::new(LocalTopic { id: TopicId(number), path, kind: ValueType::Binary, latest: RefCell::new(None), subscribers: RefCell::default() })
+                Rc::new(LocalTopic {
+                    id: TopicId(number),
+                    path,
+                    kind: ValueType::Binary,
+                    latest: RefCell::new(None),
+                    subscribers: RefCell::default(),
+                })
             };
             Self { topics: (0..3).map(topic).collect(), queue: SendQueue::default(), sequence: 0 }
         }

@@ -32,9 +32,21 @@ pub struct Gather {
 
 enum Answer {
     /// The selector's sessions that wait for it.
-    Interest { selector: Selector, askers: Vec<Asker> },
-    Removed { asker: Asker, count: u64 },
-    Page { asker: Asker, first: usize, bytes_max: usize, with_values: bool, pages: Vec<(Vec<native::Entry>, bool)> },
+    Interest {
+        selector: Selector,
+        askers: Vec<Asker>,
+    },
+    Removed {
+        asker: Asker,
+        count: u64,
+    },
+    Page {
+        asker: Asker,
+        first: usize,
+        bytes_max: usize,
+        with_values: bool,
+        pages: Vec<(Vec<native::Entry>, bool)>,
+    },
 }
 
 impl Shard {
@@ -52,7 +64,8 @@ impl Shard {
         let asking = selected.asking;
         if is_first {
             let askers = vec![asker];
-            let ticket = self.ask(selector, |selector| Question::Interest { selector }, Answer::Interest { selector: selector.clone(), askers });
+            let ticket =
+                self.ask(selector, |selector| Question::Interest { selector }, Answer::Interest { selector: selector.clone(), askers });
             self.selected.entry(selector, Selected::default).asking = Some(ticket);
             // Other selectors of this shard may have brought topics of this one already; the owners do not send those again.
             self.subscribe_to_known(asker.session, selector);
@@ -71,7 +84,8 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let released = session.selections.remove(selector, selections_max).map_err(|_| selections_full(selections_max))?;
         let ends = |path: &str, session: &crate::session::Session| !session.selections.select(path);
-        let ended: Vec<_> = session.subscriptions.values().map(|(topic, _)| topic).filter(|topic| ends(topic.path.as_str(), session)).cloned().collect();
+        let ended: Vec<_> =
+            session.subscriptions.values().map(|(topic, _)| topic).filter(|topic| ends(topic.path.as_str(), session)).cloned().collect();
         for topic in ended {
             self.end_subscription(asker.session, &topic);
             self.push(asker.session, Entry::Unsubscribed(topic, Reason::Requested));
@@ -367,7 +381,8 @@ fn selections_full(selections_max: usize) -> Refusal {
 fn merge_pages(pages: Vec<(Vec<native::Entry>, bool)>, first: usize, bytes_max: usize) -> (Vec<native::Entry>, bool) {
     let place = |entry: &native::Entry| TopicPath::of_branch(&entry.path);
     let horizon = pages.iter().filter(|(_, is_cut)| *is_cut).filter_map(|(entries, _)| entries.last()).map(place).min();
-    let sorted: BTreeMap<TopicPath, native::Entry> = pages.into_iter().flat_map(|(entries, _)| entries).map(|entry| (place(&entry), entry)).collect();
+    let sorted: BTreeMap<TopicPath, native::Entry> =
+        pages.into_iter().flat_map(|(entries, _)| entries).map(|entry| (place(&entry), entry)).collect();
     let total = sorted.len();
     let mut bytes = 0;
     let mut merged = Vec::new();

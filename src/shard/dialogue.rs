@@ -297,7 +297,9 @@ impl Shard {
         };
         match text::decode_request(message) {
             Ok(request) => self.handle_request(key, request),
-            Err(TextError::Malformed { position, message }) => self.refuse(key, 0, &Refusal::at(ErrorCode::MalformedJson, position, message)),
+            Err(TextError::Malformed { position, message }) => {
+                self.refuse(key, 0, &Refusal::at(ErrorCode::MalformedJson, position, message))
+            }
             Err(TextError::Field { id, message }) => self.refuse(key, id, &Refusal::new(ErrorCode::InvalidField, message)),
         }
     }
@@ -312,9 +314,15 @@ impl Shard {
             Request::Ping => self.answer_ping(key, form),
             Request::Pong => {}
             Request::Close => self.close_after_queue(key, CloseCode::Normal),
-            Request::Broken { id } => self.refuse(key, id, &Refusal::new(ErrorCode::MalformedFrame, "the frame's body does not have its operation's form")),
+            Request::Broken { id } => {
+                self.refuse(key, id, &Refusal::new(ErrorCode::MalformedFrame, "the frame's body does not have its operation's form"))
+            }
             Request::Unknown { id, name } => {
-                self.refuse(key, id, &Refusal::new(ErrorCode::UnknownOperation, format!("this server does not know the operation '{name}'")));
+                self.refuse(
+                    key,
+                    id,
+                    &Refusal::new(ErrorCode::UnknownOperation, format!("this server does not know the operation '{name}'")),
+                );
             }
             Request::Connect { id, version, capabilities, .. } => match session {
                 None => self.connect(key, form, id, version, capabilities),
@@ -381,8 +389,12 @@ impl Shard {
                     return Err(Refusal::new(ErrorCode::UnsupportedProperty, "this server's version knows no topic properties"));
                 }
                 self.check_path(&path)?;
-                let kind = ValueType::from_number(kind)
-                    .ok_or_else(|| Refusal::new(ErrorCode::UnknownType, "there is no such topic type; the types are json, string, int64, double and binary"))?;
+                let kind = ValueType::from_number(kind).ok_or_else(|| {
+                    Refusal::new(
+                        ErrorCode::UnknownType,
+                        "there is no such topic type; the types are json, string, int64, double and binary",
+                    )
+                })?;
                 self.start_update(asker, form, verb, &path, kind, &value)
             }
             Request::Remove { selector, .. } => {
@@ -425,7 +437,8 @@ impl Shard {
     }
 
     fn parse_selector(&self, text: &str) -> Result<Selector, Refusal> {
-        Selector::parse(text, self.limits.selector).map_err(|error| Refusal::at(ErrorCode::InvalidSelector, error.position, error.to_string()))
+        Selector::parse(text, self.limits.selector)
+            .map_err(|error| Refusal::at(ErrorCode::InvalidSelector, error.position, error.to_string()))
     }
 
     fn start_update(&mut self, asker: Asker, form: WireForm, verb: Verb, path: &str, kind: ValueType, value: &[u8]) -> Result<(), Refusal> {
@@ -462,10 +475,9 @@ impl Shard {
     fn check_value(&mut self, form: WireForm, kind: ValueType, value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         let limits = JsonLimits { depth_max: self.limits.json_depth_max };
         match (form, kind) {
-            (_, ValueType::Json) => self
-                .checker
-                .compact(value, limits, out)
-                .map_err(|error| Refusal::at(ErrorCode::InvalidValue, error.position, format!("the value is not JSON: {}", error.message)))?,
+            (_, ValueType::Json) => self.checker.compact(value, limits, out).map_err(|error| {
+                Refusal::at(ErrorCode::InvalidValue, error.position, format!("the value is not JSON: {}", error.message))
+            })?,
             (WireForm::Binary, _) => {
                 scalar::check(kind, value).map_err(|error| refuse_value(kind, error))?;
                 out.extend_from_slice(value);

@@ -19,21 +19,48 @@ pub enum Mail {
     /// To a topic's owner.
     Update(Update),
     /// To every owner (or the one of a path selector): the answers come as `Part`s for the ticket.
-    Ask { ticket: u64, question: Question },
+    Ask {
+        ticket: u64,
+        question: Question,
+    },
     /// An owner is done with its share of a question.
-    Part { ticket: u64, part: Part },
+    Part {
+        ticket: u64,
+        part: Part,
+    },
     /// An update's answer.
-    Answer { to: Asker, result: Result<Outcome, Refusal> },
+    Answer {
+        to: Asker,
+        result: Result<Outcome, Refusal>,
+    },
     /// This shard's interest in a selector ended.
-    Release { selector: Box<str> },
+    Release {
+        selector: Box<str>,
+    },
     /// A topic of interest: sent before anything else of it, and again only after `Forgotten`.
-    Appeared { id: TopicId, path: TopicPath, kind: ValueType, latest: Option<Arc<Publication>> },
+    Appeared {
+        id: TopicId,
+        path: TopicPath,
+        kind: ValueType,
+        latest: Option<Arc<Publication>>,
+    },
     Published(Arc<Publication>),
-    Removed { id: TopicId, reason: Reason },
+    Removed {
+        id: TopicId,
+        reason: Reason,
+    },
     /// No selector that the owner knows of wants the topic any more.
-    Forgotten { id: TopicId },
-    AskReport { from: ShardIndex, ticket: u64 },
-    Report { ticket: u64, report: Box<Report> },
+    Forgotten {
+        id: TopicId,
+    },
+    AskReport {
+        from: ShardIndex,
+        ticket: u64,
+    },
+    Report {
+        ticket: u64,
+        report: Box<Report>,
+    },
 }
 
 /// An update on its way to the owner. The value is checked and in its wire form.
@@ -67,5 +94,8 @@ pub enum Part {
     Ready,
     Removed(u64),
     /// In path order. `is_cut`: the owner has more behind the last entry.
-    Page { entries: Vec<Entry>, is_cut: bool },
+    Page {
+        entries: Vec<Entry>,
+        is_cut: bool,
+    },
 }

@@ -266,11 +266,13 @@ impl Shard {
         self.effects.pop_front()
     }
 
-    /// The next shard's mail of this turn.
-    pub fn poll_mail(&mut self) -> Option<(ShardIndex, Batch)> {
-        let at = self.outboxes.iter().position(|outbox| !outbox.is_empty())?;
-        let mails = std::mem::take(&mut self.outboxes[at]);
-        Some((ShardIndex(at as u16), Batch { sent: self.now, mails }))
+    /// The mail of this turn for one other shard.
+    pub fn poll_mail(&mut self, to: ShardIndex) -> Option<Batch> {
+        let outbox = &mut self.outboxes[usize::from(to.0)];
+        if outbox.is_empty() {
+            return None;
+        }
+        Some(Batch { sent: self.now, mails: std::mem::take(outbox) })
     }
 
     /// Mail that did not fit its ring comes back, in front of what came since.

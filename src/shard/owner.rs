@@ -71,11 +71,16 @@ impl Shard {
 
     fn create(&mut self, path: &str, kind: ValueType, first: Option<(&[u8], Time)>) -> Result<(), Refusal> {
         if self.tree.len() >= self.limits.topics_max {
-            return Err(Refusal::new(ErrorCode::TopicLimit, format!("this server's core holds its most of {} topics", self.limits.topics_max)));
+            return Err(Refusal::new(
+                ErrorCode::TopicLimit,
+                format!("this server's core holds its most of {} topics", self.limits.topics_max),
+            ));
         }
         let path = TopicPath::parse(path, self.limits.path_bytes_max).expect("a session's shard checked the path");
         self.topics_made += 1;
-        let id = TopicId(self.topics_made * u64::from(self.identity.count) - u64::from(self.identity.count) + u64::from(self.identity.index.0) + 1);
+        let id = TopicId(
+            self.topics_made * u64::from(self.identity.count) - u64::from(self.identity.count) + u64::from(self.identity.index.0) + 1,
+        );
         let latest = first.map(|(value, received)| Publication::new(id, 1, received, value, None));
         self.report.updates += u64::from(latest.is_some());
         let mut interested = ShardSet::default();
@@ -94,7 +99,9 @@ impl Shard {
         let version = previous.map_or(1, |previous| previous.version + 1);
         self.delta_bytes.clear();
         let form = match previous {
-            Some(previous) if !topic.interested.is_empty() && has_deltas(topic.kind) => self.delta.encode(previous.value(), value, &mut self.delta_bytes),
+            Some(previous) if !topic.interested.is_empty() && has_deltas(topic.kind) => {
+                self.delta.encode(previous.value(), value, &mut self.delta_bytes)
+            }
             _ => None,
         };
         let delta = form.map(|form| (form, &self.delta_bytes[..]));

@@ -5,8 +5,8 @@
 use super::dialogue::Stage;
 use super::{Effect, Shard};
 use crate::base::{Key, Time};
-use crate::session::{Entry, Form, LocalTopic, Session};
 use crate::session::Steps;
+use crate::session::{Entry, Form, LocalTopic, Session};
 use crate::topic::publication::DeltaForms;
 use crate::wire::{native, text, websocket};
 use hashbrown::HashMap;

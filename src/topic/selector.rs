@@ -58,8 +58,14 @@ struct Inner {
 
 enum Kind {
     Path,
-    SplitPath { levels: Box<[Pattern]>, reach: Reach },
-    FullPath { pattern: Pattern, reach: Reach },
+    SplitPath {
+        levels: Box<[Pattern]>,
+        reach: Reach,
+    },
+    FullPath {
+        pattern: Pattern,
+        reach: Reach,
+    },
     /// Members are never sets themselves.
     Set(Box<[Selector]>),
 }

@@ -93,7 +93,13 @@ impl Tree {
 
     /// Walks in path order what lies in the branch of `selector` behind `after`, at most `budget` topics. `visit` sees those that match and
     /// may stop the walk by `false`. Returns where to go on, or `None` when the branch is done.
-    pub fn walk(&self, selector: &Selector, after: Option<&TopicPath>, budget: usize, mut visit: impl FnMut(Place, &Topic) -> bool) -> Option<TopicPath> {
+    pub fn walk(
+        &self,
+        selector: &Selector,
+        after: Option<&TopicPath>,
+        budget: usize,
+        mut visit: impl FnMut(Place, &Topic) -> bool,
+    ) -> Option<TopicPath> {
         let branch = selector.prefix();
         let begins_behind = after.is_some_and(|after| branch.is_empty() || compare(after.as_str(), branch).is_ge());
         let start = match after {
@@ -130,7 +136,13 @@ mod tests {
         let mut tree = Tree::default();
         for (number, path) in paths.iter().enumerate() {
             let path = TopicPath::parse(path, 100).unwrap();
-            tree.insert(Topic { id: TopicId(number as u64 + 1), path, kind: ValueType::Json, latest: None, interested: ShardSet::default() });
+            tree.insert(Topic {
+                id: TopicId(number as u64 + 1),
+                path,
+                kind: ValueType::Json,
+                latest: None,
+                interested: ShardSet::default(),
+            });
         }
         tree
     }

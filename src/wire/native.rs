@@ -37,18 +37,52 @@ pub const CAPABILITY_COPY: u64 = 2;
 /// What a client asks for, in either form. Values are in their wire form but for the text form's, which are JSON still.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request<'a> {
-    Connect { id: u64, version: u64, name: Cow<'a, str>, capabilities: u64 },
+    Connect {
+        id: u64,
+        version: u64,
+        name: Cow<'a, str>,
+        capabilities: u64,
+    },
     Ping,
     Pong,
     Close,
-    Update { id: u64, verb: Verb, path: Cow<'a, str>, kind: u8, value: Cow<'a, [u8]>, properties: u64 },
-    Remove { id: u64, selector: Cow<'a, str> },
-    Fetch { id: u64, selector: Cow<'a, str>, after: Cow<'a, str>, first: u64, with_values: bool },
-    Subscribe { id: u64, selector: Cow<'a, str>, scope: Cow<'a, str> },
-    Unsubscribe { id: u64, selector: Cow<'a, str>, scope: Cow<'a, str> },
-    Unknown { id: u64, name: String },
+    Update {
+        id: u64,
+        verb: Verb,
+        path: Cow<'a, str>,
+        kind: u8,
+        value: Cow<'a, [u8]>,
+        properties: u64,
+    },
+    Remove {
+        id: u64,
+        selector: Cow<'a, str>,
+    },
+    Fetch {
+        id: u64,
+        selector: Cow<'a, str>,
+        after: Cow<'a, str>,
+        first: u64,
+        with_values: bool,
+    },
+    Subscribe {
+        id: u64,
+        selector: Cow<'a, str>,
+        scope: Cow<'a, str>,
+    },
+    Unsubscribe {
+        id: u64,
+        selector: Cow<'a, str>,
+        scope: Cow<'a, str>,
+    },
+    Unknown {
+        id: u64,
+        name: String,
+    },
     /// A body that does not have its operation's form; the id is 0 where it cannot be told.
-    Broken { id: u64 },
+    Broken {
+        id: u64,
+    },
 }
 
 /// How an update treats a topic that is there, or is not.

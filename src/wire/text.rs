@@ -81,9 +81,13 @@ pub fn decode_request(message: &str) -> Result<Request<'_>, TextError> {
         "set" => update(Verb::Set)?,
         "add_and_set" => update(Verb::AddAndSet)?,
         "remove" => Request::Remove { id, selector: selector()? },
-        "fetch" => {
-            Request::Fetch { id, selector: selector()?, after: members.after, first: members.first, with_values: members.values.unwrap_or(true) }
-        }
+        "fetch" => Request::Fetch {
+            id,
+            selector: selector()?,
+            after: members.after,
+            first: members.first,
+            with_values: members.values.unwrap_or(true),
+        },
         "subscribe" => Request::Subscribe { id, selector: selector()?, scope: members.scope },
         "unsubscribe" => Request::Unsubscribe { id, selector: selector()?, scope: members.scope },
         other => Request::Unknown { id, name: other.chars().take(40).collect() },

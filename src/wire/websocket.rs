@@ -95,7 +95,9 @@ pub fn close_answer(payload: &[u8]) -> Result<u16, WebSocketError> {
     if payload.is_empty() {
         return Ok(1000);
     }
-    let Some((code, reason)) = payload.split_first_chunk::<2>() else { return Err(WebSocketError::Protocol("a close payload of one byte")) };
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return Err(WebSocketError::Protocol("a close payload of one byte"));
+    };
     let code = u16::from_be_bytes(*code);
     let is_allowed = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
     if !is_allowed || std::str::from_utf8(reason).is_err() {

@@ -73,8 +73,7 @@ impl Host {
         let cores_online = text(&cpu.join("online")).map_or_else(Vec::new, |list| cores(&list));
         let limits = text(&root.join("proc/self/limits")).unwrap_or_default();
         Self {
-            kernel: text(&root.join("proc/sys/kernel/osrelease"))
-                .map_or((0, 0), |release| version(&release)),
+            kernel: text(&root.join("proc/sys/kernel/osrelease")).map_or((0, 0), |release| version(&release)),
             ring,
             memlock_bytes: limit(&limits, "Max locked memory", Column::Soft),
             files_max: limit(&limits, "Max open files", Column::Hard),
@@ -82,11 +81,8 @@ impl Host {
             cores_isolated: text(&cpu.join("isolated")).map_or_else(Vec::new, |list| cores(&list)),
             siblings: siblings(&cpu, &cores_online),
             governors: governors(&cpu, &cores_online),
-            huge_pages: text(&root.join("sys/kernel/mm/transparent_hugepage/enabled"))
-                .and_then(|modes| chosen(&modes)),
-            clocksource: text(
-                &root.join("sys/devices/system/clocksource/clocksource0/current_clocksource"),
-            ),
+            huge_pages: text(&root.join("sys/kernel/mm/transparent_hugepage/enabled")).and_then(|modes| chosen(&modes)),
+            clocksource: text(&root.join("sys/devices/system/clocksource/clocksource0/current_clocksource")),
             network: network(root),
             cores_online,
         }
@@ -94,16 +90,12 @@ impl Host {
 }
 
 fn text(path: &Path) -> Option<String> {
-    fs::read_to_string(path)
-        .ok()
-        .map(|text| text.trim().to_owned())
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
 /// `6.18.44-generic` → (6, 18)
 fn version(release: &str) -> (u32, u32) {
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|number| number.parse().unwrap_or(0));
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
@@ -129,10 +121,7 @@ enum Column {
 
 /// A line of `/proc/self/limits`: name, soft limit, hard limit, unit.
 fn limit(limits: &str, name: &str, column: Column) -> u64 {
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     match line.split_whitespace().nth(column as usize) {
         Some("unlimited") => u64::MAX,
         Some(number) => number.parse().unwrap_or(0),
@@ -145,19 +134,12 @@ fn sysctls(root: &Path) -> BTreeMap<String, String> {
         let value = text(&root.join("proc/sys").join(key.replace('.', "/")))?;
         Some((key, value.split_whitespace().collect::<Vec<_>>().join(" ")))
     };
-    sysctl::wanted()
-        .into_iter()
-        .filter_map(|sysctl| read(sysctl.key))
-        .collect()
+    sysctl::wanted().into_iter().filter_map(|sysctl| read(sysctl.key)).collect()
 }
 
 fn siblings(cpu: &Path, online: &[usize]) -> Vec<Vec<usize>> {
     let group = |core: &usize| text(&cpu.join(format!("cpu{core}/topology/thread_siblings_list")));
-    let mut groups: Vec<Vec<usize>> = online
-        .iter()
-        .filter_map(group)
-        .map(|list| cores(&list))
-        .collect();
+    let mut groups: Vec<Vec<usize>> = online.iter().filter_map(group).map(|list| cores(&list)).collect();
     groups.retain(|group| group.len() > 1);
     groups.sort();
     groups.dedup();
@@ -165,12 +147,7 @@ fn siblings(cpu: &Path, online: &[usize]) -> Vec<Vec<usize>> {
 }
 
 fn governors(cpu: &Path, online: &[usize]) -> BTreeMap<usize, String> {
-    let governor = |core: &usize| {
-        Some((
-            *core,
-            text(&cpu.join(format!("cpu{core}/cpufreq/scaling_governor")))?,
-        ))
-    };
+    let governor = |core: &usize| Some((*core, text(&cpu.join(format!("cpu{core}/cpufreq/scaling_governor")))?));
     online.iter().filter_map(governor).collect()
 }
 
@@ -178,22 +155,10 @@ fn governors(cpu: &Path, online: &[usize]) -> BTreeMap<usize, String> {
 fn network(root: &Path) -> Vec<NetworkDevice> {
     let table = text(&root.join("proc/interrupts")).unwrap_or_default();
     let mut names = entries(&root.join("sys/class/net"));
-    names.retain(|name| {
-        root.join("sys/class/net")
-            .join(name)
-            .join("device")
-            .exists()
-    });
+    names.retain(|name| root.join("sys/class/net").join(name).join("device").exists());
     let device = |name: String| {
-        let numbers = interrupt_numbers(
-            &root.join("sys/class/net").join(&name).join("device"),
-            &name,
-            &table,
-        );
-        let interrupts = numbers
-            .iter()
-            .filter_map(|number| affinity(&root.join("proc/irq").join(number)))
-            .collect();
+        let numbers = interrupt_numbers(&root.join("sys/class/net").join(&name).join("device"), &name, &table);
+        let interrupts = numbers.iter().filter_map(|number| affinity(&root.join("proc/irq").join(number))).collect();
         NetworkDevice { name, interrupts }
     };
     names.into_iter().map(device).collect()
@@ -215,8 +180,7 @@ fn interrupt_numbers(device: &Path, name: &str, table: &str) -> Vec<String> {
 
 /// The cores that an interrupt goes to in fact; the kernel may use fewer than it is allowed.
 fn affinity(interrupt: &Path) -> Option<Vec<usize>> {
-    let effective =
-        text(&interrupt.join("effective_affinity_list")).filter(|list| !list.is_empty());
+    let effective = text(&interrupt.join("effective_affinity_list")).filter(|list| !list.is_empty());
     let list = effective.or_else(|| text(&interrupt.join("smp_affinity_list")))?;
     Some(cores(&list))
 }
@@ -225,9 +189,7 @@ fn entries(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     names.sort();
     names
 }

@@ -16,11 +16,7 @@ pub enum Style {
 impl Style {
     /// Colour is for a terminal only, and not where the user has asked for none.
     pub fn for_terminal(is_terminal: bool) -> Self {
-        if is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) {
-            Self::Coloured
-        } else {
-            Self::Plain
-        }
+        if is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) { Self::Coloured } else { Self::Plain }
     }
 
     fn paint(self, severity: Severity, text: &str) -> String {
@@ -38,21 +34,12 @@ impl Style {
 
 /// A line for each finding; beneath those that are not in order, why and what to do.
 pub fn table(findings: &[Finding], style: Style) -> String {
-    let width = |text: fn(&Finding) -> &str| {
-        findings
-            .iter()
-            .map(|f| text(f).chars().count())
-            .max()
-            .unwrap_or(0)
-    };
+    let width = |text: fn(&Finding) -> &str| findings.iter().map(|f| text(f).chars().count()).max().unwrap_or(0);
     let (what, found) = (width(|f| &f.what), width(|f| &f.found).min(28));
     let mut output = String::new();
     for finding in findings {
         let mark = style.paint(finding.severity, &format!("{:<7}", name(finding.severity)));
-        let line = format!(
-            "{:<what$}  {:<found$}  wanted: {}",
-            finding.what, finding.found, finding.wanted
-        );
+        let line = format!("{:<what$}  {:<found$}  wanted: {}", finding.what, finding.found, finding.wanted);
         writeln!(output, "{mark}  {line}").expect("a string takes all");
         if finding.severity != Severity::Ok {
             output += &paragraph("why:   ", &finding.why);
@@ -73,10 +60,7 @@ fn paragraph(label: &str, text: &str) -> String {
         let last = lines.len() - 1;
         lines[last] += word;
     }
-    lines
-        .iter()
-        .map(|line| format!("{}\n", line.trim_end()))
-        .collect()
+    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 fn name(severity: Severity) -> &'static str {
@@ -88,19 +72,12 @@ fn name(severity: Severity) -> &'static str {
 }
 
 fn summary(findings: &[Finding]) -> String {
-    let count = |severity| {
-        findings
-            .iter()
-            .filter(|finding| finding.severity == severity)
-            .count()
-    };
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let (problems, advice) = (count(Severity::Problem), count(Severity::Advice));
     let kernel_settings = "tuning/90-tidewire.conf holds all kernel settings with their reasons.";
     match (problems, advice) {
         (0, 0) => "This host is as it should be.".to_owned(),
         (0, _) => format!("The server starts here. {advice} to improve; {kernel_settings}"),
-        _ => format!(
-            "The server does not start here. Problems: {problems}; to improve: {advice}. {kernel_settings}"
-        ),
+        _ => format!("The server does not start here. Problems: {problems}; to improve: {advice}. {kernel_settings}"),
     }
 }

@@ -48,32 +48,13 @@ pub fn wanted() -> Vec<Sysctl> {
 /// A paragraph is a comment, its last line the comparison, and `key = value`; one that has
 /// no such last line is about the file and not about a setting.
 fn parse(paragraph: &str) -> Option<Sysctl> {
-    let (setting, comment): (Vec<&str>, Vec<&str>) = paragraph
-        .lines()
-        .filter(|line| !line.is_empty())
-        .partition(|line| !line.starts_with('#'));
-    let (key, value) = setting
-        .first()?
-        .split_once(" = ")
-        .expect("a line of our own file is `key = value`");
-    let mut words: Vec<&str> = comment
-        .iter()
-        .map(|line| line.trim_start_matches('#').trim())
-        .collect();
-    let comparison = words
-        .pop()
-        .and_then(Comparison::from_line)
-        .expect("each setting says how it is compared");
-    assert!(
-        setting.len() == 1 && !words.is_empty(),
-        "{key}: one setting and its why, in a paragraph"
-    );
-    Some(Sysctl {
-        key: key.to_owned(),
-        value: value.to_owned(),
-        why: words.join(" "),
-        comparison,
-    })
+    let (setting, comment): (Vec<&str>, Vec<&str>) =
+        paragraph.lines().filter(|line| !line.is_empty()).partition(|line| !line.starts_with('#'));
+    let (key, value) = setting.first()?.split_once(" = ").expect("a line of our own file is `key = value`");
+    let mut words: Vec<&str> = comment.iter().map(|line| line.trim_start_matches('#').trim()).collect();
+    let comparison = words.pop().and_then(Comparison::from_line).expect("each setting says how it is compared");
+    assert!(setting.len() == 1 && !words.is_empty(), "{key}: one setting and its why, in a paragraph");
+    Some(Sysctl { key: key.to_owned(), value: value.to_owned(), why: words.join(" "), comparison })
 }
 
 impl Sysctl {
@@ -93,9 +74,7 @@ impl Sysctl {
 }
 
 fn numbers(text: &str) -> Option<Vec<u64>> {
-    text.split_whitespace()
-        .map(|word| word.parse().ok())
-        .collect()
+    text.split_whitespace().map(|word| word.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -103,30 +82,15 @@ mod tests {
     use super::*;
 
     fn check(comparison: Comparison, wanted: &str, found: &str, met: bool) {
-        let sysctl = Sysctl {
-            key: "k".into(),
-            value: wanted.into(),
-            why: "w".into(),
-            comparison,
-        };
-        assert_eq!(
-            sysctl.is_met_by(found),
-            met,
-            "{comparison:?} {wanted}: {found}"
-        );
+        let sysctl = Sysctl { key: "k".into(), value: wanted.into(), why: "w".into(), comparison };
+        assert_eq!(sysctl.is_met_by(found), met, "{comparison:?} {wanted}: {found}");
     }
 
     #[test]
     fn every_setting_of_the_file_is_read() {
-        let lines = FILE
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let lines = FILE.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         assert_eq!(wanted().len(), lines.count());
-        assert!(
-            wanted()
-                .iter()
-                .any(|sysctl| sysctl.key == "net.core.somaxconn")
-        );
+        assert!(wanted().iter().any(|sysctl| sysctl.key == "net.core.somaxconn"));
     }
 
     #[test]

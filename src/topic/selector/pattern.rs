@@ -4,8 +4,8 @@
 //! by name rather than read as something else.
 
 use regex::{Regex, RegexBuilder};
-use regex_syntax::ast::{self, Ast, RepetitionKind};
 use regex_syntax::ast::parse::ParserBuilder;
+use regex_syntax::ast::{self, Ast, RepetitionKind};
 use regex_syntax::hir::translate::TranslatorBuilder;
 use regex_syntax::hir::{Dot, Hir, HirKind};
 
@@ -136,9 +136,7 @@ fn literal(hir: &Hir) -> Option<&str> {
 fn is_any(hir: &Hir) -> bool {
     match hir.kind() {
         HirKind::Capture(capture) => is_any(&capture.sub),
-        HirKind::Repetition(repetition) => {
-            repetition.min <= 1 && repetition.max.is_none() && *repetition.sub == Hir::dot(Dot::AnyChar)
-        }
+        HirKind::Repetition(repetition) => repetition.min <= 1 && repetition.max.is_none() && *repetition.sub == Hir::dot(Dot::AnyChar),
         _ => false,
     }
 }

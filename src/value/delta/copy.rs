@@ -78,7 +78,15 @@ impl Copier {
     }
 
     /// The last literals, and what stays at the end.
-    fn finish(&mut self, held: Option<Step>, next: &[u8], literals: std::ops::Range<usize>, previous_length: usize, position: usize, suffix: usize) {
+    fn finish(
+        &mut self,
+        held: Option<Step>,
+        next: &[u8],
+        literals: std::ops::Range<usize>,
+        previous_length: usize,
+        position: usize,
+        suffix: usize,
+    ) {
         let goes_on = literals.is_empty() && position + suffix == previous_length;
         if let Some(mut step) = held {
             if goes_on {

@@ -37,7 +37,9 @@ impl Codes {
 
     /// The bits that symbols counted so take, extra bits included.
     fn bits(&self, counts: &Counts) -> usize {
-        let sum = |counts: &[u32], lengths: &[u8]| counts.iter().zip(lengths).map(|(count, length)| *count as usize * usize::from(*length)).sum::<usize>();
+        let sum = |counts: &[u32], lengths: &[u8]| {
+            counts.iter().zip(lengths).map(|(count, length)| *count as usize * usize::from(*length)).sum::<usize>()
+        };
         sum(&counts.literals, &self.literal_lengths) + sum(&counts.distances, &self.distance_lengths) + counts.extra_bits
     }
 }
@@ -102,7 +104,15 @@ impl Deflater {
     pub fn new() -> Self {
         let fixed = Codes::fixed();
         let fixed_costs = Costs::new(&fixed.literal_lengths, &fixed.distance_lengths, 15);
-        Self { window: Vec::new(), matches: Matches::default(), parse: Parse::default(), other_parse: Parse::default(), builder: Builder::default(), fixed, fixed_costs }
+        Self {
+            window: Vec::new(),
+            matches: Matches::default(),
+            parse: Parse::default(),
+            other_parse: Parse::default(),
+            builder: Builder::default(),
+            fixed,
+            fixed_costs,
+        }
     }
 
     /// Appends `text` deflated with the last 32 KiB of `dictionary`, and tells whether that is shorter than `bytes_end`.
@@ -206,7 +216,8 @@ impl Deflater {
         let mut lengths = [0; 19];
         self.builder.build(&counts, 7, &mut lengths);
         let code_lengths = CODE_LENGTH_ORDER.iter().rposition(|symbol| lengths[*symbol] > 0).map_or(4, |last| (last + 1).max(4));
-        let told: u32 = symbols.iter().map(|(symbol, _)| u32::from(lengths[usize::from(*symbol)]) + extra_bits_of_code_length(*symbol)).sum();
+        let told: u32 =
+            symbols.iter().map(|(symbol, _)| u32::from(lengths[usize::from(*symbol)]) + extra_bits_of_code_length(*symbol)).sum();
         Header { literals, distances, code_lengths, symbols, lengths, bits: 14 + 3 * code_lengths + told as usize }
     }
 }

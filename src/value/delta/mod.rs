@@ -160,7 +160,9 @@ fn inflate(dictionary: &[u8], stream: &[u8], bytes_max: usize) -> Result<Vec<u8>
         match status {
             Status::StreamEnd if inflater.total_in() as usize == stream.len() => return Ok(text),
             Status::StreamEnd => return Err(DeltaError::BadDeflate),
-            _ if text.len() == text.capacity() => text.reserve_exact(text.len().clamp(64, bytes_max.saturating_add(1).saturating_sub(text.len()).max(64))),
+            _ if text.len() == text.capacity() => {
+                text.reserve_exact(text.len().clamp(64, bytes_max.saturating_add(1).saturating_sub(text.len()).max(64)))
+            }
             _ if inflater.total_in() as usize == stream.len() => return Err(DeltaError::Truncated),
             _ => {}
         }

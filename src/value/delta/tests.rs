@@ -32,7 +32,10 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 fn rows(count: usize, seed: usize) -> Vec<u8> {
-    (0..count).map(|i| format!("{{\"id\":{i},\"name\":\"row {i}\",\"value\":{}}},", (i * i + i / 7 * seed) % 99_991)).collect::<String>().into_bytes()
+    (0..count)
+        .map(|i| format!("{{\"id\":{i},\"name\":\"row {i}\",\"value\":{}}},", (i * i + i / 7 * seed) % 99_991))
+        .collect::<String>()
+        .into_bytes()
 }
 
 #[test]

@@ -1,0 +1,147 @@
+//! `tidewire latency`: each core's latencies and all cores' together, from the server's histograms.
+
+use super::client::ClientError;
+use super::topics::exit;
+use base64::Engine;
+use clap::Args;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Args)]
+pub struct Latency {
+    /// Print again every second
+    #[arg(long)]
+    watch: bool,
+    /// Write the merged histograms as NAME.hgrm into this folder
+    #[arg(long, value_name = "DIR")]
+    hgrm: Option<PathBuf>,
+    /// The server's address
+    #[arg(long, env = "TIDEWIRE_URL", default_value = "ws://127.0.0.1:8080")]
+    server: String,
+}
+
+/// One histogram of every shard.
+struct Series {
+    name: String,
+    by_shard: Vec<(u64, Histogram<u64>)>,
+}
+
+pub fn latency(arguments: &Latency) -> ExitCode {
+    loop {
+        let series = match read(&arguments.server) {
+            Ok(series) => series,
+            Err(message) => return exit(Err(ClientError::Connection(message))),
+        };
+        if arguments.watch && std::io::stdout().is_terminal() {
+            print!("\x1b[2J\x1b[H");
+        }
+        print!("{}", print_table(&series));
+        if let Some(folder) = &arguments.hgrm
+            && let Err(error) = write_hgrm(folder, &series)
+        {
+            eprintln!("error: {}: {error}", folder.display());
+            return ExitCode::from(2);
+        }
+        if !arguments.watch {
+            return ExitCode::SUCCESS;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn read(server: &str) -> Result<Vec<Series>, String> {
+    let authority = server.trim_start_matches("ws://").trim_start_matches("http://").split('/').next().unwrap_or_default();
+    let lost = |error: std::io::Error| format!("cannot read http://{authority}/latency: {error}");
+    let mut stream = TcpStream::connect(authority).map_err(lost)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(lost)?;
+    write!(stream, "GET /latency HTTP/1.1\r\nHost: {authority}\r\n\r\n").map_err(lost)?;
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).map_err(lost)?;
+    let strange = || format!("http://{authority}/latency did not answer with a report");
+    let body = response.windows(4).position(|window| window == b"\r\n\r\n").map(|at| &response[at + 4..]).ok_or_else(strange)?;
+    parse(&serde_json::from_slice(body).map_err(|_| strange())?).ok_or_else(strange)
+}
+
+fn parse(report: &Value) -> Option<Vec<Series>> {
+    let mut series: Vec<Series> = Vec::new();
+    for shard in report["shards"].as_array()? {
+        let number = shard["shard"].as_u64()?;
+        for (name, histogram) in shard["histograms"].as_object()? {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(histogram["hdr"].as_str()?).ok()?;
+            let histogram = Deserializer::new().deserialize(&mut &bytes[..]).ok()?;
+            match series.iter_mut().find(|series| series.name == *name) {
+                Some(series) => series.by_shard.push((number, histogram)),
+                None => series.push(Series { name: name.clone(), by_shard: vec![(number, histogram)] }),
+            }
+        }
+    }
+    Some(series)
+}
+
+impl Series {
+    fn merged(&self) -> Histogram<u64> {
+        let mut merged = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are valid");
+        for (_, histogram) in &self.by_shard {
+            merged.add(histogram).expect("the server's bounds are the same");
+        }
+        merged
+    }
+}
+
+const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
+
+fn print_table(series: &[Series]) -> String {
+    let mut out = String::new();
+    for series in series {
+        let _ = write!(out, "{} (µs)\n{:>8} {:>12}", series.name, "core", "count");
+        for (name, _) in QUANTILES {
+            let _ = write!(out, " {name:>10}");
+        }
+        let _ = writeln!(out, " {:>10}", "max");
+        for (shard, histogram) in &series.by_shard {
+            print_row(&mut out, &shard.to_string(), histogram);
+        }
+        print_row(&mut out, "all", &series.merged());
+        out.push('\n');
+    }
+    out
+}
+
+fn print_row(out: &mut String, label: &str, histogram: &Histogram<u64>) {
+    let us = |ns: u64| format!("{:.1}", ns as f64 / 1000.0);
+    let _ = write!(out, "{label:>8} {:>12}", histogram.len());
+    for (_, quantile) in QUANTILES {
+        let _ = write!(out, " {:>10}", us(histogram.value_at_quantile(quantile)));
+    }
+    let _ = writeln!(out, " {:>10}", us(histogram.max()));
+}
+
+fn write_hgrm(folder: &Path, series: &[Series]) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for series in series {
+        std::fs::write(folder.join(format!("{}.hgrm", series.name)), print_hgrm(&series.merged()))?;
+    }
+    Ok(())
+}
+
+/// The percentile file that HdrHistogram's plotters read, in microseconds.
+fn print_hgrm(histogram: &Histogram<u64>) -> String {
+    let mut out = String::from("       Value     Percentile TotalCount 1/(1-Percentile)\n\n");
+    for step in histogram.iter_quantiles(5) {
+        let quantile = step.quantile_iterated_to();
+        let value = step.value_iterated_to() as f64 / 1000.0;
+        let count = histogram.count_between(0, step.value_iterated_to());
+        let _ = write!(out, "{value:12.3} {quantile:2.12} {count:10}");
+        let _ = writeln!(out, "{}", if quantile < 1.0 { format!(" {:14.2}", 1.0 / (1.0 - quantile)) } else { String::new() });
+    }
+    let _ = writeln!(out, "#[Mean    = {:12.3}, StdDeviation   = {:12.3}]", histogram.mean() / 1000.0, histogram.stdev() / 1000.0);
+    let _ = writeln!(out, "#[Max     = {:12.3}, Total count    = {:12}]", histogram.max() as f64 / 1000.0, histogram.len());
+    out
+}

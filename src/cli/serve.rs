@@ -1,0 +1,148 @@
+//! `tidewire serve` and `tidewire config`: from flags to a running server.
+
+use super::doctor::{self, Host};
+use crate::admin::Pages;
+use crate::config::{self, Config, LogFormat, LogLevel, Overrides};
+use crate::server::{self, Server};
+use clap::{Args, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Args, Default)]
+pub struct Serve {
+    /// The configuration file (TOML); see `tidewire config default`
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Where to listen, ADDR:PORT
+    #[arg(long)]
+    pub listen: Option<String>,
+    /// How many shards, one a core; 0 for one on each usable core
+    #[arg(long)]
+    pub shards: Option<String>,
+    /// The cores to use, such as 0,1
+    #[arg(long)]
+    pub cores: Option<String>,
+    /// Listen on addresses that other hosts reach, although nothing asks who they are
+    #[arg(long)]
+    pub insecure_any_address: bool,
+}
+
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// Print the commented reference configuration
+    Default,
+    /// Check a configuration file
+    Check { file: PathBuf },
+}
+
+/// The exit code where the host or the operator has to change something.
+const EXIT_HOST: u8 = 2;
+
+impl Serve {
+    /// The configuration in force, or the exit code after saying what is wrong.
+    pub fn load(&self) -> Result<Config, ExitCode> {
+        let overrides = Overrides {
+            listen: self.listen.clone(),
+            shards: self.shards.clone(),
+            cores: self.cores.clone(),
+            insecure_any_address: self.insecure_any_address,
+        };
+        config::load(self.config.as_deref(), config::process_environment(), overrides).map_err(|error| {
+            eprintln!("error: {error}");
+            ExitCode::from(config::EXIT_CODE)
+        })
+    }
+}
+
+pub fn serve(arguments: &Serve) -> ExitCode {
+    match arguments.load().and_then(|config| start(&config, Pages::default())) {
+        Ok(server) => run(server),
+        Err(code) => code,
+    }
+}
+
+/// Starts the server and says in a few lines what it does, or why it cannot.
+pub fn start(config: &Config, pages: Pages) -> Result<Server, ExitCode> {
+    start_logging(config);
+    let host = Host::read(Path::new("/"), doctor::Ring::probe());
+    let shards = config.placement(&config::usable_cores()).len();
+    let missing = doctor::missing_for_start(&host, shards);
+    if !missing.is_empty() {
+        for finding in missing {
+            eprintln!("error: {finding}");
+        }
+        return Err(ExitCode::from(EXIT_HOST));
+    }
+    let server = server::start(config, pages).map_err(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(EXIT_HOST)
+    })?;
+    greet(config, &server);
+    Ok(server)
+}
+
+pub fn run(server: Server) -> ExitCode {
+    match server.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn greet(config: &Config, server: &Server) {
+    let address = server.address;
+    let cores: Vec<String> = server.cores.iter().map(usize::to_string).collect();
+    let (limits, session) = (&config.limits, &config.session);
+    println!("tidewire {} listening on http://{address}", env!("CARGO_PKG_VERSION"));
+    println!("  serves   ws://{address}/tidewire (tidewire.1, tidewire.1.json), /health, /latency");
+    println!("  shards   {} on core {}", cores.len(), cores.join(", "));
+    println!(
+        "  limits   {} connections, {} topics, messages of {} bytes, {} bytes queued a session",
+        limits.connections_max, limits.topics_max, limits.message_bytes_max, session.queue_bytes_max
+    );
+    println!("  access   {}", config.exposure());
+    println!("  host     `tidewire doctor` compares this host with the tuning it wants");
+}
+
+fn start_logging(config: &Config) {
+    let level = match config.log.level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    };
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    // A second start in one process keeps the first one's log.
+    let _ = match config.log.format {
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}
+
+pub fn config(command: &ConfigCommand) -> ExitCode {
+    match command {
+        ConfigCommand::Default => {
+            print!("{}", config::REFERENCE);
+            ExitCode::SUCCESS
+        }
+        ConfigCommand::Check { file } => check(file),
+    }
+}
+
+fn check(file: &Path) -> ExitCode {
+    let name = file.display().to_string();
+    let checked = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"));
+    match checked.and_then(|text| config::check_text(&text, &name).map_err(|error| error.to_string())) {
+        Ok(_) => {
+            println!("{name}: ok");
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::from(config::EXIT_CODE)
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Rings between shards, and the way in for other threads.
+//!
+//! One lock-free single-producer single-consumer ring for each ordered pair. A ring that is full gives the batch back: the shard keeps it, bounded.
+
+use crate::shard::mail::Batch;
+use atomic_waker::AtomicWaker;
+use crossbeam_channel::Receiver;
+use rtrb::{Consumer, Producer, RingBuffer};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Batches that one ring holds.
+const RING_BATCHES: usize = 256;
+
+/// What the main thread tells a shard.
+pub enum Command {
+    ShutDown,
+}
+
+/// Where a shard is woken that has mail.
+#[derive(Default)]
+pub struct Mailbox {
+    waker: AtomicWaker,
+    is_ended: AtomicBool,
+}
+
+impl Mailbox {
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
+    pub fn register(&self, waker: &std::task::Waker) {
+        self.waker.register(waker);
+    }
+
+    pub fn end(&self) {
+        self.is_ended.store(true, Ordering::Release);
+    }
+
+    pub fn is_ended(&self) -> bool {
+        self.is_ended.load(Ordering::Acquire)
+    }
+}
+
+/// One shard's ends of the rings, by the other shard's number; none to itself.
+pub struct Rings {
+    pub incoming: Vec<Option<Consumer<Batch>>>,
+    pub outgoing: Vec<Option<Producer<Batch>>>,
+}
+
+/// All that connects one shard to the rest of the process.
+pub struct Links {
+    pub rings: Rings,
+    pub mailboxes: Vec<Arc<Mailbox>>,
+    pub commands: Receiver<Command>,
+}
+
+/// The ends of a full mesh of `count` shards.
+pub fn rings(count: u16) -> Vec<Rings> {
+    let ends = || (0..count).map(|_| None).collect();
+    let mut rings: Vec<Rings> = (0..count).map(|_| Rings { incoming: ends(), outgoing: (0..count).map(|_| None).collect() }).collect();
+    for from in 0..usize::from(count) {
+        for to in (0..usize::from(count)).filter(|to| *to != from) {
+            let (producer, consumer) = RingBuffer::new(RING_BATCHES);
+            rings[from].outgoing[to] = Some(producer);
+            rings[to].incoming[from] = Some(consumer);
+        }
+    }
+    rings
+}

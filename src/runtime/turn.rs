@@ -1,0 +1,362 @@
+//! The tasks of one shard, and the turn they share: inputs go into the shard, effects are carried out, sends follow together.
+
+use super::mesh::{Command, Links};
+use super::socket::{self, Socket};
+use super::{Settings, now};
+use crate::admin::{self, Answer};
+use crate::base::{Key, ShardIndex};
+use crate::shard::{Effect, Shard};
+use futures_lite::{AsyncRead, AsyncWrite};
+use glommio::net::{TcpListener, TcpStream};
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::net::Shutdown;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// One read takes at most this much; the buffer is the shard's, not the connection's.
+const READ_BYTES: usize = 256 << 10;
+const TICK: Duration = Duration::from_millis(100);
+/// How long a peer may take to end its side after we ended ours.
+const LINGER_TICKS: u32 = 20;
+/// Batches handled for one ring before others get their turn.
+const BATCHES_A_TURN: usize = 64;
+
+/// What the tasks of one shard share.
+struct World {
+    shard: RefCell<Shard>,
+    settings: Settings,
+    links: RefCell<Links>,
+    index: ShardIndex,
+    sockets: RefCell<Vec<Option<(u32, Rc<Socket>)>>>,
+    /// Connections that have something to send, and who sends.
+    wakes: RefCell<VecDeque<Key>>,
+    sender: RefCell<Option<Waker>>,
+    read_buffer: RefCell<Vec<u8>>,
+    lingering: RefCell<Vec<(u32, Rc<Socket>)>>,
+    report_requests: RefCell<HashMap<u64, Key>>,
+    is_stopping: Cell<bool>,
+}
+
+/// Runs the shard until it is told to stop and has taken leave.
+pub async fn run(shard: Shard, settings: Settings, listener: OwnedFd, links: Links) {
+    let index = links.rings.outgoing.iter().position(Option::is_none).expect("a shard has no ring to itself") as u16;
+    let mailbox = links.mailboxes[usize::from(index)].clone();
+    let drain_ms = settings.shutdown_drain_ms;
+    let world = Rc::new(World {
+        shard: RefCell::new(shard),
+        settings,
+        links: RefCell::new(links),
+        index: ShardIndex(index),
+        sockets: RefCell::default(),
+        wakes: RefCell::default(),
+        sender: RefCell::default(),
+        read_buffer: RefCell::new(vec![0; READ_BYTES]),
+        lingering: RefCell::default(),
+        report_requests: RefCell::default(),
+        is_stopping: Cell::new(false),
+    });
+    // SAFETY: the descriptor is a listening socket that nobody else owns.
+    let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
+    let tasks = [
+        glommio::spawn_local(accept(world.clone(), listener)),
+        glommio::spawn_local(send(world.clone())),
+        glommio::spawn_local(receive_mail(world.clone())),
+    ];
+    let mut ticks_left = drain_ms.div_ceil(TICK.as_millis() as u64);
+    loop {
+        glommio::timer::sleep(TICK).await;
+        world.shard.borrow_mut().handle_tick(now());
+        world.carry_out();
+        world.tick_lingering();
+        if world.is_stopping.get() {
+            let is_done = world.shard.borrow().connection_count() == 0 && world.lingering.borrow().is_empty();
+            if is_done || ticks_left == 0 {
+                break;
+            }
+            ticks_left -= 1;
+        }
+    }
+    for task in tasks {
+        task.cancel().await;
+    }
+    mailbox.end();
+}
+
+async fn accept(world: Rc<World>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok(stream) => world.take_connection(stream),
+            Err(error) => {
+                // Out of descriptors, most likely: those that wait are taken when others end.
+                tracing::warn!(%error, "cannot accept a connection");
+                glommio::timer::sleep(TICK).await;
+            }
+        }
+        if world.is_stopping.get() {
+            return;
+        }
+    }
+}
+
+async fn read(world: Rc<World>, key: Key, socket: Rc<Socket>) {
+    loop {
+        while world.shard.borrow().is_congested() {
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        let is_open = poll_fn(|context| {
+            let mut buffer = world.read_buffer.borrow_mut();
+            let mut stream = socket.stream.borrow_mut();
+            match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(false),
+                Poll::Ready(Ok(length)) => {
+                    world.shard.borrow_mut().handle_bytes(now(), key, &mut buffer[..length]);
+                    Poll::Ready(true)
+                }
+            }
+        })
+        .await;
+        if !is_open {
+            break;
+        }
+        world.carry_out();
+        glommio::yield_if_needed().await;
+    }
+    world.shard.borrow_mut().handle_closed(now(), key);
+    world.forget_socket(key);
+    world.lingering.borrow_mut().retain(|(_, held)| !Rc::ptr_eq(held, &socket));
+    world.carry_out();
+    // A writer that waits for this peer sees the end.
+    socket.shut_down(Shutdown::Both);
+}
+
+/// Sends for every connection that has something: one send each, all together.
+async fn send(world: Rc<World>) {
+    loop {
+        poll_fn(|context| {
+            if !world.wakes.borrow().is_empty() || world.shard.borrow().has_walks() {
+                return Poll::Ready(());
+            }
+            *world.sender.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        let started = now();
+        if world.shard.borrow().has_walks() {
+            world.shard.borrow_mut().run_slice(started);
+            world.carry_out();
+        }
+        world.shard.borrow_mut().begin_sends();
+        let mut left = world.wakes.borrow().len();
+        while left > 0 {
+            left -= 1;
+            let Some(key) = world.wakes.borrow_mut().pop_front() else { break };
+            world.send_to(key);
+            if glommio::executor().need_preempt() {
+                world.carry_out();
+                glommio::executor().yield_task_queue_now().await;
+            }
+        }
+        world.carry_out();
+        world.shard.borrow_mut().handle_turn(now().since(started));
+        glommio::executor().yield_task_queue_now().await;
+    }
+}
+
+async fn receive_mail(world: Rc<World>) {
+    let mailbox = world.links.borrow().mailboxes[usize::from(world.index.0)].clone();
+    loop {
+        poll_fn(|context| {
+            // Registered before looking, so that what comes in between wakes.
+            mailbox.register(context.waker());
+            if world.take_mail() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        world.carry_out();
+        glommio::yield_if_needed().await;
+    }
+}
+
+/// Sends the rest of what did not fit, when the socket takes more.
+async fn write_tail(world: Rc<World>, key: Key, socket: Rc<Socket>) {
+    loop {
+        let result = poll_fn(|context| {
+            let tail = socket.tail.borrow();
+            let mut stream = socket.stream.borrow_mut();
+            Pin::new(&mut *stream).poll_write(context, &tail)
+        })
+        .await;
+        match result {
+            Ok(length) if length > 0 => drop(socket.tail.borrow_mut().drain(..length)),
+            _ => return socket.shut_down(Shutdown::Both),
+        }
+        if !socket.has_tail() {
+            break;
+        }
+    }
+    socket.tail.replace(Vec::new());
+    if socket.is_ending.get() {
+        socket.shut_down(Shutdown::Write);
+    }
+    world.wake(key);
+}
+
+impl World {
+    fn take_connection(self: &Rc<Self>, stream: TcpStream) {
+        if socket::prepare(&stream).is_err() {
+            return;
+        }
+        let Some(key) = self.shard.borrow_mut().handle_accept(now()) else { return };
+        let socket = Rc::new(Socket::new(stream));
+        let mut sockets = self.sockets.borrow_mut();
+        let place = key.index as usize;
+        if sockets.len() <= place {
+            sockets.resize_with(place + 1, || None);
+        }
+        sockets[place] = Some((key.generation, socket.clone()));
+        drop(sockets);
+        glommio::spawn_local(read(self.clone(), key, socket)).detach();
+    }
+
+    fn socket(&self, key: Key) -> Option<Rc<Socket>> {
+        let sockets = self.sockets.borrow();
+        let (generation, socket) = sockets.get(key.index as usize)?.as_ref()?;
+        (*generation == key.generation).then(|| socket.clone())
+    }
+
+    fn forget_socket(&self, key: Key) -> Option<Rc<Socket>> {
+        let socket = self.socket(key)?;
+        self.sockets.borrow_mut()[key.index as usize] = None;
+        Some(socket)
+    }
+
+    fn wake(&self, key: Key) {
+        self.wakes.borrow_mut().push_back(key);
+        self.wake_sender();
+    }
+
+    fn wake_sender(&self) {
+        if let Some(waker) = self.sender.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn send_to(self: &Rc<Self>, key: Key) {
+        let Some(socket) = self.socket(key) else { return };
+        if socket.has_tail() {
+            return;
+        }
+        let mut shard = self.shard.borrow_mut();
+        let Some(bytes) = shard.poll_transmit(now(), key) else { return };
+        let is_sent = socket.send(bytes);
+        shard.handle_sent(now(), key);
+        let wants_more = shard.wants_to_send(key);
+        drop(shard);
+        if !is_sent {
+            glommio::spawn_local(write_tail(self.clone(), key, socket)).detach();
+        } else if wants_more {
+            self.wakes.borrow_mut().push_back(key);
+        }
+    }
+
+    /// Does what the shard wants done.
+    fn carry_out(self: &Rc<Self>) {
+        loop {
+            let effect = self.shard.borrow_mut().poll_effect();
+            match effect {
+                None => break,
+                Some(Effect::Wake(key)) => self.wakes.borrow_mut().push_back(key),
+                Some(Effect::Close(key)) => self.end_transport(key),
+                Some(Effect::Http(key, request)) => self.answer_request(key, &request.method, &request.path),
+                Some(Effect::Reports(ticket)) => self.answer_reports(ticket),
+            }
+        }
+        self.send_mail();
+        if !self.wakes.borrow().is_empty() || self.shard.borrow().has_walks() {
+            self.wake_sender();
+        }
+    }
+
+    /// Ends our side; the peer may still be reading what was sent.
+    fn end_transport(&self, key: Key) {
+        self.shard.borrow_mut().handle_closed(now(), key);
+        let Some(socket) = self.forget_socket(key) else { return };
+        if socket.has_tail() {
+            socket.is_ending.set(true);
+        } else {
+            socket.shut_down(Shutdown::Write);
+        }
+        self.lingering.borrow_mut().push((LINGER_TICKS, socket));
+    }
+
+    fn tick_lingering(&self) {
+        self.lingering.borrow_mut().retain_mut(|(ticks, socket)| {
+            *ticks -= 1;
+            if *ticks == 0 {
+                socket.shut_down(Shutdown::Both);
+            }
+            *ticks > 0
+        });
+    }
+
+    fn answer_request(&self, key: Key, method: &str, path: &str) {
+        let mut shard = self.shard.borrow_mut();
+        match admin::answer(&self.settings.pages, method, path) {
+            Answer::Page { status, content_type, body } => shard.respond(key, status, content_type, body),
+            Answer::Latency => {
+                let ticket = shard.request_reports();
+                self.report_requests.borrow_mut().insert(ticket, key);
+            }
+        }
+    }
+
+    fn answer_reports(&self, ticket: u64) {
+        let mut shard = self.shard.borrow_mut();
+        let reports = shard.take_reports(ticket);
+        if let Some(key) = self.report_requests.borrow_mut().remove(&ticket) {
+            shard.respond(key, 200, "application/json", &admin::print_reports(&reports));
+        }
+    }
+
+    /// Puts the shard's mail into the rings; what does not fit goes back and is tried again with the next.
+    fn send_mail(&self) {
+        let mut links = self.links.borrow_mut();
+        let mut shard = self.shard.borrow_mut();
+        let Links { rings, mailboxes, .. } = &mut *links;
+        for (to, ring) in rings.outgoing.iter_mut().enumerate() {
+            let Some(ring) = ring else { continue };
+            let to_shard = ShardIndex(to as u16);
+            let Some(batch) = shard.poll_mail(to_shard) else { continue };
+            if let Err(rtrb::PushError::Full(batch)) = ring.push(batch) {
+                shard.return_mail(to_shard, batch);
+            }
+            mailboxes[to].wake();
+        }
+    }
+
+    /// Takes what came from other shards and from the main thread; tells whether there was anything.
+    fn take_mail(&self) -> bool {
+        let mut links = self.links.borrow_mut();
+        let mut shard = self.shard.borrow_mut();
+        let mut any = false;
+        for (from, ring) in links.rings.incoming.iter_mut().enumerate() {
+            let Some(ring) = ring else { continue };
+            for _ in 0..BATCHES_A_TURN {
+                let Ok(batch) = ring.pop() else { break };
+                any = true;
+                shard.handle_mail(now(), ShardIndex(from as u16), batch);
+            }
+        }
+        while let Ok(Command::ShutDown) = links.commands.try_recv() {
+            any = true;
+            self.is_stopping.set(true);
+            shard.shut_down(now());
+        }
+        any
+    }
+}

@@ -1,0 +1,119 @@
+//! Assembles the process: listeners, shards, signals, and the order in which it stops.
+
+use crate::admin::Pages;
+use crate::config::Config;
+use crate::runtime::{self, Runtime, Settings};
+use crate::session::QueueLimits;
+use crate::shard::Limits;
+use crate::topic::selector::SelectorLimits;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A server that runs.
+pub struct Server {
+    runtime: Runtime,
+    /// Where it listens; the port is the real one.
+    pub address: SocketAddr,
+    /// The core of each shard.
+    pub cores: Vec<usize>,
+}
+
+/// Connections that may wait to be accepted, before the host's own limit.
+const BACKLOG: i32 = 4096;
+
+/// Starts to serve.
+pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
+    raise_open_files();
+    let cores = config.placement(&crate::config::usable_cores());
+    let mut address = config.server.listen;
+    check_free(address).map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+    let mut listeners = Vec::new();
+    for core in &cores {
+        let listener = listen(address).map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+        // The first shard's port is every shard's, also where any was asked for.
+        address = listener.local_addr()?.as_socket().expect("an IP socket has an IP address");
+        listeners.push((OwnedFd::from(listener), *core));
+    }
+    let settings = Settings {
+        limits: limits(config, cores.len()),
+        server: format!("tidewire {}", env!("CARGO_PKG_VERSION")),
+        run: runtime::now().0,
+        spin_before_park_us: config.server.spin_before_park_us,
+        shutdown_drain_ms: config.server.shutdown_drain_ms,
+        pages: Arc::new(pages),
+    };
+    let runtime = runtime::start(&settings, listeners)?;
+    Ok(Server { runtime, address, cores })
+}
+
+impl Server {
+    /// Serves until the process is told to end by SIGTERM or SIGINT, then takes leave of every session.
+    pub fn run(self) -> io::Result<()> {
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register(signal, stop.clone())?;
+        }
+        while !stop.load(Ordering::Relaxed) && !self.runtime.has_failed() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        tracing::info!("stopping");
+        self.runtime.stop()
+    }
+}
+
+/// The shards share their port, so a second server could join them unnoticed: a socket that does not share must find the port free.
+fn check_free(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
+}
+
+fn listen(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn limits(config: &Config, shards: usize) -> Limits {
+    let (limits, session) = (&config.limits, &config.session);
+    Limits {
+        message_bytes_max: limits.message_bytes_max,
+        path_bytes_max: limits.path_bytes_max,
+        value_bytes_max: limits.value_bytes_max,
+        selector: SelectorLimits { text_bytes_max: limits.selector_bytes_max, ..SelectorLimits::default() },
+        selections_max: limits.selections_max,
+        fetch_page_max: limits.fetch_page_max,
+        topics_max: limits.topics_max.div_ceil(shards),
+        connections_max: limits.connections_max.div_ceil(shards),
+        http_head_bytes_max: limits.http_head_bytes_max,
+        json_depth_max: limits.json_depth_max,
+        queue: QueueLimits { bytes_high: session.queue_bytes_high, bytes_max: session.queue_bytes_max },
+        transmit_bytes_max: session.transmit_bytes_max,
+        handshake_timeout_ms: session.handshake_timeout_ms,
+        keep_alive_ms: session.keep_alive_ms,
+        walk_slice: 1000,
+        mail_high: 100_000,
+    }
+}
+
+/// Every connection is an open file: take what the host allows.
+fn raise_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get a valid place; what they refuse stays as it was.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
