@@ -26,3 +26,4 @@ pub mod shard;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod cli;
+pub mod demo;
