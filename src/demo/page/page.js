@@ -1,0 +1,205 @@
+// The page: connects, keeps the model current and draws it once per frame.
+
+import { connect } from '/sdk/tidewire.js';
+import { Detail } from './detail.js';
+import { bytes, count, setText } from './draw.js';
+import { Model } from './model.js';
+import { Tiles } from './tiles.js';
+import { Tree } from './tree.js';
+
+const EVERYTHING = '?.*//';
+const SELECTOR = /^[?*>#]/;
+const RETRY_MS_MAX = 10_000;
+/** Rates are over this long: shorter ones jump. */
+const RATE_MS = 1000;
+/** Work that no event starts, as ages and rates, is drawn this often. */
+const TICK_MS = 250;
+
+const model = new Model();
+const top = Object.fromEntries([...document.querySelectorAll('[data-top]')].map((part) => [part.dataset.top, part]));
+const [empty, filterNote] = [document.querySelector('.empty'), document.querySelector('.filter-note')];
+const [filterInput, filterClear] = [document.querySelector('#filter'), document.querySelector('.clear')];
+const viewport = document.querySelector('.rows-viewport');
+const detail = new Detail(model, document.querySelector('.detail'));
+const tree = new Tree(model, viewport, (node) => detail.show(node?.path ?? null));
+const tiles = new Tiles(model, document.querySelector('.tiles'));
+
+/** The session while there is one, and what it is subscribed to. */
+const link = { session: null, selector: EVERYTHING, isCurrent: false, retryMs: 500 };
+const rate = { at: performance.now(), updates: 0, bytes: 0 };
+
+let isFrameDue = false;
+
+function requestDraw() {
+  if (isFrameDue) return;
+  isFrameDue = true;
+  requestAnimationFrame(draw);
+}
+
+function draw(now) {
+  isFrameDue = false;
+  tree.draw(now);
+  detail.draw(now);
+  tiles.draw(now);
+  drawEmpty();
+  setText(top.topics, count(model.topics.size));
+  if (tree.isStale) requestDraw();
+}
+
+function drawEmpty() {
+  const isEmpty = tree.rows.length === 0 && !tree.isStale && link.isCurrent;
+  empty.hidden = !isEmpty;
+  viewport.hidden = isEmpty;
+  if (!isEmpty) return;
+  const isFiltered = tree.filter !== '' || link.selector !== EVERYTHING;
+  setText(empty.querySelector('.empty-title'), isFiltered ? 'No topic matches.' : 'There are no topics yet.');
+  empty.querySelector('.empty-hint').hidden = isFiltered;
+  empty.querySelector('pre').hidden = isFiltered;
+}
+
+function drawRates(now) {
+  const seconds = (now - rate.at) / 1000;
+  if (seconds * 1000 < RATE_MS) return;
+  const received = link.session?.bytesReceived;
+  setText(top.updates, count((model.updates - rate.updates) / seconds));
+  top.bytesBox.hidden = received === undefined;
+  if (received !== undefined) setText(top.bytes, bytes(Math.max(0, received - rate.bytes) / seconds));
+  Object.assign(rate, { at: now, updates: model.updates, bytes: received ?? 0 });
+}
+
+function drawState(state, text) {
+  top.box.className = `state ${state}`;
+  setText(top.state, text);
+}
+
+// Connecting.
+
+async function stayConnected() {
+  for (;;) {
+    try {
+      drawState('', 'Connecting');
+      await converse();
+      drawState('lost', 'Disconnected, trying again');
+    } catch (error) {
+      drawState('lost', 'No connection, trying again');
+      console.warn(`tidewire: ${error?.message ?? error}`);
+    }
+    link.session = null;
+    link.isCurrent = false;
+    await new Promise((resolve) => { setTimeout(resolve, link.retryMs); });
+    link.retryMs = Math.min(link.retryMs * 2, RETRY_MS_MAX);
+  }
+}
+
+/** One session, from its beginning to its end. */
+async function converse() {
+  const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
+  const session = await connect(`${scheme}//${location.host}`, { name: 'demo page' });
+  link.session = session;
+  link.retryMs = 500;
+  rate.bytes = 0;
+  const ended = new Promise((resolve) => { session.onClose(resolve); });
+  model.clear();
+  drawState('connected', 'Connected');
+  setText(top.server, [session.serverName, location.host].filter(Boolean).join(' · '));
+  follow(session);
+  await session.topics.subscribe(link.selector);
+  link.isCurrent = true;
+  requestDraw();
+  await ended;
+}
+
+function follow(session) {
+  session.addStream(EVERYTHING, null, {
+    subscription(path, specification) {
+      model.add(path, specification.type);
+      requestDraw();
+    },
+    value(path, specification, value) {
+      model.set(path, specification.type, value, performance.now());
+      requestDraw();
+    },
+    unsubscription(path) {
+      model.remove(path);
+      requestDraw();
+    },
+  });
+}
+
+// Filtering: text is matched here, a selector by the server.
+
+async function subscribeTo(selector) {
+  if (selector === link.selector) return;
+  const { session } = link;
+  const before = link.selector;
+  link.selector = selector;
+  if (!session) return;
+  try {
+    // The last selection that matches a topic decides: first nothing is wanted, then what the selector says.
+    const changes = [session.topics.unsubscribe(EVERYTHING), session.topics.subscribe(selector)];
+    await Promise.all(changes);
+  } catch (error) {
+    noteFilter(error.message, 'wrong');
+    link.selector = before;
+    await session.topics.subscribe(before);
+  }
+  requestDraw();
+}
+
+function noteFilter(text, look = '') {
+  filterNote.hidden = text === '';
+  filterNote.className = `filter-note ${look}`;
+  setText(filterNote, text);
+}
+
+function applyFilter() {
+  const text = filterInput.value.trim();
+  filterClear.hidden = text === '';
+  if (SELECTOR.test(text)) {
+    tree.setFilter('');
+    noteFilter(text === link.selector ? 'Subscribed to this selector.' : 'A topic selector. Press Enter to subscribe to it alone.');
+    return;
+  }
+  noteFilter('');
+  tree.setFilter(text);
+  subscribeTo(EVERYTHING);
+  requestDraw();
+}
+
+async function submitFilter(event) {
+  event.preventDefault();
+  const text = filterInput.value.trim();
+  if (!SELECTOR.test(text)) return;
+  noteFilter('Subscribed to this selector.');
+  await subscribeTo(text);
+}
+
+function clearFilter() {
+  filterInput.value = '';
+  applyFilter();
+  filterInput.focus();
+}
+
+document.querySelector('.filter').addEventListener('submit', submitFilter);
+filterInput.addEventListener('input', applyFilter);
+filterClear.addEventListener('click', clearFilter);
+filterInput.addEventListener('keydown', (event) => {
+  if (event.key === 'Escape') clearFilter();
+  if (event.key === 'ArrowDown') viewport.focus();
+});
+document.addEventListener('keydown', (event) => {
+  if (event.key === '/' && document.activeElement !== filterInput) {
+    event.preventDefault();
+    filterInput.focus();
+  }
+});
+document.querySelector('.detail').addEventListener('dismiss', () => {
+  tree.chosen = null;
+  requestDraw();
+});
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', requestDraw);
+setInterval(() => {
+  drawRates(performance.now());
+  requestDraw();
+}, TICK_MS);
+stayConnected();
