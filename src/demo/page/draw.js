@@ -6,12 +6,13 @@ export function sparkline(canvas, history, { floor, ceiling, color } = {}) {
   if (!context) return;
   const { width, height } = canvas.getBoundingClientRect();
   context.clearRect(0, 0, width, height);
-  if (history.size < 2) return;
+  if (history.size === 0) return;
   const scale = scaleOf(history, floor, ceiling);
-  const step = width / (history.size - 1);
+  // One number is a flat line.
+  const last = Math.max(history.size - 1, 1);
   const y = (number) => height - 1.5 - ((number - scale.low) / scale.range) * (height - 3);
   context.beginPath();
-  for (let i = 0; i < history.size; i += 1) context.lineTo(i * step, y(history.at(i)));
+  for (let i = 0; i <= last; i += 1) context.lineTo((i * width) / last, y(history.at(i)));
   context.strokeStyle = color ?? getComputedStyle(canvas).color;
   context.lineWidth = 1.5;
   context.lineJoin = 'round';
