@@ -110,7 +110,7 @@ async function converse() {
 }
 
 function follow(session) {
-  session.addStream(EVERYTHING, null, {
+  const stream = {
     subscription(path, specification) {
       model.add(path, specification.type);
       requestDraw();
@@ -123,7 +123,9 @@ function follow(session) {
       model.remove(path);
       requestDraw();
     },
-  });
+  };
+  // A stream of JSON also reads text and numbers.
+  for (const type of ['json', 'binary']) session.addStream(EVERYTHING, type, stream);
 }
 
 // Filtering: text is matched here, a selector by the server.
