@@ -137,15 +137,21 @@ async function subscribeTo(selector) {
   link.selector = selector;
   if (!session) return;
   try {
-    // The last selection that matches a topic decides: first nothing is wanted, then what the selector says.
-    const changes = [session.topics.unsubscribe(EVERYTHING), session.topics.subscribe(selector)];
-    await Promise.all(changes);
+    // Alone first, while all else stays: a selector that does not parse changes nothing.
+    await session.topics.subscribe(selector);
   } catch (error) {
     noteFilter(error.message, 'wrong');
     link.selector = before;
-    await session.topics.subscribe(before);
+    return;
   }
+  // The last selection that matches a topic decides: nothing is wanted, then what the selector says.
+  await Promise.all([session.topics.unsubscribe(EVERYTHING), session.topics.subscribe(selector)]).catch(noteLost);
   requestDraw();
+}
+
+/** A request that was under way when the connection ended: the next session begins with the selector. */
+function noteLost(error) {
+  console.warn(`tidewire: ${error?.message ?? error}`);
 }
 
 function noteFilter(text, look = '') {

@@ -63,7 +63,8 @@ export class Tree {
     while (this.elements.length < last - first) this.addElement();
     this.elements.forEach((row, index) => this.drawRow(row, first + index < last ? first + index : -1, now));
     const focused = this.elements.find((row) => row.node && row.node === this.active);
-    this.viewport.setAttribute('aria-activedescendant', focused ? focused.box.id : '');
+    const id = focused?.box.id ?? '';
+    if (this.viewport.getAttribute('aria-activedescendant') !== id) this.viewport.setAttribute('aria-activedescendant', id);
   }
 
   /** Whether the tree has changes that it has not listed yet. */
@@ -78,6 +79,9 @@ export class Tree {
 
   list(now) {
     this.listed = { structure: this.model.structure, at: now };
+    // A topic that went and came again has another node.
+    this.active = this.active && (this.model.node(this.active.path) ?? null);
+    this.chosen = this.chosen && (this.model.node(this.chosen.path) ?? null);
     this.openNew(this.model.root, this.model.topics.size <= OPEN_TOPICS_MAX);
     this.rows = [];
     if (this.filter) this.listMatching(this.model.root);
