@@ -199,7 +199,10 @@ mod tests {
 
     #[test]
     fn a_device_mounted_twice_is_shown_once() {
-        let mounts = parse_mounts("proc /proc proc rw 0 0\n/dev/a / ext4 rw 0 0\nbad\n/dev/b /mnt/my\\040disk xfs rw 0 0\n/dev/a /etc/hosts ext4 rw 0 0\n");
+        let mounts = parse_mounts(
+            "proc /proc proc rw 0 0\n/dev/a / ext4 rw 0 0\nbad\n\
+             /dev/b /mnt/my\\040disk xfs rw 0 0\n/dev/a /etc/hosts ext4 rw 0 0\n",
+        );
         assert_eq!(mounts.iter().map(|mount| mount.at.as_str()).collect::<Vec<_>>(), ["/", "/mnt/my disk"]);
     }
 

@@ -9,7 +9,7 @@ import { Tree } from './tree.js';
 
 const EVERYTHING = '?.*//';
 const SELECTOR = /^[?*>#]/;
-const RETRY_MS_MAX = 10_000;
+const RETRY_MS = 5000;
 /** Rates are over this long: shorter ones jump. */
 const RATE_MS = 1000;
 /** Work that no event starts, as ages and rates, is drawn this often. */
@@ -24,8 +24,8 @@ const detail = new Detail(model, document.querySelector('.detail'));
 const tree = new Tree(model, viewport, (node) => detail.show(node?.path ?? null));
 const tiles = new Tiles(model, document.querySelector('.tiles'));
 
-/** The session while there is one, and what it is subscribed to. */
-const link = { session: null, selector: EVERYTHING, isCurrent: false, retryMs: 500 };
+/** The session while there is one, what it is subscribed to, whether its topics are all here, and the bytes that came. */
+const link = { session: null, selector: EVERYTHING, isCurrent: false, bytes: 0 };
 const rate = { at: performance.now(), updates: 0, bytes: 0 };
 
 let isFrameDue = false;
@@ -60,11 +60,9 @@ function drawEmpty() {
 function drawRates(now) {
   const seconds = (now - rate.at) / 1000;
   if (seconds * 1000 < RATE_MS) return;
-  const received = link.session?.bytesReceived;
   setText(top.updates, count((model.updates - rate.updates) / seconds));
-  top.bytesBox.hidden = received === undefined;
-  if (received !== undefined) setText(top.bytes, bytes(Math.max(0, received - rate.bytes) / seconds));
-  Object.assign(rate, { at: now, updates: model.updates, bytes: received ?? 0 });
+  setText(top.bytes, bytes((link.bytes - rate.bytes) / seconds));
+  Object.assign(rate, { at: now, updates: model.updates, bytes: link.bytes });
 }
 
 function drawState(state, text) {
@@ -74,39 +72,52 @@ function drawState(state, text) {
 
 // Connecting.
 
+const STATES = {
+  connecting: ['', 'Connecting'],
+  connected: ['connected', 'Connected'],
+  recovering: ['lost', 'Reconnecting'],
+  closed: ['lost', 'Disconnected'],
+};
+
+/** The platform's WebSocket, counting what it receives. */
+class CountingWebSocket extends WebSocket {
+  constructor(url, protocols) {
+    super(url, protocols);
+    this.addEventListener('message', ({ data }) => { link.bytes += data.byteLength ?? data.length ?? 0; });
+  }
+}
+
+/** The session makes lost connections anew by itself; the first one, and a session that gave up, are this loop's. */
 async function stayConnected() {
   for (;;) {
     try {
-      drawState('', 'Connecting');
       await converse();
-      drawState('lost', 'Disconnected, trying again');
     } catch (error) {
-      drawState('lost', 'No connection, trying again');
       console.warn(`tidewire: ${error?.message ?? error}`);
     }
     link.session = null;
-    link.isCurrent = false;
-    await new Promise((resolve) => { setTimeout(resolve, link.retryMs); });
-    link.retryMs = Math.min(link.retryMs * 2, RETRY_MS_MAX);
+    drawState('lost', 'No connection, trying again');
+    await new Promise((resolve) => { setTimeout(resolve, RETRY_MS); });
   }
 }
 
 /** One session, from its beginning to its end. */
 async function converse() {
-  const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
-  const session = await connect(`${scheme}//${location.host}`, { name: 'demo page' });
+  const session = await connect(location.origin.replace(/^http/, 'ws'), {
+    name: 'demo page',
+    reconnect: { delayMaxMs: RETRY_MS },
+    WebSocket: CountingWebSocket,
+    onState: ({ state }) => drawState(...STATES[state]),
+  });
   link.session = session;
-  link.retryMs = 500;
-  rate.bytes = 0;
-  const ended = new Promise((resolve) => { session.onClose(resolve); });
+  link.isCurrent = false;
   model.clear();
-  drawState('connected', 'Connected');
-  setText(top.server, [session.serverName, location.host].filter(Boolean).join(' · '));
+  setText(top.server, [session.server, location.host].filter(Boolean).join(' · '));
   follow(session);
-  await session.topics.subscribe(link.selector);
+  await session.subscribe(link.selector);
   link.isCurrent = true;
   requestDraw();
-  await ended;
+  await session.closed;
 }
 
 function follow(session) {
@@ -138,14 +149,14 @@ async function subscribeTo(selector) {
   if (!session) return;
   try {
     // Alone first, while all else stays: a selector that does not parse changes nothing.
-    await session.topics.subscribe(selector);
+    await session.subscribe(selector);
   } catch (error) {
     noteFilter(error.message, 'wrong');
     link.selector = before;
     return;
   }
   // The last selection that matches a topic decides: nothing is wanted, then what the selector says.
-  await Promise.all([session.topics.unsubscribe(EVERYTHING), session.topics.subscribe(selector)]).catch(noteLost);
+  await Promise.all([session.unsubscribe(EVERYTHING), session.subscribe(selector)]).catch(noteLost);
   requestDraw();
 }
 
