@@ -51,11 +51,11 @@ export class Detail {
   drawAbsent() {
     const { parts } = this;
     const below = this.model.node(this.path)?.count ?? 0;
-    setText(parts.type, below > 0 ? 'branch' : 'removed');
+    setText(parts.type, below > 0 ? 'branch' : 'absent');
     setText(parts.changes, below > 0 ? `${count(below)} topics below` : '');
     parts.number.hidden = true;
     parts.value.hidden = true;
-    setText(parts.note, below > 0 ? '' : 'This topic no longer exists.');
+    setText(parts.note, below > 0 ? '' : 'This topic was removed, or the selector leaves it out.');
   }
 
   drawTopic(topic, isSame) {

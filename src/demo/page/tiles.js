@@ -13,6 +13,7 @@ export class Tiles {
     this.model = model;
     this.strip = strip;
     this.parts = Object.fromEntries([...strip.querySelectorAll('[data-part]')].map((part) => [part.dataset.part, part]));
+    this.tiles = [...strip.querySelectorAll('[data-branch]')];
     this.rates = { rx: new History(), tx: new History(), read: new History(), write: new History() };
     this.drawnAt = -Infinity;
     this.drawnUpdates = -1;
@@ -23,9 +24,11 @@ export class Tiles {
     this.drawnAt = now;
     this.drawnUpdates = this.model.updates;
     const host = this.model.root.children?.get('host');
-    const isHost = Boolean(host && (host.children?.get('cpu') || host.children?.get('memory')));
+    // A subscription to a part of the branch says too little about the host.
+    const isHost = Boolean(host?.children?.has('cpu') && host.children.has('memory'));
     this.strip.hidden = !isHost;
     if (!isHost) return;
+    for (const tile of this.tiles) tile.hidden = !host.children.has(tile.dataset.branch);
     this.drawIdentity();
     this.drawCores(host.children.get('cpu'));
     this.drawMemory();
