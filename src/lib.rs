@@ -12,6 +12,8 @@
 //! - `shard` — one core's world: routes inputs to the above, collects effects. Start reading here.
 //!
 //! Everything up to here is sans-IO: bytes, time and mail are arguments, effects are returned. No clock, socket, thread or file.
+//!
+//! - `demo` — this host's telemetry as topics, and the page that draws the tree.
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 pub mod base;

@@ -60,6 +60,10 @@ test('the tree of this host changes live, without complaint', async () => {
   await page.locator('.tiles').waitFor({ state: 'visible' });
   await page.waitForFunction(() => document.querySelectorAll('.core').length > 0);
   await page.waitForFunction(() => Number(document.querySelector('[data-top=updates]').textContent.replace(',', '')) > 0);
+  // Long enough for the lines in the picture to have a course.
+  await page.waitForFunction(() => parseInt(document.querySelector('[data-part=changes]').textContent, 10) >= 24);
+  await chooseTopic(page, 'host/cpu/total/busy_percent');
+  await page.mouse.move(0, 0);
   await mkdir(ARTIFACTS, { recursive: true });
   await page.screenshot({ path: `${ARTIFACTS}demo.png` });
   assert.deepEqual(complaints, []);
