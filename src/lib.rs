@@ -28,4 +28,5 @@ pub mod shard;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod cli;
+#[cfg(feature = "server")]
 pub mod demo;

@@ -11,6 +11,8 @@ const SECTOR_BYTES: f64 = 512.0;
 const SPACE_EVERY_NS: u64 = 5_000_000_000;
 /// A host with more mounts, as with one for each of many containers, shows the first of them.
 const FILE_SYSTEMS_MAX: usize = 32;
+/// A mount point that is longer is not shown: its topic path must stay well under any server's bound.
+const MOUNT_BYTES_MAX: usize = 200;
 
 #[derive(Default)]
 pub(super) struct Disks {
@@ -138,8 +140,9 @@ fn parse_mounts(text: &str) -> Vec<Mount> {
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
         let (Some(device), Some(at), Some(kind)) = (words.next(), words.next(), words.next()) else { continue };
+        let is_shown = device.starts_with("/dev/") && at.starts_with('/') && at.len() <= MOUNT_BYTES_MAX;
         let is_new = mounts.iter().all(|mount| mount.device != device && mount.at != at);
-        if device.starts_with("/dev/") && at.starts_with('/') && is_new && mounts.len() < FILE_SYSTEMS_MAX {
+        if is_shown && is_new && mounts.len() < FILE_SYSTEMS_MAX {
             mounts.push(Mount { device: device.to_owned(), at: unescape(at), kind: kind.to_owned() });
         }
     }

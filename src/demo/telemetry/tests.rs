@@ -2,6 +2,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::*;
+use crate::topic::path::check_path;
 
 const MS: u64 = 1_000_000;
 
@@ -154,7 +155,7 @@ fn this_host_can_be_sampled() {
     telemetry.sample(0);
     let sample = telemetry.sample(250 * MS);
     for update in &sample.updates {
-        assert!(update.path.split('/').all(|segment| !segment.is_empty()), "{}", update.path);
+        check_path(&update.path, 255).unwrap_or_else(|error| panic!("{}: {error:?}", update.path));
         if update.kind == ValueType::Json {
             serde_json::from_slice::<serde_json::Value>(&update.value).expect("JSON text");
         }
