@@ -17,6 +17,7 @@
 //! - `admin` — HTTP: health, latency, pages.
 //! - `runtime` — glommio: executors, sockets, rings between shards.
 //! - `server` — assembles the process; shutdown order.
+//! - `demo` — this host's telemetry as topics, and the page that draws the tree.
 //! - `cli` — the commands.
 #![forbid(unsafe_op_in_unsafe_fn)]
 
@@ -36,5 +37,7 @@ pub mod admin;
 pub mod runtime;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod demo;
 #[cfg(feature = "server")]
 pub mod cli;
