@@ -10,7 +10,7 @@ pub use publishing::Publishing;
 
 use crate::clock::{MILLISECOND_NS, SECOND_NS, now_ns};
 use crate::connection::{Connection, ReadEnd, Role, State};
-use crate::dialect::{DeltaForm, Request};
+use crate::dialect::Request;
 use crate::failure::Failure;
 use crate::payload::Payload;
 use crate::plan::Plan;
@@ -412,9 +412,4 @@ impl Engine {
         }
         self.connections.clear();
     }
-}
-
-/// The value that a delta makes of `old`, or none if it is no delta of it.
-fn apply_delta(_form: DeltaForm, _old: &[u8], _delta: &[u8]) -> Option<Vec<u8>> {
-    None
 }

@@ -51,6 +51,11 @@ impl Payload {
         self.value_type
     }
 
+    /// Bytes of each value.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
     /// Appends the value that carries `stamp`.
     pub fn encode(&self, stamp: Stamp, out: &mut Vec<u8>) {
         let start = out.len();

@@ -10,6 +10,7 @@ use crate::websocket::Opcode;
 use hdrhistogram::Histogram;
 use mio::Events;
 use std::collections::HashMap;
+use tidewire::value::delta;
 
 /// What all connections share on the receiving side.
 pub struct Shared {
@@ -118,14 +119,18 @@ impl Shared {
         self.record.deliver(stream, stamp, now_ns);
     }
 
-    fn handle_delta(&mut self, subscriber: usize, number: u64, form: DeltaForm, delta: &[u8], now_ns: u64) {
+    fn handle_delta(&mut self, subscriber: usize, number: u64, form: DeltaForm, bytes: &[u8], now_ns: u64) {
         self.deltas += 1;
         let Some(topic) = self.topics.index(number) else { return self.record.deliver_corrupt() };
         let stream = self.record.stream(subscriber, topic);
         let Some(old) = self.values.get(stream) else { return self.record.deliver_corrupt() };
-        match super::apply_delta(form, old, delta) {
-            Some(value) => self.handle_value(subscriber, number, &value, now_ns),
-            None => self.record.deliver_corrupt(),
+        let form = match form {
+            DeltaForm::Deflate => delta::Form::Deflate,
+            DeltaForm::Copy => delta::Form::Copy,
+        };
+        match delta::apply(form, old, bytes, self.payload.size()) {
+            Ok(value) => self.handle_value(subscriber, number, &value, now_ns),
+            Err(_) => self.record.deliver_corrupt(),
         }
     }
 
