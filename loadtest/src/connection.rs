@@ -9,8 +9,8 @@ use crate::websocket::{self, Opcode, Upgrade};
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +153,9 @@ impl Connection {
                 // A short read empties a stream socket: another one would only say so.
                 Ok(got) => Ok((kept + got, if got < read_bytes { ReadEnd::Drained } else { ReadEnd::Full })),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => Ok((kept, ReadEnd::Drained)),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
+                    Ok((kept, ReadEnd::Drained))
+                }
                 Err(error) => Err(error),
             };
         }

@@ -29,13 +29,34 @@ pub enum Request<'a> {
 /// What the server says, as far as a load cares. Slices lie in the caller's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    Value { topic: u64, value: &'a [u8] },
-    Delta { topic: u64, form: DeltaForm, delta: &'a [u8] },
-    Topic { topic: u64, path: &'a str },
-    Welcome { keep_alive_ms: u64 },
-    Accepted { id: u64 },
-    Refused { id: u64, code: u64, message: &'a str },
-    Closing { code: u64, message: &'a str },
+    Value {
+        topic: u64,
+        value: &'a [u8],
+    },
+    Delta {
+        topic: u64,
+        form: DeltaForm,
+        delta: &'a [u8],
+    },
+    Topic {
+        topic: u64,
+        path: &'a str,
+    },
+    Welcome {
+        keep_alive_ms: u64,
+    },
+    Accepted {
+        id: u64,
+    },
+    Refused {
+        id: u64,
+        code: u64,
+        message: &'a str,
+    },
+    Closing {
+        code: u64,
+        message: &'a str,
+    },
     Ping,
     /// A frame that a load has no use for.
     Other,

@@ -142,16 +142,15 @@ impl Engine {
             match Connection::open(&plan.target, role, source, upgrade) {
                 Ok(connection) => break connection,
                 // The ports of this source address are used up; the next one has its own.
-                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && self.source < 8 && plan.target.address.ip().is_loopback() => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrNotAvailable && self.source < 8 && plan.target.address.ip().is_loopback() =>
+                {
                     self.source += 1;
                 }
                 Err(error) => return Err(failed(error)),
             }
         };
-        self.poll
-            .registry()
-            .register(&mut connection.stream, Token(index), Interest::READABLE | Interest::WRITABLE)
-            .map_err(failed)?;
+        self.poll.registry().register(&mut connection.stream, Token(index), Interest::READABLE | Interest::WRITABLE).map_err(failed)?;
         if role == Role::Publisher {
             self.publishers.push(index);
         }

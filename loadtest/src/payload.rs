@@ -40,9 +40,7 @@ impl Payload {
         match value_type {
             ValueType::Binary => Some(BINARY_HEAD),
             ValueType::String => Some(STRING_HEAD_MAX),
-            ValueType::Json => {
-                Some(JSON_DUE.len() + JSON_SEQUENCE.len() + JSON_FILLER.len() + JSON_END.len() + STRING_HEAD_MAX - 2)
-            }
+            ValueType::Json => Some(JSON_DUE.len() + JSON_SEQUENCE.len() + JSON_FILLER.len() + JSON_END.len() + STRING_HEAD_MAX - 2),
             ValueType::Int64 | ValueType::Double => None,
         }
     }

@@ -250,7 +250,9 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        for (text, ns) in [("1.5s", 1_500_000_000), ("200ms", 200_000_000), ("300us", 300_000), ("2m", 120 * SECOND_NS), ("3", 3 * SECOND_NS)] {
+        for (text, ns) in
+            [("1.5s", 1_500_000_000), ("200ms", 200_000_000), ("300us", 300_000), ("2m", 120 * SECOND_NS), ("3", 3 * SECOND_NS)]
+        {
             assert_eq!(duration_ns("--x", text).unwrap(), ns, "{text}");
         }
     }

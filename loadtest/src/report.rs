@@ -94,7 +94,8 @@ fn stage_json(plan: &Plan, stage: &Stage) -> Value {
 }
 
 fn histogram_json(histogram: &Histogram<u64>) -> Value {
-    let named: serde_json::Map<String, Value> = QUANTILES.iter().map(|(name, quantile)| ((*name).to_owned(), json!(at(histogram, *quantile)))).collect();
+    let named: serde_json::Map<String, Value> =
+        QUANTILES.iter().map(|(name, quantile)| ((*name).to_owned(), json!(at(histogram, *quantile)))).collect();
     // Evenly on the logarithmic axis, as far as there are enough samples to say anything.
     let steps = (0..=100).map(|step| f64::from(step) / 20.0);
     let known = steps.take_while(|nines| *nines == 0.0 || 10f64.powf(*nines) <= histogram.len() as f64);
@@ -144,9 +145,17 @@ fn stage_text(plan: &Plan, stage: &Stage) -> String {
     let mut text = String::new();
     if plan.flags.publishers > 0 {
         let topics = plan.flags.topics;
-        text += &format!("updates            {} sent at {:.1}/s to each of {topics} topics, each to {} subscribers\n", stage.updates_sent, stage.rate, plan.fan_out);
+        text += &format!(
+            "updates            {} sent at {:.1}/s to each of {topics} topics, each to {} subscribers\n",
+            stage.updates_sent, stage.rate, plan.fan_out
+        );
     }
-    text += &format!("deliveries         {:.0}/s, {} in all, {} measured\n", stage.measured.delivered_per_second(), counts.delivered, stage.measured.latency.len());
+    text += &format!(
+        "deliveries         {:.0}/s, {} in all, {} measured\n",
+        stage.measured.delivered_per_second(),
+        counts.delivered,
+        stage.measured.latency.len()
+    );
     text += &format!(
         "checks             {} skipped, {} last missing, {} twice, {} out of order, {} corrupt\n",
         counts.skipped, counts.missing_last, counts.duplicates, counts.out_of_order, counts.corrupt
@@ -165,6 +174,7 @@ fn stage_text(plan: &Plan, stage: &Stage) -> String {
 }
 
 fn histogram_text(name: &str, histogram: &Histogram<u64>) -> String {
-    let quantiles: Vec<String> = QUANTILES.iter().map(|(name, quantile)| format!("{name} {:.3}", at(histogram, *quantile) as f64 / 1e6)).collect();
+    let quantiles: Vec<String> =
+        QUANTILES.iter().map(|(name, quantile)| format!("{name} {:.3}", at(histogram, *quantile) as f64 / 1e6)).collect();
     format!("{name:<19}{} ms\n", quantiles.join("  "))
 }

@@ -15,7 +15,9 @@ const FIND_MAX_P99_NS: u64 = 100 * MILLISECOND_NS;
 const FIND_MAX_STAGES: u32 = 60;
 /// How long to wait for what another process published last.
 const FOREIGN_DRAIN_NS: u64 = 200 * MILLISECOND_NS;
-/// A second that follows the last one by less is its rest, and is not told.
+/// How long the server is left alone before its memory is read.
+const REST_NS: u64 = 500 * MILLISECOND_NS;
+/// The longest sleep of a turn, so that nothing is late by more.
 const TURN_SLEEP_NS: u64 = 20 * MILLISECOND_NS;
 
 /// All that a run found.
@@ -70,7 +72,8 @@ impl Stage {
             (self.updates_unanswered, "updates without an answer"),
             (self.updates_refused, "updates refused"),
         ];
-        let mut faults: Vec<String> = numbers.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        let mut faults: Vec<String> =
+            numbers.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
         faults.extend(self.updates_refused_first.iter().map(|text| format!("first refusal: {text}")));
         faults.extend(self.closed.iter().map(|(reason, count)| format!("{count} connections ended: {reason}")));
         let p99 = self.measured.latency.value_at_quantile(0.99);
@@ -118,18 +121,26 @@ fn resident(pid: Option<u32>) -> u64 {
     pid.and_then(host::resident_bytes).unwrap_or(0)
 }
 
+/// The server's memory once it had a moment to finish what it was doing.
+fn resident_at_rest(plan: &Plan, engine: &mut Engine) -> Result<u64, Failure> {
+    if plan.flags.server_pid.is_some() {
+        turn_until(plan, engine, now_ns() + REST_NS, None)?;
+    }
+    Ok(resident(plan.flags.server_pid))
+}
+
 fn open_all(plan: &Plan, engine: &mut Engine) -> Result<Option<Memory>, Failure> {
     let flags = &plan.flags;
     engine.open(plan, flags.publishers, |_| Role::Publisher)?;
     if flags.publishers > 0 {
         engine.create_topics(plan, flags.idle > 0)?;
     }
-    let before = resident(flags.server_pid);
+    let before = resident_at_rest(plan, engine)?;
     engine.open(plan, flags.idle, |_| Role::Idle)?;
-    let with_idle = resident(flags.server_pid);
+    let with_idle = resident_at_rest(plan, engine)?;
     engine.open(plan, flags.stalled, |_| Role::Stalled)?;
     engine.open(plan, flags.subscribers, Role::Subscriber)?;
-    let with_all = resident(flags.server_pid);
+    let with_all = resident_at_rest(plan, engine)?;
     Ok(flags.server_pid.map(|_| Memory { before, with_idle, with_all, end: with_all }))
 }
 
@@ -180,12 +191,12 @@ fn turn_until(plan: &Plan, engine: &mut Engine, until_ns: u64, measure_ns: Optio
     let mut told = 0;
     loop {
         let now = now_ns();
-        if now >= until_ns {
-            return Ok(());
-        }
         if now >= roll_ns {
             roll(plan, engine, now, &mut told);
             roll_ns += SECOND_NS;
+        }
+        if now >= until_ns {
+            return Ok(());
         }
         engine.turn(plan, (until_ns.min(roll_ns) - now).min(TURN_SLEEP_NS))?;
     }

@@ -38,7 +38,10 @@ impl Upgrade {
             return Err(format!("the upgrade was answered with \"{status}\" {}", body.trim()));
         }
         let header = |name: &str| {
-            head.split("\r\n").filter_map(|line| line.split_once(':')).find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+            head.split("\r\n")
+                .filter_map(|line| line.split_once(':'))
+                .find(|(key, _)| key.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value.trim())
         };
         if header("sec-websocket-accept") != Some(self.accept.as_str()) {
             return Err("the upgrade's answer has a wrong Sec-WebSocket-Accept".to_owned());
@@ -181,7 +184,8 @@ pub fn take_client_frame(bytes: &[u8]) -> Option<(Opcode, Vec<u8>, usize)> {
 
 /// The server's answer to the upgrade request in `head`, or none where it is no such request.
 pub fn accept_upgrade(head: &str, subprotocol: &str) -> Option<String> {
-    let key = head.split("\r\n").filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"))?.1;
+    let key =
+        head.split("\r\n").filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"))?.1;
     let accept = derive_accept_key(key.trim().as_bytes());
     Some(format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

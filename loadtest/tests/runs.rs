@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 fn generate(url: &str, arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tidewire-loadtest"))
-        .args(["--url", url, "--drain", "500ms", "--warmup", "100ms", "--duration", "400ms"])
+        .args(["--url", url, "--drain", "3s", "--warmup", "100ms", "--duration", "400ms"])
         .args(arguments.split_whitespace())
         .output()
         .expect("the binary is built")
@@ -50,7 +50,7 @@ fn every_update_reaches_every_subscriber() {
     check_whole("string", "--subscribers 2 --rate 100 --type string --verify --payload 3000", 100);
     check_whole("busy", "--subscribers 2 --rate 100 --busy-poll", 100);
     check_whole("acknowledged", "--subscribers 1 --rate 100 --acknowledged", 50);
-    check_whole("no subscribers", "--subscribers 0 --rate 100 --acknowledged", 0);
+    check_whole("publish-only", "--subscribers 0 --rate 100 --acknowledged", 0);
 }
 
 #[test]
@@ -71,6 +71,13 @@ fn faults_are_counted_as_what_they_are() {
     check_fault("hold", Fault::Hold, "", "out_of_order");
     check_fault("corrupt", Fault::Corrupt, "--verify", "corrupt");
     check_fault("close", Fault::CloseSubscribers, "", "missing_last");
+}
+
+#[test]
+fn deltas_are_applied_and_their_values_checked() {
+    let (code, stage) = run("deltas", Fault::None, "--subscribers 3 --rate 100 --deltas --payload 300");
+    assert_eq!(code, Some(0), "{stage:#}");
+    assert_eq!((&stage["delivered"], &stage["deltas"]), (&Value::from(150), &Value::from(150)));
 }
 
 #[test]

@@ -11,12 +11,12 @@ use mio::{Events, Interest, Poll, Token};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
+use tidewire::value::ValueType;
 use tidewire_loadtest::clock::{SECOND_NS, now_ns};
 use tidewire_loadtest::dialect::native::{self, op};
 use tidewire_loadtest::host;
 use tidewire_loadtest::payload::{Payload, Stamp};
 use tidewire_loadtest::websocket::{self, Opcode};
-use tidewire::value::ValueType;
 
 /// Sends values to subscribers as fast as one core and the kernel can.
 #[derive(Parser)]

@@ -70,7 +70,14 @@ impl Shared {
 
     /// Takes a connection's bytes; what is not whole stays with the connection. The error is why the
     /// connection ends.
-    pub fn handle_bytes(&mut self, plan: &Plan, connection: &mut Connection, bytes: &[u8], now_ns: u64, encoded: &mut Vec<u8>) -> Result<(), String> {
+    pub fn handle_bytes(
+        &mut self,
+        plan: &Plan,
+        connection: &mut Connection,
+        bytes: &[u8],
+        now_ns: u64,
+        encoded: &mut Vec<u8>,
+    ) -> Result<(), String> {
         let mut start = 0;
         if let State::Upgrading(upgrade) = &connection.state {
             match upgrade.answer(bytes)? {
@@ -135,7 +142,15 @@ impl Shared {
     }
 
     #[cold]
-    fn handle_event(&mut self, plan: &Plan, connection: &mut Connection, event: Event<'_>, now_ns: u64, encoded: &mut Vec<u8>, end: &mut Option<String>) {
+    fn handle_event(
+        &mut self,
+        plan: &Plan,
+        connection: &mut Connection,
+        event: Event<'_>,
+        now_ns: u64,
+        encoded: &mut Vec<u8>,
+        end: &mut Option<String>,
+    ) {
         match event {
             Event::Welcome { keep_alive_ms } => {
                 self.keep_alive_ms = keep_alive_ms;

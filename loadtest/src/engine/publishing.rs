@@ -5,8 +5,8 @@
 
 use super::Engine;
 use crate::clock::SECOND_NS;
-use crate::dialect::{Dialect, Request};
 use crate::connection::{Connection, State};
+use crate::dialect::{Dialect, Request};
 use crate::failure::Failure;
 use crate::payload::{Payload, Stamp};
 use crate::plan::Plan;

@@ -36,7 +36,11 @@ pub fn seconds_axis(end: f64) -> Axis {
     let steps = [1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 21600.0];
     let step = steps.into_iter().find(|step| end / step <= 12.0).unwrap_or(86400.0);
     let count = (end / step) as usize;
-    Axis { end: end.max(1.0), name: "seconds", marks: (0..=count).map(|mark| (mark as f64 * step, format!("{}", mark as f64 * step))).collect() }
+    Axis {
+        end: end.max(1.0),
+        name: "seconds",
+        marks: (0..=count).map(|mark| (mark as f64 * step, format!("{}", mark as f64 * step))).collect(),
+    }
 }
 
 /// The chart as one `svg` element, titled for those who cannot see it.
@@ -69,7 +73,8 @@ fn grid(axis: &Axis, decades: (i32, i32), x: &dyn Fn(f64) -> f64, y: &dyn Fn(f64
         let ns = 10f64.powi(decade);
         let at = y(ns);
         *out += &format!("<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>");
-        *out += &format!("<text class=\"mark\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n", LEFT - 8.0, at + 4.0, duration_text(ns));
+        *out +=
+            &format!("<text class=\"mark\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n", LEFT - 8.0, at + 4.0, duration_text(ns));
         for part in (2..10).filter(|_| decade < decades.1) {
             let at = y(ns * f64::from(part));
             *out += &format!("<line class=\"grid fine\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>");
@@ -81,7 +86,12 @@ fn grid(axis: &Axis, decades: (i32, i32), x: &dyn Fn(f64) -> f64, y: &dyn Fn(f64
         let anchor = if *value == axis.end { "end" } else { "middle" };
         *out += &format!("<text class=\"mark\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{name}</text>\n", bottom + 18.0);
     }
-    *out += &format!("<text class=\"mark\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n", (LEFT + right) / 2.0, HEIGHT - 8.0, axis.name);
+    *out += &format!(
+        "<text class=\"mark\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
+        (LEFT + right) / 2.0,
+        HEIGHT - 8.0,
+        axis.name
+    );
 }
 
 fn legend(lines: &[Line], out: &mut String) {
@@ -101,7 +111,13 @@ pub fn duration_text(ns: f64) -> String {
         1e6..1e9 => (ns / 1e6, "ms"),
         _ => (ns / 1e9, "s"),
     };
-    let digits = if value >= 100.0 || value.fract() == 0.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+    let digits = if value >= 100.0 || value.fract() == 0.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
     format!("{value:.digits$} {unit}")
 }
 

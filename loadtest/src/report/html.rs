@@ -49,12 +49,15 @@ fn verdict(result: &Value) -> String {
     for name in ["p50", "p99", "p99.9", "max"] {
         tiles.push((name, duration_text(quantiles[name].as_f64().unwrap_or(0.0))));
     }
-    let tiles: String = tiles.iter().map(|(name, value)| format!("<div class=\"tile\"><b>{value}</b><span>{name}</span></div>\n")).collect();
+    let tiles: String =
+        tiles.iter().map(|(name, value)| format!("<div class=\"tile\"><b>{value}</b><span>{name}</span></div>\n")).collect();
     let faults = stages.last().and_then(|stage| stage["faults"].as_array()).map_or(&[][..], Vec::as_slice);
     let faults: String = faults.iter().filter_map(Value::as_str).map(|fault| format!("<li>{}</li>", escape(fault))).collect();
     let (class, word) = if passed { ("held", "Held") } else { ("failed", "Not held") };
     let faults_title = if passed && !faults.is_empty() { "<p class=\"note\">What ended the search:</p>" } else { "" };
-    format!("<p class=\"verdict {class}\">{word}</p>\n<div class=\"tiles\">\n{tiles}</div>\n{faults_title}<ul class=\"faults\">{faults}</ul>\n")
+    format!(
+        "<p class=\"verdict {class}\">{word}</p>\n<div class=\"tiles\">\n{tiles}</div>\n{faults_title}<ul class=\"faults\">{faults}</ul>\n"
+    )
 }
 
 fn curve(histogram: &Value) -> Vec<(f64, f64)> {
@@ -67,13 +70,16 @@ fn pairs(values: Option<&Vec<Value>>, point: impl Fn(&Value) -> (Option<f64>, Op
 
 /// The histograms of a stage that have something in them.
 fn histograms(stage: &Value) -> Vec<(&'static str, usize, &Value)> {
-    let all = [("latency", 0, &stage["latency"]), ("answered", 1, &stage["acknowledgement"]), ("generator late", 2, &stage["generator_late"])];
+    let all =
+        [("latency", 0, &stage["latency"]), ("answered", 1, &stage["acknowledgement"]), ("generator late", 2, &stage["generator_late"])];
     all.into_iter().filter(|(_, _, histogram)| histogram["count"].as_u64().unwrap_or(0) > 0).collect()
 }
 
 fn latency_chart(stage: &Value) -> String {
-    let lines: Vec<Line> =
-        histograms(stage).iter().map(|(name, class, histogram)| Line { name: (*name).to_owned(), class: *class, points: curve(histogram) }).collect();
+    let lines: Vec<Line> = histograms(stage)
+        .iter()
+        .map(|(name, class, histogram)| Line { name: (*name).to_owned(), class: *class, points: curve(histogram) })
+        .collect();
     chart::svg("Latency by percentile", &chart::percentile_axis(), &lines)
 }
 
@@ -93,7 +99,8 @@ fn stages_chart(stages: &[Value]) -> String {
 }
 
 fn time_chart(stage: &Value) -> String {
-    let end = stage["seconds"].as_array().and_then(|seconds| seconds.last()).and_then(|second| second["at_ns"].as_f64()).unwrap_or(0.0) / 1e9;
+    let end =
+        stage["seconds"].as_array().and_then(|seconds| seconds.last()).and_then(|second| second["at_ns"].as_f64()).unwrap_or(0.0) / 1e9;
     let lines: Vec<Line> = [("p50", "p50_ns"), ("p99", "p99_ns"), ("max", "max_ns")]
         .iter()
         .enumerate()
@@ -112,8 +119,10 @@ fn quantile_table(stage: &Value) -> String {
     let rows: String = histograms(stage)
         .iter()
         .map(|(name, _, histogram)| {
-            let cells: String =
-                names.iter().map(|name| format!("<td>{}</td>", duration_text(histogram["quantiles_ns"][*name].as_f64().unwrap_or(0.0)))).collect();
+            let cells: String = names
+                .iter()
+                .map(|name| format!("<td>{}</td>", duration_text(histogram["quantiles_ns"][*name].as_f64().unwrap_or(0.0))))
+                .collect();
             format!("<tr><th>{name}</th>{cells}</tr>\n")
         })
         .collect();
@@ -138,7 +147,9 @@ fn rates_table(stages: &[Value]) -> String {
             )
         })
         .collect();
-    format!("<div class=\"wide\"><table class=\"numbers\">\n<tr><th>rate</th><th>deliveries/s</th><th>p50</th><th>p99</th><th>max</th><th></th></tr>\n{rows}</table></div>\n")
+    format!(
+        "<div class=\"wide\"><table class=\"numbers\">\n<tr><th>rate</th><th>deliveries/s</th><th>p50</th><th>p99</th><th>max</th><th></th></tr>\n{rows}</table></div>\n"
+    )
 }
 
 fn counts_table(stage: &Value) -> String {
@@ -184,7 +195,9 @@ fn run_rows(result: &Value) -> Vec<(String, String)> {
         rows.push((key.trim_end_matches("_ns").replace('_', " "), text));
     }
     for (key, value) in result["server_memory"].as_object().into_iter().flatten() {
-        rows.extend(value.as_f64().map(|bytes| (format!("server memory, {}", key.replace("_bytes", "").replace('_', " ")), bytes_text(bytes))));
+        rows.extend(
+            value.as_f64().map(|bytes| (format!("server memory, {}", key.replace("_bytes", "").replace('_', " ")), bytes_text(bytes))),
+        );
     }
     if result["parameters"]["stalled"].as_u64().unwrap_or(0) > 0 {
         rows.push(("stalled connections that the server closed".to_owned(), result["stalled_closed"].to_string()));

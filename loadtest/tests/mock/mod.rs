@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use tidewire::value::delta;
 use tidewire_loadtest::dialect::native::{self, op, push_string, push_varint};
 use tidewire_loadtest::websocket::{self, Opcode};
 
@@ -22,19 +23,27 @@ pub enum Fault {
     CloseSubscribers,
 }
 
+struct Subscription {
+    selector: String,
+    stream: TcpStream,
+    takes_deltas: bool,
+}
+
 struct World {
     fault: Fault,
     topics: BTreeMap<String, (u64, u8, Vec<u8>)>,
-    subscriptions: Vec<(String, TcpStream)>,
+    subscriptions: Vec<Subscription>,
     updates: u64,
     held: Vec<Vec<u8>>,
+    encoder: delta::Encoder,
 }
 
 /// Starts the server on a port of its own; it ends with the process.
 pub fn start(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
-    let world = World { fault, topics: BTreeMap::new(), subscriptions: Vec::new(), updates: 0, held: Vec::new() };
+    let world =
+        World { fault, topics: BTreeMap::new(), subscriptions: Vec::new(), updates: 0, held: Vec::new(), encoder: delta::Encoder::new() };
     let world = Arc::new(Mutex::new(world));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -49,6 +58,7 @@ fn serve(mut stream: TcpStream, world: &Mutex<World>) -> Option<()> {
     let mut received = Vec::new();
     let mut buffer = [0; 65_536];
     let mut is_upgraded = false;
+    let mut takes_deltas = false;
     loop {
         let length = stream.read(&mut buffer).ok().filter(|length| *length > 0)?;
         received.extend_from_slice(&buffer[..length]);
@@ -62,8 +72,12 @@ fn serve(mut stream: TcpStream, world: &Mutex<World>) -> Option<()> {
         while let Some((opcode, payload, length)) = websocket::take_client_frame(&received) {
             received.drain(..length);
             assert_eq!(opcode, Opcode::Binary);
+            if payload[0] == op::CONNECT {
+                // The capabilities are the last field that the generator sends.
+                takes_deltas = payload.last() == Some(&3);
+            }
             let mut world = world.lock().expect("no test panics with the lock");
-            let frames = world.handle(&payload, &stream)?;
+            let frames = world.handle(&payload, &stream, takes_deltas)?;
             write_message(&mut stream, &frames)?;
         }
     }
@@ -114,7 +128,7 @@ fn selects(selector: &str, path: &str) -> bool {
 
 impl World {
     /// Does one request and returns the answer; none ends the connection.
-    fn handle(&mut self, frame: &[u8], stream: &TcpStream) -> Option<Vec<u8>> {
+    fn handle(&mut self, frame: &[u8], stream: &TcpStream, takes_deltas: bool) -> Option<Vec<u8>> {
         let mut body = &frame[1..];
         let length = take_number(&mut body);
         assert_eq!(length as usize, body.len(), "one frame in each message");
@@ -133,14 +147,14 @@ impl World {
                 let value = body[if is_new { 2 } else { 1 }..].to_vec();
                 let number = self.topics.len() as u64 + 1;
                 let topic = self.topics.entry(path.clone()).or_insert((number, value_type, Vec::new()));
-                topic.2.clone_from(&value);
+                let previous = std::mem::replace(&mut topic.2, value.clone());
                 let number = topic.0;
                 if !is_new {
-                    self.fan_out(&path, number, value);
+                    self.fan_out(&path, number, &previous, value);
                 }
                 Some(if id == 0 { Vec::new() } else { ok(id, &[1][..usize::from(is_new)]) })
             }
-            op::SUBSCRIBE => Some(self.subscribe(&mut body, stream)),
+            op::SUBSCRIBE => Some(self.subscribe(&mut body, stream, takes_deltas)),
             op::REMOVE => {
                 let id = take_number(&mut body);
                 let selector = take_string(&mut body).to_owned();
@@ -153,7 +167,7 @@ impl World {
         }
     }
 
-    fn subscribe(&mut self, body: &mut &[u8], stream: &TcpStream) -> Vec<u8> {
+    fn subscribe(&mut self, body: &mut &[u8], stream: &TcpStream, takes_deltas: bool) -> Vec<u8> {
         let id = take_number(body);
         let selector = take_string(body).to_owned();
         let mut frames = Vec::new();
@@ -175,11 +189,12 @@ impl World {
             value_frame(*number, value, &mut frames);
         }
         frames.extend(ok(id, &[]));
-        self.subscriptions.push((selector, stream.try_clone().expect("a socket can be cloned")));
+        let stream = stream.try_clone().expect("a socket can be cloned");
+        self.subscriptions.push(Subscription { selector, stream, takes_deltas });
         frames
     }
 
-    fn fan_out(&mut self, path: &str, number: u64, mut value: Vec<u8>) {
+    fn fan_out(&mut self, path: &str, number: u64, previous: &[u8], mut value: Vec<u8>) {
         self.updates += 1;
         let mut frames = Vec::new();
         if self.updates % 10 == 5 {
@@ -196,11 +211,22 @@ impl World {
         for held in self.held.drain(..) {
             value_frame(number, &held, &mut frames);
         }
-        self.subscriptions.retain_mut(|(selector, stream)| !selects(selector, path) || write_message(stream, &frames).is_some());
+        let mut delta = Vec::new();
+        let form = self.encoder.encode(previous, &value, &mut delta);
+        let op = if form == Some(delta::Form::Copy) { op::DELTA_COPY } else { op::DELTA_DEFLATE };
+        let mut delta_frame = Vec::new();
+        native::frame(op, &mut delta_frame, |body| {
+            push_varint(number, body);
+            body.extend_from_slice(&delta);
+        });
+        self.subscriptions.retain_mut(|Subscription { selector, stream, takes_deltas }| {
+            let frames = if *takes_deltas && form.is_some() { &delta_frame } else { &frames };
+            !selects(selector, path) || write_message(stream, frames).is_some()
+        });
     }
 
     fn close_one(&mut self) {
-        let Some((_, mut stream)) = self.subscriptions.pop() else { return };
+        let Some(Subscription { mut stream, .. }) = self.subscriptions.pop() else { return };
         let mut message = Vec::new();
         websocket::encode_server_frame(Opcode::Close, &4104u16.to_be_bytes(), &mut message);
         let _ = stream.write_all(&message);
