@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 fn generate(url: &str, arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tidewire-loadtest"))
-        .args(["--url", url, "--drain", "3s", "--warmup", "100ms", "--duration", "400ms"])
+        .args(["--url", url, "--warmup", "100ms", "--duration", "400ms"])
         .args(arguments.split_whitespace())
         .output()
         .expect("the binary is built")
@@ -111,13 +111,25 @@ fn wrong_flags_are_exit_code_2() {
 }
 
 #[test]
-fn a_search_ends_at_the_bar_and_the_page_tells_it() {
-    let page = scratch("page.html");
-    let arguments = format!("--subscribers 1 --rate 50 --find-max --step 2 --p99-max 0ms --html {}", page.display());
-    let output = generate(&format!("ws://{}", mock::start(Fault::None)), &arguments);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("no rate held"));
+fn a_search_ends_at_the_first_rate_that_does_not_hold() {
+    // 25, 50 and 100 updates: the third stage passes the eightieth.
+    let (page, json) = (scratch("page.html"), scratch("search.json"));
+    let files = format!("--html {} --json {}", page.display(), json.display());
+    let address = mock::start(Fault::DropLate);
+    let output = generate(&format!("ws://{address}"), &format!("--subscribers 2 --rate 50 --find-max --step 2 --p99-max 10s {files}"));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let result: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    assert_eq!(result["highest_rate_held"], 100.0);
+    assert_eq!(result["stages"].as_array().unwrap().len(), 3);
     let text = std::fs::read_to_string(&page).unwrap();
+    assert!(text.contains("Latency at each rate") && text.contains("p99.999"));
     std::fs::remove_file(&page).unwrap();
-    assert!(text.contains("<svg") && text.contains("p99.999"));
+    std::fs::remove_file(&json).unwrap();
+}
+
+#[test]
+fn a_missed_bar_fails_the_run() {
+    let (code, stage) = run("bar", Fault::None, "--subscribers 1 --rate 50 --p99-max 0ms");
+    assert_eq!(code, Some(1));
+    assert!(stage["faults"][0].as_str().unwrap().contains("p99 is"), "{stage:#}");
 }

@@ -11,7 +11,7 @@ use tidewire::value::delta;
 use tidewire_loadtest::dialect::native::{self, op, push_string, push_varint};
 use tidewire_loadtest::websocket::{self, Opcode};
 
-/// What the server does wrong with every tenth update.
+/// What the server does wrong: with every tenth update, where not said otherwise.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     None,
@@ -21,6 +21,8 @@ pub enum Fault {
     Corrupt,
     RefuseSubscribe,
     CloseSubscribers,
+    /// Nothing arrives after 80 updates.
+    DropLate,
 }
 
 struct Subscription {
@@ -197,6 +199,9 @@ impl World {
     fn fan_out(&mut self, path: &str, number: u64, previous: &[u8], mut value: Vec<u8>) {
         self.updates += 1;
         let mut frames = Vec::new();
+        if self.fault == Fault::DropLate && self.updates > 80 {
+            return;
+        }
         if self.updates % 10 == 5 {
             match self.fault {
                 Fault::Drop => return,
