@@ -1,0 +1,257 @@
+//! What a connection's bytes do: the set-up dialogue, and values into the record.
+
+use crate::connection::{Connection, Inbound, Role, State};
+use crate::dialect::{DeltaForm, Event, Request};
+use crate::failure::Failure;
+use crate::payload::Payload;
+use crate::plan::Plan;
+use crate::record::{Record, histogram};
+use crate::websocket::Opcode;
+use hdrhistogram::Histogram;
+use mio::Events;
+use std::collections::HashMap;
+use tidewire::value::delta;
+
+/// What all connections share on the receiving side.
+pub struct Shared {
+    pub record: Record,
+    pub payload: Payload,
+    pub keep_alive_ms: u64,
+    /// The first refusal of a request during set-up.
+    pub refused: Option<Failure>,
+    /// Updates that the server refused, and what it said first.
+    pub updates_refused: u64,
+    pub updates_refused_first: Option<String>,
+    pub acknowledged: u64,
+    pub acknowledgement: Histogram<u64>,
+    pub deltas: u64,
+    pub(super) events: Events,
+    topics: Topics,
+    /// Each stream's value, where deltas are applied.
+    values: Vec<Vec<u8>>,
+    verify: bool,
+    /// Maps the id of an acknowledged update to when it was due.
+    due_start_ns: u64,
+    due_interval_ns: f64,
+    due_from_ns: u64,
+}
+
+impl Shared {
+    pub fn new(plan: &Plan) -> Self {
+        let (subscribers, topics) = (plan.flags.subscribers, plan.flags.topics);
+        Self {
+            record: Record::new(subscribers, topics),
+            payload: Payload::new(plan.value_type, plan.flags.payload),
+            keep_alive_ms: 0,
+            refused: None,
+            updates_refused: 0,
+            updates_refused_first: None,
+            acknowledged: 0,
+            acknowledgement: histogram(),
+            deltas: 0,
+            events: Events::with_capacity(super::EVENTS_MAX),
+            topics: Topics::default(),
+            values: if plan.flags.deltas { vec![Vec::new(); subscribers * topics] } else { Vec::new() },
+            verify: plan.flags.verify || plan.flags.deltas,
+            due_start_ns: 0,
+            due_interval_ns: 0.0,
+            due_from_ns: u64::MAX,
+        }
+    }
+
+    /// Takes answers to updates as those of `publishing` from now on.
+    pub fn begin(&mut self, publishing: &super::Publishing) {
+        self.due_start_ns = publishing.due_ns(0);
+        self.due_interval_ns = (publishing.due_ns(1_000_000) - publishing.due_ns(0)) as f64 / 1e6;
+        self.due_from_ns = publishing.measure_from_ns();
+        self.acknowledgement.reset();
+        self.acknowledged = 0;
+    }
+
+    /// Takes a connection's bytes; what is not whole stays with the connection. The error is why the
+    /// connection ends.
+    pub fn handle_bytes(
+        &mut self,
+        plan: &Plan,
+        connection: &mut Connection,
+        bytes: &[u8],
+        now_ns: u64,
+        encoded: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        let mut start = 0;
+        if let State::Upgrading(upgrade) = &connection.state {
+            match upgrade.answer(bytes)? {
+                None => return connection.keep(bytes),
+                Some(length) => start = length,
+            }
+            connection.state = State::Connecting;
+            let capabilities = if plan.flags.deltas { plan.dialect.delta_capabilities() } else { 0 };
+            connection.request(plan.dialect, &Request::Connect { id: 1, name: "tidewire-loadtest", capabilities }, encoded);
+        }
+        // The frames need the connection's state and its deframer at once; the latter is copied out.
+        let mut deframer = std::mem::take(connection.deframer());
+        let mut end = None;
+        let subscriber = if let Role::Subscriber(subscriber) = connection.role { Some(subscriber) } else { None };
+        let used = deframer.feed(plan.dialect, &bytes[start..], |inbound| match (inbound, subscriber) {
+            (Inbound::Event(Event::Value { topic, value }), Some(subscriber)) => self.handle_value(subscriber, topic, value, now_ns),
+            (Inbound::Event(Event::Delta { topic, form, delta }), Some(subscriber)) => {
+                self.handle_delta(subscriber, topic, form, delta, now_ns);
+            }
+            (Inbound::Event(event), _) => self.handle_event(plan, connection, event, now_ns, encoded, &mut end),
+            (Inbound::WebSocketPing(payload), _) => connection.message(Opcode::Pong, payload),
+            (Inbound::Close { code, reason }, _) => {
+                end.get_or_insert_with(|| closed_text(code, reason));
+            }
+        })?;
+        *connection.deframer() = deframer;
+        if let Some(reason) = end {
+            return Err(reason);
+        }
+        connection.keep(&bytes[start + used..])
+    }
+
+    #[inline]
+    fn handle_value(&mut self, subscriber: usize, number: u64, value: &[u8], now_ns: u64) {
+        let (Some(topic), Some(stamp)) = (self.topics.index(number), self.payload.stamp(value)) else {
+            return self.record.deliver_corrupt();
+        };
+        if self.verify && !self.payload.is_intact(value) {
+            return self.record.deliver_corrupt();
+        }
+        let stream = self.record.stream(subscriber, topic);
+        if let Some(kept) = self.values.get_mut(stream) {
+            kept.clear();
+            kept.extend_from_slice(value);
+        }
+        self.record.deliver(stream, stamp, now_ns);
+    }
+
+    fn handle_delta(&mut self, subscriber: usize, number: u64, form: DeltaForm, bytes: &[u8], now_ns: u64) {
+        self.deltas += 1;
+        let Some(topic) = self.topics.index(number) else { return self.record.deliver_corrupt() };
+        let stream = self.record.stream(subscriber, topic);
+        let Some(old) = self.values.get(stream) else { return self.record.deliver_corrupt() };
+        let form = match form {
+            DeltaForm::Deflate => delta::Form::Deflate,
+            DeltaForm::Copy => delta::Form::Copy,
+        };
+        match delta::apply(form, old, bytes, self.payload.size()) {
+            Ok(value) => self.handle_value(subscriber, number, &value, now_ns),
+            Err(_) => self.record.deliver_corrupt(),
+        }
+    }
+
+    #[cold]
+    fn handle_event(
+        &mut self,
+        plan: &Plan,
+        connection: &mut Connection,
+        event: Event<'_>,
+        now_ns: u64,
+        encoded: &mut Vec<u8>,
+        end: &mut Option<String>,
+    ) {
+        match event {
+            Event::Welcome { keep_alive_ms } => {
+                self.keep_alive_ms = keep_alive_ms;
+                self.subscribe(plan, connection, encoded);
+            }
+            Event::Topic { topic, path } => {
+                if let Some(index) = path.strip_prefix(plan.root.as_str()).and_then(|rest| rest.strip_prefix('/')) {
+                    let index = index.parse::<usize>().ok().filter(|index| *index < plan.flags.topics);
+                    self.topics.insert(topic, index);
+                }
+            }
+            Event::Accepted { id } => match connection.state {
+                State::Asking(1) => connection.state = State::Ready,
+                State::Asking(count) => connection.state = State::Asking(count - 1),
+                _ => self.handle_acknowledgement(id, now_ns),
+            },
+            Event::Refused { code, message, .. } => self.handle_refused(plan, connection, code, message, end),
+            Event::Ping => connection.request(plan.dialect, &Request::Pong, encoded),
+            Event::Closing { code, message } => {
+                end.get_or_insert_with(|| closed_text(code, message));
+            }
+            Event::Value { .. } | Event::Delta { .. } | Event::Other => {}
+        }
+    }
+
+    fn subscribe(&mut self, plan: &Plan, connection: &mut Connection, encoded: &mut Vec<u8>) {
+        let selectors = match connection.role {
+            Role::Publisher => Vec::new(),
+            Role::Subscriber(subscriber) => plan.selectors(subscriber),
+            Role::Idle => vec![plan.idle_path()],
+            Role::Stalled => plan.all_topics(),
+        };
+        connection.state = if selectors.is_empty() { State::Ready } else { State::Asking(selectors.len()) };
+        for (index, selector) in selectors.iter().enumerate() {
+            connection.request(plan.dialect, &Request::Subscribe { id: index as u64 + 2, selector }, encoded);
+        }
+        let Role::Subscriber(subscriber) = connection.role else { return };
+        for topic in (0..plan.flags.topics).filter(|topic| plan.is_subscribed(subscriber, *topic)) {
+            match plan.flags.publishers {
+                0 => self.record.expect_any(subscriber, topic),
+                _ => self.record.expect(subscriber, topic),
+            }
+        }
+    }
+
+    fn handle_acknowledgement(&mut self, id: u64, now_ns: u64) {
+        self.acknowledged += 1;
+        let due_ns = self.due_start_ns + (id.saturating_sub(1) as f64 * self.due_interval_ns) as u64;
+        if due_ns >= self.due_from_ns {
+            self.acknowledgement.saturating_record(now_ns.saturating_sub(due_ns));
+        }
+    }
+
+    fn handle_refused(&mut self, plan: &Plan, connection: &mut Connection, code: u64, message: &str, end: &mut Option<String>) {
+        let request = match (&connection.state, connection.role) {
+            (State::Ready, _) => {
+                self.updates_refused += 1;
+                self.updates_refused_first.get_or_insert_with(|| closed_text(code, message));
+                return;
+            }
+            (State::Asking(_), Role::Publisher) => format!("to create or remove topics at {}", plan.root),
+            (State::Asking(_), Role::Idle) => format!("to subscribe to {}", plan.idle_path()),
+            (State::Asking(_), Role::Subscriber(subscriber)) => format!("to subscribe to {}", plan.selectors(subscriber).join(", ")),
+            (State::Asking(_), Role::Stalled) => format!("to subscribe to {}", plan.all_topics().join(", ")),
+            _ => "to connect".to_owned(),
+        };
+        let refusal = Failure::Refused { request, code, message: message.to_owned() };
+        end.get_or_insert_with(|| refusal.to_string());
+        self.refused.get_or_insert(refusal);
+    }
+}
+
+fn closed_text(code: u64, message: &str) -> String {
+    let name = crate::failure::code_name(code).unwrap_or_else(|| "unnamed".to_owned());
+    format!("{code} ({name}): {message}")
+}
+
+/// The server's numbers of this run's topics.
+#[derive(Default)]
+struct Topics {
+    /// The number seen last: with one topic, always the one.
+    last: Option<(u64, usize)>,
+    indices: HashMap<u64, usize>,
+}
+
+impl Topics {
+    fn insert(&mut self, number: u64, index: Option<usize>) {
+        if let Some(index) = index {
+            self.indices.insert(number, index);
+        }
+    }
+
+    #[inline]
+    fn index(&mut self, number: u64) -> Option<usize> {
+        match self.last {
+            Some((last, index)) if last == number => Some(index),
+            _ => {
+                let index = *self.indices.get(&number)?;
+                self.last = Some((number, index));
+                Some(index)
+            }
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! A run as meant: every number checked, every unit resolved.
+
+use crate::clock::{MILLISECOND_NS, SECOND_NS};
+use crate::dialect::Dialect;
+use crate::failure::Failure;
+use crate::flags::{DialectFlag, Flags};
+use crate::payload::Payload;
+use std::net::{SocketAddr, ToSocketAddrs};
+use tidewire::value::ValueType;
+
+/// A validated scenario. `flags` is what it was made from, for the report.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub flags: Flags,
+    pub target: Target,
+    pub dialect: Dialect,
+    pub value_type: ValueType,
+    pub fan_out: usize,
+    pub duration_ns: u64,
+    pub warmup_ns: u64,
+    pub drain_ns: u64,
+    pub ramp_per_second: f64,
+    pub p99_max_ns: Option<u64>,
+    pub root: String,
+}
+
+/// Where the server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub address: SocketAddr,
+    pub authority: String,
+    pub path: String,
+}
+
+/// Streams are kept as one table of subscribers by topics.
+const STREAMS_MAX: usize = 64 << 20;
+/// Files that are not connections: the poll, the timer, standard streams, reports.
+const FILES_RESERVED: u64 = 32;
+
+impl Plan {
+    /// `files_max` is how many files this process may open.
+    pub fn new(flags: Flags, files_max: u64) -> Result<Self, Failure> {
+        let dialect = match flags.dialect {
+            DialectFlag::Native => Dialect::Native,
+        };
+        let value_type = value_type(&flags)?;
+        check_counts(&flags, files_max)?;
+        let fan_out = flags.fan_out.unwrap_or(flags.subscribers);
+        if fan_out > flags.subscribers {
+            return wrong(format!("--fan-out {fan_out} is more than there are subscribers ({})", flags.subscribers));
+        }
+        check_rates(&flags)?;
+        let root = flags.root.clone().unwrap_or_else(|| format!("load/{}", std::process::id()));
+        if flags.publishers == 0 && flags.root.is_none() {
+            return wrong("--publishers 0 needs --root: the path below which the other process publishes".to_owned());
+        }
+        let p99_max_ns = flags.p99_max.as_deref().map(|text| duration_ns("--p99-max", text)).transpose()?;
+        Ok(Self {
+            target: target(&flags.url, dialect)?,
+            dialect,
+            value_type,
+            fan_out,
+            duration_ns: at_least_a_second_part(duration_ns("--duration", &flags.duration)?)?,
+            warmup_ns: duration_ns("--warmup", &flags.warmup)?,
+            drain_ns: duration_ns("--drain", &flags.drain)?,
+            ramp_per_second: per_second("--ramp", &flags.ramp)?,
+            p99_max_ns,
+            root,
+            flags,
+        })
+    }
+
+    pub fn topic_path(&self, topic: usize) -> String {
+        format!("{}/{topic}", self.root)
+    }
+
+    /// The topic that never changes. It stands beside the root, so that what selects the root's
+    /// topics does not select it.
+    pub fn idle_path(&self) -> String {
+        format!("{}-idle", self.root)
+    }
+
+    /// Whether a subscriber has a topic. Topics are dealt out in turn, so that every topic has
+    /// `fan_out` subscribers and subscribers have about equally many topics.
+    pub fn is_subscribed(&self, subscriber: usize, topic: usize) -> bool {
+        let count = self.flags.subscribers;
+        let first = (topic % count) * (self.fan_out % count) % count;
+        (subscriber + count - first) % count < self.fan_out
+    }
+
+    /// What a subscriber subscribes to: one selector for all topics, or one path for each.
+    pub fn selectors(&self, subscriber: usize) -> Vec<String> {
+        if self.fan_out < self.flags.subscribers {
+            let topics = (0..self.flags.topics).filter(|topic| self.is_subscribed(subscriber, *topic));
+            return topics.map(|topic| self.topic_path(topic)).collect();
+        }
+        self.all_topics()
+    }
+
+    pub fn all_topics(&self) -> Vec<String> {
+        match self.flags.topics {
+            1 => vec![self.topic_path(0)],
+            _ => vec![self.dialect.selector_below(&self.root)],
+        }
+    }
+
+    pub fn connections(&self) -> usize {
+        self.flags.publishers + self.flags.subscribers + self.flags.idle + self.flags.stalled
+    }
+}
+
+fn wrong<T>(text: String) -> Result<T, Failure> {
+    Err(Failure::Plan(text))
+}
+
+fn value_type(flags: &Flags) -> Result<ValueType, Failure> {
+    let value_type = ValueType::from_name(&flags.value_type);
+    let Some((value_type, min)) = value_type.and_then(|found| Some((found, Payload::size_min(found)?))) else {
+        return wrong(format!("--type {}: expected binary, json or string", flags.value_type));
+    };
+    if flags.payload < min || flags.payload > 16 << 20 {
+        return wrong(format!("--payload {}: expected {min} to 16777216 bytes for {}", flags.payload, value_type.name()));
+    }
+    Ok(value_type)
+}
+
+fn check_counts(flags: &Flags, files_max: u64) -> Result<(), Failure> {
+    if flags.topics == 0 {
+        return wrong("--topics 0: expected at least 1".to_owned());
+    }
+    if flags.sources == 0 {
+        return wrong("--sources 0: expected at least 1".to_owned());
+    }
+    if flags.publishers > flags.topics {
+        return wrong(format!(
+            "--publishers {} is more than --topics {}: a topic has one publisher, or its updates would have no order",
+            flags.publishers, flags.topics
+        ));
+    }
+    let counts = [flags.publishers, flags.subscribers, flags.idle, flags.stalled];
+    let connections = counts.iter().fold(0u64, |sum, count| sum.saturating_add(*count as u64));
+    if connections == 0 {
+        return wrong("nothing to do: no publishers, subscribers, idle or stalled connections".to_owned());
+    }
+    if connections.saturating_add(FILES_RESERVED) > files_max {
+        return wrong(format!(
+            "{connections} connections need {} open files; this process may open {files_max} (ulimit -n)",
+            connections.saturating_add(FILES_RESERVED)
+        ));
+    }
+    if flags.subscribers.saturating_mul(flags.topics) > STREAMS_MAX {
+        return wrong(format!("--subscribers × --topics: expected at most {STREAMS_MAX}"));
+    }
+    Ok(())
+}
+
+fn check_rates(flags: &Flags) -> Result<(), Failure> {
+    if !(flags.rate > 0.0 && flags.rate * flags.topics as f64 <= 1e8) {
+        return wrong(format!("--rate {}: expected more than 0, and at most 1e8 updates a second over all topics", flags.rate));
+    }
+    if flags.find_max && flags.publishers == 0 {
+        return wrong("--find-max needs publishers of its own".to_owned());
+    }
+    if flags.find_max && !(flags.step > 1.0 && flags.step <= 10.0) {
+        return wrong(format!("--step {}: expected more than 1 and at most 10", flags.step));
+    }
+    Ok(())
+}
+
+fn at_least_a_second_part(duration_ns: u64) -> Result<u64, Failure> {
+    if duration_ns < 10 * MILLISECOND_NS {
+        return wrong("--duration: expected at least 10ms".to_owned());
+    }
+    Ok(duration_ns)
+}
+
+/// `1.5s`, `200ms`, `300us`, `2m`, or `10` for seconds.
+fn duration_ns(flag: &str, text: &str) -> Result<u64, Failure> {
+    let units = [("ms", MILLISECOND_NS), ("us", 1000), ("µs", 1000), ("s", SECOND_NS), ("m", 60 * SECOND_NS), ("h", 3600 * SECOND_NS)];
+    let parts = units.iter().find_map(|(unit, ns)| Some((text.strip_suffix(unit)?, *ns)));
+    let (number, unit_ns) = parts.unwrap_or((text, SECOND_NS));
+    match number.trim().parse::<f64>() {
+        Ok(number) if (0.0..=1e7).contains(&number) => Ok((number * unit_ns as f64) as u64),
+        _ => wrong(format!("{flag} {text}: expected a duration such as 500ms, 10s or 5m")),
+    }
+}
+
+fn per_second(flag: &str, text: &str) -> Result<f64, Failure> {
+    match text.strip_suffix("/s").unwrap_or(text).trim().parse::<f64>() {
+        Ok(number) if number > 0.0 && number <= 1e7 => Ok(number),
+        _ => wrong(format!("{flag} {text}: expected a number a second such as 2000/s")),
+    }
+}
+
+fn target(url: &str, dialect: Dialect) -> Result<Target, Failure> {
+    let Some(rest) = url.strip_prefix("ws://") else {
+        return wrong(format!("--url {url}: expected ws://host:port (TLS is not measured by this generator)"));
+    };
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let path = if path.len() <= 1 { dialect.default_path() } else { path };
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let named = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+    match named.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()) {
+        Some(address) => Ok(Target { address, authority: authority.to_owned(), path: path.to_owned() }),
+        None => wrong(format!("--url {url}: {authority} is not a host and port that resolve")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn plan(arguments: &str) -> Result<Plan, Failure> {
+        let words = std::iter::once("loadtest").chain(arguments.split_whitespace());
+        Plan::new(Flags::try_parse_from(words).unwrap(), 20_000)
+    }
+
+    fn check_wrong(arguments: &str, said: &str) {
+        let failure = plan(arguments).unwrap_err();
+        assert_eq!(failure.exit_code(), 2);
+        assert!(failure.to_string().contains(said), "{arguments}: {failure}");
+    }
+
+    #[test]
+    fn the_defaults_are_a_plan() {
+        let plan = plan("").unwrap();
+        assert_eq!(plan.fan_out, 1000);
+        assert_eq!(plan.duration_ns, 10 * SECOND_NS);
+        assert_eq!(plan.target.path, "/tidewire");
+    }
+
+    #[test]
+    fn wrong_flags_are_named() {
+        check_wrong("--url http://127.0.0.1:1", "expected ws://");
+        check_wrong("--duration soon", "--duration soon");
+        check_wrong("--payload 15", "expected 16");
+        check_wrong("--type int64", "expected binary, json or string");
+        check_wrong("--publishers 2", "more than --topics 1");
+        check_wrong("--subscribers 10 --fan-out 11", "more than there are subscribers");
+        check_wrong("--idle 19000", "open files");
+        check_wrong("--rate 0", "--rate 0");
+        check_wrong("--ramp fast", "--ramp fast");
+        check_wrong("--publishers 0", "--root");
+        check_wrong("--subscribers 0 --publishers 0 --root load/x", "nothing to do");
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, ns) in
+            [("1.5s", 1_500_000_000), ("200ms", 200_000_000), ("300us", 300_000), ("2m", 120 * SECOND_NS), ("3", 3 * SECOND_NS)]
+        {
+            assert_eq!(duration_ns("--x", text).unwrap(), ns, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_topic_has_its_fan_out_and_subscribers_share_them() {
+        let plan = plan("--topics 20 --subscribers 10 --fan-out 3").unwrap();
+        for topic in 0..20 {
+            assert_eq!((0..10).filter(|subscriber| plan.is_subscribed(*subscriber, topic)).count(), 3);
+        }
+        for subscriber in 0..10 {
+            assert_eq!(plan.selectors(subscriber).len(), 6);
+        }
+    }
+
+    #[test]
+    fn all_topics_are_one_selection() {
+        assert_eq!(plan("--topics 5 --root load/x").unwrap().selectors(0), ["?load/x//"]);
+        assert_eq!(plan("--root load/x").unwrap().selectors(0), ["load/x/0"]);
+    }
+}

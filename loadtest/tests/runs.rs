@@ -1,0 +1,135 @@
+//! The generator's binary against a small server: whole runs, and each fault seen as what it is.
+
+mod mock;
+
+use mock::Fault;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn generate(url: &str, arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tidewire-loadtest"))
+        .args(["--url", url, "--warmup", "100ms", "--duration", "400ms"])
+        .args(arguments.split_whitespace())
+        .output()
+        .expect("the binary is built")
+}
+
+fn scratch(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("tidewire-loadtest-{}-{name}", std::process::id()))
+}
+
+/// Runs against a server with `fault` and returns the exit code and the only stage's JSON.
+fn run(name: &str, fault: Fault, arguments: &str) -> (Option<i32>, Value) {
+    let path = scratch(name);
+    let output = generate(&format!("ws://{}", mock::start(fault)), &format!("{arguments} --json {}", path.display()));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: no result: {error}\n{told}"));
+    std::fs::remove_file(&path).unwrap();
+    let result: Value = serde_json::from_str(&text).unwrap();
+    (output.status.code(), result["stages"][0].clone())
+}
+
+fn check_whole(name: &str, arguments: &str, delivered: u64) {
+    let (code, stage) = run(name, Fault::None, arguments);
+    assert_eq!(stage["faults"], serde_json::json!([]), "{name}");
+    assert_eq!(stage["delivered"], delivered, "{name}");
+    assert_eq!(code, Some(0), "{name}");
+}
+
+fn check_fault(name: &str, fault: Fault, arguments: &str, key: &str) {
+    let (code, stage) = run(name, fault, &format!("--subscribers 3 --rate 100 {arguments}"));
+    assert!(stage[key].as_u64().unwrap() > 0, "{name}: {stage:#}");
+    assert_eq!(code, Some(1), "{name}");
+}
+
+#[test]
+fn every_update_reaches_every_subscriber() {
+    check_whole("plain", "--subscribers 5 --rate 200", 500);
+    check_whole("json", "--subscribers 2 --rate 100 --type json --verify", 100);
+    check_whole("string", "--subscribers 2 --rate 100 --type string --verify --payload 3000", 100);
+    check_whole("busy", "--subscribers 2 --rate 100 --busy-poll", 100);
+    check_whole("acknowledged", "--subscribers 1 --rate 100 --acknowledged", 50);
+    check_whole("publish-only", "--subscribers 0 --rate 100 --acknowledged", 0);
+}
+
+#[test]
+fn topics_are_shared_among_publishers_and_subscribers() {
+    check_whole("topics", "--topics 7 --publishers 3 --subscribers 4 --rate 20", 7 * 10 * 4);
+    check_whole("fan-out", "--topics 6 --publishers 2 --subscribers 4 --fan-out 2 --rate 20", 6 * 10 * 2);
+}
+
+#[test]
+fn idle_and_stalled_connections_stand_beside() {
+    check_whole("beside", "--subscribers 3 --idle 20 --stalled 4 --rate 100 --sources 3", 150);
+}
+
+#[test]
+fn faults_are_counted_as_what_they_are() {
+    check_fault("drop", Fault::Drop, "", "skipped");
+    check_fault("repeat", Fault::Repeat, "", "duplicates");
+    check_fault("hold", Fault::Hold, "", "out_of_order");
+    check_fault("corrupt", Fault::Corrupt, "--verify", "corrupt");
+    check_fault("close", Fault::CloseSubscribers, "", "missing_last");
+}
+
+#[test]
+fn deltas_are_applied_and_their_values_checked() {
+    let (code, stage) = run("deltas", Fault::None, "--subscribers 3 --rate 100 --deltas --payload 300");
+    assert_eq!(code, Some(0), "{stage:#}");
+    assert_eq!((&stage["delivered"], &stage["deltas"]), (&Value::from(150), &Value::from(150)));
+}
+
+#[test]
+fn conflation_can_be_allowed() {
+    let (code, stage) = run("conflation", Fault::Drop, "--subscribers 2 --rate 80 --allow-conflation");
+    assert_eq!(code, Some(0), "{stage:#}");
+    assert!(stage["skipped"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_refusal_tells_its_code() {
+    let output = generate(&format!("ws://{}", mock::start(Fault::RefuseSubscribe)), "--subscribers 1");
+    assert_eq!(output.status.code(), Some(4));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("201 (invalid_selector): not today"), "{told}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_exit_code_3() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = generate(&format!("ws://{free}"), "--subscribers 1");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("refused"));
+}
+
+#[test]
+fn wrong_flags_are_exit_code_2() {
+    assert_eq!(generate("http://127.0.0.1:1", "").status.code(), Some(2));
+    assert_eq!(generate("ws://127.0.0.1:1", "--payload 3").status.code(), Some(2));
+    assert_eq!(generate("ws://127.0.0.1:1", "--no-such-flag").status.code(), Some(2));
+}
+
+#[test]
+fn a_search_ends_at_the_first_rate_that_does_not_hold() {
+    // 25, 50 and 100 updates: the third stage passes the eightieth.
+    let (page, json) = (scratch("page.html"), scratch("search.json"));
+    let files = format!("--html {} --json {}", page.display(), json.display());
+    let address = mock::start(Fault::DropLate);
+    let output = generate(&format!("ws://{address}"), &format!("--subscribers 2 --rate 50 --find-max --step 2 --p99-max 10s {files}"));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let result: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    assert_eq!(result["highest_rate_held"], 100.0);
+    assert_eq!(result["stages"].as_array().unwrap().len(), 3);
+    let text = std::fs::read_to_string(&page).unwrap();
+    assert!(text.contains("Latency at each rate") && text.contains("p99.999"));
+    std::fs::remove_file(&page).unwrap();
+    std::fs::remove_file(&json).unwrap();
+}
+
+#[test]
+fn a_missed_bar_fails_the_run() {
+    let (code, stage) = run("bar", Fault::None, "--subscribers 1 --rate 50 --p99-max 0ms");
+    assert_eq!(code, Some(1));
+    assert!(stage["faults"][0].as_str().unwrap().contains("p99 is"), "{stage:#}");
+}
