@@ -1,0 +1,507 @@
+/**
+ * A session: what a client holds on to while connections come and go.
+ *
+ * It makes a lost connection anew, with growing pauses, and its selections with it. Requests that were under way when a connection
+ * was lost are rejected and never sent again, for they may have been carried out.
+ *
+ * @module
+ */
+
+import { Connection } from './connection.js';
+import { CloseCode, ConnectionError, OverloadedError, RequestError, ShuttingDownError, UnsupportedVersionError } from './errors.js';
+import { Selections } from './selections.js';
+import { Selector } from './selector.js';
+import { reportUncaught } from './stream.js';
+import { Subscriptions } from './subscriptions.js';
+import { Topics } from './topics.js';
+import { checkText, checkType, show } from './types.js';
+import { completeUrl, findWebSocket } from './websocket.js';
+
+/** @typedef {import('./connection.js').Close} Close */
+/** @typedef {import('./codec.js').Welcome} Welcome */
+
+/** @typedef {'connecting' | 'connected' | 'recovering' | 'closed'} SessionState */
+
+/**
+ * @typedef {object} StateEvent
+ * @property {SessionState} state
+ * @property {SessionState} previous
+ * @property {number} [code] the close code of the connection that ended
+ * @property {string} [reason]
+ * @property {Error} [error] why the session could not be made again
+ */
+
+/**
+ * How a lost connection is made anew. The pause before the n-th attempt is `initialDelayMs * 2 ** (n - 1)`, at most
+ * `delayMaxMs`, of which a random part of up to one half is left out, so that the clients of a server that restarts do not
+ * come all at once.
+ *
+ * @typedef {object} ReconnectOptions
+ * @property {number} [initialDelayMs] 250
+ * @property {number} [delayMaxMs] 30,000
+ * @property {number} [attemptsMax] in a row; no bound unless given
+ */
+
+/**
+ * @typedef {object} ConnectOptions
+ * @property {string} [name] of the client, for the server's operators
+ * @property {ReconnectOptions | false} [reconnect] false: a lost connection closes the session
+ * @property {number} [connectTimeoutMs] 10,000
+ * @property {number} [requestTimeoutMs] 30,000; 0: none
+ * @property {number} [closeTimeoutMs] 2,000
+ * @property {(event: StateEvent) => void} [onState] as `session.on('state', …)`, from the first state on
+ * @property {AbortSignal} [signal] gives up connecting
+ * @property {import('./websocket.js').WebSocketClass} [WebSocket] instead of the platform's
+ */
+
+/**
+ * What the server said on connecting; `Infinity` where it did not.
+ *
+ * @typedef {object} Limits
+ * @property {number} messageBytesMax
+ * @property {number} pathBytesMax
+ * @property {number} valueBytesMax
+ * @property {number} selectionsMax
+ * @property {number} fetchPageMax
+ */
+
+/** @typedef {{ state: (event: StateEvent) => void, error: (error: Error) => void }} SessionListeners */
+
+const DEFAULTS = { connectTimeoutMs: 10_000, requestTimeoutMs: 30_000, closeTimeoutMs: 2_000 };
+const RECONNECT_DEFAULTS = { initialDelayMs: 250, delayMaxMs: 30_000, attemptsMax: Infinity };
+
+/** A connection that lived this long was good, and the pauses start small again. */
+const STABLE_MS = 10_000;
+
+/**
+ * Opens a session.
+ *
+ * @param {string | URL} url such as `ws://127.0.0.1:8080`; the path `/tidewire` may be left out, and in a page the rest up to it
+ * @param {ConnectOptions} [options]
+ * @returns {Promise<Session>} rejects where the first connection cannot be made: with a `ConnectionError`, a `TimeoutError`, or what the
+ *   server refused it with
+ */
+export async function connect(url, options = {}) {
+  const complete = completeUrl(url);
+  const checked = checkOptions(options);
+  const WebSocket = await findWebSocket(options.WebSocket);
+  const session = new Session(complete, checked, WebSocket);
+  await session.start(options.signal);
+  return session;
+}
+
+/** Made by `connect`. */
+export class Session {
+  #url;
+  #options;
+  #WebSocket;
+  /** @type {SessionState} */
+  #state = 'closed';
+  /** @type {Connection | undefined} */
+  #connection;
+  /** @type {Welcome | undefined} */
+  #welcome;
+  /** @type {Limits} */
+  #limits = limitsOf(undefined);
+  #subscriptions = new Subscriptions();
+  #selections = new Selections();
+  /** Settles when the selections asked for up to now are noted, in the order asked. @type {Promise<unknown>} */
+  #noted = Promise.resolve();
+  #attempts = 0;
+  #connectedAt = 0;
+  #abort = new AbortController();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #retryTimer;
+  /** @type {{ [K in keyof SessionListeners]: Set<SessionListeners[K]> }} */
+  #listeners = { state: new Set(), error: new Set() };
+  /** @type {(event: StateEvent) => void} */
+  #resolveClosed = () => {};
+
+  /**
+   * @internal
+   * @param {string} url
+   * @param {ReturnType<typeof checkOptions>} options
+   * @param {import('./websocket.js').WebSocketClass} WebSocket
+   */
+  constructor(url, options, WebSocket) {
+    this.#url = url;
+    this.#options = options;
+    this.#WebSocket = WebSocket;
+    if (options.onState !== undefined) this.#listeners.state.add(options.onState);
+    /** Settles when the session is closed, with the last state event. @type {Promise<StateEvent>} */
+    this.closed = new Promise((resolve) => (this.#resolveClosed = resolve));
+    /** The topic tree. */
+    this.topics = new Topics({
+      request: (message) => this.#request(message),
+      limits: () => this.#limits,
+      typeOf: (path) => this.#subscriptions.typeOf(path),
+    });
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /** The id that the server gave the session; another one after a connection was made anew. */
+  get id() {
+    return this.#welcome?.session ?? '';
+  }
+
+  /** The server's name and version. */
+  get server() {
+    return this.#welcome?.server ?? '';
+  }
+
+  /** @returns {Readonly<Limits>} */
+  get limits() {
+    return this.#limits;
+  }
+
+  /**
+   * Listens to `state`, each change of state, or to `error`, what the server refused without being asked.
+   *
+   * @template {keyof SessionListeners} K
+   * @param {K} event
+   * @param {SessionListeners[K]} listener
+   * @returns {() => void} ends listening
+   */
+  on(event, listener) {
+    if (!Object.hasOwn(this.#listeners, event)) throw new TypeError(`expected 'state' or 'error' as the event, found ${show(event)}`);
+    if (typeof listener !== 'function') throw new TypeError(`expected a function as the listener, found ${show(listener)}`);
+    this.#listeners[event].add(listener);
+    return () => void this.#listeners[event].delete(listener);
+  }
+
+  /**
+   * Subscribes to the topics that a selector matches now and later. Streams are told of them.
+   *
+   * @param {string} selector
+   * @returns {Promise<void>} settles when the streams have been told of every topic that is there
+   */
+  subscribe(selector) {
+    return this.#select('subscribe', selector);
+  }
+
+  /**
+   * Takes what a selector matches out of the subscriptions.
+   *
+   * @param {string} selector
+   * @returns {Promise<void>}
+   */
+  unsubscribe(selector) {
+    return this.#select('unsubscribe', selector);
+  }
+
+  /**
+   * Adds a stream of the subscribed topics that `selector` matches and whose type can be read as `type`. It does not subscribe.
+   *
+   * @param {string} selector
+   * @param {import('./types.js').TopicTypeName} type
+   * @param {import('./stream.js').StreamCallbacks} [callbacks] may be left out by who iterates over the stream
+   * @returns {import('./stream.js').ValueStream}
+   */
+  addStream(selector, type, callbacks = {}) {
+    return this.#addStream(Selector.parse(selector), type, callbacks);
+  }
+
+  /**
+   * Adds a stream of the subscribed topics that no other stream reads.
+   *
+   * @param {import('./types.js').TopicTypeName} type
+   * @param {import('./stream.js').StreamCallbacks} [callbacks]
+   * @returns {import('./stream.js').ValueStream}
+   */
+  addFallbackStream(type, callbacks = {}) {
+    return this.#addStream(undefined, type, callbacks);
+  }
+
+  /**
+   * Closes the session for good.
+   *
+   * @returns {Promise<void>} settles when it is closed
+   */
+  async close() {
+    if (this.#state === 'closed') return;
+    this.#abort.abort();
+    clearTimeout(this.#retryTimer);
+    if (this.#connection === undefined) this.#finish({ code: CloseCode.NORMAL, reason: '' });
+    else this.#connection.close();
+    await this.closed;
+  }
+
+  /**
+   * Makes the first connection.
+   *
+   * @internal
+   * @param {AbortSignal} [signal]
+   */
+  async start(signal) {
+    const abort = () => this.#abort.abort(signal?.reason);
+    signal?.addEventListener('abort', abort);
+    if (signal?.aborted) abort();
+    this.#become('connecting');
+    try {
+      this.#adopt(await this.#open());
+    } catch (error) {
+      this.#finish({ code: codeOf(error), reason: '' }, /** @type {Error} */ (error));
+      throw error;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /**
+   * @param {Selector | undefined} selector
+   * @param {import('./types.js').TopicTypeName} type
+   * @param {import('./stream.js').StreamCallbacks} callbacks
+   */
+  #addStream(selector, type, callbacks) {
+    checkCallbacks(callbacks);
+    const checked = checkType(type);
+    if (this.#state === 'closed') throw new ConnectionError('the session is closed', { code: CloseCode.NORMAL });
+    return this.#subscriptions.addStream(selector, checked, callbacks);
+  }
+
+  /**
+   * @param {'subscribe' | 'unsubscribe'} op
+   * @param {string} selector
+   */
+  async #select(op, selector) {
+    const checked = checkText(selector, 'a topic selector');
+    const answered = this.#request((id) => ({ op, id, selector: checked, scope: '' }));
+    const earlier = this.#noted;
+    const note = async () => {
+      await earlier;
+      await answered;
+      this.#selections.add(op, checked);
+    };
+    this.#noted = note().catch(() => {});
+    await answered;
+  }
+
+  /**
+   * @param {(id: number) => import('./codec.js').ClientMessage} message
+   * @returns {Promise<any>}
+   */
+  #request(message) {
+    if (this.#state === 'connected' && this.#connection !== undefined) return this.#connection.request(message);
+    const why = this.#state === 'closed' ? 'the session is closed' : 'the connection was lost and is being made anew';
+    return Promise.reject(new ConnectionError(`the request was not sent: ${why}`, { code: CloseCode.ABNORMAL }));
+  }
+
+  #open() {
+    const { name, connectTimeoutMs, requestTimeoutMs, closeTimeoutMs } = this.#options;
+    const options = { url: this.#url, WebSocket: this.#WebSocket, name, connectTimeoutMs, requestTimeoutMs, closeTimeoutMs };
+    const subscriptions = this.#subscriptions;
+    return Connection.open(
+      { ...options, signal: this.#abort.signal },
+      {
+        welcome: (welcome) => this.#handleWelcome(welcome),
+        subscribed: (message) => subscriptions.handleSubscribed(message),
+        value: (topic, bytes) => subscriptions.handleValue(topic, bytes),
+        delta: (topic, form, delta) => subscriptions.handleDelta(topic, form, delta),
+        unsubscribed: (topic, reason) => subscriptions.handleUnsubscribed(topic, reason),
+        error: (error) => this.#emit('error', error),
+        end: (connection, close) => this.#handleEnd(connection, close),
+      },
+    );
+  }
+
+  /** @param {Welcome} welcome */
+  #handleWelcome(welcome) {
+    this.#welcome = welcome;
+    this.#limits = limitsOf(welcome);
+    this.#subscriptions.valueBytesMax = this.#limits.valueBytesMax;
+    this.#subscriptions.beginRecovery();
+  }
+
+  /** @param {Connection} connection */
+  #adopt(connection) {
+    if (connection.ended) throw new ConnectionError('the connection was lost at once', { code: CloseCode.ABNORMAL });
+    this.#connection = connection;
+    this.#connectedAt = performance.now();
+    this.#become('connected');
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {Close} close
+   */
+  #handleEnd(connection, close) {
+    // One that ends while its selections are being made has its requests rejected, and the attempt with them.
+    if (connection !== this.#connection) return;
+    this.#connection = undefined;
+    if (performance.now() - this.#connectedAt > STABLE_MS) this.#attempts = 0;
+    if (this.#abort.signal.aborted) this.#finish({ code: CloseCode.NORMAL, reason: close.reason });
+    else this.#retry(close);
+  }
+
+  /**
+   * @param {Close} close
+   * @param {Error} [error] of the attempt that failed
+   */
+  #retry(close, error) {
+    const { reconnect } = this.#options;
+    if (reconnect === false || isFinal(close, error) || this.#attempts >= reconnect.attemptsMax) {
+      this.#finish(close, error);
+      return;
+    }
+    const delay = Math.min(reconnect.delayMaxMs, reconnect.initialDelayMs * 2 ** this.#attempts) * (1 - Math.random() / 2);
+    this.#attempts += 1;
+    this.#retryTimer = setTimeout(() => this.#attempt(), delay);
+    if (this.#state !== 'recovering') this.#become('recovering', close);
+  }
+
+  async #attempt() {
+    /** @type {Connection | undefined} */
+    let connection;
+    try {
+      connection = await this.#open();
+      await this.#restore(connection);
+      this.#adopt(connection);
+    } catch (error) {
+      connection?.close();
+      if (this.#abort.signal.aborted) this.#finish({ code: CloseCode.NORMAL, reason: '' });
+      else this.#retry({ code: codeOf(error), reason: '' }, /** @type {Error} */ (error));
+    }
+  }
+
+  /**
+   * Makes the selections again, in their order. What the server refuses now is dropped and told; what it cannot do now fails the attempt.
+   *
+   * @param {Connection} connection
+   */
+  async #restore(connection) {
+    await this.#noted;
+    const selections = [...this.#selections.sequence];
+    const answers = await Promise.allSettled(
+      selections.map(({ op, selector }) => connection.request((id) => ({ op, id, selector, scope: '' }))),
+    );
+    answers.forEach((answer, index) => {
+      if (answer.status === 'fulfilled') return;
+      const error = answer.reason;
+      if (!(error instanceof RequestError) || error instanceof OverloadedError || error instanceof ShuttingDownError) throw error;
+      this.#selections.remove(selections[index].selector);
+      this.#emit('error', error);
+    });
+    if (this.#abort.signal.aborted) throw new ConnectionError('the session is closed', { code: CloseCode.NORMAL });
+    this.#subscriptions.endRecovery();
+  }
+
+  /**
+   * @param {Close} close
+   * @param {Error} [error]
+   */
+  #finish(close, error) {
+    if (this.#state === 'closed') return;
+    clearTimeout(this.#retryTimer);
+    this.#connection = undefined;
+    const event = this.#become('closed', close, error);
+    this.#subscriptions.close();
+    this.#resolveClosed(event);
+  }
+
+  /**
+   * @param {SessionState} state
+   * @param {Close} [close]
+   * @param {Error} [error]
+   * @returns {StateEvent}
+   */
+  #become(state, close, error) {
+    const event = { state, previous: this.#state, ...close, ...(error && { error }) };
+    this.#state = state;
+    this.#emit('state', event);
+    return event;
+  }
+
+  /**
+   * @template {keyof SessionListeners} K
+   * @param {K} event
+   * @param {Parameters<SessionListeners[K]>[0]} argument
+   */
+  #emit(event, argument) {
+    for (const listener of this.#listeners[event]) {
+      try {
+        /** @type {(argument: any) => void} */ (listener)(argument);
+      } catch (error) {
+        reportUncaught(error);
+      }
+    }
+  }
+}
+
+/**
+ * Whether trying again would fail the same way.
+ *
+ * @param {Close} close
+ * @param {Error} [error]
+ */
+function isFinal(close, error) {
+  return close.code === CloseCode.UNSUPPORTED_VERSION || error instanceof UnsupportedVersionError;
+}
+
+/** @param {unknown} error */
+function codeOf(error) {
+  if (error instanceof UnsupportedVersionError) return CloseCode.UNSUPPORTED_VERSION;
+  return error instanceof ConnectionError && error.code !== 0 ? error.code : CloseCode.ABNORMAL;
+}
+
+/** @param {Welcome | undefined} welcome @returns {Readonly<Limits>} */
+function limitsOf(welcome) {
+  return Object.freeze({
+    messageBytesMax: welcome?.message_bytes_max || Infinity,
+    pathBytesMax: welcome?.path_bytes_max || Infinity,
+    valueBytesMax: welcome?.value_bytes_max || Infinity,
+    selectionsMax: welcome?.selections_max || Infinity,
+    fetchPageMax: welcome?.fetch_page_max || Infinity,
+  });
+}
+
+/** @param {ConnectOptions} options */
+function checkOptions(options) {
+  if (typeof options !== 'object' || options === null) throw new TypeError(`expected the options as an object, found ${show(options)}`);
+  const { reconnect = {}, name, onState } = options;
+  const checked = { ...DEFAULTS, ...defined(options), reconnect: /** @type {false | Required<ReconnectOptions>} */ (false) };
+  if (name !== undefined) checkText(name, 'the option name');
+  if (onState !== undefined && typeof onState !== 'function') {
+    throw new TypeError(`expected a function as the option onState, found ${show(onState)}`);
+  }
+  for (const key of /** @type {const} */ (['connectTimeoutMs', 'requestTimeoutMs', 'closeTimeoutMs'])) checkCount(key, checked[key]);
+  if (reconnect === false) return checked;
+  if (typeof reconnect !== 'object' || reconnect === null) {
+    throw new TypeError(`expected an object or false as the option reconnect, found ${show(reconnect)}`);
+  }
+  checked.reconnect = { ...RECONNECT_DEFAULTS, ...defined(reconnect) };
+  for (const [key, value] of Object.entries(checked.reconnect)) checkCount(`reconnect.${key}`, value);
+  return checked;
+}
+
+/**
+ * Without the members that are undefined, which would hide the defaults.
+ *
+ * @template {object} T
+ * @param {T} options
+ * @returns {T}
+ */
+function defined(options) {
+  return /** @type {T} */ (Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)));
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ */
+function checkCount(name, value) {
+  if (typeof value !== 'number' || !(value >= 0)) throw new TypeError(`expected a number of at least 0 as the option ${name}, found ${show(value)}`);
+}
+
+/** @param {import('./stream.js').StreamCallbacks} callbacks */
+function checkCallbacks(callbacks) {
+  if (typeof callbacks !== 'object' || callbacks === null) throw new TypeError(`expected the stream's callbacks as an object, found ${show(callbacks)}`);
+  for (const name of /** @type {const} */ (['subscription', 'value', 'unsubscription', 'close', 'error'])) {
+    const callback = callbacks[name];
+    if (callback !== undefined && typeof callback !== 'function') {
+      throw new TypeError(`expected a function as the stream's ${name}, found ${show(callback)}`);
+    }
+  }
+}

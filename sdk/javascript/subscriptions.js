@@ -1,0 +1,319 @@
+/**
+ * The topics that a session is subscribed to, their last values, and the streams that read them.
+ *
+ * Streams and subscriptions are independent: a stream that is added later is told of the topics that are there. A topic is read
+ * by every value stream that matches its path and can read its type; where there is none, by the fallback streams that can.
+ *
+ * On a new connection topics have new numbers; they are matched by path. `beginRecovery` and `endRecovery` surround that, so that
+ * a stream sees only what really changed meanwhile.
+ *
+ * @module
+ */
+
+import { applyDelta } from './delta.js';
+import { ProtocolError } from './errors.js';
+import { ValueStream } from './stream.js';
+import { canRead, decodeValue } from './types.js';
+
+/** @typedef {import('./stream.js').UnsubscriptionReason} UnsubscriptionReason */
+
+/** @type {ReadonlyArray<UnsubscriptionReason | undefined>} */
+const REASONS = [undefined, 'requested', 'removed'];
+
+/**
+ * The name of a reason in `codes.json`; `unknown` for one that only a newer server knows.
+ *
+ * @param {number} code
+ * @returns {UnsubscriptionReason}
+ */
+export function reasonName(code) {
+  return REASONS[code] ?? 'unknown';
+}
+
+/** One subscribed topic. */
+class Topic {
+  /**
+   * @param {import('./codec.js').Subscribed} message
+   */
+  constructor(message) {
+    this.number = message.topic;
+    this.path = message.path;
+    this.specification = Object.freeze({ type: message.type, properties: Object.freeze(message.properties) });
+    /** The last value's bytes; the next delta applies to them. @type {Uint8Array | undefined} */
+    this.bytes = undefined;
+    /** The last value, decoded only if somebody reads it. @type {any} */
+    this.value = undefined;
+    this.decoded = false;
+    /** @type {ValueStream[]} */
+    this.readers = [];
+    /**
+     * `lost`: it was there before the connection was lost, and has not been seen since. `found`: it has, but not its value.
+     *
+     * @type {'current' | 'lost' | 'found'}
+     */
+    this.recovery = 'current';
+  }
+
+  /** @param {Topic} other */
+  isLike(other) {
+    const { type, properties } = this.specification;
+    const others = other.specification.properties;
+    const keys = Object.keys(properties);
+    return (
+      type === other.specification.type &&
+      keys.length === Object.keys(others).length &&
+      keys.every((key) => properties[key] === others[key])
+    );
+  }
+}
+
+export class Subscriptions {
+  /** @type {Map<number | bigint, Topic>} */
+  #byNumber = new Map();
+  /** @type {Map<string, Topic>} */
+  #byPath = new Map();
+  /** @type {Set<ValueStream>} */
+  #streams = new Set();
+  /** The most bytes of a value, which bounds what a delta makes. */
+  valueBytesMax = Infinity;
+
+  /**
+   * Adds a stream; without a selector it is a fallback stream. It is told of the topics that are there when the caller is done.
+   *
+   * @param {import('./selector.js').Selector | undefined} selector
+   * @param {import('./types.js').TopicTypeName} type
+   * @param {import('./stream.js').StreamCallbacks} callbacks
+   * @returns {ValueStream}
+   */
+  addStream(selector, type, callbacks) {
+    const stream = new ValueStream(selector, type, callbacks, (closed) => this.#detach(closed));
+    this.#streams.add(stream);
+    queueMicrotask(() => this.#attach(stream));
+    return stream;
+  }
+
+  /**
+   * The type of the topic there, if the session is subscribed to it.
+   *
+   * @param {string} path
+   */
+  typeOf(path) {
+    return this.#byPath.get(path)?.specification.type;
+  }
+
+  /** @param {import('./codec.js').Subscribed} message */
+  handleSubscribed(message) {
+    const topic = new Topic(message);
+    const before = this.#byPath.get(topic.path);
+    if (before !== undefined) {
+      if (before.recovery === 'lost' && before.isLike(topic)) {
+        before.number = topic.number;
+        before.recovery = 'found';
+        this.#byNumber.set(topic.number, before);
+        return;
+      }
+      this.#end(before, 'removed');
+    }
+    this.#byNumber.set(topic.number, topic);
+    this.#byPath.set(topic.path, topic);
+    topic.readers = this.#readersOf(topic);
+    for (const reader of topic.readers) reader.notifySubscription(topic.path, topic.specification);
+  }
+
+  /**
+   * @param {number | bigint} number
+   * @param {Uint8Array} bytes
+   */
+  handleValue(number, bytes) {
+    const topic = this.#byNumber.get(number);
+    if (topic === undefined) return;
+    if (topic.recovery === 'found') {
+      topic.recovery = 'current';
+      // Nothing happened that a reader would have to be told.
+      if (topic.bytes !== undefined && sameBytes(topic.bytes, bytes)) return;
+    }
+    this.#update(topic, bytes);
+  }
+
+  /**
+   * @param {number | bigint} number
+   * @param {import('./codec.js').DeltaForm} form
+   * @param {Uint8Array} delta
+   */
+  handleDelta(number, form, delta) {
+    const topic = this.#byNumber.get(number);
+    if (topic === undefined) return;
+    if (topic.bytes === undefined || topic.recovery === 'found') {
+      throw new ProtocolError(`the server sent a delta for ${topic.path} before its value`);
+    }
+    this.#update(topic, applyDelta(form, topic.bytes, delta, this.valueBytesMax));
+  }
+
+  /**
+   * @param {number | bigint} number
+   * @param {number} reason
+   */
+  handleUnsubscribed(number, reason) {
+    const topic = this.#byNumber.get(number);
+    if (topic !== undefined) this.#end(topic, reasonName(reason));
+  }
+
+  /** The connection is new: every topic has yet to be seen on it. */
+  beginRecovery() {
+    this.#byNumber.clear();
+    for (const topic of this.#byPath.values()) topic.recovery = 'lost';
+  }
+
+  /** The selections have been made again: what has not been seen is gone. */
+  endRecovery() {
+    for (const topic of [...this.#byPath.values()]) {
+      if (topic.recovery === 'lost') this.#end(topic, 'removed');
+      if (topic.recovery === 'found') this.#settle(topic);
+    }
+  }
+
+  /** The session is closed. */
+  close() {
+    this.#byNumber.clear();
+    this.#byPath.clear();
+    for (const stream of [...this.#streams]) stream.close();
+  }
+
+  /**
+   * A topic that had a value and came back without one has been removed and added again meanwhile.
+   *
+   * @param {Topic} topic
+   */
+  #settle(topic) {
+    topic.recovery = 'current';
+    if (topic.bytes === undefined) return;
+    topic.bytes = undefined;
+    topic.value = undefined;
+    topic.decoded = false;
+    for (const reader of topic.readers) reader.notifyUnsubscription(topic.path, topic.specification, 'removed');
+    for (const reader of topic.readers) reader.notifySubscription(topic.path, topic.specification);
+  }
+
+  /**
+   * @param {Topic} topic
+   * @param {Uint8Array} bytes
+   */
+  #update(topic, bytes) {
+    const { path, specification, readers } = topic;
+    const oldValue = topic.decoded ? topic.value : undefined;
+    topic.bytes = bytes;
+    topic.decoded = false;
+    topic.value = undefined;
+    if (readers.length === 0 || !this.#decode(topic)) return;
+    for (const reader of readers) reader.notifyValue(path, specification, topic.value, oldValue);
+  }
+
+  /**
+   * Decodes the topic's value if that has not been done, and tells the readers if it cannot be.
+   *
+   * @param {Topic} topic
+   * @returns {boolean} whether there is a value
+   */
+  #decode(topic) {
+    if (topic.decoded) return true;
+    if (topic.bytes === undefined) return false;
+    try {
+      topic.value = decodeValue(topic.specification.type, topic.bytes);
+      topic.decoded = true;
+      return true;
+    } catch (error) {
+      for (const reader of topic.readers) reader.notifyError(error);
+      return false;
+    }
+  }
+
+  /**
+   * @param {Topic} topic
+   * @param {UnsubscriptionReason} reason
+   */
+  #end(topic, reason) {
+    // Before a new connection's first events, numbers are those of the old one and may mean another topic now.
+    if (this.#byNumber.get(topic.number) === topic) this.#byNumber.delete(topic.number);
+    this.#byPath.delete(topic.path);
+    for (const reader of topic.readers) reader.notifyUnsubscription(topic.path, topic.specification, reason);
+  }
+
+  /**
+   * @param {Topic} topic
+   * @returns {ValueStream[]}
+   */
+  #readersOf(topic) {
+    /** @type {ValueStream[]} */
+    const readers = [];
+    /** @type {ValueStream[]} */
+    const fallbacks = [];
+    for (const stream of this.#streams) {
+      if (!stream.attached || !canRead(stream.type, topic.specification.type)) continue;
+      if (stream.selector === undefined) fallbacks.push(stream);
+      else if (stream.selector.matches(topic.path)) readers.push(stream);
+    }
+    return readers.length > 0 ? readers : fallbacks;
+  }
+
+  /** @param {ValueStream} stream */
+  #attach(stream) {
+    if (!this.#streams.has(stream)) return;
+    stream.attached = true;
+    for (const topic of this.#topicsWithin(stream.selector)) {
+      if (!canRead(stream.type, topic.specification.type)) continue;
+      const hasValueStream = topic.readers.some((reader) => reader.selector !== undefined);
+      if (stream.selector === undefined) {
+        if (!hasValueStream) this.#give(topic, [...topic.readers, stream]);
+      } else if (stream.selector.matches(topic.path)) {
+        this.#give(topic, hasValueStream ? [...topic.readers, stream] : [stream]);
+      }
+    }
+  }
+
+  /** @param {ValueStream} stream */
+  #detach(stream) {
+    if (!this.#streams.delete(stream)) return;
+    for (const topic of this.#topicsWithin(stream.selector)) {
+      // What nobody else reads goes to the fallback streams.
+      if (topic.readers.includes(stream)) this.#give(topic, this.#readersOf(topic));
+    }
+  }
+
+  /**
+   * The topics that a selector may match: one look where it can only be one.
+   *
+   * @param {import('./selector.js').Selector | undefined} selector
+   * @returns {Topic[]}
+   */
+  #topicsWithin(selector) {
+    if (!selector?.exact) return [...this.#byPath.values()];
+    const topic = this.#byPath.get(selector.prefix);
+    return topic === undefined ? [] : [topic];
+  }
+
+  /**
+   * Gives a topic other readers, and tells those that come and go.
+   *
+   * @param {Topic} topic
+   * @param {ValueStream[]} readers
+   */
+  #give(topic, readers) {
+    const { path, specification, readers: before } = topic;
+    topic.readers = readers;
+    for (const reader of before) {
+      if (!readers.includes(reader)) reader.notifyUnsubscription(path, specification, 'stream_change');
+    }
+    const added = readers.filter((reader) => !before.includes(reader));
+    for (const reader of added) reader.notifySubscription(path, specification);
+    if (added.length === 0 || !this.#decode(topic)) return;
+    for (const reader of added) reader.notifyValue(path, specification, topic.value, undefined);
+  }
+}
+
+/**
+ * @param {Uint8Array} a
+ * @param {Uint8Array} b
+ */
+function sameBytes(a, b) {
+  return a.length === b.length && a.every((byte, index) => byte === b[index]);
+}

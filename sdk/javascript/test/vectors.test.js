@@ -1,0 +1,111 @@
+// The golden vectors of the protocol, `sdk/protocol/vectors`, and its table of codes.
+
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { Writer } from '../bytes.js';
+import { decodeMessage, encodeFrame, readAnswer, readFetchAnswer } from '../codec.js';
+import { applyDelta } from '../delta.js';
+import { CloseCode, ProtocolError, REQUEST_ERRORS, requestError } from '../errors.js';
+import { reasonName } from '../subscriptions.js';
+import { decodeValue, encodeValue } from '../types.js';
+import { decodeClientMessage, ClientFrameError } from './mock-server.js';
+
+const protocol = new URL('../../protocol/', import.meta.url);
+const read = (name) => JSON.parse(readFileSync(new URL(name, protocol), 'utf8'));
+const hex = (bytes) => Buffer.from(bytes).toString('hex');
+const unhex = (text) => new Uint8Array(Buffer.from(text, 'hex'));
+
+for (const vector of read('vectors/frames.json')) {
+  test(`frames.json: ${vector.direction}: ${vector.name}`, () => {
+    if (vector.error === undefined) checkFrames(vector);
+    else checkMalformed(vector);
+  });
+}
+
+function checkFrames(vector) {
+  const expected = vector.messages ?? [vector.message];
+  if (vector.direction === 'server') {
+    assert.deepEqual(decodeServer(vector), expected);
+    return;
+  }
+  assert.deepEqual(decodeClientMessage(unhex(vector.hex)).map(withHexValue), expected);
+  // Fields of a later version are not written again.
+  if (vector.name.includes('later version')) return;
+  const writer = new Writer(1);
+  for (const message of expected) encodeFrame(writer, 'value' in message ? { ...message, value: unhex(message.value) } : message);
+  assert.equal(hex(writer.take()), vector.hex);
+  if (vector.text?.op !== 'set') return;
+  // What the text form says of the value, as this SDK writes it.
+  const { type } = vector.message;
+  const special = type === 'double' ? Number(vector.text.value) : vector.text.value;
+  const value = type === 'binary' ? Buffer.from(special, 'base64') : type === 'int64' && !Number.isSafeInteger(special) ? undefined : special;
+  if (value !== undefined) assert.equal(hex(encodeValue(type, value)), vector.message.value);
+  assert.equal(hex(encodeValue(type, decodeValue(type, unhex(vector.message.value)))), vector.message.value);
+}
+
+function checkMalformed(vector) {
+  if (vector.direction === 'server') {
+    assert.throws(() => decodeServer(vector), ProtocolError);
+    return;
+  }
+  assert.throws(
+    () => decodeClientMessage(unhex(vector.hex)),
+    (error) => {
+      assert.ok(error instanceof ClientFrameError, error);
+      assert.deepEqual(error.answer, vector.error);
+      return true;
+    },
+  );
+}
+
+function decodeServer(vector) {
+  const messages = [];
+  decodeMessage(unhex(vector.hex), {
+    value: (topic, bytes) => messages.push({ op: 'value', topic: jsonNumber(topic), value: hex(bytes) }),
+    delta: (topic, form, delta) => messages.push({ op: `delta_${form}`, topic: jsonNumber(topic), delta: hex(delta) }),
+    answer: (id, body) => {
+      const answer = vector.answers === 'fetch' ? readFetchAnswer(body, vector.values) : readAnswer(vector.answers, body);
+      answer.topics = answer.topics?.map(withHexValue);
+      messages.push({ op: 'ok', id, ...JSON.parse(JSON.stringify(answer)) });
+    },
+    event: (event) => messages.push(event),
+  });
+  return messages;
+}
+
+function jsonNumber(number) {
+  return typeof number === 'bigint' ? String(number) : number;
+}
+
+function withHexValue(message) {
+  return message.value === undefined ? message : { ...message, value: hex(message.value) };
+}
+
+test('every error of codes.json has a class with its code and name', () => {
+  const { errors } = read('codes.json');
+  assert.deepEqual(
+    REQUEST_ERRORS.map((type) => ({ code: type.code, name: type.codeName })),
+    errors.map(({ code, name }) => ({ code, name })),
+  );
+  for (const { code, name } of errors) {
+    const error = requestError(code, 'why', 3);
+    const className = `${name.replace(/(^|_)(.)/g, (_, __, letter) => letter.toUpperCase())}Error`;
+    assert.deepEqual([error.code, error.name, error.constructor.name, error.position], [code, className, className, 3]);
+  }
+});
+
+test('every close code of codes.json has its name', () => {
+  const named = Object.fromEntries(Object.entries(CloseCode).map(([name, code]) => [code, name.toLowerCase()]));
+  for (const { code, name } of read('codes.json').closes) assert.equal(named[code], name);
+});
+
+test('every unsubscription reason of codes.json has its name', () => {
+  for (const { code, name } of read('codes.json').unsubscription_reasons) assert.equal(reasonName(code), name);
+  assert.equal(reasonName(200), 'unknown');
+});
+
+test('an error of a later version keeps its number', () => {
+  const error = requestError(999, 'new');
+  assert.deepEqual([error.code, error.name, error.message], [999, 'RequestError', 'new']);
+});
