@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use tidewire::cli::{doctor, latency, serve, topics};
+use tidewire::cli::{demo, doctor, latency, serve, topics};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -19,6 +19,8 @@ struct Flags {
 enum Command {
     /// Serve the topic tree (what runs without a command)
     Serve(serve::Serve),
+    /// Serve, fed from this host's own telemetry, with a page that shows it live
+    Demo(serve::Serve),
     /// Print or check the configuration
     #[command(subcommand)]
     Config(serve::ConfigCommand),
@@ -39,6 +41,7 @@ enum Command {
 fn main() -> ExitCode {
     match Flags::parse().command.unwrap_or(Command::Serve(serve::Serve::default())) {
         Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Demo(arguments) => demo::demo(&arguments),
         Command::Config(command) => serve::config(&command),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Set(arguments) => topics::set(&arguments),

@@ -1,6 +1,7 @@
 //! The commands.
 
 pub mod client;
+pub mod demo;
 pub mod doctor;
 pub mod latency;
 pub mod serve;

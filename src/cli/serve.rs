@@ -3,6 +3,7 @@
 use super::doctor::{self, Host};
 use crate::admin::Pages;
 use crate::config::{self, Config, LogFormat, LogLevel, Overrides};
+use crate::demo::page;
 use crate::server::{self, Server};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
@@ -55,14 +56,14 @@ impl Serve {
 }
 
 pub fn serve(arguments: &Serve) -> ExitCode {
-    match arguments.load().and_then(|config| start(&config, Pages::default())) {
+    match arguments.load().and_then(|config| start(&config)) {
         Ok(server) => run(server),
         Err(code) => code,
     }
 }
 
 /// Starts the server and says in a few lines what it does, or why it cannot.
-pub fn start(config: &Config, pages: Pages) -> Result<Server, ExitCode> {
+pub fn start(config: &Config) -> Result<Server, ExitCode> {
     start_logging(config);
     let host = Host::read(Path::new("/"), doctor::Ring::probe());
     let shards = config.placement(&config::usable_cores()).len();
@@ -73,7 +74,7 @@ pub fn start(config: &Config, pages: Pages) -> Result<Server, ExitCode> {
         }
         return Err(ExitCode::from(EXIT_HOST));
     }
-    let server = server::start(config, pages).map_err(|error| {
+    let server = server::start(config, pages()).map_err(|error| {
         eprintln!("error: {error}");
         ExitCode::from(EXIT_HOST)
     })?;
@@ -91,12 +92,45 @@ pub fn run(server: Server) -> ExitCode {
     }
 }
 
+/// The live page and the SDK that it imports.
+fn pages() -> Pages {
+    let mut pages = Pages::default();
+    for file in page::FILES {
+        pages.add(file.path, file.content_type, file.content);
+    }
+    for (path, content) in SDK {
+        pages.add(path, "text/javascript; charset=utf-8", content);
+    }
+    pages
+}
+
+/// The JavaScript SDK's modules.
+const SDK: &[(&str, &[u8])] = &[
+    ("/sdk/bytes.js", include_bytes!("../../sdk/javascript/bytes.js")),
+    ("/sdk/codec.js", include_bytes!("../../sdk/javascript/codec.js")),
+    ("/sdk/connection.js", include_bytes!("../../sdk/javascript/connection.js")),
+    ("/sdk/delta.js", include_bytes!("../../sdk/javascript/delta.js")),
+    ("/sdk/errors.js", include_bytes!("../../sdk/javascript/errors.js")),
+    ("/sdk/inflate.js", include_bytes!("../../sdk/javascript/inflate.js")),
+    ("/sdk/pattern.js", include_bytes!("../../sdk/javascript/pattern.js")),
+    ("/sdk/selections.js", include_bytes!("../../sdk/javascript/selections.js")),
+    ("/sdk/selector.js", include_bytes!("../../sdk/javascript/selector.js")),
+    ("/sdk/session.js", include_bytes!("../../sdk/javascript/session.js")),
+    ("/sdk/stream.js", include_bytes!("../../sdk/javascript/stream.js")),
+    ("/sdk/subscriptions.js", include_bytes!("../../sdk/javascript/subscriptions.js")),
+    ("/sdk/tidewire.js", include_bytes!("../../sdk/javascript/tidewire.js")),
+    ("/sdk/topics.js", include_bytes!("../../sdk/javascript/topics.js")),
+    ("/sdk/types.js", include_bytes!("../../sdk/javascript/types.js")),
+    ("/sdk/websocket.js", include_bytes!("../../sdk/javascript/websocket.js")),
+];
+
 fn greet(config: &Config, server: &Server) {
     let address = server.address;
     let cores: Vec<String> = server.cores.iter().map(usize::to_string).collect();
     let (limits, session) = (&config.limits, &config.session);
     println!("tidewire {} listening on http://{address}", env!("CARGO_PKG_VERSION"));
     println!("  serves   ws://{address}/tidewire (tidewire.1, tidewire.1.json), /health, /latency");
+    println!("  page     http://{address}/ shows the tree live");
     println!("  shards   {} on core {}", cores.len(), cores.join(", "));
     println!(
         "  limits   {} connections, {} topics, messages of {} bytes, {} bytes queued a session",
@@ -144,5 +178,19 @@ fn check(file: &Path) -> ExitCode {
             eprintln!("error: {message}");
             ExitCode::from(config::EXIT_CODE)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_module_of_the_sdk_is_served() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/javascript");
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut modules: Vec<String> = names.filter(|name| name.ends_with(".js")).map(|name| format!("/sdk/{name}")).collect();
+        modules.sort();
+        assert_eq!(modules, SDK.iter().map(|(path, _)| (*path).to_owned()).collect::<Vec<_>>());
     }
 }

@@ -9,7 +9,7 @@ use crate::topic::selector::SelectorLimits;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +53,15 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
 }
 
 impl Server {
+    /// Where a client on this host reaches it.
+    pub fn local_address(&self) -> SocketAddr {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        address
+    }
+
     /// Serves until the process is told to end by SIGTERM or SIGINT, then takes leave of every session.
     pub fn run(self) -> io::Result<()> {
         let stop = Arc::new(AtomicBool::new(false));
