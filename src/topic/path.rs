@@ -84,8 +84,7 @@ pub fn compare(a: &str, b: &str) -> Ordering {
 
 /// Whether `path` is `branch` or lies under it. The empty branch is the root, which holds every path.
 pub fn is_within(path: &str, branch: &str) -> bool {
-    branch.is_empty()
-        || path.strip_prefix(branch).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    branch.is_empty() || path.strip_prefix(branch).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The same as for `str`, so that a hash table can be asked with one.

@@ -42,13 +42,7 @@ pub struct SelectorLimits {
 
 impl Default for SelectorLimits {
     fn default() -> Self {
-        Self {
-            text_bytes_max: 4096,
-            members_max: 128,
-            regexes_max: 32,
-            regex_bytes_max: 256 * 1024,
-            unicode_classes_max: 8,
-        }
+        Self { text_bytes_max: 4096, members_max: 128, regexes_max: 32, regex_bytes_max: 256 * 1024, unicode_classes_max: 8 }
     }
 }
 
@@ -67,8 +61,14 @@ struct Inner {
 
 enum Kind {
     Path,
-    SplitPath { levels: Box<[Pattern]>, reach: Reach },
-    FullPath { pattern: Pattern, reach: Reach },
+    SplitPath {
+        levels: Box<[Pattern]>,
+        reach: Reach,
+    },
+    FullPath {
+        pattern: Pattern,
+        reach: Reach,
+    },
     /// Members are never sets themselves.
     Set(Box<[Selector]>),
 }

@@ -30,10 +30,9 @@ pub fn check(kind: ValueType, bytes: &[u8]) -> Result<(), ValueError> {
             }),
         },
         ValueType::Int64 | ValueType::Double if bytes.len() == 8 => Ok(()),
-        ValueType::Int64 | ValueType::Double => Err(ValueError {
-            position: None,
-            message: format!("found {} bytes, expected the 8 of {}", bytes.len(), upper_name(kind)),
-        }),
+        ValueType::Int64 | ValueType::Double => {
+            Err(ValueError { position: None, message: format!("found {} bytes, expected the 8 of {}", bytes.len(), upper_name(kind)) })
+        }
     }
 }
 

@@ -7,8 +7,30 @@ const INPUT_BYTES_MAX: usize = 2048;
 
 /// Bytes that mean something to one parser or another.
 const TOKENS: [&[u8]; 24] = [
-    b"/", b"//", b"////", b"?", b"*", b"#", b">", b"\\", b"\"", b"[", b"]", b"{", b"}", b"(?i)", b"\\u", b"\\ud800", b"1e9", b"-",
-    b"\n", b"\0", b"\x7f", b"\x80", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\u{1f30a}".as_bytes(),
+    b"/",
+    b"//",
+    b"////",
+    b"?",
+    b"*",
+    b"#",
+    b">",
+    b"\\",
+    b"\"",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"(?i)",
+    b"\\u",
+    b"\\ud800",
+    b"1e9",
+    b"-",
+    b"\n",
+    b"\0",
+    b"\x7f",
+    b"\x80",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+    "\u{1f30a}".as_bytes(),
 ];
 
 /// Runs `target` on `corpus` as it is, and then on what becomes of it. A panic is reported with the input that led to it.

@@ -21,34 +21,43 @@ fn path() {
 
 #[test]
 fn selector() {
-    run(targets::selector, &[
-        b"?foo/.*/[a-c]+//\nfoo/x/abc/d",
-        b"#>a/b//////?b|c/(d)?/////*(?i)x.*\\d{2,3}\nb/",
-        b"*a/(?:b|c)*/\\w\\pL$//\na/b/1x",
-        b"?(?x)a\\Q*+b\\x2f\\1(?=a)[^/&&[a--b]]\na",
-        b"a/b//\na/b",
-    ]);
+    run(
+        targets::selector,
+        &[
+            b"?foo/.*/[a-c]+//\nfoo/x/abc/d",
+            b"#>a/b//////?b|c/(d)?/////*(?i)x.*\\d{2,3}\nb/",
+            b"*a/(?:b|c)*/\\w\\pL$//\na/b/1x",
+            b"?(?x)a\\Q*+b\\x2f\\1(?=a)[^/&&[a--b]]\na",
+            b"a/b//\na/b",
+        ],
+    );
 }
 
 #[test]
 fn json() {
-    run(targets::json, &[
-        br#"{"a b": [1, -0.5e+10, "\u00e9\ud83c\udf0a\\", true], "a": null}"#,
-        "[[[{\"\":{}}]], \"\u{e9}\u{1f30a}\", 12345678901234567890123, 1e308]".as_bytes(),
-        b" \"long enough to fill more than one block of sixty-four bytes \\\" \\\\\" ",
-    ]);
+    run(
+        targets::json,
+        &[
+            br#"{"a b": [1, -0.5e+10, "\u00e9\ud83c\udf0a\\", true], "a": null}"#,
+            "[[[{\"\":{}}]], \"\u{e9}\u{1f30a}\", 12345678901234567890123, 1e308]".as_bytes(),
+            b" \"long enough to fill more than one block of sixty-four bytes \\\" \\\\\" ",
+        ],
+    );
 }
 
 #[test]
 fn scalar_from_json() {
-    run(targets::scalar_from_json, &[
-        br#""a\u00e9\ud83c\udf0a\/\n""#,
-        b"-9223372036854775808",
-        b"1.7976931348623157e308",
-        b"1.79769313486231587e308",
-        b"\"-Infinity\"",
-        b"\"//79/A==\"",
-    ]);
+    run(
+        targets::scalar_from_json,
+        &[
+            br#""a\u00e9\ud83c\udf0a\/\n""#,
+            b"-9223372036854775808",
+            b"1.7976931348623157e308",
+            b"1.79769313486231587e308",
+            b"\"-Infinity\"",
+            b"\"//79/A==\"",
+        ],
+    );
 }
 
 #[test]

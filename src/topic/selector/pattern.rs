@@ -5,8 +5,8 @@
 //! read as something else.
 
 use regex::{Regex, RegexBuilder};
-use regex_syntax::ast::{self, Ast, ClassPerl, ClassPerlKind, ClassSetItem, RepetitionKind, Span};
 use regex_syntax::ast::parse::ParserBuilder;
+use regex_syntax::ast::{self, Ast, ClassPerl, ClassPerlKind, ClassSetItem, RepetitionKind, Span};
 use regex_syntax::hir::translate::TranslatorBuilder;
 use regex_syntax::hir::{self, Dot, Hir, HirKind};
 
@@ -121,11 +121,7 @@ impl PatternParser {
 }
 
 fn at_most(position: usize, what: &str, count_max: usize) -> SelectorError {
-    SelectorError {
-        position,
-        found: format!("more than {count_max} {what}"),
-        expected: "at most that many in a selector".into(),
-    }
+    SelectorError { position, found: format!("more than {count_max} {what}"), expected: "at most that many in a selector".into() }
 }
 
 fn parse_syntax(text: &str, scope: Scope, nest_max: u32) -> Result<Ast, SelectorError> {
@@ -167,9 +163,7 @@ fn literal(hir: &Hir) -> Option<&str> {
 fn is_any(hir: &Hir) -> bool {
     match hir.kind() {
         HirKind::Capture(capture) => is_any(&capture.sub),
-        HirKind::Repetition(repetition) => {
-            repetition.min <= 1 && repetition.max.is_none() && *repetition.sub == Hir::dot(Dot::AnyChar)
-        }
+        HirKind::Repetition(repetition) => repetition.min <= 1 && repetition.max.is_none() && *repetition.sub == Hir::dot(Dot::AnyChar),
         _ => false,
     }
 }

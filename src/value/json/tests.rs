@@ -210,7 +210,8 @@ fn any_json() -> impl Strategy<Value = String> {
     ];
     scalar.prop_recursive(5, 60, 6, move |inner| {
         let item = (white, inner, white).prop_map(|(a, value, b)| format!("{a}{value}{b}"));
-        let member = (white, "\"[a-z \\\\/]?\"", item.clone()).prop_map(|(a, key, item)| format!("{a}{}:{item}", key.replace('\\', "\\\\")));
+        let member =
+            (white, "\"[a-z \\\\/]?\"", item.clone()).prop_map(|(a, key, item)| format!("{a}{}:{item}", key.replace('\\', "\\\\")));
         prop_oneof![
             prop::collection::vec(item, 1..6).prop_map(|items| format!("[{}]", items.join(","))),
             prop::collection::vec(member, 1..6).prop_map(|members| format!("{{{}}}", members.join(","))),
