@@ -10,9 +10,9 @@ use super::board::Board;
 use super::cpu::Cpu;
 use super::disk::Disks;
 use super::host::Host;
+use super::memory;
 use super::network::Network;
 use super::process::Processes;
-use super::memory;
 use crate::value::ValueType;
 
 /// A topic's new value.

@@ -8,7 +8,8 @@
 //! | `#` | set | whatever any of the selectors between `////` selects |
 //!
 //! A split-path or full-path that ends in `/` means the strict descendants of what it matches, in `//` both.
-//! A regex matches in linear time and always a whole segment or path, so a selector cannot stall a core.
+//! A regex matches in linear time and always a whole segment or path, so a selector cannot stall a core. Its `\d`, `\w`
+//! and `\s` mean ASCII, its `.` every character.
 
 mod pattern;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::path::{self, PathErrorKind, is_within};
-use pattern::Pattern;
+use pattern::{Pattern, PatternParser, Scope};
 
 /// Between the members of a set.
 const SEPARATOR: &str = "////";
@@ -35,11 +36,13 @@ pub struct SelectorLimits {
     pub regexes_max: usize,
     /// The largest compiled form of one regex, and of the cache that its matching may build.
     pub regex_bytes_max: usize,
+    /// The most `\p{…}` in one selector: each may take a quarter of a millisecond to parse.
+    pub unicode_classes_max: usize,
 }
 
 impl Default for SelectorLimits {
     fn default() -> Self {
-        Self { text_bytes_max: 4096, members_max: 128, regexes_max: 32, regex_bytes_max: 128 * 1024 }
+        Self { text_bytes_max: 4096, members_max: 128, regexes_max: 32, regex_bytes_max: 256 * 1024, unicode_classes_max: 8 }
     }
 }
 
@@ -87,7 +90,7 @@ impl Selector {
                 expected: format!("at most {}", limits.text_bytes_max),
             });
         }
-        let mut parser = Parser { text, limits, regexes: 0 };
+        let mut parser = Parser { text, members_max: limits.members_max, patterns: PatternParser::new(limits) };
         match text.strip_prefix('#') {
             Some(_) => parser.set(),
             None => parser.member(0, text.len()),
@@ -166,8 +169,8 @@ fn matches_full(pattern: &Pattern, reach: Reach, path: &str) -> bool {
 /// Reads one selector text. Ranges are byte offsets in the whole text, so that errors can name them.
 struct Parser<'a> {
     text: &'a str,
-    limits: SelectorLimits,
-    regexes: usize,
+    members_max: usize,
+    patterns: PatternParser,
 }
 
 impl Parser<'_> {
@@ -181,8 +184,8 @@ impl Parser<'_> {
             members.push(self.member(start, separator.unwrap_or(self.text.len()))?);
             let Some(end) = separator else { break };
             start = end + SEPARATOR.len();
-            if members.len() == self.limits.members_max {
-                let expected = format!("at most {} members", self.limits.members_max);
+            if members.len() == self.members_max {
+                let expected = format!("at most {} members", self.members_max);
                 return Err(self.error(start, "one more selector of the set".into(), expected));
             }
         }
@@ -238,7 +241,7 @@ impl Parser<'_> {
         let mut prefix = String::new();
         let mut level_start = start + 1;
         for level in self.text[start + 1..pattern_end].split('/') {
-            let pattern = self.pattern(level_start, level_start + level.len(), pattern::Scope::Segment)?;
+            let pattern = self.pattern(level_start, level_start + level.len(), Scope::Segment)?;
             match &pattern {
                 // An escaped '/' is in no segment, so the level stays one that matches nothing.
                 Pattern::Text(text) if levels.is_empty() && !text.contains('/') => {
@@ -258,7 +261,7 @@ impl Parser<'_> {
             let expected = "at most two behind the regex, for no path ends in '/'".into();
             return Err(self.error(pattern_end - 1, "more than two slashes".into(), expected));
         }
-        let pattern = self.pattern(start + 1, pattern_end, pattern::Scope::Path)?;
+        let pattern = self.pattern(start + 1, pattern_end, Scope::Path)?;
         let prefix = pattern.branch().to_string();
         Ok(Selector::new(&self.text[start..end], prefix, Kind::FullPath { pattern, reach }))
     }
@@ -275,19 +278,12 @@ impl Parser<'_> {
         }
     }
 
-    fn pattern(&mut self, start: usize, end: usize, scope: pattern::Scope) -> Result<Pattern, SelectorError> {
+    fn pattern(&mut self, start: usize, end: usize, scope: Scope) -> Result<Pattern, SelectorError> {
         let text = &self.text[start..end];
         if text.is_empty() {
             return Err(self.error(start, self.found(start), scope.expected().into()));
         }
-        let pattern = pattern::parse(text, scope, self.limits.regex_bytes_max)
-            .map_err(|error| self.error(start + error.position, error.found, error.expected))?;
-        self.regexes += usize::from(matches!(pattern, Pattern::Regex { .. }));
-        if self.regexes > self.limits.regexes_max {
-            let expected = format!("at most {} regexes in a selector", self.limits.regexes_max);
-            return Err(self.error(start, "one more regex".into(), expected));
-        }
-        Ok(pattern)
+        self.patterns.parse(text, scope).map_err(|error| self.error(start + error.position, error.found, error.expected))
     }
 
     /// What stands at `position`, for people.

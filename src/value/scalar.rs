@@ -16,6 +16,7 @@ use super::ValueType;
 const NAN: &str = "NaN";
 const INFINITY: &str = "Infinity";
 const NEGATIVE_INFINITY: &str = "-Infinity";
+const DOUBLE_FORM: &str = "a number in range, \"NaN\", \"Infinity\" or \"-Infinity\" for DOUBLE";
 
 /// Checks a value of any type but JSON, which needs a [`super::json::Checker`] and passes here as it is.
 pub fn check(kind: ValueType, bytes: &[u8]) -> Result<(), ValueError> {
@@ -130,16 +131,18 @@ fn int64(text: &str) -> Result<i64, ValueError> {
 }
 
 fn double(text: &str) -> Result<f64, ValueError> {
-    match string_content(text) {
-        Some(NAN) => return Ok(f64::NAN),
-        Some(INFINITY) => return Ok(f64::INFINITY),
-        Some(NEGATIVE_INFINITY) => return Ok(f64::NEG_INFINITY),
-        _ => {}
+    if let Some(content) = string_content(text) {
+        let mut name = Vec::new();
+        append_unescaped(content, &mut name).map_err(|()| unexpected(text, DOUBLE_FORM))?;
+        return [(NAN, f64::NAN), (INFINITY, f64::INFINITY), (NEGATIVE_INFINITY, f64::NEG_INFINITY)]
+            .into_iter()
+            .find_map(|(known, value)| (known.as_bytes() == name).then_some(value))
+            .ok_or_else(|| unexpected(text, DOUBLE_FORM));
     }
     // Rust would also read names such as `inf`, which JSON has not.
     match text.parse::<f64>() {
         Ok(value) if is_number(text) && value.is_finite() => Ok(value),
-        _ => Err(unexpected(text, "a number in range, \"NaN\", \"Infinity\" or \"-Infinity\" for DOUBLE")),
+        _ => Err(unexpected(text, DOUBLE_FORM)),
     }
 }
 
@@ -333,6 +336,7 @@ mod tests {
         check_both(f64::INFINITY, "\"Infinity\"");
         check_both(f64::NEG_INFINITY, "\"-Infinity\"");
         check_read(ValueType::Double, " 1E2 ", 100f64.to_be_bytes());
+        check_read(ValueType::Double, r#""\u004eaN""#, f64::NAN.to_be_bytes());
         check_read(ValueType::Double, "12345678901234567890", 12345678901234567890f64.to_be_bytes());
         for text in ["1e999", "NaN", "inf", "\"nan\"", "\"1\"", "true", "[]"] {
             check_refused(ValueType::Double, text, "expected a number in range");

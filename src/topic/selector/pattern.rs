@@ -1,15 +1,16 @@
 //! One regex of a selector: its syntax, its refusals and its cheap cases.
 //!
-//! The syntax is that of the `regex` crate, with `.` matching every character. What only Java's regexes have is refused
-//! by name rather than read as something else.
+//! The syntax is that of the `regex` crate. As in Java, `\d`, `\w` and `\s` mean ASCII, which also keeps them small; `.`
+//! matches every character, so that `.*` is everything. What only Java's regexes have is refused by name rather than
+//! read as something else.
 
 use regex::{Regex, RegexBuilder};
 use regex_syntax::ast::parse::ParserBuilder;
-use regex_syntax::ast::{self, Ast, RepetitionKind};
+use regex_syntax::ast::{self, Ast, ClassPerl, ClassPerlKind, ClassSetItem, RepetitionKind, Span};
 use regex_syntax::hir::translate::TranslatorBuilder;
-use regex_syntax::hir::{Dot, Hir, HirKind};
+use regex_syntax::hir::{self, Dot, Hir, HirKind};
 
-use super::{SelectorError, brief};
+use super::{SelectorError, SelectorLimits, brief};
 use crate::topic::path;
 
 /// Groups and classes within each other.
@@ -71,42 +72,68 @@ impl Pattern {
     }
 }
 
-/// Parses and compiles `text`. The error's position is the byte offset in `text`.
-pub fn parse(text: &str, scope: Scope, regex_bytes_max: usize) -> Result<Pattern, SelectorError> {
-    // Most levels are plain words: no need to ask the regex parser.
-    if !text.contains(METACHARACTERS) {
-        return Ok(Pattern::Text(text.into()));
+/// Parses the patterns of one selector and counts what they cost together.
+pub struct PatternParser {
+    limits: SelectorLimits,
+    regexes: usize,
+    unicode_classes: usize,
+}
+
+impl PatternParser {
+    pub fn new(limits: SelectorLimits) -> Self {
+        Self { limits, regexes: 0, unicode_classes: 0 }
     }
-    let ast = ParserBuilder::new()
-        .nest_limit(NEST_MAX)
-        .build()
-        .parse(text)
-        .map_err(|error| syntax_error(text, scope, error.kind(), error.span()))?;
-    ast::visit(&ast, RefuseStackedQuantifiers)?;
-    let hir = TranslatorBuilder::new().dot_matches_new_line(true).build().translate(text, &ast).map_err(|error| {
-        let span = error.span();
-        SelectorError {
-            position: span.start.offset,
-            found: format!("`{}` ({})", brief(&text[span.start.offset..span.end.offset]), error.kind()),
-            expected: "a class that the regex crate knows".into(),
+
+    /// Parses and compiles `text`. The error's position is the byte offset in `text`.
+    pub fn parse(&mut self, text: &str, scope: Scope) -> Result<Pattern, SelectorError> {
+        // Most levels are plain words: no need to ask the regex parser.
+        if !text.contains(METACHARACTERS) {
+            return Ok(Pattern::Text(text.into()));
         }
-    })?;
-    if let Some(literal) = literal(&hir) {
-        return Ok(Pattern::Text(literal.into()));
+        let ast = parse_syntax(text, scope, NEST_MAX)?;
+        let classes = ast::visit(&ast, ClassFinder::default())?;
+        self.unicode_classes += classes.unicode.len();
+        if self.unicode_classes > self.limits.unicode_classes_max {
+            let found = classes.unicode[classes.unicode.len() - 1];
+            return Err(at_most(found.start.offset, "Unicode classes `\\p`", self.limits.unicode_classes_max));
+        }
+        let ascii_text = with_ascii(text, &classes.perl);
+        // A bracketed class nests one deeper than the letter that it stands for.
+        let ast = parse_syntax(&ascii_text, scope, NEST_MAX + 1)?;
+        let hir = TranslatorBuilder::new()
+            .dot_matches_new_line(true)
+            .build()
+            .translate(&ascii_text, &ast)
+            .map_err(|error| translation_error(text, &classes.perl, &error))?;
+        if let Some(literal) = literal(&hir) {
+            return Ok(Pattern::Text(literal.into()));
+        }
+        if is_any(&hir) {
+            return Ok(Pattern::Any);
+        }
+        self.regexes += 1;
+        if self.regexes > self.limits.regexes_max {
+            return Err(at_most(0, "regexes", self.limits.regexes_max));
+        }
+        let regex = compile(text, &ascii_text, self.limits.regex_bytes_max)?;
+        Ok(Pattern::Regex { regex, lead: lead(&hir).into() })
     }
-    if is_any(&hir) {
-        return Ok(Pattern::Any);
-    }
-    let lead = lead(&hir).into();
-    let regex = compile(text, regex_bytes_max)?;
-    Ok(Pattern::Regex { regex, lead })
+}
+
+fn at_most(position: usize, what: &str, count_max: usize) -> SelectorError {
+    SelectorError { position, found: format!("more than {count_max} {what}"), expected: "at most that many in a selector".into() }
+}
+
+fn parse_syntax(text: &str, scope: Scope, nest_max: u32) -> Result<Ast, SelectorError> {
+    let result = ParserBuilder::new().nest_limit(nest_max).build().parse(text);
+    result.map_err(|error| syntax_error(text, scope, error.kind(), error.span()))
 }
 
 /// Matches only from start to end, and caps what compiling and matching may cost.
-fn compile(text: &str, regex_bytes_max: usize) -> Result<Regex, SelectorError> {
-    RegexBuilder::new(&format!(r"\A(?:{text})\z"))
+fn compile(text: &str, ascii_text: &str, regex_bytes_max: usize) -> Result<Regex, SelectorError> {
+    RegexBuilder::new(&format!(r"\A(?:{ascii_text})\z"))
         .dot_matches_new_line(true)
-        .nest_limit(NEST_MAX + 4)
+        .nest_limit(NEST_MAX + 8)
         .size_limit(regex_bytes_max)
         .dfa_size_limit(regex_bytes_max)
         .build()
@@ -114,7 +141,7 @@ fn compile(text: &str, regex_bytes_max: usize) -> Result<Regex, SelectorError> {
             regex::Error::CompiledTooBig(_) => SelectorError {
                 position: 0,
                 found: format!("the regex `{}`, too big when compiled", brief(text)),
-                expected: format!("one of at most {regex_bytes_max} bytes (fewer or smaller repetitions; [0-9] is smaller than \\d)"),
+                expected: format!("one of at most {regex_bytes_max} bytes (fewer or smaller repetitions; a-z is smaller than \\pL)"),
             },
             _ => SelectorError {
                 position: 0,
@@ -152,32 +179,101 @@ fn lead(hir: &Hir) -> &str {
         .unwrap_or_default()
 }
 
-/// `a*+` is possessive in Java and would be a plain `(?:a*)+` here, which matches other paths.
-struct RefuseStackedQuantifiers;
+/// Replaces each of `classes` by the ASCII one of the same name. A bracketed class may stand in another.
+fn with_ascii(text: &str, classes: &[ClassPerl]) -> String {
+    let mut ascii_text = String::with_capacity(text.len());
+    let mut done = 0;
+    for class in classes {
+        ascii_text.push_str(&text[done..class.span.start.offset]);
+        ascii_text.push_str(ascii_class(class));
+        done = class.span.end.offset;
+    }
+    ascii_text.push_str(&text[done..]);
+    ascii_text
+}
 
-impl ast::Visitor for RefuseStackedQuantifiers {
-    type Output = ();
+fn ascii_class(class: &ClassPerl) -> &'static str {
+    match (&class.kind, class.negated) {
+        (ClassPerlKind::Digit, false) => "[0-9]",
+        (ClassPerlKind::Digit, true) => "[^0-9]",
+        (ClassPerlKind::Space, false) => r"[\t\n\x0B\f\r\x20]",
+        (ClassPerlKind::Space, true) => r"[^\t\n\x0B\f\r\x20]",
+        (ClassPerlKind::Word, false) => "[0-9A-Z_a-z]",
+        (ClassPerlKind::Word, true) => "[^0-9A-Z_a-z]",
+    }
+}
+
+/// Where in the text as written the place `offset` of [`with_ascii`]'s text is.
+fn offset_as_written(offset: usize, classes: &[ClassPerl]) -> usize {
+    let mut longer = 0;
+    for class in classes.iter().take_while(|class| class.span.start.offset < offset) {
+        if class.span.start.offset + longer < offset {
+            longer += ascii_class(class).len() - (class.span.end.offset - class.span.start.offset);
+        }
+    }
+    offset - longer
+}
+
+/// The classes of a regex that need care, in order.
+#[derive(Default)]
+struct Classes {
+    /// `\d` and its like.
+    perl: Vec<ClassPerl>,
+    /// `\p{…}`.
+    unicode: Vec<Span>,
+}
+
+/// Finds the classes, and refuses stacked quantifiers: `a*+` is possessive in Java and would be a plain `(?:a*)+` here,
+/// which matches other paths.
+#[derive(Default)]
+struct ClassFinder(Classes);
+
+impl ast::Visitor for ClassFinder {
+    type Output = Classes;
     type Err = SelectorError;
 
-    fn finish(self) -> Result<(), SelectorError> {
+    fn finish(self) -> Result<Classes, SelectorError> {
+        Ok(self.0)
+    }
+
+    fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), SelectorError> {
+        match item {
+            ClassSetItem::Perl(class) => self.0.perl.push(class.clone()),
+            ClassSetItem::Unicode(class) => self.0.unicode.push(class.span),
+            _ => {}
+        }
         Ok(())
     }
 
     fn visit_pre(&mut self, ast: &Ast) -> Result<(), SelectorError> {
-        let Ast::Repetition(outer) = ast else { return Ok(()) };
-        if !matches!(*outer.ast, Ast::Repetition(_)) {
-            return Ok(());
+        match ast {
+            Ast::ClassPerl(class) => self.0.perl.push(ClassPerl::clone(class)),
+            Ast::ClassUnicode(class) => self.0.unicode.push(class.span),
+            Ast::Repetition(outer) if matches!(*outer.ast, Ast::Repetition(_)) => {
+                let possessive = matches!(outer.op.kind, RepetitionKind::OneOrMore) && outer.greedy;
+                return Err(SelectorError {
+                    position: outer.op.span.start.offset,
+                    found: if possessive { "a possessive quantifier" } else { "a quantifier behind a quantifier" }.into(),
+                    expected: "one quantifier (a group `(?:…)` may be repeated again)".into(),
+                });
+            }
+            _ => {}
         }
-        let possessive = matches!(outer.op.kind, RepetitionKind::OneOrMore) && outer.greedy;
-        Err(SelectorError {
-            position: outer.op.span.start.offset,
-            found: if possessive { "a possessive quantifier" } else { "a quantifier behind a quantifier" }.into(),
-            expected: "one quantifier (a group `(?:…)` may be repeated again)".into(),
-        })
+        Ok(())
     }
 }
 
-fn syntax_error(text: &str, scope: Scope, kind: &ast::ErrorKind, span: &ast::Span) -> SelectorError {
+fn translation_error(text: &str, perl_classes: &[ClassPerl], error: &hir::Error) -> SelectorError {
+    let start = offset_as_written(error.span().start.offset, perl_classes);
+    let end = offset_as_written(error.span().end.offset, perl_classes);
+    SelectorError {
+        position: start,
+        found: format!("`{}` ({})", brief(&text[start..end]), error.kind()),
+        expected: "a class that the regex crate knows".into(),
+    }
+}
+
+fn syntax_error(text: &str, scope: Scope, kind: &ast::ErrorKind, span: &Span) -> SelectorError {
     use ast::ErrorKind as E;
     let (start, end) = (span.start.offset, span.end.offset);
     let rest = &text[start..];

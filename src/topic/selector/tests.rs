@@ -67,6 +67,24 @@ fn a_level_matches_a_whole_segment() {
 }
 
 #[test]
+fn perl_classes_are_ascii() {
+    for (class, inside, outside) in [("d", "7", "x٣"), ("w", "aZ_0", "-éπ"), ("s", " \t\n\u{b}\u{c}\r", "x\u{a0}\u{2028}")] {
+        let negated = class.to_uppercase();
+        for (text, is_inside) in [(inside, true), (outside, false)] {
+            for c in text.chars() {
+                let c = c.to_string();
+                check(&format!(r"?\{class}"), &c, is_inside);
+                check(&format!(r"?[#\{class}]+"), &c, is_inside);
+                check(&format!(r"?\{negated}"), &c, !is_inside);
+                check(&format!(r"?[^\{class}]"), &c, !is_inside);
+                check(&format!(r"?(?x)[\{class}&&\{class}] a? "), &c, is_inside);
+            }
+        }
+    }
+    check(r"?\w{30}\s\d\d", &format!("{} 12", "a".repeat(30)), true);
+}
+
+#[test]
 fn a_full_path_regex_matches_the_whole_path() {
     check("*a", "a/b", false);
     check("*a|a/b", "a/b", true);
@@ -131,6 +149,7 @@ fn what_only_java_has_is_refused_by_name() {
     check_refused("?a++", 3, "possessive");
     check_refused("?a?+", 3, "possessive");
     check_refused("?(?>a)", 3, "atomic");
+    check_refused(r"?\d\W[\s]\p{javaLowerCase}\d", 9, r"`\p{javaLowerCase}`");
     check("?(?:a*)+", "aa", true);
 }
 
@@ -144,7 +163,7 @@ fn a_regex_torn_at_a_slash_is_explained() {
 
 #[test]
 fn every_limit_has_an_edge() {
-    let limits = SelectorLimits { text_bytes_max: 24, members_max: 2, regexes_max: 2, regex_bytes_max: 10_000 };
+    let limits = SelectorLimits { text_bytes_max: 24, members_max: 2, regexes_max: 2, regex_bytes_max: 50_000, unicode_classes_max: 2 };
     let check_limit = |text: &str, position: Option<usize>| {
         assert_eq!(Selector::parse(text, limits).err().map(|error| error.position), position, "{text:?}");
     };
@@ -155,9 +174,23 @@ fn every_limit_has_an_edge() {
     check_limit("?a+/b+/c/.*", None);
     check_limit("?a+/b+/c/d+", Some(9));
     check_limit("#?a+////?b+/c+", Some(12));
+    check_limit(r"?\pZ[\pZ]", None);
+    check_limit(r"?\pZ[\pZ]/\p{Z}", Some(10));
     check_limit("?a/b{100}", None);
     check_limit("?a/b{5000}", Some(3));
     check_limit("?a/(b{99}){99}", Some(3));
+}
+
+#[test]
+fn nesting_has_an_edge() {
+    let nested = |depth: usize, inner: &str| format!("?{}{inner}{}", "(".repeat(depth), ")".repeat(depth));
+    for depth in 0..100 {
+        let text = nested(depth, r"\da?");
+        match Selector::parse(&text, limits()) {
+            Ok(selector) => assert!(depth < 64 && selector.matches("1a")),
+            Err(error) => assert!(depth > 30 && error.position < text.len(), "{depth}: {error}"),
+        }
+    }
 }
 
 #[test]
