@@ -12,8 +12,22 @@ use std::io::Read;
 use std::time::Instant;
 use tidewire::value::delta::Encoder;
 
-const SEQUENCES: [&str; 14] =
-    ["tick", "latency", "memory", "rates", "build", "interrupts", "log", "counters", "board", "sockets", "prose", "processes", "slabs", "processes-wide"];
+const SEQUENCES: [&str; 14] = [
+    "tick",
+    "latency",
+    "memory",
+    "rates",
+    "build",
+    "interrupts",
+    "log",
+    "counters",
+    "board",
+    "sockets",
+    "prose",
+    "processes",
+    "slabs",
+    "processes-wide",
+];
 
 struct Form {
     name: &'static str,
@@ -128,10 +142,34 @@ fn main() {
                 continue;
             }
             let row = measure(&mut form, &versions, rounds);
-            println!("{name:<15} {:<21} {:>8.2} {:>10.1} {:>10.1}", form.name, row.bytes as f64 * 100.0 / plain as f64, row.bytes as f64 / deltas as f64, row.median_us);
+            println!(
+                "{name:<15} {:<21} {:>8.2} {:>10.1} {:>10.1}",
+                form.name,
+                row.bytes as f64 * 100.0 / plain as f64,
+                row.bytes as f64 / deltas as f64,
+                row.median_us
+            );
             rows.push((form.name, row.bytes));
         }
         check(name, &rows);
+    }
+    if only.is_none() {
+        unlike_values(rounds);
+    }
+}
+
+/// What giving up costs: values of noise, the next unlike the one before.
+fn unlike_values(rounds: usize) {
+    let mut state = 1_u64;
+    let mut noise = || {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    for length in [1024, 32_768, 262_144] {
+        let versions: Vec<Vec<u8>> = (0..8).map(|_| (0..length).map(|_| noise()).collect()).collect();
+        let row = measure(&mut forms()[0], &versions, rounds);
+        assert_eq!(row.bytes, 7 * length, "noise is sent whole");
+        println!("{:<15} {:<21} {:>8.2} {length:>10} {:>10.1}", "noise", "tidewire", 100.0, row.median_us);
     }
 }
 
@@ -140,6 +178,9 @@ fn check(sequence: &str, rows: &[(&str, usize)]) {
     let own = rows[0].1;
     for (form, bytes) in &rows[1..] {
         assert!(own as f64 <= 1.05 * *bytes as f64, "{sequence}: {own} bytes are over 1.05 times those of {form}, {bytes}");
-        assert!(own < *bytes || !form.starts_with("vcdiff") && !form.starts_with("fossil"), "{sequence}: {own} bytes are not less than those of {form}, {bytes}");
+        assert!(
+            own < *bytes || !form.starts_with("vcdiff") && !form.starts_with("fossil"),
+            "{sequence}: {own} bytes are not less than those of {form}, {bytes}"
+        );
     }
 }

@@ -62,7 +62,15 @@ pub fn pieces(source: &[u8], target: &[u8], prices: &Prices) -> Vec<Piece> {
     pieces
 }
 
-fn best(chains: &Chains, source: usize, target: &[u8], joined: &[u8], place: usize, expected: usize, prices: &Prices) -> Option<(usize, usize)> {
+fn best(
+    chains: &Chains,
+    source: usize,
+    target: &[u8],
+    joined: &[u8],
+    place: usize,
+    expected: usize,
+    prices: &Prices,
+) -> Option<(usize, usize)> {
     let mut best: Option<(usize, usize)> = None;
     let mut best_gain = 0;
     let mut consider = |from: usize| {

@@ -5,7 +5,13 @@ use super::{Piece, Prices, pieces};
 
 pub fn encode(previous: &[u8], next: &[u8]) -> Vec<u8> {
     let copy = |from: usize, length: usize, last: usize| 1 + usize::from(length > 18) + if from.abs_diff(last) < 128 { 1 } else { 2 };
-    let mut window = Window { cache: Cache { near: [0; 4], slot: 0, same: [0; 768] }, adds: Vec::new(), instructions: Vec::new(), addresses: Vec::new(), open: None };
+    let mut window = Window {
+        cache: Cache { near: [0; 4], slot: 0, same: [0; 768] },
+        adds: Vec::new(),
+        instructions: Vec::new(),
+        addresses: Vec::new(),
+        open: None,
+    };
     let mut here = previous.len();
     for piece in pieces(previous, next, &Prices { copy_min: 4, from_target: true, copy }) {
         match piece {
@@ -40,7 +46,9 @@ struct Window {
 impl Window {
     fn add(&mut self, bytes: &[u8]) {
         self.adds.extend_from_slice(bytes);
-        if bytes.len() == 1 && let Some(Open::Copy { length: 4, mode }) = self.open {
+        if bytes.len() == 1
+            && let Some(Open::Copy { length: 4, mode }) = self.open
+        {
             self.instructions.push((247 + mode) as u8);
             self.open = None;
             return;

@@ -102,7 +102,13 @@ impl Matches {
         if self.chain.len() < window.len() {
             self.chain.resize(window.len(), NOWHERE);
         }
-        (self.depth, self.trusted) = if text <= 2048 { (16, TAKEN_AT_ONCE) } else if text <= 16_384 { (32, 64) } else { (16, 64) };
+        (self.depth, self.trusted) = if text <= 2048 {
+            (16, TAKEN_AT_ONCE)
+        } else if text <= 16_384 {
+            (32, 64)
+        } else {
+            (16, 64)
+        };
         self.last_distance = dictionary;
         for place in 0..dictionary {
             self.insert(window, place);
