@@ -29,9 +29,12 @@ const SEQUENCES: [&str; 14] = [
     "processes-wide",
 ];
 
+/// From the previous and the next value to the bytes of the delta.
+type Encode = dyn FnMut(&[u8], &[u8]) -> usize;
+
 struct Form {
     name: &'static str,
-    encode: Box<dyn FnMut(&[u8], &[u8]) -> usize>,
+    encode: Box<Encode>,
 }
 
 fn form(name: &'static str, encode: impl FnMut(&[u8], &[u8]) -> usize + 'static) -> Form {
