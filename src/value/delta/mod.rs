@@ -102,8 +102,9 @@ impl Encoder {
     /// Replaces the delta by the deflated program where that is shorter than `best`; returns the best length then.
     fn deflate_program(&mut self, copied: usize, best: usize, start: usize, form: &mut Option<Form>, out: &mut Vec<u8>) -> usize {
         let program = &self.copier.program;
-        // A program mostly shrinks to two thirds at best.
-        if program.len() < DEFLATED_PROGRAM_BYTES_MIN || program.len() > best.saturating_mul(3) {
+        // A short program shrinks by digits and steps alone, a tenth or so; in a long one there may be text that repeats.
+        let bytes_max = if program.len() < 256 { best + best / 3 } else { best.saturating_mul(3) };
+        if program.len() < DEFLATED_PROGRAM_BYTES_MIN || program.len() > bytes_max {
             return best;
         }
         self.deflated.clear();

@@ -9,7 +9,7 @@ pub const WINDOW_BYTES: usize = 32_768;
 const MATCH_MIN: usize = 3;
 const MATCH_MAX: usize = 258;
 /// A match as long as this is taken at once. Text in between changed places is left behind in a few steps.
-const TAKEN_AT_ONCE: usize = 40;
+const TAKEN_AT_ONCE: usize = 16;
 const NOWHERE: u32 = u32::MAX;
 
 /// A literal (length 0, the byte) or a match (its length and distance).
@@ -81,8 +81,9 @@ pub struct Matches {
     /// The place before with the same hash, for each place of the window.
     chain: Vec<u32>,
     shift: u32,
-    mask: u32,
     depth: usize,
+    /// A match this long at the last distance is taken without looking for a nearer one.
+    trusted: usize,
     last_distance: usize,
     /// The matches found, and where those of each place of the block begin; one more marks the end.
     found: Vec<Token>,
@@ -97,11 +98,17 @@ impl Matches {
         self.shift = 32 - bits;
         self.heads.clear();
         self.heads.resize(1 << bits, NOWHERE);
-        self.chain.clear();
-        self.chain.resize(window.len(), NOWHERE);
-        // In short texts a match of three bytes pays, as its distance is short; in long ones it would only lengthen chains.
-        self.mask = if text <= 2048 { 0x00ff_ffff } else { u32::MAX };
-        self.depth = if text <= 16_384 { 24 } else { 8 };
+        // What an older window left here is never read: chains are followed from the heads, through places inserted since.
+        if self.chain.len() < window.len() {
+            self.chain.resize(window.len(), NOWHERE);
+        }
+        (self.depth, self.trusted) = if text <= 2048 {
+            (16, TAKEN_AT_ONCE)
+        } else if text <= 16_384 {
+            (32, 64)
+        } else {
+            (16, 64)
+        };
         self.last_distance = dictionary;
         for place in 0..dictionary {
             self.insert(window, place);
@@ -110,7 +117,7 @@ impl Matches {
 
     fn hash(&self, window: &[u8], place: usize) -> Option<usize> {
         let bytes = window.get(place..place + 4)?;
-        let word = u32::from_le_bytes(bytes.try_into().expect("four bytes were taken")) & self.mask;
+        let word = u32::from_le_bytes(bytes.try_into().expect("four bytes were taken"));
         Some((word.wrapping_mul(0x9e37_79b1) >> self.shift) as usize)
     }
 
@@ -156,7 +163,7 @@ impl Matches {
         let distance = self.last_distance;
         if distance > 0 && distance <= place - lowest {
             let length = common_prefix(&window[place - distance..], &window[place..place + longest_possible]);
-            if length >= TAKEN_AT_ONCE.min(longest_possible).max(MATCH_MIN) {
+            if length >= self.trusted.min(longest_possible).max(MATCH_MIN) {
                 self.found.push(Token { length: length as u16, value: distance as u16 });
                 return length;
             }
@@ -263,19 +270,24 @@ impl Parse {
         }
         let mut shorter = MATCH_MIN;
         for token in found {
-            for length in shorter..=token.length.into() {
-                self.reach(place, *token, length, costs);
-            }
+            self.reach(place, *token, shorter, costs);
             shorter = usize::from(token.length) + 1;
         }
     }
 
+    /// Notes what it costs to go on from `place` by the match, cut to each length from `shortest` on.
     #[inline]
-    fn reach(&mut self, place: usize, token: Token, length: usize, costs: &Costs) {
-        let cost = self.cost[place] + u32::from(costs.length[length]) + u32::from(costs.distance[distance_code(token.value).0]);
-        if cost < self.cost[place + length] {
-            self.cost[place + length] = cost;
-            self.reached_by[place + length] = Token { length: length as u16, value: token.value };
+    fn reach(&mut self, place: usize, token: Token, shortest: usize, costs: &Costs) {
+        let before = self.cost[place] + u32::from(costs.distance[distance_code(token.value).0]);
+        let longest = usize::from(token.length);
+        let cost = &mut self.cost[place..=place + longest][shortest..];
+        let reached_by = &mut self.reached_by[place..=place + longest][shortest..];
+        for (index, ((cost, reached_by), price)) in cost.iter_mut().zip(reached_by).zip(&costs.length[shortest..=longest]).enumerate() {
+            let here = before + u32::from(*price);
+            if here < *cost {
+                *cost = here;
+                *reached_by = Token { length: (shortest + index) as u16, value: token.value };
+            }
         }
     }
 

@@ -138,6 +138,34 @@ fn gain_skips_more_after_each_failure_and_forgets_on_success() {
     assert_eq!(gain, Gain::default());
 }
 
+/// The golden vectors that the clients' tests read too.
+#[test]
+fn golden_vectors_apply() {
+    use base64::prelude::{BASE64_STANDARD, Engine};
+    let file: serde_json::Value = serde_json::from_str(include_str!("../../../sdk/protocol/vectors/delta.json")).unwrap();
+    let value = |parts: &serde_json::Value| -> Vec<u8> {
+        let part = |part: &serde_json::Value| part["text"].as_str().unwrap().repeat(part["repeat"].as_u64().unwrap_or(1) as usize);
+        parts.as_array().unwrap().iter().map(part).collect::<String>().into_bytes()
+    };
+    let applied = |vector: &serde_json::Value, value_bytes_max| {
+        let form = match vector["form"].as_str().unwrap() {
+            "deflate" => Form::Deflate,
+            "copy" => Form::Copy,
+            other => panic!("unknown form {other}"),
+        };
+        apply(form, &value(&vector["previous"]), &BASE64_STANDARD.decode(vector["delta"].as_str().unwrap()).unwrap(), value_bytes_max)
+    };
+    let vectors = file["vectors"].as_array().unwrap();
+    assert!(vectors.iter().any(|vector| value(&vector["previous"]).len() > parse::WINDOW_BYTES));
+    for vector in vectors {
+        assert_eq!(applied(vector, VALUE_BYTES_MAX).as_ref(), Ok(&value(&vector["next"])), "{}", vector["name"]);
+        check(&value(&vector["previous"]), &value(&vector["next"]));
+    }
+    for vector in file["refused"].as_array().unwrap() {
+        assert!(applied(vector, 1000).is_err(), "{}", vector["name"]);
+    }
+}
+
 fn edited() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     let text = prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..600),
