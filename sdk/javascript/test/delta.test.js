@@ -61,7 +61,19 @@ test('what overruns is refused', () => {
 });
 
 const file = new URL('../../protocol/vectors/delta.json', import.meta.url);
+const vectors = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : { vectors: [], refused: [] };
+const joined = (parts) => Buffer.from(parts.map(({ text, repeat = 1 }) => text.repeat(repeat)).join(''));
+const unbase64 = (text) => Buffer.from(text, 'base64');
 
-test('delta.json', { skip: !existsSync(file) }, () => {
-  for (const vector of JSON.parse(readFileSync(file, 'utf8'))) assert.ok(vector);
-});
+for (const { name, form, previous, next, delta } of vectors.vectors) {
+  test(`delta.json: ${name}`, () => {
+    const expected = joined(next);
+    assert.ok(expected.equals(applyDelta(form, joined(previous), unbase64(delta), expected.length)));
+  });
+}
+
+for (const { name, form, previous, delta } of vectors.refused) {
+  test(`delta.json, refused: ${name}`, () => {
+    assert.throws(() => applyDelta(form, joined(previous), unbase64(delta), 1000), ProtocolError);
+  });
+}

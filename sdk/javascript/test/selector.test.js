@@ -1,10 +1,12 @@
 // Selectors as streams match them.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { InvalidSelectorError } from '../errors.js';
+import { InvalidPathError, InvalidSelectorError } from '../errors.js';
 import { anyOf, Selector } from '../selector.js';
 import { Selections } from '../selections.js';
+import { checkPath } from '../types.js';
 
 const TREE = ['foo', 'bar', 'foo/bar', 'foo/baz', 'foo/bar/baz/bing'];
 
@@ -112,4 +114,30 @@ test('selections stay in order and forget what later ones decide', () => {
   checkSelections(['+?.*//', '+a', '-a'], ['+?.*//', '-a']);
   checkSelections(['+a', '+?b//', '-?.*//'], []);
   checkSelections(['+?a/b//', '-?a/c//', '-?a//'], ['+?a/b//', '-?a//']);
+});
+
+const read = (name) => JSON.parse(readFileSync(new URL(`../../protocol/vectors/${name}`, import.meta.url), 'utf8'));
+
+for (const { text, prefix, matches, misses } of read('selectors.json').valid) {
+  test(`selectors.json: ${text}`, () => {
+    const selector = Selector.parse(text);
+    for (const path of matches) assert.ok(selector.matches(path), `selects ${path}`);
+    for (const path of misses) assert.ok(!selector.matches(path), `does not select ${path}`);
+    // This side's prefix need not be the deepest, but has to hold what is selected.
+    assert.ok(prefix === selector.prefix || selector.prefix === '' || prefix.startsWith(`${selector.prefix}/`), selector.prefix);
+  });
+}
+
+for (const { text } of read('selectors.json').invalid) {
+  test(`selectors.json, invalid: ${text.slice(0, 40)}`, () => assert.throws(() => Selector.parse(text), InvalidSelectorError));
+}
+
+test('paths.json', () => {
+  const { valid, invalid, path_bytes_max: bytesMax } = read('paths.json');
+  for (const path of valid) assert.equal(checkPath(path, bytesMax), path);
+  for (const { text, error } of invalid) {
+    // What is set aside for the server is for the server to say.
+    if (error === 'reserved') checkPath(text, bytesMax);
+    else assert.throws(() => checkPath(text, bytesMax), InvalidPathError, text);
+  }
 });
