@@ -48,7 +48,6 @@ import { typeName, typeNumber } from './types.js';
 
 /** @typedef {{ op: 'subscribed', topic: number | bigint, path: string, type: TopicTypeName, properties: Properties }} Subscribed */
 /** @typedef {{ op: 'error', id: number | bigint, code: number, position?: number, message: string }} ErrorMessage */
-/** @typedef {{ op: 'closing', code: number, message: string }} Closing */
 
 /**
  * Everything but values, deltas and answers, which have ways of their own.
@@ -56,7 +55,6 @@ import { typeName, typeNumber } from './types.js';
  * @typedef {(
  *   | Welcome
  *   | ErrorMessage
- *   | Closing
  *   | Subscribed
  *   | { op: 'ping' }
  *   | { op: 'pong' }
@@ -106,7 +104,6 @@ const PONG = 0x03;
 const WELCOME = 0x81;
 const OK = 0x82;
 const ERROR = 0x83;
-const CLOSING = 0x84;
 const SUBSCRIBED = 0x90;
 const VALUE = 0x91;
 const DELTA_DEFLATE = 0x92;
@@ -277,8 +274,6 @@ function readEvent(op, reader) {
       return readWelcome(reader);
     case ERROR:
       return readError(reader);
-    case CLOSING:
-      return { op: 'closing', code: reader.size(), message: decodeUtf8(reader.rest()) };
     case SUBSCRIBED: {
       const topic = reader.varint();
       const path = reader.string();

@@ -72,8 +72,6 @@ export class Connection {
   #deadlineTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #closeTimer;
-  /** What the server said before it closed. @type {Close | undefined} */
-  #closing;
   #closeRequested = false;
   #welcomed = false;
   #ended = false;
@@ -122,7 +120,7 @@ export class Connection {
     socket.onmessage = (event) => this.#handleMessage(event.data);
     // A close event always follows, and browsers say no more than that something went wrong.
     socket.onerror = (event) => (this.#problem = event?.error ?? event?.message);
-    socket.onclose = (event) => this.#handleClose(event.code, event.reason);
+    socket.onclose = (event) => this.#end({ code: event.code, reason: event.reason });
   }
 
   /** @type {unknown} */
@@ -239,9 +237,6 @@ export class Connection {
       case 'error':
         this.#handleError(event);
         break;
-      case 'closing':
-        this.#closing = { code: event.code, reason: event.message };
-        break;
       case 'welcome':
         this.#handleWelcome(event);
         break;
@@ -272,15 +267,6 @@ export class Connection {
     }
     pending.reject(error);
     if (pending.message.op === 'connect') this.#end({ code: CloseCode.NORMAL, reason: message }, error);
-  }
-
-  /**
-   * @param {number} code
-   * @param {string} reason
-   */
-  #handleClose(code, reason) {
-    // A reason in CLOSING may be longer than that of the WebSocket, and gets through proxies that drop the latter.
-    this.#end(this.#closing ?? { code, reason });
   }
 
   /**

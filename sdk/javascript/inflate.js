@@ -151,7 +151,7 @@ export function inflate(deflated, dictionary, lengthMax) {
   try {
     let final = false;
     while (!final) final = inflateBlock();
-    if (position < input.length) throw broken('bytes behind its end');
+    if (position - (bitCount >> 3) < input.length) throw broken('bytes behind its end');
     return output.slice(start, written);
   } finally {
     input = new Uint8Array(0);

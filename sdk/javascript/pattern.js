@@ -83,6 +83,8 @@ export function compilePattern(source) {
   const rewriter = new Rewriter(source);
   const rewritten = rewriter.rewrite();
   try {
+    // Alone first: a bracket that closes too much must not close the group around it.
+    new RegExp(rewritten, 'us');
     return new RegExp(`(?<![^])(?:${rewritten})(?![^])`, `us${rewriter.flags}`);
   } catch (error) {
     const reason = error instanceof Error ? error.message.replace(/^.*: /, '') : String(error);
