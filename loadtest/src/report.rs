@@ -98,7 +98,7 @@ fn histogram_json(histogram: &Histogram<u64>) -> Value {
         QUANTILES.iter().map(|(name, quantile)| ((*name).to_owned(), json!(at(histogram, *quantile)))).collect();
     // Evenly on the logarithmic axis, as far as there are enough samples to say anything.
     let steps = (0..=100).map(|step| f64::from(step) / 20.0);
-    let known = steps.take_while(|nines| *nines == 0.0 || 10f64.powf(*nines) <= histogram.len() as f64);
+    let known = steps.take_while(|nines| 10f64.powf(*nines) <= histogram.len() as f64);
     let curve: Vec<Value> = known.map(|nines| json!([nines, at(histogram, 1.0 - 10f64.powf(-nines))])).collect();
     json!({"count": histogram.len(), "mean_ns": histogram.mean(), "quantiles_ns": named, "curve": curve})
 }
