@@ -1,11 +1,11 @@
 // The golden vectors of the protocol, `sdk/protocol/vectors`, and its table of codes.
 
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Writer } from '../bytes.js';
 import { decodeMessage, encodeFrame, readAnswer, readFetchAnswer } from '../codec.js';
-import { applyDelta } from '../delta.js';
+
 import { CloseCode, ProtocolError, REQUEST_ERRORS, requestError } from '../errors.js';
 import { reasonName } from '../subscriptions.js';
 import { decodeValue, encodeValue } from '../types.js';
