@@ -26,13 +26,16 @@ const LINGER_TICKS: u32 = 20;
 /// Batches handled for one ring before others get their turn.
 const BATCHES_A_TURN: usize = 64;
 
+type Place = Option<(u32, Rc<Socket>)>;
+
 /// What the tasks of one shard share.
 struct World {
     shard: RefCell<Shard>,
     settings: Settings,
     links: RefCell<Links>,
     index: ShardIndex,
-    sockets: RefCell<Vec<Option<(u32, Rc<Socket>)>>>,
+    /// By the index of the connection's key, with its generation.
+    sockets: RefCell<Vec<Place>>,
     /// Connections that have something to send, and who sends.
     wakes: RefCell<VecDeque<Key>>,
     sender: RefCell<Option<Waker>>,

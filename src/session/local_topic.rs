@@ -51,7 +51,7 @@ impl Outgoing {
     }
 
     /// Bytes that a queue counts for it.
-    pub fn len(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.publication.frame().len()
     }
 
@@ -70,7 +70,7 @@ impl Outgoing {
         self.text.get_or_init(|| {
             let mut message = Vec::new();
             if let Some(topic) = self.topic() {
-                let mut payload = Vec::with_capacity(self.len() + 64);
+                let mut payload = Vec::with_capacity(self.bytes() + 64);
                 text::put_value(&mut payload, topic.id, topic.path.as_str(), topic.kind, self.publication.value());
                 websocket::put_frame(&mut message, websocket::TEXT, &payload);
             }

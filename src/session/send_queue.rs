@@ -44,7 +44,7 @@ impl Entry {
         ENTRY_BYTES
             + match self {
                 Self::Control(bytes) => bytes.len(),
-                Self::Step(outgoing) => outgoing.len(),
+                Self::Step(outgoing) => outgoing.bytes(),
                 Self::Subscribed(..) | Self::Latest(..) | Self::Unsubscribed(..) => 0,
             }
     }

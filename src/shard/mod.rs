@@ -200,7 +200,7 @@ impl Shard {
     /// Mail from another shard, of which all that it sent before was handled.
     pub fn handle_mail(&mut self, now: Time, from: ShardIndex, batch: Batch) {
         self.now = now;
-        let _ = self.report.ring.record(now.since(batch.sent).max(1));
+        self.report.ring.saturating_record(now.since(batch.sent).max(1));
         self.inbox.extend(batch.mails.into_iter().map(|mail| (from, mail)));
         self.settle();
     }
@@ -218,7 +218,7 @@ impl Shard {
 
     /// A turn of the runtime took this long.
     pub fn handle_turn(&mut self, turn_ns: u64) {
-        let _ = self.report.tick.record(turn_ns.max(1));
+        self.report.tick.saturating_record(turn_ns.max(1));
     }
 
     // C. Commands.

@@ -9,6 +9,7 @@ use crate::topic::publication::Publication;
 use crate::topic::selector::Selector;
 use crate::topic::tree::{Place, Topic};
 use crate::value::ValueType;
+use crate::value::delta::Gain;
 use crate::wire::native::{Entry, Outcome, Verb};
 
 /// A question whose share here is walked slice by slice.
@@ -88,7 +89,7 @@ impl Shard {
         for shard in interested.iter() {
             self.mail(shard, Mail::Appeared { id, path: path.clone(), kind, latest: latest.clone() });
         }
-        self.tree.insert(Topic { id, path, kind, latest, interested });
+        self.tree.insert(Topic { id, path, kind, latest, interested, gain: Gain::default() });
         Ok(())
     }
 
@@ -98,12 +99,13 @@ impl Shard {
         let previous = topic.latest.as_deref();
         let version = previous.map_or(1, |previous| previous.version + 1);
         self.delta_bytes.clear();
-        let form = match previous {
-            Some(previous) if !topic.interested.is_empty() && has_deltas(topic.kind) => {
-                self.delta.encode(previous.value(), value, &mut self.delta_bytes)
-            }
-            _ => None,
-        };
+        let mut form = None;
+        if let Some(previous) = previous.filter(|_| has_deltas(topic.kind) && !topic.interested.is_empty())
+            && topic.gain.should_attempt()
+        {
+            form = self.delta.encode(previous.value(), value, &mut self.delta_bytes);
+            topic.gain.note(form.map(|_| self.delta_bytes.len()), value.len());
+        }
         let delta = form.map(|form| (form, &self.delta_bytes[..]));
         let publication = Publication::new(topic.id, version, received, value, delta);
         topic.latest = Some(publication.clone());

@@ -116,7 +116,7 @@ impl Shard {
     pub fn handle_sent(&mut self, now: Time, key: Key) {
         let send = self.scratch.current.as_ref().map_or(&self.scratch.send, |cohort| &self.scratch.cohorts[cohort]);
         for received in &send.received {
-            let _ = self.report.publish.record(now.since(*received).max(1));
+            self.report.publish.saturating_record(now.since(*received).max(1));
         }
         self.report.deliveries += send.received.len() as u64;
         self.report.bytes_sent += send.bytes.len() as u64;
@@ -175,7 +175,6 @@ fn encode_binary(session: &mut Session, scratch: &mut Scratch, bytes_max: usize,
     let mut head = Vec::with_capacity(websocket::HEAD_MAX);
     websocket::put_head(&mut head, websocket::BINARY, payload_len);
     if start == 0 {
-        // Nothing stands before it: a cheaper way than moving the payload is not needed, since moving is one copy of cached bytes.
         out.copy_within(payload_at.., head.len());
         out.truncate(head.len() + payload_len);
         out[..head.len()].copy_from_slice(&head);

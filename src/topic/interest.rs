@@ -34,7 +34,7 @@ impl<T> Interests<T> {
 
     /// The selector's value, made if it is new.
     pub fn entry(&mut self, selector: &Selector, make: impl FnOnce() -> T) -> &mut T {
-        let list = self.by_branch.entry_ref(selector.prefix()).or_insert_with(Vec::new);
+        let list = self.by_branch.entry_ref(selector.prefix()).or_default();
         let at = list.iter().position(|(held, _)| held == selector).unwrap_or_else(|| {
             list.push((selector.clone(), make()));
             self.count += 1;

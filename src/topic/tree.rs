@@ -5,6 +5,7 @@ use super::publication::Publication;
 use super::selector::Selector;
 use crate::base::{ShardSet, TopicId};
 use crate::value::ValueType;
+use crate::value::delta::Gain;
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -27,6 +28,8 @@ pub struct Topic {
     pub latest: Option<Arc<Publication>>,
     /// The shards that have a selection of it.
     pub interested: ShardSet,
+    /// Whether deltas have paid lately.
+    pub gain: Gain,
 }
 
 /// A topic's place in the tree; stale as soon as the topic is removed.
@@ -142,6 +145,7 @@ mod tests {
                 kind: ValueType::Json,
                 latest: None,
                 interested: ShardSet::default(),
+                gain: Gain::default(),
             });
         }
         tree
