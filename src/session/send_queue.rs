@@ -114,6 +114,7 @@ impl SendQueue {
     }
 
     fn settle(&mut self) {
+        self.steps = None;
         self.conflate_above = 0;
         if self.entries.capacity() > 256 {
             self.entries = VecDeque::new();
@@ -302,5 +303,7 @@ mod tests {
         assert_ne!(a.queue.steps(), b.queue.steps());
         b.push("c0");
         assert_eq!(b.queue.steps(), None);
+        a.queue.clear();
+        assert_eq!(a.queue.steps(), None, "what was sent is not sent again");
     }
 }
