@@ -84,8 +84,9 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let released = session.selections.remove(selector, selections_max).map_err(|_| selections_full(selections_max))?;
         let ends = |path: &str, session: &crate::session::Session| !session.selections.select(path);
-        let ended: Vec<_> =
+        let mut ended: Vec<_> =
             session.subscriptions.values().map(|(topic, _)| topic).filter(|topic| ends(topic.path.as_str(), session)).cloned().collect();
+        ended.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         for topic in ended {
             self.end_subscription(asker.session, &topic);
             self.push(asker.session, Entry::Unsubscribed(topic, Reason::Requested));
@@ -203,7 +204,8 @@ impl Shard {
 
     /// All owners have answered an interest: what it matches and still is in limbo was removed meanwhile.
     fn settle_limbo(&mut self, selector: &Selector) {
-        let gone: Vec<_> = self.limbo.values().filter(|topic| selector.matches(topic.path.as_str())).cloned().collect();
+        let mut gone: Vec<_> = self.limbo.values().filter(|topic| selector.matches(topic.path.as_str())).cloned().collect();
+        gone.sort_unstable_by_key(|topic| topic.id.0);
         for topic in gone {
             self.limbo.remove(&topic.id);
             self.end_subscribers(&topic, Reason::Removed);
