@@ -352,7 +352,7 @@ impl Shard {
         let subscriptions = &session.subscriptions;
         let before = session.queue.bytes();
         let latest = |topic: &LocalTopic| {
-            let (_, place) = subscriptions.get(&topic.id)?;
+            let (_, place) = subscriptions.get(&topic.id).filter(|(subscribed, _)| std::ptr::eq(&**subscribed, topic))?;
             let mut subscribers = topic.subscribers.borrow_mut();
             let subscriber = &mut subscribers[*place as usize];
             subscriber.is_latest_queued = true;
