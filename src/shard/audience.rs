@@ -20,8 +20,8 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Selected {
     sessions: Vec<Key>,
-    /// The question to the owners, until all have answered.
-    asking: Option<u64>,
+    /// The questions to the owners, until all have answered.
+    asking: Vec<u64>,
 }
 
 /// A question to several owners, until all have answered.
@@ -31,10 +31,9 @@ pub struct Gather {
 }
 
 enum Answer {
-    /// The selector's sessions that wait for it.
     Interest {
         selector: Selector,
-        askers: Vec<Asker>,
+        asker: Asker,
     },
     Removed {
         asker: Asker,
@@ -56,26 +55,15 @@ impl Shard {
         let selections_max = self.limits.selections_max;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let is_new = session.selections.add(selector, selections_max).map_err(|_| selections_full(selections_max))?;
-        let selected = self.selected.entry(selector, Selected::default);
-        let is_first = selected.sessions.is_empty();
         if is_new {
-            selected.sessions.push(asker.session);
+            self.selected.entry(selector, Selected::default).sessions.push(asker.session);
         }
-        let asking = selected.asking;
-        if is_first {
-            let askers = vec![asker];
-            let ticket =
-                self.ask(selector, |selector| Question::Interest { selector }, Answer::Interest { selector: selector.clone(), askers });
-            self.selected.entry(selector, Selected::default).asking = Some(ticket);
-            // Other selectors of this shard may have brought topics of this one already; the owners do not send those again.
-            self.subscribe_to_known(asker.session, selector);
-            return Ok(());
-        }
+        // Every time, also where the owners know the selector: a topic made before this request may be on its way here.
+        let answer = Answer::Interest { selector: selector.clone(), asker };
+        let ticket = self.ask(selector, |selector| Question::Interest { selector }, answer);
+        self.selected.entry(selector, Selected::default).asking.push(ticket);
+        // The owners do not send again what the shard has.
         self.subscribe_to_known(asker.session, selector);
-        match asking.and_then(|ticket| self.gathers.get_mut(&ticket)) {
-            Some(Gather { answer: Answer::Interest { askers, .. }, .. }) => askers.push(asker),
-            _ => self.answer(asker, Ok(Outcome::Done)),
-        }
         Ok(())
     }
 
@@ -144,14 +132,12 @@ impl Shard {
         }
         let gather = self.gathers.remove(&ticket).expect("it was just there");
         match gather.answer {
-            Answer::Interest { selector, askers } => {
-                if let Some(selected) = self.selected.get_mut(&selector).filter(|selected| selected.asking == Some(ticket)) {
-                    selected.asking = None;
+            Answer::Interest { selector, asker } => {
+                if let Some(selected) = self.selected.get_mut(&selector) {
+                    selected.asking.retain(|asking| *asking != ticket);
                 }
                 self.settle_limbo(&selector);
-                for asker in askers {
-                    self.answer(asker, Ok(Outcome::Done));
-                }
+                self.answer(asker, Ok(Outcome::Done));
             }
             Answer::Removed { asker, count } => self.answer(asker, Ok(Outcome::Removed(count))),
             Answer::Page { asker, first, bytes_max, with_values, pages } => {
@@ -306,15 +292,14 @@ impl Shard {
         if !selected.sessions.is_empty() {
             return;
         }
-        if let Some(ticket) = selected.asking {
-            // The owners drop the question, so its waiting requests are answered here.
-            if let Some(Gather { answer: Answer::Interest { askers, .. }, .. }) = self.gathers.remove(&ticket) {
-                for asker in askers {
-                    self.answer(asker, Ok(Outcome::Done));
-                }
+        let asking = std::mem::take(&mut selected.asking);
+        self.selected.remove(selector);
+        for ticket in asking {
+            // The owners drop the question, so its waiting request is answered here.
+            if let Some(Gather { answer: Answer::Interest { asker, .. }, .. }) = self.gathers.remove(&ticket) {
+                self.answer(asker, Ok(Outcome::Done));
             }
         }
-        self.selected.remove(selector);
         for owner in self.owners_of(selector) {
             self.mail(owner, Mail::Release { selector: selector.as_str().into() });
         }
