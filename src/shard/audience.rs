@@ -31,21 +31,9 @@ pub struct Gather {
 }
 
 enum Answer {
-    Interest {
-        selector: Selector,
-        asker: Asker,
-    },
-    Removed {
-        asker: Asker,
-        count: u64,
-    },
-    Page {
-        asker: Asker,
-        first: usize,
-        bytes_max: usize,
-        with_values: bool,
-        pages: Vec<(Vec<native::Entry>, bool)>,
-    },
+    Interest { selector: Selector, asker: Asker },
+    Removed { asker: Asker, count: u64 },
+    Page { asker: Asker, first: usize, bytes_max: usize, with_values: bool, pages: Vec<(Vec<native::Entry>, bool)> },
 }
 
 impl Shard {

@@ -17,11 +17,27 @@ pub enum Form {
 #[derive(Clone)]
 pub enum Asked {
     Connect,
-    Update { verb: Verb, path: &'static str, kind: ValueType, value: Vec<u8> },
-    Remove { pattern: Pattern },
-    Subscribe { pattern: Pattern },
-    Unsubscribe { pattern: Pattern },
-    Fetch { pattern: Pattern, after: String, first: u64, with_values: bool },
+    Update {
+        verb: Verb,
+        path: &'static str,
+        kind: ValueType,
+        value: Vec<u8>,
+    },
+    Remove {
+        pattern: Pattern,
+    },
+    Subscribe {
+        pattern: Pattern,
+    },
+    Unsubscribe {
+        pattern: Pattern,
+    },
+    Fetch {
+        pattern: Pattern,
+        after: String,
+        first: u64,
+        with_values: bool,
+    },
     /// To be refused.
     Nonsense,
 }
@@ -361,7 +377,8 @@ fn encode_binary(id: u64, asked: &Asked, capabilities: u64) -> Vec<u8> {
 fn nonsense(id: u64) -> Vec<u8> {
     let mut body = Vec::new();
     tidewire::wire::varint::put(&mut body, id);
-    let (op, tail): (u8, &[u8]) = [(0x7f, &b"x"[..]), (0x11, b"\x05ab"), (0x18, b""), (0x14, b"\x01a\x00"), (0x18, b"\x01a\x01s")][id as usize % 5];
+    let (op, tail): (u8, &[u8]) =
+        [(0x7f, &b"x"[..]), (0x11, b"\x05ab"), (0x18, b""), (0x14, b"\x01a\x00"), (0x18, b"\x01a\x01s")][id as usize % 5];
     body.extend_from_slice(tail);
     let mut frame = vec![op, body.len() as u8];
     frame.extend_from_slice(&body);

@@ -47,7 +47,10 @@ fn a_stopping_server_sends_what_is_queued_and_says_good_bye() {
         for at in live {
             let closed = world.links[at].client.closed;
             let is_open_long_enough = world.links[at].client.is_welcome;
-            assert!(closed == Some(1001) || closed == Some(4104) || (!is_open_long_enough && closed.is_some()), "client {at} is closed with {closed:?}");
+            assert!(
+                closed == Some(1001) || closed == Some(4104) || (!is_open_long_enough && closed.is_some()),
+                "client {at} is closed with {closed:?}"
+            );
         }
     });
 }

@@ -22,14 +22,38 @@ pub enum Heard {
     Ping,
     Pong,
     Welcome,
-    Ok { id: u64, body: Body },
-    Error { id: u64, code: u16 },
-    Subscribed { topic: u64, path: String, kind: ValueType },
-    Value { topic: u64, value: Vec<u8> },
-    Delta { topic: u64, form: delta::Form, delta: Vec<u8> },
+    Ok {
+        id: u64,
+        body: Body,
+    },
+    Error {
+        id: u64,
+        code: u16,
+    },
+    Subscribed {
+        topic: u64,
+        path: String,
+        kind: ValueType,
+    },
+    Value {
+        topic: u64,
+        value: Vec<u8>,
+    },
+    Delta {
+        topic: u64,
+        form: delta::Form,
+        delta: Vec<u8>,
+    },
     /// The text form's value: its type is known by the topic.
-    TextValue { topic: u64, path: String, json: String },
-    Unsubscribed { topic: u64, reason: u8 },
+    TextValue {
+        topic: u64,
+        path: String,
+        json: String,
+    },
+    Unsubscribed {
+        topic: u64,
+        reason: u8,
+    },
 }
 
 pub fn read_binary(mut message: &[u8]) -> Vec<Heard> {

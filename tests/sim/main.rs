@@ -15,13 +15,14 @@ mod world;
 
 mod answers;
 mod convergence;
+mod crossing;
 mod deltas;
 mod ending;
 mod order;
 mod queues;
 mod replay;
 
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 18;
 
 /// Runs `test` for each seed.
 fn for_each_seed(test: impl Fn(u64)) {

@@ -91,14 +91,15 @@ pub fn update(world: &mut World, at: usize) {
 }
 
 /// No two are the same, and those of a type are alike, so that deltas pay.
-fn value(world: &mut World, kind: ValueType) -> Vec<u8> {
+pub fn value(world: &mut World, kind: ValueType) -> Vec<u8> {
     let number = world.take_value_number();
     let more = world.random.below(4);
     match kind {
-        ValueType::Json => {
-            format!(r#"{{"what":"the quick brown fox","n":{number},"list":[1,2,3,{}4],"tail":"jumps over the lazy dog"}}"#, "5,".repeat(more * 9))
-                .into_bytes()
-        }
+        ValueType::Json => format!(
+            r#"{{"what":"the quick brown fox","n":{number},"list":[1,2,3,{}4],"tail":"jumps over the lazy dog"}}"#,
+            "5,".repeat(more * 9)
+        )
+        .into_bytes(),
         ValueType::String => format!("a \"string\" \u{e4} number {number} {}", "and more ".repeat(more * 8)).into_bytes(),
         ValueType::Int64 => (-(number as i64)).to_be_bytes().to_vec(),
         ValueType::Double => (number as f64 / 8.0).to_be_bytes().to_vec(),

@@ -155,6 +155,10 @@ impl World {
 
     pub fn connect(&mut self, form: Form) -> usize {
         let shard = self.random.below(self.shards.len());
+        self.connect_at(form, shard)
+    }
+
+    pub fn connect_at(&mut self, form: Form, shard: usize) -> usize {
         let id = self.take_id();
         let client = Client::new(self.links.len(), form, id, &mut self.random);
         let key = self.shards[shard].handle_accept(self.now);
@@ -231,7 +235,9 @@ impl World {
         while link.client.requests.front().is_some_and(|(end, ..)| *end <= link.read_total) {
             let Some((_, id, asked)) = link.client.requests.pop_front() else { break };
             match asked {
-                Asked::Update { verb, path, value, .. } if owner(path, count) == link.shard => self.model.note_update(id, verb, path, &value),
+                Asked::Update { verb, path, value, .. } if owner(path, count) == link.shard => {
+                    self.model.note_update(id, verb, path, &value)
+                }
                 Asked::Remove { pattern } => self.model.note_removal(id, pattern.matches),
                 Asked::Subscribe { .. } => drop(link.client.taken.insert(id, self.model.now())),
                 _ => {}
@@ -334,7 +340,10 @@ impl World {
             link.client.hear(&bytes, &mut self.model, &mut self.random);
         }
         link.flow(self.conditions.socket_bytes);
-        if had_tail && link.tail.is_empty() && let Some(key) = link.key {
+        if had_tail
+            && link.tail.is_empty()
+            && let Some(key) = link.key
+        {
             self.wakes[link.shard].push_back(key);
         }
         if link.is_finished && link.pipe.is_empty() && link.tail.is_empty() {
@@ -377,7 +386,8 @@ impl World {
         self.model.note_quiet();
     }
 
-    fn settle_round(&mut self) -> bool {
+    /// A bit of everything that is under way.
+    pub fn settle_round(&mut self) -> bool {
         let mut any = false;
         for shard in 0..self.shards.len() {
             any |= self.post(shard);
@@ -386,6 +396,18 @@ impl World {
                     any = true;
                 }
             }
+        }
+        any | self.settle_shards()
+    }
+
+    /// Lets everything arrive but the mail between shards.
+    pub fn settle_without_mail(&mut self) {
+        while self.settle_shards() {}
+    }
+
+    fn settle_shards(&mut self) -> bool {
+        let mut any = false;
+        for shard in 0..self.shards.len() {
             any |= self.walk(shard);
             while self.send(shard) {
                 any = true;
