@@ -33,12 +33,17 @@ fn step(world: &mut World) {
     let shards = usize::from(world.conditions.shards);
     let shard = world.random.below(shards);
     let at = world.random.below(world.links.len());
-    let bytes = world.random.pick(&[1, 7, 50, 400, 4000]);
+    let bytes = world.random.pick(&[1, 50, 400, 4000, 4000]);
     match world.random.below(100) {
         0..25 => act(world, at),
         25..45 => drop(world.read(at, bytes)),
         45..62 => drop(world.listen(at, bytes)),
-        62..77 => drop(world.send(shard)),
+        62..77 => {
+            // One send, or a round of them.
+            for _ in 0..world.random.pick(&[1, 1, 8]) {
+                world.send(shard);
+            }
+        }
         77..89 => {
             let from = world.random.below(shards);
             world.deliver(from, shard);
@@ -77,7 +82,9 @@ fn act(world: &mut World, at: usize) {
 }
 
 pub fn update(world: &mut World, at: usize) {
-    let which = world.random.below(PATHS.len());
+    // Some paths are changed more often than others, so that steps follow each other.
+    let end = world.random.pick(&[3, PATHS.len()]);
+    let which = world.random.below(end);
     let usual = ValueType::ALL[which % 5];
     let kind = if world.random.percent(4) { world.random.pick(&ValueType::ALL) } else { usual };
     let verb = world.random.pick(&[Verb::Add, Verb::Set, Verb::Set, Verb::AddAndSet, Verb::AddAndSet, Verb::AddAndSet]);

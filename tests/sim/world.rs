@@ -36,7 +36,7 @@ pub struct Conditions {
 impl Conditions {
     /// Small everything, so that every edge is near.
     pub fn chosen(random: &mut Random) -> Self {
-        let bytes_high = random.pick(&[0, 200, 1000, 4000]);
+        let bytes_high = random.pick(&[0, 200, 2000, 8000]);
         Self {
             shards: random.within(1, 4) as u16,
             clients: random.within(2, 7),
@@ -49,7 +49,7 @@ impl Conditions {
             transmit_bytes_max: random.pick(&[1, 60, 300, 4000]),
             socket_bytes: random.pick(&[40, 300, 5000]),
             ring_batches: random.within(1, 4),
-            removals: random.pick(&[2, 8, 15]),
+            removals: random.pick(&[1, 4, 12]),
             selections: random.pick(&[15, 30, 50]),
             faults: random.pick(&[0, 3, 10]),
         }
