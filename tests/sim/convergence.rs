@@ -51,3 +51,21 @@ fn the_tree_follows_requests_one_by_one() {
         }
     });
 }
+
+/// Where a page is cut by its bytes, what lies behind the cut waits for the next, however small.
+#[test]
+fn pages_cut_by_bytes_leave_nothing_out() {
+    crate::for_each_seed(|seed| {
+        let mut world = run(seed, |conditions| {
+            conditions.shards = 2;
+            conditions.steps = 500;
+            conditions.removals = 0;
+            conditions.selections = 0;
+            conditions.fetch_page_max = 20;
+            conditions.bytes_max = 40_000;
+        });
+        check_at_rest(&mut world);
+        let pages = fetch_all(&mut world, 1);
+        assert_eq!(fetch_all(&mut world, 0), pages);
+    });
+}

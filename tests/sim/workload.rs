@@ -1,7 +1,7 @@
 //! What clients do and what befalls them, as chance has it; and the checks of a whole run.
 
 use crate::client::{Asked, Client, Form, everything};
-use crate::model::{PATHS, PATTERNS};
+use crate::model::{PATHS, PATTERNS, Pattern, in_path_order};
 use crate::random::Random;
 use crate::world::{Conditions, World};
 use std::collections::BTreeMap;
@@ -164,6 +164,7 @@ pub fn check_at_rest(world: &mut World) {
         world.model.check_at_rest(path, found.get(path));
     }
     check_copies(world, &found);
+    check_fetches(world, &found);
 }
 
 /// Every request of a client that is still there was answered.
@@ -174,13 +175,18 @@ fn check_answered(world: &World) {
     }
 }
 
-/// What a new client fetches, page by page.
+/// What a new client fetches of the whole tree, page by page.
 pub fn fetch_all(world: &mut World, first: u64) -> BTreeMap<String, Option<Vec<u8>>> {
-    let at = world.connect(Form::Binary { capabilities: 0 });
+    fetch(world, everything(), "", first)
+}
+
+fn fetch(world: &mut World, pattern: Pattern, after: &str, first: u64) -> BTreeMap<String, Option<Vec<u8>>> {
+    let form = if world.random.percent(50) { Form::Text } else { Form::Binary { capabilities: 0 } };
+    let at = world.connect(form);
     let mut found = BTreeMap::new();
-    let mut after = String::new();
+    let mut after = after.to_owned();
     loop {
-        world.ask(at, Asked::Fetch { pattern: everything(), after: after.clone(), first, with_values: true });
+        world.ask(at, Asked::Fetch { pattern, after: after.clone(), first, with_values: true });
         world.settle();
         let page = world.links[at].client.last_page.take().expect("a page is answered at rest");
         for (path, _, value) in page.rows {
@@ -194,6 +200,20 @@ pub fn fetch_all(world: &mut World, first: u64) -> BTreeMap<String, Option<Vec<u
     world.links[at].client.leave(&mut world.random);
     world.settle();
     found
+}
+
+/// A fetch of any selector from anywhere in any pages gives that part of the tree.
+fn check_fetches(world: &mut World, found: &BTreeMap<String, Option<Vec<u8>>>) {
+    for _ in 0..6 {
+        let (pattern, after) = (world.random.pick(&PATTERNS), world.random.pick(&["", "a", "a-b", "a/b", "b", "b/a/c", "zz"]));
+        let first = world.random.below(5) as u64;
+        let expected: BTreeMap<_, _> = found
+            .iter()
+            .filter(|(path, _)| (pattern.matches)(path) && (after.is_empty() || in_path_order(after, path)))
+            .map(|(path, value)| (path.clone(), value.clone()))
+            .collect();
+        assert_eq!(fetch(world, pattern, after, first), expected, "'{}' after '{after}' by {first}", pattern.text);
+    }
 }
 
 /// Every client that is there holds what it selected, each topic with its last value.

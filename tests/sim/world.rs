@@ -57,7 +57,7 @@ impl Conditions {
 
     fn limits(&self) -> Limits {
         Limits {
-            message_bytes_max: 1500,
+            message_bytes_max: 700,
             path_bytes_max: 100,
             value_bytes_max: 400,
             selector: SelectorLimits::default(),
@@ -102,6 +102,8 @@ pub struct World {
     pub now: Time,
     shards: Vec<Shard>,
     rings: BTreeMap<(usize, usize), VecDeque<Batch>>,
+    /// Mail that did not fit its ring; it goes back before the next is taken.
+    held: BTreeMap<(usize, usize), Batch>,
     wakes: Vec<VecDeque<Key>>,
     round_left: Vec<usize>,
     by_key: HashMap<(usize, Key), usize>,
@@ -122,6 +124,7 @@ impl World {
             links: Vec::new(),
             now,
             rings: BTreeMap::new(),
+            held: BTreeMap::new(),
             wakes: vec![VecDeque::new(); count],
             round_left: vec![0; count],
             by_key: HashMap::new(),
@@ -269,13 +272,17 @@ impl World {
     pub fn post(&mut self, from: usize) -> bool {
         let mut any = false;
         for to in (0..self.shards.len()).filter(|to| *to != from) {
-            let Some(batch) = self.shards[from].poll_mail(ShardIndex(to as u16)) else { continue };
+            let to_shard = ShardIndex(to as u16);
+            if let Some(batch) = self.held.remove(&(from, to)) {
+                self.shards[from].return_mail(to_shard, batch);
+            }
+            let Some(batch) = self.shards[from].poll_mail(to_shard) else { continue };
             let ring = self.rings.entry((from, to)).or_default();
             if ring.len() < self.conditions.ring_batches {
                 ring.push_back(batch);
                 any = true;
             } else {
-                self.shards[from].return_mail(ShardIndex(to as u16), batch);
+                self.held.insert((from, to), batch);
             }
         }
         any
