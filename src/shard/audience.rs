@@ -20,8 +20,8 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Selected {
     sessions: Vec<Key>,
-    /// The question to the owners, until all have answered.
-    asking: Option<u64>,
+    /// The questions to the owners, until all have answered.
+    asking: Vec<u64>,
 }
 
 /// A question to several owners, until all have answered.
@@ -31,22 +31,9 @@ pub struct Gather {
 }
 
 enum Answer {
-    /// The selector's sessions that wait for it.
-    Interest {
-        selector: Selector,
-        askers: Vec<Asker>,
-    },
-    Removed {
-        asker: Asker,
-        count: u64,
-    },
-    Page {
-        asker: Asker,
-        first: usize,
-        bytes_max: usize,
-        with_values: bool,
-        pages: Vec<(Vec<native::Entry>, bool)>,
-    },
+    Interest { selector: Selector, asker: Asker },
+    Removed { asker: Asker, count: u64 },
+    Page { asker: Asker, first: usize, bytes_max: usize, with_values: bool, pages: Vec<(Vec<native::Entry>, bool)> },
 }
 
 impl Shard {
@@ -56,26 +43,15 @@ impl Shard {
         let selections_max = self.limits.selections_max;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let is_new = session.selections.add(selector, selections_max).map_err(|_| selections_full(selections_max))?;
-        let selected = self.selected.entry(selector, Selected::default);
-        let is_first = selected.sessions.is_empty();
         if is_new {
-            selected.sessions.push(asker.session);
+            self.selected.entry(selector, Selected::default).sessions.push(asker.session);
         }
-        let asking = selected.asking;
-        if is_first {
-            let askers = vec![asker];
-            let ticket =
-                self.ask(selector, |selector| Question::Interest { selector }, Answer::Interest { selector: selector.clone(), askers });
-            self.selected.entry(selector, Selected::default).asking = Some(ticket);
-            // Other selectors of this shard may have brought topics of this one already; the owners do not send those again.
-            self.subscribe_to_known(asker.session, selector);
-            return Ok(());
-        }
+        // Every time, also where the owners know the selector: a topic made before this request may be on its way here.
+        let answer = Answer::Interest { selector: selector.clone(), asker };
+        let ticket = self.ask(selector, |selector| Question::Interest { selector }, answer);
+        self.selected.entry(selector, Selected::default).asking.push(ticket);
+        // The owners do not send again what the shard has.
         self.subscribe_to_known(asker.session, selector);
-        match asking.and_then(|ticket| self.gathers.get_mut(&ticket)) {
-            Some(Gather { answer: Answer::Interest { askers, .. }, .. }) => askers.push(asker),
-            _ => self.answer(asker, Ok(Outcome::Done)),
-        }
         Ok(())
     }
 
@@ -84,8 +60,9 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let released = session.selections.remove(selector, selections_max).map_err(|_| selections_full(selections_max))?;
         let ends = |path: &str, session: &crate::session::Session| !session.selections.select(path);
-        let ended: Vec<_> =
+        let mut ended: Vec<_> =
             session.subscriptions.values().map(|(topic, _)| topic).filter(|topic| ends(topic.path.as_str(), session)).cloned().collect();
+        ended.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         for topic in ended {
             self.end_subscription(asker.session, &topic);
             self.push(asker.session, Entry::Unsubscribed(topic, Reason::Requested));
@@ -143,14 +120,12 @@ impl Shard {
         }
         let gather = self.gathers.remove(&ticket).expect("it was just there");
         match gather.answer {
-            Answer::Interest { selector, askers } => {
-                if let Some(selected) = self.selected.get_mut(&selector).filter(|selected| selected.asking == Some(ticket)) {
-                    selected.asking = None;
+            Answer::Interest { selector, asker } => {
+                if let Some(selected) = self.selected.get_mut(&selector) {
+                    selected.asking.retain(|asking| *asking != ticket);
                 }
                 self.settle_limbo(&selector);
-                for asker in askers {
-                    self.answer(asker, Ok(Outcome::Done));
-                }
+                self.answer(asker, Ok(Outcome::Done));
             }
             Answer::Removed { asker, count } => self.answer(asker, Ok(Outcome::Removed(count))),
             Answer::Page { asker, first, bytes_max, with_values, pages } => {
@@ -203,7 +178,8 @@ impl Shard {
 
     /// All owners have answered an interest: what it matches and still is in limbo was removed meanwhile.
     fn settle_limbo(&mut self, selector: &Selector) {
-        let gone: Vec<_> = self.limbo.values().filter(|topic| selector.matches(topic.path.as_str())).cloned().collect();
+        let mut gone: Vec<_> = self.limbo.values().filter(|topic| selector.matches(topic.path.as_str())).cloned().collect();
+        gone.sort_unstable_by_key(|topic| topic.id.0);
         for topic in gone {
             self.limbo.remove(&topic.id);
             self.end_subscribers(&topic, Reason::Removed);
@@ -304,15 +280,14 @@ impl Shard {
         if !selected.sessions.is_empty() {
             return;
         }
-        if let Some(ticket) = selected.asking {
-            // The owners drop the question, so its waiting requests are answered here.
-            if let Some(Gather { answer: Answer::Interest { askers, .. }, .. }) = self.gathers.remove(&ticket) {
-                for asker in askers {
-                    self.answer(asker, Ok(Outcome::Done));
-                }
+        let asking = std::mem::take(&mut selected.asking);
+        self.selected.remove(selector);
+        for ticket in asking {
+            // The owners drop the question, so its waiting request is answered here.
+            if let Some(Gather { answer: Answer::Interest { asker, .. }, .. }) = self.gathers.remove(&ticket) {
+                self.answer(asker, Ok(Outcome::Done));
             }
         }
-        self.selected.remove(selector);
         for owner in self.owners_of(selector) {
             self.mail(owner, Mail::Release { selector: selector.as_str().into() });
         }
@@ -350,7 +325,7 @@ impl Shard {
         let subscriptions = &session.subscriptions;
         let before = session.queue.bytes();
         let latest = |topic: &LocalTopic| {
-            let (_, place) = subscriptions.get(&topic.id)?;
+            let (_, place) = subscriptions.get(&topic.id).filter(|(subscribed, _)| std::ptr::eq(&**subscribed, topic))?;
             let mut subscribers = topic.subscribers.borrow_mut();
             let subscriber = &mut subscribers[*place as usize];
             subscriber.is_latest_queued = true;

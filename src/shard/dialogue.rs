@@ -556,7 +556,16 @@ impl Shard {
 
     /// Closes, and forgets what is queued.
     pub(super) fn close_now(&mut self, key: Key, code: CloseCode, reason: &str) {
-        let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.stage != Stage::Ending) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.stage == Stage::Ending {
+            // A session that still stands for its queue keeps the queue's bound too; another has ended already.
+            if connection.closing.take().is_some() {
+                websocket::put_close(&mut connection.raw, code.code(), reason);
+                self.sweep_session_of(key);
+                self.wake(key);
+            }
+            return;
+        }
         if matches!(connection.stage, Stage::Greeting(_) | Stage::Open(..)) {
             websocket::put_close(&mut connection.raw, code.code(), reason);
         }

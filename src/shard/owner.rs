@@ -22,6 +22,12 @@ pub struct Walk {
     progress: Progress,
 }
 
+impl Walk {
+    fn is_interest(&self, from: ShardIndex, selector: &Selector) -> bool {
+        self.from == from && matches!(self.question, Question::Interest { .. }) && self.selector == *selector
+    }
+}
+
 #[derive(Default)]
 struct Progress {
     removed: u64,
@@ -125,7 +131,7 @@ impl Shard {
     pub(super) fn release_interest(&mut self, from: ShardIndex, selector: &str) {
         let selector = self.known_selector(selector);
         // Answers to an interest that ended are not wanted any more, nor may its walk mark further topics.
-        self.walks.retain(|walk| !(walk.from == from && matches!(walk.question, Question::Interest { .. }) && walk.selector == selector));
+        self.walks.retain(|walk| !walk.is_interest(from, &selector));
         let Some(shards) = self.shards_interested.get_mut(&selector) else { return };
         shards.remove(from);
         if shards.is_empty() {
@@ -165,7 +171,15 @@ impl Shard {
         let selector = self.known_selector(selector);
         let mut after = None;
         match &question {
-            Question::Interest { .. } => self.shards_interested.entry(&selector, ShardSet::default).insert(from),
+            Question::Interest { .. } => {
+                let is_walked = self.walks.iter().any(|walk| walk.is_interest(from, &selector));
+                let shards = self.shards_interested.entry(&selector, ShardSet::default);
+                if shards.contains(from) && !is_walked {
+                    // Every topic that it matches is marked; this answer comes behind all of them.
+                    return self.mail(from, Mail::Part { ticket, part: Part::Ready });
+                }
+                shards.insert(from);
+            }
             Question::Fetch { after: behind, .. } => after = behind.clone(),
             Question::Remove { .. } => {}
         }

@@ -192,7 +192,11 @@ fn put_latest(session: &Session, topic: &Rc<LocalTopic>, generation: u32, out: &
 
 /// From here on the session holds the newest value, so publications are steps again.
 fn mark_sent(session: &Session, topic: &LocalTopic, generation: u32) {
-    let Some((_, place)) = session.subscriptions.get(&topic.id) else { return };
+    // A topic that was forgotten and appeared again has another place for its subscribers.
+    let Some((subscribed, place)) = session.subscriptions.get(&topic.id) else { return };
+    if !std::ptr::eq(&**subscribed, topic) {
+        return;
+    }
     let mut subscribers = topic.subscribers.borrow_mut();
     let subscriber = &mut subscribers[*place as usize];
     if subscriber.generation == generation {

@@ -1,0 +1,118 @@
+//! Orders of events between shards and queues that chance seldom finds, laid out by hand.
+
+use crate::client::{Asked, Form, everything};
+use crate::model::PATHS;
+use crate::random::Random;
+use crate::workload::{check_at_rest, value};
+use crate::world::{Conditions, World, owner};
+use tidewire::value::ValueType;
+use tidewire::wire::native::Verb;
+
+const BINARY: Form = Form::Binary { capabilities: 3 };
+
+fn world(change: impl Fn(&mut Conditions)) -> World {
+    let mut random = Random::new(1);
+    let chosen = Conditions::chosen(&mut random);
+    let mut conditions = Conditions { bytes_high: 50_000, bytes_max: 50_000, shards: 2, selections_max: 8, ring_batches: 4, ..chosen };
+    change(&mut conditions);
+    World::new(random, conditions)
+}
+
+fn make(world: &mut World, at: usize, path: &'static str) {
+    let value = value(world, ValueType::String);
+    world.ask(at, Asked::Update { verb: Verb::AddAndSet, path, kind: ValueType::String, value });
+}
+
+/// Fills the socket of a client that does not read, so that what follows stays in its queue.
+fn stall(world: &mut World, at: usize) {
+    world.links[at].is_stalled = true;
+    world.ask(at, Asked::Nonsense);
+    world.settle();
+}
+
+fn settle_rounds(world: &mut World, count: usize) {
+    for _ in 0..count {
+        world.settle_round();
+    }
+}
+
+#[test]
+fn a_topic_that_was_forgotten_and_came_again_is_announced_twice() {
+    for path in PATHS {
+        let mut world = world(|conditions| conditions.socket_bytes = 1);
+        let at = world.connect(BINARY);
+        make(&mut world, at, path);
+        world.settle();
+        stall(&mut world, at);
+        for _ in 0..3 {
+            world.ask(at, Asked::Subscribe { pattern: everything() });
+            world.settle();
+            world.ask(at, Asked::Unsubscribe { pattern: everything() });
+            world.settle();
+        }
+        world.ask(at, Asked::Subscribe { pattern: everything() });
+        check_at_rest(&mut world);
+    }
+}
+
+#[test]
+fn an_answer_waits_for_topics_in_the_mail() {
+    for path in PATHS {
+        let mut world = world(|_| {});
+        let home = owner(path, 2);
+        let publisher = world.connect_at(BINARY, home);
+        let first = world.connect_at(BINARY, 1 - home);
+        let second = world.connect_at(BINARY, 1 - home);
+        world.ask(first, Asked::Subscribe { pattern: everything() });
+        world.settle();
+        make(&mut world, publisher, path);
+        // The mail that tells of the topic waits, all else goes on.
+        world.settle_without_mail();
+        assert!(world.links[publisher].client.waiting.is_empty(), "the topic is made");
+        world.ask(second, Asked::Subscribe { pattern: everything() });
+        world.settle_without_mail();
+        check_at_rest(&mut world);
+    }
+}
+
+#[test]
+fn a_selector_given_up_while_its_walk_is_under_way_is_answered() {
+    for given_up_after in 0..12 {
+        let mut world = world(|conditions| conditions.walk_slice = 1);
+        let at = world.connect(BINARY);
+        PATHS.into_iter().for_each(|path| make(&mut world, at, path));
+        world.settle();
+        world.ask(at, Asked::Subscribe { pattern: everything() });
+        settle_rounds(&mut world, given_up_after);
+        world.ask(at, Asked::Unsubscribe { pattern: everything() });
+        world.ask(at, Asked::Subscribe { pattern: everything() });
+        settle_rounds(&mut world, given_up_after);
+        world.ask(at, Asked::Remove { pattern: everything() });
+        PATHS.into_iter().for_each(|path| make(&mut world, at, path));
+        check_at_rest(&mut world);
+    }
+}
+
+#[test]
+fn who_leaves_without_reading_keeps_the_queues_bound() {
+    let mut world = world(|conditions| {
+        conditions.socket_bytes = 1;
+        conditions.bytes_high = 0;
+        conditions.bytes_max = 500;
+    });
+    let publisher = world.connect(BINARY);
+    let at = world.connect(BINARY);
+    world.ask(at, Asked::Subscribe { pattern: everything() });
+    world.settle();
+    stall(&mut world, at);
+    let link = &mut world.links[at];
+    link.client.leave(&mut world.random);
+    world.settle();
+    for path in PATHS {
+        make(&mut world, publisher, path);
+        world.settle();
+    }
+    world.links[at].is_stalled = false;
+    world.settle();
+    assert_eq!(world.links[at].client.closed, Some(4104));
+}

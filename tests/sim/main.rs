@@ -1,0 +1,46 @@
+//! The deterministic simulator of the core: shards, mail, sockets and clients in one thread, driven by one seed.
+//!
+//! It is another runtime: it feeds bytes, mail and time into shards in an order that chance chooses, and hands their bytes to simulated clients that
+//! check all they hear. `world` is the runtime, `client` a client, `model` what must be true, `workload` what happens. The other files are the
+//! invariants, each with the conditions that strain it most.
+//!
+//! `TIDEWIRE_SIM_SEEDS` is how many seeds each test runs, `TIDEWIRE_SIM_SEED` the first: a failure names its seed, and that with one seed runs it again.
+
+mod client;
+mod heard;
+mod model;
+mod random;
+mod workload;
+mod world;
+
+mod answers;
+mod convergence;
+mod crossing;
+mod deltas;
+mod ending;
+mod order;
+mod queues;
+mod replay;
+
+const SEEDS: u64 = 18;
+
+/// Runs `test` for each seed.
+fn for_each_seed(test: impl Fn(u64)) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let first = number("TIDEWIRE_SIM_SEED").unwrap_or(1);
+    for seed in first..first + number("TIDEWIRE_SIM_SEEDS").unwrap_or(SEEDS) {
+        let _named = Named(seed);
+        test(seed);
+    }
+}
+
+/// Names the seed of a failure.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {} failed; run it again with TIDEWIRE_SIM_SEED={} TIDEWIRE_SIM_SEEDS=1", self.0, self.0);
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! The simulated runtime: shards, the mail between them, and sockets, each moved on by a step at a time.
+
+use crate::client::{Asked, Client, Form};
+use crate::model::Model;
+use crate::random::Random;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use tidewire::base::{Key, ShardIndex, Time};
+use tidewire::session::QueueLimits;
+use tidewire::shard::mail::{Batch, Mail};
+use tidewire::shard::{Effect, Identity, Limits, Shard};
+use tidewire::topic::selector::SelectorLimits;
+use tidewire::topic::tree::partition;
+use xxhash_rust::xxh3::Xxh3;
+
+/// What the run is put through.
+#[derive(Clone, Debug)]
+pub struct Conditions {
+    pub shards: u16,
+    pub clients: usize,
+    pub steps: usize,
+    pub bytes_high: usize,
+    pub bytes_max: usize,
+    pub walk_slice: usize,
+    pub selections_max: usize,
+    pub fetch_page_max: usize,
+    pub transmit_bytes_max: usize,
+    pub socket_bytes: usize,
+    /// Batches that a ring holds.
+    pub ring_batches: usize,
+    /// In a hundred choices of what a client does.
+    pub removals: usize,
+    pub selections: usize,
+    pub faults: usize,
+}
+
+impl Conditions {
+    /// Small everything, so that every edge is near.
+    pub fn chosen(random: &mut Random) -> Self {
+        let bytes_high = random.pick(&[0, 200, 2000, 8000]);
+        Self {
+            shards: random.within(1, 4) as u16,
+            clients: random.within(2, 7),
+            steps: 2500,
+            bytes_high,
+            bytes_max: bytes_high + random.pick(&[3000, 8000, 40_000]),
+            walk_slice: random.within(1, 5),
+            selections_max: random.within(1, 8),
+            fetch_page_max: random.within(1, 20),
+            transmit_bytes_max: random.pick(&[1, 60, 300, 4000]),
+            socket_bytes: random.pick(&[40, 300, 5000]),
+            ring_batches: random.within(1, 4),
+            removals: random.pick(&[1, 4, 12]),
+            selections: random.pick(&[15, 30, 50]),
+            faults: random.pick(&[0, 3, 10]),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            message_bytes_max: 700,
+            path_bytes_max: 100,
+            value_bytes_max: 400,
+            selector: SelectorLimits::default(),
+            selections_max: self.selections_max,
+            fetch_page_max: self.fetch_page_max,
+            topics_max: 1000,
+            connections_max: 1000,
+            http_head_bytes_max: 2000,
+            json_depth_max: 16,
+            queue: QueueLimits { bytes_high: self.bytes_high, bytes_max: self.bytes_max },
+            transmit_bytes_max: self.transmit_bytes_max,
+            handshake_timeout_ms: 60_000,
+            keep_alive_ms: 30_000,
+            walk_slice: self.walk_slice,
+            mail_high: 5,
+        }
+    }
+}
+
+/// A client with its socket at both ends.
+pub struct Link {
+    pub client: Client,
+    pub shard: usize,
+    /// As long as the server holds the connection.
+    pub key: Option<Key>,
+    /// Bytes of the client's that the server has read.
+    read_total: u64,
+    /// The client's side ended: behind what is under way comes the end.
+    pub is_ended: bool,
+    pub is_stalled: bool,
+    pipe: VecDeque<u8>,
+    tail: Vec<u8>,
+    /// The server's side ended.
+    is_finished: bool,
+}
+
+pub struct World {
+    pub random: Random,
+    pub conditions: Conditions,
+    pub model: Model,
+    pub links: Vec<Link>,
+    pub now: Time,
+    shards: Vec<Shard>,
+    rings: BTreeMap<(usize, usize), VecDeque<Batch>>,
+    /// Mail that did not fit its ring; it goes back before the next is taken.
+    held: BTreeMap<(usize, usize), Batch>,
+    wakes: Vec<VecDeque<Key>>,
+    round_left: Vec<usize>,
+    by_key: HashMap<(usize, Key), usize>,
+    next_id: u64,
+    next_value: u64,
+    trace: Xxh3,
+}
+
+impl World {
+    pub fn new(mut random: Random, conditions: Conditions) -> Self {
+        let count = usize::from(conditions.shards);
+        let now = Time(1_000_000_000 + random.below(1_000_000_000) as u64);
+        let identity = |index| Identity { index: ShardIndex(index), count: conditions.shards, server: "tidewire sim".into(), run: 7 };
+        Self {
+            shards: (0..conditions.shards).map(|index| Shard::new(identity(index), conditions.limits(), now)).collect(),
+            random,
+            model: Model::default(),
+            links: Vec::new(),
+            now,
+            rings: BTreeMap::new(),
+            held: BTreeMap::new(),
+            wakes: vec![VecDeque::new(); count],
+            round_left: vec![0; count],
+            by_key: HashMap::new(),
+            next_id: 0,
+            next_value: 0,
+            trace: Xxh3::new(),
+            conditions,
+        }
+    }
+
+    /// A digest of every byte that clients and shards sent.
+    pub fn trace(&self) -> u64 {
+        self.trace.digest()
+    }
+
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    pub fn take_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    pub fn take_value_number(&mut self) -> u64 {
+        self.next_value += 1;
+        self.next_value
+    }
+
+    // Clients.
+
+    pub fn connect(&mut self, form: Form) -> usize {
+        let shard = self.random.below(self.shards.len());
+        self.connect_at(form, shard)
+    }
+
+    pub fn connect_at(&mut self, form: Form, shard: usize) -> usize {
+        let id = self.take_id();
+        let client = Client::new(self.links.len(), form, id, &mut self.random);
+        let key = self.shards[shard].handle_accept(self.now);
+        let at = self.links.len();
+        if let Some(key) = key {
+            self.by_key.insert((shard, key), at);
+        }
+        self.links.push(Link {
+            client,
+            shard,
+            key,
+            read_total: 0,
+            is_ended: false,
+            is_stalled: false,
+            pipe: VecDeque::new(),
+            tail: Vec::new(),
+            is_finished: key.is_none(),
+        });
+        self.carry_out(shard);
+        at
+    }
+
+    pub fn ask(&mut self, at: usize, asked: Asked) -> u64 {
+        let id = self.take_id();
+        self.links[at].client.ask(id, asked, &mut self.random);
+        id
+    }
+
+    /// An update that is answered only if it fails.
+    pub fn ask_silently(&mut self, at: usize, asked: Asked) {
+        self.links[at].client.ask(0, asked, &mut self.random);
+    }
+
+    /// The client's machine is gone: nothing more is sent or read, what is under way is lost.
+    pub fn reset(&mut self, at: usize) {
+        let link = &mut self.links[at];
+        link.client.is_leaving = true;
+        link.client.closed.get_or_insert(0);
+        link.client.outgoing.clear();
+        link.is_ended = true;
+        link.pipe.clear();
+    }
+
+    // What moves on.
+
+    /// The server reads some bytes, or the end.
+    pub fn read(&mut self, at: usize, bytes_max: usize) -> bool {
+        let link = &mut self.links[at];
+        let Some(key) = link.key else { return false };
+        let shard = link.shard;
+        if self.shards[shard].is_congested() {
+            return false;
+        }
+        let mut bytes: Vec<u8> = link.client.outgoing.drain(..bytes_max.min(link.client.outgoing.len())).collect();
+        if bytes.is_empty() {
+            if link.is_ended {
+                self.forget(at);
+                self.shards[shard].handle_closed(self.now, key);
+                self.carry_out(shard);
+            }
+            return self.links[at].key.is_none();
+        }
+        self.trace.update(&bytes);
+        link.read_total += bytes.len() as u64;
+        self.note_requests(at);
+        self.shards[shard].handle_bytes(self.now, key, &mut bytes);
+        self.carry_out(shard);
+        true
+    }
+
+    fn note_requests(&mut self, at: usize) {
+        let count = self.conditions.shards;
+        let link = &mut self.links[at];
+        while link.client.requests.front().is_some_and(|(end, ..)| *end <= link.read_total) {
+            let Some((_, id, asked)) = link.client.requests.pop_front() else { break };
+            match asked {
+                Asked::Update { verb, path, value, .. } if owner(path, count) == link.shard => {
+                    self.model.note_update(id, verb, path, &value)
+                }
+                Asked::Remove { pattern } => self.model.note_removal(id, pattern.matches),
+                Asked::Subscribe { .. } => drop(link.client.taken.insert(id, self.model.now())),
+                _ => {}
+            }
+        }
+    }
+
+    fn forget(&mut self, at: usize) {
+        let link = &mut self.links[at];
+        if let Some(key) = link.key.take() {
+            self.by_key.remove(&(link.shard, key));
+        }
+    }
+
+    /// A shard gets a batch that another one sent it.
+    pub fn deliver(&mut self, from: usize, to: usize) -> bool {
+        let Some(batch) = self.rings.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
+        for mail in &batch.mails {
+            if let Mail::Update(update) = mail {
+                self.model.note_update(update.to.id, update.verb, update.path.as_str(), &update.value);
+            }
+        }
+        self.shards[to].handle_mail(self.now, ShardIndex(from as u16), batch);
+        self.carry_out(to);
+        true
+    }
+
+    /// A shard's mail goes into its ring, or comes back where that is full.
+    pub fn post(&mut self, from: usize) -> bool {
+        let mut any = false;
+        for to in (0..self.shards.len()).filter(|to| *to != from) {
+            let to_shard = ShardIndex(to as u16);
+            if let Some(batch) = self.held.remove(&(from, to)) {
+                self.shards[from].return_mail(to_shard, batch);
+            }
+            let Some(batch) = self.shards[from].poll_mail(to_shard) else { continue };
+            let ring = self.rings.entry((from, to)).or_default();
+            if ring.len() < self.conditions.ring_batches {
+                ring.push_back(batch);
+                any = true;
+            } else {
+                self.held.insert((from, to), batch);
+            }
+        }
+        any
+    }
+
+    pub fn walk(&mut self, shard: usize) -> bool {
+        if !self.shards[shard].has_walks() {
+            return false;
+        }
+        self.shards[shard].run_slice(self.now);
+        self.carry_out(shard);
+        true
+    }
+
+    pub fn tick(&mut self, shard: usize) {
+        self.shards[shard].handle_tick(self.now);
+        self.carry_out(shard);
+    }
+
+    /// Sends to the next connection of the shard's round.
+    pub fn send(&mut self, shard: usize) -> bool {
+        if self.wakes[shard].is_empty() {
+            return false;
+        }
+        if self.round_left[shard] == 0 {
+            self.shards[shard].begin_sends();
+            self.round_left[shard] = self.wakes[shard].len();
+        }
+        self.round_left[shard] -= 1;
+        let Some(key) = self.wakes[shard].pop_front() else { return false };
+        if let Some(at) = self.by_key.get(&(shard, key)).copied() {
+            self.send_to(at, shard, key);
+        }
+        self.carry_out(shard);
+        true
+    }
+
+    fn send_to(&mut self, at: usize, shard: usize, key: Key) {
+        let link = &mut self.links[at];
+        if !link.tail.is_empty() {
+            return;
+        }
+        let Some(bytes) = self.shards[shard].poll_transmit(self.now, key) else { return };
+        self.trace.update(bytes);
+        link.tail.extend_from_slice(bytes);
+        self.shards[shard].handle_sent(self.now, key);
+        link.flow(self.conditions.socket_bytes);
+        if link.tail.is_empty() && self.shards[shard].wants_to_send(key) {
+            self.wakes[shard].push_back(key);
+        }
+    }
+
+    /// The client reads some bytes; then the socket takes more.
+    pub fn listen(&mut self, at: usize, bytes_max: usize) -> bool {
+        let link = &mut self.links[at];
+        if link.is_stalled {
+            return false;
+        }
+        let bytes: Vec<u8> = link.pipe.drain(..bytes_max.min(link.pipe.len())).collect();
+        let had_tail = !link.tail.is_empty();
+        if link.client.closed != Some(0) {
+            link.client.hear(&bytes, &mut self.model, &mut self.random);
+        }
+        link.flow(self.conditions.socket_bytes);
+        if had_tail
+            && link.tail.is_empty()
+            && let Some(key) = link.key
+        {
+            self.wakes[link.shard].push_back(key);
+        }
+        if link.is_finished && link.pipe.is_empty() && link.tail.is_empty() {
+            link.client.closed.get_or_insert(1006);
+        }
+        !bytes.is_empty() || had_tail && link.tail.is_empty()
+    }
+
+    /// Does what the shard wants, and looks whether it keeps its bounds.
+    fn carry_out(&mut self, shard: usize) {
+        while let Some(effect) = self.shards[shard].poll_effect() {
+            match effect {
+                Effect::Wake(key) => self.wakes[shard].push_back(key),
+                Effect::Close(key) => {
+                    self.shards[shard].handle_closed(self.now, key);
+                    if let Some(at) = self.by_key.get(&(shard, key)).copied() {
+                        self.forget(at);
+                        self.links[at].is_finished = true;
+                    }
+                }
+                Effect::Http(..) | Effect::Reports(_) => panic!("nobody asked for a page"),
+            }
+        }
+        let most = self.shards[shard].queue_bytes_most();
+        assert!(most <= self.conditions.bytes_max, "a queue holds {most} bytes, more than {}", self.conditions.bytes_max);
+        if self.random.percent(70) {
+            self.post(shard);
+        }
+    }
+
+    // Until nothing moves.
+
+    /// Lets everything arrive. Clients that stall are left out, and time stands still.
+    pub fn settle(&mut self) {
+        let mut rounds = 0;
+        while self.settle_round() {
+            rounds += 1;
+            assert!(rounds < 100_000, "the world does not come to rest");
+        }
+        self.model.note_quiet();
+    }
+
+    /// A bit of everything that is under way.
+    pub fn settle_round(&mut self) -> bool {
+        let mut any = false;
+        for shard in 0..self.shards.len() {
+            any |= self.post(shard);
+            for from in 0..self.shards.len() {
+                while self.deliver(from, shard) {
+                    any = true;
+                }
+            }
+        }
+        any | self.settle_shards()
+    }
+
+    /// Lets everything arrive but the mail between shards.
+    pub fn settle_without_mail(&mut self) {
+        while self.settle_shards() {}
+    }
+
+    fn settle_shards(&mut self) -> bool {
+        let mut any = false;
+        for shard in 0..self.shards.len() {
+            any |= self.walk(shard);
+            while self.send(shard) {
+                any = true;
+            }
+        }
+        for at in 0..self.links.len() {
+            let bytes_max = self.random.within(1, 3000);
+            any |= self.read(at, bytes_max);
+            any |= self.listen(at, bytes_max);
+        }
+        any
+    }
+
+    pub fn shut_down(&mut self) {
+        for shard in 0..self.shards.len() {
+            self.shards[shard].shut_down(self.now);
+            self.carry_out(shard);
+        }
+    }
+}
+
+impl Link {
+    fn flow(&mut self, socket_bytes: usize) {
+        if self.client.closed == Some(0) {
+            // The peer is gone, so what is written goes nowhere.
+            self.tail.clear();
+        }
+        let count = self.tail.len().min(socket_bytes.saturating_sub(self.pipe.len()));
+        self.pipe.extend(self.tail.drain(..count));
+    }
+}
+
+pub fn owner(path: &str, shards: u16) -> usize {
+    (partition(path) % u64::from(shards)) as usize
+}
