@@ -41,7 +41,7 @@ struct Members<'a> {
     #[serde(default)]
     first: u64,
     #[serde(default)]
-    values: Option<bool>,
+    values: bool,
     #[serde(borrow)]
     properties: Option<std::collections::BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
 }
@@ -90,13 +90,7 @@ pub fn decode_request(message: &str) -> Result<Request<'_>, TextError> {
         "set" => update(Verb::Set)?,
         "add_and_set" => update(Verb::AddAndSet)?,
         "remove" => Request::Remove { id, selector: selector()? },
-        "fetch" => Request::Fetch {
-            id,
-            selector: selector()?,
-            after: members.after,
-            first: members.first,
-            with_values: members.values.unwrap_or(true),
-        },
+        "fetch" => Request::Fetch { id, selector: selector()?, after: members.after, first: members.first, with_values: members.values },
         "subscribe" => Request::Subscribe { id, selector: selector()?, scope: members.scope },
         "unsubscribe" => Request::Unsubscribe { id, selector: selector()?, scope: members.scope },
         other => Request::Unknown { id, name: other.chars().take(40).collect() },
