@@ -22,6 +22,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// The core of each shard.
     pub cores: Vec<usize>,
+    /// Set by SIGTERM and SIGINT.
+    stop: Arc<AtomicBool>,
 }
 
 /// Connections that may wait to be accepted, before the host's own limit.
@@ -48,8 +50,13 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
         shutdown_drain_ms: config.server.shutdown_drain_ms,
         pages: Arc::new(pages),
     };
+    // Before anybody can know that the server is up: whoever does may end it.
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
     let runtime = runtime::start(&settings, listeners)?;
-    Ok(Server { runtime, address, cores })
+    Ok(Server { runtime, address, cores, stop })
 }
 
 impl Server {
@@ -64,11 +71,7 @@ impl Server {
 
     /// Serves until the process is told to end by SIGTERM or SIGINT, then takes leave of every session.
     pub fn run(self) -> io::Result<()> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT] {
-            signal_hook::flag::register(signal, stop.clone())?;
-        }
-        while !stop.load(Ordering::Relaxed) && !self.runtime.has_failed() {
+        while !self.stop.load(Ordering::Relaxed) && !self.runtime.has_failed() {
             std::thread::sleep(Duration::from_millis(50));
         }
         tracing::info!("stopping");

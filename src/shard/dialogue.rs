@@ -169,11 +169,13 @@ impl Shard {
     }
 
     fn read_head(&mut self, key: Key, bytes: &[u8]) -> usize {
-        match http::parse_head(bytes) {
-            Ok(None) if bytes.len() > self.limits.http_head_bytes_max => {
-                self.respond_text(key, 431, "the request's head is too long");
-                0
-            }
+        let head = http::parse_head(bytes);
+        let head_bytes = head.as_ref().map_or(0, |head| head.as_ref().map_or(bytes.len(), |(length, _)| *length));
+        if head_bytes > self.limits.http_head_bytes_max {
+            self.respond_text(key, 431, "the request's head is too long");
+            return 0;
+        }
+        match head {
             Ok(None) => 0,
             Err(refusal) => {
                 self.respond_text(key, refusal.status, refusal.reason);

@@ -45,7 +45,7 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Head)>, Refusal> {
     };
     let method = request.method.unwrap_or_default().to_owned();
     let path = request.path.unwrap_or_default();
-    let path = path.split(['?', '#']).next().unwrap_or_default().to_owned();
+    let path = origin_form(path).split(['?', '#']).next().unwrap_or_default().to_owned();
     if !has_token(request.headers, "upgrade", "websocket") {
         return Ok(Some((length, Head::Request(Request { method, path }))));
     }
@@ -53,10 +53,22 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Head)>, Refusal> {
     Ok(Some((length, Head::Upgrade(Upgrade { path, ..upgrade }))))
 }
 
+/// A request may name its resource by an absolute URI (RFC 9112 section 3.2.2): the part behind the authority is meant.
+fn origin_form(target: &str) -> &str {
+    let Some((scheme, rest)) = target.split_once("://") else { return target };
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return target;
+    }
+    rest.find(['/', '?']).map_or("/", |at| &rest[at..])
+}
+
 fn upgrade(method: &str, version: Option<u8>, headers: &[httparse::Header<'_>]) -> Result<Upgrade, Refusal> {
     let refuse = |status, reason| Err(Refusal { status, reason });
     if method != "GET" || version != Some(1) {
         return refuse(400, "a WebSocket handshake is an HTTP/1.1 GET");
+    }
+    if find(headers, "host").is_none() {
+        return refuse(400, "a WebSocket handshake needs a Host");
     }
     if !has_token(headers, "connection", "upgrade") {
         return refuse(400, "a WebSocket handshake needs 'Connection: Upgrade'");
@@ -141,6 +153,7 @@ mod tests {
     fn broken_handshakes_are_refused_with_a_status() {
         for (from, to, status) in [
             ("GET", "POST", 400),
+            ("Host: h\r\n", "", 400),
             ("keep-alive, Upgrade", "keep-alive", 400),
             ("Version: 13", "Version: 8", 426),
             ("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", 400),
@@ -149,6 +162,22 @@ mod tests {
         ] {
             let got = parse_head(HANDSHAKE.replace(from, to).as_bytes());
             assert_eq!(got.map_err(|r| r.status), Err(status), "{to}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_target_means_its_path() {
+        for (target, path) in [
+            ("http://h/health?now", "/health"),
+            ("HTTPS://h:1/a/b", "/a/b"),
+            ("http://h", "/"),
+            ("ftp://h/a", "ftp://h/a"),
+            ("/a?b=http://h/c", "/a"),
+        ] {
+            let Head::Request(request) = parse_head(format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes()).unwrap().unwrap().1 else {
+                panic!()
+            };
+            assert_eq!(request.path, path, "{target}");
         }
     }
 

@@ -198,9 +198,13 @@ pub fn put_request(out: &mut Vec<u8>, request: &Request<'_>) {
         Request::Connect { id, version, name, capabilities } => put_frame(out, op::CONNECT, |out| {
             varint::put(out, *id);
             varint::put(out, *version);
-            varint::put(out, 1);
-            varint::put_bytes(out, name.as_bytes());
-            put_number_field(out, 2, *capabilities);
+            if !name.is_empty() {
+                varint::put(out, 1);
+                varint::put_bytes(out, name.as_bytes());
+            }
+            if *capabilities != 0 {
+                put_number_field(out, 2, *capabilities);
+            }
         }),
         Request::Ping => put_frame(out, op::PING, |_| {}),
         Request::Pong => put_frame(out, op::PONG, |_| {}),

@@ -30,7 +30,7 @@ struct Members<'a> {
     path: Option<Cow<'a, str>>,
     #[serde(rename = "type", borrow)]
     kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     value: Option<&'a RawValue>,
     #[serde(borrow)]
     selector: Option<Cow<'a, str>>,
@@ -41,9 +41,14 @@ struct Members<'a> {
     #[serde(default)]
     first: u64,
     #[serde(default)]
-    values: Option<bool>,
+    values: bool,
     #[serde(borrow)]
     properties: Option<std::collections::BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+}
+
+/// A member that is there is a value, also where it is null.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// A member that does not fit its type still leaves the id readable.
@@ -55,6 +60,10 @@ struct OnlyId {
 
 /// Reads a message. An update's value is still JSON text: `scalar::from_json` turns it into its type.
 pub fn decode_request(message: &str) -> Result<Request<'_>, TextError> {
+    let start = message.len() - message.trim_start().len();
+    if !message[start..].starts_with('{') {
+        return Err(TextError::Malformed { position: start, message: "expected a JSON object".to_owned() });
+    }
     let members: Members<'_> = serde_json::from_str(message).map_err(|error| refuse(message, &error))?;
     let id = members.id;
     let missing = |name: &str| TextError::Field { id, message: format!("'{name}' is missing") };
@@ -81,13 +90,7 @@ pub fn decode_request(message: &str) -> Result<Request<'_>, TextError> {
         "set" => update(Verb::Set)?,
         "add_and_set" => update(Verb::AddAndSet)?,
         "remove" => Request::Remove { id, selector: selector()? },
-        "fetch" => Request::Fetch {
-            id,
-            selector: selector()?,
-            after: members.after,
-            first: members.first,
-            with_values: members.values.unwrap_or(true),
-        },
+        "fetch" => Request::Fetch { id, selector: selector()?, after: members.after, first: members.first, with_values: members.values },
         "subscribe" => Request::Subscribe { id, selector: selector()?, scope: members.scope },
         "unsubscribe" => Request::Unsubscribe { id, selector: selector()?, scope: members.scope },
         other => Request::Unknown { id, name: other.chars().take(40).collect() },
@@ -97,9 +100,12 @@ pub fn decode_request(message: &str) -> Result<Request<'_>, TextError> {
 fn refuse(message: &str, error: &serde_json::Error) -> TextError {
     let what = error.to_string();
     let what = what.split(" at line ").next().unwrap_or_default().to_owned();
-    if error.classify() == serde_json::error::Category::Data && message.trim_start().starts_with('{') {
+    if error.is_data() {
         let id = serde_json::from_str::<OnlyId>(message).map_or(0, |only| only.id);
         return TextError::Field { id, message: what };
+    }
+    if error.is_eof() {
+        return TextError::Malformed { position: message.len(), message: what };
     }
     let line_start: usize = message.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
     TextError::Malformed { position: (line_start + error.column().saturating_sub(1)).min(message.len()), message: what }

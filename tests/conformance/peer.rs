@@ -1,0 +1,101 @@
+//! One shard as a peer: bytes in, bytes out, without sockets.
+
+use tidewire::base::{Key, ShardIndex, Time};
+use tidewire::session::QueueLimits;
+use tidewire::shard::{Effect, Identity, Limits, Shard};
+use tidewire::topic::selector::SelectorLimits;
+
+/// The longest message that the peer takes.
+pub const MESSAGE_BYTES_MAX: usize = 70_000;
+
+pub struct Peer {
+    shard: Shard,
+    key: Key,
+    out: Vec<u8>,
+    is_ended: bool,
+}
+
+impl Peer {
+    pub fn new() -> Self {
+        let mut shard = Shard::new(identity(), limits(), Time(0));
+        let key = shard.handle_accept(Time(0)).expect("the first connection is taken");
+        Self { shard, key, out: Vec::new(), is_ended: false }
+    }
+
+    /// Behind the handshake of the RFC's example, with what it answered taken off.
+    pub fn upgraded(protocol: &str) -> Self {
+        let mut peer = Self::new();
+        peer.give(super::handshake::request(protocol).as_bytes());
+        let head = peer.take();
+        assert!(head.starts_with(b"HTTP/1.1 101 ") && head.ends_with(b"\r\n\r\n"), "{}", String::from_utf8_lossy(&head));
+        peer
+    }
+
+    pub fn give(&mut self, bytes: &[u8]) {
+        if self.is_ended {
+            return;
+        }
+        self.shard.handle_bytes(Time(1), self.key, &mut bytes.to_vec());
+        self.carry_out();
+    }
+
+    /// What was sent since the last time.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Whether the peer has ended the transport.
+    pub fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.shard.poll_effect() {
+            match effect {
+                Effect::Wake(key) => self.send(key),
+                Effect::Close(key) => {
+                    self.shard.handle_closed(Time(1), key);
+                    self.is_ended = true;
+                }
+                Effect::Http(key, _) => self.shard.respond(key, 200, "text/plain", b"page"),
+                Effect::Reports(_) => unreachable!("nobody asks for reports"),
+            }
+        }
+    }
+
+    fn send(&mut self, key: Key) {
+        self.shard.begin_sends();
+        while let Some(bytes) = self.shard.poll_transmit(Time(1), key) {
+            self.out.extend_from_slice(bytes);
+            self.shard.handle_sent(Time(1), key);
+            if !self.shard.wants_to_send(key) {
+                break;
+            }
+        }
+    }
+}
+
+fn identity() -> Identity {
+    Identity { index: ShardIndex(0), count: 1, server: "tidewire".into(), run: 0 }
+}
+
+fn limits() -> Limits {
+    Limits {
+        message_bytes_max: MESSAGE_BYTES_MAX,
+        path_bytes_max: 1024,
+        value_bytes_max: 60_000,
+        selector: SelectorLimits::default(),
+        selections_max: 10,
+        fetch_page_max: 100,
+        topics_max: 100,
+        connections_max: 10,
+        http_head_bytes_max: 8192,
+        json_depth_max: 128,
+        queue: QueueLimits { bytes_high: 1 << 20, bytes_max: 1 << 24 },
+        transmit_bytes_max: 1 << 20,
+        handshake_timeout_ms: 10_000,
+        keep_alive_ms: 30_000,
+        walk_slice: 1000,
+        mail_high: 1000,
+    }
+}

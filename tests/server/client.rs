@@ -1,0 +1,284 @@
+//! Sessions over soketto, driven over blocking sockets: one WebSocket, and on it a session of the binary form.
+
+use crate::server::PATIENCE;
+use futures_lite::future::block_on;
+use futures_lite::io::AssertAsync;
+use soketto::connection::Error;
+use soketto::handshake::{Client, ServerResponse};
+use soketto::{Data, Incoming, Receiver, Sender};
+use std::collections::{HashMap, VecDeque};
+use std::net::{SocketAddr, TcpStream};
+use tidewire::base::TopicId;
+use tidewire::value::{ValueType, delta};
+use tidewire::wire::native::{self, Entry, Outcome, Request, Verb};
+use tidewire::wire::varint::Reader;
+
+type Stream = AssertAsync<TcpStream>;
+
+/// A WebSocket without a dialogue.
+pub struct Socket {
+    sender: Sender<Stream>,
+    receiver: Receiver<Stream>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Message {
+    Text(String),
+    Binary(Vec<u8>),
+    Closed(u16),
+}
+
+impl Socket {
+    pub fn open(address: SocketAddr, protocol: &str) -> Self {
+        let stream = TcpStream::connect(address).expect("the server listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
+        stream.set_nodelay(true).expect("the socket is open");
+        let host = address.to_string();
+        let mut client = Client::new(AssertAsync::new(stream), &host, "/tidewire");
+        client.add_protocol(protocol);
+        match block_on(client.handshake()).expect("the handshake is answered") {
+            ServerResponse::Accepted { protocol: Some(accepted) } => assert_eq!(accepted, protocol),
+            other => panic!("the handshake is refused: {other:?}"),
+        }
+        let (sender, receiver) = client.into_builder().finish();
+        Self { sender, receiver }
+    }
+
+    pub fn send_text(&mut self, text: &str) {
+        block_on(async {
+            self.sender.send_text(text).await?;
+            self.sender.flush().await
+        })
+        .expect("the connection is open");
+    }
+
+    pub fn send_binary(&mut self, bytes: &[u8]) {
+        block_on(async {
+            self.sender.send_binary(bytes).await?;
+            self.sender.flush().await
+        })
+        .expect("the connection is open");
+    }
+
+    pub fn receive(&mut self) -> Message {
+        let mut bytes = Vec::new();
+        match block_on(self.receiver.receive(&mut bytes)) {
+            Ok(Incoming::Data(Data::Text(_))) => Message::Text(String::from_utf8(bytes).expect("text messages are UTF-8")),
+            Ok(Incoming::Data(Data::Binary(_))) => Message::Binary(bytes),
+            Ok(Incoming::Pong(_)) => self.receive(),
+            Ok(Incoming::Closed(reason)) => Message::Closed(reason.code),
+            Err(Error::Closed) => panic!("the connection ended without a close frame"),
+            Err(error) => panic!("nothing more came: {error}"),
+        }
+    }
+}
+
+/// What a session of the binary form is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    Welcome,
+    Ok(u64, Vec<u8>),
+    Error { id: u64, code: u16, position: Option<usize> },
+    Subscribed(String, ValueType),
+    Value(String, Vec<u8>),
+    Unsubscribed(String, u8),
+    Ping,
+    Pong,
+    Closed(u16),
+}
+
+/// The refusal of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub code: u16,
+    pub position: Option<usize>,
+}
+
+/// A session of the binary form, which keeps the values of its topics as deltas need it.
+pub struct Session {
+    pub socket: Socket,
+    /// What came and is not taken yet, in order.
+    seen: VecDeque<Seen>,
+    topics: HashMap<TopicId, (String, Vec<u8>)>,
+    next_id: u64,
+    /// The operation and the length of each value or delta that came.
+    pub update_frames: Vec<(u8, usize)>,
+    /// WELCOME's numbered limits.
+    pub limits: HashMap<u64, u64>,
+}
+
+impl Session {
+    pub fn connect(address: SocketAddr, capabilities: u64) -> Self {
+        let mut session = Self {
+            socket: Socket::open(address, "tidewire.1"),
+            seen: VecDeque::new(),
+            topics: HashMap::new(),
+            next_id: 1,
+            update_frames: Vec::new(),
+            limits: HashMap::new(),
+        };
+        session.send(&Request::Connect { id: 1, version: 1, name: "test".into(), capabilities });
+        assert_eq!(session.next(), Seen::Welcome);
+        session
+    }
+
+    pub fn send(&mut self, request: &Request<'_>) {
+        let mut bytes = Vec::new();
+        native::put_request(&mut bytes, request);
+        self.socket.send_binary(&bytes);
+    }
+
+    /// The next thing that came, in order.
+    pub fn next(&mut self) -> Seen {
+        loop {
+            if let Some(seen) = self.seen.pop_front() {
+                return seen;
+            }
+            self.receive();
+        }
+    }
+
+    /// Everything that comes before the answer to a PING sent now.
+    pub fn settle(&mut self) -> Vec<Seen> {
+        self.send(&Request::Ping);
+        let mut before = Vec::new();
+        loop {
+            match self.next() {
+                Seen::Pong => return before,
+                seen => before.push(seen),
+            }
+        }
+    }
+
+    /// Waits for a value of the topic and passes over everything before it.
+    pub fn wait_for_value(&mut self, path: &str, value: &[u8]) {
+        while self.next() != Seen::Value(path.into(), value.into()) {}
+    }
+
+    /// Reads to the close and its code.
+    pub fn wait_for_close(&mut self) -> u16 {
+        loop {
+            if let Seen::Closed(code) = self.next() {
+                return code;
+            }
+        }
+    }
+
+    fn receive(&mut self) {
+        let message = match self.socket.receive() {
+            Message::Binary(message) => message,
+            Message::Closed(code) => return self.seen.push_back(Seen::Closed(code)),
+            Message::Text(text) => panic!("text in the binary form: {text}"),
+        };
+        let mut rest = &message[..];
+        while let Some(frame) = native::next_frame(&mut rest).expect("the server's frames fit their message") {
+            let seen = self.read(frame);
+            self.seen.push_back(seen);
+        }
+    }
+
+    fn read(&mut self, frame: native::Frame<'_>) -> Seen {
+        match native::decode_event(frame).expect("the server's frames have their form") {
+            native::Event::Ping => Seen::Ping,
+            native::Event::Pong => Seen::Pong,
+            native::Event::Welcome { limits, .. } => {
+                self.limits = limits.into_iter().collect();
+                Seen::Welcome
+            }
+            native::Event::Ok { id, body } => Seen::Ok(id, body.to_vec()),
+            native::Event::Error { id, code, position, .. } => Seen::Error { id, code, position },
+            native::Event::Subscribed { topic, path, kind } => {
+                self.topics.insert(topic, (path.to_owned(), Vec::new()));
+                Seen::Subscribed(path.to_owned(), kind)
+            }
+            native::Event::Value { topic, value } => self.note_value(frame, topic, value.to_vec()),
+            native::Event::Delta { topic, form, delta } => {
+                let previous = &self.topics[&topic].1;
+                let value = delta::apply(form, previous, delta, 64 << 20).expect("a delta applies to the value that came last");
+                self.note_value(frame, topic, value)
+            }
+            native::Event::Unsubscribed { topic, reason } => {
+                let (path, _) = self.topics.remove(&topic).expect("only what was subscribed is unsubscribed");
+                Seen::Unsubscribed(path, reason)
+            }
+            native::Event::Unknown => panic!("an unknown operation: {:#x}", frame.op),
+        }
+    }
+
+    fn note_value(&mut self, frame: native::Frame<'_>, topic: TopicId, value: Vec<u8>) -> Seen {
+        self.update_frames.push((frame.op, frame.body.len()));
+        let (path, latest) = self.topics.get_mut(&topic).expect("a value comes behind its subscription");
+        latest.clone_from(&value);
+        Seen::Value(path.clone(), value)
+    }
+
+    // Requests and their answers. What comes before an answer stays in `seen`.
+
+    /// Sends a request and gives the answer's body.
+    pub fn ask(&mut self, make: impl FnOnce(u64) -> Request<'static>) -> Result<Vec<u8>, Refused> {
+        self.next_id += 1;
+        let wanted = self.next_id;
+        self.send(&make(wanted));
+        let mut at = 0;
+        loop {
+            while let Some(seen) = self.seen.get(at) {
+                match seen {
+                    Seen::Ok(id, _) | Seen::Error { id, .. } if *id == wanted => {
+                        return match self.seen.remove(at) {
+                            Some(Seen::Ok(_, body)) => Ok(body),
+                            Some(Seen::Error { code, position, .. }) => Err(Refused { code, position }),
+                            _ => unreachable!("it was looked at just now"),
+                        };
+                    }
+                    Seen::Closed(code) => panic!("closed with {code} instead of an answer"),
+                    _ => at += 1,
+                }
+            }
+            self.receive();
+        }
+    }
+
+    pub fn update(&mut self, verb: Verb, path: &str, kind: ValueType, value: &[u8]) -> Result<Vec<u8>, Refused> {
+        let (path, value) = (path.to_owned().into(), value.to_vec().into());
+        self.ask(|id| Request::Update { id, verb, path, kind: kind as u8, value, properties: 0 })
+    }
+
+    /// Whether the topic was created.
+    pub fn add(&mut self, path: &str, kind: ValueType) -> Result<bool, Refused> {
+        self.update(Verb::Add, path, kind, &[]).map(|body| body == [1])
+    }
+
+    pub fn set(&mut self, path: &str, kind: ValueType, value: &[u8]) -> Result<(), Refused> {
+        self.update(Verb::Set, path, kind, value).map(|body| assert!(body.is_empty()))
+    }
+
+    /// Whether the topic was created.
+    pub fn add_and_set(&mut self, path: &str, kind: ValueType, value: &[u8]) -> Result<bool, Refused> {
+        self.update(Verb::AddAndSet, path, kind, value).map(|body| body == [1])
+    }
+
+    pub fn remove(&mut self, selector: &str) -> Result<u64, Refused> {
+        let selector = selector.to_owned().into();
+        self.ask(|id| Request::Remove { id, selector }).map(|body| Reader(&body).varint().expect("the count of topics"))
+    }
+
+    pub fn subscribe(&mut self, selector: &str) -> Result<(), Refused> {
+        let selector = selector.to_owned().into();
+        self.ask(|id| Request::Subscribe { id, selector, scope: "".into() }).map(|body| assert!(body.is_empty()))
+    }
+
+    pub fn unsubscribe(&mut self, selector: &str) -> Result<(), Refused> {
+        let selector = selector.to_owned().into();
+        self.ask(|id| Request::Unsubscribe { id, selector, scope: "".into() }).map(|body| assert!(body.is_empty()))
+    }
+
+    /// One page: whether there is more, and its entries.
+    pub fn fetch(&mut self, selector: &str, after: &str, first: u64) -> Result<(bool, Vec<Entry>), Refused> {
+        let (selector, after) = (selector.to_owned().into(), after.to_owned().into());
+        let body = self.ask(|id| Request::Fetch { id, selector, after, first, with_values: true })?;
+        match native::decode_page(&mut Reader(&body), true) {
+            Ok(Outcome::Page { has_more, entries, .. }) => Ok((has_more, entries)),
+            other => panic!("not a page: {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! One server process, from its first line to its exit code.
+
+use crate::client::{Session, Socket};
+use crate::raw::RawSocket;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Bounds every wait; nothing takes nearly as long.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A command of the binary, without what the environment of the tests would set.
+pub fn tidewire(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidewire"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TIDEWIRE_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments);
+    command
+}
+
+/// A server that runs. Dropping it ends it by SIGTERM and expects exit code 0.
+pub struct Server {
+    child: Child,
+    /// Held open: the process may print as long as it runs.
+    _stdout: BufReader<ChildStdout>,
+    pub address: SocketAddr,
+}
+
+impl Server {
+    pub fn start(shards: usize) -> Self {
+        Self::start_with(shards, &[])
+    }
+
+    /// With environment variables, named without their prefix.
+    pub fn start_with(shards: usize, variables: &[(&str, &str)]) -> Self {
+        let mut command = tidewire(&["serve", "--listen", "127.0.0.1:0", "--shards", &shards.to_string()]);
+        command.env("TIDEWIRE_LOG_LEVEL", "error");
+        command.envs(variables.iter().map(|(name, value)| (format!("TIDEWIRE_{name}"), value)));
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("the first line is text");
+        let Some((_, address)) = line.trim().split_once("listening on http://") else {
+            let mut errors = String::new();
+            let _ = child.stderr.take().expect("it is piped").read_to_string(&mut errors);
+            panic!("the server did not start: {line}{errors}");
+        };
+        Self { address: address.parse().expect("the first line ends in an address"), child, _stdout: stdout }
+    }
+
+    /// A session of the binary form that decodes both delta forms.
+    pub fn connect(&self) -> Session {
+        Session::connect(self.address, 3)
+    }
+
+    /// A WebSocket with this subprotocol and no session yet.
+    pub fn open(&self, protocol: &str) -> Socket {
+        Socket::open(self.address, protocol)
+    }
+
+    pub fn open_raw(&self) -> RawSocket {
+        RawSocket::open(self.address)
+    }
+
+    /// What a new connection is answered to a request for `/health`; `None` where it is not taken.
+    pub fn open_raw_answers(&self) -> Option<String> {
+        let mut socket = self.open_raw();
+        socket.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let answer = socket.read_to_end();
+        (!answer.is_empty()).then(|| String::from_utf8(answer).expect("an answer is text"))
+    }
+
+    /// Runs one of the client commands against this server.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        self.client(arguments).output().expect("the binary starts")
+    }
+
+    pub fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = tidewire(arguments);
+        command.args(["--server", &format!("ws://{}", self.address)]).stdin(Stdio::null());
+        command
+    }
+
+    /// The most memory that the process has held so far.
+    pub fn memory_bytes_most(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the process runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells the high-water mark");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number of KiB") << 10
+    }
+
+    /// Asks the process to end.
+    pub fn terminate(&self) {
+        terminate(&self.child);
+    }
+
+    fn wait(&mut self) -> Option<i32> {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().expect("the process is ours") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        None
+    }
+}
+
+/// Sends SIGTERM to a process that a test started.
+pub fn terminate(child: &Child) {
+    // SAFETY: the process is our child and not waited for yet, so its number is nobody else's.
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        terminate(&self.child);
+        let code = self.wait();
+        if code.is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if !std::thread::panicking() {
+            assert_eq!(code, Some(0), "the server's exit code");
+        }
+    }
+}

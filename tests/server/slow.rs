@@ -1,0 +1,63 @@
+//! A subscriber that does not read: it costs a bound, holds nobody up, and does not miss the newest value.
+
+use crate::client::Session;
+use crate::server::Server;
+use tidewire::value::ValueType;
+use tidewire::wire::native::Request;
+
+/// More than the sockets between server and client can hold.
+const UPDATES: u32 = 300;
+const VALUE_BYTES: usize = 200_000;
+
+fn large(number: u32) -> Vec<u8> {
+    let mut value = vec![0; VALUE_BYTES];
+    // No two values have enough in common for a delta.
+    let mut state = u64::from(number) * 2 + 1;
+    for chunk in value.chunks_exact_mut(8) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        chunk.copy_from_slice(&state.to_le_bytes());
+    }
+    value
+}
+
+fn publish(writer: &mut Session, reader: Option<&mut Session>) {
+    let mut reader = reader;
+    for number in 0..UPDATES {
+        let value = large(number);
+        writer.add_and_set("a", ValueType::Binary, &value).unwrap();
+        if let Some(reader) = &mut reader {
+            reader.wait_for_value("a", &value);
+        }
+    }
+}
+
+#[test]
+fn a_stalled_subscriber_costs_its_bound_and_gets_the_newest_value() {
+    let server = Server::start(2);
+    let (mut writer, mut reader, mut stalled) = (server.connect(), server.connect(), server.connect());
+    reader.subscribe("a").unwrap();
+    stalled.subscribe("a").unwrap();
+    let before = server.memory_bytes_most();
+    publish(&mut writer, Some(&mut reader));
+    let grown = server.memory_bytes_most() - before;
+    assert!(grown < UPDATES as usize * VALUE_BYTES / 2, "{grown} bytes more than before");
+    stalled.wait_for_value("a", &large(UPDATES - 1));
+    assert!(stalled.update_frames.len() < UPDATES as usize, "what was stale is not sent");
+    assert_eq!(stalled.settle(), []);
+}
+
+#[test]
+fn a_queue_that_conflation_cannot_keep_under_its_bound_is_closed_with_4104() {
+    let server = Server::start_with(1, &[("SESSION_QUEUE_BYTES_HIGH", "50000"), ("SESSION_QUEUE_BYTES_MAX", "300000")]);
+    let (mut writer, mut stalled) = (server.connect(), server.connect());
+    writer.add_and_set("a", ValueType::Binary, &large(0)).unwrap();
+    // Answers are not conflated.
+    for id in 0..u64::from(UPDATES) {
+        let (selector, after) = ("a".into(), "".into());
+        stalled.send(&Request::Fetch { id, selector, after, first: 0, with_values: true });
+    }
+    assert_eq!(stalled.wait_for_close(), 4104);
+    assert_eq!(writer.settle(), []);
+}
