@@ -1,7 +1,7 @@
 //! A slab whose keys go stale: a key of something removed never finds its successor.
 
 /// Where a value lives, and which of the place's tenants it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     pub index: u32,
     pub generation: u32,

@@ -11,7 +11,7 @@ use crate::topic::selector::Selector;
 use crate::value::ValueType;
 use crate::wire::native::{self, Outcome};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use std::sync::Arc;
 /// A selector that sessions of this shard have.
 #[derive(Default)]
 pub struct Selected {
-    sessions: Vec<Key>,
+    sessions: BTreeSet<Key>,
     /// The questions to the owners, until all have answered.
-    asking: Vec<u64>,
+    asking: BTreeSet<u64>,
 }
 
 /// A question to several owners, until all have answered.
@@ -44,12 +44,12 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let is_new = session.selections.add(selector, selections_max).map_err(|_| selections_full(selections_max))?;
         if is_new {
-            self.selected.entry(selector, Selected::default).sessions.push(asker.session);
+            self.selected.entry(selector, Selected::default).sessions.insert(asker.session);
         }
         // Every time, also where the owners know the selector: a topic made before this request may be on its way here.
         let answer = Answer::Interest { selector: selector.clone(), asker };
         let ticket = self.ask(selector, |selector| Question::Interest { selector }, answer);
-        self.selected.entry(selector, Selected::default).asking.push(ticket);
+        self.selected.entry(selector, Selected::default).asking.insert(ticket);
         // The owners do not send again what the shard has.
         self.subscribe_to_known(asker.session, selector);
         Ok(())
@@ -122,7 +122,7 @@ impl Shard {
         match gather.answer {
             Answer::Interest { selector, asker } => {
                 if let Some(selected) = self.selected.get_mut(&selector) {
-                    selected.asking.retain(|asking| *asking != ticket);
+                    selected.asking.remove(&ticket);
                 }
                 self.settle_limbo(&selector);
                 self.answer(asker, Ok(Outcome::Done));
@@ -276,7 +276,7 @@ impl Shard {
     /// The session's selections have lost `selector`.
     fn release(&mut self, session: Key, selector: &Selector) {
         let Some(selected) = self.selected.get_mut(selector) else { return };
-        selected.sessions.retain(|held| *held != session);
+        selected.sessions.remove(&session);
         if !selected.sessions.is_empty() {
             return;
         }
