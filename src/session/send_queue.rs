@@ -124,7 +124,7 @@ impl SendQueue {
     /// Keeps the bound: conflates when there is too much. `latest` is told each topic whose steps gave way to one [`Entry::Latest`], and gives
     /// the subscription's generation (`None` where the session is not subscribed any more).
     pub fn keep_bound(&mut self, limits: Limits, latest: impl FnMut(&LocalTopic) -> Option<u32>) -> Result<(), Overflow> {
-        if self.bytes > limits.bytes_high.max(self.conflate_above) {
+        if self.bytes > limits.bytes_high.max(self.conflate_above).min(limits.bytes_max) {
             self.conflate(latest);
             self.conflate_above = self.bytes + limits.bytes_high / 2;
         }
@@ -288,6 +288,17 @@ mod tests {
         }
         world.push("c0");
         assert_eq!(world.queue.keep_bound(limits, |_| None), Err(Overflow));
+    }
+
+    #[test]
+    fn it_does_not_overflow_unconflated() {
+        let mut world = World::new();
+        let limits = Limits { bytes_high: 400, bytes_max: 1000 };
+        for what in ["c0"; 16].into_iter().chain(["p0"; 5]) {
+            world.push(what);
+            assert_eq!(world.queue.keep_bound(limits, |_| Some(1)), Ok(()));
+        }
+        assert!(world.print().ends_with("c0 l0"));
     }
 
     #[test]

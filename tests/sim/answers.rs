@@ -11,6 +11,7 @@ fn answers_come_behind_what_they_promise() {
             conditions.bytes_high = 100_000;
             conditions.bytes_max = 100_000;
             conditions.faults = 0;
+            conditions.keep_alive_ms = 30_000;
             conditions.selections_max = 30;
         });
         check_at_rest(&mut world);

@@ -37,6 +37,7 @@ fn a_stopping_server_sends_what_is_queued_and_says_good_bye() {
         let mut world = run(seed, |conditions| {
             conditions.steps = 1000;
             conditions.faults = 0;
+            conditions.keep_alive_ms = 30_000;
         });
         let live: Vec<_> = (0..world.links.len()).filter(|at| world.links[*at].client.is_live()).collect();
         if world.random.percent(50) {

@@ -144,11 +144,11 @@ impl Model {
         }
     }
 
-    /// Whether a topic stood at `path` all the time since `order`.
+    /// Whether a topic is known to have stood at `path` all the time since `order`.
     pub fn stood_since(&self, path: &str, order: u64) -> bool {
         let Some(history) = self.paths.get(path) else { return false };
-        // An acknowledgement later than `order` may be a later topic's, so the first thing known after the last removal decides.
-        let acknowledged = !self.attempts.is_empty() && history.last_acknowledged > 0 && history.last_acknowledged <= order;
+        // An acknowledgement later than `order` may be a later topic's, so nothing is known then.
+        let acknowledged = history.last_acknowledged > 0 && history.last_acknowledged <= order;
         acknowledged && self.removals.values().all(|r| !(r.matches)(path) || r.ended.is_some_and(|ended| ended < history.last_acknowledged))
     }
 

@@ -25,6 +25,7 @@ pub struct Conditions {
     pub fetch_page_max: usize,
     pub transmit_bytes_max: usize,
     pub socket_bytes: usize,
+    pub keep_alive_ms: u64,
     /// Batches that a ring holds.
     pub ring_batches: usize,
     /// In a hundred choices of what a client does.
@@ -48,6 +49,7 @@ impl Conditions {
             fetch_page_max: random.within(1, 20),
             transmit_bytes_max: random.pick(&[1, 60, 300, 4000]),
             socket_bytes: random.pick(&[40, 300, 5000]),
+            keep_alive_ms: random.pick(&[600, 30_000]),
             ring_batches: random.within(1, 4),
             removals: random.pick(&[1, 4, 12]),
             selections: random.pick(&[15, 30, 50]),
@@ -70,7 +72,7 @@ impl Conditions {
             queue: QueueLimits { bytes_high: self.bytes_high, bytes_max: self.bytes_max },
             transmit_bytes_max: self.transmit_bytes_max,
             handshake_timeout_ms: 60_000,
-            keep_alive_ms: 30_000,
+            keep_alive_ms: self.keep_alive_ms,
             walk_slice: self.walk_slice,
             mail_high: 5,
         }
