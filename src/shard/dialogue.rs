@@ -615,6 +615,8 @@ impl Shard {
             return self.wheel.insert(connection.deadline, key);
         }
         match connection.stage {
+            // A stopping server gives every queue the same time, which its runtime measures.
+            Stage::Ending if self.is_shutting_down => connection.deadline = now.after_ms(CLOSE_TIMEOUT_MS),
             Stage::Ending => self.effects.push_back(Effect::Close(key)),
             Stage::Page => connection.deadline = now.after_ms(CLOSE_TIMEOUT_MS),
             Stage::Head => return self.respond_text(key, 408, "the request's head did not come in time"),
