@@ -615,6 +615,8 @@ impl Shard {
             return self.wheel.insert(connection.deadline, key);
         }
         match connection.stage {
+            // A stopping server gives every queue the same time, which its runtime measures.
+            Stage::Ending if self.is_shutting_down => connection.deadline = now.after_ms(CLOSE_TIMEOUT_MS),
             Stage::Ending => self.effects.push_back(Effect::Close(key)),
             Stage::Page => connection.deadline = now.after_ms(CLOSE_TIMEOUT_MS),
             Stage::Head => return self.respond_text(key, 408, "the request's head did not come in time"),
@@ -624,8 +626,10 @@ impl Shard {
                 if now >= dead {
                     return self.close_now(key, CloseCode::KeepAliveTimeout, "nothing was received for twice keep_alive_ms");
                 }
-                let is_silent = now >= connection.last_sent.after_ms(keep_alive_ms);
-                let next = if is_silent { now } else { connection.last_sent }.after_ms(keep_alive_ms);
+                // Who only listens has to be asked too, or its silence could not be told from a dead peer's.
+                let quiet_since = connection.last_sent.min(connection.last_received);
+                let is_silent = now >= quiet_since.after_ms(keep_alive_ms);
+                let next = if is_silent { now } else { quiet_since }.after_ms(keep_alive_ms);
                 connection.deadline = next.min(dead);
                 if is_silent {
                     self.send_ping(session, form);

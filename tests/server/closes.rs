@@ -4,6 +4,7 @@ use crate::client::Seen;
 use crate::raw::masked;
 use crate::server::Server;
 use tidewire::value::ValueType;
+use tidewire::wire::native::Request;
 
 /// Sends bytes on a connected connection; the close code that answers them. A session beside it goes on.
 fn check(protocol: &str, bytes: &[u8], code: u16) {
@@ -110,13 +111,37 @@ fn a_silent_client_is_pinged_and_then_closed_with_4103() {
 
 #[test]
 fn a_client_that_answers_pings_stays() {
-    let server = Server::start_with(1, &[("SESSION_KEEP_ALIVE_MS", "200")]);
+    let server = Server::start_with(1, &[("SESSION_KEEP_ALIVE_MS", "500")]);
     let mut session = server.connect();
-    for _ in 0..5 {
+    for _ in 0..3 {
         assert_eq!(session.next(), Seen::Ping);
-        session.send(&tidewire::wire::native::Request::Pong);
+        session.send(&Request::Pong);
     }
     assert_eq!(session.add("a", ValueType::Json), Ok(true));
+}
+
+#[test]
+fn a_client_that_only_listens_is_asked_whether_it_lives() {
+    let server = Server::start_with(1, &[("SESSION_KEEP_ALIVE_MS", "500")]);
+    let (mut writer, mut reader) = (server.connect(), server.connect());
+    reader.subscribe("a").unwrap();
+    let mut pings = 0;
+    // The server always has something to send; the reader only answers.
+    while pings < 3 {
+        writer.add_and_set("a", ValueType::Json, b"1").unwrap();
+        loop {
+            match reader.next() {
+                Seen::Value(..) => break,
+                Seen::Subscribed(..) => {}
+                Seen::Ping => {
+                    pings += 1;
+                    reader.send(&Request::Pong);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
 }
 
 #[test]
