@@ -78,7 +78,7 @@ pub fn start(config: &Config) -> Result<Server, ExitCode> {
         eprintln!("error: {error}");
         ExitCode::from(EXIT_HOST)
     })?;
-    greet(config, &server);
+    greet(config, &server, &host);
     Ok(server)
 }
 
@@ -124,7 +124,7 @@ const SDK: &[(&str, &[u8])] = &[
     ("/sdk/websocket.js", include_bytes!("../../sdk/javascript/websocket.js")),
 ];
 
-fn greet(config: &Config, server: &Server) {
+fn greet(config: &Config, server: &Server, host: &Host) {
     let address = server.address;
     let cores: Vec<String> = server.cores.iter().map(usize::to_string).collect();
     let (limits, session) = (&config.limits, &config.session);
@@ -137,7 +137,22 @@ fn greet(config: &Config, server: &Server) {
         limits.connections_max, limits.topics_max, limits.message_bytes_max, session.queue_bytes_max
     );
     println!("  access   {}", config.exposure());
-    println!("  host     `tidewire doctor` compares this host with the tuning it wants");
+    println!("  host     {}", missing(config, server, host));
+}
+
+/// What the host could do better, in a line.
+fn missing(config: &Config, server: &Server, host: &Host) -> String {
+    let wanted = doctor::Wanted { shard_cores: server.cores.clone(), connections_max: config.limits.connections_max };
+    let findings = doctor::examine(host, &wanted);
+    let names: Vec<&str> =
+        findings.iter().filter(|finding| finding.severity != doctor::Severity::Ok).map(|finding| &*finding.what).collect();
+    match names.len() {
+        0 => "tuned as `tidewire doctor` wants it".to_owned(),
+        count => format!(
+            "{count} settings are short of what is wanted ({}, …); `tidewire doctor` tells which and why",
+            names[..count.min(3)].join(", ")
+        ),
+    }
 }
 
 fn start_logging(config: &Config) {
