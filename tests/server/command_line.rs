@@ -82,6 +82,24 @@ fn sub_ends_with_3_when_the_server_stops() {
 }
 
 #[test]
+fn latency_prints_a_table_and_writes_histograms() {
+    let server = Server::start(2);
+    let mut session = server.connect();
+    session.subscribe("a").unwrap();
+    for value in [b"1", b"2"] {
+        session.add_and_set("a", tidewire::value::ValueType::Json, value).unwrap();
+        session.wait_for_value("a", value);
+    }
+    let folder = std::env::temp_dir().join(format!("tidewire-latency-{}", std::process::id()));
+    let output = server.command(&["latency", "--hgrm", folder.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("publish_to_socket"));
+    let written = std::fs::read_to_string(folder.join("publish_to_socket.hgrm")).unwrap();
+    assert!(written.contains("Percentile"), "{written}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn a_refusal_is_1() {
     let server = Server::start(1);
     for (arguments, says) in [

@@ -65,7 +65,7 @@ impl Server {
     }
 
     /// What a new connection is answered to a request for `/health`; `None` where it is not taken.
-    pub fn open_raw_answers(&self) -> Option<String> {
+    pub fn ask_for_health(&self) -> Option<String> {
         let mut socket = self.open_raw();
         socket.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let answer = socket.read_to_end();

@@ -69,6 +69,7 @@ fn the_transcript_of_the_specification_is_what_happens() {
 fn every_type_makes_a_round_trip() {
     for (kind, value) in [
         ("json", r#"{"x":[1,2.5,"a",null,true]}"#),
+        ("json", "null"),
         ("string", r#""Grüße \"🌊\" \u0001""#),
         ("int64", "-9223372036854775808"),
         ("int64", "9223372036854775807"),
@@ -89,6 +90,16 @@ fn every_type_makes_a_round_trip() {
             → {{"op":"fetch","id":4,"selector":"a","values":true}}
             ← {{"op":"ok","id":4,"has_more":false,"topics":[{{"path":"a","type":"{kind}","value":{value}}}]}}
             "#
+        ));
+    }
+}
+
+#[test]
+fn a_value_that_nests_too_deep_is_refused_as_a_value() {
+    for (depth, code) in [(128, 202), (129, 205), (10_000, 205)] {
+        let value = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        check_connected(&format!(
+            "→ {{\"op\":\"set\",\"id\":7,\"path\":\"a\",\"value\":{value}}}\n← {{\"op\":\"error\",\"id\":7,\"code\":{code}}}"
         ));
     }
 }
