@@ -49,6 +49,31 @@ fn a_stalled_subscriber_costs_its_bound_and_gets_the_newest_value() {
 }
 
 #[test]
+fn deltas_behind_a_gap_apply_to_what_the_subscriber_has() {
+    let server = Server::start_with(2, &[("SESSION_QUEUE_BYTES_HIGH", "2000")]);
+    let (mut writer, mut stalled) = (server.connect(), server.connect());
+    stalled.subscribe("?a//").unwrap();
+    let table = |version: usize| {
+        format!("[{}]", (0..200).map(|row| (row * (version % 7 + 1)).to_string()).collect::<Vec<_>>().join(",")).into_bytes()
+    };
+    for version in 0..UPDATES as usize {
+        writer.add_and_set("a/table", ValueType::Json, &table(version)).unwrap();
+        if version % 3 == 0 {
+            // What fills the sockets, so that the queue has to conflate.
+            writer.add_and_set("a/large", ValueType::Binary, &large(version as u32)).unwrap();
+        }
+    }
+    writer.add_and_set("a/table", ValueType::Json, b"[\"the end\"]").unwrap();
+    // The session applies each delta to what it holds and fails where one does not apply.
+    stalled.wait_for_value("a/table", b"[\"the end\"]");
+    assert!(stalled.update_frames.len() < UPDATES as usize, "what was stale is not sent");
+    for version in 0..10 {
+        writer.set("a/table", ValueType::Json, &table(version)).unwrap();
+        stalled.wait_for_value("a/table", &table(version));
+    }
+}
+
+#[test]
 fn a_queue_that_conflation_cannot_keep_under_its_bound_is_closed_with_4104() {
     let server = Server::start_with(1, &[("SESSION_QUEUE_BYTES_HIGH", "50000"), ("SESSION_QUEUE_BYTES_MAX", "300000")]);
     let (mut writer, mut stalled) = (server.connect(), server.connect());
