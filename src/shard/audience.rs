@@ -62,7 +62,8 @@ impl Shard {
         let ends = |path: &str, session: &crate::session::Session| !session.selections.select(path);
         let mut ended: Vec<_> =
             session.subscriptions.values().map(|(topic, _)| topic).filter(|topic| ends(topic.path.as_str(), session)).cloned().collect();
-        ended.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        // A removed topic may wait in limbo beside the next of its path.
+        ended.sort_unstable_by(|a, b| a.path.cmp(&b.path).then(a.id.cmp(&b.id)));
         for topic in ended {
             self.end_subscription(asker.session, &topic);
             self.push(asker.session, Entry::Unsubscribed(topic, Reason::Requested));

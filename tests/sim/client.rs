@@ -270,7 +270,9 @@ impl Client {
         let held = self.topics.get(&topic).unwrap_or_else(|| panic!("client {}: a delta of the unknown topic {topic}", self.name));
         let previous = held.value.as_ref().expect("a delta has a value before it");
         let value = delta::apply(form, previous, delta, 1 << 16).expect("a delta applies to what the client has");
+        let before = held.order;
         self.set_value(topic, value, model);
+        assert!(self.topics[&topic].order > before, "a delta leads to a later value");
     }
 
     fn set_value(&mut self, topic: u64, value: Vec<u8>, model: &mut Model) {

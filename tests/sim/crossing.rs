@@ -116,3 +116,27 @@ fn who_leaves_without_reading_keeps_the_queues_bound() {
     world.settle();
     assert_eq!(world.links[at].client.closed, Some(4104));
 }
+
+/// Sessions that hold the same run of steps share its bytes, and each still gets its close.
+#[test]
+fn who_shares_the_last_bytes_is_closed_too() {
+    let mut world = world(|conditions| {
+        conditions.shards = 1;
+        conditions.socket_bytes = 5000;
+        conditions.transmit_bytes_max = 4000;
+    });
+    let publisher = world.connect(BINARY);
+    let subscribers = [world.connect(BINARY), world.connect(BINARY)];
+    make(&mut world, publisher, PATHS[0]);
+    for at in subscribers {
+        world.ask(at, Asked::Subscribe { pattern: everything() });
+    }
+    world.settle();
+    make(&mut world, publisher, PATHS[0]);
+    while world.read(publisher, 4000) {}
+    world.shut_down();
+    world.settle();
+    for at in subscribers {
+        assert_eq!(world.links[at].client.closed, Some(1001), "client {at}");
+    }
+}
