@@ -21,7 +21,8 @@ fn queues_keep_their_bound_under_faults() {
 fn who_does_not_read_its_answers_is_closed() {
     crate::for_each_seed(|seed| {
         let mut random = crate::random::Random::new(seed);
-        let conditions = Conditions { bytes_high: 400, bytes_max: 3000, ..Conditions::chosen(&mut random) };
+        let conditions =
+            Conditions { bytes_high: 400, bytes_max: 3000, socket_bytes: 300, transmit_bytes_max: 300, ..Conditions::chosen(&mut random) };
         let mut world = World::new(random, conditions);
         let at = world.connect(Form::Text);
         world.settle();
