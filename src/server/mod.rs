@@ -80,10 +80,19 @@ impl Server {
 }
 
 /// The shards share their port, so a second server could join them unnoticed: a socket that does not share must find the port free.
+///
+/// A server that has just ended still holds it for a moment, until the kernel has taken its rings apart.
 fn check_free(address: SocketAddr) -> io::Result<()> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())
+    let mut tries_left = 20;
+    loop {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        match socket.bind(&address.into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries_left > 0 => tries_left -= 1,
+            result => return result,
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn listen(address: SocketAddr) -> io::Result<Socket> {
