@@ -64,6 +64,7 @@ pub struct Session {
     pub queue_bytes_high: usize,
     pub queue_bytes_max: usize,
     pub transmit_bytes_max: usize,
+    pub socket_send_bytes: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,6 +204,7 @@ impl Default for Session {
             queue_bytes_high: 256 << 10,
             queue_bytes_max: 16 << 20,
             transmit_bytes_max: 64 << 10,
+            socket_send_bytes: 128 << 10,
         }
     }
 }

@@ -56,6 +56,7 @@ pub const SETTINGS: &[Setting] = &[
     number("session.queue_bytes_high", 0, 1 << 30, |c, v| c.session.queue_bytes_high = v as usize),
     number("session.queue_bytes_max", 1024, 1 << 30, |c, v| c.session.queue_bytes_max = v as usize),
     number("session.transmit_bytes_max", 1024, 16 << 20, |c, v| c.session.transmit_bytes_max = v as usize),
+    number("session.socket_send_bytes", 0, 64 << 20, |c, v| c.session.socket_send_bytes = v as usize),
     name("log.level", &LogLevel::NAMES, |c, v| c.log.level = LogLevel::ALL[v]),
     name("log.format", &LogFormat::NAMES, |c, v| c.log.format = LogFormat::ALL[v]),
 ];

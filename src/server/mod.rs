@@ -37,7 +37,8 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     check_free(address).map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
     let mut listeners = Vec::new();
     for core in &cores {
-        let listener = listen(address).map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+        let listener = listen(address, config.session.socket_send_bytes)
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
         // The first shard's port is every shard's, also where any was asked for.
         address = listener.local_addr()?.as_socket().expect("an IP socket has an IP address");
         listeners.push((OwnedFd::from(listener), *core));
@@ -95,11 +96,15 @@ fn check_free(address: SocketAddr) -> io::Result<()> {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<Socket> {
+fn listen(address: SocketAddr, socket_send_bytes: usize) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
+    if socket_send_bytes > 0 {
+        // Accepted sockets inherit it.
+        socket.set_send_buffer_size(socket_send_bytes)?;
+    }
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
