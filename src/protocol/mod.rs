@@ -34,9 +34,24 @@ codes! {
         UnsupportedProperty = 208 "unsupported_property",
         ReservedPath = 209 "reserved_path",
         TopicLimit = 210 "topic_limit",
+        InvalidProperty = 211 "invalid_property",
+        UnsatisfiedConstraint = 212 "unsatisfied_constraint",
+        InvalidConstraint = 213 "invalid_constraint",
+        InvalidPatch = 214 "invalid_patch",
+        FailedPatch = 215 "failed_patch",
+        InvalidScope = 216 "invalid_scope",
+        InvalidStream = 220 "invalid_stream",
+        StreamInUse = 221 "stream_in_use",
+        InvalidTimestamp = 222 "invalid_timestamp",
+        NoSuchEvent = 223 "no_such_event",
+        EventIsEdit = 224 "event_is_edit",
+        InvalidQuery = 225 "invalid_query",
         SelectionLimit = 300 "selection_limit",
+        ListenerLimit = 301 "listener_limit",
+        NoSuchListener = 302 "no_such_listener",
         Overloaded = 400 "overloaded",
         ShuttingDown = 401 "shutting_down",
+        StorageUnavailable = 410 "storage_unavailable",
     }
 }
 
@@ -62,6 +77,7 @@ codes! {
     Reason {
         Requested = 1 "requested",
         Removed = 2 "removed",
+        BackPressure = 3 "back_pressure",
     }
 }
 
