@@ -2,10 +2,10 @@
 
 use crate::base::{Key, Time, TopicId};
 use crate::topic::path::TopicPath;
-use crate::topic::publication::{DeltaForms, Publication};
-use crate::value::ValueType;
+use crate::topic::publication::{Encodings, Publication};
+use crate::topic::specification::{Priority, Specification, TopicType};
 use crate::wire::{text, websocket};
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -13,9 +13,11 @@ use std::sync::Arc;
 pub struct LocalTopic {
     pub id: TopicId,
     pub path: TopicPath,
-    pub kind: ValueType,
+    pub specification: Arc<Specification>,
     pub latest: RefCell<Option<Rc<Outgoing>>>,
     pub subscribers: RefCell<Vec<Subscriber>>,
+    /// Whether the owner wants to know how many subscribers there are.
+    pub is_counted: Cell<bool>,
 }
 
 /// One session's subscription.
@@ -24,8 +26,26 @@ pub struct Subscriber {
     pub session: Key,
     /// Distinguishes this subscription from an earlier one of the same session.
     pub generation: u32,
-    /// An entry of the session's queue will send the newest value anyway: publications need not be queued.
+    /// Publications need not be queued: an entry of the session's queue will send the newest value anyway, or the owner is still
+    /// to say which events of a time series come first.
     pub is_latest_queued: bool,
+}
+
+impl LocalTopic {
+    pub fn new(id: TopicId, path: TopicPath, specification: Arc<Specification>) -> Rc<Self> {
+        let (latest, subscribers) = (RefCell::default(), RefCell::default());
+        Rc::new(Self { id, path, specification, latest, subscribers, is_counted: Cell::new(false) })
+    }
+
+    pub fn is_time_series(&self) -> bool {
+        self.specification.topic_type() == TopicType::TimeSeries
+    }
+
+    /// What a session that subscribes now is sent, unless the topic is a time series.
+    pub fn first(&self) -> Option<Rc<Outgoing>> {
+        let latest = self.latest.borrow();
+        latest.as_ref().filter(|latest| self.specification.retains_value() && !latest.is_null()).cloned()
+    }
 }
 
 /// One publication on one shard, with what is encoded at most once for all its sessions.
@@ -34,12 +54,14 @@ pub struct Outgoing {
     topic: Weak<LocalTopic>,
     /// Numbers the publications that this shard delivers.
     pub sequence: u64,
+    pub priority: Priority,
     text: OnceCell<Box<[u8]>>,
 }
 
 impl Outgoing {
     pub fn new(publication: Arc<Publication>, topic: &Rc<LocalTopic>, sequence: u64) -> Rc<Self> {
-        Rc::new(Self { publication, topic: Rc::downgrade(topic), sequence, text: OnceCell::new() })
+        let priority = topic.specification.priority();
+        Rc::new(Self { publication, topic: Rc::downgrade(topic), sequence, priority, text: OnceCell::new() })
     }
 
     pub fn topic(&self) -> Option<Rc<LocalTopic>> {
@@ -50,19 +72,23 @@ impl Outgoing {
         self.publication.received
     }
 
+    pub fn is_null(&self) -> bool {
+        self.publication.is_null()
+    }
+
     /// Bytes that a queue counts for it.
     pub fn bytes(&self) -> usize {
-        self.publication.frame().len()
+        self.publication.bytes()
     }
 
     /// The frame for a session that holds nothing of the topic.
-    pub fn value_frame(&self) -> &[u8] {
-        self.publication.frame()
+    pub fn value_frame(&self, encodings: Encodings) -> &[u8] {
+        self.publication.frame(encodings)
     }
 
     /// The frame for a session that holds the version before.
-    pub fn step_frame(&self, forms: DeltaForms) -> &[u8] {
-        self.publication.step_frame(forms)
+    pub fn step_frame(&self, encodings: Encodings) -> &[u8] {
+        self.publication.step_frame(encodings)
     }
 
     /// The text form's whole WebSocket message.
@@ -71,10 +97,19 @@ impl Outgoing {
             let mut message = Vec::new();
             if let Some(topic) = self.topic() {
                 let mut payload = Vec::with_capacity(self.bytes() + 64);
-                text::put_value(&mut payload, topic.id, topic.path.as_str(), topic.kind, self.publication.value());
+                self.put_text(&topic, &mut payload);
                 websocket::put_frame(&mut message, websocket::TEXT, &payload);
             }
             message.into_boxed_slice()
         })
+    }
+
+    fn put_text(&self, topic: &LocalTopic, out: &mut Vec<u8>) {
+        let (path, kind) = (topic.path.as_str(), topic.specification.value_type());
+        match (self.publication.value(), self.publication.event_head()) {
+            (Some(value), Some(head)) => text::put_event(out, topic.id, path, head, kind, value),
+            (Some(value), None) => text::put_value(out, topic.id, path, kind, value),
+            (None, _) => text::put_null(out, topic.id, path),
+        }
     }
 }

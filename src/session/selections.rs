@@ -69,6 +69,87 @@ impl Selections {
     }
 }
 
+/// A session's selections in all scopes: what any of them selects is selected.
+#[derive(Default)]
+pub struct Scopes {
+    default: Selections,
+    named: Vec<(Box<str>, Selections)>,
+}
+
+impl Scopes {
+    /// Steps in all scopes.
+    fn len(&self) -> usize {
+        self.default.len() + self.named.iter().map(|(_, selections)| selections.len()).sum::<usize>()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Selections> {
+        std::iter::once(&self.default).chain(self.named.iter().map(|(_, selections)| selections))
+    }
+
+    /// Whether the session wants the topic at `path`.
+    pub fn select(&self, path: &str) -> bool {
+        self.all().any(|selections| selections.select(path))
+    }
+
+    /// The selectors that select in any scope, each once.
+    pub fn selecting(&self) -> Vec<Selector> {
+        let mut selectors: Vec<Selector> = Vec::new();
+        for selector in self.all().flat_map(Selections::selecting) {
+            if self.named.is_empty() || !selectors.contains(selector) {
+                selectors.push(selector.clone());
+            }
+        }
+        selectors
+    }
+
+    fn is_selecting(&self, selector: &Selector) -> bool {
+        self.all().any(|selections| selections.selecting().any(|held| held == selector))
+    }
+
+    fn scope(&mut self, scope: &str) -> &mut Selections {
+        if scope.is_empty() {
+            return &mut self.default;
+        }
+        let at = self.named.iter().position(|(name, _)| **name == *scope).unwrap_or_else(|| {
+            self.named.push((scope.into(), Selections::default()));
+            self.named.len() - 1
+        });
+        &mut self.named[at].1
+    }
+
+    /// As [`Selections::add`], in a scope; `count_max` holds for all together.
+    pub fn add(&mut self, scope: &str, selector: &Selector, count_max: usize) -> Result<bool, Full> {
+        let is_new = !self.is_selecting(selector);
+        let others = self.len() - self.scope(scope).len();
+        let result = self.scope(scope).add(selector, count_max.saturating_sub(others));
+        self.drop_empty();
+        result.map(|_| is_new)
+    }
+
+    /// As [`Selections::remove`], in a scope; a selector that another scope holds is not released.
+    pub fn remove(&mut self, scope: &str, selector: &Selector, count_max: usize) -> Result<Vec<Selector>, Full> {
+        let others = self.len() - self.scope(scope).len();
+        let released = self.scope(scope).remove(selector, count_max.saturating_sub(others));
+        self.drop_empty();
+        let mut released = released?;
+        released.retain(|selector| !self.is_selecting(selector));
+        Ok(released)
+    }
+
+    /// Removes in every scope.
+    pub fn remove_everywhere(&mut self, selector: &Selector, count_max: usize) -> Result<Vec<Selector>, Full> {
+        let mut released = self.remove("", selector, count_max)?;
+        for scope in self.named.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            released.append(&mut self.remove(&scope, selector, count_max)?);
+        }
+        Ok(released)
+    }
+
+    fn drop_empty(&mut self) {
+        self.named.retain(|(_, selections)| !selections.is_empty());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,5 +194,37 @@ mod tests {
         assert_eq!(selections.add(&selector("c"), 2), Err(Full));
         assert_eq!(selections.remove(&selector("a"), 2).map(|r| r.len()), Ok(1));
         assert_eq!(selections.len(), 2);
+    }
+
+    #[test]
+    fn what_any_scope_selects_is_selected() {
+        let mut scopes = Scopes::default();
+        assert_eq!(scopes.add("", &selector("?a//"), 10), Ok(true));
+        assert_eq!(scopes.add("x", &selector("?a//"), 10), Ok(false));
+        assert_eq!(scopes.add("x", &selector("b"), 10), Ok(true));
+        assert_eq!(scopes.remove("", &selector("?a//"), 10), Ok(Vec::new()), "the other scope holds it");
+        assert!(scopes.select("a/b") && scopes.select("b"));
+        assert_eq!(scopes.remove("x", &selector("?.*//"), 10).map(|released| released.len()), Ok(2));
+        assert!(scopes.named.is_empty() && !scopes.select("b"));
+    }
+
+    #[test]
+    fn removing_everywhere_leaves_no_scope_out() {
+        let mut scopes = Scopes::default();
+        for scope in ["", "x", "y"] {
+            let _ = scopes.add(scope, &selector("?a//"), 10);
+        }
+        let released = scopes.remove_everywhere(&selector("?a//"), 10).unwrap();
+        assert_eq!(released.len(), 1);
+        assert!(!scopes.select("a"));
+    }
+
+    #[test]
+    fn all_scopes_share_one_bound() {
+        let mut scopes = Scopes::default();
+        assert_eq!(scopes.add("", &selector("a"), 2), Ok(true));
+        assert_eq!(scopes.add("x", &selector("b"), 2), Ok(true));
+        assert_eq!(scopes.add("y", &selector("c"), 2), Err(Full));
+        assert!(scopes.named.len() == 1);
     }
 }

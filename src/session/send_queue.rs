@@ -1,11 +1,15 @@
 //! What one session still has to be sent.
 //!
-//! It holds references, in order; values are encoded when the socket can take them. Bounded: above `bytes_high` only the newest
+//! It holds references; values are encoded when the socket can take them. Bounded: above `bytes_high` only the newest
 //! value of a topic stands, and an entry that stands for "the newest value" costs the same however often the topic changes. A session
-//! that falls behind loses stale values, never the latest one.
+//! that falls behind loses stale values, never the latest one, unless the topic's CONFLATION says otherwise.
+//!
+//! There are three lanes, of which the first that holds something is sent: what concerns a topic waits in the lane of its PRIORITY, in the order in
+//! which it came; answers wait in the middle one.
 
 use super::{LocalTopic, Outgoing};
 use crate::protocol::Reason;
+use crate::topic::specification::{Conflation, Priority};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -27,6 +31,8 @@ pub struct Overflow;
 pub enum Entry {
     /// Encoded already, for the session's form.
     Control(Box<[u8]>),
+    /// The same, behind all that waits now.
+    Behind(Box<[u8]>),
     /// The subscription, then the newest value.
     Subscribed(Rc<LocalTopic>, u32),
     /// The newest value, whole.
@@ -43,21 +49,57 @@ impl Entry {
     fn cost(&self) -> usize {
         ENTRY_BYTES
             + match self {
-                Self::Control(bytes) => bytes.len(),
+                Self::Control(bytes) | Self::Behind(bytes) => bytes.len(),
                 Self::Step(outgoing) => outgoing.bytes(),
                 Self::Subscribed(..) | Self::Latest(..) | Self::Unsubscribed(..) => 0,
             }
+    }
+
+    /// The lane it waits in.
+    fn priority(&self) -> Priority {
+        match self {
+            Self::Step(outgoing) => outgoing.priority,
+            Self::Subscribed(topic, _) | Self::Latest(topic, _) | Self::Unsubscribed(topic, _) => topic.specification.priority(),
+            Self::Control(_) => Priority::Default,
+            Self::Behind(_) => Priority::Low,
+        }
+    }
+
+    fn update_of(&self) -> Option<Rc<LocalTopic>> {
+        match self {
+            Self::Step(outgoing) => outgoing.topic(),
+            Self::Latest(topic, _) => Some(topic.clone()),
+            _ => None,
+        }
     }
 }
 
 #[derive(Default)]
 pub struct SendQueue {
     entries: VecDeque<Entry>,
+    /// What concerns topics whose PRIORITY is not the default; most sessions have none.
+    side: Option<Box<SideLanes>>,
     bytes: usize,
     /// No use conflating again below this.
     conflate_above: usize,
     /// What the queue holds, as long as that is steps only: sessions with the same one are sent the same bytes.
     steps: Option<Steps>,
+}
+
+#[derive(Default)]
+struct SideLanes {
+    high: VecDeque<Entry>,
+    low: VecDeque<Entry>,
+}
+
+/// What conflation does with a topic's steps.
+pub enum Newest {
+    /// They give way to one `Latest` of the subscription's generation.
+    Of(u32),
+    /// They stand: the topic does not conflate.
+    Steps,
+    /// The session is not subscribed any more.
+    Nothing,
 }
 
 /// The identity of a run of steps.
@@ -69,11 +111,11 @@ pub struct Steps {
 
 impl SendQueue {
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.side.as_ref().is_none_or(|side| side.high.is_empty() && side.low.is_empty())
     }
 
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() + self.side.as_ref().map_or(0, |side| side.high.len() + side.low.len())
     }
 
     /// Bytes held on account of this session.
@@ -87,20 +129,29 @@ impl SendQueue {
     }
 
     pub fn push(&mut self, entry: Entry) {
-        self.steps = match (&entry, self.steps, self.entries.is_empty()) {
+        self.steps = match (&entry, self.steps, self.is_empty()) {
             (Entry::Step(outgoing), _, true) => Some(Steps::default().then(outgoing.sequence)),
             (Entry::Step(outgoing), Some(steps), false) => Some(steps.then(outgoing.sequence)),
             _ => None,
         };
         self.bytes += entry.cost();
-        self.entries.push_back(entry);
+        let is_low_empty = self.side.as_ref().is_none_or(|side| side.low.is_empty());
+        match entry.priority() {
+            Priority::Low if is_low_empty && matches!(entry, Entry::Behind(_)) => self.entries.push_back(entry),
+            Priority::Default => self.entries.push_back(entry),
+            Priority::High => self.side.get_or_insert_default().high.push_back(entry),
+            Priority::Low => self.side.get_or_insert_default().low.push_back(entry),
+        }
     }
 
     pub fn pop(&mut self) -> Option<Entry> {
-        let entry = self.entries.pop_front()?;
+        let entry = match &mut self.side {
+            None => self.entries.pop_front()?,
+            Some(side) => side.high.pop_front().or_else(|| self.entries.pop_front()).or_else(|| side.low.pop_front())?,
+        };
         self.bytes -= entry.cost();
         self.steps = None;
-        if self.entries.is_empty() {
+        if self.is_empty() {
             self.settle();
         }
         Some(entry)
@@ -109,6 +160,7 @@ impl SendQueue {
     /// Forgets everything: it was sent, or nobody is left to send it to.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.side = None;
         self.bytes = 0;
         self.settle();
     }
@@ -116,66 +168,107 @@ impl SendQueue {
     fn settle(&mut self) {
         self.steps = None;
         self.conflate_above = 0;
+        self.side = None;
         if self.entries.capacity() > 256 {
             self.entries = VecDeque::new();
         }
     }
 
-    /// Keeps the bound: conflates when there is too much. `latest` is told each topic whose steps gave way to one [`Entry::Latest`], and gives
-    /// the subscription's generation (`None` where the session is not subscribed any more).
-    pub fn keep_bound(&mut self, limits: Limits, latest: impl FnMut(&LocalTopic) -> Option<u32>) -> Result<(), Overflow> {
+    /// Drops the updates of `topic` that wait. Its subscription and the end of that stay.
+    pub fn drop_updates(&mut self, topic: &LocalTopic) {
+        let is_kept = |entry: &Entry| match entry {
+            Entry::Step(outgoing) => outgoing.topic().is_some_and(|of| !std::ptr::eq(&*of, topic)),
+            Entry::Latest(of, _) => !std::ptr::eq(&**of, topic),
+            _ => true,
+        };
+        let lanes = self.side.iter_mut().flat_map(|side| [&mut side.high, &mut side.low]);
+        lanes.chain([&mut self.entries]).for_each(|lane| lane.retain(is_kept));
+        self.count_again();
+    }
+
+    fn count_again(&mut self) {
+        let side = self.side.iter().flat_map(|side| side.high.iter().chain(&side.low));
+        self.bytes = self.entries.iter().chain(side).map(Entry::cost).sum();
+        self.steps = None;
+    }
+
+    /// Keeps the bound: conflates when there is too much. `newest` is asked of each topic with steps whether they give way to one
+    /// [`Entry::Latest`].
+    pub fn keep_bound(&mut self, limits: Limits, mut newest: impl FnMut(&LocalTopic) -> Newest) -> Result<(), Overflow> {
         if self.bytes > limits.bytes_high.max(self.conflate_above).min(limits.bytes_max) {
-            self.conflate(latest);
+            self.entries = conflate(std::mem::take(&mut self.entries), &mut newest);
+            if let Some(side) = &mut self.side {
+                side.high = conflate(std::mem::take(&mut side.high), &mut newest);
+                side.low = conflate(std::mem::take(&mut side.low), &mut newest);
+            }
+            self.count_again();
             self.conflate_above = self.bytes + limits.bytes_high / 2;
         }
         if self.bytes > limits.bytes_max { Err(Overflow) } else { Ok(()) }
     }
 
-    fn conflate(&mut self, mut latest: impl FnMut(&LocalTopic) -> Option<u32>) {
-        let mut later: HashMap<*const LocalTopic, Later> = HashMap::new();
-        let mut kept: Vec<Option<Entry>> = std::mem::take(&mut self.entries).into_iter().map(Some).collect();
-        for at in (0..kept.len()).rev() {
-            let entry = kept[at].take().expect("each entry is looked at once");
-            kept[at] = match entry {
-                Entry::Step(outgoing) => outgoing.topic().and_then(|topic| {
-                    let later = later.entry(Rc::as_ptr(&topic)).or_default();
-                    let generation = if later.is_settled() { None } else { latest(&topic) };
-                    later.newest_at = later.newest_at.or(generation.map(|_| at));
-                    generation.map(|generation| Entry::Latest(topic, generation))
-                }),
-                Entry::Latest(topic, generation) => {
-                    let later = later.entry(Rc::as_ptr(&topic)).or_default();
-                    let is_stale = later.is_settled();
-                    later.newest_at = later.newest_at.or(Some(at));
-                    if is_stale { None } else { Some(Entry::Latest(topic, generation)) }
+    /// Topics with waiting updates whose subscriptions should end rather than be conflated.
+    pub fn topics_to_unsubscribe(&self) -> Vec<Rc<LocalTopic>> {
+        let side = self.side.iter().flat_map(|side| side.high.iter().chain(&side.low));
+        let mut topics: Vec<Rc<LocalTopic>> = self.entries.iter().chain(side).filter_map(Entry::update_of).collect();
+        topics.retain(|topic| topic.specification.conflation() == Conflation::Unsubscribe);
+        topics.sort_unstable_by_key(|topic| topic.id);
+        topics.dedup_by_key(|topic| topic.id);
+        topics
+    }
+}
+
+fn conflate(entries: VecDeque<Entry>, newest: &mut impl FnMut(&LocalTopic) -> Newest) -> VecDeque<Entry> {
+    let mut later: HashMap<*const LocalTopic, Later> = HashMap::new();
+    let mut kept: Vec<Option<Entry>> = entries.into_iter().map(Some).collect();
+    for at in (0..kept.len()).rev() {
+        let entry = kept[at].take().expect("each entry is looked at once");
+        kept[at] = match entry {
+            Entry::Step(outgoing) => outgoing.topic().and_then(|topic| {
+                let later = later.entry(Rc::as_ptr(&topic)).or_default();
+                if later.is_settled() {
+                    return None;
                 }
-                Entry::Subscribed(topic, generation) => {
-                    let later = std::mem::take(later.entry(Rc::as_ptr(&topic)).or_default());
-                    // What the session has not heard of need not end.
-                    match later {
-                        Later { ended_at: Some(end), .. } => {
-                            kept[end] = None;
-                            None
-                        }
-                        Later { newest_at, .. } => {
-                            if let Some(newest) = newest_at {
-                                kept[newest] = None;
-                            }
-                            Some(Entry::Subscribed(topic, generation))
-                        }
+                match newest(&topic) {
+                    Newest::Steps => Some(Entry::Step(outgoing)),
+                    Newest::Nothing => None,
+                    Newest::Of(generation) => {
+                        later.newest_at = Some(at);
+                        Some(Entry::Latest(topic, generation))
                     }
                 }
-                Entry::Unsubscribed(topic, reason) => {
-                    later.insert(Rc::as_ptr(&topic), Later { newest_at: None, ended_at: Some(at) });
-                    Some(Entry::Unsubscribed(topic, reason))
+            }),
+            Entry::Latest(topic, generation) => {
+                let later = later.entry(Rc::as_ptr(&topic)).or_default();
+                let is_stale = later.is_settled();
+                later.newest_at = later.newest_at.or(Some(at));
+                if is_stale { None } else { Some(Entry::Latest(topic, generation)) }
+            }
+            Entry::Subscribed(topic, generation) => {
+                let later = std::mem::take(later.entry(Rc::as_ptr(&topic)).or_default());
+                // What the session has not heard of need not end.
+                match later {
+                    Later { ended_at: Some(end), .. } => {
+                        kept[end] = None;
+                        None
+                    }
+                    Later { newest_at, .. } => {
+                        // Who keeps no value sends none with the subscription.
+                        if let Some(newest) = newest_at.filter(|_| topic.specification.retains_value()) {
+                            kept[newest] = None;
+                        }
+                        Some(Entry::Subscribed(topic, generation))
+                    }
                 }
-                control @ Entry::Control(_) => Some(control),
-            };
-        }
-        self.entries = kept.into_iter().flatten().collect();
-        self.bytes = self.entries.iter().map(Entry::cost).sum();
-        self.steps = None;
+            }
+            Entry::Unsubscribed(topic, reason) => {
+                later.insert(Rc::as_ptr(&topic), Later { newest_at: None, ended_at: Some(at) });
+                Some(Entry::Unsubscribed(topic, reason))
+            }
+            control @ (Entry::Control(_) | Entry::Behind(_)) => Some(control),
+        };
     }
+    kept.into_iter().flatten().collect()
 }
 
 /// What a walk from the back has seen of a topic.
@@ -204,8 +297,8 @@ mod tests {
     use crate::base::{Time, TopicId};
     use crate::topic::path::TopicPath;
     use crate::topic::publication::Publication;
-    use crate::value::ValueType;
-    use std::cell::RefCell;
+    use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
+    use std::sync::Arc;
 
     struct World {
         topics: Vec<Rc<LocalTopic>>,
@@ -215,17 +308,18 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let topic = |number: u64| {
+            Self::with(&[("", ""), ("", ""), ("", "")])
+        }
+
+        /// Topics `t0`, `t1` … with a property each.
+        fn with(properties: &[(&str, &str)]) -> Self {
+            let topic = |(number, property): (usize, &(&str, &str))| {
                 let path = TopicPath::parse(&format!("t{number}"), 100).unwrap();
-                Rc::new(LocalTopic {
-                    id: TopicId(number),
-                    path,
-                    kind: ValueType::Binary,
-                    latest: RefCell::new(None),
-                    subscribers: RefCell::default(),
-                })
+                let specification =
+                    Specification::parse(TopicType::Binary, std::iter::once(*property), &SpecificationLimits::default()).unwrap();
+                LocalTopic::new(TopicId(number as u64), path, Arc::new(specification))
             };
-            Self { topics: (0..3).map(topic).collect(), queue: SendQueue::default(), sequence: 0 }
+            Self { topics: properties.iter().enumerate().map(topic).collect(), queue: SendQueue::default(), sequence: 0 }
         }
 
         fn push(&mut self, what: &str) {
@@ -235,31 +329,75 @@ mod tests {
                 "s" => Entry::Subscribed(topic, 1),
                 "l" => Entry::Latest(topic, 1),
                 "u" => Entry::Unsubscribed(topic, Reason::Requested),
-                "p" => Entry::Step(Outgoing::new(Publication::new(topic.id, 1, Time(0), &[0; 100], None), &topic, self.sequence)),
+                "p" => Entry::Step(Outgoing::new(Arc::new(Publication::new(topic.id, 1, Time(0), &[0; 100])), &topic, self.sequence)),
+                "b" => Entry::Behind(Box::new([0; 10])),
                 _ => Entry::Control(Box::new([0; 10])),
             };
             self.queue.push(entry);
         }
 
-        fn print(&self) -> String {
-            let print = |entry: &Entry| match entry {
+        /// Empties the queue and tells what was in it, in the order in which it is sent.
+        fn print(&mut self) -> String {
+            let print = |entry: Entry| match entry {
                 Entry::Control(_) => "c0".to_owned(),
+                Entry::Behind(_) => "b0".to_owned(),
                 Entry::Subscribed(topic, _) => format!("s{}", topic.id.0),
                 Entry::Latest(topic, _) => format!("l{}", topic.id.0),
                 Entry::Step(outgoing) => format!("p{}", outgoing.topic().unwrap().id.0),
                 Entry::Unsubscribed(topic, _) => format!("u{}", topic.id.0),
             };
-            self.queue.entries.iter().map(print).collect::<Vec<_>>().join(" ")
+            let printed = std::iter::from_fn(|| self.queue.pop()).map(print).collect::<Vec<_>>().join(" ");
+            assert_eq!(self.queue.bytes(), 0, "what is empty holds nothing");
+            printed
         }
     }
 
     fn check(before: &str, after: &str) {
         let mut world = World::new();
         before.split(' ').for_each(|what| world.push(what));
-        world.queue.keep_bound(Limits { bytes_high: 0, bytes_max: 10_000 }, |_| Some(1)).unwrap();
+        world.queue.keep_bound(Limits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Of(1)).unwrap();
         assert_eq!(world.print(), after, "{before}");
-        let counted: usize = world.queue.entries.iter().map(Entry::cost).sum();
-        assert_eq!(world.queue.bytes(), counted);
+    }
+
+    fn check_lanes(properties: &[(&str, &str)], pushed: &str, sent: &str) {
+        let mut world = World::with(properties);
+        pushed.split(' ').for_each(|what| world.push(what));
+        assert_eq!(world.print(), sent, "{pushed}");
+    }
+
+    #[test]
+    fn a_topic_of_high_priority_is_sent_first_and_one_of_low_priority_last() {
+        let lanes = [("PRIORITY", "low"), ("", ""), ("PRIORITY", "high")];
+        check_lanes(&lanes, "p0 p1 p2 c0 p0 p1 p2", "p2 p2 p1 c0 p1 p0 p0");
+        check_lanes(&lanes, "s0 p0 u0 s2 p2 u2 s1", "s2 p2 u2 s1 s0 p0 u0");
+        check_lanes(&lanes, "s0 b0 p1", "p1 s0 b0");
+        check_lanes(&lanes, "p1 b0 p1", "p1 b0 p1");
+    }
+
+    #[test]
+    fn updates_of_a_topic_can_be_dropped_while_they_wait() {
+        let mut world = World::with(&[("", ""), ("PRIORITY", "low")]);
+        "s0 p0 p1 l1 c0 l0 u0".split(' ').for_each(|what| world.push(what));
+        let (first, second) = (world.topics[0].clone(), world.topics[1].clone());
+        world.queue.drop_updates(&first);
+        world.queue.drop_updates(&second);
+        assert_eq!(world.print(), "s0 c0 u0");
+    }
+
+    #[test]
+    fn steps_that_are_not_to_be_conflated_stand() {
+        let mut world = World::new();
+        "p0 p0 c0 p0".split(' ').for_each(|what| world.push(what));
+        world.queue.keep_bound(Limits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Steps).unwrap();
+        assert_eq!(world.print(), "p0 p0 c0 p0");
+    }
+
+    #[test]
+    fn a_value_that_is_not_retained_follows_its_subscription() {
+        let mut world = World::with(&[("DONT_RETAIN_VALUE", "true")]);
+        "s0 p0 p0".split(' ').for_each(|what| world.push(what));
+        world.queue.keep_bound(Limits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Of(1)).unwrap();
+        assert_eq!(world.print(), "s0 l0");
     }
 
     #[test]
@@ -284,10 +422,10 @@ mod tests {
         let limits = Limits { bytes_high: 100, bytes_max: 1000 };
         for _ in 0..17 {
             world.push("c0");
-            assert_eq!(world.queue.keep_bound(limits, |_| None), Ok(()));
+            assert_eq!(world.queue.keep_bound(limits, |_| Newest::Nothing), Ok(()));
         }
         world.push("c0");
-        assert_eq!(world.queue.keep_bound(limits, |_| None), Err(Overflow));
+        assert_eq!(world.queue.keep_bound(limits, |_| Newest::Nothing), Err(Overflow));
     }
 
     #[test]
@@ -296,7 +434,7 @@ mod tests {
         let limits = Limits { bytes_high: 400, bytes_max: 1000 };
         for what in ["c0"; 16].into_iter().chain(["p0"; 5]) {
             world.push(what);
-            assert_eq!(world.queue.keep_bound(limits, |_| Some(1)), Ok(()));
+            assert_eq!(world.queue.keep_bound(limits, |_| Newest::Of(1)), Ok(()));
         }
         assert!(world.print().ends_with("c0 l0"));
     }

@@ -1,17 +1,17 @@
 //! The sessions of this shard: what they selected, and what arrives for them.
 
-use super::mail::{Asker, Mail, Part, Question};
+use super::mail::{Appeared, Asker, Fetch, Mail, Part, Question, Subscription};
+use super::owner::merge_pages;
 use super::{Effect, Shard};
 use crate::base::{Key, ShardIndex, TopicId};
 use crate::protocol::{CloseCode, ErrorCode, Reason, Refusal};
-use crate::session::{Entry, LocalTopic, Outgoing, Subscriber};
+use crate::session::{Entry, LocalTopic, Newest, Outgoing, Session, Subscriber};
 use crate::topic::path::{TopicPath, is_within};
 use crate::topic::publication::Publication;
 use crate::topic::selector::Selector;
-use crate::value::ValueType;
+use crate::topic::specification::Conflation;
 use crate::wire::native::{self, Outcome};
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,17 +32,19 @@ pub struct Gather {
 
 enum Answer {
     Interest { selector: Selector, asker: Asker },
-    Removed { asker: Asker, count: u64 },
-    Page { asker: Asker, first: usize, bytes_max: usize, with_values: bool, pages: Vec<(Vec<native::Entry>, bool)> },
+    Removed { asker: Asker, count: Result<u64, Refusal> },
+    Page { asker: Asker, fetch: Box<Fetch>, pages: Vec<(Vec<native::Entry>, bool)>, is_thinned: bool },
+    Events { asker: Asker },
+    Listening { asker: Asker },
 }
 
 impl Shard {
     // What sessions ask.
 
-    pub(super) fn subscribe(&mut self, asker: Asker, selector: &Selector) -> Result<(), Refusal> {
+    pub(super) fn subscribe(&mut self, asker: Asker, scope: &str, selector: &Selector) -> Result<(), Refusal> {
         let selections_max = self.limits.selections_max;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
-        let is_new = session.selections.add(selector, selections_max).map_err(|_| selections_full(selections_max))?;
+        let is_new = session.selections.add(scope, selector, selections_max).map_err(|_| selections_full(selections_max))?;
         if is_new {
             self.selected.entry(selector, Selected::default).sessions.insert(asker.session);
         }
@@ -55,18 +57,22 @@ impl Shard {
         Ok(())
     }
 
-    pub(super) fn unsubscribe(&mut self, asker: Asker, selector: &Selector) -> Result<(), Refusal> {
+    /// `None`: in every scope.
+    pub(super) fn unsubscribe(&mut self, asker: Asker, scope: Option<&str>, selector: &Selector) -> Result<(), Refusal> {
         let selections_max = self.limits.selections_max;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
-        let released = session.selections.remove(selector, selections_max).map_err(|_| selections_full(selections_max))?;
-        let ends = |path: &str, session: &crate::session::Session| !session.selections.select(path);
+        let released = match scope {
+            Some(scope) => session.selections.remove(scope, selector, selections_max),
+            None => session.selections.remove_everywhere(selector, selections_max),
+        };
+        let released = released.map_err(|_| selections_full(selections_max))?;
+        let ends = |path: &str, session: &Session| !session.selections.select(path);
         let mut ended: Vec<_> =
             session.subscriptions.values().map(|(topic, _)| topic).filter(|topic| ends(topic.path.as_str(), session)).cloned().collect();
         // A removed topic may wait in limbo beside the next of its path.
         ended.sort_unstable_by(|a, b| a.path.cmp(&b.path).then(a.id.cmp(&b.id)));
         for topic in ended {
-            self.end_subscription(asker.session, &topic);
-            self.push(asker.session, Entry::Unsubscribed(topic, Reason::Requested));
+            self.unsubscribe_topic(asker.session, &topic, Reason::Requested);
         }
         for selector in released {
             self.release(asker.session, &selector);
@@ -75,16 +81,41 @@ impl Shard {
         Ok(())
     }
 
-    pub(super) fn remove(&mut self, asker: Asker, selector: &Selector) {
-        self.ask(selector, |selector| Question::Remove { selector }, Answer::Removed { asker, count: 0 });
+    fn unsubscribe_topic(&mut self, key: Key, topic: &Rc<LocalTopic>, reason: Reason) {
+        self.end_subscription(key, topic);
+        if topic.specification.tidies_on_unsubscribe() || reason == Reason::BackPressure {
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.queue.drop_updates(topic);
+            }
+        }
+        self.push(key, Entry::Unsubscribed(topic.clone(), reason));
     }
 
-    pub(super) fn fetch(&mut self, asker: Asker, selector: &Selector, after: Option<TopicPath>, first: u64, with_values: bool) {
-        let page_max = self.limits.fetch_page_max;
-        let first = usize::try_from(first).ok().filter(|first| *first > 0).map_or(page_max, |first| first.min(page_max));
-        let bytes_max = self.limits.message_bytes_max;
-        let question = |selector| Question::Fetch { selector, after, first, bytes_max, with_values };
-        self.ask(selector, question, Answer::Page { asker, first, bytes_max, with_values, pages: Vec::new() });
+    pub(super) fn remove(&mut self, asker: Asker, selector: &Selector) {
+        self.ask(selector, |selector| Question::Remove { selector }, Answer::Removed { asker, count: Ok(0) });
+    }
+
+    pub(super) fn fetch(&mut self, asker: Asker, selector: &Selector, fetch: Fetch) {
+        let question = Question::Fetch(Box::new(fetch.clone()));
+        self.ask(selector, |_| question, Answer::Page { asker, fetch: Box::new(fetch), pages: Vec::new(), is_thinned: false });
+    }
+
+    pub(super) fn query(&mut self, asker: Asker, path: &str, query: crate::series::Query) {
+        let ticket = self.take_ticket();
+        self.gathers.insert(ticket, Gather { waiting: 1, answer: Answer::Events { asker } });
+        let question = Question::Query { path: path.into(), query, bytes_max: self.limits.message_bytes_max };
+        let owner = self.owner_of(path);
+        self.mail(owner, Mail::Ask { ticket, question });
+    }
+
+    pub(super) fn ask_to_listen(&mut self, asker: Asker, kind: super::mail::ListenerKind, selector: &Selector) {
+        let ticket = self.take_ticket();
+        self.gathers.insert(ticket, Gather { waiting: usize::from(self.identity.count), answer: Answer::Listening { asker } });
+        // What lies below an exact path may have any owner.
+        for owner in (0..self.identity.count).map(ShardIndex) {
+            let question = Question::Listen { kind, selector: selector.as_str().into() };
+            self.mail(owner, Mail::Ask { ticket, question });
+        }
     }
 
     /// Asks the owners of what `selector` may match: one for a path, else all.
@@ -112,8 +143,20 @@ impl Shard {
         let Some(gather) = self.gathers.get_mut(&ticket) else { return };
         gather.waiting -= 1;
         match (&mut gather.answer, part) {
-            (Answer::Removed { count, .. }, Part::Removed(more)) => *count += more,
-            (Answer::Page { pages, .. }, Part::Page { entries, is_cut }) => pages.push((entries, is_cut)),
+            (Answer::Removed { count, .. }, Part::Removed(more)) => match (&mut *count, more) {
+                (Ok(count), Ok(more)) => *count += more,
+                (_, Err(refusal)) => *count = Err(refusal),
+                (Err(_), Ok(_)) => {}
+            },
+            (Answer::Page { pages, is_thinned, .. }, Part::Page { entries, is_cut, is_thinned: more }) => {
+                pages.push((entries, is_cut));
+                *is_thinned |= more;
+            }
+            (Answer::Events { asker }, Part::Events(result)) => {
+                let asker = *asker;
+                self.gathers.remove(&ticket);
+                return self.answer(asker, result);
+            }
             _ => {}
         }
         if gather.waiting > 0 {
@@ -126,24 +169,41 @@ impl Shard {
                     selected.asking.remove(&ticket);
                 }
                 self.settle_limbo(&selector);
-                self.answer(asker, Ok(Outcome::Done));
+                if self.known_topics(&selector).is_empty() {
+                    self.tell_missing(asker.session, &selector);
+                }
+                self.answer_subscription(asker);
             }
-            Answer::Removed { asker, count } => self.answer(asker, Ok(Outcome::Removed(count))),
-            Answer::Page { asker, first, bytes_max, with_values, pages } => {
-                let (entries, has_more) = merge_pages(pages, first, bytes_max);
-                self.answer(asker, Ok(Outcome::Page { has_more, with_values, entries }));
+            Answer::Removed { asker, count } => self.answer(asker, count.map(Outcome::Removed)),
+            Answer::Page { asker, fetch, pages, is_thinned } => {
+                let (entries, has_more) = merge_pages(&fetch, pages);
+                if entries.is_empty() && fetch.is_plain() {
+                    let selector = self.known_selector(&fetch.selector);
+                    self.tell_missing(asker.session, &selector);
+                }
+                self.answer(asker, Ok(Outcome::Page { has_more: has_more || is_thinned, shown: fetch.shown, entries }));
             }
+            Answer::Events { .. } => {}
+            Answer::Listening { asker } => self.answer(asker, Ok(Outcome::Done)),
+        }
+    }
+
+    /// Answers a SUBSCRIBE behind the events of all topics that its selector matched: those of time series may still be on their way.
+    fn answer_subscription(&mut self, asker: Asker) {
+        let Some(session) = self.sessions.get_mut(asker.session) else { return };
+        match &mut session.extras {
+            Some(extras) if extras.histories_awaited > 0 => extras.answers_held.push(asker.id),
+            _ => self.answer_behind(asker),
         }
     }
 
     // What happens to topics.
 
-    pub(super) fn topic_appeared(&mut self, id: TopicId, path: TopicPath, kind: ValueType, latest: Option<Arc<Publication>>) {
-        let known = self.limbo.remove(&id);
-        let topic = known.unwrap_or_else(|| {
-            Rc::new(LocalTopic { id, path: path.clone(), kind, latest: RefCell::new(None), subscribers: RefCell::default() })
-        });
-        if let Some(publication) = latest {
+    pub(super) fn topic_appeared(&mut self, appeared: Appeared) {
+        let Appeared { id, path, specification, latest, is_counted } = appeared;
+        let topic = self.limbo.remove(&id).unwrap_or_else(|| LocalTopic::new(id, path.clone(), specification));
+        topic.is_counted.set(is_counted);
+        if let Some(publication) = latest.filter(|_| !topic.is_time_series()) {
             *topic.latest.borrow_mut() = Some(self.outgoing(publication, &topic));
         }
         self.topics.insert(id, topic.clone());
@@ -154,10 +214,14 @@ impl Shard {
         for session in sessions {
             self.start_subscription(session, &topic);
         }
+        self.note_count(&topic);
     }
 
     /// Gives whoever is subscribed already the newest value whole.
     fn send_latest(&mut self, topic: &Rc<LocalTopic>) {
+        if topic.is_time_series() {
+            return self.ask_missed_events(topic);
+        }
         let mut behind = Vec::new();
         for subscriber in topic.subscribers.borrow_mut().iter_mut().filter(|subscriber| !subscriber.is_latest_queued) {
             subscriber.is_latest_queued = true;
@@ -192,7 +256,12 @@ impl Shard {
     pub(super) fn publication_arrived(&mut self, publication: Arc<Publication>) {
         let Some(topic) = self.topics.get(&publication.topic).cloned() else { return };
         let outgoing = self.outgoing(publication, &topic);
-        *topic.latest.borrow_mut() = Some(outgoing.clone());
+        if !topic.is_time_series() {
+            *topic.latest.borrow_mut() = Some(outgoing.clone());
+        }
+        if topic.specification.conflation() == Conflation::Always {
+            return self.send_latest(&topic);
+        }
         let mut overfull = Vec::new();
         for subscriber in topic.subscribers.borrow().iter().filter(|subscriber| !subscriber.is_latest_queued) {
             let Some(session) = self.sessions.get_mut(subscriber.session) else { continue };
@@ -222,6 +291,7 @@ impl Shard {
             if let Some(session) = self.sessions.get_mut(subscriber.session) {
                 session.subscriptions.remove(&topic.id);
             }
+            self.history_arrived(topic, subscriber.session, subscriber.generation);
             self.push(subscriber.session, Entry::Unsubscribed(topic.clone(), reason));
         }
     }
@@ -260,6 +330,13 @@ impl Shard {
         subscribers.push(Subscriber { session: key, generation, is_latest_queued: true });
         drop(subscribers);
         self.push(key, Entry::Subscribed(topic.clone(), generation));
+        self.note_count(topic);
+        if topic.is_time_series() {
+            self.ask_history(key, topic, generation);
+        } else if !topic.specification.retains_value() {
+            // The subscription sends no value, so each one that is published from now on is a step.
+            self.end_waiting(topic, key, generation);
+        }
     }
 
     /// Takes the session off the topic's subscribers; the last subscriber takes its place there.
@@ -267,11 +344,14 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some((_, place)) = session.subscriptions.remove(&topic.id) else { return };
         let mut subscribers = topic.subscribers.borrow_mut();
-        subscribers.swap_remove(place as usize);
+        let ended = subscribers.swap_remove(place as usize);
         if let Some(moved) = subscribers.get(place as usize) {
             let moved = self.sessions.get_mut(moved.session).expect("a subscriber is a session");
             moved.subscriptions.get_mut(&topic.id).expect("a subscriber has the subscription").1 = place;
         }
+        drop(subscribers);
+        self.history_arrived(topic, key, ended.generation);
+        self.note_count(topic);
     }
 
     /// The session's selections have lost `selector`.
@@ -302,9 +382,13 @@ impl Shard {
         for topic in topics {
             self.end_subscription(key, &topic);
         }
+        self.end_listeners(key);
         let session = self.sessions.remove(key).expect("it was just there");
         for selector in session.selections.selecting() {
-            self.release(key, selector);
+            self.release(key, &selector);
+        }
+        for (owner, path, id) in session.extras.map(|extras| extras.watched_by).unwrap_or_default() {
+            self.mail(owner, Mail::SessionOver { path, id });
         }
     }
 
@@ -322,22 +406,42 @@ impl Shard {
     }
 
     fn keep_bound(&mut self, key: Key) {
+        self.unsubscribe_under_pressure(key);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let subscriptions = &session.subscriptions;
         let before = session.queue.bytes();
-        let latest = |topic: &LocalTopic| {
-            let (_, place) = subscriptions.get(&topic.id).filter(|(subscribed, _)| std::ptr::eq(&**subscribed, topic))?;
+        let newest = |topic: &LocalTopic| {
+            if topic.specification.conflation() == Conflation::Off {
+                return Newest::Steps;
+            }
+            let held = subscriptions.get(&topic.id).filter(|(subscribed, _)| std::ptr::eq(&**subscribed, topic));
+            let Some((_, place)) = held else { return Newest::Nothing };
             let mut subscribers = topic.subscribers.borrow_mut();
             let subscriber = &mut subscribers[*place as usize];
             subscriber.is_latest_queued = true;
-            Some(subscriber.generation)
+            Newest::Of(subscriber.generation)
         };
-        let result = session.queue.keep_bound(self.limits.queue, latest);
+        let result = session.queue.keep_bound(self.limits.queue, newest);
         let connection = session.connection;
         self.report.conflations += u64::from(session.queue.bytes() < before);
         if result.is_err() {
             self.report.overflows += 1;
             self.close_now(connection, CloseCode::SendQueueOverflow, "the session does not read fast enough");
+        }
+    }
+
+    /// Ends the subscriptions of a queue above its mark whose topics want that rather than conflation.
+    fn unsubscribe_under_pressure(&mut self, key: Key) {
+        if self.unsubscribing_topics == 0 {
+            return;
+        }
+        let Some(session) = self.sessions.get(key) else { return };
+        for topic in session.queue.topics_to_unsubscribe() {
+            let is_subscribed = self.sessions.get(key).is_some_and(|session| session.holds(&topic));
+            if is_subscribed {
+                self.report.back_pressure_ends += 1;
+                self.unsubscribe_topic(key, &topic, Reason::BackPressure);
+            }
         }
     }
 
@@ -353,23 +457,10 @@ fn selections_full(selections_max: usize) -> Refusal {
     Refusal::new(ErrorCode::SelectionLimit, format!("the session has its most of {selections_max} selections"))
 }
 
-/// Merges the owners' pages in path order. Behind the last entry of a page that was cut nothing is known, so the result ends there at the latest.
-fn merge_pages(pages: Vec<(Vec<native::Entry>, bool)>, first: usize, bytes_max: usize) -> (Vec<native::Entry>, bool) {
-    let place = |entry: &native::Entry| TopicPath::of_branch(&entry.path);
-    let horizon = pages.iter().filter(|(_, is_cut)| *is_cut).filter_map(|(entries, _)| entries.last()).map(place).min();
-    let sorted: BTreeMap<TopicPath, native::Entry> =
-        pages.into_iter().flat_map(|(entries, _)| entries).map(|entry| (place(&entry), entry)).collect();
-    let total = sorted.len();
-    let mut bytes = 0;
-    let mut merged = Vec::new();
-    for (path, entry) in sorted {
-        bytes += entry.path.len() + entry.value.as_ref().map_or(0, Vec::len) + 16;
-        let is_behind = horizon.as_ref().is_some_and(|horizon| path > *horizon);
-        if is_behind || merged.len() >= first || (!merged.is_empty() && bytes > bytes_max) {
-            break;
-        }
-        merged.push(entry);
+impl Fetch {
+    /// Whether it finds nothing only where its selector matches nothing.
+    fn is_plain(&self) -> bool {
+        let is_whole = matches!((&self.span.start, &self.span.end), (Bound::Unbounded, Bound::Unbounded));
+        is_whole && self.types == 0
     }
-    let has_more = horizon.is_some() || merged.len() < total;
-    (merged, has_more)
 }

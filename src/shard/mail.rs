@@ -3,10 +3,16 @@
 use super::report::Report;
 use crate::base::{Key, ShardIndex, Time, TopicId};
 use crate::protocol::{Reason, Refusal};
+use crate::series;
+use crate::topic::constraint::Constraint;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
+use crate::topic::specification::Specification;
+use crate::topic::tree::{Direction, Span, StreamTag};
 use crate::value::ValueType;
-use crate::wire::native::{Entry, Outcome, Verb};
+use crate::value::delta::Form;
+use crate::wire::native::{Append, Entry, Outcome, Shown};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// One turn's mail for one shard.
@@ -38,12 +44,7 @@ pub enum Mail {
         selector: Box<str>,
     },
     /// A topic of interest: sent before anything else of it, and again only after `Forgotten`.
-    Appeared {
-        id: TopicId,
-        path: TopicPath,
-        kind: ValueType,
-        latest: Option<Arc<Publication>>,
-    },
+    Appeared(Box<Appeared>),
     Published(Arc<Publication>),
     Removed {
         id: TopicId,
@@ -52,6 +53,65 @@ pub enum Mail {
     /// No selector that the owner knows of wants the topic any more.
     Forgotten {
         id: TopicId,
+    },
+    /// To a time series' owner: which events does a new subscriber get?
+    AskHistory {
+        id: TopicId,
+        path: TopicPath,
+        to: Subscription,
+    },
+    /// The events that come before all that is published from now on.
+    History {
+        id: TopicId,
+        to: Subscription,
+        events: Vec<Arc<Publication>>,
+    },
+    /// Whether the owner wants to know the number of a topic's subscribers.
+    Count {
+        id: TopicId,
+        counts: bool,
+    },
+    /// So many sessions here are subscribed to a counted topic.
+    Subscribers {
+        path: TopicPath,
+        id: TopicId,
+        count: u64,
+    },
+    /// What a shard that listens is told.
+    Noticed(Box<Notice>),
+    /// No listener of this shard has the selector any more.
+    StopListening {
+        kind: ListenerKind,
+        selector: Box<str>,
+    },
+    /// A session handles the missing topics of a branch, or does no longer.
+    Handler {
+        handler: Handler,
+        handles: bool,
+    },
+    /// To the shard of a handler: a session's selector matched nothing.
+    Missing(Box<Missing>),
+    /// To a session's shard: tell the owner of the topic when the session is over.
+    WatchSession {
+        session: Key,
+        path: TopicPath,
+        id: TopicId,
+    },
+    SessionOver {
+        path: TopicPath,
+        id: TopicId,
+    },
+    /// How many sessions match? Asked by owners of topics whose removal depends on it.
+    AskSessions {
+        filter: Box<str>,
+    },
+    Sessions {
+        filter: Box<str>,
+        count: u64,
+    },
+    /// A removal policy removes other topics too.
+    RemoveSelected {
+        selector: Box<str>,
     },
     AskReport {
         from: ShardIndex,
@@ -63,15 +123,84 @@ pub enum Mail {
     },
 }
 
-/// An update on its way to the owner. The value is checked and in its wire form.
+pub struct Appeared {
+    pub id: TopicId,
+    pub path: TopicPath,
+    pub specification: Arc<Specification>,
+    pub latest: Option<Arc<Publication>>,
+    pub is_counted: bool,
+}
+
+/// One session's subscription to a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    pub session: Key,
+    pub generation: u32,
+}
+
+/// An update on its way to the owner.
 pub struct Update {
     pub from: ShardIndex,
     pub to: Asker,
-    pub verb: Verb,
     pub path: TopicPath,
-    pub kind: ValueType,
-    pub value: Box<[u8]>,
+    pub change: Change<'static>,
     pub received: Time,
+}
+
+/// What is to happen to one topic. Values are checked and in their stored form.
+pub struct Change<'a> {
+    pub action: Action<'a>,
+    pub conditions: Option<Box<Conditions>>,
+}
+
+pub enum Action<'a> {
+    Add(Arc<Specification>),
+    Set(Content<'a>),
+    AddAndSet(Arc<Specification>, Content<'a>),
+    /// Changes nothing: the topic is there and its values are of this type.
+    Check(ValueType),
+    /// An RFC 6902 text.
+    Patch(Cow<'a, [u8]>),
+    /// Against the stream's last value, which is the topic's.
+    Delta(Form, Cow<'a, [u8]>),
+    Append(Append, Content<'a>),
+}
+
+/// A value of a type; `None` for null.
+pub struct Content<'a> {
+    pub kind: ValueType,
+    pub value: Option<Cow<'a, [u8]>>,
+}
+
+/// What few updates have.
+#[derive(Default)]
+pub struct Conditions {
+    pub constraint: Option<Constraint>,
+    pub stream: Option<StreamStep>,
+}
+
+/// An operation of an update stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamStep {
+    pub stream: StreamTag,
+    pub opens: bool,
+}
+
+impl Change<'_> {
+    pub fn into_owned(self) -> Change<'static> {
+        let owned = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
+        let content = |content: Content<'_>| Content { kind: content.kind, value: content.value.map(owned) };
+        let action = match self.action {
+            Action::Add(specification) => Action::Add(specification),
+            Action::Set(value) => Action::Set(content(value)),
+            Action::AddAndSet(specification, value) => Action::AddAndSet(specification, content(value)),
+            Action::Check(kind) => Action::Check(kind),
+            Action::Patch(patch) => Action::Patch(owned(patch)),
+            Action::Delta(form, delta) => Action::Delta(form, owned(delta)),
+            Action::Append(append, value) => Action::Append(append, content(value)),
+        };
+        Change { action, conditions: self.conditions }
+    }
 }
 
 /// Who gets a request's answer.
@@ -86,16 +215,81 @@ pub struct Asker {
 pub enum Question {
     Interest { selector: Box<str> },
     Remove { selector: Box<str> },
-    Fetch { selector: Box<str>, after: Option<TopicPath>, first: usize, bytes_max: usize, with_values: bool },
+    Fetch(Box<Fetch>),
+    Listen { kind: ListenerKind, selector: Box<str> },
+    /// The path is the selector.
+    Query { path: Box<str>, query: series::Query, bytes_max: usize },
+}
+
+/// Which topics a fetch wants of an owner; paths are places in path order.
+#[derive(Clone)]
+pub struct Fetch {
+    pub selector: Box<str>,
+    pub span: Span,
+    pub direction: Direction,
+    pub count_max: usize,
+    pub bytes_max: usize,
+    /// Bit n for topic type n.
+    pub types: u64,
+    pub shown: Shown,
+    pub deep: Option<DeepLimit>,
+}
+
+/// At most so many results of each branch whose root has so many segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeepLimit {
+    pub depth: usize,
+    pub count_max: usize,
 }
 
 /// One owner's share of an answer.
 pub enum Part {
     Ready,
-    Removed(u64),
-    /// In path order. `is_cut`: the owner has more behind the last entry.
+    Removed(Result<u64, Refusal>),
+    /// In the fetch's direction. `is_cut`: the owner has more behind the last entry.
     Page {
         entries: Vec<Entry>,
         is_cut: bool,
+        /// A deep branch has more than was given.
+        is_thinned: bool,
     },
+    Events(Result<Outcome, Refusal>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    Topics,
+    Subscribers,
+}
+
+/// What happened to a topic that a shard listens to.
+pub enum Notice {
+    Topic { what: What, path: TopicPath, specification: Arc<Specification> },
+    Subscribers { path: TopicPath, has_subscribers: bool },
+}
+
+/// The numbers are those of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum What {
+    Added = 1,
+    Removed = 2,
+    Selected = 3,
+    Deselected = 4,
+}
+
+/// Who is told of missing topics of a branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handler {
+    pub branch: Box<str>,
+    pub shard: ShardIndex,
+    pub session: Key,
+    pub listener: u64,
+}
+
+pub struct Missing {
+    pub handler: Handler,
+    pub selector: Box<str>,
+    pub session: Box<str>,
+    pub properties: Vec<(Box<str>, Box<str>)>,
 }

@@ -1,67 +1,190 @@
 //! One version of a topic's value, encoded once for everybody.
 
+use super::specification::Compression;
 use crate::base::{Time, TopicId};
 use crate::value::delta::Form;
-use crate::wire::native;
-use std::sync::Arc;
+use crate::wire::native::{self, EventHead};
+use flate2::{Compress, Compression as Level, FlushCompress, Status};
+use std::cell::RefCell;
+use std::sync::{Arc, OnceLock};
+
+/// A shorter value is not worth compressing.
+const DEFLATE_BYTES_MIN: usize = 128;
 
 /// Immutable; shared by reference count between the owner, other shards and every queue that still wants it.
 #[derive(Debug)]
 pub struct Publication {
     pub topic: TopicId,
-    /// 1 for the topic's first value; each update adds one.
+    /// 1 for the topic's first value; each update adds one. Of an event its sequence.
     pub version: u64,
     /// When the update was read from its publisher.
     pub received: Time,
     frame: Box<[u8]>,
     value_at: u32,
+    content: Content,
+    compression: Compression,
     /// The frame that makes this version from the one before, where that is smaller.
     delta: Option<(Form, Box<[u8]>)>,
+    /// The compressed frame, made when a session first wants it; empty where it is no smaller.
+    deflated: OnceLock<Box<[u8]>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Value,
+    Null,
+    Event,
 }
 
 impl Publication {
-    pub fn new(topic: TopicId, version: u64, received: Time, value: &[u8], delta: Option<(Form, &[u8])>) -> Arc<Self> {
+    pub fn new(topic: TopicId, version: u64, received: Time, value: &[u8]) -> Self {
         let (frame, value_at) = native::value_frame(topic, value);
-        let delta = delta.map(|(form, bytes)| (form, native::delta_frame(topic, form, bytes).into_boxed_slice()));
-        Arc::new(Self { topic, version, received, frame: frame.into_boxed_slice(), value_at: value_at as u32, delta })
+        Self::of(topic, version, received, Content::Value, frame, value_at)
     }
 
-    pub fn value(&self) -> &[u8] {
-        &self.frame[self.value_at as usize..]
+    /// The topic was set to null.
+    pub fn null(topic: TopicId, version: u64, received: Time) -> Self {
+        let frame = native::null_frame(topic);
+        let value_at = frame.len();
+        Self::of(topic, version, received, Content::Null, frame, value_at)
     }
 
-    /// The VALUE frame of the binary form.
-    pub fn frame(&self) -> &[u8] {
-        &self.frame
+    /// An event of a time series.
+    pub fn event(topic: TopicId, received: Time, head: EventHead<'_>, value: &[u8]) -> Self {
+        let (frame, value_at) = native::event_frame(topic, head, value);
+        Self::of(topic, head.sequence, received, Content::Event, frame, value_at)
     }
 
-    /// The shortest frame for a session that holds the version before and decodes `forms`.
-    pub fn step_frame(&self, forms: DeltaForms) -> &[u8] {
-        match &self.delta {
-            Some((form, frame)) if forms.has(*form) => frame,
-            _ => &self.frame,
+    fn of(topic: TopicId, version: u64, received: Time, content: Content, frame: Vec<u8>, value_at: usize) -> Self {
+        let (frame, value_at) = (frame.into_boxed_slice(), value_at as u32);
+        let (compression, delta, deflated) = (Compression::Off, None, OnceLock::new());
+        Self { topic, version, received, frame, value_at, content, compression, delta, deflated }
+    }
+
+    pub fn with_delta(mut self, form: Form, delta: &[u8]) -> Self {
+        self.delta = Some((form, native::delta_frame(self.topic, form, delta).into_boxed_slice()));
+        self
+    }
+
+    pub fn with_compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// `None` for null.
+    pub fn value(&self) -> Option<&[u8]> {
+        (self.content != Content::Null).then(|| &self.frame[self.value_at as usize..])
+    }
+
+    pub fn is_null(&self) -> bool {
+        self.content == Content::Null
+    }
+
+    /// What an event is beside its value.
+    pub fn event_head(&self) -> Option<EventHead<'_>> {
+        if self.content == Content::Event { native::decode_event_head(&self.frame) } else { None }
+    }
+
+    /// Bytes held for it.
+    pub fn bytes(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// The whole value's shortest frame for a session that decodes `encodings`.
+    pub fn frame(&self, encodings: Encodings) -> &[u8] {
+        let is_wanted = self.compression != Compression::Off && encodings.has(native::CAPABILITY_COMPRESSION);
+        if !is_wanted || self.content != Content::Value || self.frame.len() < DEFLATE_BYTES_MIN {
+            return &self.frame;
         }
+        let deflated = self.deflated.get_or_init(|| self.deflate());
+        if deflated.is_empty() { &self.frame } else { deflated }
+    }
+
+    /// The shortest frame for a session that holds the version before and decodes `encodings`.
+    pub fn step_frame(&self, encodings: Encodings) -> &[u8] {
+        match &self.delta {
+            Some((form, frame)) if encodings.has_form(*form) => frame,
+            _ => self.frame(encodings),
+        }
+    }
+
+    fn deflate(&self) -> Box<[u8]> {
+        let value = &self.frame[self.value_at as usize..];
+        let frame = deflate(value, self.compression).map(|deflated| native::value_deflate_frame(self.topic, &deflated));
+        frame.filter(|frame| frame.len() < self.frame.len()).unwrap_or_default().into_boxed_slice()
     }
 }
 
-/// The delta forms that a session decodes: the capability bits of the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct DeltaForms(u8);
+/// A raw DEFLATE stream of `value`; `None` where it would not be shorter.
+fn deflate(value: &[u8], compression: Compression) -> Option<Vec<u8>> {
+    thread_local! {
+        // A compressor takes a quarter of a megabyte and as long to make as to use: each core keeps one for each effort.
+        static COMPRESSORS: RefCell<[Option<Compress>; 3]> = const { RefCell::new([None, None, None]) };
+    }
+    let (place, level) = match compression {
+        Compression::Off | Compression::Low => (0, 1),
+        Compression::Medium => (1, 6),
+        Compression::High => (2, 9),
+    };
+    COMPRESSORS.with_borrow_mut(|compressors| {
+        let compressor = compressors[place].get_or_insert_with(|| Compress::new(Level::new(level), false));
+        compressor.reset();
+        let mut out = Vec::with_capacity(value.len());
+        match compressor.compress_vec(value, &mut out, FlushCompress::Finish) {
+            Ok(Status::StreamEnd) => Some(out),
+            _ => None,
+        }
+    })
+}
 
-impl DeltaForms {
+/// What a session decodes: the capability bits of the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Encodings(u8);
+
+impl Encodings {
+    const KNOWN: u64 = native::CAPABILITY_DEFLATE | native::CAPABILITY_COPY | native::CAPABILITY_COMPRESSION;
+
     pub fn from_capabilities(bits: u64) -> Self {
-        Self((bits & (native::CAPABILITY_DEFLATE | native::CAPABILITY_COPY)) as u8)
+        Self((bits & Self::KNOWN) as u8)
     }
 
     pub fn capabilities(self) -> u64 {
         u64::from(self.0)
     }
 
-    fn has(self, form: Form) -> bool {
-        let bit = match form {
+    fn has(self, bit: u64) -> bool {
+        u64::from(self.0) & bit != 0
+    }
+
+    fn has_form(self, form: Form) -> bool {
+        self.has(match form {
             Form::Deflate => native::CAPABILITY_DEFLATE,
             Form::Copy => native::CAPABILITY_COPY,
-        };
-        u64::from(self.0) & bit != 0
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(value: &[u8], compression: Compression, capabilities: u64) -> Vec<u8> {
+        let publication = Publication::new(TopicId(1), 1, Time(0), value).with_compression(compression);
+        publication.frame(Encodings::from_capabilities(capabilities)).to_vec()
+    }
+
+    #[test]
+    fn a_value_is_compressed_for_who_decodes_it_and_where_it_gets_smaller() {
+        let value = b"[1,2,3,4,5,6,7,8,9,10]".repeat(20);
+        let plain = frame(&value, Compression::Low, 0);
+        assert_eq!(plain[0], native::op::VALUE);
+        for compression in [Compression::Low, Compression::Medium, Compression::High] {
+            let deflated = frame(&value, compression, native::CAPABILITY_COMPRESSION);
+            assert_eq!(deflated[0], native::op::VALUE_DEFLATE);
+            assert!(deflated.len() < plain.len() / 4);
+        }
+        assert_eq!(frame(&value, Compression::Off, native::CAPABILITY_COMPRESSION), plain);
+        let noise: Vec<u8> = (0..400u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        assert_eq!(frame(&noise, Compression::High, native::CAPABILITY_COMPRESSION)[0], native::op::VALUE);
     }
 }

@@ -3,8 +3,9 @@
 use super::path::{TopicPath, compare, is_within};
 use super::publication::Publication;
 use super::selector::Selector;
-use crate::base::{ShardSet, TopicId};
-use crate::value::ValueType;
+use super::specification::{Specification, TopicType};
+use crate::base::{Key, ShardIndex, ShardSet, TopicId};
+use crate::series::Series;
 use crate::value::delta::Gain;
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
@@ -24,12 +25,135 @@ pub fn partition(path: &str) -> u64 {
 pub struct Topic {
     pub id: TopicId,
     pub path: TopicPath,
-    pub kind: ValueType,
+    pub specification: Arc<Specification>,
+    /// The newest value, also where that is null; the newest event of a time series.
     pub latest: Option<Arc<Publication>>,
     /// The shards that have a selection of it.
     pub interested: ShardSet,
     /// Whether deltas have paid lately.
     pub gain: Gain,
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What few topics have.
+#[derive(Default)]
+pub struct Rare {
+    pub series: Option<Series>,
+    /// Who updates it by a stream.
+    pub stream: Option<StreamTag>,
+    /// Its automatic removal.
+    pub removal: Option<Key>,
+    /// How many sessions of each shard are subscribed, where somebody wants to know.
+    pub subscribers: Option<Vec<(ShardIndex, u64)>>,
+}
+
+/// Which update stream of which session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamTag {
+    pub shard: ShardIndex,
+    pub session: Key,
+    pub number: u64,
+}
+
+impl Topic {
+    pub fn new(id: TopicId, path: TopicPath, specification: Arc<Specification>) -> Self {
+        let is_series = specification.topic_type() == TopicType::TimeSeries;
+        let rare = is_series.then(|| Box::new(Rare { series: Some(Series::new(specification.retained_range())), ..Rare::default() }));
+        Self { id, path, specification, latest: None, interested: ShardSet::default(), gain: Gain::default(), rare }
+    }
+
+    pub fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub fn series(&self) -> Option<&Series> {
+        self.rare.as_ref()?.series.as_ref()
+    }
+
+    pub fn stream(&self) -> Option<StreamTag> {
+        self.rare.as_ref()?.stream
+    }
+
+    /// Whether somebody wants to know how many subscribers it has.
+    pub fn is_counted(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.subscribers.is_some())
+    }
+}
+
+/// A part of path order. Its ends are places in it: there need not be topics.
+#[derive(Clone, Debug)]
+pub struct Span {
+    pub start: Bound<TopicPath>,
+    pub end: Bound<TopicPath>,
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self { start: Bound::Unbounded, end: Bound::Unbounded }
+    }
+}
+
+impl Span {
+    /// `branch` and all below it; everything where it is empty.
+    pub fn of_branch(branch: &str) -> Self {
+        if branch.is_empty() {
+            return Self::default();
+        }
+        Self { start: Bound::Included(TopicPath::of_branch(branch)), end: Bound::Excluded(behind_branch(branch)) }
+    }
+
+    /// What is in both.
+    pub fn and(self, other: Self) -> Self {
+        let rank = |bound: &Bound<TopicPath>, excluded: u8| match bound {
+            Bound::Included(path) => Some((path.clone(), 1)),
+            Bound::Excluded(path) => Some((path.clone(), excluded)),
+            Bound::Unbounded => None,
+        };
+        // No bound is the least start, and the greatest end.
+        let start = if rank(&self.start, 2) >= rank(&other.start, 2) { self.start } else { other.start };
+        let end = match (rank(&self.end, 0), rank(&other.end, 0)) {
+            (None, _) => other.end,
+            (Some(_), None) => self.end,
+            (Some(a), Some(b)) => if a <= b { self.end } else { other.end },
+        };
+        Self { start, end }
+    }
+
+    /// What is left of it from `place` on.
+    fn from_place(self, direction: Direction, place: Bound<TopicPath>) -> Self {
+        match direction {
+            Direction::Forward => Self { start: place, ..self },
+            Direction::Backward => Self { end: place, ..self },
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match (&self.start, &self.end) {
+            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+            (Bound::Included(start), Bound::Included(end)) => start > end,
+            (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => start >= end,
+        }
+    }
+}
+
+/// The first place in path order behind all that lies in `branch`: the lowest byte that may follow, where `/` counts as lower still.
+fn behind_branch(branch: &str) -> TopicPath {
+    TopicPath::of_branch(&format!("{branch}\0"))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Forward,
+    Backward,
+}
+
+/// How a scan goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Next,
+    Stop,
+    /// Past the rest of the branch that the path's first so many segments name.
+    SkipBranch(usize),
 }
 
 /// A topic's place in the tree; stale as soon as the topic is removed.
@@ -124,6 +248,53 @@ impl Tree {
         }
         None
     }
+
+    /// Visits what `selector` matches in `span`, at most `budget` topics in one call. Returns where to go on (in the direction of the scan: behind
+    /// that path), or `None` at the end. A visit that stops leaves its topic to be visited again.
+    pub fn scan(
+        &self,
+        selector: &Selector,
+        span: &Span,
+        direction: Direction,
+        budget: usize,
+        mut visit: impl FnMut(Place, &Topic) -> Step,
+    ) -> Option<Span> {
+        let mut rest = span.clone().and(Span::of_branch(selector.prefix()));
+        let mut walked = 0;
+        'again: while !rest.is_empty() {
+            let range = self.order.range((rest.start.clone(), rest.end.clone()));
+            let mut forward = range;
+            while let Some((path, index)) = if direction == Direction::Forward { forward.next() } else { forward.next_back() } {
+                walked += 1;
+                let step = if selector.matches(path.as_str()) { visit(Place(*index), self.topic(Place(*index))) } else { Step::Next };
+                match step {
+                    Step::Stop => return Some(rest.from_place(direction, Bound::Included(path.clone()))),
+                    Step::Next if walked >= budget => return Some(rest.from_place(direction, Bound::Excluded(path.clone()))),
+                    Step::Next => {}
+                    Step::SkipBranch(segments) => {
+                        let branch = branch_of(path.as_str(), segments).unwrap_or(path.as_str());
+                        let behind = match direction {
+                            Direction::Forward => Bound::Included(behind_branch(branch)),
+                            Direction::Backward => Bound::Excluded(TopicPath::of_branch(branch)),
+                        };
+                        rest = rest.from_place(direction, behind);
+                        if walked >= budget {
+                            return Some(rest);
+                        }
+                        continue 'again;
+                    }
+                }
+            }
+            return None;
+        }
+        None
+    }
+}
+
+/// The first `segments` segments of a path; `None` where it has fewer.
+pub fn branch_of(path: &str, segments: usize) -> Option<&str> {
+    let ends = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at).chain([path.len()]);
+    ends.take(segments).nth(segments.checked_sub(1)?).map(|end| &path[..end])
 }
 
 fn path_at(topics: &[Option<Topic>], index: u32) -> &str {
@@ -134,19 +305,14 @@ fn path_at(topics: &[Option<Topic>], index: u32) -> &str {
 mod tests {
     use super::*;
     use crate::topic::selector::SelectorLimits;
+    use crate::topic::specification::SpecificationLimits;
 
     fn tree(paths: &[&str]) -> Tree {
         let mut tree = Tree::default();
         for (number, path) in paths.iter().enumerate() {
             let path = TopicPath::parse(path, 100).unwrap();
-            tree.insert(Topic {
-                id: TopicId(number as u64 + 1),
-                path,
-                kind: ValueType::Json,
-                latest: None,
-                interested: ShardSet::default(),
-                gain: Gain::default(),
-            });
+            let specification = Specification::parse(TopicType::Json, [].into_iter(), &SpecificationLimits::default()).unwrap();
+            tree.insert(Topic::new(TopicId(number as u64 + 1), path, Arc::new(specification)));
         }
         tree
     }
@@ -179,6 +345,62 @@ mod tests {
         check("?a/", Some("0"), &["a/b", "a/b/c", "a/c"]);
         check("?a/", Some("z"), &[]);
         check("a/b", None, &["a/b"]);
+    }
+
+    fn check_scan(selector: &str, span: Span, expected: &[&str]) {
+        let tree = tree(&["b", "a/c", "a", "a/b/c", "a-b", "ab", "a/b"]);
+        let selector = Selector::parse(selector, SelectorLimits::default()).unwrap();
+        for (direction, budget) in [Direction::Forward, Direction::Backward].into_iter().flat_map(|d| (1..10).map(move |b| (d, b))) {
+            let mut seen = Vec::new();
+            let mut rest = Some(span.clone());
+            while let Some(span) = rest {
+                rest = tree.scan(&selector, &span, direction, budget, |_, topic| {
+                    seen.push(topic.path.as_str().to_owned());
+                    Step::Next
+                });
+            }
+            if direction == Direction::Backward {
+                seen.reverse();
+            }
+            assert_eq!(seen, expected, "{direction:?} budget {budget}");
+        }
+    }
+
+    fn at(path: &str) -> TopicPath {
+        TopicPath::of_branch(path)
+    }
+
+    #[test]
+    fn a_scan_goes_both_ways_within_its_span() {
+        check_scan("?.*//", Span::default(), &["a", "a/b", "a/b/c", "a/c", "a-b", "ab", "b"]);
+        check_scan("?a//", Span { start: Bound::Excluded(at("a/b")), end: Bound::Unbounded }, &["a/b/c", "a/c"]);
+        check_scan("?.*//", Span { start: Bound::Included(at("a/b/x")), end: Bound::Included(at("ab")) }, &["a/c", "a-b", "ab"]);
+        check_scan("?.*//", Span { start: Bound::Included(at("b")), end: Bound::Excluded(at("a")) }, &[]);
+        check_scan("?.*//", Span { start: Bound::Excluded(at("a")), end: Bound::Excluded(at("a")) }, &[]);
+        check_scan("?a/", Span { start: Bound::Unbounded, end: Bound::Excluded(at("a/c")) }, &["a/b", "a/b/c"]);
+    }
+
+    #[test]
+    fn a_scan_skips_the_rest_of_a_branch() {
+        let tree = tree(&["a/b/1", "a/b/2", "a/b", "a/b-1", "a/c/1", "a/c/2", "d"]);
+        let selector = Selector::parse("?.*//", SelectorLimits::default()).unwrap();
+        for (direction, expected) in [(Direction::Forward, ["a/b", "a/b-1", "a/c/1", "d"]), (Direction::Backward, ["d", "a/c/2", "a/b-1", "a/b/2"])] {
+            let mut seen = Vec::new();
+            tree.scan(&selector, &Span::default(), direction, 100, |_, topic| {
+                seen.push(topic.path.as_str().to_owned());
+                Step::SkipBranch(2)
+            });
+            assert_eq!(seen, expected);
+        }
+    }
+
+    #[test]
+    fn a_branch_is_made_of_whole_segments() {
+        assert_eq!(branch_of("a/bc/d", 1), Some("a"));
+        assert_eq!(branch_of("a/bc/d", 2), Some("a/bc"));
+        assert_eq!(branch_of("a/bc/d", 3), Some("a/bc/d"));
+        assert_eq!(branch_of("a/bc/d", 4), None);
+        assert_eq!(branch_of("a", 0), None);
     }
 
     #[test]

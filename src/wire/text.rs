@@ -1,6 +1,8 @@
 //! The text form: one JSON object a message, the same requests and events as the binary form.
 
-use super::native::{Outcome, Request, VERSION, Verb, Welcome};
+use super::native::{
+    Append, EventEntry, EventHead, Fetch, NULL_BIT, Outcome, Query, QueryRange, Request, Shown, Update, VERSION, Verb, Welcome,
+};
 use crate::base::TopicId;
 use crate::value::{ValueType, scalar};
 use serde::Deserialize;
@@ -32,23 +34,117 @@ struct Members<'a> {
     kind: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "present")]
     value: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    patch: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    constraint: Option<&'a RawValue>,
     #[serde(borrow)]
     selector: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     scope: Cow<'a, str>,
+    #[serde(borrow)]
+    properties: Option<std::collections::BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    // Of a fetch.
+    #[serde(borrow, default)]
+    from: Cow<'a, str>,
     #[serde(borrow, default)]
     after: Cow<'a, str>,
+    #[serde(borrow, default)]
+    to: Cow<'a, str>,
+    #[serde(borrow, default)]
+    before: Cow<'a, str>,
     #[serde(default)]
     first: u64,
     #[serde(default)]
+    last: u64,
+    #[serde(borrow, default)]
+    types: Vec<Cow<'a, str>>,
+    #[serde(default)]
     values: bool,
-    #[serde(borrow)]
-    properties: Option<std::collections::BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    #[serde(rename = "with_properties", default)]
+    with_properties: bool,
+    #[serde(default)]
+    sizes: bool,
+    #[serde(default)]
+    depth: u64,
+    #[serde(default)]
+    depth_limit: u64,
+    #[serde(default)]
+    bytes_max: u64,
+    // Of listeners and streams.
+    listener: Option<u64>,
+    stream: Option<u64>,
+    #[serde(rename = "kind", borrow)]
+    kind_of: Option<Cow<'a, str>>,
+    // Of time series.
+    timestamp: Option<u64>,
+    original: Option<u64>,
+    range: Option<RangeMembers>,
+    edit_range: Option<RangeMembers>,
+    #[serde(default)]
+    limit: u64,
 }
 
 /// A member that is there is a value, also where it is null.
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RangeMembers {
+    from: From,
+    to: To,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum From {
+    #[default]
+    Start,
+    Sequence(u64),
+    Instant(u64),
+    LastEvents(u64),
+    LastMs(u64),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum To {
+    #[default]
+    End,
+    Sequence(u64),
+    Instant(u64),
+    NextEvents(u64),
+    NextMs(u64),
+    UntilLastEvents(u64),
+    UntilLastMs(u64),
+    PreviousEvents(u64),
+    PreviousMs(u64),
+}
+
+impl RangeMembers {
+    fn range(&self) -> QueryRange {
+        let anchor = match self.from {
+            From::Start => (0, 0),
+            From::Sequence(n) => (1, n),
+            From::Instant(n) => (2, n),
+            From::LastEvents(n) => (3, n),
+            From::LastMs(n) => (4, n),
+        };
+        let span = match self.to {
+            To::End => (0, 0),
+            To::Sequence(n) => (1, n),
+            To::Instant(n) => (2, n),
+            To::NextEvents(n) => (3, n),
+            To::NextMs(n) => (4, n),
+            To::UntilLastEvents(n) => (5, n),
+            To::UntilLastMs(n) => (6, n),
+            To::PreviousEvents(n) => (7, n),
+            To::PreviousMs(n) => (8, n),
+        };
+        QueryRange { anchor, span }
+    }
 }
 
 /// A member that does not fit its type still leaves the id readable.
@@ -58,43 +154,188 @@ struct OnlyId {
     id: u64,
 }
 
-/// Reads a message. An update's value is still JSON text: `scalar::from_json` turns it into its type.
+/// The name of the sixth topic type; the others have the names of their values' types.
+pub const TIME_SERIES: &str = "time_series";
+const TIME_SERIES_NUMBER: u8 = 6;
+
+/// The number of a topic type; 0 where there is none of the name.
+fn type_number(name: &str) -> u8 {
+    if name == TIME_SERIES { TIME_SERIES_NUMBER } else { ValueType::from_name(name).map_or(0, |kind| kind as u8) }
+}
+
+/// The name of a topic type's number.
+pub fn type_name(number: u8) -> &'static str {
+    if number == TIME_SERIES_NUMBER { TIME_SERIES } else { ValueType::from_number(number).map_or("unknown", ValueType::name) }
+}
+
+/// The objects of a message: one, or those of an array, each with its byte offset.
+pub fn split_batch(message: &str) -> Result<Vec<(usize, &str)>, TextError> {
+    let start = message.len() - message.trim_start().len();
+    if !message[start..].starts_with('[') {
+        return Ok(vec![(0, message)]);
+    }
+    let objects: Vec<&RawValue> = serde_json::from_str(message).map_err(|error| refuse(message, &error))?;
+    Ok(objects.into_iter().map(|object| (object.get().as_ptr() as usize - message.as_ptr() as usize, object.get())).collect())
+}
+
+/// Reads one object. An update's value is still JSON text: `scalar::from_json` turns it into its type.
 pub fn decode_request(message: &str) -> Result<Request<'_>, TextError> {
     let start = message.len() - message.trim_start().len();
     if !message[start..].starts_with('{') {
         return Err(TextError::Malformed { position: start, message: "expected a JSON object".to_owned() });
     }
-    let members: Members<'_> = serde_json::from_str(message).map_err(|error| refuse(message, &error))?;
+    let members = read_members(message)?;
     let id = members.id;
-    let missing = |name: &str| TextError::Field { id, message: format!("'{name}' is missing") };
-    let op = members.op.ok_or_else(|| missing("op"))?;
-    let update = |verb| -> Result<Request<'_>, TextError> {
-        let kind = members.kind.as_deref().unwrap_or("json");
-        let kind = ValueType::from_name(kind).map_or(0, |k| k as u8);
-        let value = match (verb, members.value) {
-            (Verb::Add, _) => "",
-            (_, Some(value)) => value.get(),
-            (_, None) => return Err(missing("value")),
-        };
-        let path = members.path.clone().ok_or_else(|| missing("path"))?;
-        let properties = members.properties.as_ref().map_or(0, |p| p.len() as u64);
-        Ok(Request::Update { id, verb, path, kind, value: value.as_bytes().into(), properties })
-    };
-    let selector = || members.selector.clone().ok_or_else(|| missing("selector"));
+    let op = members.op.clone().ok_or_else(|| missing(id, "op"))?;
+    let selector = || members.selector.clone().ok_or_else(|| missing(id, "selector"));
     Ok(match &*op {
         "connect" => Request::Connect { id, version: members.version.unwrap_or(VERSION), name: members.client, capabilities: 0 },
         "ping" => Request::Ping,
         "pong" => Request::Pong,
         "close" => Request::Close,
-        "add" => update(Verb::Add)?,
-        "set" => update(Verb::Set)?,
-        "add_and_set" => update(Verb::AddAndSet)?,
+        "add" => update(&members, Some(Verb::Add))?,
+        "set" => update(&members, Some(Verb::Set))?,
+        "add_and_set" => update(&members, Some(Verb::AddAndSet))?,
+        "update" | "stream_open" => update(&members, None)?,
         "remove" => Request::Remove { id, selector: selector()? },
-        "fetch" => Request::Fetch { id, selector: selector()?, after: members.after, first: members.first, with_values: members.values },
+        "fetch" => fetch(&members)?,
         "subscribe" => Request::Subscribe { id, selector: selector()?, scope: members.scope },
         "unsubscribe" => Request::Unsubscribe { id, selector: selector()?, scope: members.scope },
+        "unsubscribe_all_scopes" => Request::UnsubscribeAllScopes { id, selector: selector()? },
+        "listen" | "unlisten" => listen(&members, &op)?,
+        "stream_set" | "stream_close" => stream(&members, &op)?,
+        "append" | "edit" => append(&members, &op)?,
+        "query" => query(&members)?,
         other => Request::Unknown { id, name: other.chars().take(40).collect() },
     })
+}
+
+fn missing(id: u64, name: &str) -> TextError {
+    TextError::Field { id, message: format!("'{name}' is missing") }
+}
+
+/// `properties` is an object of an update, and a wish of a fetch.
+fn read_members(message: &str) -> Result<Members<'_>, TextError> {
+    serde_json::from_str(message).map_err(|error| refuse(message, &error))
+}
+
+/// The value's text, its type's number, and null as the binary form has it.
+fn value_of<'a>(members: &Members<'a>) -> Result<(u8, &'a str), TextError> {
+    let value = members.value.ok_or_else(|| missing(members.id, "value"))?.get();
+    let kind = type_number(members.kind.as_deref().unwrap_or("json"));
+    let is_nullable = matches!(ValueType::from_number(kind), Some(ValueType::String | ValueType::Int64 | ValueType::Double));
+    Ok(if value == "null" && is_nullable { (kind | NULL_BIT, "") } else { (kind, value) })
+}
+
+/// `None`: what it does follows from its members.
+fn update<'a>(members: &Members<'a>, verb: Option<Verb>) -> Result<Request<'a>, TextError> {
+    let id = members.id;
+    let path = members.path.clone().ok_or_else(|| missing(id, "path"))?;
+    let verb = match (verb, members.patch, members.value, &members.properties) {
+        (Some(verb), ..) => verb,
+        (None, Some(_), None, None) => Verb::Patch,
+        (None, Some(_), ..) => {
+            return Err(TextError::Field { id, message: "'patch' stands alone, without 'value' and 'properties'".to_owned() });
+        }
+        (None, None, Some(_), Some(_)) => Verb::AddAndSet,
+        (None, None, Some(_), None) => Verb::Set,
+        (None, None, None, _) => Verb::Add,
+    };
+    let (kind, value) = match (verb, members.patch) {
+        (Verb::Add, _) => (type_number(members.kind.as_deref().unwrap_or("json")), ""),
+        (Verb::Patch, Some(patch)) => (0, patch.get()),
+        _ => value_of(members)?,
+    };
+    let properties = members.properties.iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let constraint = members.constraint.map_or("", RawValue::get).as_bytes().into();
+    let update = Update { properties, constraint, ..Update::new(verb, kind, value.as_bytes()) };
+    Ok(match members.op.as_deref() {
+        Some("stream_open") => Request::StreamOpen { id, stream: number(members, "stream", members.stream)?, path, update },
+        _ => Request::Update { id, path, update },
+    })
+}
+
+fn number(members: &Members<'_>, name: &str, member: Option<u64>) -> Result<u64, TextError> {
+    member.ok_or_else(|| missing(members.id, name))
+}
+
+fn fetch<'a>(members: &Members<'a>) -> Result<Request<'a>, TextError> {
+    let id = members.id;
+    let mut types = 0;
+    for name in &members.types {
+        match type_number(name) {
+            0 => return Err(TextError::Field { id, message: format!("there is no topic type '{}'", name.chars().take(40).collect::<String>()) }),
+            number => types |= 1 << number,
+        }
+    }
+    let fetch = Fetch {
+        selector: members.selector.clone().ok_or_else(|| missing(id, "selector"))?,
+        from: members.from.clone(),
+        after: members.after.clone(),
+        to: members.to.clone(),
+        before: members.before.clone(),
+        first: members.first,
+        last: members.last,
+        types,
+        with_values: members.values,
+        with_properties: members.with_properties,
+        with_sizes: members.sizes,
+        depth: members.depth,
+        depth_limit: members.depth_limit,
+        bytes_max: members.bytes_max,
+    };
+    Ok(Request::Fetch { id, fetch: Box::new(fetch) })
+}
+
+fn listen<'a>(members: &Members<'a>, op: &str) -> Result<Request<'a>, TextError> {
+    let id = members.id;
+    let listener = number(members, "listener", members.listener)?;
+    let selector = members.selector.clone();
+    if op == "unlisten" {
+        return Ok(Request::Unlisten { id, listener, selector: selector.unwrap_or_default() });
+    }
+    let kind = match members.kind_of.as_deref() {
+        Some("topics") => 1,
+        Some("subscribers") => 2,
+        Some("missing") => 3,
+        _ => return Err(TextError::Field { id, message: "expected 'kind' to be topics, subscribers or missing".to_owned() }),
+    };
+    Ok(Request::Listen { id, listener, kind, selector: selector.ok_or_else(|| missing(id, "selector"))? })
+}
+
+fn stream<'a>(members: &Members<'a>, op: &str) -> Result<Request<'a>, TextError> {
+    let id = members.id;
+    let stream = number(members, "stream", members.stream)?;
+    if op == "stream_close" {
+        return Ok(Request::StreamClose { id, stream });
+    }
+    let value = members.value.ok_or_else(|| missing(id, "value"))?.get();
+    Ok(Request::StreamSet { id, stream, value: value.as_bytes().into() })
+}
+
+fn append<'a>(members: &Members<'a>, op: &str) -> Result<Request<'a>, TextError> {
+    let id = members.id;
+    let path = members.path.clone().ok_or_else(|| missing(id, "path"))?;
+    let (kind, value) = value_of(members)?;
+    let append = match op {
+        "edit" => Append::Edit { original: number(members, "original", members.original)? },
+        _ => Append::Original { timestamp_ms: members.timestamp },
+    };
+    Ok(Request::Append { id, path, kind, append, value: value.as_bytes().into() })
+}
+
+fn query<'a>(members: &Members<'a>) -> Result<Request<'a>, TextError> {
+    let id = members.id;
+    let path = members.path.clone().ok_or_else(|| missing(id, "path"))?;
+    let kind = match members.kind_of.as_deref() {
+        None | Some("values") => 0,
+        Some("latest_edits") => 1,
+        Some("all_edits") => 2,
+        _ => return Err(TextError::Field { id, message: "expected 'kind' to be values, latest_edits or all_edits".to_owned() }),
+    };
+    let range = members.range.as_ref().map(RangeMembers::range).unwrap_or_default();
+    let edit_range = members.edit_range.as_ref().map(RangeMembers::range);
+    Ok(Request::Query { id, path, query: Query { kind, range, edit_range, limit: members.limit } })
 }
 
 fn refuse(message: &str, error: &serde_json::Error) -> TextError {
@@ -136,20 +377,67 @@ pub fn put_ok(out: &mut Vec<u8>, id: u64, outcome: &Outcome) {
         Outcome::Removed(count) => {
             let _ = write!(out, r#","removed":{count}"#);
         }
-        Outcome::Page { has_more, entries, .. } => {
+        Outcome::Page { has_more, shown, entries } => {
             let _ = write!(out, r#","has_more":{has_more},"topics":["#);
             for (at, entry) in entries.iter().enumerate() {
-                out.extend_from_slice(if at == 0 { br#"{"path":"# } else { br#",{"path":"# });
-                string(out, &entry.path);
-                let _ = write!(out, r#","type":"{}""#, entry.kind.name());
-                if let Some(value) = &entry.value {
-                    out.extend_from_slice(br#","value":"#);
-                    scalar::append_json(entry.kind, value, out);
-                }
+                out.extend_from_slice(if at == 0 { b"" } else { b"," });
+                put_entry(out, entry, *shown);
+            }
+            out.push(b']');
+        }
+        Outcome::Appended { sequence, timestamp_ms } => {
+            let _ = write!(out, r#","sequence":{sequence},"timestamp":{timestamp_ms}"#);
+        }
+        Outcome::Events { is_complete, kind, events } => {
+            let _ = write!(out, r#","complete":{is_complete},"type":"{}","events":["#, kind.name());
+            for (at, event) in events.iter().enumerate() {
+                out.extend_from_slice(if at == 0 { b"{" } else { b",{" });
+                let EventEntry { sequence, timestamp_ms, original, author, value } = event;
+                put_event_members(out, EventHead { sequence: *sequence, timestamp_ms: *timestamp_ms, original: *original, author }, *kind, value);
                 out.push(b'}');
             }
             out.push(b']');
         }
+    }
+    out.push(b'}');
+}
+
+fn put_entry(out: &mut Vec<u8>, entry: &super::native::Entry, shown: Shown) {
+    out.extend_from_slice(br#"{"path":"#);
+    string(out, &entry.path);
+    let _ = write!(out, r#","type":"{}""#, type_name(entry.kind));
+    if let Some(value) = &entry.value {
+        out.extend_from_slice(br#","value":"#);
+        scalar::append_json(entry.value_kind, value, out);
+    }
+    if shown.properties {
+        out.extend_from_slice(br#","properties":"#);
+        put_properties(out, entry.properties.iter().map(|(key, value)| (&**key, &**value)));
+    }
+    if let Some(size) = entry.size.filter(|_| shown.sizes) {
+        let _ = write!(out, r#","size":{size}"#);
+    }
+    out.push(b'}');
+}
+
+fn put_event_members(out: &mut Vec<u8>, head: EventHead<'_>, kind: ValueType, value: &[u8]) {
+    let _ = write!(out, r#""sequence":{},"timestamp":{}"#, head.sequence, head.timestamp_ms);
+    if let Some(original) = head.original {
+        let _ = write!(out, r#","original":{original}"#);
+    }
+    out.extend_from_slice(br#","author":"#);
+    string(out, head.author);
+    out.extend_from_slice(br#","value":"#);
+    scalar::append_json(kind, value, out);
+}
+
+fn put_properties<'a>(out: &mut Vec<u8>, properties: impl Iterator<Item = (&'a str, &'a str)>) {
+    out.push(b'{');
+    for (at, (key, value)) in properties.enumerate() {
+        out.extend_from_slice(if at == 0 { b"" } else { b"," });
+        string(out, key);
+        out.push(b':');
+        string(out, value);
     }
     out.push(b'}');
 }
@@ -163,10 +451,12 @@ pub fn put_error(out: &mut Vec<u8>, id: u64, code: u16, name: &str, position: Op
     out.push(b'}');
 }
 
-pub fn put_subscribed(out: &mut Vec<u8>, topic: TopicId, path: &str, kind: ValueType) {
+pub fn put_subscribed<'a>(out: &mut Vec<u8>, topic: TopicId, path: &str, kind: u8, properties: impl Iterator<Item = (&'a str, &'a str)>) {
     let _ = write!(out, r#"{{"op":"subscribed","topic":{},"path":"#, topic.0);
     string(out, path);
-    let _ = write!(out, r#","type":"{}","properties":{{}}}}"#, kind.name());
+    let _ = write!(out, r#","type":"{}","properties":"#, type_name(kind));
+    put_properties(out, properties);
+    out.push(b'}');
 }
 
 pub fn put_value(out: &mut Vec<u8>, topic: TopicId, path: &str, kind: ValueType, value: &[u8]) {
@@ -181,4 +471,72 @@ pub fn put_unsubscribed(out: &mut Vec<u8>, topic: TopicId, path: &str, reason: &
     let _ = write!(out, r#"{{"op":"unsubscribed","topic":{},"path":"#, topic.0);
     string(out, path);
     let _ = write!(out, r#","reason":"{reason}"}}"#);
+}
+
+/// A value that is null.
+pub fn put_null(out: &mut Vec<u8>, topic: TopicId, path: &str) {
+    let _ = write!(out, r#"{{"op":"value","topic":{},"path":"#, topic.0);
+    string(out, path);
+    out.extend_from_slice(br#","value":null}"#);
+}
+
+pub fn put_event(out: &mut Vec<u8>, topic: TopicId, path: &str, head: EventHead<'_>, kind: ValueType, value: &[u8]) {
+    let _ = write!(out, r#"{{"op":"event","topic":{},"path":"#, topic.0);
+    string(out, path);
+    out.push(b',');
+    put_event_members(out, head, kind, value);
+    out.push(b'}');
+}
+
+/// The names of what a notice may say.
+pub fn notice_name(what: u8) -> &'static str {
+    match what {
+        1 => "added",
+        2 => "removed",
+        3 => "selected",
+        _ => "deselected",
+    }
+}
+
+pub fn put_topic_notice<'a>(
+    out: &mut Vec<u8>,
+    listener: u64,
+    what: u8,
+    path: &str,
+    kind: u8,
+    properties: impl Iterator<Item = (&'a str, &'a str)>,
+) {
+    let _ = write!(out, r#"{{"op":"topic_notice","listener":{listener},"what":"{}","path":"#, notice_name(what));
+    string(out, path);
+    let _ = write!(out, r#","type":"{}","properties":"#, type_name(kind));
+    put_properties(out, properties);
+    out.push(b'}');
+}
+
+pub fn put_descendant_notice(out: &mut Vec<u8>, listener: u64, what: u8, path: &str) {
+    let _ = write!(out, r#"{{"op":"descendant_notice","listener":{listener},"what":"{}","path":"#, notice_name(what));
+    string(out, path);
+    out.push(b'}');
+}
+
+pub fn put_subscribers_notice(out: &mut Vec<u8>, listener: u64, path: &str, has_subscribers: bool) {
+    let _ = write!(out, r#"{{"op":"subscribers_notice","listener":{listener},"path":"#);
+    string(out, path);
+    let _ = write!(out, r#","has_subscribers":{has_subscribers}}}"#);
+}
+
+pub fn put_missing_notice<'a>(
+    out: &mut Vec<u8>,
+    listener: u64,
+    selector: &str,
+    session: &str,
+    properties: impl Iterator<Item = (&'a str, &'a str)>,
+) {
+    let _ = write!(out, r#"{{"op":"missing_notice","listener":{listener},"selector":"#);
+    string(out, selector);
+    out.extend_from_slice(br#","session":"#);
+    string(out, session);
+    out.extend_from_slice(br#","properties":"#);
+    put_properties(out, properties);
+    out.push(b'}');
 }

@@ -1,0 +1,70 @@
+//! How many subscribers a topic has, where somebody wants to know: a listener, or the topic's removal policy.
+//!
+//! The shards with subscribers tell each change once a turn; nothing is counted for other topics.
+
+use super::Shard;
+use crate::base::{ShardIndex, ShardSet, TopicId};
+use crate::shard::mail::{ListenerKind, Mail, Notice};
+use crate::topic::path::TopicPath;
+use crate::topic::tree::{Place, Topic};
+
+impl Shard {
+    /// From here on the topic's subscribers are counted. A shard that begins to listen is told if there are some already.
+    pub(super) fn start_counting(&mut self, place: Place, listener: Option<ShardIndex>) {
+        let topic = self.tree.topic_mut(place);
+        let (id, interested) = (topic.id, topic.interested);
+        if !topic.is_counted() {
+            topic.rare_mut().subscribers = Some(Vec::new());
+            for shard in interested.iter() {
+                self.mail(shard, Mail::Count { id, counts: true });
+            }
+        } else if let Some(listener) = listener.filter(|_| subscribers(topic) > 0) {
+            let notice = Notice::Subscribers { path: topic.path.clone(), has_subscribers: true };
+            self.mail(listener, Mail::Noticed(Box::new(notice)));
+        }
+    }
+
+    /// A shard tells how many subscribers a topic has there.
+    pub(in crate::shard) fn subscribers_counted(&mut self, from: ShardIndex, path: &TopicPath, id: TopicId, count: u64) {
+        let place = self.tree.find(path.as_str()).filter(|place| self.tree.topic(*place).id == id);
+        if let Some(place) = place {
+            self.count_subscribers(place, from, count);
+        }
+    }
+
+    pub(super) fn count_subscribers(&mut self, place: Place, from: ShardIndex, count: u64) {
+        let topic = self.tree.topic_mut(place);
+        let before = subscribers(topic);
+        let Some(counts) = topic.rare.as_mut().and_then(|rare| rare.subscribers.as_mut()) else { return };
+        counts.retain(|(shard, _)| *shard != from);
+        if count > 0 {
+            counts.push((from, count));
+        }
+        let total = subscribers(topic);
+        if (before == 0) != (total == 0) {
+            let path = topic.path.clone();
+            self.notice_subscribers(&path, total > 0);
+        }
+        self.note_subscriptions(place, total);
+    }
+
+    fn notice_subscribers(&mut self, path: &TopicPath, has_subscribers: bool) {
+        let listening: ShardSet = self.listening(ListenerKind::Subscribers, path.as_str());
+        for shard in listening.iter() {
+            let notice = Notice::Subscribers { path: path.clone(), has_subscribers };
+            self.mail(shard, Mail::Noticed(Box::new(notice)));
+        }
+    }
+
+    /// A topic that goes loses its subscribers.
+    pub(super) fn lose_subscribers(&mut self, topic: &Topic) {
+        if subscribers(topic) > 0 {
+            self.notice_subscribers(&topic.path, false);
+        }
+    }
+}
+
+fn subscribers(topic: &Topic) -> u64 {
+    let counts = topic.rare.as_ref().and_then(|rare| rare.subscribers.as_ref());
+    counts.map_or(0, |counts| counts.iter().map(|(_, count)| count).sum())
+}

@@ -1,0 +1,105 @@
+//! Time series at their owner.
+
+use super::{Applied, Shard};
+use crate::base::Time;
+use crate::protocol::{ErrorCode, Refusal};
+use crate::series::{self, EventRef, SeriesError};
+use crate::shard::mail::{Content, Mail, Subscription};
+use crate::shard::persistence::Ticket;
+use crate::base::ShardIndex;
+use crate::topic::path::TopicPath;
+use crate::topic::publication::Publication;
+use crate::topic::tree::{Place, Topic};
+use crate::wire::native::{Append, EventEntry, EventHead, Outcome};
+use std::sync::Arc;
+
+impl Shard {
+    /// Appends an event, or an edit of one.
+    pub(super) fn append(&mut self, place: Place, append: Append, content: &Content<'_>, received: Time) -> Applied {
+        self.check_kind(place, content.kind)?;
+        self.check_topic_storage(place)?;
+        let (now_ms, author) = (self.wall_ms(), self.anonymous.clone());
+        let topic = self.tree.topic_mut(place);
+        let id = topic.id;
+        let Some(series) = topic.rare.as_mut().and_then(|rare| rare.series.as_mut()) else {
+            let message = format!("the topic at '{}' is no time series", topic.path.as_str());
+            return Err(Refusal::new(ErrorCode::IncompatibleType, message));
+        };
+        let value = content.value.as_deref().ok_or_else(|| Refusal::new(ErrorCode::InvalidValue, "an event of a time series is never null"))?;
+        let (appended, original) = match append {
+            Append::Original { timestamp_ms } => (series.append(value, timestamp_ms, &author, now_ms), None),
+            Append::Edit { original } => (series.edit(original, value, &author, now_ms), Some(original)),
+        };
+        let appended = appended.map_err(refuse_event)?;
+        let head = EventHead { sequence: appended.sequence, timestamp_ms: appended.timestamp_ms, original, author: &author };
+        let publication = Arc::new(Publication::event(id, received, head, value));
+        topic.latest = Some(publication.clone());
+        self.report.updates += 1;
+        for shard in topic.interested.iter() {
+            self.mail(shard, Mail::Published(publication.clone()));
+        }
+        self.note_update(place);
+        let ticket = self.store_event(place, &publication, appended.first_kept);
+        Ok((Outcome::Appended { sequence: appended.sequence, timestamp_ms: appended.timestamp_ms }, ticket))
+    }
+
+    /// Answers which events a new subscriber of the topic gets; what is published from now on comes behind them.
+    pub(in crate::shard) fn tell_history(&mut self, from: ShardIndex, path: &TopicPath, to: Subscription) {
+        let Some(place) = self.tree.find(path.as_str()) else { return };
+        let topic = self.tree.topic(place);
+        let id = topic.id;
+        let events = first_events(topic, self.limits.message_bytes_max);
+        self.mail(from, Mail::History { id, to, events });
+    }
+
+    pub(super) fn query(&self, path: &str, query: &series::Query, bytes_max: usize) -> Result<Outcome, Refusal> {
+        let topic = self.tree.find(path.strip_prefix('>').unwrap_or(path)).map(|place| self.tree.topic(place));
+        let topic = topic.ok_or_else(|| Refusal::new(ErrorCode::NoSuchTopic, format!("there is no topic at '{path}'")))?;
+        let series = topic.series().ok_or_else(|| {
+            Refusal::new(ErrorCode::IncompatibleType, format!("the topic at '{path}' is no time series"))
+        })?;
+        let selection = series.query(query, bytes_max);
+        let is_complete = selection.is_complete;
+        let events = selection.events.into_iter().map(|event| EventEntry {
+            sequence: event.sequence,
+            timestamp_ms: event.timestamp_ms,
+            original: event.original,
+            author: event.author.clone(),
+            value: event.value.to_vec(),
+        });
+        Ok(Outcome::Events { is_complete, kind: topic.specification.value_type(), events: events.collect() })
+    }
+
+    /// Drops events that are too old by now, where the retained range has a duration.
+    pub(super) fn trim_series(&mut self, place: Place) -> Option<Ticket> {
+        let now_ms = self.wall_ms();
+        let series = self.tree.topic_mut(place).rare.as_mut()?.series.as_mut()?;
+        series.retained().last_ms?;
+        series.trim(now_ms);
+        None
+    }
+}
+
+fn first_events(topic: &Topic, bytes_max: usize) -> Vec<Arc<Publication>> {
+    let (Some(series), Some(range)) = (topic.series(), topic.specification.subscription_range()) else { return Vec::new() };
+    let range = series::Range { limit: range.limit, last_ms: range.last_ms };
+    let latest = topic.latest.as_ref();
+    let publication = |event: EventRef<'_>| match latest.filter(|latest| latest.version == event.sequence) {
+        Some(latest) => latest.clone(),
+        None => {
+            let EventRef { sequence, timestamp_ms, original, author, value } = event;
+            Arc::new(Publication::event(topic.id, Time(0), EventHead { sequence, timestamp_ms, original, author }, value))
+        }
+    };
+    series.subscription(&range, bytes_max).into_iter().map(publication).collect()
+}
+
+fn refuse_event(error: SeriesError) -> Refusal {
+    let code = match error {
+        SeriesError::TimestampBeforeLatest { .. } => ErrorCode::InvalidTimestamp,
+        SeriesError::UnknownOriginal { .. } | SeriesError::NotRetained { .. } => ErrorCode::NoSuchEvent,
+        SeriesError::EditOfEdit { .. } => ErrorCode::EventIsEdit,
+        SeriesError::Sequence { .. } => ErrorCode::TopicLimit,
+    };
+    Refusal::new(code, error.to_string())
+}

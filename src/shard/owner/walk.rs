@@ -1,0 +1,371 @@
+//! Questions about all topics that match: answered at once for one path, else slice by slice.
+
+use super::Shard;
+use super::appeared;
+use crate::base::{ShardIndex, ShardSet};
+use crate::protocol::Refusal;
+use crate::shard::mail::{DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, What};
+use crate::shard::persistence::{Answer, Ticket};
+use crate::topic::path::{TopicPath, is_within};
+use crate::topic::selector::Selector;
+use crate::topic::tree::{Direction, Span, Step, Topic, branch_of};
+use crate::wire::native::{Entry, Outcome};
+use std::sync::Arc;
+
+/// A question whose share here is walked slice by slice.
+pub struct Walk {
+    from: ShardIndex,
+    ticket: u64,
+    question: Question,
+    selector: Selector,
+    rest: Span,
+    progress: Progress,
+}
+
+impl Walk {
+    fn is_interest(&self, from: ShardIndex, selector: &Selector) -> bool {
+        self.from == from && matches!(self.question, Question::Interest { .. }) && self.selector == *selector
+    }
+
+    fn is_listen(&self, from: ShardIndex, of: ListenerKind, selector: &Selector) -> bool {
+        self.from == from && matches!(self.question, Question::Listen { kind, .. } if kind == of) && self.selector == *selector
+    }
+}
+
+#[derive(Default)]
+struct Progress {
+    removed: u64,
+    stored: Option<Ticket>,
+    /// Why a topic that is stored was left.
+    refusal: Option<Refusal>,
+    page: Page,
+}
+
+#[derive(Default)]
+struct Page {
+    entries: Vec<Entry>,
+    bytes: usize,
+    is_cut: bool,
+    is_thinned: bool,
+    /// The deep branch that the last topic was in, and how many it has given.
+    branch: Option<(String, usize)>,
+}
+
+impl Shard {
+    /// Takes up a question; what one path answers is answered at once, the rest slice by slice.
+    pub(in crate::shard) fn start_walk(&mut self, from: ShardIndex, ticket: u64, question: Question) {
+        let text = match &question {
+            Question::Interest { selector } | Question::Remove { selector } | Question::Listen { selector, .. } => selector,
+            Question::Fetch(fetch) => &fetch.selector,
+            Question::Query { path, query, bytes_max } => {
+                let part = Part::Events(self.query(path, query, *bytes_max));
+                return self.mail(from, Mail::Part { ticket, part });
+            }
+        };
+        let selector = self.known_selector(text);
+        let mut rest = Span::default();
+        match &question {
+            Question::Interest { .. } => {
+                let is_walked = self.walks.iter().any(|walk| walk.is_interest(from, &selector));
+                let shards = self.shards_interested.entry(&selector, ShardSet::default);
+                if shards.contains(from) && !is_walked {
+                    // Every topic that it matches is marked; this answer comes behind all of them.
+                    return self.mail(from, Mail::Part { ticket, part: Part::Ready });
+                }
+                shards.insert(from);
+            }
+            Question::Listen { kind: ListenerKind::Topics, .. } => {
+                self.shards_listening.entry(&selector, ShardSet::default).insert(from);
+                // Listeners are told of what lies below too, whatever the selector says of that.
+                rest = Span::of_branch(selector.prefix());
+            }
+            Question::Listen { kind: ListenerKind::Subscribers, .. } => {
+                self.shards_listening_to_subscribers.entry(&selector, ShardSet::default).insert(from);
+            }
+            Question::Fetch(fetch) => rest = fetch.span.clone(),
+            Question::Remove { .. } | Question::Query { .. } => {}
+        }
+        self.walks.push_back(Walk { from, ticket, question, selector, rest, progress: Progress::default() });
+        if self.walks.len() == 1 {
+            self.walk_slice();
+        }
+    }
+
+    /// Does a slice of the first walk, and puts it behind the others if it is not done.
+    pub(in crate::shard) fn walk_slice(&mut self) {
+        let Some(mut walk) = self.walks.pop_front() else { return };
+        let question = walk.question.clone();
+        let next = match &question {
+            Question::Interest { .. } => self.walk_interest(&walk),
+            Question::Remove { .. } => self.walk_removal(&mut walk),
+            Question::Fetch(fetch) => self.walk_fetch(fetch, &mut walk),
+            Question::Listen { kind: ListenerKind::Topics, .. } => self.walk_listened(&walk),
+            Question::Listen { kind: ListenerKind::Subscribers, .. } => self.walk_counted(&walk),
+            Question::Query { .. } => None,
+        };
+        if let Some(rest) = next.filter(|_| !walk.progress.page.is_cut) {
+            walk.rest = rest;
+            self.walks.push_back(walk);
+            return;
+        }
+        let Progress { removed, stored, refusal, page } = walk.progress;
+        let part = match question {
+            Question::Remove { .. } => {
+                let answer = Answer::Removal { from: walk.from, ticket: walk.ticket };
+                return self.acknowledge(refusal.map_or(Ok((Outcome::Removed(removed), stored)), Err), answer);
+            }
+            Question::Fetch(_) => Part::Page { entries: page.entries, is_cut: page.is_cut, is_thinned: page.is_thinned },
+            _ => Part::Ready,
+        };
+        self.mail(walk.from, Mail::Part { ticket: walk.ticket, part });
+    }
+
+    fn walk_interest(&mut self, walk: &Walk) -> Option<Span> {
+        let mut places = Vec::new();
+        let next = self.tree.scan(&walk.selector, &walk.rest, Direction::Forward, self.limits.walk_slice, |place, topic| {
+            if !topic.interested.contains(walk.from) {
+                places.push(place);
+            }
+            Step::Next
+        });
+        for place in places {
+            let topic = self.tree.topic_mut(place);
+            topic.interested.insert(walk.from);
+            let mail = appeared(topic);
+            self.mail(walk.from, mail);
+        }
+        next
+    }
+
+    fn walk_removal(&mut self, walk: &mut Walk) -> Option<Span> {
+        let mut paths = Vec::new();
+        let next = self.tree.scan(&walk.selector, &walk.rest, Direction::Forward, self.limits.walk_slice, |_, topic| {
+            paths.push(topic.path.clone());
+            Step::Next
+        });
+        for path in paths {
+            if let Some(Err(refusal)) = self.tree.find(path.as_str()).map(|place| self.check_topic_storage(place)) {
+                walk.progress.refusal = Some(refusal);
+                continue;
+            }
+            if let Some(ticket) = self.remove_topic(path.as_str()) {
+                walk.progress.removed += 1;
+                walk.progress.stored = ticket.or(walk.progress.stored);
+            }
+        }
+        next
+    }
+
+    fn walk_fetch(&mut self, fetch: &Fetch, walk: &mut Walk) -> Option<Span> {
+        let Walk { selector, rest, progress, .. } = walk;
+        let page = &mut progress.page;
+        self.tree.scan(selector, rest, fetch.direction, self.limits.walk_slice, |_, topic| page.take(fetch, topic))
+    }
+
+    /// Tells what a new listener finds.
+    fn walk_listened(&mut self, walk: &Walk) -> Option<Span> {
+        let mut mails = Vec::new();
+        let everything = self.everything.clone();
+        let next = self.tree.scan(&everything, &walk.rest, Direction::Forward, self.limits.walk_slice, |_, topic| {
+            if matches_from_above(&walk.selector, topic.path.as_str()) {
+                let notice = Notice::Topic { what: What::Selected, path: topic.path.clone(), specification: topic.specification.clone() };
+                mails.push(Mail::Noticed(Box::new(notice)));
+            }
+            Step::Next
+        });
+        for mail in mails {
+            self.mail(walk.from, mail);
+        }
+        next
+    }
+
+    fn walk_counted(&mut self, walk: &Walk) -> Option<Span> {
+        let mut places = Vec::new();
+        let next = self.tree.scan(&walk.selector, &walk.rest, Direction::Forward, self.limits.walk_slice, |place, _| {
+            places.push(place);
+            Step::Next
+        });
+        for place in places {
+            self.start_counting(place, Some(walk.from));
+        }
+        next
+    }
+
+    pub(in crate::shard) fn release_interest(&mut self, from: ShardIndex, selector: &str) {
+        let selector = self.known_selector(selector);
+        // Answers to an interest that ended are not wanted any more, nor may its walk mark further topics.
+        self.walks.retain(|walk| !walk.is_interest(from, &selector));
+        let Some(shards) = self.shards_interested.get_mut(&selector) else { return };
+        shards.remove(from);
+        if shards.is_empty() {
+            self.shards_interested.remove(&selector);
+        }
+        self.forget_interest(from, &selector);
+    }
+
+    /// Takes `from` off the topics that no other selector of it matches, and tells it so: its table follows the owner's word alone.
+    fn forget_interest(&mut self, from: ShardIndex, selector: &Selector) {
+        let mut places = Vec::new();
+        self.tree.scan(selector, &Span::default(), Direction::Forward, usize::MAX, |place, topic| {
+            if topic.interested.contains(from) {
+                let mut is_wanted = false;
+                self.shards_interested.for_each_match(topic.path.as_str(), |_, shards| is_wanted |= shards.contains(from));
+                if !is_wanted {
+                    places.push(place);
+                }
+            }
+            Step::Next
+        });
+        for place in places {
+            let topic = self.tree.topic_mut(place);
+            topic.interested.remove(from);
+            let id = topic.id;
+            self.count_subscribers(place, from, 0);
+            self.mail(from, Mail::Forgotten { id });
+        }
+    }
+
+    pub(in crate::shard) fn stop_listening(&mut self, from: ShardIndex, kind: ListenerKind, selector: &str) {
+        let selector = self.known_selector(selector);
+        self.walks.retain(|walk| !walk.is_listen(from, kind, &selector));
+        let table = match kind {
+            ListenerKind::Topics => &mut self.shards_listening,
+            ListenerKind::Subscribers => &mut self.shards_listening_to_subscribers,
+        };
+        let Some(shards) = table.get_mut(&selector) else { return };
+        shards.remove(from);
+        if shards.is_empty() {
+            table.remove(&selector);
+        }
+    }
+
+    pub(in crate::shard) fn known_selector(&self, text: &str) -> Selector {
+        Selector::parse(text, self.limits.selector).expect("a session's shard parsed the selector")
+    }
+}
+
+/// Whether `selector` matches the path or one above it.
+fn matches_from_above(selector: &Selector, path: &str) -> bool {
+    if !selector.prefix().is_empty() && !is_within(path, selector.prefix()) {
+        return false;
+    }
+    let ends = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at).chain([path.len()]);
+    ends.into_iter().any(|end| selector.matches(&path[..end]))
+}
+
+impl Page {
+    fn take(&mut self, fetch: &Fetch, topic: &Topic) -> Step {
+        let specification = &topic.specification;
+        let number = specification.topic_type().number();
+        if fetch.types != 0 && fetch.types & (1 << number) == 0 {
+            return Step::Next;
+        }
+        let path = topic.path.as_str();
+        if let Some(deep) = fetch.deep
+            && self.is_full(deep, path)
+        {
+            self.is_thinned = true;
+            return Step::SkipBranch(deep.depth);
+        }
+        let held = topic.latest.as_ref().and_then(|latest| latest.value());
+        let value = held.filter(|_| fetch.shown.values).map(<[u8]>::to_vec);
+        let properties: Arc<[_]> = if fetch.shown.properties {
+            specification.properties().map(|(key, value)| (key.into(), value.into())).collect()
+        } else {
+            Arc::default()
+        };
+        let beside: usize = properties.iter().map(|(key, value): &(Box<str>, Box<str>)| key.len() + value.len() + 4).sum();
+        let bytes = path.len() + value.as_ref().map_or(0, Vec::len) + beside + ENTRY_BYTES;
+        if self.entries.len() >= fetch.count_max || (!self.entries.is_empty() && self.bytes + bytes > fetch.bytes_max) {
+            self.is_cut = true;
+            return Step::Stop;
+        }
+        self.bytes += bytes;
+        if let Some(deep) = fetch.deep {
+            self.note_branch(deep, path);
+        }
+        let (kind, value_kind, size) = (number, specification.value_type(), held.map(<[u8]>::len));
+        self.entries.push(Entry { path: path.to_owned(), kind, value_kind, value, properties, size });
+        Step::Next
+    }
+
+    /// Whether the path's deep branch has given all that it may.
+    fn is_full(&self, deep: DeepLimit, path: &str) -> bool {
+        let Some(branch) = branch_of(path, deep.depth) else { return false };
+        self.branch.as_ref().is_some_and(|(held, count)| held == branch && *count >= deep.count_max)
+    }
+
+    fn note_branch(&mut self, deep: DeepLimit, path: &str) {
+        let Some(branch) = branch_of(path, deep.depth) else { return };
+        match &mut self.branch {
+            Some((held, count)) if held == branch => *count += 1,
+            held => *held = Some((branch.to_owned(), 1)),
+        }
+    }
+}
+
+/// What an entry takes in an answer beside its texts and value.
+const ENTRY_BYTES: usize = 16;
+
+/// Merges the owners' pages in the fetch's order, without more than they hold. Behind the last entry of a page that was cut nothing is known, so the
+/// result ends there at the latest. Gives the entries in path order, and whether there is more.
+pub fn merge_pages(fetch: &Fetch, pages: Vec<(Vec<Entry>, bool)>) -> (Vec<Entry>, bool) {
+    let is_cut = pages.iter().any(|(_, is_cut)| *is_cut);
+    let mut total = 0;
+    let mut lanes: Vec<Lane> = Vec::new();
+    for (entries, is_cut) in pages {
+        total += entries.len();
+        let mut entries = entries.into_iter();
+        let head = entries.next().map(|entry| (TopicPath::of_branch(&entry.path), entry));
+        lanes.push(Lane { head, rest: entries, is_cut });
+    }
+    let mut page = Page::default();
+    let mut merged = Vec::new();
+    loop {
+        let heads = lanes.iter().enumerate().filter_map(|(at, lane)| lane.head.as_ref().map(|(path, _)| (path, at)));
+        let next = match fetch.direction {
+            Direction::Forward => heads.min(),
+            Direction::Backward => heads.max(),
+        };
+        let Some((_, at)) = next else { break };
+        let (_, entry) = lanes[at].head.take().expect("it was just there");
+        if let Some(deep) = fetch.deep {
+            if page.is_full(deep, &entry.path) {
+                page.is_thinned = true;
+                if !lanes[at].advance() {
+                    break;
+                }
+                continue;
+            }
+            page.note_branch(deep, &entry.path);
+        }
+        page.bytes += entry.path.len() + entry.value.as_ref().map_or(0, Vec::len) + ENTRY_BYTES;
+        if merged.len() >= fetch.count_max || (!merged.is_empty() && page.bytes > fetch.bytes_max) {
+            break;
+        }
+        merged.push(entry);
+        if !lanes[at].advance() {
+            break;
+        }
+    }
+    let has_more = is_cut || merged.len() < total;
+    if fetch.direction == Direction::Backward {
+        merged.reverse();
+    }
+    (merged, has_more)
+}
+
+/// One owner's entries, the next one first.
+struct Lane {
+    head: Option<(TopicPath, Entry)>,
+    rest: std::vec::IntoIter<Entry>,
+    is_cut: bool,
+}
+
+impl Lane {
+    /// Moves on; `false` where the owner has more that it did not give, so that nobody knows what comes next.
+    fn advance(&mut self) -> bool {
+        self.head = self.rest.next().map(|entry| (TopicPath::of_branch(&entry.path), entry));
+        self.head.is_some() || !self.is_cut
+    }
+}

@@ -1,0 +1,201 @@
+//! What has to be stored, and who waits for that.
+//!
+//! A shard never waits: a change goes out as a numbered record, and the answer to its request is held until storage says that it is as safe as
+//! acknowledgements have to be. Storage takes a shard's records in order, so one number tells how far it has come. While storage fails,
+//! updates of stored topics are refused before they change anything; what was sent before stays on its way.
+
+use super::Shard;
+use super::mail::{Asker, Mail, Part};
+use super::owner::Applied;
+use crate::base::{ShardIndex, Time};
+use crate::journal::{Append, Change};
+use crate::protocol::{ErrorCode, Refusal};
+use crate::topic::publication::Publication;
+use crate::topic::specification::Specification;
+use crate::topic::tree::{Place, Topic};
+use crate::wire::native::Outcome;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The number of a record of this shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// Whether this shard's topics are stored, and when an update of one is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storing {
+    /// Nothing is stored.
+    Off,
+    /// Stored; acknowledged at once.
+    Memory,
+    /// Acknowledged when storage says so.
+    Stored,
+}
+
+/// Who is answered once a record is stored.
+pub enum Answer {
+    Update { from: ShardIndex, to: Asker },
+    Removal { from: ShardIndex, ticket: u64 },
+}
+
+/// See the module.
+pub struct Persistence {
+    storing: Storing,
+    last: Ticket,
+    unsent: Vec<Append>,
+    held: VecDeque<(Ticket, Answer, Outcome)>,
+    /// Why storage cannot take anything now.
+    failure: Option<Box<str>>,
+}
+
+impl Persistence {
+    pub fn new(storing: Storing) -> Self {
+        Self { storing, last: Ticket(0), unsent: Vec::new(), held: VecDeque::new(), failure: None }
+    }
+
+    pub fn is_failing(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// Records that storage has not taken yet.
+    pub fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
+    fn append(&mut self, change: Change) -> Option<Ticket> {
+        self.last.0 += 1;
+        self.unsent.push(Append { ticket: self.last.0, change });
+        (self.storing == Storing::Stored).then_some(self.last)
+    }
+}
+
+impl Shard {
+    /// The records of this turn.
+    pub fn poll_records(&mut self) -> Option<Vec<Append>> {
+        let unsent = &mut self.persistence.unsent;
+        if unsent.is_empty() { None } else { Some(std::mem::take(unsent)) }
+    }
+
+    /// Records that storage had no room for come back, in front of what came since.
+    pub fn return_records(&mut self, records: Vec<Append>) {
+        let newer = std::mem::replace(&mut self.persistence.unsent, records);
+        self.persistence.unsent.extend(newer);
+    }
+
+    /// Every record up to this ticket is stored.
+    pub fn handle_stored(&mut self, now: Time, through: u64) {
+        self.now = now;
+        while let Some((ticket, ..)) = self.persistence.held.front()
+            && ticket.0 <= through
+        {
+            let Some((_, answer, outcome)) = self.persistence.held.pop_front() else { break };
+            self.give(answer, Ok(outcome));
+        }
+        self.settle();
+    }
+
+    /// Storage fails: who waits is told so. What was sent is stored when it works again.
+    pub fn handle_storage_failure(&mut self, now: Time, reason: &str) {
+        self.now = now;
+        self.persistence.failure = Some(reason.into());
+        for (_, answer, _) in std::mem::take(&mut self.persistence.held) {
+            let message = format!("the update is in memory, but cannot be stored now: {reason}");
+            self.give(answer, Err(Refusal::new(ErrorCode::StorageUnavailable, message)));
+        }
+        self.settle();
+    }
+
+    /// Storage works again.
+    pub fn handle_storage_recovery(&mut self, now: Time) {
+        self.now = now;
+        self.persistence.failure = None;
+    }
+
+    /// Answers an update, now or once its record is stored.
+    pub(super) fn acknowledge(&mut self, applied: Applied, answer: Answer) {
+        match applied {
+            Ok((outcome, Some(ticket))) => {
+                if let Some(reason) = &self.persistence.failure {
+                    let message = format!("the update is in memory, but cannot be stored now: {reason}");
+                    return self.give(answer, Err(Refusal::new(ErrorCode::StorageUnavailable, message)));
+                }
+                self.persistence.held.push_back((ticket, answer, outcome));
+            }
+            Ok((outcome, None)) => self.give(answer, Ok(outcome)),
+            Err(refusal) => self.give(answer, Err(refusal)),
+        }
+    }
+
+    fn give(&mut self, answer: Answer, result: Result<Outcome, Refusal>) {
+        match answer {
+            Answer::Update { from, to } if from == self.identity.index => self.answer(to, result),
+            Answer::Update { from, to } => self.mail(from, Mail::Answer { to, result }),
+            Answer::Removal { from, ticket } => {
+                let part = match result {
+                    Ok(Outcome::Removed(count)) => Part::Removed(Ok(count)),
+                    Ok(_) => Part::Removed(Ok(0)),
+                    Err(refusal) => Part::Removed(Err(refusal)),
+                };
+                self.mail(from, Mail::Part { ticket, part });
+            }
+        }
+    }
+
+    fn stores(&self, specification: &Specification) -> bool {
+        self.persistence.storing != Storing::Off && specification.is_persistent()
+    }
+
+    /// Refuses what could not be stored now.
+    pub(super) fn check_storage(&self, specification: &Specification) -> Result<(), Refusal> {
+        match &self.persistence.failure {
+            Some(reason) if self.stores(specification) => {
+                Err(Refusal::new(ErrorCode::StorageUnavailable, format!("updates of stored topics are refused for now: {reason}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn check_topic_storage(&self, place: Place) -> Result<(), Refusal> {
+        match self.persistence.failure {
+            None => Ok(()),
+            Some(_) => self.check_storage(&self.tree.topic(place).specification),
+        }
+    }
+
+    pub(super) fn store_added(&mut self, topic: &Topic) -> Option<Ticket> {
+        if !self.stores(&topic.specification) {
+            return None;
+        }
+        let properties = topic.specification.properties().map(|(key, value)| (key.into(), value.into())).collect();
+        let kind = topic.specification.topic_type().number();
+        self.persistence.append(Change::Added { topic: topic.id, path: topic.path.clone(), kind, properties })
+    }
+
+    pub(super) fn store_value(&mut self, specification: &Specification, publication: &Arc<Publication>) -> Option<Ticket> {
+        if !self.stores(specification) || !specification.retains_value() {
+            return None;
+        }
+        self.persistence.append(match publication.is_null() {
+            false => Change::Value { publication: publication.clone() },
+            true => Change::NoValue { topic: publication.topic, version: publication.version },
+        })
+    }
+
+    pub(super) fn store_event(&mut self, place: Place, publication: &Arc<Publication>, first_kept: u64) -> Option<Ticket> {
+        let topic = self.tree.topic(place);
+        if !self.stores(&topic.specification) {
+            return None;
+        }
+        let (head, value) = (publication.event_head()?, publication.value()?);
+        let author = if head.author == &*self.anonymous { self.anonymous.clone() } else { head.author.into() };
+        let (sequence, timestamp_ms, original) = (head.sequence, head.timestamp_ms, head.original);
+        self.persistence.append(Change::Event { topic: topic.id, sequence, original, timestamp_ms, author, value: value.into(), first_kept })
+    }
+
+    pub(super) fn store_removed(&mut self, topic: &Topic) -> Option<Ticket> {
+        if !self.stores(&topic.specification) {
+            return None;
+        }
+        self.persistence.append(Change::Removed { topic: topic.id })
+    }
+}

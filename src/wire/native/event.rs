@@ -1,0 +1,256 @@
+//! What the server says about topics, unasked.
+
+use super::{Frame, op, put_frame, put_properties, read_properties};
+use crate::base::TopicId;
+use crate::value::delta::Form;
+use crate::wire::varint::{self, Malformed, Reader};
+
+pub fn put_subscribed<'a>(out: &mut Vec<u8>, topic: TopicId, path: &str, kind: u8, properties: impl Iterator<Item = (&'a str, &'a str)>) {
+    put_frame(out, op::SUBSCRIBED, |out| {
+        varint::put(out, topic.0);
+        varint::put_bytes(out, path.as_bytes());
+        out.push(kind);
+        put_properties(out, properties);
+    });
+}
+
+/// A whole VALUE frame, and where in it the value starts.
+pub fn value_frame(topic: TopicId, value: &[u8]) -> (Vec<u8>, usize) {
+    let length = varint::len(topic.0) + value.len();
+    let mut out = Vec::with_capacity(1 + varint::len(length as u64) + length);
+    out.push(op::VALUE);
+    varint::put(&mut out, length as u64);
+    varint::put(&mut out, topic.0);
+    let at = out.len();
+    out.extend_from_slice(value);
+    (out, at)
+}
+
+/// A frame of `op` about `topic`, whose rest is `bytes`.
+fn topic_frame(op: u8, topic: TopicId, bytes: &[u8]) -> Vec<u8> {
+    let length = varint::len(topic.0) + bytes.len();
+    let mut out = Vec::with_capacity(1 + varint::len(length as u64) + length);
+    out.push(op);
+    varint::put(&mut out, length as u64);
+    varint::put(&mut out, topic.0);
+    out.extend_from_slice(bytes);
+    out
+}
+
+pub fn delta_frame(topic: TopicId, form: Form, delta: &[u8]) -> Vec<u8> {
+    let op = match form {
+        Form::Deflate => op::DELTA_DEFLATE,
+        Form::Copy => op::DELTA_COPY,
+    };
+    topic_frame(op, topic, delta)
+}
+
+pub fn null_frame(topic: TopicId) -> Vec<u8> {
+    topic_frame(op::NULL_VALUE, topic, &[])
+}
+
+pub fn value_deflate_frame(topic: TopicId, deflated: &[u8]) -> Vec<u8> {
+    topic_frame(op::VALUE_DEFLATE, topic, deflated)
+}
+
+/// What an event is, beside its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventHead<'a> {
+    pub sequence: u64,
+    pub timestamp_ms: u64,
+    pub original: Option<u64>,
+    pub author: &'a str,
+}
+
+/// A whole EVENT frame, and where in it the value starts.
+pub fn event_frame(topic: TopicId, head: EventHead<'_>, value: &[u8]) -> (Vec<u8>, usize) {
+    let mut body = Vec::with_capacity(32 + head.author.len());
+    varint::put(&mut body, topic.0);
+    varint::put(&mut body, head.sequence);
+    varint::put(&mut body, head.timestamp_ms);
+    varint::put(&mut body, head.original.map_or(0, |original| original + 1));
+    varint::put_bytes(&mut body, head.author.as_bytes());
+    let length = body.len() + value.len();
+    let mut out = Vec::with_capacity(1 + varint::len(length as u64) + length);
+    out.push(op::EVENT);
+    varint::put(&mut out, length as u64);
+    out.extend_from_slice(&body);
+    let at = out.len();
+    out.extend_from_slice(value);
+    (out, at)
+}
+
+/// What an EVENT frame says beside its value.
+pub fn decode_event_head(frame: &[u8]) -> Option<EventHead<'_>> {
+    let mut rest = frame;
+    let frame = next_event(&mut rest)?;
+    match decode_event(frame) {
+        Ok(Event::Event { head, .. }) => Some(head),
+        _ => None,
+    }
+}
+
+fn next_event<'a>(rest: &mut &'a [u8]) -> Option<Frame<'a>> {
+    super::next_frame(rest).ok().flatten()
+}
+
+pub fn put_unsubscribed(out: &mut Vec<u8>, topic: TopicId, reason: u8) {
+    put_frame(out, op::UNSUBSCRIBED, |out| {
+        varint::put(out, topic.0);
+        out.push(reason);
+    });
+}
+
+pub fn put_keep_alive(out: &mut Vec<u8>, op: u8) {
+    put_frame(out, op, |_| {});
+}
+
+pub fn put_topic_notice<'a>(
+    out: &mut Vec<u8>,
+    listener: u64,
+    what: u8,
+    path: &str,
+    kind: u8,
+    properties: impl Iterator<Item = (&'a str, &'a str)>,
+) {
+    put_frame(out, op::TOPIC_NOTICE, |out| {
+        varint::put(out, listener);
+        out.push(what);
+        varint::put_bytes(out, path.as_bytes());
+        out.push(kind);
+        put_properties(out, properties);
+    });
+}
+
+pub fn put_descendant_notice(out: &mut Vec<u8>, listener: u64, what: u8, path: &str) {
+    put_frame(out, op::DESCENDANT_NOTICE, |out| {
+        varint::put(out, listener);
+        out.push(what);
+        varint::put_bytes(out, path.as_bytes());
+    });
+}
+
+pub fn put_subscribers_notice(out: &mut Vec<u8>, listener: u64, path: &str, has_subscribers: bool) {
+    put_frame(out, op::SUBSCRIBERS_NOTICE, |out| {
+        varint::put(out, listener);
+        varint::put_bytes(out, path.as_bytes());
+        out.push(u8::from(has_subscribers));
+    });
+}
+
+pub fn put_missing_notice<'a>(
+    out: &mut Vec<u8>,
+    listener: u64,
+    selector: &str,
+    session: &str,
+    properties: impl Iterator<Item = (&'a str, &'a str)>,
+) {
+    put_frame(out, op::MISSING_NOTICE, |out| {
+        varint::put(out, listener);
+        varint::put_bytes(out, selector.as_bytes());
+        varint::put_bytes(out, session.as_bytes());
+        put_properties(out, properties);
+    });
+}
+
+/// What the server says, as a client reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event<'a> {
+    Ping,
+    Pong,
+    Welcome { id: u64, version: u64, server: &'a str, capabilities: u64, session: &'a str, limits: Vec<(u64, u64)> },
+    Ok { id: u64, body: &'a [u8] },
+    Error { id: u64, code: u16, position: Option<usize>, message: &'a str },
+    Subscribed { topic: TopicId, path: &'a str, kind: u8, properties: Vec<(&'a str, &'a str)> },
+    Value { topic: TopicId, value: &'a [u8] },
+    ValueDeflate { topic: TopicId, deflated: &'a [u8] },
+    Null { topic: TopicId },
+    Delta { topic: TopicId, form: Form, delta: &'a [u8] },
+    Event { topic: TopicId, head: EventHead<'a>, value: &'a [u8] },
+    Unsubscribed { topic: TopicId, reason: u8 },
+    TopicNotice { listener: u64, what: u8, path: &'a str, kind: u8, properties: Vec<(&'a str, &'a str)> },
+    DescendantNotice { listener: u64, what: u8, path: &'a str },
+    SubscribersNotice { listener: u64, path: &'a str, has_subscribers: bool },
+    MissingNotice { listener: u64, selector: &'a str, session: &'a str, properties: Vec<(&'a str, &'a str)> },
+    Unknown,
+}
+
+pub fn decode_event(frame: Frame<'_>) -> Result<Event<'_>, Malformed> {
+    let mut reader = Reader(frame.body);
+    Ok(match frame.op {
+        op::PING => Event::Ping,
+        op::PONG => Event::Pong,
+        op::WELCOME => decode_welcome(&mut reader)?,
+        op::OK => Event::Ok { id: reader.varint()?, body: reader.rest() },
+        op::ERROR => Event::Error {
+            id: reader.varint()?,
+            code: u16::try_from(reader.varint()?).map_err(|_| Malformed)?,
+            position: reader.varint()?.checked_sub(1).map(|p| p as usize),
+            message: std::str::from_utf8(reader.rest()).map_err(|_| Malformed)?,
+        },
+        op::TOPIC_NOTICE | op::DESCENDANT_NOTICE | op::SUBSCRIBERS_NOTICE | op::MISSING_NOTICE => decode_notice(frame.op, &mut reader)?,
+        _ => decode_topic_event(frame.op, &mut reader)?,
+    })
+}
+
+fn decode_topic_event<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Event<'a>, Malformed> {
+    Ok(match op {
+        op::SUBSCRIBED => Event::Subscribed {
+            topic: TopicId(reader.varint()?),
+            path: reader.string()?,
+            kind: reader.byte()?,
+            properties: read_properties(reader)?,
+        },
+        op::VALUE => Event::Value { topic: TopicId(reader.varint()?), value: reader.rest() },
+        op::VALUE_DEFLATE => Event::ValueDeflate { topic: TopicId(reader.varint()?), deflated: reader.rest() },
+        op::NULL_VALUE => Event::Null { topic: TopicId(reader.varint()?) },
+        op::DELTA_DEFLATE => Event::Delta { topic: TopicId(reader.varint()?), form: Form::Deflate, delta: reader.rest() },
+        op::DELTA_COPY => Event::Delta { topic: TopicId(reader.varint()?), form: Form::Copy, delta: reader.rest() },
+        op::EVENT => {
+            let (topic, sequence, timestamp_ms) = (TopicId(reader.varint()?), reader.varint()?, reader.varint()?);
+            let (original, author) = (reader.varint()?.checked_sub(1), reader.string()?);
+            Event::Event { topic, head: EventHead { sequence, timestamp_ms, original, author }, value: reader.rest() }
+        }
+        op::UNSUBSCRIBED => Event::Unsubscribed { topic: TopicId(reader.varint()?), reason: reader.byte()? },
+        _ => Event::Unknown,
+    })
+}
+
+fn decode_notice<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Event<'a>, Malformed> {
+    let listener = reader.varint()?;
+    Ok(match op {
+        op::TOPIC_NOTICE => Event::TopicNotice {
+            listener,
+            what: reader.byte()?,
+            path: reader.string()?,
+            kind: reader.byte()?,
+            properties: read_properties(reader)?,
+        },
+        op::DESCENDANT_NOTICE => Event::DescendantNotice { listener, what: reader.byte()?, path: reader.string()? },
+        op::SUBSCRIBERS_NOTICE => {
+            Event::SubscribersNotice { listener, path: reader.string()?, has_subscribers: reader.byte()? != 0 }
+        }
+        _ => Event::MissingNotice {
+            listener,
+            selector: reader.string()?,
+            session: reader.string()?,
+            properties: read_properties(reader)?,
+        },
+    })
+}
+
+fn decode_welcome<'a>(reader: &mut Reader<'a>) -> Result<Event<'a>, Malformed> {
+    let (id, version) = (reader.varint()?, reader.varint()?);
+    let (mut server, mut capabilities, mut session, mut limits) = ("", 0, "", Vec::new());
+    while !reader.is_empty() {
+        let tag = reader.varint()?;
+        let field = reader.bytes()?;
+        match tag {
+            1 => server = std::str::from_utf8(field).map_err(|_| Malformed)?,
+            2 => capabilities = Reader(field).varint()?,
+            3 => session = std::str::from_utf8(field).map_err(|_| Malformed)?,
+            _ => limits.push((tag, Reader(field).varint().unwrap_or_default())),
+        }
+    }
+    Ok(Event::Welcome { id, version, server, capabilities, session, limits })
+}
