@@ -2,6 +2,9 @@
 
 pub mod path;
 pub mod selector;
+pub mod syntax;
+mod expression;
+pub mod session_filter;
 pub mod publication;
 pub mod tree;
 pub mod interest;
