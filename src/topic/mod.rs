@@ -5,6 +5,7 @@ pub mod selector;
 pub mod syntax;
 mod expression;
 pub mod session_filter;
+pub mod range_expression;
 pub mod publication;
 pub mod tree;
 pub mod interest;
