@@ -6,6 +6,7 @@ pub mod syntax;
 mod expression;
 pub mod session_filter;
 pub mod range_expression;
+pub mod removal;
 pub mod publication;
 pub mod tree;
 pub mod interest;
