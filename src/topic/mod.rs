@@ -1,4 +1,4 @@
-//! The topic tree: paths, selectors, topics and who is interested in them.
+//! The topic tree: paths, selectors, what a topic is and when it goes, topics and who is interested in them.
 
 pub mod path;
 pub mod selector;
@@ -7,6 +7,7 @@ mod expression;
 pub mod session_filter;
 pub mod range_expression;
 pub mod removal;
+pub mod specification;
 pub mod publication;
 pub mod tree;
 pub mod interest;
