@@ -1,7 +1,13 @@
-//! The topic tree: paths, selectors, topics and who is interested in them.
+//! The topic tree: paths, selectors, what a topic is and when it goes, topics and who is interested in them.
 
 pub mod path;
 pub mod selector;
+pub mod syntax;
+mod expression;
+pub mod session_filter;
+pub mod range_expression;
+pub mod removal;
+pub mod specification;
 pub mod publication;
 pub mod tree;
 pub mod interest;

@@ -1,0 +1,82 @@
+//! Equal specifications, kept once.
+
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+
+use super::Specification;
+
+/// Fewer than this many are not worth looking through.
+const SWEEP_LEN_MIN: usize = 64;
+
+/// The specifications of a shard's topics. It forgets those that no topic has any more, now and then: it holds at most
+/// twice as many as were in use at the last sweep, and sweeping costs a constant share of adding.
+#[derive(Default)]
+pub struct Interner {
+    known: HashSet<Arc<Specification>>,
+    /// How many may be known before the next sweep; below [`SWEEP_LEN_MIN`], that many.
+    sweep_len: usize,
+}
+
+impl Interner {
+    /// The one that equals `specification`.
+    pub fn intern(&mut self, specification: Specification) -> Arc<Specification> {
+        if let Some(known) = self.known.get(&specification) {
+            return known.clone();
+        }
+        if self.known.len() >= self.sweep_len.max(SWEEP_LEN_MIN) {
+            self.known.retain(|specification| Arc::strong_count(specification) > 1);
+            self.sweep_len = self.known.len() * 2;
+        }
+        let specification = Arc::new(specification);
+        self.known.insert(specification.clone());
+        specification
+    }
+
+    /// How many are known, in use or not.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{SpecificationLimits, TopicType};
+    use super::*;
+
+    fn specification(owner: usize) -> Specification {
+        let owner = format!("$Principal is '{owner}'");
+        Specification::parse(TopicType::Json, [("OWNER", &*owner)].into_iter(), SpecificationLimits::default()).unwrap()
+    }
+
+    #[test]
+    fn equal_specifications_are_one() {
+        let mut interner = Interner::default();
+        let first = interner.intern(specification(1));
+        assert!(Arc::ptr_eq(&first, &interner.intern(specification(1))));
+        assert!(!Arc::ptr_eq(&first, &interner.intern(specification(2))));
+        assert_eq!(interner.len(), 2);
+    }
+
+    #[test]
+    fn what_is_in_use_is_kept_and_the_rest_is_bounded() {
+        let mut interner = Interner::default();
+        let kept: Vec<_> = (0..100).map(|owner| interner.intern(specification(owner))).collect();
+        for owner in 100..10_000 {
+            interner.intern(specification(owner));
+            assert!(interner.len() <= 2 * kept.len() + 1);
+        }
+        for (owner, known) in kept.iter().enumerate() {
+            assert!(Arc::ptr_eq(known, &interner.intern(specification(owner))));
+        }
+        drop(kept);
+        for owner in 0..1000 {
+            interner.intern(specification(owner));
+        }
+        assert!(interner.len() <= SWEEP_LEN_MIN);
+    }
+}
