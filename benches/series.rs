@@ -46,11 +46,12 @@ impl Bench {
     /// The sequence of an original event.
     fn original(&mut self) -> u64 {
         let (first, next) = (self.series.first_kept(), self.series.next_sequence());
-        let mut sequence = first + self.chance(next - first);
-        while self.series.event(sequence).is_none_or(|event| event.original.is_some()) {
-            sequence = (sequence + 1).checked_rem(next).unwrap_or(first).max(first);
+        loop {
+            let sequence = first + self.chance(next - first);
+            if self.series.event(sequence).is_some_and(|event| event.original.is_none()) {
+                return sequence;
+            }
         }
-        sequence
     }
 
     fn append(&mut self) {

@@ -190,7 +190,7 @@ impl Series {
     fn edits_of(&self, first: u64, last: u64, sequences: Sequences, kind: QueryKind) -> Vec<EventRef<'_>> {
         let mut found = Vec::new();
         let mut from = first;
-        while let Some((original, _)) = self.edits_by_original.range((from, 0)..=(last, u64::MAX)).next() {
+        while let Some((original, _)) = self.edits_by_original.range((from, 0)..).next().filter(|(original, _)| *original <= last) {
             match kind {
                 QueryKind::AllEdits => found.extend(self.edits_by_original.range(sequences.of(*original)).map(|(_, edit)| *edit)),
                 _ => found.extend(self.latest_edit(*original, sequences)),
