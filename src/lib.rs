@@ -6,6 +6,7 @@
 //! - `base` — ids, time, slabs, the timer wheel.
 //! - `wire` — bytes ↔ packets: WebSocket, HTTP head, the native protocol's two forms.
 //! - `value` — the types of values, compact JSON, deltas.
+//! - `series` — the events of one time series: append, edit, ranges, queries.
 //! - `topic` — paths, selectors, the tree, publications, who is interested.
 //! - `protocol` — the one table of error and close codes.
 //! - `session` — selections, and what a session still has to be sent.
@@ -25,6 +26,7 @@ pub mod base;
 pub mod value;
 pub mod wire;
 pub mod protocol;
+pub mod series;
 pub mod topic;
 pub mod session;
 pub mod shard;
