@@ -100,7 +100,7 @@ impl Shard {
         self.ask(selector, |_| question, Answer::Page { asker, fetch: Box::new(fetch), pages: Vec::new(), is_thinned: false });
     }
 
-    pub(super) fn query(&mut self, asker: Asker, path: &str, query: crate::series::Query) {
+    pub(super) fn query_owner(&mut self, asker: Asker, path: &str, query: crate::series::Query) {
         let ticket = self.take_ticket();
         self.gathers.insert(ticket, Gather { waiting: 1, answer: Answer::Events { asker } });
         let question = Question::Query { path: path.into(), query, bytes_max: self.limits.message_bytes_max };

@@ -1,17 +1,12 @@
-//! A connection's dialogue: HTTP head, WebSocket frames, CONNECT, then requests and their answers.
+//! A connection's dialogue: HTTP head, WebSocket frames, CONNECT, then requests, which `requests` takes up, and their answers.
 
-use super::mail::{Asker, Mail, Update};
-use super::owner::needs_answer;
+use super::mail::Asker;
 use super::{Effect, Shard};
 use crate::base::{Key, Time};
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
 use crate::session::{Entry, Form, Session};
-use crate::topic::path::{PathErrorKind, TopicPath, check_path};
-use crate::topic::publication::DeltaForms;
-use crate::topic::selector::Selector;
-use crate::value::json::JsonLimits;
-use crate::value::{ValueType, scalar};
-use crate::wire::native::{self, Outcome, Request, Verb, Welcome};
+use crate::topic::publication::Encodings;
+use crate::wire::native::{self, Outcome, Request, Welcome};
 use crate::wire::text::{self, TextError};
 use crate::wire::websocket::{self, FrameHead, Opcode, WebSocketError};
 use crate::wire::{http, varint};
@@ -297,12 +292,25 @@ impl Shard {
         let Ok(message) = std::str::from_utf8(message) else {
             return self.close_now(key, CloseCode::InvalidUtf8, "a text message is not UTF-8");
         };
-        match text::decode_request(message) {
+        match text::split_batch(message) {
+            Ok(objects) => objects.into_iter().for_each(|(offset, object)| self.read_object(key, offset, object)),
+            Err(error) => self.refuse_text(key, 0, error),
+        }
+    }
+
+    fn read_object(&mut self, key: Key, offset: usize, object: &str) {
+        match text::decode_request(object) {
             Ok(request) => self.handle_request(key, request),
-            Err(TextError::Malformed { position, message }) => {
-                self.refuse(key, 0, &Refusal::at(ErrorCode::MalformedJson, position, message))
+            Err(error) => self.refuse_text(key, offset, error),
+        }
+    }
+
+    fn refuse_text(&mut self, key: Key, offset: usize, error: TextError) {
+        match error {
+            TextError::Malformed { position, message } => {
+                self.refuse(key, 0, &Refusal::at(ErrorCode::MalformedJson, offset + position, message));
             }
-            Err(TextError::Field { id, message }) => self.refuse(key, id, &Refusal::new(ErrorCode::InvalidField, message)),
+            TextError::Field { id, message } => self.refuse(key, id, &Refusal::new(ErrorCode::InvalidField, message)),
         }
     }
 
@@ -331,7 +339,7 @@ impl Shard {
                 Some(_) => self.refuse(key, id, &Refusal::new(ErrorCode::AlreadyConnected, "this connection is connected already")),
             },
             other => match session {
-                None => self.refuse(key, request_id(&other), &Refusal::new(ErrorCode::NotConnected, "CONNECT must come first")),
+                None => self.refuse(key, other.id(), &Refusal::new(ErrorCode::NotConnected, "CONNECT must come first")),
                 Some(session) => self.handle_operation(key, session, form, other),
             },
         }
@@ -342,17 +350,17 @@ impl Shard {
             self.refuse(key, id, &Refusal::new(ErrorCode::UnsupportedVersion, format!("this server speaks version {}", native::VERSION)));
             return self.close_now(key, CloseCode::UnsupportedVersion, "no common protocol version");
         }
-        let forms = DeltaForms::from_capabilities(capabilities);
+        let forms = Encodings::from_capabilities(capabilities);
         let session_form = match form {
             WireForm::Binary => Form::Binary(forms),
             WireForm::Text => Form::Text,
         };
-        let session = self.sessions.insert(Session::new(key, session_form));
+        let session = self.sessions.insert(Session::new(key, session_form, self.now));
         let limits = &self.limits;
         let welcome = Welcome {
             server: self.identity.server.clone(),
             capabilities: forms.capabilities(),
-            session: format!("{:016x}-{:x}-{:x}-{:x}", self.identity.run, self.identity.index.0, session.index, session.generation),
+            session: self.session_id(session),
             keep_alive_ms: limits.keep_alive_ms,
             message_bytes_max: limits.message_bytes_max as u64,
             path_bytes_max: limits.path_bytes_max as u64,
@@ -373,146 +381,38 @@ impl Shard {
         self.push(session, Entry::Control(bytes.into_boxed_slice()));
     }
 
-    fn handle_operation(&mut self, key: Key, session: Key, form: WireForm, request: Request<'_>) {
-        let id = request_id(&request);
-        let asker = Asker { session, id };
-        if let Err(refusal) = self.try_operation(asker, form, request) {
-            self.refuse(key, id, &refusal);
-        }
-    }
-
-    fn try_operation(&mut self, asker: Asker, form: WireForm, request: Request<'_>) -> Result<(), Refusal> {
-        if self.is_shutting_down {
-            return Err(Refusal::new(ErrorCode::ShuttingDown, "the server is stopping"));
-        }
-        match request {
-            Request::Update { verb, path, kind, value, properties, .. } => {
-                if properties != 0 {
-                    return Err(Refusal::new(ErrorCode::UnsupportedProperty, "this server's version knows no topic properties"));
-                }
-                self.check_path(&path)?;
-                let kind = ValueType::from_number(kind).ok_or_else(|| {
-                    Refusal::new(
-                        ErrorCode::UnknownType,
-                        "there is no such topic type; the types are json, string, int64, double and binary",
-                    )
-                })?;
-                self.start_update(asker, form, verb, &path, kind, &value)
-            }
-            Request::Remove { selector, .. } => {
-                let selector = self.parse_selector(&selector)?;
-                self.remove(asker, &selector);
-                Ok(())
-            }
-            Request::Fetch { selector, after, first, with_values, .. } => {
-                let selector = self.parse_selector(&selector)?;
-                let after = if after.is_empty() { None } else { Some(self.parse_after(&after)?) };
-                self.fetch(asker, &selector, after, first, with_values);
-                Ok(())
-            }
-            Request::Subscribe { selector, scope, .. } => {
-                check_scope(&scope)?;
-                let selector = self.parse_selector(&selector)?;
-                self.subscribe(asker, &selector)
-            }
-            Request::Unsubscribe { selector, scope, .. } => {
-                check_scope(&scope)?;
-                let selector = self.parse_selector(&selector)?;
-                self.unsubscribe(asker, &selector)
-            }
-            _ => unreachable!("the caller handles the other requests"),
-        }
-    }
-
-    fn check_path(&self, path: &str) -> Result<(), Refusal> {
-        check_path(path, self.limits.path_bytes_max).map_err(|error| {
-            let code = if error.kind == PathErrorKind::Reserved { ErrorCode::ReservedPath } else { ErrorCode::InvalidPath };
-            Refusal::at(code, error.position, error.to_string())
-        })
-    }
-
-    fn parse_after(&self, after: &str) -> Result<TopicPath, Refusal> {
-        if after.len() > self.limits.path_bytes_max {
-            return Err(Refusal::at(ErrorCode::InvalidPath, self.limits.path_bytes_max, "'after' is longer than a path may be"));
-        }
-        Ok(TopicPath::of_branch(after))
-    }
-
-    fn parse_selector(&self, text: &str) -> Result<Selector, Refusal> {
-        Selector::parse(text, self.limits.selector)
-            .map_err(|error| Refusal::at(ErrorCode::InvalidSelector, error.position, error.to_string()))
-    }
-
-    fn start_update(&mut self, asker: Asker, form: WireForm, verb: Verb, path: &str, kind: ValueType, value: &[u8]) -> Result<(), Refusal> {
-        let mut checked = std::mem::take(&mut self.scratch.value);
-        checked.clear();
-        let result = match verb {
-            Verb::Add => Ok(()),
-            _ => self.check_value(form, kind, value, &mut checked),
-        };
-        if result.is_ok() {
-            self.route_update(asker, verb, path, kind, &checked);
-        }
-        self.scratch.value = checked;
-        result
-    }
-
-    fn route_update(&mut self, asker: Asker, verb: Verb, path: &str, kind: ValueType, value: &[u8]) {
-        let owner = self.owner_of(path);
-        if owner == self.identity.index {
-            let result = self.update(verb, path, kind, value, self.now);
-            // What the update caused comes before its answer, as it does from another shard.
-            self.settle();
-            if needs_answer(asker, &result) {
-                self.answer(asker, result);
-            }
-            return;
-        }
-        let path = TopicPath::of_branch(path);
-        let (from, received) = (self.identity.index, self.now);
-        self.mail(owner, Mail::Update(Update { from, to: asker, verb, path, kind, value: value.into(), received }));
-    }
-
-    /// Checks a value and writes its stored form.
-    fn check_value(&mut self, form: WireForm, kind: ValueType, value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-        let limits = JsonLimits { depth_max: self.limits.json_depth_max };
-        match (form, kind) {
-            (_, ValueType::Json) => self.checker.compact(value, limits, out).map_err(|error| {
-                Refusal::at(ErrorCode::InvalidValue, error.position, format!("the value is not JSON: {}", error.message))
-            })?,
-            (WireForm::Binary, _) => {
-                scalar::check(kind, value).map_err(|error| refuse_value(kind, error))?;
-                out.extend_from_slice(value);
-            }
-            (WireForm::Text, _) => {
-                let json = std::str::from_utf8(value).expect("a text message is UTF-8");
-                scalar::from_json(kind, json, out).map_err(|error| refuse_value(kind, error))?;
-            }
-        }
-        if out.len() > self.limits.value_bytes_max {
-            let message = format!("the value has {} bytes, more than {}", out.len(), self.limits.value_bytes_max);
-            return Err(Refusal::new(ErrorCode::ValueTooLarge, message));
-        }
-        Ok(())
-    }
-
     // Answers.
 
     pub(super) fn answer(&mut self, to: Asker, result: Result<Outcome, Refusal>) {
-        let Some(session) = self.sessions.get(to.session) else { return };
-        let outcome = match result {
-            Ok(outcome) => outcome,
-            Err(refusal) => return self.refuse(session.connection, to.id, &refusal),
-        };
-        let mut bytes = Vec::new();
-        match session.form {
-            Form::Binary(_) => native::put_ok(&mut bytes, to.id, &outcome),
-            Form::Text => text::put_ok(&mut bytes, to.id, &outcome),
+        match result {
+            Ok(outcome) => {
+                let Some(bytes) = self.encode_ok(to, &outcome) else { return };
+                self.push(to.session, Entry::Control(bytes));
+            }
+            Err(refusal) => {
+                let Some(session) = self.sessions.get(to.session) else { return };
+                self.refuse(session.connection, to.id, &refusal);
+            }
         }
-        self.push(to.session, Entry::Control(bytes.into_boxed_slice()));
     }
 
-    fn refuse(&mut self, key: Key, id: u64, refusal: &Refusal) {
+    /// Tells that it is done, behind all that the session still has to be sent.
+    pub(super) fn answer_behind(&mut self, to: Asker) {
+        if let Some(bytes) = self.encode_ok(to, &Outcome::Done) {
+            self.push(to.session, Entry::Behind(bytes));
+        }
+    }
+
+    fn encode_ok(&self, to: Asker, outcome: &Outcome) -> Option<Box<[u8]>> {
+        let mut bytes = Vec::new();
+        match self.sessions.get(to.session)?.form {
+            Form::Binary(_) => native::put_ok(&mut bytes, to.id, outcome),
+            Form::Text => text::put_ok(&mut bytes, to.id, outcome),
+        }
+        Some(bytes.into_boxed_slice())
+    }
+
+    pub(super) fn refuse(&mut self, key: Key, id: u64, refusal: &Refusal) {
         let form = match self.stage(key) {
             Some(Stage::Greeting(form) | Stage::Open(form, _)) => form,
             _ => return,
@@ -649,30 +549,4 @@ impl Shard {
         }
         self.push(session, Entry::Control(bytes.into_boxed_slice()));
     }
-}
-
-fn request_id(request: &Request<'_>) -> u64 {
-    match request {
-        Request::Connect { id, .. }
-        | Request::Update { id, .. }
-        | Request::Remove { id, .. }
-        | Request::Fetch { id, .. }
-        | Request::Subscribe { id, .. }
-        | Request::Unsubscribe { id, .. }
-        | Request::Unknown { id, .. }
-        | Request::Broken { id } => *id,
-        Request::Ping | Request::Pong | Request::Close => 0,
-    }
-}
-
-fn check_scope(scope: &str) -> Result<(), Refusal> {
-    if scope.is_empty() {
-        return Ok(());
-    }
-    Err(Refusal::new(ErrorCode::UnsupportedProperty, "this server's version knows only the default selection scope ''"))
-}
-
-fn refuse_value(kind: ValueType, error: scalar::ValueError) -> Refusal {
-    let message = format!("the value is not {}: {}", kind.name(), error.message);
-    Refusal { code: ErrorCode::InvalidValue, position: error.position, message }
 }

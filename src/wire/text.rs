@@ -239,10 +239,11 @@ fn update<'a>(members: &Members<'a>, verb: Option<Verb>) -> Result<Request<'a>, 
         }
         (None, None, Some(_), Some(_)) => Verb::AddAndSet,
         (None, None, Some(_), None) => Verb::Set,
-        (None, None, None, _) => Verb::Add,
+        (None, None, None, Some(_)) => Verb::Add,
+        (None, None, None, None) => Verb::Check,
     };
     let (kind, value) = match (verb, members.patch) {
-        (Verb::Add, _) => (type_number(members.kind.as_deref().unwrap_or("json")), ""),
+        (Verb::Add | Verb::Check, _) => (type_number(members.kind.as_deref().unwrap_or("json")), ""),
         (Verb::Patch, Some(patch)) => (0, patch.get()),
         _ => value_of(members)?,
     };

@@ -123,6 +123,8 @@ pub enum Verb {
     Set,
     AddAndSet,
     Patch,
+    /// Changes nothing: the topic is there, of the type, and the constraint holds.
+    Check,
 }
 
 /// A new event of a time series.
@@ -322,7 +324,8 @@ fn decode_update_fields<'a>(reader: &mut Reader<'a>) -> Result<Update<'a>, Malfo
         (Some(_), ..) => return Err(Malformed),
         (None, Some(value), Some(_)) => (Verb::AddAndSet, value),
         (None, Some(value), None) => (Verb::Set, value),
-        (None, None, _) => (Verb::Add, &[][..]),
+        (None, None, Some(_)) => (Verb::Add, &[][..]),
+        (None, None, None) => (Verb::Check, &[][..]),
     };
     Ok(Update { constraint: constraint.into(), properties: properties.unwrap_or_default(), ..Update::new(verb, kind, value) })
 }
@@ -440,7 +443,7 @@ fn put_update(out: &mut Vec<u8>, id: u64, path: &str, update: &Update<'_>) {
         Verb::Add => op::ADD,
         Verb::Set => op::SET,
         Verb::AddAndSet => op::ADD_AND_SET,
-        Verb::Patch => op::UPDATE,
+        Verb::Patch | Verb::Check => op::UPDATE,
     };
     if !update.constraint.is_empty() || op == op::UPDATE {
         return put_frame(out, op::UPDATE, |out| {
@@ -470,7 +473,7 @@ fn put_update_fields(out: &mut Vec<u8>, update: &Update<'_>) {
     if !update.constraint.is_empty() {
         put_bytes_field(out, 3, &update.constraint);
     }
-    if update.verb == Verb::AddAndSet || (update.verb == Verb::Add && !update.properties.is_empty()) {
+    if matches!(update.verb, Verb::Add | Verb::AddAndSet) {
         let mut properties = Vec::new();
         put_properties(&mut properties, borrowed(&update.properties));
         put_bytes_field(out, 4, &properties);
