@@ -2,6 +2,8 @@
 
 pub mod delta;
 pub mod json;
+pub mod number;
+pub mod pointer;
 pub mod scalar;
 
 /// The type of a topic's values. The numbers are those of the wire.
