@@ -3,6 +3,7 @@
 pub mod delta;
 pub mod json;
 pub mod number;
+pub mod patch;
 pub mod pointer;
 pub mod scalar;
 

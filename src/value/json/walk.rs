@@ -21,6 +21,18 @@ pub fn string(text: &[u8]) -> Option<Text<'_>> {
     Some(Text { content: text.strip_prefix(b"\"")?.strip_suffix(b"\"")? })
 }
 
+/// What kind of value `text` is, for people.
+pub fn noun(text: &[u8]) -> &'static str {
+    match text.first() {
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
 /// The most arrays and objects within each other in `text`.
 pub fn depth(text: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
