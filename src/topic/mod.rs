@@ -2,6 +2,7 @@
 
 pub mod path;
 pub mod selector;
+pub mod constraint;
 pub mod publication;
 pub mod tree;
 pub mod interest;
