@@ -8,6 +8,7 @@ pub mod session_filter;
 pub mod range_expression;
 pub mod removal;
 pub mod specification;
+pub mod constraint;
 pub mod publication;
 pub mod tree;
 pub mod interest;

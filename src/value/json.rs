@@ -5,7 +5,9 @@
 //! door, so beyond the grammar of RFC 8259 a text is UTF-8 without a byte order mark, every number is within the range of
 //! a double, and every `\u` escape is a character or half of a surrogate pair.
 
+pub mod plain;
 mod scan;
+pub mod walk;
 #[cfg(test)]
 mod tests;
 

@@ -2,6 +2,9 @@
 
 pub mod delta;
 pub mod json;
+pub mod number;
+pub mod patch;
+pub mod pointer;
 pub mod scalar;
 
 /// The type of a topic's values. The numbers are those of the wire.

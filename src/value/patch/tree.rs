@@ -1,0 +1,241 @@
+//! A JSON value that a patch changes, kept as text wherever the patch does not go.
+//!
+//! A node is a slice of the original text until a pointer leads into it; only then it becomes an array or object of
+//! nodes. What is not touched is printed as it stood: order and duplicates of members, spelling of numbers, escapes.
+
+use std::borrow::Cow;
+
+use super::super::json::walk::{self, Text};
+use super::super::number::Decimal;
+use super::super::pointer::Token;
+use super::super::{ValueType, scalar};
+
+#[derive(Clone, Debug)]
+pub enum Node<'a> {
+    /// Compact JSON, not looked into yet.
+    Text(&'a [u8]),
+    Array(Vec<Node<'a>>),
+    Object(Vec<Member<'a>>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Member<'a> {
+    /// As JSON writes it, without quotation marks.
+    name: Cow<'a, [u8]>,
+    value: Node<'a>,
+}
+
+impl Member<'_> {
+    fn is(&self, token: &Token) -> bool {
+        Text::new(&self.name).is(token.name().as_bytes())
+    }
+}
+
+impl<'a> Node<'a> {
+    /// The node that `tokens` lead to from here.
+    pub fn descend(&mut self, tokens: &[Token]) -> Result<&mut Self, String> {
+        let mut node = self;
+        for (level, token) in tokens.iter().enumerate() {
+            node.expand();
+            // Asked first and taken then, as what is borrowed once cannot be described in the error.
+            if node.child_mut(token).is_none() {
+                return Err(node.lacks(&tokens[..level], token));
+            }
+            node = node.child_mut(token).expect("it was there");
+        }
+        Ok(node)
+    }
+
+    /// Puts `value` where `token` says: a member of that name, or an element before which the others move up.
+    pub fn insert(&mut self, token: &Token, value: Node<'a>) -> Result<(), String> {
+        self.expand();
+        match self {
+            Self::Object(members) => match members.iter_mut().rfind(|member| member.is(token)) {
+                Some(member) => member.value = value,
+                None => members.push(Member { name: Cow::Owned(written(token.name())), value }),
+            },
+            Self::Array(elements) => match token.index() {
+                Some(index) if index <= elements.len() => elements.insert(index, value),
+                _ if token.is_append() => elements.push(value),
+                _ => {
+                    let expected = format!("expected an index of at most {} or '-'", elements.len());
+                    return Err(format!("found `{}` for an array, {expected}", brief(token)));
+                }
+            },
+            Self::Text(_) => return Err(format!("found {} to put `{}` into, expected an array or object", self.noun(), brief(token))),
+        }
+        Ok(())
+    }
+
+    /// Takes out what `token` means. Of members with one name all go, so that the name is gone.
+    pub fn take(&mut self, token: &Token) -> Option<Node<'a>> {
+        self.expand();
+        match self {
+            Self::Object(members) => {
+                let last = members.iter().rposition(|member| member.is(token))?;
+                let value = members.remove(last).value;
+                members.retain(|member| !member.is(token));
+                Some(value)
+            }
+            Self::Array(elements) => token.index().filter(|&index| index < elements.len()).map(|index| elements.remove(index)),
+            Self::Text(_) => None,
+        }
+    }
+
+    /// Why nothing is at `token` in this node, which itself is at `path`.
+    pub fn lacks(&self, path: &[Token], token: &Token) -> String {
+        let path: String = path.iter().map(Token::to_string).collect();
+        let path: String = path.chars().take(100).collect();
+        match self {
+            Self::Object(_) => format!("found an object at \"{path}\" without `{}`, expected that member", brief(token)),
+            Self::Array(elements) => {
+                format!("found an array at \"{path}\" of {} without `{}`, expected an index of it", elements.len(), brief(token))
+            }
+            Self::Text(_) => format!("found {} at \"{path}\", expected an array or object with `{}`", self.noun(), brief(token)),
+        }
+    }
+
+    pub fn print(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => out.extend_from_slice(text),
+            Self::Array(elements) => {
+                out.push(b'[');
+                for (index, element) in elements.iter().enumerate() {
+                    out.extend_from_slice(if index == 0 { b"" } else { b"," });
+                    element.print(out);
+                }
+                out.push(b']');
+            }
+            Self::Object(members) => {
+                out.push(b'{');
+                for (index, member) in members.iter().enumerate() {
+                    out.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
+                    out.extend_from_slice(&member.name);
+                    out.extend_from_slice(b"\":");
+                    member.value.print(out);
+                }
+                out.push(b'}');
+            }
+        }
+    }
+
+    /// How long it prints.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Array(elements) => 2 + elements.len().saturating_sub(1) + elements.iter().map(Self::bytes).sum::<usize>(),
+            Self::Object(members) => {
+                let inner: usize = members.iter().map(|member| 3 + member.name.len() + member.value.bytes()).sum();
+                2 + members.len().saturating_sub(1) + inner
+            }
+        }
+    }
+
+    /// The most arrays and objects within each other.
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::Text(text) => walk::depth(text),
+            Self::Array(elements) => 1 + elements.iter().map(Self::depth).max().unwrap_or(0),
+            Self::Object(members) => 1 + members.iter().map(|member| member.value.depth()).max().unwrap_or(0),
+        }
+    }
+
+    /// Whether both mean the same value (RFC 6902 4.6): numbers by what they are, strings by their characters, objects
+    /// whatever the order of their members.
+    pub fn equals(&self, other: &Self) -> bool {
+        if let (Self::Text(a), Self::Text(b)) = (self, other)
+            && a == b
+        {
+            return true;
+        }
+        match (&*self.expanded(), &*other.expanded()) {
+            (Self::Text(a), Self::Text(b)) => scalars_equal(a, b),
+            (Self::Array(a), Self::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.equals(b)),
+            (Self::Object(a), Self::Object(b)) => {
+                let (a, b) = (by_name(a), by_name(b));
+                a.len() == b.len() && a.iter().zip(&b).all(|((a_name, a), (b_name, b))| a_name == b_name && a.equals(b))
+            }
+            _ => false,
+        }
+    }
+
+    fn child_mut(&mut self, token: &Token) -> Option<&mut Self> {
+        match self {
+            Self::Object(members) => members.iter_mut().rfind(|member| member.is(token)).map(|member| &mut member.value),
+            Self::Array(elements) => elements.get_mut(token.index()?),
+            Self::Text(_) => None,
+        }
+    }
+
+    /// Makes nodes of the next level, where it is an array or object.
+    pub fn expand(&mut self) {
+        if let Self::Text(text) = self
+            && let Some(expanded) = expand_text(text)
+        {
+            *self = expanded;
+        }
+    }
+
+    fn expanded(&self) -> Cow<'_, Self> {
+        match self {
+            Self::Text(text) => expand_text(text).map_or(Cow::Borrowed(self), Cow::Owned),
+            _ => Cow::Borrowed(self),
+        }
+    }
+
+    fn noun(&self) -> &'static str {
+        match self {
+            Self::Text(text) => walk::noun(text),
+            Self::Array(_) => "an array",
+            Self::Object(_) => "an object",
+        }
+    }
+}
+
+fn expand_text<'a>(text: &'a [u8]) -> Option<Node<'a>> {
+    match text.first()? {
+        b'[' => Some(Node::Array(walk::elements(text).map(|(_, value)| Node::Text(value)).collect())),
+        b'{' => {
+            let member = |member: walk::Member<'a>| Member { name: Cow::Borrowed(member.name.content()), value: Node::Text(member.value) };
+            Some(Node::Object(walk::members(text).map(member).collect()))
+        }
+        _ => None,
+    }
+}
+
+fn scalars_equal(a: &[u8], b: &[u8]) -> bool {
+    match (walk::string(a), walk::string(b)) {
+        (Some(a), Some(b)) => a.decode() == b.decode(),
+        (None, None) => match (Decimal::parse(a), Decimal::parse(b)) {
+            (Some(a), Some(b)) => a == b,
+            _ => a == b,
+        },
+        _ => false,
+    }
+}
+
+/// The members that count, the last of each name, in the order of their names.
+fn by_name<'n, 'a>(members: &'n [Member<'a>]) -> Vec<(Cow<'n, [u8]>, &'n Node<'a>)> {
+    let mut sorted: Vec<_> = members.iter().rev().map(|member| (Text::new(&member.name).decode(), &member.value)).collect();
+    sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+    sorted.dedup_by(|(later, _), (kept, _)| later == kept);
+    sorted
+}
+
+/// The name as JSON writes it between quotation marks.
+fn written(name: &str) -> Vec<u8> {
+    let mut text = Vec::with_capacity(name.len() + 2);
+    scalar::append_json(ValueType::String, name.as_bytes(), &mut text);
+    text.pop();
+    text.remove(0);
+    text
+}
+
+/// A name short enough to be quoted in an error.
+fn brief(token: &Token) -> String {
+    const CHARS_MAX: usize = 40;
+    match token.name().char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &token.name()[..end]),
+        None => token.name().into(),
+    }
+}
