@@ -10,11 +10,13 @@
 //! - `topic` — paths, selectors, the tree, publications, who is interested.
 //! - `protocol` — the one table of error and close codes.
 //! - `session` — selections, and what a session still has to be sent.
+//! - `journal` — what is kept of persistent topics: records over bytes, and what they add up to.
 //! - `shard` — one core's world: routes inputs to the above, collects effects. Start reading here.
 //!
 //! Everything up to here is sans-IO: bytes, time and mail are arguments, effects are returned. No clock, socket, thread or file.
 //!
 //! - `config` — file, environment and flags → configuration.
+//! - `storage` — the journal's files, the checkpointed state behind them, and the thread that acknowledges.
 //! - `admin` — HTTP: health, latency, pages.
 //! - `runtime` — glommio: executors, sockets, rings between shards.
 //! - `server` — assembles the process; shutdown order.
@@ -29,10 +31,13 @@ pub mod protocol;
 pub mod series;
 pub mod topic;
 pub mod session;
+pub mod journal;
 pub mod shard;
 
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod storage;
 #[cfg(feature = "server")]
 pub mod admin;
 #[cfg(feature = "server")]

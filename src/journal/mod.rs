@@ -1,0 +1,65 @@
+//! What is kept of persistent topics: changes as records, and what records add up to. Functions over bytes.
+//!
+//! A store is a run of numbered records. [`encode`] frames one, [`read_segment`] takes a segment of the journal apart and
+//! says where it is damaged, [`State`] is what records add up to. A damaged frame is never taken for a record: its
+//! checksum is seeded with the store's [`Salt`], which no client knows, so that not even a value that holds the bytes of a
+//! journal can pass for one.
+//!
+//! Files, threads and the moment to acknowledge are left to `storage`.
+
+mod frame;
+mod record;
+mod segment;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use frame::{FRAME_BYTES, Frame, Salt, encode};
+pub use record::{Malformed, Record, RecordKind};
+pub use segment::{Damage, Expected, HEADER_BYTES, Header, HeaderError, Read, SegmentRead, read_segment, synced_mark};
+pub use state::{State, StoredEvent, StoredTopic};
+
+use crate::base::TopicId;
+use crate::topic::path::TopicPath;
+use crate::topic::publication::Publication;
+use std::sync::Arc;
+
+/// What happened to a persistent topic, as its shard says it.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// `kind` is the wire's number of the topic's type.
+    Added {
+        topic: TopicId,
+        path: TopicPath,
+        kind: u8,
+        properties: Arc<[(Box<str>, Box<str>)]>,
+    },
+    Value {
+        publication: Arc<Publication>,
+    },
+    /// The topic has no value any more.
+    NoValue {
+        topic: TopicId,
+        version: u64,
+    },
+    /// An event was appended to a time series; those below `first_kept` are no longer retained.
+    Event {
+        topic: TopicId,
+        sequence: u64,
+        original: Option<u64>,
+        timestamp_ms: u64,
+        author: Arc<str>,
+        value: Arc<[u8]>,
+        first_kept: u64,
+    },
+    Removed {
+        topic: TopicId,
+    },
+}
+
+/// A change on its way to the disk. Tickets ascend per shard; an acknowledgement names the highest that is kept.
+#[derive(Clone, Debug)]
+pub struct Append {
+    pub ticket: u64,
+    pub change: Change,
+}

@@ -1,0 +1,242 @@
+//! The payloads of records: rkyv archives, checked on read.
+//!
+//! Each kind is an archive of its own, so that a value pays only for its own fields. Numbers are little-endian and unaligned:
+//! the bytes mean the same on every machine and at every offset.
+
+use super::Change;
+use crate::base::TopicId;
+use crate::topic::path;
+use rkyv::rancor::{Failure, Strategy};
+use rkyv::ser::Serializer;
+use rkyv::ser::allocator::{Arena, ArenaHandle, SubAllocator};
+use rkyv::ser::sharing::Unshare;
+use rkyv::with::InlineAsBox;
+use rkyv::{Archive, Serialize};
+use std::borrow::Cow;
+use std::mem::MaybeUninit;
+
+/// One record, borrowed from a change or from a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    Added {
+        topic: TopicId,
+        path: &'a str,
+        kind: u8,
+        properties: Cow<'a, [(Box<str>, Box<str>)]>,
+    },
+    Value {
+        topic: TopicId,
+        version: u64,
+        value: &'a [u8],
+    },
+    NoValue {
+        topic: TopicId,
+        version: u64,
+    },
+    Event {
+        topic: TopicId,
+        sequence: u64,
+        original: Option<u64>,
+        timestamp_ms: u64,
+        author: &'a str,
+        value: &'a [u8],
+        first_kept: u64,
+    },
+    Removed {
+        topic: TopicId,
+    },
+    /// Carries nothing but its frame's note of what is synced.
+    Mark,
+}
+
+/// The kind's number in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RecordKind {
+    Mark = 0,
+    Added = 1,
+    Value = 2,
+    NoValue = 3,
+    Event = 4,
+    Removed = 5,
+}
+
+impl RecordKind {
+    pub const ALL: [Self; 6] = [Self::Mark, Self::Added, Self::Value, Self::NoValue, Self::Event, Self::Removed];
+
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
+    }
+}
+
+/// A payload is not what its kind says. Its checksum held, so another program or version wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    pub what: &'static str,
+}
+
+#[derive(Archive, Serialize)]
+struct Added<'a> {
+    topic: u64,
+    kind: u8,
+    #[rkyv(with = InlineAsBox)]
+    path: &'a str,
+    #[rkyv(with = InlineAsBox)]
+    properties: &'a [(Box<str>, Box<str>)],
+}
+
+#[derive(Archive, Serialize)]
+struct Value<'a> {
+    topic: u64,
+    version: u64,
+    #[rkyv(with = InlineAsBox)]
+    value: &'a [u8],
+}
+
+#[derive(Archive, Serialize)]
+struct NoValue {
+    topic: u64,
+    version: u64,
+}
+
+#[derive(Archive, Serialize)]
+struct Event<'a> {
+    topic: u64,
+    sequence: u64,
+    original: Option<u64>,
+    timestamp_ms: u64,
+    first_kept: u64,
+    #[rkyv(with = InlineAsBox)]
+    author: &'a str,
+    #[rkyv(with = InlineAsBox)]
+    value: &'a [u8],
+}
+
+#[derive(Archive, Serialize)]
+struct Removed {
+    topic: u64,
+}
+
+impl<'a> From<&'a Change> for Record<'a> {
+    fn from(change: &'a Change) -> Self {
+        match change {
+            Change::Added { topic, path, kind, properties } => {
+                Self::Added { topic: *topic, path: path.as_str(), kind: *kind, properties: Cow::Borrowed(properties) }
+            }
+            Change::Value { publication } => {
+                Self::Value { topic: publication.topic, version: publication.version, value: publication.value() }
+            }
+            Change::NoValue { topic, version } => Self::NoValue { topic: *topic, version: *version },
+            Change::Event { topic, sequence, original, timestamp_ms, author, value, first_kept } => Self::Event {
+                topic: *topic,
+                sequence: *sequence,
+                original: *original,
+                timestamp_ms: *timestamp_ms,
+                author,
+                value,
+                first_kept: *first_kept,
+            },
+            Change::Removed { topic } => Self::Removed { topic: *topic },
+        }
+    }
+}
+
+impl<'a> Record<'a> {
+    pub fn kind(&self) -> RecordKind {
+        match self {
+            Self::Mark => RecordKind::Mark,
+            Self::Added { .. } => RecordKind::Added,
+            Self::Value { .. } => RecordKind::Value,
+            Self::NoValue { .. } => RecordKind::NoValue,
+            Self::Event { .. } => RecordKind::Event,
+            Self::Removed { .. } => RecordKind::Removed,
+        }
+    }
+
+    /// The topic that the record is about; a mark is about none.
+    pub fn topic(&self) -> Option<TopicId> {
+        match *self {
+            Self::Mark => None,
+            Self::Added { topic, .. }
+            | Self::Value { topic, .. }
+            | Self::NoValue { topic, .. }
+            | Self::Event { topic, .. }
+            | Self::Removed { topic } => Some(topic),
+        }
+    }
+
+    /// Appends the payload. Nothing is allocated but for the topic's properties, which come once a topic.
+    pub fn put_payload(&self, out: &mut Vec<u8>) {
+        match *self {
+            Self::Mark => {}
+            Self::Added { topic, path, kind, ref properties } => {
+                let mut arena = Arena::new();
+                let archived = Added { topic: topic.0, kind, path, properties };
+                let mut serializer: Serializer<&mut Vec<u8>, ArenaHandle<'_>, Unshare> = Serializer::new(out, arena.acquire(), Unshare);
+                rkyv::api::serialize_using::<_, Failure>(&archived, &mut serializer).expect("memory takes it");
+            }
+            Self::Value { topic, version, value } => put(&Value { topic: topic.0, version, value }, out),
+            Self::NoValue { topic, version } => put(&NoValue { topic: topic.0, version }, out),
+            Self::Event { topic, sequence, original, timestamp_ms, author, value, first_kept } => {
+                put(&Event { topic: topic.0, sequence, original, timestamp_ms, first_kept, author, value }, out);
+            }
+            Self::Removed { topic } => put(&Removed { topic: topic.0 }, out),
+        }
+    }
+
+    /// Reads what [`Self::put_payload`] wrote; every offset and length in it is checked first.
+    pub fn from_payload(kind: RecordKind, payload: &'a [u8]) -> Result<Self, Malformed> {
+        let malformed = |what| move |_: Failure| Malformed { what };
+        Ok(match kind {
+            RecordKind::Mark if payload.is_empty() => Self::Mark,
+            RecordKind::Mark => return Err(Malformed { what: "a mark that is not empty" }),
+            RecordKind::Added => {
+                let read = rkyv::access::<ArchivedAdded<'a>, Failure>(payload).map_err(malformed("an added topic that is malformed"))?;
+                path::check_form(&read.path).map_err(|_| Malformed { what: "an added topic whose path is not one" })?;
+                let properties = read.properties.iter().map(|pair| (Box::from(&*pair.0), Box::from(&*pair.1))).collect();
+                Self::Added {
+                    topic: TopicId(read.topic.to_native()),
+                    path: &read.path,
+                    kind: read.kind,
+                    properties: Cow::Owned(properties),
+                }
+            }
+            RecordKind::Value => {
+                let read = rkyv::access::<ArchivedValue<'a>, Failure>(payload).map_err(malformed("a value that is malformed"))?;
+                Self::Value { topic: TopicId(read.topic.to_native()), version: read.version.to_native(), value: &read.value }
+            }
+            RecordKind::NoValue => {
+                let read = rkyv::access::<ArchivedNoValue, Failure>(payload).map_err(malformed("a null that is malformed"))?;
+                Self::NoValue { topic: TopicId(read.topic.to_native()), version: read.version.to_native() }
+            }
+            RecordKind::Event => {
+                let read = rkyv::access::<ArchivedEvent<'a>, Failure>(payload).map_err(malformed("an event that is malformed"))?;
+                Self::Event {
+                    topic: TopicId(read.topic.to_native()),
+                    sequence: read.sequence.to_native(),
+                    original: read.original.as_ref().map(|original| original.to_native()),
+                    timestamp_ms: read.timestamp_ms.to_native(),
+                    author: &read.author,
+                    value: &read.value,
+                    first_kept: read.first_kept.to_native(),
+                }
+            }
+            RecordKind::Removed => {
+                let read = rkyv::access::<ArchivedRemoved, Failure>(payload).map_err(malformed("a removal that is malformed"))?;
+                Self::Removed { topic: TopicId(read.topic.to_native()) }
+            }
+        })
+    }
+}
+
+type Plain<'o, 's> = Serializer<&'o mut Vec<u8>, SubAllocator<'s>, Unshare>;
+
+/// Archives of flat fields need no scratch space.
+fn put<'o, T>(archived: &T, out: &'o mut Vec<u8>)
+where
+    T: for<'s> Serialize<Strategy<Plain<'o, 's>, Failure>>,
+{
+    let mut none: [MaybeUninit<u8>; 0] = [];
+    let mut serializer = Serializer::new(out, SubAllocator::new(&mut none), Unshare);
+    rkyv::api::serialize_using::<_, Failure>(archived, &mut serializer).expect("memory takes it");
+}

@@ -1,0 +1,100 @@
+//! What records add up to: the topics, their values and their events.
+
+use super::record::Record;
+use crate::base::TopicId;
+use crate::topic::path::TopicPath;
+use std::collections::{BTreeMap, VecDeque};
+
+/// A topic as the records left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredTopic {
+    pub path: TopicPath,
+    /// The wire's number of the topic's type.
+    pub kind: u8,
+    pub properties: Vec<(Box<str>, Box<str>)>,
+    /// 0 before the first value.
+    pub version: u64,
+    pub value: Option<Box<[u8]>>,
+    /// In ascending order of their sequence numbers.
+    pub events: VecDeque<StoredEvent>,
+    /// The highest sequence number that any event had, be it still retained or not.
+    pub last_sequence: Option<u64>,
+    /// Events below are not retained.
+    pub first_kept: u64,
+}
+
+/// An event of a time series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    pub sequence: u64,
+    /// The event that this one edits.
+    pub original: Option<u64>,
+    pub timestamp_ms: u64,
+    pub author: Box<str>,
+    pub value: Box<[u8]>,
+}
+
+impl StoredTopic {
+    pub fn new(path: TopicPath, kind: u8, properties: Vec<(Box<str>, Box<str>)>) -> Self {
+        let events = VecDeque::new();
+        Self { path, kind, properties, version: 0, value: None, events, last_sequence: None, first_kept: 0 }
+    }
+
+    fn set(&mut self, version: u64, value: Option<&[u8]>) {
+        if version > self.version {
+            self.version = version;
+            self.value = value.map(Box::from);
+        }
+    }
+
+    /// Takes an event unless it, or one behind it, was taken already.
+    pub fn append(&mut self, event: StoredEvent, first_kept: u64) {
+        if self.last_sequence.is_some_and(|last| event.sequence <= last) {
+            return;
+        }
+        self.last_sequence = Some(event.sequence);
+        self.events.push_back(event);
+        self.first_kept = self.first_kept.max(first_kept);
+        while self.events.front().is_some_and(|event| event.sequence < self.first_kept) {
+            self.events.pop_front();
+        }
+    }
+}
+
+/// All topics. Applying a record that a state holds already changes nothing: a value's version and an event's sequence
+/// number tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    pub topics: BTreeMap<TopicId, StoredTopic>,
+    /// The highest number that a topic ever had. It is not given again.
+    pub highest_topic: u64,
+}
+
+impl State {
+    pub fn apply(&mut self, record: &Record<'_>) {
+        self.highest_topic = self.highest_topic.max(record.topic().map_or(0, |topic| topic.0));
+        match *record {
+            Record::Mark => {}
+            Record::Added { topic, path, kind, ref properties } => {
+                let new = || StoredTopic::new(TopicPath::of_branch(path), kind, properties.to_vec());
+                self.topics.entry(topic).or_insert_with(new);
+            }
+            Record::Removed { topic } => {
+                self.topics.remove(&topic);
+            }
+            Record::Value { topic, version, value } => self.change(topic, |found| found.set(version, Some(value))),
+            Record::NoValue { topic, version } => self.change(topic, |found| found.set(version, None)),
+            Record::Event { topic, sequence, original, timestamp_ms, author, value, first_kept } => {
+                let event = StoredEvent { sequence, original, timestamp_ms, author: author.into(), value: value.into() };
+                self.change(topic, |found| found.append(event, first_kept));
+            }
+        }
+    }
+
+    /// What is said of a topic that is not there comes behind its removal, and means nothing.
+    fn change(&mut self, topic: TopicId, change: impl FnOnce(&mut StoredTopic)) {
+        if let Some(found) = self.topics.get_mut(&topic) {
+            change(found);
+        }
+    }
+}
