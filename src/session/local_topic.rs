@@ -18,6 +18,8 @@ pub struct LocalTopic {
     pub subscribers: RefCell<Vec<Subscriber>>,
     /// Whether the owner wants to know how many subscribers there are.
     pub is_counted: Cell<bool>,
+    /// The last event of a time series that came here.
+    pub last_sequence: Cell<Option<u64>>,
 }
 
 /// One session's subscription.
@@ -34,7 +36,7 @@ pub struct Subscriber {
 impl LocalTopic {
     pub fn new(id: TopicId, path: TopicPath, specification: Arc<Specification>) -> Rc<Self> {
         let (latest, subscribers) = (RefCell::default(), RefCell::default());
-        Rc::new(Self { id, path, specification, latest, subscribers, is_counted: Cell::new(false) })
+        Rc::new(Self { id, path, specification, latest, subscribers, is_counted: Cell::new(false), last_sequence: Cell::new(None) })
     }
 
     pub fn is_time_series(&self) -> bool {
@@ -70,6 +72,11 @@ impl Outgoing {
 
     pub fn received(&self) -> Time {
         self.publication.received
+    }
+
+    /// Of an event its sequence.
+    pub fn version(&self) -> u64 {
+        self.publication.version
     }
 
     pub fn is_null(&self) -> bool {

@@ -192,7 +192,7 @@ impl Shard {
     fn answer_subscription(&mut self, asker: Asker) {
         let Some(session) = self.sessions.get_mut(asker.session) else { return };
         match &mut session.extras {
-            Some(extras) if extras.histories_awaited > 0 => extras.answers_held.push(asker.id),
+            Some(extras) if !extras.histories.is_empty() => extras.answers_held.push(asker.id),
             _ => self.answer_behind(asker),
         }
     }
@@ -203,6 +203,7 @@ impl Shard {
         let Appeared { id, path, specification, latest, is_counted } = appeared;
         let topic = self.limbo.remove(&id).unwrap_or_else(|| LocalTopic::new(id, path.clone(), specification));
         topic.is_counted.set(is_counted);
+        self.has_unsubscribing |= topic.specification.conflation() == Conflation::Unsubscribe;
         if let Some(publication) = latest.filter(|_| !topic.is_time_series()) {
             *topic.latest.borrow_mut() = Some(self.outgoing(publication, &topic));
         }
@@ -256,7 +257,9 @@ impl Shard {
     pub(super) fn publication_arrived(&mut self, publication: Arc<Publication>) {
         let Some(topic) = self.topics.get(&publication.topic).cloned() else { return };
         let outgoing = self.outgoing(publication, &topic);
-        if !topic.is_time_series() {
+        if topic.is_time_series() {
+            topic.last_sequence.set(Some(outgoing.version()));
+        } else {
             *topic.latest.borrow_mut() = Some(outgoing.clone());
         }
         if topic.specification.conflation() == Conflation::Always {
@@ -432,7 +435,7 @@ impl Shard {
 
     /// Ends the subscriptions of a queue above its mark whose topics want that rather than conflation.
     fn unsubscribe_under_pressure(&mut self, key: Key) {
-        if self.unsubscribing_topics == 0 {
+        if !self.has_unsubscribing {
             return;
         }
         let Some(session) = self.sessions.get(key) else { return };

@@ -54,10 +54,10 @@ pub enum Mail {
     Forgotten {
         id: TopicId,
     },
-    /// To a time series' owner: which events does a new subscriber get?
+    /// To a time series' owner: which events does a new subscriber get? Or, for one that missed some: which are behind this sequence?
     AskHistory {
-        id: TopicId,
         path: TopicPath,
+        after: Option<u64>,
         to: Subscription,
     },
     /// The events that come before all that is published from now on.

@@ -1,34 +1,46 @@
 //! One core's whole world: routes inputs to the rules below and collects their effects.
 //!
 //! - `owner` — the topics of this shard's partitions: updates, removal, walks for questions.
+//! - `persistence` — what has to be stored, and who waits for that.
 //! - `audience` — the sessions of this shard: what they selected, what arrives for them.
-//! - `dialogue` — a connection's bytes: HTTP head, WebSocket frames, requests and their answers.
+//! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing.
+//! - `dialogue` — a connection's bytes: HTTP head, WebSocket frames, answers; `requests` — what sessions ask for.
 //! - `transmit` — what a connection sends now.
 //! - `mail` — what shards say to each other; `report` — what a shard measures.
 
 mod audience;
 mod dialogue;
+mod history;
+mod listeners;
 pub mod mail;
 mod owner;
+mod persistence;
 pub mod report;
+mod requests;
 mod transmit;
+
+pub use persistence::Storing;
 
 use crate::base::{Key, ShardIndex, Slab, Time, TopicId, Wheel};
 use crate::protocol::CloseCode;
 use crate::session::{LocalTopic, QueueLimits, Session};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
-use crate::topic::selector::SelectorLimits;
+use crate::topic::selector::{Selector, SelectorLimits};
+use crate::topic::specification::{Interner, Specification};
 use crate::topic::tree::{Tree, partition};
 use crate::value::delta;
 use crate::value::json::Checker;
 use crate::wire::http;
 use dialogue::Connection;
 use hashbrown::HashMap;
-use mail::{Batch, Mail};
+use mail::{Batch, Handler, Mail};
+use owner::{Expiry, FilterCount};
+use persistence::Persistence;
 use report::Report;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Every bound a shard obeys. All required: the caller chooses.
 #[derive(Clone, Debug)]
@@ -38,7 +50,15 @@ pub struct Limits {
     pub value_bytes_max: usize,
     pub selector: SelectorLimits,
     pub selections_max: usize,
+    /// Selectors of one session's listeners.
+    pub listeners_max: usize,
+    /// Update streams of one session.
+    pub streams_max: usize,
     pub fetch_page_max: usize,
+    /// Events of one query's answer.
+    pub query_events_max: usize,
+    /// Bytes of events that a new subscriber of a time series is sent at first: the latest that fit.
+    pub history_bytes_max: usize,
     /// Topics of this shard.
     pub topics_max: usize,
     /// Connections of this shard.
@@ -52,7 +72,7 @@ pub struct Limits {
     pub keep_alive_ms: u64,
     /// Topics looked at in one slice of a walk.
     pub walk_slice: usize,
-    /// Mail that may wait for one shard before this one stops reading its publishers.
+    /// Mail that may wait for one shard, or records for storage, before this one stops reading its publishers.
     pub mail_high: usize,
 }
 
@@ -64,6 +84,9 @@ pub struct Identity {
     pub server: String,
     /// Tells this run of the server from others in session ids.
     pub run: u64,
+    pub storing: Storing,
+    /// Topics of earlier runs have numbers up to this one.
+    pub topics_base: u64,
 }
 
 /// What the runtime has to do.
@@ -88,6 +111,8 @@ pub struct Shard {
     identity: Identity,
     limits: Limits,
     now: Time,
+    /// A moment, and the milliseconds since the epoch that it was.
+    wall: (Time, u64),
     is_shutting_down: bool,
 
     connections: Slab<Connection>,
@@ -102,8 +127,21 @@ pub struct Shard {
     // The owner's side.
     tree: Tree,
     shards_interested: Interests<crate::base::ShardSet>,
+    /// The selectors of listeners, by shard.
+    shards_listening: Interests<crate::base::ShardSet>,
+    shards_listening_to_subscribers: Interests<crate::base::ShardSet>,
     walks: VecDeque<owner::Walk>,
     topics_made: u64,
+    topics_base: u64,
+    persistence: Persistence,
+    expiries: Slab<Expiry>,
+    expiry_wheel: Wheel,
+    filter_counts: HashMap<Box<str>, FilterCount>,
+    next_session_count: Time,
+    /// The author of events that sessions without a principal append.
+    anonymous: Arc<str>,
+    /// Selects every topic.
+    everything: Selector,
     delta: delta::Encoder,
     delta_bytes: Vec<u8>,
 
@@ -117,6 +155,15 @@ pub struct Shard {
     next_ticket: u64,
     next_generation: u32,
     next_sequence: u64,
+    /// Counted topics whose subscribers have changed in this turn.
+    recounted: Vec<Rc<LocalTopic>>,
+    /// Whether a topic was here whose subscriptions end under back pressure.
+    has_unsubscribing: bool,
+    listening_sessions: BTreeSet<Key>,
+    missing_handlers: BTreeMap<Box<str>, Vec<Handler>>,
+    specifications: Interner,
+    /// Those without properties, by the number of the topic's type.
+    plain_specifications: [Option<Arc<Specification>>; 8],
     reports: HashMap<u64, Vec<Report>>,
 
     checker: Checker,
@@ -131,9 +178,8 @@ impl Shard {
         Self {
             report: Report::new(identity.index.0),
             outboxes: (0..identity.count).map(|_| Vec::new()).collect(),
-            identity,
-            limits,
             now,
+            wall: (now, 0),
             is_shutting_down: false,
             connections: Slab::default(),
             sessions: Slab::default(),
@@ -143,8 +189,20 @@ impl Shard {
             inbox: VecDeque::new(),
             tree: Tree::default(),
             shards_interested: Interests::default(),
+            shards_listening: Interests::default(),
+            shards_listening_to_subscribers: Interests::default(),
             walks: VecDeque::new(),
             topics_made: 0,
+            topics_base: identity.topics_base,
+            persistence: Persistence::new(identity.storing),
+            expiries: Slab::default(),
+            expiry_wheel: Wheel::new(now),
+            filter_counts: HashMap::new(),
+            next_session_count: now,
+            anonymous: Arc::from(""),
+            everything: Selector::parse("?.*//", limits.selector).expect("it is a selector of a few bytes"),
+            limits,
+            identity,
             delta: delta::Encoder::new(),
             delta_bytes: Vec::new(),
             topics: HashMap::new(),
@@ -155,6 +213,12 @@ impl Shard {
             next_ticket: 0,
             next_generation: 0,
             next_sequence: 0,
+            recounted: Vec::new(),
+            has_unsubscribing: false,
+            listening_sessions: BTreeSet::new(),
+            missing_handlers: BTreeMap::new(),
+            specifications: Interner::default(),
+            plain_specifications: Default::default(),
             reports: HashMap::new(),
             checker: Checker::default(),
             scratch: transmit::Scratch::default(),
@@ -192,7 +256,12 @@ impl Shard {
 
     /// Whether so much mail waits that publishers should not be read now.
     pub fn is_congested(&self) -> bool {
-        self.outboxes.iter().any(|outbox| outbox.len() > self.limits.mail_high)
+        self.outboxes.iter().any(|outbox| outbox.len() > self.limits.mail_high) || self.persistence.unsent() > self.limits.mail_high
+    }
+
+    /// Milliseconds since the epoch.
+    fn wall_ms(&self) -> u64 {
+        self.wall.1 + self.now.since(self.wall.0) / 1_000_000
     }
 
     // B. What happened.
@@ -205,14 +274,16 @@ impl Shard {
         self.settle();
     }
 
-    /// Time passed; wanted about ten times a second.
-    pub fn handle_tick(&mut self, now: Time) {
+    /// Time passed; wanted about ten times a second. `wall_ms` is the time since the epoch, which may be set while the other runs on.
+    pub fn handle_tick(&mut self, now: Time, wall_ms: u64) {
         self.now = now;
+        self.wall = (now, wall_ms);
         let mut due = Vec::new();
         self.wheel.advance(now, &mut due);
         for key in due {
             self.check_deadline(key);
         }
+        self.tick_expiries();
         self.settle();
     }
 
@@ -298,8 +369,14 @@ impl Shard {
 
     /// Handles all mail at hand, that from this shard to itself too.
     fn settle(&mut self) {
-        while let Some((from, mail)) = self.inbox.pop_front() {
-            self.open_mail(from, mail);
+        loop {
+            while let Some((from, mail)) = self.inbox.pop_front() {
+                self.open_mail(from, mail);
+            }
+            if self.recounted.is_empty() {
+                return;
+            }
+            self.tell_counts();
         }
     }
 
@@ -310,10 +387,23 @@ impl Shard {
             Mail::Release { selector } => self.release_interest(from, &selector),
             Mail::Part { ticket, part } => self.gather_part(ticket, part),
             Mail::Answer { to, result } => self.answer(to, result),
-            Mail::Appeared { id, path, kind, latest } => self.topic_appeared(id, path, kind, latest),
+            Mail::Appeared(appeared) => self.topic_appeared(*appeared),
             Mail::Published(publication) => self.publication_arrived(publication),
             Mail::Removed { id, reason } => self.topic_removed(id, reason),
             Mail::Forgotten { id } => self.topic_forgotten(id),
+            Mail::AskHistory { path, after, to, .. } => self.tell_history(from, &path, after, to),
+            Mail::History { id, to, events } => self.take_history(id, to, events),
+            Mail::Count { id, counts } => self.count_topic(id, counts),
+            Mail::Subscribers { path, id, count } => self.subscribers_counted(from, &path, id, count),
+            Mail::Noticed(notice) => self.notice_arrived(&notice),
+            Mail::StopListening { kind, selector } => self.stop_listening(from, kind, &selector),
+            Mail::Handler { handler, handles } => self.handler_told(handler, handles),
+            Mail::Missing(missing) => self.missing_told(&missing),
+            Mail::WatchSession { session, path, id } => self.watch_session(from, session, path, id),
+            Mail::SessionOver { path, id } => self.creator_over(&path, id),
+            Mail::AskSessions { filter } => self.tell_sessions(from, filter),
+            Mail::Sessions { filter, count } => self.sessions_counted(from, &filter, count),
+            Mail::RemoveSelected { selector } => self.remove_selected(&selector),
             Mail::AskReport { from, ticket } => {
                 let report = Box::new(self.own_report());
                 self.mail(from, Mail::Report { ticket, report });
@@ -329,7 +419,8 @@ impl Shard {
 
     fn own_report(&self) -> Report {
         let (connections, sessions, topics) = (self.connections.len() as u64, self.sessions.len() as u64, self.tree.len() as u64);
-        Report { connections, sessions, topics, ..self.report.clone() }
+        let is_failing = u64::from(self.persistence.is_failing());
+        Report { connections, sessions, topics, storage_failing: is_failing, ..self.report.clone() }
     }
 
     fn gather_report(&mut self, ticket: u64, report: Report) {

@@ -22,6 +22,12 @@ pub struct Report {
     pub bytes_sent: u64,
     pub conflations: u64,
     pub overflows: u64,
+    /// Subscriptions that ended because the session fell behind.
+    pub back_pressure_ends: u64,
+    /// Topics whose removal policy came true.
+    pub expired: u64,
+    /// 1 while storage takes no updates.
+    pub storage_failing: u64,
 }
 
 impl Report {
@@ -40,6 +46,9 @@ impl Report {
             bytes_sent: 0,
             conflations: 0,
             overflows: 0,
+            back_pressure_ends: 0,
+            expired: 0,
+            storage_failing: 0,
         }
     }
 
@@ -49,7 +58,7 @@ impl Report {
     }
 
     /// The counts by their published names.
-    pub fn counts(&self) -> [(&'static str, u64); 8] {
+    pub fn counts(&self) -> [(&'static str, u64); 11] {
         [
             ("connections", self.connections),
             ("sessions", self.sessions),
@@ -59,6 +68,9 @@ impl Report {
             ("bytes_sent", self.bytes_sent),
             ("conflations", self.conflations),
             ("overflows", self.overflows),
+            ("back_pressure_ends", self.back_pressure_ends),
+            ("expired", self.expired),
+            ("storage_failing", self.storage_failing),
         ]
     }
 }

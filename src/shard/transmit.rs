@@ -6,8 +6,8 @@ use super::dialogue::Stage;
 use super::{Effect, Shard};
 use crate::base::{Key, Time};
 use crate::session::Steps;
-use crate::session::{Entry, Form, LocalTopic, Session};
-use crate::topic::publication::DeltaForms;
+use crate::session::{Entry, Form, LocalTopic, Outgoing, Session};
+use crate::topic::publication::Encodings;
 use crate::wire::{native, text, websocket};
 use hashbrown::HashMap;
 use std::rc::Rc;
@@ -140,12 +140,12 @@ impl Shard {
 /// Encodes from the front of the queue until it is empty or the send is full.
 fn encode(session: &mut Session, scratch: &mut Scratch, bytes_max: usize) {
     match session.form {
-        Form::Binary(forms) => encode_binary(session, scratch, bytes_max, forms),
+        Form::Binary(encodings) => encode_binary(session, scratch, bytes_max, encodings),
         Form::Text => encode_text(session, scratch, bytes_max),
     }
 }
 
-fn encode_binary(session: &mut Session, scratch: &mut Scratch, bytes_max: usize, forms: DeltaForms) {
+fn encode_binary(session: &mut Session, scratch: &mut Scratch, bytes_max: usize, encodings: Encodings) {
     // The head's length is known at the end: leave room for the longest, then move the start.
     let out = &mut scratch.send.bytes;
     let start = out.len();
@@ -154,16 +154,24 @@ fn encode_binary(session: &mut Session, scratch: &mut Scratch, bytes_max: usize,
     while out.len() - payload_at < bytes_max {
         let Some(entry) = session.queue.pop() else { break };
         match entry {
-            Entry::Control(bytes) => out.extend_from_slice(&bytes),
+            Entry::Control(bytes) | Entry::Behind(bytes) => out.extend_from_slice(&bytes),
             Entry::Step(outgoing) => {
-                out.extend_from_slice(outgoing.step_frame(forms));
+                out.extend_from_slice(outgoing.step_frame(encodings));
                 scratch.send.received.push(outgoing.received());
             }
             Entry::Subscribed(topic, generation) => {
-                native::put_subscribed(out, topic.id, topic.path.as_str(), topic.kind);
-                put_latest(session, &topic, generation, out);
+                let specification = &topic.specification;
+                let kind = specification.topic_type().number();
+                native::put_subscribed(out, topic.id, topic.path.as_str(), kind, specification.properties());
+                if let Some(first) = take_first(session, &topic, generation) {
+                    out.extend_from_slice(first.value_frame(encodings));
+                }
             }
-            Entry::Latest(topic, generation) => put_latest(session, &topic, generation, out),
+            Entry::Latest(topic, generation) => {
+                if let Some(latest) = take_latest(session, &topic, generation) {
+                    out.extend_from_slice(latest.value_frame(encodings));
+                }
+            }
             Entry::Unsubscribed(topic, reason) => native::put_unsubscribed(out, topic.id, reason.code() as u8),
         }
     }
@@ -183,20 +191,24 @@ fn encode_binary(session: &mut Session, scratch: &mut Scratch, bytes_max: usize,
     }
 }
 
-fn put_latest(session: &Session, topic: &Rc<LocalTopic>, generation: u32, out: &mut Vec<u8>) {
-    mark_sent(session, topic, generation);
-    if let Some(latest) = &*topic.latest.borrow() {
-        out.extend_from_slice(latest.value_frame());
+/// What follows the subscription. A time series' events come behind it by themselves, as does each value of a topic that keeps none.
+fn take_first(session: &Session, topic: &Rc<LocalTopic>, generation: u32) -> Option<Rc<Outgoing>> {
+    if topic.is_time_series() || !topic.specification.retains_value() {
+        return None;
     }
+    mark_sent(session, topic, generation);
+    topic.first()
+}
+
+fn take_latest(session: &Session, topic: &Rc<LocalTopic>, generation: u32) -> Option<Rc<Outgoing>> {
+    mark_sent(session, topic, generation);
+    topic.latest.borrow().clone()
 }
 
 /// From here on the session holds the newest value, so publications are steps again.
 fn mark_sent(session: &Session, topic: &LocalTopic, generation: u32) {
     // A topic that was forgotten and appeared again has another place for its subscribers.
-    let Some((subscribed, place)) = session.subscriptions.get(&topic.id) else { return };
-    if !std::ptr::eq(&**subscribed, topic) {
-        return;
-    }
+    let Some((_, place)) = session.subscriptions.get(&topic.id).filter(|_| session.holds(topic)) else { return };
     let mut subscribers = topic.subscribers.borrow_mut();
     let subscriber = &mut subscribers[*place as usize];
     if subscriber.generation == generation {
@@ -211,29 +223,30 @@ fn encode_text(session: &mut Session, scratch: &mut Scratch, bytes_max: usize) {
         let (out, payload) = (&mut scratch.send.bytes, &mut scratch.text);
         payload.clear();
         match entry {
-            Entry::Control(bytes) => payload.extend_from_slice(&bytes),
+            Entry::Control(bytes) | Entry::Behind(bytes) => payload.extend_from_slice(&bytes),
             Entry::Step(outgoing) => {
                 out.extend_from_slice(outgoing.text_message());
                 scratch.send.received.push(outgoing.received());
             }
             Entry::Subscribed(topic, generation) => {
-                text::put_subscribed(payload, topic.id, topic.path.as_str(), topic.kind);
+                let specification = &topic.specification;
+                let kind = specification.topic_type().number();
+                text::put_subscribed(payload, topic.id, topic.path.as_str(), kind, specification.properties());
                 websocket::put_frame(out, websocket::TEXT, payload);
                 payload.clear();
-                put_latest_text(session, &topic, generation, out);
+                if let Some(first) = take_first(session, &topic, generation) {
+                    out.extend_from_slice(first.text_message());
+                }
             }
-            Entry::Latest(topic, generation) => put_latest_text(session, &topic, generation, out),
+            Entry::Latest(topic, generation) => {
+                if let Some(latest) = take_latest(session, &topic, generation) {
+                    out.extend_from_slice(latest.text_message());
+                }
+            }
             Entry::Unsubscribed(topic, reason) => text::put_unsubscribed(payload, topic.id, topic.path.as_str(), reason.name()),
         }
         if !payload.is_empty() {
             websocket::put_frame(out, websocket::TEXT, payload);
         }
-    }
-}
-
-fn put_latest_text(session: &Session, topic: &Rc<LocalTopic>, generation: u32, out: &mut Vec<u8>) {
-    mark_sent(session, topic, generation);
-    if let Some(latest) = &*topic.latest.borrow() {
-        out.extend_from_slice(latest.text_message());
     }
 }

@@ -44,11 +44,11 @@ impl Shard {
     }
 
     /// Answers which events a new subscriber of the topic gets; what is published from now on comes behind them.
-    pub(in crate::shard) fn tell_history(&mut self, from: ShardIndex, path: &TopicPath, to: Subscription) {
+    pub(in crate::shard) fn tell_history(&mut self, from: ShardIndex, path: &TopicPath, after: Option<u64>, to: Subscription) {
         let Some(place) = self.tree.find(path.as_str()) else { return };
         let topic = self.tree.topic(place);
         let id = topic.id;
-        let events = first_events(topic, self.limits.message_bytes_max);
+        let events = first_events(topic, after, self.limits.history_bytes_max);
         self.mail(from, Mail::History { id, to, events });
     }
 
@@ -80,9 +80,14 @@ impl Shard {
     }
 }
 
-fn first_events(topic: &Topic, bytes_max: usize) -> Vec<Arc<Publication>> {
-    let (Some(series), Some(range)) = (topic.series(), topic.specification.subscription_range()) else { return Vec::new() };
-    let range = series::Range { limit: range.limit, last_ms: range.last_ms };
+/// The subscription range's events; with `after`, every event kept from that sequence on.
+fn first_events(topic: &Topic, after: Option<u64>, bytes_max: usize) -> Vec<Arc<Publication>> {
+    let Some(series) = topic.series() else { return Vec::new() };
+    let range = match (after, topic.specification.subscription_range()) {
+        (Some(after), _) => series::Range { limit: Some(series.next_sequence().saturating_sub(after)), last_ms: None },
+        (None, Some(range)) => series::Range { limit: range.limit, last_ms: range.last_ms },
+        (None, None) => return Vec::new(),
+    };
     let latest = topic.latest.as_ref();
     let publication = |event: EventRef<'_>| match latest.filter(|latest| latest.version == event.sequence) {
         Some(latest) => latest.clone(),
@@ -91,7 +96,8 @@ fn first_events(topic: &Topic, bytes_max: usize) -> Vec<Arc<Publication>> {
             Arc::new(Publication::event(topic.id, Time(0), EventHead { sequence, timestamp_ms, original, author }, value))
         }
     };
-    series.subscription(&range, bytes_max).into_iter().map(publication).collect()
+    let selected = series.subscription(&range, bytes_max).into_iter();
+    selected.filter(|event| after.is_none_or(|after| event.sequence >= after)).map(publication).collect()
 }
 
 fn refuse_event(error: SeriesError) -> Refusal {

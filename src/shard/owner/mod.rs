@@ -12,7 +12,7 @@ mod expiry;
 mod walk;
 
 pub use expiry::{Expiry, FilterCount};
-pub use walk::Walk;
+pub use walk::{Walk, merge_pages};
 
 use super::Shard;
 use super::mail::{Action, Appeared, Asker, Change, Content, ListenerKind, Mail, Notice, StreamStep, Update, What};

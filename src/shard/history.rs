@@ -1,0 +1,150 @@
+//! What subscribers and sessions are asked and told beside values: the events that a time series' new subscriber gets, how many subscribers
+//! a topic has, which sessions are there.
+//!
+//! A new subscriber of a time series waits until the owner has said which events come first; what is published before the owner's answer
+//! is among them, what is published after it comes behind. A subscriber that missed events while the owner had forgotten this shard's
+//! interest waits in the same way.
+
+use super::Shard;
+use super::mail::{Asker, Mail, Subscription};
+use crate::base::{Key, ShardIndex, TopicId};
+use crate::session::{Entry, LocalTopic};
+use crate::topic::path::TopicPath;
+use crate::topic::publication::Publication;
+use crate::topic::selector::Selector;
+use crate::topic::session_filter::{SessionFilter, SessionFilterLimits};
+use crate::topic::tree::{Direction, Span, Step};
+use std::rc::Rc;
+use std::sync::Arc;
+
+impl Shard {
+    /// Asks for the first events of a subscription.
+    pub(super) fn ask_history(&mut self, session: Key, topic: &LocalTopic, generation: u32) {
+        self.ask_events(session, topic, generation, None);
+    }
+
+    fn ask_events(&mut self, session: Key, topic: &LocalTopic, generation: u32, after: Option<u64>) {
+        let Some(asking) = self.sessions.get_mut(session) else { return };
+        asking.extras_mut().histories.insert(generation);
+        let owner = self.owner_of(topic.path.as_str());
+        self.mail(owner, Mail::AskHistory { path: topic.path.clone(), after, to: Subscription { session, generation } });
+    }
+
+    /// The topic appeared again: its subscribers are asked for anew, each from what it has.
+    pub(super) fn ask_missed_events(&mut self, topic: &Rc<LocalTopic>) {
+        let last = topic.last_sequence.get();
+        let mut asked = Vec::new();
+        for subscriber in topic.subscribers.borrow_mut().iter_mut() {
+            self.next_generation = self.next_generation.wrapping_add(1);
+            let before = std::mem::replace(&mut subscriber.generation, self.next_generation);
+            let after = if subscriber.is_latest_queued { None } else { Some(last.map_or(0, |last| last + 1)) };
+            subscriber.is_latest_queued = true;
+            asked.push((subscriber.session, before, subscriber.generation, after));
+        }
+        for (session, before, generation, after) in asked {
+            self.ask_events(session, topic, generation, after);
+            self.history_arrived(topic, session, before);
+        }
+    }
+
+    /// The owner's answer: what comes first, and from now on each event as it is published.
+    pub(super) fn take_history(&mut self, id: TopicId, to: Subscription, events: Vec<Arc<Publication>>) {
+        // While the topic waits in limbo the answer is not used: it is asked again when the topic appears.
+        let Some(topic) = self.topics.get(&id).cloned() else { return };
+        if !self.end_waiting(&topic, to.session, to.generation) {
+            return;
+        }
+        for event in events {
+            topic.last_sequence.set(topic.last_sequence.get().max(Some(event.version)));
+            let outgoing = self.outgoing(event, &topic);
+            self.push(to.session, Entry::Step(outgoing));
+        }
+        self.history_arrived(&topic, to.session, to.generation);
+    }
+
+    /// From here on publications are steps of this subscription; tells whether it stands.
+    pub(super) fn end_waiting(&mut self, topic: &Rc<LocalTopic>, key: Key, generation: u32) -> bool {
+        let Some(session) = self.sessions.get(key).filter(|session| session.holds(topic)) else { return false };
+        let Some((_, place)) = session.subscriptions.get(&topic.id) else { return false };
+        let mut subscribers = topic.subscribers.borrow_mut();
+        let subscriber = &mut subscribers[*place as usize];
+        if subscriber.generation != generation {
+            return false;
+        }
+        subscriber.is_latest_queued = false;
+        true
+    }
+
+    /// A subscription waits no longer; answers that come behind the events of all are due when none does.
+    pub(super) fn history_arrived(&mut self, topic: &LocalTopic, key: Key, generation: u32) {
+        if !topic.is_time_series() {
+            return;
+        }
+        let extras = self.sessions.get_mut(key).and_then(|session| session.extras.as_mut());
+        let Some(extras) = extras.filter(|extras| extras.histories.remove(&generation) && extras.histories.is_empty()) else { return };
+        for id in std::mem::take(&mut extras.answers_held) {
+            self.answer_behind(Asker { session: key, id });
+        }
+    }
+
+    // Counts of subscribers.
+
+    pub(super) fn count_topic(&mut self, id: TopicId, counts: bool) {
+        if let Some(topic) = self.topics.get(&id).cloned() {
+            topic.is_counted.set(counts);
+            self.note_count(&topic);
+        }
+    }
+
+    /// The number of the topic's subscribers may have changed.
+    pub(super) fn note_count(&mut self, topic: &Rc<LocalTopic>) {
+        if topic.is_counted.get() {
+            self.recounted.push(topic.clone());
+        }
+    }
+
+    /// Tells the owners of counted topics what has changed in this turn.
+    pub(super) fn tell_counts(&mut self) {
+        let mut recounted = std::mem::take(&mut self.recounted);
+        recounted.sort_unstable_by_key(|topic| topic.id);
+        recounted.dedup_by_key(|topic| topic.id);
+        for topic in recounted {
+            // What the owner has forgotten here it counts as none.
+            let is_known = self.topics.get(&topic.id).is_some_and(|known| Rc::ptr_eq(known, &topic));
+            if is_known {
+                let count = topic.subscribers.borrow().len() as u64;
+                let owner = self.owner_of(topic.path.as_str());
+                self.mail(owner, Mail::Subscribers { path: topic.path.clone(), id: topic.id, count });
+            }
+        }
+    }
+
+    // Sessions.
+
+    /// The owner of a topic wants to know when the session that made it is over.
+    pub(super) fn watch_session(&mut self, owner: ShardIndex, session: Key, path: TopicPath, id: TopicId) {
+        match self.sessions.get_mut(session) {
+            Some(session) => session.extras_mut().watched_by.push((owner, path, id)),
+            None => self.mail(owner, Mail::SessionOver { path, id }),
+        }
+    }
+
+    pub(super) fn tell_sessions(&mut self, from: ShardIndex, filter: Box<str>) {
+        let parsed = SessionFilter::parse(&filter, SessionFilterLimits::default()).expect("the owner of a policy parsed its filter");
+        let count = self.count_sessions(&parsed);
+        self.mail(from, Mail::Sessions { filter, count });
+    }
+
+    /// A removal policy removes what its selector matches.
+    pub(super) fn remove_selected(&mut self, text: &str) {
+        let selector: Selector = self.known_selector(text);
+        let mut paths = Vec::new();
+        self.tree.scan(&selector, &Span::default(), Direction::Forward, usize::MAX, |_, topic| {
+            paths.push(topic.path.clone());
+            Step::Next
+        });
+        for path in paths {
+            self.remove_topic(path.as_str());
+        }
+    }
+}
