@@ -39,8 +39,8 @@ use crate::value::ValueType;
 use crate::value::pointer::{self, Pointer};
 use compare::{Comparison, Form};
 
-/// Every bound a constraint obeys. A `json` part costs one look at every byte of the topic's value for each level of its
-/// pointer, so `parts_max` bounds what an evaluation may cost.
+/// Every bound a constraint obeys. A `json` part costs at most one look at every byte of the topic's
+/// value, so `parts_max` bounds what an evaluation may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct ConstraintLimits {
     /// The longest text.

@@ -19,8 +19,8 @@ use tree::Node;
 
 /// Every bound on a patch and what it makes.
 ///
-/// An operation costs at most about one look at every byte of the value, so what a patch may cost grows with
-/// `operations_max` times the size of the value.
+/// Finding a place costs a step for each member beside it, and an element that comes or goes moves those behind it, so
+/// that cost grows with `operations_max` times the members of the value. What costs a look at whole values has its own bound.
 #[derive(Clone, Copy, Debug)]
 pub struct PatchLimits {
     /// The longest text of a patch.
@@ -28,13 +28,21 @@ pub struct PatchLimits {
     pub operations_max: usize,
     /// The longest result. One patch copies no more bytes than that either, on the way to it.
     pub value_bytes_max: usize,
+    /// The most bytes that are tested, moved and copied in all, by the size of what is at `path` or `from`.
+    pub handled_bytes_max: usize,
     /// The most arrays and objects within each other, in the result and on the way to it.
     pub depth_max: usize,
 }
 
 impl Default for PatchLimits {
     fn default() -> Self {
-        Self { text_bytes_max: 256 * 1024, operations_max: 1000, value_bytes_max: 256 * 1024, depth_max: 128 }
+        Self {
+            text_bytes_max: 256 * 1024,
+            operations_max: 1000,
+            value_bytes_max: 256 * 1024,
+            handled_bytes_max: 8 * 1024 * 1024,
+            depth_max: 128,
+        }
     }
 }
 
@@ -77,7 +85,7 @@ impl Patch {
     /// Applies the operations in order to `document`, which is compact JSON; returns the compact result. The first
     /// operation that fails ends it.
     pub fn apply(&self, document: &[u8], limits: PatchLimits) -> Result<Vec<u8>, PatchError> {
-        let mut state = State { root: Node::Text(document), copied_bytes: 0, limits };
+        let mut state = State { root: Node::Text(document), copied_bytes: 0, handled_bytes: 0, limits };
         for (index, operation) in self.operations.iter().enumerate() {
             state.step(operation, &self.text).map_err(|message| PatchError::Failed { operation: index, message })?;
         }
@@ -96,6 +104,7 @@ impl Patch {
 struct State<'a> {
     root: Node<'a>,
     copied_bytes: usize,
+    handled_bytes: usize,
     limits: PatchLimits,
 }
 
@@ -109,10 +118,7 @@ impl<'a> State<'a> {
             Action::Replace(range) => self.replace(path, value(range)),
             Action::Move { from } => self.move_value(from, path),
             Action::Copy { from } => self.copy(from, path),
-            Action::Test(range) => match self.root.descend(path.tokens())?.equals(&value(range)) {
-                true => Ok(()),
-                false => Err(format!("found another value at \"{}\", expected the one of the test", brief(path))),
-            },
+            Action::Test(range) => self.test(path, &value(range)),
         }
     }
 
@@ -150,18 +156,38 @@ impl<'a> State<'a> {
             return self.root.descend(path.tokens()).map(drop);
         }
         let value = self.take(from)?;
+        self.handle(value.bytes())?;
         self.put(path, value)
     }
 
     fn copy(&mut self, from: &Pointer, path: &Pointer) -> Result<(), String> {
-        let source = self.root.descend(from.tokens())?;
-        self.copied_bytes = self.copied_bytes.saturating_add(source.bytes());
+        let bytes = self.root.descend(from.tokens())?.bytes();
+        self.handle(bytes)?;
+        self.copied_bytes = self.copied_bytes.saturating_add(bytes);
         if self.copied_bytes > self.limits.value_bytes_max {
             let expected = format!("expected at most {}", self.limits.value_bytes_max);
             return Err(format!("found {} bytes copied so far, {expected}", self.copied_bytes));
         }
-        let value = source.clone();
+        let value = self.root.descend(from.tokens())?.clone();
         self.put(path, value)
+    }
+
+    fn test(&mut self, path: &Pointer, wanted: &Node<'_>) -> Result<(), String> {
+        let bytes = self.root.descend(path.tokens())?.bytes();
+        self.handle(bytes)?;
+        let found = self.root.descend(path.tokens())?;
+        // Kept for the next test of it.
+        found.expand();
+        if found.equals(wanted) { Ok(()) } else { Err(format!("found another value at \"{}\", expected the one of the test", brief(path))) }
+    }
+
+    fn handle(&mut self, bytes: usize) -> Result<(), String> {
+        self.handled_bytes = self.handled_bytes.saturating_add(bytes);
+        if self.handled_bytes > self.limits.handled_bytes_max {
+            let expected = format!("expected at most {}", self.limits.handled_bytes_max);
+            return Err(format!("found {} bytes tested, moved and copied so far, {expected}", self.handled_bytes));
+        }
+        Ok(())
     }
 
     /// Keeps every node within the depth, and so whatever walks the tree within its stack.

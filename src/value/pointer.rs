@@ -1,7 +1,7 @@
 //! JSON Pointer (RFC 6901): names one value inside a JSON value.
 //!
 //! A pointer is parsed once; [`find`] then looks for it straight in the compact text and hands out the slice. It reads
-//! each byte once for every level of the pointer at most, and allocates nothing.
+//! each byte once at most, however deep the pointer leads, and allocates nothing.
 //!
 //! Where an object has a name twice, the last one is meant: JSON readers in browsers and elsewhere see that one.
 
@@ -99,18 +99,67 @@ fn index(name: &str) -> Option<usize> {
 
 /// The value that `pointer` means in `text`, which is compact JSON; `None` where there is none.
 pub fn find<'a>(text: &'a [u8], pointer: &Pointer) -> Option<&'a [u8]> {
-    pointer.tokens.iter().try_fold(text, child)
+    find_at(text, 0, &pointer.tokens)?.value
 }
 
-fn child<'a>(text: &'a [u8], token: &Token) -> Option<&'a [u8]> {
-    match text.first()? {
-        b'{' => {
-            let name = token.name.as_bytes();
-            walk::members(text).filter(|member| member.name.is(name)).last().map(|member| member.value)
-        }
-        b'[' => walk::elements(text).nth(token.index?).map(|(_, value)| value),
-        _ => None,
+/// What was found in a value, and how far it was read: up to `position`, with `open` arrays and objects still to be
+/// closed. Arrays are left open, for nothing behind the element matters but to an object around them.
+struct Step<'a> {
+    value: Option<&'a [u8]>,
+    position: usize,
+    open: usize,
+}
+
+/// Looks in the value that starts at `start`. It calls itself once a token.
+fn find_at<'a>(text: &'a [u8], start: usize, tokens: &[Token]) -> Option<Step<'a>> {
+    let Some((token, inner_tokens)) = tokens.split_first() else {
+        let end = walk::value_end(text, start)?;
+        return Some(Step { value: Some(&text[start..end]), position: end, open: 0 });
+    };
+    match text.get(start)? {
+        b'{' => find_in_object(text, start, token, inner_tokens),
+        b'[' => find_in_array(text, start, token, inner_tokens),
+        _ => Some(Step { value: None, position: walk::value_end(text, start)?, open: 0 }),
     }
+}
+
+/// Reads on behind the member, as a later one of the same name would be the one that counts.
+fn find_in_object<'a>(text: &'a [u8], start: usize, token: &Token, inner_tokens: &[Token]) -> Option<Step<'a>> {
+    let mut value = None;
+    let mut position = start + 1;
+    while text.get(position) == Some(&b'"') {
+        let name_end = walk::string_end(text, position)?;
+        let name = walk::string(&text[position..name_end])?;
+        if name.is(token.name.as_bytes()) {
+            let inner = find_at(text, name_end + 1, inner_tokens)?;
+            value = inner.value;
+            position = walk::close(text, inner.position, inner.open)?;
+        } else {
+            position = walk::value_end(text, name_end + 1)?;
+        }
+        if text.get(position) == Some(&b',') {
+            position += 1;
+        }
+    }
+    Some(Step { value, position: position + 1, open: 0 })
+}
+
+fn find_in_array<'a>(text: &'a [u8], start: usize, token: &Token, inner_tokens: &[Token]) -> Option<Step<'a>> {
+    let mut position = start + 1;
+    let mut is_there = token.index.is_some() && text.get(position) != Some(&b']');
+    for _ in 0..token.index.unwrap_or(0) {
+        if !is_there {
+            break;
+        }
+        position = walk::value_end(text, position)?;
+        is_there = text.get(position) == Some(&b',');
+        position += usize::from(is_there);
+    }
+    if !is_there {
+        return Some(Step { value: None, position, open: 1 });
+    }
+    let inner = find_at(text, position, inner_tokens)?;
+    Some(Step { open: inner.open + 1, ..inner })
 }
 
 /// The text that parses to it.
@@ -224,6 +273,20 @@ mod tests {
     fn of_equal_names_the_last_one_counts() {
         check(r#"{"a":1,"b":2,"\u0061":3,"c":4}"#, "/a", Some("3"));
         check(r#"{"a":{"x":1},"a":{}}"#, "/a/x", None);
+    }
+
+    #[test]
+    fn what_is_missing_inside_is_missing_and_the_rest_is_read_right() {
+        let text = r#"{"a":[[1,[2,"]"]],{"a":3}],"b":{"a":[]},"a":[{"x":[5]},6],"c":7}"#;
+        check(text, "/a/0/x/0", Some("5"));
+        check(text, "/a/0/1/0", None);
+        check(text, "/b/a", Some("[]"));
+        check(text, "/b/a/0", None);
+        check(text, "/c", Some("7"));
+        check(text, "/a/5", None);
+        check(text, "/a/x", None);
+        check(r#"[{"a":[1,[2]],"a":[3,[]]},[4]]"#, "/0/a/1", Some("[]"));
+        check(r#"[{"a":[1,[2]],"a":[3,[]]},[4]]"#, "/1/0", Some("4"));
     }
 
     #[test]

@@ -212,10 +212,10 @@ fn code_unit(text: &[u8]) -> Option<u16> {
 
 /// Where the value that starts at `start` ends.
 #[inline]
-fn value_end(text: &[u8], start: usize) -> Option<usize> {
+pub fn value_end(text: &[u8], start: usize) -> Option<usize> {
     match *text.get(start)? {
         b'"' => string_end(text, start),
-        b'{' | b'[' => container_end(text, start),
+        b'{' | b'[' => close(text, start + 1, 1),
         _ => {
             let length = text[start..].iter().position(|byte| matches!(byte, b',' | b'}' | b']'));
             Some(length.map_or(text.len(), |length| start + length))
@@ -223,30 +223,26 @@ fn value_end(text: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-fn container_end(text: &[u8], start: usize) -> Option<usize> {
-    let mut depth = 0_usize;
-    let mut position = start;
-    loop {
+/// Where the innermost `open` arrays and objects around `position` are closed, behind the last bracket.
+pub fn close(text: &[u8], position: usize, open: usize) -> Option<usize> {
+    let (mut position, mut open) = (position, open);
+    while open > 0 {
         match *text.get(position)? {
             b'"' => {
                 position = string_end(text, position)?;
                 continue;
             }
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(position + 1);
-                }
-            }
+            b'{' | b'[' => open += 1,
+            b'}' | b']' => open -= 1,
             _ => {}
         }
         position += 1;
     }
+    Some(position)
 }
 
 /// Where the string whose first quotation mark is at `start` ends, behind its last.
-fn string_end(text: &[u8], start: usize) -> Option<usize> {
+pub fn string_end(text: &[u8], start: usize) -> Option<usize> {
     let mut position = start + 1;
     loop {
         while let Some(eight) = text.get(position..position + 8) {

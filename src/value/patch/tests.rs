@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::value::json::{Checker, JsonLimits};
 
-const LIMITS: PatchLimits = PatchLimits { text_bytes_max: 4000, operations_max: 100, value_bytes_max: 1000, depth_max: 20 };
+const LIMITS: PatchLimits =
+    PatchLimits { text_bytes_max: 4000, operations_max: 100, value_bytes_max: 1000, handled_bytes_max: 10_000, depth_max: 20 };
 
 fn applied(document: &str, patch: &str) -> Result<String, PatchError> {
     apply(document.as_bytes(), patch.as_bytes(), LIMITS).map(|result| {
@@ -272,6 +273,23 @@ fn the_length_of_a_result_has_an_edge() {
         |length: usize| format!(r#"[{{"op":"add","path":"/-","value":"{}"}},{{"op":"test","path":"/0","value":1}}]"#, "x".repeat(length));
     assert_eq!(applied("[1]", &patch(994)).map(|result| result.len()), Ok(1000));
     check_failed("[1]", &patch(995), 1, "found a result of 1001 bytes, expected at most 1000");
+}
+
+#[test]
+fn the_bytes_handled_have_an_edge() {
+    let document = format!("{{\"a\":\"{}\"}}", "x".repeat(498));
+    let test = format!("{{\"op\":\"test\",\"path\":\"/a\",\"value\":\"{}\"}}", "x".repeat(498));
+    let moves = |count: usize| vec![r#"{"op":"move","from":"/a","path":"/b"},{"op":"move","from":"/b","path":"/a"}"#; count].join(",");
+    check(&document, &format!("[{},{test},{test}]", moves(9)), &document);
+    let words = "found 10500 bytes tested, moved and copied so far, expected at most 10000";
+    check_failed(&document, &format!("[{test},{test},{},{test}]", moves(9)), 20, words);
+    check_failed(&document, &format!("[{test},{},{}]", moves(9), moves(1)), 20, words);
+    check_failed(
+        &document,
+        &format!("[{},{test},{}]", moves(9), r#"{"op":"copy","from":"/a","path":"/a"},{"op":"copy","from":"/a","path":"/a"}"#),
+        20,
+        words,
+    );
 }
 
 #[test]
