@@ -124,7 +124,7 @@ impl<'a> From<&'a Change> for Record<'a> {
                 Self::Added { topic: *topic, path: path.as_str(), kind: *kind, properties: Cow::Borrowed(properties) }
             }
             Change::Value { publication } => {
-                Self::Value { topic: publication.topic, version: publication.version, value: publication.value() }
+                Self::Value { topic: publication.topic, version: publication.version, value: publication.value().unwrap_or_default() }
             }
             Change::NoValue { topic, version } => Self::NoValue { topic: *topic, version: *version },
             Change::Event { topic, sequence, original, timestamp_ms, author, value, first_kept } => Self::Event {

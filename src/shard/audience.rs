@@ -1,6 +1,6 @@
 //! The sessions of this shard: what they selected, and what arrives for them.
 
-use super::mail::{Appeared, Asker, Fetch, Mail, Part, Question, Subscription};
+use super::mail::{Appeared, Asker, Fetch, Mail, Part, Question};
 use super::owner::merge_pages;
 use super::{Effect, Shard};
 use crate::base::{Key, ShardIndex, TopicId};
@@ -299,7 +299,7 @@ impl Shard {
         }
     }
 
-    fn outgoing(&mut self, publication: Arc<Publication>, topic: &Rc<LocalTopic>) -> Rc<Outgoing> {
+    pub(super) fn outgoing(&mut self, publication: Arc<Publication>, topic: &Rc<LocalTopic>) -> Rc<Outgoing> {
         self.next_sequence += 1;
         Outgoing::new(publication, topic, self.next_sequence)
     }

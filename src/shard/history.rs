@@ -81,7 +81,10 @@ impl Shard {
             return;
         }
         let extras = self.sessions.get_mut(key).and_then(|session| session.extras.as_mut());
-        let Some(extras) = extras.filter(|extras| extras.histories.remove(&generation) && extras.histories.is_empty()) else { return };
+        let Some(extras) = extras else { return };
+        if !extras.histories.remove(&generation) || !extras.histories.is_empty() {
+            return;
+        }
         for id in std::mem::take(&mut extras.answers_held) {
             self.answer_behind(Asker { session: key, id });
         }

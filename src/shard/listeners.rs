@@ -37,7 +37,9 @@ impl Shard {
         match kind {
             TOPICS | SUBSCRIBERS => self.listen_to(asker, number, kind, text),
             MISSING => self.handle_missing(asker, number, text),
-            _ => Err(Refusal::new(ErrorCode::InvalidField, "there are three kinds of listeners: 1 topics, 2 subscribers, 3 missing topics")),
+            _ => {
+                Err(Refusal::new(ErrorCode::InvalidField, "there are three kinds of listeners: 1 topics, 2 subscribers, 3 missing topics"))
+            }
         }
     }
 
@@ -55,8 +57,7 @@ impl Shard {
     }
 
     fn handle_missing(&mut self, asker: Asker, number: u64, branch: &str) -> Result<(), Refusal> {
-        crate::topic::path::check_form(branch)
-            .map_err(|error| Refusal::at(ErrorCode::InvalidPath, error.position, error.to_string()))?;
+        crate::topic::path::check_form(branch).map_err(|error| Refusal::at(ErrorCode::InvalidPath, error.position, error.to_string()))?;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let listener = session.extras_mut().listeners.entry(number).or_insert_with(|| Listener::new(MISSING));
         if !listener.branches.iter().any(|held| **held == *branch) {

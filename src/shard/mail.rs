@@ -213,12 +213,23 @@ pub struct Asker {
 /// A question about all topics that match. Selectors travel as text: a parsed one is cheapest on the shard that made it.
 #[derive(Clone)]
 pub enum Question {
-    Interest { selector: Box<str> },
-    Remove { selector: Box<str> },
+    Interest {
+        selector: Box<str>,
+    },
+    Remove {
+        selector: Box<str>,
+    },
     Fetch(Box<Fetch>),
-    Listen { kind: ListenerKind, selector: Box<str> },
+    Listen {
+        kind: ListenerKind,
+        selector: Box<str>,
+    },
     /// The path is the selector.
-    Query { path: Box<str>, query: series::Query, bytes_max: usize },
+    Query {
+        path: Box<str>,
+        query: series::Query,
+        bytes_max: usize,
+    },
 }
 
 /// Which topics a fetch wants of an owner; paths are places in path order.

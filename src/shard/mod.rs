@@ -138,6 +138,9 @@ pub struct Shard {
     expiry_wheel: Wheel,
     filter_counts: HashMap<Box<str>, FilterCount>,
     next_session_count: Time,
+    /// The time series whose events get too old.
+    aging: Slab<(TopicId, TopicPath)>,
+    aging_wheel: Wheel,
     /// The author of events that sessions without a principal append.
     anonymous: Arc<str>,
     /// Selects every topic.
@@ -172,14 +175,15 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub fn new(identity: Identity, limits: Limits, now: Time) -> Self {
+    /// `wall_ms` is the time since the epoch.
+    pub fn new(identity: Identity, limits: Limits, now: Time, wall_ms: u64) -> Self {
         assert!(identity.index.0 < identity.count && usize::from(identity.count) <= crate::base::ShardSet::SHARDS_MAX);
         assert!(limits.queue.bytes_high <= limits.queue.bytes_max);
         Self {
             report: Report::new(identity.index.0),
             outboxes: (0..identity.count).map(|_| Vec::new()).collect(),
             now,
-            wall: (now, 0),
+            wall: (now, wall_ms),
             is_shutting_down: false,
             connections: Slab::default(),
             sessions: Slab::default(),
@@ -199,6 +203,8 @@ impl Shard {
             expiry_wheel: Wheel::new(now),
             filter_counts: HashMap::new(),
             next_session_count: now,
+            aging: Slab::default(),
+            aging_wheel: Wheel::new(now),
             anonymous: Arc::from(""),
             everything: Selector::parse("?.*//", limits.selector).expect("it is a selector of a few bytes"),
             limits,
@@ -284,6 +290,7 @@ impl Shard {
             self.check_deadline(key);
         }
         self.tick_expiries();
+        self.tick_aging();
         self.settle();
     }
 

@@ -6,14 +6,15 @@
 
 use super::Shard;
 use super::mail::{Asker, Mail, Part};
-use super::owner::Applied;
-use crate::base::{ShardIndex, Time};
-use crate::journal::{Append, Change};
+use super::owner::{Applied, make_publication};
+use crate::base::{ShardIndex, Time, TopicId};
+use crate::journal::{Append, Change, StoredEvent, StoredTopic};
 use crate::protocol::{ErrorCode, Refusal};
+use crate::series::{self, EventRef};
 use crate::topic::publication::Publication;
-use crate::topic::specification::Specification;
+use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::topic::tree::{Place, Topic};
-use crate::wire::native::Outcome;
+use crate::wire::native::{EventHead, Outcome};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -141,6 +142,38 @@ impl Shard {
         }
     }
 
+    /// Takes up a topic that was stored, before anybody is connected. An error says what about it this server cannot read.
+    pub fn restore(&mut self, id: TopicId, stored: StoredTopic) -> Result<(), String> {
+        let refused = |what: String| format!("topic '{}': {what}", stored.path.as_str());
+        let topic_type = TopicType::from_number(stored.kind).ok_or_else(|| refused(format!("there is no topic type {}", stored.kind)))?;
+        let properties = stored.properties.iter().map(|(key, value)| (&**key, &**value));
+        let parsed = Specification::parse(topic_type, properties, SpecificationLimits::default());
+        let specification = self.specifications.intern(parsed.map_err(|error| refused(error.to_string()))?);
+        let mut topic = Topic::new(id, stored.path.clone(), specification);
+        if stored.version > 0 {
+            let publication = make_publication(&topic, stored.version, stored.value.as_deref(), self.now);
+            topic.latest = Some(Arc::new(publication));
+        }
+        if let Some(series) = topic.rare.as_mut().and_then(|rare| rare.series.as_mut()) {
+            for event in stored.events {
+                let StoredEvent { sequence, original, timestamp_ms, author, value } = event;
+                let author = if author.is_empty() { self.anonymous.clone() } else { Arc::from(author) };
+                let event = series::Event { value, sequence, timestamp_ms, author, original };
+                series.restore(event).map_err(|error| format!("topic '{}': {error}", stored.path.as_str()))?;
+            }
+            if let Some(last) = stored.last_sequence {
+                series.restore_end(last + 1, series.latest_ms());
+            }
+            series.trim(self.wall.1);
+            topic.latest = topic.series().and_then(|series| series.latest()).map(|event| {
+                let EventRef { sequence, timestamp_ms, original, author, value } = event;
+                Arc::new(Publication::event(id, self.now, EventHead { sequence, timestamp_ms, original, author }, value))
+            });
+        }
+        self.enter(topic, None);
+        Ok(())
+    }
+
     fn stores(&self, specification: &Specification) -> bool {
         self.persistence.storing != Storing::Off && specification.is_persistent()
     }
@@ -189,7 +222,15 @@ impl Shard {
         let (head, value) = (publication.event_head()?, publication.value()?);
         let author = if head.author == &*self.anonymous { self.anonymous.clone() } else { head.author.into() };
         let (sequence, timestamp_ms, original) = (head.sequence, head.timestamp_ms, head.original);
-        self.persistence.append(Change::Event { topic: topic.id, sequence, original, timestamp_ms, author, value: value.into(), first_kept })
+        self.persistence.append(Change::Event {
+            topic: topic.id,
+            sequence,
+            original,
+            timestamp_ms,
+            author,
+            value: value.into(),
+            first_kept,
+        })
     }
 
     pub(super) fn store_removed(&mut self, topic: &Topic) -> Option<Ticket> {

@@ -150,12 +150,13 @@ impl Shard {
     /// What a topic that an update may add would be.
     fn specification(&mut self, update: &native::Update<'_>) -> Result<Arc<Specification>, Refusal> {
         let number = update.kind & !NULL_BIT;
-        if let Some(plain) = self.plain_specifications.get(usize::from(number)).filter(|_| update.properties.is_empty()).cloned().flatten() {
+        if let Some(plain) = self.plain_specifications.get(usize::from(number)).filter(|_| update.properties.is_empty()).cloned().flatten()
+        {
             return Ok(plain);
         }
         let topic_type = TopicType::from_number(number).ok_or_else(unknown_type)?;
         let properties = update.properties.iter().map(|(key, value)| (&**key, &**value));
-        let parsed = Specification::parse(topic_type, properties, &SpecificationLimits::default())
+        let parsed = Specification::parse(topic_type, properties, SpecificationLimits::default())
             .map_err(|error| Refusal::at(ErrorCode::InvalidProperty, error.position, error.to_string()))?;
         let interned = self.specifications.intern(parsed);
         if update.properties.is_empty() {
@@ -341,9 +342,9 @@ impl Shard {
             DeepLimit { depth: bounded(wanted.depth), count_max: bounded(wanted.depth_limit) }
         });
         let page_max = self.limits.fetch_page_max;
-        let (direction, count) =
-            if wanted.last == 0 { (Direction::Forward, wanted.first) } else { (Direction::Backward, wanted.last) };
-        let bound = |wanted: u64, max: usize| usize::try_from(wanted).ok().filter(|wanted| *wanted > 0).map_or(max, |wanted| wanted.min(max));
+        let (direction, count) = if wanted.last == 0 { (Direction::Forward, wanted.first) } else { (Direction::Backward, wanted.last) };
+        let bound =
+            |wanted: u64, max: usize| usize::try_from(wanted).ok().filter(|wanted| *wanted > 0).map_or(max, |wanted| wanted.min(max));
         let fetch = Fetch {
             selector: selector.as_str().into(),
             span,

@@ -6,7 +6,7 @@ use crate::value::delta::Form;
 use crate::wire::native::{self, EventHead};
 use flate2::{Compress, Compression as Level, FlushCompress, Status};
 use std::cell::RefCell;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 /// A shorter value is not worth compressing.
 const DEFLATE_BYTES_MIN: usize = 128;

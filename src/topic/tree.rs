@@ -5,7 +5,7 @@ use super::publication::Publication;
 use super::selector::Selector;
 use super::specification::{Specification, TopicType};
 use crate::base::{Key, ShardIndex, ShardSet, TopicId};
-use crate::series::Series;
+use crate::series::{self, Series};
 use crate::value::delta::Gain;
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
@@ -58,7 +58,9 @@ pub struct StreamTag {
 impl Topic {
     pub fn new(id: TopicId, path: TopicPath, specification: Arc<Specification>) -> Self {
         let is_series = specification.topic_type() == TopicType::TimeSeries;
-        let rare = is_series.then(|| Box::new(Rare { series: Some(Series::new(specification.retained_range())), ..Rare::default() }));
+        let range = specification.retained_range();
+        let retained = series::Range { limit: range.limit, last_ms: range.last_ms };
+        let rare = is_series.then(|| Box::new(Rare { series: Some(Series::new(retained)), ..Rare::default() }));
         Self { id, path, specification, latest: None, interested: ShardSet::default(), gain: Gain::default(), rare }
     }
 
@@ -114,7 +116,13 @@ impl Span {
         let end = match (rank(&self.end, 0), rank(&other.end, 0)) {
             (None, _) => other.end,
             (Some(_), None) => self.end,
-            (Some(a), Some(b)) => if a <= b { self.end } else { other.end },
+            (Some(a), Some(b)) => {
+                if a <= b {
+                    self.end
+                } else {
+                    other.end
+                }
+            }
         };
         Self { start, end }
     }
@@ -384,7 +392,9 @@ mod tests {
     fn a_scan_skips_the_rest_of_a_branch() {
         let tree = tree(&["a/b/1", "a/b/2", "a/b", "a/b-1", "a/c/1", "a/c/2", "d"]);
         let selector = Selector::parse("?.*//", SelectorLimits::default()).unwrap();
-        for (direction, expected) in [(Direction::Forward, ["a/b", "a/b-1", "a/c/1", "d"]), (Direction::Backward, ["d", "a/c/2", "a/b-1", "a/b/2"])] {
+        for (direction, expected) in
+            [(Direction::Forward, ["a/b", "a/b-1", "a/c/1", "d"]), (Direction::Backward, ["d", "a/c/2", "a/b-1", "a/b/2"])]
+        {
             let mut seen = Vec::new();
             tree.scan(&selector, &Span::default(), direction, 100, |_, topic| {
                 seen.push(topic.path.as_str().to_owned());

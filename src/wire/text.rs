@@ -265,7 +265,12 @@ fn fetch<'a>(members: &Members<'a>) -> Result<Request<'a>, TextError> {
     let mut types = 0;
     for name in &members.types {
         match type_number(name) {
-            0 => return Err(TextError::Field { id, message: format!("there is no topic type '{}'", name.chars().take(40).collect::<String>()) }),
+            0 => {
+                return Err(TextError::Field {
+                    id,
+                    message: format!("there is no topic type '{}'", name.chars().take(40).collect::<String>()),
+                });
+            }
             number => types |= 1 << number,
         }
     }
@@ -394,7 +399,12 @@ pub fn put_ok(out: &mut Vec<u8>, id: u64, outcome: &Outcome) {
             for (at, event) in events.iter().enumerate() {
                 out.extend_from_slice(if at == 0 { b"{" } else { b",{" });
                 let EventEntry { sequence, timestamp_ms, original, author, value } = event;
-                put_event_members(out, EventHead { sequence: *sequence, timestamp_ms: *timestamp_ms, original: *original, author }, *kind, value);
+                put_event_members(
+                    out,
+                    EventHead { sequence: *sequence, timestamp_ms: *timestamp_ms, original: *original, author },
+                    *kind,
+                    value,
+                );
                 out.push(b'}');
             }
             out.push(b']');

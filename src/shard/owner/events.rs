@@ -1,17 +1,19 @@
 //! Time series at their owner.
 
 use super::{Applied, Shard};
+use crate::base::ShardIndex;
 use crate::base::Time;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::series::{self, EventRef, SeriesError};
 use crate::shard::mail::{Content, Mail, Subscription};
-use crate::shard::persistence::Ticket;
-use crate::base::ShardIndex;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::tree::{Place, Topic};
 use crate::wire::native::{Append, EventEntry, EventHead, Outcome};
 use std::sync::Arc;
+
+/// How long an event may be kept beyond its series' duration.
+const AGING_MS: u64 = 2_000;
 
 impl Shard {
     /// Appends an event, or an edit of one.
@@ -25,7 +27,8 @@ impl Shard {
             let message = format!("the topic at '{}' is no time series", topic.path.as_str());
             return Err(Refusal::new(ErrorCode::IncompatibleType, message));
         };
-        let value = content.value.as_deref().ok_or_else(|| Refusal::new(ErrorCode::InvalidValue, "an event of a time series is never null"))?;
+        let value =
+            content.value.as_deref().ok_or_else(|| Refusal::new(ErrorCode::InvalidValue, "an event of a time series is never null"))?;
         let (appended, original) = match append {
             Append::Original { timestamp_ms } => (series.append(value, timestamp_ms, &author, now_ms), None),
             Append::Edit { original } => (series.edit(original, value, &author, now_ms), Some(original)),
@@ -55,9 +58,8 @@ impl Shard {
     pub(super) fn query(&self, path: &str, query: &series::Query, bytes_max: usize) -> Result<Outcome, Refusal> {
         let topic = self.tree.find(path.strip_prefix('>').unwrap_or(path)).map(|place| self.tree.topic(place));
         let topic = topic.ok_or_else(|| Refusal::new(ErrorCode::NoSuchTopic, format!("there is no topic at '{path}'")))?;
-        let series = topic.series().ok_or_else(|| {
-            Refusal::new(ErrorCode::IncompatibleType, format!("the topic at '{path}' is no time series"))
-        })?;
+        let series =
+            topic.series().ok_or_else(|| Refusal::new(ErrorCode::IncompatibleType, format!("the topic at '{path}' is no time series")))?;
         let selection = series.query(query, bytes_max);
         let is_complete = selection.is_complete;
         let events = selection.events.into_iter().map(|event| EventEntry {
@@ -70,13 +72,31 @@ impl Shard {
         Ok(Outcome::Events { is_complete, kind: topic.specification.value_type(), events: events.collect() })
     }
 
-    /// Drops events that are too old by now, where the retained range has a duration.
-    pub(super) fn trim_series(&mut self, place: Place) -> Option<Ticket> {
+    /// From here on the series of `place` is looked at now and then, where its retained range has a duration.
+    pub(super) fn start_aging(&mut self, place: Place) {
+        let topic = self.tree.topic(place);
+        if topic.series().is_some_and(|series| series.retained().last_ms.is_some()) {
+            let key = self.aging.insert((topic.id, topic.path.clone()));
+            self.aging_wheel.insert(self.now.after_ms(AGING_MS), key);
+        }
+    }
+
+    /// Drops events that have become too old.
+    pub(in crate::shard) fn tick_aging(&mut self) {
+        let mut due = Vec::new();
+        self.aging_wheel.advance(self.now, &mut due);
         let now_ms = self.wall_ms();
-        let series = self.tree.topic_mut(place).rare.as_mut()?.series.as_mut()?;
-        series.retained().last_ms?;
-        series.trim(now_ms);
-        None
+        for key in due {
+            let Some((id, path)) = self.aging.get(key) else { continue };
+            let place = self.tree.find(path.as_str()).filter(|place| self.tree.topic(*place).id == *id);
+            let topic = place.map(|place| self.tree.topic_mut(place));
+            let Some(series) = topic.and_then(|topic| topic.rare.as_mut()?.series.as_mut()) else {
+                self.aging.remove(key);
+                continue;
+            };
+            series.trim(now_ms);
+            self.aging_wheel.insert(self.now.after_ms(AGING_MS), key);
+        }
     }
 }
 

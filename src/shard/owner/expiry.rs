@@ -60,8 +60,7 @@ impl Shard {
     fn ask_sessions(&mut self, key: Key, filter: &SessionFilter) {
         let shards = usize::from(self.identity.count);
         let entry = self.filter_counts.entry(filter.as_str().into());
-        let counted =
-            entry.or_insert_with(|| FilterCount { filter: filter.clone(), users: Vec::new(), counts: vec![None; shards] });
+        let counted = entry.or_insert_with(|| FilterCount { filter: filter.clone(), users: Vec::new(), counts: vec![None; shards] });
         counted.users.push(key);
         let filter: Box<str> = filter.as_str().into();
         for shard in 0..self.identity.count {

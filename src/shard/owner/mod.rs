@@ -159,11 +159,10 @@ impl Shard {
         }
         self.check_storage(specification)?;
         let path = TopicPath::parse(path, self.limits.path_bytes_max).expect("a session's shard checked the path");
-        let specification = self.specifications.intern(specification);
         self.topics_made += 1;
         let count = u64::from(self.identity.count);
         let id = TopicId(self.topics_base + (self.topics_made - 1) * count + u64::from(self.identity.index.0) + 1);
-        let mut topic = Topic::new(id, path, specification);
+        let mut topic = Topic::new(id, path, specification.clone());
         let mut ticket = self.store_added(&topic);
         let is_plain = topic.series().is_none() && topic.specification.retains_value();
         if let Some(content) = content.filter(|_| is_plain) {
@@ -192,6 +191,7 @@ impl Shard {
         if let Some(policy) = policy {
             self.start_expiry(place, policy, creator);
         }
+        self.start_aging(place);
         let topic = self.tree.topic(place);
         let mails: Vec<(ShardIndex, Mail)> = topic.interested.iter().map(|shard| (shard, appeared(topic))).collect();
         for (shard, mail) in mails {
@@ -253,8 +253,10 @@ impl Shard {
                 })?;
             }
             kind => {
-                scalar::check(kind, &value).map_err(|error| {
-                    Refusal { code: ErrorCode::InvalidValue, position: error.position, message: error.message.to_string() }
+                scalar::check(kind, &value).map_err(|error| Refusal {
+                    code: ErrorCode::InvalidValue,
+                    position: error.position,
+                    message: error.message.to_string(),
                 })?;
                 checked = value;
             }

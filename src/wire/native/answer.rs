@@ -163,7 +163,9 @@ fn decode_entry(reader: &mut Reader<'_>, shown: Shown) -> Result<Entry, Malforme
     let kind = reader.byte()?;
     let optional = |reader: &mut Reader<'_>| Ok(usize::try_from(reader.varint()?).map_err(|_| Malformed)?.checked_sub(1));
     let mut value = None;
-    if shown.values && let Some(length) = optional(reader)? {
+    if shown.values
+        && let Some(length) = optional(reader)?
+    {
         let (bytes, rest) = reader.0.split_at_checked(length).ok_or(Malformed)?;
         reader.0 = rest;
         value = Some(bytes.to_vec());

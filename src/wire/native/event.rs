@@ -227,15 +227,8 @@ fn decode_notice<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Event<'a>, Malfo
             properties: read_properties(reader)?,
         },
         op::DESCENDANT_NOTICE => Event::DescendantNotice { listener, what: reader.byte()?, path: reader.string()? },
-        op::SUBSCRIBERS_NOTICE => {
-            Event::SubscribersNotice { listener, path: reader.string()?, has_subscribers: reader.byte()? != 0 }
-        }
-        _ => Event::MissingNotice {
-            listener,
-            selector: reader.string()?,
-            session: reader.string()?,
-            properties: read_properties(reader)?,
-        },
+        op::SUBSCRIBERS_NOTICE => Event::SubscribersNotice { listener, path: reader.string()?, has_subscribers: reader.byte()? != 0 },
+        _ => Event::MissingNotice { listener, selector: reader.string()?, session: reader.string()?, properties: read_properties(reader)? },
     })
 }
 

@@ -10,8 +10,8 @@ mod request;
 
 pub use answer::{Entry, EventEntry, Outcome, Shown, Welcome, decode_events, decode_page, put_error, put_ok, put_welcome};
 pub use event::{
-    Event, EventHead, decode_event, decode_event_head, delta_frame, event_frame, null_frame, put_descendant_notice, put_keep_alive, put_missing_notice,
-    put_subscribed, put_subscribers_notice, put_topic_notice, put_unsubscribed, value_deflate_frame, value_frame,
+    Event, EventHead, decode_event, decode_event_head, delta_frame, event_frame, null_frame, put_descendant_notice, put_keep_alive,
+    put_missing_notice, put_subscribed, put_subscribers_notice, put_topic_notice, put_unsubscribed, value_deflate_frame, value_frame,
 };
 pub use request::{Append, Fetch, NULL_BIT, Properties, Query, QueryRange, Request, Update, Verb, decode_request, put_request};
 

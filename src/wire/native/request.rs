@@ -131,8 +131,12 @@ pub enum Verb {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Append {
     /// `None`: the server's clock.
-    Original { timestamp_ms: Option<u64> },
-    Edit { original: u64 },
+    Original {
+        timestamp_ms: Option<u64>,
+    },
+    Edit {
+        original: u64,
+    },
 }
 
 /// Which topics a fetch wants, and what of them. Empty paths are not set.
@@ -235,9 +239,7 @@ fn decode_body<'a>(op: u8, id: u64, reader: &mut Reader<'a>) -> Result<Request<'
             Request::StreamOpen { id, stream, path, update: decode_update_fields(reader)? }
         }
         op::STREAM_SET => Request::StreamSet { id, stream: reader.varint()?, value: reader.rest().into() },
-        op::STREAM_DELTA => {
-            Request::StreamDelta { id, stream: reader.varint()?, form: reader.byte()?, delta: reader.rest().into() }
-        }
+        op::STREAM_DELTA => Request::StreamDelta { id, stream: reader.varint()?, form: reader.byte()?, delta: reader.rest().into() },
         op::STREAM_CLOSE => Request::StreamClose { id, stream: reader.varint()? },
         op::APPEND => {
             let (path, kind) = (reader.string()?.into(), reader.byte()?);
@@ -495,8 +497,7 @@ fn put_fetch(out: &mut Vec<u8>, id: u64, fetch: &Fetch<'_>) {
                 put_bytes_field(out, tag, path.as_bytes());
             }
         }
-        let numbers =
-            [(4, fetch.last), (5, fetch.types), (6, fetch.depth), (7, fetch.depth_limit), (8, fetch.bytes_max)];
+        let numbers = [(4, fetch.last), (5, fetch.types), (6, fetch.depth), (7, fetch.depth_limit), (8, fetch.bytes_max)];
         for (tag, number) in numbers.into_iter().filter(|(_, number)| *number != 0) {
             put_number_field(out, tag, number);
         }
