@@ -2,7 +2,7 @@
 
 use super::doctor::{self, Host};
 use crate::admin::Pages;
-use crate::config::{self, Config, LogFormat, LogLevel, Overrides};
+use crate::config::{self, Config, LogFormat, LogLevel, Overrides, StorageAck};
 use crate::demo::page;
 use crate::server::{self, Server};
 use clap::{Args, Subcommand};
@@ -26,6 +26,12 @@ pub struct Serve {
     /// Listen on addresses that other hosts reach, although nothing asks who they are
     #[arg(long)]
     pub insecure_any_address: bool,
+    /// The directory that topics are kept in [default: $STATE_DIRECTORY, else ./tidewire-data]
+    #[arg(long)]
+    pub data: Option<String>,
+    /// Keep nothing: topics end with the server
+    #[arg(long)]
+    pub ephemeral: bool,
 }
 
 #[derive(Subcommand)]
@@ -47,6 +53,8 @@ impl Serve {
             shards: self.shards.clone(),
             cores: self.cores.clone(),
             insecure_any_address: self.insecure_any_address,
+            data: self.data.clone(),
+            ephemeral: self.ephemeral,
         };
         config::load(self.config.as_deref(), config::process_environment(), overrides).map_err(|error| {
             eprintln!("error: {error}");
@@ -136,6 +144,13 @@ fn greet(config: &Config, server: &Server, host: &Host) {
         "  limits   {} connections, {} topics, messages of {} bytes, {} bytes queued a session",
         limits.connections_max, limits.topics_max, limits.message_bytes_max, session.queue_bytes_max
     );
+    match &server.restored {
+        Some(found) => {
+            let ack = StorageAck::NAMES[config.storage.ack as usize];
+            println!("  storage  {} ({found}), acknowledged when {ack}", config.storage.directory.display());
+        }
+        None => println!("  storage  none: topics end with the server"),
+    }
     println!("  access   {}", config.exposure());
     println!("  host     {}", missing(config, server, host));
 }
