@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-#[derive(Args, Default)]
+#[derive(Args, Clone, Default)]
 pub struct Serve {
     /// The configuration file (TOML); see `tidewire config default`
     #[arg(long)]

@@ -59,7 +59,8 @@ impl Store {
         let base = Base::open(&base_path, options.cache_bytes).map_err(OpenError::base(&base_path))?;
         let mut state = base.restore().map_err(OpenError::base(&base_path))?;
         let journal_path = journal_path(directory);
-        let journal = replay(&mut files, salt, base.through(), &mut |record| state.apply(record)).map_err(OpenError::replay(&journal_path))?;
+        let journal =
+            replay(&mut files, salt, base.through(), &mut |record| state.apply(record)).map_err(OpenError::replay(&journal_path))?;
         tidy(&mut files, &journal).map_err(OpenError::host(&journal_path))?;
         let Journal { sealed, torn, next_record, last_segment, records, bytes: journal_bytes, .. } = journal;
         let position = Position { salt, next_record, last_segment, checkpoint: base.through() };
@@ -121,7 +122,8 @@ pub(super) fn manifest(directory: &Path) -> Result<Salt, OpenError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return create(directory, &path),
         Err(error) => return Err(OpenError::Host { path, error }),
     };
-    let unreadable = |error: serde_json::Error| OpenError::Manifest { path: path.clone(), what: format!("not a store's manifest: {error}") };
+    let unreadable =
+        |error: serde_json::Error| OpenError::Manifest { path: path.clone(), what: format!("not a store's manifest: {error}") };
     let Manifest { format, partitions, salt } = serde_json::from_slice(&text).map_err(unreadable)?;
     if format != FORMAT {
         return Err(OpenError::Format { path, found: format, expected: FORMAT });

@@ -46,11 +46,25 @@ pub struct Torn {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Corruption {
     /// The checkpointed state has lost records that a segment says it held.
-    State { through: u64, segment: u64, expected: u64 },
-    Header { segment: u64, what: String },
+    State {
+        through: u64,
+        segment: u64,
+        expected: u64,
+    },
+    Header {
+        segment: u64,
+        what: String,
+    },
     /// Records between two segments, or between the state and the first, are missing.
-    Gap { segment: u64, found: u64, expected: u64 },
-    Record { segment: u64, damage: Damage },
+    Gap {
+        segment: u64,
+        found: u64,
+        expected: u64,
+    },
+    Record {
+        segment: u64,
+        damage: Damage,
+    },
 }
 
 #[derive(Debug)]

@@ -265,9 +265,7 @@ impl Writer {
         }
         let (age_ns, last_change) = (self.limits.segment_age_ms * 1_000_000, self.last_change);
         let is_doubtful = self.must_roll && self.doubtful > self.checkpoint;
-        let is_old = |active: &Active| {
-            (is_doubtful || now.since(active.created) >= age_ns) && active.first_record <= last_change
-        };
+        let is_old = |active: &Active| (is_doubtful || now.since(active.created) >= age_ns) && active.first_record <= last_change;
         if self.active.as_ref().is_some_and(is_old)
             && let Err(error) = self.roll(now)
         {

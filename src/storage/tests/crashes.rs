@@ -247,6 +247,9 @@ fn a_state_that_lost_records_stops() {
     world.writer.handle_folded(5);
     run(&mut world, &[Step::Wait, Step::Wait, Step::Rest, Step::Send(1), Step::Commit]);
     let mut disk = world.disk.after_kill();
-    assert!(matches!(replay(&mut disk, SALT, 4, &mut |_| ()), Err(ReplayError::Corrupt(Corruption::State { through: 4, expected: 5, .. }))));
+    assert!(matches!(
+        replay(&mut disk, SALT, 4, &mut |_| ()),
+        Err(ReplayError::Corrupt(Corruption::State { through: 4, expected: 5, .. }))
+    ));
     assert!(replay(&mut disk, SALT, 5, &mut |_| ()).is_ok());
 }
