@@ -341,8 +341,7 @@ impl Fold {
     }
 
     fn remove(&mut self, topic: u64) {
-        let events: Vec<Key> =
-            self.entries.range(Key::event(topic, 0)..=Key::event(topic, u64::MAX)).map(|(key, _)| *key).collect();
+        let events: Vec<Key> = self.entries.range(Key::event(topic, 0)..=Key::event(topic, u64::MAX)).map(|(key, _)| *key).collect();
         events.iter().for_each(|key| drop(self.entries.remove(key)));
         self.first_kept.remove(&topic);
         self.removed.insert(topic);

@@ -22,9 +22,16 @@ pub enum Job {
 
 /// What the storage thread hears.
 pub enum News {
-    Folded { checkpoint: u64 },
-    FoldFailed { reason: String },
-    Synced { through: u64, result: io::Result<()> },
+    Folded {
+        checkpoint: u64,
+    },
+    FoldFailed {
+        reason: String,
+    },
+    Synced {
+        through: u64,
+        result: io::Result<()>,
+    },
     /// From the handle: end.
     Stop,
 }

@@ -154,7 +154,9 @@ impl Reading {
         }
         let kind = match line.kind {
             Kind::Number(number) => number,
-            Kind::Name(name) => ValueType::from_name(&name).map(|kind| kind as u8).ok_or_else(|| format!("found type '{name}', expected one that is known"))?,
+            Kind::Name(name) => ValueType::from_name(&name)
+                .map(|kind| kind as u8)
+                .ok_or_else(|| format!("found type '{name}', expected one that is known"))?,
         };
         let properties = line.properties.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
         let mut topic = StoredTopic::new(path, kind, properties);

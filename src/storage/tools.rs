@@ -35,7 +35,9 @@ pub enum ToolError {
     Line(LineError),
     Host(io::Error),
     /// A store to import into has topics already.
-    NotEmpty { topics: u64 },
+    NotEmpty {
+        topics: u64,
+    },
     /// There is no store in the directory.
     NoStore(PathBuf),
 }

@@ -159,6 +159,10 @@ impl Disk for Faulty {
         Ok(Box::new(move || shared.0.lock().unwrap().sync(active)))
     }
 
+    fn sync_old(&mut self, segment: u64) -> io::Result<()> {
+        self.0.lock().unwrap().sync(segment)
+    }
+
     fn remove(&mut self, segment: u64) -> io::Result<()> {
         self.0.lock().unwrap().segments.remove(&segment);
         Ok(())
