@@ -316,7 +316,7 @@ mod tests {
             let topic = |(number, property): (usize, &(&str, &str))| {
                 let path = TopicPath::parse(&format!("t{number}"), 100).unwrap();
                 let specification =
-                    Specification::parse(TopicType::Binary, std::iter::once(*property), &SpecificationLimits::default()).unwrap();
+                    Specification::parse(TopicType::Binary, std::iter::once(*property), SpecificationLimits::default()).unwrap();
                 LocalTopic::new(TopicId(number as u64), path, Arc::new(specification))
             };
             Self { topics: properties.iter().enumerate().map(topic).collect(), queue: SendQueue::default(), sequence: 0 }
