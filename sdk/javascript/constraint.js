@@ -11,8 +11,8 @@ import { InvalidConstraintError } from './errors.js';
 import { checkText, show } from './types.js';
 
 /**
- * How a value is compared. `IS` is strict: the same bytes. `EQ` and `NE` are lenient: numbers compare by what they are worth, and texts as
- * texts. The others are for numbers.
+ * How a value is compared. `IS` is strict: the same bytes, and of the type of the update's value. `EQ` and `NE` are lenient: they compare what
+ * values mean, so that 12, 12.0 and '12' equal the number 12. The others are for numbers.
  */
 export const UpdateConstraintOperator = Object.freeze({
   /** @type {'is'} */ IS: 'is',
@@ -34,6 +34,9 @@ export const UpdateConstraintOperator = Object.freeze({
  * @property {'no_topic' | 'no_value' | 'absent' | Operator} test
  * @property {unknown} [operand]
  */
+
+/** @typedef {(type: DataTypeName) => string} Print gives the JSON form for an update whose value is of the type */
+/** @typedef {import('./types.js').DataTypeName} DataTypeName */
 
 const OPERATORS = Object.values(UpdateConstraintOperator);
 /** What orders numbers. */
@@ -60,12 +63,18 @@ const CONSTRAINTS = Object.freeze({
    */
   value(...comparison) {
     const [operator, operand] = checkComparison(comparison, isValueOperand);
-    return new UpdateConstraint(`{"value":{"${operator}":${jsonText(operand)}}}`, [{ place: VALUE, test: operator, operand }]);
+    const comparing = `"${operator}":${jsonText(operand)}`;
+    /** @type {Print} */
+    const print = (type) => {
+      const typed = isBytes(operand) ? 'binary' : type;
+      return operator === 'is' && typed !== 'json' ? `{"value":{${comparing},"type":"${typed}"}}` : `{"value":{${comparing}}}`;
+    };
+    return new UpdateConstraint(print, [{ place: VALUE, test: operator, operand }]);
   },
   /** The topic is there and has no value. */
-  noValue: () => new UpdateConstraint('{"no_value":true}', [{ place: TOPIC, test: 'no_value' }]),
+  noValue: () => new UpdateConstraint(() => '{"no_value":true}', [{ place: TOPIC, test: 'no_value' }]),
   /** There is no topic; good only for what adds one. */
-  noTopic: () => new UpdateConstraint('{"no_topic":true}', [{ place: TOPIC, test: 'no_topic' }]),
+  noTopic: () => new UpdateConstraint(() => '{"no_topic":true}', [{ place: TOPIC, test: 'no_topic' }]),
   /** The topic has a JSON value, of which `with` and `without` say more. */
   jsonValue: () => new JsonConstraint([]),
 });
@@ -74,14 +83,14 @@ const CONSTRAINTS = Object.freeze({
 export class UpdateConstraint {
   /**
    * @internal
-   * @param {string} text its JSON form
+   * @param {Print} print
    * @param {readonly Condition[]} conditions those that all have to hold, as far as they are known
-   * @param {readonly string[]} [parts] the members, of one made by `and`
+   * @param {readonly Print[]} [parts] the members, of one made by `and`
    */
-  constructor(text, conditions, parts = [text]) {
+  constructor(print, conditions, parts = [print]) {
     refuseContradictions(conditions);
-    /** Its JSON form. */
-    this.text = text;
+    /** @internal */
+    this.print = print;
     /** @internal */
     this.conditions = conditions;
     /** @internal */
@@ -96,7 +105,7 @@ export class UpdateConstraint {
    */
   and(other) {
     const parts = [...this.parts, ...checkConstraint(other).parts];
-    return new UpdateConstraint(`{"and":[${parts}]}`, [...this.conditions, ...other.conditions], parts);
+    return new UpdateConstraint((type) => `{"and":[${parts.map((print) => print(type))}]}`, [...this.conditions, ...other.conditions], parts);
   }
 
   /**
@@ -119,7 +128,7 @@ export class JsonConstraint extends UpdateConstraint {
    * @param {readonly Condition[]} conditions
    */
   constructor(conditions) {
-    super(`{"json":[${conditions.map(jsonCondition)}]}`, conditions);
+    super(() => `{"json":[${conditions.map(jsonCondition)}]}`, conditions);
     this.#conditions = conditions;
   }
 
@@ -149,7 +158,7 @@ class AnyConstraint extends UpdateConstraint {
   /** @param {readonly UpdateConstraint[]} alternatives */
   constructor(alternatives) {
     // Which of the conditions hold is not known, so nothing can contradict them plainly.
-    super(`{"or":[${alternatives.map(({ text }) => text)}]}`, []);
+    super((type) => `{"or":[${alternatives.map(({ print }) => print(type))}]}`, []);
     this.alternatives = alternatives;
   }
 }
@@ -200,22 +209,27 @@ function checkComparison(comparison, isOperand) {
 
 /** @param {unknown} operand */
 function isNumber(operand) {
-  return typeof operand === 'bigint' || (typeof operand === 'number' && !Number.isNaN(operand));
+  return typeof operand === 'bigint' || Number.isFinite(operand);
 }
 
 /** @param {unknown} operand */
 function isScalar(operand) {
-  return operand === null || ['string', 'number', 'bigint', 'boolean'].includes(typeof operand);
+  return operand === null || typeof operand === 'string' || typeof operand === 'boolean' || isNumber(operand);
 }
 
 /** @param {unknown} operand */
 function isJsonOperand(operand) {
-  return typeof operand === 'bigint' || JSON.stringify(operand) !== undefined;
+  return isScalar(operand) || (typeof operand === 'object' && JSON.stringify(operand) !== undefined);
+}
+
+/** @param {unknown} operand */
+function isBytes(operand) {
+  return ArrayBuffer.isView(operand) || operand instanceof ArrayBuffer;
 }
 
 /** @param {unknown} operand */
 function isValueOperand(operand) {
-  return ArrayBuffer.isView(operand) || operand instanceof ArrayBuffer || isJsonOperand(operand);
+  return typeof operand === 'number' || isBytes(operand) || isJsonOperand(operand);
 }
 
 /** @param {unknown} pointer */
@@ -273,23 +287,42 @@ function contradict(a, b) {
   if (a.place === TOPIC || b.place === TOPIC) return a.test !== b.test;
   if (a.place !== b.place) return false;
   if (a.test === 'absent' || b.test === 'absent') return a.test !== b.test;
-  if (a.test === 'ne' || b.test === 'ne') return a.test !== b.test && isExact(a.test === 'ne' ? b : a) && sameOperand(a, b);
-  if (isNumber(a.operand) && isNumber(b.operand)) return isBelow(a, b) || isBelow(b, a);
-  if (a.test === 'is' && b.test === 'is') return jsonText(a.operand) !== jsonText(b.operand);
-  return a.test === 'eq' && b.test === 'eq' && typeof a.operand === typeof b.operand && !sameOperand(a, b);
-}
-
-/** @param {Condition} condition */
-function isExact({ test }) {
-  return test === 'is' || test === 'eq';
+  if (a.test === 'is') return !passes(a.operand, b);
+  if (b.test === 'is') return !passes(b.operand, a);
+  if (a.test === 'eq') return !passes(a.operand, b);
+  if (b.test === 'eq') return !passes(b.operand, a);
+  return isBelow(a, b) || isBelow(b, a);
 }
 
 /**
- * @param {Condition} a
- * @param {Condition} b
+ * Whether a value passes a comparison, or may do so.
+ *
+ * @param {unknown} value
+ * @param {Condition} condition
  */
-function sameOperand(a, b) {
-  return typeof a.operand === typeof b.operand && jsonText(a.operand) === jsonText(b.operand);
+function passes(value, { test, operand }) {
+  if (test === 'is') return jsonText(value) === jsonText(operand);
+  if (operand === null) return (test === 'eq') === (value === null);
+  if (value === null || typeof value === 'object') return false;
+  if (isNumber(operand)) return passesNumber(value, test, /** @type {number} */ (operand));
+  // How a number is written is the server's to know.
+  return typeof value === 'number' || typeof value === 'bigint' || (test === 'eq') === (String(value) === String(operand));
+}
+
+/**
+ * @param {unknown} value
+ * @param {string} test
+ * @param {number} operand
+ */
+function passesNumber(value, test, operand) {
+  if (typeof value === 'string' && !/^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/.test(value)) return false;
+  // A number does not hold so many digits exactly.
+  if (typeof value === 'string' && value.length > 15) return true;
+  if (typeof value === 'boolean') return false;
+  const number = typeof value === 'string' ? Number(value) : /** @type {number} */ (value);
+  if (test === 'eq') return number == operand;
+  if (test === 'ne') return number != operand;
+  return test === 'gt' ? number > operand : test === 'ge' ? number >= operand : test === 'lt' ? number < operand : number <= operand;
 }
 
 /**
@@ -299,8 +332,8 @@ function sameOperand(a, b) {
  * @param {Condition} high
  */
 function isBelow(low, high) {
-  if (low.test === 'gt' || low.test === 'ge' || high.test === 'lt' || high.test === 'le') return false;
+  const isBound = (low.test === 'lt' || low.test === 'le') && (high.test === 'gt' || high.test === 'ge');
   const top = /** @type {number} */ (low.operand);
   const bottom = /** @type {number} */ (high.operand);
-  return top < bottom || (top == bottom && (low.test === 'lt' || high.test === 'gt'));
+  return isBound && (top < bottom || (top == bottom && (low.test === 'lt' || high.test === 'gt')));
 }

@@ -97,7 +97,7 @@ export class Topics {
   async add(path, specification, options = {}) {
     const { type, properties } = checkSpecification(specification);
     const checked = this.path(path);
-    const constraint = constraintText(options);
+    const constraint = constraintText(options, valueType({ type, properties }) ?? 'json');
     const { created } = await this.#session.request((id) =>
       constraint === undefined
         ? { op: 'add', id, path: checked, type, properties }
@@ -124,7 +124,7 @@ export class Topics {
     const checked = this.path(path);
     const known = this.typeFor(checked, value, given.type);
     const bytes = this.#nullable(known, value);
-    const constraint = constraintText(given);
+    const constraint = constraintText(given, known);
     await this.#update(checked, (id) =>
       constraint === undefined
         ? { op: 'set', id, path: checked, type: known, value: bytes }
@@ -147,7 +147,7 @@ export class Topics {
     const checked = this.path(path);
     const known = checkValueType({ type, properties });
     const bytes = this.#nullable(known, value);
-    const constraint = constraintText(options);
+    const constraint = constraintText(options, known);
     const { created } = await this.#session.request((id) =>
       constraint === undefined
         ? { op: 'add_and_set', id, path: checked, type, properties, value: bytes }
@@ -170,7 +170,7 @@ export class Topics {
     if (typeof patch !== 'string' && !Array.isArray(patch)) throw new TypeError(`expected a JSON patch as text or an array, found ${show(patch)}`);
     const text = typeof patch === 'string' ? checkText(patch, 'a JSON patch') : JSON.stringify(patch);
     const checked = this.path(path);
-    const constraint = constraintText(options);
+    const constraint = constraintText(options, 'json');
     await this.#update(checked, (id) => ({ op: 'update', id, path: checked, type: 'json', patch: text, constraint }));
   }
 
@@ -334,15 +334,16 @@ export class Topics {
    */
   #target(path, options) {
     const { specification, type, suppressDeltas = false } = options;
-    const constraint = constraintText(options);
     const checked = this.path(path);
     if (specification !== undefined) {
       const { type: topicType, properties } = checkSpecification(specification);
-      return { path: checked, type: topicType, valueType: checkValueType({ type: topicType, properties }), properties, constraint, suppressDeltas };
+      const known = checkValueType({ type: topicType, properties });
+      const constraint = constraintText(options, known);
+      return { path: checked, type: topicType, valueType: known, properties, constraint, suppressDeltas };
     }
     const known = type === undefined ? this.#knownType(checked) : checkDataType(type);
     if (known === undefined) throw new TypeError(`expected the option specification or type: the topic ${show(checked)} is not known to this session`);
-    return { path: checked, type: known, valueType: known, constraint, suppressDeltas };
+    return { path: checked, type: known, valueType: known, constraint: constraintText(options, known), suppressDeltas };
   }
 
   /**
@@ -393,9 +394,14 @@ export class Topics {
   }
 }
 
-/** @param {UpdateOptions} options */
-function constraintText({ constraint }) {
-  return constraint === undefined ? undefined : checkConstraint(constraint).text;
+/**
+ * The JSON form of the options' constraint, for an update with a value of that type.
+ *
+ * @param {UpdateOptions} options
+ * @param {DataTypeName} type
+ */
+function constraintText({ constraint }, type) {
+  return constraint === undefined ? undefined : checkConstraint(constraint).print(type);
 }
 
 /**

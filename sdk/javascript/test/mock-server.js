@@ -4,6 +4,7 @@
 import { WebSocketServer } from 'ws';
 import { applyDelta } from '../delta.js';
 import { Selector } from '../selector.js';
+import { encodeValue } from '../types.js';
 import { decodeClientMessage, errorFrame, field, frame, string, TYPES, varint } from './mock-codec.js';
 
 export { errorFrame, frame, string, TYPES, varint } from './mock-codec.js';
@@ -296,13 +297,14 @@ function selects(connection, path) {
   return [...last.values()].includes('subscribe');
 }
 
-/** A constraint as this server knows it: `is` compares JSON texts. */
+/** A constraint as this server knows it: only strict comparisons. */
 function isSatisfied(constraint, topic) {
   if (constraint.and !== undefined) return constraint.and.every((part) => isSatisfied(part, topic));
   if (constraint.or !== undefined) return constraint.or.some((part) => isSatisfied(part, topic));
   if (constraint.no_topic) return topic === undefined;
   if (constraint.no_value) return topic !== undefined && !topic.value;
-  return topic?.value && topic.value.toString() === JSON.stringify(constraint.value.is);
+  const { is, type = 'json' } = constraint.value;
+  return Boolean(topic?.value) && topic.type === type && topic.value.equals(encodeValue(type, is));
 }
 
 function subscribed(path, { number, type, properties: all }) {
