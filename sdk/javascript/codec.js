@@ -34,7 +34,7 @@ import { typeName, typeNumber } from './types.js';
  * @property {string} after
  * @property {number} first
  * @property {boolean} values
- * @property {boolean} [properties]
+ * @property {boolean} [with_properties]
  * @property {boolean} [sizes]
  * @property {string} [from]
  * @property {string} [to]
@@ -161,6 +161,7 @@ import { typeName, typeNumber } from './types.js';
  * @property {number} [size]
  */
 
+/** @typedef {{ values?: boolean, with_properties?: boolean, sizes?: boolean }} Asked what a FETCH wants of each topic */
 /** @typedef {{ has_more: boolean, topics: FetchEntry[] }} FetchAnswer */
 /** @typedef {{ complete: boolean, type: DataTypeName, events: EventEntry[] }} QueryAnswer */
 /** @typedef {{ created?: boolean, removed?: number, sequence?: number, timestamp?: number }} Answer */
@@ -368,7 +369,7 @@ export function decodeMessage(bytes, sink) {
 /**
  * Reads the rest of an OK, whose form depends on what it answers.
  *
- * @param {Pick<ClientMessage, 'op'> & { values?: boolean, properties?: unknown, sizes?: boolean }} request
+ * @param {Pick<ClientMessage, 'op'> & Asked & { properties?: unknown }} request
  * @param {Reader} body
  * @returns {Answer | FetchAnswer | QueryAnswer}
  */
@@ -396,7 +397,7 @@ export function readAnswer(request, body) {
 
 /**
  * @param {Reader} body
- * @param {{ values?: boolean, properties?: unknown, sizes?: boolean }} asked
+ * @param {Asked} asked
  * @returns {FetchAnswer}
  */
 function readFetchAnswer(body, asked) {
@@ -409,7 +410,7 @@ function readFetchAnswer(body, asked) {
     const entry = { path: body.string(), type: typeName(body.u8()) };
     const length = asked.values ? body.size() : 0;
     if (length > 0) entry.value = body.take(length - 1);
-    if (asked.properties) entry.properties = readProperties(body);
+    if (asked.with_properties) entry.properties = readProperties(body);
     const size = asked.sizes ? body.size() : 0;
     if (size > 0) entry.size = size - 1;
     topics.push(entry);
@@ -619,7 +620,7 @@ function writeFetch(writer, message) {
   writer.string(message.selector);
   writer.string(message.after);
   writer.varint(message.first);
-  const flags = [message.values && FETCH_WITH_VALUES, message.properties && FETCH_WITH_PROPERTIES, message.sizes && FETCH_WITH_SIZES];
+  const flags = [message.values && FETCH_WITH_VALUES, message.with_properties && FETCH_WITH_PROPERTIES, message.sizes && FETCH_WITH_SIZES];
   writer.varint(flags.reduce((/** @type {number} */ sum, bit) => sum + (bit || 0), 0));
   for (const [index, path] of [message.from, message.to, message.before].entries()) {
     if (path !== undefined) writeBytes(writer, index + 1, encodeUtf8(path));

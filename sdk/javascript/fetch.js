@@ -233,7 +233,7 @@ function messageFields(options) {
   // Only its properties say of which type the value of a time series is; most topics have none to send.
   const properties = withProperties || values;
   const given = {
-    ...(properties && { properties: true }),
+    ...(properties && { with_properties: true }),
     ...(withSizes && { sizes: true }),
     from: options.from,
     to: options.to,

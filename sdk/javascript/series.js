@@ -29,7 +29,7 @@ import { checkDataType, decodeValue, show } from './types.js';
 
 /**
  * @typedef {object} QueryResult
- * @property {TimeSeriesEvent[]} events in the order of their sequences
+ * @property {TimeSeriesEvent[]} events in their order; an edit that stands for its original stands in its place
  * @property {boolean} isComplete false where the limit, or the size of an answer, left earlier events out
  * @property {DataTypeName} type of the events' values
  */
@@ -157,7 +157,7 @@ export class RangeQuery {
     return this.#from(undefined);
   }
 
-  /** From the event of that sequence, or the first at or after that instant. @param {number | Date} anchor */
+  /** From the event of that sequence, or the first one after it; or from the first at or after that instant. @param {number | Date} anchor */
   from(anchor) {
     return this.#from(anchor instanceof Date ? { instant: instant(anchor) } : { sequence: checkCount(anchor, 'a sequence') });
   }
@@ -172,7 +172,7 @@ export class RangeQuery {
     return this.#from({ last_ms: checkCount(milliseconds, 'a count of milliseconds') });
   }
 
-  /** To the event of that sequence, or the last at or before that instant. @param {number | Date} end */
+  /** To the event of that sequence, or the last one before it; or to the last at or before that instant. @param {number | Date} end */
   to(end) {
     return this.#to(end instanceof Date ? { instant: instant(end) } : { sequence: checkCount(end, 'a sequence') });
   }
@@ -182,7 +182,7 @@ export class RangeQuery {
     return this.#to(undefined);
   }
 
-  /** That many events from the start of the range. @param {number} count */
+  /** That many events, with the one at the start of the range. @param {number} count */
   next(count) {
     return this.#to({ next_events: checkCount(count, 'a count') });
   }
@@ -202,12 +202,12 @@ export class RangeQuery {
     return this.#to({ until_last_ms: checkCount(milliseconds, 'a count of milliseconds') });
   }
 
-  /** That many events up to the start of the range, backwards. @param {number} count */
+  /** That many events back, with the one at the start of the range. @param {number} count */
   previous(count) {
     return this.#to({ previous_events: checkCount(count, 'a count') });
   }
 
-  /** What falls into that many milliseconds up to the start of the range. @param {number} milliseconds */
+  /** What falls into that many milliseconds before the start of the range. @param {number} milliseconds */
   previousMs(milliseconds) {
     return this.#to({ previous_ms: checkCount(milliseconds, 'a count of milliseconds') });
   }
@@ -238,8 +238,9 @@ export class RangeQuery {
       op: 'query',
       id,
       path: checked,
-      kind,
-      range,
+      // What is left out means all.
+      ...(kind !== 'values' && { kind }),
+      ...(Object.values(range).some((bound) => bound !== undefined) && { range }),
       edit_range: editRange,
       limit,
     }));

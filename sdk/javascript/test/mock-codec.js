@@ -247,7 +247,7 @@ function readFields(cursor, readers) {
 
 function readFlags(cursor) {
   const flags = readVarint(cursor);
-  return { values: (flags & 1) !== 0, ...(flags & 2 && { properties: true }), ...(flags & 4 && { sizes: true }) };
+  return { values: (flags & 1) !== 0, ...(flags & 2 && { with_properties: true }), ...(flags & 4 && { sizes: true }) };
 }
 
 /** One end of a range; nothing for the start and the end of the series. */

@@ -208,7 +208,7 @@ class MockServer {
   }
 
   /** Knows no ranges: the limit, and whether edits are wanted. */
-  query({ id, path, kind, limit = 100 }, connection) {
+  query({ id, path, kind = 'values', limit = 100 }, connection) {
     const { events, properties: { TIME_SERIES_EVENT_VALUE_TYPE: type } } = this.topics.get(path);
     const wanted = events.filter(({ original }) => kind === 'values' || original !== undefined);
     const parts = wanted.slice(-limit).map((event) => Buffer.concat([eventHead(event), varint(event.value.length), event.value]));
@@ -327,7 +327,7 @@ function eventFrame({ number }, event) {
 function entry(asked, path, { type, value, properties: all }) {
   const parts = [string(path), Buffer.from([TYPES[type]])];
   if (asked.values) parts.push(value ? Buffer.concat([varint(value.length + 1), value]) : varint(0));
-  if (asked.properties) parts.push(properties(all));
+  if (asked.with_properties) parts.push(properties(all));
   if (asked.sizes) parts.push(varint(value ? value.length + 1 : 0));
   return Buffer.concat(parts);
 }
