@@ -46,7 +46,9 @@ import { canRead, checkDataType, checkText, checkType, decodeValue, show, TopicT
  * @property {number} [maximumResultBytes]
  */
 
-/** What goes as it is given into the message, by its name there. */
+/** No path in use comes behind it. */
+const LAST_CHARACTER = '\u{10FFFF}';
+
 const PATHS = /** @type {const} */ (['from', 'after', 'to', 'before']);
 const EXCLUSIVE = /** @type {const} */ ([['from', 'after'], ['to', 'before'], ['first', 'last']]);
 
@@ -163,7 +165,7 @@ export class FetchRequest {
       const path = topics.at(-1)?.path;
       if (!hasMore) return;
       if (path === undefined) throw new ProtocolError('the server says that there are more results, and gave none of them');
-      options = backwards ? { ...options, before: path, to: undefined } : { ...options, after: path, from: undefined };
+      options = backwards ? { ...options, before: path, to: undefined } : { ...options, after: branches.endOf(path), from: undefined };
     }
   }
 
@@ -204,7 +206,8 @@ export class FetchRequest {
 /** Counts the results of a branch over the ends of pages: the server counts anew in each. */
 class BranchCounter {
   #limit;
-  #branch = '';
+  /** @type {string | undefined} */
+  #branch;
   #count = 0;
 
   /** @param {{ depth: number, count: number } | undefined} limit */
@@ -215,13 +218,32 @@ class BranchCounter {
   /** @param {string} path */
   admits(path) {
     if (this.#limit === undefined) return true;
-    const segments = path.split('/');
-    if (segments.length < this.#limit.depth) return true;
-    const branch = segments.slice(0, this.#limit.depth).join('/');
+    const branch = this.#branchOf(path);
     // In path order a branch stands together.
     this.#count = branch === this.#branch ? this.#count + 1 : 1;
     this.#branch = branch;
-    return this.#count <= this.#limit.count;
+    return branch === undefined || this.#count <= this.#limit.count;
+  }
+
+  /**
+   * Behind which path to go on after a page that ends with `path`: where its branch is full, behind all of the branch.
+   *
+   * @param {string} path
+   */
+  endOf(path) {
+    const isFull = this.#limit !== undefined && this.#branch !== undefined && this.#count >= this.#limit.count;
+    return isFull ? `${this.#branch}/${LAST_CHARACTER}` : path;
+  }
+
+  /**
+   * Undefined for a path above all branches.
+   *
+   * @param {string} path
+   */
+  #branchOf(path) {
+    const segments = path.split('/');
+    const depth = this.#limit?.depth ?? 0;
+    return segments.length < depth ? undefined : segments.slice(0, depth).join('/');
   }
 }
 

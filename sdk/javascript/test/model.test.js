@@ -648,4 +648,7 @@ test('the limit of deep branches holds over pages', async () => {
   const found = [];
   for await (const { path } of session.topics.fetchRequest().limitDeepBranches(1, 3).fetchAll('?.*//')) found.push(path);
   assert.deepEqual(found, ['a/1', 'a/2', 'a/3', 'b/1', 'c/1', 'c/2', 'c/3', 'd']);
+  // What is left of a full branch is not asked for.
+  assert.ok(ops(server, 'fetch').length < 7);
+  assert.ok(ops(server, 'fetch').some(({ after }) => after === 'a/\u{10FFFF}'));
 });
