@@ -19,7 +19,7 @@ import { typeName, typeNumber } from './types.js';
  * What UPDATE and STREAM_OPEN set, and under which condition. A `value` of null is no value; without `value` and `patch` nothing is set.
  *
  * @typedef {object} UpdateFields
- * @property {TopicTypeName} type
+ * @property {TopicTypeName} [type] left out with a patch
  * @property {Uint8Array | null} [value]
  * @property {string} [constraint] its JSON form
  * @property {Properties} [properties] the topic is added if there is none
@@ -605,7 +605,7 @@ function writeType(writer, type, value) {
  * @param {UpdateFields} fields
  */
 function writeUpdateFields(writer, { type, value, constraint, properties, patch }) {
-  writeSized(writer, 1, () => writeType(writer, type, value));
+  if (type !== undefined) writeSized(writer, 1, () => writeType(writer, type, value));
   if (value !== undefined) writeBytes(writer, 2, value ?? NOTHING);
   if (constraint !== undefined) writeBytes(writer, 3, encodeUtf8(constraint));
   if (properties !== undefined) writeSized(writer, 4, () => writeProperties(writer, properties));

@@ -171,7 +171,7 @@ export class Topics {
     const text = typeof patch === 'string' ? checkText(patch, 'a JSON patch') : JSON.stringify(patch);
     const checked = this.path(path);
     const constraint = constraintText(options, 'json');
-    await this.#update(checked, (id) => ({ op: 'update', id, path: checked, type: 'json', patch: text, constraint }));
+    await this.#update(checked, (id) => ({ op: 'update', id, path: checked, patch: text, constraint }));
   }
 
   /**

@@ -160,7 +160,7 @@ class MockServer {
     if (there === undefined && properties === undefined) return refuse(202, `no topic at ${path}`);
     if (there !== undefined && properties !== undefined && there.type !== type) return refuse(203, 'another specification');
     const takes = there?.type === 'time_series' ? there.properties.TIME_SERIES_EVENT_VALUE_TYPE : there?.type;
-    if (there !== undefined && properties === undefined && takes !== type) return refuse(204, `the topic is ${there.type}`);
+    if (there !== undefined && properties === undefined && patch === undefined && takes !== type) return refuse(204, `the topic is ${there.type}`);
     if (patch !== undefined && patch.some(({ op }) => op === 'test')) return refuse(215, 'a test fails', patch.findIndex(({ op }) => op === 'test'));
     const created = this.put(path, type, patch === undefined ? value : Buffer.from(JSON.stringify(patch)), properties, by);
     connection.send(frame(0x82, varint(id), ...(properties === undefined ? [] : [created ? 1 : 0])));
