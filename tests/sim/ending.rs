@@ -47,7 +47,7 @@ fn a_stopping_server_sends_what_is_queued_and_says_good_bye() {
         check_empty(&mut world);
         for at in live {
             let closed = world.links[at].client.closed;
-            let is_open_long_enough = world.links[at].client.is_welcome;
+            let is_open_long_enough = world.links[at].client.session.is_some();
             assert!(
                 closed == Some(1001) || closed == Some(4104) || (!is_open_long_enough && closed.is_some()),
                 "client {at} is closed with {closed:?}"

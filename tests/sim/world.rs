@@ -1,13 +1,15 @@
 //! The simulated runtime: shards, the mail between them, and sockets, each moved on by a step at a time.
 
-use crate::client::{Asked, Client, Form};
-use crate::model::Model;
+use crate::ask::Asked;
+use crate::client::{Client, Form};
+use crate::model::{Model, Taken};
 use crate::random::Random;
+use crate::topics::Topics;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::session::QueueLimits;
 use tidewire::shard::mail::{Batch, Mail};
-use tidewire::shard::{Effect, Identity, Limits, Shard};
+use tidewire::shard::{Effect, Identity, Limits, Shard, Storing};
 use tidewire::topic::selector::SelectorLimits;
 use tidewire::topic::tree::partition;
 use xxhash_rust::xxh3::Xxh3;
@@ -18,6 +20,7 @@ pub struct Conditions {
     pub shards: u16,
     pub clients: usize,
     pub steps: usize,
+    pub topics: Topics,
     pub bytes_high: usize,
     pub bytes_max: usize,
     pub walk_slice: usize,
@@ -42,6 +45,7 @@ impl Conditions {
             shards: random.within(1, 4) as u16,
             clients: random.within(2, 7),
             steps: 2500,
+            topics: random.pick(&[Topics::Plain, Topics::Mixed, Topics::Mixed]),
             bytes_high,
             bytes_max: bytes_high + random.pick(&[3000, 8000, 40_000]),
             walk_slice: random.within(1, 5),
@@ -64,6 +68,10 @@ impl Conditions {
             value_bytes_max: 400,
             selector: SelectorLimits::default(),
             selections_max: self.selections_max,
+            listeners_max: 8,
+            streams_max: 4,
+            query_events_max: 10_000,
+            history_bytes_max: 100_000,
             fetch_page_max: self.fetch_page_max,
             topics_max: 1000,
             connections_max: 1000,
@@ -109,6 +117,8 @@ pub struct World {
     wakes: Vec<VecDeque<Key>>,
     round_left: Vec<usize>,
     by_key: HashMap<(usize, Key), usize>,
+    /// Each request by its number.
+    asked: BTreeMap<u64, Asked>,
     next_id: u64,
     next_value: u64,
     trace: Xxh3,
@@ -118,9 +128,8 @@ impl World {
     pub fn new(mut random: Random, conditions: Conditions) -> Self {
         let count = usize::from(conditions.shards);
         let now = Time(1_000_000_000 + random.below(1_000_000_000) as u64);
-        let identity = |index| Identity { index: ShardIndex(index), count: conditions.shards, server: "tidewire sim".into(), run: 7 };
         Self {
-            shards: (0..conditions.shards).map(|index| Shard::new(identity(index), conditions.limits(), now)).collect(),
+            shards: shards(&conditions, now, Storing::Off, 0),
             random,
             model: Model::default(),
             links: Vec::new(),
@@ -130,6 +139,7 @@ impl World {
             wakes: vec![VecDeque::new(); count],
             round_left: vec![0; count],
             by_key: HashMap::new(),
+            asked: BTreeMap::new(),
             next_id: 0,
             next_value: 0,
             trace: Xxh3::new(),
@@ -188,6 +198,7 @@ impl World {
 
     pub fn ask(&mut self, at: usize, asked: Asked) -> u64 {
         let id = self.take_id();
+        self.asked.insert(id, asked.clone());
         self.links[at].client.ask(id, asked, &mut self.random);
         id
     }
@@ -239,10 +250,10 @@ impl World {
         let link = &mut self.links[at];
         while link.client.requests.front().is_some_and(|(end, ..)| *end <= link.read_total) {
             let Some((_, id, asked)) = link.client.requests.pop_front() else { break };
+            if let Some(taken) = Taken::of_request(&asked).filter(|taken| owner(&taken.path, count) == link.shard) {
+                self.model.note_update(id, taken);
+            }
             match asked {
-                Asked::Update { verb, path, value, .. } if owner(path, count) == link.shard => {
-                    self.model.note_update(id, verb, path, &value)
-                }
                 Asked::Remove { pattern } => self.model.note_removal(id, pattern.matches),
                 Asked::Subscribe { .. } => drop(link.client.taken.insert(id, self.model.now())),
                 _ => {}
@@ -262,7 +273,8 @@ impl World {
         let Some(batch) = self.rings.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
         for mail in &batch.mails {
             if let Mail::Update(update) = mail {
-                self.model.note_update(update.to.id, update.verb, update.path.as_str(), &update.value);
+                let asked = self.asked.get(&update.to.id).and_then(Taken::of_request);
+                self.model.note_update(update.to.id, asked.unwrap_or_else(|| Taken::of_mail(update)));
             }
         }
         self.shards[to].handle_mail(self.now, ShardIndex(from as u16), batch);
@@ -300,7 +312,7 @@ impl World {
     }
 
     pub fn tick(&mut self, shard: usize) {
-        self.shards[shard].handle_tick(self.now);
+        self.shards[shard].handle_tick(self.now, wall_ms(self.now));
         self.carry_out(shard);
     }
 
@@ -447,6 +459,17 @@ impl Link {
         let count = self.tail.len().min(socket_bytes.saturating_sub(self.pipe.len()));
         self.pipe.extend(self.tail.drain(..count));
     }
+}
+
+fn shards(conditions: &Conditions, now: Time, storing: Storing, topics_base: u64) -> Vec<Shard> {
+    let count = conditions.shards;
+    let identity = |index| Identity { index: ShardIndex(index), count, server: "tidewire sim".into(), run: 7, storing, topics_base };
+    (0..count).map(|index| Shard::new(identity(index), conditions.limits(), now, wall_ms(now))).collect()
+}
+
+/// Milliseconds since the epoch.
+pub fn wall_ms(now: Time) -> u64 {
+    1_700_000_000_000 + now.0 / 1_000_000
 }
 
 pub fn owner(path: &str, shards: u16) -> usize {
