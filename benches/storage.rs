@@ -79,7 +79,7 @@ fn write(directory: &Path, core: Option<usize>, ack: Ack, bytes: usize, length: 
             let change = if version == 0 {
                 added(topic.0)
             } else {
-                Change::Value { publication: Publication::new(topic, version, Time(0), &value, None) }
+                Change::Value { publication: Arc::new(Publication::new(topic, version, Time(0), &value)) }
             };
             ticket += 1;
             changes.push(Append { ticket, change });
@@ -122,7 +122,7 @@ fn restart(directory: &Path, core: Option<usize>, topics: u64) {
     let sender = handle.sender(ShardIndex(0));
     let value = vec![b'y'; 1000];
     for topic in 1..=topics {
-        let publication = Publication::new(TopicId(topic), 1, Time(0), &value, None);
+        let publication = Arc::new(Publication::new(TopicId(topic), 1, Time(0), &value));
         let mut message = vec![
             Append { ticket: topic * 2 - 1, change: added(topic) },
             Append { ticket: topic * 2, change: Change::Value { publication } },

@@ -35,7 +35,7 @@ fn added(topic: TopicId) -> Change {
 fn round(number: u64) -> Vec<Change> {
     let value = number.to_be_bytes();
     let first_kept = number.saturating_sub(KEPT - 1);
-    let publication = Publication::new(VALUES, number, Time(0), &value, None);
+    let publication = Arc::new(Publication::new(VALUES, number, Time(0), &value));
     let event = Change::Event {
         topic: SERIES,
         sequence: number,
