@@ -221,7 +221,12 @@ impl Shard {
         self.check_topic_storage(place)?;
         let value = self.tree.topic(place).latest.as_ref().and_then(|latest| latest.value());
         let value = value.ok_or_else(|| Refusal::at(ErrorCode::FailedPatch, 0, "the topic has no value to patch"))?;
-        let limits = patch::PatchLimits { depth_max: self.limits.json_depth_max, ..patch::PatchLimits::default() };
+        let limits = patch::PatchLimits {
+            depth_max: self.limits.json_depth_max,
+            value_bytes_max: self.limits.value_bytes_max,
+            text_bytes_max: self.limits.message_bytes_max,
+            ..patch::PatchLimits::default()
+        };
         let patched = patch::apply(value, text, limits).map_err(refuse_patch)?;
         self.check_size(patched.len())?;
         Ok(self.publish(place, Some(&patched), received))
