@@ -103,6 +103,12 @@ impl Base {
         Ok(state)
     }
 
+    /// How many entries there are, of whatever kind.
+    #[cfg(test)]
+    pub fn entries(&self) -> usize {
+        self.state().expect("it is open").iter().count()
+    }
+
     /// Takes the newest of everything in a segment's bytes that is behind what is held, up to `until`.
     pub fn fold(&mut self, bytes: &[u8], salt: Salt, first_record: u64, until: u64) -> Result<(), BaseError> {
         self.revive()?;
