@@ -34,7 +34,10 @@ fn main() {
         core_affinity::set_for_current(core_affinity::CoreId { id });
     }
     let length = if test { Duration::from_millis(50) } else { Duration::from_secs(5) };
-    println!("{:<8} {:>8} {:>14} {:>10} {:>14} {:>14} {:>12}", "ack", "bytes", "records/s", "MB/s", "write p99 us", "sync p99 us", "checkpoints");
+    println!(
+        "{:<8} {:>8} {:>14} {:>10} {:>14} {:>14} {:>12}",
+        "ack", "bytes", "records/s", "MB/s", "write p99 us", "sync p99 us", "checkpoints"
+    );
     for ack in [Ack::Memory, Ack::Written, Ack::Durable] {
         for bytes in [125, 1000] {
             write(&directory, core, ack, bytes, length);

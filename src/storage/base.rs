@@ -301,8 +301,6 @@ impl Key {
 #[derive(Default)]
 struct Fold {
     entries: Entries,
-    /// Topics added here: the state knows nothing of them.
-    added: HashSet<u64>,
     removed: HashSet<u64>,
     first_kept: HashMap<u64, u64>,
     highest_topic: u64,
@@ -324,7 +322,6 @@ impl Fold {
         match read.record {
             Record::Mark => {}
             Record::Added { .. } => {
-                self.added.insert(topic);
                 self.entries.insert(Key::of(Tag::Topic, topic), entry());
             }
             Record::Value { .. } | Record::NoValue { .. } => {
@@ -352,11 +349,7 @@ impl Fold {
         self.first_kept.remove(&topic);
         self.removed.insert(topic);
         for tag in [Tag::Topic, Tag::Value, Tag::Series] {
-            if self.added.contains(&topic) {
-                self.entries.remove(&Key::of(tag, topic));
-            } else {
-                self.entries.insert(Key::of(tag, topic), None);
-            }
+            self.entries.insert(Key::of(tag, topic), None);
         }
     }
 }
