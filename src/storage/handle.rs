@@ -136,6 +136,8 @@ impl Turn {
                 if tried_at.elapsed() >= Duration::from_millis(self.options.retry_ms) && !is_behind {
                     self.writer.retry(now, &mut self.answers);
                     tried_at = Instant::now();
+                    // What kept segments from being folded may be over as well: the next attempt tells.
+                    self.waiting.reason = self.waiting.reason.take().filter(|_| self.writer.is_failing());
                 }
             } else if is_behind {
                 self.complain();

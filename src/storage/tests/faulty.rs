@@ -77,7 +77,7 @@ fn lose(content: &mut Content, random: &mut u64) {
     let mut kept = vec![0; end];
     for start in (0..end).step_by(PAGE_BYTES) {
         let page = start..(start + PAGE_BYTES).min(end);
-        let source = if next(random) % 2 == 0 { &content.seen } else { &content.synced };
+        let source = if next(random).is_multiple_of(2) { &content.seen } else { &content.synced };
         for at in page {
             kept[at] = source.get(at).or(content.synced.get(at)).copied().unwrap_or(0);
         }

@@ -372,3 +372,43 @@ fn a_bad_line_imports_nothing_and_is_named() {
         assert_eq!(import(&directory.0, &mut good.as_bytes()).unwrap(), 1);
     }
 }
+
+/// `TIDEWIRE_SMALL_DISK=DIR cargo test --lib storage::tests::files::a_real_full_disk -- --ignored`, where DIR is an empty file
+/// system of 24 MiB.
+#[test]
+#[ignore = "needs a file system of its own"]
+fn a_real_full_disk_is_said_and_left_behind() {
+    let parent = PathBuf::from(std::env::var("TIDEWIRE_SMALL_DISK").unwrap());
+    let (directory, filler) = (Directory(parent.join("store")), parent.join("filler"));
+    std::fs::write(&filler, vec![1; 19 << 20]).unwrap();
+    let options = Options { segment_bytes: 1 << 20, ..SMALL };
+    let (mut running, _) = run(&directory, options);
+    let text = "x".repeat(1000);
+    let changes: Vec<Change> = (1..=8000).flat_map(|topic| [added(topic, &format!("t/{topic}")), value(topic, 1, &text)]).collect();
+    let (mut acknowledged, mut failed, mut recovered) = (0, 0, 0);
+    let mut parts = changes.chunks(10);
+    let mut message = None;
+    while acknowledged < changes.len() as u64 {
+        if let Some(part) = message.take().or_else(|| {
+            let part = parts.next()?;
+            running.ticket += part.len() as u64;
+            Some(appends(running.ticket + 1 - part.len() as u64, part.to_vec()))
+        }) {
+            message = running.handle.sender(ShardIndex(0)).try_send(part).err();
+        }
+        match running.answers.recv_timeout(Duration::from_millis(5)) {
+            Ok(Answer::Acknowledged { through }) => acknowledged = through,
+            Ok(Answer::Failing { reason }) => {
+                println!("after {acknowledged}: {reason}");
+                failed += 1;
+                let _ = std::fs::remove_file(&filler);
+            }
+            Ok(Answer::Recovered) => recovered += 1,
+            Err(_) => {}
+        }
+    }
+    assert!(failed > 0 && failed == recovered, "{failed} {recovered}");
+    println!("{failed} failures, {:?}", running.handle.counters());
+    running.handle.stop();
+    assert_eq!(reopen(&directory), state(&changes));
+}
