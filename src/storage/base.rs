@@ -103,6 +103,12 @@ impl Base {
         Ok(state)
     }
 
+    /// How many entries there are, of whatever kind.
+    #[cfg(test)]
+    pub fn entries(&self) -> usize {
+        self.state().expect("it is open").iter().count()
+    }
+
     /// Takes the newest of everything in a segment's bytes that is behind what is held, up to `until`.
     pub fn fold(&mut self, bytes: &[u8], salt: Salt, first_record: u64, until: u64) -> Result<(), BaseError> {
         self.revive()?;
@@ -295,8 +301,6 @@ impl Key {
 #[derive(Default)]
 struct Fold {
     entries: Entries,
-    /// Topics added here: the state knows nothing of them.
-    added: HashSet<u64>,
     removed: HashSet<u64>,
     first_kept: HashMap<u64, u64>,
     highest_topic: u64,
@@ -318,7 +322,6 @@ impl Fold {
         match read.record {
             Record::Mark => {}
             Record::Added { .. } => {
-                self.added.insert(topic);
                 self.entries.insert(Key::of(Tag::Topic, topic), entry());
             }
             Record::Value { .. } | Record::NoValue { .. } => {
@@ -346,11 +349,7 @@ impl Fold {
         self.first_kept.remove(&topic);
         self.removed.insert(topic);
         for tag in [Tag::Topic, Tag::Value, Tag::Series] {
-            if self.added.contains(&topic) {
-                self.entries.remove(&Key::of(tag, topic));
-            } else {
-                self.entries.insert(Key::of(tag, topic), None);
-            }
+            self.entries.insert(Key::of(tag, topic), None);
         }
     }
 }
