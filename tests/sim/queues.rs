@@ -11,7 +11,7 @@ fn queues_keep_their_bound_under_faults() {
     crate::for_each_seed(|seed| {
         let mut world = run(seed, |conditions| {
             conditions.bytes_high = 500;
-            conditions.bytes_max = 1500;
+            conditions.bytes_max = 2500;
             conditions.socket_bytes = 40;
             conditions.faults = 15;
         });

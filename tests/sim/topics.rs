@@ -84,7 +84,7 @@ const MIXED: [(bool, Properties); 16] = [
     (false, &[("PRIORITY", "high")]),
     (false, &[("PUBLISH_VALUES_ONLY", "true")]),
     (false, &[("CONFLATION", "always"), ("PRIORITY", "low")]),
-    (false, &[("TIDY_ON_UNSUBSCRIBE", "true")]),
+    (false, &[("PERSISTENT", "false"), ("TIDY_ON_UNSUBSCRIBE", "true")]),
     (true, &[("TIME_SERIES_EVENT_VALUE_TYPE", "int64"), LONG, ("PRIORITY", "low")]),
     (false, &[("CONFLATION", "unsubscribe"), ("PRIORITY", "low")]),
     (true, &[("CONFLATION", "unsubscribe"), ("TIME_SERIES_EVENT_VALUE_TYPE", "binary"), LONG]),
@@ -107,6 +107,11 @@ pub fn plan(topics: Topics, path: &str) -> Plan {
             Plan { kind, is_series, properties }
         }
     }
+}
+
+/// Whether a mixed run's topic at `path` is stored.
+pub fn is_persistent(path: &str) -> bool {
+    !MIXED[place(path)].1.contains(&("PERSISTENT", "false"))
 }
 
 /// The type of the values of a topic with these properties.

@@ -25,12 +25,12 @@ pub fn run(seed: u64, change: impl Fn(&mut Conditions)) -> World {
     world
 }
 
-fn form(random: &mut Random) -> Form {
+pub fn form(random: &mut Random) -> Form {
     let capabilities = random.below(11) as u64;
     if capabilities < 8 { Form::Binary { capabilities } } else { Form::Text }
 }
 
-fn step(world: &mut World) {
+pub fn step(world: &mut World) {
     world.now.0 += world.random.below(2_000_000) as u64;
     let shards = usize::from(world.conditions.shards);
     let shard = world.random.below(shards);
@@ -197,7 +197,7 @@ pub fn check_at_rest(world: &mut World) {
 /// Every request of a client that is still there was answered.
 fn check_answered(world: &World) {
     for link in world.links.iter().filter(|link| link.client.is_live()) {
-        let waiting: Vec<_> = link.client.waiting.keys().collect();
+        let waiting = &link.client.waiting;
         assert!(waiting.is_empty(), "client {} waits for {waiting:?}", link.client.name);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::ask::Asked;
 use crate::client::{Client, Form};
+use crate::disk::Disk;
 use crate::model::{Model, Taken};
 use crate::random::Random;
 use crate::topics::Topics;
@@ -111,6 +112,8 @@ pub struct World {
     pub links: Vec<Link>,
     pub now: Time,
     shards: Vec<Shard>,
+    /// Where storage is on.
+    pub disk: Option<Disk>,
     rings: BTreeMap<(usize, usize), VecDeque<Batch>>,
     /// Mail that did not fit its ring; it goes back before the next is taken.
     held: BTreeMap<(usize, usize), Batch>,
@@ -130,6 +133,7 @@ impl World {
         let now = Time(1_000_000_000 + random.below(1_000_000_000) as u64);
         Self {
             shards: shards(&conditions, now, Storing::Off, 0),
+            disk: None,
             random,
             model: Model::default(),
             links: Vec::new(),
@@ -145,6 +149,14 @@ impl World {
             trace: Xxh3::new(),
             conditions,
         }
+    }
+
+    /// A world whose topics are stored.
+    pub fn stored(random: Random, conditions: Conditions, waiting_max: usize) -> Self {
+        let mut world = Self::new(random, conditions);
+        world.shards = shards(&world.conditions, world.now, Storing::Stored, 0);
+        world.disk = Some(Disk::new(world.shards.len(), waiting_max));
+        world
     }
 
     /// A digest of every byte that clients and shards sent.
@@ -388,11 +400,82 @@ impl World {
                 Effect::Http(..) | Effect::Reports(_) => panic!("nobody asked for a page"),
             }
         }
+        self.store(shard);
         let most = self.shards[shard].queue_bytes_most();
         assert!(most <= self.conditions.bytes_max, "a queue holds {most} bytes, more than {}", self.conditions.bytes_max);
         if self.random.percent(70) {
             self.post(shard);
         }
+    }
+
+    // Storage.
+
+    /// The disk takes what a shard has for it, if it has room.
+    fn store(&mut self, shard: usize) {
+        let Some(disk) = &mut self.disk else { return };
+        let Some(records) = self.shards[shard].poll_records() else { return };
+        if let Err(records) = disk.take(shard, records) {
+            self.shards[shard].return_records(records);
+        }
+    }
+
+    /// Tells a shard how far its records are stored.
+    pub fn acknowledge(&mut self, shard: usize) -> bool {
+        let Some(disk) = &mut self.disk else { return false };
+        let Some(through) = disk.next_acknowledgement(shard, &mut self.random) else { return false };
+        self.shards[shard].handle_stored(self.now, through);
+        self.carry_out(shard);
+        true
+    }
+
+    fn settle_disk(&mut self) -> bool {
+        let mut any = false;
+        for shard in 0..self.shards.len() {
+            self.store(shard);
+            let Some(disk) = &mut self.disk else { return false };
+            while disk.write(shard) {
+                any = true;
+            }
+            any |= disk.sync(usize::MAX);
+            any |= self.acknowledge(shard);
+        }
+        any
+    }
+
+    /// The disk begins to fail, or works again.
+    pub fn turn_disk(&mut self) {
+        let Some(disk) = &mut self.disk else { return };
+        disk.is_failing = !disk.is_failing;
+        let is_failing = disk.is_failing;
+        for shard in 0..self.shards.len() {
+            if is_failing {
+                self.shards[shard].handle_storage_failure(self.now, "the simulated disk fails");
+            } else {
+                self.shards[shard].handle_storage_recovery(self.now);
+            }
+            self.carry_out(shard);
+        }
+    }
+
+    /// The server's process ends, and another one starts with what the disk holds. Clients are gone.
+    pub fn crash(&mut self, shards_now: u16) {
+        let disk = self.disk.take().expect("a world with storage");
+        self.conditions.shards = shards_now;
+        let count = usize::from(shards_now);
+        let disk = disk.crash(&mut self.random, count);
+        self.shards = shards(&self.conditions, self.now, Storing::Stored, disk.state.highest_topic);
+        for (id, stored) in &disk.state.topics {
+            let owner = owner(stored.path.as_str(), shards_now);
+            self.shards[owner].restore(*id, stored.clone()).expect("what was stored is restored");
+        }
+        self.disk = Some(disk);
+        self.links.clear();
+        self.rings.clear();
+        self.held.clear();
+        self.by_key.clear();
+        (self.wakes, self.round_left) = (vec![VecDeque::new(); count], vec![0; count]);
+        self.model.note_restart();
+        (0..count).for_each(|shard| self.carry_out(shard));
     }
 
     // Until nothing moves.
@@ -409,7 +492,7 @@ impl World {
 
     /// A bit of everything that is under way.
     pub fn settle_round(&mut self) -> bool {
-        let mut any = false;
+        let mut any = self.settle_disk();
         for shard in 0..self.shards.len() {
             any |= self.post(shard);
             for from in 0..self.shards.len() {
