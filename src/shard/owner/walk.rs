@@ -10,6 +10,7 @@ use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::tree::{Direction, Span, Step, Topic, branch_of};
 use crate::wire::native::{Entry, Outcome};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A question whose share here is walked slice by slice.
@@ -227,7 +228,13 @@ impl Shard {
 
     pub(in crate::shard) fn stop_listening(&mut self, from: ShardIndex, kind: ListenerKind, selector: &str) {
         let selector = self.known_selector(selector);
-        self.walks.retain(|walk| !walk.is_listen(from, kind, &selector));
+        // What was asked is answered all the same: only what it would have told is not wanted any more.
+        let (ended, kept): (VecDeque<Walk>, _) =
+            std::mem::take(&mut self.walks).into_iter().partition(|walk: &Walk| walk.is_listen(from, kind, &selector));
+        self.walks = kept;
+        for walk in ended {
+            self.mail(from, Mail::Part { ticket: walk.ticket, part: Part::Ready });
+        }
         let table = match kind {
             ListenerKind::Topics => &mut self.shards_listening,
             ListenerKind::Subscribers => &mut self.shards_listening_to_subscribers,
