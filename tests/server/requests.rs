@@ -3,9 +3,7 @@
 use crate::client::{Refused, Session};
 use tidewire::topic::specification::TopicType;
 use tidewire::value::ValueType;
-use tidewire::wire::native::{
-    self, Append, Entry, EventEntry, Fetch, NULL_BIT, Outcome, Query, QueryRange, Request, Shown, Update, Verb,
-};
+use tidewire::wire::native::{self, Append, Entry, EventEntry, Fetch, NULL_BIT, Outcome, Query, QueryRange, Request, Shown, Update, Verb};
 use tidewire::wire::varint::Reader;
 
 /// An update of a plain topic, as it is sent.
