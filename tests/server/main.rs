@@ -5,6 +5,7 @@
 
 mod client;
 mod raw;
+mod requests;
 mod server;
 
 mod closes;

@@ -33,10 +33,13 @@ impl Server {
         Self::start_with(shards, &[])
     }
 
-    /// With environment variables, named without their prefix.
+    /// With environment variables, named without their prefix. Nothing is stored unless one names a directory.
     pub fn start_with(shards: usize, variables: &[(&str, &str)]) -> Self {
         let mut command = tidewire(&["serve", "--listen", "127.0.0.1:0", "--shards", &shards.to_string()]);
         command.env("TIDEWIRE_LOG_LEVEL", "error");
+        if !variables.iter().any(|(name, _)| *name == "STORAGE_DIRECTORY") {
+            command.env("TIDEWIRE_STORAGE_EPHEMERAL", "true");
+        }
         command.envs(variables.iter().map(|(name, value)| (format!("TIDEWIRE_{name}"), value)));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
