@@ -10,6 +10,7 @@ use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::Selector;
 use crate::topic::tree::{Direction, Span, Step, Topic, branch_of};
 use crate::wire::native::{Entry, Outcome};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A question whose share here is walked slice by slice.
@@ -227,7 +228,12 @@ impl Shard {
 
     pub(in crate::shard) fn stop_listening(&mut self, from: ShardIndex, kind: ListenerKind, selector: &str) {
         let selector = self.known_selector(selector);
-        self.walks.retain(|walk| !walk.is_listen(from, kind, &selector));
+        let (given_up, walks): (VecDeque<Walk>, _) = std::mem::take(&mut self.walks).into_iter().partition(|walk| walk.is_listen(from, kind, &selector));
+        self.walks = walks;
+        // The request to listen still waits for its answer.
+        for walk in given_up {
+            self.mail(from, Mail::Part { ticket: walk.ticket, part: Part::Ready });
+        }
         let table = match kind {
             ListenerKind::Topics => &mut self.shards_listening,
             ListenerKind::Subscribers => &mut self.shards_listening_to_subscribers,
