@@ -70,7 +70,8 @@ pub struct Client {
     pub is_leaving: bool,
     pub closed: Option<u16>,
     pub last_page: Option<Page>,
-    pub last_events: Option<Vec<HeardEvent>>,
+    /// Whether nothing was left out, and the events.
+    pub last_events: Option<(bool, Vec<HeardEvent>)>,
     pub last_error: Option<u16>,
     /// The answer to each request that was not a page, events or a selection: an error's code, or none.
     pub answers: BTreeMap<u64, Option<u16>>,
@@ -384,7 +385,7 @@ impl Client {
                 check_page(&rows, wanted);
                 self.last_page = Some(Page { rows, has_more });
             }
-            Asked::Query { .. } => self.last_events = Some(body.events().1),
+            Asked::Query { .. } => self.last_events = Some(body.events()),
             Asked::Listen { .. } | Asked::Unlisten { .. } | Asked::StreamClose { .. } => {}
         }
         self.answers.insert(id, None);

@@ -21,6 +21,7 @@ mod convergence;
 mod crossing;
 mod deltas;
 mod ending;
+mod listeners;
 mod order;
 mod queues;
 mod replay;

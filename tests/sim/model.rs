@@ -266,19 +266,22 @@ impl Model {
         }
     }
 
-    /// The events of a series that keeps all of them, but for originals that were edited: none is lost that was acknowledged, none is there
+    /// The events from a sequence on of a series that keeps all of them, but for originals that were edited: none is lost that was acknowledged, none is there
     /// twice or out of order.
-    pub fn check_events(&self, path: &str, events: &[HeardEvent]) {
+    pub fn check_events(&self, path: &str, from: u64, events: &[HeardEvent]) {
         let Some(history) = self.paths.get(path) else { return };
         let edited: BTreeSet<u64> = events.iter().filter_map(|event| event.original).collect();
-        let sequences: BTreeSet<u64> = events.iter().map(|event| event.sequence).chain(edited.iter().copied()).collect();
-        assert!(sequences.iter().copied().eq(0..sequences.len() as u64), "the events of {path} have a gap: {sequences:?}");
+        let sequences = events.iter().map(|event| event.sequence).chain(edited.iter().copied());
+        let sequences: BTreeSet<u64> = sequences.filter(|sequence| *sequence >= from).collect();
+        let first = if events.is_empty() { 0 } else { from };
+        assert!(sequences.iter().copied().eq(first..first + sequences.len() as u64), "the events of {path} have a gap: {sequences:?}");
         for pair in events.windows(2) {
             assert!(pair[0].sequence < pair[1].sequence, "an event of {path} is there twice");
             assert!(history.values[&pair[0].value] < history.values[&pair[1].value], "the events of {path} are out of order");
         }
         events.iter().for_each(|event| self.check_event(path, event));
-        for (_, (sequence, value)) in history.appended.iter().filter(|(order, _)| self.was_not_removed_since(path, **order)) {
+        let appended = history.appended.iter().filter(|(order, _)| self.was_not_removed_since(path, **order));
+        for (_, (sequence, value)) in appended.filter(|(_, (sequence, _))| *sequence >= from) {
             let found = events.iter().find(|event| event.sequence == *sequence);
             let is_edited = found.is_none() && edited.contains(sequence);
             assert!(is_edited || found.is_some_and(|event| event.value == *value), "the acknowledged event {sequence} of {path} is lost");

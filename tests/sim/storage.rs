@@ -5,12 +5,17 @@
 
 use crate::ask::{Asked, Update};
 use crate::client::Form;
+use crate::heard::HeardEvent;
 use crate::random::Random;
 use crate::topics::{PATHS, Plan, TIME_SERIES, Topics, everything, is_persistent, plan};
 use crate::workload::{self, check_at_rest, fetch_all, form, value};
 use crate::world::{Conditions, World};
 use tidewire::value::ValueType;
 use tidewire::wire::native::Verb;
+
+/// Kinds of queries.
+const VALUES: u8 = 0;
+const ALL_EDITS: u8 = 2;
 
 const BINARY: Form = Form::Binary { capabilities: 7 };
 
@@ -61,25 +66,29 @@ fn check_stored(world: &mut World) {
         PATHS.into_iter().filter(|path| found.get(*path).is_some_and(|row| row.number == TIME_SERIES)).collect();
     let at = world.connect(BINARY);
     for path in series {
-        let Some(events) = all_events(world, at, path) else { continue };
-        world.model.check_events(path, &events);
+        let (from, events) = all_events(world, at, path);
+        world.model.check_events(path, from, &events);
     }
     world.links[at].client.leave(&mut world.random);
     world.settle();
 }
 
-/// Originals and edits, in the order of their sequences.
-fn all_events(world: &mut World, at: usize, path: &'static str) -> Option<Vec<crate::heard::HeardEvent>> {
-    world.ask(at, Asked::Query { path, kind: 2 });
-    world.settle();
-    let edits = world.links[at].client.last_events.take()?;
-    world.ask(at, Asked::Query { path, kind: 0 });
-    world.settle();
-    let merged = world.links[at].client.last_events.take()?;
-    let mut events: Vec<_> = edits.into_iter().chain(merged).collect();
-    events.sort_by_key(|event| event.sequence);
+/// Originals and edits in the order of their sequences, and the sequence from which on none is left out.
+fn all_events(world: &mut World, at: usize, path: &'static str) -> (u64, Vec<HeardEvent>) {
+    let (mut from, mut events) = (0, Vec::new());
+    for kind in [VALUES, ALL_EDITS] {
+        world.ask(at, Asked::Query { path, kind });
+        world.settle();
+        let (is_complete, some) = world.links[at].client.last_events.take().expect("a query is answered at rest");
+        if !is_complete {
+            from = from.max(some.iter().map(|event| event.sequence).min().unwrap_or(u64::MAX));
+        }
+        events.extend(some);
+    }
+    events.sort_by_key(|event: &HeardEvent| event.sequence);
     events.dedup();
-    Some(events)
+    events.retain(|event| event.sequence >= from);
+    (from, events)
 }
 
 #[test]
