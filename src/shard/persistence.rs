@@ -43,6 +43,8 @@ pub enum Answer {
 pub struct Persistence {
     storing: Storing,
     last: Ticket,
+    /// Every record up to this one is as safe as acknowledgements have to be.
+    stored: Ticket,
     unsent: Vec<Append>,
     held: VecDeque<(Ticket, Answer, Outcome)>,
     /// Why storage cannot take anything now.
@@ -51,7 +53,7 @@ pub struct Persistence {
 
 impl Persistence {
     pub fn new(storing: Storing) -> Self {
-        Self { storing, last: Ticket(0), unsent: Vec::new(), held: VecDeque::new(), failure: None }
+        Self { storing, last: Ticket(0), stored: Ticket(0), unsent: Vec::new(), held: VecDeque::new(), failure: None }
     }
 
     pub fn is_failing(&self) -> bool {
@@ -86,6 +88,7 @@ impl Shard {
     /// Every record up to this ticket is stored.
     pub fn handle_stored(&mut self, now: Time, through: u64) {
         self.now = now;
+        self.persistence.stored = Ticket(through);
         while let Some((ticket, ..)) = self.persistence.held.front()
             && ticket.0 <= through
         {
@@ -193,6 +196,13 @@ impl Shard {
             None => Ok(()),
             Some(_) => self.check_storage(&self.tree.topic(place).specification),
         }
+    }
+
+    /// What an answer about a topic as it is waits for where it changes nothing: a topic that was found must not be gone after a crash.
+    pub(super) fn store_found(&self, place: Place) -> Option<Ticket> {
+        let Persistence { storing, last, stored, .. } = self.persistence;
+        let is_waiting = storing == Storing::Stored && last > stored;
+        (is_waiting && self.stores(&self.tree.topic(place).specification)).then_some(last)
     }
 
     pub(super) fn store_added(&mut self, topic: &Topic) -> Option<Ticket> {
