@@ -30,18 +30,23 @@ pub enum Message {
 
 impl Socket {
     pub fn open(address: SocketAddr, protocol: &str) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
-        stream.set_nodelay(true).expect("the socket is open");
+        Self::try_open(address, protocol).expect("the server takes the connection")
+    }
+
+    /// `None` where the server ends before the handshake does.
+    pub fn try_open(address: SocketAddr, protocol: &str) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_nodelay(true).ok()?;
         let host = address.to_string();
         let mut client = Client::new(AssertAsync::new(stream), &host, "/tidewire");
         client.add_protocol(protocol);
-        match block_on(client.handshake()).expect("the handshake is answered") {
+        match block_on(client.handshake()).ok()? {
             ServerResponse::Accepted { protocol: Some(accepted) } => assert_eq!(accepted, protocol),
             other => panic!("the handshake is refused: {other:?}"),
         }
         let (sender, receiver) = client.into_builder().finish();
-        Self { sender, receiver }
+        Some(Self { sender, receiver })
     }
 
     pub fn send_text(&mut self, text: &str) {
@@ -53,22 +58,38 @@ impl Socket {
     }
 
     pub fn send_binary(&mut self, bytes: &[u8]) {
-        block_on(async {
+        assert!(self.try_send_binary(bytes), "the connection is open");
+    }
+
+    /// Whether the connection took it.
+    pub fn try_send_binary(&mut self, bytes: &[u8]) -> bool {
+        let sent = block_on(async {
             self.sender.send_binary(bytes).await?;
             self.sender.flush().await
-        })
-        .expect("the connection is open");
+        });
+        sent.is_ok()
     }
 
     pub fn receive(&mut self) -> Message {
-        let mut bytes = Vec::new();
-        match block_on(self.receiver.receive(&mut bytes)) {
-            Ok(Incoming::Data(Data::Text(_))) => Message::Text(String::from_utf8(bytes).expect("text messages are UTF-8")),
-            Ok(Incoming::Data(Data::Binary(_))) => Message::Binary(bytes),
-            Ok(Incoming::Pong(_)) => self.receive(),
-            Ok(Incoming::Closed(reason)) => Message::Closed(reason.code),
+        match self.receive_or_end() {
+            Ok(message) => message,
             Err(Error::Closed) => panic!("the connection ended without a close frame"),
             Err(error) => panic!("nothing more came: {error}"),
+        }
+    }
+
+    /// `None` at the end of the connection, however it came.
+    pub fn try_receive(&mut self) -> Option<Message> {
+        self.receive_or_end().ok()
+    }
+
+    fn receive_or_end(&mut self) -> Result<Message, Error> {
+        let mut bytes = Vec::new();
+        match block_on(self.receiver.receive(&mut bytes))? {
+            Incoming::Data(Data::Text(_)) => Ok(Message::Text(String::from_utf8(bytes).expect("text messages are UTF-8"))),
+            Incoming::Data(Data::Binary(_)) => Ok(Message::Binary(bytes)),
+            Incoming::Pong(_) => self.receive_or_end(),
+            Incoming::Closed(reason) => Ok(Message::Closed(reason.code)),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! the timeouts only bound a test that would hang.
 
 mod client;
+mod random;
 mod raw;
 mod requests;
 mod server;
@@ -13,6 +14,7 @@ mod command_line;
 mod deltas;
 mod errors;
 mod http;
+mod kill;
 mod operations;
 mod shutdown;
 mod slow;

@@ -75,7 +75,7 @@ impl Shard {
             (_, Some(_)) => {}
         }
         match (&change.action, found) {
-            (Action::Add(_), Some(_)) => Ok((Outcome::Created(false), None)),
+            (Action::Add(_), Some(place)) => Ok((Outcome::Created(false), self.store_found(place))),
             (Action::AddAndSet(_, content), Some(place)) => {
                 let ticket = self.set(place, content, received)?;
                 Ok((Outcome::Created(false), ticket))
@@ -83,7 +83,7 @@ impl Shard {
             (Action::Add(specification), _) => self.add(from, session, path, specification, None, received),
             (Action::AddAndSet(specification, content), _) => self.add(from, session, path, specification, Some(content), received),
             (Action::Set(content), Some(place)) => Ok((Outcome::Done, self.set(place, content, received)?)),
-            (Action::Check(kind), Some(place)) => self.check_kind(place, *kind).map(|()| (Outcome::Done, None)),
+            (Action::Check(kind), Some(place)) => self.check_kind(place, *kind).map(|()| (Outcome::Done, self.store_found(place))),
             (Action::Patch(text), Some(place)) => Ok((Outcome::Done, self.patch(place, text, received)?)),
             (Action::Delta(form, delta), Some(place)) => Ok((Outcome::Done, self.apply_delta(place, *form, delta, received)?)),
             (Action::Append(append, content), Some(place)) => self.append(place, *append, content, received),
