@@ -47,10 +47,15 @@ impl Shard {
         let selector = self.parse_selector(text)?;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let listener = session.extras_mut().listeners.entry(number).or_insert_with(|| Listener::new(kind));
+        let mut changes = Vec::new();
         if !listener.selectors.contains(&selector) {
             listener.selectors.push(selector.clone());
+            changes = look_again(listener);
         }
         self.listening_sessions.insert(asker.session);
+        for change in changes {
+            self.tell_change(asker.session, number, &change);
+        }
         let kind = if kind == TOPICS { ListenerKind::Topics } else { ListenerKind::Subscribers };
         self.ask_to_listen(asker, kind, &selector);
         Ok(())
@@ -332,7 +337,7 @@ fn is_immediate(listener: &Listener, path: &TopicPath) -> bool {
     false
 }
 
-/// A selector was taken away: what it alone selected is no longer.
+/// The selectors have changed: what is known already may be selected now, or no longer.
 fn look_again(listener: &mut Listener) -> Vec<Change> {
     let mut changes = Vec::new();
     let paths: Vec<TopicPath> = listener.known.keys().cloned().collect();
@@ -340,9 +345,10 @@ fn look_again(listener: &mut Listener) -> Vec<Change> {
         let is_selected = listener.selects(path.as_str());
         let is_kept = is_selected || listener.selects_above(path.as_str());
         let Some(known) = listener.known.get_mut(&path) else { continue };
-        if known.is_selected && !is_selected {
-            known.is_selected = false;
-            changes.push(Change::Topic { what: What::Deselected, path: path.clone(), specification: known.specification.clone() });
+        if known.is_selected != is_selected {
+            known.is_selected = is_selected;
+            let what = if is_selected { What::Selected } else { What::Deselected };
+            changes.push(Change::Topic { what, path: path.clone(), specification: known.specification.clone() });
         }
         if !is_kept {
             let known = listener.known.remove(&path);
