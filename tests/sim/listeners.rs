@@ -112,11 +112,8 @@ fn check_topics<'a>(what: &str, notices: impl Iterator<Item = &'a Notice>, liste
     let selects = |path: &str| listener.patterns.iter().any(|pattern| (pattern.matches)(path));
     let expected: BTreeSet<&str> = found.keys().map(String::as_str).filter(|path| selects(path)).collect();
     assert_eq!(selected, expected, "{what}: topics selected");
-    let expected: BTreeSet<&str> = found
-        .keys()
-        .map(String::as_str)
-        .filter(|path| !selects(path) && is_immediate(path, &selects, found))
-        .collect();
+    let expected: BTreeSet<&str> =
+        found.keys().map(String::as_str).filter(|path| !selects(path) && is_immediate(path, &selects, found)).collect();
     assert_eq!(below, expected, "{what}: immediate descendants");
 }
 

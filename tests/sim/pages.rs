@@ -181,7 +181,12 @@ fn the_bytes_of_a_page_are_bounded() {
             wanted.bytes_max = world.random.within(1, 500) as u64;
             let (rows, _) = ask(&mut world, at, &wanted);
             let bytes: usize = rows.iter().map(bytes).sum();
-            assert!(rows.len() <= 1 || bytes as u64 <= wanted.bytes_max, "{} rows have {bytes} bytes, more than {}", rows.len(), wanted.bytes_max);
+            assert!(
+                rows.len() <= 1 || bytes as u64 <= wanted.bytes_max,
+                "{} rows have {bytes} bytes, more than {}",
+                rows.len(),
+                wanted.bytes_max
+            );
         }
     });
 }

@@ -62,7 +62,8 @@ fn check_stored(world: &mut World) {
         let last = topic.events.back().map(|event| &event.value);
         assert_eq!(last.or(topic.value.as_ref()).map(|value| value.to_vec()), row.value, "{} on the disk", topic.path.as_str());
     }
-    let series: Vec<&'static str> = PATHS.into_iter().filter(|path| found.get(*path).is_some_and(|row| row.number == TIME_SERIES)).collect();
+    let series: Vec<&'static str> =
+        PATHS.into_iter().filter(|path| found.get(*path).is_some_and(|row| row.number == TIME_SERIES)).collect();
     let at = world.connect(BINARY);
     for path in series {
         let (from, events) = all_events(world, at, path);

@@ -65,6 +65,9 @@ impl Shard {
         };
         let selector = self.known_selector(text);
         let mut rest = Span::default();
+        if let Question::Listen { .. } = &question {
+            self.listens_heard[usize::from(from.0)] = ticket;
+        }
         match &question {
             Question::Interest { .. } => {
                 let is_walked = self.walks.iter().any(|walk| walk.is_interest(from, &selector));
@@ -165,17 +168,17 @@ impl Shard {
 
     /// Tells what a new listener finds.
     fn walk_listened(&mut self, walk: &Walk) -> Option<Span> {
-        let mut mails = Vec::new();
+        let mut notices = Vec::new();
         let everything = self.everything.clone();
         let next = self.tree.scan(&everything, &walk.rest, Direction::Forward, self.limits.walk_slice, |_, topic| {
             if matches_from_above(&walk.selector, topic.path.as_str()) {
                 let notice = Notice::Topic { what: What::Selected, path: topic.path.clone(), specification: topic.specification.clone() };
-                mails.push(Mail::Noticed(Box::new(notice)));
+                notices.push(notice);
             }
             Step::Next
         });
-        for mail in mails {
-            self.mail(walk.from, mail);
+        for notice in notices {
+            self.mail_notice(walk.from, notice);
         }
         next
     }
@@ -228,7 +231,8 @@ impl Shard {
 
     pub(in crate::shard) fn stop_listening(&mut self, from: ShardIndex, kind: ListenerKind, selector: &str) {
         let selector = self.known_selector(selector);
-        let (given_up, walks): (VecDeque<Walk>, _) = std::mem::take(&mut self.walks).into_iter().partition(|walk| walk.is_listen(from, kind, &selector));
+        let (given_up, walks): (VecDeque<Walk>, _) =
+            std::mem::take(&mut self.walks).into_iter().partition(|walk| walk.is_listen(from, kind, &selector));
         self.walks = walks;
         // The request to listen still waits for its answer.
         for walk in given_up {
