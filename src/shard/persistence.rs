@@ -43,10 +43,10 @@ pub enum Answer {
 pub struct Persistence {
     storing: Storing,
     last: Ticket,
+    /// Every record up to this one is as safe as acknowledgements have to be.
+    stored: Ticket,
     unsent: Vec<Append>,
     held: VecDeque<(Ticket, Answer, Outcome)>,
-    /// How far storage has come.
-    stored: Ticket,
     /// Why storage cannot take anything now.
     failure: Option<Box<str>>,
 }
@@ -197,6 +197,13 @@ impl Shard {
             None => Ok(()),
             Some(_) => self.check_storage(&self.tree.topic(place).specification),
         }
+    }
+
+    /// What an answer about a topic as it is waits for where it changes nothing: a topic that was found must not be gone after a crash.
+    pub(super) fn store_found(&self, place: Place) -> Option<Ticket> {
+        let Persistence { storing, last, stored, .. } = self.persistence;
+        let is_waiting = storing == Storing::Stored && last > stored;
+        (is_waiting && self.stores(&self.tree.topic(place).specification)).then_some(last)
     }
 
     pub(super) fn store_added(&mut self, topic: &Topic) -> Option<Ticket> {

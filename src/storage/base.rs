@@ -13,6 +13,7 @@ use hashbrown::{HashMap, HashSet};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// A key's first byte; the order in which a state is read: a topic comes before what belongs to it.
@@ -70,6 +71,10 @@ struct Engine {
 
 impl Base {
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, BaseError> {
+        guarded(|| Self::open_unguarded(path, cache_bytes))
+    }
+
+    fn open_unguarded(path: &Path, cache_bytes: u64) -> Result<Self, BaseError> {
         let mut base = Self { path: path.to_owned(), cache_bytes, engine: None, through: 0, highest_topic: 0 };
         base.revive()?;
         base.read_checkpoint()?;
@@ -94,6 +99,10 @@ impl Base {
 
     /// Reads everything, which checks everything.
     pub fn restore(&self) -> Result<State, BaseError> {
+        guarded(|| self.restore_unguarded())
+    }
+
+    fn restore_unguarded(&self) -> Result<State, BaseError> {
         let mut state = State { highest_topic: self.highest_topic, ..State::default() };
         for entry in self.state()?.iter() {
             let (key, value) = entry.into_inner()?;
@@ -352,6 +361,14 @@ impl Fold {
             self.entries.insert(Key::of(tag, topic), None);
         }
     }
+}
+
+/// fjall asserts some of what it reads from disk: a damaged state then panics, which is an error like any other here.
+fn guarded<T>(read: impl FnOnce() -> Result<T, BaseError>) -> Result<T, BaseError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(BaseError::Corrupt(text.unwrap_or("the engine gave up").replace('\n', " ")))
+    })
 }
 
 fn restore_entry(state: &mut State, key: Key, value: &[u8]) -> Result<(), BaseError> {

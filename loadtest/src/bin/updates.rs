@@ -83,7 +83,7 @@ fn main() -> Result<(), Failure> {
             std::thread::spawn(move || run(&flags, number))
         })
         .collect();
-    let mut total = Seen { acknowledged: 0, refused: 0, seconds: 0.0, waits_us: Histogram::new(3)? };
+    let mut total = Seen { acknowledged: 0, refused: 0, seconds: 0.0, waits_us: Histogram::new_with_bounds(1, 60_000_000, 3)? };
     for thread in threads {
         let seen = thread.join().map_err(|_| "a connection's thread failed")??;
         total.acknowledged += seen.acknowledged;
@@ -118,7 +118,7 @@ fn run(flags: &Flags, number: usize) -> Result<Seen, Failure> {
     let mut link = Link::connect(flags.server)?;
     let paths: Vec<String> = (0..flags.topics).map(|topic| format!("{}/{number}/{topic:07}", flags.root)).collect();
     let started = Instant::now();
-    let mut waits_us = Histogram::new(3)?;
+    let mut waits_us = Histogram::new_with_bounds(1, 60_000_000, 3)?;
     add(flags, &mut link, &paths)?;
     if flags.once {
         let seconds = started.elapsed().as_secs_f64();
@@ -151,7 +151,7 @@ fn run(flags: &Flags, number: usize) -> Result<Seen, Failure> {
 
 /// Adds the topics, each with a first value.
 fn add(flags: &Flags, link: &mut Link, paths: &[String]) -> Result<(), Failure> {
-    let mut waits_us = Histogram::new(3)?;
+    let mut waits_us = Histogram::new_with_bounds(1, 60_000_000, 3)?;
     let value = vec![b'.'; flags.payload];
     let mut properties: Vec<(&str, &str)> = flags.properties.iter().filter_map(|text| text.split_once('=')).collect();
     if flags.kind == Kind::Append {

@@ -7,7 +7,7 @@ use crate::protocol::Refusal;
 use crate::shard::mail::{DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, What};
 use crate::shard::persistence::{Answer, Ticket};
 use crate::topic::path::{TopicPath, is_within};
-use crate::topic::selector::Selector;
+use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::tree::{Direction, Span, Step, Topic, branch_of};
 use crate::wire::native::{Entry, Outcome};
 use std::collections::VecDeque;
@@ -231,11 +231,11 @@ impl Shard {
 
     pub(in crate::shard) fn stop_listening(&mut self, from: ShardIndex, kind: ListenerKind, selector: &str) {
         let selector = self.known_selector(selector);
-        let (given_up, walks): (VecDeque<Walk>, _) =
-            std::mem::take(&mut self.walks).into_iter().partition(|walk| walk.is_listen(from, kind, &selector));
-        self.walks = walks;
-        // The request to listen still waits for its answer.
-        for walk in given_up {
+        // What was asked is answered all the same: only what it would have told is not wanted any more.
+        let (ended, kept): (VecDeque<Walk>, _) =
+            std::mem::take(&mut self.walks).into_iter().partition(|walk: &Walk| walk.is_listen(from, kind, &selector));
+        self.walks = kept;
+        for walk in ended {
             self.mail(from, Mail::Part { ticket: walk.ticket, part: Part::Ready });
         }
         let table = match kind {
@@ -249,8 +249,14 @@ impl Shard {
         }
     }
 
+    /// A selector in its canonical text, which was read before: by a session's shard from a text that may have been shorter, or in a removal
+    /// policy, which has limits of its own.
     pub(in crate::shard) fn known_selector(&self, text: &str) -> Selector {
-        Selector::parse(text, self.limits.selector).expect("a session's shard parsed the selector")
+        let regex_bytes_max = self.limits.selector.regex_bytes_max.max(SelectorLimits::default().regex_bytes_max);
+        let most = usize::MAX;
+        let limits =
+            SelectorLimits { text_bytes_max: most, members_max: most, regexes_max: most, regex_bytes_max, unicode_classes_max: most };
+        Selector::parse(text, limits).expect("the canonical text of a selector is one")
     }
 }
 

@@ -412,3 +412,43 @@ fn a_real_full_disk_is_said_and_left_behind() {
     running.handle.stop();
     assert_eq!(reopen(&directory), state(&changes));
 }
+
+/// Every file below, with its path.
+fn all_files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { all_files(&path, found) } else { found.push(path) }
+    }
+}
+
+#[test]
+fn a_flipped_byte_in_the_state_stops_the_start_or_changes_nothing() {
+    let directory = Directory::new();
+    let (changes, store) = ended_segments(&directory.0);
+    let mut folder = folder(&directory.0, store);
+    while !folder.waiting.is_empty() || folder.has_garbage {
+        folder.step().unwrap();
+    }
+    drop(folder);
+    let mut paths = Vec::new();
+    all_files(&directory.0.join("state"), &mut paths);
+    let (mut refused, mut unchanged) = (0, 0);
+    for path in paths {
+        let whole = std::fs::read(&path).unwrap();
+        for at in (0..whole.len()).step_by(whole.len() / 12 + 1) {
+            let copied = Directory::new();
+            copy(&directory.0, &copied.0);
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x11;
+            std::fs::write(copied.0.join(path.strip_prefix(&directory.0).unwrap()), bytes).unwrap();
+            match Store::open(&copied.0, SMALL) {
+                Err(error) => refused += u32::from(!error.to_string().is_empty()),
+                Ok((_, recovered)) => {
+                    assert_eq!(recovered.state, state(&changes), "{}, byte {at}", path.display());
+                    unchanged += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 15, "{refused} refused, {unchanged} unchanged");
+}
