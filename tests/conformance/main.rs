@@ -5,12 +5,17 @@
 //! - the protocol's own specification, `sdk/protocol/README.md`: `vectors` for its frames, and a file for each section that has rules.
 
 mod close;
+mod fetches;
 mod frames;
 mod handshake;
 mod messages;
 mod peer;
+mod properties;
+mod series;
 mod server;
+mod sessions;
 mod split;
+mod storing;
 mod streams;
 mod updates;
 mod vectors;
