@@ -101,7 +101,8 @@ impl Server {
         let mut answer = told.pop().unwrap_or_else(|| panic!("no answer to {message}"));
         assert!(answer["op"] == "ok" || answer["op"] == "welcome", "{message}: {answer}");
         let members = answer.as_object_mut().expect("an object");
-        (members.remove("op"), members.remove("id"));
+        members.remove("op");
+        members.remove("id");
         answer
     }
 
