@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use tidewire::cli::{demo, doctor, latency, serve, topics};
+use tidewire::cli::{demo, doctor, latency, serve, storage, topics};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,6 +36,9 @@ enum Command {
     Remove(topics::Remove),
     /// Print the server's latencies per core
     Latency(latency::Latency),
+    /// Look after a store that no server has open
+    #[command(subcommand)]
+    Storage(storage::StorageCommand),
 }
 
 fn main() -> ExitCode {
@@ -49,5 +52,6 @@ fn main() -> ExitCode {
         Command::Sub(arguments) => topics::sub(&arguments),
         Command::Remove(arguments) => topics::remove(&arguments),
         Command::Latency(arguments) => latency::latency(&arguments),
+        Command::Storage(command) => storage::run(&command),
     }
 }

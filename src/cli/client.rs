@@ -2,7 +2,7 @@
 
 use crate::base::TopicId;
 use crate::value::{ValueType, delta};
-use crate::wire::native::{self, CAPABILITY_COPY, CAPABILITY_DEFLATE, Event, Outcome, Request, VERSION};
+use crate::wire::native::{self, CAPABILITY_COPY, CAPABILITY_DEFLATE, Event, Fetch, Outcome, Request, Shown, Update, VERSION};
 use crate::wire::varint::Reader;
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -75,19 +75,16 @@ impl Client {
 
     pub fn add_and_set(&mut self, path: &str, kind: ValueType, value: &[u8]) -> Result<(), ClientError> {
         let id = self.take_id();
-        let verb = native::Verb::AddAndSet;
-        self.send(&Request::Update { id, verb, path: path.into(), kind: kind as u8, value: value.into(), properties: 0 })?;
+        let update = Update::new(native::Verb::AddAndSet, kind as u8, value);
+        self.send(&Request::Update { id, path: path.into(), update })?;
         self.wait(id).map(drop)
     }
 
     /// Sends an update that is answered only if it fails; `flush` sends what waits.
     pub fn write_update(&mut self, path: &str, kind: ValueType, value: &[u8]) -> Result<(), ClientError> {
         let mut bytes = Vec::new();
-        let verb = native::Verb::AddAndSet;
-        native::put_request(
-            &mut bytes,
-            &Request::Update { id: 0, verb, path: path.into(), kind: kind as u8, value: value.into(), properties: 0 },
-        );
+        let update = Update::new(native::Verb::AddAndSet, kind as u8, value);
+        native::put_request(&mut bytes, &Request::Update { id: 0, path: path.into(), update });
         Ok(self.socket.write(Message::Binary(bytes.into()))?)
     }
 
@@ -105,10 +102,10 @@ impl Client {
 
     /// One page: its entries, and whether there is more.
     pub fn fetch(&mut self, selector: &str, after: &str, with_values: bool) -> Result<(Vec<native::Entry>, bool), ClientError> {
-        let id = self.take_id();
-        self.send(&Request::Fetch { id, selector: selector.into(), after: after.into(), first: 0, with_values })?;
-        let body = self.wait(id)?;
-        match native::decode_page(&mut Reader(&body), with_values) {
+        let fetch = Fetch { selector: selector.into(), after: after.into(), with_values, with_properties: true, ..Fetch::default() };
+        let body = self.request(|id| Request::Fetch { id, fetch: Box::new(fetch) })?;
+        let shown = Shown { values: with_values, properties: true, sizes: false };
+        match native::decode_page(&mut Reader(&body), shown) {
             Ok(Outcome::Page { has_more, entries, .. }) => Ok((entries, has_more)),
             _ => Err(malformed()),
         }
@@ -143,6 +140,13 @@ impl Client {
         self.socket.close(None)?;
         while self.socket.read().is_ok() {}
         Ok(())
+    }
+
+    /// Sends a request and waits for its answer's body.
+    pub fn request<'a>(&mut self, make: impl FnOnce(u64) -> Request<'a>) -> Result<Vec<u8>, ClientError> {
+        let id = self.take_id();
+        self.send(&make(id))?;
+        self.wait(id)
     }
 
     fn take_id(&mut self) -> u64 {
@@ -194,11 +198,13 @@ impl Client {
 
     fn note(&mut self, event: Event<'_>) -> Result<(), ClientError> {
         match event {
-            Event::Subscribed { topic, path, kind } => {
+            Event::Subscribed { topic, path, kind, properties } => {
+                let event_kind = || properties.iter().find(|(key, _)| *key == "TIME_SERIES_EVENT_VALUE_TYPE").map(|(_, name)| *name);
+                let kind = ValueType::from_number(kind).or_else(|| ValueType::from_name(event_kind()?)).ok_or_else(malformed)?;
                 self.changes.push_back(Change::Subscribed { path: path.to_owned(), kind });
                 self.topics.insert(topic, Topic { path: path.to_owned(), kind, value: Vec::new() });
             }
-            Event::Value { topic, value } => self.set_value(topic, value.to_vec())?,
+            Event::Value { topic, value } | Event::Event { topic, value, .. } => self.set_value(topic, value.to_vec())?,
             Event::Delta { topic, form, delta } => {
                 let previous = &self.topics.get(&topic).ok_or_else(malformed)?.value;
                 let value = delta::apply(form, previous, delta, self.value_bytes_max).map_err(|_| malformed())?;

@@ -5,4 +5,5 @@ pub mod demo;
 pub mod doctor;
 pub mod latency;
 pub mod serve;
+pub mod storage;
 pub mod topics;

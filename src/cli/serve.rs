@@ -2,14 +2,14 @@
 
 use super::doctor::{self, Host};
 use crate::admin::Pages;
-use crate::config::{self, Config, LogFormat, LogLevel, Overrides};
+use crate::config::{self, Config, LogFormat, LogLevel, Overrides, StorageAck};
 use crate::demo::page;
 use crate::server::{self, Server};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-#[derive(Args, Default)]
+#[derive(Args, Clone, Default)]
 pub struct Serve {
     /// The configuration file (TOML); see `tidewire config default`
     #[arg(long)]
@@ -26,6 +26,12 @@ pub struct Serve {
     /// Listen on addresses that other hosts reach, although nothing asks who they are
     #[arg(long)]
     pub insecure_any_address: bool,
+    /// The directory that topics are kept in [default: $STATE_DIRECTORY, else ./tidewire-data]
+    #[arg(long)]
+    pub data: Option<String>,
+    /// Keep nothing: topics end with the server
+    #[arg(long)]
+    pub ephemeral: bool,
 }
 
 #[derive(Subcommand)]
@@ -47,6 +53,8 @@ impl Serve {
             shards: self.shards.clone(),
             cores: self.cores.clone(),
             insecure_any_address: self.insecure_any_address,
+            data: self.data.clone(),
+            ephemeral: self.ephemeral,
         };
         config::load(self.config.as_deref(), config::process_environment(), overrides).map_err(|error| {
             eprintln!("error: {error}");
@@ -109,18 +117,23 @@ const SDK: &[(&str, &[u8])] = &[
     ("/sdk/bytes.js", include_bytes!("../../sdk/javascript/bytes.js")),
     ("/sdk/codec.js", include_bytes!("../../sdk/javascript/codec.js")),
     ("/sdk/connection.js", include_bytes!("../../sdk/javascript/connection.js")),
+    ("/sdk/constraint.js", include_bytes!("../../sdk/javascript/constraint.js")),
     ("/sdk/delta.js", include_bytes!("../../sdk/javascript/delta.js")),
     ("/sdk/errors.js", include_bytes!("../../sdk/javascript/errors.js")),
+    ("/sdk/fetch.js", include_bytes!("../../sdk/javascript/fetch.js")),
     ("/sdk/inflate.js", include_bytes!("../../sdk/javascript/inflate.js")),
+    ("/sdk/listeners.js", include_bytes!("../../sdk/javascript/listeners.js")),
     ("/sdk/pattern.js", include_bytes!("../../sdk/javascript/pattern.js")),
     ("/sdk/selections.js", include_bytes!("../../sdk/javascript/selections.js")),
     ("/sdk/selector.js", include_bytes!("../../sdk/javascript/selector.js")),
+    ("/sdk/series.js", include_bytes!("../../sdk/javascript/series.js")),
     ("/sdk/session.js", include_bytes!("../../sdk/javascript/session.js")),
     ("/sdk/stream.js", include_bytes!("../../sdk/javascript/stream.js")),
     ("/sdk/subscriptions.js", include_bytes!("../../sdk/javascript/subscriptions.js")),
     ("/sdk/tidewire.js", include_bytes!("../../sdk/javascript/tidewire.js")),
     ("/sdk/topics.js", include_bytes!("../../sdk/javascript/topics.js")),
     ("/sdk/types.js", include_bytes!("../../sdk/javascript/types.js")),
+    ("/sdk/updates.js", include_bytes!("../../sdk/javascript/updates.js")),
     ("/sdk/websocket.js", include_bytes!("../../sdk/javascript/websocket.js")),
 ];
 
@@ -136,6 +149,13 @@ fn greet(config: &Config, server: &Server, host: &Host) {
         "  limits   {} connections, {} topics, messages of {} bytes, {} bytes queued a session",
         limits.connections_max, limits.topics_max, limits.message_bytes_max, session.queue_bytes_max
     );
+    match &server.restored {
+        Some(found) => {
+            let ack = StorageAck::NAMES[config.storage.ack as usize];
+            println!("  storage  {} ({found}), acknowledged when {ack}", config.storage.directory.display());
+        }
+        None => println!("  storage  none: topics end with the server"),
+    }
     println!("  access   {}", config.exposure());
     println!("  host     {}", missing(config, server, host));
 }

@@ -86,7 +86,7 @@ pub fn set(arguments: &Set) -> ExitCode {
 
 fn existing_kind(client: &mut Client, path: &str) -> Result<ValueType, ClientError> {
     match client.fetch(&format!(">{path}"), "", false) {
-        Ok((entries, _)) => Ok(entries.first().map_or(ValueType::Json, |entry| entry.kind)),
+        Ok((entries, _)) => Ok(entries.first().map_or(ValueType::Json, |entry| entry.value_kind)),
         // The path does not parse: the update says so in the words of paths.
         Err(ClientError::Refused { .. }) => Ok(ValueType::Json),
         Err(error) => Err(error),
@@ -126,7 +126,7 @@ pub fn fetch(arguments: &Select) -> ExitCode {
             if let Some(last) = entries.last() {
                 after.clone_from(&last.path);
             }
-            printer.print(entries.iter().map(|entry| printer.topic(&entry.path, entry.kind, entry.value.as_deref())));
+            printer.print(entries.iter().map(|entry| printer.topic(&entry.path, entry.value_kind, entry.value.as_deref())));
             if !has_more {
                 return client.close();
             }

@@ -12,7 +12,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use error::nearest;
 pub use error::{ConfigError, EXIT_CODE, Place};
@@ -20,6 +20,9 @@ use settings::{Given, SETTINGS, Setting};
 
 /// The commented reference, which `tidewire config default` prints.
 pub const REFERENCE: &str = include_str!("default.toml");
+
+/// Where a service manager wants state to be kept.
+const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
 
 /// What a frame needs beside a path and a value: its header, ids, lengths.
 const FRAME_BYTES_RESERVED: usize = 1024;
@@ -30,6 +33,7 @@ pub struct Config {
     pub server: Server,
     pub limits: Limits,
     pub session: Session,
+    pub storage: Storage,
     pub log: Log,
 }
 
@@ -50,7 +54,11 @@ pub struct Limits {
     pub value_bytes_max: usize,
     pub selector_bytes_max: usize,
     pub selections_max: usize,
+    pub listeners_max: usize,
+    pub streams_max: usize,
     pub fetch_page_max: usize,
+    pub query_events_max: usize,
+    pub history_bytes_max: usize,
     pub topics_max: usize,
     pub connections_max: usize,
     pub http_head_bytes_max: usize,
@@ -65,6 +73,32 @@ pub struct Session {
     pub queue_bytes_max: usize,
     pub transmit_bytes_max: usize,
     pub socket_send_bytes: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    pub directory: PathBuf,
+    pub ephemeral: bool,
+    pub ack: StorageAck,
+    pub segment_bytes: u64,
+    pub segment_age_ms: u64,
+    pub sync_interval_ms: u64,
+    pub retry_ms: u64,
+    pub cache_bytes: u64,
+}
+
+/// When an update of a stored topic is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageAck {
+    Memory,
+    Written,
+    Durable,
+}
+
+impl StorageAck {
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Written, Self::Durable];
+    /// The names in the file, in the order of `ALL`.
+    pub const NAMES: [&str; 3] = ["memory", "written", "durable"];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +141,8 @@ pub struct Overrides {
     pub shards: Option<String>,
     pub cores: Option<String>,
     pub insecure_any_address: bool,
+    pub data: Option<String>,
+    pub ephemeral: bool,
 }
 
 /// The configuration of a server that starts on this host.
@@ -118,8 +154,11 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
             std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { name: name.clone(), reason: error.to_string() })?;
         draft.take_file(&text, &name)?;
     }
-    draft.take_environment(environment)?;
+    let mut environment: Vec<(String, String)> = environment.collect();
+    let state_directory = environment.iter().position(|(name, _)| name == STATE_DIRECTORY).map(|at| environment.swap_remove(at).1);
+    draft.take_environment(environment.into_iter())?;
     draft.take_overrides(overrides)?;
+    draft.take_state_directory(state_directory.as_deref());
     draft.check()?;
     draft.check_cores_exist(&usable_cores())?;
     Ok(draft.config)
@@ -187,7 +226,11 @@ impl Default for Limits {
             value_bytes_max: (256 << 10) - 2048,
             selector_bytes_max: 4096,
             selections_max: 1000,
+            listeners_max: 1000,
+            streams_max: 10_000,
             fetch_page_max: 1000,
+            query_events_max: 10_000,
+            history_bytes_max: 1 << 20,
             topics_max: 10_000_000,
             connections_max: 1_000_000,
             http_head_bytes_max: 8192,
@@ -205,6 +248,21 @@ impl Default for Session {
             queue_bytes_max: 16 << 20,
             transmit_bytes_max: 64 << 10,
             socket_send_bytes: 128 << 10,
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("tidewire-data"),
+            ephemeral: false,
+            ack: StorageAck::Written,
+            segment_bytes: 64 << 20,
+            segment_age_ms: 600_000,
+            sync_interval_ms: 1000,
+            retry_ms: 500,
+            cache_bytes: 8 << 20,
         }
     }
 }
@@ -258,6 +316,8 @@ impl Draft {
             ("--shards", "server.shards", overrides.shards),
             ("--cores", "server.cores", overrides.cores),
             ("--insecure-any-address", "server.insecure_any_address", insecure),
+            ("--data", "storage.directory", overrides.data),
+            ("--ephemeral", "storage.ephemeral", overrides.ephemeral.then(|| "true".to_owned())),
         ];
         for (flag, key, text) in flags {
             let Some(text) = text else { continue };
@@ -265,6 +325,14 @@ impl Draft {
             self.take(setting, setting.read_text(&text), text, Place::Flag(flag))?;
         }
         Ok(())
+    }
+
+    /// A service manager's directory is the default where no other is named.
+    fn take_state_directory(&mut self, directories: Option<&str>) {
+        let first = directories.and_then(|directories| directories.split(':').next()).filter(|first| !first.is_empty());
+        if let Some(first) = first.filter(|_| !self.places.contains_key("storage.directory")) {
+            self.config.storage.directory = PathBuf::from(first);
+        }
     }
 
     fn take(&mut self, setting: &'static Setting, given: Given, value: String, place: Place) -> Result<(), ConfigError> {
@@ -289,6 +357,7 @@ impl Draft {
         self.check_fits(selector, message, FRAME_BYTES_RESERVED)?;
         self.check_fits(high, queue, 0)?;
         self.check_fits(value, queue, 0)?;
+        self.check_fits(("limits.history_bytes_max", limits.history_bytes_max), queue, 0)?;
 
         if !server.insecure_any_address && !is_loopback(&server.listen) {
             let allowed = "a loopback address such as 127.0.0.1:8080 or [::1]:8080, as there is no access control yet; \
@@ -340,7 +409,7 @@ fn is_ours(variable: &str) -> bool {
     let Some(rest) = variable.strip_prefix("TIDEWIRE_") else {
         return false;
     };
-    ["SERVER_", "LIMITS_", "SESSION_", "LOG_"].iter().any(|section| rest.starts_with(section))
+    ["SERVER_", "LIMITS_", "SESSION_", "STORAGE_", "LOG_"].iter().any(|section| rest.starts_with(section))
 }
 
 fn is_loopback(address: &SocketAddr) -> bool {

@@ -4,8 +4,9 @@
 //! allowed or refused in the same way wherever it is written.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use super::{Config, LogFormat, LogLevel};
+use super::{Config, LogFormat, LogLevel, StorageAck};
 
 /// One key that can be set.
 pub struct Setting {
@@ -21,6 +22,7 @@ enum Takes {
     Address(fn(&mut Config, SocketAddr)),
     Cores(fn(&mut Config, Vec<usize>)),
     Name { names: &'static [&'static str], put: fn(&mut Config, usize) },
+    Path(fn(&mut Config, PathBuf)),
 }
 
 /// A value as a source gives it, not yet known to be allowed.
@@ -46,7 +48,11 @@ pub const SETTINGS: &[Setting] = &[
     number("limits.value_bytes_max", 1, 64 << 20, |c, v| c.limits.value_bytes_max = v as usize),
     number("limits.selector_bytes_max", 16, 65536, |c, v| c.limits.selector_bytes_max = v as usize),
     number("limits.selections_max", 1, 1_000_000, |c, v| c.limits.selections_max = v as usize),
+    number("limits.listeners_max", 0, 1_000_000, |c, v| c.limits.listeners_max = v as usize),
+    number("limits.streams_max", 0, 1_000_000, |c, v| c.limits.streams_max = v as usize),
     number("limits.fetch_page_max", 1, 100_000, |c, v| c.limits.fetch_page_max = v as usize),
+    number("limits.query_events_max", 1, 1_000_000, |c, v| c.limits.query_events_max = v as usize),
+    number("limits.history_bytes_max", 1024, 64 << 20, |c, v| c.limits.history_bytes_max = v as usize),
     number("limits.topics_max", 1, 1_000_000_000, |c, v| c.limits.topics_max = v as usize),
     number("limits.connections_max", 1, 10_000_000, |c, v| c.limits.connections_max = v as usize),
     number("limits.http_head_bytes_max", 512, 65536, |c, v| c.limits.http_head_bytes_max = v as usize),
@@ -57,6 +63,14 @@ pub const SETTINGS: &[Setting] = &[
     number("session.queue_bytes_max", 1024, 1 << 30, |c, v| c.session.queue_bytes_max = v as usize),
     number("session.transmit_bytes_max", 1024, 16 << 20, |c, v| c.session.transmit_bytes_max = v as usize),
     number("session.socket_send_bytes", 0, 64 << 20, |c, v| c.session.socket_send_bytes = v as usize),
+    path("storage.directory", |c, v| c.storage.directory = v),
+    flag("storage.ephemeral", |c, v| c.storage.ephemeral = v),
+    name("storage.ack", &StorageAck::NAMES, |c, v| c.storage.ack = StorageAck::ALL[v]),
+    number("storage.segment_bytes", 1 << 20, 1 << 30, |c, v| c.storage.segment_bytes = v),
+    number("storage.segment_age_ms", 1000, 86_400_000, |c, v| c.storage.segment_age_ms = v),
+    number("storage.sync_interval_ms", 10, 600_000, |c, v| c.storage.sync_interval_ms = v),
+    number("storage.retry_ms", 10, 600_000, |c, v| c.storage.retry_ms = v),
+    number("storage.cache_bytes", 1 << 20, 64 << 30, |c, v| c.storage.cache_bytes = v),
     name("log.level", &LogLevel::NAMES, |c, v| c.log.level = LogLevel::ALL[v]),
     name("log.format", &LogFormat::NAMES, |c, v| c.log.format = LogFormat::ALL[v]),
 ];
@@ -79,7 +93,7 @@ impl Setting {
             Takes::Flag(_) => text.parse().ok().map(Given::Flag),
             Takes::Cores(_) if text.trim().is_empty() => Some(Given::Numbers(Vec::new())),
             Takes::Cores(_) => text.split(',').map(number_of).collect::<Option<_>>().map(Given::Numbers),
-            Takes::Address(_) | Takes::Name { .. } => None,
+            Takes::Address(_) | Takes::Name { .. } | Takes::Path(_) => None,
         };
         read.unwrap_or_else(|| Given::Text(text.to_owned()))
     }
@@ -104,6 +118,7 @@ impl Setting {
             (Takes::Name { names, put }, Given::Text(text)) => {
                 put(config, names.iter().position(|name| name == text)?);
             }
+            (Takes::Path(put), Given::Text(text)) if !text.is_empty() => put(config, PathBuf::from(text)),
             _ => return None,
         }
         Some(())
@@ -117,6 +132,7 @@ impl Setting {
             Takes::Address(_) => "ADDR:PORT".to_owned(),
             Takes::Cores(_) => "a list of different cores of this host".to_owned(),
             Takes::Name { names, .. } => names.join(", "),
+            Takes::Path(_) => "a directory's path".to_owned(),
         }
     }
 }
@@ -139,6 +155,10 @@ const fn address(key: &'static str, put: fn(&mut Config, SocketAddr)) -> Setting
 
 const fn cores(key: &'static str, put: fn(&mut Config, Vec<usize>)) -> Setting {
     Setting { key, takes: Takes::Cores(put) }
+}
+
+const fn path(key: &'static str, put: fn(&mut Config, PathBuf)) -> Setting {
+    Setting { key, takes: Takes::Path(put) }
 }
 
 const fn name(key: &'static str, names: &'static [&'static str], put: fn(&mut Config, usize)) -> Setting {

@@ -74,7 +74,7 @@ fn every_kind_of_value_is_read_from_a_variable() {
         ("TIDEWIRE_LOG_FORMAT", "json"),
     ];
     let config = made("", &variables, Overrides::default()).unwrap();
-    assert_eq!(config.server.listen, "[::1]:0".parse().unwrap());
+    assert_eq!(config.server.listen, "[::1]:0".parse::<std::net::SocketAddr>().unwrap());
     assert!(config.server.insecure_any_address);
     assert_eq!(config.server.cores, [2, 3]);
     assert_eq!(config.limits.topics_max, 5000);

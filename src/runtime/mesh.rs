@@ -3,6 +3,7 @@
 //! One lock-free single-producer single-consumer ring for each ordered pair. A ring that is full gives the batch back: the shard keeps it, bounded.
 
 use crate::shard::mail::Batch;
+use crate::storage;
 use atomic_waker::AtomicWaker;
 use crossbeam_channel::Receiver;
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -12,9 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Batches that one ring holds.
 const RING_BATCHES: usize = 256;
 
-/// What the main thread tells a shard.
+/// What other threads tell a shard.
 pub enum Command {
     ShutDown,
+    /// Storage answers.
+    Storage(storage::Answer),
 }
 
 /// Where a shard is woken that has mail.
@@ -53,6 +56,9 @@ pub struct Links {
     pub rings: Rings,
     pub mailboxes: Vec<Arc<Mailbox>>,
     pub commands: Receiver<Command>,
+    /// `None`: nothing is stored.
+    pub storage: Option<storage::Sender>,
+    pub counters: Option<Arc<storage::Counters>>,
 }
 
 /// The ends of a full mesh of `count` shards.

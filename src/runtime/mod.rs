@@ -9,9 +9,12 @@ mod turn;
 pub use mesh::Command;
 
 use crate::admin::Pages;
-use crate::base::{ShardIndex, Time};
-use crate::shard::{Identity, Limits, Shard};
-use crossbeam_channel::Sender;
+use crate::base::{ShardIndex, Time, TopicId};
+use crate::journal::StoredTopic;
+use crate::shard::{Identity, Limits, Shard, Storing};
+use crate::storage::{self, Store};
+use crate::topic::tree::partition;
+use crossbeam_channel::{Receiver, Sender};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use mesh::Mailbox;
 use std::io;
@@ -32,9 +35,21 @@ pub struct Settings {
     pub pages: Arc<Pages>,
 }
 
-/// The running shards.
+/// A store that was opened, and what it holds.
+pub struct Stored {
+    pub store: Store,
+    pub options: storage::Options,
+    /// The core of its threads; any where `None`.
+    pub core: Option<usize>,
+    pub topics: Vec<(TopicId, StoredTopic)>,
+    /// The highest number that a topic ever had.
+    pub highest_topic: u64,
+}
+
+/// The running shards, and the store that they write to.
 pub struct Runtime {
     shards: Vec<(Sender<Command>, Arc<Mailbox>, ExecutorJoinHandle<()>)>,
+    storage: Option<storage::Handle>,
 }
 
 /// The memory glommio registers for each executor; sockets hardly use it, and it counts against RLIMIT_MEMLOCK.
@@ -42,29 +57,82 @@ const IO_MEMORY_BYTES: usize = 64 << 10;
 /// The default of 100 ms lets one busy task delay mail by as much.
 const PREEMPT_TIMER: Duration = Duration::from_millis(1);
 
-/// Starts one executor for each listener, on the core that goes with it.
-pub fn start(settings: &Settings, listeners: Vec<(OwnedFd, usize)>) -> io::Result<Runtime> {
+/// Starts one executor for each listener, on the core that goes with it. They accept connections once all that was stored is restored.
+pub fn start(settings: &Settings, listeners: Vec<(OwnedFd, usize)>, stored: Option<Stored>) -> io::Result<Runtime> {
     let count = u16::try_from(listeners.len()).expect("there are at most 64 shards");
     let mailboxes: Vec<Arc<Mailbox>> = (0..count).map(|_| Arc::default()).collect();
+    let channels: Vec<(Sender<Command>, Receiver<Command>)> = (0..count).map(|_| crossbeam_channel::unbounded()).collect();
+    let senders: Vec<Sender<Command>> = channels.iter().map(|(sender, _)| sender.clone()).collect();
+    let mut restored: Vec<Vec<(TopicId, StoredTopic)>> = (0..count).map(|_| Vec::new()).collect();
+    let (mut storing, mut topics_base, mut storage) = (Storing::Off, 0, None);
+    if let Some(stored) = stored {
+        storing = if stored.options.ack == storage::Ack::Memory { Storing::Memory } else { Storing::Stored };
+        topics_base = stored.highest_topic;
+        for (id, topic) in stored.topics {
+            restored[(partition(topic.path.as_str()) % u64::from(count)) as usize].push((id, topic));
+        }
+        storage = Some(start_storage(stored.store, stored.options, stored.core, senders, mailboxes.clone())?);
+    }
+    let (ready, readiness) = crossbeam_channel::unbounded();
     let mut shards = Vec::new();
-    for (index, ((listener, core), rings)) in listeners.into_iter().zip(mesh::rings(count)).enumerate() {
-        let identity = Identity { index: ShardIndex(index as u16), count, server: settings.server.clone(), run: settings.run };
-        let (sender, commands) = crossbeam_channel::unbounded();
-        let links = mesh::Links { rings, mailboxes: mailboxes.clone(), commands };
-        let settings = settings.clone();
+    for (index, (((listener, core), rings), (sender, commands))) in listeners.into_iter().zip(mesh::rings(count)).zip(channels).enumerate()
+    {
+        let index = ShardIndex(index as u16);
+        let identity = Identity { index, count, server: settings.server.clone(), run: settings.run, storing, topics_base };
+        let counters = storage.as_ref().map(storage::Handle::counters);
+        let storage = storage.as_ref().map(|handle| handle.sender(index));
+        let links = mesh::Links { rings, mailboxes: mailboxes.clone(), commands, storage, counters };
+        let (settings, ready) = (settings.clone(), ready.clone());
+        let restored = std::mem::take(&mut restored[usize::from(index.0)]);
         let handle = LocalExecutorBuilder::new(Placement::Fixed(core))
-            .name(&format!("shard-{index}"))
+            .name(&format!("shard-{}", index.0))
             .io_memory(IO_MEMORY_BYTES)
             .preempt_timer(PREEMPT_TIMER)
             .spin_before_park(Duration::from_micros(settings.spin_before_park_us))
             .spawn(move || async move {
-                let shard = Shard::new(identity, settings.limits.clone(), now());
-                turn::run(shard, settings, listener, links).await;
+                let mut shard = Shard::new(identity, settings.limits.clone(), now(), wall_ms());
+                let result = restored.into_iter().try_for_each(|(id, topic)| shard.restore(id, topic));
+                let is_restored = result.is_ok();
+                // Whoever starts the shards waits for all of them.
+                let _ = ready.send(result);
+                drop(ready);
+                if is_restored {
+                    turn::run(shard, settings, listener, links).await;
+                }
             })
             .map_err(|error| io::Error::other(error.to_string()))?;
-        shards.push((sender, mailboxes[index].clone(), handle));
+        shards.push((sender, mailboxes[usize::from(index.0)].clone(), handle));
     }
-    Ok(Runtime { shards })
+    drop(ready);
+    let failed = readiness.iter().find_map(Result::err);
+    let runtime = Runtime { shards, storage };
+    match failed {
+        None => Ok(runtime),
+        Some(what) => {
+            runtime.stop()?;
+            Err(io::Error::other(format!("the store holds what this server cannot read: {what}")))
+        }
+    }
+}
+
+fn start_storage(
+    store: Store,
+    options: storage::Options,
+    core: Option<usize>,
+    senders: Vec<Sender<Command>>,
+    mailboxes: Vec<Arc<Mailbox>>,
+) -> io::Result<storage::Handle> {
+    let notify = move |shard: ShardIndex, answer: storage::Answer| {
+        match &answer {
+            storage::Answer::Failing { reason } if shard.0 == 0 => tracing::error!(%reason, "updates of stored topics are refused"),
+            storage::Answer::Recovered if shard.0 == 0 => tracing::info!("updates of stored topics are taken again"),
+            _ => {}
+        }
+        // A shard that has ended needs no answer.
+        let _ = senders[usize::from(shard.0)].send(Command::Storage(answer));
+        mailboxes[usize::from(shard.0)].wake();
+    };
+    storage::start(store, options, core, notify).map_err(|error| io::Error::other(error.to_string()))
 }
 
 impl Runtime {
@@ -78,6 +146,9 @@ impl Runtime {
         for (_, _, handle) in self.shards {
             handle.join().map_err(|error| io::Error::other(error.to_string()))?;
         }
+        if let Some(storage) = self.storage {
+            storage.stop();
+        }
         Ok(())
     }
 
@@ -85,6 +156,12 @@ impl Runtime {
     pub fn has_failed(&self) -> bool {
         self.shards.iter().any(|(_, mailbox, _)| mailbox.is_ended())
     }
+}
+
+/// The time since the epoch. The host may set it at any moment.
+pub fn wall_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 /// The host's monotonic clock, the same on every core.

@@ -2,10 +2,11 @@
 
 use super::mesh::{Command, Links};
 use super::socket::{self, Socket};
-use super::{Settings, now};
+use super::{Settings, now, wall_ms};
 use crate::admin::{self, Answer};
 use crate::base::{Key, ShardIndex};
 use crate::shard::{Effect, Shard};
+use crate::storage::Answer as StorageAnswer;
 use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
 use std::cell::{Cell, RefCell};
@@ -73,7 +74,7 @@ pub async fn run(shard: Shard, settings: Settings, listener: OwnedFd, links: Lin
     let mut ticks_left = drain_ms.div_ceil(TICK.as_millis() as u64);
     loop {
         glommio::timer::sleep(TICK).await;
-        world.shard.borrow_mut().handle_tick(now());
+        world.shard.borrow_mut().handle_tick(now(), wall_ms());
         world.carry_out();
         world.tick_lingering();
         if world.is_stopping.get() {
@@ -280,6 +281,7 @@ impl World {
             }
         }
         self.send_mail();
+        self.send_records();
         if !self.wakes.borrow().is_empty() || self.shard.borrow().has_walks() {
             self.wake_sender();
         }
@@ -322,7 +324,7 @@ impl World {
         let mut shard = self.shard.borrow_mut();
         let reports = shard.take_reports(ticket);
         if let Some(key) = self.report_requests.borrow_mut().remove(&ticket) {
-            shard.respond(key, 200, "application/json", &admin::print_reports(&reports));
+            shard.respond(key, 200, "application/json", &admin::print_reports(&reports, self.links.borrow().counters.as_deref()));
         }
     }
 
@@ -342,7 +344,18 @@ impl World {
         }
     }
 
-    /// Takes what came from other shards and from the main thread; tells whether there was anything.
+    /// Hands what is to be stored to storage; what it has no room for goes back and is tried again with the next, or the next tick.
+    fn send_records(&self) {
+        let links = self.links.borrow();
+        let Some(storage) = &links.storage else { return };
+        let mut shard = self.shard.borrow_mut();
+        let Some(records) = shard.poll_records() else { return };
+        if let Err(records) = storage.try_send(records) {
+            shard.return_records(records);
+        }
+    }
+
+    /// Takes what came from other shards and from other threads; tells whether there was anything.
     fn take_mail(&self) -> bool {
         let mut links = self.links.borrow_mut();
         let mut shard = self.shard.borrow_mut();
@@ -355,10 +368,17 @@ impl World {
                 shard.handle_mail(now(), ShardIndex(from as u16), batch);
             }
         }
-        while let Ok(Command::ShutDown) = links.commands.try_recv() {
+        while let Ok(command) = links.commands.try_recv() {
             any = true;
-            self.is_stopping.set(true);
-            shard.shut_down(now());
+            match command {
+                Command::ShutDown => {
+                    self.is_stopping.set(true);
+                    shard.shut_down(now());
+                }
+                Command::Storage(StorageAnswer::Acknowledged { through }) => shard.handle_stored(now(), through),
+                Command::Storage(StorageAnswer::Failing { reason }) => shard.handle_storage_failure(now(), &reason),
+                Command::Storage(StorageAnswer::Recovered) => shard.handle_storage_recovery(now()),
+            }
         }
         any
     }

@@ -1,10 +1,12 @@
 //! Assembles the process: listeners, shards, signals, and the order in which it stops.
 
 use crate::admin::Pages;
-use crate::config::Config;
-use crate::runtime::{self, Runtime, Settings};
+use crate::base::TopicId;
+use crate::config::{Config, StorageAck};
+use crate::runtime::{self, Runtime, Settings, Stored};
 use crate::session::QueueLimits;
 use crate::shard::Limits;
+use crate::storage::{Ack, Options, Recovered, Store};
 use crate::topic::selector::SelectorLimits;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -22,6 +24,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// The core of each shard.
     pub cores: Vec<usize>,
+    /// What was found in the store, in words; `None` where nothing is stored.
+    pub restored: Option<String>,
     /// Set by SIGTERM and SIGINT.
     stop: Arc<AtomicBool>,
 }
@@ -56,8 +60,47 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, stop.clone())?;
     }
-    let runtime = runtime::start(&settings, listeners)?;
-    Ok(Server { runtime, address, cores, stop })
+    let started = runtime::now();
+    let stored = open_store(config, &cores)?;
+    let (stored, found) = stored.unzip();
+    let runtime = runtime::start(&settings, listeners, stored)?;
+    let restored = found.map(|found| format!("{found} in {} ms", runtime::now().since(started) / 1_000_000));
+    Ok(Server { runtime, address, cores, restored, stop })
+}
+
+/// Opens the store and reads what it holds; nothing where the server is ephemeral.
+fn open_store(config: &Config, cores: &[usize]) -> io::Result<Option<(Stored, String)>> {
+    let wanted = &config.storage;
+    if wanted.ephemeral {
+        return Ok(None);
+    }
+    let options = Options {
+        ack: match wanted.ack {
+            StorageAck::Memory => Ack::Memory,
+            StorageAck::Written => Ack::Written,
+            StorageAck::Durable => Ack::Durable,
+        },
+        shards: u16::try_from(cores.len()).expect("there are at most 64 shards"),
+        segment_bytes: wanted.segment_bytes,
+        segment_age_ms: wanted.segment_age_ms,
+        sync_interval_ms: wanted.sync_interval_ms,
+        retry_ms: wanted.retry_ms,
+        cache_bytes: wanted.cache_bytes,
+        ..Options::default()
+    };
+    let (store, recovered) = Store::open(&wanted.directory, options).map_err(|error| io::Error::other(error.to_string()))?;
+    let Recovered { state, torn, records, .. } = recovered;
+    let mut found = format!("{} topics, {records} records replayed", state.topics.len());
+    if let Some(torn) = torn {
+        tracing::warn!("{torn}");
+        found = format!("{found}, a torn tail cut");
+    }
+    // A core that serves no shard, where there is one.
+    let free = crate::config::usable_cores().into_iter().rev().find(|core| !cores.contains(core));
+    let core = free.or(cores.last().copied());
+    let highest_topic = state.highest_topic;
+    let topics: Vec<(TopicId, _)> = state.topics.into_iter().collect();
+    Ok(Some((Stored { store, options, core, topics, highest_topic }, found)))
 }
 
 impl Server {
@@ -118,7 +161,11 @@ fn limits(config: &Config, shards: usize) -> Limits {
         value_bytes_max: limits.value_bytes_max,
         selector: SelectorLimits { text_bytes_max: limits.selector_bytes_max, ..SelectorLimits::default() },
         selections_max: limits.selections_max,
+        listeners_max: limits.listeners_max,
+        streams_max: limits.streams_max,
         fetch_page_max: limits.fetch_page_max,
+        query_events_max: limits.query_events_max,
+        history_bytes_max: limits.history_bytes_max,
         topics_max: limits.topics_max.div_ceil(shards),
         connections_max: limits.connections_max.div_ceil(shards),
         http_head_bytes_max: limits.http_head_bytes_max,

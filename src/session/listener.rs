@@ -6,7 +6,7 @@ use crate::topic::selector::Selector;
 use crate::topic::specification::Specification;
 use crate::value::ValueType;
 use hashbrown::HashSet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -30,6 +30,8 @@ pub struct Listener {
     pub branches: Vec<Box<str>>,
     /// The topics that are selected, or lie below a selected path.
     pub known: BTreeMap<TopicPath, Known>,
+    /// The topics that it was told have subscribers.
+    pub subscribed: BTreeSet<TopicPath>,
 }
 
 pub struct Known {
@@ -41,7 +43,7 @@ pub struct Known {
 
 impl Listener {
     pub fn new(kind: u8) -> Self {
-        Self { kind, selectors: Vec::new(), branches: Vec::new(), known: BTreeMap::new() }
+        Self { kind, selectors: Vec::new(), branches: Vec::new(), known: BTreeMap::new(), subscribed: BTreeSet::new() }
     }
 
     pub fn selects(&self, path: &str) -> bool {

@@ -380,7 +380,12 @@ impl Shard {
 
     /// The session is over.
     pub(super) fn end_session(&mut self, key: Key) {
-        let Some(session) = self.sessions.get(key) else { return };
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if let Some(extras) = &mut session.extras {
+            // Nobody is left to be answered; an answer could overfill the queue and end the session again.
+            extras.histories.clear();
+            extras.answers_held.clear();
+        }
         let topics: Vec<_> = session.subscriptions.values().map(|(topic, _)| topic.clone()).collect();
         for topic in topics {
             self.end_subscription(key, &topic);

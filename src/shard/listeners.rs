@@ -134,6 +134,8 @@ impl Shard {
         let Some(listener) = self.listener_mut(session, number) else { return };
         let kind = listener.kind;
         listener.selectors.retain(|held| held != selector);
+        let selectors = &listener.selectors;
+        listener.subscribed.retain(|path| selectors.iter().any(|selector| selector.matches(path.as_str())));
         let changes = if kind == TOPICS { look_again(listener) } else { Vec::new() };
         for change in changes {
             self.tell_change(session, number, &change);
@@ -167,7 +169,14 @@ impl Shard {
                         told.extend(changes.into_iter().map(|change| (*number, change)));
                     }
                     Notice::Subscribers { path, has_subscribers } if listener.kind == SUBSCRIBERS && listener.selects(path.as_str()) => {
-                        told.push((*number, Change::Subscribers { path: path.clone(), has_subscribers: *has_subscribers }));
+                        // What another listener of this shard asked for reaches every one.
+                        let is_news = match has_subscribers {
+                            true => listener.subscribed.insert(path.clone()),
+                            false => listener.subscribed.remove(path),
+                        };
+                        if is_news {
+                            told.push((*number, Change::Subscribers { path: path.clone(), has_subscribers: *has_subscribers }));
+                        }
                     }
                     _ => {}
                 }

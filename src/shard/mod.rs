@@ -250,6 +250,17 @@ impl Shard {
         [self.topics.len(), self.topics_by_path.len(), self.limbo.len(), self.selected.len(), self.gathers.len()]
     }
 
+    /// What is kept here on account of listeners anywhere; all 0 once they are gone and mail is delivered.
+    pub fn listener_counts(&self) -> [usize; 4] {
+        let (topics, subscribers) = (self.shards_listening.len(), self.shards_listening_to_subscribers.len());
+        [self.listening_sessions.len(), self.missing_handlers.len(), topics, subscribers]
+    }
+
+    /// Selectors that sessions anywhere have, and walks under way; all 0 once every session is gone and mail is delivered.
+    pub fn owner_counts(&self) -> [usize; 2] {
+        [self.shards_interested.len(), self.walks.len()]
+    }
+
     /// The most bytes that any session's queue holds.
     pub fn queue_bytes_most(&self) -> usize {
         self.sessions.keys().filter_map(|key| self.sessions.get(key)).map(|session| session.queue.bytes()).max().unwrap_or(0)

@@ -43,6 +43,8 @@ pub enum Answer {
 pub struct Persistence {
     storing: Storing,
     last: Ticket,
+    /// Every record up to this one is as safe as acknowledgements have to be.
+    stored: Ticket,
     unsent: Vec<Append>,
     held: VecDeque<(Ticket, Answer, Outcome)>,
     /// Why storage cannot take anything now.
@@ -51,7 +53,7 @@ pub struct Persistence {
 
 impl Persistence {
     pub fn new(storing: Storing) -> Self {
-        Self { storing, last: Ticket(0), unsent: Vec::new(), held: VecDeque::new(), failure: None }
+        Self { storing, last: Ticket(0), unsent: Vec::new(), held: VecDeque::new(), stored: Ticket(0), failure: None }
     }
 
     pub fn is_failing(&self) -> bool {
@@ -86,6 +88,7 @@ impl Shard {
     /// Every record up to this ticket is stored.
     pub fn handle_stored(&mut self, now: Time, through: u64) {
         self.now = now;
+        self.persistence.stored = self.persistence.stored.max(Ticket(through));
         while let Some((ticket, ..)) = self.persistence.held.front()
             && ticket.0 <= through
         {
@@ -115,14 +118,15 @@ impl Shard {
     /// Answers an update, now or once its record is stored.
     pub(super) fn acknowledge(&mut self, applied: Applied, answer: Answer) {
         match applied {
-            Ok((outcome, Some(ticket))) => {
+            // A removal is answered when its last slice is done, and the record of an earlier one may have been stored meanwhile.
+            Ok((outcome, Some(ticket))) if ticket > self.persistence.stored => {
                 if let Some(reason) = &self.persistence.failure {
                     let message = format!("the update is in memory, but cannot be stored now: {reason}");
                     return self.give(answer, Err(Refusal::new(ErrorCode::StorageUnavailable, message)));
                 }
                 self.persistence.held.push_back((ticket, answer, outcome));
             }
-            Ok((outcome, None)) => self.give(answer, Ok(outcome)),
+            Ok((outcome, _)) => self.give(answer, Ok(outcome)),
             Err(refusal) => self.give(answer, Err(refusal)),
         }
     }
@@ -193,6 +197,13 @@ impl Shard {
             None => Ok(()),
             Some(_) => self.check_storage(&self.tree.topic(place).specification),
         }
+    }
+
+    /// What an answer about a topic as it is waits for where it changes nothing: a topic that was found must not be gone after a crash.
+    pub(super) fn store_found(&self, place: Place) -> Option<Ticket> {
+        let Persistence { storing, last, stored, .. } = self.persistence;
+        let is_waiting = storing == Storing::Stored && last > stored;
+        (is_waiting && self.stores(&self.tree.topic(place).specification)).then_some(last)
     }
 
     pub(super) fn store_added(&mut self, topic: &Topic) -> Option<Ticket> {

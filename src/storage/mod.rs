@@ -1,1 +1,105 @@
-//! x
+//! The store of persistent topics: the journal's files, the checkpointed state behind them, the thread that writes.
+//!
+//! An update is acknowledged when it is in memory, written (it survives a killed process) or durable (it survives a loss of
+//! power), as [`Ack`] says; [`Store::open`] brings back everything that was acknowledged, in order, or says what is damaged
+//! and refuses. Shards hand over changes with a [`Sender`] and never wait; answers come back through a callback.
+//!
+//! ```text
+//! shards ─▶ channel ─▶ thread `storage`: groups ─▶ segment files          acknowledges
+//!                      thread `storage-fold`: full segments ─▶ fjall, then deletes them
+//! ```
+//! A record is in the journal until the state holds its effect. A segment is folded: of each topic only the newest value is
+//! kept, so a hot topic costs the state one entry a segment.
+//!
+//! Folding has a thread of its own because fjall blocks: it syncs tables, and stalls while its compaction is behind.
+
+mod base;
+mod counters;
+mod disk;
+mod error;
+mod fold;
+mod handle;
+mod lines;
+mod open;
+mod replay;
+mod tools;
+mod writer;
+#[cfg(test)]
+mod tests;
+
+pub use base::BaseError;
+pub use counters::Counters;
+pub use disk::{Disk, Files};
+pub use error::OpenError;
+pub use handle::{Handle, Sender, start};
+pub use lines::LineError;
+pub use open::{Recovered, Store};
+pub use replay::{Corruption, Torn};
+pub use tools::{Cut, Report, ToolError, check, cut, export, import};
+
+use std::sync::Arc;
+
+/// When an update is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// Applied in memory; a killed process loses what was not written yet.
+    Memory,
+    /// Handed to the operating system; survives a killed process, not a loss of power.
+    Written,
+    /// Synced; survives a loss of power.
+    Durable,
+}
+
+/// What the storage thread tells a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// All the shard's tickets up to this one are kept as [`Ack`] says.
+    Acknowledged { through: u64 },
+    /// Nothing more can be written until further notice. What was handed over is kept and will be written. Said once.
+    Failing { reason: Arc<str> },
+    /// Writing goes on.
+    Recovered,
+}
+
+/// How a store is opened and written. Every limit has its default in [`Options::default`].
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub ack: Ack,
+    pub shards: u16,
+    /// A segment of this size is ended and folded. A restart replays at most about twice this.
+    pub segment_bytes: u64,
+    /// A segment that is this old is ended and folded.
+    pub segment_age_ms: u64,
+    /// While this many segments wait to be folded, nothing is taken from the shards.
+    pub segments_waiting_max: usize,
+    /// One write takes at most about this much.
+    pub group_bytes_max: usize,
+    /// Messages that may wait in the channel; each is one `Vec<Append>`.
+    pub queue_messages_max: usize,
+    /// How often written data is synced where acknowledgements do not wait for it.
+    pub sync_interval_ms: u64,
+    /// How soon a failed write is tried again.
+    pub retry_ms: u64,
+    /// What fjall may keep of its blocks in memory.
+    pub cache_bytes: u64,
+    /// Events of removed or trimmed time series that are deleted at once.
+    pub garbage_events_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            ack: Ack::Written,
+            shards: 1,
+            segment_bytes: 64 << 20,
+            segment_age_ms: 600_000,
+            segments_waiting_max: 8,
+            group_bytes_max: 1 << 20,
+            queue_messages_max: 1024,
+            sync_interval_ms: 1000,
+            retry_ms: 500,
+            cache_bytes: 8 << 20,
+            garbage_events_max: 65_536,
+        }
+    }
+}

@@ -9,9 +9,9 @@ use soketto::{Data, Incoming, Receiver, Sender};
 use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, TcpStream};
 use tidewire::base::TopicId;
-use tidewire::value::{ValueType, delta};
-use tidewire::wire::native::{self, Entry, Outcome, Request, Verb};
-use tidewire::wire::varint::Reader;
+use tidewire::topic::specification::TopicType;
+use tidewire::value::delta::{self, Form};
+use tidewire::wire::native::{self, Event, Frame, Request};
 
 type Stream = AssertAsync<TcpStream>;
 
@@ -30,18 +30,23 @@ pub enum Message {
 
 impl Socket {
     pub fn open(address: SocketAddr, protocol: &str) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
-        stream.set_nodelay(true).expect("the socket is open");
+        Self::try_open(address, protocol).expect("the server takes the connection")
+    }
+
+    /// `None` where the server ends before the handshake does.
+    pub fn try_open(address: SocketAddr, protocol: &str) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_nodelay(true).ok()?;
         let host = address.to_string();
         let mut client = Client::new(AssertAsync::new(stream), &host, "/tidewire");
         client.add_protocol(protocol);
-        match block_on(client.handshake()).expect("the handshake is answered") {
+        match block_on(client.handshake()).ok()? {
             ServerResponse::Accepted { protocol: Some(accepted) } => assert_eq!(accepted, protocol),
             other => panic!("the handshake is refused: {other:?}"),
         }
         let (sender, receiver) = client.into_builder().finish();
-        Self { sender, receiver }
+        Some(Self { sender, receiver })
     }
 
     pub fn send_text(&mut self, text: &str) {
@@ -53,22 +58,38 @@ impl Socket {
     }
 
     pub fn send_binary(&mut self, bytes: &[u8]) {
-        block_on(async {
+        assert!(self.try_send_binary(bytes), "the connection is open");
+    }
+
+    /// Whether the connection took it.
+    pub fn try_send_binary(&mut self, bytes: &[u8]) -> bool {
+        let sent = block_on(async {
             self.sender.send_binary(bytes).await?;
             self.sender.flush().await
-        })
-        .expect("the connection is open");
+        });
+        sent.is_ok()
     }
 
     pub fn receive(&mut self) -> Message {
-        let mut bytes = Vec::new();
-        match block_on(self.receiver.receive(&mut bytes)) {
-            Ok(Incoming::Data(Data::Text(_))) => Message::Text(String::from_utf8(bytes).expect("text messages are UTF-8")),
-            Ok(Incoming::Data(Data::Binary(_))) => Message::Binary(bytes),
-            Ok(Incoming::Pong(_)) => self.receive(),
-            Ok(Incoming::Closed(reason)) => Message::Closed(reason.code),
+        match self.receive_or_end() {
+            Ok(message) => message,
             Err(Error::Closed) => panic!("the connection ended without a close frame"),
             Err(error) => panic!("nothing more came: {error}"),
+        }
+    }
+
+    /// `None` at the end of the connection, however it came.
+    pub fn try_receive(&mut self) -> Option<Message> {
+        self.receive_or_end().ok()
+    }
+
+    fn receive_or_end(&mut self) -> Result<Message, Error> {
+        let mut bytes = Vec::new();
+        match block_on(self.receiver.receive(&mut bytes))? {
+            Incoming::Data(Data::Text(_)) => Ok(Message::Text(String::from_utf8(bytes).expect("text messages are UTF-8"))),
+            Incoming::Data(Data::Binary(_)) => Ok(Message::Binary(bytes)),
+            Incoming::Pong(_) => self.receive_or_end(),
+            Incoming::Closed(reason) => Ok(Message::Closed(reason.code)),
         }
     }
 }
@@ -79,13 +100,30 @@ pub enum Seen {
     Welcome,
     Ok(u64, Vec<u8>),
     Error { id: u64, code: u16, position: Option<usize> },
-    Subscribed(String, ValueType),
+    Subscribed(String, TopicType),
     Value(String, Vec<u8>),
+    Null(String),
+    Event(String, SeenEvent),
     Unsubscribed(String, u8),
+    TopicNotice { listener: u64, what: u8, path: String, kind: u8, properties: Properties },
+    DescendantNotice { listener: u64, what: u8, path: String },
+    SubscribersNotice { listener: u64, path: String, has_subscribers: bool },
+    MissingNotice { listener: u64, selector: String, session: String },
     Ping,
     Pong,
     Closed(u16),
 }
+
+/// A time series event, without the parts that depend on the clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenEvent {
+    pub sequence: u64,
+    pub original: Option<u64>,
+    pub value: Vec<u8>,
+}
+
+/// Keys and values, as the server shows them.
+pub type Properties = Vec<(String, String)>;
 
 /// The refusal of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,10 +139,14 @@ pub struct Session {
     seen: VecDeque<Seen>,
     topics: HashMap<TopicId, (String, Vec<u8>)>,
     next_id: u64,
-    /// The operation and the length of each value or delta that came.
+    /// The operation and the length of each value, delta or event that came.
     pub update_frames: Vec<(u8, usize)>,
+    /// The properties that came with the latest subscription to a path.
+    pub properties: HashMap<String, Properties>,
     /// WELCOME's numbered limits.
     pub limits: HashMap<u64, u64>,
+    /// The session's id.
+    pub id: String,
 }
 
 impl Session {
@@ -115,7 +157,9 @@ impl Session {
             topics: HashMap::new(),
             next_id: 1,
             update_frames: Vec::new(),
+            properties: HashMap::new(),
             limits: HashMap::new(),
+            id: String::new(),
         };
         session.send(&Request::Connect { id: 1, version: 1, name: "test".into(), capabilities });
         assert_eq!(session.next(), Seen::Welcome);
@@ -125,6 +169,13 @@ impl Session {
     pub fn send(&mut self, request: &Request<'_>) {
         let mut bytes = Vec::new();
         native::put_request(&mut bytes, request);
+        self.socket.send_binary(&bytes);
+    }
+
+    /// Sends requests in one message.
+    pub fn send_batch(&mut self, requests: &[Request<'_>]) {
+        let mut bytes = Vec::new();
+        requests.iter().for_each(|request| native::put_request(&mut bytes, request));
         self.socket.send_binary(&bytes);
     }
 
@@ -177,44 +228,72 @@ impl Session {
         }
     }
 
-    fn read(&mut self, frame: native::Frame<'_>) -> Seen {
+    fn read(&mut self, frame: Frame<'_>) -> Seen {
         match native::decode_event(frame).expect("the server's frames have their form") {
-            native::Event::Ping => Seen::Ping,
-            native::Event::Pong => Seen::Pong,
-            native::Event::Welcome { limits, .. } => {
+            Event::Ping => Seen::Ping,
+            Event::Pong => Seen::Pong,
+            Event::Welcome { limits, session, .. } => {
                 self.limits = limits.into_iter().collect();
+                self.id = session.to_owned();
                 Seen::Welcome
             }
-            native::Event::Ok { id, body } => Seen::Ok(id, body.to_vec()),
-            native::Event::Error { id, code, position, .. } => Seen::Error { id, code, position },
-            native::Event::Subscribed { topic, path, kind } => {
+            Event::Ok { id, body } => Seen::Ok(id, body.to_vec()),
+            Event::Error { id, code, position, .. } => Seen::Error { id, code, position },
+            Event::Subscribed { topic, path, kind, properties } => {
                 self.topics.insert(topic, (path.to_owned(), Vec::new()));
-                Seen::Subscribed(path.to_owned(), kind)
+                self.properties.insert(path.to_owned(), owned(&properties));
+                Seen::Subscribed(path.to_owned(), TopicType::from_number(kind).expect("a topic has a type"))
             }
-            native::Event::Value { topic, value } => self.note_value(frame, topic, value.to_vec()),
-            native::Event::Delta { topic, form, delta } => {
-                let previous = &self.topics[&topic].1;
-                let value = delta::apply(form, previous, delta, 64 << 20).expect("a delta applies to the value that came last");
-                self.note_value(frame, topic, value)
-            }
-            native::Event::Unsubscribed { topic, reason } => {
+            Event::Unsubscribed { topic, reason } => {
                 let (path, _) = self.topics.remove(&topic).expect("only what was subscribed is unsubscribed");
                 Seen::Unsubscribed(path, reason)
             }
-            native::Event::Unknown => panic!("an unknown operation: {:#x}", frame.op),
+            Event::TopicNotice { listener, what, path, kind, properties } => {
+                Seen::TopicNotice { listener, what, path: path.to_owned(), kind, properties: owned(&properties) }
+            }
+            Event::DescendantNotice { listener, what, path } => Seen::DescendantNotice { listener, what, path: path.to_owned() },
+            Event::SubscribersNotice { listener, path, has_subscribers } => {
+                Seen::SubscribersNotice { listener, path: path.to_owned(), has_subscribers }
+            }
+            Event::MissingNotice { listener, selector, session, .. } => {
+                Seen::MissingNotice { listener, selector: selector.to_owned(), session: session.to_owned() }
+            }
+            Event::Unknown => panic!("an unknown operation: {:#x}", frame.op),
+            update => self.read_update(frame, update),
         }
     }
 
-    fn note_value(&mut self, frame: native::Frame<'_>, topic: TopicId, value: Vec<u8>) -> Seen {
+    fn read_update(&mut self, frame: Frame<'_>, update: Event<'_>) -> Seen {
         self.update_frames.push((frame.op, frame.body.len()));
+        match update {
+            Event::Value { topic, value } => self.note_value(topic, value.to_vec()),
+            Event::ValueDeflate { topic, deflated } => self.note_value(topic, inflate(deflated)),
+            Event::Delta { topic, form, delta } => {
+                let previous = &self.topics[&topic].1;
+                let value = delta::apply(form, previous, delta, 64 << 20).expect("a delta applies to the value that came last");
+                self.note_value(topic, value)
+            }
+            Event::Null { topic } => {
+                let (path, latest) = self.topics.get_mut(&topic).expect("a null comes behind its subscription");
+                latest.clear();
+                Seen::Null(path.clone())
+            }
+            Event::Event { topic, head, value } => {
+                let (path, _) = self.topics.get(&topic).expect("an event comes behind its subscription");
+                let event = SeenEvent { sequence: head.sequence, original: head.original, value: value.to_vec() };
+                Seen::Event(path.clone(), event)
+            }
+            other => panic!("not about a topic: {other:?}"),
+        }
+    }
+
+    fn note_value(&mut self, topic: TopicId, value: Vec<u8>) -> Seen {
         let (path, latest) = self.topics.get_mut(&topic).expect("a value comes behind its subscription");
         latest.clone_from(&value);
         Seen::Value(path.clone(), value)
     }
 
-    // Requests and their answers. What comes before an answer stays in `seen`.
-
-    /// Sends a request and gives the answer's body.
+    /// Sends a request and gives the answer's body. What comes before it stays in `seen`.
     pub fn ask(&mut self, make: impl FnOnce(u64) -> Request<'static>) -> Result<Vec<u8>, Refused> {
         self.next_id += 1;
         let wanted = self.next_id;
@@ -237,48 +316,13 @@ impl Session {
             self.receive();
         }
     }
+}
 
-    pub fn update(&mut self, verb: Verb, path: &str, kind: ValueType, value: &[u8]) -> Result<Vec<u8>, Refused> {
-        let (path, value) = (path.to_owned().into(), value.to_vec().into());
-        self.ask(|id| Request::Update { id, verb, path, kind: kind as u8, value, properties: 0 })
-    }
+fn owned(properties: &[(&str, &str)]) -> Properties {
+    properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
 
-    /// Whether the topic was created.
-    pub fn add(&mut self, path: &str, kind: ValueType) -> Result<bool, Refused> {
-        self.update(Verb::Add, path, kind, &[]).map(|body| body == [1])
-    }
-
-    pub fn set(&mut self, path: &str, kind: ValueType, value: &[u8]) -> Result<(), Refused> {
-        self.update(Verb::Set, path, kind, value).map(|body| assert!(body.is_empty()))
-    }
-
-    /// Whether the topic was created.
-    pub fn add_and_set(&mut self, path: &str, kind: ValueType, value: &[u8]) -> Result<bool, Refused> {
-        self.update(Verb::AddAndSet, path, kind, value).map(|body| body == [1])
-    }
-
-    pub fn remove(&mut self, selector: &str) -> Result<u64, Refused> {
-        let selector = selector.to_owned().into();
-        self.ask(|id| Request::Remove { id, selector }).map(|body| Reader(&body).varint().expect("the count of topics"))
-    }
-
-    pub fn subscribe(&mut self, selector: &str) -> Result<(), Refused> {
-        let selector = selector.to_owned().into();
-        self.ask(|id| Request::Subscribe { id, selector, scope: "".into() }).map(|body| assert!(body.is_empty()))
-    }
-
-    pub fn unsubscribe(&mut self, selector: &str) -> Result<(), Refused> {
-        let selector = selector.to_owned().into();
-        self.ask(|id| Request::Unsubscribe { id, selector, scope: "".into() }).map(|body| assert!(body.is_empty()))
-    }
-
-    /// One page: whether there is more, and its entries.
-    pub fn fetch(&mut self, selector: &str, after: &str, first: u64) -> Result<(bool, Vec<Entry>), Refused> {
-        let (selector, after) = (selector.to_owned().into(), after.to_owned().into());
-        let body = self.ask(|id| Request::Fetch { id, selector, after, first, with_values: true })?;
-        match native::decode_page(&mut Reader(&body), true) {
-            Ok(Outcome::Page { has_more, entries, .. }) => Ok((has_more, entries)),
-            other => panic!("not a page: {other:?}"),
-        }
-    }
+/// A raw DEFLATE stream, which must end where the bytes end.
+fn inflate(deflated: &[u8]) -> Vec<u8> {
+    delta::apply(Form::Deflate, &[], deflated, 64 << 20).expect("a deflated value inflates")
 }

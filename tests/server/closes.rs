@@ -4,6 +4,7 @@ use crate::client::Seen;
 use crate::raw::masked;
 use crate::server::{PATIENCE, Server};
 use std::time::{Duration, Instant};
+use tidewire::topic::specification::TopicType;
 use tidewire::value::ValueType;
 use tidewire::wire::native::Request;
 
@@ -18,7 +19,7 @@ fn check(protocol: &str, bytes: &[u8], code: u16) {
     assert_eq!(socket.read_close(), code);
     beside.add_and_set("a", ValueType::Json, b"1").unwrap();
     let seen = [beside.next(), beside.next()];
-    assert_eq!(seen, [Seen::Subscribed("a".into(), ValueType::Json), Seen::Value("a".into(), b"1".into())]);
+    assert_eq!(seen, [Seen::Subscribed("a".into(), TopicType::Json), Seen::Value("a".into(), b"1".into())]);
     assert_eq!(beside.settle(), []);
 }
 

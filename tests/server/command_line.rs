@@ -140,10 +140,10 @@ fn no_server_is_3() {
 fn a_port_that_is_taken_is_2() {
     let server = Server::start(1);
     let address = server.address.to_string();
-    check_failure(&["serve", "--listen", &address, "--shards", "1"], 2, &format!("cannot listen on {address}"));
+    check_failure(&["serve", "--ephemeral", "--listen", &address, "--shards", "1"], 2, &format!("cannot listen on {address}"));
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();
-    check_failure(&["serve", "--listen", &address, "--shards", "1"], 2, &format!("cannot listen on {address}"));
+    check_failure(&["serve", "--ephemeral", "--listen", &address, "--shards", "1"], 2, &format!("cannot listen on {address}"));
 }
 
 #[test]

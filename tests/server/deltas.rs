@@ -21,7 +21,7 @@ fn check(capabilities: u64, kind: ValueType) -> (Vec<u8>, usize, usize) {
     let mut reader = Session::connect(server.address, capabilities);
     reader.subscribe("t").unwrap();
     writer.add_and_set("t", kind, &table(0)).unwrap();
-    assert_eq!(reader.next(), Seen::Subscribed("t".into(), kind));
+    assert_eq!(reader.next(), Seen::Subscribed("t".into(), kind.into()));
     assert_eq!(reader.next(), Seen::Value("t".into(), table(0)));
     reader.update_frames.clear();
     let mut value_bytes = 0;

@@ -6,7 +6,7 @@ use crate::client::{Refused, Seen, Session};
 use crate::raw::masked;
 use crate::server::Server;
 use tidewire::value::ValueType;
-use tidewire::wire::native::{Request, Verb};
+use tidewire::wire::native::{Request, Update, Verb};
 
 fn check<T: std::fmt::Debug + PartialEq>(
     session: &mut Session,
@@ -39,7 +39,7 @@ fn a_body_that_does_not_have_its_form_is_refused_with_its_id() {
 fn an_unknown_operation_is_answered() {
     let server = Server::start(1);
     let mut session = server.connect();
-    check_frame(&mut session, &[0x20, 1, 9], 9, 101);
+    check_frame(&mut session, &[0x2f, 1, 9], 9, 101);
     check_frame(&mut session, &[0xff, 4, 0x83, 1, 2, 3], 131, 101);
 }
 
@@ -116,12 +116,13 @@ fn topics_refuse_what_does_not_fit_them() {
     check(&mut session, |s| s.add("a", ValueType::String), 203, None);
     check(&mut session, |s| s.add_and_set("a", ValueType::String, b""), 203, None);
     check(&mut session, |s| s.set("a", ValueType::String, b""), 204, None);
-    check(&mut session, |s| s.ask(|id| update(id, 9, 0)), 207, None);
-    check(&mut session, |s| s.ask(|id| update(id, 6, 0)), 207, None);
+    check(&mut session, |s| s.ask(|id| update(id, Verb::Add, 9)), 207, None);
+    check(&mut session, |s| s.ask(|id| update(id, Verb::Set, 9)), 207, None);
+    check(&mut session, |s| s.ask(|id| update(id, Verb::Set, 6)), 207, None);
 }
 
-fn update(id: u64, kind: u8, properties: u64) -> Request<'static> {
-    Request::Update { id, verb: Verb::Add, path: "b".into(), kind, value: b""[..].into(), properties }
+fn update(id: u64, verb: Verb, kind: u8) -> Request<'static> {
+    Request::Update { id, path: "b".into(), update: Update::new(verb, kind, &b""[..]) }
 }
 
 #[test]
@@ -150,16 +151,6 @@ fn a_value_at_its_limit_is_taken_and_one_byte_more_is_not() {
     check(&mut session, |s| s.add_and_set("a", ValueType::Binary, &[7; 1001]), 206, None);
     let spaces = format!("{}1", " ".repeat(1000));
     assert_eq!(session.add_and_set("b", ValueType::Json, spaces.as_bytes()), Ok(true), "the stored form counts");
-}
-
-#[test]
-fn properties_and_scopes_are_refused() {
-    let server = Server::start(1);
-    let mut session = server.connect();
-    check_frame(&mut session, &[0x10, 9, 9, 1, b'a', 1, 1, 1, b'k', 1, b'v'], 9, 208);
-    for op in [0x18, 0x19] {
-        check_frame(&mut session, &[op, 5, 9, 1, b'a', 1, b's'], 9, 208);
-    }
 }
 
 #[test]

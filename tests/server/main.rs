@@ -4,7 +4,9 @@
 //! the timeouts only bound a test that would hang.
 
 mod client;
+mod random;
 mod raw;
+mod requests;
 mod server;
 
 mod closes;
@@ -12,6 +14,7 @@ mod command_line;
 mod deltas;
 mod errors;
 mod http;
+mod kill;
 mod operations;
 mod shutdown;
 mod slow;

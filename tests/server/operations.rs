@@ -1,9 +1,11 @@
 //! Every operation and every type in the binary form; pages of FETCH over two shards.
 
 use crate::client::{Refused, Seen};
+use crate::requests::update;
 use crate::server::Server;
+use tidewire::topic::specification::TopicType;
 use tidewire::value::ValueType;
-use tidewire::wire::native::{Request, Verb};
+use tidewire::wire::native::Verb;
 
 /// A value of each type, in its wire form, and the form in which it is kept.
 fn values() -> [(ValueType, Vec<u8>, Vec<u8>); 5] {
@@ -34,11 +36,11 @@ fn every_type_makes_a_round_trip() {
     for (kind, value, kept) in values() {
         let path = format!("v/{}", kind.name());
         assert_eq!(writer.add_and_set(&path, kind, &value), Ok(true));
-        assert_eq!(reader.next(), Seen::Subscribed(path.clone(), kind));
+        assert_eq!(reader.next(), Seen::Subscribed(path.clone(), kind.into()));
         assert_eq!(reader.next(), Seen::Value(path.clone(), kept.clone()));
         let (has_more, entries) = reader.fetch(&path, "", 0).unwrap();
         assert_eq!((has_more, entries.len()), (false, 1));
-        assert_eq!((entries[0].kind, entries[0].value.as_ref()), (kind, Some(&kept)));
+        assert_eq!((entries[0].kind, entries[0].value.as_ref()), (kind as u8, Some(&kept)));
     }
 }
 
@@ -60,7 +62,7 @@ fn a_topic_without_a_value_has_none() {
     session.add("a", ValueType::Int64).unwrap();
     session.subscribe("a").unwrap();
     assert_eq!(session.fetch("a", "", 0).unwrap().1[0].value, None);
-    assert_eq!(session.settle(), [Seen::Subscribed("a".into(), ValueType::Int64)]);
+    assert_eq!(session.settle(), [Seen::Subscribed("a".into(), TopicType::Int64)]);
 }
 
 #[test]
@@ -148,9 +150,7 @@ fn an_update_with_id_0_is_answered_only_if_it_fails() {
     let server = Server::start(1);
     let mut session = server.connect();
     for (kind, path) in [(ValueType::Json, "a"), (ValueType::String, "a")] {
-        let update =
-            Request::Update { id: 0, verb: Verb::AddAndSet, path: path.into(), kind: kind as u8, value: b"1"[..].into(), properties: 0 };
-        session.send(&update);
+        session.send(&update(0, Verb::AddAndSet, path, kind, b"1"));
     }
     assert_eq!(session.settle(), [Seen::Error { id: 0, code: 203, position: None }]);
 }
@@ -161,17 +161,9 @@ fn updates_of_one_session_to_one_topic_are_applied_in_the_order_sent() {
     let (mut writer, mut reader) = (server.connect(), server.connect());
     reader.subscribe("a").unwrap();
     for number in 0..200i64 {
-        let value = number.to_be_bytes().to_vec();
-        writer.send(&Request::Update {
-            id: 0,
-            verb: Verb::AddAndSet,
-            path: "a".into(),
-            kind: ValueType::Int64 as u8,
-            value: value.into(),
-            properties: 0,
-        });
+        writer.send(&update(0, Verb::AddAndSet, "a", ValueType::Int64, &number.to_be_bytes()));
     }
-    assert_eq!(reader.next(), Seen::Subscribed("a".into(), ValueType::Int64));
+    assert_eq!(reader.next(), Seen::Subscribed("a".into(), TopicType::Int64));
     // The subscription starts with the value of the moment; behind it nothing is left out, because the reader keeps up.
     let mut last = None;
     while last != Some(199) {
@@ -186,19 +178,7 @@ fn updates_of_one_session_to_one_topic_are_applied_in_the_order_sent() {
 fn several_frames_in_one_message_are_several_requests() {
     let server = Server::start(2);
     let mut session = server.connect();
-    let mut message = Vec::new();
-    for id in 10..13 {
-        let request = Request::Update {
-            id,
-            verb: Verb::AddAndSet,
-            path: "a".into(),
-            kind: ValueType::Json as u8,
-            value: b"1"[..].into(),
-            properties: 0,
-        };
-        tidewire::wire::native::put_request(&mut message, &request);
-    }
-    session.socket.send_binary(&message);
+    session.send_batch(&[10, 11, 12].map(|id| update(id, Verb::AddAndSet, "a", ValueType::Json, b"1")));
     let mut answers: Vec<Seen> = (0..3).map(|_| session.next()).collect();
     answers.sort_by_key(|seen| if let Seen::Ok(id, _) = seen { *id } else { 0 });
     assert_eq!(answers, [Seen::Ok(10, vec![1]), Seen::Ok(11, vec![0]), Seen::Ok(12, vec![0])]);

@@ -4,7 +4,9 @@ use crate::client::{Session, Socket};
 use crate::raw::RawSocket;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bounds every wait; nothing takes nearly as long.
@@ -20,9 +22,48 @@ pub fn tidewire(arguments: &[&str]) -> Command {
     command
 }
 
+/// A directory of its own, which ends with this.
+pub struct Directory {
+    pub path: PathBuf,
+}
+
+impl Directory {
+    pub fn new(name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("tidewire-{name}-{}-{number}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Self { path }
+    }
+
+    pub fn name(&self) -> &str {
+        self.path.to_str().expect("the name is text")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What a failed test leaves is what somebody wants to look at.
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Starts a server and kills it so much later, whether it has begun to serve or not.
+pub fn start_and_kill(variables: &[(&str, String)], later: Duration) {
+    let mut command = tidewire(&["serve", "--listen", "127.0.0.1:0", "--shards", "1"]);
+    command.envs(variables.iter().map(|(name, value)| (format!("TIDEWIRE_{name}"), value)));
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
+    std::thread::sleep(later);
+    child.kill().expect("it is our child");
+    child.wait().expect("it is our child");
+}
+
 /// A server that runs. Dropping it ends it by SIGTERM and expects exit code 0.
 pub struct Server {
     child: Child,
+    is_killed: bool,
     /// Held open: the process may print as long as it runs.
     _stdout: BufReader<ChildStdout>,
     pub address: SocketAddr,
@@ -33,10 +74,13 @@ impl Server {
         Self::start_with(shards, &[])
     }
 
-    /// With environment variables, named without their prefix.
+    /// With environment variables, named without their prefix. Nothing is stored unless one names a directory.
     pub fn start_with(shards: usize, variables: &[(&str, &str)]) -> Self {
         let mut command = tidewire(&["serve", "--listen", "127.0.0.1:0", "--shards", &shards.to_string()]);
         command.env("TIDEWIRE_LOG_LEVEL", "error");
+        if !variables.iter().any(|(name, _)| *name == "STORAGE_DIRECTORY") {
+            command.env("TIDEWIRE_STORAGE_EPHEMERAL", "true");
+        }
         command.envs(variables.iter().map(|(name, value)| (format!("TIDEWIRE_{name}"), value)));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
@@ -47,7 +91,7 @@ impl Server {
             let _ = child.stderr.take().expect("it is piped").read_to_string(&mut errors);
             panic!("the server did not start: {line}{errors}");
         };
-        Self { address: address.parse().expect("the first line ends in an address"), child, _stdout: stdout }
+        Self { address: address.parse().expect("the first line ends in an address"), child, is_killed: false, _stdout: stdout }
     }
 
     /// A session of the binary form that decodes both delta forms.
@@ -95,6 +139,17 @@ impl Server {
         terminate(&self.child);
     }
 
+    /// Ends the process at once, by SIGKILL.
+    pub fn kill(&mut self) {
+        self.is_killed = true;
+        self.child.kill().expect("the process is ours");
+        self.child.wait().expect("the process is ours");
+    }
+
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     fn wait(&mut self) -> Option<i32> {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
@@ -115,6 +170,9 @@ pub fn terminate(child: &Child) {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if self.is_killed {
+            return;
+        }
         terminate(&self.child);
         let code = self.wait();
         if code.is_none() {

@@ -3,7 +3,7 @@
 use crate::client::Session;
 use crate::server::Server;
 use tidewire::value::ValueType;
-use tidewire::wire::native::Request;
+use tidewire::wire::native::{Fetch, Request};
 
 /// More than the sockets between server and client can hold.
 const UPDATES: u32 = 300;
@@ -75,13 +75,16 @@ fn deltas_behind_a_gap_apply_to_what_the_subscriber_has() {
 
 #[test]
 fn a_queue_that_conflation_cannot_keep_under_its_bound_is_closed_with_4104() {
-    let server = Server::start_with(1, &[("SESSION_QUEUE_BYTES_HIGH", "50000"), ("SESSION_QUEUE_BYTES_MAX", "300000")]);
+    let server = Server::start_with(
+        1,
+        &[("SESSION_QUEUE_BYTES_HIGH", "50000"), ("SESSION_QUEUE_BYTES_MAX", "300000"), ("LIMITS_HISTORY_BYTES_MAX", "50000")],
+    );
     let (mut writer, mut stalled) = (server.connect(), server.connect());
     writer.add_and_set("a", ValueType::Binary, &large(0)).unwrap();
     // Answers are not conflated.
     for id in 0..u64::from(UPDATES) {
-        let (selector, after) = ("a".into(), "".into());
-        stalled.send(&Request::Fetch { id, selector, after, first: 0, with_values: true });
+        let fetch = Fetch { selector: "a".into(), with_values: true, ..Fetch::default() };
+        stalled.send(&Request::Fetch { id, fetch: Box::new(fetch) });
     }
     assert_eq!(stalled.wait_for_close(), 4104);
     assert_eq!(writer.settle(), []);

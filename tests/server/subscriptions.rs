@@ -2,10 +2,11 @@
 
 use crate::client::{Seen, Session};
 use crate::server::Server;
+use tidewire::topic::specification::TopicType;
 use tidewire::value::ValueType;
 
 fn subscribed(path: &str) -> Seen {
-    Seen::Subscribed(path.into(), ValueType::Json)
+    Seen::Subscribed(path.into(), TopicType::Json)
 }
 
 fn value(path: &str, json: &str) -> Seen {

@@ -76,7 +76,7 @@ impl Shard {
             (_, Some(_)) => {}
         }
         match (&change.action, found) {
-            (Action::Add(_), Some(_)) => Ok((Outcome::Created(false), None)),
+            (Action::Add(_), Some(place)) => Ok((Outcome::Created(false), self.store_found(place))),
             (Action::AddAndSet(_, content), Some(place)) => {
                 let ticket = self.set(place, content, received)?;
                 Ok((Outcome::Created(false), ticket))
@@ -84,7 +84,7 @@ impl Shard {
             (Action::Add(specification), _) => self.add(from, session, path, specification, None, received),
             (Action::AddAndSet(specification, content), _) => self.add(from, session, path, specification, Some(content), received),
             (Action::Set(content), Some(place)) => Ok((Outcome::Done, self.set(place, content, received)?)),
-            (Action::Check(kind), Some(place)) => self.check_kind(place, *kind).map(|()| (Outcome::Done, None)),
+            (Action::Check(kind), Some(place)) => self.check_kind(place, *kind).map(|()| (Outcome::Done, self.store_found(place))),
             (Action::Patch(text), Some(place)) => Ok((Outcome::Done, self.patch(place, text, received)?)),
             (Action::Delta(form, delta), Some(place)) => Ok((Outcome::Done, self.apply_delta(place, *form, delta, received)?)),
             (Action::Append(append, content), Some(place)) => self.append(place, *append, content, received),
@@ -222,7 +222,12 @@ impl Shard {
         self.check_topic_storage(place)?;
         let value = self.tree.topic(place).latest.as_ref().and_then(|latest| latest.value());
         let value = value.ok_or_else(|| Refusal::at(ErrorCode::FailedPatch, 0, "the topic has no value to patch"))?;
-        let limits = patch::PatchLimits { depth_max: self.limits.json_depth_max, ..patch::PatchLimits::default() };
+        let limits = patch::PatchLimits {
+            depth_max: self.limits.json_depth_max,
+            value_bytes_max: self.limits.value_bytes_max,
+            text_bytes_max: self.limits.message_bytes_max,
+            ..patch::PatchLimits::default()
+        };
         let patched = patch::apply(value, text, limits).map_err(refuse_patch)?;
         self.check_size(patched.len())?;
         Ok(self.publish(place, Some(&patched), received))

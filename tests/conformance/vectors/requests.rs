@@ -63,7 +63,8 @@ fn print_update(mut message: Value, update: &Update<'_>) -> Value {
     let (is_null, has_value) = (update.kind & NULL_BIT != 0, matches!(update.verb, Verb::Set | Verb::AddAndSet));
     let properties = || update.properties.iter().map(|(key, value)| (key.to_string(), json!(value))).collect();
     message["verb"] = format!("{:?}", update.verb).into();
-    message["type"] = text::type_name(update.kind & !NULL_BIT).into();
+    // A patch says by itself that it is for JSON.
+    message["type"] = if update.kind == 0 { Value::Null } else { text::type_name(update.kind & !NULL_BIT).into() };
     message["value"] = if has_value && !is_null { hex(&update.value).into() } else { Value::Null };
     message["patch"] = if update.verb == Verb::Patch { json_of(&update.value) } else { Value::Null };
     message["constraint"] = json_of(&update.constraint);
@@ -100,7 +101,7 @@ fn normal_request(message: &Value) -> Value {
             if message["op"] != "stream_open" {
                 message["op"] = "update".into();
             }
-            json!({ "value": null, "patch": null, "constraint": null, "properties": {} })
+            json!({ "type": null, "value": null, "patch": null, "constraint": null, "properties": {} })
         }
         "fetch" => json!({
             "from": "", "after": "", "to": "", "before": "", "first": 0, "last": 0, "types": [], "values": false, "with_properties": false,

@@ -1,0 +1,104 @@
+//! The thread that folds ended segments into the state and syncs what others do not wait for.
+
+use super::base::Base;
+use super::counters::Counters;
+use super::disk::{Disk, Files, Sync};
+use super::replay::Sealed;
+use super::{BaseError, Options};
+use crate::journal::Salt;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// Work, in order.
+pub enum Job {
+    Fold(Sealed),
+    Sync(Sync, u64),
+    Stop,
+}
+
+/// What the storage thread hears.
+pub enum News {
+    Folded {
+        checkpoint: u64,
+    },
+    FoldFailed {
+        reason: String,
+    },
+    Synced {
+        through: u64,
+        result: io::Result<()>,
+    },
+    /// From the handle: end.
+    Stop,
+}
+
+pub struct Folder {
+    pub base: Base,
+    pub files: Files,
+    pub salt: Salt,
+    pub options: Options,
+    pub counters: Arc<Counters>,
+    pub waiting: VecDeque<Sealed>,
+    pub has_garbage: bool,
+}
+
+impl Folder {
+    /// Works until it is told to stop. What is not folded by then is replayed at the next start.
+    pub fn run(mut self, jobs: &Receiver<Job>, news: &Sender<News>) {
+        let mut pause = Duration::ZERO;
+        loop {
+            let has_work = !self.waiting.is_empty() || self.has_garbage;
+            let wait = if has_work { pause } else { Duration::from_secs(3600) };
+            match jobs.recv_timeout(wait) {
+                Ok(Job::Fold(sealed)) => self.waiting.push_back(sealed),
+                Ok(Job::Sync(sync, through)) => {
+                    let start = Instant::now();
+                    let result = sync();
+                    self.counters.note_sync(start.elapsed());
+                    let _ = news.send(News::Synced { through, result });
+                }
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) if !has_work => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    let result = self.step();
+                    self.counters.is_checkpoint_failing.store(result.is_err(), Relaxed);
+                    pause = if result.is_err() { Duration::from_secs(1) } else { Duration::ZERO };
+                    match result {
+                        Ok(Some(checkpoint)) => drop(news.send(News::Folded { checkpoint })),
+                        Ok(None) => {}
+                        Err(error) => {
+                            self.counters.failures.fetch_add(1, Relaxed);
+                            let _ = news.send(News::FoldFailed { reason: error.to_string() });
+                        }
+                    }
+                }
+            }
+            self.counters.segments_waiting.store(self.waiting.len() as u64, Relaxed);
+        }
+    }
+
+    /// Folds one segment, or deletes some events that are no longer retained.
+    pub fn step(&mut self) -> Result<Option<u64>, BaseError> {
+        let Some(sealed) = self.waiting.front().copied() else {
+            self.has_garbage = self.base.collect_garbage(self.options.garbage_events_max)?;
+            return Ok(None);
+        };
+        let start = Instant::now();
+        if sealed.until > self.base.through() + 1 {
+            let bytes = self.files.read(sealed.segment, usize::MAX).map_err(fjall::Error::Io)?;
+            self.base
+                .fold(&bytes, self.salt, sealed.first_record, sealed.until)
+                .map_err(|error| BaseError::Corrupt(format!("segment {}: {error}", sealed.segment)))?;
+        }
+        self.counters.note_checkpoint(start.elapsed());
+        self.has_garbage = true;
+        self.waiting.pop_front();
+        // One that stays is found to be stale at the next start.
+        let _ = self.files.remove(sealed.segment);
+        Ok(Some(self.base.through()))
+    }
+}

@@ -1,0 +1,208 @@
+//! A store as text: one JSON object a line, a topic and then its events.
+//!
+//! ```text
+//! {"path":"a/b","type":"json","properties":{},"version":3,"value":{"x":1}}
+//! {"path":"s","type":"time_series","properties":{"TIME_SERIES_EVENT_VALUE_TYPE":"int64"},"version":0,"first_kept":4}
+//! {"event":{"sequence":4,"timestamp":1700000000000,"author":"me","value":12}}
+//! ```
+//! Values stand as in the protocol's text form. A topic without `value` has none: its version says whether it ever had one.
+
+use crate::base::TopicId;
+use crate::journal::{State, StoredEvent, StoredTopic};
+use crate::topic::path::TopicPath;
+use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
+use crate::value::json::{Checker, JsonLimits};
+use crate::value::{ValueType, scalar};
+use hashbrown::HashSet;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, BufRead, Write};
+
+/// Names the type of a time series' events.
+const EVENT_TYPE: &str = "TIME_SERIES_EVENT_VALUE_TYPE";
+
+/// The server's own limits may have been higher when a value was taken, so an import takes what can be read at all.
+const LIMITS: JsonLimits = JsonLimits { depth_max: 1024 };
+
+/// A line that is not what it should be; from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineError {
+    pub line: usize,
+    pub reason: String,
+}
+
+impl fmt::Display for LineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TopicLine<'a> {
+    #[serde(borrow)]
+    path: Cow<'a, str>,
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    properties: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    #[serde(default)]
+    version: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_kept: Option<u64>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    value: Option<&'a RawValue>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventLine<'a> {
+    sequence: u64,
+    timestamp: u64,
+    #[serde(borrow, default)]
+    author: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    original: Option<u64>,
+    #[serde(borrow)]
+    value: &'a RawValue,
+}
+
+/// What a line may be: which members it has decides.
+#[derive(Deserialize)]
+struct AnyLine<'a> {
+    #[serde(borrow, default)]
+    event: Option<&'a RawValue>,
+}
+
+/// Writes every topic and its events; returns how many topics.
+pub fn write(state: &State, out: &mut dyn Write) -> io::Result<u64> {
+    for topic in state.topics.values() {
+        let kind = TopicType::from_number(topic.kind).map(|kind| kind.name().into());
+        let kind = kind.ok_or_else(|| io::Error::other(format!("topic '{}' has the unknown type {}", topic.path, topic.kind)))?;
+        let raw = topic.value.as_deref().map(|value| raw(form(topic.kind), value)).transpose()?;
+        let line = TopicLine {
+            path: topic.path.as_str().into(),
+            kind,
+            properties: topic.properties.iter().map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value))).collect(),
+            version: topic.version,
+            first_kept: (!topic.events.is_empty()).then_some(topic.first_kept),
+            value: raw.as_deref(),
+        };
+        serde_json::to_writer(&mut *out, &line)?;
+        out.write_all(b"\n")?;
+        for event in &topic.events {
+            write_event(topic, event, out)?;
+        }
+    }
+    Ok(state.topics.len() as u64)
+}
+
+fn write_event(topic: &StoredTopic, event: &StoredEvent, out: &mut dyn Write) -> io::Result<()> {
+    let raw = raw(event_form(topic), &event.value)?;
+    let StoredEvent { sequence, original, timestamp_ms: timestamp, .. } = *event;
+    let line = EventLine { sequence, timestamp, author: (&*event.author).into(), original, value: &raw };
+    out.write_all(b"{\"event\":")?;
+    serde_json::to_writer(&mut *out, &line)?;
+    out.write_all(b"}\n")
+}
+
+/// Reads what [`write`] wrote. The topics get new ids, in the order of the lines.
+pub fn read(lines: &mut dyn BufRead) -> Result<Result<State, LineError>, io::Error> {
+    let mut reading = Reading::default();
+    for (at, line) in lines.lines().enumerate() {
+        let text = line?;
+        if let Err(reason) = reading.take(&text) {
+            return Ok(Err(LineError { line: at + 1, reason }));
+        }
+    }
+    Ok(Ok(reading.state))
+}
+
+#[derive(Default)]
+struct Reading {
+    state: State,
+    paths: HashSet<TopicPath>,
+}
+
+impl Reading {
+    fn take(&mut self, text: &str) -> Result<(), String> {
+        let expected = |error: serde_json::Error| format!("expected a topic or an event: {error}");
+        let any: AnyLine<'_> = serde_json::from_str(text).map_err(expected)?;
+        match any.event {
+            Some(event) => self.take_event(serde_json::from_str(event.get()).map_err(expected)?),
+            None => self.take_topic(serde_json::from_str(text).map_err(expected)?),
+        }
+    }
+
+    fn take_topic(&mut self, line: TopicLine<'_>) -> Result<(), String> {
+        let path = TopicPath::parse(&line.path, usize::MAX).map_err(|error| format!("path '{}': {error}", line.path))?;
+        if !self.paths.insert(path.clone()) {
+            return Err(format!("found path '{path}' a second time, expected each once"));
+        }
+        let topic_type =
+            TopicType::from_name(&line.kind).ok_or_else(|| format!("found type '{}', expected one that is known", line.kind))?;
+        let kind = topic_type.number();
+        let properties = line.properties.iter().map(|(key, value)| (&**key, &**value));
+        Specification::parse(topic_type, properties, SpecificationLimits::default()).map_err(|error| error.to_string())?;
+        let properties = line.properties.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        let mut topic = StoredTopic::new(path, kind, properties);
+        topic.version = line.version;
+        topic.first_kept = line.first_kept.unwrap_or(0);
+        if let Some(raw) = line.value {
+            if line.version == 0 {
+                return Err("found a value of version 0, expected versions from 1".to_owned());
+            }
+            topic.value = Some(bytes(form(kind), raw)?);
+        }
+        self.state.highest_topic += 1;
+        self.state.topics.insert(TopicId(self.state.highest_topic), topic);
+        Ok(())
+    }
+
+    fn take_event(&mut self, line: EventLine<'_>) -> Result<(), String> {
+        let Some(mut entry) = self.state.topics.last_entry() else {
+            return Err("found an event, expected its topic before it".to_owned());
+        };
+        let topic = entry.get_mut();
+        if let Some(last) = topic.last_sequence.filter(|last| line.sequence <= *last) {
+            return Err(format!("found event {} behind event {last}, expected ascending sequence numbers", line.sequence));
+        }
+        if line.sequence < topic.first_kept {
+            return Err(format!("found event {}, expected none below first_kept = {}", line.sequence, topic.first_kept));
+        }
+        let value = bytes(event_form(topic), line.value)?;
+        let EventLine { sequence, original, timestamp: timestamp_ms, author, .. } = line;
+        let first_kept = topic.first_kept;
+        topic.append(StoredEvent { sequence, original, timestamp_ms, author: author.into(), value }, first_kept);
+        Ok(())
+    }
+}
+
+fn form(kind: u8) -> ValueType {
+    ValueType::from_number(kind).unwrap_or(ValueType::Binary)
+}
+
+fn event_form(topic: &StoredTopic) -> ValueType {
+    let named = topic.properties.iter().find(|(key, _)| &**key == EVENT_TYPE);
+    named.and_then(|(_, name)| ValueType::from_name(name)).unwrap_or(ValueType::Binary)
+}
+
+fn raw(form: ValueType, value: &[u8]) -> io::Result<Box<RawValue>> {
+    let mut text = Vec::new();
+    scalar::append_json(form, value, &mut text);
+    let text = String::from_utf8(text).map_err(io::Error::other)?;
+    Ok(RawValue::from_string(text)?)
+}
+
+fn bytes(form: ValueType, raw: &RawValue) -> Result<Box<[u8]>, String> {
+    let mut out = Vec::new();
+    if form == ValueType::Json {
+        Checker::new().compact(raw.get().as_bytes(), LIMITS, &mut out).map_err(|error| error.to_string())?;
+    } else {
+        scalar::from_json(form, raw.get(), &mut out).map_err(|error| error.to_string())?;
+    }
+    Ok(out.into())
+}

@@ -1,0 +1,4 @@
+mod crashes;
+mod faulty;
+mod files;
+mod sample;
