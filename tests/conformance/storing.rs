@@ -70,6 +70,9 @@ fn every_kind_of_update_waits() {
 fn what_changes_nothing_that_is_stored_is_answered_at_once() {
     let (mut server, client) = start(Storing::Stored);
     server.ask(client, set(2, "a", 1));
+    let last = server.stored_last();
+    server.stored(last);
+    server.take(client);
     for (message, id) in [
         json!({ "op": "add", "path": "a" }),
         json!({ "op": "update", "path": "a" }),
@@ -88,6 +91,19 @@ fn what_changes_nothing_that_is_stored_is_answered_at_once() {
         assert_eq!(answers(&server.ask(client, message.clone())), [(id, None)], "{message}");
     }
     assert_eq!(answers(&server.ask(client, json!({ "op": "set", "id": 20, "path": "none", "value": 1 }))), [(20, Some(202))]);
+}
+
+#[test]
+fn what_was_found_is_safe_before_it_is_told() {
+    for message in [json!({ "op": "add", "id": 7, "path": "a" }), json!({ "op": "update", "id": 7, "path": "a" })] {
+        let (mut server, client) = start(Storing::Stored);
+        let other = server.connect();
+        server.ask(other, set(2, "a", 1));
+        assert!(server.ask(client, message.clone()).is_empty(), "{message}");
+        let last = server.stored_last();
+        server.stored(last);
+        assert_eq!(answers(&server.take(client)), [(7, None)], "{message}");
+    }
 }
 
 #[test]
