@@ -17,6 +17,8 @@ mod workload;
 mod world;
 
 mod answers;
+mod conflation;
+mod constraints;
 mod convergence;
 mod crossing;
 mod deltas;
@@ -26,7 +28,9 @@ mod order;
 mod pages;
 mod queues;
 mod replay;
+mod series;
 mod storage;
+mod streams;
 
 const SEEDS: u64 = 18;
 
