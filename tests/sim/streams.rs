@@ -81,11 +81,16 @@ fn step(world: &mut World, said: &mut Said) {
     let update = Update::new(verb, path, ValueType::String, Some(next.clone()));
     match world.random.below(10) {
         0..3 => {
+            let constraint = if world.random.percent(25) { r#"{"no_topic":true}"# } else { "" };
+            let update = Update { constraint: constraint.to_owned(), ..update };
             let answer = settle_for(world, at, Asked::StreamOpen { stream: number, update });
             if of.is_some() {
                 return assert_eq!(answer, Some(221), "the number is in use");
             }
             said.open.insert((at, number, which));
+            if !constraint.is_empty() && said.topics[which].is_there {
+                return assert_eq!(answer, Some(212), "the stream could not be opened");
+            }
             assert_eq!(answer, said.topics[which].update(verb, next));
             if answer.is_none() {
                 said.topics[which].stream = Some((at, number));
@@ -113,6 +118,9 @@ fn step(world: &mut World, said: &mut Said) {
             let answer = settle_for(world, at, Asked::StreamClose { stream: number });
             assert_eq!(answer, of.is_none().then_some(220));
             said.open.retain(|(client, held, _)| (*client, *held) != (at, number));
+            for topic in said.topics.iter_mut().filter(|topic| topic.stream == Some((at, number))) {
+                topic.stream = None;
+            }
         }
         7 => {
             let answer = settle_for(world, at, Asked::Update(update));
@@ -193,4 +201,25 @@ fn behind_a_failure_everything_in_flight_fails() {
         assert_eq!(found[path].value.as_ref(), Some(&values[first_failing]));
         check_at_rest(&mut world);
     });
+}
+
+#[test]
+fn a_stream_that_could_not_be_opened_is_none_although_one_of_its_number_was() {
+    for shard in 0..4 {
+        let mut world = world(shard);
+        let path = PATHS[0];
+        let stream = 1;
+        let open = |world: &mut World, constraint: &str| {
+            let value = value(world, ValueType::String);
+            let update = Update::new(Verb::AddAndSet, path, ValueType::String, Some(value));
+            settle_for(world, 0, Asked::StreamOpen { stream, update: Update { constraint: constraint.to_owned(), ..update } })
+        };
+        assert_eq!(open(&mut world, ""), None);
+        assert_eq!(settle_for(&mut world, 0, Asked::StreamClose { stream }), None);
+        assert_eq!(open(&mut world, r#"{"no_topic":true}"#), Some(212));
+        let value = value(&mut world, ValueType::String);
+        let set = Asked::StreamSet { stream, path, kind: ValueType::String, value: Some(value) };
+        assert_eq!(settle_for(&mut world, 0, set), Some(220));
+        check_at_rest(&mut world);
+    }
 }
