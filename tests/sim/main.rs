@@ -27,6 +27,7 @@ mod listeners;
 mod order;
 mod pages;
 mod queues;
+mod removal;
 mod replay;
 mod series;
 mod storage;

@@ -18,7 +18,8 @@ const PATHS: [&str; 2] = ["a", "a/b"];
 fn world(seed: u64) -> World {
     let mut random = Random::new(seed);
     let chosen = Conditions::chosen(&mut random);
-    let mut world = World::new(random, Conditions { bytes_high: 50_000, bytes_max: 50_000, keep_alive_ms: 30_000, selections_max: 8, ..chosen });
+    let mut world =
+        World::new(random, Conditions { bytes_high: 50_000, bytes_max: 50_000, keep_alive_ms: 30_000, selections_max: 8, ..chosen });
     for _ in 0..3 {
         world.connect(BINARY);
     }
@@ -142,7 +143,8 @@ fn step(world: &mut World, said: &mut Said) {
         _ => {
             let Some(of) = of else { return };
             let is_valid = said.topics[of].stream == Some((at, number));
-            let delta = Asked::StreamDelta { stream: number, path: PATHS[of], form: DeltaForm::Copy, delta: b"\xff\xff\xff".to_vec(), value: next };
+            let delta =
+                Asked::StreamDelta { stream: number, path: PATHS[of], form: DeltaForm::Copy, delta: b"\xff\xff\xff".to_vec(), value: next };
             let answer = settle_for(world, at, delta);
             assert_eq!(answer, Some(if is_valid { 205 } else { 220 }), "a delta that does not apply");
             if is_valid {
