@@ -251,7 +251,8 @@ fn copies_follow_topics_that_go_by_themselves() {
             scene.world.tick(shard);
             let bytes = scene.world.random.within(1, 400);
             scene.world.read(WATCHER, bytes);
-            (0..scene.world.random.below(4)).for_each(|_| drop(scene.world.settle_round()));
+            let rounds = scene.world.random.below(4);
+            scene.world.settle_rounds(rounds);
         }
         for _ in 0..40 {
             scene.world.now = scene.world.now.after_ms(STEP_MS);
