@@ -76,6 +76,8 @@ pub struct Client {
     /// The answer to each request that was not a page, events or a selection: an error's code, or none.
     pub answers: BTreeMap<u64, Option<u16>>,
     pub notices: Vec<(u64, Notice)>,
+    /// The paths of all values, nulls and events, in the order in which they came.
+    pub log: Vec<String>,
     steps: Vec<Step>,
     unread: Vec<u8>,
     is_upgraded: bool,
@@ -104,6 +106,7 @@ impl Client {
             last_error: None,
             answers: BTreeMap::new(),
             notices: Vec::new(),
+            log: Vec::new(),
             steps: Vec::new(),
             unread: Vec::new(),
             is_upgraded: false,
@@ -338,14 +341,21 @@ impl Client {
         assert!(order >= held.order, "client {name}: the values of {} go backwards", held.path);
         held.order = order;
         held.value = Some(value);
+        self.note(topic);
+    }
+
+    fn note(&mut self, topic: u64) {
+        let held = self.held_mut(topic);
         held.updates += 1;
+        let path = held.path.clone();
+        self.log.push(path);
     }
 
     fn set_null(&mut self, topic: u64, model: &mut Model) {
         let held = self.held_mut(topic);
         held.order = model.check_null(&held.path, held.order);
         held.value = None;
-        held.updates += 1;
+        self.note(topic);
     }
 
     fn take_event(&mut self, topic: u64, event: HeardEvent, model: &mut Model) {
@@ -361,8 +371,8 @@ impl Client {
         assert!(order > held.order, "client {name}: the events of {} go backwards", held.path);
         held.order = order;
         held.value = Some(event.value.clone());
-        held.updates += 1;
         held.events.push(event);
+        self.note(topic);
     }
 
     fn take_answer(&mut self, id: u64, body: &Body, model: &mut Model) {

@@ -39,12 +39,6 @@ fn stall(world: &mut World, at: usize) {
     world.settle();
 }
 
-fn settle_rounds(world: &mut World, count: usize) {
-    for _ in 0..count {
-        world.settle_round();
-    }
-}
-
 #[test]
 fn a_topic_that_was_forgotten_and_came_again_is_announced_twice() {
     for path in PATHS {
@@ -92,10 +86,10 @@ fn a_selector_given_up_while_its_walk_is_under_way_is_answered() {
         PATHS.into_iter().for_each(|path| make(&mut world, at, path));
         world.settle();
         world.ask(at, Asked::subscribe(everything()));
-        settle_rounds(&mut world, given_up_after);
+        world.settle_rounds(given_up_after);
         world.ask(at, Asked::unsubscribe(everything()));
         world.ask(at, Asked::subscribe(everything()));
-        settle_rounds(&mut world, given_up_after);
+        world.settle_rounds(given_up_after);
         world.ask(at, Asked::Remove { pattern: everything() });
         PATHS.into_iter().for_each(|path| make(&mut world, at, path));
         check_at_rest(&mut world);

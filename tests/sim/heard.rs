@@ -281,13 +281,6 @@ impl Body {
         self.number("removed", 0)
     }
 
-    pub fn is_created(&self) -> bool {
-        match self {
-            Self::Binary(body) => body == &[1],
-            Self::Text(members) => members["created"].get() == "true",
-        }
-    }
-
     /// The sequence of an event that was appended.
     pub fn sequence(&self) -> u64 {
         self.number("sequence", 0)

@@ -15,13 +15,13 @@ const ADDED: u8 = 1;
 const SELECTED: u8 = 3;
 
 /// The selectors of one listener, as its client asked for them.
-struct Listener {
+pub struct Listener {
     kind: ListenerKind,
     patterns: Vec<Pattern>,
 }
 
 /// By client and the listener's number.
-type Listeners = BTreeMap<(usize, u64), Listener>;
+pub type Listeners = BTreeMap<(usize, u64), Listener>;
 
 fn pattern(text: &str) -> Pattern {
     PATTERNS.into_iter().find(|pattern| pattern.text == text).expect("it is one of them")
@@ -151,7 +151,7 @@ fn check_subscribers<'a>(
     }
 }
 
-fn run(seed: u64, change: impl Fn(&mut Conditions)) -> (World, Listeners) {
+pub fn run(seed: u64, change: impl Fn(&mut Conditions)) -> (World, Listeners) {
     let mut random = Random::new(seed);
     let mut conditions = Conditions { steps: 1500, ..Conditions::chosen(&mut random) };
     change(&mut conditions);
@@ -281,11 +281,11 @@ fn who_listens_while_topics_come_and_go_is_told_of_each() {
         let mut listeners = Listeners::new();
         let selector = "?a/b//";
         world.ask(at, Asked::Listen { listener: 0, kind: ListenerKind::Topics, selector });
-        (0..walked).for_each(|_| drop(world.settle_round()));
+        world.settle_rounds(walked);
         world.ask(at, Asked::Unlisten { listener: 0, selector });
         world.ask(at, Asked::Listen { listener: 0, kind: ListenerKind::Topics, selector: "a" });
         world.ask(publisher, Asked::Remove { pattern: pattern("?a/") });
-        (0..walked).for_each(|_| drop(world.settle_round()));
+        world.settle_rounds(walked);
         for _ in 0..30 {
             workload::update(&mut world, publisher);
         }

@@ -17,6 +17,8 @@ mod workload;
 mod world;
 
 mod answers;
+mod conflation;
+mod constraints;
 mod convergence;
 mod crossing;
 mod deltas;
@@ -25,8 +27,11 @@ mod listeners;
 mod order;
 mod pages;
 mod queues;
+mod removal;
 mod replay;
+mod series;
 mod storage;
+mod streams;
 
 const SEEDS: u64 = 18;
 

@@ -100,6 +100,8 @@ pub struct Model {
     paths: BTreeMap<String, History>,
     attempts: BTreeMap<u64, Attempt>,
     removals: BTreeMap<u64, Removal>,
+    /// The paths of topics that may go by themselves.
+    mortal: BTreeSet<&'static str>,
 }
 
 /// What the model knows of a topic.
@@ -172,6 +174,11 @@ impl Model {
         removal.is_answered = true;
     }
 
+    /// The topics at `path` may go by themselves.
+    pub fn note_mortal(&mut self, path: &'static str) {
+        self.mortal.insert(path);
+    }
+
     /// Nothing is under way any more.
     pub fn note_quiet(&mut self) {
         self.order += 1;
@@ -200,7 +207,7 @@ impl Model {
     }
 
     fn was_not_removed_since(&self, path: &str, order: u64) -> bool {
-        self.removals.values().all(|r| !(r.matches)(path) || r.ended.is_some_and(|ended| ended < order))
+        !self.mortal.contains(path) && self.removals.values().all(|r| !(r.matches)(path) || r.ended.is_some_and(|ended| ended < order))
     }
 
     pub fn standing(&self, path: &str) -> Standing {

@@ -13,3 +13,13 @@ fn the_same_seed_gives_the_same_trace() {
         assert_eq!(trace(), trace());
     });
 }
+
+#[test]
+fn the_same_seed_gives_the_same_trace_with_storage_and_listeners() {
+    crate::for_each_seed(|seed| {
+        let stored = || crate::storage::run(seed).trace();
+        assert_eq!(stored(), stored());
+        let listened = || crate::listeners::run(seed, |_| {}).0.trace();
+        assert_eq!(listened(), listened());
+    });
+}

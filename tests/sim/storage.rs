@@ -91,27 +91,31 @@ fn all_events(world: &mut World, at: usize, path: &'static str) -> (u64, Vec<Hea
     (from, events)
 }
 
-#[test]
-fn what_is_acknowledged_survives_crashes() {
-    crate::for_each_seed(|seed| {
-        let mut world = start(seed, |conditions| conditions.removals = conditions.removals.min(4));
-        for _ in 0..3 {
-            for _ in 0..world.random.within(200, 1200) {
-                step(&mut world);
-            }
-            if world.random.percent(40) {
-                check_at_rest(&mut world);
-                check_stored(&mut world);
-            }
-            let shards = world.random.within(1, 4) as u16;
-            world.crash(shards);
+/// A server that runs, crashes and starts again some times.
+pub fn run(seed: u64) -> World {
+    let mut world = start(seed, |conditions| conditions.removals = conditions.removals.min(4));
+    for _ in 0..3 {
+        for _ in 0..world.random.within(200, 1200) {
+            step(&mut world);
+        }
+        if world.random.percent(40) {
             check_at_rest(&mut world);
             check_stored(&mut world);
-            connect_all(&mut world);
         }
+        let shards = world.random.within(1, 4) as u16;
+        world.crash(shards);
         check_at_rest(&mut world);
         check_stored(&mut world);
-    });
+        connect_all(&mut world);
+    }
+    check_at_rest(&mut world);
+    check_stored(&mut world);
+    world
+}
+
+#[test]
+fn what_is_acknowledged_survives_crashes() {
+    crate::for_each_seed(|seed| drop(run(seed)));
 }
 
 #[test]

@@ -490,8 +490,14 @@ impl World {
         self.model.note_quiet();
     }
 
+    pub fn settle_rounds(&mut self, count: usize) {
+        for _ in 0..count {
+            self.settle_round();
+        }
+    }
+
     /// A bit of everything that is under way.
-    pub fn settle_round(&mut self) -> bool {
+    fn settle_round(&mut self) -> bool {
         let mut any = self.settle_disk();
         for shard in 0..self.shards.len() {
             any |= self.post(shard);
