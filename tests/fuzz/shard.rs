@@ -163,6 +163,7 @@ impl World {
             self.tick(1500);
         }
         assert_eq!((self.shard.connection_count(), self.shard.session_count(), self.shard.audience_counts()), (0, 0, [0; 5]));
+        assert_eq!((self.shard.listener_counts(), self.shard.owner_counts()), ([0; 4], [0; 2]));
     }
 }
 
@@ -215,7 +216,7 @@ pub fn script(seed: u64) -> Vec<u8> {
     let noise = noise(seed, 2000);
     let mut source = Source(&noise);
     let mut script = Vec::new();
-    while script.len() < 900 {
+    while script.len() < 500 {
         let payload: Vec<u8> = (0..source.below(24)).map(|_| source.byte()).collect();
         script.extend([source.byte(), source.byte() % 4, payload.len() as u8]);
         script.extend(payload);
