@@ -239,6 +239,10 @@ fn store_update(update: &mut Update<'_>) -> Option<()> {
         let of_events = update.properties.iter().find(|(key, _)| key == "TIME_SERIES_EVENT_VALUE_TYPE");
         let kind =
             of_events.filter(|_| update.kind == 6).and_then(|(_, name)| ValueType::from_name(name)).map_or(update.kind, |kind| kind as u8);
+        if update.kind == 6 && kind != 1 && *update.value == *b"null" {
+            (update.kind, update.value) = (6 | NULL_BIT, Cow::Borrowed(&[][..]));
+            return Some(());
+        }
         update.value = Cow::Owned(stored(kind, &update.value)?);
     }
     Some(())

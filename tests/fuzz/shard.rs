@@ -254,14 +254,17 @@ pub fn both_forms(input: &[u8]) {
         for (world, mut message) in worlds.iter_mut().zip([by_text, by_binary]) {
             let (key, is_text) = world.connections[0];
             world.tick(ms);
+            let topics_before = world.shard.topic_count();
             world.shard.handle_bytes(world.now, key, &mut message);
             while world.shard.has_walks() {
                 world.shard.run_slice(world.now);
             }
             let sent = world.transmit(key);
-            told.push(
-                payloads(&sent).iter().flat_map(|payload| if is_text { of_text(payload) } else { of_binary(payload) }).collect::<Vec<_>>(),
-            );
+            let payloads = payloads(&sent);
+            let of: Vec<Told> = payloads.iter().flat_map(|payload| if is_text { of_text(payload) } else { of_binary(payload) }).collect();
+            let is_refused = of.iter().any(|(op, ..)| op == "error");
+            assert!(!is_refused || world.shard.topic_count() == topics_before, "what is refused changes nothing: {text}");
+            told.push(of);
         }
         assert_eq!(told[0], told[1], "{text}");
     }
