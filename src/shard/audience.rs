@@ -108,7 +108,8 @@ impl Shard {
         self.mail(owner, Mail::Ask { ticket, question });
     }
 
-    pub(super) fn ask_to_listen(&mut self, asker: Asker, kind: super::mail::ListenerKind, selector: &Selector) {
+    /// The ticket of the request.
+    pub(super) fn ask_to_listen(&mut self, asker: Asker, kind: super::mail::ListenerKind, selector: &Selector) -> u64 {
         let ticket = self.take_ticket();
         self.gathers.insert(ticket, Gather { waiting: usize::from(self.identity.count), answer: Answer::Listening { asker } });
         // What lies below an exact path may have any owner.
@@ -116,6 +117,7 @@ impl Shard {
             let question = Question::Listen { kind, selector: selector.as_str().into() };
             self.mail(owner, Mail::Ask { ticket, question });
         }
+        ticket
     }
 
     /// Asks the owners of what `selector` may match: one for a path, else all.

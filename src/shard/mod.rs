@@ -130,6 +130,8 @@ pub struct Shard {
     /// The selectors of listeners, by shard.
     shards_listening: Interests<crate::base::ShardSet>,
     shards_listening_to_subscribers: Interests<crate::base::ShardSet>,
+    /// By shard the ticket of its last request to listen.
+    listens_heard: Vec<u64>,
     walks: VecDeque<owner::Walk>,
     topics_made: u64,
     topics_base: u64,
@@ -195,6 +197,7 @@ impl Shard {
             shards_interested: Interests::default(),
             shards_listening: Interests::default(),
             shards_listening_to_subscribers: Interests::default(),
+            listens_heard: vec![0; usize::from(identity.count)],
             walks: VecDeque::new(),
             topics_made: 0,
             topics_base: identity.topics_base,
@@ -413,7 +416,7 @@ impl Shard {
             Mail::History { id, to, events } => self.take_history(id, to, events),
             Mail::Count { id, counts } => self.count_topic(id, counts),
             Mail::Subscribers { path, id, count } => self.subscribers_counted(from, &path, id, count),
-            Mail::Noticed(notice) => self.notice_arrived(&notice),
+            Mail::Noticed { notice, asked } => self.notice_arrived(&notice, asked),
             Mail::StopListening { kind, selector } => self.stop_listening(from, kind, &selector),
             Mail::Handler { handler, handles } => self.handler_told(handler, handles),
             Mail::Missing(missing) => self.missing_told(&missing),

@@ -64,6 +64,7 @@ fn listen(world: &mut World, listeners: &mut Listeners) {
                 world.links[at].client.notices.retain(|(of, _)| *of != number);
                 // What comes until the answer is of the listener that ends.
                 world.ask(at, Asked::Unlisten { listener: number, selector: "" });
+                world.links[at].is_stalled = false;
                 world.settle();
                 world.links[at].client.notices.retain(|(of, _)| *of != number);
             }
@@ -73,6 +74,7 @@ fn listen(world: &mut World, listeners: &mut Listeners) {
 
 /// Nobody is told what becomes of topics that are not selected any more.
 fn forget_deselected(world: &mut World, at: usize, number: u64, listener: &Listener) {
+    world.links[at].is_stalled = false;
     world.settle();
     let selects = |path: &str| listener.patterns.iter().any(|pattern| (pattern.matches)(path));
     world.links[at].client.notices.retain(|(of, notice)| match notice {

@@ -23,6 +23,7 @@ mod deltas;
 mod ending;
 mod listeners;
 mod order;
+mod pages;
 mod queues;
 mod replay;
 mod storage;

@@ -320,8 +320,13 @@ impl Shard {
     fn notice(&mut self, topic: &Topic, what: What) {
         for shard in self.listening(ListenerKind::Topics, topic.path.as_str()).iter() {
             let notice = Notice::Topic { what, path: topic.path.clone(), specification: topic.specification.clone() };
-            self.mail(shard, Mail::Noticed(Box::new(notice)));
+            self.mail_notice(shard, notice);
         }
+    }
+
+    fn mail_notice(&mut self, to: ShardIndex, notice: Notice) {
+        let asked = self.listens_heard[usize::from(to.0)];
+        self.mail(to, Mail::Noticed { notice: Box::new(notice), asked });
     }
 
     /// The shards that listen to the topic at `path`; to topics also those that listen to one above it.

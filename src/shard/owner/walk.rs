@@ -65,6 +65,9 @@ impl Shard {
         };
         let selector = self.known_selector(text);
         let mut rest = Span::default();
+        if let Question::Listen { .. } = &question {
+            self.listens_heard[usize::from(from.0)] = ticket;
+        }
         match &question {
             Question::Interest { .. } => {
                 let is_walked = self.walks.iter().any(|walk| walk.is_interest(from, &selector));
@@ -165,17 +168,17 @@ impl Shard {
 
     /// Tells what a new listener finds.
     fn walk_listened(&mut self, walk: &Walk) -> Option<Span> {
-        let mut mails = Vec::new();
+        let mut notices = Vec::new();
         let everything = self.everything.clone();
         let next = self.tree.scan(&everything, &walk.rest, Direction::Forward, self.limits.walk_slice, |_, topic| {
             if matches_from_above(&walk.selector, topic.path.as_str()) {
                 let notice = Notice::Topic { what: What::Selected, path: topic.path.clone(), specification: topic.specification.clone() };
-                mails.push(Mail::Noticed(Box::new(notice)));
+                notices.push(notice);
             }
             Step::Next
         });
-        for mail in mails {
-            self.mail(walk.from, mail);
+        for notice in notices {
+            self.mail_notice(walk.from, notice);
         }
         next
     }
@@ -287,8 +290,9 @@ impl Page {
         } else {
             Arc::default()
         };
-        let beside: usize = properties.iter().map(|(key, value): &(Box<str>, Box<str>)| key.len() + value.len() + 4).sum();
-        let bytes = path.len() + value.as_ref().map_or(0, Vec::len) + beside + ENTRY_BYTES;
+        let (kind, value_kind, size) = (number, specification.value_type(), held.map(<[u8]>::len));
+        let entry = Entry { path: path.to_owned(), kind, value_kind, value, properties, size };
+        let bytes = bytes(&entry);
         if self.entries.len() >= fetch.count_max || (!self.entries.is_empty() && self.bytes + bytes > fetch.bytes_max) {
             self.is_cut = true;
             return Step::Stop;
@@ -297,8 +301,7 @@ impl Page {
         if let Some(deep) = fetch.deep {
             self.note_branch(deep, path);
         }
-        let (kind, value_kind, size) = (number, specification.value_type(), held.map(<[u8]>::len));
-        self.entries.push(Entry { path: path.to_owned(), kind, value_kind, value, properties, size });
+        self.entries.push(entry);
         Step::Next
     }
 
@@ -319,6 +322,12 @@ impl Page {
 
 /// What an entry takes in an answer beside its texts and value.
 const ENTRY_BYTES: usize = 16;
+
+/// What an entry adds to an answer, roughly and rather too much.
+fn bytes(entry: &Entry) -> usize {
+    let properties: usize = entry.properties.iter().map(|(key, value)| key.len() + value.len() + 4).sum();
+    entry.path.len() + entry.value.as_ref().map_or(0, Vec::len) + properties + ENTRY_BYTES
+}
 
 /// Merges the owners' pages in the fetch's order, without more than they hold. Behind the last entry of a page that was cut nothing is known, so the
 /// result ends there at the latest. Gives the entries in path order, and whether there is more.
@@ -352,7 +361,7 @@ pub fn merge_pages(fetch: &Fetch, pages: Vec<(Vec<Entry>, bool)>) -> (Vec<Entry>
             }
             page.note_branch(deep, &entry.path);
         }
-        page.bytes += entry.path.len() + entry.value.as_ref().map_or(0, Vec::len) + ENTRY_BYTES;
+        page.bytes += bytes(&entry);
         if merged.len() >= fetch.count_max || (!merged.is_empty() && page.bytes > fetch.bytes_max) {
             break;
         }
