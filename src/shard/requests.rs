@@ -128,6 +128,7 @@ impl Shard {
         checked.clear();
         let has_value = matches!(update.verb, Verb::Set | Verb::AddAndSet);
         let result = match (has_value, is_null) {
+            (true, true) if specification.as_ref().is_some_and(|new| new.topic_type() == TopicType::TimeSeries) => Err(null_event()),
             (true, true) => check_null(kind, &update.value),
             (true, false) => self.check_value(form, kind, &update.value, &mut checked),
             (false, _) => Ok(()),
@@ -301,7 +302,7 @@ impl Shard {
     ) -> Result<(), Refusal> {
         self.check_path(path)?;
         if kind & NULL_BIT != 0 {
-            return Err(Refusal::new(ErrorCode::InvalidValue, "an event of a time series is never null"));
+            return Err(null_event());
         }
         let kind = value_type(kind)?;
         let mut checked = Vec::with_capacity(value.len());
@@ -437,6 +438,10 @@ fn value_type(kind: u8) -> Result<ValueType, Refusal> {
         }
         number => ValueType::from_number(number).ok_or_else(unknown_type),
     }
+}
+
+fn null_event() -> Refusal {
+    Refusal::new(ErrorCode::InvalidValue, "an event of a time series is never null")
 }
 
 fn check_null(kind: ValueType, value: &[u8]) -> Result<(), Refusal> {

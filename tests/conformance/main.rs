@@ -11,6 +11,7 @@ mod handshake;
 mod messages;
 mod peer;
 mod properties;
+mod removals;
 mod series;
 mod server;
 mod sessions;

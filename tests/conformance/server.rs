@@ -43,7 +43,8 @@ impl Server {
         client
     }
 
-    fn upgrade(&mut self, protocol: &str) -> Client {
+    /// A connection that has not said CONNECT yet.
+    pub fn upgrade(&mut self, protocol: &str) -> Client {
         let key = self.shard.handle_accept(self.now).expect("the connection is taken");
         self.shard.handle_bytes(self.now, key, &mut crate::handshake::request(protocol).into_bytes());
         self.carry_out();
