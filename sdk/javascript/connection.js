@@ -7,7 +7,7 @@
  */
 
 import { Writer } from './bytes.js';
-import { Capability, decodeMessage, encodeFrame, readAnswer, readFetchAnswer, SUBPROTOCOL, VERSION } from './codec.js';
+import { Capability, decodeMessage, encodeFrame, readAnswer, SUBPROTOCOL, VERSION } from './codec.js';
 import { CloseCode, ConnectionError, ProtocolError, requestError, TimeoutError, ValueTooLargeError } from './errors.js';
 
 /** @typedef {import('./codec.js').ClientMessage} ClientMessage */
@@ -31,10 +31,10 @@ import { CloseCode, ConnectionError, ProtocolError, requestError, TimeoutError, 
  *
  * @typedef {object} ConnectionSink
  * @property {(welcome: Welcome) => void} welcome first of all
- * @property {(message: import('./codec.js').Subscribed) => void} subscribed
  * @property {(topic: number | bigint, bytes: Uint8Array) => void} value
  * @property {(topic: number | bigint, form: import('./codec.js').DeltaForm, delta: Uint8Array) => void} delta
- * @property {(topic: number | bigint, reason: number) => void} unsubscribed
+ * @property {(event: import('./codec.js').TopicEvent) => void} topicEvent
+ * @property {(notice: import('./codec.js').Notice) => void} notice
  * @property {(error: Error) => void} error an error that answers no request
  * @property {(connection: Connection, close: Close) => void} end of a connection that was made; last of all
  */
@@ -167,7 +167,7 @@ export class Connection {
       return;
     }
     this.#heardAt = performance.now();
-    const capabilities = Capability.DELTA_DEFLATE | Capability.DELTA_COPY;
+    const capabilities = Capability.DELTA_DEFLATE | Capability.DELTA_COPY | Capability.VALUE_DEFLATE;
     const connected = this.request((id) => ({ op: 'connect', id, version: VERSION, client: this.#options.name, capabilities }));
     // Whatever ends the connection rejects this too, after `#end` has told `open`.
     connected.catch(() => {});
@@ -215,7 +215,7 @@ export class Connection {
     if (pending === undefined) return;
     const { message, resolve } = pending;
     try {
-      resolve(message.op === 'fetch' ? readFetchAnswer(body, message.values) : readAnswer(message.op, body));
+      resolve(readAnswer(message, body));
     } catch (error) {
       pending.reject(/** @type {Error} */ (error));
       throw error;
@@ -228,11 +228,7 @@ export class Connection {
       case 'ping':
         this.#send({ op: 'pong' });
         break;
-      case 'subscribed':
-        this.#sink.subscribed(event);
-        break;
-      case 'unsubscribed':
-        this.#sink.unsubscribed(event.topic, event.reason);
+      case 'pong':
         break;
       case 'error':
         this.#handleError(event);
@@ -240,6 +236,14 @@ export class Connection {
       case 'welcome':
         this.#handleWelcome(event);
         break;
+      case 'topic_notice':
+      case 'descendant_notice':
+      case 'subscribers_notice':
+      case 'missing_notice':
+        this.#sink.notice(event);
+        break;
+      default:
+        this.#sink.topicEvent(event);
     }
   }
 

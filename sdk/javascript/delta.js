@@ -2,12 +2,12 @@
  * Deltas: a topic's next value from the one before it, byte for byte.
  *
  * The two forms are described in `sdk/protocol/README.md`, *Delta forms*. A delta that breaks a rule throws: this client's copy
- * is then not what the server takes it for, and the connection has to be made anew.
+ * is then not what the server takes it for, and the connection has to be made anew. Deltas that this side makes are of the copy form.
  *
  * @module
  */
 
-import { Reader } from './bytes.js';
+import { Reader, Writer } from './bytes.js';
 import { ProtocolError } from './errors.js';
 import { inflate } from './inflate.js';
 
@@ -16,6 +16,9 @@ const NUMBER_MAX = 0xffff_ffff;
 
 const INSERT_EXTENDED = 7;
 const COPY_EXTENDED = 15;
+
+/** What stands before the literal bytes of a delta made here: three numbers and a token. */
+const HEAD_BYTES_MAX = 16;
 
 /**
  * @param {import('./codec.js').DeltaForm} form
@@ -26,6 +29,41 @@ const COPY_EXTENDED = 15;
  */
 export function applyDelta(form, previous, delta, lengthMax) {
   return form === 'deflate' ? inflate(delta, previous, lengthMax) : applyCopy(previous, delta, lengthMax);
+}
+
+/**
+ * A delta of the copy form: what is new between the first and the last bytes that both values share.
+ *
+ * @param {Uint8Array} previous
+ * @param {Uint8Array} next
+ * @returns {Uint8Array | undefined} undefined where it would not be shorter than the value
+ */
+export function makeDelta(previous, next) {
+  const shorter = Math.min(previous.length, next.length);
+  let copied = 0;
+  while (copied < shorter && previous[copied] === next[copied]) copied += 1;
+  let kept = 0;
+  while (kept < shorter - copied && previous[previous.length - 1 - kept] === next[next.length - 1 - kept]) kept += 1;
+  const insert = next.subarray(copied, next.length - kept);
+  if (insert.length >= next.length) return undefined;
+  const writer = new Writer(insert.length + HEAD_BYTES_MAX);
+  writer.varint(copied * 2);
+  if (copied < next.length) writeStep(writer, insert, previous.length - kept - copied - insert.length);
+  return writer.length < next.length ? writer.take() : undefined;
+}
+
+/**
+ * A step that copies what is left of the value before.
+ *
+ * @param {Writer} writer
+ * @param {Uint8Array} insert
+ * @param {number} move
+ */
+function writeStep(writer, insert, move) {
+  writer.u8((move === 0 ? 0 : 0x80) | (Math.min(insert.length, INSERT_EXTENDED) << 4));
+  if (insert.length >= INSERT_EXTENDED) writer.varint(insert.length - INSERT_EXTENDED);
+  if (move !== 0) writer.varint(move < 0 ? -2 * move - 1 : 2 * move);
+  writer.raw(insert);
 }
 
 /**

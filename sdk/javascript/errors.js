@@ -156,7 +156,7 @@ export class UnknownTypeError extends RequestError {
   static codeName = 'unknown_type';
 }
 
-/** 208: a property, scope or option that the server does not support. */
+/** 208: an option that the server does not support, or one that does not go with the others. */
 export class UnsupportedPropertyError extends RequestError {
   static className = 'UnsupportedPropertyError';
   static code = 208;
@@ -177,11 +177,114 @@ export class TopicLimitError extends RequestError {
   static codeName = 'topic_limit';
 }
 
+/** 211: a topic property's value is malformed, or one that the type needs is missing. */
+export class InvalidPropertyError extends RequestError {
+  static className = 'InvalidPropertyError';
+  static code = 211;
+  static codeName = 'invalid_property';
+}
+
+/** 212: the update's constraint does not hold; nothing changed. */
+export class UnsatisfiedConstraintError extends RequestError {
+  static className = 'UnsatisfiedConstraintError';
+  static code = 212;
+  static codeName = 'unsatisfied_constraint';
+}
+
+/** 213: the constraint does not parse, or contradicts itself. */
+export class InvalidConstraintError extends RequestError {
+  static className = 'InvalidConstraintError';
+  static code = 213;
+  static codeName = 'invalid_constraint';
+}
+
+/** 214: the JSON patch does not parse. */
+export class InvalidPatchError extends RequestError {
+  static className = 'InvalidPatchError';
+  static code = 214;
+  static codeName = 'invalid_patch';
+}
+
+/** 215: an operation of the JSON patch cannot be applied; nothing changed. */
+export class FailedPatchError extends RequestError {
+  static className = 'FailedPatchError';
+  static code = 215;
+  static codeName = 'failed_patch';
+
+  /** Which operation of the patch it was, from 0. */
+  get operationIndex() {
+    return this.position;
+  }
+}
+
+/** 216: a scope's name starts with `$` or is too long. */
+export class InvalidScopeError extends RequestError {
+  static className = 'InvalidScopeError';
+  static code = 216;
+  static codeName = 'invalid_scope';
+}
+
+/** 220: there is no such update stream, or it is not valid any more. */
+export class InvalidStreamError extends RequestError {
+  static className = 'InvalidStreamError';
+  static code = 220;
+  static codeName = 'invalid_stream';
+}
+
+/** 221: the session has an update stream of this number. */
+export class StreamInUseError extends RequestError {
+  static className = 'StreamInUseError';
+  static code = 221;
+  static codeName = 'stream_in_use';
+}
+
+/** 222: the timestamp is earlier than the latest event's. */
+export class InvalidTimestampError extends RequestError {
+  static className = 'InvalidTimestampError';
+  static code = 222;
+  static codeName = 'invalid_timestamp';
+}
+
+/** 223: no retained event has this sequence. */
+export class NoSuchEventError extends RequestError {
+  static className = 'NoSuchEventError';
+  static code = 223;
+  static codeName = 'no_such_event';
+}
+
+/** 224: the event is an edit, which cannot be edited: edit the original. */
+export class EventIsEditError extends RequestError {
+  static className = 'EventIsEditError';
+  static code = 224;
+  static codeName = 'event_is_edit';
+}
+
+/** 225: a range of a query is malformed. */
+export class InvalidQueryError extends RequestError {
+  static className = 'InvalidQueryError';
+  static code = 225;
+  static codeName = 'invalid_query';
+}
+
 /** 300: the session has as many selections as it may. */
 export class SelectionLimitError extends RequestError {
   static className = 'SelectionLimitError';
   static code = 300;
   static codeName = 'selection_limit';
+}
+
+/** 301: the session has as many listeners, or update streams, as it may. */
+export class ListenerLimitError extends RequestError {
+  static className = 'ListenerLimitError';
+  static code = 301;
+  static codeName = 'listener_limit';
+}
+
+/** 302: the session has no listener of this number, or one of another kind. */
+export class NoSuchListenerError extends RequestError {
+  static className = 'NoSuchListenerError';
+  static code = 302;
+  static codeName = 'no_such_listener';
 }
 
 /** 400: the server cannot take the request now; it changed nothing. */
@@ -196,6 +299,13 @@ export class ShuttingDownError extends RequestError {
   static className = 'ShuttingDownError';
   static code = 401;
   static codeName = 'shutting_down';
+}
+
+/** 410: the server cannot store the update now. It may be in memory, and is stored when the disk works again. */
+export class StorageUnavailableError extends RequestError {
+  static className = 'StorageUnavailableError';
+  static code = 410;
+  static codeName = 'storage_unavailable';
 }
 
 /**
@@ -247,9 +357,24 @@ export const REQUEST_ERRORS = Object.freeze([
   UnsupportedPropertyError,
   ReservedPathError,
   TopicLimitError,
+  InvalidPropertyError,
+  UnsatisfiedConstraintError,
+  InvalidConstraintError,
+  InvalidPatchError,
+  FailedPatchError,
+  InvalidScopeError,
+  InvalidStreamError,
+  StreamInUseError,
+  InvalidTimestampError,
+  NoSuchEventError,
+  EventIsEditError,
+  InvalidQueryError,
   SelectionLimitError,
+  ListenerLimitError,
+  NoSuchListenerError,
   OverloadedError,
   ShuttingDownError,
+  StorageUnavailableError,
 ]);
 
 const classOfCode = new Map(REQUEST_ERRORS.map((type) => [type.code, type]));

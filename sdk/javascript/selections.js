@@ -2,25 +2,26 @@
  * A session's selections, to make them again on a new connection.
  *
  * They are a sequence: each subscription adds what its selector matches, each unsubscription takes it away, and the last one
- * that matches a path decides. What later ones have made meaningless is forgotten, so the sequence stays short.
+ * that matches a path decides. What later ones have made meaningless is forgotten, so the sequence stays short. Each scope has a sequence of its
+ * own, which those of other scopes leave alone.
  *
  * @module
  */
 
 import { Selector } from './selector.js';
 
-/** @typedef {{ op: 'subscribe' | 'unsubscribe', selector: string, parsed: Selector | undefined }} Selection */
+/** @typedef {{ op: 'subscribe' | 'unsubscribe', selector: string, scope: string, parsed: Selector | undefined }} Selection */
 
 /** Selectors of every path, which end all selections when they are unsubscribed. */
 const EVERYTHING = new Set(['?.*//', '*.*', '?.+//', '*.+']);
 
 export class Selections {
-  /** @type {Selection[]} */
-  #sequence = [];
+  /** By scope; one without selections has none. @type {Map<string, Selection[]>} */
+  #scopes = new Map();
 
   /** In the order in which they have to be made. @returns {readonly Selection[]} */
   get sequence() {
-    return this.#sequence;
+    return [...this.#scopes.values()].flat();
   }
 
   /**
@@ -28,26 +29,39 @@ export class Selections {
    *
    * @param {'subscribe' | 'unsubscribe'} op
    * @param {string} selector
+   * @param {string} scope
    */
-  add(op, selector) {
+  add(op, selector, scope) {
     // One with the same selector decides about the same paths, so it leaves nothing to the earlier.
-    this.remove(selector);
+    this.remove(selector, scope);
     if (op === 'unsubscribe' && EVERYTHING.has(selector)) {
-      this.#sequence = [];
+      this.#scopes.delete(scope);
       return;
     }
-    const parsed = parse(selector);
-    const selection = { op, selector, parsed };
-    if (op === 'subscribe' || this.#sequence.some((earlier) => takesFrom(selection, earlier))) this.#sequence.push(selection);
+    const selection = { op, selector, scope, parsed: parse(selector) };
+    const sequence = this.#scopes.get(scope) ?? [];
+    if (op === 'subscribe' || sequence.some((earlier) => takesFrom(selection, earlier))) this.#scopes.set(scope, [...sequence, selection]);
   }
 
   /**
-   * Forgets those with this selector.
+   * Notes an unsubscription in every scope.
    *
    * @param {string} selector
    */
-  remove(selector) {
-    this.#sequence = this.#sequence.filter((selection) => selection.selector !== selector);
+  unsubscribeAllScopes(selector) {
+    for (const scope of [...this.#scopes.keys()]) this.add('unsubscribe', selector, scope);
+  }
+
+  /**
+   * Forgets those of the scope with this selector.
+   *
+   * @param {string} selector
+   * @param {string} scope
+   */
+  remove(selector, scope) {
+    const left = (this.#scopes.get(scope) ?? []).filter((selection) => selection.selector !== selector);
+    if (left.length > 0) this.#scopes.set(scope, left);
+    else this.#scopes.delete(scope);
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * A session: what a client holds on to while connections come and go.
  *
- * It makes a lost connection anew, with growing pauses, and its selections with it. Requests that were under way when a connection
+ * It makes a lost connection anew, with growing pauses, and its selections and listeners with it. Requests that were under way when a connection
  * was lost are rejected and never sent again, for they may have been carried out.
  *
  * @module
@@ -9,12 +9,14 @@
 
 import { Connection } from './connection.js';
 import { CloseCode, ConnectionError, OverloadedError, RequestError, ShuttingDownError, UnsupportedVersionError } from './errors.js';
+import { Listeners, Notifications } from './listeners.js';
 import { Selections } from './selections.js';
 import { Selector } from './selector.js';
+import { TimeSeries } from './series.js';
 import { reportUncaught } from './stream.js';
 import { Subscriptions } from './subscriptions.js';
 import { Topics } from './topics.js';
-import { checkText, checkType, show } from './types.js';
+import { checkDataType, checkText, show } from './types.js';
 import { completeUrl, findWebSocket } from './websocket.js';
 
 /** @typedef {import('./connection.js').Close} Close */
@@ -105,6 +107,9 @@ export class Session {
   #limits = limitsOf(undefined);
   #subscriptions = new Subscriptions();
   #selections = new Selections();
+  #listeners = new Listeners((message) => this.#request(message));
+  /** Counts the connections that were adopted. */
+  #connections = 0;
   /** Settles when the selections asked for up to now are noted, in the order asked. @type {Promise<unknown>} */
   #noted = Promise.resolve();
   #attempts = 0;
@@ -113,7 +118,7 @@ export class Session {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retryTimer;
   /** @type {{ [K in keyof SessionListeners]: Set<SessionListeners[K]> }} */
-  #listeners = { state: new Set(), error: new Set() };
+  #observers = { state: new Set(), error: new Set() };
   /** @type {(event: StateEvent) => void} */
   #resolveClosed = () => {};
 
@@ -127,15 +132,27 @@ export class Session {
     this.#url = url;
     this.#options = options;
     this.#WebSocket = WebSocket;
-    if (options.onState !== undefined) this.#listeners.state.add(options.onState);
+    if (options.onState !== undefined) this.#observers.state.add(options.onState);
     /** Settles when the session is closed, with the last state event. @type {Promise<StateEvent>} */
     this.closed = new Promise((resolve) => (this.#resolveClosed = resolve));
     /** The topic tree. */
     this.topics = new Topics({
       request: (message) => this.#request(message),
       limits: () => this.#limits,
-      typeOf: (path) => this.#subscriptions.typeOf(path),
+      specificationOf: (path) => this.#subscriptions.specificationOf(path),
+      connectionNumber: () => (this.#connection === undefined ? 0 : this.#connections),
+      listeners: this.#listeners,
     });
+    const { topics } = this;
+    /** Appending events to time series, editing and querying them. */
+    this.timeSeries = new TimeSeries({
+      request: (message) => this.#request(message),
+      path: (path) => topics.path(path),
+      encode: (type, value) => topics.encode(type, value),
+      typeFor: (path, value, type) => topics.typeFor(path, value, type),
+    });
+    /** Listening to topics without their values. */
+    this.notifications = new Notifications(this.#listeners);
   }
 
   get state() {
@@ -166,53 +183,84 @@ export class Session {
    * @returns {() => void} ends listening
    */
   on(event, listener) {
-    if (!Object.hasOwn(this.#listeners, event)) throw new TypeError(`expected 'state' or 'error' as the event, found ${show(event)}`);
+    if (!Object.hasOwn(this.#observers, event)) throw new TypeError(`expected 'state' or 'error' as the event, found ${show(event)}`);
     if (typeof listener !== 'function') throw new TypeError(`expected a function as the listener, found ${show(listener)}`);
-    this.#listeners[event].add(listener);
-    return () => void this.#listeners[event].delete(listener);
+    this.#observers[event].add(listener);
+    return () => void this.#observers[event].delete(listener);
   }
 
   /**
    * Subscribes to the topics that a selector matches now and later. Streams are told of them.
    *
+   * A scope is a named set of selections. The session is subscribed to what any of its scopes selects, so parts of a program that do not know of
+   * each other do not unsubscribe what the others need.
+   *
    * @param {string} selector
+   * @param {string} [scope] the default scope, unless given
    * @returns {Promise<void>} settles when the streams have been told of every topic that is there
    */
-  subscribe(selector) {
-    return this.#select('subscribe', selector);
+  subscribe(selector, scope) {
+    return this.#select('subscribe', selector, scope);
   }
 
   /**
-   * Takes what a selector matches out of the subscriptions.
+   * Takes what a selector matches out of the subscriptions of a scope.
+   *
+   * @param {string} selector
+   * @param {string} [scope]
+   * @returns {Promise<void>}
+   */
+  unsubscribe(selector, scope) {
+    return this.#select('unsubscribe', selector, scope);
+  }
+
+  /**
+   * Takes what a selector matches out of the subscriptions of every scope.
    *
    * @param {string} selector
    * @returns {Promise<void>}
    */
-  unsubscribe(selector) {
-    return this.#select('unsubscribe', selector);
+  async unsubscribeAllScopes(selector) {
+    const checked = checkText(selector, 'a topic selector');
+    const answered = this.#request((id) => ({ op: 'unsubscribe_all_scopes', id, selector: checked }));
+    this.#note(answered, () => this.#selections.unsubscribeAllScopes(checked));
+    await answered;
   }
 
   /**
    * Adds a stream of the subscribed topics that `selector` matches and whose type can be read as `type`. It does not subscribe.
    *
    * @param {string} selector
-   * @param {import('./types.js').TopicTypeName} type
+   * @param {import('./types.js').DataTypeName} type
    * @param {import('./stream.js').StreamCallbacks} [callbacks] may be left out by who iterates over the stream
    * @returns {import('./stream.js').ValueStream}
    */
   addStream(selector, type, callbacks = {}) {
-    return this.#addStream(Selector.parse(selector), type, callbacks);
+    return this.#addStream(Selector.parse(selector), type, 'values', callbacks);
+  }
+
+  /**
+   * Adds a stream of the subscribed time series that `selector` matches and whose events' values can be read as `type`. Its values are events:
+   * `{ sequence, timestamp, author, value, isEdit, originalSequence }`.
+   *
+   * @param {string} selector
+   * @param {import('./types.js').DataTypeName} type
+   * @param {import('./stream.js').StreamCallbacks} [callbacks]
+   * @returns {import('./stream.js').ValueStream}
+   */
+  addTimeSeriesStream(selector, type, callbacks = {}) {
+    return this.#addStream(Selector.parse(selector), type, 'events', callbacks);
   }
 
   /**
    * Adds a stream of the subscribed topics that no other stream reads.
    *
-   * @param {import('./types.js').TopicTypeName} type
+   * @param {import('./types.js').DataTypeName} type
    * @param {import('./stream.js').StreamCallbacks} [callbacks]
    * @returns {import('./stream.js').ValueStream}
    */
   addFallbackStream(type, callbacks = {}) {
-    return this.#addStream(undefined, type, callbacks);
+    return this.#addStream(undefined, type, 'values', callbacks);
   }
 
   /**
@@ -252,31 +300,44 @@ export class Session {
 
   /**
    * @param {Selector | undefined} selector
-   * @param {import('./types.js').TopicTypeName} type
+   * @param {import('./types.js').DataTypeName} type
+   * @param {import('./stream.js').Content} content
    * @param {import('./stream.js').StreamCallbacks} callbacks
    */
-  #addStream(selector, type, callbacks) {
+  #addStream(selector, type, content, callbacks) {
     checkCallbacks(callbacks);
-    const checked = checkType(type);
+    const checked = checkDataType(type);
     if (this.#state === 'closed') throw new ConnectionError('the session is closed', { code: CloseCode.NORMAL });
-    return this.#subscriptions.addStream(selector, checked, callbacks);
+    return this.#subscriptions.addStream(selector, checked, content, callbacks);
   }
 
   /**
    * @param {'subscribe' | 'unsubscribe'} op
    * @param {string} selector
+   * @param {string} [scope]
    */
-  async #select(op, selector) {
+  async #select(op, selector, scope = '') {
     const checked = checkText(selector, 'a topic selector');
-    const answered = this.#request((id) => ({ op, id, selector: checked, scope: '' }));
+    const named = checkText(scope, 'a scope');
+    const answered = this.#request((id) => ({ op, id, selector: checked, scope: named }));
+    this.#note(answered, () => this.#selections.add(op, checked, named));
+    await answered;
+  }
+
+  /**
+   * Notes a change of the selections when it is answered, in the order asked.
+   *
+   * @param {Promise<unknown>} answered
+   * @param {() => void} change
+   */
+  #note(answered, change) {
     const earlier = this.#noted;
     const note = async () => {
       await earlier;
       await answered;
-      this.#selections.add(op, checked);
+      change();
     };
     this.#noted = note().catch(() => {});
-    await answered;
   }
 
   /**
@@ -297,10 +358,10 @@ export class Session {
       { ...options, signal: this.#abort.signal },
       {
         welcome: (welcome) => this.#handleWelcome(welcome),
-        subscribed: (message) => subscriptions.handleSubscribed(message),
         value: (topic, bytes) => subscriptions.handleValue(topic, bytes),
         delta: (topic, form, delta) => subscriptions.handleDelta(topic, form, delta),
-        unsubscribed: (topic, reason) => subscriptions.handleUnsubscribed(topic, reason),
+        topicEvent: (event) => subscriptions.handleTopicEvent(event),
+        notice: (notice) => this.#listeners.handleNotice(notice),
         error: (error) => this.#emit('error', error),
         end: (connection, close) => this.#handleEnd(connection, close),
       },
@@ -319,6 +380,7 @@ export class Session {
   #adopt(connection) {
     if (connection.ended) throw new ConnectionError('the connection was lost at once', { code: CloseCode.ABNORMAL });
     this.#connection = connection;
+    this.#connections += 1;
     this.#connectedAt = performance.now();
     this.#become('connected');
   }
@@ -367,22 +429,34 @@ export class Session {
   }
 
   /**
-   * Makes the selections again, in their order. What the server refuses now is dropped and told; what it cannot do now fails the attempt.
+   * Makes the selections again, in their order, and the listeners. What the server refuses now is dropped and told; what it cannot do now
+   * fails the attempt.
    *
    * @param {Connection} connection
    */
   async #restore(connection) {
     await this.#noted;
-    const selections = [...this.#selections.sequence];
-    const answers = await Promise.allSettled(
-      selections.map(({ op, selector }) => connection.request((id) => ({ op, id, selector, scope: '' }))),
-    );
+    const selections = this.#selections.sequence.map(({ op, selector, scope }) => ({
+      answered: connection.request((id) => ({ op, id, selector, scope })),
+      drop: (/** @type {Error} */ error) => {
+        this.#selections.remove(selector, scope);
+        this.#emit('error', error);
+      },
+    }));
+    const listened = this.#listeners.selections().map(({ listener, selector }) => ({
+      answered: connection.request((id) => ({ op: 'listen', id, listener: listener.number, kind: listener.kind, selector })),
+      drop: (/** @type {Error} */ error) => {
+        listener.selectors.delete(selector);
+        listener.handleError(error);
+      },
+    }));
+    const asked = [...selections, ...listened];
+    const answers = await Promise.allSettled(asked.map(({ answered }) => answered));
     answers.forEach((answer, index) => {
       if (answer.status === 'fulfilled') return;
       const error = answer.reason;
       if (!(error instanceof RequestError) || error instanceof OverloadedError || error instanceof ShuttingDownError) throw error;
-      this.#selections.remove(selections[index].selector);
-      this.#emit('error', error);
+      asked[index].drop(error);
     });
     if (this.#abort.signal.aborted) throw new ConnectionError('the session is closed', { code: CloseCode.NORMAL });
     this.#subscriptions.endRecovery();
@@ -398,6 +472,7 @@ export class Session {
     this.#connection = undefined;
     const event = this.#become('closed', close, error);
     this.#subscriptions.close();
+    this.#listeners.close();
     this.#resolveClosed(event);
   }
 
@@ -420,7 +495,7 @@ export class Session {
    * @param {Parameters<SessionListeners[K]>[0]} argument
    */
   #emit(event, argument) {
-    for (const listener of this.#listeners[event]) {
+    for (const listener of this.#observers[event]) {
       try {
         /** @type {(argument: any) => void} */ (listener)(argument);
       } catch (error) {

@@ -1,20 +1,20 @@
 /**
- * One value stream: who reads the topics that a selector matches, as one type.
+ * One stream: who reads the topics that a selector matches, as one type.
  *
  * A stream is told, topic by topic: the subscription, the value if there is one, each update, the unsubscription with
- * its reason. Values are shared between the streams of a session and with the session itself: read them, do not change them.
+ * its reason. A stream of time series is told events instead of values. Values are shared between the streams of a session and with the session itself: read them, do not change them.
  *
  * @module
  */
 
-/** @typedef {import('./types.js').TopicTypeName} TopicTypeName */
+/** @typedef {import('./types.js').DataTypeName} DataTypeName */
 /** @typedef {Readonly<Required<import('./types.js').TopicSpecification>>} Specification */
 
 /**
  * Why a topic's stream of values ended: the server's reasons, and `stream_change` where a fallback stream gives a topic up to a
  * value stream that was added.
  *
- * @typedef {'requested' | 'removed' | 'stream_change' | 'unknown'} UnsubscriptionReason
+ * @typedef {'requested' | 'removed' | 'back_pressure' | 'stream_change' | 'unknown'} UnsubscriptionReason
  */
 
 /**
@@ -23,7 +23,7 @@
  * @typedef {object} StreamCallbacks
  * @property {(path: string, specification: Specification) => void} [subscription]
  * @property {(path: string, specification: Specification, value: any, oldValue: any) => void} [value] `oldValue` is undefined
- *   for the first value
+ *   for the first value; both may be null, which is no value. On a stream of time series they are the event and the one before it.
  * @property {(path: string, specification: Specification, reason: UnsubscriptionReason) => void} [unsubscription]
  * @property {() => void} [close] the stream was closed, or its session
  * @property {(error: unknown) => void} [error] a callback threw, or a value did not decode; the stream goes on. Without this callback
@@ -40,7 +40,12 @@
  * @property {any} oldValue
  */
 
-/** Made by `session.addStream` and `session.addFallbackStream`. */
+/** The events that wait for an iterator at most; beyond that the oldest are left out. */
+const WAITING_EVENTS_MAX = 10_000;
+
+/** @typedef {'values' | 'events'} Content what a stream reads: topics' values, or the events of time series */
+
+/** Made by `session.addStream`, `session.addFallbackStream` and `session.addTimeSeriesStream`. */
 export class ValueStream {
   #callbacks;
   /** @type {Set<ValueIterator>} */
@@ -50,14 +55,16 @@ export class ValueStream {
 
   /**
    * @param {import('./selector.js').Selector | undefined} selector none for a fallback stream
-   * @param {TopicTypeName} type
+   * @param {DataTypeName} type
+   * @param {Content} content
    * @param {StreamCallbacks} callbacks
    * @param {(stream: ValueStream) => void} remove
    */
-  constructor(selector, type, callbacks, remove) {
+  constructor(selector, type, content, callbacks, remove) {
     /** @internal */
     this.selector = selector;
     this.type = type;
+    this.content = content;
     /** Whether it is told of topics yet. @internal */
     this.attached = false;
     this.#callbacks = callbacks;
@@ -78,12 +85,13 @@ export class ValueStream {
   }
 
   /**
-   * Values as they come, until the stream is closed. A reader that does not keep up is given a topic's newest value only.
+   * Values as they come, until the stream is closed. A reader that does not keep up is given a topic's newest value only, and of time series
+   * every event, up to 10,000.
    *
    * @returns {AsyncIterableIterator<ValueEvent>}
    */
   [Symbol.asyncIterator]() {
-    const iterator = new ValueIterator((ended) => this.#iterators.delete(ended));
+    const iterator = new ValueIterator(this.content, (ended) => this.#iterators.delete(ended));
     if (this.#closed) iterator.end();
     else this.#iterators.add(iterator);
     return iterator;
@@ -156,17 +164,23 @@ export class ValueStream {
   }
 }
 
-/** Waiting values, one a topic, and the reader that waits for one. */
+/** Waiting values, one a topic, or events; and the reader that waits for one. */
 class ValueIterator {
-  /** @type {Map<string, ValueEvent>} */
+  /** By path, or in their order. @type {Map<string | number, ValueEvent>} */
   #waiting = new Map();
   /** @type {((result: IteratorResult<ValueEvent>) => void)[]} */
   #readers = [];
+  #content;
   #onEnd;
+  #nextEvent = 0;
   #ended = false;
 
-  /** @param {(iterator: ValueIterator) => void} onEnd */
-  constructor(onEnd) {
+  /**
+   * @param {Content} content
+   * @param {(iterator: ValueIterator) => void} onEnd
+   */
+  constructor(content, onEnd) {
+    this.#content = content;
     this.#onEnd = onEnd;
   }
 
@@ -176,8 +190,8 @@ class ValueIterator {
 
   /** @returns {Promise<IteratorResult<ValueEvent>>} */
   next() {
-    for (const [path, event] of this.#waiting) {
-      this.#waiting.delete(path);
+    for (const [key, event] of this.#waiting) {
+      this.#waiting.delete(key);
       return Promise.resolve({ done: false, value: event });
     }
     if (this.#ended) return Promise.resolve({ done: true, value: undefined });
@@ -196,6 +210,12 @@ class ValueIterator {
     const reader = this.#readers.shift();
     if (reader !== undefined) {
       reader({ done: false, value: event });
+      return;
+    }
+    if (this.#content === 'events') {
+      this.#waiting.set(this.#nextEvent, event);
+      this.#nextEvent += 1;
+      this.#waiting.delete(this.#nextEvent - 1 - WAITING_EVENTS_MAX);
       return;
     }
     const replaced = this.#waiting.get(event.path);

@@ -12,13 +12,17 @@
 
 import { applyDelta } from './delta.js';
 import { ProtocolError } from './errors.js';
+import { inflate } from './inflate.js';
+import { decodeEvent } from './series.js';
 import { ValueStream } from './stream.js';
-import { canRead, decodeValue } from './types.js';
+import { canRead, decodeValue, TopicProperty, valueType } from './types.js';
 
 /** @typedef {import('./stream.js').UnsubscriptionReason} UnsubscriptionReason */
 
 /** @type {ReadonlyArray<UnsubscriptionReason | undefined>} */
-const REASONS = [undefined, 'requested', 'removed'];
+const REASONS = [undefined, 'requested', 'removed', 'back_pressure'];
+
+const NOTHING = new Uint8Array(0);
 
 /**
  * The name of a reason in `codes.json`; `unknown` for one that only a newer server knows.
@@ -39,8 +43,16 @@ class Topic {
     this.number = message.topic;
     this.path = message.path;
     this.specification = Object.freeze({ type: message.type, properties: Object.freeze(message.properties) });
+    /** What its values, or events, are read as; undefined where only a newer server knows. */
+    this.valueType = valueType(this.specification);
+    /** @type {import('./stream.js').Content} */
+    this.content = message.type === 'time_series' ? 'events' : 'values';
     /** The last value's bytes; the next delta applies to them. @type {Uint8Array | undefined} */
     this.bytes = undefined;
+    /** The last event, of a time series. @type {import('./codec.js').EventMessage | undefined} */
+    this.event = undefined;
+    /** It was set to no value, and has had none since. */
+    this.isNull = false;
     /** The last value, decoded only if somebody reads it. @type {any} */
     this.value = undefined;
     this.decoded = false;
@@ -52,6 +64,34 @@ class Topic {
      * @type {'current' | 'lost' | 'found'}
      */
     this.recovery = 'current';
+  }
+
+  /** What readers were told last. @returns {any} */
+  get lastTold() {
+    if (this.isNull) return null;
+    return this.decoded ? this.value : undefined;
+  }
+
+  /** Forgets the value. */
+  clear() {
+    this.bytes = undefined;
+    this.value = undefined;
+    this.decoded = false;
+  }
+
+  /**
+   * Whether an event that comes on a new connection came on the one before as well. The numbers of a series that was made anew start again,
+   * but its events are later.
+   *
+   * @param {import('./codec.js').EventMessage} event
+   */
+  hasSeen({ sequence, timestamp }) {
+    return this.event !== undefined && sequence <= this.event.sequence && timestamp <= this.event.timestamp;
+  }
+
+  /** @param {ValueStream} stream */
+  isReadableBy(stream) {
+    return stream.content === this.content && this.valueType !== undefined && canRead(stream.type, this.valueType);
   }
 
   /** @param {Topic} other */
@@ -81,28 +121,47 @@ export class Subscriptions {
    * Adds a stream; without a selector it is a fallback stream. It is told of the topics that are there when the caller is done.
    *
    * @param {import('./selector.js').Selector | undefined} selector
-   * @param {import('./types.js').TopicTypeName} type
+   * @param {import('./types.js').DataTypeName} type
+   * @param {import('./stream.js').Content} content
    * @param {import('./stream.js').StreamCallbacks} callbacks
    * @returns {ValueStream}
    */
-  addStream(selector, type, callbacks) {
-    const stream = new ValueStream(selector, type, callbacks, (closed) => this.#detach(closed));
+  addStream(selector, type, content, callbacks) {
+    const stream = new ValueStream(selector, type, content, callbacks, (closed) => this.#detach(closed));
     this.#streams.add(stream);
     queueMicrotask(() => this.#attach(stream));
     return stream;
   }
 
   /**
-   * The type of the topic there, if the session is subscribed to it.
+   * What the topic there is, if the session is subscribed to it.
    *
    * @param {string} path
    */
-  typeOf(path) {
-    return this.#byPath.get(path)?.specification.type;
+  specificationOf(path) {
+    return this.#byPath.get(path)?.specification;
+  }
+
+  /** @param {import('./codec.js').TopicEvent} event */
+  handleTopicEvent(event) {
+    switch (event.op) {
+      case 'subscribed':
+        return this.#handleSubscribed(event);
+      case 'event':
+        return this.#handleEvent(event);
+      case 'null_value':
+        return this.#handleNull(event.topic);
+      case 'value_deflate':
+        // Of a topic that is not known here it is not worth inflating.
+        if (this.#byNumber.has(event.topic)) this.handleValue(event.topic, inflate(event.deflated, NOTHING, this.valueBytesMax));
+        return;
+      case 'unsubscribed':
+        return this.#handleUnsubscribed(event.topic, event.reason);
+    }
   }
 
   /** @param {import('./codec.js').Subscribed} message */
-  handleSubscribed(message) {
+  #handleSubscribed(message) {
     const topic = new Topic(message);
     const before = this.#byPath.get(topic.path);
     if (before !== undefined) {
@@ -149,11 +208,34 @@ export class Subscriptions {
     this.#update(topic, applyDelta(form, topic.bytes, delta, this.valueBytesMax));
   }
 
+  /** @param {import('./codec.js').EventMessage} event */
+  #handleEvent(event) {
+    const topic = this.#byNumber.get(event.topic);
+    if (topic === undefined || topic.content !== 'events') return;
+    if (topic.recovery === 'found') {
+      if (topic.hasSeen(event)) return;
+      topic.recovery = 'current';
+    }
+    topic.event = event;
+    this.#update(topic, event.value);
+  }
+
+  /** @param {number | bigint} number */
+  #handleNull(number) {
+    const topic = this.#byNumber.get(number);
+    if (topic === undefined) return;
+    topic.recovery = 'current';
+    const { path, specification, lastTold } = topic;
+    topic.clear();
+    topic.isNull = true;
+    for (const reader of topic.readers) reader.notifyValue(path, specification, null, lastTold);
+  }
+
   /**
    * @param {number | bigint} number
    * @param {number} reason
    */
-  handleUnsubscribed(number, reason) {
+  #handleUnsubscribed(number, reason) {
     const topic = this.#byNumber.get(number);
     if (topic !== undefined) this.#end(topic, reasonName(reason));
   }
@@ -180,16 +262,16 @@ export class Subscriptions {
   }
 
   /**
-   * A topic that had a value and came back without one has been removed and added again meanwhile.
+   * A topic that had a value and came back without one has been removed and added again meanwhile, unless it is one that shows its values
+   * only as they come.
    *
    * @param {Topic} topic
    */
   #settle(topic) {
     topic.recovery = 'current';
-    if (topic.bytes === undefined) return;
-    topic.bytes = undefined;
-    topic.value = undefined;
-    topic.decoded = false;
+    if (topic.bytes === undefined || topic.content === 'events') return;
+    if (topic.specification.properties[TopicProperty.DONT_RETAIN_VALUE] === 'true') return;
+    topic.clear();
     for (const reader of topic.readers) reader.notifyUnsubscription(topic.path, topic.specification, 'removed');
     for (const reader of topic.readers) reader.notifySubscription(topic.path, topic.specification);
   }
@@ -200,10 +282,10 @@ export class Subscriptions {
    */
   #update(topic, bytes) {
     const { path, specification, readers } = topic;
-    const oldValue = topic.decoded ? topic.value : undefined;
+    const oldValue = topic.lastTold;
+    topic.clear();
+    topic.isNull = false;
     topic.bytes = bytes;
-    topic.decoded = false;
-    topic.value = undefined;
     if (readers.length === 0 || !this.#decode(topic)) return;
     for (const reader of readers) reader.notifyValue(path, specification, topic.value, oldValue);
   }
@@ -216,9 +298,10 @@ export class Subscriptions {
    */
   #decode(topic) {
     if (topic.decoded) return true;
-    if (topic.bytes === undefined) return false;
+    const { bytes, event, valueType: type } = topic;
+    if (bytes === undefined || type === undefined) return false;
     try {
-      topic.value = decodeValue(topic.specification.type, topic.bytes);
+      topic.value = event === undefined ? decodeValue(type, bytes) : Object.freeze(decodeEvent(event, type));
       topic.decoded = true;
       return true;
     } catch (error) {
@@ -248,7 +331,7 @@ export class Subscriptions {
     /** @type {ValueStream[]} */
     const fallbacks = [];
     for (const stream of this.#streams) {
-      if (!stream.attached || !canRead(stream.type, topic.specification.type)) continue;
+      if (!stream.attached || !topic.isReadableBy(stream)) continue;
       if (stream.selector === undefined) fallbacks.push(stream);
       else if (stream.selector.matches(topic.path)) readers.push(stream);
     }
@@ -260,7 +343,7 @@ export class Subscriptions {
     if (!this.#streams.has(stream)) return;
     stream.attached = true;
     for (const topic of this.#topicsWithin(stream.selector)) {
-      if (!canRead(stream.type, topic.specification.type)) continue;
+      if (!topic.isReadableBy(stream)) continue;
       const hasValueStream = topic.readers.some((reader) => reader.selector !== undefined);
       if (stream.selector === undefined) {
         if (!hasValueStream) this.#give(topic, [...topic.readers, stream]);

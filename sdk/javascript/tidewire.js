@@ -11,9 +11,14 @@
 
 export { connect, Session } from './session.js';
 export { Topics } from './topics.js';
+export { updateConstraints, UpdateConstraint, UpdateConstraintOperator } from './constraint.js';
+export { FetchRequest } from './fetch.js';
+export { Listener, NotificationType } from './listeners.js';
+export { RangeQuery, TimeSeries } from './series.js';
 export { ValueStream } from './stream.js';
 export { anyOf, Selector } from './selector.js';
-export { DataType, TopicType } from './types.js';
+export { DataType, TopicProperty, TopicType } from './types.js';
+export { RecoverableUpdateStream, UpdateStream } from './updates.js';
 export * from './errors.js';
 
 /** @typedef {import('./session.js').ConnectOptions} ConnectOptions */
@@ -24,8 +29,23 @@ export * from './errors.js';
 /** @typedef {import('./stream.js').StreamCallbacks} StreamCallbacks */
 /** @typedef {import('./stream.js').UnsubscriptionReason} UnsubscriptionReason */
 /** @typedef {import('./stream.js').ValueEvent} ValueEvent */
-/** @typedef {import('./topics.js').FetchedTopic} FetchedTopic */
-/** @typedef {import('./topics.js').FetchOptions} FetchOptions */
-/** @typedef {import('./topics.js').FetchResult} FetchResult */
+/** @typedef {import('./constraint.js').JsonConstraint} JsonConstraint */
+/** @typedef {import('./fetch.js').FetchedTopic} FetchedTopic */
+/** @typedef {import('./fetch.js').FetchOptions} FetchOptions */
+/** @typedef {import('./fetch.js').FetchResult} FetchResult */
+/** @typedef {import('./listeners.js').ListenerCallbacks} ListenerCallbacks */
+/** @typedef {import('./listeners.js').MissingTopic} MissingTopic */
+/** @typedef {import('./listeners.js').MissingTopicCallbacks} MissingTopicCallbacks */
+/** @typedef {import('./listeners.js').NotificationTypeName} NotificationTypeName */
+/** @typedef {import('./listeners.js').TopicEventCallbacks} TopicEventCallbacks */
+/** @typedef {import('./listeners.js').TopicNotificationCallbacks} TopicNotificationCallbacks */
+/** @typedef {import('./series.js').EventMetadata} EventMetadata */
+/** @typedef {import('./series.js').QueryResult} QueryResult */
+/** @typedef {import('./series.js').TimeSeriesEvent} TimeSeriesEvent */
+/** @typedef {import('./topics.js').BatchedUpdate} BatchedUpdate */
+/** @typedef {import('./topics.js').UpdateOptions} UpdateOptions */
+/** @typedef {import('./topics.js').UpdateStreamOptions} UpdateStreamOptions */
+/** @typedef {import('./topics.js').RecoverableUpdateStreamOptions} RecoverableUpdateStreamOptions */
+/** @typedef {import('./types.js').DataTypeName} DataTypeName */
 /** @typedef {import('./types.js').TopicSpecification} TopicSpecification */
 /** @typedef {import('./types.js').TopicTypeName} TopicTypeName */

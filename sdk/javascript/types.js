@@ -9,20 +9,25 @@
  * | DOUBLE | a number |
  * | BINARY | a `Uint8Array`; any view and `ArrayBuffer` are accepted |
  *
+ * STRING, INT64 and DOUBLE topics can also be set to `null`, which is no value. A TIME_SERIES topic has events, whose values are of
+ * one of these types.
+ *
  * @module
  */
 
 import { decodeUtf8, encodeUtf8 } from './bytes.js';
 import { InvalidPathError, ProtocolError } from './errors.js';
 
-/** @typedef {'json' | 'string' | 'int64' | 'double' | 'binary'} TopicTypeName */
+/** @typedef {'json' | 'string' | 'int64' | 'double' | 'binary'} DataTypeName the types of values */
+/** @typedef {DataTypeName | 'time_series'} TopicTypeName */
 
 /**
  * What a topic is: its type and its properties.
  *
  * @typedef {object} TopicSpecification
  * @property {TopicTypeName} type
- * @property {Readonly<Record<string, string>>} [properties] the server refuses those it does not support (208)
+ * @property {Readonly<Record<string, string>>} [properties] by the names of `TopicProperty`; those unknown to the server are ignored, malformed
+ *   values refused (211)
  */
 
 /** The types of topics. */
@@ -32,13 +37,37 @@ export const TopicType = Object.freeze({
   /** @type {'int64'} */ INT64: 'int64',
   /** @type {'double'} */ DOUBLE: 'double',
   /** @type {'binary'} */ BINARY: 'binary',
+  /** @type {'time_series'} */ TIME_SERIES: 'time_series',
 });
 
-/** The types that a stream reads values as: the same names. */
-export const DataType = TopicType;
+/** The types of values: what streams read, and what the events of a time series hold. */
+export const DataType = Object.freeze({
+  /** @type {'json'} */ JSON: 'json',
+  /** @type {'string'} */ STRING: 'string',
+  /** @type {'int64'} */ INT64: 'int64',
+  /** @type {'double'} */ DOUBLE: 'double',
+  /** @type {'binary'} */ BINARY: 'binary',
+});
+
+/** The names of topic properties; `sdk/protocol/README.md` says what each means and which values it has. */
+export const TopicProperty = Object.freeze({
+  PUBLISH_VALUES_ONLY: 'PUBLISH_VALUES_ONLY',
+  DONT_RETAIN_VALUE: 'DONT_RETAIN_VALUE',
+  VALIDATE_VALUES: 'VALIDATE_VALUES',
+  TIDY_ON_UNSUBSCRIBE: 'TIDY_ON_UNSUBSCRIBE',
+  CONFLATION: 'CONFLATION',
+  COMPRESSION: 'COMPRESSION',
+  PRIORITY: 'PRIORITY',
+  PERSISTENT: 'PERSISTENT',
+  OWNER: 'OWNER',
+  REMOVAL: 'REMOVAL',
+  TIME_SERIES_EVENT_VALUE_TYPE: 'TIME_SERIES_EVENT_VALUE_TYPE',
+  TIME_SERIES_RETAINED_RANGE: 'TIME_SERIES_RETAINED_RANGE',
+  TIME_SERIES_SUBSCRIPTION_RANGE: 'TIME_SERIES_SUBSCRIPTION_RANGE',
+});
 
 /** @type {ReadonlyArray<TopicTypeName | undefined>} */
-const NAMES = [undefined, 'json', 'string', 'int64', 'double', 'binary'];
+const NAMES = [undefined, 'json', 'string', 'int64', 'double', 'binary', 'time_series'];
 
 const NUMBERS = new Map(NAMES.map((name, number) => [name, number]));
 
@@ -77,6 +106,17 @@ export function checkType(type) {
 }
 
 /**
+ * @param {unknown} type
+ * @returns {DataTypeName}
+ * @throws {TypeError}
+ */
+export function checkDataType(type) {
+  const checked = checkType(type);
+  if (checked !== 'time_series') return checked;
+  throw new TypeError("expected a type of values, such as DataType.JSON ('json'), found 'time_series'");
+}
+
+/**
  * A type, or a specification as it stands.
  *
  * @param {unknown} specification
@@ -96,17 +136,39 @@ export function checkSpecification(specification) {
 }
 
 /**
- * Whether a stream of one type can read a topic of another: its own, and a JSON stream also STRING, INT64 and DOUBLE.
+ * The type of the values that a topic of the specification is set to: its own, or that of its events.
  *
- * @param {TopicTypeName} reading
- * @param {TopicTypeName} topicType
+ * @param {TopicSpecification} specification
+ * @returns {DataTypeName | undefined} undefined where a time series does not name a type known here
  */
-export function canRead(reading, topicType) {
-  return reading === topicType || (reading === 'json' && topicType !== 'binary');
+export function valueType({ type, properties = {} }) {
+  if (type !== 'time_series') return type;
+  const named = NUMBERS.has(/** @type {any} */ (properties.TIME_SERIES_EVENT_VALUE_TYPE)) && properties.TIME_SERIES_EVENT_VALUE_TYPE;
+  return named && named !== 'time_series' ? /** @type {DataTypeName} */ (named) : undefined;
 }
 
 /**
- * @param {TopicTypeName} type
+ * Whether who reads one type can read values of another: its own, and as JSON also STRING, INT64 and DOUBLE.
+ *
+ * @param {DataTypeName} reading
+ * @param {TopicTypeName | undefined} found
+ */
+export function canRead(reading, found) {
+  return reading === found || (reading === 'json' && (found === 'string' || found === 'int64' || found === 'double'));
+}
+
+/**
+ * Whether it means no value, which STRING, INT64 and DOUBLE topics can be set to.
+ *
+ * @param {DataTypeName} type
+ * @param {unknown} value
+ */
+export function isNoValue(type, value) {
+  return value === null && (type === 'string' || type === 'int64' || type === 'double');
+}
+
+/**
+ * @param {DataTypeName} type
  * @param {unknown} value
  * @returns {Uint8Array}
  * @throws {TypeError | RangeError} where the value is not one of the type
@@ -130,7 +192,7 @@ export function encodeValue(type, value) {
 }
 
 /**
- * @param {TopicTypeName} type
+ * @param {DataTypeName} type
  * @param {Uint8Array} bytes
  * @returns {any}
  * @throws {ProtocolError} where they are not a value of the type
@@ -162,7 +224,7 @@ export function decodeValue(type, bytes) {
  * The type that a value of unknown purpose can only be, or undefined.
  *
  * @param {unknown} value
- * @returns {TopicTypeName | undefined}
+ * @returns {DataTypeName | undefined}
  */
 export function evidentType(value) {
   if (typeof value === 'bigint') return 'int64';

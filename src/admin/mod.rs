@@ -1,10 +1,13 @@
 //! The HTTP side: health, latency reports, and the pages that the process serves.
 
 use crate::shard::report::Report;
+use crate::storage::Counters;
 use base64::Engine;
+use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2Serializer};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Files served, by path.
 #[derive(Default)]
@@ -46,10 +49,26 @@ pub fn answer<'a>(pages: &'a Pages, method: &str, path: &str) -> Answer<'a> {
     }
 }
 
-/// The reports as JSON: counts, percentiles in nanoseconds, and each histogram whole (HdrHistogram V2, base64) to merge and keep.
-pub fn print_reports(reports: &[Report]) -> Vec<u8> {
+/// The reports as JSON: counts, percentiles in nanoseconds, and each histogram whole (HdrHistogram V2, base64) to merge and keep. `storage` is null
+/// where nothing is stored.
+pub fn print_reports(reports: &[Report], storage: Option<&Counters>) -> Vec<u8> {
     let shards: Vec<Value> = reports.iter().map(print_report).collect();
-    serde_json::to_vec(&json!({ "unit": "ns", "shards": shards })).expect("JSON values print")
+    let storage = storage.map(print_storage);
+    serde_json::to_vec(&json!({ "unit": "ns", "shards": shards, "storage": storage })).expect("JSON values print")
+}
+
+fn print_storage(counters: &Counters) -> Value {
+    let counts = json!({
+        "records": counters.records.load(Relaxed), "bytes": counters.bytes.load(Relaxed), "groups": counters.groups.load(Relaxed),
+        "syncs": counters.syncs.load(Relaxed), "failures": counters.failures.load(Relaxed),
+        "failing": u64::from(counters.is_failing.load(Relaxed)),
+        "checkpoint_failing": u64::from(counters.is_checkpoint_failing.load(Relaxed)),
+        "checkpoints": counters.checkpoints.load(Relaxed), "checkpoint_us": counters.checkpoint_us.load(Relaxed),
+        "segment_bytes": counters.segment_bytes.load(Relaxed), "segments_waiting": counters.segments_waiting.load(Relaxed),
+    });
+    let histograms =
+        json!({ "storage_write": print_histogram(&counters.write_ns()), "storage_sync": print_histogram(&counters.sync_ns()) });
+    json!({ "counts": counts, "histograms": histograms })
 }
 
 fn print_report(report: &Report) -> Value {
@@ -59,14 +78,17 @@ fn print_report(report: &Report) -> Value {
     }
     let mut histograms = serde_json::Map::new();
     for (name, histogram) in report.histograms() {
-        let mut bytes = Vec::new();
-        V2Serializer::new().serialize(histogram, &mut bytes).expect("a histogram fits its form");
-        let percentiles = json!({
-            "count": histogram.len(), "min": histogram.min(), "p50": histogram.value_at_quantile(0.5), "p90": histogram.value_at_quantile(0.9),
-            "p99": histogram.value_at_quantile(0.99), "p99.9": histogram.value_at_quantile(0.999), "max": histogram.max(),
-            "hdr": base64::engine::general_purpose::STANDARD.encode(&bytes),
-        });
-        histograms.insert(name.into(), percentiles);
+        histograms.insert(name.into(), print_histogram(histogram));
     }
     json!({ "shard": report.shard, "counts": counts, "histograms": histograms })
+}
+
+fn print_histogram(histogram: &Histogram<u64>) -> Value {
+    let mut bytes = Vec::new();
+    V2Serializer::new().serialize(histogram, &mut bytes).expect("a histogram fits its form");
+    json!({
+        "count": histogram.len(), "min": histogram.min(), "p50": histogram.value_at_quantile(0.5), "p90": histogram.value_at_quantile(0.9),
+        "p99": histogram.value_at_quantile(0.99), "p99.9": histogram.value_at_quantile(0.999), "max": histogram.max(),
+        "hdr": base64::engine::general_purpose::STANDARD.encode(&bytes),
+    })
 }

@@ -82,6 +82,11 @@ fn parse(report: &Value) -> Option<Vec<Series>> {
             }
         }
     }
+    for (name, histogram) in report["storage"]["histograms"].as_object().into_iter().flatten() {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(histogram["hdr"].as_str()?).ok()?;
+        let histogram = Deserializer::new().deserialize(&mut &bytes[..]).ok()?;
+        series.push(Series { name: name.clone(), by_shard: vec![(0, histogram)] });
+    }
     Some(series)
 }
 

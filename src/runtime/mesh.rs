@@ -58,6 +58,7 @@ pub struct Links {
     pub commands: Receiver<Command>,
     /// `None`: nothing is stored.
     pub storage: Option<storage::Sender>,
+    pub counters: Option<Arc<storage::Counters>>,
 }
 
 /// The ends of a full mesh of `count` shards.

@@ -79,8 +79,9 @@ pub fn start(settings: &Settings, listeners: Vec<(OwnedFd, usize)>, stored: Opti
     {
         let index = ShardIndex(index as u16);
         let identity = Identity { index, count, server: settings.server.clone(), run: settings.run, storing, topics_base };
+        let counters = storage.as_ref().map(storage::Handle::counters);
         let storage = storage.as_ref().map(|handle| handle.sender(index));
-        let links = mesh::Links { rings, mailboxes: mailboxes.clone(), commands, storage };
+        let links = mesh::Links { rings, mailboxes: mailboxes.clone(), commands, storage, counters };
         let (settings, ready) = (settings.clone(), ready.clone());
         let restored = std::mem::take(&mut restored[usize::from(index.0)]);
         let handle = LocalExecutorBuilder::new(Placement::Fixed(core))
@@ -149,11 +150,6 @@ impl Runtime {
             storage.stop();
         }
         Ok(())
-    }
-
-    /// What storage counts.
-    pub fn storage_counters(&self) -> Option<Arc<storage::Counters>> {
-        self.storage.as_ref().map(storage::Handle::counters)
     }
 
     /// Whether an executor has ended by itself, which only a failure does.

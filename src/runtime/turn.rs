@@ -324,7 +324,7 @@ impl World {
         let mut shard = self.shard.borrow_mut();
         let reports = shard.take_reports(ticket);
         if let Some(key) = self.report_requests.borrow_mut().remove(&ticket) {
-            shard.respond(key, 200, "application/json", &admin::print_reports(&reports));
+            shard.respond(key, 200, "application/json", &admin::print_reports(&reports, self.links.borrow().counters.as_deref()));
         }
     }
 

@@ -6,7 +6,7 @@ use crate::topic::selector::Selector;
 use crate::topic::specification::Specification;
 use crate::value::ValueType;
 use hashbrown::HashSet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -25,11 +25,13 @@ pub struct Extras {
 pub struct Listener {
     /// The number of the wire.
     pub kind: u8,
-    pub selectors: Vec<Selector>,
+    pub selectors: Vec<Listened>,
     /// Of a handler of missing topics.
     pub branches: Vec<Box<str>>,
     /// The topics that are selected, or lie below a selected path.
     pub known: BTreeMap<TopicPath, Known>,
+    /// The topics that it was told have subscribers.
+    pub subscribed: BTreeSet<TopicPath>,
 }
 
 pub struct Known {
@@ -39,13 +41,35 @@ pub struct Known {
     pub is_immediate: bool,
 }
 
+/// One of a listener's selectors.
+pub struct Listened {
+    pub selector: Selector,
+    /// The ticket of the request to the owners. What they said before they heard it is of an earlier time, when the selector was listened to
+    /// and given up: of what came after that nobody is told.
+    pub asked: u64,
+}
+
 impl Listener {
     pub fn new(kind: u8) -> Self {
-        Self { kind, selectors: Vec::new(), branches: Vec::new(), known: BTreeMap::new() }
+        Self { kind, selectors: Vec::new(), branches: Vec::new(), known: BTreeMap::new(), subscribed: BTreeSet::new() }
     }
 
     pub fn selects(&self, path: &str) -> bool {
-        self.selectors.iter().any(|selector| selector.matches(path))
+        self.selects_by(path, u64::MAX)
+    }
+
+    fn selects_by(&self, path: &str, asked: u64) -> bool {
+        self.selectors.iter().any(|held| held.asked <= asked && held.selector.matches(path))
+    }
+
+    /// Whether it selects the path, or one above, by a selector that the owners knew of when they had heard the request `asked`.
+    pub fn is_told_of(&self, path: &str, asked: u64) -> bool {
+        let ends = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at).chain([path.len()]);
+        ends.into_iter().any(|end| self.selects_by(&path[..end], asked))
+    }
+
+    pub fn holds(&self, selector: &Selector) -> bool {
+        self.selectors.iter().any(|held| held.selector == *selector)
     }
 
     /// Whether a path above is selected.

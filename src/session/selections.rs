@@ -47,6 +47,13 @@ impl Selections {
         Ok(is_new)
     }
 
+    /// Whether deselecting appends a step and takes none away.
+    fn adds_a_step(&self, selector: &Selector) -> bool {
+        let is_everything = selector.as_str() == "?.*//";
+        let is_held = self.steps.iter().any(|step| step.selector == *selector);
+        !is_everything && !is_held && self.steps.iter().any(|step| step.selects)
+    }
+
     /// Appends a deselecting step, or only takes steps away where that says the same. Gives the selectors that select no longer.
     pub fn remove(&mut self, selector: &Selector, count_max: usize) -> Result<Vec<Selector>, Full> {
         if selector.as_str() == "?.*//" {
@@ -54,8 +61,7 @@ impl Selections {
             self.steps.clear();
             return Ok(released);
         }
-        let is_held = self.steps.iter().any(|step| step.selector == *selector);
-        if !is_held && self.steps.len() >= count_max {
+        if self.adds_a_step(selector) && self.steps.len() >= count_max {
             return Err(Full);
         }
         let released: Vec<Selector> = self.selecting().filter(|held| *held == selector).cloned().collect();
@@ -136,8 +142,12 @@ impl Scopes {
         Ok(released)
     }
 
-    /// Removes in every scope.
+    /// Removes in every scope, or in none where there is no room.
     pub fn remove_everywhere(&mut self, selector: &Selector, count_max: usize) -> Result<Vec<Selector>, Full> {
+        let added = self.all().filter(|selections| selections.adds_a_step(selector)).count();
+        if added > 0 && self.len() + added > count_max {
+            return Err(Full);
+        }
         let mut released = self.remove("", selector, count_max)?;
         for scope in self.named.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             released.append(&mut self.remove(&scope, selector, count_max)?);
@@ -217,6 +227,26 @@ mod tests {
         let released = scopes.remove_everywhere(&selector("?a//"), 10).unwrap();
         assert_eq!(released.len(), 1);
         assert!(!scopes.select("a"));
+    }
+
+    #[test]
+    fn removing_everywhere_removes_in_all_scopes_or_in_none() {
+        let mut scopes = Scopes::default();
+        for (scope, text) in [("", "?a//"), ("x", "?a//"), ("x", "a/b"), ("y", "?c//")] {
+            let _ = scopes.add(scope, &selector(text), 4);
+        }
+        assert_eq!(scopes.remove_everywhere(&selector("a/b"), 5), Err(Full));
+        assert!(scopes.select("a/b"), "nothing was removed");
+        assert_eq!(scopes.remove_everywhere(&selector("a/b"), 6).map(|released| released.len()), Ok(1));
+        assert!(!scopes.select("a/b") && scopes.select("a"));
+    }
+
+    #[test]
+    fn nothing_is_full_of_what_need_not_be_noted() {
+        let mut scopes = Scopes::default();
+        let _ = scopes.add("x", &selector("a"), 1);
+        assert_eq!(scopes.remove("", &selector("b"), 1), Ok(Vec::new()));
+        assert_eq!(scopes.remove_everywhere(&selector("a"), 1).map(|released| released.len()), Ok(1));
     }
 
     #[test]

@@ -246,8 +246,10 @@ fn conflate(entries: VecDeque<Entry>, newest: &mut impl FnMut(&LocalTopic) -> Ne
             }
             Entry::Subscribed(topic, generation) => {
                 let later = std::mem::take(later.entry(Rc::as_ptr(&topic)).or_default());
-                // What the session has not heard of need not end.
                 match later {
+                    // Who is not told that it fell behind would take the topic for one that is not there.
+                    Later { ended_under_pressure: true, .. } => Some(Entry::Subscribed(topic, generation)),
+                    // What the session has not heard of need not end.
                     Later { ended_at: Some(end), .. } => {
                         kept[end] = None;
                         None
@@ -262,7 +264,8 @@ fn conflate(entries: VecDeque<Entry>, newest: &mut impl FnMut(&LocalTopic) -> Ne
                 }
             }
             Entry::Unsubscribed(topic, reason) => {
-                later.insert(Rc::as_ptr(&topic), Later { newest_at: None, ended_at: Some(at) });
+                let ended_under_pressure = reason == Reason::BackPressure;
+                later.insert(Rc::as_ptr(&topic), Later { newest_at: None, ended_at: Some(at), ended_under_pressure });
                 Some(Entry::Unsubscribed(topic, reason))
             }
             control @ (Entry::Control(_) | Entry::Behind(_)) => Some(control),
@@ -276,6 +279,7 @@ fn conflate(entries: VecDeque<Entry>, newest: &mut impl FnMut(&LocalTopic) -> Ne
 struct Later {
     newest_at: Option<usize>,
     ended_at: Option<usize>,
+    ended_under_pressure: bool,
 }
 
 impl Later {
@@ -316,7 +320,7 @@ mod tests {
             let topic = |(number, property): (usize, &(&str, &str))| {
                 let path = TopicPath::parse(&format!("t{number}"), 100).unwrap();
                 let specification =
-                    Specification::parse(TopicType::Binary, std::iter::once(*property), &SpecificationLimits::default()).unwrap();
+                    Specification::parse(TopicType::Binary, std::iter::once(*property), SpecificationLimits::default()).unwrap();
                 LocalTopic::new(TopicId(number as u64), path, Arc::new(specification))
             };
             Self { topics: properties.iter().enumerate().map(topic).collect(), queue: SendQueue::default(), sequence: 0 }
@@ -329,6 +333,7 @@ mod tests {
                 "s" => Entry::Subscribed(topic, 1),
                 "l" => Entry::Latest(topic, 1),
                 "u" => Entry::Unsubscribed(topic, Reason::Requested),
+                "e" => Entry::Unsubscribed(topic, Reason::BackPressure),
                 "p" => Entry::Step(Outgoing::new(Arc::new(Publication::new(topic.id, 1, Time(0), &[0; 100])), &topic, self.sequence)),
                 "b" => Entry::Behind(Box::new([0; 10])),
                 _ => Entry::Control(Box::new([0; 10])),
@@ -344,6 +349,7 @@ mod tests {
                 Entry::Subscribed(topic, _) => format!("s{}", topic.id.0),
                 Entry::Latest(topic, _) => format!("l{}", topic.id.0),
                 Entry::Step(outgoing) => format!("p{}", outgoing.topic().unwrap().id.0),
+                Entry::Unsubscribed(topic, Reason::BackPressure) => format!("e{}", topic.id.0),
                 Entry::Unsubscribed(topic, _) => format!("u{}", topic.id.0),
             };
             let printed = std::iter::from_fn(|| self.queue.pop()).map(print).collect::<Vec<_>>().join(" ");
@@ -414,6 +420,7 @@ mod tests {
         check("p0 u0 s0", "u0 s0");
         check("u0 s0 u0", "u0");
         check("s0 u0 s0 u0 s0", "s0");
+        check("s0 p0 e0 s0 u0", "s0 e0");
     }
 
     #[test]

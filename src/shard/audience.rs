@@ -108,7 +108,8 @@ impl Shard {
         self.mail(owner, Mail::Ask { ticket, question });
     }
 
-    pub(super) fn ask_to_listen(&mut self, asker: Asker, kind: super::mail::ListenerKind, selector: &Selector) {
+    /// The ticket of the request.
+    pub(super) fn ask_to_listen(&mut self, asker: Asker, kind: super::mail::ListenerKind, selector: &Selector) -> u64 {
         let ticket = self.take_ticket();
         self.gathers.insert(ticket, Gather { waiting: usize::from(self.identity.count), answer: Answer::Listening { asker } });
         // What lies below an exact path may have any owner.
@@ -116,6 +117,7 @@ impl Shard {
             let question = Question::Listen { kind, selector: selector.as_str().into() };
             self.mail(owner, Mail::Ask { ticket, question });
         }
+        ticket
     }
 
     /// Asks the owners of what `selector` may match: one for a path, else all.
@@ -380,7 +382,12 @@ impl Shard {
 
     /// The session is over.
     pub(super) fn end_session(&mut self, key: Key) {
-        let Some(session) = self.sessions.get(key) else { return };
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if let Some(extras) = &mut session.extras {
+            // Nobody is left to be answered; an answer could overfill the queue and end the session again.
+            extras.histories.clear();
+            extras.answers_held.clear();
+        }
         let topics: Vec<_> = session.subscriptions.values().map(|(topic, _)| topic.clone()).collect();
         for topic in topics {
             self.end_subscription(key, &topic);

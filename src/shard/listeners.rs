@@ -7,7 +7,7 @@ use super::Shard;
 use super::mail::{Asker, Handler, ListenerKind, Mail, Missing, Notice, What};
 use crate::base::{Key, ShardIndex};
 use crate::protocol::{ErrorCode, Refusal};
-use crate::session::{Entry, Form, Known, Listener};
+use crate::session::{Entry, Form, Known, Listened, Listener};
 use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::Selector;
 use crate::topic::specification::Specification;
@@ -47,12 +47,16 @@ impl Shard {
         let selector = self.parse_selector(text)?;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let listener = session.extras_mut().listeners.entry(number).or_insert_with(|| Listener::new(kind));
-        if !listener.selectors.contains(&selector) {
-            listener.selectors.push(selector.clone());
-        }
+        let is_new = !listener.holds(&selector);
         self.listening_sessions.insert(asker.session);
-        let kind = if kind == TOPICS { ListenerKind::Topics } else { ListenerKind::Subscribers };
-        self.ask_to_listen(asker, kind, &selector);
+        let of = if kind == TOPICS { ListenerKind::Topics } else { ListenerKind::Subscribers };
+        let asked = self.ask_to_listen(asker, of, &selector);
+        if let Some(listener) = self.listener_mut(asker.session, number).filter(|_| is_new) {
+            listener.selectors.push(Listened { selector, asked });
+            for change in look_again(listener) {
+                self.tell_change(asker.session, number, &change);
+            }
+        }
         Ok(())
     }
 
@@ -101,8 +105,8 @@ impl Shard {
             let handler = Handler { branch, shard: self.identity.index, session, listener: number };
             self.tell_all(|| Mail::Handler { handler: handler.clone(), handles: false });
         }
-        for selector in listener.selectors {
-            self.release_listening(listener.kind, &selector);
+        for held in listener.selectors {
+            self.release_listening(listener.kind, &held.selector);
         }
     }
 
@@ -133,7 +137,10 @@ impl Shard {
     fn deselect(&mut self, session: Key, number: u64, selector: &Selector) {
         let Some(listener) = self.listener_mut(session, number) else { return };
         let kind = listener.kind;
-        listener.selectors.retain(|held| held != selector);
+        listener.selectors.retain(|held| held.selector != *selector);
+        let mut subscribed = std::mem::take(&mut listener.subscribed);
+        subscribed.retain(|path| listener.selects(path.as_str()));
+        listener.subscribed = subscribed;
         let changes = if kind == TOPICS { look_again(listener) } else { Vec::new() };
         for change in changes {
             self.tell_change(session, number, &change);
@@ -145,7 +152,7 @@ impl Shard {
     fn release_listening(&mut self, number: u8, selector: &Selector) {
         let holds = |session: &Key| {
             let listeners = self.sessions.get(*session).and_then(|session| session.extras.as_ref()).map(|extras| &extras.listeners);
-            listeners.is_some_and(|listeners| listeners.values().any(|held| held.kind == number && held.selectors.contains(selector)))
+            listeners.is_some_and(|listeners| listeners.values().any(|held| held.kind == number && held.holds(selector)))
         };
         if self.listening_sessions.iter().any(holds) {
             return;
@@ -155,7 +162,7 @@ impl Shard {
     }
 
     /// Something happened to a topic that sessions here listen to.
-    pub(super) fn notice_arrived(&mut self, notice: &Notice) {
+    pub(super) fn notice_arrived(&mut self, notice: &Notice, asked: u64) {
         let sessions: Vec<Key> = self.listening_sessions.iter().copied().collect();
         for session in sessions {
             let Some(extras) = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut()) else { continue };
@@ -163,11 +170,18 @@ impl Shard {
             for (number, listener) in &mut extras.listeners {
                 match notice {
                     Notice::Topic { what, path, specification } if listener.kind == TOPICS => {
-                        let changes = take_notice(listener, *what, path, specification);
+                        let changes = take_notice(listener, *what, path, specification, asked);
                         told.extend(changes.into_iter().map(|change| (*number, change)));
                     }
                     Notice::Subscribers { path, has_subscribers } if listener.kind == SUBSCRIBERS && listener.selects(path.as_str()) => {
-                        told.push((*number, Change::Subscribers { path: path.clone(), has_subscribers: *has_subscribers }));
+                        // What another listener of this shard asked for reaches every one.
+                        let is_news = match has_subscribers {
+                            true => listener.is_told_of(path.as_str(), asked) && listener.subscribed.insert(path.clone()),
+                            false => listener.subscribed.remove(path),
+                        };
+                        if is_news {
+                            told.push((*number, Change::Subscribers { path: path.clone(), has_subscribers: *has_subscribers }));
+                        }
                     }
                     _ => {}
                 }
@@ -256,14 +270,14 @@ enum Change {
 }
 
 /// Takes up what happened to a topic; what the listener is told of that.
-fn take_notice(listener: &mut Listener, what: What, path: &TopicPath, specification: &Arc<Specification>) -> Vec<Change> {
+fn take_notice(listener: &mut Listener, what: What, path: &TopicPath, specification: &Arc<Specification>, asked: u64) -> Vec<Change> {
     let mut changes = Vec::new();
     match what {
         What::Added | What::Selected => {
-            let is_selected = listener.selects(path.as_str());
-            if (!is_selected && !listener.selects_above(path.as_str())) || listener.known.contains_key(path) {
+            if !listener.is_told_of(path.as_str(), asked) || listener.known.contains_key(path) {
                 return changes;
             }
+            let is_selected = listener.selects(path.as_str());
             let known = Known { specification: specification.clone(), is_selected, is_immediate: false };
             listener.known.insert(path.clone(), known);
             if is_selected {
@@ -323,7 +337,7 @@ fn is_immediate(listener: &Listener, path: &TopicPath) -> bool {
     false
 }
 
-/// A selector was taken away: what it alone selected is no longer.
+/// The selectors have changed: what is known already may be selected now, or no longer.
 fn look_again(listener: &mut Listener) -> Vec<Change> {
     let mut changes = Vec::new();
     let paths: Vec<TopicPath> = listener.known.keys().cloned().collect();
@@ -331,9 +345,10 @@ fn look_again(listener: &mut Listener) -> Vec<Change> {
         let is_selected = listener.selects(path.as_str());
         let is_kept = is_selected || listener.selects_above(path.as_str());
         let Some(known) = listener.known.get_mut(&path) else { continue };
-        if known.is_selected && !is_selected {
-            known.is_selected = false;
-            changes.push(Change::Topic { what: What::Deselected, path: path.clone(), specification: known.specification.clone() });
+        if known.is_selected != is_selected {
+            known.is_selected = is_selected;
+            let what = if is_selected { What::Selected } else { What::Deselected };
+            changes.push(Change::Topic { what, path: path.clone(), specification: known.specification.clone() });
         }
         if !is_kept {
             let known = listener.known.remove(&path);

@@ -78,7 +78,11 @@ pub enum Mail {
         count: u64,
     },
     /// What a shard that listens is told.
-    Noticed(Box<Notice>),
+    Noticed {
+        notice: Box<Notice>,
+        /// The last request to listen that the owner had heard of the shard.
+        asked: u64,
+    },
     /// No listener of this shard has the selector any more.
     StopListening {
         kind: ListenerKind,

@@ -130,6 +130,8 @@ pub struct Shard {
     /// The selectors of listeners, by shard.
     shards_listening: Interests<crate::base::ShardSet>,
     shards_listening_to_subscribers: Interests<crate::base::ShardSet>,
+    /// By shard the ticket of its last request to listen.
+    listens_heard: Vec<u64>,
     walks: VecDeque<owner::Walk>,
     topics_made: u64,
     topics_base: u64,
@@ -195,6 +197,7 @@ impl Shard {
             shards_interested: Interests::default(),
             shards_listening: Interests::default(),
             shards_listening_to_subscribers: Interests::default(),
+            listens_heard: vec![0; usize::from(identity.count)],
             walks: VecDeque::new(),
             topics_made: 0,
             topics_base: identity.topics_base,
@@ -248,6 +251,17 @@ impl Shard {
     /// Topics, selectors and questions under way that sessions here hold; all 0 once every session is gone and mail is delivered.
     pub fn audience_counts(&self) -> [usize; 5] {
         [self.topics.len(), self.topics_by_path.len(), self.limbo.len(), self.selected.len(), self.gathers.len()]
+    }
+
+    /// What is kept here on account of listeners anywhere; all 0 once they are gone and mail is delivered.
+    pub fn listener_counts(&self) -> [usize; 4] {
+        let (topics, subscribers) = (self.shards_listening.len(), self.shards_listening_to_subscribers.len());
+        [self.listening_sessions.len(), self.missing_handlers.len(), topics, subscribers]
+    }
+
+    /// Selectors that sessions anywhere have, and walks under way; all 0 once every session is gone and mail is delivered.
+    pub fn owner_counts(&self) -> [usize; 2] {
+        [self.shards_interested.len(), self.walks.len()]
     }
 
     /// The most bytes that any session's queue holds.
@@ -402,7 +416,7 @@ impl Shard {
             Mail::History { id, to, events } => self.take_history(id, to, events),
             Mail::Count { id, counts } => self.count_topic(id, counts),
             Mail::Subscribers { path, id, count } => self.subscribers_counted(from, &path, id, count),
-            Mail::Noticed(notice) => self.notice_arrived(&notice),
+            Mail::Noticed { notice, asked } => self.notice_arrived(&notice, asked),
             Mail::StopListening { kind, selector } => self.stop_listening(from, kind, &selector),
             Mail::Handler { handler, handles } => self.handler_told(handler, handles),
             Mail::Missing(missing) => self.missing_told(&missing),

@@ -53,7 +53,7 @@ pub struct Persistence {
 
 impl Persistence {
     pub fn new(storing: Storing) -> Self {
-        Self { storing, last: Ticket(0), stored: Ticket(0), unsent: Vec::new(), held: VecDeque::new(), failure: None }
+        Self { storing, last: Ticket(0), unsent: Vec::new(), held: VecDeque::new(), stored: Ticket(0), failure: None }
     }
 
     pub fn is_failing(&self) -> bool {
@@ -88,7 +88,7 @@ impl Shard {
     /// Every record up to this ticket is stored.
     pub fn handle_stored(&mut self, now: Time, through: u64) {
         self.now = now;
-        self.persistence.stored = Ticket(through);
+        self.persistence.stored = self.persistence.stored.max(Ticket(through));
         while let Some((ticket, ..)) = self.persistence.held.front()
             && ticket.0 <= through
         {
@@ -118,14 +118,15 @@ impl Shard {
     /// Answers an update, now or once its record is stored.
     pub(super) fn acknowledge(&mut self, applied: Applied, answer: Answer) {
         match applied {
-            Ok((outcome, Some(ticket))) => {
+            // A removal is answered when its last slice is done, and the record of an earlier one may have been stored meanwhile.
+            Ok((outcome, Some(ticket))) if ticket > self.persistence.stored => {
                 if let Some(reason) = &self.persistence.failure {
                     let message = format!("the update is in memory, but cannot be stored now: {reason}");
                     return self.give(answer, Err(Refusal::new(ErrorCode::StorageUnavailable, message)));
                 }
                 self.persistence.held.push_back((ticket, answer, outcome));
             }
-            Ok((outcome, None)) => self.give(answer, Ok(outcome)),
+            Ok((outcome, _)) => self.give(answer, Ok(outcome)),
             Err(refusal) => self.give(answer, Err(refusal)),
         }
     }

@@ -98,8 +98,8 @@ impl Shard {
             return Ok(None);
         }
         let parse = |text: &[u8]| {
-            Constraint::parse(text, ConstraintLimits::default())
-                .map_err(|error| Refusal::at(ErrorCode::InvalidConstraint, error.position, error.to_string()))
+            let limits = ConstraintLimits { json_depth_max: self.limits.json_depth_max, ..ConstraintLimits::default() };
+            Constraint::parse(text, limits).map_err(|error| Refusal::at(ErrorCode::InvalidConstraint, error.position, error.to_string()))
         };
         let constraint = if constraint.is_empty() { None } else { Some(parse(constraint)?) };
         Ok(Some(Box::new(Conditions { constraint, stream })))

@@ -13,6 +13,7 @@ use hashbrown::{HashMap, HashSet};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// A key's first byte; the order in which a state is read: a topic comes before what belongs to it.
@@ -70,6 +71,10 @@ struct Engine {
 
 impl Base {
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, BaseError> {
+        guarded(|| Self::open_unguarded(path, cache_bytes))
+    }
+
+    fn open_unguarded(path: &Path, cache_bytes: u64) -> Result<Self, BaseError> {
         let mut base = Self { path: path.to_owned(), cache_bytes, engine: None, through: 0, highest_topic: 0 };
         base.revive()?;
         base.read_checkpoint()?;
@@ -94,6 +99,10 @@ impl Base {
 
     /// Reads everything, which checks everything.
     pub fn restore(&self) -> Result<State, BaseError> {
+        guarded(|| self.restore_unguarded())
+    }
+
+    fn restore_unguarded(&self) -> Result<State, BaseError> {
         let mut state = State { highest_topic: self.highest_topic, ..State::default() };
         for entry in self.state()?.iter() {
             let (key, value) = entry.into_inner()?;
@@ -101,6 +110,12 @@ impl Base {
             restore_entry(&mut state, key, &value)?;
         }
         Ok(state)
+    }
+
+    /// How many entries there are, of whatever kind.
+    #[cfg(test)]
+    pub fn entries(&self) -> usize {
+        self.state().expect("it is open").iter().count()
     }
 
     /// Takes the newest of everything in a segment's bytes that is behind what is held, up to `until`.
@@ -295,8 +310,6 @@ impl Key {
 #[derive(Default)]
 struct Fold {
     entries: Entries,
-    /// Topics added here: the state knows nothing of them.
-    added: HashSet<u64>,
     removed: HashSet<u64>,
     first_kept: HashMap<u64, u64>,
     highest_topic: u64,
@@ -318,7 +331,6 @@ impl Fold {
         match read.record {
             Record::Mark => {}
             Record::Added { .. } => {
-                self.added.insert(topic);
                 self.entries.insert(Key::of(Tag::Topic, topic), entry());
             }
             Record::Value { .. } | Record::NoValue { .. } => {
@@ -346,13 +358,17 @@ impl Fold {
         self.first_kept.remove(&topic);
         self.removed.insert(topic);
         for tag in [Tag::Topic, Tag::Value, Tag::Series] {
-            if self.added.contains(&topic) {
-                self.entries.remove(&Key::of(tag, topic));
-            } else {
-                self.entries.insert(Key::of(tag, topic), None);
-            }
+            self.entries.insert(Key::of(tag, topic), None);
         }
     }
+}
+
+/// fjall asserts some of what it reads from disk: a damaged state then panics, which is an error like any other here.
+fn guarded<T>(read: impl FnOnce() -> Result<T, BaseError>) -> Result<T, BaseError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(BaseError::Corrupt(text.unwrap_or("the engine gave up").replace('\n', " ")))
+    })
 }
 
 fn restore_entry(state: &mut State, key: Key, value: &[u8]) -> Result<(), BaseError> {

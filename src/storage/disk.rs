@@ -23,6 +23,8 @@ pub trait Disk: Send {
     fn sync(&mut self) -> io::Result<()>;
     /// [`Self::sync`] for another thread; of the segment created last.
     fn sync_later(&mut self) -> io::Result<Sync>;
+    /// Makes a segment of an earlier run survive a loss of power, whoever wrote it.
+    fn sync_old(&mut self, segment: u64) -> io::Result<()>;
     fn remove(&mut self, segment: u64) -> io::Result<()>;
     /// Renames a segment so that it is none any more, but not lost.
     fn set_aside(&mut self, segment: u64) -> io::Result<()>;
@@ -122,6 +124,10 @@ impl Disk for Files {
     fn sync_later(&mut self) -> io::Result<Sync> {
         let file = self.active()?.try_clone()?;
         Ok(Box::new(move || file.sync_data()))
+    }
+
+    fn sync_old(&mut self, segment: u64) -> io::Result<()> {
+        File::open(self.path(segment))?.sync_all()
     }
 
     fn remove(&mut self, segment: u64) -> io::Result<()> {

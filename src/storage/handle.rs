@@ -29,19 +29,18 @@ impl Sender {
     }
 }
 
-/// A running store. Drop it without [`Self::stop`] and its threads run on until the process ends.
+/// A running store. Dropped without [`Self::stop`], its threads end by themselves, once every sender is gone too.
 pub struct Handle {
     channel: crossbeam_channel::Sender<Message>,
     news: crossbeam_channel::Sender<News>,
     writer: JoinHandle<()>,
     folder: JoinHandle<()>,
     counters: Arc<Counters>,
-    _lock: Lock,
 }
 
 /// Starts the store's two threads. `notify` is called on the storage thread and must not wait.
 ///
-/// Both threads, and those that fjall starts while the store is opened, run on `core` if it is given.
+/// Both threads run on `core` if it is given; fjall's own runs where the thread that opened the store may run.
 pub fn start(
     store: Store,
     options: Options,
@@ -66,7 +65,10 @@ pub fn start(
     let (jobs, jobs_receiver) = unbounded();
     let host = |error| OpenError::Host { path: directory.clone(), error };
     let folder_news = news_sender.clone();
+    let lock = Arc::new(lock);
+    let folder_lock = lock.clone();
     let run_folder = move || {
+        let _lock: Arc<Lock> = folder_lock;
         pin(core);
         folder.run(&jobs_receiver, &folder_news);
     };
@@ -74,11 +76,12 @@ pub fn start(
     let waiting = Waiting { segments, reason: None };
     let turn = Turn { writer, messages, news, jobs, options, start: Instant::now(), answers: Vec::new(), waiting, is_stopping: false };
     let run_writer = move || {
+        let _lock: Arc<Lock> = lock;
         pin(core);
         turn.run(&notify);
     };
     let writer = Builder::new().name("storage".to_owned()).spawn(run_writer).map_err(host)?;
-    Ok(Handle { channel, news: news_sender, writer, folder, counters, _lock: lock })
+    Ok(Handle { channel, news: news_sender, writer, folder, counters })
 }
 
 fn pin(core: Option<usize>) {
@@ -136,6 +139,8 @@ impl Turn {
                 if tried_at.elapsed() >= Duration::from_millis(self.options.retry_ms) && !is_behind {
                     self.writer.retry(now, &mut self.answers);
                     tried_at = Instant::now();
+                    // What kept segments from being folded may be over as well: the next attempt tells.
+                    self.waiting.reason = self.waiting.reason.take().filter(|_| self.writer.is_failing());
                 }
             } else if is_behind {
                 self.complain();

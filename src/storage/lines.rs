@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! {"path":"a/b","type":"json","properties":{},"version":3,"value":{"x":1}}
-//! {"path":"s","type":7,"properties":{"TIME_SERIES_EVENT_VALUE_TYPE":"int64"},"version":0,"first_kept":4}
+//! {"path":"s","type":"time_series","properties":{"TIME_SERIES_EVENT_VALUE_TYPE":"int64"},"version":0,"first_kept":4}
 //! {"event":{"sequence":4,"timestamp":1700000000000,"author":"me","value":12}}
 //! ```
-//! Values stand as in the protocol's text form; those of types that have none stand in base64. A topic without `value` has
-//! none: its version says whether it ever had one.
+//! Values stand as in the protocol's text form. A topic without `value` has none: its version says whether it ever had one.
 
 use crate::base::TopicId;
 use crate::journal::{State, StoredEvent, StoredTopic};
 use crate::topic::path::TopicPath;
+use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::value::json::{Checker, JsonLimits};
 use crate::value::{ValueType, scalar};
 use hashbrown::HashSet;
@@ -40,21 +40,13 @@ impl fmt::Display for LineError {
     }
 }
 
-/// A type by its name, or by its number where it has none here.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Kind<'a> {
-    Name(Cow<'a, str>),
-    Number(u8),
-}
-
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TopicLine<'a> {
     #[serde(borrow)]
     path: Cow<'a, str>,
     #[serde(rename = "type", borrow)]
-    kind: Kind<'a>,
+    kind: Cow<'a, str>,
     #[serde(borrow, default)]
     properties: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     #[serde(default)]
@@ -88,10 +80,8 @@ struct AnyLine<'a> {
 /// Writes every topic and its events; returns how many topics.
 pub fn write(state: &State, out: &mut dyn Write) -> io::Result<u64> {
     for topic in state.topics.values() {
-        let kind = match ValueType::from_number(topic.kind) {
-            Some(kind) => Kind::Name(kind.name().into()),
-            None => Kind::Number(topic.kind),
-        };
+        let kind = TopicType::from_number(topic.kind).map(|kind| kind.name().into());
+        let kind = kind.ok_or_else(|| io::Error::other(format!("topic '{}' has the unknown type {}", topic.path, topic.kind)))?;
         let raw = topic.value.as_deref().map(|value| raw(form(topic.kind), value)).transpose()?;
         let line = TopicLine {
             path: topic.path.as_str().into(),
@@ -152,12 +142,11 @@ impl Reading {
         if !self.paths.insert(path.clone()) {
             return Err(format!("found path '{path}' a second time, expected each once"));
         }
-        let kind = match line.kind {
-            Kind::Number(number) => number,
-            Kind::Name(name) => ValueType::from_name(&name)
-                .map(|kind| kind as u8)
-                .ok_or_else(|| format!("found type '{name}', expected one that is known"))?,
-        };
+        let topic_type =
+            TopicType::from_name(&line.kind).ok_or_else(|| format!("found type '{}', expected one that is known", line.kind))?;
+        let kind = topic_type.number();
+        let properties = line.properties.iter().map(|(key, value)| (&**key, &**value));
+        Specification::parse(topic_type, properties, SpecificationLimits::default()).map_err(|error| error.to_string())?;
         let properties = line.properties.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
         let mut topic = StoredTopic::new(path, kind, properties);
         topic.version = line.version;
@@ -192,7 +181,6 @@ impl Reading {
     }
 }
 
-/// Base64 is the form of what has none of its own.
 fn form(kind: u8) -> ValueType {
     ValueType::from_number(kind).unwrap_or(ValueType::Binary)
 }

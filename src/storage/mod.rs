@@ -27,7 +27,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use base::{Base, BaseError};
+pub use base::BaseError;
 pub use counters::Counters;
 pub use disk::{Disk, Files};
 pub use error::OpenError;

@@ -1,7 +1,7 @@
 //! Opening a store: lock, manifest, state, journal.
 
 use super::base::Base;
-use super::disk::{Disk, Files, sync_directory};
+use super::disk::{Files, sync_directory};
 use super::replay::{Journal, Sealed, Torn, replay};
 use super::writer::Position;
 use super::{OpenError, Options};
@@ -61,20 +61,12 @@ impl Store {
         let journal_path = journal_path(directory);
         let journal =
             replay(&mut files, salt, base.through(), &mut |record| state.apply(record)).map_err(OpenError::replay(&journal_path))?;
-        tidy(&mut files, &journal).map_err(OpenError::host(&journal_path))?;
+        journal.settle(&mut files).map_err(OpenError::host(&journal_path))?;
         let Journal { sealed, torn, next_record, last_segment, records, bytes: journal_bytes, .. } = journal;
         let position = Position { salt, next_record, last_segment, checkpoint: base.through() };
         let store = Self { directory: directory.to_owned(), base, position, sealed, lock };
         Ok((store, Recovered { state, torn, records, journal_bytes }))
     }
-}
-
-/// Puts out of the way what must not be read again. A crash in between leaves what the next start judges the same.
-fn tidy(files: &mut Files, journal: &Journal) -> std::io::Result<()> {
-    for segment in journal.behind.iter().rev() {
-        files.set_aside(*segment)?;
-    }
-    journal.stale.iter().try_for_each(|segment| files.remove(*segment))
 }
 
 pub(super) fn state_path(directory: &Path) -> PathBuf {

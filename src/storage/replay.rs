@@ -121,7 +121,8 @@ pub fn replay(disk: &mut dyn Disk, salt: Salt, through: u64, visit: &mut dyn FnM
     let headers = read_headers(disk, salt, through, &mut journal)?;
     for (at, header) in headers.iter().enumerate() {
         let until = headers.get(at + 1).map(|next| next.first_record);
-        if until.is_some_and(|until| until <= journal.next_record) {
+        // Segments are folded whole: one that begins with a folded record holds no other. One without records holds none.
+        if header.first_record <= through || until.is_some_and(|until| until <= journal.next_record) {
             journal.stale.push(header.segment);
             continue;
         }
@@ -132,13 +133,10 @@ pub fn replay(disk: &mut dyn Disk, salt: Salt, through: u64, visit: &mut dyn FnM
         let bytes = disk.read(header.segment, usize::MAX)?;
         journal.bytes += bytes.len() as u64;
         let read = read_segment(&bytes, Expected { salt, from: header.first_record, until }, |read| {
-            if read.number > through {
-                journal.records += 1;
-                visit(&read.record);
-            }
+            journal.records += 1;
+            visit(&read.record);
         });
-        // The number is reached again where a later segment supersedes what this one holds.
-        journal.next_record = read.next_record.max(through + 1);
+        journal.next_record = read.next_record;
         let sealed = Sealed { segment: header.segment, first_record: header.first_record, until: journal.next_record };
         if let Some(damage) = read.damage {
             journal.take_torn(disk, salt, header.segment, damage, &headers[at + 1..])?;
@@ -180,6 +178,19 @@ fn read_headers(disk: &mut dyn Disk, salt: Salt, through: u64, journal: &mut Jou
 }
 
 impl Journal {
+    /// Makes what was found the ground to go on from. Puts out of the way what must not be read again; a crash in between
+    /// leaves what the next start judges the same. A killed process may have left unsynced what was read now: it is synced,
+    /// or a loss of power would take it, and with it all that is written behind it.
+    pub fn settle(&self, disk: &mut dyn Disk) -> io::Result<()> {
+        for segment in self.behind.iter().rev() {
+            disk.set_aside(*segment)?;
+        }
+        for sealed in &self.sealed {
+            disk.sync_old(sealed.segment)?;
+        }
+        self.stale.iter().try_for_each(|segment| disk.remove(*segment))
+    }
+
     fn take_torn(&mut self, disk: &mut dyn Disk, salt: Salt, segment: u64, damage: Damage, behind: &[Header]) -> Result<(), ReplayError> {
         let mut mark = 0;
         let mut records_behind = damage.records_behind;

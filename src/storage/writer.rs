@@ -29,7 +29,7 @@ pub struct Limits {
     pub segment_age_ms: u64,
 }
 
-/// Where a writer goes on.
+/// Where a writer goes on. All records before it survive a loss of power.
 #[derive(Clone, Copy, Debug)]
 pub struct Position {
     pub salt: Salt,
@@ -107,8 +107,8 @@ impl Writer {
             group: Group::default(),
             failing: None,
             checkpoint,
-            synced: checkpoint,
-            noted: checkpoint,
+            synced: next_record - 1,
+            noted: next_record - 1,
             last_change: next_record - 1,
             doubtful: 0,
             sync_asked: next_record - 1,

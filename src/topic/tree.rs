@@ -319,7 +319,7 @@ mod tests {
         let mut tree = Tree::default();
         for (number, path) in paths.iter().enumerate() {
             let path = TopicPath::parse(path, 100).unwrap();
-            let specification = Specification::parse(TopicType::Json, [].into_iter(), &SpecificationLimits::default()).unwrap();
+            let specification = Specification::parse(TopicType::Json, [].into_iter(), SpecificationLimits::default()).unwrap();
             tree.insert(Topic::new(TopicId(number as u64 + 1), path, Arc::new(specification)));
         }
         tree

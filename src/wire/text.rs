@@ -242,9 +242,10 @@ fn update<'a>(members: &Members<'a>, verb: Option<Verb>) -> Result<Request<'a>, 
         (None, None, None, Some(_)) => Verb::Add,
         (None, None, None, None) => Verb::Check,
     };
+    let said_type = || type_number(members.kind.as_deref().unwrap_or("json"));
     let (kind, value) = match (verb, members.patch) {
-        (Verb::Add | Verb::Check, _) => (type_number(members.kind.as_deref().unwrap_or("json")), ""),
-        (Verb::Patch, Some(patch)) => (0, patch.get()),
+        (Verb::Add | Verb::Check, _) => (said_type(), ""),
+        (Verb::Patch, Some(patch)) => (members.kind.as_deref().map_or(0, type_number), patch.get()),
         _ => value_of(members)?,
     };
     let properties = members.properties.iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();

@@ -2,11 +2,14 @@
 
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::session::QueueLimits;
-use tidewire::shard::{Effect, Identity, Limits, Shard};
+use tidewire::shard::{Effect, Identity, Limits, Shard, Storing};
 use tidewire::topic::selector::SelectorLimits;
 
 /// The longest message that the peer takes.
 pub const MESSAGE_BYTES_MAX: usize = 70_000;
+
+/// When the shards of these tests start, in milliseconds since the epoch.
+pub const WALL_MS: u64 = 1_735_689_600_000;
 
 pub struct Peer {
     shard: Shard,
@@ -17,7 +20,7 @@ pub struct Peer {
 
 impl Peer {
     pub fn new() -> Self {
-        let mut shard = Shard::new(identity(), limits(), Time(0));
+        let mut shard = Shard::new(identity(Storing::Off), limits(), Time(0), WALL_MS);
         let key = shard.handle_accept(Time(0)).expect("the first connection is taken");
         Self { shard, key, out: Vec::new(), is_ended: false }
     }
@@ -75,18 +78,22 @@ impl Peer {
     }
 }
 
-fn identity() -> Identity {
-    Identity { index: ShardIndex(0), count: 1, server: "tidewire".into(), run: 0 }
+pub fn identity(storing: Storing) -> Identity {
+    Identity { index: ShardIndex(0), count: 1, server: "tidewire".into(), run: 0, storing, topics_base: 0 }
 }
 
-fn limits() -> Limits {
+pub fn limits() -> Limits {
     Limits {
         message_bytes_max: MESSAGE_BYTES_MAX,
         path_bytes_max: 1024,
         value_bytes_max: 60_000,
         selector: SelectorLimits::default(),
         selections_max: 10,
+        listeners_max: 4,
+        streams_max: 3,
         fetch_page_max: 100,
+        query_events_max: 100,
+        history_bytes_max: 10_000,
         topics_max: 100,
         connections_max: 10,
         http_head_bytes_max: 8192,

@@ -94,6 +94,12 @@ fn number_from_environment(key: &str, default: u64) -> u64 {
     }
 }
 
+/// Bytes of no form, for targets that make something of any.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut random = Random(seed);
+    (0..length).map(|_| random.below(256) as u8).collect()
+}
+
 /// SplitMix64.
 struct Random(u64);
 

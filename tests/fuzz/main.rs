@@ -1,7 +1,8 @@
 //! Fuzzing: whatever the bytes, a decoder or parser answers and keeps its promises.
 //!
 //! A target is a plain function over bytes that panics where a promise is broken; `targets.rs` has one for each parser of
-//! texts and values, `wire.rs` for what a peer sends. Each runs here as a bounded campaign, the same for the same seed:
+//! paths, selectors and values, `model.rs` for the rest of the topic model, `wire.rs` for what a peer sends, `shard.rs` for a
+//! whole shard, which `operations.rs` makes requests for. Each runs here as a bounded campaign, the same for the same seed:
 //!
 //! ```text
 //! TIDEWIRE_FUZZ_RUNS=1000000 TIDEWIRE_FUZZ_SEED=7 cargo test --no-default-features --test fuzz json
@@ -10,10 +11,13 @@
 //! A new target is one line below: its function, and a corpus of inputs that reach deep into it.
 
 mod campaign;
+mod model;
+mod operations;
+mod shard;
 mod targets;
 mod wire;
 
-use campaign::run;
+use campaign::{noise, run};
 
 #[test]
 fn path() {
@@ -75,7 +79,11 @@ fn native_request() {
             b"\x10\x07\x01\x03a/b\x01\x00\x11\x08\x02\x03a/b\x02hi",
             b"\x12\x09\x02\x03a/b\x02\x00hi\x12\x0d\x02\x03a/b\x02\x01\x01k\x01vhi",
             b"\x18\x07\x01\x04?a//\x00\x19\x07\x01\x04?a//\x00\x13\x06\x03\x04?a//",
-            b"\x14\x09\x04\x04?a//\x00\x00\x01\x04\x00",
+            b"\x14\x09\x04\x04?a//\x00\x00\x01\x04\x00\x1a\x06\x14\x04?a//\x1c\x08\x15\x01\x01\x04?a//\x1d\x03\x18\x01\x00",
+            b"\x15\x26\x0a\x03a/b\x01\x01\x03\x02\x08\0\0\0\0\0\0\0\x08\x03\x12{\"value\":{\"lt\":8}}\x15\x14\x0b\x01a\x01\x01\x01\x03\x02{}\x05\x08[{\"a\":1}]",
+            b"\x14\x21\x10\x05?.*//\0\0\x07\x01\x01a\x02\x01b\x04\x01\x0a\x05\x01B\x06\x01\x01\x07\x01\x05\x08\x03\x80\x80\x04",
+            b"\x20\x0e\x11\x01\x03a/b\x01\x01\x01\x02\x00\x04\x01\x00\x21\x04\x12\x01{}\x22\x06\x12\x01\x93\x0a\x10\x34\x23\x02\x13\x01",
+            b"\x28\x08\x0d\x03t/s\x02\x01x\x29\x08\x0e\x03t/s\x02\x00y\x2a\x19\x0f\x03t/s\x01\x01\x01\x02\x04\x01\x05\x02\x09\x03\x05\x04\xe8\x07\x05\x01\x04\x01\x01",
         ],
     );
 }
@@ -88,6 +96,7 @@ fn native_event() {
             b"\x81\x0b\x01\x01\x01\x03sim\x04\x02\x80\x10\x02\x00",
             b"\x82\x0b\x01\x01\x01\x03a/b\x02\x03hi",
             b"\x83\x06\x01\xc8\x01\x02no\x98\x02\x07\x01",
+            b"\x82\x0f\x0f\x00\x02\x01\xac\x02\x80\xf8\xa5\xf9\xc12\x00\x00\x00\x82\x10\x10\x00\x01\x03a/b\x02\x02x\x01\x01k\x01v\x02",
             b"\x90\x07\x07\x03a/b\x02\x00\x91\x03\x07hi\x92\x03\x07\x03\x00\x93\x03\x07\x02\x00",
         ],
     );
@@ -101,6 +110,8 @@ fn text_request() {
             br#"{"op":"connect","id":1,"version":1,"client":"\u00e9"}"#,
             br#"{"op":"set","id":3,"path":"a/b","type":"json","value":{"x":[1,"]"]},"properties":{"a":"b"}}"#,
             br#"{"op":"fetch","id":6,"selector":"?a//","after":"","first":10,"values":true}"#,
+            br#"[{"op":"update","id":1,"path":"a","patch":[]}, {"op":"query","path":"a","range":{"from":{"last_ms":5},"to":"end"}}, 7]"#,
+            br#"{"op":"listen","id":21,"listener":1,"kind":"topics","selector":"?a//","stream":2,"types":["json"],"original":3}"#,
             b"{\n\"op\": \"subscribe\",\n\"id\": \"x\", \"selector\": 7}",
         ],
     );
@@ -144,15 +155,141 @@ fn delta() {
 }
 
 #[test]
-fn shard() {
+fn specification() {
     run(
-        wire::shard,
+        model::specification,
         &[
-            b"\x09\x00\x09\x18\x07\x01\x04?a//\x00\x09\x00\x0b\x12\x09\x02\x03a/b\x02\x00hi\x05\x00\x00\x09\x00\x08\x13\x06\x03\x04?a//",
-            b"\x09\x00\x0b\x12\x09\x02\x03a/b\x02\x00hi\x09\x00\x0b\x14\x09\x04\x04?a//\x00\x00\x01\x04\x00\x00\x05\x00\x00\x03\x00\xff",
-            b"\x09\x01\x2b{\"op\":\"subscribe\",\"id\":1,\"selector\":\"?a//\"}\x09\x00\x0a\x11\x08\x02\x03a/b\x02hi\x05\x01\x00\x02\x01\x00",
-            b"\x06\x00\x00\x09\x02\x09\x18\x07\x01\x04?a//\x00\x09\x02\x02\x04\x00\x09\x00\x0b\x12\x09\x02\x03a/c\x02\x00hi\x05\x02\x00",
-            b"\x00\x00\x00\x01\x02\x1cGET /health HTTP/1.1\r\nA: b\r\n\x01\x02\x02\r\n\x05\x02\x00",
+            b"json\nCONFLATION\nalways\nOWNER\n$Principal is \"a\\\"b\"\nREMOVAL\nwhen time after 5",
+            b"time_series\nTIME_SERIES_EVENT_VALUE_TYPE\ndouble\nTIME_SERIES_RETAINED_RANGE\nlimit 5 last 10S\nCONFLATION\nunsubscribe",
+            b"time_series\nTIME_SERIES_EVENT_VALUE_TYPE\nint64\nTIME_SERIES_SUBSCRIPTION_RANGE\nlast 2H\nPUBLISH_VALUES_ONLY\ntrue",
+            b"string\nCOMPRESSION\ntrue\nPRIORITY\nhigh\nPERSISTENT\nfalse\nTIDY_ON_UNSUBSCRIBE\ntrue\nx\ny",
         ],
     );
+}
+
+#[test]
+fn removal_policy() {
+    run(
+        model::removal_policy,
+        &[
+            b"when time after 1518780068388 or (no updates for 10m after 1h and local subscriptions < 5 for 10d) remove '?a/.*//'",
+            b"when time after \"Tue, 3 Jun 2008 11:05:30 GMT\" and this session closes",
+            b"WHEN no local session has \"$Principal is 'x' or not has y\" for 5s after 2d REMOVE \"#>a////?b//\"",
+        ],
+    );
+}
+
+#[test]
+fn session_filter() {
+    run(
+        model::session_filter,
+        &[
+            b"$Principal is \"control\" and (not hasRoles [\"a\" \"b\"] or $Country eq 'DE')\ncontrol",
+            b"a ne \"x\" or b matches 'x[0-9]+' and has c\nx12",
+            b"all\n",
+        ],
+    );
+}
+
+#[test]
+fn range_expression() {
+    run(model::range_expression, &[b"limit 10", b"last 10S limit 5", b"LIMIT 1 last 250 MS", b"last 2H", b"limit 18446744073709551615"]);
+}
+
+#[test]
+fn constraint() {
+    run(
+        model::constraint,
+        &[
+            br#"{"and":[{"value":{"gt":5}},{"value":{"le":7.5e0}},{"or":[{"value":{"ne":6}},{"no_value":true}]}]}
+7"#,
+            br#"{"json":[{"at":"/a/b","eq":5},{"at":"/c~1","is":{"x":1}},{"at":"/d","absent":true}]}
+{"a":{"b":"5.0"},"c/":{"x":1}}"#,
+            br#"{"value":{"is":"AAE=","type":"binary"}}
+x"#,
+            b"{\"no_topic\":true}",
+        ],
+    );
+}
+
+#[test]
+fn json_patch() {
+    run(
+        model::json_patch,
+        &[
+            br#"{"a":[1,{"b":2}],"c":"d"}
+[{"op":"add","path":"/a/1","value":[3]},{"op":"remove","path":"/c"},{"op":"test","path":"/a/0","value":1.0}]"#,
+            br#"[[[1]],2]
+[{"op":"move","from":"/0/0","path":"/-"},{"op":"copy","from":"","path":"/1"},{"op":"replace","path":"","value":{"x":null}}]"#,
+            br#"{"a~b":{"c/d":1},"a":1,"a":2}
+[{"op":"replace","path":"/a~0b/c~1d","value":"\u00e9"},{"op":"copy","from":"/a","path":"/a~0b/new"}]"#,
+        ],
+    );
+}
+
+#[test]
+fn pointer() {
+    run(
+        model::pointer,
+        &[
+            b"/a/0/b\n{\"a\":[{\"b\":[1,2]}]}",
+            b"/~0~1//\n{\"~/\":{\"\":{\"\":7}}}",
+            "/\u{e9}/10\n{\"\\u00e9\":[0,1,2,3,4,5,6,7,8,9,\"x\"]}".as_bytes(),
+            b"\n1",
+        ],
+    );
+}
+
+#[test]
+fn series() {
+    run(
+        model::series,
+        &[
+            b"\x05\x00\x00\x03\0\0\0\0\0\x01\x00\x05\x00\x09\0\0\0\x00\x02\0\x00\0\0\0\x01\x03\x01\x01\x02\x03\x01\xff\x40",
+            b"\x00\x07\x00\x03\0\0\0\0\0\x07\x00\x05\x00\x09\0\0\0\x0f\x02\0\x01\0\0\0\x01\x03\x03\x02\x22\x83\x41\x01\x02\xff",
+            b"\x03\x03abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789abcdefghijklmnopqrstuvwxyz",
+        ],
+    );
+}
+
+#[test]
+fn segment() {
+    run(
+        model::segment,
+        &[
+            b"\x09\x00\x00\x01\x02\x03\x04\x07\x01\x02\x03\x04\x08\x01\x02\x03\x04\x03\x41\x02\x03\x04",
+            b"\x0c\x01\x01\x01\x02\x03\x04\x02\x01\x02\x03\x04\x05\x01\x02\x03\x04",
+            b"\x07\x80\x03\x01\x02\x03\x04\x04\x01\x02\x03\x04\x01\x01\x02\x03\x04",
+        ],
+    );
+}
+
+/// Runs a target that makes something of any bytes.
+fn run_noise(target: fn(&[u8])) {
+    let corpus: Vec<Vec<u8>> = (1..10).map(|seed| noise(seed, 100 * seed as usize)).collect();
+    run(target, &corpus.iter().map(Vec::as_slice).collect::<Vec<_>>());
+}
+
+#[test]
+fn forms() {
+    run_noise(operations::forms);
+}
+
+#[test]
+fn both_forms() {
+    run_noise(shard::both_forms);
+}
+
+#[test]
+fn shard() {
+    let scripts: Vec<Vec<u8>> = (1..20).map(shard::script).collect();
+    let mut corpus: Vec<&[u8]> = scripts.iter().map(Vec::as_slice).collect();
+    corpus.extend([
+        b"\x08\x00\x09\x18\x07\x01\x04?a//\x00\x08\x00\x0b\x12\x09\x02\x03a/b\x02\x00hi\x05\x00\x00\x08\x00\x08\x13\x06\x03\x04?a//",
+        b"\x09\x00\x0b\x12\x09\x02\x03a/b\x02\x00hi\x09\x00\x0b\x14\x09\x04\x04?a//\x00\x00\x01\x04\x00\x00\x05\x00\x00\x03\x00\xff",
+        b"\x08\x01\x2b{\"op\":\"subscribe\",\"id\":1,\"selector\":\"?a//\"}\x09\x00\x0a\x11\x08\x02\x03a/b\x02hi\x05\x01\x00\x02\x01\x00",
+        b"\x06\x00\x00\x09\x02\x09\x18\x07\x01\x04?a//\x00\x09\x02\x02\x04\x00\x09\x00\x0b\x12\x09\x02\x03a/c\x02\x00hi\x05\x02\x00",
+        b"\x00\x00\x00\x01\x02\x1cGET /health HTTP/1.1\r\nA: b\r\n\x01\x02\x02\r\n\x05\x02\x00",
+    ] as [&[u8]; 5]);
+    run(shard::shard, &corpus);
 }

@@ -1,7 +1,8 @@
 //! When faults end and everything has arrived, every copy equals the tree, and nothing acknowledged is lost.
 
-use crate::client::{Asked, Form};
-use crate::model::{PATHS, PATTERNS};
+use crate::ask::Asked;
+use crate::client::Form;
+use crate::topics::{PATHS, PATTERNS};
 use crate::workload::{check_at_rest, check_copies, fetch_all, run, update};
 
 #[test]
@@ -28,7 +29,7 @@ fn the_tree_follows_requests_one_by_one() {
     crate::for_each_seed(|seed| {
         let mut world = run(seed, |conditions| conditions.steps = 600);
         check_at_rest(&mut world);
-        let at = world.connect(Form::Binary { capabilities: 3 });
+        let at = world.connect(Form::Binary { capabilities: 7 });
         let mut before = fetch_all(&mut world, 0);
         for _ in 0..12 {
             if world.random.percent(60) {

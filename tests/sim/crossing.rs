@@ -1,8 +1,9 @@
 //! Orders of events between shards and queues that chance seldom finds, laid out by hand.
 
-use crate::client::{Asked, Form, everything};
-use crate::model::PATHS;
+use crate::ask::{Asked, Update};
+use crate::client::Form;
 use crate::random::Random;
+use crate::topics::{PATHS, Topics, everything};
 use crate::workload::{check_at_rest, value};
 use crate::world::{Conditions, World, owner};
 use tidewire::value::ValueType;
@@ -13,14 +14,22 @@ const BINARY: Form = Form::Binary { capabilities: 3 };
 fn world(change: impl Fn(&mut Conditions)) -> World {
     let mut random = Random::new(1);
     let chosen = Conditions::chosen(&mut random);
-    let mut conditions = Conditions { bytes_high: 50_000, bytes_max: 50_000, shards: 2, selections_max: 8, ring_batches: 4, ..chosen };
+    let mut conditions = Conditions {
+        bytes_high: 50_000,
+        bytes_max: 50_000,
+        shards: 2,
+        selections_max: 8,
+        ring_batches: 4,
+        topics: Topics::Plain,
+        ..chosen
+    };
     change(&mut conditions);
     World::new(random, conditions)
 }
 
 fn make(world: &mut World, at: usize, path: &'static str) {
     let value = value(world, ValueType::String);
-    world.ask(at, Asked::Update { verb: Verb::AddAndSet, path, kind: ValueType::String, value });
+    world.ask(at, Asked::Update(Update::new(Verb::AddAndSet, path, ValueType::String, Some(value))));
 }
 
 /// Fills the socket of a client that does not read, so that what follows stays in its queue.
@@ -45,12 +54,12 @@ fn a_topic_that_was_forgotten_and_came_again_is_announced_twice() {
         world.settle();
         stall(&mut world, at);
         for _ in 0..3 {
-            world.ask(at, Asked::Subscribe { pattern: everything() });
+            world.ask(at, Asked::subscribe(everything()));
             world.settle();
-            world.ask(at, Asked::Unsubscribe { pattern: everything() });
+            world.ask(at, Asked::unsubscribe(everything()));
             world.settle();
         }
-        world.ask(at, Asked::Subscribe { pattern: everything() });
+        world.ask(at, Asked::subscribe(everything()));
         check_at_rest(&mut world);
     }
 }
@@ -63,13 +72,13 @@ fn an_answer_waits_for_topics_in_the_mail() {
         let publisher = world.connect_at(BINARY, home);
         let first = world.connect_at(BINARY, 1 - home);
         let second = world.connect_at(BINARY, 1 - home);
-        world.ask(first, Asked::Subscribe { pattern: everything() });
+        world.ask(first, Asked::subscribe(everything()));
         world.settle();
         make(&mut world, publisher, path);
         // The mail that tells of the topic waits, all else goes on.
         world.settle_without_mail();
         assert!(world.links[publisher].client.waiting.is_empty(), "the topic is made");
-        world.ask(second, Asked::Subscribe { pattern: everything() });
+        world.ask(second, Asked::subscribe(everything()));
         world.settle_without_mail();
         check_at_rest(&mut world);
     }
@@ -82,10 +91,10 @@ fn a_selector_given_up_while_its_walk_is_under_way_is_answered() {
         let at = world.connect(BINARY);
         PATHS.into_iter().for_each(|path| make(&mut world, at, path));
         world.settle();
-        world.ask(at, Asked::Subscribe { pattern: everything() });
+        world.ask(at, Asked::subscribe(everything()));
         settle_rounds(&mut world, given_up_after);
-        world.ask(at, Asked::Unsubscribe { pattern: everything() });
-        world.ask(at, Asked::Subscribe { pattern: everything() });
+        world.ask(at, Asked::unsubscribe(everything()));
+        world.ask(at, Asked::subscribe(everything()));
         settle_rounds(&mut world, given_up_after);
         world.ask(at, Asked::Remove { pattern: everything() });
         PATHS.into_iter().for_each(|path| make(&mut world, at, path));
@@ -102,7 +111,7 @@ fn who_leaves_without_reading_keeps_the_queues_bound() {
     });
     let publisher = world.connect(BINARY);
     let at = world.connect(BINARY);
-    world.ask(at, Asked::Subscribe { pattern: everything() });
+    world.ask(at, Asked::subscribe(everything()));
     world.settle();
     stall(&mut world, at);
     let link = &mut world.links[at];
@@ -129,7 +138,7 @@ fn who_shares_the_last_bytes_is_closed_too() {
     let subscribers = [world.connect(BINARY), world.connect(BINARY)];
     make(&mut world, publisher, PATHS[0]);
     for at in subscribers {
-        world.ask(at, Asked::Subscribe { pattern: everything() });
+        world.ask(at, Asked::subscribe(everything()));
     }
     world.settle();
     make(&mut world, publisher, PATHS[0]);

@@ -3,7 +3,7 @@
 use crate::workload::{check_at_rest, run};
 use crate::world::World;
 
-fn check_empty(world: &mut World) {
+pub fn check_empty(world: &mut World) {
     world.settle();
     // Sessions that ended while bytes were sent have mail to their own shard still.
     for shard in 0..world.shards().len() {
@@ -13,6 +13,8 @@ fn check_empty(world: &mut World) {
     for (number, shard) in world.shards().iter().enumerate() {
         assert_eq!((shard.connection_count(), shard.session_count()), (0, 0), "shard {number}");
         assert_eq!(shard.audience_counts(), [0; 5], "shard {number}");
+        assert_eq!(shard.listener_counts(), [0; 4], "shard {number}");
+        assert_eq!(shard.owner_counts(), [0; 2], "shard {number}");
     }
 }
 
@@ -47,7 +49,7 @@ fn a_stopping_server_sends_what_is_queued_and_says_good_bye() {
         check_empty(&mut world);
         for at in live {
             let closed = world.links[at].client.closed;
-            let is_open_long_enough = world.links[at].client.is_welcome;
+            let is_open_long_enough = world.links[at].client.session.is_some();
             assert!(
                 closed == Some(1001) || closed == Some(4104) || (!is_open_long_enough && closed.is_some()),
                 "client {at} is closed with {closed:?}"

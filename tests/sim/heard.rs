@@ -1,10 +1,11 @@
 //! What a simulated client hears: both wire forms read into one.
 
-use serde_json::Value as Json;
+use crate::topics::{TIME_SERIES, value_kind};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::io::Read;
 use tidewire::value::{ValueType, delta, scalar};
-use tidewire::wire::native::{self, Event, Outcome};
+use tidewire::wire::native::{self, Outcome, Shown};
 use tidewire::wire::varint::Reader;
 
 /// The body of an `OK`, as far as its form tells.
@@ -14,14 +15,45 @@ pub enum Body {
     Text(BTreeMap<String, Box<RawValue>>),
 }
 
-/// One topic of a page: path, type number and value.
-pub type Row = (String, u8, Option<Vec<u8>>);
+pub type Properties = Vec<(String, String)>;
+
+/// One topic of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub path: String,
+    /// Of the topic's type.
+    pub number: u8,
+    pub value: Option<Vec<u8>>,
+    pub properties: Properties,
+    pub size: Option<u64>,
+}
+
+impl Row {
+    pub fn property(&self, key: &str) -> Option<&str> {
+        property(&self.properties, key)
+    }
+}
+
+pub fn property<'a>(properties: &'a Properties, key: &str) -> Option<&'a str> {
+    properties.iter().find(|(held, _)| held == key).map(|(_, value)| value.as_str())
+}
+
+/// An event of a time series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeardEvent {
+    pub sequence: u64,
+    pub timestamp_ms: u64,
+    pub original: Option<u64>,
+    pub value: Vec<u8>,
+}
 
 #[derive(Debug)]
 pub enum Heard {
     Ping,
     Pong,
-    Welcome,
+    Welcome {
+        session: String,
+    },
     Ok {
         id: u64,
         body: Body,
@@ -33,11 +65,19 @@ pub enum Heard {
     Subscribed {
         topic: u64,
         path: String,
-        kind: ValueType,
+        number: u8,
+        properties: Properties,
     },
     Value {
         topic: u64,
         value: Vec<u8>,
+    },
+    Deflated {
+        topic: u64,
+        value: Vec<u8>,
+    },
+    Null {
+        topic: u64,
     },
     Delta {
         topic: u64,
@@ -50,91 +90,268 @@ pub enum Heard {
         path: String,
         json: String,
     },
+    Event {
+        topic: u64,
+        event: HeardEvent,
+    },
+    TextEvent {
+        topic: u64,
+        path: String,
+        event: HeardEvent,
+        json: String,
+    },
     Unsubscribed {
         topic: u64,
         reason: u8,
     },
+    TopicNotice {
+        listener: u64,
+        what: u8,
+        path: String,
+    },
+    DescendantNotice {
+        listener: u64,
+        what: u8,
+        path: String,
+    },
+    SubscribersNotice {
+        listener: u64,
+        path: String,
+        has_subscribers: bool,
+    },
+    MissingNotice {
+        listener: u64,
+        selector: String,
+        session: String,
+    },
+}
+
+fn owned(properties: &[(&str, &str)]) -> Properties {
+    properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 pub fn read_binary(mut message: &[u8]) -> Vec<Heard> {
     let mut heard = Vec::new();
     while let Some(frame) = native::next_frame(&mut message).expect("the server sends whole frames") {
-        heard.push(match native::decode_event(frame).expect("the server sends events of the protocol") {
-            Event::Ping => Heard::Ping,
-            Event::Pong => Heard::Pong,
-            Event::Welcome { .. } => Heard::Welcome,
-            Event::Ok { id, body } => Heard::Ok { id, body: Body::Binary(body.to_vec()) },
-            Event::Error { id, code, .. } => Heard::Error { id, code },
-            Event::Subscribed { topic, path, kind } => Heard::Subscribed { topic: topic.0, path: path.to_owned(), kind },
-            Event::Value { topic, value } => Heard::Value { topic: topic.0, value: value.to_vec() },
-            Event::Delta { topic, form, delta } => Heard::Delta { topic: topic.0, form, delta: delta.to_vec() },
-            Event::Unsubscribed { topic, reason } => Heard::Unsubscribed { topic: topic.0, reason },
-            Event::Unknown => panic!("the server sent an operation that the protocol does not have: {frame:?}"),
-        });
+        heard.push(read_event(native::decode_event(frame).expect("the server sends events of the protocol")));
     }
     heard
+}
+
+fn read_event(event: native::Event<'_>) -> Heard {
+    use native::Event;
+    match event {
+        Event::Ping => Heard::Ping,
+        Event::Pong => Heard::Pong,
+        Event::Welcome { session, .. } => Heard::Welcome { session: session.to_owned() },
+        Event::Ok { id, body } => Heard::Ok { id, body: Body::Binary(body.to_vec()) },
+        Event::Error { id, code, .. } => Heard::Error { id, code },
+        Event::Subscribed { topic, path, kind, properties } => {
+            Heard::Subscribed { topic: topic.0, path: path.to_owned(), number: kind, properties: owned(&properties) }
+        }
+        Event::Value { topic, value } => Heard::Value { topic: topic.0, value: value.to_vec() },
+        Event::ValueDeflate { topic, deflated } => Heard::Deflated { topic: topic.0, value: inflate(deflated) },
+        Event::Null { topic } => Heard::Null { topic: topic.0 },
+        Event::Delta { topic, form, delta } => Heard::Delta { topic: topic.0, form, delta: delta.to_vec() },
+        Event::Event { topic, head, value } => {
+            assert_eq!(head.author, "", "nobody is authenticated");
+            let (sequence, timestamp_ms, original) = (head.sequence, head.timestamp_ms, head.original);
+            Heard::Event { topic: topic.0, event: HeardEvent { sequence, timestamp_ms, original, value: value.to_vec() } }
+        }
+        Event::Unsubscribed { topic, reason } => Heard::Unsubscribed { topic: topic.0, reason },
+        Event::TopicNotice { listener, what, path, .. } => Heard::TopicNotice { listener, what, path: path.to_owned() },
+        Event::DescendantNotice { listener, what, path } => Heard::DescendantNotice { listener, what, path: path.to_owned() },
+        Event::SubscribersNotice { listener, path, has_subscribers } => {
+            Heard::SubscribersNotice { listener, path: path.to_owned(), has_subscribers }
+        }
+        Event::MissingNotice { listener, selector, session, .. } => {
+            Heard::MissingNotice { listener, selector: selector.to_owned(), session: session.to_owned() }
+        }
+        Event::Unknown => panic!("the server sent an operation that the protocol does not have"),
+    }
+}
+
+fn inflate(deflated: &[u8]) -> Vec<u8> {
+    let mut value = Vec::new();
+    flate2::read::DeflateDecoder::new(deflated).read_to_end(&mut value).expect("VALUE_DEFLATE is a raw DEFLATE stream");
+    value
+}
+
+struct Members<'a> {
+    text: &'a str,
+    members: BTreeMap<String, Box<RawValue>>,
+}
+
+impl Members<'_> {
+    fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> T {
+        let member = self.members.get(name).unwrap_or_else(|| panic!("{name} is missing: {}", self.text));
+        serde_json::from_str(member.get()).unwrap_or_else(|_| panic!("{name}: {}", self.text))
+    }
+
+    fn json(&self, name: &str) -> String {
+        self.members[name].get().to_owned()
+    }
+
+    fn what(&self) -> u8 {
+        let what: String = self.read("what");
+        let place = ["added", "removed", "selected", "deselected"].iter().position(|name| *name == what);
+        place.unwrap_or_else(|| panic!("there is no notice '{what}'")) as u8 + 1
+    }
 }
 
 pub fn read_text(message: &[u8]) -> Heard {
     let text = std::str::from_utf8(message).expect("a text message is UTF-8");
     let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    let string = |name: &str| -> String { serde_json::from_str(members[name].get()).unwrap_or_else(|_| panic!("{name}: {text}")) };
-    let number = |name: &str| -> u64 { serde_json::from_str(members[name].get()).unwrap_or_else(|_| panic!("{name}: {text}")) };
-    match string("op").as_str() {
+    let members = Members { text, members };
+    let op: String = members.read("op");
+    match op.as_str() {
         "ping" => Heard::Ping,
         "pong" => Heard::Pong,
-        "welcome" => Heard::Welcome,
-        "ok" => Heard::Ok { id: number("id"), body: Body::Text(members) },
-        "error" => Heard::Error { id: number("id"), code: number("code") as u16 },
+        "welcome" => Heard::Welcome { session: members.read("session") },
+        "ok" => Heard::Ok { id: members.read("id"), body: Body::Text(members.members) },
+        "error" => Heard::Error { id: members.read("id"), code: members.read("code") },
         "subscribed" => {
-            let kind = ValueType::from_name(&string("type")).expect("a type of the protocol");
-            Heard::Subscribed { topic: number("topic"), path: string("path"), kind }
+            let properties: BTreeMap<String, String> = members.read("properties");
+            let number = type_number(&members.read::<String>("type"));
+            Heard::Subscribed {
+                topic: members.read("topic"),
+                path: members.read("path"),
+                number,
+                properties: properties.into_iter().collect(),
+            }
         }
-        "value" => Heard::TextValue { topic: number("topic"), path: string("path"), json: members["value"].get().to_owned() },
+        "value" => Heard::TextValue { topic: members.read("topic"), path: members.read("path"), json: members.json("value") },
+        "event" => {
+            let original = members.members.get("original").map(|_| members.read("original"));
+            assert_eq!(members.read::<String>("author"), "");
+            let (sequence, timestamp_ms) = (members.read("sequence"), members.read("timestamp"));
+            let event = HeardEvent { sequence, timestamp_ms, original, value: Vec::new() };
+            Heard::TextEvent { topic: members.read("topic"), path: members.read("path"), event, json: members.json("value") }
+        }
         "unsubscribed" => {
-            let reason = if string("reason") == "requested" { 1 } else { 2 };
-            Heard::Unsubscribed { topic: number("topic"), reason }
+            let reason: String = members.read("reason");
+            let reason = ["requested", "removed", "back_pressure"].iter().position(|name| *name == reason).expect("a reason") as u8 + 1;
+            Heard::Unsubscribed { topic: members.read("topic"), reason }
+        }
+        "topic_notice" => Heard::TopicNotice { listener: members.read("listener"), what: members.what(), path: members.read("path") },
+        "descendant_notice" => {
+            Heard::DescendantNotice { listener: members.read("listener"), what: members.what(), path: members.read("path") }
+        }
+        "subscribers_notice" => {
+            let has_subscribers = members.read("has_subscribers");
+            Heard::SubscribersNotice { listener: members.read("listener"), path: members.read("path"), has_subscribers }
+        }
+        "missing_notice" => {
+            let (selector, session) = (members.read("selector"), members.read("session"));
+            Heard::MissingNotice { listener: members.read("listener"), selector, session }
         }
         other => panic!("the server sent '{other}': {text}"),
     }
 }
 
-/// A value's stored form.
-pub fn stored(kind: ValueType, json: &str) -> Vec<u8> {
+fn type_number(name: &str) -> u8 {
+    if name == "time_series" { TIME_SERIES } else { ValueType::from_name(name).expect("a type of the protocol") as u8 }
+}
+
+/// A value's stored form; `None` for null.
+pub fn stored(kind: ValueType, json: &str) -> Option<Vec<u8>> {
+    if json == "null" && kind != ValueType::Json {
+        return None;
+    }
     let mut value = Vec::new();
     scalar::from_json(kind, json, &mut value).unwrap_or_else(|error| panic!("{json} is not {}: {error:?}", kind.name()));
-    value
+    Some(value)
 }
 
 impl Body {
-    pub fn removed(&self) -> u64 {
+    fn number(&self, name: &str, place: usize) -> u64 {
         match self {
-            Self::Binary(body) => Reader(body).varint().expect("a count"),
-            Self::Text(members) => members["removed"].get().parse().expect("a count"),
+            Self::Binary(body) => {
+                let mut reader = Reader(body);
+                for _ in 0..place {
+                    reader.varint().expect("a number");
+                }
+                reader.varint().expect("a number")
+            }
+            Self::Text(members) => members[name].get().parse().expect("a number"),
+        }
+    }
+
+    pub fn removed(&self) -> u64 {
+        self.number("removed", 0)
+    }
+
+    pub fn is_created(&self) -> bool {
+        match self {
+            Self::Binary(body) => body == &[1],
+            Self::Text(members) => members["created"].get() == "true",
+        }
+    }
+
+    /// The sequence of an event that was appended.
+    pub fn sequence(&self) -> u64 {
+        self.number("sequence", 0)
+    }
+
+    /// Whether nothing was left out, and the events.
+    pub fn events(&self) -> (bool, Vec<HeardEvent>) {
+        match self {
+            Self::Binary(body) => {
+                let Ok(Outcome::Events { is_complete, events, .. }) = native::decode_events(&mut Reader(body)) else {
+                    panic!("events that do not parse: {body:?}");
+                };
+                let events = events.into_iter().map(|event| HeardEvent {
+                    sequence: event.sequence,
+                    timestamp_ms: event.timestamp_ms,
+                    original: event.original,
+                    value: event.value,
+                });
+                (is_complete, events.collect())
+            }
+            Self::Text(members) => {
+                let kind = serde_json::from_str::<String>(members["type"].get()).ok().and_then(|name| ValueType::from_name(&name));
+                let events: Vec<BTreeMap<String, Box<RawValue>>> = serde_json::from_str(members["events"].get()).expect("a list");
+                let event = |members: BTreeMap<String, Box<RawValue>>| {
+                    let members = Members { text: "an event", members };
+                    let original = members.members.get("original").map(|_| members.read("original"));
+                    let value = stored(kind.expect("a type"), &members.json("value")).expect("no event is null");
+                    HeardEvent { sequence: members.read("sequence"), timestamp_ms: members.read("timestamp"), original, value }
+                };
+                (members["complete"].get() == "true", events.into_iter().map(event).collect())
+            }
         }
     }
 
     pub fn page(&self, with_values: bool) -> (Vec<Row>, bool) {
+        let shown = Shown { values: with_values, properties: true, sizes: true };
         match self {
             Self::Binary(body) => {
-                let Ok(Outcome::Page { has_more, entries, .. }) = native::decode_page(&mut Reader(body), with_values) else {
+                let Ok(Outcome::Page { has_more, entries, .. }) = native::decode_page(&mut Reader(body), shown) else {
                     panic!("a page that does not parse: {body:?}");
                 };
-                (entries.into_iter().map(|entry| (entry.path, entry.kind as u8, entry.value)).collect(), has_more)
+                let row = |entry: native::Entry| Row {
+                    path: entry.path,
+                    number: entry.kind,
+                    value: entry.value,
+                    properties: entry.properties.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+                    size: entry.size.map(|size| size as u64),
+                };
+                (entries.into_iter().map(row).collect(), has_more)
             }
             Self::Text(members) => {
                 let topics: Vec<BTreeMap<String, Box<RawValue>>> = serde_json::from_str(members["topics"].get()).expect("a list");
-                (topics.iter().map(row).collect(), members["has_more"].get() == "true")
+                (topics.into_iter().map(text_row).collect(), members["has_more"].get() == "true")
             }
         }
     }
 }
 
-fn row(topic: &BTreeMap<String, Box<RawValue>>) -> Row {
-    let string = |name: &str| match serde_json::from_str(topic[name].get()) {
-        Ok(Json::String(text)) => text,
-        other => panic!("{name} is {other:?}"),
-    };
-    let kind = ValueType::from_name(&string("type")).expect("a type of the protocol");
-    (string("path"), kind as u8, topic.get("value").map(|json| stored(kind, json.get())))
+fn text_row(members: BTreeMap<String, Box<RawValue>>) -> Row {
+    let members = Members { text: "a topic", members };
+    let properties: Properties = members.read::<BTreeMap<String, String>>("properties").into_iter().collect();
+    let number = type_number(&members.read::<String>("type"));
+    let kind = value_kind(number, &properties);
+    let value = members.members.get("value").and_then(|json| stored(kind, json.get()));
+    let size = members.members.get("size").map(|_| members.read("size"));
+    Row { path: members.read("path"), number, value, properties, size }
 }

@@ -1,15 +1,18 @@
 //! The deterministic simulator of the core: shards, mail, sockets and clients in one thread, driven by one seed.
 //!
 //! It is another runtime: it feeds bytes, mail and time into shards in an order that chance chooses, and hands their bytes to simulated clients that
-//! check all they hear. `world` is the runtime, `client` a client, `model` what must be true, `workload` what happens. The other files are the
+//! check all they hear. `world` is the runtime, `client` a client, which asks by `ask` and hears by `heard`, `model` what must be true, `topics` and `workload` what happens, `disk` what is stored. The other files are the
 //! invariants, each with the conditions that strain it most.
 //!
 //! `TIDEWIRE_SIM_SEEDS` is how many seeds each test runs, `TIDEWIRE_SIM_SEED` the first: a failure names its seed, and that with one seed runs it again.
 
+mod ask;
 mod client;
+mod disk;
 mod heard;
 mod model;
 mod random;
+mod topics;
 mod workload;
 mod world;
 
@@ -18,9 +21,12 @@ mod convergence;
 mod crossing;
 mod deltas;
 mod ending;
+mod listeners;
 mod order;
+mod pages;
 mod queues;
 mod replay;
+mod storage;
 
 const SEEDS: u64 = 18;
 

@@ -1,58 +1,79 @@
 //! The auditor's own model: what was published where in which order, and which topics must or must not stand.
 //!
-//! Every value is unique, so a value seen anywhere tells when it was published. The model sees an update when its owner takes it and not earlier,
-//! and so knows the one order that all subscribers must agree with.
+//! Every value but null is unique, so a value seen anywhere tells when it was published. The model sees an update when its owner takes it and not
+//! earlier, and so knows the one order that all subscribers must agree with.
 
+use crate::ask::Asked;
+use crate::heard::{HeardEvent, Row};
+use crate::topics::is_persistent;
 use std::collections::{BTreeMap, BTreeSet};
-use tidewire::wire::native::Verb;
+use tidewire::shard::mail;
+use tidewire::wire::native;
 
-/// A selector, and its meaning said again without the selector's code.
-#[derive(Clone, Copy)]
-pub struct Pattern {
-    pub text: &'static str,
-    pub matches: fn(&str) -> bool,
+/// What an update does to a topic's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    Nothing,
+    Null,
+    /// In its stored form; the event that it edits, if it does.
+    Value(Vec<u8>, Option<u64>),
 }
 
-pub const PATHS: [&str; 16] =
-    ["a", "b", "c", "a/b", "a/c", "b/a", "b/c", "c/c", "a/b/c", "a/b/d", "b/a/c", "a-b", "a-b/c", "a.b", "a/bb", "c/\u{e9}"];
+/// An update as the model sees it.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    pub path: String,
+    /// Whether it makes the topic where there is none.
+    pub makes: bool,
+    pub setting: Setting,
+}
 
-pub const PATTERNS: [Pattern; 15] = [
-    Pattern { text: "a", matches: |path| path == "a" },
-    Pattern { text: "a/b", matches: |path| path == "a/b" },
-    Pattern { text: ">b/c", matches: |path| path == "b/c" },
-    Pattern { text: "a/b/c", matches: |path| path == "a/b/c" },
-    Pattern { text: "?a//", matches: |path| path == "a" || path.starts_with("a/") },
-    Pattern { text: "?a/", matches: |path| path.starts_with("a/") },
-    Pattern { text: "?a/b//", matches: |path| path == "a/b" || path.starts_with("a/b/") },
-    Pattern { text: "?b//", matches: |path| path == "b" || path.starts_with("b/") },
-    Pattern { text: "?.*//", matches: |_| true },
-    Pattern { text: "?.*/c", matches: |path| path.split('/').count() == 2 && path.ends_with("/c") },
-    Pattern { text: "?[ab]/.*", matches: |path| path.split('/').count() == 2 && (path.starts_with("a/") || path.starts_with("b/")) },
-    Pattern { text: "*.*c", matches: |path| path.ends_with('c') },
-    Pattern { text: "*a.*", matches: |path| path.starts_with('a') },
-    Pattern { text: "#a/b////?b//", matches: |path| path == "a/b" || path == "b" || path.starts_with("b/") },
-    Pattern {
-        text: "#?.*/c////c////>a-b",
-        matches: |path| (path.split('/').count() == 2 && path.ends_with("/c")) || path == "c" || path == "a-b",
-    },
-];
+impl Taken {
+    pub fn of_request(asked: &Asked) -> Option<Self> {
+        let setting = |value: &Option<Vec<u8>>| value.clone().map_or(Setting::Null, |value| Setting::Value(value, None));
+        let taken = |path: &str, makes, setting| Some(Self { path: path.to_owned(), makes, setting });
+        match asked {
+            Asked::Update(update) | Asked::StreamOpen { update, .. } => {
+                let setting = if update.has_value() { setting(&update.value) } else { Setting::Nothing };
+                taken(update.path, update.may_add(), setting)
+            }
+            Asked::Append { path, original, value, .. } => taken(path, false, Setting::Value(value.clone(), *original)),
+            Asked::StreamSet { path, value, .. } => taken(path, false, setting(value)),
+            Asked::StreamDelta { path, value, .. } => taken(path, false, Setting::Value(value.clone(), None)),
+            _ => None,
+        }
+    }
 
-/// Path order said again: segments compare before lengths.
-pub fn in_path_order(a: &str, b: &str) -> bool {
-    a.split('/').lt(b.split('/'))
+    pub fn of_mail(update: &mail::Update) -> Self {
+        let setting = |content: &mail::Content<'_>, original| {
+            content.value.as_deref().map_or(Setting::Null, |value| Setting::Value(value.to_vec(), original))
+        };
+        let (makes, setting) = match &update.change.action {
+            mail::Action::Add(_) => (true, Setting::Nothing),
+            mail::Action::AddAndSet(_, content) => (true, setting(content, None)),
+            mail::Action::Set(content) => (false, setting(content, None)),
+            mail::Action::Append(native::Append::Edit { original }, content) => (false, setting(content, Some(*original))),
+            mail::Action::Append(_, content) => (false, setting(content, None)),
+            mail::Action::Check(_) | mail::Action::Patch(_) | mail::Action::Delta(..) => (false, Setting::Nothing),
+        };
+        Self { path: update.path.as_str().to_owned(), makes, setting }
+    }
 }
 
 /// An update when its owner took it.
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     order: u64,
-    verb: Verb,
+    sets: bool,
 }
 
 #[derive(Default)]
 struct History {
     /// When the owner took each value.
     values: BTreeMap<Vec<u8>, u64>,
+    nulls: BTreeSet<u64>,
+    /// The events that values edit.
+    originals: BTreeMap<Vec<u8>, u64>,
     refused: BTreeSet<Vec<u8>>,
     delivered: BTreeSet<Vec<u8>>,
     /// The first and the last delivered of each topic number.
@@ -61,6 +82,8 @@ struct History {
     last_making: u64,
     last_acknowledged: u64,
     last_acknowledged_value: u64,
+    /// The events of acknowledged appends, by when they were taken.
+    appended: BTreeMap<u64, (u64, Vec<u8>)>,
 }
 
 /// A removal: from when the first owner may have seen it until its answer was read.
@@ -92,19 +115,25 @@ impl Model {
         self.order
     }
 
-    /// The owner takes an update now. `value` is in its stored form.
-    pub fn note_update(&mut self, id: u64, verb: Verb, path: &str, value: &[u8]) {
+    /// The owner takes an update now.
+    pub fn note_update(&mut self, id: u64, taken: Taken) {
         self.order += 1;
         let order = self.order;
-        let history = self.paths.entry(path.to_owned()).or_default();
-        if verb != Verb::Add {
-            history.values.insert(value.to_vec(), order);
+        let history = self.paths.entry(taken.path).or_default();
+        let sets = taken.setting != Setting::Nothing;
+        match taken.setting {
+            Setting::Nothing => {}
+            Setting::Null => drop(history.nulls.insert(order)),
+            Setting::Value(value, original) => {
+                history.originals.extend(original.map(|original| (value.clone(), original)));
+                history.values.insert(value, order);
+            }
         }
-        if verb != Verb::Set {
+        if taken.makes {
             history.last_making = order;
         }
         if id != 0 {
-            self.attempts.insert(id, Attempt { order, verb });
+            self.attempts.insert(id, Attempt { order, sets });
         }
     }
 
@@ -112,9 +141,16 @@ impl Model {
         let attempt = self.attempts.get(&id).unwrap_or_else(|| panic!("update {id} to {path} is acknowledged, but no owner took it"));
         let history = self.paths.get_mut(path).expect("an attempt has a history");
         history.last_acknowledged = history.last_acknowledged.max(attempt.order);
-        if attempt.verb != Verb::Add {
+        if attempt.sets {
             history.last_acknowledged_value = history.last_acknowledged_value.max(attempt.order);
         }
+    }
+
+    pub fn note_appended(&mut self, id: u64, path: &str, sequence: u64, value: &[u8]) {
+        self.note_acknowledged(id, path);
+        let order = self.attempts[&id].order;
+        let history = self.paths.get_mut(path).expect("an attempt has a history");
+        history.appended.insert(order, (sequence, value.to_vec()));
     }
 
     pub fn note_refused(&mut self, path: &str, value: &[u8]) {
@@ -144,21 +180,36 @@ impl Model {
         }
     }
 
+    /// The server starts again with what was stored: what was delivered before and was not acknowledged may be gone.
+    pub fn note_restart(&mut self) {
+        self.note_quiet();
+        for (path, history) in &mut self.paths {
+            history.spans.clear();
+            if !is_persistent(path) {
+                *history = History::default();
+            }
+        }
+    }
+
     /// Whether a topic is known to have stood at `path` all the time since `order`.
     pub fn stood_since(&self, path: &str, order: u64) -> bool {
         let Some(history) = self.paths.get(path) else { return false };
         // An acknowledgement later than `order` may be a later topic's, so nothing is known then.
         let acknowledged = history.last_acknowledged > 0 && history.last_acknowledged <= order;
-        acknowledged && self.removals.values().all(|r| !(r.matches)(path) || r.ended.is_some_and(|ended| ended < history.last_acknowledged))
+        acknowledged && self.was_not_removed_since(path, history.last_acknowledged)
+    }
+
+    fn was_not_removed_since(&self, path: &str, order: u64) -> bool {
+        self.removals.values().all(|r| !(r.matches)(path) || r.ended.is_some_and(|ended| ended < order))
     }
 
     pub fn standing(&self, path: &str) -> Standing {
         let Some(history) = self.paths.get(path) else { return Standing::Gone };
         let mut matching = self.removals.values().filter(|removal| (removal.matches)(path));
-        if history.last_making == 0 || matching.clone().any(|r| r.is_answered && r.begun > history.last_making) {
+        if history.last_making == 0 || matching.any(|r| r.is_answered && r.begun > history.last_making) {
             return Standing::Gone;
         }
-        let is_safe = history.last_acknowledged > 0 && matching.all(|r| r.ended.is_some_and(|ended| ended < history.last_acknowledged));
+        let is_safe = history.last_acknowledged > 0 && self.was_not_removed_since(path, history.last_acknowledged);
         if is_safe { Standing::Stands } else { Standing::Unknown }
     }
 
@@ -178,26 +229,62 @@ impl Model {
         order
     }
 
+    /// A subscriber that was told what was published at `after` is told null: the earliest that it may be.
+    pub fn check_null(&self, path: &str, after: u64) -> u64 {
+        let nulls = self.paths.get(path).map(|history| &history.nulls);
+        let next = nulls.and_then(|nulls| nulls.range(after + 1..).next().copied());
+        next.unwrap_or_else(|| panic!("a subscriber to {path} is told null, which it was not set to since"))
+    }
+
+    /// An event says which other it edits exactly where it does.
+    pub fn check_event(&self, path: &str, event: &HeardEvent) {
+        let original = self.paths.get(path).and_then(|history| history.originals.get(&event.value)).copied();
+        assert_eq!(event.original, original, "event {} of {path} edits another than was asked", event.sequence);
+    }
+
     /// What is there at rest: nothing acknowledged is lost, nothing removed stands.
-    pub fn check_at_rest(&mut self, path: &str, found: Option<&Option<Vec<u8>>>) {
+    pub fn check_at_rest(&mut self, path: &str, found: Option<&Row>) {
         let standing = self.standing(path);
-        let Some(value) = found else {
+        let Some(row) = found else {
             assert_ne!(standing, Standing::Stands, "the acknowledged topic {path} is lost");
             return;
         };
-        assert_ne!(standing, Standing::Gone, "{path} stands although it was removed or never made");
+        assert_ne!(standing, Standing::Gone, "{path} stands, but was removed or never made");
         let history = &self.paths[path];
-        if standing == Standing::Stands && history.last_acknowledged_value > 0 {
-            let is_of_this_topic =
-                self.removals.values().all(|r| !(r.matches)(path) || r.ended.is_some_and(|e| e < history.last_acknowledged_value));
-            if is_of_this_topic {
-                let value = value.as_ref().unwrap_or_else(|| panic!("the acknowledged value of {path} is lost"));
-                let order = history.values[value];
-                assert!(order >= history.last_acknowledged_value, "{path} has an older value than the last acknowledged");
-            }
+        let is_retained = row.property("DONT_RETAIN_VALUE").is_none();
+        assert!(is_retained || row.value.is_none(), "{path} keeps a value that it should not");
+        let last = history.last_acknowledged_value;
+        if is_retained && standing == Standing::Stands && last > 0 && self.was_not_removed_since(path, last) {
+            let is_new_enough = match &row.value {
+                Some(value) => history.values[value] >= last,
+                None => history.nulls.range(last..).next().is_some(),
+            };
+            assert!(is_new_enough, "{path} has an older value than the last acknowledged, or none");
         }
-        if let Some(value) = value {
+        if let Some(value) = &row.value {
             assert!(history.values.contains_key(value) && !history.refused.contains(value), "{path} holds a value that it was not given");
+        }
+    }
+
+    /// The events from a sequence on of a series that keeps all of them, but for originals that were edited: none is lost that was acknowledged, none is there
+    /// twice or out of order.
+    pub fn check_events(&self, path: &str, from: u64, events: &[HeardEvent]) {
+        let Some(history) = self.paths.get(path) else { return };
+        let edited: BTreeSet<u64> = events.iter().filter_map(|event| event.original).collect();
+        let sequences = events.iter().map(|event| event.sequence).chain(edited.iter().copied());
+        let sequences: BTreeSet<u64> = sequences.filter(|sequence| *sequence >= from).collect();
+        let first = if events.is_empty() { 0 } else { from };
+        assert!(sequences.iter().copied().eq(first..first + sequences.len() as u64), "the events of {path} have a gap: {sequences:?}");
+        for pair in events.windows(2) {
+            assert!(pair[0].sequence < pair[1].sequence, "an event of {path} is there twice");
+            assert!(history.values[&pair[0].value] < history.values[&pair[1].value], "the events of {path} are out of order");
+        }
+        events.iter().for_each(|event| self.check_event(path, event));
+        let appended = history.appended.iter().filter(|(order, _)| self.was_not_removed_since(path, **order));
+        for (_, (sequence, value)) in appended.filter(|(_, (sequence, _))| *sequence >= from) {
+            let found = events.iter().find(|event| event.sequence == *sequence);
+            let is_edited = found.is_none() && edited.contains(sequence);
+            assert!(is_edited || found.is_some_and(|event| event.value == *value), "the acknowledged event {sequence} of {path} is lost");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A queue never holds more than its bound; who exceeds it is closed with 4104.
 
-use crate::client::{Asked, Form, everything};
+use crate::ask::Asked;
+use crate::client::Form;
+use crate::topics::{Topics, everything};
 use crate::workload::{check_at_rest, run, update};
 use crate::world::{Conditions, World};
 
@@ -9,7 +11,7 @@ fn queues_keep_their_bound_under_faults() {
     crate::for_each_seed(|seed| {
         let mut world = run(seed, |conditions| {
             conditions.bytes_high = 500;
-            conditions.bytes_max = 1500;
+            conditions.bytes_max = 2500;
             conditions.socket_bytes = 40;
             conditions.faults = 15;
         });
@@ -28,7 +30,7 @@ fn who_does_not_read_its_answers_is_closed() {
         world.settle();
         world.links[at].is_stalled = true;
         for _ in 0..300 {
-            world.ask(at, Asked::Unsubscribe { pattern: everything() });
+            world.ask(at, Asked::unsubscribe(everything()));
         }
         world.settle();
         world.links[at].is_stalled = false;
@@ -41,11 +43,11 @@ fn who_does_not_read_its_answers_is_closed() {
 fn who_does_not_read_updates_keeps_the_newest() {
     crate::for_each_seed(|seed| {
         let mut random = crate::random::Random::new(seed);
-        let conditions = Conditions { bytes_high: 1000, bytes_max: 5000, ..Conditions::chosen(&mut random) };
+        let conditions = Conditions { bytes_high: 1000, bytes_max: 5000, topics: Topics::Plain, ..Conditions::chosen(&mut random) };
         let mut world = World::new(random, conditions);
         let publisher = world.connect(Form::Binary { capabilities: 0 });
         let at = world.connect(Form::Binary { capabilities: 3 });
-        world.ask(at, Asked::Subscribe { pattern: everything() });
+        world.ask(at, Asked::subscribe(everything()));
         world.settle();
         world.links[at].is_stalled = true;
         for _ in 0..300 {

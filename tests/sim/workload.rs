@@ -1,8 +1,10 @@
 //! What clients do and what befalls them, as chance has it; and the checks of a whole run.
 
-use crate::client::{Asked, Client, Form, everything};
-use crate::model::{PATHS, PATTERNS, Pattern, in_path_order};
+use crate::ask::{Asked, Update, Wanted};
+use crate::client::{Client, Form};
+use crate::heard::Row;
 use crate::random::Random;
+use crate::topics::{PATHS, PATTERNS, Pattern, Plan, Topics, everything, in_path_order, plan};
 use crate::world::{Conditions, World};
 use std::collections::BTreeMap;
 use tidewire::value::ValueType;
@@ -23,12 +25,12 @@ pub fn run(seed: u64, change: impl Fn(&mut Conditions)) -> World {
     world
 }
 
-fn form(random: &mut Random) -> Form {
-    let capabilities = random.below(6) as u64;
-    if capabilities < 4 { Form::Binary { capabilities } } else { Form::Text }
+pub fn form(random: &mut Random) -> Form {
+    let capabilities = random.below(11) as u64;
+    if capabilities < 8 { Form::Binary { capabilities } } else { Form::Text }
 }
 
-fn step(world: &mut World) {
+pub fn step(world: &mut World) {
     world.now.0 += world.random.below(2_000_000) as u64;
     let shards = usize::from(world.conditions.shards);
     let shard = world.random.below(shards);
@@ -68,12 +70,12 @@ fn act(world: &mut World, at: usize) {
     if choice < removals {
         world.ask(at, Asked::Remove { pattern });
     } else if choice < removals + selections {
-        let is_subscribe = world.random.percent(60);
-        world.ask(at, if is_subscribe { Asked::Subscribe { pattern } } else { Asked::Unsubscribe { pattern } });
+        let asked = selection(world, pattern);
+        world.ask(at, asked);
     } else if choice < removals + selections + 6 {
         let after = if world.random.percent(50) { String::new() } else { world.random.pick(&PATHS).to_owned() };
         let (first, with_values) = (world.random.below(5) as u64, world.random.percent(70));
-        world.ask(at, Asked::Fetch { pattern, after, first, with_values });
+        world.ask(at, Asked::Fetch(Wanted { after, first, with_values, ..Wanted::new(pattern) }));
     } else if choice < removals + selections + 8 {
         world.ask(at, Asked::Nonsense);
     } else {
@@ -81,20 +83,45 @@ fn act(world: &mut World, at: usize) {
     }
 }
 
+fn selection(world: &mut World, pattern: Pattern) -> Asked {
+    let scope = world.random.pick(&["", "", "", "x", "y"]);
+    match world.random.below(100) {
+        0..60 => Asked::Subscribe { pattern, scope },
+        60..95 => Asked::Unsubscribe { pattern, scope: Some(scope) },
+        _ => Asked::Unsubscribe { pattern, scope: None },
+    }
+}
+
 pub fn update(world: &mut World, at: usize) {
     // Some paths are changed more often than others, so that steps follow each other.
-    let end = world.random.pick(&[3, PATHS.len()]);
-    let which = world.random.below(end);
-    let usual = ValueType::ALL[which % 5];
-    let kind = if world.random.percent(4) { world.random.pick(&ValueType::ALL) } else { usual };
-    let verb = world.random.pick(&[Verb::Add, Verb::Set, Verb::Set, Verb::AddAndSet, Verb::AddAndSet, Verb::AddAndSet]);
-    let value = value(world, kind);
-    let asked = Asked::Update { verb, path: PATHS[which], kind, value };
+    let end = world.random.pick(&[4, PATHS.len()]);
+    let path = PATHS[world.random.below(end)];
+    let asked = update_of(world, path);
     if world.random.percent(30) {
         world.ask_silently(at, asked);
     } else {
         world.ask(at, asked);
     }
+}
+
+fn update_of(world: &mut World, path: &'static str) -> Asked {
+    let topics = world.conditions.topics;
+    let Plan { kind: usual, is_series, properties } = plan(topics, path);
+    let kind = if world.random.percent(4) { world.random.pick(&ValueType::ALL) } else { usual };
+    let value = value(world, kind);
+    if is_series && world.random.percent(60) {
+        let original = world.random.percent(20).then(|| world.random.below(12) as u64);
+        return Asked::Append { path, kind, original, value };
+    }
+    let verb = world.random.pick(&[Verb::Add, Verb::Set, Verb::Set, Verb::AddAndSet, Verb::AddAndSet, Verb::AddAndSet]);
+    let is_null = topics == Topics::Mixed && verb != Verb::Add && world.random.percent(12);
+    let topic = if kind == usual { plan(topics, path).number() } else { kind as u8 };
+    let value = (!is_null || !has_null(kind) || is_series).then_some(value);
+    Asked::Update(Update { verb, path, topic, kind, properties, value, constraint: String::new() })
+}
+
+fn has_null(kind: ValueType) -> bool {
+    matches!(kind, ValueType::String | ValueType::Int64 | ValueType::Double)
 }
 
 /// No two are the same, and those of a type are alike, so that deltas pay.
@@ -170,28 +197,31 @@ pub fn check_at_rest(world: &mut World) {
 /// Every request of a client that is still there was answered.
 fn check_answered(world: &World) {
     for link in world.links.iter().filter(|link| link.client.is_live()) {
-        let waiting: Vec<_> = link.client.waiting.keys().collect();
+        let waiting = &link.client.waiting;
         assert!(waiting.is_empty(), "client {} waits for {waiting:?}", link.client.name);
     }
 }
 
+/// What was fetched of a tree, by path.
+pub type Tree = BTreeMap<String, Row>;
+
 /// What a new client fetches of the whole tree, page by page.
-pub fn fetch_all(world: &mut World, first: u64) -> BTreeMap<String, Option<Vec<u8>>> {
+pub fn fetch_all(world: &mut World, first: u64) -> Tree {
     fetch(world, everything(), "", first)
 }
 
-fn fetch(world: &mut World, pattern: Pattern, after: &str, first: u64) -> BTreeMap<String, Option<Vec<u8>>> {
+fn fetch(world: &mut World, pattern: Pattern, after: &str, first: u64) -> Tree {
     let form = if world.random.percent(50) { Form::Text } else { Form::Binary { capabilities: 0 } };
     let at = world.connect(form);
     let mut found = BTreeMap::new();
     let mut after = after.to_owned();
     loop {
-        world.ask(at, Asked::Fetch { pattern, after: after.clone(), first, with_values: true });
+        world.ask(at, Asked::Fetch(Wanted { after: after.clone(), first, ..Wanted::new(pattern) }));
         world.settle();
         let page = world.links[at].client.last_page.take().expect("a page is answered at rest");
-        for (path, _, value) in page.rows {
-            after.clone_from(&path);
-            found.insert(path, value);
+        for row in page.rows {
+            after.clone_from(&row.path);
+            found.insert(row.path.clone(), row);
         }
         if !page.has_more {
             break;
@@ -203,26 +233,37 @@ fn fetch(world: &mut World, pattern: Pattern, after: &str, first: u64) -> BTreeM
 }
 
 /// A fetch of any selector from anywhere in any pages gives that part of the tree.
-fn check_fetches(world: &mut World, found: &BTreeMap<String, Option<Vec<u8>>>) {
+fn check_fetches(world: &mut World, found: &Tree) {
     for _ in 0..6 {
         let (pattern, after) = (world.random.pick(&PATTERNS), world.random.pick(&["", "a", "a-b", "a/b", "b", "b/a/c", "zz"]));
         let first = world.random.below(5) as u64;
         let expected: BTreeMap<_, _> = found
             .iter()
             .filter(|(path, _)| (pattern.matches)(path) && (after.is_empty() || in_path_order(after, path)))
-            .map(|(path, value)| (path.clone(), value.clone()))
+            .map(|(path, row)| (path.clone(), row.clone()))
             .collect();
         assert_eq!(fetch(world, pattern, after, first), expected, "'{}' after '{after}' by {first}", pattern.text);
     }
 }
 
 /// Every client that is there holds what it selected, each topic with its last value.
-pub fn check_copies(world: &World, found: &BTreeMap<String, Option<Vec<u8>>>) {
+pub fn check_copies(world: &World, found: &Tree) {
     for link in world.links.iter().filter(|link| link.client.is_live()) {
         let client = &link.client;
-        let held: BTreeMap<_, _> = client.topics.values().map(|held| (held.path.clone(), held.value.clone())).collect();
+        let held: BTreeMap<_, _> = client.topics.values().map(|held| (&held.path, held)).collect();
         assert_eq!(held.len(), client.topics.len(), "client {} holds two topics of one path", client.name);
-        let wanted: BTreeMap<_, _> = found.iter().filter(|(path, _)| client.wants(path)).map(|(p, v)| (p.clone(), v.clone())).collect();
-        assert_eq!(held, wanted, "client {} does not hold what it selected", client.name);
+        for path in held.keys() {
+            assert!(found.contains_key(*path) && client.wants(path), "client {} holds {path}, which it should not", client.name);
+        }
+        for (path, row) in found.iter().filter(|(path, _)| client.wants(path)) {
+            let Some(held) = held.get(path) else {
+                assert!(client.ended_under_pressure.contains(path), "client {} does not hold {path}, which it selected", client.name);
+                continue;
+            };
+            assert_eq!((held.number, &held.properties), (row.number, &row.properties), "client {} takes {path} for another", client.name);
+            if row.property("DONT_RETAIN_VALUE").is_none() {
+                assert_eq!(held.value, row.value, "client {} does not hold the last value of {path}", client.name);
+            }
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! The simulated runtime: shards, the mail between them, and sockets, each moved on by a step at a time.
 
-use crate::client::{Asked, Client, Form};
-use crate::model::Model;
+use crate::ask::Asked;
+use crate::client::{Client, Form};
+use crate::disk::Disk;
+use crate::model::{Model, Taken};
 use crate::random::Random;
+use crate::topics::Topics;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::session::QueueLimits;
 use tidewire::shard::mail::{Batch, Mail};
-use tidewire::shard::{Effect, Identity, Limits, Shard};
+use tidewire::shard::{Effect, Identity, Limits, Shard, Storing};
 use tidewire::topic::selector::SelectorLimits;
 use tidewire::topic::tree::partition;
 use xxhash_rust::xxh3::Xxh3;
@@ -18,6 +21,7 @@ pub struct Conditions {
     pub shards: u16,
     pub clients: usize,
     pub steps: usize,
+    pub topics: Topics,
     pub bytes_high: usize,
     pub bytes_max: usize,
     pub walk_slice: usize,
@@ -42,6 +46,7 @@ impl Conditions {
             shards: random.within(1, 4) as u16,
             clients: random.within(2, 7),
             steps: 2500,
+            topics: random.pick(&[Topics::Plain, Topics::Mixed, Topics::Mixed]),
             bytes_high,
             bytes_max: bytes_high + random.pick(&[3000, 8000, 40_000]),
             walk_slice: random.within(1, 5),
@@ -64,6 +69,10 @@ impl Conditions {
             value_bytes_max: 400,
             selector: SelectorLimits::default(),
             selections_max: self.selections_max,
+            listeners_max: 8,
+            streams_max: 4,
+            query_events_max: 10_000,
+            history_bytes_max: 100_000,
             fetch_page_max: self.fetch_page_max,
             topics_max: 1000,
             connections_max: 1000,
@@ -103,12 +112,16 @@ pub struct World {
     pub links: Vec<Link>,
     pub now: Time,
     shards: Vec<Shard>,
+    /// Where storage is on.
+    pub disk: Option<Disk>,
     rings: BTreeMap<(usize, usize), VecDeque<Batch>>,
     /// Mail that did not fit its ring; it goes back before the next is taken.
     held: BTreeMap<(usize, usize), Batch>,
     wakes: Vec<VecDeque<Key>>,
     round_left: Vec<usize>,
     by_key: HashMap<(usize, Key), usize>,
+    /// Each request by its number.
+    asked: BTreeMap<u64, Asked>,
     next_id: u64,
     next_value: u64,
     trace: Xxh3,
@@ -118,9 +131,9 @@ impl World {
     pub fn new(mut random: Random, conditions: Conditions) -> Self {
         let count = usize::from(conditions.shards);
         let now = Time(1_000_000_000 + random.below(1_000_000_000) as u64);
-        let identity = |index| Identity { index: ShardIndex(index), count: conditions.shards, server: "tidewire sim".into(), run: 7 };
         Self {
-            shards: (0..conditions.shards).map(|index| Shard::new(identity(index), conditions.limits(), now)).collect(),
+            shards: shards(&conditions, now, Storing::Off, 0),
+            disk: None,
             random,
             model: Model::default(),
             links: Vec::new(),
@@ -130,11 +143,20 @@ impl World {
             wakes: vec![VecDeque::new(); count],
             round_left: vec![0; count],
             by_key: HashMap::new(),
+            asked: BTreeMap::new(),
             next_id: 0,
             next_value: 0,
             trace: Xxh3::new(),
             conditions,
         }
+    }
+
+    /// A world whose topics are stored.
+    pub fn stored(random: Random, conditions: Conditions, waiting_max: usize) -> Self {
+        let mut world = Self::new(random, conditions);
+        world.shards = shards(&world.conditions, world.now, Storing::Stored, 0);
+        world.disk = Some(Disk::new(world.shards.len(), waiting_max));
+        world
     }
 
     /// A digest of every byte that clients and shards sent.
@@ -188,6 +210,7 @@ impl World {
 
     pub fn ask(&mut self, at: usize, asked: Asked) -> u64 {
         let id = self.take_id();
+        self.asked.insert(id, asked.clone());
         self.links[at].client.ask(id, asked, &mut self.random);
         id
     }
@@ -239,10 +262,10 @@ impl World {
         let link = &mut self.links[at];
         while link.client.requests.front().is_some_and(|(end, ..)| *end <= link.read_total) {
             let Some((_, id, asked)) = link.client.requests.pop_front() else { break };
+            if let Some(taken) = Taken::of_request(&asked).filter(|taken| owner(&taken.path, count) == link.shard) {
+                self.model.note_update(id, taken);
+            }
             match asked {
-                Asked::Update { verb, path, value, .. } if owner(path, count) == link.shard => {
-                    self.model.note_update(id, verb, path, &value)
-                }
                 Asked::Remove { pattern } => self.model.note_removal(id, pattern.matches),
                 Asked::Subscribe { .. } => drop(link.client.taken.insert(id, self.model.now())),
                 _ => {}
@@ -262,7 +285,8 @@ impl World {
         let Some(batch) = self.rings.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
         for mail in &batch.mails {
             if let Mail::Update(update) = mail {
-                self.model.note_update(update.to.id, update.verb, update.path.as_str(), &update.value);
+                let asked = self.asked.get(&update.to.id).and_then(Taken::of_request);
+                self.model.note_update(update.to.id, asked.unwrap_or_else(|| Taken::of_mail(update)));
             }
         }
         self.shards[to].handle_mail(self.now, ShardIndex(from as u16), batch);
@@ -300,7 +324,7 @@ impl World {
     }
 
     pub fn tick(&mut self, shard: usize) {
-        self.shards[shard].handle_tick(self.now);
+        self.shards[shard].handle_tick(self.now, wall_ms(self.now));
         self.carry_out(shard);
     }
 
@@ -376,11 +400,82 @@ impl World {
                 Effect::Http(..) | Effect::Reports(_) => panic!("nobody asked for a page"),
             }
         }
+        self.store(shard);
         let most = self.shards[shard].queue_bytes_most();
         assert!(most <= self.conditions.bytes_max, "a queue holds {most} bytes, more than {}", self.conditions.bytes_max);
         if self.random.percent(70) {
             self.post(shard);
         }
+    }
+
+    // Storage.
+
+    /// The disk takes what a shard has for it, if it has room.
+    fn store(&mut self, shard: usize) {
+        let Some(disk) = &mut self.disk else { return };
+        let Some(records) = self.shards[shard].poll_records() else { return };
+        if let Err(records) = disk.take(shard, records) {
+            self.shards[shard].return_records(records);
+        }
+    }
+
+    /// Tells a shard how far its records are stored.
+    pub fn acknowledge(&mut self, shard: usize) -> bool {
+        let Some(disk) = &mut self.disk else { return false };
+        let Some(through) = disk.next_acknowledgement(shard, &mut self.random) else { return false };
+        self.shards[shard].handle_stored(self.now, through);
+        self.carry_out(shard);
+        true
+    }
+
+    fn settle_disk(&mut self) -> bool {
+        let mut any = false;
+        for shard in 0..self.shards.len() {
+            self.store(shard);
+            let Some(disk) = &mut self.disk else { return false };
+            while disk.write(shard) {
+                any = true;
+            }
+            any |= disk.sync(usize::MAX);
+            any |= self.acknowledge(shard);
+        }
+        any
+    }
+
+    /// The disk begins to fail, or works again.
+    pub fn turn_disk(&mut self) {
+        let Some(disk) = &mut self.disk else { return };
+        disk.is_failing = !disk.is_failing;
+        let is_failing = disk.is_failing;
+        for shard in 0..self.shards.len() {
+            if is_failing {
+                self.shards[shard].handle_storage_failure(self.now, "the simulated disk fails");
+            } else {
+                self.shards[shard].handle_storage_recovery(self.now);
+            }
+            self.carry_out(shard);
+        }
+    }
+
+    /// The server's process ends, and another one starts with what the disk holds. Clients are gone.
+    pub fn crash(&mut self, shards_now: u16) {
+        let disk = self.disk.take().expect("a world with storage");
+        self.conditions.shards = shards_now;
+        let count = usize::from(shards_now);
+        let disk = disk.crash(&mut self.random, count);
+        self.shards = shards(&self.conditions, self.now, Storing::Stored, disk.state.highest_topic);
+        for (id, stored) in &disk.state.topics {
+            let owner = owner(stored.path.as_str(), shards_now);
+            self.shards[owner].restore(*id, stored.clone()).expect("what was stored is restored");
+        }
+        self.disk = Some(disk);
+        self.links.clear();
+        self.rings.clear();
+        self.held.clear();
+        self.by_key.clear();
+        (self.wakes, self.round_left) = (vec![VecDeque::new(); count], vec![0; count]);
+        self.model.note_restart();
+        (0..count).for_each(|shard| self.carry_out(shard));
     }
 
     // Until nothing moves.
@@ -397,7 +492,7 @@ impl World {
 
     /// A bit of everything that is under way.
     pub fn settle_round(&mut self) -> bool {
-        let mut any = false;
+        let mut any = self.settle_disk();
         for shard in 0..self.shards.len() {
             any |= self.post(shard);
             for from in 0..self.shards.len() {
@@ -447,6 +542,17 @@ impl Link {
         let count = self.tail.len().min(socket_bytes.saturating_sub(self.pipe.len()));
         self.pipe.extend(self.tail.drain(..count));
     }
+}
+
+fn shards(conditions: &Conditions, now: Time, storing: Storing, topics_base: u64) -> Vec<Shard> {
+    let count = conditions.shards;
+    let identity = |index| Identity { index: ShardIndex(index), count, server: "tidewire sim".into(), run: 7, storing, topics_base };
+    (0..count).map(|index| Shard::new(identity(index), conditions.limits(), now, wall_ms(now))).collect()
+}
+
+/// Milliseconds since the epoch.
+pub fn wall_ms(now: Time) -> u64 {
+    1_700_000_000_000 + now.0 / 1_000_000
 }
 
 pub fn owner(path: &str, shards: u16) -> usize {

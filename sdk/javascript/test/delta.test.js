@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { deflateRawSync } from 'node:zlib';
-import { applyDelta } from '../delta.js';
+import { applyDelta, makeDelta } from '../delta.js';
 import { ProtocolError } from '../errors.js';
 
 const PREVIOUS = 'the quick brown fox';
@@ -58,6 +58,46 @@ test('what overruns is refused', () => {
   check('copy', [0, 0x0f, 0x80, 0x80, 0x80, 0x80, 0x10], /32 bits/);
   check('copy', [19 << 1, 0x80, 37], PREVIOUS + PREVIOUS);
   check('copy', [19 << 1, 0x80, 37, 0x80, 37, 0x80, 37], /more bytes/, 60);
+});
+
+/** What is made is shorter than the value, and applies. */
+function checkMade(previous, next, expected) {
+  const delta = makeDelta(Buffer.from(previous), Buffer.from(next));
+  assert.equal(delta && Buffer.from(delta).toString('hex'), expected);
+  if (delta !== undefined) assert.equal(Buffer.from(applyDelta('copy', Buffer.from(previous), delta, 1000)).toString(), next);
+}
+
+test('a delta that is made holds what is new between the ends that stay', () => {
+  checkMade(PREVIOUS, PREVIOUS, '26');
+  checkMade(PREVIOUS, 'the quick green fox', `1440${Buffer.from('gree').toString('hex')}`);
+  checkMade(PREVIOUS, 'the quick', '12');
+  checkMade(PREVIOUS, 'the quick fox', '14800c');
+  checkMade(PREVIOUS, `x ${PREVIOUS}`, `00a003${Buffer.from('x ').toString('hex')}`);
+  checkMade(PREVIOUS, 'the quick and green fox', `14f00107${Buffer.from('and gree').toString('hex')}`);
+});
+
+test('no delta is made that is as long as the value', () => {
+  checkMade(PREVIOUS, '', undefined);
+  checkMade(PREVIOUS, 'a', undefined);
+  checkMade('', 'abc', undefined);
+  checkMade('abc', 'xyz', undefined);
+});
+
+test('whatever is made applies', () => {
+  const texts = [''];
+  for (let index = 0; texts[index].length < 5; index += 1) texts.push(`${texts[index]}a`, `${texts[index]}b`);
+  let made = 0;
+  for (const previous of texts) {
+    for (const end of texts) {
+      // Long enough for a delta to be worth it.
+      const [before, next] = [`${previous}--------${previous}`, `${previous}--------${end}`].map((text) => Buffer.from(text));
+      const delta = makeDelta(before, next);
+      if (delta === undefined) continue;
+      made += 1;
+      assert.ok(delta.length < next.length && next.equals(applyDelta('copy', before, delta, next.length)));
+    }
+  }
+  assert.ok(made > texts.length, `${made}`);
 });
 
 const file = new URL('../../protocol/vectors/delta.json', import.meta.url);

@@ -1,156 +1,18 @@
-// A server in this process that speaks the binary form: just enough tree and subscriptions to test a client against, and
-// handles to make it fail. Its codec is written apart from the SDK's, so that the two check each other.
+// A server in this process that speaks the binary form: just enough of a tree, subscriptions and listeners to test a client against, and handles
+// to make it fail.
 
 import { WebSocketServer } from 'ws';
+import { applyDelta } from '../delta.js';
 import { Selector } from '../selector.js';
+import { encodeValue } from '../types.js';
+import { decodeClientMessage, errorFrame, field, frame, string, TYPES, varint } from './mock-codec.js';
 
-const TYPES = { json: 1, string: 2, int64: 3, double: 4, binary: 5 };
-const TYPE_NAMES = Object.fromEntries(Object.entries(TYPES).map(([name, number]) => [number, name]));
-const OPERATIONS = {
-  0x01: 'connect',
-  0x02: 'ping',
-  0x03: 'pong',
-  0x04: 'close',
-  0x10: 'add',
-  0x11: 'set',
-  0x12: 'add_and_set',
-  0x13: 'remove',
-  0x14: 'fetch',
-  0x18: 'subscribe',
-  0x19: 'unsubscribe',
-};
-
-/** What a server answers a frame with that it cannot read: `{ code, id }` or `{ close }`. */
-export class ClientFrameError extends Error {
-  constructor(answer) {
-    super(JSON.stringify(answer));
-    this.answer = answer;
-  }
-}
-
-export function varint(value) {
-  const bytes = [];
-  for (let rest = BigInt(value); ; rest >>= 7n) {
-    if (rest < 128n) return Buffer.from([...bytes, Number(rest)]);
-    bytes.push(Number(rest & 127n) | 128);
-  }
-}
-
-export const string = (text) => Buffer.concat([varint(Buffer.byteLength(text)), Buffer.from(text)]);
-
-export function frame(op, ...parts) {
-  const body = Buffer.concat(parts.map((part) => (typeof part === 'number' ? Buffer.from([part]) : Buffer.from(part))));
-  return Buffer.concat([Buffer.from([op]), varint(body.length), body]);
-}
-
-/** Reads whole messages of a client. */
-export function decodeClientMessage(bytes) {
-  const messages = [];
-  const cursor = { bytes: Buffer.from(bytes), position: 0, end: bytes.length, fail: { close: 4100 } };
-  while (cursor.position < bytes.length) {
-    cursor.fail = { close: 4100 };
-    cursor.end = bytes.length;
-    const op = take(cursor, 1)[0];
-    const length = readVarint(cursor);
-    if (length > bytes.length - cursor.position) throw new ClientFrameError(cursor.fail);
-    cursor.end = cursor.position + length;
-    messages.push(decodeBody(OPERATIONS[op], cursor));
-    cursor.position = cursor.end;
-  }
-  return messages;
-}
-
-function decodeBody(op, cursor) {
-  if (op === 'ping' || op === 'pong' || op === 'close') return { op };
-  cursor.fail = { code: 100, id: 0 };
-  const id = readVarint(cursor);
-  cursor.fail = { code: 100, id };
-  switch (op) {
-    case 'connect':
-      return { op, id, version: readVarint(cursor), ...readFields(cursor) };
-    case 'add':
-      return { op, id, path: readString(cursor), type: readType(cursor), properties: readProperties(cursor) };
-    case 'set':
-      return { op, id, path: readString(cursor), type: readType(cursor), value: readRest(cursor) };
-    case 'add_and_set':
-      return { op, id, path: readString(cursor), type: readType(cursor), properties: readProperties(cursor), value: readRest(cursor) };
-    case 'remove':
-      return { op, id, selector: readString(cursor) };
-    case 'fetch':
-      return {
-        op,
-        id,
-        selector: readString(cursor),
-        after: readString(cursor),
-        first: readVarint(cursor),
-        values: (readVarint(cursor) & 1) === 1,
-      };
-    case 'subscribe':
-    case 'unsubscribe':
-      return { op, id, selector: readString(cursor), scope: readString(cursor) };
-    default:
-      throw new ClientFrameError({ code: 101, id });
-  }
-}
-
-function take(cursor, length) {
-  if (length > cursor.end - cursor.position) throw new ClientFrameError(cursor.fail);
-  cursor.position += length;
-  return cursor.bytes.subarray(cursor.position - length, cursor.position);
-}
-
-function readVarint(cursor) {
-  let value = 0n;
-  for (let shift = 0n; ; shift += 7n) {
-    const byte = take(cursor, 1)[0];
-    value |= BigInt(byte & 127) << shift;
-    if (shift > 63n || value >= 1n << 64n) throw new ClientFrameError(cursor.fail);
-    if (byte < 128) return Number(value);
-  }
-}
-
-function readString(cursor) {
-  const bytes = take(cursor, readVarint(cursor));
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch {
-    throw new ClientFrameError(cursor.fail);
-  }
-}
-
-function readType(cursor) {
-  const type = TYPE_NAMES[take(cursor, 1)[0]];
-  if (type === undefined) throw new ClientFrameError({ ...cursor.fail, code: 207 });
-  return type;
-}
-
-function readRest(cursor) {
-  return Buffer.from(take(cursor, cursor.end - cursor.position));
-}
-
-function readProperties(cursor) {
-  const properties = {};
-  for (let count = readVarint(cursor); count > 0; count -= 1) properties[readString(cursor)] = readString(cursor);
-  return properties;
-}
-
-function readFields(cursor) {
-  const fields = {};
-  while (cursor.position < cursor.end) {
-    const tag = readVarint(cursor);
-    const bytes = take(cursor, readVarint(cursor));
-    if (tag === 1) fields.client = bytes.toString();
-    if (tag === 2) fields.capabilities = bytes[0];
-  }
-  return fields;
-}
-
-const field = (tag, bytes) => Buffer.concat([varint(tag), varint(bytes.length), Buffer.from(bytes)]);
+export { errorFrame, frame, string, TYPES, varint } from './mock-codec.js';
 
 /** Starts a mock server on a free port. */
 export async function startMockServer(options = {}) {
   const server = new MockServer(options);
-  await server.listen(0);
+  await server.open(0);
   return server;
 }
 
@@ -171,7 +33,7 @@ class MockServer {
     this.answer = answer;
   }
 
-  async listen(port) {
+  async open(port) {
     this.server = new WebSocketServer({ host: '127.0.0.1', port, path: '/tidewire', handleProtocols: (offered) => offered.has('tidewire.1') && 'tidewire.1' });
     this.server.on('connection', (socket) => this.#accept(socket));
     await new Promise((resolve) => this.server.once('listening', resolve));
@@ -188,23 +50,31 @@ class MockServer {
   /** Listens again at the same port. The topics have other numbers, as a server's would that starts anew. */
   async restart() {
     for (const topic of this.topics.values()) topic.number = this.#nextTopic++;
-    await this.listen(this.port);
+    await this.open(this.port);
   }
 
   get last() {
     return this.connections.at(-1);
   }
 
-  put(path, type, value) {
-    const bytes = value === undefined ? undefined : Buffer.from(value);
+  /** Adds a topic, or sets its value: null is no value, undefined leaves it. `by` is the stream that does it; other streams of the topic end. */
+  put(path, type, value, properties = {}, by = undefined) {
     const before = this.topics.get(path);
-    const topic = before ?? { number: this.#nextTopic++, type };
-    topic.value = bytes;
+    const topic = before ?? { number: this.#nextTopic++, type, properties, events: [] };
+    if (value !== undefined && topic.stream !== by) topic.stream = undefined;
     this.topics.set(path, topic);
-    for (const connection of this.connections) {
-      if (!selects(connection, path)) continue;
-      if (before === undefined) connection.send(subscribed(path, topic));
-      if (bytes !== undefined) connection.send(frame(0x91, varint(topic.number), bytes));
+    const subscribers = this.connections.filter((connection) => selects(connection, path));
+    if (before === undefined) {
+      for (const connection of subscribers) connection.send(subscribed(path, topic));
+      this.#notice(path, topic, 1);
+    }
+    if (value === undefined) return before === undefined;
+    const bytes = value && Buffer.from(value);
+    if (topic.type === 'time_series') this.#append(topic, { value: bytes }, subscribers);
+    else {
+      topic.value = bytes;
+      const update = bytes === null ? frame(0x94, varint(topic.number)) : frame(0x91, varint(topic.number), bytes);
+      for (const connection of subscribers) connection.send(update);
     }
     return before === undefined;
   }
@@ -213,10 +83,34 @@ class MockServer {
     const topic = this.topics.get(path);
     this.topics.delete(path);
     for (const connection of this.connections) if (selects(connection, path)) connection.send(frame(0x98, varint(topic.number), 2));
+    this.#notice(path, topic, 2);
+  }
+
+  #append(topic, { value, original, timestamp = 1_000 + topic.events.length }, subscribers) {
+    const event = { sequence: topic.events.length, timestamp, original, author: 'mock', value };
+    topic.events.push(event);
+    topic.value = value;
+    for (const connection of subscribers) connection.send(eventFrame(topic, event));
+    return event;
+  }
+
+  /** Tells those who listen to topics. */
+  #notice(path, topic, what) {
+    for (const connection of this.connections) {
+      for (const [number, selectors] of connection.listeners) {
+        for (const selector of selectors) this.#noticeTo(connection, number, Selector.parse(selector), path, topic, what);
+      }
+    }
+  }
+
+  #noticeTo(connection, number, selector, path, topic, what) {
+    if (selector.matches(path)) connection.send(frame(0xa0, varint(number), what, string(path), TYPES[topic.type], properties(topic.properties)));
+    const parent = path.slice(0, Math.max(0, path.lastIndexOf('/')));
+    if (parent !== '' && selector.matches(parent)) connection.send(frame(0xa1, varint(number), what, string(path)));
   }
 
   #accept(socket) {
-    const connection = { socket, selections: [], send: (...frames) => socket.send(Buffer.concat(frames)) };
+    const connection = { socket, selections: [], listeners: new Map(), streams: new Map(), send: (...frames) => socket.send(Buffer.concat(frames)) };
     this.connections.push(connection);
     socket.on('close', () => this.connections.splice(this.connections.indexOf(connection), 1));
     socket.on('message', (bytes) => {
@@ -242,23 +136,97 @@ class MockServer {
     connection.socket.close(1000);
   }
 
-  add({ id, path, type }, connection) {
-    const there = this.topics.get(path);
-    if (there !== undefined && there.type !== type) return connection.send(errorFrame(id, 203, 'another type'));
-    const created = there === undefined && this.put(path, type, undefined);
-    connection.send(frame(0x82, varint(id), created ? 1 : 0));
+  add(message, connection) {
+    this.#change({ ...message, value: undefined }, connection);
   }
 
-  set({ id, path, type, value }, connection) {
+  set(message, connection) {
+    this.#change(message, connection);
+  }
+
+  add_and_set(message, connection) {
+    this.#change(message, connection);
+  }
+
+  update(message, connection) {
+    this.#change(message, connection);
+  }
+
+  /** Any update: with properties the topic is added if need be, with a constraint that has to hold. */
+  #change({ id, path, type, value, properties, constraint, patch }, connection, by = undefined) {
     const there = this.topics.get(path);
-    if (there === undefined) return connection.send(errorFrame(id, 202, `no topic at ${path}`));
-    if (there.type !== type) return connection.send(errorFrame(id, 204, `the topic is ${there.type}`));
-    this.put(path, type, value);
+    const refuse = (code, why, position) => connection.send(errorFrame(id, code, why, position));
+    if (constraint !== undefined && !isSatisfied(constraint, there)) return refuse(212, 'the constraint does not hold');
+    if (there === undefined && properties === undefined) return refuse(202, `no topic at ${path}`);
+    if (there !== undefined && properties !== undefined && there.type !== type) return refuse(203, 'another specification');
+    const takes = there?.type === 'time_series' ? there.properties.TIME_SERIES_EVENT_VALUE_TYPE : there?.type;
+    if (there !== undefined && properties === undefined && patch === undefined && takes !== type) return refuse(204, `the topic is ${there.type}`);
+    if (patch !== undefined && patch.some(({ op }) => op === 'test')) return refuse(215, 'a test fails', patch.findIndex(({ op }) => op === 'test'));
+    const created = this.put(path, type, patch === undefined ? value : Buffer.from(JSON.stringify(patch)), properties, by);
+    connection.send(frame(0x82, varint(id), ...(properties === undefined ? [] : [created ? 1 : 0])));
+    return this.topics.get(path);
+  }
+
+  stream_open(message, connection) {
+    const by = `${this.connections.indexOf(connection)} ${message.stream}`;
+    const topic = this.#change(message, connection, by);
+    if (topic === undefined) return;
+    topic.stream = by;
+    connection.streams.set(message.stream, { by, path: message.path, last: message.value });
+  }
+
+  stream_set({ id, stream: number, value }, connection) {
+    const stream = connection.streams.get(number);
+    const topic = this.topics.get(stream?.path);
+    if (topic === undefined || topic.stream !== stream.by) return connection.send(errorFrame(id, 220, 'the stream is not valid'));
+    stream.last = value;
+    this.put(stream.path, topic.type, value, topic.properties, stream.by);
     connection.send(frame(0x82, varint(id)));
   }
 
-  add_and_set({ id, path, type, value }, connection) {
-    connection.send(frame(0x82, varint(id), this.put(path, type, value) ? 1 : 0));
+  stream_delta({ id, stream, form, delta }, connection) {
+    const last = connection.streams.get(stream)?.last;
+    this.stream_set({ id, stream, value: last && Buffer.from(applyDelta(form, last, delta, 65536)) }, connection);
+  }
+
+  stream_close({ id, stream }, connection) {
+    connection.send(connection.streams.delete(stream) ? frame(0x82, varint(id)) : errorFrame(id, 220, 'no such stream'));
+  }
+
+  append({ id, path, value, timestamp, original }, connection) {
+    const topic = this.topics.get(path);
+    if (topic?.type !== 'time_series') return connection.send(errorFrame(id, topic ? 204 : 202, 'no time series'));
+    const event = this.#append(topic, { value, timestamp, original }, this.connections.filter((subscriber) => selects(subscriber, path)));
+    connection.send(frame(0x82, varint(id), varint(event.sequence), varint(event.timestamp)));
+  }
+
+  edit(message, connection) {
+    const original = this.topics.get(message.path)?.events[message.original];
+    if (original?.original !== undefined) return connection.send(errorFrame(message.id, 224, 'an edit'));
+    if (original === undefined) return connection.send(errorFrame(message.id, 223, 'no such event'));
+    this.append(message, connection);
+  }
+
+  /** Knows no ranges: the limit, and whether edits are wanted. */
+  query({ id, path, kind = 'values', limit = 100 }, connection) {
+    const { events, properties: { TIME_SERIES_EVENT_VALUE_TYPE: type } } = this.topics.get(path);
+    const wanted = events.filter(({ original }) => kind === 'values' || original !== undefined);
+    const parts = wanted.slice(-limit).map((event) => Buffer.concat([eventHead(event), varint(event.value.length), event.value]));
+    connection.send(frame(0x82, varint(id), wanted.length > limit ? 0 : 1, TYPES[type], varint(parts.length), ...parts));
+  }
+
+  listen({ id, listener, kind, selector }, connection) {
+    const selectors = connection.listeners.get(listener) ?? new Set();
+    connection.listeners.set(listener, selectors.add(selector));
+    if (kind === 'topics') for (const [path, topic] of this.topics) this.#noticeTo(connection, listener, Selector.parse(selector), path, topic, 3);
+    connection.send(frame(0x82, varint(id)));
+  }
+
+  unlisten({ id, listener, selector }, connection) {
+    if (!connection.listeners.has(listener)) return connection.send(errorFrame(id, 302, 'no such listener'));
+    if (selector === '') connection.listeners.delete(listener);
+    else connection.listeners.get(listener).delete(selector);
+    connection.send(frame(0x82, varint(id)));
   }
 
   remove({ id, selector }, connection) {
@@ -268,19 +236,39 @@ class MockServer {
     connection.send(frame(0x82, varint(id), varint(paths.length)));
   }
 
-  fetch({ id, selector, after, first, values }, connection) {
+  fetch(message, connection) {
+    const { id, selector, after, from = '', to, before, first, last, types, depth, depth_limit: depthLimit } = message;
     const parsed = Selector.parse(selector);
-    const paths = [...this.topics.keys()].filter((path) => path > after && parsed.matches(path)).sort();
-    const page = paths.slice(0, Math.min(first || this.pageMax, this.pageMax));
-    const entries = page.map((path) => {
-      const { type, value } = this.topics.get(path);
-      const bytes = value === undefined ? varint(0) : Buffer.concat([varint(value.length + 1), value]);
-      return Buffer.concat([string(path), Buffer.from([TYPES[type]]), values ? bytes : Buffer.alloc(0)]);
-    });
+    const counts = new Map();
+    const isWithin = (path) => path > after && path >= from && (to === undefined || path <= to) && (before === undefined || path < before);
+    const isOverLimit = (path) => {
+      const segments = path.split('/');
+      if (depth === undefined || segments.length < depth) return false;
+      const branch = segments.slice(0, depth).join('/');
+      counts.set(branch, (counts.get(branch) ?? 0) + 1);
+      return counts.get(branch) > depthLimit;
+    };
+    const paths = [...this.topics.keys()].sort().filter((path) => isWithin(path) && parsed.matches(path));
+    const wanted = paths.filter((path) => (types === undefined || types.includes(this.topics.get(path).type)) && !isOverLimit(path));
+    const page = last === undefined ? wanted.slice(0, Math.min(first || this.pageMax, this.pageMax)) : wanted.slice(-Math.min(last, this.pageMax));
+    const entries = page.map((path) => entry(message, path, this.topics.get(path)));
     connection.send(frame(0x82, varint(id), page.length < paths.length ? 1 : 0, varint(page.length), ...entries));
   }
 
-  subscribe({ id, selector, op }, connection) {
+  subscribe({ scope, ...message }, connection) {
+    this.#select({ ...message, scopes: [scope] }, connection);
+  }
+
+  unsubscribe(message, connection) {
+    this.subscribe(message, connection);
+  }
+
+  unsubscribe_all_scopes(message, connection) {
+    const scopes = [...new Set(connection.selections.map(({ scope }) => scope))];
+    this.#select({ ...message, op: 'unsubscribe', scopes }, connection);
+  }
+
+  #select({ id, selector, op, scopes }, connection) {
     let parsed;
     try {
       parsed = Selector.parse(selector);
@@ -288,31 +276,58 @@ class MockServer {
       return connection.send(errorFrame(id, 201, error.message, error.position));
     }
     const before = new Set([...this.topics.keys()].filter((path) => selects(connection, path)));
-    connection.selections.push({ op, selector: parsed });
+    for (const scope of scopes) connection.selections.push({ op, selector: parsed, scope });
     for (const [path, topic] of this.topics) {
       const now = selects(connection, path);
       if (now && !before.has(path)) {
         connection.send(subscribed(path, topic));
-        if (topic.value !== undefined) connection.send(frame(0x91, varint(topic.number), topic.value));
+        const event = topic.events.at(-1);
+        if (event !== undefined) connection.send(eventFrame(topic, event));
+        else if (topic.value) connection.send(frame(0x91, varint(topic.number), topic.value));
       }
       if (!now && before.has(path)) connection.send(frame(0x98, varint(topic.number), 1));
     }
     connection.send(frame(0x82, varint(id)));
   }
-
-  unsubscribe(message, connection) {
-    this.subscribe(message, connection);
-  }
 }
 
+/** Selected by any scope, each of whose last selection that matches decides. */
 function selects(connection, path) {
-  return connection.selections.findLast(({ selector }) => selector.matches(path))?.op === 'subscribe';
+  const last = new Map(connection.selections.filter(({ selector }) => selector.matches(path)).map(({ scope, op }) => [scope, op]));
+  return [...last.values()].includes('subscribe');
 }
 
-function subscribed(path, { number, type }) {
-  return frame(0x90, varint(number), string(path), TYPES[type], varint(0));
+/** A constraint as this server knows it: only strict comparisons. */
+function isSatisfied(constraint, topic) {
+  if (constraint.and !== undefined) return constraint.and.every((part) => isSatisfied(part, topic));
+  if (constraint.or !== undefined) return constraint.or.some((part) => isSatisfied(part, topic));
+  if (constraint.no_topic) return topic === undefined;
+  if (constraint.no_value) return topic !== undefined && !topic.value;
+  const { is, type = 'json' } = constraint.value;
+  return Boolean(topic?.value) && topic.type === type && topic.value.equals(encodeValue(type, is));
 }
 
-export function errorFrame(id, code, message, position) {
-  return frame(0x83, varint(id), varint(code), varint(position === undefined ? 0 : position + 1), Buffer.from(message));
+function subscribed(path, { number, type, properties: all }) {
+  return frame(0x90, varint(number), string(path), TYPES[type], properties(all));
+}
+
+function properties(all = {}) {
+  const entries = Object.entries(all);
+  return Buffer.concat([varint(entries.length), ...entries.flat().map(string)]);
+}
+
+function eventHead({ sequence, timestamp, original, author }) {
+  return Buffer.concat([varint(sequence), varint(timestamp), varint(original === undefined ? 0 : original + 1), string(author)]);
+}
+
+function eventFrame({ number }, event) {
+  return frame(0x95, varint(number), eventHead(event), event.value);
+}
+
+function entry(asked, path, { type, value, properties: all }) {
+  const parts = [string(path), Buffer.from([TYPES[type]])];
+  if (asked.values) parts.push(value ? Buffer.concat([varint(value.length + 1), value]) : varint(0));
+  if (asked.with_properties) parts.push(properties(all));
+  if (asked.sizes) parts.push(varint(value ? value.length + 1 : 0));
+  return Buffer.concat(parts);
 }

@@ -176,7 +176,7 @@ test('deltas of both forms make the next value', async () => {
   server.last.send(frame(0x92, varint(number), deflated), frame(0x93, varint(number), [4 << 1, 0x50, ...Buffer.from('QUICK')]));
   await until('a="the QUICK green fox" was "the quick green fox"');
   assert.equal(events.length, 4);
-  assert.equal(server.received[0].capabilities, 3);
+  assert.equal(server.received[0].capabilities, 7);
 });
 
 test('a delta that does not fit makes the connection anew', async () => {
@@ -482,8 +482,8 @@ test('what a later version sends is skipped', async () => {
   const { events } = record(session, 'a', 'json');
   await session.subscribe('a');
   server.last.send(
-    frame(0xa0, [1, 2, 3]),
-    frame(0x90, varint(900), varint(1), Buffer.from('a'), [6, 0]),
+    frame(0xb0, [1, 2, 3]),
+    frame(0x90, varint(900), varint(1), Buffer.from('a'), [9, 0]),
     frame(0x91, varint(900), [1]),
     frame(0x82, varint(12345)),
     frame(0x98, varint(900), [1]),

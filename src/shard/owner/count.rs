@@ -20,7 +20,7 @@ impl Shard {
             }
         } else if let Some(listener) = listener.filter(|_| subscribers(topic) > 0) {
             let notice = Notice::Subscribers { path: topic.path.clone(), has_subscribers: true };
-            self.mail(listener, Mail::Noticed(Box::new(notice)));
+            self.mail_notice(listener, notice);
         }
     }
 
@@ -52,7 +52,7 @@ impl Shard {
         let listening: ShardSet = self.listening(ListenerKind::Subscribers, path.as_str());
         for shard in listening.iter() {
             let notice = Notice::Subscribers { path: path.clone(), has_subscribers };
-            self.mail(shard, Mail::Noticed(Box::new(notice)));
+            self.mail_notice(shard, notice);
         }
     }
 

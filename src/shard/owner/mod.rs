@@ -52,7 +52,8 @@ impl Shard {
             let topic = self.tree.topic_mut(place);
             match (step, &applied) {
                 (Some(StreamStep { stream, .. }), Ok(_)) => topic.rare_mut().stream = Some(stream),
-                (Some(StreamStep { stream, opens: false }), Err(_)) if topic.stream() == Some(stream) => topic.rare_mut().stream = None,
+                // Also one that could not be opened: an earlier stream of its number, closed meanwhile, must not stand for it.
+                (Some(StreamStep { stream, .. }), Err(_)) if topic.stream() == Some(stream) => topic.rare_mut().stream = None,
                 (None, Ok(_)) if topic.stream().is_some() && !matches!(change.action, Action::Add(_) | Action::Check(_)) => {
                     topic.rare_mut().stream = None;
                 }
@@ -221,7 +222,12 @@ impl Shard {
         self.check_topic_storage(place)?;
         let value = self.tree.topic(place).latest.as_ref().and_then(|latest| latest.value());
         let value = value.ok_or_else(|| Refusal::at(ErrorCode::FailedPatch, 0, "the topic has no value to patch"))?;
-        let limits = patch::PatchLimits { depth_max: self.limits.json_depth_max, ..patch::PatchLimits::default() };
+        let limits = patch::PatchLimits {
+            depth_max: self.limits.json_depth_max,
+            value_bytes_max: self.limits.value_bytes_max,
+            text_bytes_max: self.limits.message_bytes_max,
+            ..patch::PatchLimits::default()
+        };
         let patched = patch::apply(value, text, limits).map_err(refuse_patch)?;
         self.check_size(patched.len())?;
         Ok(self.publish(place, Some(&patched), received))
@@ -314,8 +320,13 @@ impl Shard {
     fn notice(&mut self, topic: &Topic, what: What) {
         for shard in self.listening(ListenerKind::Topics, topic.path.as_str()).iter() {
             let notice = Notice::Topic { what, path: topic.path.clone(), specification: topic.specification.clone() };
-            self.mail(shard, Mail::Noticed(Box::new(notice)));
+            self.mail_notice(shard, notice);
         }
+    }
+
+    fn mail_notice(&mut self, to: ShardIndex, notice: Notice) {
+        let asked = self.listens_heard[usize::from(to.0)];
+        self.mail(to, Mail::Noticed { notice: Box::new(notice), asked });
     }
 
     /// The shards that listen to the topic at `path`; to topics also those that listen to one above it.

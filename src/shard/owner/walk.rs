@@ -7,9 +7,10 @@ use crate::protocol::Refusal;
 use crate::shard::mail::{DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, What};
 use crate::shard::persistence::{Answer, Ticket};
 use crate::topic::path::{TopicPath, is_within};
-use crate::topic::selector::Selector;
+use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::tree::{Direction, Span, Step, Topic, branch_of};
 use crate::wire::native::{Entry, Outcome};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A question whose share here is walked slice by slice.
@@ -64,6 +65,9 @@ impl Shard {
         };
         let selector = self.known_selector(text);
         let mut rest = Span::default();
+        if let Question::Listen { .. } = &question {
+            self.listens_heard[usize::from(from.0)] = ticket;
+        }
         match &question {
             Question::Interest { .. } => {
                 let is_walked = self.walks.iter().any(|walk| walk.is_interest(from, &selector));
@@ -164,17 +168,17 @@ impl Shard {
 
     /// Tells what a new listener finds.
     fn walk_listened(&mut self, walk: &Walk) -> Option<Span> {
-        let mut mails = Vec::new();
+        let mut notices = Vec::new();
         let everything = self.everything.clone();
         let next = self.tree.scan(&everything, &walk.rest, Direction::Forward, self.limits.walk_slice, |_, topic| {
             if matches_from_above(&walk.selector, topic.path.as_str()) {
                 let notice = Notice::Topic { what: What::Selected, path: topic.path.clone(), specification: topic.specification.clone() };
-                mails.push(Mail::Noticed(Box::new(notice)));
+                notices.push(notice);
             }
             Step::Next
         });
-        for mail in mails {
-            self.mail(walk.from, mail);
+        for notice in notices {
+            self.mail_notice(walk.from, notice);
         }
         next
     }
@@ -227,7 +231,13 @@ impl Shard {
 
     pub(in crate::shard) fn stop_listening(&mut self, from: ShardIndex, kind: ListenerKind, selector: &str) {
         let selector = self.known_selector(selector);
-        self.walks.retain(|walk| !walk.is_listen(from, kind, &selector));
+        // What was asked is answered all the same: only what it would have told is not wanted any more.
+        let (ended, kept): (VecDeque<Walk>, _) =
+            std::mem::take(&mut self.walks).into_iter().partition(|walk: &Walk| walk.is_listen(from, kind, &selector));
+        self.walks = kept;
+        for walk in ended {
+            self.mail(from, Mail::Part { ticket: walk.ticket, part: Part::Ready });
+        }
         let table = match kind {
             ListenerKind::Topics => &mut self.shards_listening,
             ListenerKind::Subscribers => &mut self.shards_listening_to_subscribers,
@@ -239,8 +249,14 @@ impl Shard {
         }
     }
 
+    /// A selector in its canonical text, which was read before: by a session's shard from a text that may have been shorter, or in a removal
+    /// policy, which has limits of its own.
     pub(in crate::shard) fn known_selector(&self, text: &str) -> Selector {
-        Selector::parse(text, self.limits.selector).expect("a session's shard parsed the selector")
+        let regex_bytes_max = self.limits.selector.regex_bytes_max.max(SelectorLimits::default().regex_bytes_max);
+        let most = usize::MAX;
+        let limits =
+            SelectorLimits { text_bytes_max: most, members_max: most, regexes_max: most, regex_bytes_max, unicode_classes_max: most };
+        Selector::parse(text, limits).expect("the canonical text of a selector is one")
     }
 }
 
@@ -274,8 +290,9 @@ impl Page {
         } else {
             Arc::default()
         };
-        let beside: usize = properties.iter().map(|(key, value): &(Box<str>, Box<str>)| key.len() + value.len() + 4).sum();
-        let bytes = path.len() + value.as_ref().map_or(0, Vec::len) + beside + ENTRY_BYTES;
+        let (kind, value_kind, size) = (number, specification.value_type(), held.map(<[u8]>::len));
+        let entry = Entry { path: path.to_owned(), kind, value_kind, value, properties, size };
+        let bytes = bytes(&entry);
         if self.entries.len() >= fetch.count_max || (!self.entries.is_empty() && self.bytes + bytes > fetch.bytes_max) {
             self.is_cut = true;
             return Step::Stop;
@@ -284,8 +301,7 @@ impl Page {
         if let Some(deep) = fetch.deep {
             self.note_branch(deep, path);
         }
-        let (kind, value_kind, size) = (number, specification.value_type(), held.map(<[u8]>::len));
-        self.entries.push(Entry { path: path.to_owned(), kind, value_kind, value, properties, size });
+        self.entries.push(entry);
         Step::Next
     }
 
@@ -306,6 +322,12 @@ impl Page {
 
 /// What an entry takes in an answer beside its texts and value.
 const ENTRY_BYTES: usize = 16;
+
+/// What an entry adds to an answer, roughly and rather too much.
+fn bytes(entry: &Entry) -> usize {
+    let properties: usize = entry.properties.iter().map(|(key, value)| key.len() + value.len() + 4).sum();
+    entry.path.len() + entry.value.as_ref().map_or(0, Vec::len) + properties + ENTRY_BYTES
+}
 
 /// Merges the owners' pages in the fetch's order, without more than they hold. Behind the last entry of a page that was cut nothing is known, so the
 /// result ends there at the latest. Gives the entries in path order, and whether there is more.
@@ -339,7 +361,7 @@ pub fn merge_pages(fetch: &Fetch, pages: Vec<(Vec<Entry>, bool)>) -> (Vec<Entry>
             }
             page.note_branch(deep, &entry.path);
         }
-        page.bytes += entry.path.len() + entry.value.as_ref().map_or(0, Vec::len) + ENTRY_BYTES;
+        page.bytes += bytes(&entry);
         if merged.len() >= fetch.count_max || (!merged.is_empty() && page.bytes > fetch.bytes_max) {
             break;
         }

@@ -77,7 +77,7 @@ fn lose(content: &mut Content, random: &mut u64) {
     let mut kept = vec![0; end];
     for start in (0..end).step_by(PAGE_BYTES) {
         let page = start..(start + PAGE_BYTES).min(end);
-        let source = if next(random) % 2 == 0 { &content.seen } else { &content.synced };
+        let source = if next(random).is_multiple_of(2) { &content.seen } else { &content.synced };
         for at in page {
             kept[at] = source.get(at).or(content.synced.get(at)).copied().unwrap_or(0);
         }
@@ -157,6 +157,10 @@ impl Disk for Faulty {
         let active = self.0.lock().unwrap().active.unwrap();
         let shared = self.clone();
         Ok(Box::new(move || shared.0.lock().unwrap().sync(active)))
+    }
+
+    fn sync_old(&mut self, segment: u64) -> io::Result<()> {
+        self.0.lock().unwrap().sync(segment)
     }
 
     fn remove(&mut self, segment: u64) -> io::Result<()> {

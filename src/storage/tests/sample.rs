@@ -12,7 +12,7 @@ pub fn added(topic: u64, path: &str) -> Change {
 }
 
 pub fn value(topic: u64, version: u64, value: &str) -> Change {
-    Change::Value { publication: Publication::new(TopicId(topic), version, Time(0), value.as_bytes(), None) }
+    Change::Value { publication: Arc::new(Publication::new(TopicId(topic), version, Time(0), value.as_bytes())) }
 }
 
 pub fn event(topic: u64, sequence: u64, first_kept: u64) -> Change {

@@ -1,0 +1,289 @@
+//! What the server sends.
+
+use super::{bytes, decode, hex, is_written, messages, vectors};
+use serde_json::{Value, json};
+use tidewire::protocol::{ErrorCode, Reason};
+use tidewire::value::{ValueType, delta};
+use tidewire::wire::native::{self, Event, EventHead, Outcome, Shown, Welcome};
+use tidewire::wire::text;
+use tidewire::wire::varint::{Malformed, Reader};
+
+/// The numbered limits of WELCOME, by field tag.
+const LIMITS: [&str; 6] = ["keep_alive_ms", "message_bytes_max", "path_bytes_max", "value_bytes_max", "selections_max", "fetch_page_max"];
+
+/// What an event says, in the members of the vectors; `None` for what a client skips.
+fn print_event(event: &Event<'_>, outcome: &Outcome) -> Option<Value> {
+    Some(match event {
+        Event::Unknown => return None,
+        Event::Ping => json!({ "op": "ping" }),
+        Event::Pong => json!({ "op": "pong" }),
+        Event::Welcome { id, version, server, capabilities, session, limits } => {
+            let mut message = json!({ "op": "welcome", "id": id, "version": version });
+            let texts = [("server", server), ("session", session)].into_iter().filter(|(_, text)| !text.is_empty());
+            texts.for_each(|(name, text)| message[name] = (*text).into());
+            if *capabilities != 0 {
+                message["capabilities"] = (*capabilities).into();
+            }
+            for (tag, number) in limits.iter().filter(|(tag, _)| (4..=9).contains(tag)) {
+                message[LIMITS[*tag as usize - 4]] = (*number).into();
+            }
+            message
+        }
+        Event::Ok { id, .. } => print_ok(*id, outcome),
+        Event::Error { id, code, position, message } => {
+            let mut error = json!({ "op": "error", "id": id, "code": code, "message": message });
+            if let Some(position) = position {
+                error["position"] = (*position).into();
+            }
+            error
+        }
+        Event::Subscribed { topic, path, kind, properties } => json!({
+            "op": "subscribed", "topic": topic.0, "path": path, "type": text::type_name(*kind), "properties": object(properties),
+        }),
+        Event::Value { topic, value } => json!({ "op": "value", "topic": topic.0, "value": hex(value) }),
+        Event::ValueDeflate { topic, deflated } => json!({ "op": "value_deflate", "topic": topic.0, "deflated": hex(deflated) }),
+        Event::Null { topic } => json!({ "op": "null_value", "topic": topic.0 }),
+        Event::Delta { topic, form, delta } => {
+            let op = if *form == delta::Form::Deflate { "delta_deflate" } else { "delta_copy" };
+            json!({ "op": op, "topic": topic.0, "delta": hex(delta) })
+        }
+        Event::Event { topic, head, value } => {
+            let mut message = print_head(*head, value);
+            (message["op"], message["topic"]) = ("event".into(), topic.0.into());
+            message
+        }
+        Event::Unsubscribed { topic, reason } => json!({ "op": "unsubscribed", "topic": topic.0, "reason": reason }),
+        notice => print_notice(notice),
+    })
+}
+
+fn print_notice(notice: &Event<'_>) -> Value {
+    match notice {
+        Event::TopicNotice { listener, what, path, kind, properties } => json!({
+            "op": "topic_notice", "listener": listener, "what": what, "path": path, "type": text::type_name(*kind), "properties": object(properties),
+        }),
+        Event::DescendantNotice { listener, what, path } => {
+            json!({ "op": "descendant_notice", "listener": listener, "what": what, "path": path })
+        }
+        Event::SubscribersNotice { listener, path, has_subscribers } => {
+            json!({ "op": "subscribers_notice", "listener": listener, "path": path, "has_subscribers": has_subscribers })
+        }
+        Event::MissingNotice { listener, selector, session, properties } => json!({
+            "op": "missing_notice", "listener": listener, "selector": selector, "session": session, "properties": object(properties),
+        }),
+        other => panic!("no notice: {other:?}"),
+    }
+}
+
+fn object(properties: &[(&str, &str)]) -> Value {
+    Value::Object(properties.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect())
+}
+
+fn print_head(head: EventHead<'_>, value: &[u8]) -> Value {
+    let mut message = json!({ "sequence": head.sequence, "timestamp": head.timestamp_ms, "author": head.author, "value": hex(value) });
+    if let Some(original) = head.original {
+        message["original"] = original.into();
+    }
+    message
+}
+
+fn print_ok(id: u64, outcome: &Outcome) -> Value {
+    match outcome {
+        Outcome::Done => json!({ "op": "ok", "id": id }),
+        Outcome::Created(created) => json!({ "op": "ok", "id": id, "created": created }),
+        Outcome::Removed(removed) => json!({ "op": "ok", "id": id, "removed": removed }),
+        Outcome::Appended { sequence, timestamp_ms } => json!({ "op": "ok", "id": id, "sequence": sequence, "timestamp": timestamp_ms }),
+        Outcome::Page { has_more, shown, entries } => {
+            let topics: Vec<Value> = entries.iter().map(|entry| print_entry(entry, *shown)).collect();
+            json!({ "op": "ok", "id": id, "has_more": has_more, "topics": topics })
+        }
+        Outcome::Events { is_complete, kind, events } => {
+            let print = |event: &native::EventEntry| print_head(head_of(event), &event.value);
+            let events: Vec<Value> = events.iter().map(print).collect();
+            json!({ "op": "ok", "id": id, "complete": is_complete, "type": kind.name(), "events": events })
+        }
+    }
+}
+
+fn head_of(event: &native::EventEntry) -> EventHead<'_> {
+    EventHead { sequence: event.sequence, timestamp_ms: event.timestamp_ms, original: event.original, author: &event.author }
+}
+
+fn print_entry(entry: &native::Entry, shown: Shown) -> Value {
+    let mut topic = json!({ "path": entry.path, "type": text::type_name(entry.kind) });
+    if let Some(value) = &entry.value {
+        topic["value"] = hex(value).into();
+    }
+    if shown.properties {
+        topic["properties"] = Value::Object(entry.properties.iter().map(|(key, value)| (key.to_string(), json!(value))).collect());
+    }
+    if let Some(size) = entry.size {
+        topic["size"] = size.into();
+    }
+    topic
+}
+
+/// What an OK's body says as the answer to the operation that the vector names.
+fn read_outcome(vector: &Value, event: &Event<'_>) -> Outcome {
+    let Event::Ok { body, .. } = event else { return Outcome::Done };
+    let mut reader = Reader(body);
+    let has = |name: &str| vector[name] == true;
+    let outcome = match vector["answers"].as_str() {
+        Some("add" | "add_and_set") => Outcome::Created(reader.byte().expect("created") == 1),
+        Some("update" | "stream_open") if has("properties") => Outcome::Created(reader.byte().expect("created") == 1),
+        Some("remove") => Outcome::Removed(reader.varint().expect("a count")),
+        Some("append" | "edit") => {
+            Outcome::Appended { sequence: reader.varint().expect("a sequence"), timestamp_ms: reader.varint().expect("a timestamp") }
+        }
+        Some("fetch") => {
+            let shown = Shown { values: has("values"), properties: has("with_properties"), sizes: has("sizes") };
+            native::decode_page(&mut reader, shown).expect("a page")
+        }
+        Some("query") => native::decode_events(&mut reader).expect("events"),
+        _ => Outcome::Done,
+    };
+    assert!(reader.is_empty(), "{vector}");
+    outcome
+}
+
+/// A vector's members in the form of `print_event`: topic numbers as numbers.
+fn normal_event(message: &Value) -> Value {
+    let mut message = message.clone();
+    if let Some(number) = message.get("topic").and_then(Value::as_str) {
+        let number: u64 = number.parse().expect("a number");
+        message["topic"] = number.into();
+    }
+    message
+}
+
+/// The limits of a WELCOME that has them all, which is the only one that the server writes.
+fn read_welcome(event: &Event<'_>) -> Option<Welcome> {
+    let Event::Welcome { server, capabilities, session, limits, .. } = event else { return None };
+    let [keep_alive_ms, message_bytes_max, path_bytes_max, value_bytes_max, selections_max, fetch_page_max] =
+        limits.iter().map(|(_, number)| *number).collect::<Vec<_>>().try_into().ok()?;
+    Some(Welcome {
+        server: (*server).into(),
+        capabilities: *capabilities,
+        session: (*session).into(),
+        keep_alive_ms,
+        message_bytes_max,
+        path_bytes_max,
+        value_bytes_max,
+        selections_max,
+        fetch_page_max,
+    })
+}
+
+/// Writes an event as the server does; tells whether it writes such a one.
+fn put_event(out: &mut Vec<u8>, event: &Event<'_>, outcome: &Outcome) -> bool {
+    match event {
+        Event::Ping => native::put_keep_alive(out, native::op::PING),
+        Event::Pong => native::put_keep_alive(out, native::op::PONG),
+        Event::Welcome { id, .. } => match read_welcome(event) {
+            Some(welcome) => native::put_welcome(out, *id, &welcome),
+            None => return false,
+        },
+        Event::Ok { id, .. } => native::put_ok(out, *id, outcome),
+        Event::Error { id, code, position, message } => native::put_error(out, *id, *code, *position, message),
+        Event::Subscribed { topic, path, kind, properties } => native::put_subscribed(out, *topic, path, *kind, properties.iter().copied()),
+        Event::Value { topic, value } => out.extend(native::value_frame(*topic, value).0),
+        Event::ValueDeflate { topic, deflated } => out.extend(native::value_deflate_frame(*topic, deflated)),
+        Event::Null { topic } => out.extend(native::null_frame(*topic)),
+        Event::Delta { topic, form, delta } => out.extend(native::delta_frame(*topic, *form, delta)),
+        Event::Event { topic, head, value } => out.extend(native::event_frame(*topic, *head, value).0),
+        Event::Unsubscribed { topic, reason } => native::put_unsubscribed(out, *topic, *reason),
+        Event::TopicNotice { listener, what, path, kind, properties } => {
+            native::put_topic_notice(out, *listener, *what, path, *kind, properties.iter().copied());
+        }
+        Event::DescendantNotice { listener, what, path } => native::put_descendant_notice(out, *listener, *what, path),
+        Event::SubscribersNotice { listener, path, has_subscribers } => {
+            native::put_subscribers_notice(out, *listener, path, *has_subscribers);
+        }
+        Event::MissingNotice { listener, selector, session, properties } => {
+            native::put_missing_notice(out, *listener, selector, session, properties.iter().copied());
+        }
+        Event::Unknown => return false,
+    }
+    true
+}
+
+#[test]
+fn the_binary_form_is_read_and_written() {
+    for vector in vectors("server") {
+        let Some(messages) = messages(&vector) else { continue };
+        let bytes = bytes(&vector);
+        let mut rest = &bytes[..];
+        let (mut printed, mut written) = (Vec::new(), Vec::new());
+        let mut is_whole = true;
+        while let Some(frame) = native::next_frame(&mut rest).expect("the frames fit their message") {
+            let event = native::decode_event(frame).expect("the frames have their form");
+            let outcome = read_outcome(&vector, &event);
+            printed.extend(print_event(&event, &outcome));
+            is_whole &= put_event(&mut written, &event, &outcome);
+        }
+        assert_eq!(printed, messages.iter().map(normal_event).collect::<Vec<_>>(), "{vector}");
+        if is_written(&vector) && is_whole {
+            assert_eq!(hex(&written), hex(&bytes), "{vector}");
+        }
+    }
+}
+
+#[test]
+fn the_text_form_says_the_same() {
+    for vector in vectors("server").iter().filter(|vector| !vector["text"].is_null()) {
+        let bytes = bytes(vector);
+        let mut rest = &bytes[..];
+        let frame = native::next_frame(&mut rest).expect("the frames fit their message").expect("one frame");
+        let event = native::decode_event(frame).expect("the frame has its form");
+        let outcome = read_outcome(vector, &event);
+        let mut written = Vec::new();
+        if !put_text(&mut written, &event, &outcome) {
+            continue;
+        }
+        let written: Value = serde_json::from_slice(&written).expect("the text form is JSON");
+        assert_eq!(written, vector["text"], "{vector}");
+    }
+}
+
+/// The text form names topics by their paths, which are all `a/b` or `t/s` in the vectors, and their values are JSON where nothing says another type.
+fn put_text(out: &mut Vec<u8>, event: &Event<'_>, outcome: &Outcome) -> bool {
+    const PATH: &str = "a/b";
+    match event {
+        Event::Welcome { id, .. } => text::put_welcome(out, *id, &read_welcome(event).expect("a WELCOME with all limits")),
+        Event::Ok { id, .. } => text::put_ok(out, *id, outcome),
+        Event::Error { id, code, position, message } => {
+            let code = ErrorCode::ALL.iter().find(|known| known.code() == *code).expect("a known code");
+            text::put_error(out, *id, code.code(), code.name(), *position, message);
+        }
+        Event::Subscribed { topic, path, kind, properties } => text::put_subscribed(out, *topic, path, *kind, properties.iter().copied()),
+        Event::Value { topic, value } => text::put_value(out, *topic, PATH, ValueType::Json, value),
+        Event::Null { topic } => text::put_null(out, *topic, PATH),
+        Event::Event { topic, head, value } => text::put_event(out, *topic, PATH, *head, ValueType::Json, value),
+        Event::Unsubscribed { topic, reason } => {
+            let reason = Reason::ALL.iter().find(|known| known.code() == u16::from(*reason)).expect("a known reason");
+            text::put_unsubscribed(out, *topic, PATH, reason.name());
+        }
+        Event::TopicNotice { listener, what, path, kind, properties } => {
+            text::put_topic_notice(out, *listener, *what, path, *kind, properties.iter().copied());
+        }
+        Event::DescendantNotice { listener, what, path } => text::put_descendant_notice(out, *listener, *what, path),
+        Event::SubscribersNotice { listener, path, has_subscribers } => {
+            text::put_subscribers_notice(out, *listener, path, *has_subscribers)
+        }
+        Event::MissingNotice { listener, selector, session, properties } => {
+            text::put_missing_notice(out, *listener, selector, session, properties.iter().copied());
+        }
+        // The shard writes these two itself; the transcripts show them.
+        Event::Ping | Event::Pong => return false,
+        other => panic!("the server does not write this: {other:?}"),
+    }
+    true
+}
+
+#[test]
+fn broken_ones_are_known_as_such() {
+    for vector in vectors("server").iter().filter(|vector| !vector["error"].is_null()) {
+        let decoded = decode(&bytes(vector), |frame| native::decode_event(frame).map(drop));
+        assert_eq!(decoded, Err(Malformed), "{vector}");
+    }
+}

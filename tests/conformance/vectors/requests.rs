@@ -1,0 +1,236 @@
+//! What a client sends.
+
+use super::{bytes, decode, hex, is_written, messages, vectors};
+use crate::frames::{BINARY, FIN, frame, parse_frames};
+use crate::peer::Peer;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use tidewire::value::json::{Checker, JsonLimits};
+use tidewire::value::{ValueType, scalar};
+use tidewire::wire::native::{self, Append, Event, Fetch, NULL_BIT, Query, QueryRange, Request, Update, Verb};
+use tidewire::wire::text;
+
+/// The kinds of listeners and queries, by number.
+const LISTENERS: [&str; 4] = ["", "topics", "subscribers", "missing"];
+const QUERIES: [&str; 3] = ["values", "latest_edits", "all_edits"];
+
+/// The ends of a range, by number.
+const ANCHORS: [&str; 5] = ["start", "sequence", "instant", "last_events", "last_ms"];
+const SPANS: [&str; 9] =
+    ["end", "sequence", "instant", "next_events", "next_ms", "until_last_events", "until_last_ms", "previous_events", "previous_ms"];
+
+fn print_request(request: &Request<'_>) -> Value {
+    match request {
+        Request::Connect { id, version, name, capabilities } => {
+            json!({ "op": "connect", "id": id, "version": version, "client": name, "capabilities": capabilities })
+        }
+        Request::Ping => json!({ "op": "ping" }),
+        Request::Pong => json!({ "op": "pong" }),
+        Request::Close => json!({ "op": "close" }),
+        Request::Update { id, path, update } => print_update(json!({ "op": "update", "id": id, "path": path }), update),
+        Request::Remove { id, selector } => json!({ "op": "remove", "id": id, "selector": selector }),
+        Request::Fetch { id, fetch } => print_fetch(*id, fetch),
+        Request::Subscribe { id, selector, scope } => json!({ "op": "subscribe", "id": id, "selector": selector, "scope": scope }),
+        Request::Unsubscribe { id, selector, scope } => json!({ "op": "unsubscribe", "id": id, "selector": selector, "scope": scope }),
+        Request::UnsubscribeAllScopes { id, selector } => json!({ "op": "unsubscribe_all_scopes", "id": id, "selector": selector }),
+        Request::Listen { id, listener, kind, selector } => {
+            json!({ "op": "listen", "id": id, "listener": listener, "kind": LISTENERS[usize::from(*kind)], "selector": selector })
+        }
+        Request::Unlisten { id, listener, selector } => json!({ "op": "unlisten", "id": id, "listener": listener, "selector": selector }),
+        Request::StreamOpen { id, stream, path, update } => {
+            print_update(json!({ "op": "stream_open", "id": id, "stream": stream, "path": path }), update)
+        }
+        Request::StreamSet { id, stream, value } => json!({ "op": "stream_set", "id": id, "stream": stream, "value": hex(value) }),
+        Request::StreamDelta { id, stream, form, delta } => {
+            let form = if *form == native::op::DELTA_COPY { "copy" } else { "deflate" };
+            json!({ "op": "stream_delta", "id": id, "stream": stream, "form": form, "delta": hex(delta) })
+        }
+        Request::StreamClose { id, stream } => json!({ "op": "stream_close", "id": id, "stream": stream }),
+        Request::Append { id, path, kind, append, value } => {
+            let (op, name, number) = match append {
+                Append::Original { timestamp_ms } => ("append", "timestamp", *timestamp_ms),
+                Append::Edit { original } => ("edit", "original", Some(*original)),
+            };
+            json!({ "op": op, "id": id, "path": path, "type": text::type_name(*kind), name: number, "value": hex(value) })
+        }
+        Request::Query { id, path, query } => print_query(*id, path, query),
+        other => panic!("no vector's message is like this: {other:?}"),
+    }
+}
+
+fn print_update(mut message: Value, update: &Update<'_>) -> Value {
+    let json_of = |bytes: &[u8]| if bytes.is_empty() { Value::Null } else { serde_json::from_slice(bytes).expect("JSON") };
+    let (is_null, has_value) = (update.kind & NULL_BIT != 0, matches!(update.verb, Verb::Set | Verb::AddAndSet));
+    let properties = || update.properties.iter().map(|(key, value)| (key.to_string(), json!(value))).collect();
+    message["verb"] = format!("{:?}", update.verb).into();
+    // A patch says by itself that it is for JSON.
+    message["type"] = if update.kind == 0 { Value::Null } else { text::type_name(update.kind & !NULL_BIT).into() };
+    message["value"] = if has_value && !is_null { hex(&update.value).into() } else { Value::Null };
+    message["patch"] = if update.verb == Verb::Patch { json_of(&update.value) } else { Value::Null };
+    message["constraint"] = json_of(&update.constraint);
+    message["properties"] = Value::Object(properties());
+    message
+}
+
+fn print_fetch(id: u64, fetch: &Fetch<'_>) -> Value {
+    let types: Vec<&str> = (1..=6).filter(|number| fetch.types & (1 << number) != 0).map(text::type_name).collect();
+    let mut message = json!({
+        "op": "fetch", "id": id, "selector": fetch.selector, "from": fetch.from, "after": fetch.after, "to": fetch.to, "before": fetch.before,
+        "first": fetch.first, "last": fetch.last, "types": types, "depth": fetch.depth, "depth_limit": fetch.depth_limit, "bytes_max": fetch.bytes_max,
+    });
+    let flags = [("values", fetch.with_values), ("with_properties", fetch.with_properties), ("sizes", fetch.with_sizes)];
+    flags.into_iter().for_each(|(name, flag)| message[name] = flag.into());
+    message
+}
+
+fn print_query(id: u64, path: &str, query: &Query) -> Value {
+    let print = |range: &QueryRange| json!([range.anchor.0, range.anchor.1, range.span.0, range.span.1]);
+    json!({
+        "op": "query", "id": id, "path": path, "kind": QUERIES[usize::from(query.kind)],
+        "range": print(&query.range), "edit_range": query.edit_range.as_ref().map(print), "limit": query.limit,
+    })
+}
+
+/// A vector's members in the form of `print_request`: those left out have the value that they mean.
+fn normal_request(message: &Value) -> Value {
+    let mut message = message.clone();
+    let defaults = match message["op"].as_str().expect("an operation") {
+        "connect" => json!({ "client": "", "capabilities": 0 }),
+        "add" | "set" | "add_and_set" | "update" | "stream_open" => {
+            message["verb"] = verb_of(&message).into();
+            if message["op"] != "stream_open" {
+                message["op"] = "update".into();
+            }
+            json!({ "type": null, "value": null, "patch": null, "constraint": null, "properties": {} })
+        }
+        "fetch" => json!({
+            "from": "", "after": "", "to": "", "before": "", "first": 0, "last": 0, "types": [], "values": false, "with_properties": false,
+            "sizes": false, "depth": 0, "depth_limit": 0, "bytes_max": 0,
+        }),
+        "append" => json!({ "timestamp": null }),
+        "query" => json!({ "kind": "values", "range": {}, "edit_range": null, "limit": 0 }),
+        _ => json!({}),
+    };
+    let members = message.as_object_mut().expect("a message is an object");
+    for (name, value) in defaults.as_object().expect("an object") {
+        members.entry(name).or_insert(value.clone());
+    }
+    if members["op"] == "query" {
+        for range in ["range", "edit_range"] {
+            members[range] = normal_range(&members[range]);
+        }
+    }
+    message
+}
+
+/// What an update does, which UPDATE and STREAM_OPEN say by the members that they have.
+fn verb_of(message: &Value) -> &'static str {
+    let has = |name: &str| message.get(name).is_some();
+    match (message["op"].as_str(), has("patch"), has("value"), has("properties")) {
+        (Some("add"), ..) => "Add",
+        (Some("set"), ..) => "Set",
+        (Some("add_and_set"), ..) => "AddAndSet",
+        (_, true, ..) => "Patch",
+        (_, _, true, true) => "AddAndSet",
+        (_, _, true, false) => "Set",
+        (_, _, false, true) => "Add",
+        (_, _, false, false) => "Check",
+    }
+}
+
+fn normal_range(range: &Value) -> Value {
+    if range.is_null() {
+        return Value::Null;
+    }
+    let end = |end: &Value, names: &[&str]| match end {
+        Value::Object(members) => {
+            let (name, number) = members.iter().next().expect("one member");
+            (names.iter().position(|known| known == name).expect("a known name"), number.as_u64().expect("a number"))
+        }
+        Value::Null => (0, 0),
+        name => (names.iter().position(|known| name == known).expect("a known name"), 0),
+    };
+    let ((anchor, from), (span, to)) = (end(&range["from"], &ANCHORS), end(&range["to"], &SPANS));
+    json!([anchor, from, span, to])
+}
+
+/// Whether the server's own writer would say it with a shorter operation.
+fn has_shorter_form(message: &Value) -> bool {
+    message["op"] == "update"
+        && message.get("constraint").is_none()
+        && (message.get("value").is_some() || message.get("properties").is_some())
+}
+
+#[test]
+fn the_binary_form_is_read_and_written() {
+    for vector in vectors("client") {
+        let Some(messages) = messages(&vector) else { continue };
+        let bytes = bytes(&vector);
+        let requests = decode(&bytes, |frame| Ok(native::decode_request(frame))).expect("the frames fit their message");
+        let printed: Vec<Value> = requests.iter().map(print_request).collect();
+        assert_eq!(printed, messages.iter().map(normal_request).collect::<Vec<_>>(), "{vector}");
+        let mut written = Vec::new();
+        requests.iter().for_each(|request| native::put_request(&mut written, request));
+        if is_written(&vector) && !messages.iter().any(has_shorter_form) {
+            assert_eq!(hex(&written), hex(&bytes), "{vector}");
+        }
+        let again = decode(&written, |frame| Ok(native::decode_request(frame)));
+        assert_eq!(again.as_ref(), Ok(&requests), "{vector}");
+    }
+}
+
+#[test]
+fn the_text_form_says_the_same() {
+    for vector in vectors("client").iter().filter(|vector| !vector["text"].is_null()) {
+        let message = vector["text"].to_string();
+        let mut request = text::decode_request(&message).expect("the text form's message is a request");
+        match &mut request {
+            Request::Update { update, .. } | Request::StreamOpen { update, .. } => store_value(update),
+            // The stream of the vectors is one of JSON.
+            Request::StreamSet { value, .. } => *value = stored(ValueType::Json, value).into(),
+            Request::Append { kind, value, .. } => *value = stored(ValueType::from_number(*kind).expect("a type"), value).into(),
+            _ => {}
+        }
+        assert_eq!(print_request(&request), normal_request(&vector["message"]), "{vector}");
+    }
+}
+
+/// Brings an update's value into the form in which it is kept.
+fn store_value(update: &mut Update<'_>) {
+    if !matches!(update.verb, Verb::Set | Verb::AddAndSet) || update.kind & NULL_BIT != 0 {
+        return;
+    }
+    let of_events = update.properties.iter().find(|(key, _)| key == "TIME_SERIES_EVENT_VALUE_TYPE");
+    let kind = of_events.map_or(ValueType::from_number(update.kind), |(_, name)| ValueType::from_name(name));
+    update.value = Cow::Owned(stored(kind.expect("a known type"), &update.value));
+}
+
+/// A value of the text form in the form in which it is kept.
+fn stored(kind: ValueType, json: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    match kind {
+        ValueType::Json => Checker::default().compact(json, JsonLimits { depth_max: 128 }, &mut out).expect("the value is JSON"),
+        kind => scalar::from_json(kind, std::str::from_utf8(json).expect("JSON is text"), &mut out).expect("the value is of its type"),
+    }
+    out
+}
+
+#[test]
+fn broken_ones_are_answered_as_the_vectors_say() {
+    for vector in vectors("client").iter().filter(|vector| !vector["error"].is_null()) {
+        let mut peer = Peer::upgraded("tidewire.1");
+        peer.give(&frame(FIN | BINARY, &[1, 2, 1, 1]));
+        peer.take();
+        peer.give(&frame(FIN | BINARY, &bytes(vector)));
+        let (_, payload) = parse_frames(&peer.take()).pop().expect("an answer");
+        let answer = if peer.is_ended() {
+            json!({ "close": u16::from_be_bytes([payload[0], payload[1]]) })
+        } else {
+            let mut rest = &payload[..];
+            let frame = native::next_frame(&mut rest).expect("a whole frame").expect("one frame");
+            let Ok(Event::Error { id, code, .. }) = native::decode_event(frame) else { panic!("not an ERROR: {vector}") };
+            json!({ "code": code, "id": id })
+        };
+        assert_eq!(answer, vector["error"], "{vector}");
+    }
+}
