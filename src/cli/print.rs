@@ -101,8 +101,8 @@ impl Printer {
             return line + "}";
         }
         let mut line = format!("{} {}", self.path(&entry.path), self.styled(Style::Faint, kind));
-        if shown.sizes {
-            line += &self.styled(Style::Faint, &entry.size.map_or(" no value".to_owned(), |size| format!(" {size} bytes")));
+        if let Some(size) = entry.size.filter(|_| shown.sizes) {
+            line += &self.styled(Style::Faint, &format!(" {size} {}", if size == 1 { "byte" } else { "bytes" }));
         }
         if shown.properties {
             line += &self.properties(properties());

@@ -84,8 +84,8 @@ pub struct FetchArguments {
     /// Only the last N topics
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     last: Option<u64>,
-    /// Only topics of these types; a time series also by its events' type together with time_series
-    #[arg(long = "type", value_name = "TYPE", value_parser = read::topic_type, num_args = 1.., value_delimiter = ',')]
+    /// Only topics of these types, as in json,int64; a time series also by its events' type together with time_series
+    #[arg(long = "type", value_name = "TYPE", value_parser = read::topic_type, value_delimiter = ',')]
     kinds: Vec<TopicType>,
     /// Of each branch whose root has at most this many segments, only some topics
     #[arg(long, value_name = "D", requires = "depth_limit", value_parser = clap::value_parser!(u64).range(1..))]
