@@ -150,7 +150,8 @@ impl Shard {
 
     /// What a topic that an update may add would be.
     fn specification(&mut self, update: &native::Update<'_>) -> Result<Arc<Specification>, Refusal> {
-        let number = update.kind & !NULL_BIT;
+        // Only a value can be null: a topic without one has no such mark.
+        let number = if update.verb == Verb::Add { update.kind } else { update.kind & !NULL_BIT };
         if let Some(plain) = self.plain_specifications.get(usize::from(number)).filter(|_| update.properties.is_empty()).cloned().flatten()
         {
             return Ok(plain);
