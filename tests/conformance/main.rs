@@ -10,6 +10,7 @@ mod frames;
 mod handshake;
 mod messages;
 mod peer;
+mod pressure;
 mod properties;
 mod removals;
 mod series;
