@@ -83,10 +83,9 @@ impl Shard {
 
     fn unsubscribe_topic(&mut self, key: Key, topic: &Rc<LocalTopic>, reason: Reason) {
         self.end_subscription(key, topic);
-        if topic.specification.tidies_on_unsubscribe() || reason == Reason::BackPressure {
-            if let Some(session) = self.sessions.get_mut(key) {
-                session.queue.drop_updates(topic);
-            }
+        let is_tidied = topic.specification.tidies_on_unsubscribe() || reason == Reason::BackPressure;
+        if let Some(session) = self.sessions.get_mut(key).filter(|_| is_tidied) {
+            session.queue.drop_updates(topic);
         }
         self.push(key, Entry::Unsubscribed(topic.clone(), reason));
     }

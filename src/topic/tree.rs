@@ -128,7 +128,7 @@ impl Span {
     }
 
     /// What is left of it from `place` on.
-    fn from_place(self, direction: Direction, place: Bound<TopicPath>) -> Self {
+    fn starting_at(self, direction: Direction, place: Bound<TopicPath>) -> Self {
         match direction {
             Direction::Forward => Self { start: place, ..self },
             Direction::Backward => Self { end: place, ..self },
@@ -276,8 +276,8 @@ impl Tree {
                 walked += 1;
                 let step = if selector.matches(path.as_str()) { visit(Place(*index), self.topic(Place(*index))) } else { Step::Next };
                 match step {
-                    Step::Stop => return Some(rest.from_place(direction, Bound::Included(path.clone()))),
-                    Step::Next if walked >= budget => return Some(rest.from_place(direction, Bound::Excluded(path.clone()))),
+                    Step::Stop => return Some(rest.starting_at(direction, Bound::Included(path.clone()))),
+                    Step::Next if walked >= budget => return Some(rest.starting_at(direction, Bound::Excluded(path.clone()))),
                     Step::Next => {}
                     Step::SkipBranch(segments) => {
                         let branch = branch_of(path.as_str(), segments).unwrap_or(path.as_str());
@@ -285,7 +285,7 @@ impl Tree {
                             Direction::Forward => Bound::Included(behind_branch(branch)),
                             Direction::Backward => Bound::Excluded(TopicPath::of_branch(branch)),
                         };
-                        rest = rest.from_place(direction, behind);
+                        rest = rest.starting_at(direction, behind);
                         if walked >= budget {
                             return Some(rest);
                         }

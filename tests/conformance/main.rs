@@ -1,11 +1,21 @@
-//! RFC 6455 from the server's side, requirement by requirement: bytes in → bytes out, against one shard without sockets.
+//! What a server has to do, requirement by requirement: bytes in → bytes out, against one shard without sockets.
 //!
-//! A requirement is named by its section and the words it is about. What binds only a client's sending is not tested, but that the server bears it is.
+//! - RFC 6455 from the server's side: `handshake`, `frames`, `split`, `messages`, `close`. A requirement is named by its section and the words
+//!   it is about. What binds only a client's sending is not tested, but that the server bears it is.
+//! - the protocol's own specification, `sdk/protocol/README.md`: `vectors` for its frames, and a file for each section that has rules.
 
 mod close;
+mod fetches;
 mod frames;
 mod handshake;
 mod messages;
 mod peer;
+mod properties;
+mod series;
+mod server;
+mod sessions;
 mod split;
+mod storing;
+mod streams;
+mod updates;
 mod vectors;

@@ -56,7 +56,7 @@ impl Shard {
     }
 
     pub(super) fn query(&self, path: &str, query: &series::Query, bytes_max: usize) -> Result<Outcome, Refusal> {
-        let topic = self.tree.find(path.strip_prefix('>').unwrap_or(path)).map(|place| self.tree.topic(place));
+        let topic = self.tree.find(path).map(|place| self.tree.topic(place));
         let topic = topic.ok_or_else(|| Refusal::new(ErrorCode::NoSuchTopic, format!("there is no topic at '{path}'")))?;
         let series =
             topic.series().ok_or_else(|| Refusal::new(ErrorCode::IncompatibleType, format!("the topic at '{path}' is no time series")))?;

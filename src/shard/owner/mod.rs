@@ -52,7 +52,7 @@ impl Shard {
             let topic = self.tree.topic_mut(place);
             match (step, &applied) {
                 (Some(StreamStep { stream, .. }), Ok(_)) => topic.rare_mut().stream = Some(stream),
-                // Also where it could not be opened: an earlier stream of its number may have been closed, of which its session alone knows.
+                // Also one that could not be opened: an earlier stream of its number, closed meanwhile, must not stand for it.
                 (Some(StreamStep { stream, .. }), Err(_)) if topic.stream() == Some(stream) => topic.rare_mut().stream = None,
                 (None, Ok(_)) if topic.stream().is_some() && !matches!(change.action, Action::Add(_) | Action::Check(_)) => {
                     topic.rare_mut().stream = None;

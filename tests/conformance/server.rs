@@ -1,0 +1,205 @@
+//! One shard with several sessions of either form, driven by bytes and by what a runtime would tell it.
+
+use crate::frames::{BINARY, FIN, TEXT, frame, parse_frames};
+use crate::peer::{WALL_MS, identity, limits};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use tidewire::base::{Key, Time};
+use tidewire::journal::Append;
+use tidewire::shard::{Effect, Limits, Shard, Storing};
+use tidewire::wire::native::{self, Event, Request};
+
+pub struct Server {
+    shard: Shard,
+    now: Time,
+    sent: HashMap<Key, Vec<u8>>,
+    records: Vec<Append>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Client(Key);
+
+impl Server {
+    pub fn new() -> Self {
+        Self::with(Storing::Off, limits())
+    }
+
+    pub fn with(storing: Storing, limits: Limits) -> Self {
+        let shard = Shard::new(identity(storing), limits, Time(0), WALL_MS);
+        Self { shard, now: Time(0), sent: HashMap::new(), records: Vec::new() }
+    }
+
+    /// A session of the text form.
+    pub fn connect(&mut self) -> Client {
+        let client = self.upgrade("tidewire.1.json");
+        self.ok(client, json!({ "op": "connect" }));
+        client
+    }
+
+    /// A session of the binary form, whose client has these capabilities.
+    pub fn connect_binary(&mut self, capabilities: u64) -> Client {
+        let client = self.upgrade("tidewire.1");
+        self.ask_binary(client, &Request::Connect { id: 1, version: 1, name: "".into(), capabilities });
+        client
+    }
+
+    fn upgrade(&mut self, protocol: &str) -> Client {
+        let key = self.shard.handle_accept(self.now).expect("the connection is taken");
+        self.shard.handle_bytes(self.now, key, &mut crate::handshake::request(protocol).into_bytes());
+        self.carry_out();
+        self.sent.remove(&key);
+        Client(key)
+    }
+
+    /// What comes of a message of the text form.
+    pub fn ask_text(&mut self, client: Client, message: &str) -> Vec<Value> {
+        self.give(client, FIN | TEXT, message.as_bytes());
+        self.take(client)
+    }
+
+    pub fn ask(&mut self, client: Client, message: Value) -> Vec<Value> {
+        self.ask_text(client, &message.to_string())
+    }
+
+    /// The frames that come of a request of the binary form.
+    pub fn ask_binary(&mut self, client: Client, request: &Request<'_>) -> Vec<Vec<u8>> {
+        let mut message = Vec::new();
+        native::put_request(&mut message, request);
+        self.give(client, FIN | BINARY, &message);
+        self.take_binary(client)
+    }
+
+    pub fn give(&mut self, client: Client, first: u8, message: &[u8]) {
+        self.shard.handle_bytes(self.now, client.0, &mut frame(first, message));
+        self.carry_out();
+    }
+
+    /// What a session of the text form was sent since the last time.
+    pub fn take(&mut self, client: Client) -> Vec<Value> {
+        let sent = self.sent.remove(&client.0).unwrap_or_default();
+        parse_frames(&sent).iter().map(|(_, payload)| serde_json::from_slice(payload).expect("the text form is JSON")).collect()
+    }
+
+    /// The frames that a session of the binary form was sent since the last time.
+    pub fn take_binary(&mut self, client: Client) -> Vec<Vec<u8>> {
+        let sent = self.sent.remove(&client.0).unwrap_or_default();
+        let mut frames = Vec::new();
+        for (_, payload) in parse_frames(&sent) {
+            let mut rest = &payload[..];
+            while let Some(frame) = native::next_frame(&mut rest).expect("whole frames") {
+                frames.push([&[frame.op], frame.body].concat());
+            }
+        }
+        frames
+    }
+
+    /// Asks for what is granted, with an id where there is none; gives what the answer has beside `op` and `id`.
+    pub fn ok(&mut self, client: Client, mut message: Value) -> Value {
+        // An update without an id is not answered.
+        message.as_object_mut().expect("an object").entry("id").or_insert(json!(1));
+        let mut told = self.ask(client, message.clone());
+        let mut answer = told.pop().unwrap_or_else(|| panic!("no answer to {message}"));
+        assert!(answer["op"] == "ok" || answer["op"] == "welcome", "{message}: {answer}");
+        let members = answer.as_object_mut().expect("an object");
+        members.remove("op");
+        members.remove("id");
+        answer
+    }
+
+    /// Asks for what is refused, with this code, at this position; gives the refusal's message.
+    pub fn refuse(&mut self, client: Client, message: Value, code: u64, position: Option<u64>) -> String {
+        let told = self.ask(client, message.clone());
+        let [answer] = &told[..] else { panic!("one answer to {message}: {told:?}") };
+        let found = (answer["op"].as_str(), answer["code"].as_u64(), answer["position"].as_u64());
+        assert_eq!(found, (Some("error"), Some(code), position), "{message}: {answer}");
+        assert_eq!(answer["id"], *message.get("id").unwrap_or(&json!(0)), "{message}");
+        answer["message"].as_str().expect("a text").to_owned()
+    }
+
+    /// Asks in the binary form for what is refused with this code.
+    pub fn refuse_binary(&mut self, client: Client, request: &Request<'_>, code: u16) {
+        let told = self.ask_binary(client, request);
+        let [answer] = &told[..] else { panic!("one answer to {request:?}: {told:?}") };
+        let frame = native::Frame { op: answer[0], body: &answer[1..] };
+        let Ok(Event::Error { id, code: found, .. }) = native::decode_event(frame) else { panic!("not refused: {request:?}: {answer:?}") };
+        assert_eq!((id, found), (request.id(), code), "{request:?}");
+    }
+
+    /// The value at a path, null where there is none.
+    pub fn value(&mut self, client: Client, path: &str) -> Value {
+        let answer = self.ok(client, json!({ "op": "fetch", "selector": format!(">{path}"), "values": true }));
+        answer["topics"][0]["value"].clone()
+    }
+
+    /// The canonical properties of the topic at a path.
+    pub fn properties(&mut self, client: Client, path: &str) -> Value {
+        let answer = self.ok(client, json!({ "op": "fetch", "selector": format!(">{path}"), "with_properties": true }));
+        answer["topics"][0]["properties"].clone()
+    }
+
+    pub fn advance(&mut self, ms: u64) {
+        self.now = self.now.after_ms(ms);
+        self.shard.handle_tick(self.now, WALL_MS + self.now.0 / 1_000_000);
+        self.carry_out();
+    }
+
+    pub fn close(&mut self, client: Client) {
+        self.shard.handle_closed(self.now, client.0);
+        self.carry_out();
+    }
+
+    /// How many records storage has been given by now.
+    pub fn stored_last(&mut self) -> u64 {
+        self.records.extend(self.shard.poll_records().unwrap_or_default());
+        self.records.last().map_or(0, |record| record.ticket)
+    }
+
+    pub fn stored(&mut self, through: u64) {
+        self.shard.handle_stored(self.now, through);
+        self.carry_out();
+    }
+
+    pub fn fail_storage(&mut self, reason: &str) {
+        self.shard.handle_storage_failure(self.now, reason);
+        self.carry_out();
+    }
+
+    pub fn recover_storage(&mut self) {
+        self.shard.handle_storage_recovery(self.now);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        loop {
+            while let Some(effect) = self.shard.poll_effect() {
+                match effect {
+                    Effect::Wake(key) => self.send(key),
+                    Effect::Close(key) => self.shard.handle_closed(self.now, key),
+                    other => panic!("nobody asks for this: {other:?}"),
+                }
+            }
+            if !self.shard.has_walks() {
+                return;
+            }
+            self.shard.run_slice(self.now);
+        }
+    }
+
+    fn send(&mut self, key: Key) {
+        self.shard.begin_sends();
+        while let Some(bytes) = self.shard.poll_transmit(self.now, key) {
+            self.sent.entry(key).or_default().extend_from_slice(bytes);
+            self.shard.handle_sent(self.now, key);
+            if !self.shard.wants_to_send(key) {
+                break;
+            }
+        }
+    }
+}
+
+/// What a session was told, without the answer behind it.
+pub fn events(mut told: Vec<Value>) -> Vec<Value> {
+    let answer = told.pop().expect("an answer");
+    assert_eq!(answer["op"], "ok", "{answer}");
+    told
+}
