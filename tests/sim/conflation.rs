@@ -203,5 +203,10 @@ fn null_comes_and_goes() {
             }
         }
         check_at_rest(&mut world);
+        let late = world.connect(BINARY);
+        world.ask(late, Asked::subscribe(everything()));
+        world.settle();
+        let client = &world.links[late].client;
+        assert!(client.topics.values().all(|held| held.updates == 0 || held.value.is_some()), "who comes later is not told null");
     });
 }

@@ -206,6 +206,12 @@ impl Model {
         acknowledged && self.was_not_removed_since(path, history.last_acknowledged)
     }
 
+    /// Whether the topic at `path` is known to have had a value, and not to have been removed, since `order`.
+    pub fn had_value_since(&self, path: &str, order: u64) -> bool {
+        let last = self.paths.get(path).map_or(0, |history| history.last_acknowledged_value);
+        last > 0 && last <= order && self.was_not_removed_since(path, last)
+    }
+
     fn was_not_removed_since(&self, path: &str, order: u64) -> bool {
         !self.mortal.contains(path) && self.removals.values().all(|r| !(r.matches)(path) || r.ended.is_some_and(|ended| ended < order))
     }
@@ -236,10 +242,10 @@ impl Model {
         order
     }
 
-    /// A subscriber that was told what was published at `after` is told null: the earliest that it may be.
-    pub fn check_null(&self, path: &str, after: u64) -> u64 {
+    /// A subscriber is told null, which was published at `from` or later: the earliest that it may be.
+    pub fn check_null(&self, path: &str, from: u64) -> u64 {
         let nulls = self.paths.get(path).map(|history| &history.nulls);
-        let next = nulls.and_then(|nulls| nulls.range(after + 1..).next().copied());
+        let next = nulls.and_then(|nulls| nulls.range(from..).next().copied());
         next.unwrap_or_else(|| panic!("a subscriber to {path} is told null, which it was not set to since"))
     }
 
