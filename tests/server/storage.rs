@@ -245,6 +245,45 @@ fn a_full_disk_refuses_updates_and_nothing_else() {
 }
 
 #[test]
+fn a_state_that_cannot_grow_is_caught_up_with_once_it_can() {
+    let directory = Directory::new("state");
+    let mut server = Server::start_with(
+        1,
+        &[("STORAGE_DIRECTORY", directory.name()), ("STORAGE_SEGMENT_BYTES", "1048576"), ("STORAGE_RETRY_MS", "20")],
+    );
+    let mut session = server.connect();
+    // A segment of six values fits, but not the slightly longer file that the state makes of it.
+    limit_files(&server, 1_201_000);
+    let value = |number: usize| format!("\"{number} {}\"", "x".repeat(200_000)).into_bytes();
+    let path = |number: usize| format!("a/{}", number % 50);
+    let mut acknowledged = 0;
+    let refusal = loop {
+        match session.add_and_set(&path(acknowledged), ValueType::Json, &value(acknowledged)) {
+            Ok(_) => acknowledged += 1,
+            Err(refusal) => break Some(refusal),
+        }
+        if acknowledged == 300 {
+            break None;
+        }
+    };
+    assert_eq!(refusal, Some(Refused { code: 410, position: None }), "folding fails, so segments pile up to their bound");
+    limit_files(&server, libc::RLIM_INFINITY);
+    let started = Instant::now();
+    while let Err(refusal) = session.add_and_set(&path(acknowledged), ValueType::Json, &value(acknowledged)) {
+        assert_eq!(refusal.code, 410);
+        assert!(started.elapsed() < PATIENCE, "it does not recover");
+    }
+    server.kill();
+    drop((session, server));
+    let server = start(&directory, 1);
+    let found = server.connect().fetch_all("*.*");
+    for number in acknowledged.saturating_sub(49)..=acknowledged {
+        let entry = found.iter().find(|entry| entry.path == path(number)).expect("it was acknowledged");
+        assert!(entry.value.as_deref() == Some(&value(number)), "{number} of {acknowledged}");
+    }
+}
+
+#[test]
 fn what_is_exported_is_served_where_it_is_imported() {
     let (from, to) = (Directory::new("export"), Directory::new("import"));
     let server = start(&from, 2);
