@@ -399,7 +399,19 @@ fn model(document: &mut Value, operation: &Value) -> Option<()> {
             let value = model_remove(document, &from)?;
             model_add(document, &path, value)
         }
-        _ => (model_find(document, &path)? == &operation["value"]).then_some(()),
+        _ => model_equals(model_find(document, &path)?, &operation["value"]).then_some(()),
+    }
+}
+
+/// Numbers are equal by what they mean: `1` and `1.0`.
+fn model_equals(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| model_equals(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| model_equals(a, b)))
+        }
+        _ => a == b,
     }
 }
 
