@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use tidewire::cli::{demo, doctor, latency, serve, storage, topics};
+use tidewire::cli::{demo, doctor, latency, listen, series, serve, spec, storage, topics};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -28,10 +28,21 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Set a topic's value; adds the topic if there is none
     Set(topics::Set),
+    /// Add a topic without a value
+    Add(topics::Add),
+    /// Change a JSON topic's value by a patch (RFC 6902)
+    Patch(topics::Patch),
     /// Print the topics that a selector matches, with their values
-    Fetch(topics::Select),
+    Fetch(topics::FetchArguments),
     /// Print what happens to the topics that a selector matches, until ended
-    Sub(topics::Select),
+    Sub(topics::Subscribe),
+    /// Print which topics come and go, until ended
+    Listen(listen::Listen),
+    /// Append to a time series, edit it, or query it
+    #[command(subcommand)]
+    Series(series::SeriesCommand),
+    /// Print a topic's type and properties, or check what a topic should have
+    Spec(spec::Spec),
     /// Remove the topics that a selector matches
     Remove(topics::Remove),
     /// Print the server's latencies per core
@@ -48,8 +59,13 @@ fn main() -> ExitCode {
         Command::Config(command) => serve::config(&command),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Set(arguments) => topics::set(&arguments),
+        Command::Add(arguments) => topics::add(&arguments),
+        Command::Patch(arguments) => topics::patch(&arguments),
         Command::Fetch(arguments) => topics::fetch(&arguments),
         Command::Sub(arguments) => topics::sub(&arguments),
+        Command::Listen(arguments) => listen::listen(&arguments),
+        Command::Series(command) => series::series(&command),
+        Command::Spec(arguments) => spec::spec(&arguments),
         Command::Remove(arguments) => topics::remove(&arguments),
         Command::Latency(arguments) => latency::latency(&arguments),
         Command::Storage(command) => storage::run(&command),

@@ -1,12 +1,17 @@
 //! A blocking client of the binary form, for the commands.
 
 use crate::base::TopicId;
+use crate::topic::specification::TopicType;
+use crate::value::delta::Form;
 use crate::value::{ValueType, delta};
-use crate::wire::native::{self, CAPABILITY_COPY, CAPABILITY_DEFLATE, Event, Fetch, Outcome, Request, Shown, Update, VERSION};
+use crate::wire::native::{
+    self, CAPABILITY_COMPRESSION, CAPABILITY_COPY, CAPABILITY_DEFLATE, Event, EventEntry, Fetch, Outcome, Request, Shown, Update, VERSION,
+};
 use crate::wire::varint::Reader;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::net::TcpStream;
+use std::rc::Rc;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
 use tungstenite::{Message, WebSocket};
@@ -26,23 +31,47 @@ impl From<tungstenite::Error> for ClientError {
     }
 }
 
-/// What happens to the topics of this session's selections.
+/// Keys and values, as the server shows them.
+pub type Properties = Vec<(String, String)>;
+
+/// What a topic is, as the server shows it.
 #[derive(Debug)]
-pub enum Change {
-    Subscribed { path: String, kind: ValueType },
-    Value { path: String, kind: ValueType, value: Vec<u8> },
-    Unsubscribed { path: String, kind: ValueType, reason: u8 },
+pub struct Topic {
+    pub path: String,
+    pub kind: TopicType,
+    /// The type of its values; of a time series' events.
+    pub value_kind: ValueType,
+    pub properties: Properties,
 }
 
-struct Topic {
-    path: String,
-    kind: ValueType,
+/// What happens to the topics of this session's selections, and what its listeners are told.
+#[derive(Debug)]
+pub enum Change {
+    Subscribed(Rc<Topic>),
+    /// `None` is null.
+    Value(Rc<Topic>, Option<Vec<u8>>),
+    Event(Rc<Topic>, EventEntry),
+    Unsubscribed(Rc<Topic>, u8),
+    Notice(Notice),
+}
+
+#[derive(Debug)]
+pub enum Notice {
+    Topic { what: u8, path: String, kind: u8, properties: Properties },
+    Descendant { what: u8, path: String },
+    Subscribers { path: String, has_subscribers: bool },
+    Missing { selector: String, session: String, properties: Properties },
+}
+
+/// A topic that the session is subscribed to, with the value that a delta applies to.
+struct Subscription {
+    topic: Rc<Topic>,
     value: Vec<u8>,
 }
 
 pub struct Client {
     socket: WebSocket<TcpStream>,
-    topics: HashMap<TopicId, Topic>,
+    subscriptions: HashMap<TopicId, Subscription>,
     changes: VecDeque<Change>,
     next_id: u64,
     value_bytes_max: usize,
@@ -66,18 +95,17 @@ impl Client {
         let stream = TcpStream::connect(address).map_err(|error| lost(&error))?;
         stream.set_nodelay(true).map_err(|error| lost(&error))?;
         let (socket, _) = tungstenite::client(request, stream).map_err(|error| lost(&error))?;
-        let mut client = Self { socket, topics: HashMap::new(), changes: VecDeque::new(), next_id: 1, value_bytes_max: 64 << 20 };
-        let capabilities = CAPABILITY_DEFLATE | CAPABILITY_COPY;
+        let mut client = Self { socket, subscriptions: HashMap::new(), changes: VecDeque::new(), next_id: 1, value_bytes_max: 64 << 20 };
+        let capabilities = CAPABILITY_DEFLATE | CAPABILITY_COPY | CAPABILITY_COMPRESSION;
         client.send(&Request::Connect { id: 1, version: VERSION, name: "tidewire".into(), capabilities })?;
         client.wait(1)?;
         Ok(client)
     }
 
-    pub fn add_and_set(&mut self, path: &str, kind: ValueType, value: &[u8]) -> Result<(), ClientError> {
-        let id = self.take_id();
-        let update = Update::new(native::Verb::AddAndSet, kind as u8, value);
-        self.send(&Request::Update { id, path: path.into(), update })?;
-        self.wait(id).map(drop)
+    /// Sends an update and waits for its answer; whether it created the topic.
+    pub fn update(&mut self, path: &str, update: Update<'_>) -> Result<bool, ClientError> {
+        let body = self.request(|id| Request::Update { id, path: path.into(), update })?;
+        Ok(body == [1])
     }
 
     /// Sends an update that is answered only if it fails; `flush` sends what waits.
@@ -100,14 +128,24 @@ impl Client {
         Reader(&body).varint().map_err(|_| malformed())
     }
 
-    /// One page: its entries, and whether there is more.
-    pub fn fetch(&mut self, selector: &str, after: &str, with_values: bool) -> Result<(Vec<native::Entry>, bool), ClientError> {
-        let fetch = Fetch { selector: selector.into(), after: after.into(), with_values, with_properties: true, ..Fetch::default() };
+    /// One page: its entries, and whether there is more. Properties come always: they tell the type of a time series' events.
+    pub fn fetch(&mut self, fetch: Fetch<'_>) -> Result<(Vec<native::Entry>, bool), ClientError> {
+        let fetch = Fetch { with_properties: true, ..fetch };
+        let shown = Shown { values: fetch.with_values, properties: true, sizes: fetch.with_sizes };
         let body = self.request(|id| Request::Fetch { id, fetch: Box::new(fetch) })?;
-        let shown = Shown { values: with_values, properties: true, sizes: false };
         match native::decode_page(&mut Reader(&body), shown) {
             Ok(Outcome::Page { has_more, entries, .. }) => Ok((entries, has_more)),
             _ => Err(malformed()),
+        }
+    }
+
+    /// What stands at the path; `None` where nothing does, or where it is no path.
+    pub fn find(&mut self, path: &str) -> Result<Option<native::Entry>, ClientError> {
+        match self.fetch(Fetch { selector: format!(">{path}").into(), ..Fetch::default() }) {
+            Ok((entries, _)) => Ok(entries.into_iter().next()),
+            // Whatever is done with the path says what is wrong in the words of paths.
+            Err(ClientError::Refused { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -199,33 +237,71 @@ impl Client {
     fn note(&mut self, event: Event<'_>) -> Result<(), ClientError> {
         match event {
             Event::Subscribed { topic, path, kind, properties } => {
-                let event_kind = || properties.iter().find(|(key, _)| *key == "TIME_SERIES_EVENT_VALUE_TYPE").map(|(_, name)| *name);
-                let kind = ValueType::from_number(kind).or_else(|| ValueType::from_name(event_kind()?)).ok_or_else(malformed)?;
-                self.changes.push_back(Change::Subscribed { path: path.to_owned(), kind });
-                self.topics.insert(topic, Topic { path: path.to_owned(), kind, value: Vec::new() });
+                let described = Rc::new(describe(path, kind, &properties)?);
+                self.changes.push_back(Change::Subscribed(described.clone()));
+                self.subscriptions.insert(topic, Subscription { topic: described, value: Vec::new() });
             }
-            Event::Value { topic, value } | Event::Event { topic, value, .. } => self.set_value(topic, value.to_vec())?,
+            Event::Value { topic, value } => self.set_value(topic, Some(value.to_vec()))?,
+            Event::ValueDeflate { topic, deflated } => {
+                let value = delta::apply(Form::Deflate, &[], deflated, self.value_bytes_max).map_err(|_| malformed())?;
+                self.set_value(topic, Some(value))?;
+            }
+            Event::Null { topic } => self.set_value(topic, None)?,
             Event::Delta { topic, form, delta } => {
-                let previous = &self.topics.get(&topic).ok_or_else(malformed)?.value;
+                let previous = &self.subscriptions.get(&topic).ok_or_else(malformed)?.value;
                 let value = delta::apply(form, previous, delta, self.value_bytes_max).map_err(|_| malformed())?;
-                self.set_value(topic, value)?;
+                self.set_value(topic, Some(value))?;
+            }
+            Event::Event { topic, head, value } => {
+                let topic = self.subscriptions.get(&topic).ok_or_else(malformed)?.topic.clone();
+                let native::EventHead { sequence, timestamp_ms, original, author } = head;
+                let event = EventEntry { sequence, timestamp_ms, original, author: author.into(), value: value.to_vec() };
+                self.changes.push_back(Change::Event(topic, event));
             }
             Event::Unsubscribed { topic, reason } => {
-                if let Some(Topic { path, kind, .. }) = self.topics.remove(&topic) {
-                    self.changes.push_back(Change::Unsubscribed { path, kind, reason });
+                if let Some(Subscription { topic, .. }) = self.subscriptions.remove(&topic) {
+                    self.changes.push_back(Change::Unsubscribed(topic, reason));
                 }
             }
-            _ => {}
+            event => self.changes.extend(notice(&event).map(Change::Notice)),
         }
         Ok(())
     }
 
-    fn set_value(&mut self, topic: TopicId, value: Vec<u8>) -> Result<(), ClientError> {
-        let topic = self.topics.get_mut(&topic).ok_or_else(malformed)?;
-        topic.value.clone_from(&value);
-        self.changes.push_back(Change::Value { path: topic.path.clone(), kind: topic.kind, value });
+    fn set_value(&mut self, topic: TopicId, value: Option<Vec<u8>>) -> Result<(), ClientError> {
+        let subscription = self.subscriptions.get_mut(&topic).ok_or_else(malformed)?;
+        subscription.value.clear();
+        subscription.value.extend_from_slice(value.as_deref().unwrap_or_default());
+        self.changes.push_back(Change::Value(subscription.topic.clone(), value));
         Ok(())
     }
+}
+
+fn owned(properties: &[(&str, &str)]) -> Properties {
+    properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn describe(path: &str, kind: u8, properties: &[(&str, &str)]) -> Result<Topic, ClientError> {
+    let kind = TopicType::from_number(kind).ok_or_else(malformed)?;
+    let event_kind = || properties.iter().find(|(key, _)| *key == "TIME_SERIES_EVENT_VALUE_TYPE").map(|(_, name)| *name);
+    let value_kind = kind.value_type().or_else(|| ValueType::from_name(event_kind()?)).ok_or_else(malformed)?;
+    Ok(Topic { path: path.to_owned(), kind, value_kind, properties: owned(properties) })
+}
+
+fn notice(event: &Event<'_>) -> Option<Notice> {
+    Some(match event {
+        Event::TopicNotice { what, path, kind, properties, .. } => {
+            Notice::Topic { what: *what, path: (*path).to_owned(), kind: *kind, properties: owned(properties) }
+        }
+        Event::DescendantNotice { what, path, .. } => Notice::Descendant { what: *what, path: (*path).to_owned() },
+        Event::SubscribersNotice { path, has_subscribers, .. } => {
+            Notice::Subscribers { path: (*path).to_owned(), has_subscribers: *has_subscribers }
+        }
+        Event::MissingNotice { selector, session, properties, .. } => {
+            Notice::Missing { selector: (*selector).to_owned(), session: (*session).to_owned(), properties: owned(properties) }
+        }
+        _ => return None,
+    })
 }
 
 fn malformed() -> ClientError {

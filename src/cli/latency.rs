@@ -1,7 +1,7 @@
 //! `tidewire latency`: each core's latencies and all cores' together, from the server's histograms.
 
 use super::client::ClientError;
-use super::topics::exit;
+use super::read::{Failure, exit};
 use base64::Engine;
 use clap::Args;
 use hdrhistogram::Histogram;
@@ -37,7 +37,7 @@ pub fn latency(arguments: &Latency) -> ExitCode {
     loop {
         let series = match read(&arguments.server) {
             Ok(series) => series,
-            Err(message) => return exit(Err(ClientError::Connection(message))),
+            Err(message) => return exit(Err(Failure::Client(ClientError::Connection(message)))),
         };
         if arguments.watch && std::io::stdout().is_terminal() {
             print!("\x1b[2J\x1b[H");

@@ -3,7 +3,13 @@
 pub mod client;
 pub mod demo;
 pub mod doctor;
+pub mod instant;
 pub mod latency;
+pub mod listen;
+mod print;
+pub mod read;
+pub mod series;
 pub mod serve;
+pub mod spec;
 pub mod storage;
 pub mod topics;

@@ -1,34 +1,107 @@
-//! `tidewire set|fetch|sub|remove`: one command, one session.
+//! `tidewire set|add|patch|fetch|sub|remove`: one command, one session.
 
-use super::client::{Change, Client, ClientError};
-use crate::protocol::{ErrorCode, Reason};
-use crate::value::{ValueType, scalar};
+use super::client::{Client, ClientError};
+use super::print::Printer;
+use super::read::{self, Failure, Target, exit};
+use crate::protocol::ErrorCode;
+use crate::topic::specification::TopicType;
+use crate::value::ValueType;
+use crate::wire::native::{Entry, Fetch, NULL_BIT, Shown, Update, Verb};
 use clap::Args;
-use std::io::{BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
-
-#[derive(Args)]
-pub struct Target {
-    /// The server's address
-    #[arg(long, env = "TIDEWIRE_URL", default_value = "ws://127.0.0.1:8080")]
-    server: String,
-}
 
 #[derive(Args)]
 pub struct Set {
     path: String,
     /// JSON text; for string and binary: raw text; binary also as hex (0x…) or @FILE
-    #[arg(allow_hyphen_values = true)]
-    value: String,
-    /// json, string, int64, double or binary; without it an existing topic's type, else json
-    #[arg(long = "type", value_parser = parse_kind)]
-    kind: Option<ValueType>,
+    #[arg(allow_hyphen_values = true, required_unless_present = "null", conflicts_with = "null")]
+    value: Option<String>,
+    /// Set the topic to no value: string, int64 and double topics have that
+    #[arg(long)]
+    null: bool,
+    /// json, string, int64, double, binary or time_series; without it an existing topic's type, else json
+    #[arg(long = "type", value_name = "TYPE", value_parser = read::topic_type)]
+    kind: Option<TopicType>,
+    /// A property of the topic where it is added; one that exists must have the same ones
+    #[arg(long = "property", value_name = "KEY=VALUE", value_parser = read::property)]
+    properties: Vec<(String, String)>,
+    /// Set it only where this constraint holds, such as '{"value":{"lt":5}}' or '{"no_topic":true}'
+    #[arg(long = "if", value_name = "CONSTRAINT")]
+    constraint: Option<String>,
     #[command(flatten)]
     target: Target,
 }
 
 #[derive(Args)]
-pub struct Select {
+pub struct Add {
+    path: String,
+    /// json, string, int64, double, binary or time_series
+    #[arg(long = "type", value_name = "TYPE", value_parser = read::topic_type)]
+    kind: TopicType,
+    /// A property of the topic, such as PERSISTENT=false; `tidewire spec check` knows them
+    #[arg(long = "property", value_name = "KEY=VALUE", value_parser = read::property)]
+    properties: Vec<(String, String)>,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Args)]
+pub struct Patch {
+    path: String,
+    /// An RFC 6902 patch, such as '[{"op":"replace","path":"/price","value":5}]'
+    patch: String,
+    /// Patch it only where this constraint holds
+    #[arg(long = "if", value_name = "CONSTRAINT")]
+    constraint: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Args)]
+pub struct FetchArguments {
+    selector: String,
+    /// Show each topic's properties
+    #[arg(long)]
+    properties: bool,
+    /// Show how many bytes each value has
+    #[arg(long)]
+    sizes: bool,
+    /// Begin with this path
+    #[arg(long, value_name = "PATH", conflicts_with = "after")]
+    from: Option<String>,
+    /// Begin behind this path
+    #[arg(long, value_name = "PATH")]
+    after: Option<String>,
+    /// End with this path
+    #[arg(long, value_name = "PATH", conflicts_with = "before")]
+    to: Option<String>,
+    /// End in front of this path
+    #[arg(long, value_name = "PATH")]
+    before: Option<String>,
+    /// Only the first N topics
+    #[arg(long, value_name = "N", conflicts_with = "last", value_parser = clap::value_parser!(u64).range(1..))]
+    first: Option<u64>,
+    /// Only the last N topics
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    last: Option<u64>,
+    /// Only topics of these types, as in json,int64; a time series also by its events' type together with time_series
+    #[arg(long = "type", value_name = "TYPE", value_parser = read::topic_type, value_delimiter = ',')]
+    kinds: Vec<TopicType>,
+    /// Of each branch whose root has at most this many segments, only some topics
+    #[arg(long, value_name = "D", requires = "depth_limit", value_parser = clap::value_parser!(u64).range(1..))]
+    depth: Option<u64>,
+    /// How many topics of such a branch
+    #[arg(long, value_name = "N", requires = "depth", value_parser = clap::value_parser!(u64).range(1..))]
+    depth_limit: Option<u64>,
+    /// One JSON object a line, also on a terminal
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Args)]
+pub struct Subscribe {
     selector: String,
     /// One JSON object a line, also on a terminal
     #[arg(long)]
@@ -44,100 +117,154 @@ pub struct Remove {
     target: Target,
 }
 
-fn parse_kind(name: &str) -> Result<ValueType, String> {
-    ValueType::from_name(name).ok_or_else(|| "expected json, string, int64, double or binary".to_owned())
-}
-
-/// 0 done, 1 refused by the server, 2 usage, 3 no connection.
-pub fn exit(result: Result<(), ClientError>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(ClientError::Refused { code, position, message }) => {
-            let name = ErrorCode::ALL.iter().find(|known| known.code() == code).map_or("unknown", |known| known.name());
-            let at = position.map_or(String::new(), |position| format!(" (at byte {position})"));
-            eprintln!("error {code} {name}: {message}{at}");
-            ExitCode::from(1)
-        }
-        Err(ClientError::Connection(message)) => {
-            eprintln!("error: {message}");
-            ExitCode::from(3)
-        }
-    }
-}
-
 pub fn set(arguments: &Set) -> ExitCode {
-    let mut client = match Client::connect(&arguments.target.server) {
-        Ok(client) => client,
-        Err(error) => return exit(Err(error)),
-    };
-    let kind = match arguments.kind.map_or_else(|| existing_kind(&mut client, &arguments.path), Ok) {
-        Ok(kind) => kind,
-        Err(error) => return exit(Err(error)),
-    };
-    let value = match read_value(kind, &arguments.value) {
-        Ok(value) => value,
-        Err(message) => {
-            eprintln!("error: the value is not {}: {message}", kind.name());
-            return ExitCode::from(2);
-        }
-    };
-    exit(client.add_and_set(&arguments.path, kind, &value).and_then(|()| client.close()))
-}
-
-fn existing_kind(client: &mut Client, path: &str) -> Result<ValueType, ClientError> {
-    match client.fetch(&format!(">{path}"), "", false) {
-        Ok((entries, _)) => Ok(entries.first().map_or(ValueType::Json, |entry| entry.value_kind)),
-        // The path does not parse: the update says so in the words of paths.
-        Err(ClientError::Refused { .. }) => Ok(ValueType::Json),
-        Err(error) => Err(error),
-    }
-}
-
-fn read_value(kind: ValueType, text: &str) -> Result<Vec<u8>, String> {
-    match kind {
-        ValueType::String => Ok(text.as_bytes().to_vec()),
-        ValueType::Json => Ok(text.as_bytes().to_vec()),
-        ValueType::Binary => read_binary(text),
-        ValueType::Int64 | ValueType::Double => {
-            let mut value = Vec::new();
-            scalar::from_json(kind, text, &mut value).map_err(|error| error.message.to_string())?;
-            Ok(value)
-        }
-    }
-}
-
-fn read_binary(text: &str) -> Result<Vec<u8>, String> {
-    if let Some(file) = text.strip_prefix('@') {
-        return std::fs::read(file).map_err(|error| format!("{file}: {error}"));
-    }
-    let Some(hex) = text.strip_prefix("0x") else { return Ok(text.as_bytes().to_vec()) };
-    let digits: Option<Vec<u8>> = hex.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect();
-    let digits = digits.filter(|digits| digits.len() % 2 == 0).ok_or("expected an even number of hex digits behind 0x")?;
-    Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
-}
-
-pub fn fetch(arguments: &Select) -> ExitCode {
-    let printer = Printer::new(arguments.json);
-    let run = || -> Result<(), ClientError> {
+    let run = || -> Result<(), Failure> {
         let mut client = Client::connect(&arguments.target.server)?;
-        let mut after = String::new();
-        loop {
-            let (entries, has_more) = client.fetch(&arguments.selector, &after, true)?;
-            if let Some(last) = entries.last() {
-                after.clone_from(&last.path);
-            }
-            printer.print(entries.iter().map(|entry| printer.topic(&entry.path, entry.value_kind, entry.value.as_deref())));
-            if !has_more {
-                return client.close();
-            }
-        }
+        let (topic, value_kind) = match arguments.kind {
+            Some(kind) => (kind, event_kind(kind, &arguments.properties)?),
+            None => client
+                .find(&arguments.path)?
+                .and_then(|entry| Some((TopicType::from_number(entry.kind)?, entry.value_kind)))
+                .unwrap_or((TopicType::Json, ValueType::Json)),
+        };
+        let value = arguments.value.as_deref().map(|text| read::value(value_kind, text)).transpose()?;
+        set_or_add(&mut client, arguments, topic, value_kind, value.as_deref())?;
+        Ok(client.close()?)
     };
     exit(run())
 }
 
-pub fn sub(arguments: &Select) -> ExitCode {
+/// The type of the values of a topic that is described on the command line.
+fn event_kind(kind: TopicType, properties: &[(String, String)]) -> Result<ValueType, Failure> {
+    let named = || properties.iter().find(|(key, _)| key == "TIME_SERIES_EVENT_VALUE_TYPE");
+    kind.value_type().or_else(|| ValueType::from_name(&named()?.1.to_ascii_lowercase())).ok_or_else(|| {
+        Failure::Usage("a time series needs --property TIME_SERIES_EVENT_VALUE_TYPE=json|string|int64|double|binary".to_owned())
+    })
+}
+
+/// Sets a topic as it is. Where there is none, or where it is said what it has to be, as a topic of that specification.
+fn set_or_add(
+    client: &mut Client,
+    arguments: &Set,
+    topic: TopicType,
+    value_kind: ValueType,
+    value: Option<&[u8]>,
+) -> Result<(), ClientError> {
+    let null = if value.is_none() { NULL_BIT } else { 0 };
+    let constraint = arguments.constraint.as_deref().unwrap_or_default().as_bytes();
+    let update = |verb, kind: u8| Update { constraint: constraint.into(), ..Update::new(verb, kind | null, value.unwrap_or_default()) };
+    if arguments.properties.is_empty() {
+        match client.update(&arguments.path, update(Verb::Set, value_kind as u8)) {
+            Err(ClientError::Refused { code, .. }) if code == ErrorCode::NoSuchTopic.code() => {}
+            result => return result.map(drop),
+        }
+    }
+    let properties = read::to_wire(&arguments.properties);
+    client.update(&arguments.path, Update { properties, ..update(Verb::AddAndSet, topic.number()) }).map(drop)
+}
+
+pub fn add(arguments: &Add) -> ExitCode {
+    let run = || -> Result<(), Failure> {
+        let mut client = Client::connect(&arguments.target.server)?;
+        let properties = read::to_wire(&arguments.properties);
+        let update = Update { properties, ..Update::new(Verb::Add, arguments.kind.number(), &[][..]) };
+        let is_created = client.update(&arguments.path, update)?;
+        eprintln!("{}", if is_created { "added" } else { "it was there" });
+        Ok(client.close()?)
+    };
+    exit(run())
+}
+
+pub fn patch(arguments: &Patch) -> ExitCode {
+    let run = || -> Result<(), Failure> {
+        let mut client = Client::connect(&arguments.target.server)?;
+        let constraint = arguments.constraint.as_deref().unwrap_or_default().as_bytes();
+        let update = Update { constraint: constraint.into(), ..Update::new(Verb::Patch, 0, arguments.patch.as_bytes()) };
+        client.update(&arguments.path, update)?;
+        Ok(client.close()?)
+    };
+    exit(run())
+}
+
+impl FetchArguments {
+    fn shown(&self) -> Shown {
+        Shown { values: true, properties: self.properties, sizes: self.sizes }
+    }
+
+    /// The whole range, of which a page is asked for at a time.
+    fn request(&self) -> Fetch<'_> {
+        let path = |path: &Option<String>| path.clone().unwrap_or_default().into();
+        Fetch {
+            selector: self.selector.as_str().into(),
+            from: path(&self.from),
+            after: path(&self.after),
+            to: path(&self.to),
+            before: path(&self.before),
+            types: self.kinds.iter().fold(0, |types, kind| types | 1 << kind.number()),
+            with_values: true,
+            with_properties: true,
+            with_sizes: self.sizes,
+            depth: self.depth.unwrap_or(0),
+            depth_limit: self.depth_limit.unwrap_or(0),
+            ..Fetch::default()
+        }
+    }
+}
+
+pub fn fetch(arguments: &FetchArguments) -> ExitCode {
     let printer = Printer::new(arguments.json);
-    let run = || -> Result<(), ClientError> {
+    let shown = arguments.shown();
+    let print = |entries: &[Entry]| printer.print(entries.iter().map(|entry| printer.entry(entry, shown)));
+    let run = || -> Result<(), Failure> {
+        let mut client = Client::connect(&arguments.target.server)?;
+        match arguments.last {
+            None => fetch_forward(&mut client, arguments, &print)?,
+            Some(last) => print(&fetch_last(&mut client, arguments, last)?),
+        }
+        Ok(client.close()?)
+    };
+    exit(run())
+}
+
+fn fetch_forward(client: &mut Client, arguments: &FetchArguments, print: &dyn Fn(&[Entry])) -> Result<(), ClientError> {
+    let mut fetch = arguments.request();
+    let mut left = arguments.first.unwrap_or(u64::MAX);
+    loop {
+        fetch.first = if arguments.first.is_some() { left } else { 0 };
+        let (entries, has_more) = client.fetch(fetch.clone())?;
+        print(&entries);
+        left = left.saturating_sub(entries.len() as u64);
+        let Some(last) = entries.last().filter(|_| has_more && left > 0) else { return Ok(()) };
+        if arguments.depth.is_some() {
+            // A further page would begin inside a branch and count its topics anew.
+            eprintln!("there is more: a branch's limit, or that of a page, was reached");
+            return Ok(());
+        }
+        (fetch.from, fetch.after) = ("".into(), last.path.clone().into());
+    }
+}
+
+/// The pages come from the end, so all are held until the first is there.
+fn fetch_last(client: &mut Client, arguments: &FetchArguments, count: u64) -> Result<Vec<Entry>, ClientError> {
+    let mut fetch = arguments.request();
+    let mut pages: Vec<Vec<Entry>> = Vec::new();
+    let mut left = count;
+    loop {
+        fetch.last = left;
+        let (entries, has_more) = client.fetch(fetch.clone())?;
+        left = left.saturating_sub(entries.len() as u64);
+        let first = entries.first().map(|first| first.path.clone()).filter(|_| has_more && left > 0 && arguments.depth.is_none());
+        pages.push(entries);
+        match first {
+            Some(first) => (fetch.to, fetch.before) = ("".into(), first.into()),
+            None => return Ok(pages.into_iter().rev().flatten().collect()),
+        }
+    }
+}
+
+pub fn sub(arguments: &Subscribe) -> ExitCode {
+    let printer = Printer::new(arguments.json);
+    let run = || -> Result<(), Failure> {
         let mut client = Client::connect(&arguments.target.server)?;
         client.subscribe(&arguments.selector)?;
         loop {
@@ -149,100 +276,11 @@ pub fn sub(arguments: &Select) -> ExitCode {
 }
 
 pub fn remove(arguments: &Remove) -> ExitCode {
-    let run = || -> Result<(), ClientError> {
+    let run = || -> Result<(), Failure> {
         let mut client = Client::connect(&arguments.target.server)?;
         let count = client.remove(&arguments.selector)?;
         eprintln!("removed {count} {}", if count == 1 { "topic" } else { "topics" });
-        client.close()
+        Ok(client.close()?)
     };
     exit(run())
-}
-
-/// Prints for people on a terminal, JSON lines in a pipe.
-struct Printer {
-    is_json: bool,
-}
-
-impl Printer {
-    fn new(json: bool) -> Self {
-        Self { is_json: json || !std::io::stdout().is_terminal() }
-    }
-
-    /// A reader that went away ends the command quietly.
-    fn print(&self, lines: impl Iterator<Item = String>) {
-        let mut out = BufWriter::new(std::io::stdout().lock());
-        let write = || -> std::io::Result<()> {
-            for line in lines {
-                writeln!(out, "{line}")?;
-            }
-            out.flush()
-        };
-        if write().is_err() {
-            std::process::exit(0);
-        }
-    }
-
-    fn topic(&self, path: &str, kind: ValueType, value: Option<&[u8]>) -> String {
-        if self.is_json {
-            return format!(
-                r#"{{"path":{},"type":"{}","value":{}}}"#,
-                json_string(path),
-                kind.name(),
-                value.map_or("null".into(), |v| json_value(kind, v))
-            );
-        }
-        let value = value.map_or("\x1b[2mno value\x1b[0m".to_owned(), |value| readable(kind, value));
-        format!("\x1b[36m{}\x1b[0m \x1b[2m{}\x1b[0m {value}", printable(path), kind.name())
-    }
-
-    fn change(&self, change: &Change) -> String {
-        let (event, path, kind) = match change {
-            Change::Subscribed { path, kind } => ("subscribed", path, *kind),
-            Change::Value { path, kind, .. } => ("value", path, *kind),
-            Change::Unsubscribed { path, kind, .. } => ("unsubscribed", path, *kind),
-        };
-        let reason =
-            |number: u8| Reason::ALL.iter().find(|reason| reason.code() == u16::from(number)).map_or("unknown", |reason| reason.name());
-        if self.is_json {
-            let rest = match change {
-                Change::Value { value, .. } => format!(r#","value":{}"#, json_value(kind, value)),
-                Change::Unsubscribed { reason: number, .. } => format!(r#","reason":"{}""#, reason(*number)),
-                Change::Subscribed { .. } => String::new(),
-            };
-            return format!(r#"{{"event":"{event}","path":{},"type":"{}"{rest}}}"#, json_string(path), kind.name());
-        }
-        match change {
-            Change::Value { value, .. } => self.topic(path, kind, Some(value)),
-            Change::Subscribed { .. } => format!("\x1b[32m+\x1b[0m \x1b[36m{}\x1b[0m \x1b[2m{}\x1b[0m", printable(path), kind.name()),
-            Change::Unsubscribed { reason: number, .. } => {
-                format!("\x1b[31m-\x1b[0m \x1b[36m{}\x1b[0m \x1b[2m{}\x1b[0m", printable(path), reason(*number))
-            }
-        }
-    }
-}
-
-fn json_string(text: &str) -> String {
-    serde_json::to_string(text).expect("a string prints")
-}
-
-fn json_value(kind: ValueType, value: &[u8]) -> String {
-    let mut out = Vec::new();
-    scalar::append_json(kind, value, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// Text from elsewhere must not steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
-}
-
-fn readable(kind: ValueType, value: &[u8]) -> String {
-    match kind {
-        ValueType::String => printable(&String::from_utf8_lossy(value)),
-        ValueType::Binary => {
-            let shown: String = value.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
-            format!("0x{shown}{} \x1b[2m{} bytes\x1b[0m", if value.len() > 32 { "…" } else { "" }, value.len())
-        }
-        _ => printable(&json_value(kind, value)),
-    }
 }

@@ -36,6 +36,7 @@ const BACKLOG: i32 = 4096;
 /// Starts to serve.
 pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     raise_open_files();
+    ignore_file_size_signal();
     let cores = config.placement(&crate::config::usable_cores());
     let mut address = config.server.listen;
     check_free(address).map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
@@ -177,6 +178,12 @@ fn limits(config: &Config, shards: usize) -> Limits {
         walk_slice: 1000,
         mail_high: 100_000,
     }
+}
+
+/// A file that reaches the host's limit is a full disk: the write fails and is tried again, and the process does not end.
+fn ignore_file_size_signal() {
+    // SAFETY: ignoring a signal runs no code of ours in a handler.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// Every connection is an open file: take what the host allows.

@@ -3,7 +3,7 @@
 use crate::base::{Key, Time, TopicId};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{Encodings, Publication};
-use crate::topic::specification::{Priority, Specification, TopicType};
+use crate::topic::specification::{Conflation, Priority, Specification, TopicType};
 use crate::wire::{text, websocket};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
@@ -57,13 +57,16 @@ pub struct Outgoing {
     /// Numbers the publications that this shard delivers.
     pub sequence: u64,
     pub priority: Priority,
+    /// Whether the topic's subscriptions end rather than be conflated.
+    pub ends_under_pressure: bool,
     text: OnceCell<Box<[u8]>>,
 }
 
 impl Outgoing {
     pub fn new(publication: Arc<Publication>, topic: &Rc<LocalTopic>, sequence: u64) -> Rc<Self> {
         let priority = topic.specification.priority();
-        Rc::new(Self { publication, topic: Rc::downgrade(topic), sequence, priority, text: OnceCell::new() })
+        let ends_under_pressure = topic.specification.conflation() == Conflation::Unsubscribe;
+        Rc::new(Self { publication, topic: Rc::downgrade(topic), sequence, priority, ends_under_pressure, text: OnceCell::new() })
     }
 
     pub fn topic(&self) -> Option<Rc<LocalTopic>> {

@@ -10,7 +10,7 @@
 use super::{LocalTopic, Outgoing};
 use crate::protocol::Reason;
 use crate::topic::specification::{Conflation, Priority};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -65,6 +65,15 @@ impl Entry {
         }
     }
 
+    /// Whether it is an update whose subscription ends rather than be conflated.
+    fn ends_under_pressure(&self) -> bool {
+        match self {
+            Self::Step(outgoing) => outgoing.ends_under_pressure,
+            Self::Latest(topic, _) => topic.specification.conflation() == Conflation::Unsubscribe,
+            _ => false,
+        }
+    }
+
     fn update_of(&self) -> Option<Rc<LocalTopic>> {
         match self {
             Self::Step(outgoing) => outgoing.topic(),
@@ -80,6 +89,8 @@ pub struct SendQueue {
     /// What concerns topics whose PRIORITY is not the default; most sessions have none.
     side: Option<Box<SideLanes>>,
     bytes: usize,
+    /// Waiting updates whose subscriptions end under pressure.
+    ending: usize,
     /// No use conflating again below this.
     conflate_above: usize,
     /// What the queue holds, as long as that is steps only: sessions with the same one are sent the same bytes.
@@ -96,8 +107,6 @@ struct SideLanes {
 pub enum Newest {
     /// They give way to one `Latest` of the subscription's generation.
     Of(u32),
-    /// They stand: the topic does not conflate.
-    Steps,
     /// The session is not subscribed any more.
     Nothing,
 }
@@ -135,6 +144,7 @@ impl SendQueue {
             _ => None,
         };
         self.bytes += entry.cost();
+        self.ending += usize::from(entry.ends_under_pressure());
         let is_low_empty = self.side.as_ref().is_none_or(|side| side.low.is_empty());
         match entry.priority() {
             Priority::Low if is_low_empty && matches!(entry, Entry::Behind(_)) => self.entries.push_back(entry),
@@ -150,6 +160,7 @@ impl SendQueue {
             Some(side) => side.high.pop_front().or_else(|| self.entries.pop_front()).or_else(|| side.low.pop_front())?,
         };
         self.bytes -= entry.cost();
+        self.ending -= usize::from(entry.ends_under_pressure());
         self.steps = None;
         if self.is_empty() {
             self.settle();
@@ -161,7 +172,7 @@ impl SendQueue {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.side = None;
-        self.bytes = 0;
+        (self.bytes, self.ending) = (0, 0);
         self.settle();
     }
 
@@ -174,11 +185,15 @@ impl SendQueue {
         }
     }
 
-    /// Drops the updates of `topic` that wait. Its subscription and the end of that stay.
-    pub fn drop_updates(&mut self, topic: &LocalTopic) {
+    /// Drops the updates of these topics that wait. Their subscriptions and the ends of those stay.
+    pub fn drop_updates(&mut self, topics: &[Rc<LocalTopic>]) {
+        if topics.is_empty() {
+            return;
+        }
+        let dropped: HashSet<*const LocalTopic> = topics.iter().map(Rc::as_ptr).collect();
         let is_kept = |entry: &Entry| match entry {
-            Entry::Step(outgoing) => outgoing.topic().is_some_and(|of| !std::ptr::eq(&*of, topic)),
-            Entry::Latest(of, _) => !std::ptr::eq(&**of, topic),
+            Entry::Step(outgoing) => outgoing.topic().is_some_and(|of| !dropped.contains(&Rc::as_ptr(&of))),
+            Entry::Latest(of, _) => !dropped.contains(&Rc::as_ptr(of)),
             _ => true,
         };
         let lanes = self.side.iter_mut().flat_map(|side| [&mut side.high, &mut side.low]);
@@ -188,14 +203,23 @@ impl SendQueue {
 
     fn count_again(&mut self) {
         let side = self.side.iter().flat_map(|side| side.high.iter().chain(&side.low));
-        self.bytes = self.entries.iter().chain(side).map(Entry::cost).sum();
+        (self.bytes, self.ending) = (0, 0);
+        for entry in self.entries.iter().chain(side) {
+            self.bytes += entry.cost();
+            self.ending += usize::from(entry.ends_under_pressure());
+        }
         self.steps = None;
+    }
+
+    /// Whether there is so much that it is worth conflating.
+    pub fn is_over(&self, limits: Limits) -> bool {
+        self.bytes > limits.bytes_high.max(self.conflate_above).min(limits.bytes_max)
     }
 
     /// Keeps the bound: conflates when there is too much. `newest` is asked of each topic with steps whether they give way to one
     /// [`Entry::Latest`].
     pub fn keep_bound(&mut self, limits: Limits, mut newest: impl FnMut(&LocalTopic) -> Newest) -> Result<(), Overflow> {
-        if self.bytes > limits.bytes_high.max(self.conflate_above).min(limits.bytes_max) {
+        if self.is_over(limits) {
             self.entries = conflate(std::mem::take(&mut self.entries), &mut newest);
             if let Some(side) = &mut self.side {
                 side.high = conflate(std::mem::take(&mut side.high), &mut newest);
@@ -209,6 +233,9 @@ impl SendQueue {
 
     /// Topics with waiting updates whose subscriptions should end rather than be conflated.
     pub fn topics_to_unsubscribe(&self) -> Vec<Rc<LocalTopic>> {
+        if self.ending == 0 {
+            return Vec::new();
+        }
         let side = self.side.iter().flat_map(|side| side.high.iter().chain(&side.low));
         let mut topics: Vec<Rc<LocalTopic>> = self.entries.iter().chain(side).filter_map(Entry::update_of).collect();
         topics.retain(|topic| topic.specification.conflation() == Conflation::Unsubscribe);
@@ -225,12 +252,14 @@ fn conflate(entries: VecDeque<Entry>, newest: &mut impl FnMut(&LocalTopic) -> Ne
         let entry = kept[at].take().expect("each entry is looked at once");
         kept[at] = match entry {
             Entry::Step(outgoing) => outgoing.topic().and_then(|topic| {
+                if topic.specification.conflation() == Conflation::Off {
+                    return Some(Entry::Step(outgoing));
+                }
                 let later = later.entry(Rc::as_ptr(&topic)).or_default();
                 if later.is_settled() {
                     return None;
                 }
                 match newest(&topic) {
-                    Newest::Steps => Some(Entry::Step(outgoing)),
                     Newest::Nothing => None,
                     Newest::Of(generation) => {
                         later.newest_at = Some(at);
@@ -249,8 +278,8 @@ fn conflate(entries: VecDeque<Entry>, newest: &mut impl FnMut(&LocalTopic) -> Ne
                 match later {
                     // Who is not told that it fell behind would take the topic for one that is not there.
                     Later { ended_under_pressure: true, .. } => Some(Entry::Subscribed(topic, generation)),
-                    // What the session has not heard of need not end.
-                    Later { ended_at: Some(end), .. } => {
+                    // What the session has not heard of need not end, unless there is something between that must be told.
+                    Later { ended_at: Some(end), .. } if topic.specification.conflation() != Conflation::Off => {
                         kept[end] = None;
                         None
                     }
@@ -385,17 +414,31 @@ mod tests {
         let mut world = World::with(&[("", ""), ("PRIORITY", "low")]);
         "s0 p0 p1 l1 c0 l0 u0".split(' ').for_each(|what| world.push(what));
         let (first, second) = (world.topics[0].clone(), world.topics[1].clone());
-        world.queue.drop_updates(&first);
-        world.queue.drop_updates(&second);
+        world.queue.drop_updates(&[first, second]);
         assert_eq!(world.print(), "s0 c0 u0");
     }
 
     #[test]
-    fn steps_that_are_not_to_be_conflated_stand() {
-        let mut world = World::new();
-        "p0 p0 c0 p0".split(' ').for_each(|what| world.push(what));
-        world.queue.keep_bound(Limits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Steps).unwrap();
-        assert_eq!(world.print(), "p0 p0 c0 p0");
+    fn steps_of_a_topic_that_does_not_conflate_stand() {
+        for (before, after) in [("p0 p1 c0 p0 p1", "p0 c0 p0 l1"), ("s0 p0 p0 u0 p1 u1", "s0 p0 p0 u0 u1"), ("p0 u0 s0 u0", "p0 u0 s0 u0")]
+        {
+            let mut world = World::with(&[("CONFLATION", "off"), ("", "")]);
+            before.split(' ').for_each(|what| world.push(what));
+            world.queue.keep_bound(Limits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Of(1)).unwrap();
+            assert_eq!(world.print(), after, "{before}");
+        }
+    }
+
+    #[test]
+    fn topics_whose_subscriptions_should_end_are_named_once_while_updates_of_them_wait() {
+        let mut world = World::with(&[("CONFLATION", "unsubscribe"), ("", "")]);
+        "s0 p0 p0 p1".split(' ').for_each(|what| world.push(what));
+        let named = |world: &World| world.queue.topics_to_unsubscribe().iter().map(|topic| topic.id.0).collect::<Vec<_>>();
+        assert_eq!(named(&world), [0]);
+        let topic = world.topics[0].clone();
+        world.queue.drop_updates(&[topic]);
+        assert_eq!(named(&world), [0u64; 0]);
+        assert_eq!(world.print(), "s0 p1");
     }
 
     #[test]

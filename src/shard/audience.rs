@@ -71,9 +71,7 @@ impl Shard {
             session.subscriptions.values().map(|(topic, _)| topic).filter(|topic| ends(topic.path.as_str(), session)).cloned().collect();
         // A removed topic may wait in limbo beside the next of its path.
         ended.sort_unstable_by(|a, b| a.path.cmp(&b.path).then(a.id.cmp(&b.id)));
-        for topic in ended {
-            self.unsubscribe_topic(asker.session, &topic, Reason::Requested);
-        }
+        self.unsubscribe_topics(asker.session, &ended, Reason::Requested);
         for selector in released {
             self.release(asker.session, &selector);
         }
@@ -81,13 +79,23 @@ impl Shard {
         Ok(())
     }
 
-    fn unsubscribe_topic(&mut self, key: Key, topic: &Rc<LocalTopic>, reason: Reason) {
-        self.end_subscription(key, topic);
-        let is_tidied = topic.specification.tidies_on_unsubscribe() || reason == Reason::BackPressure;
-        if let Some(session) = self.sessions.get_mut(key).filter(|_| is_tidied) {
-            session.queue.drop_updates(topic);
+    fn unsubscribe_topics(&mut self, key: Key, topics: &[Rc<LocalTopic>], reason: Reason) {
+        for topic in topics {
+            self.end_subscription(key, topic);
         }
-        self.push(key, Entry::Unsubscribed(topic.clone(), reason));
+        let is_tidied = |topic: &&Rc<LocalTopic>| topic.specification.tidies_on_unsubscribe() || reason == Reason::BackPressure;
+        let tidied: Vec<Rc<LocalTopic>> = topics.iter().filter(is_tidied).cloned().collect();
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.queue.drop_updates(&tidied);
+        for topic in topics {
+            session.queue.push(Entry::Unsubscribed(topic.clone(), reason));
+        }
+        let (connection, is_high) = (session.connection, session.queue.bytes() > self.limits.queue.bytes_high);
+        // Ends under pressure are part of keeping the bound, which goes on behind them.
+        if is_high && reason != Reason::BackPressure {
+            self.keep_bound(key);
+        }
+        self.wake(connection);
     }
 
     pub(super) fn remove(&mut self, asker: Asker, selector: &Selector) {
@@ -170,7 +178,7 @@ impl Shard {
                     selected.asking.remove(&ticket);
                 }
                 self.settle_limbo(&selector);
-                if self.known_topics(&selector).is_empty() {
+                if !self.missing_handlers.is_empty() && self.known_topics(&selector).next().is_none() {
                     self.tell_missing(asker.session, &selector);
                 }
                 self.answer_subscription(asker);
@@ -204,13 +212,15 @@ impl Shard {
         let Appeared { id, path, specification, latest, is_counted } = appeared;
         let topic = self.limbo.remove(&id).unwrap_or_else(|| LocalTopic::new(id, path.clone(), specification));
         topic.is_counted.set(is_counted);
-        self.has_unsubscribing |= topic.specification.conflation() == Conflation::Unsubscribe;
         if let Some(publication) = latest.filter(|_| !topic.is_time_series()) {
             *topic.latest.borrow_mut() = Some(self.outgoing(publication, &topic));
         }
         self.topics.insert(id, topic.clone());
         self.topics_by_path.insert(path.clone(), topic.clone());
-        self.send_latest(&topic);
+        // What is not kept is not sent again to who waited in limbo.
+        if topic.is_time_series() || topic.specification.retains_value() {
+            self.send_latest(&topic);
+        }
         let mut sessions: Vec<Key> = Vec::new();
         self.selected.for_each_match(path.as_str(), |_, selected| sessions.extend(&selected.sessions));
         for session in sessions {
@@ -308,18 +318,19 @@ impl Shard {
     // Subscriptions.
 
     fn subscribe_to_known(&mut self, session: Key, selector: &Selector) {
-        for topic in self.known_topics(selector) {
+        let known: Vec<Rc<LocalTopic>> = self.known_topics(selector).cloned().collect();
+        for topic in known {
             self.start_subscription(session, &topic);
         }
     }
 
     /// The topics held here that `selector` matches, in path order.
-    fn known_topics(&self, selector: &Selector) -> Vec<Rc<LocalTopic>> {
+    fn known_topics(&self, selector: &Selector) -> impl Iterator<Item = &Rc<LocalTopic>> {
         let branch = selector.prefix();
         let start = if branch.is_empty() { Bound::Unbounded } else { Bound::Included(TopicPath::of_branch(branch)) };
         let range = self.topics_by_path.range((start, Bound::Unbounded));
         let in_branch = range.take_while(|(path, _)| branch.is_empty() || is_within(path.as_str(), branch));
-        in_branch.filter(|(path, _)| selector.matches(path.as_str())).map(|(_, topic)| topic.clone()).collect()
+        in_branch.filter(|(path, _)| selector.matches(path.as_str())).map(|(_, topic)| topic)
     }
 
     fn start_subscription(&mut self, key: Key, topic: &Rc<LocalTopic>) {
@@ -415,14 +426,15 @@ impl Shard {
     }
 
     fn keep_bound(&mut self, key: Key) {
+        let queue_limits = self.limits.queue;
+        if self.sessions.get(key).is_none_or(|session| !session.queue.is_over(queue_limits)) {
+            return;
+        }
         self.unsubscribe_under_pressure(key);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let subscriptions = &session.subscriptions;
         let before = session.queue.bytes();
         let newest = |topic: &LocalTopic| {
-            if topic.specification.conflation() == Conflation::Off {
-                return Newest::Steps;
-            }
             let held = subscriptions.get(&topic.id).filter(|(subscribed, _)| std::ptr::eq(&**subscribed, topic));
             let Some((_, place)) = held else { return Newest::Nothing };
             let mut subscribers = topic.subscribers.borrow_mut();
@@ -441,16 +453,12 @@ impl Shard {
 
     /// Ends the subscriptions of a queue above its mark whose topics want that rather than conflation.
     fn unsubscribe_under_pressure(&mut self, key: Key) {
-        if !self.has_unsubscribing {
-            return;
-        }
         let Some(session) = self.sessions.get(key) else { return };
-        for topic in session.queue.topics_to_unsubscribe() {
-            let is_subscribed = self.sessions.get(key).is_some_and(|session| session.holds(&topic));
-            if is_subscribed {
-                self.report.back_pressure_ends += 1;
-                self.unsubscribe_topic(key, &topic, Reason::BackPressure);
-            }
+        let mut topics = session.queue.topics_to_unsubscribe();
+        topics.retain(|topic| session.holds(topic));
+        if !topics.is_empty() {
+            self.report.back_pressure_ends += topics.len() as u64;
+            self.unsubscribe_topics(key, &topics, Reason::BackPressure);
         }
     }
 

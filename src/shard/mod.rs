@@ -162,8 +162,6 @@ pub struct Shard {
     next_sequence: u64,
     /// Counted topics whose subscribers have changed in this turn.
     recounted: Vec<Rc<LocalTopic>>,
-    /// Whether a topic was here whose subscriptions end under back pressure.
-    has_unsubscribing: bool,
     listening_sessions: BTreeSet<Key>,
     missing_handlers: BTreeMap<Box<str>, Vec<Handler>>,
     specifications: Interner,
@@ -223,7 +221,6 @@ impl Shard {
             next_generation: 0,
             next_sequence: 0,
             recounted: Vec::new(),
-            has_unsubscribing: false,
             listening_sessions: BTreeSet::new(),
             missing_handlers: BTreeMap::new(),
             specifications: Interner::default(),

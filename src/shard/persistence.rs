@@ -215,10 +215,12 @@ impl Shard {
         self.persistence.append(Change::Added { topic: topic.id, path: topic.path.clone(), kind, properties })
     }
 
-    pub(super) fn store_value(&mut self, specification: &Specification, publication: &Arc<Publication>) -> Option<Ticket> {
-        if !self.stores(specification) || !specification.retains_value() {
-            return None;
-        }
+    /// Whether the values of such a topic are stored.
+    pub(super) fn stores_value(&self, specification: &Specification) -> bool {
+        self.stores(specification) && specification.retains_value()
+    }
+
+    pub(super) fn store_value(&mut self, publication: &Arc<Publication>) -> Option<Ticket> {
         self.persistence.append(match publication.is_null() {
             false => Change::Value { publication: publication.clone() },
             true => Change::NoValue { topic: publication.topic, version: publication.version },

@@ -128,6 +128,7 @@ impl Shard {
         checked.clear();
         let has_value = matches!(update.verb, Verb::Set | Verb::AddAndSet);
         let result = match (has_value, is_null) {
+            (true, true) if specification.as_ref().is_some_and(|new| new.topic_type() == TopicType::TimeSeries) => Err(null_event()),
             (true, true) => check_null(kind, &update.value),
             (true, false) => self.check_value(form, kind, &update.value, &mut checked),
             (false, _) => Ok(()),
@@ -149,7 +150,8 @@ impl Shard {
 
     /// What a topic that an update may add would be.
     fn specification(&mut self, update: &native::Update<'_>) -> Result<Arc<Specification>, Refusal> {
-        let number = update.kind & !NULL_BIT;
+        // Only a value can be null: a topic without one has no such mark.
+        let number = if update.verb == Verb::Add { update.kind } else { update.kind & !NULL_BIT };
         if let Some(plain) = self.plain_specifications.get(usize::from(number)).filter(|_| update.properties.is_empty()).cloned().flatten()
         {
             return Ok(plain);
@@ -301,7 +303,7 @@ impl Shard {
     ) -> Result<(), Refusal> {
         self.check_path(path)?;
         if kind & NULL_BIT != 0 {
-            return Err(Refusal::new(ErrorCode::InvalidValue, "an event of a time series is never null"));
+            return Err(null_event());
         }
         let kind = value_type(kind)?;
         let mut checked = Vec::with_capacity(value.len());
@@ -437,6 +439,10 @@ fn value_type(kind: u8) -> Result<ValueType, Refusal> {
         }
         number => ValueType::from_number(number).ok_or_else(unknown_type),
     }
+}
+
+fn null_event() -> Refusal {
+    Refusal::new(ErrorCode::InvalidValue, "an event of a time series is never null")
 }
 
 fn check_null(kind: ValueType, value: &[u8]) -> Result<(), Refusal> {

@@ -96,7 +96,15 @@ impl Publication {
         if !is_wanted || self.content != Content::Value || self.frame.len() < DEFLATE_BYTES_MIN {
             return &self.frame;
         }
-        let deflated = self.deflated.get_or_init(|| self.deflate());
+        // Not `get_or_init`, which would let this core wait for another that compresses the same.
+        let deflated = match self.deflated.get() {
+            Some(deflated) => deflated,
+            None => {
+                let deflated = self.deflate();
+                let _ = self.deflated.set(deflated);
+                self.deflated.get().expect("it was just set, here or by another core")
+            }
+        };
         if deflated.is_empty() { &self.frame } else { deflated }
     }
 

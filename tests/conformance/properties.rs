@@ -2,7 +2,7 @@
 
 use crate::server::{Server, events};
 use serde_json::{Value, json};
-use tidewire::wire::native::{CAPABILITY_COMPRESSION, Request, Update, Verb, op};
+use tidewire::wire::native::{self, CAPABILITY_COMPRESSION, Event, Request, Update, Verb, op};
 
 /// A topic of this type with these properties shows those.
 fn shown(kind: &str, given: Value, expected: Value) {
@@ -184,4 +184,16 @@ fn a_compressed_value_inflates_to_the_value_and_is_shorter() {
     assert!(frame.len() < text.len() / 2);
     let inflated = tidewire::value::delta::apply(tidewire::value::delta::Form::Deflate, b"", &frame[2..], 10_000);
     assert_eq!(inflated.as_deref(), Ok(text.as_bytes()));
+}
+
+#[test]
+fn the_welcome_names_the_capabilities_in_force() {
+    for (offered, in_force) in [(0, 0), (1, 1), (2, 2), (4, 4), (7, 7), (u64::MAX, 7)] {
+        let mut server = Server::new();
+        let client = server.upgrade("tidewire.1");
+        let told = server.ask_binary(client, &Request::Connect { id: 1, version: 1, name: "".into(), capabilities: offered });
+        let frame = native::Frame { op: told[0][0], body: &told[0][1..] };
+        let Ok(Event::Welcome { capabilities, .. }) = native::decode_event(frame) else { panic!("no WELCOME: {told:?}") };
+        assert_eq!(capabilities, in_force);
+    }
 }

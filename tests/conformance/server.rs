@@ -3,7 +3,7 @@
 use crate::frames::{BINARY, FIN, TEXT, frame, parse_frames};
 use crate::peer::{WALL_MS, identity, limits};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use tidewire::base::{Key, Time};
 use tidewire::journal::Append;
 use tidewire::shard::{Effect, Limits, Shard, Storing};
@@ -14,6 +14,8 @@ pub struct Server {
     now: Time,
     sent: HashMap<Key, Vec<u8>>,
     records: Vec<Append>,
+    /// Whose socket takes nothing.
+    stalled: HashSet<Key>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +28,7 @@ impl Server {
 
     pub fn with(storing: Storing, limits: Limits) -> Self {
         let shard = Shard::new(identity(storing), limits, Time(0), WALL_MS);
-        Self { shard, now: Time(0), sent: HashMap::new(), records: Vec::new() }
+        Self { shard, now: Time(0), sent: HashMap::new(), records: Vec::new(), stalled: HashSet::new() }
     }
 
     /// A session of the text form.
@@ -43,7 +45,8 @@ impl Server {
         client
     }
 
-    fn upgrade(&mut self, protocol: &str) -> Client {
+    /// A connection that has not said CONNECT yet.
+    pub fn upgrade(&mut self, protocol: &str) -> Client {
         let key = self.shard.handle_accept(self.now).expect("the connection is taken");
         self.shard.handle_bytes(self.now, key, &mut crate::handshake::request(protocol).into_bytes());
         self.carry_out();
@@ -143,6 +146,18 @@ impl Server {
         self.carry_out();
     }
 
+    /// From here on the client reads nothing.
+    pub fn stall(&mut self, client: Client) {
+        self.stalled.insert(client.0);
+    }
+
+    /// It reads again, all that waits for it.
+    pub fn flow(&mut self, client: Client) {
+        self.stalled.remove(&client.0);
+        self.send(client.0);
+        self.carry_out();
+    }
+
     pub fn close(&mut self, client: Client) {
         self.shard.handle_closed(self.now, client.0);
         self.carry_out();
@@ -173,6 +188,7 @@ impl Server {
         loop {
             while let Some(effect) = self.shard.poll_effect() {
                 match effect {
+                    Effect::Wake(key) if self.stalled.contains(&key) => {}
                     Effect::Wake(key) => self.send(key),
                     Effect::Close(key) => self.shard.handle_closed(self.now, key),
                     other => panic!("nobody asks for this: {other:?}"),

@@ -194,3 +194,17 @@ fn a_delta_of_no_form_or_for_no_value_is_refused() {
     server.ask_binary(client, &Request::StreamOpen { id: 4, stream: 2, path: "n".into(), update });
     server.refuse_binary(client, &Request::StreamDelta { id: 5, stream: 2, form: op::DELTA_COPY, delta: b"\x10".as_slice().into() }, 205);
 }
+
+#[test]
+fn a_stream_sets_null() {
+    for (kind, value) in [("string", json!("x")), ("int64", json!(5)), ("double", json!(0.5))] {
+        let mut server = Server::new();
+        let client = server.connect();
+        server.ok(client, json!({ "op": "add_and_set", "path": "n", "type": kind, "value": value }));
+        server.ok(client, json!({ "op": "stream_open", "id": 1, "stream": 1, "path": "n", "type": kind }));
+        server.ok(client, set(Value::Null));
+        assert_eq!(server.value(client, "n"), Value::Null);
+        server.ok(client, set(value.clone()));
+        assert_eq!(server.value(client, "n"), value);
+    }
+}

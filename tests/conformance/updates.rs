@@ -237,3 +237,36 @@ fn each_object_of_a_batch_is_answered_for_itself() {
     }
     assert!(server.ask_text(client, "[]").is_empty());
 }
+
+#[test]
+fn an_event_is_never_null_and_a_refused_one_adds_no_topic() {
+    let (mut server, client) = start();
+    let binary = server.connect_binary(0);
+    let properties = vec![("TIME_SERIES_EVENT_VALUE_TYPE".into(), "double".into())];
+    let update = Update { properties, ..Update::new(Verb::AddAndSet, 6 | NULL_BIT, &b""[..]) };
+    server.refuse_binary(binary, &Request::Update { id: 3, path: "s".into(), update: update.clone() }, 205);
+    server.refuse_binary(binary, &Request::StreamOpen { id: 4, stream: 1, path: "s".into(), update }, 205);
+    let properties = json!({ "TIME_SERIES_EVENT_VALUE_TYPE": "double" });
+    let message = json!({ "op": "add_and_set", "id": 5, "path": "s", "type": "time_series", "properties": properties, "value": null });
+    server.refuse(client, message, 205, None);
+    assert_eq!(server.ok(client, json!({ "op": "fetch", "selector": "?.*//" }))["topics"], json!([]));
+}
+
+#[test]
+fn no_update_that_is_refused_adds_its_topic() {
+    let (mut server, client) = start();
+    for members in [
+        json!({ "value": 1, "type": "string" }),
+        json!({ "value": "x".repeat(60_001), "type": "string" }),
+        json!({ "value": 1, "constraint": { "no_value": true } }),
+        json!({ "value": 1, "constraint": {} }),
+        json!({ "value": 1, "properties": { "PRIORITY": "x" } }),
+        json!({ "type": "time_series", "value": 1 }),
+    ] {
+        let mut message = update(json!({ "properties": {} }));
+        message.as_object_mut().expect("an object").extend(members.as_object().expect("an object").clone());
+        let told = server.ask(client, message);
+        assert_eq!(told[0]["op"], "error", "{members}");
+    }
+    assert_eq!(server.ok(client, json!({ "op": "fetch", "selector": "?.*//" }))["topics"], json!([]));
+}

@@ -163,6 +163,7 @@ impl World {
             self.tick(1500);
         }
         assert_eq!((self.shard.connection_count(), self.shard.session_count(), self.shard.audience_counts()), (0, 0, [0; 5]));
+        assert_eq!((self.shard.listener_counts(), self.shard.owner_counts()), ([0; 4], [0; 2]));
     }
 }
 
@@ -215,7 +216,7 @@ pub fn script(seed: u64) -> Vec<u8> {
     let noise = noise(seed, 2000);
     let mut source = Source(&noise);
     let mut script = Vec::new();
-    while script.len() < 900 {
+    while script.len() < 500 {
         let payload: Vec<u8> = (0..source.below(24)).map(|_| source.byte()).collect();
         script.extend([source.byte(), source.byte() % 4, payload.len() as u8]);
         script.extend(payload);
@@ -253,14 +254,17 @@ pub fn both_forms(input: &[u8]) {
         for (world, mut message) in worlds.iter_mut().zip([by_text, by_binary]) {
             let (key, is_text) = world.connections[0];
             world.tick(ms);
+            let topics_before = world.shard.topic_count();
             world.shard.handle_bytes(world.now, key, &mut message);
             while world.shard.has_walks() {
                 world.shard.run_slice(world.now);
             }
             let sent = world.transmit(key);
-            told.push(
-                payloads(&sent).iter().flat_map(|payload| if is_text { of_text(payload) } else { of_binary(payload) }).collect::<Vec<_>>(),
-            );
+            let payloads = payloads(&sent);
+            let of: Vec<Told> = payloads.iter().flat_map(|payload| if is_text { of_text(payload) } else { of_binary(payload) }).collect();
+            let is_refused = of.iter().any(|(op, ..)| op == "error");
+            assert!(!is_refused || world.shard.topic_count() == topics_before, "what is refused changes nothing: {text}");
+            told.push(of);
         }
         assert_eq!(told[0], told[1], "{text}");
     }

@@ -60,7 +60,7 @@ fn sub_prints_what_happens() {
     server.command(&["set", "a", "1"]);
     let mut child = server.client(&["sub", "a"]).stdout(Stdio::piped()).spawn().expect("the binary starts");
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines().map(|line| line.expect("the output is text"));
-    assert_eq!(lines.next().as_deref(), Some(r#"{"event":"subscribed","path":"a","type":"json"}"#));
+    assert_eq!(lines.next().as_deref(), Some(r#"{"event":"subscribed","path":"a","type":"json","properties":{}}"#));
     assert_eq!(lines.next().as_deref(), Some(r#"{"event":"value","path":"a","type":"json","value":1}"#));
     server.command(&["set", "a", "2"]);
     assert_eq!(lines.next().as_deref(), Some(r#"{"event":"value","path":"a","type":"json","value":2}"#));
@@ -119,7 +119,7 @@ fn a_refusal_is_1() {
 fn usage_is_2() {
     let server = Server::start(1);
     check(&server.command(&["set", "a", "x", "--type", "int64"]), 2, "");
-    check_failure(&["set", "a", "1", "--type", "colour"], 2, "expected json, string, int64, double or binary");
+    check_failure(&["set", "a", "1", "--type", "colour"], 2, "expected json, string, int64, double, binary or time_series");
     check_failure(&["frobnicate"], 2, "frobnicate");
     check_failure(&["fetch"], 2, "<SELECTOR>");
 }

@@ -18,5 +18,6 @@ mod kill;
 mod operations;
 mod shutdown;
 mod slow;
+mod storage;
 mod subscriptions;
 mod text_form;

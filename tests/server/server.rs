@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 /// Bounds every wait; nothing takes nearly as long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A command of the binary, without what the environment of the tests would set.
+/// A command of the binary, or of that which TIDEWIRE_BIN names, without what the environment of the tests would set.
 pub fn tidewire(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidewire"));
+    let binary = std::env::var_os("TIDEWIRE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tidewire").into());
+    let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TIDEWIRE_")) {
         command.env_remove(name);
     }

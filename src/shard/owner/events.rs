@@ -36,7 +36,9 @@ impl Shard {
         let appended = appended.map_err(refuse_event)?;
         let head = EventHead { sequence: appended.sequence, timestamp_ms: appended.timestamp_ms, original, author: &author };
         let publication = Arc::new(Publication::event(id, received, head, value));
-        topic.latest = Some(publication.clone());
+        // An event with an old timestamp may be beyond the retained range at once.
+        let is_kept = series.latest().is_some_and(|latest| latest.sequence == appended.sequence);
+        topic.latest = (is_kept && topic.specification.retains_value()).then(|| publication.clone());
         self.report.updates += 1;
         for shard in topic.interested.iter() {
             self.mail(shard, Mail::Published(publication.clone()));
@@ -89,12 +91,16 @@ impl Shard {
         for key in due {
             let Some((id, path)) = self.aging.get(key) else { continue };
             let place = self.tree.find(path.as_str()).filter(|place| self.tree.topic(*place).id == *id);
-            let topic = place.map(|place| self.tree.topic_mut(place));
-            let Some(series) = topic.and_then(|topic| topic.rare.as_mut()?.series.as_mut()) else {
+            let Some(topic) = place.map(|place| self.tree.topic_mut(place)) else {
                 self.aging.remove(key);
                 continue;
             };
-            series.trim(now_ms);
+            if let Some(series) = topic.rare.as_mut().and_then(|rare| rare.series.as_mut()) {
+                series.trim(now_ms);
+                if series.is_empty() {
+                    topic.latest = None;
+                }
+            }
             self.aging_wheel.insert(self.now.after_ms(AGING_MS), key);
         }
     }

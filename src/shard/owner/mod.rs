@@ -47,7 +47,12 @@ impl Shard {
     /// Applies an update whose path and value have been checked.
     pub(super) fn update(&mut self, from: ShardIndex, session: Key, path: &str, change: &Change<'_>, received: Time) -> Applied {
         let step = change.conditions.as_ref().and_then(|conditions| conditions.stream);
-        let applied = self.try_update(from, session, path, change, received);
+        let found = self.tree.find(path);
+        let has_stream = step.is_some() || found.is_some_and(|place| self.tree.topic(place).stream().is_some());
+        let applied = self.try_update(found, from, session, path, change, received);
+        if !has_stream {
+            return applied;
+        }
         if let Some(place) = self.tree.find(path) {
             let topic = self.tree.topic_mut(place);
             match (step, &applied) {
@@ -63,8 +68,15 @@ impl Shard {
         applied
     }
 
-    fn try_update(&mut self, from: ShardIndex, session: Key, path: &str, change: &Change<'_>, received: Time) -> Applied {
-        let found = self.tree.find(path);
+    fn try_update(
+        &mut self,
+        found: Option<Place>,
+        from: ShardIndex,
+        session: Key,
+        path: &str,
+        change: &Change<'_>,
+        received: Time,
+    ) -> Applied {
         if let Some(conditions) = &change.conditions {
             self.check_stream(found, path, conditions.stream)?;
             self.check_constraint(found, path, conditions.constraint.as_ref())?;
@@ -110,7 +122,10 @@ impl Shard {
             None => Subject::NoTopic,
             Some(topic) => {
                 let kind = topic.specification.value_type();
-                let value = topic.latest.as_ref().and_then(|latest| latest.value());
+                let value = match topic.series() {
+                    Some(series) => series.latest().map(|event| event.value),
+                    None => topic.latest.as_ref().and_then(|latest| latest.value()),
+                };
                 value.map_or(Subject::NoValue { kind }, |bytes| Subject::Value { kind, bytes })
             }
         };
@@ -168,7 +183,9 @@ impl Shard {
         let is_plain = topic.series().is_none() && topic.specification.retains_value();
         if let Some(content) = content.filter(|_| is_plain) {
             let publication = Arc::new(make_publication(&topic, 1, content.value.as_deref(), received));
-            ticket = self.store_value(&topic.specification, &publication).or(ticket);
+            if self.stores_value(&topic.specification) {
+                ticket = self.store_value(&publication).or(ticket);
+            }
             self.report.updates += 1;
             topic.latest = Some(publication);
         }
@@ -274,6 +291,7 @@ impl Shard {
     /// The hot path: a new value to everybody who is interested.
     fn publish(&mut self, place: Place, value: Option<&[u8]>, received: Time) -> Option<Ticket> {
         self.report.updates += 1;
+        let is_stored = self.stores_value(&self.tree.topic(place).specification);
         let topic = self.tree.topic_mut(place);
         let specification = &topic.specification;
         let previous = topic.latest.as_deref();
@@ -294,12 +312,11 @@ impl Shard {
         let publication = Arc::new(publication);
         let retains = topic.specification.retains_value();
         topic.latest = retains.then(|| publication.clone());
-        let (interested, specification) = (topic.interested, topic.specification.clone());
-        for shard in interested.iter() {
+        for shard in topic.interested.iter() {
             self.mail(shard, Mail::Published(publication.clone()));
         }
         self.note_update(place);
-        self.store_value(&specification, &publication)
+        if is_stored { self.store_value(&publication) } else { None }
     }
 
     /// Removes the topic at `path`; the record of that, if it is stored.

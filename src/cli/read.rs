@@ -1,0 +1,92 @@
+//! What the commands read: where the server is, types, values, properties.
+
+use super::client::ClientError;
+use crate::protocol::ErrorCode;
+use crate::topic::specification::TopicType;
+use crate::value::{ValueType, scalar};
+use crate::wire::native;
+use clap::Args;
+use std::process::ExitCode;
+
+#[derive(Args)]
+pub struct Target {
+    /// The server's address
+    #[arg(long, env = "TIDEWIRE_URL", default_value = "ws://127.0.0.1:8080")]
+    pub server: String,
+}
+
+/// Why a command ends without its work done.
+pub enum Failure {
+    /// What is asked for makes no sense.
+    Usage(String),
+    Client(ClientError),
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+/// 0 done, 1 refused by the server, 2 usage, 3 no connection.
+pub fn exit(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Client(ClientError::Refused { code, position, message })) => {
+            let name = ErrorCode::ALL.iter().find(|known| known.code() == code).map_or("unknown", |known| known.name());
+            // Of a patch that fails, the position is the operation's, which the message names.
+            let at = position.filter(|_| code != ErrorCode::FailedPatch.code());
+            eprintln!("error {code} {name}: {message}{}", at.map_or(String::new(), |position| format!(" (at byte {position})")));
+            ExitCode::from(1)
+        }
+        Err(Failure::Client(ClientError::Connection(message))) => {
+            eprintln!("error: {message}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+pub fn topic_type(name: &str) -> Result<TopicType, String> {
+    TopicType::from_name(name).ok_or_else(|| "expected json, string, int64, double, binary or time_series".to_owned())
+}
+
+pub fn value_type(name: &str) -> Result<ValueType, String> {
+    ValueType::from_name(name).ok_or_else(|| "expected json, string, int64, double or binary".to_owned())
+}
+
+/// `KEY=VALUE`.
+pub fn property(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+pub fn to_wire(properties: &[(String, String)]) -> native::Properties<'_> {
+    properties.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+}
+
+/// A value of the type, from what stands on the command line.
+pub fn value(kind: ValueType, text: &str) -> Result<Vec<u8>, Failure> {
+    let read = match kind {
+        ValueType::String | ValueType::Json => Ok(text.as_bytes().to_vec()),
+        ValueType::Binary => binary(text),
+        ValueType::Int64 | ValueType::Double => {
+            let mut value = Vec::new();
+            scalar::from_json(kind, text, &mut value).map(|()| value).map_err(|error| error.message)
+        }
+    };
+    read.map_err(|message| Failure::Usage(format!("the value is not {}: {message}", kind.name())))
+}
+
+fn binary(text: &str) -> Result<Vec<u8>, String> {
+    if let Some(file) = text.strip_prefix('@') {
+        return std::fs::read(file).map_err(|error| format!("{file}: {error}"));
+    }
+    let Some(hex) = text.strip_prefix("0x") else { return Ok(text.as_bytes().to_vec()) };
+    let digits: Option<Vec<u8>> = hex.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect();
+    let digits = digits.filter(|digits| digits.len() % 2 == 0).ok_or("expected an even number of hex digits behind 0x")?;
+    Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
