@@ -3,13 +3,15 @@
 //! Of topics: those selected and those immediately below selected paths, each told of once when it comes and once when it goes. Of subscribers: notices
 //! alternate and the last one is true. Of missing topics: one notice to the handler of the longest branch, the first of several.
 
-use crate::ask::{Asked, ListenerKind, Wanted};
+use crate::ask::{Asked, ListenerKind, Update, Wanted};
 use crate::client::{Form, Notice};
 use crate::random::Random;
 use crate::topics::{PATTERNS, Pattern};
 use crate::workload::{self, Tree, check_at_rest, fetch_all, form};
-use crate::world::{Conditions, World};
+use crate::world::{Conditions, World, owner};
 use std::collections::{BTreeMap, BTreeSet};
+use tidewire::value::ValueType;
+use tidewire::wire::native::Verb;
 
 const ADDED: u8 = 1;
 const SELECTED: u8 = 3;
@@ -145,6 +147,8 @@ fn check_subscribers<'a>(
         let before = told.insert(path, *has_subscribers).unwrap_or(false);
         assert_ne!(before, *has_subscribers, "{what} is told twice that {path} has subscribers or none");
     }
+    let lost = told.iter().find(|(path, has_subscribers)| **has_subscribers && !found.contains_key(**path));
+    assert_eq!(lost, None, "{what} is not told that a topic which is gone has no subscribers");
     for path in found.keys().filter(|path| listener.patterns.iter().any(|pattern| (pattern.matches)(path))) {
         let told = told.get(path.as_str()).copied().unwrap_or(false);
         assert_eq!(told, is_held(path), "{what}: whether {path} has subscribers");
@@ -294,4 +298,38 @@ fn who_listens_while_topics_come_and_go_is_told_of_each() {
         let found = fetch_all(&mut world, 0);
         check_listeners(&world, &listeners, &found);
     }
+}
+
+/// A selector is given up and listened to again, and between the two a topic is told of that is gone when the owner hears of the second.
+#[test]
+fn what_was_told_before_a_selector_was_listened_to_again_does_not_count() {
+    let mut random = Random::new(1);
+    let chosen = Conditions::chosen(&mut random);
+    let mut world = World::new(random, Conditions { shards: 2, bytes_max: 50_000, ring_batches: 8, keep_alive_ms: 30_000, ..chosen });
+    let (selector, home) = ("a", owner("a", 2));
+    let publisher = world.connect_at(Form::Binary { capabilities: 0 }, home);
+    let at = world.connect_at(Form::Text, 1 - home);
+    let listen = Asked::Listen { listener: 0, kind: ListenerKind::Topics, selector };
+    world.ask(at, listen.clone());
+    world.settle();
+    let hears = |world: &mut World, at: usize| {
+        while world.read(at, 4000) {}
+        let shard = world.links[at].shard;
+        while world.post(shard) {}
+    };
+    world.ask(at, Asked::Unlisten { listener: 0, selector });
+    hears(&mut world, at);
+    world.ask(publisher, Asked::Update(Update::new(Verb::Add, "a", ValueType::Json, None)));
+    hears(&mut world, publisher);
+    world.ask(at, listen);
+    hears(&mut world, at);
+    while world.deliver(home, 1 - home) {}
+    assert!(world.deliver(1 - home, home), "the selector is given up");
+    world.ask(publisher, Asked::Remove { pattern: pattern(selector) });
+    hears(&mut world, publisher);
+    check_at_rest(&mut world);
+    let listeners = Listeners::from([((at, 0), Listener { kind: ListenerKind::Topics, patterns: vec![pattern(selector)] })]);
+    let found = fetch_all(&mut world, 0);
+    assert!(found.is_empty());
+    check_listeners(&world, &listeners, &found);
 }

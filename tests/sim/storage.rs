@@ -199,7 +199,13 @@ fn what_was_in_memory_when_the_disk_failed_is_stored_later() {
     // The shards do not know of it yet.
     let id = world.ask(at, Asked::Update(Update::new(Verb::AddAndSet, "b", ValueType::String, Some(value))));
     world.settle();
+    let other = world.connect(BINARY);
+    let found = [Verb::Add, Verb::Check].map(|verb| world.ask(other, Asked::Update(Update::new(verb, "b", ValueType::String, None))));
+    world.settle();
     assert_eq!(world.links[at].client.answers.get(&id), None, "it is not answered before it is stored");
+    for id in found {
+        assert_eq!(world.links[other].client.answers.get(&id), None, "nor is who finds it there");
+    }
     if let Some(disk) = &mut world.disk {
         disk.is_failing = false;
     }

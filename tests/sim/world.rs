@@ -8,6 +8,7 @@ use crate::random::Random;
 use crate::topics::Topics;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use tidewire::base::{Key, ShardIndex, Time};
+use tidewire::journal::Append;
 use tidewire::session::QueueLimits;
 use tidewire::shard::mail::{Batch, Mail};
 use tidewire::shard::{Effect, Identity, Limits, Shard, Storing};
@@ -114,6 +115,8 @@ pub struct World {
     shards: Vec<Shard>,
     /// Where storage is on.
     pub disk: Option<Disk>,
+    /// Records that the disk had no room for, by shard; they go back before the next are taken.
+    refused: BTreeMap<usize, Vec<Append>>,
     rings: BTreeMap<(usize, usize), VecDeque<Batch>>,
     /// Mail that did not fit its ring; it goes back before the next is taken.
     held: BTreeMap<(usize, usize), Batch>,
@@ -134,6 +137,7 @@ impl World {
         Self {
             shards: shards(&conditions, now, Storing::Off, 0),
             disk: None,
+            refused: BTreeMap::new(),
             random,
             model: Model::default(),
             links: Vec::new(),
@@ -413,9 +417,12 @@ impl World {
     /// The disk takes what a shard has for it, if it has room.
     fn store(&mut self, shard: usize) {
         let Some(disk) = &mut self.disk else { return };
+        if let Some(records) = self.refused.remove(&shard) {
+            self.shards[shard].return_records(records);
+        }
         let Some(records) = self.shards[shard].poll_records() else { return };
         if let Err(records) = disk.take(shard, records) {
-            self.shards[shard].return_records(records);
+            self.refused.insert(shard, records);
         }
     }
 
@@ -472,6 +479,7 @@ impl World {
         self.links.clear();
         self.rings.clear();
         self.held.clear();
+        self.refused.clear();
         self.by_key.clear();
         (self.wakes, self.round_left) = (vec![VecDeque::new(); count], vec![0; count]);
         self.model.note_restart();
