@@ -247,10 +247,8 @@ fn a_full_disk_refuses_updates_and_nothing_else() {
 #[test]
 fn a_state_that_cannot_grow_is_caught_up_with_once_it_can() {
     let directory = Directory::new("state");
-    let mut server = Server::start_with(
-        1,
-        &[("STORAGE_DIRECTORY", directory.name()), ("STORAGE_SEGMENT_BYTES", "1048576"), ("STORAGE_RETRY_MS", "20")],
-    );
+    let mut server =
+        Server::start_with(1, &[("STORAGE_DIRECTORY", directory.name()), ("STORAGE_SEGMENT_BYTES", "1048576"), ("STORAGE_RETRY_MS", "20")]);
     let mut session = server.connect();
     // A segment of six values fits, but not the slightly longer file that the state makes of it.
     limit_files(&server, 1_201_000);
