@@ -11,6 +11,7 @@ mod server;
 
 mod closes;
 mod command_line;
+mod command_topics;
 mod compression;
 mod conditions;
 mod deltas;
