@@ -84,7 +84,7 @@ pub struct FetchArguments {
     /// Only the last N topics
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     last: Option<u64>,
-    /// Only topics of these types, as in json,int64; a time series also by its events' type together with time_series
+    /// Only topics of these types, as in json,int64
     #[arg(long = "type", value_name = "TYPE", value_parser = read::topic_type, value_delimiter = ',')]
     kinds: Vec<TopicType>,
     /// Of each branch whose root has at most this many segments, only some topics
