@@ -42,7 +42,7 @@ pub enum Change {
         topic: TopicId,
         version: u64,
     },
-    /// An event was appended to a time series; those below `first_kept` are no longer retained.
+    /// An event was appended to a time series; those below `first_kept` are no longer retained, nor is the edit `dropped`.
     Event {
         topic: TopicId,
         sequence: u64,
@@ -51,6 +51,7 @@ pub enum Change {
         author: Arc<str>,
         value: Arc<[u8]>,
         first_kept: u64,
+        dropped: Option<u64>,
     },
     Removed {
         topic: TopicId,

@@ -41,6 +41,7 @@ pub enum Record<'a> {
         author: &'a str,
         value: &'a [u8],
         first_kept: u64,
+        dropped: Option<u64>,
     },
     Removed {
         topic: TopicId,
@@ -106,6 +107,7 @@ struct Event<'a> {
     original: Option<u64>,
     timestamp_ms: u64,
     first_kept: u64,
+    dropped: Option<u64>,
     #[rkyv(with = InlineAsBox)]
     author: &'a str,
     #[rkyv(with = InlineAsBox)]
@@ -127,7 +129,7 @@ impl<'a> From<&'a Change> for Record<'a> {
                 Self::Value { topic: publication.topic, version: publication.version, value: publication.value().unwrap_or_default() }
             }
             Change::NoValue { topic, version } => Self::NoValue { topic: *topic, version: *version },
-            Change::Event { topic, sequence, original, timestamp_ms, author, value, first_kept } => Self::Event {
+            Change::Event { topic, sequence, original, timestamp_ms, author, value, first_kept, dropped } => Self::Event {
                 topic: *topic,
                 sequence: *sequence,
                 original: *original,
@@ -135,6 +137,7 @@ impl<'a> From<&'a Change> for Record<'a> {
                 author,
                 value,
                 first_kept: *first_kept,
+                dropped: *dropped,
             },
             Change::Removed { topic } => Self::Removed { topic: *topic },
         }
@@ -177,8 +180,8 @@ impl<'a> Record<'a> {
             }
             Self::Value { topic, version, value } => put(&Value { topic: topic.0, version, value }, out),
             Self::NoValue { topic, version } => put(&NoValue { topic: topic.0, version }, out),
-            Self::Event { topic, sequence, original, timestamp_ms, author, value, first_kept } => {
-                put(&Event { topic: topic.0, sequence, original, timestamp_ms, first_kept, author, value }, out);
+            Self::Event { topic, sequence, original, timestamp_ms, author, value, first_kept, dropped } => {
+                put(&Event { topic: topic.0, sequence, original, timestamp_ms, first_kept, dropped, author, value }, out);
             }
             Self::Removed { topic } => put(&Removed { topic: topic.0 }, out),
         }
@@ -219,6 +222,7 @@ impl<'a> Record<'a> {
                     author: &read.author,
                     value: &read.value,
                     first_kept: read.first_kept.to_native(),
+                    dropped: read.dropped.as_ref().map(|dropped| dropped.to_native()),
                 }
             }
             RecordKind::Removed => {

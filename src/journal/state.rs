@@ -3,7 +3,7 @@
 use super::record::Record;
 use crate::base::TopicId;
 use crate::topic::path::TopicPath;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// A topic as the records left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +15,12 @@ pub struct StoredTopic {
     /// 0 before the first value.
     pub version: u64,
     pub value: Option<Box<[u8]>>,
-    /// In ascending order of their sequence numbers.
-    pub events: VecDeque<StoredEvent>,
+    /// By their sequence numbers. An edit may go from anywhere among them.
+    pub events: BTreeMap<u64, StoredEvent>,
     /// The highest sequence number that any event had, be it still retained or not.
     pub last_sequence: Option<u64>,
+    /// The latest timestamp that any event had, be it still retained or not.
+    pub latest_ms: u64,
     /// Events below are not retained.
     pub first_kept: u64,
 }
@@ -36,8 +38,8 @@ pub struct StoredEvent {
 
 impl StoredTopic {
     pub fn new(path: TopicPath, kind: u8, properties: Vec<(Box<str>, Box<str>)>) -> Self {
-        let events = VecDeque::new();
-        Self { path, kind, properties, version: 0, value: None, events, last_sequence: None, first_kept: 0 }
+        let events = BTreeMap::new();
+        Self { path, kind, properties, version: 0, value: None, events, last_sequence: None, latest_ms: 0, first_kept: 0 }
     }
 
     fn set(&mut self, version: u64, value: Option<&[u8]>) {
@@ -47,16 +49,20 @@ impl StoredTopic {
         }
     }
 
-    /// Takes an event unless it, or one behind it, was taken already.
-    pub fn append(&mut self, event: StoredEvent, first_kept: u64) {
+    /// Takes an event unless it, or one behind it, was taken already. Those below `first_kept` go, and the edit `dropped`.
+    fn append(&mut self, event: StoredEvent, first_kept: u64, dropped: Option<u64>) {
         if self.last_sequence.is_some_and(|last| event.sequence <= last) {
             return;
         }
         self.last_sequence = Some(event.sequence);
-        self.events.push_back(event);
+        self.latest_ms = self.latest_ms.max(event.timestamp_ms);
+        self.events.insert(event.sequence, event);
+        if let Some(dropped) = dropped {
+            self.events.remove(&dropped);
+        }
         self.first_kept = self.first_kept.max(first_kept);
-        while self.events.front().is_some_and(|event| event.sequence < self.first_kept) {
-            self.events.pop_front();
+        while self.events.first_key_value().is_some_and(|(sequence, _)| *sequence < self.first_kept) {
+            self.events.pop_first();
         }
     }
 }
@@ -84,9 +90,9 @@ impl State {
             }
             Record::Value { topic, version, value } => self.change(topic, |found| found.set(version, Some(value))),
             Record::NoValue { topic, version } => self.change(topic, |found| found.set(version, None)),
-            Record::Event { topic, sequence, original, timestamp_ms, author, value, first_kept } => {
+            Record::Event { topic, sequence, original, timestamp_ms, author, value, first_kept, dropped } => {
                 let event = StoredEvent { sequence, original, timestamp_ms, author: author.into(), value: value.into() };
-                self.change(topic, |found| found.append(event, first_kept));
+                self.change(topic, |found| found.append(event, first_kept, dropped));
             }
         }
     }

@@ -19,8 +19,17 @@ fn records() -> Vec<Record<'static>> {
         Record::Mark,
         Record::Value { topic, version: 2, value: &[0xf5; 40] },
         Record::NoValue { topic, version: 3 },
-        Record::Event { topic, sequence: 5, original: Some(2), timestamp_ms: 1, author: "me", value: b"e", first_kept: 4 },
-        Record::Event { topic, sequence: 6, original: None, timestamp_ms: 2, author: "", value: b"", first_kept: 4 },
+        Record::Event {
+            topic,
+            sequence: 5,
+            original: Some(2),
+            timestamp_ms: 1,
+            author: "me",
+            value: b"e",
+            first_kept: 4,
+            dropped: Some(3),
+        },
+        Record::Event { topic, sequence: 6, original: None, timestamp_ms: 2, author: "", value: b"", first_kept: 4, dropped: None },
         Record::Removed { topic },
     ]
 }
@@ -225,11 +234,12 @@ fn run(steps: &[Step]) -> (Model, Vec<(RecordKind, Vec<u8>)>) {
             Step::Append(topic, kept) => {
                 let Some(found) = model.get_mut(&topic) else { continue };
                 sequence += 1;
+                let dropped = (kept == 3 && !found.2.is_empty()).then(|| found.2.remove(found.2.len() / 2));
                 found.2.push(sequence);
                 let first_kept = sequence.saturating_sub(kept);
                 found.2.retain(|sequence| *sequence >= first_kept);
                 let (original, author, value) = (None, "", [].as_slice());
-                push(Record::Event { topic: TopicId(topic), sequence, original, timestamp_ms: 0, author, value, first_kept });
+                push(Record::Event { topic: TopicId(topic), sequence, original, timestamp_ms: 0, author, value, first_kept, dropped });
             }
             Step::Remove(topic) => {
                 model.remove(&topic);
@@ -242,7 +252,7 @@ fn run(steps: &[Step]) -> (Model, Vec<(RecordKind, Vec<u8>)>) {
 
 fn summary(state: &State) -> Model {
     let of = |topic: &StoredTopic| {
-        let events = topic.events.iter().map(|event| event.sequence).collect();
+        let events = topic.events.keys().copied().collect();
         (topic.version, topic.value.as_deref().map(|value| value[0]), events)
     };
     state.topics.iter().map(|(id, topic)| (id.0, of(topic))).collect()

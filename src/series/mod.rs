@@ -73,6 +73,8 @@ pub struct Appended {
     pub timestamp_ms: u64,
     /// Events before this sequence are not kept any more, nor are the edits of such events. It may be behind the new one.
     pub first_kept: u64,
+    /// The edit that gave way because its original had [`EDITS_PER_ORIGINAL_MAX`].
+    pub dropped: Option<u64>,
 }
 
 /// See the module. In order: [`Series::new`], for a stored series [`Series::restore`] for each event, [`Series::restore_end`] and
@@ -103,7 +105,7 @@ impl Series {
         let timestamp_ms = timestamp_ms.unwrap_or(now_ms.max(self.latest_ms));
         self.check_next(self.next_sequence, timestamp_ms)?;
         self.push(value.into(), self.next_sequence, timestamp_ms, author, None);
-        Ok(self.appended(timestamp_ms, now_ms))
+        Ok(self.appended(timestamp_ms, None, now_ms))
     }
 
     /// Adds an event that overrides the value of an original one, then trims. Its timestamp is as that of an original without one.
@@ -111,8 +113,8 @@ impl Series {
         let timestamp_ms = now_ms.max(self.latest_ms);
         self.check_next(self.next_sequence, timestamp_ms)?;
         self.check_original(original)?;
-        self.push(value.into(), self.next_sequence, timestamp_ms, author, Some(original));
-        Ok(self.appended(timestamp_ms, now_ms))
+        let dropped = self.push(value.into(), self.next_sequence, timestamp_ms, author, Some(original));
+        Ok(self.appended(timestamp_ms, dropped, now_ms))
     }
 
     /// Drops what the retained range's duration before `now_ms` does not hold any more; returns the first sequence kept. What was
@@ -222,7 +224,8 @@ impl Series {
         })
     }
 
-    fn push(&mut self, value: Box<[u8]>, sequence: u64, timestamp_ms: u64, author: &Arc<str>, original: Option<u64>) {
+    /// Returns the edit that gave way to this one.
+    fn push(&mut self, value: Box<[u8]>, sequence: u64, timestamp_ms: u64, author: &Arc<str>, original: Option<u64>) -> Option<u64> {
         let author = self.author.take().filter(|latest| latest == author).unwrap_or_else(|| author.clone());
         self.author = Some(author.clone());
         self.next_sequence = sequence + 1;
@@ -230,32 +233,35 @@ impl Series {
         self.bytes += EVENT_BYTES + value.len();
         let event = Stored { sequence, timestamp_ms, link: original.unwrap_or(0), author, value };
         match original {
-            None => self.originals.push(event),
+            None => {
+                self.originals.push(event);
+                None
+            }
             Some(original) => {
                 if let Some(overridden) = self.originals.find_mut(original) {
                     overridden.link = sequence;
                 }
                 self.edits.push(event);
                 self.edits_by_original.insert((original, sequence));
-                self.bound_edits(original);
+                self.bound_edits(original)
             }
         }
     }
 
-    fn bound_edits(&mut self, original: u64) {
+    fn bound_edits(&mut self, original: u64) -> Option<u64> {
         let mut edits = self.edits_by_original.range((original, 0)..=(original, u64::MAX)).copied();
-        let oldest = edits.next();
-        if edits.count() >= EDITS_PER_ORIGINAL_MAX
-            && let Some(oldest) = oldest
-        {
-            self.edits_by_original.remove(&oldest);
-            self.drop_edit(oldest.1);
+        let oldest = edits.next()?;
+        if edits.count() < EDITS_PER_ORIGINAL_MAX {
+            return None;
         }
+        self.edits_by_original.remove(&oldest);
+        self.drop_edit(oldest.1);
+        Some(oldest.1)
     }
 
-    fn appended(&mut self, timestamp_ms: u64, now_ms: u64) -> Appended {
+    fn appended(&mut self, timestamp_ms: u64, dropped: Option<u64>, now_ms: u64) -> Appended {
         let sequence = self.next_sequence - 1;
-        Appended { sequence, timestamp_ms, first_kept: self.trim(now_ms) }
+        Appended { sequence, timestamp_ms, first_kept: self.trim(now_ms), dropped }
     }
 
     fn trim_to_limit(&mut self) {

@@ -32,9 +32,9 @@ fn held(series: &Series) -> String {
 fn events_count_from_0_and_edits_count_too() {
     let mut series = series(None, None);
     let author = anne();
-    assert_eq!(series.append(b"a", None, &author, 5), Ok(Appended { sequence: 0, timestamp_ms: 5, first_kept: 0 }));
-    assert_eq!(series.edit(0, b"b", &author, 6), Ok(Appended { sequence: 1, timestamp_ms: 6, first_kept: 0 }));
-    assert_eq!(series.append(b"c", Some(9), &author, 7), Ok(Appended { sequence: 2, timestamp_ms: 9, first_kept: 0 }));
+    assert_eq!(series.append(b"a", None, &author, 5), Ok(Appended { sequence: 0, timestamp_ms: 5, first_kept: 0, dropped: None }));
+    assert_eq!(series.edit(0, b"b", &author, 6), Ok(Appended { sequence: 1, timestamp_ms: 6, first_kept: 0, dropped: None }));
+    assert_eq!(series.append(b"c", Some(9), &author, 7), Ok(Appended { sequence: 2, timestamp_ms: 9, first_kept: 0, dropped: None }));
     let edit = EventRef { value: b"b", sequence: 1, timestamp_ms: 6, author: &author, original: Some(0) };
     assert_eq!(series.event(1), Some(edit));
     assert_eq!(series.event(0).unwrap().value, b"a", "an event never changes");
@@ -104,7 +104,7 @@ fn an_original_that_goes_takes_its_edits_along() {
     }
     assert_eq!(held(&series), "0 1 2 3 4");
     let appended = series.append(b"v", None, &anne(), 4).unwrap();
-    assert_eq!(appended, Appended { sequence: 5, timestamp_ms: 4, first_kept: 1 });
+    assert_eq!(appended, Appended { sequence: 5, timestamp_ms: 4, first_kept: 1, dropped: None });
     assert_eq!(held(&series), "1 3 5");
     series.append(b"v", None, &anne(), 4).unwrap();
     assert_eq!(held(&series), "5 6");
@@ -156,9 +156,9 @@ fn of_a_limit_and_a_duration_the_smaller_range_is_retained() {
 fn an_event_older_than_the_retained_duration_goes_at_once() {
     let mut series = series(None, Some(10));
     let appended = series.append(b"", Some(5), &anne(), 100).unwrap();
-    assert_eq!(appended, Appended { sequence: 0, timestamp_ms: 5, first_kept: 1 });
+    assert_eq!(appended, Appended { sequence: 0, timestamp_ms: 5, first_kept: 1, dropped: None });
     assert_eq!(series.append(b"", Some(90), &anne(), 100).unwrap().first_kept, 1);
-    assert_eq!(series.edit(1, b"", &anne(), 101).unwrap(), Appended { sequence: 2, timestamp_ms: 101, first_kept: 3 });
+    assert_eq!(series.edit(1, b"", &anne(), 101).unwrap(), Appended { sequence: 2, timestamp_ms: 101, first_kept: 3, dropped: None });
     assert_eq!((series.len(), series.bytes()), (0, 0));
 }
 
@@ -169,10 +169,11 @@ fn of_one_original_the_latest_edits_are_kept() {
     series.edit(1, b"", &anne(), 3).unwrap();
     let edits = EDITS_PER_ORIGINAL_MAX as u64;
     for count in 0..edits {
-        assert_eq!(series.edit(0, b"", &anne(), 4).unwrap().sequence, 3 + count);
+        let appended = series.edit(0, b"", &anne(), 4).unwrap();
+        assert_eq!((appended.sequence, appended.dropped), (3 + count, None));
     }
     assert_eq!(series.len() as u64, 3 + edits);
-    series.edit(0, b"", &anne(), 4).unwrap();
+    assert_eq!(series.edit(0, b"", &anne(), 4).unwrap().dropped, Some(3));
     assert_eq!(series.len() as u64, 3 + edits);
     assert_eq!(series.event(3), None, "the oldest edit gave way");
     assert!(series.event(0).is_some() && series.event(2).is_some() && series.event(4).is_some());
@@ -245,7 +246,7 @@ fn a_series_whose_events_all_went_does_not_use_their_sequences_again() {
     let mut series = series(None, Some(10));
     series.restore_end(5, 100);
     assert_eq!((series.is_empty(), series.first_kept()), (true, 5));
-    assert_eq!(series.append(b"", None, &anne(), 90).unwrap(), Appended { sequence: 5, timestamp_ms: 100, first_kept: 5 });
+    assert_eq!(series.append(b"", None, &anne(), 90).unwrap(), Appended { sequence: 5, timestamp_ms: 100, first_kept: 5, dropped: None });
     series.restore_end(2, 3);
     assert_eq!((series.next_sequence(), series.latest_ms()), (6, 100), "it only goes on");
 }

@@ -159,14 +159,14 @@ impl Shard {
             topic.latest = Some(Arc::new(publication));
         }
         if let Some(series) = topic.rare.as_mut().and_then(|rare| rare.series.as_mut()) {
-            for event in stored.events {
+            for event in stored.events.into_values() {
                 let StoredEvent { sequence, original, timestamp_ms, author, value } = event;
                 let author = if author.is_empty() { self.anonymous.clone() } else { Arc::from(author) };
                 let event = series::Event { value, sequence, timestamp_ms, author, original };
                 series.restore(event).map_err(|error| format!("topic '{}': {error}", stored.path.as_str()))?;
             }
             if let Some(last) = stored.last_sequence {
-                series.restore_end(last + 1, series.latest_ms());
+                series.restore_end(last.saturating_add(1), stored.latest_ms);
             }
             series.trim(self.wall.1);
             topic.latest = topic.series().and_then(|series| series.latest()).map(|event| {
@@ -227,22 +227,23 @@ impl Shard {
         })
     }
 
-    pub(super) fn store_event(&mut self, place: Place, publication: &Arc<Publication>, first_kept: u64) -> Option<Ticket> {
+    pub(super) fn store_event(&mut self, place: Place, publication: &Arc<Publication>, appended: series::Appended) -> Option<Ticket> {
         let topic = self.tree.topic(place);
         if !self.stores(&topic.specification) {
             return None;
         }
         let (head, value) = (publication.event_head()?, publication.value()?);
         let author = if head.author == &*self.anonymous { self.anonymous.clone() } else { head.author.into() };
-        let (sequence, timestamp_ms, original) = (head.sequence, head.timestamp_ms, head.original);
+        let series::Appended { sequence, timestamp_ms, first_kept, dropped } = appended;
         self.persistence.append(Change::Event {
             topic: topic.id,
             sequence,
-            original,
+            original: head.original,
             timestamp_ms,
             author,
             value: value.into(),
             first_kept,
+            dropped,
         })
     }
 

@@ -23,7 +23,7 @@ enum Tag {
     Checkpoint = 0,
     Topic = 1,
     Value = 2,
-    /// Where a time series starts and ends.
+    /// A time series' last sequence number, the first that is kept, and its latest timestamp.
     Series = 3,
     Event = 4,
     /// Events that are to be deleted.
@@ -153,6 +153,10 @@ impl Base {
                 record.put_payload(&mut payload);
                 fold.take(&Read { number: 0, record, payload: &payload });
             }
+            if let Some(last_sequence) = topic.last_sequence {
+                let series = number_bytes([last_sequence, topic.first_kept, topic.latest_ms]);
+                fold.entries.insert(Key::of(Tag::Series, id.0), Some(series));
+            }
         }
         self.ingest(fold.entries, 0, state.highest_topic)
     }
@@ -164,13 +168,13 @@ impl Base {
         let trimmed = fold.first_kept.iter().map(|(topic, first_kept)| (*topic, *first_kept));
         for (topic, below) in removed.chain(trimmed).collect::<Vec<_>>() {
             let Some(series) = self.state()?.get(Key::of(Tag::Series, topic).bytes())? else { continue };
-            let [_, first_kept] = numbers(&series)?;
+            let [_, first_kept, _] = numbers(&series)?;
             if below <= first_kept {
                 continue;
             }
             let key = Key::of(Tag::Garbage, topic);
             let noted = self.state()?.get(key.bytes())?.map(|value| numbers(&value)).transpose()?;
-            let from = noted.map_or(first_kept, |[from, _]: [u64; 2]| from.min(first_kept));
+            let from = noted.map_or(first_kept, |[from, _]| from.min(first_kept));
             fold.entries.insert(key, Some(number_bytes([from, below])));
         }
         Ok(())
@@ -336,14 +340,21 @@ impl Fold {
             Record::Value { .. } | Record::NoValue { .. } => {
                 self.entries.insert(Key::of(Tag::Value, topic), entry());
             }
-            Record::Event { sequence, first_kept, .. } => {
+            Record::Event { sequence, timestamp_ms, first_kept, dropped, .. } => {
+                if let Some(dropped) = dropped.map(|dropped| Key::event(topic, dropped)) {
+                    // One of these records is not in the state yet.
+                    let is_new = self.entries.remove(&dropped).is_some_and(|entry| entry.is_some());
+                    if !is_new {
+                        self.entries.insert(dropped, None);
+                    }
+                }
                 let kept = self.first_kept.entry(topic).or_default();
                 let before = std::mem::replace(kept, first_kept.max(*kept));
                 if before < *kept {
                     let stale: Vec<Key> = self.entries.range(Key::event(topic, 0)..Key::event(topic, *kept)).map(|(key, _)| *key).collect();
                     stale.iter().for_each(|key| drop(self.entries.remove(key)));
                 }
-                self.entries.insert(Key::of(Tag::Series, topic), Some(number_bytes([sequence, *kept])));
+                self.entries.insert(Key::of(Tag::Series, topic), Some(number_bytes([sequence, *kept, timestamp_ms])));
                 if sequence >= *kept {
                     self.entries.insert(Key::event(topic, sequence), entry());
                 }
@@ -376,9 +387,9 @@ fn restore_entry(state: &mut State, key: Key, value: &[u8]) -> Result<(), BaseEr
     match key.tag {
         Tag::Checkpoint | Tag::Garbage => {}
         Tag::Series => {
-            let [last_sequence, first_kept] = numbers(value)?;
+            let [last_sequence, first_kept, latest_ms] = numbers(value)?;
             if let Some(topic) = state.topics.get_mut(&id) {
-                (topic.last_sequence, topic.first_kept) = (Some(last_sequence), first_kept);
+                (topic.last_sequence, topic.first_kept, topic.latest_ms) = (Some(last_sequence), first_kept, latest_ms);
             }
         }
         Tag::Topic | Tag::Value => state.apply(&record(key, value)?),
@@ -388,7 +399,8 @@ fn restore_entry(state: &mut State, key: Key, value: &[u8]) -> Result<(), BaseEr
             };
             // Without its topic, or before the first that is kept, it is garbage that is not collected yet.
             if let Some(topic) = state.topics.get_mut(&id).filter(|topic| sequence >= topic.first_kept) {
-                topic.events.push_back(StoredEvent { sequence, original, timestamp_ms, author: author.into(), value: value.into() });
+                let event = StoredEvent { sequence, original, timestamp_ms, author: author.into(), value: value.into() };
+                topic.events.insert(sequence, event);
             }
         }
     }
@@ -414,7 +426,7 @@ fn topic_records(id: TopicId, topic: &StoredTopic) -> Vec<Record<'_>> {
         None if topic.version > 0 => Some(Record::NoValue { topic: id, version: topic.version }),
         None => None,
     };
-    let events = topic.events.iter().map(|event| Record::Event {
+    let events = topic.events.values().map(|event| Record::Event {
         topic: id,
         sequence: event.sequence,
         original: event.original,
@@ -422,18 +434,21 @@ fn topic_records(id: TopicId, topic: &StoredTopic) -> Vec<Record<'_>> {
         author: &event.author,
         value: &event.value,
         first_kept: topic.first_kept,
+        dropped: None,
     });
     [added].into_iter().chain(value).chain(events).collect()
 }
 
-fn number_bytes(numbers: [u64; 2]) -> Vec<u8> {
+fn number_bytes<const COUNT: usize>(numbers: [u64; COUNT]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
 }
 
-fn numbers(bytes: &[u8]) -> Result<[u64; 2], BaseError> {
-    let sixteen: [u8; 16] = bytes.try_into().map_err(|_| BaseError::Corrupt("two numbers that are not".to_owned()))?;
-    let both = u128::from_be_bytes(sixteen);
-    Ok([(both >> 64) as u64, both as u64])
+fn numbers<const COUNT: usize>(bytes: &[u8]) -> Result<[u64; COUNT], BaseError> {
+    let (eights, rest) = bytes.as_chunks::<8>();
+    match <[[u8; 8]; COUNT]>::try_from(eights) {
+        Ok(eights) if rest.is_empty() => Ok(eights.map(u64::from_be_bytes)),
+        _ => Err(BaseError::Corrupt(format!("found {} bytes, expected {COUNT} numbers", bytes.len()))),
+    }
 }
 
 impl From<fjall::Error> for BaseError {

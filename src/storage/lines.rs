@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! {"path":"a/b","type":"json","properties":{},"version":3,"value":{"x":1}}
-//! {"path":"s","type":"time_series","properties":{"TIME_SERIES_EVENT_VALUE_TYPE":"int64"},"version":0,"first_kept":4}
+//! {"path":"s","type":"time_series","properties":{"TIME_SERIES_EVENT_VALUE_TYPE":"int64"},"version":0,"series":{"first_kept":4,"last_sequence":4,"latest":1700000000000}}
 //! {"event":{"sequence":4,"timestamp":1700000000000,"author":"me","value":12}}
 //! ```
 //! Values stand as in the protocol's text form. A topic without `value` has none: its version says whether it ever had one.
+//! `series` says how a time series goes on, also where the last of its events, or all, are not kept any more.
 
 use crate::base::TopicId;
 use crate::journal::{State, StoredEvent, StoredTopic};
+use crate::series::SEQUENCE_MAX;
 use crate::topic::path::TopicPath;
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::value::json::{Checker, JsonLimits};
@@ -52,9 +54,18 @@ struct TopicLine<'a> {
     #[serde(default)]
     version: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    first_kept: Option<u64>,
+    series: Option<SeriesLine>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     value: Option<&'a RawValue>,
+}
+
+/// What is known of a time series that had events.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SeriesLine {
+    first_kept: u64,
+    last_sequence: u64,
+    latest: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -88,12 +99,16 @@ pub fn write(state: &State, out: &mut dyn Write) -> io::Result<u64> {
             kind,
             properties: topic.properties.iter().map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value))).collect(),
             version: topic.version,
-            first_kept: (!topic.events.is_empty()).then_some(topic.first_kept),
+            series: topic.last_sequence.map(|last_sequence| SeriesLine {
+                first_kept: topic.first_kept,
+                last_sequence,
+                latest: topic.latest_ms,
+            }),
             value: raw.as_deref(),
         };
         serde_json::to_writer(&mut *out, &line)?;
         out.write_all(b"\n")?;
-        for event in &topic.events {
+        for event in topic.events.values() {
             write_event(topic, event, out)?;
         }
     }
@@ -150,7 +165,12 @@ impl Reading {
         let properties = line.properties.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
         let mut topic = StoredTopic::new(path, kind, properties);
         topic.version = line.version;
-        topic.first_kept = line.first_kept.unwrap_or(0);
+        if let Some(SeriesLine { first_kept, last_sequence, latest }) = line.series {
+            if last_sequence > SEQUENCE_MAX {
+                return Err(format!("found last_sequence = {last_sequence}, expected at most {SEQUENCE_MAX}"));
+            }
+            (topic.first_kept, topic.last_sequence, topic.latest_ms) = (first_kept, Some(last_sequence), latest);
+        }
         if let Some(raw) = line.value {
             if line.version == 0 {
                 return Err("found a value of version 0, expected versions from 1".to_owned());
@@ -167,7 +187,7 @@ impl Reading {
             return Err("found an event, expected its topic before it".to_owned());
         };
         let topic = entry.get_mut();
-        if let Some(last) = topic.last_sequence.filter(|last| line.sequence <= *last) {
+        if let Some((last, _)) = topic.events.last_key_value().filter(|(last, _)| line.sequence <= **last) {
             return Err(format!("found event {} behind event {last}, expected ascending sequence numbers", line.sequence));
         }
         if line.sequence < topic.first_kept {
@@ -175,8 +195,9 @@ impl Reading {
         }
         let value = bytes(event_form(topic), line.value)?;
         let EventLine { sequence, original, timestamp: timestamp_ms, author, .. } = line;
-        let first_kept = topic.first_kept;
-        topic.append(StoredEvent { sequence, original, timestamp_ms, author: author.into(), value }, first_kept);
+        topic.last_sequence = topic.last_sequence.max(Some(sequence));
+        topic.latest_ms = topic.latest_ms.max(timestamp_ms);
+        topic.events.insert(sequence, StoredEvent { sequence, original, timestamp_ms, author: author.into(), value });
         Ok(())
     }
 }

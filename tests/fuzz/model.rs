@@ -285,6 +285,7 @@ fn record(bytes: &[u8]) -> Record<'_> {
             author: "ann",
             value: bytes,
             first_kept: number,
+            dropped: number.checked_sub(3),
         },
         4 => Record::Removed { topic },
         _ => Record::Mark,

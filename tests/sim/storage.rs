@@ -59,7 +59,7 @@ fn check_stored(world: &mut World) {
     assert_eq!(paths, kept, "the disk holds other topics than are there");
     for topic in stored.topics.values() {
         let row = &found[topic.path.as_str()];
-        let last = topic.events.back().map(|event| &event.value);
+        let last = topic.events.last_key_value().map(|(_, event)| &event.value);
         assert_eq!(last.or(topic.value.as_ref()).map(|value| value.to_vec()), row.value, "{} on the disk", topic.path.as_str());
     }
     let series: Vec<&'static str> =

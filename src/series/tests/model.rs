@@ -16,7 +16,7 @@ impl Model {
     fn push(&mut self, value: &[u8], timestamp_ms: u64, author: &Arc<str>, original: Option<u64>, now_ms: u64) -> Appended {
         let sequence = self.all.len() as u64;
         self.all.push(Event { value: value.into(), sequence, timestamp_ms, author: author.clone(), original });
-        Appended { sequence, timestamp_ms, first_kept: self.trim(now_ms) }
+        Appended { sequence, timestamp_ms, first_kept: self.trim(now_ms), dropped: None }
     }
 
     fn trim(&mut self, now_ms: u64) -> u64 {

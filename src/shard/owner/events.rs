@@ -44,7 +44,7 @@ impl Shard {
             self.mail(shard, Mail::Published(publication.clone()));
         }
         self.note_update(place);
-        let ticket = self.store_event(place, &publication, appended.first_kept);
+        let ticket = self.store_event(place, &publication, appended);
         Ok((Outcome::Appended { sequence: appended.sequence, timestamp_ms: appended.timestamp_ms }, ticket))
     }
 

@@ -1,6 +1,6 @@
 //! Stores in real directories: what comes back, what is refused, and what operators' tools make of them.
 
-use super::sample::{added, appends, event, removed, state, value};
+use super::sample::{added, appends, edit, event, removed, state, value};
 use crate::base::{ShardIndex, TopicId};
 use crate::journal::{Change, Frame, Header, Record, Salt, State, encode};
 use crate::storage::base::Base;
@@ -221,21 +221,22 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Folds the changes as the next segment.
+fn fold(base: &mut Base, changes: &[Change]) {
+    let (salt, first) = (Salt(1), base.through() + 1);
+    let mut bytes = vec![0; 64];
+    for (number, change) in (first..).zip(changes) {
+        encode(salt, Frame { number, synced: 0 }, &Record::from(change), &mut bytes);
+    }
+    base.fold(&bytes, salt, first, first + changes.len() as u64).unwrap();
+}
+
 #[test]
 fn the_events_of_removed_and_trimmed_series_are_deleted_bit_by_bit() {
     let directory = Directory::new();
     let path = directory.0.join("state");
     std::fs::create_dir_all(&directory.0).unwrap();
-    let salt = Salt(1);
     let mut base = Base::open(&path, 1 << 20).unwrap();
-    let fold = |base: &mut Base, changes: &[Change]| {
-        let first = base.through() + 1;
-        let mut bytes = vec![0; 64];
-        for (number, change) in (first..).zip(changes) {
-            encode(salt, Frame { number, synced: 0 }, &Record::from(change), &mut bytes);
-        }
-        base.fold(&bytes, salt, first, first + changes.len() as u64).unwrap();
-    };
     let mut changes = vec![added(1, "removed"), added(2, "trimmed")];
     changes.extend((1..=30).flat_map(|sequence| [event(1, sequence, 0), event(2, sequence, 0)]));
     fold(&mut base, &changes);
@@ -251,6 +252,45 @@ fn the_events_of_removed_and_trimmed_series_are_deleted_bit_by_bit() {
     assert_eq!(base.entries(), 1 + 2 + 1 + 7, "checkpoint, topics, series, events");
     drop(base);
     assert_eq!(Base::open(&path, 1 << 20).unwrap().restore().unwrap(), state(&changes));
+}
+
+#[test]
+fn edits_that_gave_way_are_deleted_from_the_state() {
+    let directory = Directory::new();
+    std::fs::create_dir_all(&directory.0).unwrap();
+    let mut base = Base::open(&directory.0.join("state"), 1 << 20).unwrap();
+    let mut changes = vec![added(1, "series"), event(1, 0, 0)];
+    changes.extend((1..=10).map(|sequence| edit(1, sequence, None)));
+    fold(&mut base, &changes);
+    for first in [11, 41] {
+        let later: Vec<Change> = (first..first + 30).map(|sequence| edit(1, sequence, Some(sequence - 10))).collect();
+        fold(&mut base, &later);
+        changes.extend(later);
+        assert_eq!(base.restore().unwrap(), state(&changes));
+        assert_eq!(base.entries(), 1 + 1 + 1 + 1 + 10, "checkpoint, topic, series, the original, its edits");
+    }
+}
+
+#[test]
+fn a_series_that_has_no_events_left_goes_on_after_a_restart_and_an_import() {
+    let directory = Directory::new();
+    std::fs::create_dir_all(&directory.0).unwrap();
+    let changes = [added(1, "s"), event(1, 0, 0), event(1, 1, 2)];
+    let (running, _) = run(&directory, SMALL);
+    running.write_and_stop(&changes);
+    let check = |directory: &Directory| {
+        let found = &reopen(directory).topics[&TopicId(1)];
+        assert_eq!((found.events.len(), found.last_sequence, found.latest_ms, found.first_kept), (0, Some(1), 10, 2));
+    };
+    check(&directory);
+    let mut folder = folder(&directory.0, Store::open(&directory.0, SMALL).unwrap().0);
+    folder.step().unwrap();
+    assert!(folder.waiting.is_empty());
+    drop(folder);
+    check(&directory);
+    let other = Directory::new();
+    import(&other.0, &mut exported(&directory).as_bytes()).unwrap();
+    check(&other);
 }
 
 #[test]

@@ -17,7 +17,14 @@ pub fn value(topic: u64, version: u64, value: &str) -> Change {
 
 pub fn event(topic: u64, sequence: u64, first_kept: u64) -> Change {
     let value: Arc<[u8]> = format!("event {sequence}").into_bytes().into();
-    Change::Event { topic: TopicId(topic), sequence, original: None, timestamp_ms: sequence * 10, author: "me".into(), value, first_kept }
+    let (timestamp_ms, author) = (sequence * 10, "me".into());
+    Change::Event { topic: TopicId(topic), sequence, original: None, timestamp_ms, author, value, first_kept, dropped: None }
+}
+
+/// Event `sequence`, an edit of event 0, for which the edit `dropped` gives way.
+pub fn edit(topic: u64, sequence: u64, dropped: Option<u64>) -> Change {
+    let (value, timestamp_ms, author) = ([].into(), sequence * 10, "me".into());
+    Change::Event { topic: TopicId(topic), sequence, original: Some(0), timestamp_ms, author, value, first_kept: 0, dropped }
 }
 
 pub fn removed(topic: u64) -> Change {
