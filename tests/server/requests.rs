@@ -32,7 +32,6 @@ fn selector_request(selector: &str) -> std::borrow::Cow<'static, str> {
     selector.to_owned().into()
 }
 
-#[allow(dead_code)]
 impl Session {
     pub fn update(&mut self, verb: Verb, path: &str, kind: ValueType, value: &[u8]) -> Result<Vec<u8>, Refused> {
         self.ask(|id| update(id, verb, path, kind, value))
