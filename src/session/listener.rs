@@ -83,4 +83,6 @@ impl Listener {
 pub struct Stream {
     pub path: TopicPath,
     pub kind: ValueType,
+    /// An operation was refused before it reached the topic's owner, so none may follow.
+    pub has_failed: bool,
 }

@@ -231,7 +231,7 @@ impl Shard {
         let conditions = self.conditions(&update.constraint, Some(StreamStep { stream, opens: true }))?;
         self.check_and_route(asker, form, path, &update, conditions)?;
         if let Some(session) = self.sessions.get_mut(asker.session) {
-            session.extras_mut().streams.insert(number, Stream { path: TopicPath::of_branch(path), kind });
+            session.extras_mut().streams.insert(number, Stream { path: TopicPath::of_branch(path), kind, has_failed: false });
         }
         Ok(())
     }
@@ -240,8 +240,10 @@ impl Shard {
     fn stream(&self, asker: Asker, number: u64) -> Result<(TopicPath, ValueType, Conditions), Refusal> {
         let session = self.sessions.get(asker.session);
         let stream = session.and_then(|session| session.extras.as_ref()?.streams.get(&number));
-        let Stream { path, kind } =
-            stream.ok_or_else(|| Refusal::new(ErrorCode::InvalidStream, format!("the session has no stream {number}")))?;
+        let Stream { path, kind, has_failed } = stream.ok_or_else(|| no_stream(number))?;
+        if *has_failed {
+            return Err(Refusal::new(ErrorCode::InvalidStream, format!("stream {number} has ended: an operation of it failed")));
+        }
         let stream = StreamTag { shard: self.identity.index, session: asker.session, number };
         let conditions = Conditions { constraint: None, stream: Some(StreamStep { stream, opens: false }) };
         Ok((path.clone(), *kind, conditions))
@@ -271,21 +273,19 @@ impl Shard {
         self.end_stream_on(asker, number, result)
     }
 
-    /// A value that was refused here ends the stream as one that its topic's owner refuses does.
+    /// A value that was refused here ends the stream as one that its topic's owner refuses does. Its number stays taken until it is closed.
     fn end_stream_on(&mut self, asker: Asker, number: u64, result: Result<(), Refusal>) -> Result<(), Refusal> {
-        if result.is_err()
-            && let Some(session) = self.sessions.get_mut(asker.session)
-        {
-            session.extras_mut().streams.remove(&number);
+        let session = self.sessions.get_mut(asker.session).filter(|_| result.is_err());
+        if let Some(stream) = session.and_then(|session| session.extras_mut().streams.get_mut(&number)) {
+            stream.has_failed = true;
         }
         result
     }
 
     fn close_stream(&mut self, asker: Asker, number: u64) -> Result<(), Refusal> {
-        self.stream(asker, number)?;
-        if let Some(session) = self.sessions.get_mut(asker.session) {
-            session.extras_mut().streams.remove(&number);
-        }
+        let session = self.sessions.get_mut(asker.session);
+        let closed = session.and_then(|session| session.extras.as_mut()?.streams.remove(&number));
+        closed.ok_or_else(|| no_stream(number))?;
         self.answer(asker, Ok(Outcome::Done));
         Ok(())
     }
@@ -413,6 +413,10 @@ impl Shard {
         };
         self.sessions.keys().filter(matches).count() as u64
     }
+}
+
+fn no_stream(number: u64) -> Refusal {
+    Refusal::new(ErrorCode::InvalidStream, format!("the session has no stream {number}"))
 }
 
 fn check_scope(scope: &str) -> Result<(), Refusal> {
