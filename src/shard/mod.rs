@@ -5,7 +5,7 @@
 //! - `audience` — the sessions of this shard: what they selected, what arrives for them.
 //! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing.
 //! - `dialogue` — a connection's bytes: HTTP head, WebSocket frames, answers; `requests` — what sessions ask for.
-//! - `transmit` — what a connection sends now.
+//! - `questions` — what sessions have asked the owners of topics; `transmit` — what a connection sends now.
 //! - `mail` — what shards say to each other; `report` — what a shard measures.
 
 mod audience;
@@ -15,6 +15,7 @@ mod listeners;
 pub mod mail;
 mod owner;
 mod persistence;
+mod questions;
 pub mod report;
 mod requests;
 mod transmit;
@@ -37,6 +38,7 @@ use hashbrown::HashMap;
 use mail::{Batch, Handler, Mail};
 use owner::{Expiry, FilterCount};
 use persistence::Persistence;
+use questions::Questions;
 use report::Report;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -54,6 +56,8 @@ pub struct Limits {
     pub listeners_max: usize,
     /// Update streams of one session.
     pub streams_max: usize,
+    /// Questions of one session to the owners of topics that are under way.
+    pub questions_max: usize,
     pub fetch_page_max: usize,
     /// Events of one query's answer.
     pub query_events_max: usize,
@@ -70,7 +74,7 @@ pub struct Limits {
     pub transmit_bytes_max: usize,
     pub handshake_timeout_ms: u64,
     pub keep_alive_ms: u64,
-    /// Topics looked at in one slice of a walk.
+    /// Topics that all walks together look at in one turn.
     pub walk_slice: usize,
     /// Mail that may wait for one shard, or records for storage, before this one stops reading its publishers.
     pub mail_high: usize,
@@ -133,6 +137,8 @@ pub struct Shard {
     /// By shard the ticket of its last request to listen.
     listens_heard: Vec<u64>,
     walks: VecDeque<owner::Walk>,
+    /// Topics that walks may still look at in this turn.
+    walk_budget: usize,
     topics_made: u64,
     topics_base: u64,
     persistence: Persistence,
@@ -156,7 +162,7 @@ pub struct Shard {
     /// Topics that owners have forgotten although sessions here wait for them to appear again.
     limbo: HashMap<TopicId, Rc<LocalTopic>>,
     selected: Interests<audience::Selected>,
-    gathers: HashMap<u64, audience::Gather>,
+    gathers: Questions,
     next_ticket: u64,
     next_generation: u32,
     next_sequence: u64,
@@ -199,6 +205,7 @@ impl Shard {
             shards_listening_to_subscribers: Interests::default(),
             listens_heard: vec![0; usize::from(identity.count)],
             walks: VecDeque::new(),
+            walk_budget: limits.walk_slice,
             topics_made: 0,
             topics_base: identity.topics_base,
             persistence: Persistence::new(identity.storing),
@@ -218,7 +225,7 @@ impl Shard {
             topics_by_path: BTreeMap::new(),
             limbo: HashMap::new(),
             selected: Interests::default(),
-            gathers: HashMap::new(),
+            gathers: Questions::default(),
             next_ticket: 0,
             next_generation: 0,
             next_sequence: 0,
@@ -289,6 +296,7 @@ impl Shard {
     /// Mail from another shard, of which all that it sent before was handled.
     pub fn handle_mail(&mut self, now: Time, from: ShardIndex, batch: Batch) {
         self.now = now;
+        self.walk_budget = self.limits.walk_slice;
         self.report.ring.saturating_record(now.since(batch.sent).max(1));
         self.inbox.extend(batch.mails.into_iter().map(|mail| (from, mail)));
         self.settle();
@@ -315,12 +323,11 @@ impl Shard {
 
     // C. Commands.
 
-    /// Goes on with the walks under way, a slice each.
+    /// Goes on with the walks under way, a slice for all.
     pub fn run_slice(&mut self, now: Time) {
         self.now = now;
-        for _ in 0..self.walks.len() {
-            self.walk_slice();
-        }
+        self.walk_budget = self.limits.walk_slice;
+        self.run_walks();
         self.settle();
     }
 

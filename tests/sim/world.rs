@@ -71,6 +71,7 @@ impl Conditions {
             selections_max: self.selections_max,
             listeners_max: 8,
             streams_max: 4,
+            questions_max: 1000,
             query_events_max: 10_000,
             history_bytes_max: 100_000,
             fetch_page_max: self.fetch_page_max,
