@@ -128,6 +128,7 @@ impl Shard {
 
     /// The session is over.
     pub(super) fn end_listeners(&mut self, session: Key) {
+        self.release_slices(session);
         if !self.listening_sessions.remove(&session) {
             return;
         }

@@ -5,7 +5,8 @@
 //! - `audience` — the sessions of this shard: what they selected, what arrives for them.
 //! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing.
 //! - `dialogue` — a connection's bytes: HTTP head, WebSocket frames, answers; `requests` — what sessions ask for.
-//! - `questions` — what sessions have asked the owners of topics; `transmit` — what a connection sends now.
+//! - `questions` — what sessions have asked the owners of topics; `pace` — what waits until a session reads.
+//! - `transmit` — what a connection sends now.
 //! - `mail` — what shards say to each other; `report` — what a shard measures.
 
 mod audience;
@@ -14,6 +15,7 @@ mod history;
 mod listeners;
 pub mod mail;
 mod owner;
+mod pace;
 mod persistence;
 mod questions;
 pub mod report;
@@ -139,6 +141,8 @@ pub struct Shard {
     walks: VecDeque<owner::Walk>,
     /// Topics that walks may still look at in this turn.
     walk_budget: usize,
+    /// Walks for listeners, by shard and ticket, that wait until what they told is read.
+    walks_waiting: BTreeMap<(u16, u64), owner::Walk>,
     topics_made: u64,
     topics_base: u64,
     persistence: Persistence,
@@ -171,6 +175,8 @@ pub struct Shard {
     /// Whether a topic was here whose subscriptions end under back pressure.
     has_unsubscribing: bool,
     listening_sessions: BTreeSet<Key>,
+    /// Sessions that are to be sent more when they have read.
+    held_back: BTreeSet<Key>,
     missing_handlers: BTreeMap<Box<str>, Vec<Handler>>,
     specifications: Interner,
     /// Those without properties, by the number of the topic's type.
@@ -206,6 +212,7 @@ impl Shard {
             listens_heard: vec![0; usize::from(identity.count)],
             walks: VecDeque::new(),
             walk_budget: limits.walk_slice,
+            walks_waiting: BTreeMap::new(),
             topics_made: 0,
             topics_base: identity.topics_base,
             persistence: Persistence::new(identity.storing),
@@ -232,6 +239,7 @@ impl Shard {
             recounted: Vec::new(),
             has_unsubscribing: false,
             listening_sessions: BTreeSet::new(),
+            held_back: BTreeSet::new(),
             missing_handlers: BTreeMap::new(),
             specifications: Interner::default(),
             plain_specifications: Default::default(),
@@ -268,7 +276,7 @@ impl Shard {
 
     /// Selectors that sessions anywhere have, and walks under way; all 0 once every session is gone and mail is delivered.
     pub fn owner_counts(&self) -> [usize; 2] {
-        [self.shards_interested.len(), self.walks.len()]
+        [self.shards_interested.len(), self.walks.len() + self.walks_waiting.len()]
     }
 
     /// The most bytes that any session's queue holds.
@@ -313,6 +321,7 @@ impl Shard {
         }
         self.tick_expiries();
         self.tick_aging();
+        self.tick_held_back();
         self.settle();
     }
 
@@ -424,6 +433,8 @@ impl Shard {
             Mail::Count { id, counts } => self.count_topic(id, counts),
             Mail::Subscribers { path, id, count } => self.subscribers_counted(from, &path, id, count),
             Mail::Noticed { notice, asked } => self.notice_arrived(&notice, asked),
+            Mail::SliceTold { ticket } => self.slice_told(from, ticket),
+            Mail::GoOn { ticket } => self.resume_walk(from, ticket),
             Mail::StopListening { kind, selector } => self.stop_listening(from, kind, &selector),
             Mail::Handler { handler, handles } => self.handler_told(handler, handles),
             Mail::Missing(missing) => self.missing_told(&missing),

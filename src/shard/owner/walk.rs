@@ -13,7 +13,7 @@ use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::tree::{Direction, Span, Step, Topic, branch_of};
 use crate::wire::native::{Entry, Outcome};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What a walk among many gets at a time.
@@ -46,6 +46,8 @@ struct Progress {
     /// Why a topic that is stored was left.
     refusal: Option<Refusal>,
     page: Page,
+    /// Whether the last slice has told a listener something.
+    has_told: bool,
 }
 
 #[derive(Default)]
@@ -136,15 +138,15 @@ impl Shard {
             Question::Interest { .. } => self.walk_interest(&walk, budget),
             Question::Remove { .. } => self.walk_removal(&mut walk, budget),
             Question::Fetch(fetch) => self.walk_fetch(fetch, &mut walk, budget),
-            Question::Listen { kind: ListenerKind::Topics, .. } => self.walk_listened(&walk, budget),
-            Question::Listen { kind: ListenerKind::Subscribers, .. } => self.walk_counted(&walk, budget),
+            Question::Listen { kind: ListenerKind::Topics, .. } => self.walk_listened(&mut walk, budget),
+            Question::Listen { kind: ListenerKind::Subscribers, .. } => self.walk_counted(&mut walk, budget),
             Question::Query { .. } => None,
         };
         if let Some(rest) = next.filter(|_| !walk.progress.page.is_cut) {
             walk.rest = rest;
-            return Some(walk);
+            return self.wait_for_listener(walk);
         }
-        let Progress { removed, stored, refusal, page } = walk.progress;
+        let Progress { removed, stored, refusal, page, .. } = walk.progress;
         let part = match question {
             Question::Remove { .. } => {
                 let answer = Answer::Removal { from: walk.from, ticket: walk.ticket };
@@ -156,6 +158,21 @@ impl Shard {
         };
         self.mail(walk.from, Mail::Part { ticket: walk.ticket, part });
         None
+    }
+
+    /// A walk for a listener that has told something goes on when the listener's session has room for more.
+    fn wait_for_listener(&mut self, mut walk: Walk) -> Option<Walk> {
+        if !std::mem::take(&mut walk.progress.has_told) {
+            return Some(walk);
+        }
+        let (from, ticket) = (walk.from, walk.ticket);
+        self.walks_waiting.insert((from.0, ticket), walk);
+        self.mail(from, Mail::SliceTold { ticket });
+        None
+    }
+
+    pub(in crate::shard) fn resume_walk(&mut self, from: ShardIndex, ticket: u64) {
+        self.walks.extend(self.walks_waiting.remove(&(from.0, ticket)));
     }
 
     fn walk_interest(&mut self, walk: &Walk, budget: &mut usize) -> Option<Span> {
@@ -201,28 +218,34 @@ impl Shard {
     }
 
     /// Tells what a new listener finds.
-    fn walk_listened(&mut self, walk: &Walk, budget: &mut usize) -> Option<Span> {
-        let mut notices = Vec::new();
+    fn walk_listened(&mut self, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
+        let (mut notices, mut bytes) = (Vec::new(), 0);
         let everything = self.everything.clone();
         let next = self.tree.scan_within(&everything, &walk.rest, Direction::Forward, budget, |_, topic| {
             if matches_from_above(&walk.selector, topic.path.as_str()) {
-                let notice = Notice::Topic { what: What::Selected, path: topic.path.clone(), specification: topic.specification.clone() };
-                notices.push(notice);
+                let (path, specification) = (topic.path.clone(), topic.specification.clone());
+                if bytes > NOTICE_BYTES_MAX {
+                    return Step::Stop;
+                }
+                bytes += notice_bytes(topic);
+                notices.push(Notice::Topic { what: What::Selected, path, specification });
             }
             Step::Next
         });
+        walk.progress.has_told = !notices.is_empty();
         for notice in notices {
             self.mail_notice(walk.from, notice);
         }
         next
     }
 
-    fn walk_counted(&mut self, walk: &Walk, budget: &mut usize) -> Option<Span> {
+    fn walk_counted(&mut self, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
         let mut places = Vec::new();
         let next = self.tree.scan_within(&walk.selector, &walk.rest, Direction::Forward, budget, |place, _| {
             places.push(place);
             Step::Next
         });
+        walk.progress.has_told = !places.is_empty();
         for place in places {
             self.start_counting(place, Some(walk.from));
         }
@@ -269,7 +292,11 @@ impl Shard {
         let (ended, kept): (VecDeque<Walk>, _) =
             std::mem::take(&mut self.walks).into_iter().partition(|walk: &Walk| walk.is_listen(from, kind, &selector));
         self.walks = kept;
-        for walk in ended {
+        let waiting = std::mem::take(&mut self.walks_waiting);
+        let (ended_waiting, kept): (BTreeMap<_, Walk>, _) =
+            waiting.into_iter().partition(|(_, walk)| walk.is_listen(from, kind, &selector));
+        self.walks_waiting = kept;
+        for walk in ended.into_iter().chain(ended_waiting.into_values()) {
             self.mail(from, Mail::Part { ticket: walk.ticket, part: Part::Ready });
         }
         let table = match kind {
@@ -352,6 +379,15 @@ impl Page {
             held => *held = Some((branch.to_owned(), 1)),
         }
     }
+}
+
+/// What the notices of one slice take at most, exceeded by at most one.
+const NOTICE_BYTES_MAX: usize = 64 << 10;
+
+/// What a notice of the topic takes, roughly.
+fn notice_bytes(topic: &Topic) -> usize {
+    let properties: usize = topic.specification.properties().map(|(key, value)| key.len() + value.len()).sum();
+    topic.path.as_str().len() + properties + ENTRY_BYTES
 }
 
 /// What an entry takes in an answer beside its texts and value.
