@@ -38,6 +38,9 @@ impl Shard {
         if self.is_shutting_down {
             return Err(Refusal::new(ErrorCode::ShuttingDown, "the server is stopping"));
         }
+        if asks_owners(&request) {
+            self.check_questions(asker)?;
+        }
         match request {
             Request::Update { path, update, .. } => self.start_update(asker, form, &path, update),
             Request::Remove { selector, .. } => {
@@ -170,6 +173,8 @@ impl Shard {
     fn route_change(&mut self, asker: Asker, path: &str, change: Change<'_>) {
         let owner = self.owner_of(path);
         if owner == self.identity.index {
+            // What was asked before comes first, as it does from another shard.
+            self.settle();
             let applied = self.update(owner, asker.session, path, &change, self.now);
             // What the update caused comes before its answer, as it does from another shard.
             self.settle();
@@ -417,6 +422,12 @@ impl Shard {
 
 fn no_stream(number: u64) -> Refusal {
     Refusal::new(ErrorCode::InvalidStream, format!("the session has no stream {number}"))
+}
+
+/// Whether the request becomes a question to owners.
+fn asks_owners(request: &Request<'_>) -> bool {
+    use Request::{Fetch, Listen, Query, Remove, Subscribe};
+    matches!(request, Subscribe { .. } | Fetch { .. } | Remove { .. } | Listen { .. } | Query { .. })
 }
 
 fn check_scope(scope: &str) -> Result<(), Refusal> {
