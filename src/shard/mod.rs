@@ -288,7 +288,7 @@ impl Shard {
 
     /// Whether so much mail waits that publishers should not be read now.
     pub fn is_congested(&self) -> bool {
-        self.outboxes.iter().any(|outbox| outbox.len() > self.limits.mail_high) || self.persistence.unsent() > self.limits.mail_high
+        self.outboxes.iter().any(|outbox| outbox.len() > self.limits.mail_high) || self.persistence.waiting() > self.limits.mail_high
     }
 
     /// Milliseconds since the epoch.

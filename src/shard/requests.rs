@@ -3,7 +3,6 @@
 use super::Shard;
 use super::dialogue::WireForm;
 use super::mail::{Action, Asker, Change, Conditions, Content, DeepLimit, Fetch, Mail, StreamStep, Update};
-use super::owner::needs_answer;
 use super::persistence::Answer;
 use crate::base::Key;
 use crate::protocol::{ErrorCode, Refusal};
@@ -178,10 +177,7 @@ impl Shard {
             let applied = self.update(owner, asker.session, path, &change, self.now);
             // What the update caused comes before its answer, as it does from another shard.
             self.settle();
-            if needs_answer(asker, &applied) {
-                self.acknowledge(applied, Answer::Update { from: owner, to: asker });
-            }
-            return;
+            return self.acknowledge(applied, Answer::Update { from: owner, to: asker });
         }
         let path = TopicPath::of_branch(path);
         let (from, received, change) = (self.identity.index, self.now, change.into_owned());
