@@ -8,10 +8,24 @@ use atomic_waker::AtomicWaker;
 use crossbeam_channel::Receiver;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Batches that one ring holds.
 const RING_BATCHES: usize = 256;
+
+/// Ends a system call early, and does nothing else.
+const INTERRUPT: libc::c_int = libc::SIGUSR2;
+
+/// To be called before any shard is interrupted.
+pub fn prepare_interrupts() {
+    extern "C" fn do_nothing(_: libc::c_int) {}
+    // SAFETY: the action is valid, without SA_RESTART, and its handler touches nothing.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = do_nothing as extern "C" fn(libc::c_int) as usize;
+        libc::sigaction(INTERRUPT, &action, std::ptr::null_mut());
+    }
+}
 
 /// What other threads tell a shard.
 pub enum Command {
@@ -25,6 +39,10 @@ pub enum Command {
 pub struct Mailbox {
     waker: AtomicWaker,
     is_ended: AtomicBool,
+    /// The shard's thread; 0 while it does not run.
+    thread: AtomicU64,
+    /// Ticks of the shard so far.
+    beats: AtomicU64,
 }
 
 impl Mailbox {
@@ -36,7 +54,35 @@ impl Mailbox {
         self.waker.register(waker);
     }
 
+    /// The shard runs, on the calling thread, until [`Self::end`].
+    pub fn begin(&self) {
+        // SAFETY: it asks for the caller's own number.
+        self.thread.store(unsafe { libc::pthread_self() }, Ordering::Release);
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.thread.load(Ordering::Acquire) != 0
+    }
+
+    pub fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    /// Interrupts the shard's sleep. The thread must not have been joined yet.
+    pub fn interrupt(&self) {
+        let thread = self.thread.load(Ordering::Acquire);
+        if thread != 0 {
+            // SAFETY: a thread that was not joined has its number still, and the signal's handler does nothing.
+            unsafe { libc::pthread_kill(thread, INTERRUPT) };
+        }
+    }
+
     pub fn end(&self) {
+        self.thread.store(0, Ordering::Release);
         self.is_ended.store(true, Ordering::Release);
     }
 

@@ -59,6 +59,7 @@ const PREEMPT_TIMER: Duration = Duration::from_millis(1);
 
 /// Starts one executor for each listener, on the core that goes with it. They accept connections once all that was stored is restored.
 pub fn start(settings: &Settings, listeners: Vec<(OwnedFd, usize)>, stored: Option<Stored>) -> io::Result<Runtime> {
+    mesh::prepare_interrupts();
     let count = u16::try_from(listeners.len()).expect("there are at most 64 shards");
     let mailboxes: Vec<Arc<Mailbox>> = (0..count).map(|_| Arc::default()).collect();
     let channels: Vec<(Sender<Command>, Receiver<Command>)> = (0..count).map(|_| crossbeam_channel::unbounded()).collect();
@@ -143,7 +144,8 @@ impl Runtime {
             let _ = sender.send(Command::ShutDown);
             mailbox.wake();
         }
-        for (_, _, handle) in self.shards {
+        for (_, mailbox, handle) in self.shards {
+            wait_for_end(&mailbox);
             handle.join().map_err(|error| io::Error::other(error.to_string()))?;
         }
         if let Some(storage) = self.storage {
@@ -152,9 +154,44 @@ impl Runtime {
         Ok(())
     }
 
+    /// How far each shard has come, to be given to [`Self::interrupt_stalled`].
+    pub fn beats(&self) -> Vec<u64> {
+        self.shards.iter().map(|(_, mailbox, _)| mailbox.beats()).collect()
+    }
+
+    /// Interrupts the shards that have not ticked since `before`. An executor that sleeps waits on one ring for another, and the wake of
+    /// that at times is lost: timers, sockets and other shards then call in vain until something interrupts the wait.
+    pub fn interrupt_stalled(&self, before: &[u64]) {
+        for ((_, mailbox, _), before) in self.shards.iter().zip(before) {
+            if mailbox.beats() == *before {
+                mailbox.interrupt();
+            }
+        }
+    }
+
     /// Whether an executor has ended by itself, which only a failure does.
     pub fn has_failed(&self) -> bool {
         self.shards.iter().any(|(_, mailbox, _)| mailbox.is_ended())
+    }
+}
+
+/// Interruptions after which a shard that does not tick is taken for one that has failed; joining it tells why.
+const INTERRUPTIONS_MAX: u32 = 20;
+
+/// Waits until the shard's thread is about to end by itself, and interrupts it where it does not hear.
+fn wait_for_end(mailbox: &Mailbox) {
+    let mut beats = mailbox.beats();
+    let (mut turns, mut interruptions) = (0, 0);
+    while mailbox.is_running() && interruptions < INTERRUPTIONS_MAX {
+        std::thread::sleep(Duration::from_millis(5));
+        turns += 1;
+        if turns % 100 == 0 {
+            if mailbox.beats() == beats {
+                mailbox.interrupt();
+                interruptions += 1;
+            }
+            beats = mailbox.beats();
+        }
     }
 }
 

@@ -71,9 +71,11 @@ pub async fn run(shard: Shard, settings: Settings, listener: OwnedFd, links: Lin
         glommio::spawn_local(send(world.clone())),
         glommio::spawn_local(receive_mail(world.clone())),
     ];
+    mailbox.begin();
     let mut ticks_left = drain_ms.div_ceil(TICK.as_millis() as u64);
     loop {
         glommio::timer::sleep(TICK).await;
+        mailbox.beat();
         world.shard.borrow_mut().handle_tick(now(), wall_ms());
         world.carry_out();
         world.tick_lingering();

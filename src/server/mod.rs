@@ -116,8 +116,16 @@ impl Server {
 
     /// Serves until the process is told to end by SIGTERM or SIGINT, then takes leave of every session.
     pub fn run(self) -> io::Result<()> {
+        let mut beats = self.runtime.beats();
+        let mut turns = 0;
         while !self.stop.load(Ordering::Relaxed) && !self.runtime.has_failed() {
             std::thread::sleep(Duration::from_millis(50));
+            turns += 1;
+            // Several ticks of a shard.
+            if turns % 10 == 0 {
+                self.runtime.interrupt_stalled(&beats);
+                beats = self.runtime.beats();
+            }
         }
         tracing::info!("stopping");
         self.runtime.stop()

@@ -220,12 +220,14 @@ fn a_full_disk_refuses_updates_and_nothing_else() {
         };
         assert_eq!(refusal, Refused { code: 410, position: None });
         assert!(acknowledged > 10, "{acknowledged} updates fit");
-        // What is stored is refused before it changes anything; what is not goes on, as do reads.
+        // What is stored is refused; what is not goes on, as do reads. An update that was under way when its shard heard of the
+        // failure may be in memory.
         assert_eq!(session.set("live/stored", ValueType::Json, b"1"), Err(Refused { code: 410, position: None }));
         assert_eq!(session.remove("live/stored"), Err(Refused { code: 410, position: None }));
         assert_eq!(session.set("live/not/stored", ValueType::Json, b"1"), Ok(()));
         reader.wait_for_value("live/not/stored", b"1");
-        assert_eq!(reader.fetch(">live/stored", "", 0).unwrap().1[0].value.as_deref(), Some(&b"0"[..]));
+        let held = reader.fetch(">live/stored", "", 0).unwrap().1.remove(0).value.expect("it has one");
+        assert!(held == b"0" || held == b"1", "{held:?}");
         limit_files(&server, libc::RLIM_INFINITY);
         let started = Instant::now();
         while let Err(refusal) = session.set("live/stored", ValueType::Json, b"2") {
