@@ -17,8 +17,8 @@ pub struct Extras {
     pub histories: HashSet<u32>,
     /// Requests whose answers come behind those events.
     pub answers_held: Vec<u64>,
-    /// The topics that want to know when the session is over, and their owners.
-    pub watched_by: Vec<(ShardIndex, TopicPath, TopicId)>,
+    /// The topics that want to know when the session is over, and their owners; they are taken off as they go.
+    pub watched_by: BTreeMap<TopicId, (ShardIndex, TopicPath)>,
 }
 
 /// One of a session's listeners.
