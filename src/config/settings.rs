@@ -50,6 +50,7 @@ pub const SETTINGS: &[Setting] = &[
     number("limits.selections_max", 1, 1_000_000, |c, v| c.limits.selections_max = v as usize),
     number("limits.listeners_max", 0, 1_000_000, |c, v| c.limits.listeners_max = v as usize),
     number("limits.streams_max", 0, 1_000_000, |c, v| c.limits.streams_max = v as usize),
+    number("limits.questions_max", 1, 1_000_000, |c, v| c.limits.questions_max = v as usize),
     number("limits.fetch_page_max", 1, 100_000, |c, v| c.limits.fetch_page_max = v as usize),
     number("limits.query_events_max", 1, 1_000_000, |c, v| c.limits.query_events_max = v as usize),
     number("limits.history_bytes_max", 1024, 64 << 20, |c, v| c.limits.history_bytes_max = v as usize),

@@ -164,6 +164,7 @@ fn limits(config: &Config, shards: usize) -> Limits {
         selections_max: limits.selections_max,
         listeners_max: limits.listeners_max,
         streams_max: limits.streams_max,
+        questions_max: limits.questions_max,
         fetch_page_max: limits.fetch_page_max,
         query_events_max: limits.query_events_max,
         history_bytes_max: limits.history_bytes_max,

@@ -5,7 +5,6 @@ use crate::topic::path::TopicPath;
 use crate::topic::selector::Selector;
 use crate::topic::specification::Specification;
 use crate::value::ValueType;
-use hashbrown::HashSet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,12 +12,25 @@ use std::sync::Arc;
 pub struct Extras {
     pub listeners: BTreeMap<u64, Listener>,
     pub streams: BTreeMap<u64, Stream>,
-    /// The subscriptions to time series, by generation, whose first events are still on their way.
-    pub histories: HashSet<u32>,
+    /// The subscriptions to time series, by generation, whose first events have not come.
+    pub histories: BTreeMap<u32, History>,
+    /// Those of them whose owners have not been asked.
+    pub histories_waiting: BTreeSet<u32>,
+    /// Questions that owners have not answered, also those of subscriptions that ended meanwhile.
+    pub histories_asked: BTreeSet<u32>,
     /// Requests whose answers come behind those events.
     pub answers_held: Vec<u64>,
+    /// Owners that have told a slice of what listeners find, and the tickets of the requests.
+    pub slices_held: Vec<(ShardIndex, u64)>,
     /// The topics that want to know when the session is over, and their owners; they are taken off as they go.
     pub watched_by: BTreeMap<TopicId, (ShardIndex, TopicPath)>,
+}
+
+/// Which events of a time series a subscription waits for.
+pub struct History {
+    pub path: TopicPath,
+    /// From which sequence on; by default what a new subscriber gets.
+    pub from: Option<u64>,
 }
 
 /// One of a session's listeners.
@@ -83,4 +95,6 @@ impl Listener {
 pub struct Stream {
     pub path: TopicPath,
     pub kind: ValueType,
+    /// An operation was refused before it reached the topic's owner, so none may follow.
+    pub has_failed: bool,
 }

@@ -5,7 +5,7 @@ mod local_topic;
 mod selections;
 mod send_queue;
 
-pub use listener::{Extras, Known, Listened, Listener, Stream};
+pub use listener::{Extras, History, Known, Listened, Listener, Stream};
 pub use local_topic::{LocalTopic, Outgoing, Subscriber};
 pub use selections::{Scopes, Selections};
 pub use send_queue::{Entry, Limits as QueueLimits, Newest, Overflow, SendQueue, Steps};

@@ -38,6 +38,15 @@ enum Answer {
     Listening { asker: Asker },
 }
 
+impl Gather {
+    pub fn asker(&self) -> Asker {
+        match self.answer {
+            Answer::Interest { asker, .. } | Answer::Removed { asker, .. } | Answer::Page { asker, .. } => asker,
+            Answer::Events { asker } | Answer::Listening { asker } => asker,
+        }
+    }
+}
+
 impl Shard {
     // What sessions ask.
 

@@ -2,12 +2,12 @@
 //!
 //! A new subscriber of a time series waits until the owner has said which events come first; what is published before the owner's answer
 //! is among them, what is published after it comes behind. A subscriber that missed events while the owner had forgotten this shard's
-//! interest waits in the same way.
+//! interest waits in the same way. A session has few such questions under way: see `pace`.
 
 use super::Shard;
 use super::mail::{Asker, Mail, Subscription};
 use crate::base::{Key, TopicId};
-use crate::session::{Entry, LocalTopic};
+use crate::session::{Entry, History, LocalTopic};
 use crate::topic::publication::Publication;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,11 +18,12 @@ impl Shard {
         self.ask_events(session, topic, generation, None);
     }
 
-    fn ask_events(&mut self, session: Key, topic: &LocalTopic, generation: u32, after: Option<u64>) {
+    fn ask_events(&mut self, session: Key, topic: &LocalTopic, generation: u32, from: Option<u64>) {
         let Some(asking) = self.sessions.get_mut(session) else { return };
-        asking.extras_mut().histories.insert(generation);
-        let owner = self.owner_of(topic.path.as_str());
-        self.mail(owner, Mail::AskHistory { path: topic.path.clone(), after, to: Subscription { session, generation } });
+        let extras = asking.extras_mut();
+        extras.histories.insert(generation, History { path: topic.path.clone(), from });
+        extras.histories_waiting.insert(generation);
+        self.go_on(session);
     }
 
     /// The topic appeared again: its subscribers are asked for anew, each from what it has.
@@ -32,20 +33,30 @@ impl Shard {
         for subscriber in topic.subscribers.borrow_mut().iter_mut() {
             self.next_generation = self.next_generation.wrapping_add(1);
             let before = std::mem::replace(&mut subscriber.generation, self.next_generation);
-            let after = if subscriber.is_latest_queued { None } else { Some(last.map_or(0, |last| last + 1)) };
-            subscriber.is_latest_queued = true;
-            asked.push((subscriber.session, before, subscriber.generation, after));
+            let is_waiting = std::mem::replace(&mut subscriber.is_latest_queued, true);
+            asked.push((subscriber.session, before, subscriber.generation, is_waiting));
         }
-        for (session, before, generation, after) in asked {
-            self.ask_events(session, topic, generation, after);
+        for (session, before, generation, is_waiting) in asked {
+            let extras = self.sessions.get(session).and_then(|session| session.extras.as_ref());
+            let waited_for = extras.and_then(|extras| extras.histories.get(&before)).and_then(|history| history.from);
+            let from = if is_waiting { waited_for } else { Some(last.map_or(0, |last| last + 1)) };
+            self.ask_events(session, topic, generation, from);
             self.history_arrived(topic, session, before);
         }
     }
 
     /// The owner's answer: what comes first, and from now on each event as it is published.
-    pub(super) fn take_history(&mut self, id: TopicId, to: Subscription, events: Vec<Arc<Publication>>) {
+    pub(super) fn take_history(&mut self, id: Option<TopicId>, to: Subscription, events: Vec<Arc<Publication>>) {
+        self.take_events(id, to, events);
+        if let Some(extras) = self.sessions.get_mut(to.session).and_then(|session| session.extras.as_mut()) {
+            extras.histories_asked.remove(&to.generation);
+            self.go_on(to.session);
+        }
+    }
+
+    fn take_events(&mut self, id: Option<TopicId>, to: Subscription, events: Vec<Arc<Publication>>) {
         // While the topic waits in limbo the answer is not used: it is asked again when the topic appears.
-        let Some(topic) = self.topics.get(&id).cloned() else { return };
+        let Some(topic) = id.and_then(|id| self.topics.get(&id).cloned()) else { return };
         if !self.end_waiting(&topic, to.session, to.generation) {
             return;
         }
@@ -77,7 +88,8 @@ impl Shard {
         }
         let extras = self.sessions.get_mut(key).and_then(|session| session.extras.as_mut());
         let Some(extras) = extras else { return };
-        if !extras.histories.remove(&generation) || !extras.histories.is_empty() {
+        extras.histories_waiting.remove(&generation);
+        if extras.histories.remove(&generation).is_none() || !extras.histories.is_empty() {
             return;
         }
         for id in std::mem::take(&mut extras.answers_held) {

@@ -50,8 +50,12 @@ impl Shard {
         let is_new = !listener.holds(&selector);
         self.listening_sessions.insert(asker.session);
         let of = if kind == TOPICS { ListenerKind::Topics } else { ListenerKind::Subscribers };
+        if !is_new {
+            self.answer(asker, Ok(Outcome::Done));
+            return Ok(());
+        }
         let asked = self.ask_to_listen(asker, of, &selector);
-        if let Some(listener) = self.listener_mut(asker.session, number).filter(|_| is_new) {
+        if let Some(listener) = self.listener_mut(asker.session, number) {
             listener.selectors.push(Listened { selector, asked });
             for change in look_again(listener) {
                 self.tell_change(asker.session, number, &change);
@@ -124,6 +128,7 @@ impl Shard {
 
     /// The session is over.
     pub(super) fn end_listeners(&mut self, session: Key) {
+        self.release_slices(session);
         if !self.listening_sessions.remove(&session) {
             return;
         }

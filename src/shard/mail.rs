@@ -63,7 +63,8 @@ pub enum Mail {
     },
     /// The events that come before all that is published from now on.
     History {
-        id: TopicId,
+        /// `None` where there is no such topic any more.
+        id: Option<TopicId>,
         to: Subscription,
         events: Vec<Arc<Publication>>,
     },
@@ -83,6 +84,13 @@ pub enum Mail {
         notice: Box<Notice>,
         /// The last request to listen that the owner had heard of the shard.
         asked: u64,
+    },
+    /// An owner has told a slice of what a listener finds, and waits for `GoOn`.
+    SliceTold {
+        ticket: u64,
+    },
+    GoOn {
+        ticket: u64,
     },
     /// No listener of this shard has the selector any more.
     StopListening {

@@ -5,6 +5,7 @@
 //! - `audience` — the sessions of this shard: what they selected, what arrives for them.
 //! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing.
 //! - `dialogue` — a connection's bytes: HTTP head, WebSocket frames, answers; `requests` — what sessions ask for.
+//! - `questions` — what sessions have asked the owners of topics; `pace` — what waits until a session reads.
 //! - `sessions` — sessions as others see them: properties, how many match a filter, when one is over.
 //! - `transmit` — what a connection sends now.
 //! - `mail` — what shards say to each other; `report` — what a shard measures.
@@ -15,7 +16,9 @@ mod history;
 mod listeners;
 pub mod mail;
 mod owner;
+mod pace;
 mod persistence;
+mod questions;
 pub mod report;
 mod requests;
 mod sessions;
@@ -39,6 +42,7 @@ use hashbrown::HashMap;
 use mail::{Batch, Handler, Mail};
 use owner::{Errands, Expiries, FilterCounts};
 use persistence::Persistence;
+use questions::Questions;
 use report::Report;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -56,6 +60,8 @@ pub struct Limits {
     pub listeners_max: usize,
     /// Update streams of one session.
     pub streams_max: usize,
+    /// Questions of one session to the owners of topics that are under way.
+    pub questions_max: usize,
     pub fetch_page_max: usize,
     /// Events of one query's answer.
     pub query_events_max: usize,
@@ -72,7 +78,7 @@ pub struct Limits {
     pub transmit_bytes_max: usize,
     pub handshake_timeout_ms: u64,
     pub keep_alive_ms: u64,
-    /// Topics looked at in one slice of a walk.
+    /// Topics that all walks together look at in one turn.
     pub walk_slice: usize,
     /// Mail that may wait for one shard, or records for storage, before this one stops reading its publishers.
     pub mail_high: usize,
@@ -135,6 +141,10 @@ pub struct Shard {
     /// By shard the ticket of its last request to listen.
     listens_heard: Vec<u64>,
     walks: VecDeque<owner::Walk>,
+    /// Topics that walks may still look at in this turn.
+    walk_budget: usize,
+    /// Walks for listeners, by shard and ticket, that wait until what they told is read.
+    walks_waiting: BTreeMap<(u16, u64), owner::Walk>,
     topics_made: u64,
     topics_base: u64,
     persistence: Persistence,
@@ -157,16 +167,18 @@ pub struct Shard {
     /// Topics that owners have forgotten although sessions here wait for them to appear again.
     limbo: HashMap<TopicId, Rc<LocalTopic>>,
     selected: Interests<audience::Selected>,
-    gathers: HashMap<u64, audience::Gather>,
+    gathers: Questions,
     next_ticket: u64,
     next_generation: u32,
     next_sequence: u64,
     /// Counted topics whose subscribers have changed in this turn.
     recounted: Vec<Rc<LocalTopic>>,
     listening_sessions: BTreeSet<Key>,
+    /// Sessions that are to be sent more when they have read.
+    held_back: BTreeSet<Key>,
     missing_handlers: BTreeMap<Box<str>, Vec<Handler>>,
     /// How many sessions match, asked by other shards and not answered yet.
-    questions: VecDeque<sessions::Asked>,
+    counts_asked: VecDeque<sessions::Asked>,
     specifications: Interner,
     /// Those without properties, by the number of the topic's type.
     plain_specifications: [Option<Arc<Specification>>; 8],
@@ -200,6 +212,8 @@ impl Shard {
             shards_listening_to_subscribers: Interests::default(),
             listens_heard: vec![0; usize::from(identity.count)],
             walks: VecDeque::new(),
+            walk_budget: limits.walk_slice,
+            walks_waiting: BTreeMap::new(),
             topics_made: 0,
             topics_base: identity.topics_base,
             persistence: Persistence::new(identity.storing),
@@ -218,14 +232,15 @@ impl Shard {
             topics_by_path: BTreeMap::new(),
             limbo: HashMap::new(),
             selected: Interests::default(),
-            gathers: HashMap::new(),
+            gathers: Questions::default(),
             next_ticket: 0,
             next_generation: 0,
             next_sequence: 0,
             recounted: Vec::new(),
             listening_sessions: BTreeSet::new(),
+            held_back: BTreeSet::new(),
             missing_handlers: BTreeMap::new(),
-            questions: VecDeque::new(),
+            counts_asked: VecDeque::new(),
             specifications: Interner::default(),
             plain_specifications: Default::default(),
             reports: HashMap::new(),
@@ -261,7 +276,7 @@ impl Shard {
 
     /// Selectors that sessions anywhere have, and walks under way; all 0 once every session is gone and mail is delivered.
     pub fn owner_counts(&self) -> [usize; 2] {
-        [self.shards_interested.len(), self.walks.len() + self.errands.len()]
+        [self.shards_interested.len(), self.walks.len() + self.walks_waiting.len() + self.errands.len()]
     }
 
     /// The most bytes that any session's queue holds.
@@ -276,7 +291,7 @@ impl Shard {
 
     /// Whether so much mail waits that publishers should not be read now.
     pub fn is_congested(&self) -> bool {
-        self.outboxes.iter().any(|outbox| outbox.len() > self.limits.mail_high) || self.persistence.unsent() > self.limits.mail_high
+        self.outboxes.iter().any(|outbox| outbox.len() > self.limits.mail_high) || self.persistence.waiting() > self.limits.mail_high
     }
 
     /// Milliseconds since the epoch.
@@ -289,6 +304,7 @@ impl Shard {
     /// Mail from another shard, of which all that it sent before was handled.
     pub fn handle_mail(&mut self, now: Time, from: ShardIndex, batch: Batch) {
         self.now = now;
+        self.walk_budget = self.limits.walk_slice;
         self.report.ring.saturating_record(now.since(batch.sent).max(1));
         self.inbox.extend(batch.mails.into_iter().map(|mail| (from, mail)));
         self.settle();
@@ -304,8 +320,9 @@ impl Shard {
             self.check_deadline(key);
         }
         self.tick_expiries();
-        self.tick_questions();
+        self.tick_sessions_asked();
         self.tick_aging();
+        self.tick_held_back();
         self.settle();
     }
 
@@ -316,12 +333,11 @@ impl Shard {
 
     // C. Commands.
 
-    /// Goes on with the walks under way, a slice each.
+    /// Goes on with the walks under way, a slice for all.
     pub fn run_slice(&mut self, now: Time) {
         self.now = now;
-        for _ in 0..self.walks.len() {
-            self.walk_slice();
-        }
+        self.walk_budget = self.limits.walk_slice;
+        self.run_walks();
         self.run_errand();
         self.settle();
     }
@@ -419,6 +435,8 @@ impl Shard {
             Mail::Count { id, counts } => self.count_topic(id, counts),
             Mail::Subscribers { path, id, count } => self.subscribers_counted(from, &path, id, count),
             Mail::Noticed { notice, asked } => self.notice_arrived(&notice, asked),
+            Mail::SliceTold { ticket } => self.slice_told(from, ticket),
+            Mail::GoOn { ticket } => self.resume_walk(from, ticket),
             Mail::StopListening { kind, selector } => self.stop_listening(from, kind, &selector),
             Mail::Handler { handler, handles } => self.handler_told(handler, handles),
             Mail::Missing(missing) => self.missing_told(&missing),

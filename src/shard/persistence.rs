@@ -1,7 +1,7 @@
 //! What has to be stored, and who waits for that.
 //!
 //! A shard never waits: a change goes out as a numbered record, and the answer to its request is held until storage says that it is as safe as
-//! acknowledgements have to be. Storage takes a shard's records in order, so one number tells how far it has come. While storage fails,
+//! acknowledgements have to be. That of an update without an id is held too, since it is told if storage fails. Storage takes a shard's records in order, so one number tells how far it has come. While storage fails,
 //! updates of stored topics are refused before they change anything; what was sent before stays on its way.
 
 use super::Shard;
@@ -39,6 +39,13 @@ pub enum Answer {
     Removal { from: ShardIndex, ticket: u64 },
 }
 
+impl Answer {
+    /// An update without an id is answered only if it fails.
+    fn is_only_for_failures(&self) -> bool {
+        matches!(self, Self::Update { to: Asker { id: 0, .. }, .. })
+    }
+}
+
 /// See the module.
 pub struct Persistence {
     storing: Storing,
@@ -46,6 +53,7 @@ pub struct Persistence {
     /// Every record up to this one is as safe as acknowledgements have to be.
     stored: Ticket,
     unsent: Vec<Append>,
+    /// In the order of tickets. Above the mark for mail the shard stops reading, so that it stays bounded while storage stalls.
     held: VecDeque<(Ticket, Answer, Outcome)>,
     /// Why storage cannot take anything now.
     failure: Option<Box<str>>,
@@ -63,6 +71,16 @@ impl Persistence {
     /// Records that storage has not taken yet.
     pub fn unsent(&self) -> usize {
         self.unsent.len()
+    }
+
+    /// Answers that wait for storage.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Records or answers that wait, whichever are more.
+    pub fn waiting(&self) -> usize {
+        self.unsent().max(self.held())
     }
 
     fn append(&mut self, change: Change) -> Option<Ticket> {
@@ -83,6 +101,10 @@ impl Shard {
     pub fn return_records(&mut self, records: Vec<Append>) {
         let newer = std::mem::replace(&mut self.persistence.unsent, records);
         self.persistence.unsent.extend(newer);
+    }
+
+    pub fn persistence(&self) -> &Persistence {
+        &self.persistence
     }
 
     /// Every record up to this ticket is stored.
@@ -124,7 +146,11 @@ impl Shard {
                     let message = format!("the update is in memory, but cannot be stored now: {reason}");
                     return self.give(answer, Err(Refusal::new(ErrorCode::StorageUnavailable, message)));
                 }
-                self.persistence.held.push_back((ticket, answer, outcome));
+                // One with the ticket of the update before changed nothing: without an id there is nothing to tell of it.
+                let is_same = self.persistence.held.back().is_some_and(|(last, ..)| *last == ticket);
+                if !is_same || !answer.is_only_for_failures() {
+                    self.persistence.held.push_back((ticket, answer, outcome));
+                }
             }
             Ok((outcome, _)) => self.give(answer, Ok(outcome)),
             Err(refusal) => self.give(answer, Err(refusal)),
@@ -133,6 +159,7 @@ impl Shard {
 
     fn give(&mut self, answer: Answer, result: Result<Outcome, Refusal>) {
         match answer {
+            _ if answer.is_only_for_failures() && result.is_ok() => {}
             Answer::Update { from, to } if from == self.identity.index => self.answer(to, result),
             Answer::Update { from, to } => self.mail(from, Mail::Answer { to, result }),
             Answer::Removal { from, ticket } => {

@@ -3,7 +3,6 @@
 use super::Shard;
 use super::dialogue::WireForm;
 use super::mail::{Action, Asker, Change, Conditions, Content, DeepLimit, Fetch, Mail, StreamStep, Update};
-use super::owner::needs_answer;
 use super::persistence::Answer;
 use crate::base::Key;
 use crate::protocol::{ErrorCode, Refusal};
@@ -37,6 +36,9 @@ impl Shard {
     fn try_operation(&mut self, asker: Asker, form: WireForm, request: Request<'_>) -> Result<(), Refusal> {
         if self.is_shutting_down {
             return Err(Refusal::new(ErrorCode::ShuttingDown, "the server is stopping"));
+        }
+        if asks_owners(&request) {
+            self.check_questions(asker)?;
         }
         match request {
             Request::Update { path, update, .. } => self.start_update(asker, form, &path, update),
@@ -170,13 +172,12 @@ impl Shard {
     fn route_change(&mut self, asker: Asker, path: &str, change: Change<'_>) {
         let owner = self.owner_of(path);
         if owner == self.identity.index {
+            // What was asked before comes first, as it does from another shard.
+            self.settle();
             let applied = self.update(owner, asker.session, path, &change, self.now);
             // What the update caused comes before its answer, as it does from another shard.
             self.settle();
-            if needs_answer(asker, &applied) {
-                self.acknowledge(applied, Answer::Update { from: owner, to: asker });
-            }
-            return;
+            return self.acknowledge(applied, Answer::Update { from: owner, to: asker });
         }
         let path = TopicPath::of_branch(path);
         let (from, received, change) = (self.identity.index, self.now, change.into_owned());
@@ -231,7 +232,7 @@ impl Shard {
         let conditions = self.conditions(&update.constraint, Some(StreamStep { stream, opens: true }))?;
         self.check_and_route(asker, form, path, &update, conditions)?;
         if let Some(session) = self.sessions.get_mut(asker.session) {
-            session.extras_mut().streams.insert(number, Stream { path: TopicPath::of_branch(path), kind });
+            session.extras_mut().streams.insert(number, Stream { path: TopicPath::of_branch(path), kind, has_failed: false });
         }
         Ok(())
     }
@@ -240,8 +241,10 @@ impl Shard {
     fn stream(&self, asker: Asker, number: u64) -> Result<(TopicPath, ValueType, Conditions), Refusal> {
         let session = self.sessions.get(asker.session);
         let stream = session.and_then(|session| session.extras.as_ref()?.streams.get(&number));
-        let Stream { path, kind } =
-            stream.ok_or_else(|| Refusal::new(ErrorCode::InvalidStream, format!("the session has no stream {number}")))?;
+        let Stream { path, kind, has_failed } = stream.ok_or_else(|| no_stream(number))?;
+        if *has_failed {
+            return Err(Refusal::new(ErrorCode::InvalidStream, format!("stream {number} has ended: an operation of it failed")));
+        }
         let stream = StreamTag { shard: self.identity.index, session: asker.session, number };
         let conditions = Conditions { constraint: None, stream: Some(StreamStep { stream, opens: false }) };
         Ok((path.clone(), *kind, conditions))
@@ -271,21 +274,19 @@ impl Shard {
         self.end_stream_on(asker, number, result)
     }
 
-    /// A value that was refused here ends the stream as one that its topic's owner refuses does.
+    /// A value that was refused here ends the stream as one that its topic's owner refuses does. Its number stays taken until it is closed.
     fn end_stream_on(&mut self, asker: Asker, number: u64, result: Result<(), Refusal>) -> Result<(), Refusal> {
-        if result.is_err()
-            && let Some(session) = self.sessions.get_mut(asker.session)
-        {
-            session.extras_mut().streams.remove(&number);
+        let session = self.sessions.get_mut(asker.session).filter(|_| result.is_err());
+        if let Some(stream) = session.and_then(|session| session.extras_mut().streams.get_mut(&number)) {
+            stream.has_failed = true;
         }
         result
     }
 
     fn close_stream(&mut self, asker: Asker, number: u64) -> Result<(), Refusal> {
-        self.stream(asker, number)?;
-        if let Some(session) = self.sessions.get_mut(asker.session) {
-            session.extras_mut().streams.remove(&number);
-        }
+        let session = self.sessions.get_mut(asker.session);
+        let closed = session.and_then(|session| session.extras.as_mut()?.streams.remove(&number));
+        closed.ok_or_else(|| no_stream(number))?;
         self.answer(asker, Ok(Outcome::Done));
         Ok(())
     }
@@ -389,6 +390,16 @@ impl Shard {
     pub(super) fn session_id(&self, session: Key) -> String {
         format!("{:016x}-{:x}-{:x}-{:x}", self.identity.run, self.identity.index.0, session.index, session.generation)
     }
+}
+
+fn no_stream(number: u64) -> Refusal {
+    Refusal::new(ErrorCode::InvalidStream, format!("the session has no stream {number}"))
+}
+
+/// Whether the request becomes a question to owners.
+fn asks_owners(request: &Request<'_>) -> bool {
+    use Request::{Fetch, Listen, Query, Remove, Subscribe};
+    matches!(request, Subscribe { .. } | Fetch { .. } | Remove { .. } | Listen { .. } | Query { .. })
 }
 
 fn check_scope(scope: &str) -> Result<(), Refusal> {

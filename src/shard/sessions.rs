@@ -79,20 +79,20 @@ impl Shard {
 
     /// A shard asks how many sessions here match.
     pub(super) fn sessions_asked(&mut self, from: ShardIndex, filter: SessionFilter, count: Key) {
-        self.questions.push_back(Asked { from, count, filter });
+        self.counts_asked.push_back(Asked { from, count, filter });
     }
 
     /// Answers the questions that have waited longest.
-    pub(super) fn tick_questions(&mut self) {
+    pub(super) fn tick_sessions_asked(&mut self) {
         let mut cost = 0;
         let sessions = self.sessions.len();
-        let fitting = self.questions.iter().take_while(|asked| {
+        let fitting = self.counts_asked.iter().take_while(|asked| {
             let is_fitting = cost < COUNTED_BYTES_PER_TICK;
             cost += asked.filter.as_str().len() * sessions;
             is_fitting
         });
         let count = fitting.count();
-        let asked: Vec<Asked> = self.questions.drain(..count).collect();
+        let asked: Vec<Asked> = self.counts_asked.drain(..count).collect();
         let counts = self.count_sessions(&asked);
         for (Asked { from, count, .. }, share) in asked.into_iter().zip(counts) {
             self.mail(from, Mail::Sessions { count, share });

@@ -74,6 +74,7 @@ impl Shard {
             if self.is_spent(key) {
                 self.effects.push_back(Effect::Close(key));
             }
+            self.go_on_after_send(key);
             return None;
         }
         Some(&self.sending().bytes)
@@ -123,6 +124,7 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.last_sent = now;
         }
+        self.go_on_after_send(key);
     }
 
     /// A round of sends begins: bytes shared in the last one are given up.

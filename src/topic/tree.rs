@@ -102,6 +102,12 @@ impl Default for Span {
 }
 
 impl Span {
+    /// The one place.
+    pub fn of_path(path: &str) -> Self {
+        let path = TopicPath::of_branch(path);
+        Self { start: Bound::Included(path.clone()), end: Bound::Included(path) }
+    }
+
     /// `branch` and all below it; everything where it is empty.
     pub fn of_branch(branch: &str) -> Self {
         if branch.is_empty() {
@@ -270,20 +276,31 @@ impl Tree {
         selector: &Selector,
         span: &Span,
         direction: Direction,
-        budget: usize,
+        mut budget: usize,
+        visit: impl FnMut(Place, &Topic) -> Step,
+    ) -> Option<Span> {
+        self.scan_within(selector, span, direction, &mut budget, visit)
+    }
+
+    /// The same, taking off `budget` what it walked; at 0 one more topic is looked at all the same.
+    pub fn scan_within(
+        &self,
+        selector: &Selector,
+        span: &Span,
+        direction: Direction,
+        budget: &mut usize,
         mut visit: impl FnMut(Place, &Topic) -> Step,
     ) -> Option<Span> {
         let mut rest = span.clone().and(Span::of_branch(selector.prefix()));
-        let mut walked = 0;
         'again: while !rest.is_empty() {
             let range = self.order.range((rest.start.clone(), rest.end.clone()));
             let mut forward = range;
             while let Some((path, index)) = if direction == Direction::Forward { forward.next() } else { forward.next_back() } {
-                walked += 1;
+                *budget = budget.saturating_sub(1);
                 let step = if selector.matches(path.as_str()) { visit(Place(*index), self.topic(Place(*index))) } else { Step::Next };
                 match step {
                     Step::Stop => return Some(rest.starting_at(direction, Bound::Included(path.clone()))),
-                    Step::Next if walked >= budget => return Some(rest.starting_at(direction, Bound::Excluded(path.clone()))),
+                    Step::Next if *budget == 0 => return Some(rest.starting_at(direction, Bound::Excluded(path.clone()))),
                     Step::Next => {}
                     Step::SkipBranch(segments) => {
                         let branch = branch_of(path.as_str(), segments).unwrap_or(path.as_str());
@@ -292,7 +309,7 @@ impl Tree {
                             Direction::Backward => Bound::Excluded(TopicPath::of_branch(branch)),
                         };
                         rest = rest.starting_at(direction, behind);
-                        if walked >= budget {
+                        if *budget == 0 {
                             return Some(rest);
                         }
                         continue 'again;

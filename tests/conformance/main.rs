@@ -4,6 +4,7 @@
 //!   it is about. What binds only a client's sending is not tested, but that the server bears it is.
 //! - the protocol's own specification, `sdk/protocol/README.md`: `vectors` for its frames, and a file for each section that has rules.
 
+mod batches;
 mod close;
 mod fetches;
 mod frames;

@@ -91,6 +91,7 @@ pub fn limits() -> Limits {
         selections_max: 10,
         listeners_max: 4,
         streams_max: 3,
+        questions_max: 20,
         fetch_page_max: 100,
         query_events_max: 100,
         history_bytes_max: 10_000,

@@ -31,6 +31,11 @@ impl Server {
         Self { shard, now: Time(0), sent: HashMap::new(), records: Vec::new(), stalled: HashSet::new() }
     }
 
+    /// Answers that wait for storage.
+    pub fn held(&self) -> usize {
+        self.shard.persistence().held()
+    }
+
     /// A session of the text form.
     pub fn connect(&mut self) -> Client {
         let client = self.upgrade("tidewire.1.json");

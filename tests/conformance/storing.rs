@@ -117,6 +117,48 @@ fn an_update_without_an_id_is_stored_without_an_answer() {
 }
 
 #[test]
+fn an_update_without_an_id_is_told_if_it_cannot_be_stored() {
+    let (mut server, client) = start(Storing::Stored);
+    let gone = server.connect();
+    server.ask(client, set(0, "a", 1));
+    let first = server.stored_last();
+    server.ask(client, set(0, "a", 2));
+    server.ask(gone, set(0, "b", 1));
+    server.give(gone, 0x88, &[]);
+    server.stored(first);
+    server.fail_storage("the disk is full");
+    assert_eq!(answers(&server.take(client)), [(0, Some(410))], "what is stored succeeded");
+    server.recover_storage();
+    let last = server.stored_last();
+    server.stored(last);
+    assert!(server.take(client).is_empty(), "it is not told twice");
+}
+
+#[test]
+fn no_more_is_held_than_is_not_stored() {
+    let (mut server, client) = start(Storing::Stored);
+    server.ask(client, set(0, "a", 0));
+    // The first makes the topic too.
+    let mut behind = 0;
+    for number in 1..2000 {
+        server.ask(client, set(number % 2, "a", number));
+        server.ask(client, json!({ "op": "add", "path": "a" }));
+        let last = server.stored_last();
+        if number % 70 == 0 {
+            server.stored(last - 30);
+            behind = last - 30;
+        }
+        assert!(server.held() as u64 <= last - behind, "{} are held, {} are not stored", server.held(), last - behind);
+    }
+    let last = server.stored_last();
+    server.stored(last);
+    assert_eq!(server.held(), 0);
+    let (mut server, client) = start(Storing::Memory);
+    server.ask(client, set(0, "a", 0));
+    assert_eq!(server.held(), 0, "nothing waits where memory is enough");
+}
+
+#[test]
 fn with_acknowledgements_from_memory_nothing_waits() {
     let (mut server, client) = start(Storing::Memory);
     assert_eq!(answers(&server.ask(client, set(2, "a", 1))), [(2, None)]);
@@ -168,7 +210,7 @@ fn who_waits_when_storage_fails_is_told() {
     server.ask(client, set(0, "a", 2));
     server.ask(client, json!({ "op": "remove", "id": 3, "selector": "a" }));
     server.fail_storage("the disk is full");
-    assert_eq!(answers(&server.take(client)), [(2, Some(410)), (3, Some(410))]);
+    assert_eq!(answers(&server.take(client)), [(2, Some(410)), (0, Some(410)), (3, Some(410))]);
     server.recover_storage();
     let last = server.stored_last();
     server.stored(last);

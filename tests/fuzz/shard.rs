@@ -182,6 +182,7 @@ fn limits() -> Limits {
         selections_max: 3,
         listeners_max: 3,
         streams_max: 3,
+        questions_max: 5,
         fetch_page_max: 3,
         query_events_max: 4,
         history_bytes_max: 200,

@@ -18,6 +18,18 @@ pub fn check_empty(world: &mut World) {
     }
 }
 
+/// The client is gone, others are still there.
+pub fn check_empty_of(world: &mut World, at: usize) {
+    world.settle();
+    for shard in 0..world.shards().len() {
+        world.tick(shard);
+    }
+    world.settle();
+    let shard = &world.shards()[world.links[at].shard];
+    assert_eq!((shard.audience_counts(), shard.listener_counts()), ([0; 5], [0; 4]));
+    assert!(world.shards().iter().all(|shard| shard.owner_counts() == [0; 2]));
+}
+
 #[test]
 fn nothing_is_left_of_clients_that_are_gone() {
     crate::for_each_seed(|seed| {

@@ -25,6 +25,7 @@ mod deltas;
 mod ending;
 mod listeners;
 mod order;
+mod pacing;
 mod pages;
 mod queues;
 mod removal;

@@ -72,8 +72,9 @@ impl Conditions {
             selections_max: self.selections_max,
             listeners_max: 8,
             streams_max: 4,
+            questions_max: 1000,
             query_events_max: 10_000,
-            history_bytes_max: 100_000,
+            history_bytes_max: 8000,
             fetch_page_max: self.fetch_page_max,
             topics_max: 1000,
             connections_max: 1000,
@@ -127,6 +128,8 @@ pub struct World {
     asked: BTreeMap<u64, Asked>,
     next_id: u64,
     next_value: u64,
+    /// Questions for first events that are not answered, and the most there were at a time.
+    pub histories_asked: (usize, usize),
     trace: Xxh3,
 }
 
@@ -150,6 +153,7 @@ impl World {
             asked: BTreeMap::new(),
             next_id: 0,
             next_value: 0,
+            histories_asked: (0, 0),
             trace: Xxh3::new(),
             conditions,
         }
@@ -292,6 +296,13 @@ impl World {
                 let asked = self.asked.get(&update.to.id).and_then(Taken::of_request);
                 self.model.note_update(update.to.id, asked.unwrap_or_else(|| Taken::of_mail(update)));
             }
+            let (asked, most) = &mut self.histories_asked;
+            match mail {
+                Mail::AskHistory { .. } => *asked += 1,
+                Mail::History { .. } => *asked -= 1,
+                _ => {}
+            }
+            *most = (*most).max(*asked);
         }
         self.shards[to].handle_mail(self.now, ShardIndex(from as u16), batch);
         self.carry_out(to);

@@ -50,10 +50,9 @@ impl Shard {
 
     /// Answers which events a new subscriber of the topic gets; what is published from now on comes behind them.
     pub(in crate::shard) fn tell_history(&mut self, from: ShardIndex, path: &TopicPath, after: Option<u64>, to: Subscription) {
-        let Some(place) = self.tree.find(path.as_str()) else { return };
-        let topic = self.tree.topic(place);
-        let id = topic.id;
-        let events = first_events(topic, after, self.limits.history_bytes_max);
+        let topic = self.tree.find(path.as_str()).map(|place| self.tree.topic(place));
+        let events = topic.map(|topic| first_events(topic, after, self.limits.history_bytes_max)).unwrap_or_default();
+        let id = topic.map(|topic| topic.id);
         self.mail(from, Mail::History { id, to, events });
     }
 

@@ -22,7 +22,7 @@ pub use filters::FilterCounts;
 pub use walk::{Walk, merge_pages};
 
 use super::Shard;
-use super::mail::{Action, Appeared, Asker, Change, Content, ListenerKind, Mail, Notice, StreamStep, Update, What};
+use super::mail::{Action, Appeared, Change, Content, ListenerKind, Mail, Notice, StreamStep, Update, What};
 use super::persistence::{Answer, Ticket};
 use crate::base::{Key, ShardIndex, ShardSet, Time, TopicId};
 use crate::protocol::{ErrorCode, Reason, Refusal};
@@ -46,9 +46,7 @@ impl Shard {
     pub(super) fn update_for_other(&mut self, update: Update) {
         let Update { from, to, path, change, received } = update;
         let applied = self.update(from, to.session, path.as_str(), &change, received);
-        if needs_answer(to, &applied) {
-            self.acknowledge(applied, Answer::Update { from, to });
-        }
+        self.acknowledge(applied, Answer::Update { from, to });
     }
 
     /// Applies an update whose path and value have been checked.
@@ -392,11 +390,6 @@ pub(super) fn make_publication(topic: &Topic, version: u64, value: Option<&[u8]>
         Some(value) => Publication::new(topic.id, version, received, value).with_compression(topic.specification.compression()),
         None => Publication::null(topic.id, version, received),
     }
-}
-
-/// An update without an id is answered only if it fails.
-pub(super) fn needs_answer<T>(to: Asker, result: &Result<T, Refusal>) -> bool {
-    to.id != 0 || result.is_err()
 }
 
 /// Scalars are shorter than their deltas.

@@ -25,6 +25,7 @@ impl World {
             selections_max: 10,
             listeners_max: 10,
             streams_max: 10,
+            questions_max: 10,
             fetch_page_max: 10,
             query_events_max: 10,
             history_bytes_max: 1000,
@@ -88,6 +89,7 @@ impl World {
     }
 
     fn walk(&mut self) {
+        self.shard.settle();
         while self.shard.has_walks() {
             self.shard.run_slice(self.now);
         }
@@ -230,10 +232,10 @@ fn sessions_are_counted_a_bounded_part_a_tick() {
         world.make(session, &format!("a/{number}"), &format!("when no session has '$Principal is \"{number}{long}\"'"));
     }
     world.tick();
-    let mut waiting = vec![world.shard.questions.len()];
-    while !world.shard.questions.is_empty() {
+    let mut waiting = vec![world.shard.counts_asked.len()];
+    while !world.shard.counts_asked.is_empty() {
         world.tick();
-        waiting.push(world.shard.questions.len());
+        waiting.push(world.shard.counts_asked.len());
     }
     assert_eq!(waiting, [10, 7, 4, 1, 0]);
     world.wait(3_000);

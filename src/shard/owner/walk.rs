@@ -1,4 +1,7 @@
 //! Questions about all topics that match: answered at once for one path, else slice by slice.
+//!
+//! All walks together look at one slice of topics a turn, which they share: a walk among many gets a small part each time its turn comes, so that short
+//! ones are soon done.
 
 use super::Shard;
 use super::appeared;
@@ -10,8 +13,11 @@ use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::tree::{Direction, Span, Step, Topic, branch_of};
 use crate::wire::native::{Entry, Outcome};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+/// What a walk among many gets at a time.
+const PART_MIN: usize = 32;
 
 /// A question whose share here is walked slice by slice.
 pub struct Walk {
@@ -40,6 +46,8 @@ struct Progress {
     /// Why a topic that is stored was left.
     refusal: Option<Refusal>,
     page: Page,
+    /// Whether the last slice has told a listener something.
+    has_told: bool,
 }
 
 #[derive(Default)]
@@ -64,7 +72,8 @@ impl Shard {
             }
         };
         let selector = self.known_selector(text);
-        let mut rest = Span::default();
+        let mut rest = selector.exact_path().map(Span::of_path).unwrap_or_default();
+        let mut is_path = selector.exact_path().is_some();
         if let Question::Listen { .. } = &question {
             self.listens_heard[usize::from(from.0)] = ticket;
         }
@@ -82,51 +91,93 @@ impl Shard {
                 self.shards_listening.entry(&selector, ShardSet::default).insert(from);
                 // Listeners are told of what lies below too, whatever the selector says of that.
                 rest = Span::of_branch(selector.prefix());
+                is_path = false;
             }
             Question::Listen { kind: ListenerKind::Subscribers, .. } => {
                 self.shards_listening_to_subscribers.entry(&selector, ShardSet::default).insert(from);
             }
-            Question::Fetch(fetch) => rest = fetch.span.clone(),
+            Question::Fetch(fetch) => rest = rest.and(fetch.span.clone()),
             Question::Remove { .. } | Question::Query { .. } => {}
         }
-        self.walks.push_back(Walk { from, ticket, question, selector, rest, progress: Progress::default() });
-        if self.walks.len() == 1 {
-            self.walk_slice();
+        let walk = Walk { from, ticket, question, selector, rest, progress: Progress::default() };
+        if is_path {
+            // One topic at most. What the same session asks next may build on it.
+            let mut budget = usize::MAX;
+            let rest = self.walk_on(walk, &mut budget);
+            assert!(rest.is_none(), "a scan without a bound comes to its end");
+            return;
+        }
+        self.walks.push_back(walk);
+        if self.walks.len() == 1 && self.walk_budget > 0 {
+            self.walk_part();
         }
     }
 
-    /// Does a slice of the first walk, and puts it behind the others if it is not done.
-    pub(in crate::shard) fn walk_slice(&mut self) {
-        let Some(mut walk) = self.walks.pop_front() else { return };
+    /// Goes on with the walks until this turn's budget is spent.
+    pub(in crate::shard) fn run_walks(&mut self) {
+        while self.walk_budget > 0 && !self.walks.is_empty() {
+            self.walk_part();
+        }
+    }
+
+    /// Gives the first walk its part of the slice, and puts it behind the others if it is not done.
+    fn walk_part(&mut self) {
+        let part = (self.limits.walk_slice / self.walks.len().max(1)).max(PART_MIN).min(self.walk_budget);
+        let Some(walk) = self.walks.pop_front() else { return };
+        let mut left = part;
+        let walk = self.walk_on(walk, &mut left);
+        // One that finds no topics costs something too.
+        self.walk_budget = self.walk_budget.saturating_sub((part - left).max(1));
+        self.walks.extend(walk);
+    }
+
+    /// Walks so many topics on, and gives the answer where that is the end; else what is left to walk.
+    fn walk_on(&mut self, mut walk: Walk, budget: &mut usize) -> Option<Walk> {
         let question = walk.question.clone();
         let next = match &question {
-            Question::Interest { .. } => self.walk_interest(&walk),
-            Question::Remove { .. } => self.walk_removal(&mut walk),
-            Question::Fetch(fetch) => self.walk_fetch(fetch, &mut walk),
-            Question::Listen { kind: ListenerKind::Topics, .. } => self.walk_listened(&walk),
-            Question::Listen { kind: ListenerKind::Subscribers, .. } => self.walk_counted(&walk),
+            Question::Interest { .. } => self.walk_interest(&walk, budget),
+            Question::Remove { .. } => self.walk_removal(&mut walk, budget),
+            Question::Fetch(fetch) => self.walk_fetch(fetch, &mut walk, budget),
+            Question::Listen { kind: ListenerKind::Topics, .. } => self.walk_listened(&mut walk, budget),
+            Question::Listen { kind: ListenerKind::Subscribers, .. } => self.walk_counted(&mut walk, budget),
             Question::Query { .. } => None,
         };
         if let Some(rest) = next.filter(|_| !walk.progress.page.is_cut) {
             walk.rest = rest;
-            self.walks.push_back(walk);
-            return;
+            return self.wait_for_listener(walk);
         }
-        let Progress { removed, stored, refusal, page } = walk.progress;
+        let Progress { removed, stored, refusal, page, .. } = walk.progress;
         let part = match question {
             Question::Remove { .. } => {
                 let answer = Answer::Removal { from: walk.from, ticket: walk.ticket };
-                return self.acknowledge(refusal.map_or(Ok((Outcome::Removed(removed), stored)), Err), answer);
+                self.acknowledge(refusal.map_or(Ok((Outcome::Removed(removed), stored)), Err), answer);
+                return None;
             }
             Question::Fetch(_) => Part::Page { entries: page.entries, is_cut: page.is_cut, is_thinned: page.is_thinned },
             _ => Part::Ready,
         };
         self.mail(walk.from, Mail::Part { ticket: walk.ticket, part });
+        None
     }
 
-    fn walk_interest(&mut self, walk: &Walk) -> Option<Span> {
+    /// A walk for a listener that has told something goes on when the listener's session has room for more.
+    fn wait_for_listener(&mut self, mut walk: Walk) -> Option<Walk> {
+        if !std::mem::take(&mut walk.progress.has_told) {
+            return Some(walk);
+        }
+        let (from, ticket) = (walk.from, walk.ticket);
+        self.walks_waiting.insert((from.0, ticket), walk);
+        self.mail(from, Mail::SliceTold { ticket });
+        None
+    }
+
+    pub(in crate::shard) fn resume_walk(&mut self, from: ShardIndex, ticket: u64) {
+        self.walks.extend(self.walks_waiting.remove(&(from.0, ticket)));
+    }
+
+    fn walk_interest(&mut self, walk: &Walk, budget: &mut usize) -> Option<Span> {
         let mut places = Vec::new();
-        let next = self.tree.scan(&walk.selector, &walk.rest, Direction::Forward, self.limits.walk_slice, |place, topic| {
+        let next = self.tree.scan_within(&walk.selector, &walk.rest, Direction::Forward, budget, |place, topic| {
             if !topic.interested.contains(walk.from) {
                 places.push(place);
             }
@@ -141,9 +192,9 @@ impl Shard {
         next
     }
 
-    fn walk_removal(&mut self, walk: &mut Walk) -> Option<Span> {
+    fn walk_removal(&mut self, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
         let mut paths = Vec::new();
-        let next = self.tree.scan(&walk.selector, &walk.rest, Direction::Forward, self.limits.walk_slice, |_, topic| {
+        let next = self.tree.scan_within(&walk.selector, &walk.rest, Direction::Forward, budget, |_, topic| {
             paths.push(topic.path.clone());
             Step::Next
         });
@@ -160,35 +211,41 @@ impl Shard {
         next
     }
 
-    fn walk_fetch(&mut self, fetch: &Fetch, walk: &mut Walk) -> Option<Span> {
+    fn walk_fetch(&mut self, fetch: &Fetch, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
         let Walk { selector, rest, progress, .. } = walk;
         let page = &mut progress.page;
-        self.tree.scan(selector, rest, fetch.direction, self.limits.walk_slice, |_, topic| page.take(fetch, topic))
+        self.tree.scan_within(selector, rest, fetch.direction, budget, |_, topic| page.take(fetch, topic))
     }
 
     /// Tells what a new listener finds.
-    fn walk_listened(&mut self, walk: &Walk) -> Option<Span> {
-        let mut notices = Vec::new();
+    fn walk_listened(&mut self, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
+        let (mut notices, mut bytes) = (Vec::new(), 0);
         let everything = self.everything.clone();
-        let next = self.tree.scan(&everything, &walk.rest, Direction::Forward, self.limits.walk_slice, |_, topic| {
+        let next = self.tree.scan_within(&everything, &walk.rest, Direction::Forward, budget, |_, topic| {
             if matches_from_above(&walk.selector, topic.path.as_str()) {
-                let notice = Notice::Topic { what: What::Selected, path: topic.path.clone(), specification: topic.specification.clone() };
-                notices.push(notice);
+                let (path, specification) = (topic.path.clone(), topic.specification.clone());
+                if bytes > NOTICE_BYTES_MAX {
+                    return Step::Stop;
+                }
+                bytes += notice_bytes(topic);
+                notices.push(Notice::Topic { what: What::Selected, path, specification });
             }
             Step::Next
         });
+        walk.progress.has_told = !notices.is_empty();
         for notice in notices {
             self.mail_notice(walk.from, notice);
         }
         next
     }
 
-    fn walk_counted(&mut self, walk: &Walk) -> Option<Span> {
+    fn walk_counted(&mut self, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
         let mut places = Vec::new();
-        let next = self.tree.scan(&walk.selector, &walk.rest, Direction::Forward, self.limits.walk_slice, |place, _| {
+        let next = self.tree.scan_within(&walk.selector, &walk.rest, Direction::Forward, budget, |place, _| {
             places.push(place);
             Step::Next
         });
+        walk.progress.has_told = !places.is_empty();
         for place in places {
             self.start_counting(place, Some(walk.from));
         }
@@ -235,7 +292,11 @@ impl Shard {
         let (ended, kept): (VecDeque<Walk>, _) =
             std::mem::take(&mut self.walks).into_iter().partition(|walk: &Walk| walk.is_listen(from, kind, &selector));
         self.walks = kept;
-        for walk in ended {
+        let waiting = std::mem::take(&mut self.walks_waiting);
+        let (ended_waiting, kept): (BTreeMap<_, Walk>, _) =
+            waiting.into_iter().partition(|(_, walk)| walk.is_listen(from, kind, &selector));
+        self.walks_waiting = kept;
+        for walk in ended.into_iter().chain(ended_waiting.into_values()) {
             self.mail(from, Mail::Part { ticket: walk.ticket, part: Part::Ready });
         }
         let table = match kind {
@@ -321,6 +382,15 @@ impl Page {
             held => *held = Some((branch.to_owned(), 1)),
         }
     }
+}
+
+/// What the notices of one slice take at most, exceeded by at most one.
+const NOTICE_BYTES_MAX: usize = 64 << 10;
+
+/// What a notice of the topic takes, roughly.
+fn notice_bytes(topic: &Topic) -> usize {
+    let properties: usize = topic.specification.properties().map(|(key, value)| key.len() + value.len()).sum();
+    topic.path.as_str().len() + properties + ENTRY_BYTES
 }
 
 /// What an entry takes in an answer beside its texts and value.

@@ -1,0 +1,88 @@
+//! What waits until a session reads: the first events of more time series, and the next slices of what its listeners find.
+//!
+//! Such answers are as large as what is there, and nothing conflates them. So a session has few of them under way at a time, and is sent the next
+//! when its queue is not above its mark: looked at whenever something of it was sent, and at ticks.
+
+use super::Shard;
+use super::dialogue::Stage;
+use super::mail::{Mail, Subscription};
+use crate::base::{Key, ShardIndex};
+
+/// The most questions for first events that a session has under way.
+const HISTORIES_ASKED_MAX: usize = 4;
+
+impl Shard {
+    /// Goes on with what the session waits for, as far as its queue has room.
+    pub(super) fn go_on(&mut self, key: Key) {
+        let asked_max = self.histories_asked_max();
+        let bytes_high = self.limits.queue.bytes_high;
+        self.held_back.remove(&key);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(extras) = session.extras.as_mut() else { return };
+        let (mut slices, mut asks) = (Vec::new(), Vec::new());
+        if session.queue.bytes() <= bytes_high {
+            slices = std::mem::take(&mut extras.slices_held);
+            while extras.histories_asked.len() < asked_max
+                && let Some(generation) = extras.histories_waiting.pop_first()
+            {
+                let Some(history) = extras.histories.get(&generation) else { continue };
+                extras.histories_asked.insert(generation);
+                let to = Subscription { session: key, generation };
+                asks.push((history.path.clone(), history.from, to));
+            }
+        }
+        if !extras.histories_waiting.is_empty() || !extras.slices_held.is_empty() {
+            self.held_back.insert(key);
+        }
+        for (owner, ticket) in slices {
+            self.mail(owner, Mail::GoOn { ticket });
+        }
+        for (path, after, to) in asks {
+            self.mail(self.owner_of(path.as_str()), Mail::AskHistory { path, after, to });
+        }
+    }
+
+    /// So many that their answers fit the queue beside what may wait in it already, but always one.
+    fn histories_asked_max(&self) -> usize {
+        let room = self.limits.queue.bytes_max - self.limits.queue.bytes_high;
+        (room / self.limits.history_bytes_max.max(1)).clamp(1, HISTORIES_ASKED_MAX)
+    }
+
+    /// Something of the connection's session was sent, or is not wanted any more.
+    pub(super) fn go_on_after_send(&mut self, connection: Key) {
+        if self.held_back.is_empty() {
+            return;
+        }
+        let stage = self.connections.get(connection).map(|connection| connection.stage);
+        if let Some(Stage::Open(_, session)) = stage
+            && self.held_back.contains(&session)
+        {
+            self.go_on(session);
+            self.settle();
+        }
+    }
+
+    pub(super) fn tick_held_back(&mut self) {
+        for session in self.held_back.iter().copied().collect::<Vec<_>>() {
+            self.go_on(session);
+        }
+    }
+
+    /// An owner has told the slice of a listener's walk, and waits.
+    pub(super) fn slice_told(&mut self, owner: ShardIndex, ticket: u64) {
+        let asker = self.gathers.get_mut(&ticket).map(|gather| gather.asker());
+        let session = asker.and_then(|asker| self.sessions.get_mut(asker.session).map(|session| (asker.session, session)));
+        let Some((key, session)) = session else { return self.mail(owner, Mail::GoOn { ticket }) };
+        session.extras_mut().slices_held.push((owner, ticket));
+        self.go_on(key);
+    }
+
+    /// The session is over: others may wait for what its walks tell.
+    pub(super) fn release_slices(&mut self, session: Key) {
+        self.held_back.remove(&session);
+        let extras = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut());
+        for (owner, ticket) in extras.map(|extras| std::mem::take(&mut extras.slices_held)).unwrap_or_default() {
+            self.mail(owner, Mail::GoOn { ticket });
+        }
+    }
+}

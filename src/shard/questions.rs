@@ -1,0 +1,61 @@
+//! What sessions of this shard have asked the owners of topics, until all have answered.
+//!
+//! Counted for each session, so that none has more under way than `questions_max`: every one is a walk at the owners.
+
+use super::Shard;
+use super::audience::Gather;
+use super::mail::Asker;
+use crate::base::Key;
+use crate::protocol::{ErrorCode, Refusal};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+#[derive(Default)]
+pub struct Questions {
+    by_ticket: HashMap<u64, Gather>,
+    /// How many each session has; a session without any has no entry.
+    counts: HashMap<Key, usize>,
+}
+
+impl Questions {
+    pub fn len(&self) -> usize {
+        self.by_ticket.len()
+    }
+
+    pub fn insert(&mut self, ticket: u64, gather: Gather) {
+        *self.counts.entry(gather.asker().session).or_default() += 1;
+        self.by_ticket.insert(ticket, gather);
+    }
+
+    pub fn get_mut(&mut self, ticket: &u64) -> Option<&mut Gather> {
+        self.by_ticket.get_mut(ticket)
+    }
+
+    pub fn remove(&mut self, ticket: &u64) -> Option<Gather> {
+        let gather = self.by_ticket.remove(ticket)?;
+        if let Entry::Occupied(mut count) = self.counts.entry(gather.asker().session) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        Some(gather)
+    }
+
+    /// How many the session has under way.
+    pub fn of(&self, session: Key) -> usize {
+        self.counts.get(&session).copied().unwrap_or(0)
+    }
+}
+
+impl Shard {
+    /// Refuses what would be one question too many.
+    pub(super) fn check_questions(&self, asker: Asker) -> Result<(), Refusal> {
+        let questions_max = self.limits.questions_max;
+        if self.gathers.of(asker.session) < questions_max {
+            return Ok(());
+        }
+        let message = format!("{questions_max} questions of the session are under way, which is its most; this one changed nothing");
+        Err(Refusal::new(ErrorCode::Overloaded, message))
+    }
+}
