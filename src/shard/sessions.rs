@@ -10,8 +10,9 @@ use crate::topic::path::TopicPath;
 use crate::topic::session_filter::SessionFilter;
 use std::cell::OnceCell;
 
-/// What a tick may count: bytes of filters, for each session that they are held against. A filter of 20 bytes against 50,000 sessions is some
-/// milliseconds' work. One filter is counted in any case.
+/// What a tick may count, in bytes of filters for each session that they are held against: a filter's length says roughly what holding a session
+/// against it costs. So a filter of 20 bytes is held against 50,000 sessions. One filter is counted in any case, whole: a session that moved
+/// between two parts of a count would be missed.
 const COUNTED_BYTES_PER_TICK: usize = 1_000_000;
 
 /// Another shard's question how many sessions match.

@@ -23,8 +23,8 @@ const LOOK_SPREAD_MS: u64 = 20_000;
 /// How long a policy stays due before what it selects is removed once more: it may have come back.
 const REMOVE_AGAIN_MS: u64 = 60_000;
 
-/// The most policies that a tick looks at: so many topics are gone in a few milliseconds, and a million policies have their turn in less than
-/// the longest time between two looks.
+/// The most policies that a tick looks at. All of them may be due, and their topics be removed in this one turn; at ten ticks a second a million
+/// policies still have their turn within the longest time between two looks.
 const LOOKS_PER_TICK_MAX: usize = 4_000;
 
 /// One topic's policy.
