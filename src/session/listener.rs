@@ -22,8 +22,8 @@ pub struct Extras {
     pub answers_held: Vec<u64>,
     /// Owners that have told a slice of what listeners find, and the tickets of the requests.
     pub slices_held: Vec<(ShardIndex, u64)>,
-    /// The topics that want to know when the session is over, and their owners.
-    pub watched_by: Vec<(ShardIndex, TopicPath, TopicId)>,
+    /// The topics that want to know when the session is over, and their owners; they are taken off as they go.
+    pub watched_by: BTreeMap<TopicId, (ShardIndex, TopicPath)>,
 }
 
 /// Which events of a time series a subscription waits for.

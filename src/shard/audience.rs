@@ -416,7 +416,7 @@ impl Shard {
         for selector in session.selections.selecting() {
             self.release(key, &selector);
         }
-        for (owner, path, id) in session.extras.map(|extras| extras.watched_by).unwrap_or_default() {
+        for (id, (owner, path)) in session.extras.map(|extras| extras.watched_by).unwrap_or_default() {
             self.mail(owner, Mail::SessionOver { path, id });
         }
     }

@@ -1,5 +1,4 @@
-//! What subscribers and sessions are asked and told beside values: the events that a time series' new subscriber gets, how many subscribers
-//! a topic has, which sessions are there.
+//! What subscribers are asked and told beside values: the events that a time series' new subscriber gets, and how many subscribers a topic has.
 //!
 //! A new subscriber of a time series waits until the owner has said which events come first; what is published before the owner's answer
 //! is among them, what is published after it comes behind. A subscriber that missed events while the owner had forgotten this shard's
@@ -7,13 +6,9 @@
 
 use super::Shard;
 use super::mail::{Asker, Mail, Subscription};
-use crate::base::{Key, ShardIndex, TopicId};
+use crate::base::{Key, TopicId};
 use crate::session::{Entry, History, LocalTopic};
-use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
-use crate::topic::selector::Selector;
-use crate::topic::session_filter::{SessionFilter, SessionFilterLimits};
-use crate::topic::tree::{Direction, Span, Step};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -131,35 +126,6 @@ impl Shard {
                 let owner = self.owner_of(topic.path.as_str());
                 self.mail(owner, Mail::Subscribers { path: topic.path.clone(), id: topic.id, count });
             }
-        }
-    }
-
-    // Sessions.
-
-    /// The owner of a topic wants to know when the session that made it is over.
-    pub(super) fn watch_session(&mut self, owner: ShardIndex, session: Key, path: TopicPath, id: TopicId) {
-        match self.sessions.get_mut(session) {
-            Some(session) => session.extras_mut().watched_by.push((owner, path, id)),
-            None => self.mail(owner, Mail::SessionOver { path, id }),
-        }
-    }
-
-    pub(super) fn tell_sessions(&mut self, from: ShardIndex, filter: Box<str>) {
-        let parsed = SessionFilter::parse(&filter, SessionFilterLimits::default()).expect("the owner of a policy parsed its filter");
-        let count = self.count_sessions(&parsed);
-        self.mail(from, Mail::Sessions { filter, count });
-    }
-
-    /// A removal policy removes what its selector matches.
-    pub(super) fn remove_selected(&mut self, text: &str) {
-        let selector: Selector = self.known_selector(text);
-        let mut paths = Vec::new();
-        self.tree.scan(&selector, &Span::default(), Direction::Forward, usize::MAX, |_, topic| {
-            paths.push(topic.path.clone());
-            Step::Next
-        });
-        for path in paths {
-            self.remove_topic(path.as_str());
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::series;
 use crate::topic::constraint::Constraint;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
+use crate::topic::session_filter::SessionFilter;
 use crate::topic::specification::Specification;
 use crate::topic::tree::{Direction, Span, StreamTag};
 use crate::value::ValueType;
@@ -113,13 +114,19 @@ pub enum Mail {
         path: TopicPath,
         id: TopicId,
     },
-    /// How many sessions match? Asked by owners of topics whose removal depends on it.
+    /// The topic is gone.
+    UnwatchSession {
+        session: Key,
+        id: TopicId,
+    },
+    /// How many sessions match? Asked by owners of topics whose removal depends on it; the key is the asker's own.
     AskSessions {
-        filter: Box<str>,
+        filter: SessionFilter,
+        count: Key,
     },
     Sessions {
-        filter: Box<str>,
-        count: u64,
+        count: Key,
+        share: u64,
     },
     /// A removal policy removes other topics too.
     RemoveSelected {

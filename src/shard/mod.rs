@@ -6,6 +6,7 @@
 //! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing.
 //! - `dialogue` — a connection's bytes: HTTP head, WebSocket frames, answers; `requests` — what sessions ask for.
 //! - `questions` — what sessions have asked the owners of topics; `pace` — what waits until a session reads.
+//! - `sessions` — sessions as others see them: properties, how many match a filter, when one is over.
 //! - `transmit` — what a connection sends now.
 //! - `mail` — what shards say to each other; `report` — what a shard measures.
 
@@ -20,6 +21,7 @@ mod persistence;
 mod questions;
 pub mod report;
 mod requests;
+mod sessions;
 mod transmit;
 
 pub use persistence::Storing;
@@ -38,7 +40,7 @@ use crate::wire::http;
 use dialogue::Connection;
 use hashbrown::HashMap;
 use mail::{Batch, Handler, Mail};
-use owner::{Expiry, FilterCount};
+use owner::{Errands, Expiries, FilterCounts};
 use persistence::Persistence;
 use questions::Questions;
 use report::Report;
@@ -146,10 +148,9 @@ pub struct Shard {
     topics_made: u64,
     topics_base: u64,
     persistence: Persistence,
-    expiries: Slab<Expiry>,
-    expiry_wheel: Wheel,
-    filter_counts: HashMap<Box<str>, FilterCount>,
-    next_session_count: Time,
+    errands: Errands,
+    expiries: Expiries,
+    filters: FilterCounts,
     /// The time series whose events get too old.
     aging: Slab<(TopicId, TopicPath)>,
     aging_wheel: Wheel,
@@ -176,6 +177,8 @@ pub struct Shard {
     /// Sessions that are to be sent more when they have read.
     held_back: BTreeSet<Key>,
     missing_handlers: BTreeMap<Box<str>, Vec<Handler>>,
+    /// How many sessions match, asked by other shards and not answered yet.
+    counts_asked: VecDeque<sessions::Asked>,
     specifications: Interner,
     /// Those without properties, by the number of the topic's type.
     plain_specifications: [Option<Arc<Specification>>; 8],
@@ -214,10 +217,9 @@ impl Shard {
             topics_made: 0,
             topics_base: identity.topics_base,
             persistence: Persistence::new(identity.storing),
-            expiries: Slab::default(),
-            expiry_wheel: Wheel::new(now),
-            filter_counts: HashMap::new(),
-            next_session_count: now,
+            errands: Errands::default(),
+            expiries: Expiries::default(),
+            filters: FilterCounts::default(),
             aging: Slab::default(),
             aging_wheel: Wheel::new(now),
             anonymous: Arc::from(""),
@@ -238,6 +240,7 @@ impl Shard {
             listening_sessions: BTreeSet::new(),
             held_back: BTreeSet::new(),
             missing_handlers: BTreeMap::new(),
+            counts_asked: VecDeque::new(),
             specifications: Interner::default(),
             plain_specifications: Default::default(),
             reports: HashMap::new(),
@@ -273,7 +276,7 @@ impl Shard {
 
     /// Selectors that sessions anywhere have, and walks under way; all 0 once every session is gone and mail is delivered.
     pub fn owner_counts(&self) -> [usize; 2] {
-        [self.shards_interested.len(), self.walks.len() + self.walks_waiting.len()]
+        [self.shards_interested.len(), self.walks.len() + self.walks_waiting.len() + self.errands.len()]
     }
 
     /// The most bytes that any session's queue holds.
@@ -283,7 +286,7 @@ impl Shard {
 
     /// Whether a walk waits for `run_slice`.
     pub fn has_walks(&self) -> bool {
-        !self.walks.is_empty()
+        !self.walks.is_empty() || !self.errands.is_empty()
     }
 
     /// Whether so much mail waits that publishers should not be read now.
@@ -317,6 +320,7 @@ impl Shard {
             self.check_deadline(key);
         }
         self.tick_expiries();
+        self.tick_sessions_asked();
         self.tick_aging();
         self.tick_held_back();
         self.settle();
@@ -334,6 +338,7 @@ impl Shard {
         self.now = now;
         self.walk_budget = self.limits.walk_slice;
         self.run_walks();
+        self.run_errand();
         self.settle();
     }
 
@@ -437,9 +442,10 @@ impl Shard {
             Mail::Missing(missing) => self.missing_told(&missing),
             Mail::WatchSession { session, path, id } => self.watch_session(from, session, path, id),
             Mail::SessionOver { path, id } => self.creator_over(&path, id),
-            Mail::AskSessions { filter } => self.tell_sessions(from, filter),
-            Mail::Sessions { filter, count } => self.sessions_counted(from, &filter, count),
-            Mail::RemoveSelected { selector } => self.remove_selected(&selector),
+            Mail::UnwatchSession { session, id } => self.unwatch_session(session, id),
+            Mail::AskSessions { filter, count } => self.sessions_asked(from, filter, count),
+            Mail::Sessions { count, share } => self.sessions_counted(count, share),
+            Mail::RemoveSelected { selector } => self.remove_selected(selector),
             Mail::AskReport { from, ticket } => {
                 let report = Box::new(self.own_report());
                 self.mail(from, Mail::Report { ticket, report });

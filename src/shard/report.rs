@@ -24,7 +24,7 @@ pub struct Report {
     pub overflows: u64,
     /// Subscriptions that ended because the session fell behind.
     pub back_pressure_ends: u64,
-    /// Topics whose removal policy came true.
+    /// Topics that removal policies removed.
     pub expired: u64,
     /// 1 while storage takes no updates.
     pub storage_failing: u64,

@@ -390,30 +390,6 @@ impl Shard {
     pub(super) fn session_id(&self, session: Key) -> String {
         format!("{:016x}-{:x}-{:x}-{:x}", self.identity.run, self.identity.index.0, session.index, session.generation)
     }
-
-    /// The session's fixed properties.
-    pub(super) fn session_properties(&self, key: Key) -> Vec<(Box<str>, Box<str>)> {
-        let Some(session) = self.sessions.get(key) else { return Vec::new() };
-        let start_ms = self.wall_ms().saturating_sub(self.now.since(session.connected) / 1_000_000);
-        let property = |key: &str, value: &str| (key.into(), value.into());
-        vec![
-            property("$ClientType", "OTHER"),
-            property("$Principal", ""),
-            property("$ServerName", &self.identity.server),
-            property("$SessionId", &self.session_id(key)),
-            property("$StartTime", &start_ms.to_string()),
-            property("$Transport", "WEBSOCKET"),
-        ]
-    }
-
-    /// How many sessions of this shard match the filter.
-    pub(super) fn count_sessions(&self, filter: &crate::topic::session_filter::SessionFilter) -> u64 {
-        let matches = |key: &Key| {
-            let properties = self.session_properties(*key);
-            filter.matches(|name| properties.iter().find(|(key, _)| **key == *name).map(|(_, value)| &**value))
-        };
-        self.sessions.keys().filter(matches).count() as u64
-    }
 }
 
 fn no_stream(number: u64) -> Refusal {

@@ -38,7 +38,7 @@ pub struct Topic {
 /// What few topics have.
 #[derive(Default)]
 pub struct Rare {
-    pub series: Option<Series>,
+    pub series: Option<Box<Series>>,
     /// Who updates it by a stream.
     pub stream: Option<StreamTag>,
     /// Its automatic removal.
@@ -60,7 +60,7 @@ impl Topic {
         let is_series = specification.topic_type() == TopicType::TimeSeries;
         let range = specification.retained_range();
         let retained = series::Range { limit: range.limit, last_ms: range.last_ms };
-        let rare = is_series.then(|| Box::new(Rare { series: Some(Series::new(retained)), ..Rare::default() }));
+        let rare = is_series.then(|| Box::new(Rare { series: Some(Box::new(Series::new(retained))), ..Rare::default() }));
         Self { id, path, specification, latest: None, interested: ShardSet::default(), gain: Gain::default(), rare }
     }
 
@@ -68,8 +68,14 @@ impl Topic {
         self.rare.get_or_insert_default()
     }
 
+    /// Gives back what nothing is held in any more.
+    pub fn drop_empty_rare(&mut self) {
+        let is_empty = |rare: &Rare| matches!(rare, Rare { series: None, stream: None, removal: None, subscribers: None });
+        self.rare.take_if(|rare| is_empty(rare));
+    }
+
     pub fn series(&self) -> Option<&Series> {
-        self.rare.as_ref()?.series.as_ref()
+        self.rare.as_ref()?.series.as_deref()
     }
 
     pub fn stream(&self) -> Option<StreamTag> {
@@ -359,6 +365,18 @@ mod tests {
             }
             assert_eq!(seen, expected, "budget {budget}");
         }
+    }
+
+    #[test]
+    fn what_few_topics_have_is_small() {
+        assert!(size_of::<Rare>() <= 80);
+        let mut topic = Topic::new(TopicId(1), at("a"), tree(&["a"]).topic(Place(0)).specification.clone());
+        topic.rare_mut().subscribers = Some(Vec::new());
+        topic.drop_empty_rare();
+        assert!(topic.is_counted());
+        topic.rare_mut().subscribers = None;
+        topic.drop_empty_rare();
+        assert!(topic.rare.is_none());
     }
 
     #[test]

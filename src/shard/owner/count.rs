@@ -6,6 +6,7 @@ use super::Shard;
 use crate::base::{ShardIndex, ShardSet, TopicId};
 use crate::shard::mail::{ListenerKind, Mail, Notice};
 use crate::topic::path::TopicPath;
+use crate::topic::removal::RemovalPolicy;
 use crate::topic::tree::{Place, Topic};
 
 impl Shard {
@@ -21,6 +22,23 @@ impl Shard {
         } else if let Some(listener) = listener.filter(|_| subscribers(topic) > 0) {
             let notice = Notice::Subscribers { path: topic.path.clone(), has_subscribers: true };
             self.mail_notice(listener, notice);
+        }
+    }
+
+    /// The topic's subscribers are counted no longer, unless somebody wants to know them still.
+    pub(super) fn stop_counting(&mut self, place: Place) {
+        let topic = self.tree.topic(place);
+        let is_needed = topic.specification.removal().is_some_and(RemovalPolicy::needs_subscriptions)
+            || self.is_listened_to(ListenerKind::Subscribers, topic.path.as_str());
+        if is_needed || !topic.is_counted() {
+            return;
+        }
+        let topic = self.tree.topic_mut(place);
+        topic.rare_mut().subscribers = None;
+        topic.drop_empty_rare();
+        let (id, interested) = (topic.id, topic.interested);
+        for shard in interested.iter() {
+            self.mail(shard, Mail::Count { id, counts: false });
         }
     }
 

@@ -1,168 +1,241 @@
 //! Removal policies: which topics go by themselves, and what has to be known for that.
+//!
+//! A policy is looked at when it may have come true: at the time that follows from what is known, and at once when something else has become
+//! known. A tick looks at so many and leaves the rest to the next. `filters` counts the sessions, `count` the subscribers, and `errand` removes
+//! what a policy selects.
 
 use super::Shard;
-use crate::base::{Key, ShardIndex, TopicId};
+use crate::base::{Key, ShardIndex, Slab, Time, TopicId};
 use crate::shard::mail::Mail;
 use crate::topic::path::TopicPath;
 use crate::topic::removal::{RemovalClock, RemovalPolicy, RemovalState};
 use crate::topic::session_filter::SessionFilter;
 use crate::topic::tree::Place;
+use std::collections::BTreeSet;
 
-/// How long between two looks at a policy that may come true without a further input, and between two counts of sessions.
+/// The least time between two looks at a policy of which there is no news, and from a topic's start to the first.
 const LOOK_MS: u64 = 2_000;
 
+/// The most time between two looks, less what spreads them: someone may set the wall clock, and nothing else tells of that.
+const LOOK_LATEST_MS: u64 = 60_000;
+const LOOK_SPREAD_MS: u64 = 20_000;
+
+/// How long a policy stays due before what it selects is removed once more: it may have come back.
+const REMOVE_AGAIN_MS: u64 = 60_000;
+
+/// The most policies that a tick looks at. All of them may be due, and their topics be removed in this one turn; at ten ticks a second a million
+/// policies still have their turn within the longest time between two looks.
+const LOOKS_PER_TICK_MAX: usize = 4_000;
+
 /// One topic's policy.
-pub struct Expiry {
+struct Expiry {
     id: TopicId,
     path: TopicPath,
     state: RemovalState,
+    /// The session that tells when it is over, and its shard.
+    watched: Option<(ShardIndex, Key)>,
+    /// The earliest look, whatever the news.
+    first_look: Time,
+    look: Time,
+    /// When what the policy selects was removed, if it has been due ever since.
+    removed_selected: Option<Time>,
 }
 
-/// How many sessions of all shards match a filter that policies of this shard ask for.
-pub struct FilterCount {
-    filter: SessionFilter,
-    /// The topics that ask, by their policies.
-    users: Vec<Key>,
-    /// By shard; `None` until it has answered.
-    counts: Vec<Option<u64>>,
+/// The policies of this shard's topics, and the order in which they are looked at.
+#[derive(Default)]
+pub struct Expiries {
+    held: Slab<Expiry>,
+    looks: BTreeSet<(Time, Key)>,
+}
+
+impl Expiries {
+    fn insert(&mut self, expiry: Expiry) -> Key {
+        let look = expiry.look;
+        let key = self.held.insert(expiry);
+        self.looks.insert((look, key));
+        key
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Expiry> {
+        let expiry = self.held.remove(key)?;
+        self.looks.remove(&(expiry.look, key));
+        Some(expiry)
+    }
+
+    fn look_at(&mut self, key: Key, look: Time) {
+        let Some(expiry) = self.held.get_mut(key) else { return };
+        self.looks.remove(&(expiry.look, key));
+        expiry.look = look;
+        self.looks.insert((look, key));
+    }
+
+    /// Those whose time has come, the longest overdue first.
+    fn due(&self, now: Time) -> Vec<Key> {
+        self.looks.iter().take_while(|(look, _)| *look <= now).take(LOOKS_PER_TICK_MAX).map(|(_, key)| *key).collect()
+    }
+}
+
+impl Expiry {
+    /// When to look though there is no news.
+    fn next_look(&self, key: Key, clock: RemovalClock) -> Time {
+        let latest = clock.now.after_ms(LOOK_LATEST_MS - spread_ms(key, LOOK_SPREAD_MS));
+        if self.state.is_due(clock) {
+            return self.removed_selected.map_or(clock.now, |removed| removed.after_ms(REMOVE_AGAIN_MS));
+        }
+        self.state.next_look(clock).map_or(latest, |look| look.min(latest))
+    }
+}
+
+/// A part of `span_ms` that differs from one policy to the next: those that start together are not looked at together.
+fn spread_ms(key: Key, span_ms: u64) -> u64 {
+    u64::from(key.index) * 97 % span_ms
 }
 
 impl Shard {
+    /// Takes up the policy of a topic that was made, or restored.
     pub(super) fn start_expiry(&mut self, place: Place, policy: RemovalPolicy, creator: Option<(ShardIndex, Key)>) {
         let topic = self.tree.topic(place);
         let (id, path) = (topic.id, topic.path.clone());
-        let key = self.expiries.insert(Expiry { id, path: path.clone(), state: RemovalState::new(policy.clone(), self.now) });
+        let mut state = RemovalState::new(policy.clone(), self.now);
+        state.note_subscriptions(0, 0, self.now);
+        let watched = creator.filter(|_| policy.needs_creator());
+        if creator.is_none() {
+            // Restored: the session that made it is over.
+            state.note_creator_closed(self.now);
+        }
+        let (first_look, path_held) = (self.now.after_ms(LOOK_MS), path.clone());
+        let expiry = Expiry { id, path: path_held, state, watched, first_look, look: first_look, removed_selected: None };
+        let key = self.expiries.insert(expiry);
         self.tree.topic_mut(place).rare_mut().removal = Some(key);
-        self.expiry_wheel.insert(self.now.after_ms(LOOK_MS), key);
+        self.plan_first_look(key, creator);
         if policy.needs_subscriptions() {
             self.start_counting(place, None);
-            self.note_subscriptions(place, 0);
         }
-        if policy.needs_creator() {
-            match creator {
-                Some((shard, session)) => self.mail(shard, Mail::WatchSession { session, path, id }),
-                // Restored: the session that made it is over.
-                None => self.note_creator_over(key),
-            }
+        if let Some((shard, session)) = watched {
+            self.mail(shard, Mail::WatchSession { session, path, id });
         }
         for filter in policy.filters() {
-            self.ask_sessions(key, filter);
+            self.filters.join(filter, key, self.now);
         }
     }
 
-    fn note_creator_over(&mut self, key: Key) {
-        let now = self.now;
-        if let Some(expiry) = self.expiries.get_mut(key) {
-            expiry.state.note_creator_closed(now);
+    /// Whoever makes a topic has a moment to subscribe to it, say. Restored ones come all at once, and are spread over that moment.
+    fn plan_first_look(&mut self, key: Key, creator: Option<(ShardIndex, Key)>) {
+        let clock = self.removal_clock();
+        let Some(expiry) = self.expiries.held.get_mut(key) else { return };
+        if creator.is_none() {
+            expiry.first_look = clock.now.after_ms(spread_ms(key, LOOK_MS));
+        }
+        let look = expiry.next_look(key, clock).max(expiry.first_look);
+        self.expiries.look_at(key, look);
+    }
+
+    fn removal_clock(&self) -> RemovalClock {
+        RemovalClock { now: self.now, wall_ms: self.wall_ms() }
+    }
+
+    /// Something that the policy depends on has become known: it may come true sooner, and may remove what it selects anew once it has not been
+    /// true in between.
+    fn take_news(&mut self, key: Key, note: impl FnOnce(&mut RemovalState, Time)) {
+        let clock = self.removal_clock();
+        let Some(expiry) = self.expiries.held.get_mut(key) else { return };
+        note(&mut expiry.state, clock.now);
+        if !expiry.state.is_due(clock) {
+            expiry.removed_selected = None;
+        }
+        let look = expiry.next_look(key, clock).max(expiry.first_look);
+        if look < expiry.look {
+            self.expiries.look_at(key, look);
         }
     }
 
-    fn ask_sessions(&mut self, key: Key, filter: &SessionFilter) {
-        let shards = usize::from(self.identity.count);
-        let entry = self.filter_counts.entry(filter.as_str().into());
-        let counted = entry.or_insert_with(|| FilterCount { filter: filter.clone(), users: Vec::new(), counts: vec![None; shards] });
-        counted.users.push(key);
-        let filter: Box<str> = filter.as_str().into();
-        for shard in 0..self.identity.count {
-            self.mail(ShardIndex(shard), Mail::AskSessions { filter: filter.clone() });
+    /// How many sessions match a filter is known anew to these.
+    pub(super) fn note_sessions(&mut self, keys: &BTreeSet<Key>, counted: &SessionFilter, total: u64) {
+        for key in keys {
+            self.take_news(*key, |state, now| {
+                let policy = state.policy().clone();
+                let same = policy.filters().iter().enumerate().filter(|(_, filter)| *filter == counted);
+                same.for_each(|(index, _)| state.note_sessions(index, total, total, now));
+            });
         }
     }
 
-    pub(in crate::shard) fn sessions_counted(&mut self, from: ShardIndex, filter: &str, count: u64) {
-        let now = self.now;
-        let Some(counted) = self.filter_counts.get_mut(filter) else { return };
-        counted.counts[usize::from(from.0)] = Some(count);
-        if counted.counts.contains(&None) {
-            return;
-        }
-        let total = counted.counts.iter().flatten().sum();
-        for key in &counted.users {
-            let Some(expiry) = self.expiries.get_mut(*key) else { continue };
-            let policy = expiry.state.policy().clone();
-            let same = policy.filters().iter().enumerate().filter(|(_, filter)| **filter == counted.filter);
-            same.for_each(|(index, _)| expiry.state.note_sessions(index, total, total, now));
-        }
-    }
-
+    /// The topic is gone.
     pub(super) fn end_expiry(&mut self, key: Key) {
         let Some(expiry) = self.expiries.remove(key) else { return };
         for filter in expiry.state.policy().filters() {
-            if let Some(counted) = self.filter_counts.get_mut(filter.as_str()) {
-                counted.users.retain(|user| *user != key);
-                if counted.users.is_empty() {
-                    self.filter_counts.remove(filter.as_str());
-                }
-            }
+            self.filters.leave(filter, key);
+        }
+        if let Some((shard, session)) = expiry.watched {
+            self.mail(shard, Mail::UnwatchSession { session, id: expiry.id });
         }
     }
 
     pub(super) fn note_update(&mut self, place: Place) {
+        let Some(key) = self.expiry_of(place) else { return };
         let now = self.now;
-        if let Some(expiry) = self.expiry_of(place) {
-            expiry.state.note_update(now);
+        match self.expiries.held.get_mut(key) {
+            // An update never brings a policy nearer, and the look that is planned finds out that it is farther.
+            Some(expiry) if expiry.removed_selected.is_none() => expiry.state.note_update(now),
+            _ => self.take_news(key, RemovalState::note_update),
         }
     }
 
     pub(super) fn note_subscriptions(&mut self, place: Place, count: u64) {
-        let now = self.now;
-        if let Some(expiry) = self.expiry_of(place) {
-            expiry.state.note_subscriptions(count, count, now);
+        if let Some(key) = self.expiry_of(place) {
+            self.take_news(key, |state, now| state.note_subscriptions(count, count, now));
         }
     }
 
-    fn expiry_of(&mut self, place: Place) -> Option<&mut Expiry> {
-        let key = self.tree.topic(place).rare.as_ref()?.removal?;
-        self.expiries.get_mut(key)
+    fn expiry_of(&self, place: Place) -> Option<Key> {
+        self.tree.topic(place).rare.as_ref()?.removal
     }
 
+    /// The session that made a topic is over.
     pub(in crate::shard) fn creator_over(&mut self, path: &TopicPath, id: TopicId) {
         let place = self.tree.find(path.as_str()).filter(|place| self.tree.topic(*place).id == id);
-        let key = place.and_then(|place| self.tree.topic(place).rare.as_ref()?.removal);
-        if let Some(key) = key {
-            self.note_creator_over(key);
+        let Some(key) = place.and_then(|place| self.expiry_of(place)) else { return };
+        if let Some(expiry) = self.expiries.held.get_mut(key) {
+            expiry.watched = None;
         }
+        self.take_news(key, RemovalState::note_creator_closed);
     }
 
     /// Looks at the policies whose time has come, and counts sessions again where one asks for them.
     pub(in crate::shard) fn tick_expiries(&mut self) {
-        let mut due = Vec::new();
-        self.expiry_wheel.advance(self.now, &mut due);
-        let clock = RemovalClock { now: self.now, wall_ms: self.wall_ms() };
-        for key in due {
-            self.look_at_expiry(key, clock);
+        let clock = self.removal_clock();
+        let mut selectors = BTreeSet::new();
+        for key in self.expiries.due(clock.now) {
+            selectors.extend(self.look_at_expiry(key, clock));
         }
-        if self.now >= self.next_session_count && !self.filter_counts.is_empty() {
-            self.next_session_count = self.now.after_ms(LOOK_MS);
-            let filters: Vec<Box<str>> = self.filter_counts.keys().cloned().collect();
-            for filter in filters {
-                for shard in 0..self.identity.count {
-                    self.mail(ShardIndex(shard), Mail::AskSessions { filter: filter.clone() });
-                }
+        for selector in selectors {
+            for shard in 0..self.identity.count {
+                self.mail(ShardIndex(shard), Mail::RemoveSelected { selector: selector.clone() });
             }
         }
+        self.ask_sessions();
     }
 
-    fn look_at_expiry(&mut self, key: Key, clock: RemovalClock) {
-        let Some(expiry) = self.expiries.get(key) else { return };
+    /// Removes the topic if it is time; gives the selector of what else is to be removed.
+    fn look_at_expiry(&mut self, key: Key, clock: RemovalClock) -> Option<Box<str>> {
+        let expiry = self.expiries.held.get_mut(key)?;
+        let mut selector = None;
         if !expiry.state.is_due(clock) {
-            return self.expiry_wheel.insert(clock.now.after_ms(LOOK_MS), key);
+            expiry.removed_selected = None;
+        } else if let Some(selected) = expiry.state.policy().remove_selector() {
+            let is_time = expiry.removed_selected.is_none_or(|removed| removed.after_ms(REMOVE_AGAIN_MS) <= clock.now);
+            selector = is_time.then(|| selected.into());
+            expiry.removed_selected = if is_time { Some(clock.now) } else { expiry.removed_selected };
+        } else {
+            let (id, path) = (expiry.id, expiry.path.clone());
+            let is_same = self.tree.find(path.as_str()).is_some_and(|place| self.tree.topic(place).id == id);
+            assert!(is_same, "a topic takes its policy along");
+            self.report.expired += 1;
+            self.remove_topic(path.as_str());
+            return None;
         }
-        let (path, selector) = (expiry.path.clone(), expiry.state.policy().remove_selector().map(Box::<str>::from));
-        let id = expiry.id;
-        self.report.expired += 1;
-        match selector {
-            None => {
-                let is_same = self.tree.find(path.as_str()).is_some_and(|place| self.tree.topic(place).id == id);
-                assert!(is_same, "a topic takes its policy along");
-                self.remove_topic(path.as_str());
-            }
-            Some(selector) => {
-                for shard in 0..self.identity.count {
-                    self.mail(ShardIndex(shard), Mail::RemoveSelected { selector: selector.clone() });
-                }
-                // Where the topic itself stays, its policy is looked at again: what it removes may come back.
-                self.expiry_wheel.insert(clock.now.after_ms(LOOK_MS), key);
-            }
-        }
+        let look = expiry.next_look(key, clock).max(clock.now.after_ms(LOOK_MS));
+        self.expiries.look_at(key, look);
+        selector
     }
 }

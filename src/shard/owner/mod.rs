@@ -4,14 +4,21 @@
 //! - `events` — time series: events appended, what new subscribers get, queries.
 //! - `walk` — questions about all topics that match, answered slice by slice.
 //! - `count` — how many subscribers a topic has, where somebody wants to know.
-//! - `expiry` — removal policies.
+//! - `expiry` — removal policies; `filters` — how many sessions match, for them.
+//! - `errand` — what is done to all topics that match though nobody waits for an answer.
 
 mod count;
+mod errand;
 mod events;
 mod expiry;
+mod filters;
+#[cfg(test)]
+mod tests;
 mod walk;
 
-pub use expiry::{Expiry, FilterCount};
+pub use errand::Errands;
+pub use expiry::Expiries;
+pub use filters::FilterCounts;
 pub use walk::{Walk, merge_pages};
 
 use super::Shard;

@@ -307,6 +307,9 @@ impl Shard {
         shards.remove(from);
         if shards.is_empty() {
             table.remove(&selector);
+            if kind == ListenerKind::Subscribers {
+                self.end_counting(selector);
+            }
         }
     }
 

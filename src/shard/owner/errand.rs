@@ -1,0 +1,105 @@
+//! What is done to all topics that match though nobody waits for an answer: removing what policies select, and ending counts of subscribers.
+//!
+//! One slice a turn, whatever waits: errands take turns with each other and with all else that the shard does.
+
+use super::Shard;
+use crate::topic::selector::Selector;
+use crate::topic::tree::{Direction, Place, Span, Step};
+use std::collections::VecDeque;
+
+/// The most selectors that wait to be removed. A policy that stays due comes back to one that finds no room.
+const REMOVALS_MAX: usize = 10_000;
+
+enum Errand {
+    Remove { selector: Box<str> },
+    EndCounting { selector: Selector },
+    Removing(Selector, Span),
+    EndingCounts(Selector, Span),
+}
+
+#[derive(Default)]
+pub struct Errands {
+    waiting: VecDeque<Errand>,
+    /// The selectors of removals that have not begun.
+    removals: hashbrown::HashSet<Box<str>>,
+}
+
+impl Errands {
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+impl Shard {
+    /// A removal policy removes what its selector matches.
+    pub(in crate::shard) fn remove_selected(&mut self, selector: Box<str>) {
+        let removals = &mut self.errands.removals;
+        if removals.len() < REMOVALS_MAX && removals.insert(selector.clone()) {
+            self.errands.waiting.push_back(Errand::Remove { selector });
+        }
+    }
+
+    /// Nobody listens by the selector any more.
+    pub(super) fn end_counting(&mut self, selector: Selector) {
+        let waiting = self.errands.waiting.iter_mut().find_map(|errand| match errand {
+            Errand::EndCounting { selector } => Some(selector),
+            _ => None,
+        });
+        match waiting {
+            // One errand for all that comes while it waits: counts that somebody needs stand in any case.
+            Some(held) if *held != selector => *held = self.everything.clone(),
+            Some(_) => {}
+            None => self.errands.waiting.push_back(Errand::EndCounting { selector }),
+        }
+    }
+
+    /// Does a slice of the first errand, and puts it behind the others if it is not done.
+    pub(in crate::shard) fn run_errand(&mut self) {
+        let Some(errand) = self.errands.waiting.pop_front() else { return };
+        let next = match errand {
+            Errand::Remove { selector } => {
+                self.errands.removals.remove(&selector);
+                let selector = self.known_selector(&selector);
+                self.remove_slice(selector, Span::default())
+            }
+            Errand::EndCounting { selector } => self.end_counts_slice(selector, Span::default()),
+            Errand::Removing(selector, rest) => self.remove_slice(selector, rest),
+            Errand::EndingCounts(selector, rest) => self.end_counts_slice(selector, rest),
+        };
+        self.errands.waiting.extend(next);
+    }
+
+    fn remove_slice(&mut self, selector: Selector, rest: Span) -> Option<Errand> {
+        let mut paths = Vec::new();
+        let next = self.tree.scan(&selector, &rest, Direction::Forward, self.limits.walk_slice, |_, topic| {
+            paths.push(topic.path.clone());
+            Step::Next
+        });
+        for path in paths {
+            // What storage cannot take now is left for the next time that the policy removes.
+            let is_stored = self.tree.find(path.as_str()).is_some_and(|place| self.check_topic_storage(place).is_ok());
+            if is_stored && self.remove_topic(path.as_str()).is_some() {
+                self.report.expired += 1;
+            }
+        }
+        next.map(|rest| Errand::Removing(selector, rest))
+    }
+
+    fn end_counts_slice(&mut self, selector: Selector, rest: Span) -> Option<Errand> {
+        let mut places: Vec<Place> = Vec::new();
+        let next = self.tree.scan(&selector, &rest, Direction::Forward, self.limits.walk_slice, |place, topic| {
+            if topic.is_counted() {
+                places.push(place);
+            }
+            Step::Next
+        });
+        for place in places {
+            self.stop_counting(place);
+        }
+        next.map(|rest| Errand::EndingCounts(selector, rest))
+    }
+}

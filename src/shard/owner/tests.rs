@@ -1,0 +1,243 @@
+//! What a shard keeps and does for removal policies and listeners, where nobody outside can see it.
+
+use super::*;
+use crate::session::{Form, QueueLimits, Session};
+use crate::shard::mail::Question;
+use crate::shard::{Identity, Limits, Storing};
+use crate::topic::selector::SelectorLimits;
+use crate::topic::specification::SpecificationLimits;
+
+const HERE: ShardIndex = ShardIndex(0);
+const WALL_MS: u64 = 1_700_000_000_000;
+
+struct World {
+    shard: Shard,
+    now: Time,
+}
+
+impl World {
+    fn new() -> Self {
+        let limits = Limits {
+            message_bytes_max: 10_000,
+            path_bytes_max: 100,
+            value_bytes_max: 100,
+            selector: SelectorLimits::default(),
+            selections_max: 10,
+            listeners_max: 10,
+            streams_max: 10,
+            questions_max: 10,
+            fetch_page_max: 10,
+            query_events_max: 10,
+            history_bytes_max: 1000,
+            topics_max: 100_000,
+            connections_max: 10,
+            http_head_bytes_max: 1000,
+            json_depth_max: 10,
+            queue: QueueLimits { bytes_high: 1000, bytes_max: 1000 },
+            transmit_bytes_max: 1000,
+            handshake_timeout_ms: 1000,
+            keep_alive_ms: 60_000,
+            walk_slice: 3,
+            mail_high: 1000,
+        };
+        let identity = Identity { index: HERE, count: 1, server: "test".into(), run: 1, storing: Storing::Off, topics_base: 0 };
+        Self { shard: Shard::new(identity, limits, Time(0), WALL_MS), now: Time(0) }
+    }
+
+    fn session(&mut self) -> Key {
+        let connection = Key { index: 0, generation: 0 };
+        self.shard.sessions.insert(Session::new(connection, Form::Text, self.now))
+    }
+
+    fn specification(policy: &str) -> Arc<Specification> {
+        let properties = if policy.is_empty() { None } else { Some(("REMOVAL", policy)) };
+        Arc::new(Specification::parse(TopicType::String, properties.into_iter(), SpecificationLimits::default()).unwrap())
+    }
+
+    /// A topic that the session makes.
+    fn make(&mut self, session: Key, path: &str, policy: &str) {
+        let change = Change { action: Action::Add(Self::specification(policy)), conditions: None };
+        self.shard.update(HERE, session, path, &change, self.now).unwrap();
+        self.shard.settle();
+    }
+
+    fn restore(&mut self, path: &str, policy: &str) {
+        let path = TopicPath::parse(path, 100).unwrap();
+        self.shard.topics_made += 1;
+        let topic = Topic::new(TopicId(self.shard.topics_made), path, Self::specification(policy));
+        self.shard.enter(topic, None);
+    }
+
+    fn set(&mut self, path: &str) {
+        let content = Content { kind: ValueType::String, value: Some(Cow::Borrowed(b"a")) };
+        let change = Change { action: Action::Set(content), conditions: None };
+        let nobody = Key { index: 0, generation: 0 };
+        self.shard.update(HERE, nobody, path, &change, self.now).unwrap();
+    }
+
+    fn tick(&mut self) {
+        self.now = self.now.after_ms(100);
+        self.shard.handle_tick(self.now, WALL_MS + self.now.0 / 1_000_000);
+    }
+
+    /// Lets time pass, and all be done that waits.
+    fn wait(&mut self, ms: u64) {
+        for _ in 0..ms / 100 {
+            self.tick();
+            self.walk();
+        }
+    }
+
+    fn walk(&mut self) {
+        self.shard.settle();
+        while self.shard.has_walks() {
+            self.shard.run_slice(self.now);
+        }
+    }
+
+    fn topic(&self, path: &str) -> Option<&Topic> {
+        self.shard.tree.find(path).map(|place| self.shard.tree.topic(place))
+    }
+}
+
+#[test]
+fn what_a_policy_selects_is_removed_in_slices_and_once_for_many_policies() {
+    let mut world = World::new();
+    let session = world.session();
+    (0..10).for_each(|number| world.make(session, &format!("a/{number}"), ""));
+    (0..5).for_each(|number| world.make(session, &format!("b/{number}"), "when time after 1 remove '?a/'"));
+    while !world.shard.has_walks() {
+        world.tick();
+    }
+    assert_eq!((world.shard.errands.len(), world.shard.tree.len()), (1, 15));
+    let mut left = Vec::new();
+    while world.shard.has_walks() {
+        world.shard.run_slice(world.now);
+        left.push(world.shard.tree.len());
+    }
+    assert_eq!(left[..4], [12, 9, 6, 5]);
+    assert_eq!(world.shard.report.expired, 10, "the topics that are gone");
+}
+
+#[test]
+fn a_policy_that_stays_due_removes_what_it_selects_now_and_then() {
+    let mut world = World::new();
+    let session = world.session();
+    world.make(session, "b", "when time after 1 remove '>a'");
+    let mut gone_after_ms = Vec::new();
+    for _ in 0..4 {
+        world.make(session, "a", "");
+        let since = world.now;
+        while world.topic("a").is_some() {
+            world.wait(100);
+        }
+        gone_after_ms.push(world.now.since(since) / 1_000_000);
+    }
+    assert_eq!(gone_after_ms, [2_000, 60_000, 60_000, 60_000]);
+}
+
+#[test]
+fn a_policy_that_comes_due_anew_removes_what_it_selects_anew() {
+    let mut world = World::new();
+    let session = world.session();
+    world.make(session, "b", "when no updates for 3s remove '>a'");
+    for _ in 0..4 {
+        world.make(session, "a", "");
+        world.set("b");
+        world.wait(2_900);
+        assert!(world.topic("a").is_some());
+        world.wait(200);
+        assert!(world.topic("a").is_none());
+    }
+}
+
+#[test]
+fn counts_end_where_neither_a_listener_nor_a_policy_needs_them() {
+    let mut world = World::new();
+    let session = world.session();
+    (0..9).for_each(|number| world.make(session, &format!("a/{number}"), ""));
+    world.make(session, "a/policy", "when subscriptions < 1 for 1h");
+    world.make(session, "b", "");
+    let counted = |world: &World| {
+        let paths = ["a/0", "a/8", "a/policy", "b"];
+        paths.map(|path| world.topic(path).is_some_and(Topic::is_counted))
+    };
+    let listen = |world: &mut World, ticket, selector: &str| {
+        let question = Question::Listen { kind: ListenerKind::Subscribers, selector: selector.into() };
+        world.shard.start_walk(HERE, ticket, question);
+        world.walk();
+    };
+    assert_eq!(counted(&world), [false, false, true, false]);
+    listen(&mut world, 1, "?.*//");
+    listen(&mut world, 2, ">a/8");
+    assert_eq!(counted(&world), [true; 4]);
+    world.shard.stop_listening(HERE, ListenerKind::Subscribers, "?.*//");
+    world.walk();
+    assert_eq!(counted(&world), [false, true, true, false]);
+    assert!(world.topic("a/0").is_some_and(|topic| topic.rare.is_none()));
+    world.shard.stop_listening(HERE, ListenerKind::Subscribers, ">a/8");
+    world.walk();
+    assert_eq!(counted(&world), [false, false, true, false]);
+}
+
+#[test]
+fn a_session_is_watched_only_for_topics_that_are_there() {
+    let mut world = World::new();
+    let session = world.session();
+    let watched = |world: &World| world.shard.sessions.get(session).unwrap().extras.as_ref().map_or(0, |extras| extras.watched_by.len());
+    for _ in 0..3 {
+        world.make(session, "a", "when this session closes");
+        world.make(session, "b", "when this session closes");
+        assert_eq!(watched(&world), 2);
+        for path in ["a", "b"] {
+            world.shard.remove_topic(path);
+        }
+        world.shard.settle();
+        assert_eq!(watched(&world), 0);
+    }
+    world.make(session, "a", "when this session closes");
+    world.wait(2_000);
+    world.shard.end_session(session);
+    world.wait(200);
+    assert!(world.topic("a").is_none());
+}
+
+#[test]
+fn a_tick_removes_a_bounded_number_of_topics() {
+    let mut world = World::new();
+    (0..9_000).for_each(|number| world.restore(&format!("a/{number}"), "when time after 1"));
+    let mut removed = Vec::new();
+    while !world.shard.tree.is_empty() {
+        let before = world.shard.tree.len();
+        world.tick();
+        removed.push(before - world.shard.tree.len());
+    }
+    assert!(removed.len() > 15, "restored topics are spread over a while: {removed:?}");
+    // Now so many that they cannot all have their turn.
+    (0..9_000).for_each(|number| world.restore(&format!("a/{number}"), "when time after 1"));
+    world.now = world.now.after_ms(5_000);
+    for left in [5_000, 1_000, 0] {
+        world.tick();
+        assert_eq!(world.shard.tree.len(), left);
+    }
+}
+
+#[test]
+fn sessions_are_counted_a_bounded_part_a_tick() {
+    let mut world = World::new();
+    let session = world.session();
+    (0..100).for_each(|_| _ = world.session());
+    let long = "a".repeat(3_800);
+    for number in 0..10 {
+        world.make(session, &format!("a/{number}"), &format!("when no session has '$Principal is \"{number}{long}\"'"));
+    }
+    world.tick();
+    let mut waiting = vec![world.shard.counts_asked.len()];
+    while !world.shard.counts_asked.is_empty() {
+        world.tick();
+        waiting.push(world.shard.counts_asked.len());
+    }
+    assert_eq!(waiting, [10, 7, 4, 1, 0]);
+    world.wait(3_000);
+    assert_eq!(world.shard.tree.len(), 0, "no session is any of these");
+}

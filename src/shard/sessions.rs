@@ -1,0 +1,115 @@
+//! The sessions of this shard as others see them: their fixed properties, how many match a filter, and when one is over.
+//!
+//! Other shards' questions wait for a tick, which answers as many as it has time for.
+
+use super::Shard;
+use super::mail::Mail;
+use crate::base::{Key, ShardIndex, TopicId};
+use crate::session::Session;
+use crate::topic::path::TopicPath;
+use crate::topic::session_filter::SessionFilter;
+use std::cell::OnceCell;
+
+/// What a tick may count, in bytes of filters for each session that they are held against: a filter's length says roughly what holding a session
+/// against it costs. So a filter of 20 bytes is held against 50,000 sessions. One filter is counted in any case, whole: a session that moved
+/// between two parts of a count would be missed.
+const COUNTED_BYTES_PER_TICK: usize = 1_000_000;
+
+/// Another shard's question how many sessions match.
+pub struct Asked {
+    from: ShardIndex,
+    count: Key,
+    filter: SessionFilter,
+}
+
+const PROPERTIES: [&str; 6] = ["$ClientType", "$Principal", "$ServerName", "$SessionId", "$StartTime", "$Transport"];
+
+/// A session's fixed properties, each made when it is asked for first.
+struct Properties<'s> {
+    shard: &'s Shard,
+    key: Key,
+    session: &'s Session,
+    id: OnceCell<String>,
+    start: OnceCell<String>,
+}
+
+impl<'s> Properties<'s> {
+    fn of(shard: &'s Shard, key: Key) -> Option<Self> {
+        let session = shard.sessions.get(key)?;
+        Some(Self { shard, key, session, id: OnceCell::new(), start: OnceCell::new() })
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        match name {
+            "$ClientType" => Some("OTHER"),
+            "$Principal" => Some(""),
+            "$ServerName" => Some(&self.shard.identity.server),
+            "$SessionId" => Some(self.id.get_or_init(|| self.shard.session_id(self.key))),
+            "$StartTime" => Some(self.start.get_or_init(|| self.start_ms().to_string())),
+            "$Transport" => Some("WEBSOCKET"),
+            _ => None,
+        }
+    }
+
+    /// By today's wall clock.
+    fn start_ms(&self) -> u64 {
+        self.shard.wall_ms().saturating_sub(self.shard.now.since(self.session.connected) / 1_000_000)
+    }
+}
+
+impl Shard {
+    /// The session's fixed properties.
+    pub(super) fn session_properties(&self, key: Key) -> Vec<(Box<str>, Box<str>)> {
+        let Some(properties) = Properties::of(self, key) else { return Vec::new() };
+        PROPERTIES.iter().filter_map(|name| Some(((*name).into(), properties.value(name)?.into()))).collect()
+    }
+
+    /// The owner of a topic wants to know when the session that made it is over.
+    pub(super) fn watch_session(&mut self, owner: ShardIndex, session: Key, path: TopicPath, id: TopicId) {
+        match self.sessions.get_mut(session) {
+            Some(session) => _ = session.extras_mut().watched_by.insert(id, (owner, path)),
+            None => self.mail(owner, Mail::SessionOver { path, id }),
+        }
+    }
+
+    /// The topic is gone.
+    pub(super) fn unwatch_session(&mut self, session: Key, id: TopicId) {
+        let extras = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut());
+        extras.map(|extras| extras.watched_by.remove(&id));
+    }
+
+    /// A shard asks how many sessions here match.
+    pub(super) fn sessions_asked(&mut self, from: ShardIndex, filter: SessionFilter, count: Key) {
+        self.counts_asked.push_back(Asked { from, count, filter });
+    }
+
+    /// Answers the questions that have waited longest.
+    pub(super) fn tick_sessions_asked(&mut self) {
+        let mut cost = 0;
+        let sessions = self.sessions.len();
+        let fitting = self.counts_asked.iter().take_while(|asked| {
+            let is_fitting = cost < COUNTED_BYTES_PER_TICK;
+            cost += asked.filter.as_str().len() * sessions;
+            is_fitting
+        });
+        let count = fitting.count();
+        let asked: Vec<Asked> = self.counts_asked.drain(..count).collect();
+        let counts = self.count_sessions(&asked);
+        for (Asked { from, count, .. }, share) in asked.into_iter().zip(counts) {
+            self.mail(from, Mail::Sessions { count, share });
+        }
+    }
+
+    fn count_sessions(&self, asked: &[Asked]) -> Vec<u64> {
+        let mut counts = vec![0; asked.len()];
+        if asked.is_empty() {
+            return counts;
+        }
+        for properties in self.sessions.keys().filter_map(|key| Properties::of(self, key)) {
+            for (asked, count) in asked.iter().zip(&mut counts) {
+                *count += u64::from(asked.filter.matches(|name| properties.value(name)));
+            }
+        }
+        counts
+    }
+}
