@@ -149,18 +149,23 @@ impl World {
         }
     }
 
+    fn walk(&mut self) {
+        while self.shard.has_walks() {
+            self.shard.run_slice(self.now);
+        }
+    }
+
     fn end(&mut self) {
         for (key, _) in self.connections.clone() {
             self.transmit(key);
             self.shard.handle_closed(self.now, key);
         }
-        while self.shard.has_walks() {
-            self.shard.run_slice(self.now);
-        }
+        self.walk();
         self.shard.handle_storage_recovery(self.now);
         self.shard.handle_stored(self.now, u64::MAX);
         for _ in 0..5 {
             self.tick(1500);
+            self.walk();
         }
         assert_eq!((self.shard.connection_count(), self.shard.session_count(), self.shard.audience_counts()), (0, 0, [0; 5]));
         assert_eq!((self.shard.listener_counts(), self.shard.owner_counts()), ([0; 4], [0; 2]));
@@ -255,11 +260,11 @@ pub fn both_forms(input: &[u8]) {
         for (world, mut message) in worlds.iter_mut().zip([by_text, by_binary]) {
             let (key, is_text) = world.connections[0];
             world.tick(ms);
+            // What removal policies select goes before the message comes.
+            world.walk();
             let topics_before = world.shard.topic_count();
             world.shard.handle_bytes(world.now, key, &mut message);
-            while world.shard.has_walks() {
-                world.shard.run_slice(world.now);
-            }
+            world.walk();
             let sent = world.transmit(key);
             let payloads = payloads(&sent);
             let of: Vec<Told> = payloads.iter().flat_map(|payload| if is_text { of_text(payload) } else { of_binary(payload) }).collect();
