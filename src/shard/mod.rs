@@ -3,7 +3,7 @@
 //! - `owner` — the topics of this shard's partitions: updates, removal, walks for questions.
 //! - `persistence` — what has to be stored, and who waits for that.
 //! - `audience` — the sessions of this shard: what they selected, what arrives for them.
-//! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing.
+//! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing; `known` — what a listener knows.
 //! - `dialogue` — a connection's bytes: HTTP head, WebSocket frames, answers; `requests` — what sessions ask for.
 //! - `questions` — what sessions have asked the owners of topics; `pace` — what waits until a session reads.
 //! - `transmit` — what a connection sends now.
@@ -12,6 +12,7 @@
 mod audience;
 mod dialogue;
 mod history;
+mod known;
 mod listeners;
 pub mod mail;
 mod owner;
@@ -175,6 +176,7 @@ pub struct Shard {
     /// Whether a topic was here whose subscriptions end under back pressure.
     has_unsubscribing: bool,
     listening_sessions: BTreeSet<Key>,
+    reviews: VecDeque<listeners::Review>,
     /// Sessions that are to be sent more when they have read.
     held_back: BTreeSet<Key>,
     missing_handlers: BTreeMap<Box<str>, Vec<Handler>>,
@@ -239,6 +241,7 @@ impl Shard {
             recounted: Vec::new(),
             has_unsubscribing: false,
             listening_sessions: BTreeSet::new(),
+            reviews: VecDeque::new(),
             held_back: BTreeSet::new(),
             missing_handlers: BTreeMap::new(),
             specifications: Interner::default(),
@@ -271,7 +274,7 @@ impl Shard {
     /// What is kept here on account of listeners anywhere; all 0 once they are gone and mail is delivered.
     pub fn listener_counts(&self) -> [usize; 4] {
         let (topics, subscribers) = (self.shards_listening.len(), self.shards_listening_to_subscribers.len());
-        [self.listening_sessions.len(), self.missing_handlers.len(), topics, subscribers]
+        [self.listening_sessions.len() + self.reviews.len(), self.missing_handlers.len(), topics, subscribers]
     }
 
     /// Selectors that sessions anywhere have, and walks under way; all 0 once every session is gone and mail is delivered.
@@ -286,7 +289,7 @@ impl Shard {
 
     /// Whether a walk waits for `run_slice`.
     pub fn has_walks(&self) -> bool {
-        !self.walks.is_empty()
+        !self.walks.is_empty() || !self.reviews.is_empty()
     }
 
     /// Whether so much mail waits that publishers should not be read now.
@@ -336,6 +339,7 @@ impl Shard {
     pub fn run_slice(&mut self, now: Time) {
         self.now = now;
         self.walk_budget = self.limits.walk_slice;
+        self.run_reviews();
         self.run_walks();
         self.settle();
     }
