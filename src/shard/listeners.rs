@@ -102,13 +102,14 @@ impl Shard {
         let missing = || Refusal::new(ErrorCode::NoSuchListener, format!("the session has no listener {number}"));
         let session = self.sessions.get_mut(asker.session).ok_or_else(missing)?;
         let listeners = session.extras.as_mut().map(|extras| &mut extras.listeners).ok_or_else(missing)?;
-        let listener = listeners.get(&number).ok_or_else(missing)?;
+        let kind = listeners.get(&number).ok_or_else(missing)?.kind;
         if text.is_empty() {
             self.end_listener(asker.session, number);
-        } else if listener.kind == MISSING {
+        } else if kind == MISSING {
             self.end_branch(asker.session, number, text);
         } else {
             let selector = self.parse_selector(text)?;
+            self.check_questions(asker)?;
             if self.deselect(asker, number, &selector) {
                 // The review gives the answer.
                 return Ok(());
@@ -182,12 +183,18 @@ impl Shard {
         false
     }
 
+    pub(super) fn reviews_of(&self, session: Key) -> usize {
+        self.reviews.iter().filter(|review| review.asker.session == session).count()
+    }
+
     /// Goes on with the reviews under way, each a part in its turn, within this turn's budget.
     pub(super) fn run_reviews(&mut self) {
-        while self.walk_budget > 0
+        // Walks that wait get the other half.
+        let kept = if self.walks.is_empty() { 0 } else { self.walk_budget / 2 };
+        while self.walk_budget > kept
             && let Some(review) = self.reviews.pop_front()
         {
-            let part = REVIEW_PART.min(self.walk_budget);
+            let part = REVIEW_PART.min(self.walk_budget - kept);
             let Review { asker, number, selector, rest } = review;
             let Some(listener) = self.listener_mut(asker.session, number) else {
                 // What it was told has closed the session.

@@ -69,6 +69,13 @@ fn a_session_has_so_many_questions_under_way_and_no_more() {
     assert_eq!(codes, [(8, 400), (5, 400)], "{told:?}");
     assert_eq!(server.ok(client, fetch("?b//"))["topics"].as_array().map(Vec::len), Some(4), "what is refused changes nothing");
     server.ok(client, listen(1));
+    let pair = |selector: &str| {
+        let unlisten = json!({ "op": "unlisten", "id": 2, "listener": 1, "selector": selector });
+        [json!({ "op": "listen", "id": 1, "listener": 1, "kind": "topics", "selector": selector }), unlisten]
+    };
+    let told = server.ask(client, Value::from([pair("*1"), pair("*2"), pair("*3"), pair("*4"), pair("*5")].concat()));
+    assert!(told.iter().any(|answer| answer["code"] == 400), "what selectors leave is looked at one slice a turn: {told:?}");
+    assert_eq!(told.iter().filter(|answer| answer["id"].is_u64()).count(), 10, "each is answered: {told:?}");
 }
 
 #[test]
