@@ -121,8 +121,8 @@ impl Server {
         while !self.stop.load(Ordering::Relaxed) && !self.runtime.has_failed() {
             std::thread::sleep(Duration::from_millis(50));
             turns += 1;
-            // Several ticks of a shard.
-            if turns % 10 == 0 {
+            // At least one tick of a shard, unless it is late by as much.
+            if turns % 4 == 0 {
                 self.runtime.interrupt_stalled(&beats);
                 beats = self.runtime.beats();
             }

@@ -42,6 +42,8 @@ pub struct Listener {
     pub branches: Vec<Box<str>>,
     /// The topics that are selected, or lie below a selected path.
     pub known: BTreeMap<TopicPath, Known>,
+    /// Those of them that are not selected, and the first on their branch below a selected path.
+    pub immediate: BTreeSet<TopicPath>,
     /// The topics that it was told have subscribers.
     pub subscribed: BTreeSet<TopicPath>,
 }
@@ -49,8 +51,6 @@ pub struct Listener {
 pub struct Known {
     pub specification: Arc<Specification>,
     pub is_selected: bool,
-    /// It is not selected, and the first topic on its branch below a selected path.
-    pub is_immediate: bool,
 }
 
 /// One of a listener's selectors.
@@ -63,7 +63,8 @@ pub struct Listened {
 
 impl Listener {
     pub fn new(kind: u8) -> Self {
-        Self { kind, selectors: Vec::new(), branches: Vec::new(), known: BTreeMap::new(), subscribed: BTreeSet::new() }
+        let (selectors, branches, known) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { kind, selectors, branches, known, immediate: BTreeSet::new(), subscribed: BTreeSet::new() }
     }
 
     pub fn selects(&self, path: &str) -> bool {

@@ -1,25 +1,41 @@
 //! Who listens on this shard: to topics that come and go, to topics that get and lose subscribers, to selectors that match nothing.
 //!
-//! A listener to topics knows every topic that it selects or that lies below a path it selects, so that it can tell which are immediate
-//! descendants: the first topics on any branch below a selected path that are not selected themselves.
+//! What listeners to topics find is told by the owners' walks, also of topics that are known already: a new selector looks at nothing here. What a
+//! selector leaves that is taken away is looked at slice by slice, as walks are; until then the owners go on telling.
 
 use super::Shard;
-use super::mail::{Asker, Handler, ListenerKind, Mail, Missing, Notice, What};
+use super::known::{Change, look_again, take_notice};
+use super::mail::{Asker, Handler, ListenerKind, Mail, Missing, Notice};
 use crate::base::{Key, ShardIndex};
 use crate::protocol::{ErrorCode, Refusal};
-use crate::session::{Entry, Form, Known, Listened, Listener};
-use crate::topic::path::{TopicPath, is_within};
+use crate::session::{Entry, Form, Listened, Listener};
 use crate::topic::selector::Selector;
-use crate::topic::specification::Specification;
+use crate::topic::tree::Span;
 use crate::wire::native::{self, Outcome};
 use crate::wire::text;
-use std::ops::Bound;
-use std::sync::Arc;
+use std::collections::VecDeque;
 
 /// The wire's numbers of what is listened to.
 const TOPICS: u8 = 1;
 const SUBSCRIBERS: u8 = 2;
 const MISSING: u8 = 3;
+
+/// Topics of a review that are looked at in its turn.
+const REVIEW_PART: usize = 256;
+
+/// A listener's topics have to be looked at again, since a selector was taken away.
+pub struct Review {
+    asker: Asker,
+    number: u64,
+    selector: Selector,
+    rest: Span,
+}
+
+impl Review {
+    fn is_of(&self, session: Key, number: u64) -> bool {
+        (self.asker.session, self.number) == (session, number)
+    }
+}
 
 impl Shard {
     pub(super) fn listen(&mut self, asker: Asker, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
@@ -57,9 +73,6 @@ impl Shard {
         let asked = self.ask_to_listen(asker, of, &selector);
         if let Some(listener) = self.listener_mut(asker.session, number) {
             listener.selectors.push(Listened { selector, asked });
-            for change in look_again(listener) {
-                self.tell_change(asker.session, number, &change);
-            }
         }
         Ok(())
     }
@@ -89,14 +102,18 @@ impl Shard {
         let missing = || Refusal::new(ErrorCode::NoSuchListener, format!("the session has no listener {number}"));
         let session = self.sessions.get_mut(asker.session).ok_or_else(missing)?;
         let listeners = session.extras.as_mut().map(|extras| &mut extras.listeners).ok_or_else(missing)?;
-        let listener = listeners.get(&number).ok_or_else(missing)?;
+        let kind = listeners.get(&number).ok_or_else(missing)?.kind;
         if text.is_empty() {
             self.end_listener(asker.session, number);
-        } else if listener.kind == MISSING {
+        } else if kind == MISSING {
             self.end_branch(asker.session, number, text);
         } else {
             let selector = self.parse_selector(text)?;
-            self.deselect(asker.session, number, &selector);
+            self.check_questions(asker)?;
+            if self.deselect(asker, number, &selector) {
+                // The review gives the answer.
+                return Ok(());
+            }
         }
         self.answer(asker, Ok(Outcome::Done));
         Ok(())
@@ -108,6 +125,13 @@ impl Shard {
         for branch in listener.branches {
             let handler = Handler { branch, shard: self.identity.index, session, listener: number };
             self.tell_all(|| Mail::Handler { handler: handler.clone(), handles: false });
+        }
+        let (ended, kept): (VecDeque<Review>, _) =
+            std::mem::take(&mut self.reviews).into_iter().partition(|review: &Review| review.is_of(session, number));
+        self.reviews = kept;
+        for review in ended {
+            self.answer(review.asker, Ok(Outcome::Done));
+            self.release_listening(TOPICS, &review.selector);
         }
         for held in listener.selectors {
             self.release_listening(listener.kind, &held.selector);
@@ -139,18 +163,57 @@ impl Shard {
         }
     }
 
-    fn deselect(&mut self, session: Key, number: u64, selector: &Selector) {
-        let Some(listener) = self.listener_mut(session, number) else { return };
-        let kind = listener.kind;
-        listener.selectors.retain(|held| held.selector != *selector);
-        let mut subscribed = std::mem::take(&mut listener.subscribed);
-        subscribed.retain(|path| listener.selects(path.as_str()));
-        listener.subscribed = subscribed;
-        let changes = if kind == TOPICS { look_again(listener) } else { Vec::new() };
-        for change in changes {
-            self.tell_change(session, number, &change);
+    /// Takes a selector off a listener; tells whether what it leaves is to be reviewed.
+    fn deselect(&mut self, asker: Asker, number: u64, selector: &Selector) -> bool {
+        let Some(listener) = self.listener_mut(asker.session, number) else { return false };
+        if !listener.holds(selector) {
+            return false;
         }
-        self.release_listening(kind, selector);
+        listener.selectors.retain(|held| held.selector != *selector);
+        if listener.kind == TOPICS {
+            let rest = Span::of_branch(selector.prefix());
+            self.reviews.push_back(Review { asker, number, selector: selector.clone(), rest });
+            self.run_reviews();
+            return true;
+        }
+        let mut subscribed = std::mem::take(&mut listener.subscribed);
+        subscribed.retain(|path| !selector.matches(path.as_str()) || listener.selects(path.as_str()));
+        listener.subscribed = subscribed;
+        self.release_listening(SUBSCRIBERS, selector);
+        false
+    }
+
+    pub(super) fn reviews_of(&self, session: Key) -> usize {
+        self.reviews.iter().filter(|review| review.asker.session == session).count()
+    }
+
+    /// Goes on with the reviews under way, each a part in its turn, within this turn's budget.
+    pub(super) fn run_reviews(&mut self) {
+        // Walks that wait get the other half.
+        let kept = if self.walks.is_empty() { 0 } else { self.walk_budget / 2 };
+        while self.walk_budget > kept
+            && let Some(review) = self.reviews.pop_front()
+        {
+            let part = REVIEW_PART.min(self.walk_budget - kept);
+            let Review { asker, number, selector, rest } = review;
+            let Some(listener) = self.listener_mut(asker.session, number) else {
+                // What it was told has closed the session.
+                self.release_listening(TOPICS, &selector);
+                continue;
+            };
+            let mut left = part;
+            let (changes, rest) = look_again(listener, rest, &mut left);
+            self.walk_budget -= (part - left).max(1);
+            for change in changes {
+                self.tell_change(asker.session, number, &change);
+            }
+            if let Some(rest) = rest {
+                self.reviews.push_back(Review { asker, number, selector, rest });
+                continue;
+            }
+            self.release_listening(TOPICS, &selector);
+            self.answer(asker, Ok(Outcome::Done));
+        }
     }
 
     /// Tells the owners where no listener of this shard has the selector any more.
@@ -159,7 +222,9 @@ impl Shard {
             let listeners = self.sessions.get(*session).and_then(|session| session.extras.as_ref()).map(|extras| &extras.listeners);
             listeners.is_some_and(|listeners| listeners.values().any(|held| held.kind == number && held.holds(selector)))
         };
-        if self.listening_sessions.iter().any(holds) {
+        // What is still to be reviewed has to stay true until then.
+        let is_reviewed = number == TOPICS && self.reviews.iter().any(|review| review.selector == *selector);
+        if is_reviewed || self.listening_sessions.iter().any(holds) {
             return;
         }
         let kind = if number == TOPICS { ListenerKind::Topics } else { ListenerKind::Subscribers };
@@ -265,111 +330,4 @@ impl Shard {
         }
         self.push(handler.session, Entry::Control(out.into_boxed_slice()));
     }
-}
-
-/// What a listener is told.
-enum Change {
-    Topic { what: What, path: TopicPath, specification: Arc<Specification> },
-    Descendant { what: What, path: TopicPath },
-    Subscribers { path: TopicPath, has_subscribers: bool },
-}
-
-/// Takes up what happened to a topic; what the listener is told of that.
-fn take_notice(listener: &mut Listener, what: What, path: &TopicPath, specification: &Arc<Specification>, asked: u64) -> Vec<Change> {
-    let mut changes = Vec::new();
-    match what {
-        What::Added | What::Selected => {
-            if !listener.is_told_of(path.as_str(), asked) || listener.known.contains_key(path) {
-                return changes;
-            }
-            let is_selected = listener.selects(path.as_str());
-            let known = Known { specification: specification.clone(), is_selected, is_immediate: false };
-            listener.known.insert(path.clone(), known);
-            if is_selected {
-                changes.push(Change::Topic { what, path: path.clone(), specification: specification.clone() });
-            }
-        }
-        What::Removed | What::Deselected => {
-            let Some(known) = listener.known.remove(path) else { return changes };
-            if known.is_selected {
-                changes.push(Change::Topic { what, path: path.clone(), specification: known.specification });
-            } else if known.is_immediate {
-                changes.push(Change::Descendant { what, path: path.clone() });
-            }
-        }
-    }
-    look_at_branch(listener, path, what, &mut changes);
-    changes
-}
-
-/// Finds which topics at and below `path` have become immediate descendants, or ceased to be.
-fn look_at_branch(listener: &mut Listener, path: &TopicPath, what: What, changes: &mut Vec<Change>) {
-    let range = listener.known.range((Bound::Included(path.clone()), Bound::Unbounded));
-    let in_branch = range.take_while(|(known, _)| is_within(known.as_str(), path.as_str()));
-    let mut turned = Vec::new();
-    for (at, known) in in_branch {
-        let is_immediate = !known.is_selected && is_immediate(listener, at);
-        if is_immediate != known.is_immediate {
-            turned.push((at.clone(), is_immediate));
-        }
-    }
-    for (at, is_immediate) in turned {
-        let what = match (at == *path, is_immediate) {
-            (true, true) => what,
-            (_, true) => What::Selected,
-            (_, false) => What::Deselected,
-        };
-        if let Some(known) = listener.known.get_mut(&at) {
-            known.is_immediate = is_immediate;
-        }
-        changes.push(Change::Descendant { what, path: at });
-    }
-}
-
-/// Whether a selected path lies above with no topic in between.
-fn is_immediate(listener: &Listener, path: &TopicPath) -> bool {
-    let text = path.as_str();
-    let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at).collect::<Vec<_>>();
-    for end in ends.into_iter().rev() {
-        let above = &text[..end];
-        if listener.selects(above) {
-            return true;
-        }
-        if listener.known.contains_key(&TopicPath::of_branch(above)) {
-            return false;
-        }
-    }
-    false
-}
-
-/// The selectors have changed: what is known already may be selected now, or no longer.
-fn look_again(listener: &mut Listener) -> Vec<Change> {
-    let mut changes = Vec::new();
-    let paths: Vec<TopicPath> = listener.known.keys().cloned().collect();
-    for path in paths {
-        let is_selected = listener.selects(path.as_str());
-        let is_kept = is_selected || listener.selects_above(path.as_str());
-        let Some(known) = listener.known.get_mut(&path) else { continue };
-        if known.is_selected != is_selected {
-            known.is_selected = is_selected;
-            let what = if is_selected { What::Selected } else { What::Deselected };
-            changes.push(Change::Topic { what, path: path.clone(), specification: known.specification.clone() });
-        }
-        if !is_kept {
-            let known = listener.known.remove(&path);
-            if known.is_some_and(|known| known.is_immediate) {
-                changes.push(Change::Descendant { what: What::Deselected, path });
-            }
-        }
-    }
-    let paths: Vec<TopicPath> = listener.known.keys().cloned().collect();
-    for path in paths {
-        let is_now = listener.known.get(&path).is_some_and(|known| !known.is_selected) && is_immediate(listener, &path);
-        if let Some(known) = listener.known.get_mut(&path).filter(|known| known.is_immediate != is_now) {
-            known.is_immediate = is_now;
-            let what = if is_now { What::Selected } else { What::Deselected };
-            changes.push(Change::Descendant { what, path });
-        }
-    }
-    changes
 }

@@ -3,7 +3,7 @@
 //! - `owner` — the topics of this shard's partitions: updates, removal, walks for questions.
 //! - `persistence` — what has to be stored, and who waits for that.
 //! - `audience` — the sessions of this shard: what they selected, what arrives for them.
-//! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing.
+//! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing; `known` — what a listener knows.
 //! - `dialogue` — a connection's bytes: HTTP head, WebSocket frames, answers; `requests` — what sessions ask for.
 //! - `questions` — what sessions have asked the owners of topics; `pace` — what waits until a session reads.
 //! - `sessions` — sessions as others see them: properties, how many match a filter, when one is over.
@@ -13,6 +13,7 @@
 mod audience;
 mod dialogue;
 mod history;
+mod known;
 mod listeners;
 pub mod mail;
 mod owner;
@@ -174,6 +175,7 @@ pub struct Shard {
     /// Counted topics whose subscribers have changed in this turn.
     recounted: Vec<Rc<LocalTopic>>,
     listening_sessions: BTreeSet<Key>,
+    reviews: VecDeque<listeners::Review>,
     /// Sessions that are to be sent more when they have read.
     held_back: BTreeSet<Key>,
     missing_handlers: BTreeMap<Box<str>, Vec<Handler>>,
@@ -238,6 +240,7 @@ impl Shard {
             next_sequence: 0,
             recounted: Vec::new(),
             listening_sessions: BTreeSet::new(),
+            reviews: VecDeque::new(),
             held_back: BTreeSet::new(),
             missing_handlers: BTreeMap::new(),
             counts_asked: VecDeque::new(),
@@ -271,7 +274,7 @@ impl Shard {
     /// What is kept here on account of listeners anywhere; all 0 once they are gone and mail is delivered.
     pub fn listener_counts(&self) -> [usize; 4] {
         let (topics, subscribers) = (self.shards_listening.len(), self.shards_listening_to_subscribers.len());
-        [self.listening_sessions.len(), self.missing_handlers.len(), topics, subscribers]
+        [self.listening_sessions.len() + self.reviews.len(), self.missing_handlers.len(), topics, subscribers]
     }
 
     /// Selectors that sessions anywhere have, and walks under way; all 0 once every session is gone and mail is delivered.
@@ -286,7 +289,7 @@ impl Shard {
 
     /// Whether a walk waits for `run_slice`.
     pub fn has_walks(&self) -> bool {
-        !self.walks.is_empty() || !self.errands.is_empty()
+        !self.walks.is_empty() || !self.reviews.is_empty() || !self.errands.is_empty()
     }
 
     /// Whether so much mail waits that publishers should not be read now.
@@ -337,6 +340,7 @@ impl Shard {
     pub fn run_slice(&mut self, now: Time) {
         self.now = now;
         self.walk_budget = self.limits.walk_slice;
+        self.run_reviews();
         self.run_walks();
         self.run_errand();
         self.settle();

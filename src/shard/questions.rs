@@ -1,6 +1,7 @@
 //! What sessions of this shard have asked the owners of topics, until all have answered.
 //!
-//! Counted for each session, so that none has more under way than `questions_max`: every one is a walk at the owners.
+//! Counted for each session, so that none has more under way than `questions_max`: every one is a walk at the owners. What is answered later on account
+//! of the session itself counts too: SUBSCRIBEs behind first events, and UNLISTENs whose review is not done.
 
 use super::Shard;
 use super::audience::Gather;
@@ -52,7 +53,9 @@ impl Shard {
     /// Refuses what would be one question too many.
     pub(super) fn check_questions(&self, asker: Asker) -> Result<(), Refusal> {
         let questions_max = self.limits.questions_max;
-        if self.gathers.of(asker.session) < questions_max {
+        let extras = self.sessions.get(asker.session).and_then(|session| session.extras.as_ref());
+        let held = extras.map_or(0, |extras| extras.answers_held.len());
+        if self.gathers.of(asker.session) + held + self.reviews_of(asker.session) < questions_max {
             return Ok(());
         }
         let message = format!("{questions_max} questions of the session are under way, which is its most; this one changed nothing");

@@ -157,7 +157,7 @@ impl Span {
 }
 
 /// The first place in path order behind all that lies in `branch`: the lowest byte that may follow, where `/` counts as lower still.
-fn behind_branch(branch: &str) -> TopicPath {
+pub(crate) fn behind_branch(branch: &str) -> TopicPath {
     TopicPath::of_branch(&format!("{branch}\0"))
 }
 

@@ -69,6 +69,13 @@ fn a_session_has_so_many_questions_under_way_and_no_more() {
     assert_eq!(codes, [(8, 400), (5, 400)], "{told:?}");
     assert_eq!(server.ok(client, fetch("?b//"))["topics"].as_array().map(Vec::len), Some(4), "what is refused changes nothing");
     server.ok(client, listen(1));
+    let pair = |selector: &str| {
+        let unlisten = json!({ "op": "unlisten", "id": 2, "listener": 1, "selector": selector });
+        [json!({ "op": "listen", "id": 1, "listener": 1, "kind": "topics", "selector": selector }), unlisten]
+    };
+    let told = server.ask(client, Value::from([pair("*1"), pair("*2"), pair("*3"), pair("*4"), pair("*5")].concat()));
+    assert!(told.iter().any(|answer| answer["code"] == 400), "what selectors leave is looked at one slice a turn: {told:?}");
+    assert_eq!(told.iter().filter(|answer| answer["id"].is_u64()).count(), 10, "each is answered: {told:?}");
 }
 
 #[test]
@@ -85,4 +92,49 @@ fn short_walks_are_done_before_a_long_one() {
     let told = server.ask(client, Value::from(batch));
     let ids: Vec<_> = told.iter().map(|answer| answer["id"].as_u64().expect("an answer")).collect();
     assert_eq!(ids, [4, 4, 4, 4, 4, 9, 9, 9, 9, 9]);
+}
+
+#[test]
+fn a_selector_that_the_listener_has_is_not_looked_for_again() {
+    let (mut server, client) = start(1);
+    let listen = json!({ "op": "listen", "id": 5, "listener": 1, "kind": "topics", "selector": "?b//" });
+    server.ok(client, listen.clone());
+    // It is answered before a question that came before it.
+    let told = server.ask(client, json!([listen, fetch("?b//")]));
+    assert_eq!(told.iter().map(|told| told["id"].as_u64()).collect::<Vec<_>>(), [Some(5), Some(9)], "{told:?}");
+}
+
+#[test]
+fn a_selector_taken_away_is_answered_behind_what_that_changes() {
+    let (mut server, client) = start(10);
+    let listen = |selector: &str| json!({ "op": "listen", "id": 5, "listener": 1, "kind": "topics", "selector": selector });
+    let unlisten = |selector: &str| json!({ "op": "unlisten", "id": 6, "listener": 1, "selector": selector });
+    server.ok(client, listen("?b//"));
+    server.ok(client, listen("b"));
+    server.ok(client, listen("b/1"));
+    let brief = |told: &[Value]| -> Vec<String> {
+        told.iter().map(|told| told["path"].as_str().map_or("ok".to_owned(), |path| format!("{} {path}", told["what"]))).collect()
+    };
+    let told = server.ask(client, unlisten("?b//"));
+    let expected = [
+        "\"deselected\" b/2",
+        "\"selected\" b/2",
+        "\"deselected\" b/3",
+        "\"selected\" b/3",
+        "\"deselected\" b/4",
+        "\"selected\" b/4",
+        "ok",
+    ];
+    assert_eq!(brief(&told), expected);
+    // Taken away and added again while that is looked at, nothing is lost or told twice.
+    let told = server.ask(client, json!([unlisten("b"), listen("b"), set("b/5", 1)]));
+    let (mut held, mut answers) = ([2, 3, 4].map(|number| format!("b/{number}")).into_iter().collect::<std::collections::BTreeSet<_>>(), 0);
+    for event in &told {
+        match (event["what"].as_str(), event["path"].as_str()) {
+            (Some("deselected"), Some(path)) => assert!(held.remove(path), "{path} ends twice: {told:?}"),
+            (Some(_), Some(path)) => assert!(held.insert(path.to_owned()), "{path} comes twice: {told:?}"),
+            _ => answers += 1,
+        }
+    }
+    assert_eq!((held.into_iter().collect::<Vec<_>>().join(" "), answers), ("b/2 b/3 b/4 b/5".to_owned(), 3));
 }
