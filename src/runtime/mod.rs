@@ -137,21 +137,24 @@ fn start_storage(
 }
 
 impl Runtime {
-    /// Tells every shard to take leave of its sessions and waits for all; an error is an executor that failed.
+    /// Tells every shard to take leave of its sessions, waits for all, then for all that they stored to be on disk; an error is an
+    /// executor that failed.
     pub fn stop(self) -> io::Result<()> {
         for (sender, mailbox, _) in &self.shards {
             // A shard whose executor failed has no receiver; `join` tells why.
             let _ = sender.send(Command::ShutDown);
             mailbox.wake();
         }
+        let mut result = Ok(());
         for (_, mailbox, handle) in self.shards {
             wait_for_end(&mailbox);
-            handle.join().map_err(|error| io::Error::other(error.to_string()))?;
+            // One that failed must not keep what the others acknowledged from being stored.
+            result = result.and(handle.join().map(drop).map_err(|error| io::Error::other(error.to_string())));
         }
         if let Some(storage) = self.storage {
             storage.stop();
         }
-        Ok(())
+        result
     }
 
     /// How far each shard has come, to be given to [`Self::interrupt_stalled`].

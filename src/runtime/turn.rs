@@ -80,8 +80,7 @@ pub async fn run(shard: Shard, settings: Settings, listener: OwnedFd, links: Lin
         world.carry_out();
         world.tick_lingering();
         if world.is_stopping.get() {
-            let is_done = world.shard.borrow().connection_count() == 0 && world.lingering.borrow().is_empty();
-            if is_done || ticks_left == 0 {
+            if world.is_done() || ticks_left == 0 {
                 break;
             }
             ticks_left -= 1;
@@ -90,6 +89,7 @@ pub async fn run(shard: Shard, settings: Settings, listener: OwnedFd, links: Lin
     for task in tasks {
         task.cancel().await;
     }
+    world.give_up_records();
     mailbox.end();
 }
 
@@ -267,6 +267,22 @@ impl World {
             glommio::spawn_local(write_tail(self.clone(), key, socket)).detach();
         } else if wants_more {
             self.wakes.borrow_mut().push_back(key);
+        }
+    }
+
+    /// Whether every session has been taken leave of, and storage has what it has to keep: where acknowledgements do not wait
+    /// for it, some records may still be here.
+    fn is_done(&self) -> bool {
+        let shard = self.shard.borrow();
+        shard.connection_count() == 0 && self.lingering.borrow().is_empty() && !shard.persistence().has_to_send()
+    }
+
+    /// The end: what storage does not take now, nobody keeps.
+    fn give_up_records(&self) {
+        self.send_records();
+        let lost = self.shard.borrow().persistence().unsent();
+        if lost > 0 {
+            tracing::error!(shard = self.index.0, records = lost, "records of stored topics are lost: storage did not take them in time");
         }
     }
 

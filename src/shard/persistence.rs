@@ -83,6 +83,11 @@ impl Persistence {
         self.unsent().max(self.held())
     }
 
+    /// Whether there are records that storage has not taken, and may still take.
+    pub fn has_to_send(&self) -> bool {
+        !self.unsent.is_empty() && !self.is_failing()
+    }
+
     fn append(&mut self, change: Change) -> Option<Ticket> {
         self.last.0 += 1;
         self.unsent.push(Append { ticket: self.last.0, change });

@@ -5,6 +5,7 @@
 //! of the state by one rename. It happens wholly or not at all, costs no memtable and no second journal, and the number of
 //! the last record it holds is part of it. Its blocks carry checksums that are checked on read.
 
+use super::error::panic_text;
 use crate::base::TopicId;
 use crate::journal::{Expected, Read, Record, RecordKind, Salt, State, StoredEvent, StoredTopic, read_segment};
 use fjall::config::{BlockSizePolicy, FilterPolicy};
@@ -53,6 +54,8 @@ struct Span {
 pub enum BaseError {
     Engine(fjall::Error),
     Corrupt(String),
+    /// fjall gave up with these words.
+    Panicked(String),
 }
 
 pub struct Base {
@@ -77,7 +80,6 @@ impl Base {
     fn open_unguarded(path: &Path, cache_bytes: u64) -> Result<Self, BaseError> {
         let mut base = Self { path: path.to_owned(), cache_bytes, engine: None, through: 0, highest_topic: 0 };
         base.revive()?;
-        base.read_checkpoint()?;
         Ok(base)
     }
 
@@ -88,13 +90,6 @@ impl Base {
 
     pub fn disk_bytes(&self) -> u64 {
         self.engine.as_ref().map_or(0, |engine| engine.state.disk_space())
-    }
-
-    fn read_checkpoint(&mut self) -> Result<(), BaseError> {
-        if let Some(value) = self.state()?.get(Key::CHECKPOINT.bytes())? {
-            [self.through, self.highest_topic] = numbers(&value)?;
-        }
-        Ok(())
     }
 
     /// Reads everything, which checks everything.
@@ -120,6 +115,10 @@ impl Base {
 
     /// Takes the newest of everything in a segment's bytes that is behind what is held, up to `until`.
     pub fn fold(&mut self, bytes: &[u8], salt: Salt, first_record: u64, until: u64) -> Result<(), BaseError> {
+        self.attempt(|base| base.fold_unguarded(bytes, salt, first_record, until))
+    }
+
+    fn fold_unguarded(&mut self, bytes: &[u8], salt: Salt, first_record: u64, until: u64) -> Result<(), BaseError> {
         self.revive()?;
         let mut fold = Fold::default();
         let through = self.through;
@@ -182,6 +181,10 @@ impl Base {
 
     /// Deletes up to `events_max` events that are no longer retained. Returns whether there are more.
     pub fn collect_garbage(&mut self, events_max: usize) -> Result<bool, BaseError> {
+        self.attempt(|base| base.collect_garbage_unguarded(events_max))
+    }
+
+    fn collect_garbage_unguarded(&mut self, events_max: usize) -> Result<bool, BaseError> {
         self.revive()?;
         let mut entries = Entries::new();
         for noted in self.state()?.prefix([Tag::Garbage as u8]) {
@@ -241,9 +244,26 @@ impl Base {
             self.engine = None;
         }
         if self.engine.is_none() {
-            self.engine = Some(Engine::open(&self.path, self.cache_bytes)?);
+            let engine = Engine::open(&self.path, self.cache_bytes)?;
+            let checkpoint = engine.state.get(Key::CHECKPOINT.bytes())?;
+            let [through, highest_topic] = checkpoint.map_or(Ok([0, 0]), |value| numbers(&value))?;
+            if through < self.through {
+                return Err(BaseError::Corrupt(format!("found the records up to {through}, expected those up to {}", self.through)));
+            }
+            (self.engine, self.through, self.highest_topic) = (Some(engine), through, highest_topic);
         }
         Ok(())
+    }
+
+    /// After a panic nothing is known of what fjall has in memory: it is closed, and the next attempt opens it again.
+    fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, BaseError>) -> Result<T, BaseError> {
+        let result = guarded(|| work(self));
+        if matches!(result, Err(BaseError::Panicked(_))) {
+            // Closing may panic once more.
+            let engine = self.engine.take();
+            let _ = guarded(|| Ok(drop(engine)));
+        }
+        result
     }
 
     fn state(&self) -> Result<&Keyspace, BaseError> {
@@ -375,11 +395,8 @@ impl Fold {
 }
 
 /// fjall asserts some of what it reads from disk: a damaged state then panics, which is an error like any other here.
-fn guarded<T>(read: impl FnOnce() -> Result<T, BaseError>) -> Result<T, BaseError> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Err(BaseError::Corrupt(text.unwrap_or("the engine gave up").replace('\n', " ")))
-    })
+fn guarded<T>(work: impl FnOnce() -> Result<T, BaseError>) -> Result<T, BaseError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(BaseError::Panicked(panic_text(&*panic))))
 }
 
 fn restore_entry(state: &mut State, key: Key, value: &[u8]) -> Result<(), BaseError> {
@@ -461,7 +478,7 @@ impl fmt::Display for BaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Engine(error) => write!(f, "{error}"),
-            Self::Corrupt(what) => f.write_str(what),
+            Self::Corrupt(what) | Self::Panicked(what) => f.write_str(what),
         }
     }
 }

@@ -1,14 +1,19 @@
 //! The thread that folds ended segments into the state and syncs what others do not wait for.
+//!
+//! What fails is tried again every second and told. Should the thread itself end, that is told too: without it the journal
+//! grows for ever and nothing is synced.
 
 use super::base::Base;
 use super::counters::Counters;
 use super::disk::{Disk, Files, Sync};
+use super::error::panic_text;
 use super::replay::Sealed;
 use super::{BaseError, Options};
 use crate::journal::Salt;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -26,6 +31,10 @@ pub enum News {
         checkpoint: u64,
     },
     FoldFailed {
+        reason: String,
+    },
+    /// Nothing is folded or synced any more.
+    FolderEnded {
         reason: String,
     },
     Synced {
@@ -48,8 +57,14 @@ pub struct Folder {
 
 impl Folder {
     /// Works until it is told to stop. What is not folded by then is replayed at the next start.
-    pub fn run(mut self, jobs: &Receiver<Job>, news: &Sender<News>) {
-        let mut pause = Duration::ZERO;
+    pub fn run(self, jobs: &Receiver<Job>, news: &Sender<News>) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work(jobs, news))) {
+            let _ = news.send(News::FolderEnded { reason: panic_text(&*panic) });
+        }
+    }
+
+    fn work(mut self, jobs: &Receiver<Job>, news: &Sender<News>) {
+        let (mut pause, mut is_sync_failing) = (Duration::ZERO, false);
         loop {
             let has_work = !self.waiting.is_empty() || self.has_garbage;
             let wait = if has_work { pause } else { Duration::from_secs(3600) };
@@ -59,6 +74,7 @@ impl Folder {
                     let start = Instant::now();
                     let result = sync();
                     self.counters.note_sync(start.elapsed());
+                    say(&result, std::mem::replace(&mut is_sync_failing, result.is_err()));
                     let _ = news.send(News::Synced { through, result });
                 }
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -100,5 +116,16 @@ impl Folder {
         // One that stays is found to be stale at the next start.
         let _ = self.files.remove(sealed.segment);
         Ok(Some(self.base.through()))
+    }
+}
+
+/// Says that syncs fail, and that they work again, once each.
+fn say(result: &io::Result<()>, was_failing: bool) {
+    match result {
+        Err(error) if !was_failing => {
+            tracing::error!(%error, "the journal cannot be synced: what was acknowledged as written may not survive a loss of power");
+        }
+        Ok(()) if was_failing => tracing::info!("the journal is synced again"),
+        _ => {}
     }
 }

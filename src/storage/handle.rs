@@ -2,6 +2,7 @@
 
 use super::counters::Counters;
 use super::disk::{Disk, Files};
+use super::error::panic_text;
 use super::fold::{Folder, Job, News};
 use super::open::{Lock, journal_path};
 use super::writer::{Limits, Writer};
@@ -9,6 +10,7 @@ use super::{Answer, OpenError, Options, Store};
 use crate::base::{ShardIndex, Time};
 use crate::journal::Append;
 use crossbeam_channel::{Receiver, bounded, never, select, unbounded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -47,17 +49,32 @@ pub fn start(
     core: Option<usize>,
     notify: impl Fn(ShardIndex, Answer) + Send + 'static,
 ) -> Result<Handle, OpenError> {
+    let disk = Box::new(open_files(&store)?);
+    start_on(disk, store, options, core, notify)
+}
+
+fn open_files(store: &Store) -> Result<Files, OpenError> {
+    let path = journal_path(&store.directory);
+    Files::open(&path).map_err(OpenError::host(&path))
+}
+
+/// [`start`] with a journal that is written to `disk`.
+pub(super) fn start_on(
+    disk: Box<dyn Disk>,
+    store: Store,
+    options: Options,
+    core: Option<usize>,
+    notify: impl Fn(ShardIndex, Answer) + Send + 'static,
+) -> Result<Handle, OpenError> {
+    let files = open_files(&store)?;
     let Store { directory, base, position, sealed, lock } = store;
     let counters = Arc::new(Counters::default());
-    let path = journal_path(&directory);
-    let open_files = || Files::open(&path).map_err(OpenError::host(&path));
     let salt = position.salt;
     let segments = sealed.len();
     let waiting = sealed.into();
-    let folder = Folder { base, files: open_files()?, salt, options, counters: counters.clone(), waiting, has_garbage: true };
+    let folder = Folder { base, files, salt, options, counters: counters.clone(), waiting, has_garbage: true };
     let Options { ack, shards, segment_bytes, segment_age_ms, .. } = options;
     let limits = Limits { ack, shards, segment_bytes, segment_age_ms };
-    let disk: Box<dyn Disk> = Box::new(open_files()?);
     let writer = Writer::new(disk, limits, position, counters.clone());
 
     let (channel, messages) = bounded(options.queue_messages_max);
@@ -73,12 +90,16 @@ pub fn start(
         folder.run(&jobs_receiver, &folder_news);
     };
     let folder = Builder::new().name("storage-fold".to_owned()).spawn(run_folder).map_err(host)?;
-    let waiting = Waiting { segments, reason: None };
+    let waiting = Waiting { segments, ..Waiting::default() };
     let turn = Turn { writer, messages, news, jobs, options, start: Instant::now(), answers: Vec::new(), waiting, is_stopping: false };
     let run_writer = move || {
         let _lock: Arc<Lock> = lock;
         pin(core);
-        turn.run(&notify);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| turn.run(&notify))) {
+            // Without a word the shards would wait for ever.
+            let reason: Arc<str> = format!("the storage thread has ended: {}", panic_text(&*panic)).into();
+            (0..shards).for_each(|shard| notify(ShardIndex(shard), Answer::Failing { reason: reason.clone() }));
+        }
     };
     let writer = Builder::new().name("storage".to_owned()).spawn(run_writer).map_err(host)?;
     Ok(Handle { channel, news: news_sender, writer, folder, counters })
@@ -99,8 +120,8 @@ impl Handle {
         self.counters.clone()
     }
 
-    /// Writes what is queued, syncs, closes and waits for the threads. While the disk fails, what is queued is given up: its
-    /// updates were never acknowledged as written.
+    /// Writes what is queued, syncs, closes and waits for the threads: all that was handed over and acknowledged is on disk. Where the
+    /// disk fails, what is queued is given up, and the log says how much: no more than was never acknowledged as written.
     pub fn stop(self) {
         let _ = self.news.send(News::Stop);
         let _ = self.writer.join();
@@ -122,9 +143,14 @@ struct Turn {
 }
 
 /// Segments that are not folded yet, and why if that fails.
+#[derive(Default)]
 struct Waiting {
     segments: usize,
     reason: Option<String>,
+    /// Since when too many wait and none was folded.
+    stalled: Option<Instant>,
+    /// Why none ever will be.
+    ended: Option<String>,
 }
 
 impl Turn {
@@ -134,7 +160,7 @@ impl Turn {
         while !self.is_stopping {
             self.wait();
             let now = self.now();
-            let is_behind = self.waiting.segments >= self.options.segments_waiting_max;
+            let is_behind = self.is_behind();
             if self.writer.is_failing() {
                 if tried_at.elapsed() >= Duration::from_millis(self.options.retry_ms) && !is_behind {
                     self.writer.retry(now, &mut self.answers);
@@ -165,8 +191,7 @@ impl Turn {
 
     /// Waits for a message, news, or the next thing that is due.
     fn wait(&mut self) {
-        let is_behind = self.waiting.segments >= self.options.segments_waiting_max;
-        let takes = !self.writer.is_failing() && !is_behind;
+        let takes = !self.writer.is_failing() && !self.is_behind();
         let messages = if takes { self.messages.clone() } else { never() };
         let tick_ms = if self.writer.is_failing() { self.options.retry_ms } else { self.options.sync_interval_ms };
         select! {
@@ -196,20 +221,42 @@ impl Turn {
         match news {
             News::Folded { checkpoint } => {
                 self.writer.handle_folded(checkpoint);
-                self.waiting = Waiting { segments: self.waiting.segments.saturating_sub(1), reason: None };
+                self.waiting = Waiting { segments: self.waiting.segments.saturating_sub(1), ..Waiting::default() };
             }
-            News::FoldFailed { reason } => self.waiting.reason = Some(reason),
+            News::FoldFailed { reason } => {
+                if self.waiting.reason.is_none() {
+                    tracing::warn!(%reason, "the journal cannot be checkpointed now");
+                }
+                self.waiting.reason = Some(reason);
+            }
+            News::FolderEnded { reason } => {
+                tracing::error!(%reason, "the thread that checkpoints the journal has ended");
+                self.waiting.ended = Some(reason);
+            }
             News::Synced { through, result } => self.writer.handle_synced(through, &result),
             News::Stop => self.is_stopping = true,
         }
     }
 
-    /// Too many segments wait: said only if folding fails, since otherwise it is under way.
+    /// Whether the journal would grow without an end if more was taken.
+    fn is_behind(&self) -> bool {
+        self.waiting.segments >= self.options.segments_waiting_max || self.waiting.ended.is_some()
+    }
+
+    /// The journal is behind: said only if folding fails or takes too long, since otherwise it is under way.
     fn complain(&mut self) {
-        if let Some(reason) = &self.waiting.reason {
-            let reason = format!("{} segments cannot be checkpointed: {reason}", self.waiting.segments);
-            self.writer.fail(&reason, &mut self.answers);
-        }
+        let Waiting { segments, reason, stalled, ended } = &mut self.waiting;
+        let patience = Duration::from_millis(self.options.fold_patience_ms);
+        let stalled = stalled.get_or_insert_with(Instant::now).elapsed();
+        let reason = match (ended, reason) {
+            (Some(reason), _) => format!("the journal is checkpointed no more until the server starts again: {reason}"),
+            (None, Some(reason)) => format!("{segments} segments cannot be checkpointed: {reason}"),
+            (None, None) if stalled >= patience => {
+                format!("{segments} segments wait, and none was checkpointed for {} s", stalled.as_secs())
+            }
+            (None, None) => return,
+        };
+        self.writer.fail(&reason, &mut self.answers);
     }
 
     fn hand_over(&mut self) {
@@ -224,13 +271,26 @@ impl Turn {
 
     fn end(&mut self) {
         let now = self.now();
+        if self.writer.is_failing() {
+            // It may work by now, and what is not checkpointed is no hindrance to the last records.
+            self.writer.retry(now, &mut self.answers);
+        }
         while !self.writer.is_failing() && !self.messages.is_empty() {
             self.take_group();
             self.writer.commit(now, &mut self.answers);
         }
+        if let Err(error) = self.writer.close(now, &mut self.answers) {
+            tracing::error!(%error, "the journal could not be synced at the end: what was written last may not survive a loss of power");
+        }
+        let queued: usize = self.messages.try_iter().map(|(_, appends)| appends.len()).sum();
+        let lost = self.writer.unwritten_changes() + queued as u64;
+        if lost > 0 {
+            tracing::error!(records = lost, "records of stored topics are lost: they could not be written before the end");
+        }
+        // Segments that were ended on the way may still have to be synced.
         self.hand_over();
-        self.writer.close(now, &mut self.answers);
         let _ = self.jobs.send(Job::Stop);
+        self.answers.retain(|(_, answer)| *answer != Answer::Recovered);
     }
 
     fn now(&self) -> Time {

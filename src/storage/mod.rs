@@ -72,6 +72,8 @@ pub struct Options {
     pub segment_age_ms: u64,
     /// While this many segments wait to be folded, nothing is taken from the shards.
     pub segments_waiting_max: usize,
+    /// When for so long so many wait and none is folded, updates are refused.
+    pub fold_patience_ms: u64,
     /// One write takes at most about this much.
     pub group_bytes_max: usize,
     /// Messages that may wait in the channel; each is one `Vec<Append>`.
@@ -94,6 +96,7 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             segment_age_ms: 600_000,
             segments_waiting_max: 8,
+            fold_patience_ms: 30_000,
             group_bytes_max: 1 << 20,
             queue_messages_max: 1024,
             sync_interval_ms: 1000,

@@ -185,6 +185,11 @@ impl Writer {
         (0..self.limits.shards).map(move |shard| (ShardIndex(shard), answer.clone()))
     }
 
+    /// Changes that were taken and are not known to be on disk.
+    pub fn unwritten_changes(&self) -> u64 {
+        if self.has_unwritten() { (self.last_change + 1).saturating_sub(self.group.first_record) } else { 0 }
+    }
+
     fn has_unwritten(&self) -> bool {
         self.group.bytes.len() > self.group.written
     }
@@ -298,9 +303,15 @@ impl Writer {
         if self.limits.ack == Ack::Durable || self.active.is_none() || !has_changes {
             return;
         }
-        if let Ok(sync) = self.disk.sync_later() {
-            self.syncs.push((sync, written));
-            self.sync_asked = written;
+        match self.disk.sync_later() {
+            Ok(sync) => {
+                self.syncs.push((sync, written));
+                self.sync_asked = written;
+            }
+            Err(error) => {
+                self.counters.failures.fetch_add(1, Relaxed);
+                tracing::error!(%error, "the journal cannot be synced now");
+            }
         }
     }
 
@@ -322,16 +333,19 @@ impl Writer {
         self.synced = self.synced.max(checkpoint);
     }
 
-    /// Syncs what is written and notes it, for an orderly end.
-    pub fn close(&mut self, now: Time, answers: &mut Vec<(ShardIndex, Answer)>) {
+    /// Writes and syncs what was taken and notes it, for an orderly end. What is in the segment is synced also where no more
+    /// can be written. Segments before may still need [`Self::poll_syncs`].
+    pub fn close(&mut self, now: Time, answers: &mut Vec<(ShardIndex, Answer)>) -> io::Result<()> {
         self.commit(now, answers);
-        let Some(active) = self.active.as_ref().filter(|_| self.failing.is_none()) else { return };
+        let Some(active) = &self.active else { return Ok(()) };
         let is_synced_before = self.synced + 1 >= active.first_record && self.checkpoint >= self.doubtful;
-        if self.disk.sync().is_ok() && is_synced_before && self.noted < self.last_change {
+        self.disk.sync()?;
+        if self.failing.is_none() && is_synced_before && self.noted < self.last_change {
             self.synced = self.last_change;
             self.encode(&Record::Mark);
             self.commit(now, answers);
-            let _ = self.disk.sync();
+            self.disk.sync()?;
         }
+        Ok(())
     }
 }

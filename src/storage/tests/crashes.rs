@@ -122,6 +122,7 @@ impl World {
                     self.writer.handle_synced(through, &result);
                 }
             }
+            Step::Close => drop(self.writer.close(self.now, &mut self.answers)),
             Step::Fault(fault) => self.disk.set_fault(fault),
             Step::Fold(deletion) => self.fold(deletion),
             Step::Kill => {
@@ -189,6 +190,7 @@ enum Step {
     Retry,
     Wait,
     Sync,
+    Close,
     Fault(Fault),
     Fold(Deletion),
     Kill,
@@ -208,6 +210,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Retry),
         1 => Just(Step::Wait),
         2 => Just(Step::Sync),
+        1 => Just(Step::Close),
         2 => fault.prop_map(Step::Fault),
         1 => Just(Step::Fold(Deletion::Done)),
         1 => Just(Step::Fold(Deletion::Pending)),
@@ -285,6 +288,36 @@ fn after_a_failed_sync_the_group_is_in_a_new_segment() {
     assert_eq!(world.disk.clone().segments().unwrap(), [1, 2, 3]);
     for seed in 0..200 {
         world.check(world.disk.after_power_loss(seed), 12).unwrap();
+    }
+}
+
+#[test]
+fn what_was_acknowledged_is_synced_when_a_store_is_closed() {
+    for ack in [Ack::Memory, Ack::Written, Ack::Durable] {
+        // Sometimes it is closing that begins the last segment.
+        for groups in 1..20 {
+            let mut world = World::new(ack);
+            for _ in 1..groups {
+                run(&mut world, &[Step::Send(8), Step::Commit]);
+            }
+            run(&mut world, &[Step::Send(8), Step::Close]);
+            for (sync, _) in world.writer.poll_syncs() {
+                sync().unwrap();
+            }
+            for seed in 0..10 {
+                world.check(world.disk.after_power_loss(seed), groups * 8).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_does_not_keep_what_is_written_from_being_synced_at_the_end() {
+    let mut world = World::new(Ack::Written);
+    run(&mut world, &[Step::Send(5), Step::Commit, Step::Fault(Fault::Full { kept: 0 }), Step::Send(7), Step::Commit, Step::Close]);
+    assert_eq!((world.acknowledged, world.writer.unwritten_changes()), (5, 7));
+    for seed in 0..50 {
+        world.check(world.disk.after_power_loss(seed), 5).unwrap();
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Fault {
     Full { kept: usize },
     /// Syncs fail, and what was not synced may be lost without another word.
     Sync,
+    /// Syncs on another thread bring it down.
+    Panic,
 }
 
 #[derive(Default)]
@@ -156,7 +158,14 @@ impl Disk for Faulty {
     fn sync_later(&mut self) -> io::Result<Sync> {
         let active = self.0.lock().unwrap().active.unwrap();
         let shared = self.clone();
-        Ok(Box::new(move || shared.0.lock().unwrap().sync(active)))
+        Ok(Box::new(move || {
+            let mut inner = shared.0.lock().unwrap();
+            let fault = inner.fault;
+            let result = inner.sync(active);
+            drop(inner);
+            assert_ne!(fault, Fault::Panic, "the disk is gone");
+            result
+        }))
     }
 
     fn sync_old(&mut self, segment: u64) -> io::Result<()> {

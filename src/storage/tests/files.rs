@@ -1,12 +1,15 @@
 //! Stores in real directories: what comes back, what is refused, and what operators' tools make of them.
 
+use super::faulty::{Fault, Faulty};
 use super::sample::{added, appends, edit, event, removed, state, value};
 use crate::base::{ShardIndex, TopicId};
 use crate::journal::{Change, Frame, Header, Record, Salt, State, encode};
 use crate::storage::base::Base;
 use crate::storage::fold::Folder;
+use crate::storage::handle::start_on;
 use crate::storage::open::{Store, journal_path};
 use crate::storage::{Ack, Answer, Disk, Files, Handle, OpenError, Options, ToolError, check, cut, export, import, start};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +41,7 @@ const SMALL: Options = Options {
     segment_bytes: 4000,
     segment_age_ms: 600_000,
     segments_waiting_max: 8,
+    fold_patience_ms: 30_000,
     group_bytes_max: 1000,
     queue_messages_max: 16,
     sync_interval_ms: 20,
@@ -491,4 +495,93 @@ fn a_flipped_byte_in_the_state_stops_the_start_or_changes_nothing() {
         }
     }
     assert!(refused > 15, "{refused} refused, {unchanged} unchanged");
+}
+
+/// The reason that updates are refused for.
+fn wait_for_failure(running: &Running) -> Arc<str> {
+    loop {
+        match running.answers.recv_timeout(Duration::from_secs(20)).expect("storage says that it fails") {
+            Answer::Failing { reason } => return reason,
+            Answer::Acknowledged { .. } => {}
+            Answer::Recovered => panic!("it did not fail"),
+        }
+    }
+}
+
+/// Makes every table of a state unreadable while it is open.
+fn damage_tables(directory: &Path) {
+    let mut paths = Vec::new();
+    all_files(&directory.join("state"), &mut paths);
+    for path in paths.iter().filter(|path| path.parent().is_some_and(|parent| parent.ends_with("tables"))) {
+        let zeros = vec![0xa5; std::fs::metadata(path).unwrap().len() as usize];
+        std::fs::File::options().write(true).open(path).unwrap().write_all_at(&zeros, 0).unwrap();
+    }
+}
+
+#[test]
+fn a_state_that_is_damaged_under_way_fails_its_checkpoints_and_then_updates() {
+    let directory = Directory::new();
+    let (_, store) = ended_segments(&directory.0);
+    let mut folder = folder(&directory.0, store);
+    while !folder.waiting.is_empty() {
+        folder.step().unwrap();
+    }
+    drop(folder);
+    let options = Options { segments_waiting_max: 2, segment_bytes: 500, cache_bytes: 0, ..SMALL };
+    let (mut running, _) = run(&directory, options);
+    damage_tables(&directory.0);
+    let removals = (21..=50).chain([60, 61]).map(removed);
+    let changes: Vec<Change> = removals.chain((100..200).map(|topic| added(topic, &format!("n/{topic}")))).collect();
+    let sender = running.handle.sender(ShardIndex(0));
+    for part in changes.chunks(10) {
+        // What has no room stays with the shard.
+        let _ = sender.try_send(appends(running.ticket + 1, part.to_vec()));
+        running.ticket += part.len() as u64;
+    }
+    let reason = wait_for_failure(&running);
+    assert!(reason.contains("segments cannot be checkpointed: "), "{reason}");
+    assert!(running.handle.counters().is_checkpoint_failing.load(Ordering::Relaxed));
+    running.handle.stop();
+}
+
+#[test]
+fn updates_are_refused_when_the_thread_that_folds_has_ended() {
+    let directory = Directory::new();
+    let (store, _) = Store::open(&directory.0, SMALL).unwrap();
+    let (disk, (sender, answers)) = (Faulty::default(), channel());
+    let notify = move |_, answer| drop(sender.send(answer));
+    let handle = start_on(Box::new(disk.clone()), store, SMALL, None, notify).unwrap();
+    let mut running = Running { handle, answers, ticket: 0 };
+    disk.set_fault(Fault::Panic);
+    running.write(&[added(1, "a")]);
+    let reason = wait_for_failure(&running);
+    assert!(reason.contains("until the server starts again") && reason.contains("the disk is gone"), "{reason}");
+    running.handle.stop();
+}
+
+#[test]
+fn updates_are_refused_when_no_checkpoint_comes_to_an_end() {
+    let directory = Directory::new();
+    let (running, _) = run(&directory, Options { segments_waiting_max: 0, fold_patience_ms: 0, ..SMALL });
+    let reason = wait_for_failure(&running);
+    assert!(reason.contains("none was checkpointed for 0 s"), "{reason}");
+    running.handle.stop();
+}
+
+#[test]
+fn what_was_handed_over_is_there_after_a_stop() {
+    let changes = story();
+    // With none that may wait nothing is taken before the end, whether that is said or not.
+    for (segments_waiting_max, fold_patience_ms) in [(8, 30_000), (0, 30_000), (0, 0)] {
+        for ack in [Ack::Memory, Ack::Written, Ack::Durable] {
+            let directory = Directory::new();
+            let options = Options { ack, segments_waiting_max, fold_patience_ms, queue_messages_max: 1000, ..SMALL };
+            let (running, _) = run(&directory, options);
+            for (number, part) in (0..).zip(changes.chunks(10)) {
+                running.handle.sender(ShardIndex(0)).try_send(appends(number * 10 + 1, part.to_vec())).expect("there is room");
+            }
+            running.handle.stop();
+            assert_eq!(reopen(&directory), state(&changes), "{ack:?}");
+        }
+    }
 }
