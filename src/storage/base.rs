@@ -261,7 +261,10 @@ impl Base {
         if matches!(result, Err(BaseError::Panicked(_))) {
             // Closing may panic once more.
             let engine = self.engine.take();
-            let _ = guarded(|| Ok(drop(engine)));
+            let _ = guarded(|| {
+                drop(engine);
+                Ok(())
+            });
         }
         result
     }
