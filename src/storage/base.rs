@@ -256,7 +256,7 @@ impl Base {
     }
 
     /// After a panic nothing is known of what fjall has in memory: it is closed, and the next attempt opens it again.
-    fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, BaseError>) -> Result<T, BaseError> {
+    pub(super) fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, BaseError>) -> Result<T, BaseError> {
         let result = guarded(|| work(self));
         if matches!(result, Err(BaseError::Panicked(_))) {
             // Closing may panic once more.

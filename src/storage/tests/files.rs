@@ -4,7 +4,7 @@ use super::faulty::{Fault, Faulty};
 use super::sample::{added, appends, edit, event, removed, state, value};
 use crate::base::{ShardIndex, TopicId};
 use crate::journal::{Change, Frame, Header, Record, Salt, State, encode};
-use crate::storage::base::Base;
+use crate::storage::base::{Base, BaseError};
 use crate::storage::fold::Folder;
 use crate::storage::handle::start_on;
 use crate::storage::open::{Store, journal_path};
@@ -272,6 +272,23 @@ fn edits_that_gave_way_are_deleted_from_the_state() {
         changes.extend(later);
         assert_eq!(base.restore().unwrap(), state(&changes));
         assert_eq!(base.entries(), 1 + 1 + 1 + 1 + 10, "checkpoint, topic, series, the original, its edits");
+    }
+}
+
+#[test]
+fn a_panic_under_a_checkpoint_is_an_error_and_the_next_attempt_goes_on() {
+    let directory = Directory::new();
+    std::fs::create_dir_all(&directory.0).unwrap();
+    let mut base = Base::open(&directory.0.join("state"), 1 << 20).unwrap();
+    let mut changes = vec![added(1, "a"), value(1, 1, "one")];
+    fold(&mut base, &changes);
+    for version in 2..5 {
+        let result = base.attempt(|_| -> Result<(), BaseError> { panic!("a block\nis damaged") });
+        assert!(matches!(&result, Err(BaseError::Panicked(what)) if what == "a block is damaged"), "{result:?}");
+        let later = [value(1, version, "more")];
+        fold(&mut base, &later);
+        changes.extend(later);
+        assert_eq!((base.restore().unwrap(), base.through()), (state(&changes), changes.len() as u64));
     }
 }
 
