@@ -70,6 +70,9 @@ impl Shard {
             Request::StreamClose { stream, .. } => self.close_stream(asker, stream),
             Request::Append { path, kind, append, value, .. } => self.start_append(asker, form, &path, kind, append, &value),
             Request::Query { path, query, .. } => self.start_query(asker, &path, &query),
+            Request::CreateView { .. } | Request::RemoveView { .. } | Request::ListViews { .. } | Request::GetView { .. } => {
+                Err(Refusal::new(ErrorCode::UnknownOperation, "the server has no topic views"))
+            }
             _ => unreachable!("the caller handles the other requests"),
         }
     }

@@ -1,7 +1,7 @@
 //! The text form: one JSON object a message, the same requests and events as the binary form.
 
 use super::native::{
-    Append, EventEntry, EventHead, Fetch, NULL_BIT, Outcome, Query, QueryRange, Request, Shown, Update, VERSION, Verb, Welcome,
+    Append, EventEntry, EventHead, Fetch, NULL_BIT, Outcome, Query, QueryRange, Request, Shown, Update, VERSION, Verb, ViewEntry, Welcome,
 };
 use crate::base::TopicId;
 use crate::value::{ValueType, scalar};
@@ -47,8 +47,8 @@ struct Members<'a> {
     // Of a fetch.
     #[serde(borrow, default)]
     from: Cow<'a, str>,
-    #[serde(borrow, default)]
-    after: Cow<'a, str>,
+    #[serde(borrow)]
+    after: Option<After<'a>>,
     #[serde(borrow, default)]
     to: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -83,6 +83,19 @@ struct Members<'a> {
     edit_range: Option<RangeMembers>,
     #[serde(default)]
     limit: u64,
+    // Of views.
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    definition: Option<Cow<'a, str>>,
+}
+
+/// Where a page starts: behind a path, or behind a view's place.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected 'after' to be a path, or the place of a view")]
+enum After<'a> {
+    Path(#[serde(borrow)] Cow<'a, str>),
+    Place(u64),
 }
 
 /// A member that is there is a value, also where it is null.
@@ -206,6 +219,7 @@ pub fn decode_request(message: &str) -> Result<Request<'_>, TextError> {
         "stream_set" | "stream_close" => stream(&members, &op)?,
         "append" | "edit" => append(&members, &op)?,
         "query" => query(&members)?,
+        "create_view" | "remove_view" | "list_views" | "get_view" => view(&members, &op)?,
         other => Request::Unknown { id, name: other.chars().take(40).collect() },
     })
 }
@@ -263,6 +277,11 @@ fn number(members: &Members<'_>, name: &str, member: Option<u64>) -> Result<u64,
 
 fn fetch<'a>(members: &Members<'a>) -> Result<Request<'a>, TextError> {
     let id = members.id;
+    let after = match &members.after {
+        None => Cow::Borrowed(""),
+        Some(After::Path(path)) => path.clone(),
+        Some(After::Place(_)) => return Err(TextError::Field { id, message: "expected 'after' of a fetch to be a path".to_owned() }),
+    };
     let mut types = 0;
     for name in &members.types {
         match type_number(name) {
@@ -278,7 +297,7 @@ fn fetch<'a>(members: &Members<'a>) -> Result<Request<'a>, TextError> {
     let fetch = Fetch {
         selector: members.selector.clone().ok_or_else(|| missing(id, "selector"))?,
         from: members.from.clone(),
-        after: members.after.clone(),
+        after,
         to: members.to.clone(),
         before: members.before.clone(),
         first: members.first,
@@ -343,6 +362,25 @@ fn query<'a>(members: &Members<'a>) -> Result<Request<'a>, TextError> {
     let range = members.range.as_ref().map(RangeMembers::range).unwrap_or_default();
     let edit_range = members.edit_range.as_ref().map(RangeMembers::range);
     Ok(Request::Query { id, path, query: Query { kind, range, edit_range, limit: members.limit } })
+}
+
+fn view<'a>(members: &Members<'a>, op: &str) -> Result<Request<'a>, TextError> {
+    let id = members.id;
+    if op == "list_views" {
+        return match &members.after {
+            None => Ok(Request::ListViews { id, after: 0 }),
+            Some(After::Place(after)) => Ok(Request::ListViews { id, after: *after }),
+            Some(After::Path(_)) => {
+                Err(TextError::Field { id, message: "expected 'after' of a list of views to be the place of a view".to_owned() })
+            }
+        };
+    }
+    let name = members.name.clone().ok_or_else(|| missing(id, "name"))?;
+    Ok(match op {
+        "remove_view" => Request::RemoveView { id, name },
+        "get_view" => Request::GetView { id, name },
+        _ => Request::CreateView { id, name, definition: members.definition.clone().ok_or_else(|| missing(id, "definition"))? },
+    })
 }
 
 fn refuse(message: &str, error: &serde_json::Error) -> TextError {
@@ -410,6 +448,14 @@ pub fn put_ok(out: &mut Vec<u8>, id: u64, outcome: &Outcome) {
             }
             out.push(b']');
         }
+        Outcome::Views { has_more, views } => {
+            let _ = write!(out, r#","has_more":{has_more},"views":["#);
+            for (at, view) in views.iter().enumerate() {
+                out.extend_from_slice(if at == 0 { b"" } else { b"," });
+                put_view_entry(out, view);
+            }
+            out.push(b']');
+        }
     }
     out.push(b'}');
 }
@@ -429,6 +475,18 @@ fn put_entry(out: &mut Vec<u8>, entry: &super::native::Entry, shown: Shown) {
     if let Some(size) = entry.size.filter(|_| shown.sizes) {
         let _ = write!(out, r#","size":{size}"#);
     }
+    out.push(b'}');
+}
+
+fn put_view_entry(out: &mut Vec<u8>, view: &ViewEntry) {
+    let ViewEntry { name, definition, place, is_dormant, sources, references, evaluations, failures, last_failure } = view;
+    out.extend_from_slice(br#"{"name":"#);
+    string(out, name);
+    out.extend_from_slice(br#","definition":"#);
+    string(out, definition);
+    let _ = write!(out, r#","place":{place},"dormant":{is_dormant},"sources":{sources},"references":{references}"#);
+    let _ = write!(out, r#","evaluations":{evaluations},"failures":{failures},"last_failure":"#);
+    string(out, last_failure);
     out.push(b'}');
 }
 
@@ -551,4 +609,62 @@ pub fn put_missing_notice<'a>(
     out.extend_from_slice(br#","properties":"#);
     put_properties(out, properties);
     out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(message: &str, expected: Result<Request<'_>, &str>) {
+        let decoded = decode_request(message).map_err(|error| match error {
+            TextError::Field { id: 1, message } => message,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(decoded.as_ref().map_err(String::as_str), expected.as_ref().map_err(|message| *message), "{message}");
+    }
+
+    #[test]
+    fn requests_about_views_are_read() {
+        let (name, definition) = ("n", "map ?a// to b/<path(1)>");
+        check(
+            r#"{"op":"create_view","id":1,"name":"n","definition":"map ?a// to b/<path(1)>"}"#,
+            Ok(Request::CreateView { id: 1, name: name.into(), definition: definition.into() }),
+        );
+        check(r#"{"op":"remove_view","id":1,"name":"\u006e"}"#, Ok(Request::RemoveView { id: 1, name: name.into() }));
+        check(r#"{"op":"get_view","id":1,"name":"n"}"#, Ok(Request::GetView { id: 1, name: name.into() }));
+        check(r#"{"op":"list_views","id":1}"#, Ok(Request::ListViews { id: 1, after: 0 }));
+        check(r#"{"op":"list_views","id":1,"after":7}"#, Ok(Request::ListViews { id: 1, after: 7 }));
+    }
+
+    #[test]
+    fn a_request_about_views_needs_its_members() {
+        check(r#"{"op":"create_view","id":1,"name":"n"}"#, Err("'definition' is missing"));
+        check(r#"{"op":"remove_view","id":1}"#, Err("'name' is missing"));
+        let of_views = "expected 'after' of a list of views to be the place of a view";
+        check(r#"{"op":"list_views","id":1,"after":"a"}"#, Err(of_views));
+        check(r#"{"op":"list_views","id":1,"after":-1}"#, Err("expected 'after' to be a path, or the place of a view"));
+    }
+
+    #[test]
+    fn a_fetch_starts_behind_a_path() {
+        let fetch = Fetch { selector: "a".into(), after: "a/\u{e9}".into(), ..Fetch::default() };
+        check(r#"{"op":"fetch","id":1,"selector":"a","after":"a/\u00e9"}"#, Ok(Request::Fetch { id: 1, fetch: Box::new(fetch) }));
+        check(r#"{"op":"fetch","id":1,"selector":"a","after":7}"#, Err("expected 'after' of a fetch to be a path"));
+    }
+
+    #[test]
+    fn views_are_shown_with_all_members() {
+        let view =
+            ViewEntry { name: "\"n\"".to_owned(), definition: "map a to b".to_owned(), place: 2, references: 1, ..ViewEntry::default() };
+        let failing = ViewEntry { is_dormant: true, failures: 3, last_failure: "a: no".to_owned(), ..ViewEntry::default() };
+        let mut out = Vec::new();
+        put_ok(&mut out, 1, &Outcome::Views { has_more: true, views: vec![view, failing] });
+        let expected = serde_json::json!({ "op": "ok", "id": 1, "has_more": true, "views": [
+            { "name": "\"n\"", "definition": "map a to b", "place": 2, "dormant": false, "sources": 0, "references": 1,
+                "evaluations": 0, "failures": 0, "last_failure": "" },
+            { "name": "", "definition": "", "place": 0, "dormant": true, "sources": 0, "references": 0,
+                "evaluations": 0, "failures": 3, "last_failure": "a: no" },
+        ] });
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&out).unwrap(), expected);
+    }
 }

@@ -54,7 +54,9 @@ fn decode<'a, T>(message: &'a [u8], decode: impl Fn(native::Frame<'a>) -> Result
 fn nothing_is_left_out() {
     let codes = |direction: &str| -> Vec<u8> { vectors(direction).iter().filter_map(|vector| bytes(vector).first().copied()).collect() };
     let asked = codes("client");
-    for op in (0x01..=0x04).chain(0x10..=0x15).chain(0x18..=0x1a).chain([0x1c, 0x1d]).chain(0x20..=0x23).chain(0x28..=0x2a) {
+    for op in
+        (0x01..=0x04).chain(0x10..=0x15).chain(0x18..=0x1a).chain([0x1c, 0x1d]).chain(0x20..=0x23).chain(0x28..=0x2a).chain(0x40..=0x43)
+    {
         assert!(asked.contains(&op), "0x{op:02x}");
     }
     let told = codes("server");

@@ -32,6 +32,22 @@ const SELECTORS: [&str; 14] =
 const SCOPES: [&str; 8] = ["", "", "", "", "", "s", "x", "$x"];
 const TYPES: [&str; 6] = ["json", "string", "int64", "double", "binary", "time_series"];
 
+/// Views of those paths: over all types, onto paths that others use, of one another, in a circle, and broken ones.
+const VIEWS: [&str; 12] = [
+    "map ?a// to v/<path(0)>",
+    "map ?a// to v/<scalar(/a)> as <value(/b)>",
+    "map a to v/<expand(/b)> separator '_'",
+    "map ?t// to c/<path(0,1)>",
+    "map ?v// to a/<path(1)>",
+    "map ?b// to z/<path(0)> type int64 preserve topics",
+    "map ?a/ to v/x process { if '/a > 100' continue else set(/c, calc '/a / 0') } with properties 'CONFLATION':'always'",
+    "map ?a// to <path(0)>/i patch '[{\"op\":\"remove\",\"path\":\"/a\"}]' throttle to 1 update every second",
+    "map ?b// to v insert a/<path(1)> key /a at /b default 3 delay by 2 seconds",
+    "map ?a// from other to v/<path(0)>",
+    "map ?.*// to <path(0)>/<path(0)>",
+    "map ?( to v/<path(x)>",
+];
+
 /// A type and properties; the first are those of the paths of the same place.
 fn specification(number: usize) -> (&'static str, Value) {
     let of = |kind: &'static str, properties: Value| (kind, properties);
@@ -80,7 +96,7 @@ fn value(kind: &str, source: &mut Source<'_>) -> Value {
 /// The text form's message of an operation.
 pub fn message(source: &mut Source<'_>) -> Value {
     let id = source.below(40);
-    let op = source.below(30);
+    let op = source.below(33);
     let at = path_of(op, source);
     let path = PATHS[at];
     let (kind, properties) = specification(if source.below(8) == 0 { source.below(14) } else { at.min(10) });
@@ -142,6 +158,7 @@ pub fn message(source: &mut Source<'_>) -> Value {
             json!({ "op": "listen", "id": id, "listener": source.below(4), "kind": kind, "selector": selector })
         }
         28 => json!({ "op": "unlisten", "id": id, "listener": source.below(3), "selector": source.one_of(&["", "", selector]) }),
+        30..=32 => view(id, source),
         _ => fetch(id, selector, source),
     }
 }
@@ -196,6 +213,16 @@ fn query(id: usize, path: &str, source: &mut Source<'_>) -> Value {
         message["edit_range"] = other;
     }
     message
+}
+
+fn view(id: usize, source: &mut Source<'_>) -> Value {
+    let name = source.one_of(&["v", "w", "", "v\u{e9}"]);
+    match source.below(6) {
+        0..=2 => json!({ "op": "create_view", "id": id, "name": name, "definition": source.one_of(&VIEWS) }),
+        3 => json!({ "op": "remove_view", "id": id, "name": name }),
+        4 => json!({ "op": "list_views", "id": id, "after": source.one_of(&[0u64, 0, 1, 2, u64::MAX]) }),
+        _ => json!({ "op": "get_view", "id": id, "name": name }),
+    }
 }
 
 fn fetch(id: usize, selector: &str, source: &mut Source<'_>) -> Value {

@@ -33,6 +33,9 @@ pub fn native_event(mut input: &[u8]) {
             if let Ok(events) = native::decode_events(&mut Reader(body)) {
                 comes_back(&events, native::decode_events);
             }
+            if let Ok(views) = native::decode_views(&mut Reader(body)) {
+                comes_back(&views, native::decode_views);
+            }
         }
     }
 }

@@ -82,6 +82,23 @@ pub struct EventEntry {
     pub value: Vec<u8>,
 }
 
+/// One view of an answer: what it is, and what it does at present.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ViewEntry {
+    pub name: String,
+    pub definition: String,
+    /// Order of creation, from 1. Of two views that make one path, the smaller place wins.
+    pub place: u64,
+    /// It waits for the remote server that it maps from.
+    pub is_dormant: bool,
+    pub sources: u64,
+    pub references: u64,
+    pub evaluations: u64,
+    pub failures: u64,
+    /// `source/path: why`; empty for none.
+    pub last_failure: String,
+}
+
 /// What an `OK` carries behind its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -91,6 +108,7 @@ pub enum Outcome {
     Page { has_more: bool, shown: Shown, entries: Vec<Entry> },
     Appended { sequence: u64, timestamp_ms: u64 },
     Events { is_complete: bool, kind: ValueType, events: Vec<EventEntry> },
+    Views { has_more: bool, views: Vec<ViewEntry> },
 }
 
 pub fn put_ok(out: &mut Vec<u8>, id: u64, outcome: &Outcome) {
@@ -114,6 +132,11 @@ pub fn put_ok(out: &mut Vec<u8>, id: u64, outcome: &Outcome) {
                 out.push(*kind as u8);
                 varint::put(out, events.len() as u64);
                 events.iter().for_each(|event| put_event_entry(out, event));
+            }
+            Outcome::Views { has_more, views } => {
+                out.push(u8::from(*has_more));
+                varint::put(out, views.len() as u64);
+                views.iter().for_each(|view| put_view_entry(out, view));
             }
         }
     });
@@ -145,6 +168,17 @@ fn put_event_entry(out: &mut Vec<u8>, event: &EventEntry) {
     varint::put(out, event.original.map_or(0, |original| original + 1));
     varint::put_bytes(out, event.author.as_bytes());
     varint::put_bytes(out, &event.value);
+}
+
+fn put_view_entry(out: &mut Vec<u8>, view: &ViewEntry) {
+    varint::put_bytes(out, view.name.as_bytes());
+    varint::put_bytes(out, view.definition.as_bytes());
+    varint::put(out, view.place);
+    out.push(u8::from(view.is_dormant));
+    for number in [view.sources, view.references, view.evaluations, view.failures] {
+        varint::put(out, number);
+    }
+    varint::put_bytes(out, view.last_failure.as_bytes());
 }
 
 /// Reads the page of an `OK` that answers a `FETCH`.
@@ -200,6 +234,31 @@ pub fn decode_events(reader: &mut Reader<'_>) -> Result<Outcome, Malformed> {
     Ok(Outcome::Events { is_complete, kind, events })
 }
 
+/// Reads the views of an `OK` that answers a `LIST_VIEWS` or a `GET_VIEW`.
+pub fn decode_views(reader: &mut Reader<'_>) -> Result<Outcome, Malformed> {
+    let has_more = reader.byte()? != 0;
+    let count = reader.varint()?;
+    let mut views = Vec::new();
+    for _ in 0..count {
+        views.push(decode_view_entry(reader)?);
+    }
+    Ok(Outcome::Views { has_more, views })
+}
+
+fn decode_view_entry(reader: &mut Reader<'_>) -> Result<ViewEntry, Malformed> {
+    Ok(ViewEntry {
+        name: reader.string()?.to_owned(),
+        definition: reader.string()?.to_owned(),
+        place: reader.varint()?,
+        is_dormant: reader.byte()? & 1 != 0,
+        sources: reader.varint()?,
+        references: reader.varint()?,
+        evaluations: reader.varint()?,
+        failures: reader.varint()?,
+        last_failure: reader.string()?.to_owned(),
+    })
+}
+
 pub fn put_error(out: &mut Vec<u8>, id: u64, code: u16, position: Option<usize>, message: &str) {
     put_frame(out, op::ERROR, |out| {
         varint::put(out, id);
@@ -207,4 +266,43 @@ pub fn put_error(out: &mut Vec<u8>, id: u64, code: u16, position: Option<usize>,
         varint::put(out, position.map_or(0, |p| p as u64 + 1));
         out.extend_from_slice(message.as_bytes());
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(name: &str) -> ViewEntry {
+        let definition = "map ?a// to b/<path(1)>".to_owned();
+        ViewEntry { name: name.to_owned(), definition, place: 300, sources: 2, references: 1, evaluations: 7, ..ViewEntry::default() }
+    }
+
+    /// The views come back from the body of their OK, of which no part is read as views.
+    fn check(has_more: bool, views: Vec<ViewEntry>) {
+        let outcome = Outcome::Views { has_more, views };
+        let mut written = Vec::new();
+        put_ok(&mut written, 5, &outcome);
+        let frame = super::super::next_frame(&mut &written[..]).unwrap().unwrap();
+        let body = &frame.body[1..];
+        let mut reader = Reader(body);
+        assert_eq!((decode_views(&mut reader), reader.is_empty()), (Ok(outcome), true));
+        for length in 0..body.len() {
+            assert_eq!(decode_views(&mut Reader(&body[..length])), Err(Malformed), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn views_come_back() {
+        check(false, Vec::new());
+        check(true, vec![view("one")]);
+        let failing = ViewEntry { failures: 200, last_failure: "a/x: divided by zero".to_owned(), ..view("two") };
+        check(false, vec![failing, ViewEntry { is_dormant: true, ..view("d\u{e9}") }]);
+    }
+
+    #[test]
+    fn a_view_has_no_other_flags_yet() {
+        let body = b"\x00\x01\x01n\x01m\x01\xfe\x00\x00\x00\x00\x00";
+        let Ok(Outcome::Views { views, .. }) = decode_views(&mut Reader(body)) else { panic!("views") };
+        assert!(!views[0].is_dormant);
+    }
 }

@@ -8,7 +8,9 @@ mod answer;
 mod event;
 mod request;
 
-pub use answer::{Entry, EventEntry, Outcome, Shown, Welcome, decode_events, decode_page, put_error, put_ok, put_welcome};
+pub use answer::{
+    Entry, EventEntry, Outcome, Shown, ViewEntry, Welcome, decode_events, decode_page, decode_views, put_error, put_ok, put_welcome,
+};
 pub use event::{
     Event, EventHead, decode_event, decode_event_head, delta_frame, event_frame, null_frame, put_descendant_notice, put_keep_alive,
     put_missing_notice, put_subscribed, put_subscribers_notice, put_topic_notice, put_unsubscribed, value_deflate_frame, value_frame,
@@ -40,6 +42,10 @@ pub mod op {
     pub const APPEND: u8 = 0x28;
     pub const EDIT: u8 = 0x29;
     pub const QUERY: u8 = 0x2a;
+    pub const CREATE_VIEW: u8 = 0x40;
+    pub const REMOVE_VIEW: u8 = 0x41;
+    pub const LIST_VIEWS: u8 = 0x42;
+    pub const GET_VIEW: u8 = 0x43;
     pub const WELCOME: u8 = 0x81;
     pub const OK: u8 = 0x82;
     pub const ERROR: u8 = 0x83;

@@ -93,6 +93,24 @@ pub enum Request<'a> {
         path: Cow<'a, str>,
         query: Query,
     },
+    CreateView {
+        id: u64,
+        name: Cow<'a, str>,
+        definition: Cow<'a, str>,
+    },
+    RemoveView {
+        id: u64,
+        name: Cow<'a, str>,
+    },
+    /// Those created later than the view of the place `after`; of 0 from the first.
+    ListViews {
+        id: u64,
+        after: u64,
+    },
+    GetView {
+        id: u64,
+        name: Cow<'a, str>,
+    },
     Unknown {
         id: u64,
         name: String,
@@ -194,6 +212,10 @@ impl Request<'_> {
             | Self::StreamClose { id, .. }
             | Self::Append { id, .. }
             | Self::Query { id, .. }
+            | Self::CreateView { id, .. }
+            | Self::RemoveView { id, .. }
+            | Self::ListViews { id, .. }
+            | Self::GetView { id, .. }
             | Self::Unknown { id, .. }
             | Self::Broken { id } => *id,
             Self::Ping | Self::Pong | Self::Close => 0,
@@ -252,6 +274,10 @@ fn decode_body<'a>(op: u8, id: u64, reader: &mut Reader<'a>) -> Result<Request<'
             Request::Append { id, path, kind, append, value: reader.rest().into() }
         }
         op::QUERY => Request::Query { id, path: reader.string()?.into(), query: decode_query(reader)? },
+        op::CREATE_VIEW => Request::CreateView { id, name: reader.string()?.into(), definition: reader.string()?.into() },
+        op::REMOVE_VIEW => Request::RemoveView { id, name: reader.string()?.into() },
+        op::LIST_VIEWS => Request::ListViews { id, after: reader.varint()? },
+        op::GET_VIEW => Request::GetView { id, name: reader.string()?.into() },
         _ => return Ok(Request::Unknown { id, name: format!("0x{op:02x}") }),
     };
     if reader.is_empty() { Ok(request) } else { Err(Malformed) }
@@ -424,6 +450,10 @@ pub fn put_request(out: &mut Vec<u8>, request: &Request<'_>) {
         Request::StreamClose { id, stream } => put_texts(out, op::STREAM_CLOSE, &[*id, *stream], &[]),
         Request::Append { id, path, kind, append, value } => put_append(out, *id, path, *kind, *append, value),
         Request::Query { id, path, query } => put_query(out, *id, path, query),
+        Request::CreateView { id, name, definition } => put_texts(out, op::CREATE_VIEW, &[*id], &[name, definition]),
+        Request::RemoveView { id, name } => put_texts(out, op::REMOVE_VIEW, &[*id], &[name]),
+        Request::ListViews { id, after } => put_texts(out, op::LIST_VIEWS, &[*id, *after], &[]),
+        Request::GetView { id, name } => put_texts(out, op::GET_VIEW, &[*id], &[name]),
         Request::Unknown { .. } | Request::Broken { .. } => {}
     }
 }
@@ -542,4 +572,36 @@ fn put_query(out: &mut Vec<u8>, id: u64, path: &str, query: &Query) {
             put_number_field(out, 4, query.limit);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::native::next_frame;
+
+    /// The request is written as the bytes, and read from them.
+    fn check(request: &Request<'_>, bytes: &[u8]) {
+        let mut written = Vec::new();
+        put_request(&mut written, request);
+        assert_eq!(written, bytes);
+        assert_eq!(&decode_request(next_frame(&mut &*bytes).unwrap().unwrap()), request);
+    }
+
+    #[test]
+    fn requests_about_views_come_back() {
+        let (name, definition) = ("n".into(), "map a to b".into());
+        check(&Request::CreateView { id: 1, name, definition }, b"\x40\x0e\x01\x01n\x0amap a to b");
+        check(&Request::RemoveView { id: 2, name: "n".into() }, b"\x41\x03\x02\x01n");
+        check(&Request::ListViews { id: 3, after: 0 }, b"\x42\x02\x03\x00");
+        check(&Request::ListViews { id: 3, after: 300 }, b"\x42\x03\x03\xac\x02");
+        check(&Request::GetView { id: 4, name: "n\u{e9}".into() }, b"\x43\x05\x04\x03n\xc3\xa9");
+    }
+
+    #[test]
+    fn a_broken_request_about_views_keeps_its_id() {
+        for bytes in [&b"\x40\x03\x07\x01n"[..], b"\x41\x04\x07\x01nx", b"\x41\x03\x07\x01\xff", b"\x42\x01\x07", b"\x43\x02\x07\x05"] {
+            let frame = next_frame(&mut &*bytes).unwrap().unwrap();
+            assert_eq!(decode_request(frame), Request::Broken { id: 7 }, "{bytes:?}");
+        }
+    }
 }

@@ -102,11 +102,22 @@ fn print_ok(id: u64, outcome: &Outcome) -> Value {
             let events: Vec<Value> = events.iter().map(print).collect();
             json!({ "op": "ok", "id": id, "complete": is_complete, "type": kind.name(), "events": events })
         }
+        Outcome::Views { has_more, views } => {
+            let views: Vec<Value> = views.iter().map(print_view).collect();
+            json!({ "op": "ok", "id": id, "has_more": has_more, "views": views })
+        }
     }
 }
 
 fn head_of(event: &native::EventEntry) -> EventHead<'_> {
     EventHead { sequence: event.sequence, timestamp_ms: event.timestamp_ms, original: event.original, author: &event.author }
+}
+
+fn print_view(view: &native::ViewEntry) -> Value {
+    json!({
+        "name": view.name, "definition": view.definition, "place": view.place, "dormant": view.is_dormant, "sources": view.sources,
+        "references": view.references, "evaluations": view.evaluations, "failures": view.failures, "last_failure": view.last_failure,
+    })
 }
 
 fn print_entry(entry: &native::Entry, shown: Shown) -> Value {
@@ -129,9 +140,9 @@ fn read_outcome(vector: &Value, event: &Event<'_>) -> Outcome {
     let mut reader = Reader(body);
     let has = |name: &str| vector[name] == true;
     let outcome = match vector["answers"].as_str() {
-        Some("add" | "add_and_set") => Outcome::Created(reader.byte().expect("created") == 1),
+        Some("add" | "add_and_set" | "create_view") => Outcome::Created(reader.byte().expect("created") == 1),
         Some("update" | "stream_open") if has("properties") => Outcome::Created(reader.byte().expect("created") == 1),
-        Some("remove") => Outcome::Removed(reader.varint().expect("a count")),
+        Some("remove" | "remove_view") => Outcome::Removed(reader.varint().expect("a count")),
         Some("append" | "edit") => {
             Outcome::Appended { sequence: reader.varint().expect("a sequence"), timestamp_ms: reader.varint().expect("a timestamp") }
         }
@@ -140,6 +151,7 @@ fn read_outcome(vector: &Value, event: &Event<'_>) -> Outcome {
             native::decode_page(&mut reader, shown).expect("a page")
         }
         Some("query") => native::decode_events(&mut reader).expect("events"),
+        Some("list_views" | "get_view") => native::decode_views(&mut reader).expect("views"),
         _ => Outcome::Done,
     };
     assert!(reader.is_empty(), "{vector}");

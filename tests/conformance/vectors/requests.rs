@@ -54,6 +54,10 @@ fn print_request(request: &Request<'_>) -> Value {
             json!({ "op": op, "id": id, "path": path, "type": text::type_name(*kind), name: number, "value": hex(value) })
         }
         Request::Query { id, path, query } => print_query(*id, path, query),
+        Request::CreateView { id, name, definition } => json!({ "op": "create_view", "id": id, "name": name, "definition": definition }),
+        Request::RemoveView { id, name } => json!({ "op": "remove_view", "id": id, "name": name }),
+        Request::ListViews { id, after } => json!({ "op": "list_views", "id": id, "after": after }),
+        Request::GetView { id, name } => json!({ "op": "get_view", "id": id, "name": name }),
         other => panic!("no vector's message is like this: {other:?}"),
     }
 }
@@ -108,6 +112,7 @@ fn normal_request(message: &Value) -> Value {
             "sizes": false, "depth": 0, "depth_limit": 0, "bytes_max": 0,
         }),
         "append" => json!({ "timestamp": null }),
+        "list_views" => json!({ "after": 0 }),
         "query" => json!({ "kind": "values", "range": {}, "edit_range": null, "limit": 0 }),
         _ => json!({}),
     };
