@@ -14,8 +14,6 @@ mod pace;
 mod reference;
 mod series;
 mod source;
-#[cfg(test)]
-mod tests;
 mod walk;
 mod watch;
 

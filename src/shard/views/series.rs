@@ -121,14 +121,14 @@ impl Shard {
             let EventRef { sequence, timestamp_ms, author, original, .. } = event;
             Some((derived.path, Event { value, sequence, timestamp_ms, author: author.clone(), original }))
         };
-        let (is_waiting, failure) = (evaluation.is_waiting, evaluation.last_failure.take());
+        let (is_waiting, failure) = (evaluation.is_waiting, evaluation.failure.take());
         let made: Led = evaluation.references.into_iter().filter_map(made).collect();
         self.watch(id, deriving.view, looked);
         if is_waiting {
             return None;
         }
         if let Some(failure) = failure {
-            self.views.note_failure(deriving.view, deriving.source.as_str(), &failure.to_string());
+            self.views.note_failure(deriving.view, deriving.source.as_str(), &failure.message);
         }
         Some(made)
     }

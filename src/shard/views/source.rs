@@ -287,7 +287,7 @@ impl Shard {
                 Made { path: derived.path, kind: derived.kind, content }
             })
             .collect();
-        let (failures, last_failure, is_waiting) = (evaluation.failures, evaluation.last_failure, evaluation.is_waiting);
+        let (failures, last_failure, is_waiting) = (evaluation.failures, evaluation.failure, evaluation.is_waiting);
         self.watch(id, deriving.view, looked);
         if is_waiting {
             // What is awaited queues the derivation again.
@@ -297,7 +297,7 @@ impl Shard {
             && let Some(failure) = last_failure
         {
             view.failures += failures.saturating_sub(1);
-            view.note_failure(deriving.source.as_str(), &failure.to_string());
+            view.note_failure(deriving.source.as_str(), &failure.message);
         }
         self.settle_outputs(id, deriving, made);
     }
