@@ -9,6 +9,7 @@
 //! - `series` — the events of one time series: append, edit, ranges, queries.
 //! - `topic` — paths, selectors, the tree, publications, who is interested.
 //! - `protocol` — the one table of error and close codes.
+//! - `view` — topic views: their language, and what a view makes of one topic's value.
 //! - `session` — selections, and what a session still has to be sent.
 //! - `journal` — what is kept of persistent topics: records over bytes, and what they add up to.
 //! - `shard` — one core's world: routes inputs to the above, collects effects. Start reading here.
@@ -30,6 +31,7 @@ pub mod wire;
 pub mod protocol;
 pub mod series;
 pub mod topic;
+pub mod view;
 pub mod session;
 pub mod journal;
 pub mod shard;

@@ -6,14 +6,14 @@ use super::syntax::{Cursor, SyntaxError};
 
 /// Joined conditions. A list has two members or more, none of which is a list of the same kind.
 #[derive(Clone, Debug)]
-pub(super) enum Expression<C> {
+pub(crate) enum Expression<C> {
     Condition(C),
     All(Box<[Self]>),
     Any(Box<[Self]>),
 }
 
 /// Reads one condition. The number says how much deeper it may go.
-pub(super) type ReadCondition<'r, 'a, C> = dyn FnMut(&mut Cursor<'a>, usize) -> Result<C, SyntaxError> + 'r;
+pub(crate) type ReadCondition<'r, 'a, C> = dyn FnMut(&mut Cursor<'a>, usize) -> Result<C, SyntaxError> + 'r;
 
 impl<C> Expression<C> {
     /// Reads as far as conditions are joined; at most `depth_left` parentheses within each other.
@@ -104,7 +104,7 @@ impl<C> Expression<C> {
 }
 
 /// One level deeper than `depth_left` allows, or the error that what stands at `cursor` is too deep.
-pub(super) fn deeper(cursor: &Cursor<'_>, depth_left: usize) -> Result<usize, SyntaxError> {
+pub(crate) fn deeper(cursor: &Cursor<'_>, depth_left: usize) -> Result<usize, SyntaxError> {
     depth_left.checked_sub(1).ok_or_else(|| cursor.error("a condition that is not nested so deep"))
 }
 

@@ -2,8 +2,8 @@
 
 pub mod path;
 pub mod selector;
-pub mod syntax;
-mod expression;
+pub(crate) mod syntax;
+pub(crate) mod expression;
 pub mod session_filter;
 pub mod range_expression;
 pub mod removal;

@@ -24,7 +24,7 @@ impl fmt::Display for SyntaxError {
 impl std::error::Error for SyntaxError {}
 
 /// Refuses a text that is longer than its language allows, before anything is read.
-pub(super) fn check_length(text: &str, what: &str, bytes_max: usize) -> Result<(), SyntaxError> {
+pub(crate) fn check_length(text: &str, what: &str, bytes_max: usize) -> Result<(), SyntaxError> {
     if text.len() <= bytes_max {
         return Ok(());
     }
@@ -33,7 +33,7 @@ pub(super) fn check_length(text: &str, what: &str, bytes_max: usize) -> Result<(
 }
 
 /// Refuses a text whose canonical form is longer than its language allows: what is stored must read back.
-pub(super) fn check_canonical_length(text: &str, canonical: &str, bytes_max: usize) -> Result<(), SyntaxError> {
+pub(crate) fn check_canonical_length(text: &str, canonical: &str, bytes_max: usize) -> Result<(), SyntaxError> {
     if canonical.len() <= bytes_max {
         return Ok(());
     }
@@ -43,7 +43,7 @@ pub(super) fn check_canonical_length(text: &str, canonical: &str, bytes_max: usi
 
 /// A place in a text. Every `take_*` skips white space first, and stays where it is when it does not find what it looks for.
 #[derive(Clone, Debug)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     text: &'a str,
     position: usize,
 }
@@ -170,7 +170,7 @@ fn is_word_character(c: char) -> bool {
 
 /// A quoted text as written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Quoted<'a> {
+pub(crate) struct Quoted<'a> {
     raw: &'a str,
     start: usize,
 }
@@ -215,12 +215,12 @@ fn characters(raw: &str) -> impl Iterator<Item = (usize, char)> {
 }
 
 /// Prints `content` in double quotes, so that it reads back as the same.
-pub(super) fn print_quoted(content: &str, out: &mut String) {
+pub(crate) fn print_quoted(content: &str, out: &mut String) {
     print_between('"', content, out);
 }
 
 /// Prints `content` in single quotes, which suit a text that has double ones.
-pub(super) fn print_single_quoted(content: &str, out: &mut String) {
+pub(crate) fn print_single_quoted(content: &str, out: &mut String) {
     print_between('\'', content, out);
 }
 
@@ -236,7 +236,7 @@ fn print_between(mark: char, content: &str, out: &mut String) {
 }
 
 /// A text short enough to be quoted in an error.
-pub(super) fn brief(text: &str) -> String {
+pub(crate) fn brief(text: &str) -> String {
     const CHARS_MAX: usize = 40;
     match text.char_indices().nth(CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -245,7 +245,7 @@ pub(super) fn brief(text: &str) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod fuzz {
+pub(crate) mod fuzz {
     //! Texts that are almost in a language, the same ones on every run.
 
     use super::SyntaxError;

@@ -1,0 +1,11 @@
+//! Topic views: a line of text that derives new topics from those that a selector matches.
+//!
+//! - `definition` — a view as parsed.
+//! - `parse` — the language: text to definition, or an error that says where.
+//! - `evaluate` — what a definition makes of one topic's value.
+//!
+//! When a view is evaluated, where its reference topics live and which view wins a path is left to `shard`.
+
+pub mod definition;
+
+pub use definition::Definition;
