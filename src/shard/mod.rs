@@ -47,10 +47,10 @@ use owner::{Errands, Expiries, FilterCounts};
 use persistence::Persistence;
 use questions::Questions;
 use report::Report;
-use views::Views;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use views::Views;
 
 /// Every bound a shard obeys. All required: the caller chooses.
 #[derive(Clone, Debug)]

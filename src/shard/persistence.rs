@@ -7,7 +7,6 @@
 use super::Shard;
 use super::mail::{Asker, Mail, Part};
 use super::owner::{Applied, make_publication};
-use super::views::VIEW_KIND;
 use crate::base::{ShardIndex, Time, TopicId};
 use crate::journal::{Append, Change, StoredEvent, StoredTopic};
 use crate::protocol::{ErrorCode, Refusal};
@@ -183,7 +182,7 @@ impl Shard {
 
     /// Takes up a topic that was stored, before anybody is connected. An error says what about it this server cannot read.
     pub fn restore(&mut self, id: TopicId, stored: StoredTopic) -> Result<(), String> {
-        if stored.kind == VIEW_KIND {
+        if stored.view_name().is_some() {
             return self.restore_view(id, &stored);
         }
         let refused = |what: String| format!("topic '{}': {what}", stored.path.as_str());

@@ -405,7 +405,7 @@ fn no_stream(number: u64) -> Refusal {
 
 /// Whether the request becomes a question to owners.
 fn asks_owners(request: &Request<'_>) -> bool {
-    use Request::{CreateView, Fetch, GetView, Listen, ListViews, Query, Remove, RemoveView, Subscribe};
+    use Request::{CreateView, Fetch, GetView, ListViews, Listen, Query, Remove, RemoveView, Subscribe};
     let asks_topics = matches!(request, Subscribe { .. } | Fetch { .. } | Remove { .. } | Listen { .. } | Query { .. });
     asks_topics || matches!(request, CreateView { .. } | RemoveView { .. } | ListViews { .. } | GetView { .. })
 }

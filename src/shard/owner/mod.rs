@@ -56,6 +56,10 @@ impl Shard {
         let found = self.find_changed(found, path, change)?;
         let has_stream = step.is_some() || found.is_some_and(|place| self.tree.topic(place).stream().is_some());
         let applied = self.try_update(found, from, session, path, change, received);
+        if applied.is_err() {
+            // What gave way to a topic that then was not made stands again.
+            self.revive_reference(path);
+        }
         if !has_stream {
             return applied;
         }
@@ -379,7 +383,7 @@ impl Shard {
             self.tell_watchers(&topic.path);
         }
         if !topic.is_reference {
-            self.revive_reference(&topic.path);
+            self.revive_reference(topic.path.as_str());
         }
         Some(self.store_removed(&topic))
     }

@@ -21,7 +21,7 @@ use super::Shard;
 use super::mail::{Asker, Mail, Part};
 use super::persistence::{Answer, Ticket};
 use crate::base::{ShardIndex, ShardSet, Slab, Time, TopicId, Wheel};
-use crate::journal::{Change, StoredTopic};
+use crate::journal::{Change, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
@@ -36,12 +36,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use reference::{Ancestry, Content, Derived, Step};
-
-/// The kind under which the journal holds views, beside those of topics.
-pub const VIEW_KIND: u8 = 64;
-
-/// Where the journal keeps them: a branch that no client can make topics in.
-const STORED_BRANCH: &str = "Tidewire/Views/";
 
 /// How many topics may be derived from each other in a row.
 pub const DEPTH_MAX: usize = 16;
@@ -61,6 +55,20 @@ pub struct Limits {
     pub units_per_turn: usize,
     /// What waits for its delay, in all views of a shard.
     pub delay_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            views_max: 1000,
+            text_bytes_max: 4 << 20,
+            language: ViewLimits::default(),
+            references_max: 10_000,
+            work_max: 16 << 20,
+            units_per_turn: 1000,
+            delay_bytes_max: 64 << 20,
+        }
+    }
 }
 
 impl Limits {
@@ -347,7 +355,7 @@ impl Shard {
         // The new one first: after a crash between the two the later one stands.
         let id = self.take_topic_id();
         let properties = [("definition".into(), text.into()), ("place".into(), put.place.to_string().into())];
-        let path = TopicPath::of_branch(&format!("{STORED_BRANCH}{name}"));
+        let path = TopicPath::of_branch(&format!("{VIEWS_BRANCH}{name}"));
         let mut ticket = self.store_view(Change::Added { topic: id, path, kind: VIEW_KIND, properties: Arc::new(properties) });
         if let Some(old) = self.views.records.insert(name.into(), id) {
             ticket = self.store_view(Change::Removed { topic: old }).or(ticket);
@@ -435,10 +443,9 @@ impl Shard {
 
     /// Takes up a view that was stored. Every shard does, before topics.
     pub fn restore_view(&mut self, id: TopicId, stored: &StoredTopic) -> Result<(), String> {
-        let name = stored.path.as_str().strip_prefix(STORED_BRANCH).unwrap_or(stored.path.as_str()).to_owned();
-        let property = |key: &str| stored.properties.iter().find(|(held, _)| **held == *key).map(|(_, value)| &**value);
-        let text = property("definition").ok_or_else(|| format!("view '{name}' has no definition"))?;
-        let place = property("place").and_then(|place| place.parse().ok()).ok_or_else(|| format!("view '{name}' has no place"))?;
+        let name = stored.view_name().ok_or_else(|| format!("the record of a view has the path '{}'", stored.path.as_str()))?.to_owned();
+        let text = stored.property("definition").ok_or_else(|| format!("view '{name}' has no definition"))?;
+        let place = stored.property("place").and_then(|place| place.parse().ok()).ok_or_else(|| format!("view '{name}' has no place"))?;
         let definition = self.parse_view(text).map_err(|refusal| format!("view '{name}': {}", refusal.message))?;
         if self.identity.index == WRITER {
             self.views.catalogue.restore(&name, place, text, definition);

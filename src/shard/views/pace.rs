@@ -9,7 +9,6 @@ use super::source::{Derivation, Pending};
 use crate::base::{Key, Time, TopicId};
 use crate::shard::Shard;
 use crate::view::Definition;
-use std::sync::Arc;
 
 /// What a delayed result takes beside its value.
 const DELAYED_BYTES: usize = 200;
@@ -66,7 +65,8 @@ impl Shard {
         self.views.throttle_wheel.advance(self.now, &mut due);
         for key in due {
             let Some((id, view)) = self.views.throttled.get(key).copied() else { continue };
-            let period_ms = self.views.by_place.get(&view).and_then(|held| held.definition.throttle).map_or(0, |throttle| throttle.period_ms);
+            let period_ms =
+                self.views.by_place.get(&view).and_then(|held| held.definition.throttle).map_or(0, |throttle| throttle.period_ms);
             let derivation = self.views.sources.get_mut(&id).and_then(|source| source.find(view));
             let Some(pace) = derivation.and_then(|derivation| derivation.pace.as_mut()) else {
                 self.views.throttled.remove(key);

@@ -27,9 +27,20 @@ pub struct Derived {
 
 pub enum Step {
     /// The path is claimed, or claimed anew; what the claim held before is replaced.
-    Offer { specification: Arc<Specification>, ancestry: Arc<Ancestry>, content: Content, received: Time },
-    Value { content: Content, received: Time },
-    Event { event: Event, received: Time },
+    Offer {
+        specification: Arc<Specification>,
+        ancestry: Arc<Ancestry>,
+        content: Content,
+        received: Time,
+    },
+    Value {
+        content: Content,
+        received: Time,
+    },
+    Event {
+        event: Event,
+        received: Time,
+    },
     Withdraw,
 }
 
@@ -311,9 +322,10 @@ impl Shard {
     }
 
     /// A client's topic has gone: a view's may stand there again.
-    pub(in crate::shard) fn revive_reference(&mut self, path: &TopicPath) {
-        if self.views.contests.contains_key(path) {
-            self.settle_contest(path);
+    pub(in crate::shard) fn revive_reference(&mut self, path: &str) {
+        if let Some((path, _)) = self.views.contests.get_key_value(path) {
+            let path = path.clone();
+            self.settle_contest(&path);
         }
     }
 

@@ -38,7 +38,8 @@ impl Shard {
 
     /// One more event where the others are; `false` where it leads elsewhere.
     fn derive_event(&mut self, id: TopicId, deriving: &Deriving<'_>, publication: &Publication) -> bool {
-        let (Some(EventHead { sequence, timestamp_ms, original, author }), Some(value)) = (publication.event_head(), publication.value()) else {
+        let (Some(EventHead { sequence, timestamp_ms, original, author }), Some(value)) = (publication.event_head(), publication.value())
+        else {
             return false;
         };
         let author: Arc<str> = if author.is_empty() { self.anonymous.clone() } else { author.into() };

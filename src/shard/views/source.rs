@@ -256,7 +256,7 @@ impl Shard {
         let kind = topic.specification.value_type();
         let value = publication.as_ref().and_then(|publication| publication.value());
         let bytes = value.map_or(0, <[u8]>::len);
-        if publication.is_some()
+        if let Some(publication) = &publication
             && !deriving.is_new
             && deriving.definition.passes_values()
             && deriving.definition.path.is_of_path()
@@ -265,7 +265,7 @@ impl Shard {
         {
             let path = output.path.clone();
             self.spend_units(1 + bytes / (4 * UNIT_BYTES));
-            let content = Content::Shared(publication);
+            let content = Content::Shared(publication.clone());
             return self.send_derived(deriving, path, Step::Value { content, received: deriving.received });
         }
         let limits = self.evaluation_limits();
@@ -452,12 +452,7 @@ pub struct Made {
 }
 
 fn offer(deriving: &Deriving<'_>, content: Content) -> Step {
-    Step::Offer {
-        specification: deriving.specification.clone(),
-        ancestry: deriving.ancestry.clone(),
-        content,
-        received: deriving.received,
-    }
+    Step::Offer { specification: deriving.specification.clone(), ancestry: deriving.ancestry.clone(), content, received: deriving.received }
 }
 
 fn digest(kind: ValueType, content: &Content) -> u128 {
@@ -478,7 +473,7 @@ fn specification_for<'v>(view: &'v mut View, source: &Arc<Specification>) -> &'v
     let definition: Rc<_> = view.definition.clone();
     let reference = reference_specification(&definition, source).map(Arc::new);
     if view.specifications.len() >= SPECIFICATIONS_MAX {
-        view.specifications.remove(0);
+        let _ = view.specifications.remove(0);
     }
     view.specifications.push((source.clone(), reference));
     &view.specifications.last().expect("it was just pushed").1

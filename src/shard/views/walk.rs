@@ -70,7 +70,8 @@ impl Shard {
         let (found, next) = self.view_slice(selector, rest);
         for place in found {
             let topic = self.tree.topic(place);
-            let wants = |held: &View| !held.is_ending && held.definition.remote.is_none() && held.definition.selector.matches(topic.path.as_str());
+            let wants =
+                |held: &View| !held.is_ending && held.definition.remote.is_none() && held.definition.selector.matches(topic.path.as_str());
             if topic.is_source && !self.views.by_place.get(&view).is_some_and(wants) {
                 self.unlink_derivation(topic.id, view);
             }
