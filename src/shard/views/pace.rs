@@ -139,12 +139,16 @@ impl Shard {
         }
     }
 
-    /// The view ends: what waits for its delay never comes.
+    /// The view ends: what waits for its delay never comes, and what was to go goes now.
     pub(super) fn drop_delayed(&mut self, view: u64) {
         let Some(view) = self.views.by_place.get_mut(&view) else { return };
-        let bytes: usize = view.delayed.drain(..).map(|delayed| delayed.bytes).sum();
         view.starved.clear();
-        self.views.delayed_bytes -= bytes;
+        for Delayed { derived, bytes, .. } in std::mem::take(&mut view.delayed) {
+            self.views.delayed_bytes -= bytes;
+            if matches!(derived.step, Step::Withdraw) {
+                self.mail_derived(derived);
+            }
+        }
     }
 
     /// Looks again at what is still noted.
