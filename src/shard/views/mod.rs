@@ -116,6 +116,8 @@ struct View {
     name: Box<str>,
     text: Box<str>,
     definition: Rc<Definition>,
+    /// Whether it passes values on as they are and when they come, to a path that follows from the source's alone.
+    is_plain: bool,
     /// Counts the definitions it has had.
     revision: u32,
     /// Removed; what it made here is being taken back.
@@ -234,6 +236,10 @@ impl Views {
             view.note_failure(source, message);
         }
     }
+}
+
+fn is_plain(definition: &Definition) -> bool {
+    definition.passes_values() && definition.path.is_of_path() && definition.throttle.is_none() && definition.delay_ms.is_none()
 }
 
 impl Shard {
@@ -394,6 +400,7 @@ impl Shard {
         let definition = Rc::new(definition);
         let old = self.views.by_place.get_mut(&place).map(|view| {
             view.text = text.into();
+            view.is_plain = is_plain(&definition);
             view.revision += 1;
             view.specifications.clear();
             std::mem::replace(&mut view.definition, definition.clone())
@@ -404,6 +411,7 @@ impl Shard {
                 let view = View {
                     name: name.into(),
                     text: text.into(),
+                    is_plain: is_plain(&definition),
                     definition: definition.clone(),
                     revision: 0,
                     is_ending: false,

@@ -109,8 +109,8 @@ enum Held {
 /// All claims to one path, the winning one first.
 pub struct Contest {
     claims: Vec<Claim>,
-    /// Whether the first claim's topic stands.
-    is_standing: bool,
+    /// Where the first claim's topic stands.
+    standing: Option<Place>,
 }
 
 impl Contest {
@@ -150,24 +150,22 @@ impl Shard {
 
     fn claim(&mut self, path: &TopicPath, claim: Claim) {
         let contests = &mut self.views.contests;
-        let contest = contests.entry(path.clone()).or_insert_with(|| Contest { claims: Vec::new(), is_standing: false });
+        let contest = contests.entry(path.clone()).or_insert_with(|| Contest { claims: Vec::new(), standing: None });
         match contest.find(claim.view, &claim.source) {
-            Ok(0) if contest.is_standing => {
+            Ok(0) if contest.standing.is_some() => {
                 let held = &contest.claims[0];
                 let is_same = held.specification == claim.specification && held.ancestry == claim.ancestry;
-                if let (true, Held::Content(content)) = (is_same, &claim.held)
-                    && let Some(place) = self.tree.find(path.as_str())
-                {
+                if let (true, Held::Content(content), Some(place)) = (is_same, &claim.held, contest.standing) {
                     return self.refresh(place, content, claim.received);
                 }
                 let view = claim.view;
                 contest.claims[0] = claim;
-                contest.is_standing = false;
+                contest.standing = None;
                 self.views.count_standing(view, false);
                 self.remove_topic(path.as_str());
             }
             Ok(at) => contest.claims[at] = claim,
-            Err(0) if contest.is_standing => {
+            Err(0) if contest.standing.is_some() => {
                 self.take_down(path);
                 let contest = self.views.contests.get_mut(path).expect("it was just there");
                 contest.claims.insert(0, claim);
@@ -189,8 +187,7 @@ impl Shard {
     fn claim_valued(&mut self, path: &TopicPath, view: u64, source: &TopicPath, content: Content, received: Time) {
         let Some(contest) = self.views.contests.get_mut(path) else { return };
         let Ok(at) = contest.find(view, source) else { return };
-        let is_standing = contest.is_standing && at == 0;
-        if !is_standing {
+        let Some(place) = contest.standing.filter(|_| at == 0) else {
             let now_ms = self.wall.1 + self.now.since(self.wall.0) / 1_000_000;
             let claim = &mut contest.claims[at];
             match &mut claim.held {
@@ -204,8 +201,7 @@ impl Shard {
             claim.received = received;
             // One that found the tree full may find room now.
             return self.settle_contest(path);
-        }
-        let Some(place) = self.tree.find(path.as_str()) else { return };
+        };
         let Some(value) = content.value() else { return };
         if self.tree.topic(place).series().is_none() {
             self.publish(place, value, received);
@@ -223,8 +219,7 @@ impl Shard {
         let now_ms = self.wall_ms();
         let Some(contest) = self.views.contests.get_mut(path) else { return };
         let Ok(at) = contest.find(view, source) else { return };
-        if contest.is_standing && at == 0 {
-            let Some(place) = self.tree.find(path.as_str()) else { return };
+        if let Some(place) = contest.standing.filter(|_| at == 0) {
             let Some(series) = self.tree.topic_mut(place).series_mut() else { return };
             let Event { value, sequence, timestamp_ms, author, original } = event.clone();
             // An edit of an event that is not here is none of this series.
@@ -242,10 +237,10 @@ impl Shard {
     fn withdraw_claim(&mut self, path: &TopicPath, view: u64, source: &TopicPath) {
         let Some(contest) = self.views.contests.get_mut(path) else { return };
         let Ok(at) = contest.find(view, source) else { return };
-        let was_standing = contest.is_standing && at == 0;
+        let was_standing = contest.standing.is_some() && at == 0;
         contest.claims.remove(at);
         if was_standing {
-            contest.is_standing = false;
+            contest.standing = None;
             self.views.count_standing(view, false);
             self.remove_topic(path.as_str());
         }
@@ -259,7 +254,7 @@ impl Shard {
             self.views.contests.remove(path);
             return;
         }
-        if contest.is_standing || self.tree.find(path.as_str()).is_some() {
+        if contest.standing.is_some() || self.tree.find(path.as_str()).is_some() {
             return;
         }
         if self.tree.len() >= self.limits.topics_max {
@@ -267,7 +262,6 @@ impl Shard {
             let why = format!("this server's core holds its most of {} topics", self.limits.topics_max);
             return self.views.note_failure(view, source.as_str(), &why);
         }
-        contest.is_standing = true;
         let claim = &mut contest.claims[0];
         let held = std::mem::replace(&mut claim.held, Held::Content(Content::Nothing));
         let (view, specification, received) = (claim.view, claim.specification.clone(), claim.received);
@@ -292,6 +286,9 @@ impl Shard {
             }
         }
         let place = self.enter(topic, None);
+        if let Some(contest) = self.views.contests.get_mut(path) {
+            contest.standing = Some(place);
+        }
         if let Some(Some(value)) = unkept.as_ref().map(Content::value) {
             self.publish(place, value, received);
         }
@@ -299,9 +296,8 @@ impl Shard {
 
     /// The standing topic goes, and its claim holds again what it held.
     fn take_down(&mut self, path: &TopicPath) {
-        let Some(contest) = self.views.contests.get_mut(path).filter(|contest| contest.is_standing) else { return };
-        contest.is_standing = false;
-        let Some(place) = self.tree.find(path.as_str()) else { return };
+        let Some(contest) = self.views.contests.get_mut(path) else { return };
+        let Some(place) = contest.standing.take() else { return };
         let topic = self.tree.topic_mut(place);
         let claim = &mut contest.claims[0];
         claim.held = match topic.rare.as_mut().and_then(|rare| rare.series.take()) {
@@ -330,8 +326,8 @@ impl Shard {
     }
 
     pub(super) fn standing_ancestry(&self, path: &str) -> Option<Arc<Ancestry>> {
-        let contest = self.views.contests.get(path).filter(|contest| contest.is_standing)?;
-        Some(contest.claims[0].ancestry.clone())
+        let contest = self.views.contests.get(path)?;
+        Some(contest.claims.first()?.ancestry.clone())
     }
 
     fn publish_event(&mut self, place: Place, head: EventHead<'_>, value: &[u8], received: Time) {

@@ -30,6 +30,9 @@ const SPECIFICATIONS_MAX: usize = 64;
 /// A topic that views derive from.
 pub struct Source {
     pub place: Place,
+    path: TopicPath,
+    /// What the topic is derived from, and itself; `None` where that is too long a way to derive from it again.
+    ancestry: Option<Arc<Ancestry>>,
     pub derivations: Vec<Derivation>,
 }
 
@@ -156,11 +159,13 @@ impl Shard {
 
     /// The view selects the topic: derives from it, or again where it does already.
     pub(super) fn link_view(&mut self, place: Place, id: TopicId, view: u64) {
+        let ancestry = if self.views.sources.contains_key(&id) { None } else { self.ancestry(place) };
         let topic = self.tree.topic_mut(place);
         let Some(held) = self.views.by_place.get_mut(&view) else { return };
         let reference = specification_for(held, &topic.specification);
         let shape = reference.as_ref().map_or(Shape::Values, |reference| Shape::of(&topic.specification, reference));
-        let source = self.views.sources.entry(id).or_insert_with(|| Source { place, derivations: Vec::new() });
+        let new = || Source { place, path: topic.path.clone(), ancestry, derivations: Vec::new() };
+        let source = self.views.sources.entry(id).or_insert_with(new);
         let at = source.position(view).unwrap_or_else(|at| {
             source.derivations.insert(at, Derivation::new(view, shape));
             topic.is_source = true;
@@ -197,20 +202,36 @@ impl Shard {
 
     /// Looks at what a derivation has not seen yet.
     pub(super) fn derive(&mut self, id: TopicId, view: u64) {
+        let Some(held) = self.views.by_place.get_mut(&view) else { return };
         let Some(source) = self.views.sources.get_mut(&id) else { return };
-        let place = source.place;
+        let (place, path) = (source.place, source.path.clone());
         let Some(derivation) = source.find(view) else { return };
         derivation.is_queued = false;
-        let Some(held) = self.views.by_place.get(&view).filter(|held| !held.is_ending) else { return };
-        let definition = held.definition.clone();
+        if held.is_ending {
+            return;
+        }
+        if held.is_plain
+            && derivation.revision == held.revision
+            && derivation.shape == Shape::Values
+            && let [output] = &derivation.outputs[..]
+        {
+            // The one thing that most views do is to pass a value on.
+            let Pending::Latest(publication) = std::mem::replace(&mut derivation.pending, Pending::Nothing) else { return };
+            held.evaluations += 1;
+            let (received, bytes) = (publication.received, publication.bytes());
+            let step = Step::Value { content: Content::Shared(publication), received };
+            let derived = Derived { view, source: path, path: output.path.clone(), step };
+            self.spend_units(1 + bytes / (4 * UNIT_BYTES));
+            return self.mail_derived(derived);
+        }
+        let (definition, ancestry) = (held.definition.clone(), source.ancestry.clone());
         if self.is_throttled(id, view, &definition) || self.is_starved(id, view, &definition) {
             return;
         }
-        let topic = self.tree.topic(place);
-        let path = topic.path.clone();
-        let Some(ancestry) = self.ancestry(topic) else {
+        let Some(ancestry) = ancestry else {
             return self.fail_derivation(id, view, &format!("the topic is derived {DEPTH_MAX} deep already"));
         };
+        let topic = self.tree.topic(place);
         let held = self.views.by_place.get_mut(&view).expect("it was just there");
         held.evaluations += 1;
         let revision = held.revision;
@@ -256,18 +277,6 @@ impl Shard {
         let kind = topic.specification.value_type();
         let value = publication.as_ref().and_then(|publication| publication.value());
         let bytes = value.map_or(0, <[u8]>::len);
-        if let Some(publication) = &publication
-            && !deriving.is_new
-            && deriving.definition.passes_values()
-            && deriving.definition.path.is_of_path()
-            && let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view))
-            && let [output] = &derivation.outputs[..]
-        {
-            let path = output.path.clone();
-            self.spend_units(1 + bytes / (4 * UNIT_BYTES));
-            let content = Content::Shared(publication.clone());
-            return self.send_derived(deriving, path, Step::Value { content, received: deriving.received });
-        }
         let limits = self.evaluation_limits();
         let mut evaluation = Evaluation::default();
         let input = Input { path: deriving.source.as_str(), kind, value };
@@ -378,13 +387,17 @@ impl Shard {
 
     pub(super) fn mail_derived(&mut self, derived: Derived) {
         let owner = self.owner_of(derived.path.as_str());
+        // Values change no structure, so they need not wait for their turn where nothing does.
+        if owner == self.identity.index && self.inbox.is_empty() && matches!(derived.step, Step::Value { .. } | Step::Event { .. }) {
+            return self.derived_arrived(derived);
+        }
         self.mail(owner, Mail::Derived(Box::new(derived)));
     }
 
     /// What the view makes of the topic goes; why is kept for who asks.
     pub(super) fn fail_derivation(&mut self, id: TopicId, view: u64, why: &str) {
         let Some(source) = self.views.sources.get_mut(&id) else { return };
-        let path = self.tree.topic(source.place).path.clone();
+        let path = source.path.clone();
         let Some(derivation) = source.find(view) else { return };
         derivation.pending = Pending::Nothing;
         let outputs = std::mem::take(&mut derivation.outputs);
@@ -437,7 +450,8 @@ impl Shard {
     }
 
     /// One topic's way from the topics it is derived from, with itself; `None` where that is too long.
-    fn ancestry(&self, topic: &Topic) -> Option<Arc<Ancestry>> {
+    fn ancestry(&self, place: Place) -> Option<Arc<Ancestry>> {
+        let topic = self.tree.topic(place);
         let parent = if topic.is_reference { self.standing_ancestry(topic.path.as_str()) } else { None };
         let depth = parent.as_ref().map_or(0, |parent| parent.depth()) + 1;
         (depth <= DEPTH_MAX).then(|| Arc::new(Ancestry::new(topic.path.clone(), parent)))
