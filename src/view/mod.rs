@@ -7,5 +7,7 @@
 //! When a view is evaluated, where its reference topics live and which view wins a path is left to `shard`.
 
 pub mod definition;
+pub mod parse;
 
 pub use definition::Definition;
+pub use parse::{ViewError, ViewLimits};

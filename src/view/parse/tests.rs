@@ -1,0 +1,3 @@
+mod grammar;
+
+use super::*;
