@@ -6,6 +6,8 @@ pub mod number;
 pub mod patch;
 pub mod pointer;
 pub mod scalar;
+pub(crate) mod tree;
+pub mod work;
 
 /// The type of a topic's values. The numbers are those of the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

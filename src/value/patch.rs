@@ -9,18 +9,15 @@
 mod parse;
 #[cfg(test)]
 mod tests;
-mod tree;
 
 use std::fmt;
 use std::ops::Range;
 
-use super::pointer::{Pointer, Token};
-use tree::Node;
+use super::pointer::Pointer;
+use super::tree::Node;
+use super::work::Work;
 
 /// Every bound on a patch and what it makes.
-///
-/// Finding a place costs a step for each member beside it, and an element that comes or goes moves those behind it, so
-/// that cost grows with `operations_max` times the members of the value. What costs a look at whole values has its own bound.
 #[derive(Clone, Copy, Debug)]
 pub struct PatchLimits {
     /// The longest text of a patch.
@@ -30,6 +27,8 @@ pub struct PatchLimits {
     pub value_bytes_max: usize,
     /// The most bytes that are tested, moved and copied in all, by the size of what is at `path` or `from`.
     pub handled_bytes_max: usize,
+    /// The most steps in all: a step for each member beside a place on the way, each element that moves, each byte opened.
+    pub work_max: usize,
     /// The most arrays and objects within each other, in the result and on the way to it.
     pub depth_max: usize,
 }
@@ -41,6 +40,7 @@ impl Default for PatchLimits {
             operations_max: 1000,
             value_bytes_max: 256 * 1024,
             handled_bytes_max: 8 * 1024 * 1024,
+            work_max: 64 * 1024 * 1024,
             depth_max: 128,
         }
     }
@@ -85,7 +85,12 @@ impl Patch {
     /// Applies the operations in order to `document`, which is compact JSON; returns the compact result. The first
     /// operation that fails ends it.
     pub fn apply(&self, document: &[u8], limits: PatchLimits) -> Result<Vec<u8>, PatchError> {
-        let mut state = State { root: Node::Text(document), copied_bytes: 0, handled_bytes: 0, limits };
+        self.apply_within(document, limits, &mut Work::new(limits.work_max))
+    }
+
+    /// As [`Self::apply`], with `work` as the bound in place of `work_max`.
+    pub fn apply_within(&self, document: &[u8], limits: PatchLimits, work: &mut Work) -> Result<Vec<u8>, PatchError> {
+        let mut state = State { root: Node::Text(document), copied_bytes: 0, handled_bytes: 0, work, limits };
         for (index, operation) in self.operations.iter().enumerate() {
             state.step(operation, &self.text).map_err(|message| PatchError::Failed { operation: index, message })?;
         }
@@ -101,14 +106,15 @@ impl Patch {
 }
 
 /// A value on its way through the operations.
-struct State<'a> {
+struct State<'a, 'w> {
     root: Node<'a>,
     copied_bytes: usize,
     handled_bytes: usize,
+    work: &'w mut Work,
     limits: PatchLimits,
 }
 
-impl<'a> State<'a> {
+impl<'a> State<'a, '_> {
     fn step(&mut self, operation: &Operation, text: &'a [u8]) -> Result<(), String> {
         let path = &operation.path;
         let value = |range: &Range<usize>| Node::Text(&text[range.clone()]);
@@ -125,7 +131,7 @@ impl<'a> State<'a> {
     fn put(&mut self, path: &Pointer, value: Node<'a>) -> Result<(), String> {
         self.check_depth(path, &value)?;
         match path.tokens().split_last() {
-            Some((last, parents)) => self.root.descend(parents)?.insert(last, value),
+            Some((last, parents)) => self.root.descend(parents, self.work)?.insert(last, value, self.work),
             None => {
                 self.root = value;
                 Ok(())
@@ -135,7 +141,7 @@ impl<'a> State<'a> {
 
     fn replace(&mut self, path: &Pointer, value: Node<'a>) -> Result<(), String> {
         self.check_depth(path, &value)?;
-        *self.root.descend(path.tokens())? = value;
+        *self.root.descend(path.tokens(), self.work)? = value;
         Ok(())
     }
 
@@ -143,17 +149,17 @@ impl<'a> State<'a> {
         let Some((last, parents)) = path.tokens().split_last() else {
             return Err("found the whole value to be removed, expected a part of it".into());
         };
-        let parent = self.root.descend(parents)?;
-        parent.take(last).ok_or_else(|| parent.lacks(parents, last))
+        let parent = self.root.descend(parents, self.work)?;
+        parent.take(last, self.work)?.ok_or_else(|| parent.lacks(parents, last))
     }
 
     fn move_value(&mut self, from: &Pointer, path: &Pointer) -> Result<(), String> {
         // RFC 6902 4.4: the "from" location MUST NOT be a proper prefix of the "path" location.
         if path.is_inside(from) {
-            return Err(format!("found \"{}\", which is inside what is to be moved, expected a place outside it", brief(path)));
+            return Err(format!("found \"{}\", which is inside what is to be moved, expected a place outside it", path.brief()));
         }
         if path == from {
-            return self.root.descend(path.tokens()).map(drop);
+            return self.root.descend(path.tokens(), self.work).map(drop);
         }
         let value = self.take(from)?;
         self.handle(value.bytes())?;
@@ -161,27 +167,28 @@ impl<'a> State<'a> {
     }
 
     fn copy(&mut self, from: &Pointer, path: &Pointer) -> Result<(), String> {
-        let bytes = self.root.descend(from.tokens())?.bytes();
+        let bytes = self.root.descend(from.tokens(), self.work)?.bytes();
         self.handle(bytes)?;
         self.copied_bytes = self.copied_bytes.saturating_add(bytes);
         if self.copied_bytes > self.limits.value_bytes_max {
             let expected = format!("expected at most {}", self.limits.value_bytes_max);
             return Err(format!("found {} bytes copied so far, {expected}", self.copied_bytes));
         }
-        let value = self.root.descend(from.tokens())?.clone();
+        let value = self.root.descend(from.tokens(), self.work)?.clone();
         self.put(path, value)
     }
 
     fn test(&mut self, path: &Pointer, wanted: &Node<'_>) -> Result<(), String> {
-        let bytes = self.root.descend(path.tokens())?.bytes();
+        let bytes = self.root.descend(path.tokens(), self.work)?.bytes();
         self.handle(bytes)?;
-        let found = self.root.descend(path.tokens())?;
+        let found = self.root.descend(path.tokens(), self.work)?;
         // Kept for the next test of it.
-        found.expand();
-        if found.equals(wanted) { Ok(()) } else { Err(format!("found another value at \"{}\", expected the one of the test", brief(path))) }
+        found.expand(self.work)?;
+        if found.equals(wanted) { Ok(()) } else { Err(format!("found another value at \"{}\", expected the one of the test", path.brief())) }
     }
 
     fn handle(&mut self, bytes: usize) -> Result<(), String> {
+        self.work.charge(bytes)?;
         self.handled_bytes = self.handled_bytes.saturating_add(bytes);
         if self.handled_bytes > self.limits.handled_bytes_max {
             let expected = format!("expected at most {}", self.limits.handled_bytes_max);
@@ -198,11 +205,6 @@ impl<'a> State<'a> {
         }
         Ok(())
     }
-}
-
-fn brief(pointer: &Pointer) -> String {
-    const CHARS_MAX: usize = 100;
-    pointer.tokens().iter().map(Token::to_string).collect::<String>().chars().take(CHARS_MAX).collect()
 }
 
 /// Why a patch does not apply: the client's fault. The value stays as it was.

@@ -50,6 +50,27 @@ impl Pointer {
         &self.tokens
     }
 
+    /// Its text, cut where it is long: for errors.
+    pub fn brief(&self) -> String {
+        const BYTES_MAX: usize = 100;
+        let mut text = String::new();
+        for token in &self.tokens {
+            text.push('/');
+            for c in token.name.chars() {
+                if text.len() >= BYTES_MAX {
+                    text.push('…');
+                    return text;
+                }
+                match c {
+                    '~' => text.push_str("~0"),
+                    '/' => text.push_str("~1"),
+                    _ => text.push(c),
+                }
+            }
+        }
+        text
+    }
+
     /// Whether it means a value inside the one that `other` means.
     pub fn is_inside(&self, other: &Self) -> bool {
         self.tokens.len() > other.tokens.len() && self.tokens.starts_with(&other.tokens)
@@ -206,6 +227,7 @@ mod tests {
         let found = find(text.as_bytes(), &pointer(at)).map(|slice| std::str::from_utf8(slice).unwrap());
         assert_eq!(found, expected, "{at} in {text}");
         assert_eq!(pointer(at).to_string(), at);
+        assert_eq!(pointer(at).brief().trim_end_matches('…'), at.chars().take(100).collect::<String>());
     }
 
     fn check_refused(text: &str, position: usize, words: &str) {

@@ -7,7 +7,9 @@
 //! When a view is evaluated, where its reference topics live and which view wins a path is left to `shard`.
 
 pub mod definition;
+pub mod evaluate;
 pub mod parse;
+pub mod specification;
 
 pub use definition::Definition;
 pub use parse::{ViewError, ViewLimits};

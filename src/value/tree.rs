@@ -1,14 +1,20 @@
-//! A JSON value that a patch changes, kept as text wherever the patch does not go.
+//! A JSON value that is being changed, kept as text wherever the changes do not go.
 //!
 //! A node is a slice of the original text until a pointer leads into it; only then it becomes an array or object of
 //! nodes. What is not touched is printed as it stood: order and duplicates of members, spelling of numbers, escapes.
+//!
+//! What a change costs is charged to its caller's [`Work`]: the members that it passes over, the text that it opens.
 
 use std::borrow::Cow;
 
-use super::super::json::walk::{self, Text};
-use super::super::number::Decimal;
-use super::super::pointer::Token;
-use super::super::{ValueType, scalar};
+use super::json::walk::{self, Text};
+use super::number::Decimal;
+use super::pointer::Token;
+use super::work::{Exhausted, Work};
+use super::{ValueType, scalar};
+
+/// What a node costs beyond its text, in steps.
+const NODE_STEPS: usize = 8;
 
 #[derive(Clone, Debug)]
 pub enum Node<'a> {
@@ -33,52 +39,72 @@ impl Member<'_> {
 
 impl<'a> Node<'a> {
     /// The node that `tokens` lead to from here.
-    pub fn descend(&mut self, tokens: &[Token]) -> Result<&mut Self, String> {
+    pub fn descend(&mut self, tokens: &[Token], work: &mut Work) -> Result<&mut Self, String> {
         let mut node = self;
         for (level, token) in tokens.iter().enumerate() {
-            node.expand();
-            // Asked first and taken then, as what is borrowed once cannot be described in the error.
-            if node.child_mut(token).is_none() {
+            node.expand(work)?;
+            let Some(index) = node.position(token, work)? else {
                 return Err(node.lacks(&tokens[..level], token));
-            }
-            node = node.child_mut(token).expect("it was there");
+            };
+            node = match node {
+                Self::Object(members) => &mut members[index].value,
+                Self::Array(elements) => &mut elements[index],
+                Self::Text(_) => return Err(node.lacks(&tokens[..level], token)),
+            };
         }
         Ok(node)
     }
 
     /// Puts `value` where `token` says: a member of that name, or an element before which the others move up.
-    pub fn insert(&mut self, token: &Token, value: Node<'a>) -> Result<(), String> {
-        self.expand();
+    pub fn insert(&mut self, token: &Token, value: Node<'a>, work: &mut Work) -> Result<(), String> {
+        self.expand(work)?;
+        let position = self.position(token, work)?;
         match self {
-            Self::Object(members) => match members.iter_mut().rfind(|member| member.is(token)) {
-                Some(member) => member.value = value,
+            Self::Object(members) => match position {
+                Some(index) => members[index].value = value,
                 None => members.push(Member { name: Cow::Owned(written(token.name())), value }),
             },
             Self::Array(elements) => match token.index() {
-                Some(index) if index <= elements.len() => elements.insert(index, value),
-                _ if token.is_append() => elements.push(value),
-                _ => {
-                    let expected = format!("expected an index of at most {} or '-'", elements.len());
-                    return Err(format!("found `{}` for an array, {expected}", brief(token)));
+                Some(index) if index <= elements.len() => {
+                    work.charge(elements.len() - index)?;
+                    elements.insert(index, value);
                 }
+                _ if token.is_append() => elements.push(value),
+                _ => return Err(beyond(elements.len(), token)),
             },
-            Self::Text(_) => return Err(format!("found {} to put `{}` into, expected an array or object", self.noun(), brief(token))),
+            Self::Text(_) => return Err(self.takes_no_parts(token)),
         }
         Ok(())
     }
 
+    /// Puts `value` where `token` says, in place of what is there: a member or an element, or behind the last element.
+    pub fn set(&mut self, token: &Token, value: Node<'a>, work: &mut Work) -> Result<(), String> {
+        self.expand(work)?;
+        if let Self::Array(elements) = self
+            && let Some(element) = token.index().and_then(|index| elements.get_mut(index))
+        {
+            *element = value;
+            return Ok(());
+        }
+        self.insert(token, value, work)
+    }
+
     /// Takes out what `token` means. Of members with one name all go, so that the name is gone.
-    pub fn take(&mut self, token: &Token) -> Option<Node<'a>> {
-        self.expand();
+    pub fn take(&mut self, token: &Token, work: &mut Work) -> Result<Option<Node<'a>>, String> {
+        self.expand(work)?;
+        let Some(index) = self.position(token, work)? else { return Ok(None) };
         match self {
             Self::Object(members) => {
-                let last = members.iter().rposition(|member| member.is(token))?;
-                let value = members.remove(last).value;
+                work.charge(members.len())?;
+                let value = members.remove(index).value;
                 members.retain(|member| !member.is(token));
-                Some(value)
+                Ok(Some(value))
             }
-            Self::Array(elements) => token.index().filter(|&index| index < elements.len()).map(|index| elements.remove(index)),
-            Self::Text(_) => None,
+            Self::Array(elements) => {
+                work.charge(elements.len() - index)?;
+                Ok(Some(elements.remove(index)))
+            }
+            Self::Text(_) => Ok(None),
         }
     }
 
@@ -159,20 +185,35 @@ impl<'a> Node<'a> {
         }
     }
 
-    fn child_mut(&mut self, token: &Token) -> Option<&mut Self> {
-        match self {
-            Self::Object(members) => members.iter_mut().rfind(|member| member.is(token)).map(|member| &mut member.value),
-            Self::Array(elements) => elements.get_mut(token.index()?),
+    /// Where the child that `token` means stands.
+    fn position(&self, token: &Token, work: &mut Work) -> Result<Option<usize>, Exhausted> {
+        Ok(match self {
+            Self::Object(members) => {
+                work.charge(members.len())?;
+                members.iter().rposition(|member| member.is(token))
+            }
+            Self::Array(elements) => token.index().filter(|&index| index < elements.len()),
             Self::Text(_) => None,
-        }
+        })
     }
 
     /// Makes nodes of the next level, where it is an array or object.
-    pub fn expand(&mut self) {
-        if let Self::Text(text) = self
-            && let Some(expanded) = expand_text(text)
-        {
-            *self = expanded;
+    pub fn expand(&mut self, work: &mut Work) -> Result<(), Exhausted> {
+        if let Self::Text(text) = self {
+            work.charge(text.len())?;
+            if let Some(expanded) = expand_text(text) {
+                *self = expanded;
+                work.charge(NODE_STEPS * self.children_count())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn children_count(&self) -> usize {
+        match self {
+            Self::Text(_) => 0,
+            Self::Array(elements) => elements.len(),
+            Self::Object(members) => members.len(),
         }
     }
 
@@ -181,6 +222,10 @@ impl<'a> Node<'a> {
             Self::Text(text) => expand_text(text).map_or(Cow::Borrowed(self), Cow::Owned),
             _ => Cow::Borrowed(self),
         }
+    }
+
+    fn takes_no_parts(&self, token: &Token) -> String {
+        format!("found {} to put `{}` into, expected an array or object", self.noun(), brief(token))
     }
 
     fn noun(&self) -> &'static str {
@@ -201,6 +246,10 @@ fn expand_text<'a>(text: &'a [u8]) -> Option<Node<'a>> {
         }
         _ => None,
     }
+}
+
+fn beyond(elements_count: usize, token: &Token) -> String {
+    format!("found `{}` for an array, expected an index of at most {elements_count} or '-'", brief(token))
 }
 
 fn scalars_equal(a: &[u8], b: &[u8]) -> bool {
