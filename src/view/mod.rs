@@ -3,6 +3,7 @@
 //! - `definition` — a view as parsed.
 //! - `parse` — the language: text to definition, or an error that says where.
 //! - `evaluate` — what a definition makes of one topic's value.
+//! - `specification` — what a definition's reference topics are.
 //!
 //! When a view is evaluated, where its reference topics live and which view wins a path is left to `shard`.
 
