@@ -29,7 +29,7 @@ pub fn read(argument: &str) -> Result<String, Failure> {
 
 /// The line that holds the byte at `position`, with a mark below it. Of a long line only the part around.
 pub fn pointed(text: &str, position: usize) -> String {
-    let position = text.floor_char_boundary(position);
+    let position = (0..=position.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let (before, behind) = text.split_at(position);
     let before = &before[before.rfind('\n').map_or(0, |end| end + 1)..];
     let behind = behind.lines().next().unwrap_or_default();
@@ -55,7 +55,8 @@ mod tests {
     #[test]
     fn a_mark_stands_below_the_place() {
         check("map a ot b", 6, "map a ot b", "      ^");
-        check("map a\n to é ?\nx", 11, " to é ?", "      ^");
+        check("map a\n to é ?\nx", 13, " to é ?", "      ^");
+        check("map a\n to é ?\nx", 11, " to é ?", "    ^");
         check("map a\nto b\n", 5, "map a", "     ^");
         check("map a\nto b\n", 6, "to b", "^");
         check("map a\n", 6, "", "^");
