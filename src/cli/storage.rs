@@ -80,8 +80,15 @@ fn print(report: &Report) -> String {
     }
     if report.damage.is_empty() {
         out += &format!(
-            "sound: {} topics, {} bytes of values, {} events; state {} bytes; journal {} bytes in {} segments, {} records to replay\n",
-            report.topics, report.value_bytes, report.events, report.state_bytes, report.journal_bytes, report.segments, report.records
+            "sound: {} topics, {} bytes of values, {} events, {} views; state {} bytes; journal {} bytes in {} segments, {} records to replay\n",
+            report.topics,
+            report.value_bytes,
+            report.events,
+            report.views,
+            report.state_bytes,
+            report.journal_bytes,
+            report.segments,
+            report.records
         );
     }
     out

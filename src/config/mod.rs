@@ -32,6 +32,7 @@ const FRAME_BYTES_RESERVED: usize = 1024;
 pub struct Config {
     pub server: Server,
     pub limits: Limits,
+    pub views: Views,
     pub session: Session,
     pub storage: Storage,
     pub log: Log,
@@ -64,6 +65,17 @@ pub struct Limits {
     pub connections_max: usize,
     pub http_head_bytes_max: usize,
     pub json_depth_max: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Views {
+    pub views_max: usize,
+    pub text_bytes_max: usize,
+    pub definition_bytes_max: usize,
+    pub references_max: usize,
+    pub work_max: usize,
+    pub delay_bytes_max: usize,
+    pub units_per_turn: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,6 +249,20 @@ impl Default for Limits {
             connections_max: 1_000_000,
             http_head_bytes_max: 8192,
             json_depth_max: 128,
+        }
+    }
+}
+
+impl Default for Views {
+    fn default() -> Self {
+        Self {
+            views_max: 1000,
+            text_bytes_max: 4 << 20,
+            definition_bytes_max: 64 << 10,
+            references_max: 10_000,
+            work_max: 16 << 20,
+            delay_bytes_max: 64 << 20,
+            units_per_turn: 1000,
         }
     }
 }

@@ -17,7 +17,7 @@ mod tests;
 pub use frame::{FRAME_BYTES, Frame, Salt, encode};
 pub use record::{Malformed, Record, RecordKind};
 pub use segment::{Damage, Expected, HEADER_BYTES, Header, HeaderError, Read, SegmentRead, read_segment, synced_mark};
-pub use state::{State, StoredEvent, StoredTopic};
+pub use state::{State, StoredEvent, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
 
 use crate::base::TopicId;
 use crate::topic::path::TopicPath;

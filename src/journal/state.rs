@@ -25,6 +25,12 @@ pub struct StoredTopic {
     pub first_kept: u64,
 }
 
+/// The kind of a view's record: beside those of topics, so that a view is kept as they are. Its properties are its `definition` and its `place`.
+pub const VIEW_KIND: u8 = 64;
+
+/// Where views are kept: a branch that no client can make topics in.
+pub const VIEWS_BRANCH: &str = "Tidewire/Views/";
+
 /// An event of a time series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
@@ -40,6 +46,15 @@ impl StoredTopic {
     pub fn new(path: TopicPath, kind: u8, properties: Vec<(Box<str>, Box<str>)>) -> Self {
         let events = BTreeMap::new();
         Self { path, kind, properties, version: 0, value: None, events, last_sequence: None, latest_ms: 0, first_kept: 0 }
+    }
+
+    /// The name of a view; `None` for a topic.
+    pub fn view_name(&self) -> Option<&str> {
+        if self.kind == VIEW_KIND { self.path.as_str().strip_prefix(VIEWS_BRANCH) } else { None }
+    }
+
+    pub fn property(&self, key: &str) -> Option<&str> {
+        self.properties.iter().find(|(held, _)| **held == *key).map(|(_, value)| &**value)
     }
 
     fn set(&mut self, version: u64, value: Option<&[u8]>) {

@@ -5,9 +5,10 @@ use crate::base::TopicId;
 use crate::config::{Config, StorageAck};
 use crate::runtime::{self, Runtime, Settings, Stored};
 use crate::session::QueueLimits;
-use crate::shard::Limits;
+use crate::shard::{Limits, views};
 use crate::storage::{Ack, Options, Recovered, Store};
 use crate::topic::selector::SelectorLimits;
+use crate::view::ViewLimits;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -91,7 +92,8 @@ fn open_store(config: &Config, cores: &[usize]) -> io::Result<Option<(Stored, St
     };
     let (store, recovered) = Store::open(&wanted.directory, options).map_err(|error| io::Error::other(error.to_string()))?;
     let Recovered { state, torn, records, .. } = recovered;
-    let mut found = format!("{} topics, {records} records replayed", state.topics.len());
+    let views = state.topics.values().filter(|topic| topic.view_name().is_some()).count();
+    let mut found = format!("{} topics, {views} views, {records} records replayed", state.topics.len() - views);
     if let Some(torn) = torn {
         tracing::warn!("{torn}");
         found = format!("{found}, a torn tail cut");
@@ -186,6 +188,19 @@ fn limits(config: &Config, shards: usize) -> Limits {
         keep_alive_ms: session.keep_alive_ms,
         walk_slice: 1000,
         mail_high: 100_000,
+        views: views::Limits {
+            views_max: config.views.views_max,
+            text_bytes_max: config.views.text_bytes_max,
+            language: ViewLimits {
+                text_bytes_max: config.views.definition_bytes_max,
+                selector: SelectorLimits { text_bytes_max: limits.selector_bytes_max, ..SelectorLimits::default() },
+                ..ViewLimits::default()
+            },
+            references_max: config.views.references_max,
+            work_max: config.views.work_max,
+            units_per_turn: config.views.units_per_turn,
+            delay_bytes_max: config.views.delay_bytes_max,
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::mail::{Appeared, Asker, Fetch, Mail, Part, Question};
 use super::owner::merge_pages;
+use super::views::Figures;
 use super::{Effect, Shard};
 use crate::base::{Key, ShardIndex, TopicId};
 use crate::protocol::{CloseCode, ErrorCode, Reason, Refusal};
@@ -36,6 +37,8 @@ enum Answer {
     Page { asker: Asker, fetch: Box<Fetch>, pages: Vec<(Vec<native::Entry>, bool)>, is_thinned: bool },
     Events { asker: Asker },
     Listening { asker: Asker },
+    Views { asker: Asker, places: Arc<[u64]>, has_more: bool, figures: Vec<Figures> },
+    View { asker: Asker, result: Result<Outcome, Refusal> },
 }
 
 impl Gather {
@@ -43,6 +46,7 @@ impl Gather {
         match self.answer {
             Answer::Interest { asker, .. } | Answer::Removed { asker, .. } | Answer::Page { asker, .. } => asker,
             Answer::Events { asker } | Answer::Listening { asker } => asker,
+            Answer::Views { asker, .. } | Answer::View { asker, .. } => asker,
         }
     }
 }
@@ -124,6 +128,24 @@ impl Shard {
         self.mail(owner, Mail::Ask { ticket, question });
     }
 
+    pub(super) fn ask_about_views(&mut self, asker: Asker, places: Arc<[u64]>, has_more: bool) {
+        let ticket = self.take_ticket();
+        let answer = Answer::Views { asker, places: places.clone(), has_more, figures: Vec::new() };
+        self.gathers.insert(ticket, Gather { waiting: usize::from(self.identity.count), answer });
+        for owner in (0..self.identity.count).map(ShardIndex) {
+            self.mail(owner, Mail::Ask { ticket, question: Question::Views { places: places.clone() } });
+        }
+    }
+
+    /// The ticket of an order: answered when the writer's word has come, and every shard has told every other what it had to do.
+    pub(super) fn expect_decision(&mut self, asker: Asker) -> u64 {
+        let ticket = self.take_ticket();
+        let count = usize::from(self.identity.count);
+        let answer = Answer::View { asker, result: Ok(Outcome::Done) };
+        self.gathers.insert(ticket, Gather { waiting: count * count + 1, answer });
+        ticket
+    }
+
     /// The ticket of the request.
     pub(super) fn ask_to_listen(&mut self, asker: Asker, kind: super::mail::ListenerKind, selector: &Selector) -> u64 {
         let ticket = self.take_ticket();
@@ -170,6 +192,13 @@ impl Shard {
                 pages.push((entries, is_cut));
                 *is_thinned |= more;
             }
+            (Answer::Views { figures, .. }, Part::Views(more)) => figures.extend(more),
+            (Answer::View { result, .. }, Part::View { result: found, changes_nothing }) => {
+                *result = found;
+                if changes_nothing {
+                    gather.waiting = 0;
+                }
+            }
             (Answer::Events { asker }, Part::Events(result)) => {
                 let asker = *asker;
                 self.gathers.remove(&ticket);
@@ -202,6 +231,11 @@ impl Shard {
                 self.answer(asker, Ok(Outcome::Page { has_more: has_more || is_thinned, shown: fetch.shown, entries }));
             }
             Answer::Events { .. } => {}
+            Answer::Views { asker, places, has_more, figures } => {
+                let views = self.view_entries(&places, &figures);
+                self.answer(asker, Ok(Outcome::Views { has_more, views }));
+            }
+            Answer::View { asker, result } => self.answer(asker, result),
             Answer::Listening { asker } => self.answer(asker, Ok(Outcome::Done)),
         }
     }

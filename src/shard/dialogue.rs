@@ -89,7 +89,7 @@ impl Shard {
     /// The transport brought bytes. They are unmasked in place.
     pub fn handle_bytes(&mut self, now: Time, key: Key, bytes: &mut [u8]) {
         self.now = now;
-        self.walk_budget = self.limits.walk_slice;
+        self.begin_turn();
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.last_received = now;
         let mut held = std::mem::take(&mut connection.unread);

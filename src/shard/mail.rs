@@ -1,6 +1,7 @@
 //! What shards say to each other. Between two shards mail keeps its order.
 
 use super::report::Report;
+use super::views;
 use crate::base::{Key, ShardIndex, Time, TopicId};
 use crate::protocol::{Reason, Refusal};
 use crate::series;
@@ -132,6 +133,34 @@ pub enum Mail {
     RemoveSelected {
         selector: Box<str>,
     },
+    /// To the one shard that decides on views.
+    OrderView {
+        order: Box<views::Order>,
+        to: views::Told,
+    },
+    /// To every shard, in the order of decisions.
+    ViewDecided {
+        decision: Box<views::Decision>,
+        to: views::Told,
+    },
+    /// Comes behind all that a decision has caused on the shard that sends it.
+    ViewFence {
+        to: views::Told,
+    },
+    /// What a view has made of a topic, to the owner of the reference topic's path.
+    Derived(Box<views::Derived>),
+    /// A view looks at a topic from now on: its owner tells its value, and each that follows.
+    Watch {
+        path: TopicPath,
+    },
+    Unwatch {
+        path: TopicPath,
+    },
+    /// `None` where there is no such topic.
+    Watched {
+        path: TopicPath,
+        value: Option<(ValueType, Option<Arc<Publication>>)>,
+    },
     AskReport {
         from: ShardIndex,
         ticket: u64,
@@ -249,6 +278,10 @@ pub enum Question {
         query: series::Query,
         bytes_max: usize,
     },
+    /// How these views do.
+    Views {
+        places: Arc<[u64]>,
+    },
 }
 
 /// Which topics a fetch wants of an owner; paths are places in path order.
@@ -284,6 +317,12 @@ pub enum Part {
         is_thinned: bool,
     },
     Events(Result<Outcome, Refusal>),
+    Views(Vec<views::Figures>),
+    /// The writer's word on an order; where it changes nothing, no other shard has anything to do.
+    View {
+        result: Result<Outcome, Refusal>,
+        changes_nothing: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 //! - `dialogue` — a connection's bytes: HTTP head, WebSocket frames, answers; `requests` — what sessions ask for.
 //! - `questions` — what sessions have asked the owners of topics; `pace` — what waits until a session reads.
 //! - `sessions` — sessions as others see them: properties, how many match a filter, when one is over.
+//! - `views` — topic views at work: what is derived from this shard's topics, and reference topics.
 //! - `transmit` — what a connection sends now.
 //! - `mail` — what shards say to each other; `report` — what a shard measures.
 
@@ -24,6 +25,7 @@ pub mod report;
 mod requests;
 mod sessions;
 mod transmit;
+pub mod views;
 
 pub use persistence::Storing;
 
@@ -48,6 +50,7 @@ use report::Report;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use views::Views;
 
 /// Every bound a shard obeys. All required: the caller chooses.
 #[derive(Clone, Debug)]
@@ -83,6 +86,7 @@ pub struct Limits {
     pub walk_slice: usize,
     /// Mail that may wait for one shard, or records for storage, before this one stops reading its publishers.
     pub mail_high: usize,
+    pub views: views::Limits,
 }
 
 /// Which of how many shards this is, and under which name it greets.
@@ -161,6 +165,7 @@ pub struct Shard {
     everything: Selector,
     delta: delta::Encoder,
     delta_bytes: Vec<u8>,
+    views: Views,
 
     // The audience's side.
     topics: HashMap<TopicId, Rc<LocalTopic>>,
@@ -229,6 +234,7 @@ impl Shard {
             limits,
             identity,
             delta: delta::Encoder::new(),
+            views: Views::new(now),
             delta_bytes: Vec::new(),
             topics: HashMap::new(),
             topics_by_path: BTreeMap::new(),
@@ -289,12 +295,13 @@ impl Shard {
 
     /// Whether a walk waits for `run_slice`.
     pub fn has_walks(&self) -> bool {
-        !self.walks.is_empty() || !self.reviews.is_empty() || !self.errands.is_empty()
+        !self.walks.is_empty() || !self.reviews.is_empty() || !self.errands.is_empty() || self.views.has_work()
     }
 
     /// Whether so much mail waits that publishers should not be read now.
     pub fn is_congested(&self) -> bool {
-        self.outboxes.iter().any(|outbox| outbox.len() > self.limits.mail_high) || self.persistence.waiting() > self.limits.mail_high
+        let waiting = self.persistence.waiting().max(self.views.backlog());
+        waiting > self.limits.mail_high || self.outboxes.iter().any(|outbox| outbox.len() > self.limits.mail_high)
     }
 
     /// Milliseconds since the epoch.
@@ -302,12 +309,16 @@ impl Shard {
         self.wall.1 + self.now.since(self.wall.0) / 1_000_000
     }
 
+    pub fn views(&self) -> &Views {
+        &self.views
+    }
+
     // B. What happened.
 
     /// Mail from another shard, of which all that it sent before was handled.
     pub fn handle_mail(&mut self, now: Time, from: ShardIndex, batch: Batch) {
         self.now = now;
-        self.walk_budget = self.limits.walk_slice;
+        self.begin_turn();
         self.report.ring.saturating_record(now.since(batch.sent).max(1));
         self.inbox.extend(batch.mails.into_iter().map(|mail| (from, mail)));
         self.settle();
@@ -326,6 +337,7 @@ impl Shard {
         self.tick_sessions_asked();
         self.tick_aging();
         self.tick_held_back();
+        self.tick_views();
         self.settle();
     }
 
@@ -339,7 +351,7 @@ impl Shard {
     /// Goes on with the walks under way, a slice for all.
     pub fn run_slice(&mut self, now: Time) {
         self.now = now;
-        self.walk_budget = self.limits.walk_slice;
+        self.begin_turn();
         self.run_reviews();
         self.run_walks();
         self.run_errand();
@@ -410,16 +422,28 @@ impl Shard {
         }
     }
 
-    /// Handles all mail at hand, that from this shard to itself too.
+    /// What this turn may do begins anew.
+    fn begin_turn(&mut self) {
+        self.walk_budget = self.limits.walk_slice;
+        self.begin_view_turn();
+    }
+
+    /// Handles all mail at hand, that from this shard to itself too, and what views make of it as far as this turn goes.
     fn settle(&mut self) {
         loop {
             while let Some((from, mail)) = self.inbox.pop_front() {
                 self.open_mail(from, mail);
             }
-            if self.recounted.is_empty() {
+            if !self.recounted.is_empty() {
+                self.tell_counts();
+            } else if self.views.has_work() {
+                self.run_views();
+                if self.inbox.is_empty() {
+                    return;
+                }
+            } else {
                 return;
             }
-            self.tell_counts();
         }
     }
 
@@ -450,6 +474,13 @@ impl Shard {
             Mail::AskSessions { filter, count } => self.sessions_asked(from, filter, count),
             Mail::Sessions { count, share } => self.sessions_counted(count, share),
             Mail::RemoveSelected { selector } => self.remove_selected(selector),
+            Mail::OrderView { order, to } => self.view_ordered(*order, to),
+            Mail::ViewDecided { decision, to } => self.view_decided(*decision, to),
+            Mail::ViewFence { to } => self.view_fence(to),
+            Mail::Derived(derived) => self.derived_arrived(*derived),
+            Mail::Watch { path } => self.start_watch(from, path),
+            Mail::Unwatch { path } => self.end_watch(from, &path),
+            Mail::Watched { path, value } => self.watched_told(&path, value),
             Mail::AskReport { from, ticket } => {
                 let report = Box::new(self.own_report());
                 self.mail(from, Mail::Report { ticket, report });
@@ -466,7 +497,18 @@ impl Shard {
     fn own_report(&self) -> Report {
         let (connections, sessions, topics) = (self.connections.len() as u64, self.sessions.len() as u64, self.tree.len() as u64);
         let is_failing = u64::from(self.persistence.is_failing());
-        Report { connections, sessions, topics, storage_failing: is_failing, ..self.report.clone() }
+        let [view_evaluations, view_failures, view_references] = self.views.totals();
+        Report {
+            connections,
+            sessions,
+            topics,
+            storage_failing: is_failing,
+            view_evaluations,
+            view_failures,
+            view_references,
+            view_backlog: self.views.backlog() as u64,
+            ..self.report.clone()
+        }
     }
 
     fn gather_report(&mut self, ticket: u64, report: Report) {

@@ -37,6 +37,7 @@ pub enum Storing {
 pub enum Answer {
     Update { from: ShardIndex, to: Asker },
     Removal { from: ShardIndex, ticket: u64 },
+    View { from: ShardIndex, ticket: u64 },
 }
 
 impl Answer {
@@ -175,11 +176,15 @@ impl Shard {
                 };
                 self.mail(from, Mail::Part { ticket, part });
             }
+            Answer::View { from, ticket } => self.mail(from, Mail::Part { ticket, part: Part::View { result, changes_nothing: false } }),
         }
     }
 
     /// Takes up a topic that was stored, before anybody is connected. An error says what about it this server cannot read.
     pub fn restore(&mut self, id: TopicId, stored: StoredTopic) -> Result<(), String> {
+        if stored.view_name().is_some() {
+            return self.restore_view(id, &stored);
+        }
         let refused = |what: String| format!("topic '{}': {what}", stored.path.as_str());
         let topic_type = TopicType::from_number(stored.kind).ok_or_else(|| refused(format!("there is no topic type {}", stored.kind)))?;
         let properties = stored.properties.iter().map(|(key, value)| (&**key, &**value));
@@ -277,6 +282,21 @@ impl Shard {
             first_kept,
             dropped,
         })
+    }
+
+    /// Refuses a change of views that could not be stored now.
+    pub(super) fn check_view_storage(&self) -> Result<(), Refusal> {
+        match &self.persistence.failure {
+            Some(reason) => Err(Refusal::new(ErrorCode::StorageUnavailable, format!("views cannot be changed for now: {reason}"))),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn store_view(&mut self, change: Change) -> Option<Ticket> {
+        if self.persistence.storing == Storing::Off {
+            return None;
+        }
+        self.persistence.append(change)
     }
 
     pub(super) fn store_removed(&mut self, topic: &Topic) -> Option<Ticket> {

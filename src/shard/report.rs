@@ -28,6 +28,11 @@ pub struct Report {
     pub expired: u64,
     /// 1 while storage takes no updates.
     pub storage_failing: u64,
+    /// Of views in all: evaluations, what came to nothing with a reason, reference topics that stand, and what waits for its turn.
+    pub view_evaluations: u64,
+    pub view_failures: u64,
+    pub view_references: u64,
+    pub view_backlog: u64,
 }
 
 impl Report {
@@ -49,6 +54,10 @@ impl Report {
             back_pressure_ends: 0,
             expired: 0,
             storage_failing: 0,
+            view_evaluations: 0,
+            view_failures: 0,
+            view_references: 0,
+            view_backlog: 0,
         }
     }
 
@@ -58,7 +67,7 @@ impl Report {
     }
 
     /// The counts by their published names.
-    pub fn counts(&self) -> [(&'static str, u64); 11] {
+    pub fn counts(&self) -> [(&'static str, u64); 15] {
         [
             ("connections", self.connections),
             ("sessions", self.sessions),
@@ -71,6 +80,10 @@ impl Report {
             ("back_pressure_ends", self.back_pressure_ends),
             ("expired", self.expired),
             ("storage_failing", self.storage_failing),
+            ("view_evaluations", self.view_evaluations),
+            ("view_failures", self.view_failures),
+            ("view_references", self.view_references),
+            ("view_backlog", self.view_backlog),
         ]
     }
 }

@@ -70,9 +70,13 @@ impl Shard {
             Request::StreamClose { stream, .. } => self.close_stream(asker, stream),
             Request::Append { path, kind, append, value, .. } => self.start_append(asker, form, &path, kind, append, &value),
             Request::Query { path, query, .. } => self.start_query(asker, &path, &query),
-            Request::CreateView { .. } | Request::RemoveView { .. } | Request::ListViews { .. } | Request::GetView { .. } => {
-                Err(Refusal::new(ErrorCode::UnknownOperation, "the server has no topic views"))
+            Request::CreateView { name, definition, .. } => self.create_view(asker, &name, &definition),
+            Request::RemoveView { name, .. } => {
+                self.remove_view(asker, &name);
+                Ok(())
             }
+            Request::ListViews { after, .. } => self.list_views(asker, after, None),
+            Request::GetView { name, .. } => self.list_views(asker, 0, Some(&name)),
             _ => unreachable!("the caller handles the other requests"),
         }
     }
@@ -401,8 +405,9 @@ fn no_stream(number: u64) -> Refusal {
 
 /// Whether the request becomes a question to owners.
 fn asks_owners(request: &Request<'_>) -> bool {
-    use Request::{Fetch, Listen, Query, Remove, Subscribe};
-    matches!(request, Subscribe { .. } | Fetch { .. } | Remove { .. } | Listen { .. } | Query { .. })
+    use Request::{CreateView, Fetch, GetView, ListViews, Listen, Query, Remove, RemoveView, Subscribe};
+    let asks_topics = matches!(request, Subscribe { .. } | Fetch { .. } | Remove { .. } | Listen { .. } | Query { .. });
+    asks_topics || matches!(request, CreateView { .. } | RemoveView { .. } | ListViews { .. } | GetView { .. })
 }
 
 fn check_scope(scope: &str) -> Result<(), Refusal> {

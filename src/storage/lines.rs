@@ -4,17 +4,19 @@
 //! {"path":"a/b","type":"json","properties":{},"version":3,"value":{"x":1}}
 //! {"path":"s","type":"time_series","properties":{"TIME_SERIES_EVENT_VALUE_TYPE":"int64"},"version":0,"series":{"first_kept":4,"last_sequence":4,"latest":1700000000000}}
 //! {"event":{"sequence":4,"timestamp":1700000000000,"author":"me","value":12}}
+//! {"view":{"name":"prices","place":1,"definition":"map ?a// to b/<path(1)>"}}
 //! ```
 //! Values stand as in the protocol's text form. A topic without `value` has none: its version says whether it ever had one.
 //! `series` says how a time series goes on, also where the last of its events, or all, are not kept any more.
 
 use crate::base::TopicId;
-use crate::journal::{State, StoredEvent, StoredTopic};
+use crate::journal::{State, StoredEvent, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
 use crate::series::SEQUENCE_MAX;
 use crate::topic::path::TopicPath;
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::value::json::{Checker, JsonLimits};
 use crate::value::{ValueType, scalar};
+use crate::view::{Definition, ViewLimits, catalogue};
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -81,9 +83,21 @@ struct EventLine<'a> {
     value: &'a RawValue,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ViewLine<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    place: u64,
+    #[serde(borrow)]
+    definition: Cow<'a, str>,
+}
+
 /// What a line may be: which members it has decides.
 #[derive(Deserialize)]
 struct AnyLine<'a> {
+    #[serde(borrow, default)]
+    view: Option<&'a RawValue>,
     #[serde(borrow, default)]
     event: Option<&'a RawValue>,
 }
@@ -91,6 +105,10 @@ struct AnyLine<'a> {
 /// Writes every topic and its events; returns how many topics.
 pub fn write(state: &State, out: &mut dyn Write) -> io::Result<u64> {
     for topic in state.topics.values() {
+        if let Some(name) = topic.view_name() {
+            write_view(name, topic, out)?;
+            continue;
+        }
         let kind = TopicType::from_number(topic.kind).map(|kind| kind.name().into());
         let kind = kind.ok_or_else(|| io::Error::other(format!("topic '{}' has the unknown type {}", topic.path, topic.kind)))?;
         let raw = topic.value.as_deref().map(|value| raw(form(topic.kind), value)).transpose()?;
@@ -113,6 +131,15 @@ pub fn write(state: &State, out: &mut dyn Write) -> io::Result<u64> {
         }
     }
     Ok(state.topics.len() as u64)
+}
+
+fn write_view(name: &str, topic: &StoredTopic, out: &mut dyn Write) -> io::Result<()> {
+    let property = |key: &str| topic.property(key).ok_or_else(|| io::Error::other(format!("view '{name}' has no {key}")));
+    let place = property("place")?.parse().map_err(|_| io::Error::other(format!("the place of view '{name}' is no number")))?;
+    let line = ViewLine { name: name.into(), place, definition: property("definition")?.into() };
+    out.write_all(b"{\"view\":")?;
+    serde_json::to_writer(&mut *out, &line)?;
+    out.write_all(b"}\n")
 }
 
 fn write_event(topic: &StoredTopic, event: &StoredEvent, out: &mut dyn Write) -> io::Result<()> {
@@ -140,16 +167,37 @@ pub fn read(lines: &mut dyn BufRead) -> Result<Result<State, LineError>, io::Err
 struct Reading {
     state: State,
     paths: HashSet<TopicPath>,
+    view_places: HashSet<u64>,
 }
 
 impl Reading {
     fn take(&mut self, text: &str) -> Result<(), String> {
         let expected = |error: serde_json::Error| format!("expected a topic or an event: {error}");
         let any: AnyLine<'_> = serde_json::from_str(text).map_err(expected)?;
+        if let Some(view) = any.view {
+            return self.take_view(serde_json::from_str(view.get()).map_err(expected)?);
+        }
         match any.event {
             Some(event) => self.take_event(serde_json::from_str(event.get()).map_err(expected)?),
             None => self.take_topic(serde_json::from_str(text).map_err(expected)?),
         }
+    }
+
+    fn take_view(&mut self, line: ViewLine<'_>) -> Result<(), String> {
+        let ViewLine { name, place, definition } = line;
+        Definition::parse(&definition, &ViewLimits::default()).map_err(|error| format!("view '{name}': {error}"))?;
+        catalogue::check_name(&name)?;
+        let path = TopicPath::of_branch(&format!("{VIEWS_BRANCH}{name}"));
+        if !self.paths.insert(path.clone()) {
+            return Err(format!("found view '{name}' a second time, expected each once"));
+        }
+        if !self.view_places.insert(place) || place == 0 {
+            return Err(format!("found place {place} for view '{name}', expected one of its own from 1"));
+        }
+        let properties = vec![("definition".into(), definition.into()), ("place".into(), place.to_string().into())];
+        self.state.highest_topic += 1;
+        self.state.topics.insert(TopicId(self.state.highest_topic), StoredTopic::new(path, VIEW_KIND, properties));
+        Ok(())
     }
 
     fn take_topic(&mut self, line: TopicLine<'_>) -> Result<(), String> {
@@ -187,6 +235,9 @@ impl Reading {
             return Err("found an event, expected its topic before it".to_owned());
         };
         let topic = entry.get_mut();
+        if topic.view_name().is_some() {
+            return Err("found an event behind a view, expected its topic before it".to_owned());
+        }
         if let Some((last, _)) = topic.events.last_key_value().filter(|(last, _)| line.sequence <= **last) {
             return Err(format!("found event {} behind event {last}, expected ascending sequence numbers", line.sequence));
         }

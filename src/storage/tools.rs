@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Default)]
 pub struct Report {
     pub topics: u64,
+    pub views: u64,
     pub events: u64,
     pub value_bytes: u64,
     /// Records of the journal that are not checkpointed yet.
@@ -102,13 +103,16 @@ pub fn check(directory: &Path) -> Result<Report, ToolError> {
     };
     let mut by_path = HashMap::new();
     let mut damage = Vec::new();
-    for (id, topic) in &state.topics {
+    let topics = || state.topics.values().filter(|topic| topic.view_name().is_none());
+    // A view that is replaced is there twice for a moment, and the later one counts.
+    for (id, topic) in state.topics.iter().filter(|(_, topic)| topic.view_name().is_none()) {
         if let Some(other) = by_path.insert(&topic.path, id.0) {
             damage.push(format!("path '{}' belongs to two topics, {other} and {}", topic.path, id.0));
         }
     }
     Ok(Report {
-        topics: state.topics.len() as u64,
+        topics: topics().count() as u64,
+        views: (state.topics.len() - topics().count()) as u64,
         events: state.topics.values().map(|topic| topic.events.len() as u64).sum(),
         value_bytes: state.topics.values().map(|topic| topic.value.as_ref().map_or(0, |value| value.len() as u64)).sum(),
         records: journal.records,

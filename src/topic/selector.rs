@@ -123,6 +123,30 @@ impl Selector {
         matches!(self.0.kind, Kind::Path).then_some(&*self.0.prefix)
     }
 
+    /// Whether it certainly selects every path strictly below `branch`, which is empty for the root. There may be selectors that do and
+    /// of which that is not known.
+    pub fn selects_all_below(&self, branch: &str) -> bool {
+        let depth = branch.split('/').filter(|segment| !segment.is_empty()).count();
+        match &self.0.kind {
+            Kind::Path => false,
+            Kind::SplitPath { reach: Reach::Matches, .. } => false,
+            Kind::SplitPath { levels, reach } => {
+                let own = self.0.prefix.split('/').filter(|segment| !segment.is_empty()).count();
+                // What is below has one segment more, which a last level of anything matches.
+                let (known, beyond) = levels.split_at(levels.len().min(depth.saturating_sub(own)));
+                let is_free = match beyond {
+                    [] => true,
+                    [Pattern::Any] => *reach == Reach::MatchesAndDescendants,
+                    _ => false,
+                };
+                own <= depth && is_free && (branch.is_empty() || matches_split(&self.0.prefix, known, Reach::MatchesAndDescendants, branch))
+            }
+            Kind::FullPath { pattern: Pattern::Any, reach } => *reach != Reach::Descendants,
+            Kind::FullPath { .. } => false,
+            Kind::Set(members) => members.iter().any(|member| member.selects_all_below(branch)),
+        }
+    }
+
     fn new(text: impl Into<Box<str>>, prefix: impl Into<Box<str>>, kind: Kind) -> Self {
         Self(Arc::new(Inner { text: text.into(), prefix: prefix.into(), kind }))
     }

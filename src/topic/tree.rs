@@ -32,6 +32,12 @@ pub struct Topic {
     pub interested: ShardSet,
     /// Whether deltas have paid lately.
     pub gain: Gain,
+    /// Whether a view has made it.
+    pub is_reference: bool,
+    /// Whether views derive from it.
+    pub is_source: bool,
+    /// Whether a view that derives from another topic looks at it.
+    pub is_watched: bool,
     pub rare: Option<Box<Rare>>,
 }
 
@@ -61,7 +67,18 @@ impl Topic {
         let range = specification.retained_range();
         let retained = series::Range { limit: range.limit, last_ms: range.last_ms };
         let rare = is_series.then(|| Box::new(Rare { series: Some(Box::new(Series::new(retained))), ..Rare::default() }));
-        Self { id, path, specification, latest: None, interested: ShardSet::default(), gain: Gain::default(), rare }
+        Self {
+            id,
+            path,
+            specification,
+            latest: None,
+            interested: ShardSet::default(),
+            gain: Gain::default(),
+            is_reference: false,
+            is_source: false,
+            is_watched: false,
+            rare,
+        }
     }
 
     pub fn rare_mut(&mut self) -> &mut Rare {
@@ -76,6 +93,10 @@ impl Topic {
 
     pub fn series(&self) -> Option<&Series> {
         self.rare.as_ref()?.series.as_deref()
+    }
+
+    pub fn series_mut(&mut self) -> Option<&mut Series> {
+        self.rare.as_mut()?.series.as_deref_mut()
     }
 
     pub fn stream(&self) -> Option<StreamTag> {

@@ -2,11 +2,12 @@
 //!
 //! - `definition` — a view as parsed.
 //! - `parse` — the language: text to definition, or an error that says where.
-//! - `evaluate` — what a definition makes of one topic's value.
-//! - `specification` — what a definition's reference topics are.
+//! - `evaluate` — what a definition makes of one topic's value; `specification` — what its reference topics are.
+//! - `catalogue` — which views there are, and in which order.
 //!
 //! When a view is evaluated, where its reference topics live and which view wins a path is left to `shard`.
 
+pub mod catalogue;
 pub mod definition;
 pub mod evaluate;
 pub mod parse;

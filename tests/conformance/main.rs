@@ -21,4 +21,5 @@ mod split;
 mod storing;
 mod streams;
 mod updates;
+mod views;
 mod vectors;

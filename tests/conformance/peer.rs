@@ -105,5 +105,6 @@ pub fn limits() -> Limits {
         keep_alive_ms: 30_000,
         walk_slice: 1000,
         mail_high: 1000,
+        views: tidewire::shard::views::Limits::default(),
     }
 }

@@ -36,6 +36,11 @@ impl Server {
         self.shard.persistence().held()
     }
 
+    /// What is kept on account of views.
+    pub fn view_counts(&self) -> [usize; 8] {
+        self.shard.views().counts()
+    }
+
     /// A session of the text form.
     pub fn connect(&mut self) -> Client {
         let client = self.upgrade("tidewire.1.json");

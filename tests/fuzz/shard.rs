@@ -201,6 +201,12 @@ fn limits() -> Limits {
         keep_alive_ms: 2000,
         walk_slice: 1,
         mail_high: 10,
+        views: tidewire::shard::views::Limits {
+            units_per_turn: 5,
+            delay_bytes_max: 2000,
+            views_max: 5,
+            ..tidewire::shard::views::Limits::default()
+        },
     }
 }
 

@@ -86,6 +86,7 @@ impl Conditions {
             keep_alive_ms: self.keep_alive_ms,
             walk_slice: self.walk_slice,
             mail_high: 5,
+            views: tidewire::shard::views::Limits { units_per_turn: 4, delay_bytes_max: 2000, ..tidewire::shard::views::Limits::default() },
         }
     }
 }

@@ -76,7 +76,10 @@ impl Shard {
     fn remove_slice(&mut self, selector: Selector, rest: Span) -> Option<Errand> {
         let mut paths = Vec::new();
         let next = self.tree.scan(&selector, &rest, Direction::Forward, self.limits.walk_slice, |_, topic| {
-            paths.push(topic.path.clone());
+            // Those of views stand as long as their views make them.
+            if !topic.is_reference {
+                paths.push(topic.path.clone());
+            }
             Step::Next
         });
         for path in paths {

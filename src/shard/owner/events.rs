@@ -43,7 +43,7 @@ impl Shard {
         for shard in topic.interested.iter() {
             self.mail(shard, Mail::Published(publication.clone()));
         }
-        self.note_update(place);
+        self.note_publication(place, &publication);
         let ticket = self.store_event(place, &publication, appended);
         Ok((Outcome::Appended { sequence: appended.sequence, timestamp_ms: appended.timestamp_ms }, ticket))
     }

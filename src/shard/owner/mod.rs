@@ -53,8 +53,13 @@ impl Shard {
     pub(super) fn update(&mut self, from: ShardIndex, session: Key, path: &str, change: &Change<'_>, received: Time) -> Applied {
         let step = change.conditions.as_ref().and_then(|conditions| conditions.stream);
         let found = self.tree.find(path);
+        let found = self.find_changed(found, path, change)?;
         let has_stream = step.is_some() || found.is_some_and(|place| self.tree.topic(place).stream().is_some());
         let applied = self.try_update(found, from, session, path, change, received);
+        if applied.is_err() {
+            // What gave way to a topic that then was not made stands again.
+            self.revive_reference(path);
+        }
         if !has_stream {
             return applied;
         }
@@ -71,6 +76,20 @@ impl Shard {
             }
         }
         applied
+    }
+
+    /// The topic that is to change. One of a view gives way to one that is added, and is never changed.
+    fn find_changed(&mut self, found: Option<Place>, path: &str, change: &Change<'_>) -> Result<Option<Place>, Refusal> {
+        let Some(place) = found.filter(|place| self.tree.topic(*place).is_reference) else { return Ok(found) };
+        let (Action::Add(specification) | Action::AddAndSet(specification, _)) = &change.action else {
+            return self.check_not_reference(place).map(|()| found);
+        };
+        if let Some(conditions) = &change.conditions {
+            self.check_constraint(found, path, conditions.constraint.as_ref())?;
+        }
+        self.check_storage(specification)?;
+        self.displace_reference(path);
+        Ok(None)
     }
 
     fn try_update(
@@ -180,10 +199,7 @@ impl Shard {
         }
         self.check_storage(specification)?;
         let path = TopicPath::parse(path, self.limits.path_bytes_max).expect("a session's shard checked the path");
-        self.topics_made += 1;
-        let count = u64::from(self.identity.count);
-        let id = TopicId(self.topics_base + (self.topics_made - 1) * count + u64::from(self.identity.index.0) + 1);
-        let mut topic = Topic::new(id, path, specification.clone());
+        let mut topic = Topic::new(self.take_topic_id(), path, specification.clone());
         let mut ticket = self.store_added(&topic);
         let is_plain = topic.series().is_none() && topic.specification.retains_value();
         if let Some(content) = content.filter(|_| is_plain) {
@@ -200,6 +216,12 @@ impl Shard {
             ticket = self.set(place, content, received)?.or(ticket);
         }
         Ok((Outcome::Created(true), ticket))
+    }
+
+    pub(super) fn take_topic_id(&mut self) -> TopicId {
+        self.topics_made += 1;
+        let count = u64::from(self.identity.count);
+        TopicId(self.topics_base + (self.topics_made - 1) * count + u64::from(self.identity.index.0) + 1)
     }
 
     /// Puts a topic into the tree, and tells who is interested.
@@ -219,6 +241,11 @@ impl Shard {
         let mails: Vec<(ShardIndex, Mail)> = topic.interested.iter().map(|shard| (shard, appeared(topic))).collect();
         for (shard, mail) in mails {
             self.mail(shard, mail);
+        }
+        self.link_views(place);
+        if self.views.has_watchers() {
+            let path = self.tree.topic(place).path.clone();
+            self.link_watchers(&path);
         }
         place
     }
@@ -294,7 +321,7 @@ impl Shard {
     }
 
     /// The hot path: a new value to everybody who is interested.
-    fn publish(&mut self, place: Place, value: Option<&[u8]>, received: Time) -> Option<Ticket> {
+    pub(super) fn publish(&mut self, place: Place, value: Option<&[u8]>, received: Time) -> Option<Ticket> {
         self.report.updates += 1;
         let is_stored = self.stores_value(&self.tree.topic(place).specification);
         let topic = self.tree.topic_mut(place);
@@ -320,11 +347,25 @@ impl Shard {
         for shard in topic.interested.iter() {
             self.mail(shard, Mail::Published(publication.clone()));
         }
-        self.note_update(place);
+        self.note_publication(place, &publication);
         if is_stored { self.store_value(&publication) } else { None }
     }
 
-    /// Removes the topic at `path`; the record of that, if it is stored.
+    /// What else follows from a new value.
+    pub(super) fn note_publication(&mut self, place: Place, publication: &Arc<Publication>) {
+        self.note_update(place);
+        let topic = self.tree.topic(place);
+        let (id, is_source) = (topic.id, topic.is_source);
+        if topic.is_watched {
+            let path = topic.path.clone();
+            self.tell_watchers(&path);
+        }
+        if is_source {
+            self.note_source(id, publication);
+        }
+    }
+
+    /// Removes the topic at `path`, be it a client's or a view's; the record of that, if it is stored.
     pub(super) fn remove_topic(&mut self, path: &str) -> Option<Option<Ticket>> {
         let topic = self.tree.remove(path)?;
         for shard in topic.interested.iter() {
@@ -335,6 +376,15 @@ impl Shard {
             self.end_expiry(removal);
         }
         self.lose_subscribers(&topic);
+        if topic.is_source {
+            self.end_source(&topic);
+        }
+        if topic.is_watched {
+            self.tell_watchers(&topic.path);
+        }
+        if !topic.is_reference {
+            self.revive_reference(topic.path.as_str());
+        }
         Some(self.store_removed(&topic))
     }
 

@@ -66,6 +66,10 @@ impl Shard {
         let text = match &question {
             Question::Interest { selector } | Question::Remove { selector } | Question::Listen { selector, .. } => selector,
             Question::Fetch(fetch) => &fetch.selector,
+            Question::Views { places } => {
+                let part = Part::Views(self.view_figures(places));
+                return self.mail(from, Mail::Part { ticket, part });
+            }
             Question::Query { path, query, bytes_max } => {
                 let part = Part::Events(self.query(path, query, *bytes_max));
                 return self.mail(from, Mail::Part { ticket, part });
@@ -97,7 +101,7 @@ impl Shard {
                 self.shards_listening_to_subscribers.entry(&selector, ShardSet::default).insert(from);
             }
             Question::Fetch(fetch) => rest = rest.and(fetch.span.clone()),
-            Question::Remove { .. } | Question::Query { .. } => {}
+            Question::Remove { .. } | Question::Query { .. } | Question::Views { .. } => {}
         }
         let walk = Walk { from, ticket, question, selector, rest, progress: Progress::default() };
         if is_path {
@@ -140,7 +144,7 @@ impl Shard {
             Question::Fetch(fetch) => self.walk_fetch(fetch, &mut walk, budget),
             Question::Listen { kind: ListenerKind::Topics, .. } => self.walk_listened(&mut walk, budget),
             Question::Listen { kind: ListenerKind::Subscribers, .. } => self.walk_counted(&mut walk, budget),
-            Question::Query { .. } => None,
+            Question::Query { .. } | Question::Views { .. } => None,
         };
         if let Some(rest) = next.filter(|_| !walk.progress.page.is_cut) {
             walk.rest = rest;
@@ -195,7 +199,10 @@ impl Shard {
     fn walk_removal(&mut self, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
         let mut paths = Vec::new();
         let next = self.tree.scan_within(&walk.selector, &walk.rest, Direction::Forward, budget, |_, topic| {
-            paths.push(topic.path.clone());
+            // Those of views stand as long as their views make them.
+            if !topic.is_reference {
+                paths.push(topic.path.clone());
+            }
             Step::Next
         });
         for path in paths {

@@ -331,3 +331,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_selects_all_below_a_branch_is_known() {
+    for (selector, branch, expected) in [
+        ("?a//", "a", true),
+        ("?a/", "a", true),
+        ("?a//", "a/b", true),
+        ("?a//", "", false),
+        ("?a//", "ab", false),
+        ("?a//", "b", false),
+        ("?a/b//", "a", false),
+        ("?.*//", "", true),
+        ("?.*//", "x", true),
+        ("?.*/", "", false),
+        ("?.*/", "x", true),
+        ("?a/.*//", "a", true),
+        ("?a/.*", "a", false),
+        ("?a/[xy]//", "a/x", true),
+        ("?a/[xy]//", "a/z", false),
+        ("?a/[xy]//", "a", false),
+        ("*.*", "a", true),
+        ("*a.*", "a", false),
+        ("a/b", "a", false),
+        ("#a////?b//", "b", true),
+        ("#a////?b//", "a", false),
+    ] {
+        let parsed = Selector::parse(selector, SelectorLimits::default()).unwrap();
+        assert_eq!(parsed.selects_all_below(branch), expected, "{selector} below {branch:?}");
+    }
+}

@@ -1,0 +1,509 @@
+//! Topic views at work: each shard derives from the topics that it owns, and sends what comes out to the owners of the reference topics.
+//!
+//! - here — which views there are: the one writer on the first shard, and every shard's copy.
+//! - `source` — what views make of a topic of this shard: evaluated in slices, and only what its change touches.
+//! - `series` — the same for the events of time series.
+//! - `pace` — views that throttle and delay.
+//! - `watch` — values of other topics that a view needs.
+//! - `reference` — the topics that views make: who wins a path, and what stands there.
+//!
+//! All that one view makes of one topic comes from that topic's owner, in order, so a late result never overwrites a newer one. Work is
+//! counted in units, of which a turn has so many; what is left waits for the next, and of a topic that changes meanwhile only the newest value.
+
+mod pace;
+mod reference;
+mod series;
+mod source;
+mod walk;
+mod watch;
+
+use super::Shard;
+use super::mail::{Asker, Mail, Part};
+use super::persistence::{Answer, Ticket};
+use crate::base::{ShardIndex, ShardSet, Slab, Time, TopicId, Wheel};
+use crate::journal::{Change, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
+use crate::protocol::{ErrorCode, Refusal};
+use crate::topic::interest::Interests;
+use crate::topic::path::TopicPath;
+use crate::topic::specification::Specification;
+use crate::view::catalogue::{Catalogue, CatalogueError, CatalogueLimits, Entry};
+use crate::view::evaluate::{EvaluationLimits, Evaluator};
+use crate::view::{Definition, ViewLimits};
+use crate::wire::native::{Outcome, ViewEntry};
+use hashbrown::HashMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub use reference::{Ancestry, Content, Derived, Step};
+
+/// How many topics may be derived from each other in a row.
+pub const DEPTH_MAX: usize = 16;
+
+/// Every bound on views.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub views_max: usize,
+    /// Of all definitions together.
+    pub text_bytes_max: usize,
+    pub language: ViewLimits,
+    /// Reference topics that one view makes of one topic.
+    pub references_max: usize,
+    /// Bytes looked at or copied to evaluate one view for one value.
+    pub work_max: usize,
+    /// What one turn may do.
+    pub units_per_turn: usize,
+    /// What waits for its delay, in all views of a shard.
+    pub delay_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            views_max: 1000,
+            text_bytes_max: 4 << 20,
+            language: ViewLimits::default(),
+            references_max: 10_000,
+            work_max: 16 << 20,
+            units_per_turn: 1000,
+            delay_bytes_max: 64 << 20,
+        }
+    }
+}
+
+impl Limits {
+    fn catalogue(&self) -> CatalogueLimits {
+        CatalogueLimits { views_max: self.views_max, text_bytes_max: self.text_bytes_max }
+    }
+}
+
+/// The only shard that decides on views.
+const WRITER: ShardIndex = ShardIndex(0);
+
+/// What is asked of the writer.
+pub enum Order {
+    Create { name: Box<str>, text: Box<str> },
+    Remove { name: Box<str> },
+}
+
+/// What the writer has decided, in the order in which every shard carries it out.
+#[derive(Clone)]
+pub enum Decision {
+    Put { place: u64, name: Box<str>, text: Box<str> },
+    Removed { place: u64 },
+}
+
+/// Who is told when every shard has carried out a decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    pub shard: ShardIndex,
+    pub ticket: u64,
+}
+
+/// One shard's share of what is known of a view at work.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    pub place: u64,
+    pub sources: u64,
+    pub references: u64,
+    pub evaluations: u64,
+    pub failures: u64,
+    pub last_failure: String,
+}
+
+/// A view on this shard.
+struct View {
+    name: Box<str>,
+    text: Box<str>,
+    definition: Rc<Definition>,
+    /// Counts the definitions it has had.
+    revision: u32,
+    /// Removed; what it made here is being taken back.
+    is_ending: bool,
+    /// What its reference topics are, by what their sources are.
+    specifications: Vec<(Arc<Specification>, Result<Arc<Specification>, String>)>,
+    sources: u64,
+    evaluations: u64,
+    failures: u64,
+    last_failure: String,
+    delayed: VecDeque<pace::Delayed>,
+    /// Topics that found no room for their delay.
+    starved: Vec<TopicId>,
+}
+
+impl View {
+    fn note_failure(&mut self, source: &str, message: &str) {
+        const BYTES_MAX: usize = 1000;
+        self.failures += 1;
+        self.last_failure.clear();
+        self.last_failure.push_str(source);
+        self.last_failure.push_str(": ");
+        self.last_failure.push_str(message);
+        let end = (0..=BYTES_MAX.min(self.last_failure.len())).rev().find(|end| self.last_failure.is_char_boundary(*end));
+        self.last_failure.truncate(end.unwrap_or(0));
+    }
+}
+
+/// Something to be done in its turn.
+enum Job {
+    Derive(TopicId, u64),
+    /// All that a decision has caused up to here is done.
+    Tell(Told),
+}
+
+/// See the module.
+pub struct Views {
+    by_place: BTreeMap<u64, View>,
+    selectors: Interests<Vec<u64>>,
+    jobs: VecDeque<Job>,
+    walks: VecDeque<walk::ViewWalk>,
+    units_left: usize,
+    evaluator: Evaluator,
+
+    // Of topics that this shard owns.
+    sources: HashMap<TopicId, source::Source>,
+    watchers: HashMap<TopicPath, ShardSet>,
+    contests: HashMap<TopicPath, reference::Contest>,
+    /// Reference topics that stand here, by their view.
+    standing: BTreeMap<u64, u64>,
+
+    // Of topics that others own.
+    watched: HashMap<TopicPath, watch::Watched>,
+
+    throttled: Slab<(TopicId, u64)>,
+    throttle_wheel: Wheel,
+    delayed_bytes: usize,
+
+    // The writer's.
+    catalogue: Catalogue,
+    /// The journal's record of each view.
+    records: HashMap<Box<str>, TopicId>,
+}
+
+impl Views {
+    pub fn new(now: Time) -> Self {
+        Self {
+            by_place: BTreeMap::new(),
+            selectors: Interests::default(),
+            jobs: VecDeque::new(),
+            walks: VecDeque::new(),
+            units_left: 0,
+            evaluator: Evaluator::default(),
+            sources: HashMap::new(),
+            watchers: HashMap::new(),
+            contests: HashMap::new(),
+            standing: BTreeMap::new(),
+            watched: HashMap::new(),
+            throttled: Slab::default(),
+            throttle_wheel: Wheel::new(now),
+            delayed_bytes: 0,
+            catalogue: Catalogue::default(),
+            records: HashMap::new(),
+        }
+    }
+
+    /// What waits for its turn.
+    pub fn backlog(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether the next turn has something to do.
+    pub fn has_work(&self) -> bool {
+        !self.jobs.is_empty() || !self.walks.is_empty()
+    }
+
+    pub fn has_watchers(&self) -> bool {
+        !self.watchers.is_empty()
+    }
+
+    /// What is kept on account of views; all 0 once every view is gone and mail is delivered.
+    pub fn counts(&self) -> [usize; 8] {
+        let (sources, watchers, contests) = (self.sources.len(), self.watchers.len(), self.contests.len());
+        let work = self.jobs.len() + self.walks.len() + self.throttled.len();
+        [self.by_place.len(), self.selectors.len(), sources, watchers, contests, self.standing.len(), self.watched.len(), work]
+    }
+
+    /// Evaluations, failures, and reference topics that stand here.
+    pub fn totals(&self) -> [u64; 3] {
+        let views = || self.by_place.values();
+        [views().map(|view| view.evaluations).sum(), views().map(|view| view.failures).sum(), self.standing.values().sum()]
+    }
+
+    fn note_failure(&mut self, place: u64, source: &str, message: &str) {
+        if let Some(view) = self.by_place.get_mut(&place) {
+            view.note_failure(source, message);
+        }
+    }
+}
+
+impl Shard {
+    // What sessions ask.
+
+    pub(super) fn create_view(&mut self, asker: Asker, name: &str, text: &str) -> Result<(), Refusal> {
+        // Here already, so that a text that is none costs the writer nothing.
+        self.parse_view(text)?;
+        self.order_view(asker, Order::Create { name: name.into(), text: text.into() });
+        Ok(())
+    }
+
+    pub(super) fn remove_view(&mut self, asker: Asker, name: &str) {
+        self.order_view(asker, Order::Remove { name: name.into() });
+    }
+
+    fn order_view(&mut self, asker: Asker, order: Order) {
+        let ticket = self.expect_decision(asker);
+        let to = Told { shard: self.identity.index, ticket };
+        self.mail(WRITER, Mail::OrderView { order: Box::new(order), to });
+    }
+
+    /// Views in the order of their places behind `after`, as many as fit a message; with a name only that one.
+    pub(super) fn list_views(&mut self, asker: Asker, after: u64, name: Option<&str>) -> Result<(), Refusal> {
+        let mut places = Vec::new();
+        let (mut bytes, mut has_more) = (0, false);
+        for (place, view) in self.views.by_place.range(after.saturating_add(1)..).filter(|(_, view)| !view.is_ending) {
+            if name.is_some_and(|name| *view.name != *name) {
+                continue;
+            }
+            bytes += view.name.len() + view.text.len() + 2048;
+            if !places.is_empty() && bytes > self.limits.message_bytes_max {
+                has_more = true;
+                break;
+            }
+            places.push(*place);
+        }
+        if let Some(name) = name.filter(|_| places.is_empty()) {
+            return Err(Refusal::new(ErrorCode::NoSuchView, format!("there is no view '{name}'")));
+        }
+        self.ask_about_views(asker, places.into(), has_more);
+        Ok(())
+    }
+
+    /// What this shard knows of views at work.
+    pub(super) fn view_figures(&self, places: &[u64]) -> Vec<Figures> {
+        let figures = |place: &u64| {
+            let references = self.views.standing.get(place).copied().unwrap_or(0);
+            let Some(view) = self.views.by_place.get(place) else { return Figures { place: *place, references, ..Figures::default() } };
+            let View { sources, evaluations, failures, .. } = *view;
+            Figures { place: *place, sources, references, evaluations, failures, last_failure: view.last_failure.clone() }
+        };
+        places.iter().map(figures).collect()
+    }
+
+    /// The entries of an answer, from all shards' figures in the order of places.
+    pub(super) fn view_entries(&self, places: &[u64], figures: &[Figures]) -> Vec<ViewEntry> {
+        let entry = |place: &u64| {
+            let view = self.views.by_place.get(place)?;
+            let mut entry = ViewEntry {
+                name: view.name.to_string(),
+                definition: view.text.to_string(),
+                place: *place,
+                is_dormant: view.definition.remote.is_some(),
+                sources: 0,
+                references: 0,
+                evaluations: 0,
+                failures: 0,
+                last_failure: String::new(),
+            };
+            for share in figures.iter().filter(|share| share.place == *place) {
+                entry.sources += share.sources;
+                entry.references += share.references;
+                entry.evaluations += share.evaluations;
+                entry.failures += share.failures;
+                if !share.last_failure.is_empty() {
+                    entry.last_failure.clone_from(&share.last_failure);
+                }
+            }
+            Some(entry)
+        };
+        places.iter().filter_map(entry).collect()
+    }
+
+    fn parse_view(&self, text: &str) -> Result<Definition, Refusal> {
+        Definition::parse(text, &self.limits.views.language)
+            .map_err(|error| Refusal::at(ErrorCode::InvalidView, error.position, error.to_string()))
+    }
+
+    // The writer.
+
+    pub(super) fn view_ordered(&mut self, order: Order, to: Told) {
+        let decided = match order {
+            Order::Create { name, text } => self.decide_view(&name, &text, to),
+            Order::Remove { name } => self.decide_removal(&name, to),
+        };
+        let result = match decided {
+            Ok(Some((outcome, stored))) => {
+                return self.acknowledge(Ok((outcome, stored)), Answer::View { from: to.shard, ticket: to.ticket });
+            }
+            Ok(None) => Ok(Outcome::Removed(0)),
+            Err(refusal) => Err(refusal),
+        };
+        self.mail(to.shard, Mail::Part { ticket: to.ticket, part: Part::View { result, changes_nothing: true } });
+    }
+
+    fn decide_view(&mut self, name: &str, text: &str, to: Told) -> Result<Option<(Outcome, Option<Ticket>)>, Refusal> {
+        self.check_view_storage()?;
+        let definition = self.parse_view(text)?;
+        let limits = self.limits.views.catalogue();
+        let put = self.views.catalogue.put(name, text, definition, limits).map_err(|error| {
+            let code = match error {
+                CatalogueError::Name { .. } => ErrorCode::InvalidView,
+                CatalogueError::Full { .. } => ErrorCode::ViewLimit,
+                CatalogueError::Cycle { .. } => ErrorCode::CyclicView,
+            };
+            Refusal::new(code, error.to_string())
+        })?;
+        // The new one first: after a crash between the two the later one stands.
+        let id = self.take_topic_id();
+        let properties = [("definition".into(), text.into()), ("place".into(), put.place.to_string().into())];
+        let path = TopicPath::of_branch(&format!("{VIEWS_BRANCH}{name}"));
+        let mut ticket = self.store_view(Change::Added { topic: id, path, kind: VIEW_KIND, properties: Arc::new(properties) });
+        if let Some(old) = self.views.records.insert(name.into(), id) {
+            ticket = self.store_view(Change::Removed { topic: old }).or(ticket);
+        }
+        self.announce(&Decision::Put { place: put.place, name: name.into(), text: text.into() }, to);
+        Ok(Some((Outcome::Created(put.is_new), ticket)))
+    }
+
+    fn decide_removal(&mut self, name: &str, to: Told) -> Result<Option<(Outcome, Option<Ticket>)>, Refusal> {
+        self.check_view_storage()?;
+        let Some(Entry { place, .. }) = self.views.catalogue.remove(name) else { return Ok(None) };
+        let record = self.views.records.remove(name);
+        let ticket = record.and_then(|topic| self.store_view(Change::Removed { topic }));
+        self.announce(&Decision::Removed { place }, to);
+        Ok(Some((Outcome::Removed(1), ticket)))
+    }
+
+    fn announce(&mut self, decision: &Decision, to: Told) {
+        for shard in (0..self.identity.count).map(ShardIndex) {
+            self.mail(shard, Mail::ViewDecided { decision: Box::new(decision.clone()), to });
+        }
+    }
+
+    // Every shard.
+
+    pub(super) fn view_decided(&mut self, decision: Decision, to: Told) {
+        match decision {
+            Decision::Put { place, name, text } => self.put_view(place, &name, &text, Some(to)),
+            Decision::Removed { place } => self.end_view(place, to),
+        }
+    }
+
+    /// Takes up a view, or its new definition.
+    fn put_view(&mut self, place: u64, name: &str, text: &str, to: Option<Told>) {
+        let definition = Definition::parse(text, &self.limits.views.language).expect("the writer has parsed it by the same limits");
+        let definition = Rc::new(definition);
+        let old = self.views.by_place.get_mut(&place).map(|view| {
+            view.text = text.into();
+            view.revision += 1;
+            view.specifications.clear();
+            std::mem::replace(&mut view.definition, definition.clone())
+        });
+        match &old {
+            Some(old) => self.unlink_view(place, old),
+            None => {
+                let view = View {
+                    name: name.into(),
+                    text: text.into(),
+                    definition: definition.clone(),
+                    revision: 0,
+                    is_ending: false,
+                    specifications: Vec::new(),
+                    sources: 0,
+                    evaluations: 0,
+                    failures: 0,
+                    last_failure: String::new(),
+                    delayed: VecDeque::new(),
+                    starved: Vec::new(),
+                };
+                self.views.by_place.insert(place, view);
+            }
+        }
+        if definition.remote.is_none() {
+            self.views.selectors.entry(&definition.selector, Vec::new).push(place);
+        }
+        self.start_view_walk(place, old.map(|old| old.selector.clone()), to);
+    }
+
+    fn end_view(&mut self, place: u64, to: Told) {
+        let Some(view) = self.views.by_place.get_mut(&place) else { return };
+        view.is_ending = true;
+        let definition = view.definition.clone();
+        self.unlink_view(place, &definition);
+        self.drop_delayed(place);
+        self.start_view_walk(place, Some(definition.selector.clone()), Some(to));
+    }
+
+    fn unlink_view(&mut self, place: u64, definition: &Definition) {
+        let Some(places) = self.views.selectors.get_mut(&definition.selector) else { return };
+        places.retain(|held| *held != place);
+        if places.is_empty() {
+            self.views.selectors.remove(&definition.selector);
+        }
+    }
+
+    /// Takes up a view that was stored. Every shard does, before topics.
+    pub fn restore_view(&mut self, id: TopicId, stored: &StoredTopic) -> Result<(), String> {
+        let name = stored.view_name().ok_or_else(|| format!("the record of a view has the path '{}'", stored.path.as_str()))?.to_owned();
+        let text = stored.property("definition").ok_or_else(|| format!("view '{name}' has no definition"))?;
+        let place = stored.property("place").and_then(|place| place.parse().ok()).ok_or_else(|| format!("view '{name}' has no place"))?;
+        let definition = self.parse_view(text).map_err(|refusal| format!("view '{name}': {}", refusal.message))?;
+        if self.identity.index == WRITER {
+            self.views.catalogue.restore(&name, place, text, definition);
+            if let Some(older) = self.views.records.insert(name.as_str().into(), id) {
+                self.store_view(Change::Removed { topic: older });
+            }
+        }
+        self.put_view(place, &name, text, None);
+        Ok(())
+    }
+
+    /// All that a decision caused on a shard is done, and its mail to this one has come.
+    pub(super) fn view_fence(&mut self, to: Told) {
+        self.mail(to.shard, Mail::Part { ticket: to.ticket, part: Part::Ready });
+    }
+
+    // Turns.
+
+    pub(super) fn run_views(&mut self) {
+        while self.views.units_left > 0 {
+            if let Some(job) = self.views.jobs.pop_front() {
+                match job {
+                    Job::Derive(id, place) => self.derive(id, place),
+                    Job::Tell(to) => {
+                        for shard in (0..self.identity.count).map(ShardIndex) {
+                            self.mail(shard, Mail::ViewFence { to });
+                        }
+                    }
+                }
+            } else if !self.walk_views() {
+                return;
+            }
+            if !self.inbox.is_empty() {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn begin_view_turn(&mut self) {
+        self.views.units_left = self.limits.views.units_per_turn;
+    }
+
+    pub(super) fn tick_views(&mut self) {
+        self.tick_throttled();
+        self.tick_delayed();
+    }
+
+    fn spend_units(&mut self, units: usize) {
+        self.views.units_left = self.views.units_left.saturating_sub(units.max(1));
+    }
+
+    fn evaluation_limits(&self) -> EvaluationLimits {
+        EvaluationLimits {
+            references_max: self.limits.views.references_max,
+            value_bytes_max: self.limits.value_bytes_max,
+            path_bytes_max: self.limits.path_bytes_max,
+            depth_max: self.limits.json_depth_max,
+            work_max: self.limits.views.work_max,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Views that slow down what they make: `throttle` and `delay`.
+//!
+//! A throttled derivation looks at its topic only so often in a period; what came last in a burst is looked at when the period ends. What a
+//! delayed view makes waits in memory, in order. Where there is no room for more, a topic's changes are left out until there is, and
+//! then its newest value goes on: what was left out is counted as failures of the view.
+
+use super::reference::{Content, Derived, Step};
+use super::source::{Derivation, Pending};
+use crate::base::{Key, Time, TopicId};
+use crate::shard::Shard;
+use crate::view::Definition;
+
+/// What a delayed result takes beside its value.
+const DELAYED_BYTES: usize = 200;
+
+/// One topic's updates in the running period.
+pub struct Pace {
+    period_start: Time,
+    updates: u32,
+    waiting: Option<Key>,
+}
+
+/// What waits for its delay.
+pub struct Delayed {
+    due: Time,
+    derived: Derived,
+    bytes: usize,
+}
+
+impl Shard {
+    /// Whether the derivation has had its updates of the period; it is queued again at its end.
+    pub(super) fn is_throttled(&mut self, id: TopicId, view: u64, definition: &Definition) -> bool {
+        let Some(throttle) = definition.throttle else { return false };
+        let (now, revision) = (self.now, self.views.by_place.get(&view).map(|held| held.revision));
+        let Some(source) = self.views.sources.get_mut(&id) else { return false };
+        // Every event of a time series counts.
+        if self.tree.topic(source.place).series().is_some() {
+            return false;
+        }
+        let Some(derivation) = source.find(view) else { return false };
+        // What it makes at first is no update, nor is what a new definition makes.
+        if derivation.outputs.is_empty() || Some(derivation.revision) != revision {
+            return false;
+        }
+        let Derivation { pace, .. } = derivation;
+        let pace = pace.get_or_insert_with(|| Box::new(Pace { period_start: now, updates: 0, waiting: None }));
+        let period_end = pace.period_start.after_ms(throttle.period_ms);
+        if now >= period_end {
+            (pace.period_start, pace.updates) = (now, 0);
+        }
+        if pace.updates < throttle.updates {
+            pace.updates += 1;
+            return false;
+        }
+        if pace.waiting.is_none() {
+            let key = self.views.throttled.insert((id, view));
+            pace.waiting = Some(key);
+            self.views.throttle_wheel.insert(period_end, key);
+        }
+        true
+    }
+
+    pub(super) fn tick_throttled(&mut self) {
+        let mut due = Vec::new();
+        self.views.throttle_wheel.advance(self.now, &mut due);
+        for key in due {
+            let Some((id, view)) = self.views.throttled.get(key).copied() else { continue };
+            let period_ms =
+                self.views.by_place.get(&view).and_then(|held| held.definition.throttle).map_or(0, |throttle| throttle.period_ms);
+            let derivation = self.views.sources.get_mut(&id).and_then(|source| source.find(view));
+            let Some(pace) = derivation.and_then(|derivation| derivation.pace.as_mut()) else {
+                self.views.throttled.remove(key);
+                continue;
+            };
+            let period_end = pace.period_start.after_ms(period_ms);
+            if self.now < period_end {
+                self.views.throttle_wheel.insert(period_end, key);
+                continue;
+            }
+            pace.waiting = None;
+            self.views.throttled.remove(key);
+            // What it has not looked at yet is still noted there.
+            self.requeue(id, view);
+        }
+    }
+
+    pub(super) fn end_pace(&mut self, pace: Option<Box<Pace>>) {
+        if let Some(key) = pace.and_then(|pace| pace.waiting) {
+            self.views.throttled.remove(key);
+        }
+    }
+
+    /// Whether there is no room for what the derivation would make; it is queued again when there is.
+    pub(super) fn is_starved(&mut self, id: TopicId, view: u64, definition: &Definition) -> bool {
+        if definition.delay_ms.is_none() || self.views.delayed_bytes < self.limits.views.delay_bytes_max {
+            return false;
+        }
+        let Some(source) = self.views.sources.get(&id) else { return false };
+        let path = self.tree.topic(source.place).path.clone();
+        let bytes_max = self.limits.views.delay_bytes_max;
+        let Some(held) = self.views.by_place.get_mut(&view) else { return false };
+        held.note_failure(path.as_str(), &format!("{bytes_max} bytes wait for their delay, which is the most; the change waits"));
+        held.starved.push(id);
+        true
+    }
+
+    pub(super) fn delay_derived(&mut self, derived: Derived, delay_ms: u64) {
+        let Some(view) = self.views.by_place.get_mut(&derived.view) else { return };
+        let bytes = DELAYED_BYTES + derived.bytes();
+        // A definition with a shorter delay lets nothing overtake.
+        let due = self.now.after_ms(delay_ms).max(view.delayed.back().map_or(Time(0), |last| last.due));
+        self.views.delayed_bytes += bytes;
+        view.delayed.push_back(Delayed { due, derived, bytes });
+    }
+
+    pub(super) fn tick_delayed(&mut self) {
+        if self.views.delayed_bytes == 0 {
+            return;
+        }
+        let mut due = Vec::new();
+        for view in self.views.by_place.values_mut() {
+            while view.delayed.front().is_some_and(|first| first.due <= self.now) {
+                due.extend(view.delayed.pop_front());
+            }
+        }
+        for Delayed { derived, bytes, .. } in due {
+            self.views.delayed_bytes -= bytes;
+            self.mail_derived(derived);
+        }
+        if self.views.delayed_bytes > self.limits.views.delay_bytes_max / 2 {
+            return;
+        }
+        let starved: Vec<(u64, Vec<TopicId>)> =
+            self.views.by_place.iter_mut().map(|(place, view)| (*place, std::mem::take(&mut view.starved))).collect();
+        for (view, ids) in starved {
+            for id in ids {
+                self.requeue(id, view);
+            }
+        }
+    }
+
+    /// The view ends: what waits for its delay never comes, and what was to go goes now.
+    pub(super) fn drop_delayed(&mut self, view: u64) {
+        let Some(view) = self.views.by_place.get_mut(&view) else { return };
+        view.starved.clear();
+        for Delayed { derived, bytes, .. } in std::mem::take(&mut view.delayed) {
+            self.views.delayed_bytes -= bytes;
+            if matches!(derived.step, Step::Withdraw) {
+                self.mail_derived(derived);
+            }
+        }
+    }
+
+    /// Looks again at what is still noted.
+    fn requeue(&mut self, id: TopicId, view: u64) {
+        let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(view)) else { return };
+        if matches!(derivation.pending, Pending::Nothing) {
+            return;
+        }
+        if !std::mem::replace(&mut derivation.is_queued, true) {
+            self.views.jobs.push_back(super::Job::Derive(id, view));
+        }
+    }
+}
+
+impl Derived {
+    fn bytes(&self) -> usize {
+        let of = |content: &Content| match content {
+            Content::Nothing | Content::Own(None) => 0,
+            Content::Own(Some(value)) => value.len(),
+            // Held by its topic too while that does not change.
+            Content::Shared(publication) => publication.bytes(),
+            Content::Events(events) => events.iter().map(|event| event.value.len()).sum(),
+        };
+        match &self.step {
+            Step::Offer { content, .. } | Step::Value { content, .. } => of(content),
+            Step::Event { event, .. } => event.value.len(),
+            Step::Withdraw => 0,
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! Reference topics: what views make, at the owners of their paths.
+//!
+//! Views claim paths. Of the claims to one the earliest view's wins, within a view that of the source first in path order; its topic stands
+//! unless a client has made a topic there. Clients read reference topics and do not change them.
+
+use super::Views;
+use crate::base::Time;
+use crate::protocol::{ErrorCode, Refusal};
+use crate::series::{self, Event, Series};
+use crate::shard::Shard;
+use crate::shard::mail::Mail;
+use crate::shard::owner::make_publication;
+use crate::topic::path::TopicPath;
+use crate::topic::publication::Publication;
+use crate::topic::specification::{Specification, TopicType};
+use crate::topic::tree::{Place, Topic};
+use crate::wire::native::EventHead;
+use std::sync::Arc;
+
+/// From a source's owner to that of a reference topic's path.
+pub struct Derived {
+    pub view: u64,
+    pub source: TopicPath,
+    pub path: TopicPath,
+    pub step: Step,
+}
+
+pub enum Step {
+    /// The path is claimed, or claimed anew; what the claim held before is replaced.
+    Offer {
+        specification: Arc<Specification>,
+        ancestry: Arc<Ancestry>,
+        content: Content,
+        received: Time,
+    },
+    Value {
+        content: Content,
+        received: Time,
+    },
+    Event {
+        event: Event,
+        received: Time,
+    },
+    Withdraw,
+}
+
+/// What a reference topic holds.
+pub enum Content {
+    /// No value yet.
+    Nothing,
+    /// What its source holds.
+    Shared(Arc<Publication>),
+    /// `None` for null.
+    Own(Option<Box<[u8]>>),
+    Events(Vec<Event>),
+}
+
+impl Content {
+    fn value(&self) -> Option<Option<&[u8]>> {
+        match self {
+            Self::Nothing | Self::Events(_) => None,
+            Self::Shared(publication) => Some(publication.value()),
+            Self::Own(value) => Some(value.as_deref()),
+        }
+    }
+}
+
+/// A topic and those that it is derived from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ancestry {
+    path: TopicPath,
+    parent: Option<Arc<Ancestry>>,
+}
+
+impl Ancestry {
+    pub fn new(path: TopicPath, parent: Option<Arc<Self>>) -> Self {
+        Self { path, parent }
+    }
+
+    fn generations(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |ancestry| ancestry.parent.as_deref())
+    }
+
+    pub fn depth(&self) -> usize {
+        self.generations().count()
+    }
+
+    pub fn contains(&self, path: &str) -> bool {
+        self.generations().any(|ancestry| ancestry.path.as_str() == path)
+    }
+}
+
+/// One view's claim, from one source.
+struct Claim {
+    view: u64,
+    source: TopicPath,
+    specification: Arc<Specification>,
+    ancestry: Arc<Ancestry>,
+    /// While its topic does not stand.
+    held: Held,
+    received: Time,
+}
+
+enum Held {
+    Content(Content),
+    Series(Box<Series>),
+}
+
+/// All claims to one path, the winning one first.
+pub struct Contest {
+    claims: Vec<Claim>,
+    /// Whether the first claim's topic stands.
+    is_standing: bool,
+}
+
+impl Contest {
+    fn find(&self, view: u64, source: &TopicPath) -> Result<usize, usize> {
+        self.claims.binary_search_by(|claim| claim.view.cmp(&view).then_with(|| claim.source.cmp(source)))
+    }
+}
+
+impl Views {
+    fn count_standing(&mut self, view: u64, is_standing: bool) {
+        let count = self.standing.entry(view).or_default();
+        if is_standing {
+            *count += 1;
+        } else {
+            *count -= 1;
+        }
+        if *count == 0 {
+            self.standing.remove(&view);
+        }
+    }
+}
+
+impl Shard {
+    /// What a view has made of a topic has come to the owner of its path.
+    pub(in crate::shard) fn derived_arrived(&mut self, derived: Derived) {
+        let Derived { view, source, path, step } = derived;
+        match step {
+            Step::Offer { specification, ancestry, content, received } => {
+                let held = hold(&specification, content, &self.anonymous, self.wall_ms());
+                self.claim(&path, Claim { view, source, specification, ancestry, held, received });
+            }
+            Step::Value { content, received } => self.claim_valued(&path, view, &source, content, received),
+            Step::Event { event, received } => self.claim_extended(&path, view, &source, event, received),
+            Step::Withdraw => self.withdraw_claim(&path, view, &source),
+        }
+    }
+
+    fn claim(&mut self, path: &TopicPath, claim: Claim) {
+        let contests = &mut self.views.contests;
+        let contest = contests.entry(path.clone()).or_insert_with(|| Contest { claims: Vec::new(), is_standing: false });
+        match contest.find(claim.view, &claim.source) {
+            Ok(0) if contest.is_standing => {
+                let held = &contest.claims[0];
+                let is_same = held.specification == claim.specification && held.ancestry == claim.ancestry;
+                if let (true, Held::Content(content)) = (is_same, &claim.held)
+                    && let Some(place) = self.tree.find(path.as_str())
+                {
+                    return self.refresh(place, content, claim.received);
+                }
+                let view = claim.view;
+                contest.claims[0] = claim;
+                contest.is_standing = false;
+                self.views.count_standing(view, false);
+                self.remove_topic(path.as_str());
+            }
+            Ok(at) => contest.claims[at] = claim,
+            Err(0) if contest.is_standing => {
+                self.take_down(path);
+                let contest = self.views.contests.get_mut(path).expect("it was just there");
+                contest.claims.insert(0, claim);
+            }
+            Err(at) => contest.claims.insert(at, claim),
+        }
+        self.settle_contest(path);
+    }
+
+    /// The topic's value as it is now; one that is the same is not published.
+    fn refresh(&mut self, place: Place, content: &Content, received: Time) {
+        let Some(value) = content.value() else { return };
+        let latest = self.tree.topic(place).latest.as_ref();
+        if latest.is_none_or(|latest| latest.value() != value) {
+            self.publish(place, value, received);
+        }
+    }
+
+    fn claim_valued(&mut self, path: &TopicPath, view: u64, source: &TopicPath, content: Content, received: Time) {
+        let Some(contest) = self.views.contests.get_mut(path) else { return };
+        let Ok(at) = contest.find(view, source) else { return };
+        let is_standing = contest.is_standing && at == 0;
+        if !is_standing {
+            let now_ms = self.wall.1 + self.now.since(self.wall.0) / 1_000_000;
+            let claim = &mut contest.claims[at];
+            match &mut claim.held {
+                Held::Content(held) => *held = content,
+                Held::Series(series) => {
+                    if let Some(Some(value)) = content.value() {
+                        let _ = series.append(value, None, &self.anonymous, now_ms);
+                    }
+                }
+            }
+            claim.received = received;
+            // One that found the tree full may find room now.
+            return self.settle_contest(path);
+        }
+        let Some(place) = self.tree.find(path.as_str()) else { return };
+        let Some(value) = content.value() else { return };
+        if self.tree.topic(place).series().is_none() {
+            self.publish(place, value, received);
+        } else if let Some(value) = value {
+            let (now_ms, author) = (self.wall_ms(), self.anonymous.clone());
+            let appended = self.tree.topic_mut(place).series_mut().map(|series| series.append(value, None, &author, now_ms));
+            if let Some(Ok(appended)) = appended {
+                let head = EventHead { sequence: appended.sequence, timestamp_ms: appended.timestamp_ms, original: None, author: &author };
+                self.publish_event(place, head, value, received);
+            }
+        }
+    }
+
+    fn claim_extended(&mut self, path: &TopicPath, view: u64, source: &TopicPath, event: Event, received: Time) {
+        let now_ms = self.wall_ms();
+        let Some(contest) = self.views.contests.get_mut(path) else { return };
+        let Ok(at) = contest.find(view, source) else { return };
+        if contest.is_standing && at == 0 {
+            let Some(place) = self.tree.find(path.as_str()) else { return };
+            let Some(series) = self.tree.topic_mut(place).series_mut() else { return };
+            let Event { value, sequence, timestamp_ms, author, original } = event.clone();
+            // An edit of an event that is not here is none of this series.
+            if series.restore(event).is_ok() && series.event(sequence).is_some() {
+                series.trim(now_ms);
+                let head = EventHead { sequence, timestamp_ms, original, author: &author };
+                self.publish_event(place, head, &value, received);
+            }
+        } else if let Held::Series(series) = &mut contest.claims[at].held {
+            let _ = series.restore(event);
+            series.trim(now_ms);
+        }
+    }
+
+    fn withdraw_claim(&mut self, path: &TopicPath, view: u64, source: &TopicPath) {
+        let Some(contest) = self.views.contests.get_mut(path) else { return };
+        let Ok(at) = contest.find(view, source) else { return };
+        let was_standing = contest.is_standing && at == 0;
+        contest.claims.remove(at);
+        if was_standing {
+            contest.is_standing = false;
+            self.views.count_standing(view, false);
+            self.remove_topic(path.as_str());
+        }
+        self.settle_contest(path);
+    }
+
+    /// Makes the winning claim's topic stand, if it may.
+    pub(in crate::shard) fn settle_contest(&mut self, path: &TopicPath) {
+        let Some(contest) = self.views.contests.get_mut(path) else { return };
+        if contest.claims.is_empty() {
+            self.views.contests.remove(path);
+            return;
+        }
+        if contest.is_standing || self.tree.find(path.as_str()).is_some() {
+            return;
+        }
+        if self.tree.len() >= self.limits.topics_max {
+            let (view, source) = (contest.claims[0].view, contest.claims[0].source.clone());
+            let why = format!("this server's core holds its most of {} topics", self.limits.topics_max);
+            return self.views.note_failure(view, source.as_str(), &why);
+        }
+        contest.is_standing = true;
+        let claim = &mut contest.claims[0];
+        let held = std::mem::replace(&mut claim.held, Held::Content(Content::Nothing));
+        let (view, specification, received) = (claim.view, claim.specification.clone(), claim.received);
+        self.views.count_standing(view, true);
+        let mut topic = Topic::new(self.take_topic_id(), path.clone(), specification);
+        topic.is_reference = true;
+        let mut unkept = None;
+        match held {
+            Held::Content(content) => match content.value() {
+                Some(value) if topic.specification.retains_value() => {
+                    topic.latest = Some(Arc::new(make_publication(&topic, 1, value, received)));
+                }
+                Some(_) => unkept = Some(content),
+                None => {}
+            },
+            Held::Series(series) => {
+                topic.latest = series.latest().filter(|_| topic.specification.retains_value()).map(|event| {
+                    let series::EventRef { sequence, timestamp_ms, original, author, value } = event;
+                    Arc::new(Publication::event(topic.id, received, EventHead { sequence, timestamp_ms, original, author }, value))
+                });
+                topic.rare_mut().series = Some(series);
+            }
+        }
+        let place = self.enter(topic, None);
+        if let Some(Some(value)) = unkept.as_ref().map(Content::value) {
+            self.publish(place, value, received);
+        }
+    }
+
+    /// The standing topic goes, and its claim holds again what it held.
+    fn take_down(&mut self, path: &TopicPath) {
+        let Some(contest) = self.views.contests.get_mut(path).filter(|contest| contest.is_standing) else { return };
+        contest.is_standing = false;
+        let Some(place) = self.tree.find(path.as_str()) else { return };
+        let topic = self.tree.topic_mut(place);
+        let claim = &mut contest.claims[0];
+        claim.held = match topic.rare.as_mut().and_then(|rare| rare.series.take()) {
+            Some(series) => Held::Series(series),
+            None => Held::Content(topic.latest.clone().map_or(Content::Nothing, Content::Shared)),
+        };
+        let view = claim.view;
+        self.views.count_standing(view, false);
+        self.remove_topic(path.as_str());
+    }
+
+    /// A client makes a topic where a view's stands, which gives way.
+    pub(in crate::shard) fn displace_reference(&mut self, path: &str) {
+        if let Some((path, _)) = self.views.contests.get_key_value(path) {
+            let path = path.clone();
+            self.take_down(&path);
+        }
+    }
+
+    /// A client's topic has gone: a view's may stand there again.
+    pub(in crate::shard) fn revive_reference(&mut self, path: &str) {
+        if let Some((path, _)) = self.views.contests.get_key_value(path) {
+            let path = path.clone();
+            self.settle_contest(&path);
+        }
+    }
+
+    pub(super) fn standing_ancestry(&self, path: &str) -> Option<Arc<Ancestry>> {
+        let contest = self.views.contests.get(path).filter(|contest| contest.is_standing)?;
+        Some(contest.claims[0].ancestry.clone())
+    }
+
+    fn publish_event(&mut self, place: Place, head: EventHead<'_>, value: &[u8], received: Time) {
+        let topic = self.tree.topic_mut(place);
+        let publication = Arc::new(Publication::event(topic.id, received, head, value));
+        let is_kept = topic.series().and_then(Series::latest).is_some_and(|latest| latest.sequence == head.sequence);
+        topic.latest = (is_kept && topic.specification.retains_value()).then(|| publication.clone());
+        let interested = topic.interested;
+        self.report.updates += 1;
+        for shard in interested.iter() {
+            self.mail(shard, Mail::Published(publication.clone()));
+        }
+        self.note_publication(place, &publication);
+    }
+
+    /// What a topic's being a view's means for who wants to change it.
+    pub(in crate::shard) fn check_not_reference(&self, place: Place) -> Result<(), Refusal> {
+        let topic = self.tree.topic(place);
+        if !topic.is_reference {
+            return Ok(());
+        }
+        let message = format!("the topic at '{}' is made by a view; only what it is derived from can be updated", topic.path.as_str());
+        Err(Refusal::new(ErrorCode::ReadOnlyTopic, message))
+    }
+}
+
+/// What a claim holds until its topic stands.
+fn hold(specification: &Specification, content: Content, anonymous: &Arc<str>, now_ms: u64) -> Held {
+    if specification.topic_type() != TopicType::TimeSeries {
+        return Held::Content(content);
+    }
+    let range = specification.retained_range();
+    let mut series = Box::new(Series::new(series::Range { limit: range.limit, last_ms: range.last_ms }));
+    if let Some(Some(value)) = content.value() {
+        let _ = series.append(value, None, anonymous, now_ms);
+    }
+    if let Content::Events(events) = content {
+        for event in events {
+            // An edit of an event that leads elsewhere is none of this series.
+            let _ = series.restore(event);
+        }
+        series.trim(now_ms);
+    }
+    Held::Series(series)
+}

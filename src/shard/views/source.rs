@@ -1,0 +1,480 @@
+//! What views make of the topics of this shard.
+//!
+//! A source topic holds a derivation for each view that selects it: what the view last made of it, and what it has still to look at. A change
+//! queues the derivations of its topic, and nothing else.
+
+use super::pace::Pace;
+use super::reference::{Ancestry, Content, Derived, Step};
+use super::{DEPTH_MAX, Job, View};
+use crate::base::{Time, TopicId};
+use crate::shard::Shard;
+use crate::shard::mail::Mail;
+use crate::topic::path::TopicPath;
+use crate::topic::publication::Publication;
+use crate::topic::specification::{Specification, TopicType};
+use crate::topic::tree::{Place, Topic};
+use crate::value::ValueType;
+use crate::view::evaluate::{Evaluation, Input};
+use crate::view::specification::reference_specification;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Bytes that cost one unit to evaluate.
+const UNIT_BYTES: usize = 256;
+
+/// Specifications of sources that a view remembers; more differ hardly ever.
+const SPECIFICATIONS_MAX: usize = 64;
+
+/// A topic that views derive from.
+pub struct Source {
+    pub place: Place,
+    pub derivations: Vec<Derivation>,
+}
+
+/// One view of one topic.
+pub struct Derivation {
+    pub view: u64,
+    shape: Shape,
+    /// Of the definition that the outputs follow from.
+    pub revision: u32,
+    pub is_queued: bool,
+    pub pending: Pending,
+    pub outputs: Vec<Output>,
+    /// The other topics that it looks at.
+    pub watches: Vec<TopicPath>,
+    pub pace: Option<Box<Pace>>,
+}
+
+/// What a derivation has not looked at yet.
+pub enum Pending {
+    Nothing,
+    /// The topic as it is.
+    Whole,
+    Latest(Arc<Publication>),
+    /// Every one of them.
+    Each(VecDeque<Arc<Publication>>),
+}
+
+/// A reference topic that a derivation has made.
+pub struct Output {
+    pub path: TopicPath,
+    /// Of the value that was sent last.
+    pub digest: u128,
+}
+
+impl Source {
+    pub fn find(&mut self, view: u64) -> Option<&mut Derivation> {
+        let at = self.position(view).ok()?;
+        Some(&mut self.derivations[at])
+    }
+
+    fn position(&self, view: u64) -> Result<usize, usize> {
+        self.derivations.binary_search_by_key(&view, |held| held.view)
+    }
+}
+
+impl Derivation {
+    fn new(view: u64, shape: Shape) -> Self {
+        let (outputs, watches) = (Vec::new(), Vec::new());
+        Self { view, shape, revision: 0, is_queued: false, pending: Pending::Nothing, outputs, watches, pace: None }
+    }
+
+    /// What is to be looked at joins what waits already.
+    fn note(&mut self, news: Pending) {
+        let pending = std::mem::replace(&mut self.pending, Pending::Nothing);
+        self.pending = match (self.shape, pending, news) {
+            // The topic keeps its events.
+            (Shape::Events, Pending::Whole, _) | (Shape::Events, _, Pending::Whole) => Pending::Whole,
+            (Shape::Events | Shape::Collected, Pending::Each(mut held), Pending::Latest(publication)) => {
+                held.push_back(publication);
+                Pending::Each(held)
+            }
+            (Shape::Events | Shape::Collected, _, Pending::Latest(publication)) => Pending::Each(VecDeque::from([publication])),
+            (_, Pending::Each(held), Pending::Whole) => Pending::Each(held),
+            // What was published last is the topic as it is, also where the topic does not keep it.
+            (_, Pending::Latest(publication), Pending::Whole) => Pending::Latest(publication),
+            (_, _, news) => news,
+        };
+    }
+}
+
+/// What a source and its reference topics are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Values of values.
+    Values,
+    /// Events of events.
+    Events,
+    /// The latest event as a value.
+    LatestEvent,
+    /// An event of each value.
+    Collected,
+}
+
+impl Shape {
+    fn of(source: &Specification, reference: &Specification) -> Self {
+        let is_series = |specification: &Specification| specification.topic_type() == TopicType::TimeSeries;
+        match (is_series(source), is_series(reference)) {
+            (false, false) => Self::Values,
+            (true, true) => Self::Events,
+            (true, false) => Self::LatestEvent,
+            (false, true) => Self::Collected,
+        }
+    }
+}
+
+/// A derivation on its way through an evaluation.
+pub struct Deriving<'d> {
+    pub view: u64,
+    pub source: &'d TopicPath,
+    pub definition: &'d crate::view::Definition,
+    pub specification: &'d Arc<Specification>,
+    pub ancestry: &'d Arc<Ancestry>,
+    /// Whether everything is to be offered anew.
+    pub is_new: bool,
+    pub received: Time,
+    pub shape: Shape,
+}
+
+impl Shard {
+    /// A topic has come: whatever selects it derives from it.
+    pub(in crate::shard) fn link_views(&mut self, place: Place) {
+        if self.views.selectors.is_empty() {
+            return;
+        }
+        let topic = self.tree.topic(place);
+        let id = topic.id;
+        let mut views = Vec::new();
+        self.views.selectors.for_each_match(topic.path.as_str(), |_, places| views.extend_from_slice(places));
+        views.sort_unstable();
+        for view in views {
+            self.link_view(place, id, view);
+        }
+    }
+
+    /// The view selects the topic: derives from it, or again where it does already.
+    pub(super) fn link_view(&mut self, place: Place, id: TopicId, view: u64) {
+        let topic = self.tree.topic_mut(place);
+        let Some(held) = self.views.by_place.get_mut(&view) else { return };
+        let reference = specification_for(held, &topic.specification);
+        let shape = reference.as_ref().map_or(Shape::Values, |reference| Shape::of(&topic.specification, reference));
+        let source = self.views.sources.entry(id).or_insert_with(|| Source { place, derivations: Vec::new() });
+        let at = source.position(view).unwrap_or_else(|at| {
+            source.derivations.insert(at, Derivation::new(view, shape));
+            topic.is_source = true;
+            held.sources += 1;
+            at
+        });
+        source.derivations[at].shape = shape;
+        let news = match (shape, topic.latest.clone()) {
+            // Its value becomes the first event, be the next one as near as it may.
+            (Shape::Collected, Some(latest)) => Pending::Latest(latest),
+            _ => Pending::Whole,
+        };
+        self.queue_derivation(id, view, news);
+    }
+
+    /// A topic has a new value.
+    pub(in crate::shard) fn note_source(&mut self, id: TopicId, publication: &Arc<Publication>) {
+        let Some(source) = self.views.sources.get_mut(&id) else { return };
+        for derivation in &mut source.derivations {
+            derivation.note(Pending::Latest(publication.clone()));
+            if !std::mem::replace(&mut derivation.is_queued, true) {
+                self.views.jobs.push_back(Job::Derive(id, derivation.view));
+            }
+        }
+    }
+
+    pub(super) fn queue_derivation(&mut self, id: TopicId, view: u64, news: Pending) {
+        let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(view)) else { return };
+        derivation.note(news);
+        if !std::mem::replace(&mut derivation.is_queued, true) {
+            self.views.jobs.push_back(Job::Derive(id, view));
+        }
+    }
+
+    /// Looks at what a derivation has not seen yet.
+    pub(super) fn derive(&mut self, id: TopicId, view: u64) {
+        let Some(source) = self.views.sources.get_mut(&id) else { return };
+        let place = source.place;
+        let Some(derivation) = source.find(view) else { return };
+        derivation.is_queued = false;
+        let Some(held) = self.views.by_place.get(&view).filter(|held| !held.is_ending) else { return };
+        let definition = held.definition.clone();
+        if self.is_throttled(id, view, &definition) || self.is_starved(id, view, &definition) {
+            return;
+        }
+        let topic = self.tree.topic(place);
+        let path = topic.path.clone();
+        let Some(ancestry) = self.ancestry(topic) else {
+            return self.fail_derivation(id, view, &format!("the topic is derived {DEPTH_MAX} deep already"));
+        };
+        let held = self.views.by_place.get_mut(&view).expect("it was just there");
+        held.evaluations += 1;
+        let revision = held.revision;
+        let reference = match specification_for(held, &topic.specification).clone() {
+            Ok(reference) => reference,
+            Err(why) => return self.fail_derivation(id, view, &why),
+        };
+        let shape = Shape::of(&topic.specification, &reference);
+        let latest = topic.latest.clone();
+        let derivation = self.views.sources.get_mut(&id).and_then(|source| source.find(view)).expect("it was just there");
+        let pending = std::mem::replace(&mut derivation.pending, Pending::Nothing);
+        let is_new = std::mem::replace(&mut derivation.revision, revision) != revision;
+        let mut deriving = Deriving {
+            view,
+            source: &path,
+            definition: &definition,
+            specification: &reference,
+            ancestry: &ancestry,
+            is_new,
+            received: self.now,
+            shape,
+        };
+        match (shape, pending) {
+            (Shape::Events, pending) => self.derive_events(id, place, &deriving, pending),
+            (Shape::Collected, Pending::Each(values)) => {
+                for value in values {
+                    deriving.received = value.received;
+                    self.derive_value(id, place, &deriving, Some(value));
+                    deriving.is_new = false;
+                }
+            }
+            (_, Pending::Latest(value)) => {
+                deriving.received = value.received;
+                self.derive_value(id, place, &deriving, Some(value));
+            }
+            (_, Pending::Each(mut values)) => self.derive_value(id, place, &deriving, values.pop_back()),
+            (_, Pending::Whole | Pending::Nothing) => self.derive_value(id, place, &deriving, latest),
+        }
+    }
+
+    fn derive_value(&mut self, id: TopicId, place: Place, deriving: &Deriving<'_>, publication: Option<Arc<Publication>>) {
+        let topic = self.tree.topic(place);
+        let kind = topic.specification.value_type();
+        let value = publication.as_ref().and_then(|publication| publication.value());
+        let bytes = value.map_or(0, <[u8]>::len);
+        if let Some(publication) = &publication
+            && !deriving.is_new
+            && deriving.definition.passes_values()
+            && deriving.definition.path.is_of_path()
+            && let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view))
+            && let [output] = &derivation.outputs[..]
+        {
+            let path = output.path.clone();
+            self.spend_units(1 + bytes / (4 * UNIT_BYTES));
+            let content = Content::Shared(publication.clone());
+            return self.send_derived(deriving, path, Step::Value { content, received: deriving.received });
+        }
+        let limits = self.evaluation_limits();
+        let mut evaluation = Evaluation::default();
+        let input = Input { path: deriving.source.as_str(), kind, value };
+        let mut topics = super::watch::Looking::new(&self.views.watched);
+        self.views.evaluator.evaluate(deriving.definition, &input, &mut topics, &limits, &mut evaluation);
+        let looked = topics.into_paths();
+        self.spend_units(1 + bytes / UNIT_BYTES + evaluation.references.len());
+        let made: Vec<Made> = evaluation
+            .references
+            .into_iter()
+            .map(|derived| {
+                let content = match (derived.value, &publication) {
+                    _ if publication.is_none() => Content::Nothing,
+                    (Some(value), _) => Content::Own(Some(value.into_owned().into())),
+                    (None, _) => Content::Own(None),
+                };
+                Made { path: derived.path, kind: derived.kind, content }
+            })
+            .collect();
+        let (failures, last_failure, is_waiting) = (evaluation.failures, evaluation.failure, evaluation.is_waiting);
+        self.watch(id, deriving.view, looked);
+        if is_waiting {
+            // What is awaited queues the derivation again.
+            return self.keep_pending(id, deriving, publication);
+        }
+        if let Some(view) = self.views.by_place.get_mut(&deriving.view)
+            && let Some(failure) = last_failure
+        {
+            view.failures += failures.saturating_sub(1);
+            view.note_failure(deriving.source.as_str(), &failure.message);
+        }
+        self.settle_outputs(id, deriving, made);
+    }
+
+    fn keep_pending(&mut self, id: TopicId, deriving: &Deriving<'_>, publication: Option<Arc<Publication>>) {
+        let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view)) else { return };
+        if deriving.is_new {
+            derivation.revision = derivation.revision.wrapping_sub(1);
+        }
+        if matches!(derivation.pending, Pending::Nothing) {
+            derivation.pending = publication.map_or(Pending::Whole, Pending::Latest);
+        }
+    }
+
+    /// Sends what differs from what was made before.
+    pub(super) fn settle_outputs(&mut self, id: TopicId, deriving: &Deriving<'_>, made: Vec<Made>) {
+        let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view)) else { return };
+        let old = std::mem::take(&mut derivation.outputs);
+        let mut outputs = Vec::with_capacity(made.len());
+        let mut steps = Vec::with_capacity(made.len());
+        let mut loops = Vec::new();
+        // Most views make one topic of each; only those that expand need a table.
+        let by_path: Option<hashbrown::HashMap<&str, usize>> =
+            (old.len() > 8).then(|| old.iter().enumerate().map(|(at, output)| (output.path.as_str(), at)).collect());
+        let find = |path: &str| match &by_path {
+            Some(table) => table.get(path).copied(),
+            None => old.iter().position(|output| output.path.as_str() == path),
+        };
+        let mut is_kept = vec![false; old.len()];
+        for Made { path, kind, content } in made {
+            if deriving.ancestry.contains(&path) {
+                loops.push(path);
+                continue;
+            }
+            let digest = digest(kind, &content);
+            let found = find(&path);
+            let path = found.map_or_else(|| TopicPath::of_branch(&path), |at| old[at].path.clone());
+            if let Some(at) = found {
+                is_kept[at] = true;
+            }
+            let step = match found {
+                Some(_) if deriving.is_new => Some(offer(deriving, content)),
+                Some(at) if old[at].digest == digest && deriving.shape != Shape::Collected => None,
+                Some(_) => Some(Step::Value { content, received: deriving.received }),
+                None => Some(offer(deriving, content)),
+            };
+            steps.extend(step.map(|step| (path.clone(), step)));
+            outputs.push(Output { path, digest });
+        }
+        drop(by_path);
+        for (output, is_kept) in old.into_iter().zip(is_kept) {
+            if is_kept {
+                continue;
+            }
+            if deriving.definition.preserves_topics && !loops.iter().any(|path| *path == *output.path.as_str()) {
+                outputs.push(output);
+            } else {
+                steps.push((output.path, Step::Withdraw));
+            }
+        }
+        derivation.outputs = outputs;
+        for path in loops {
+            let why = format!("the topic '{path}' would be derived from itself");
+            self.views.note_failure(deriving.view, deriving.source.as_str(), &why);
+        }
+        for (path, step) in steps {
+            self.send_derived(deriving, path, step);
+        }
+    }
+
+    pub(super) fn send_derived(&mut self, deriving: &Deriving<'_>, path: TopicPath, step: Step) {
+        let derived = Derived { view: deriving.view, source: deriving.source.clone(), path, step };
+        match deriving.definition.delay_ms {
+            None => self.mail_derived(derived),
+            Some(delay_ms) => self.delay_derived(derived, delay_ms),
+        }
+    }
+
+    pub(super) fn mail_derived(&mut self, derived: Derived) {
+        let owner = self.owner_of(derived.path.as_str());
+        self.mail(owner, Mail::Derived(Box::new(derived)));
+    }
+
+    /// What the view makes of the topic goes; why is kept for who asks.
+    pub(super) fn fail_derivation(&mut self, id: TopicId, view: u64, why: &str) {
+        let Some(source) = self.views.sources.get_mut(&id) else { return };
+        let path = self.tree.topic(source.place).path.clone();
+        let Some(derivation) = source.find(view) else { return };
+        derivation.pending = Pending::Nothing;
+        let outputs = std::mem::take(&mut derivation.outputs);
+        self.views.note_failure(view, path.as_str(), why);
+        self.spend_units(1);
+        self.withdraw(view, &path, outputs);
+    }
+
+    fn withdraw(&mut self, view: u64, source: &TopicPath, outputs: Vec<Output>) {
+        let delay_ms = self.views.by_place.get(&view).filter(|view| !view.is_ending).and_then(|view| view.definition.delay_ms);
+        for output in outputs {
+            let derived = Derived { view, source: source.clone(), path: output.path, step: Step::Withdraw };
+            match delay_ms {
+                None => self.mail_derived(derived),
+                Some(delay_ms) => self.delay_derived(derived, delay_ms),
+            }
+        }
+    }
+
+    /// Takes back what one view made of a topic.
+    pub(super) fn unlink_derivation(&mut self, id: TopicId, view: u64) {
+        let Some(source) = self.views.sources.get_mut(&id) else { return };
+        let Ok(at) = source.position(view) else { return };
+        let derivation = source.derivations.remove(at);
+        let (place, is_last) = (source.place, source.derivations.is_empty());
+        if is_last {
+            self.views.sources.remove(&id);
+            self.tree.topic_mut(place).is_source = false;
+        }
+        let path = self.tree.topic(place).path.clone();
+        self.end_derivation(id, &path, derivation);
+    }
+
+    /// A topic has gone, and all that was made of it goes.
+    pub(in crate::shard) fn end_source(&mut self, topic: &Topic) {
+        let Some(source) = self.views.sources.remove(&topic.id) else { return };
+        for derivation in source.derivations {
+            self.end_derivation(topic.id, &topic.path, derivation);
+        }
+    }
+
+    fn end_derivation(&mut self, id: TopicId, path: &TopicPath, derivation: Derivation) {
+        let Derivation { view, outputs, watches, pace, .. } = derivation;
+        if let Some(held) = self.views.by_place.get_mut(&view) {
+            held.sources -= 1;
+        }
+        self.unwatch(id, view, watches);
+        self.end_pace(pace);
+        self.withdraw(view, path, outputs);
+    }
+
+    /// One topic's way from the topics it is derived from, with itself; `None` where that is too long.
+    fn ancestry(&self, topic: &Topic) -> Option<Arc<Ancestry>> {
+        let parent = if topic.is_reference { self.standing_ancestry(topic.path.as_str()) } else { None };
+        let depth = parent.as_ref().map_or(0, |parent| parent.depth()) + 1;
+        (depth <= DEPTH_MAX).then(|| Arc::new(Ancestry::new(topic.path.clone(), parent)))
+    }
+}
+
+/// A reference topic as evaluated.
+pub struct Made {
+    pub path: String,
+    pub kind: ValueType,
+    pub content: Content,
+}
+
+fn offer(deriving: &Deriving<'_>, content: Content) -> Step {
+    Step::Offer { specification: deriving.specification.clone(), ancestry: deriving.ancestry.clone(), content, received: deriving.received }
+}
+
+fn digest(kind: ValueType, content: &Content) -> u128 {
+    match content {
+        Content::Nothing => 0,
+        Content::Own(None) => 1,
+        Content::Own(Some(value)) => xxh3_128(value) ^ (u128::from(kind as u8) << 120),
+        Content::Shared(publication) => publication.value().map_or(1, xxh3_128) ^ (u128::from(kind as u8) << 120),
+        Content::Events(_) => 2,
+    }
+}
+
+/// What the reference topics of such a source are.
+fn specification_for<'v>(view: &'v mut View, source: &Arc<Specification>) -> &'v Result<Arc<Specification>, String> {
+    if let Some(at) = view.specifications.iter().position(|(held, _)| Arc::ptr_eq(held, source)) {
+        return &view.specifications[at].1;
+    }
+    let definition: Rc<_> = view.definition.clone();
+    let reference = reference_specification(&definition, source).map(Arc::new);
+    if view.specifications.len() >= SPECIFICATIONS_MAX {
+        let _ = view.specifications.remove(0);
+    }
+    view.specifications.push((source.clone(), reference));
+    &view.specifications.last().expect("it was just pushed").1
+}

@@ -1,0 +1,94 @@
+//! A view that comes, changes or goes finds its topics slice by slice.
+
+use super::{Job, Told, View};
+use crate::shard::Shard;
+use crate::topic::selector::Selector;
+use crate::topic::tree::{Direction, Place, Span, Step};
+
+/// Topics that are looked at for one unit of work.
+const TOPICS_PER_UNIT: usize = 4;
+
+/// Units of one slice.
+const UNITS_MAX: usize = 256;
+
+/// Derivations that may wait before a walk goes on.
+const WAITING_MAX: usize = 1_000;
+
+/// One view's way over the topics: first those that its old definition selects, then those of the new one.
+pub struct ViewWalk {
+    place: u64,
+    old: Option<(Selector, Span)>,
+    new: Option<(Selector, Span)>,
+    told: Option<Told>,
+}
+
+impl Shard {
+    /// `old` is the selector that the view had.
+    pub(super) fn start_view_walk(&mut self, place: u64, old: Option<Selector>, told: Option<Told>) {
+        let Some(view) = self.views.by_place.get(&place) else { return };
+        let new = (!view.is_ending && view.definition.remote.is_none()).then(|| (view.definition.selector.clone(), Span::default()));
+        let old = old.map(|selector| (selector, Span::default()));
+        self.views.walks.push_back(ViewWalk { place, old, new, told });
+    }
+
+    /// A slice of the first walk; whether there was anything to do.
+    pub(super) fn walk_views(&mut self) -> bool {
+        if self.views.jobs.len() > WAITING_MAX {
+            return false;
+        }
+        let Some(mut walk) = self.views.walks.pop_front() else { return false };
+        if let Some((selector, rest)) = walk.old.take() {
+            walk.old = self.unlink_slice(walk.place, &selector, &rest).map(|rest| (selector, rest));
+        } else if let Some((selector, rest)) = walk.new.take() {
+            walk.new = self.link_slice(walk.place, &selector, &rest).map(|rest| (selector, rest));
+        }
+        if walk.old.is_some() || walk.new.is_some() {
+            // Walks are done in order: a later one of the same view builds on this.
+            self.views.walks.push_front(walk);
+            return true;
+        }
+        if self.views.by_place.get(&walk.place).is_some_and(|view| view.is_ending && view.sources == 0) {
+            self.views.by_place.remove(&walk.place);
+        }
+        self.views.jobs.extend(walk.told.map(Job::Tell));
+        true
+    }
+
+    fn link_slice(&mut self, view: u64, selector: &Selector, rest: &Span) -> Option<Span> {
+        if self.views.by_place.get(&view).is_none_or(|held| held.is_ending) {
+            return None;
+        }
+        let (found, next) = self.view_slice(selector, rest);
+        for place in found {
+            let id = self.tree.topic(place).id;
+            self.link_view(place, id, view);
+        }
+        next
+    }
+
+    fn unlink_slice(&mut self, view: u64, selector: &Selector, rest: &Span) -> Option<Span> {
+        let (found, next) = self.view_slice(selector, rest);
+        for place in found {
+            let topic = self.tree.topic(place);
+            let wants =
+                |held: &View| !held.is_ending && held.definition.remote.is_none() && held.definition.selector.matches(topic.path.as_str());
+            if topic.is_source && !self.views.by_place.get(&view).is_some_and(wants) {
+                self.unlink_derivation(topic.id, view);
+            }
+        }
+        next
+    }
+
+    /// What the selector matches in the next part of the tree, and what is left of it.
+    fn view_slice(&mut self, selector: &Selector, rest: &Span) -> (Vec<Place>, Option<Span>) {
+        let mut found = Vec::new();
+        let budget = self.views.units_left.clamp(1, UNITS_MAX) * TOPICS_PER_UNIT;
+        let mut left = budget;
+        let next = self.tree.scan_within(selector, rest, Direction::Forward, &mut left, |place, _| {
+            found.push(place);
+            Step::Next
+        });
+        self.spend_units((budget - left) / TOPICS_PER_UNIT);
+        (found, next)
+    }
+}

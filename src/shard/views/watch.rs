@@ -1,0 +1,152 @@
+//! Values of other topics that a view looks at: inserted ones, and scalars of ancestors.
+//!
+//! Whoever evaluates asks the topic's owner once and is told of every change from then on, in order. What is not known yet is waited for.
+
+use super::source::Pending;
+use crate::base::{ShardIndex, TopicId};
+use crate::shard::Shard;
+use crate::shard::mail::Mail;
+use crate::topic::path::TopicPath;
+use crate::topic::publication::Publication;
+use crate::topic::tree::Topic;
+use crate::value::ValueType;
+use crate::view::evaluate::{Looked, Topics};
+use hashbrown::HashMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A topic that views on this shard look at.
+pub struct Watched {
+    state: State,
+    /// The derivations that do, by topic and view.
+    dependents: BTreeSet<(TopicId, u64)>,
+}
+
+enum State {
+    Asked,
+    Missing,
+    There(ValueType, Option<Arc<Publication>>),
+}
+
+/// The topics that one evaluation looks at.
+pub struct Looking<'w> {
+    watched: &'w HashMap<TopicPath, Watched>,
+    paths: Vec<TopicPath>,
+}
+
+impl<'w> Looking<'w> {
+    pub fn new(watched: &'w HashMap<TopicPath, Watched>) -> Self {
+        Self { watched, paths: Vec::new() }
+    }
+
+    pub fn into_paths(self) -> Vec<TopicPath> {
+        self.paths
+    }
+}
+
+impl Topics for Looking<'_> {
+    fn look(&mut self, path: &str) -> Looked<'_> {
+        if !self.paths.iter().any(|held| held.as_str() == path) {
+            let held = self.watched.get_key_value(path).map(|(held, _)| held.clone());
+            self.paths.push(held.unwrap_or_else(|| TopicPath::of_branch(path)));
+        }
+        match self.watched.get(path).map(|watched| &watched.state) {
+            None | Some(State::Asked) => Looked::Unknown,
+            Some(State::Missing) => Looked::Nothing,
+            Some(State::There(kind, publication)) => {
+                let value = publication.as_ref().and_then(|publication| publication.value());
+                value.map_or(Looked::Nothing, |value| Looked::Value(*kind, value))
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// From here on the derivation looks at `paths` and at no others.
+    pub(super) fn watch(&mut self, id: TopicId, view: u64, paths: Vec<TopicPath>) {
+        let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(view)) else { return };
+        if derivation.watches == paths {
+            return;
+        }
+        let old = std::mem::replace(&mut derivation.watches, paths.clone());
+        for path in &paths {
+            let is_new = !self.views.watched.contains_key(path);
+            let watched = self.views.watched.entry(path.clone());
+            let watched = watched.or_insert_with(|| Watched { state: State::Asked, dependents: BTreeSet::new() });
+            watched.dependents.insert((id, view));
+            if is_new {
+                let owner = self.owner_of(path.as_str());
+                self.mail(owner, Mail::Watch { path: path.clone() });
+            }
+        }
+        let gone = old.into_iter().filter(|path| !paths.contains(path)).collect();
+        self.unwatch(id, view, gone);
+    }
+
+    pub(super) fn unwatch(&mut self, id: TopicId, view: u64, paths: Vec<TopicPath>) {
+        for path in paths {
+            let Some(watched) = self.views.watched.get_mut(&path) else { continue };
+            watched.dependents.remove(&(id, view));
+            if watched.dependents.is_empty() {
+                self.views.watched.remove(&path);
+                let owner = self.owner_of(path.as_str());
+                self.mail(owner, Mail::Unwatch { path });
+            }
+        }
+    }
+
+    /// What an owner tells. A word on an earlier watch of the same path is older, and the newer one follows it.
+    pub(in crate::shard) fn watched_told(&mut self, path: &TopicPath, value: Option<(ValueType, Option<Arc<Publication>>)>) {
+        let Some(watched) = self.views.watched.get_mut(path) else { return };
+        watched.state = value.map_or(State::Missing, |(kind, publication)| State::There(kind, publication));
+        for (id, view) in watched.dependents.clone() {
+            self.queue_derivation(id, view, Pending::Whole);
+        }
+    }
+
+    // The owner.
+
+    pub(in crate::shard) fn start_watch(&mut self, from: ShardIndex, path: TopicPath) {
+        self.views.watchers.entry(path.clone()).or_default().insert(from);
+        let value = self.tree.find(path.as_str()).map(|place| {
+            let topic = self.tree.topic_mut(place);
+            topic.is_watched = true;
+            state(topic)
+        });
+        self.mail(from, Mail::Watched { path, value });
+    }
+
+    pub(in crate::shard) fn end_watch(&mut self, from: ShardIndex, path: &TopicPath) {
+        let Some(watchers) = self.views.watchers.get_mut(path) else { return };
+        watchers.remove(from);
+        if watchers.is_empty() {
+            self.views.watchers.remove(path);
+            if let Some(place) = self.tree.find(path.as_str()) {
+                self.tree.topic_mut(place).is_watched = false;
+            }
+        }
+    }
+
+    /// A topic has come, that somebody may wait for.
+    pub(in crate::shard) fn link_watchers(&mut self, path: &TopicPath) {
+        if self.views.watchers.contains_key(path) {
+            if let Some(place) = self.tree.find(path.as_str()) {
+                self.tree.topic_mut(place).is_watched = true;
+            }
+            self.tell_watchers(path);
+        }
+    }
+
+    /// A watched topic has changed, or is gone.
+    pub(in crate::shard) fn tell_watchers(&mut self, path: &TopicPath) {
+        let Some(watchers) = self.views.watchers.get(path).copied() else { return };
+        let value = self.tree.find(path.as_str()).map(|place| state(self.tree.topic(place)));
+        for shard in watchers.iter() {
+            self.mail(shard, Mail::Watched { path: path.clone(), value: value.clone() });
+        }
+    }
+}
+
+fn state(topic: &Topic) -> (ValueType, Option<Arc<Publication>>) {
+    (topic.specification.value_type(), topic.latest.clone())
+}
