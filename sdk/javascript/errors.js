@@ -273,7 +273,7 @@ export class NoSuchViewError extends RequestError {
   static codeName = 'no_such_view';
 }
 
-/** 231: the view's definition does not parse. The message says line and column; `position` is the byte offset in the definition. */
+/** 231: the view's definition does not parse: the message says line and column, `position` is the byte offset in it. Or its name is malformed. */
 export class InvalidViewError extends RequestError {
   static className = 'InvalidViewError';
   static code = 231;
@@ -294,7 +294,7 @@ export class CyclicViewError extends RequestError {
   static codeName = 'cyclic_view';
 }
 
-/** 234: a view makes the topic, which is not updated or removed by itself. */
+/** 234: a view makes the topic; only what it is derived from can be updated. */
 export class ReadOnlyTopicError extends RequestError {
   static className = 'ReadOnlyTopicError';
   static code = 234;

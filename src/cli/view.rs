@@ -200,15 +200,15 @@ fn table(printer: Printer, views: &[ViewEntry]) -> Vec<String> {
         .collect();
     let width = |column: usize| std::iter::once(&head).chain(&cells).map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths = [0, 1, 2, 3, 4].map(width);
-    let line = |row: &[String; 5], definition: &str| {
+    let line = |style: Style, row: &[String; 5], definition: &str| {
         let numbers: String = (1..5).map(|at| format!("  {:>1$}", row[at], widths[at])).collect();
-        format!("{}{numbers}  {definition}", printer.styled(Style::Path, &format!("{:1$}", row[0], widths[0])))
+        format!("{}{numbers}  {definition}", printer.styled(style, &format!("{:1$}", row[0], widths[0])))
     };
     let rows = cells.iter().zip(views).map(|(row, view)| {
         let dormant = if view.is_dormant { printer.styled(Style::Faint, "(dormant) ") } else { String::new() };
-        line(row, &format!("{dormant}{}", shortened(&view.definition)))
+        line(Style::Path, row, &format!("{dormant}{}", shortened(&view.definition)))
     });
-    std::iter::once(line(&head, "DEFINITION")).chain(rows).collect()
+    std::iter::once(line(Style::Faint, &head, "DEFINITION")).chain(rows).collect()
 }
 
 /// A definition on one line, the end cut off where it is long.
