@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use tidewire::cli::{demo, doctor, latency, listen, series, serve, spec, storage, topics};
+use tidewire::cli::{demo, doctor, latency, listen, series, serve, spec, storage, topics, view};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -43,6 +43,9 @@ enum Command {
     Series(series::SeriesCommand),
     /// Print a topic's type and properties, or check what a topic should have
     Spec(spec::Spec),
+    /// Create, list, show, remove or try out topic views
+    #[command(subcommand)]
+    View(view::ViewCommand),
     /// Remove the topics that a selector matches
     Remove(topics::Remove),
     /// Print the server's latencies per core
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Listen(arguments) => listen::listen(&arguments),
         Command::Series(command) => series::series(&command),
         Command::Spec(arguments) => spec::spec(&arguments),
+        Command::View(command) => view::view(&command),
         Command::Remove(arguments) => topics::remove(&arguments),
         Command::Latency(arguments) => latency::latency(&arguments),
         Command::Storage(command) => storage::run(&command),

@@ -79,6 +79,10 @@ import { typeName, typeNumber } from './types.js';
  *   | { op: 'append', id: number, path: string, type: DataTypeName, timestamp?: number, value: Uint8Array }
  *   | { op: 'edit', id: number, path: string, type: DataTypeName, original: number, value: Uint8Array }
  *   | { op: 'query', id: number, path: string, kind?: QueryKind, range?: QueryRange, edit_range?: QueryRange, limit?: number }
+ *   | { op: 'create_view', id: number, name: string, definition: string }
+ *   | { op: 'remove_view', id: number, name: string }
+ *   | { op: 'list_views', id: number, after?: number }
+ *   | { op: 'get_view', id: number, name: string }
  * )} ClientMessage
  */
 
@@ -161,9 +165,25 @@ import { typeName, typeNumber } from './types.js';
  * @property {number} [size]
  */
 
+/**
+ * One view of an answer to LIST_VIEWS or GET_VIEW.
+ *
+ * @typedef {object} ViewEntry
+ * @property {string} name
+ * @property {string} definition
+ * @property {number} place
+ * @property {boolean} dormant
+ * @property {number} sources
+ * @property {number} references
+ * @property {number} evaluations
+ * @property {number} failures
+ * @property {string} last_failure
+ */
+
 /** @typedef {{ values?: boolean, with_properties?: boolean, sizes?: boolean }} Asked what a FETCH wants of each topic */
 /** @typedef {{ has_more: boolean, topics: FetchEntry[] }} FetchAnswer */
 /** @typedef {{ complete: boolean, type: DataTypeName, events: EventEntry[] }} QueryAnswer */
+/** @typedef {{ has_more: boolean, views: ViewEntry[] }} ViewsAnswer */
 /** @typedef {{ created?: boolean, removed?: number, sequence?: number, timestamp?: number }} Answer */
 
 /** The subprotocol of the binary form. */
@@ -198,6 +218,10 @@ const OPERATIONS = Object.freeze({
   append: 0x28,
   edit: 0x29,
   query: 0x2a,
+  create_view: 0x40,
+  remove_view: 0x41,
+  list_views: 0x42,
+  get_view: 0x43,
 });
 
 const PING = 0x02;
@@ -234,6 +258,9 @@ const QUERY_KINDS = ['values', 'latest_edits', 'all_edits'];
 /** By number; the first has none of its own. */
 const ANCHORS = ['start', 'sequence', 'instant', 'last_events', 'last_ms'];
 const SPANS = ['end', 'sequence', 'instant', 'next_events', 'next_ms', 'until_last_events', 'until_last_ms', 'previous_events', 'previous_ms'];
+
+/** The only bit of a view's flags. */
+const VIEW_IS_DORMANT = 1;
 
 const NOTHING = new Uint8Array(0);
 
@@ -342,6 +369,17 @@ function writeBody(writer, message) {
       writeRange(writer, 3, message.edit_range);
       writeNumber(writer, 4, message.limit);
       break;
+    case 'create_view':
+      writer.string(message.name);
+      writer.string(message.definition);
+      break;
+    case 'list_views':
+      writer.varint(message.after ?? 0);
+      break;
+    case 'remove_view':
+    case 'get_view':
+      writer.string(message.name);
+      break;
   }
 }
 
@@ -371,17 +409,19 @@ export function decodeMessage(bytes, sink) {
  *
  * @param {Pick<ClientMessage, 'op'> & Asked & { properties?: unknown }} request
  * @param {Reader} body
- * @returns {Answer | FetchAnswer | QueryAnswer}
+ * @returns {Answer | FetchAnswer | QueryAnswer | ViewsAnswer}
  */
 export function readAnswer(request, body) {
   switch (request.op) {
     case 'add':
     case 'add_and_set':
+    case 'create_view':
       return { created: body.u8() !== 0 };
     case 'update':
     case 'stream_open':
       return request.properties ? { created: body.u8() !== 0 } : {};
     case 'remove':
+    case 'remove_view':
       return { removed: body.size() };
     case 'append':
     case 'edit':
@@ -390,6 +430,9 @@ export function readAnswer(request, body) {
       return readFetchAnswer(body, request);
     case 'query':
       return readQueryAnswer(body);
+    case 'list_views':
+    case 'get_view':
+      return readViewsAnswer(body);
     default:
       return {};
   }
@@ -431,6 +474,31 @@ function readQueryAnswer(body) {
   const events = [];
   while (events.length < count) events.push({ ...readEventHead(body), value: body.take(body.size()) });
   return { complete, type, events };
+}
+
+/**
+ * @param {Reader} body
+ * @returns {ViewsAnswer}
+ */
+function readViewsAnswer(body) {
+  const hasMore = body.u8() !== 0;
+  const count = body.size();
+  /** @type {ViewEntry[]} */
+  const views = [];
+  while (views.length < count) {
+    views.push({
+      name: body.string(),
+      definition: body.string(),
+      place: body.size(),
+      dormant: (body.u8() & VIEW_IS_DORMANT) !== 0,
+      sources: body.size(),
+      references: body.size(),
+      evaluations: body.size(),
+      failures: body.size(),
+      last_failure: body.string(),
+    });
+  }
+  return { has_more: hasMore, views };
 }
 
 /**

@@ -266,6 +266,41 @@ export class InvalidQueryError extends RequestError {
   static codeName = 'invalid_query';
 }
 
+/** 230: no view has this name. */
+export class NoSuchViewError extends RequestError {
+  static className = 'NoSuchViewError';
+  static code = 230;
+  static codeName = 'no_such_view';
+}
+
+/** 231: the view's definition does not parse: the message says line and column, `position` is the byte offset in it. Or its name is malformed. */
+export class InvalidViewError extends RequestError {
+  static className = 'InvalidViewError';
+  static code = 231;
+  static codeName = 'invalid_view';
+}
+
+/** 232: the server holds as many views as it may. */
+export class ViewLimitError extends RequestError {
+  static className = 'ViewLimitError';
+  static code = 232;
+  static codeName = 'view_limit';
+}
+
+/** 233: the view would make topics that it, or a view that it feeds, maps again. */
+export class CyclicViewError extends RequestError {
+  static className = 'CyclicViewError';
+  static code = 233;
+  static codeName = 'cyclic_view';
+}
+
+/** 234: a view makes the topic; only what it is derived from can be updated. */
+export class ReadOnlyTopicError extends RequestError {
+  static className = 'ReadOnlyTopicError';
+  static code = 234;
+  static codeName = 'read_only_topic';
+}
+
 /** 300: the session has as many selections as it may. */
 export class SelectionLimitError extends RequestError {
   static className = 'SelectionLimitError';
@@ -369,6 +404,11 @@ export const REQUEST_ERRORS = Object.freeze([
   NoSuchEventError,
   EventIsEditError,
   InvalidQueryError,
+  NoSuchViewError,
+  InvalidViewError,
+  ViewLimitError,
+  CyclicViewError,
+  ReadOnlyTopicError,
   SelectionLimitError,
   ListenerLimitError,
   NoSuchListenerError,

@@ -17,6 +17,7 @@ import { reportUncaught } from './stream.js';
 import { Subscriptions } from './subscriptions.js';
 import { Topics } from './topics.js';
 import { checkDataType, checkText, show } from './types.js';
+import { TopicViews } from './views.js';
 import { completeUrl, findWebSocket } from './websocket.js';
 
 /** @typedef {import('./connection.js').Close} Close */
@@ -151,6 +152,8 @@ export class Session {
       encode: (type, value) => topics.encode(type, value),
       typeFor: (path, value, type) => topics.typeFor(path, value, type),
     });
+    /** Rules by which the server makes topics out of others. */
+    this.views = new TopicViews({ request: (message) => this.#request(message) });
     /** Listening to topics without their values. */
     this.notifications = new Notifications(this.#listeners);
   }

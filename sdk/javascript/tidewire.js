@@ -19,6 +19,7 @@ export { ValueStream } from './stream.js';
 export { anyOf, Selector } from './selector.js';
 export { DataType, TopicProperty, TopicType } from './types.js';
 export { RecoverableUpdateStream, UpdateStream } from './updates.js';
+export { TopicViews } from './views.js';
 export * from './errors.js';
 
 /** @typedef {import('./session.js').ConnectOptions} ConnectOptions */
@@ -49,3 +50,4 @@ export * from './errors.js';
 /** @typedef {import('./types.js').DataTypeName} DataTypeName */
 /** @typedef {import('./types.js').TopicSpecification} TopicSpecification */
 /** @typedef {import('./types.js').TopicTypeName} TopicTypeName */
+/** @typedef {import('./views.js').TopicView} TopicView */

@@ -13,3 +13,4 @@ pub mod serve;
 pub mod spec;
 pub mod storage;
 pub mod topics;
+pub mod view;

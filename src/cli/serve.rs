@@ -134,6 +134,7 @@ const SDK: &[(&str, &[u8])] = &[
     ("/sdk/topics.js", include_bytes!("../../sdk/javascript/topics.js")),
     ("/sdk/types.js", include_bytes!("../../sdk/javascript/types.js")),
     ("/sdk/updates.js", include_bytes!("../../sdk/javascript/updates.js")),
+    ("/sdk/views.js", include_bytes!("../../sdk/javascript/views.js")),
     ("/sdk/websocket.js", include_bytes!("../../sdk/javascript/websocket.js")),
 ];
 

@@ -12,6 +12,7 @@ mod server;
 mod closes;
 mod command_line;
 mod command_topics;
+mod command_views;
 mod compression;
 mod conditions;
 mod deltas;

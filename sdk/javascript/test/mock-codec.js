@@ -26,6 +26,10 @@ const OPERATIONS = {
   0x28: 'append',
   0x29: 'edit',
   0x2a: 'query',
+  0x40: 'create_view',
+  0x41: 'remove_view',
+  0x42: 'list_views',
+  0x43: 'get_view',
 };
 
 const LISTENER_KINDS = [undefined, 'topics', 'subscribers', 'missing'];
@@ -126,9 +130,24 @@ function decodeBody(op, cursor) {
       return { op, id, path: readString(cursor), type: readType(cursor), original: readVarint(cursor), value: readRest(cursor) };
     case 'query':
       return { op, id, path: readString(cursor), ...readFields(cursor, QUERY_FIELDS) };
+    case 'create_view':
+      return wholly({ op, id, name: readString(cursor), definition: readString(cursor) }, cursor);
+    case 'list_views': {
+      const after = readVarint(cursor);
+      return { op, id, ...(after > 0 && { after }) };
+    }
+    case 'remove_view':
+    case 'get_view':
+      return { op, id, name: readString(cursor) };
     default:
       throw new ClientFrameError({ code: 101, id });
   }
+}
+
+/** A message that fills its frame. */
+function wholly(message, cursor) {
+  if (cursor.position !== cursor.end) throw new ClientFrameError(cursor.fail);
+  return message;
 }
 
 function take(cursor, length) {

@@ -19,6 +19,8 @@ export async function startMockServer(options = {}) {
 class MockServer {
   /** Path → { number, type, value }, kept in path order by whoever reads it. */
   topics = new Map();
+  /** Name → entry of a view, in the order of their places. They make nothing. */
+  views = new Map();
   /** Every message received, for a test to look at. */
   received = [];
   /** The live connections, newest last. */
@@ -215,6 +217,34 @@ class MockServer {
     connection.send(frame(0x82, varint(id), wanted.length > limit ? 0 : 1, TYPES[type], varint(parts.length), ...parts));
   }
 
+  /** Knows one error of definitions: a missing `to`. */
+  create_view({ id, name, definition }, connection) {
+    if (!definition.includes(' to ')) return connection.send(errorFrame(id, 231, 'line 1, column 1: expected to', Buffer.byteLength(definition)));
+    const before = this.views.get(name);
+    const place = before?.place ?? this.views.size + 1;
+    this.views.set(name, { ...before, name, definition, place });
+    connection.send(frame(0x82, varint(id), before === undefined ? 1 : 0));
+  }
+
+  remove_view({ id, name }, connection) {
+    connection.send(frame(0x82, varint(id), varint(this.views.delete(name) ? 1 : 0)));
+  }
+
+  list_views({ id, after = 0 }, connection) {
+    const behind = [...this.views.values()].filter(({ place }) => place > after);
+    this.#sendViews(id, behind.slice(0, this.pageMax), behind.length > this.pageMax, connection);
+  }
+
+  get_view({ id, name }, connection) {
+    const view = this.views.get(name);
+    if (view === undefined) connection.send(errorFrame(id, 230, `there is no view ${name}`));
+    else this.#sendViews(id, [view], false, connection);
+  }
+
+  #sendViews(id, views, hasMore, connection) {
+    connection.send(frame(0x82, varint(id), hasMore ? 1 : 0, varint(views.length), ...views.map(viewEntry)));
+  }
+
   listen({ id, listener, kind, selector }, connection) {
     const selectors = connection.listeners.get(listener) ?? new Set();
     connection.listeners.set(listener, selectors.add(selector));
@@ -322,6 +352,11 @@ function eventHead({ sequence, timestamp, original, author }) {
 
 function eventFrame({ number }, event) {
   return frame(0x95, varint(number), eventHead(event), event.value);
+}
+
+function viewEntry({ name, definition, place, isDormant = false, sources = 0, references = 0, evaluations = 0, failures = 0, lastFailure = '' }) {
+  const counts = [sources, references, evaluations, failures].map(varint);
+  return Buffer.concat([string(name), string(definition), varint(place), Buffer.from([isDormant ? 1 : 0]), ...counts, string(lastFailure)]);
 }
 
 function entry(asked, path, { type, value, properties: all }) {

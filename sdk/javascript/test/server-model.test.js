@@ -1,4 +1,4 @@
-// The topic model against a real server: properties, null, constraints, patches, streams, time series, scopes, listeners and fetches, where
+// The topic model against a real server: properties, null, constraints, patches, streams, time series, scopes, listeners, views and fetches, where
 // TIDEWIRE_URL names a server that this test may fill and empty under `sdk-model/`.
 
 import assert from 'node:assert/strict';
@@ -19,7 +19,9 @@ async function withSessions(count, body) {
   try {
     await body(...sessions);
   } finally {
-    await sessions[0].topics.remove(`?${ROOT}//`);
+    const { views, topics } = sessions[0];
+    for (const { name } of await views.listViews()) if (name.startsWith(ROOT)) await views.removeView(name);
+    await topics.remove(`?${ROOT}//`);
     await Promise.all(sessions.map((session) => session.close()));
   }
 }
@@ -349,6 +351,39 @@ test('the topic model of a real server', { skip: url === undefined && 'TIDEWIRE_
     assert.deepEqual([selector.replace(/^>/, ''), sessionId], [`${ROOT}/missing`, reader.id]);
     assert.equal(sessionProperties.$SessionId, reader.id);
     await handler.close();
+  });
+
+  await check('a view makes topics of others, until it is removed', 2, async (writer, reader) => {
+    const [name, source, made] = [`${ROOT} scalar`, `${ROOT}/v/source`, `${ROOT}/v/made`];
+    const definition = `map ?${source}/ to ${made}/<scalar(/name)> as <value(/price)>`;
+    await writer.topics.addAndSet(`${source}/1`, 'json', { name: 'gold', price: 7 });
+    const { events, until } = recordStream((callbacks) => reader.addStream(`?${made}/`, 'json', callbacks));
+    await reader.subscribe(`?${made}/`);
+    assert.deepEqual(await writer.views.createView(name, definition), { created: true });
+    assert.deepEqual((await until(2))[1], ['value', `${made}/gold`, 7, undefined]);
+    await writer.topics.set(`${source}/1`, { name: 'gold', price: 8 }, 'json');
+    assert.deepEqual((await until(3))[2], ['value', `${made}/gold`, 8, 7]);
+    await assert.rejects(writer.topics.set(`${made}/gold`, 9, 'json'), tidewire.ReadOnlyTopicError);
+    const view = await reader.views.getView(name);
+    assert.deepEqual([view.definition, view.isDormant, view.sources, view.references, view.failures], [definition, false, 1, 1, 0]);
+    assert.deepEqual((await reader.views.listViews()).filter((listed) => listed.name === name).map(({ place }) => place), [view.place]);
+    assert.deepEqual(await writer.views.createView(name, `map ?${source}/ to ${made}/<scalar(/name)>`), { created: false });
+    await writer.topics.set(`${source}/1`, { name: 'gold', price: 10 }, 'json');
+    while (events.at(-1)[2]?.price !== 10) await until(events.length + 1);
+    assert.equal(await writer.views.removeView(name), true);
+    while (events.at(-1)[0] !== 'unsubscription') await until(events.length + 1);
+    assert.deepEqual(events.at(-1), ['unsubscription', `${made}/gold`, 'removed']);
+    assert.deepEqual([await writer.views.removeView(name), await writer.views.getView(name)], [false, null]);
+  });
+
+  await check('a view that cannot be is refused, with the place of the error', 1, async ({ views }) => {
+    await assert.rejects(views.createView(`${ROOT} wrong`, `map ?x/ ot y`), (error) => {
+      assert.ok(error instanceof tidewire.InvalidViewError, String(error));
+      assert.equal(error.position, 8);
+      return true;
+    });
+    await assert.rejects(views.createView(`${ROOT} circle`, `map ?${ROOT}/c// to ${ROOT}/c/<path(1)>`), tidewire.CyclicViewError);
+    assert.equal(await views.getView(`${ROOT} wrong`), null);
   });
 
   await check('a fetch gives what it was asked for', 1, async ({ topics }) => {
