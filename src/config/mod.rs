@@ -437,7 +437,8 @@ fn is_ours(variable: &str) -> bool {
     let Some(rest) = variable.strip_prefix("TIDEWIRE_") else {
         return false;
     };
-    ["SERVER_", "LIMITS_", "SESSION_", "STORAGE_", "LOG_"].iter().any(|section| rest.starts_with(section))
+    let section = rest.split_once('_').map_or(rest, |(section, _)| section).to_lowercase();
+    rest.contains('_') && SETTINGS.iter().any(|setting| setting.key.split('.').next() == Some(&section))
 }
 
 fn is_loopback(address: &SocketAddr) -> bool {

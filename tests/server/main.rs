@@ -31,3 +31,4 @@ mod storage;
 mod subscriptions;
 mod text_form;
 mod time_series;
+mod views;
