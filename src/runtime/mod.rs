@@ -66,19 +66,19 @@ pub fn start(settings: &Settings, listeners: Vec<(OwnedFd, usize)>, stored: Opti
     let senders: Vec<Sender<Command>> = channels.iter().map(|(sender, _)| sender.clone()).collect();
     let mut restored: Vec<Vec<(TopicId, StoredTopic)>> = (0..count).map(|_| Vec::new()).collect();
     let (mut storing, mut topics_base, mut storage) = (Storing::Off, 0, None);
-    let mut views = 0;
+    let mut views = Vec::new();
     if let Some(stored) = stored {
         storing = if stored.options.ack == storage::Ack::Memory { Storing::Memory } else { Storing::Stored };
         topics_base = stored.highest_topic;
         for (id, topic) in stored.topics {
             if topic.view_name().is_some() {
-                // Every shard has every view, and takes them up before its topics.
-                restored.iter_mut().for_each(|shard| shard.insert(views, (id, topic.clone())));
-                views += 1;
+                views.push((id, topic));
                 continue;
             }
             restored[(partition(topic.path.as_str()) % u64::from(count)) as usize].push((id, topic));
         }
+        // Every shard has every view, and finds the topics that are there already slice by slice.
+        restored.iter_mut().for_each(|shard| shard.extend(views.iter().cloned()));
         storage = Some(start_storage(stored.store, stored.options, stored.core, senders, mailboxes.clone())?);
     }
     let (ready, readiness) = crossbeam_channel::unbounded();

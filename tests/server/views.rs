@@ -70,7 +70,9 @@ fn views_and_their_places_outlive_the_server_and_what_they_make_comes_back() {
     let start = |shards| Server::start_with(shards, &[("STORAGE_DIRECTORY", directory.name())]);
     let mut server = start(2);
     let mut session = server.connect();
-    for (name, definition) in [("first", "map a to x"), ("gone", "map a to y"), ("third/of them", "map ?b/ to x"), ("round", "map ?b/ to r/<path(1)>")] {
+    for (name, definition) in
+        [("first", "map a to x"), ("gone", "map a to y"), ("third/of them", "map ?b/ to x"), ("round", "map ?b/ to r/<path(1)>")]
+    {
         assert_eq!(session.create_view(name, definition), Ok(true));
     }
     session.set_json("a", "1");

@@ -31,7 +31,7 @@ use crate::view::evaluate::{EvaluationLimits, Evaluator};
 use crate::view::{Definition, ViewLimits};
 use crate::wire::native::{Outcome, ViewEntry};
 use hashbrown::HashMap;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -130,7 +130,7 @@ struct View {
     last_failure: String,
     delayed: VecDeque<pace::Delayed>,
     /// Topics that found no room for their delay.
-    starved: Vec<TopicId>,
+    starved: BTreeSet<TopicId>,
 }
 
 impl View {
@@ -149,6 +149,8 @@ impl View {
 /// Something to be done in its turn.
 enum Job {
     Derive(TopicId, u64),
+    /// One result of many.
+    Send(Box<Derived>),
     /// All that a decision has caused up to here is done.
     Tell(Told),
 }
@@ -158,7 +160,13 @@ pub struct Views {
     by_place: BTreeMap<u64, View>,
     selectors: Interests<Vec<u64>>,
     jobs: VecDeque<Job>,
+    /// Those that send a result.
+    sends_waiting: usize,
+    /// Updates that derivations have to see each, and have not.
+    updates_pending: usize,
     walks: VecDeque<walk::ViewWalk>,
+    /// Whether this turn has had its slice of a walk.
+    has_walked: bool,
     units_left: usize,
     evaluator: Evaluator,
 
@@ -171,6 +179,8 @@ pub struct Views {
 
     // Of topics that others own.
     watched: HashMap<TopicPath, watch::Watched>,
+    /// Those whose change their dependents have not all heard of.
+    spreading: VecDeque<TopicPath>,
 
     throttled: Slab<(TopicId, u64)>,
     throttle_wheel: Wheel,
@@ -188,6 +198,10 @@ impl Views {
             by_place: BTreeMap::new(),
             selectors: Interests::default(),
             jobs: VecDeque::new(),
+            sends_waiting: 0,
+            updates_pending: 0,
+            has_walked: false,
+            spreading: VecDeque::new(),
             walks: VecDeque::new(),
             units_left: 0,
             evaluator: Evaluator::default(),
@@ -206,12 +220,12 @@ impl Views {
 
     /// What waits for its turn.
     pub fn backlog(&self) -> usize {
-        self.jobs.len()
+        self.jobs.len() + self.updates_pending
     }
 
     /// Whether the next turn has something to do.
     pub fn has_work(&self) -> bool {
-        !self.jobs.is_empty() || !self.walks.is_empty()
+        !self.jobs.is_empty() || !self.walks.is_empty() || !self.spreading.is_empty()
     }
 
     pub fn has_watchers(&self) -> bool {
@@ -221,7 +235,7 @@ impl Views {
     /// What is kept on account of views; all 0 once every view is gone and mail is delivered.
     pub fn counts(&self) -> [usize; 8] {
         let (sources, watchers, contests) = (self.sources.len(), self.watchers.len(), self.contests.len());
-        let work = self.jobs.len() + self.walks.len() + self.throttled.len();
+        let work = self.backlog() + self.walks.len() + self.throttled.len() + self.spreading.len() + self.delayed_bytes;
         [self.by_place.len(), self.selectors.len(), sources, watchers, contests, self.standing.len(), self.watched.len(), work]
     }
 
@@ -229,6 +243,12 @@ impl Views {
     pub fn totals(&self) -> [u64; 3] {
         let views = || self.by_place.values();
         [views().map(|view| view.evaluations).sum(), views().map(|view| view.failures).sum(), self.standing.values().sum()]
+    }
+
+    /// Sends a result in its turn.
+    fn send_later(&mut self, derived: Derived) {
+        self.sends_waiting += 1;
+        self.jobs.push_back(Job::Send(Box::new(derived)));
     }
 
     fn note_failure(&mut self, place: u64, source: &str, message: &str) {
@@ -421,7 +441,7 @@ impl Shard {
                     failures: 0,
                     last_failure: String::new(),
                     delayed: VecDeque::new(),
-                    starved: Vec::new(),
+                    starved: BTreeSet::new(),
                 };
                 self.views.by_place.insert(place, view);
             }
@@ -473,27 +493,35 @@ impl Shard {
     // Turns.
 
     pub(super) fn run_views(&mut self) {
-        while self.views.units_left > 0 {
-            if let Some(job) = self.views.jobs.pop_front() {
-                match job {
-                    Job::Derive(id, place) => self.derive(id, place),
-                    Job::Tell(to) => {
-                        for shard in (0..self.identity.count).map(ShardIndex) {
-                            self.mail(shard, Mail::ViewFence { to });
-                        }
+        while self.views.units_left > 0 && self.inbox.is_empty() {
+            // Walks and changes that many depend on have their slice of every turn, and what is left when nothing else is to be done.
+            if self.views.jobs.is_empty() || !std::mem::replace(&mut self.views.has_walked, true) {
+                let has_walked = self.walk_views();
+                let has_spread = self.spread_watched();
+                if !has_walked && !has_spread && self.views.jobs.is_empty() {
+                    return;
+                }
+            }
+            match self.views.jobs.pop_front() {
+                Some(Job::Derive(id, place)) => self.derive(id, place),
+                Some(Job::Send(derived)) => {
+                    self.views.sends_waiting -= 1;
+                    self.spend_units(1);
+                    self.mail_derived(*derived);
+                }
+                Some(Job::Tell(to)) => {
+                    for shard in (0..self.identity.count).map(ShardIndex) {
+                        self.mail(shard, Mail::ViewFence { to });
                     }
                 }
-            } else if !self.walk_views() {
-                return;
-            }
-            if !self.inbox.is_empty() {
-                return;
+                None => {}
             }
         }
     }
 
     pub(super) fn begin_view_turn(&mut self) {
         self.views.units_left = self.limits.views.units_per_turn;
+        self.views.has_walked = false;
     }
 
     pub(super) fn tick_views(&mut self) {

@@ -4,11 +4,13 @@
 //! delayed view makes waits in memory, in order. Where there is no room for more, a topic's changes are left out until there is, and
 //! then its newest value goes on: what was left out is counted as failures of the view.
 
+use super::Job;
 use super::reference::{Content, Derived, Step};
 use super::source::{Derivation, Pending};
 use crate::base::{Key, Time, TopicId};
 use crate::shard::Shard;
 use crate::view::Definition;
+use std::collections::BTreeSet;
 
 /// What a delayed result takes beside its value.
 const DELAYED_BYTES: usize = 200;
@@ -57,7 +59,15 @@ impl Shard {
             pace.waiting = Some(key);
             self.views.throttle_wheel.insert(period_end, key);
         }
+        self.forget_older(id, view);
         true
+    }
+
+    /// Of what a derivation that is held up has not looked at, the newest is kept.
+    fn forget_older(&mut self, id: TopicId, view: u64) {
+        if let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(view)) {
+            self.views.updates_pending -= derivation.forget_older();
+        }
     }
 
     pub(super) fn tick_throttled(&mut self) {
@@ -100,7 +110,8 @@ impl Shard {
         let bytes_max = self.limits.views.delay_bytes_max;
         let Some(held) = self.views.by_place.get_mut(&view) else { return false };
         held.note_failure(path.as_str(), &format!("{bytes_max} bytes wait for their delay, which is the most; the change waits"));
-        held.starved.push(id);
+        held.starved.insert(id);
+        self.forget_older(id, view);
         true
     }
 
@@ -125,12 +136,13 @@ impl Shard {
         }
         for Delayed { derived, bytes, .. } in due {
             self.views.delayed_bytes -= bytes;
-            self.mail_derived(derived);
+            // Many may be due together.
+            self.views.send_later(derived);
         }
         if self.views.delayed_bytes > self.limits.views.delay_bytes_max / 2 {
             return;
         }
-        let starved: Vec<(u64, Vec<TopicId>)> =
+        let starved: Vec<(u64, BTreeSet<TopicId>)> =
             self.views.by_place.iter_mut().map(|(place, view)| (*place, std::mem::take(&mut view.starved))).collect();
         for (view, ids) in starved {
             for id in ids {
@@ -146,7 +158,7 @@ impl Shard {
         for Delayed { derived, bytes, .. } in std::mem::take(&mut view.delayed) {
             self.views.delayed_bytes -= bytes;
             if matches!(derived.step, Step::Withdraw) {
-                self.mail_derived(derived);
+                self.views.send_later(derived);
             }
         }
     }
@@ -158,7 +170,7 @@ impl Shard {
             return;
         }
         if !std::mem::replace(&mut derivation.is_queued, true) {
-            self.views.jobs.push_back(super::Job::Derive(id, view));
+            self.views.jobs.push_back(Job::Derive(id, view));
         }
     }
 }

@@ -21,6 +21,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
+/// Results of one evaluation that are sent in its turn; those behind them have theirs.
+const STEPS_AT_ONCE: usize = 64;
+
 /// Bytes that cost one unit to evaluate.
 const UNIT_BYTES: usize = 256;
 
@@ -82,6 +85,23 @@ impl Derivation {
     fn new(view: u64, shape: Shape) -> Self {
         let (outputs, watches) = (Vec::new(), Vec::new());
         Self { view, shape, revision: 0, is_queued: false, pending: Pending::Nothing, outputs, watches, pace: None }
+    }
+
+    /// Of updates that are to be seen each, all but the newest go, and are counted. Those that a series keeps are found there.
+    pub fn forget_older(&mut self) -> usize {
+        let Pending::Each(updates) = &mut self.pending else { return 0 };
+        let count = updates.len();
+        if self.shape == Shape::Events {
+            self.pending = Pending::Whole;
+            return count;
+        }
+        updates.drain(..count - 1);
+        count - 1
+    }
+
+    /// Updates that are to be seen each.
+    fn updates_pending(&self) -> usize {
+        if let Pending::Each(updates) = &self.pending { updates.len() } else { 0 }
     }
 
     /// What is to be looked at joins what waits already.
@@ -185,7 +205,9 @@ impl Shard {
     pub(in crate::shard) fn note_source(&mut self, id: TopicId, publication: &Arc<Publication>) {
         let Some(source) = self.views.sources.get_mut(&id) else { return };
         for derivation in &mut source.derivations {
+            let before = derivation.updates_pending();
             derivation.note(Pending::Latest(publication.clone()));
+            self.views.updates_pending = self.views.updates_pending + derivation.updates_pending() - before;
             if !std::mem::replace(&mut derivation.is_queued, true) {
                 self.views.jobs.push_back(Job::Derive(id, derivation.view));
             }
@@ -194,7 +216,9 @@ impl Shard {
 
     pub(super) fn queue_derivation(&mut self, id: TopicId, view: u64, news: Pending) {
         let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(view)) else { return };
+        let before = derivation.updates_pending();
         derivation.note(news);
+        self.views.updates_pending = self.views.updates_pending + derivation.updates_pending() - before;
         if !std::mem::replace(&mut derivation.is_queued, true) {
             self.views.jobs.push_back(Job::Derive(id, view));
         }
@@ -242,6 +266,7 @@ impl Shard {
         let shape = Shape::of(&topic.specification, &reference);
         let latest = topic.latest.clone();
         let derivation = self.views.sources.get_mut(&id).and_then(|source| source.find(view)).expect("it was just there");
+        self.views.updates_pending -= derivation.updates_pending();
         let pending = std::mem::replace(&mut derivation.pending, Pending::Nothing);
         let is_new = std::mem::replace(&mut derivation.revision, revision) != revision;
         let mut deriving = Deriving {
@@ -316,9 +341,15 @@ impl Shard {
         if deriving.is_new {
             derivation.revision = derivation.revision.wrapping_sub(1);
         }
-        if matches!(derivation.pending, Pending::Nothing) {
-            derivation.pending = publication.map_or(Pending::Whole, Pending::Latest);
+        let before = derivation.updates_pending();
+        match publication {
+            Some(publication) if deriving.shape == Shape::Collected => derivation.note(Pending::Latest(publication)),
+            publication if matches!(derivation.pending, Pending::Nothing) => {
+                derivation.pending = publication.map_or(Pending::Whole, Pending::Latest);
+            }
+            _ => {}
         }
+        self.views.updates_pending = self.views.updates_pending + derivation.updates_pending() - before;
     }
 
     /// Sends what differs from what was made before.
@@ -372,8 +403,16 @@ impl Shard {
             let why = format!("the topic '{path}' would be derived from itself");
             self.views.note_failure(deriving.view, deriving.source.as_str(), &why);
         }
-        for (path, step) in steps {
+        let mut steps = steps.into_iter();
+        for (path, step) in steps.by_ref().take(STEPS_AT_ONCE) {
             self.send_derived(deriving, path, step);
+        }
+        for (path, step) in steps {
+            let derived = Derived { view: deriving.view, source: deriving.source.clone(), path, step };
+            match deriving.definition.delay_ms {
+                None => self.views.send_later(derived),
+                Some(delay_ms) => self.delay_derived(derived, delay_ms),
+            }
         }
     }
 
@@ -399,6 +438,7 @@ impl Shard {
         let Some(source) = self.views.sources.get_mut(&id) else { return };
         let path = source.path.clone();
         let Some(derivation) = source.find(view) else { return };
+        self.views.updates_pending -= derivation.updates_pending();
         derivation.pending = Pending::Nothing;
         let outputs = std::mem::take(&mut derivation.outputs);
         self.views.note_failure(view, path.as_str(), why);
@@ -408,9 +448,11 @@ impl Shard {
 
     fn withdraw(&mut self, view: u64, source: &TopicPath, outputs: Vec<Output>) {
         let delay_ms = self.views.by_place.get(&view).filter(|view| !view.is_ending).and_then(|view| view.definition.delay_ms);
-        for output in outputs {
+        for (count, output) in outputs.into_iter().enumerate() {
             let derived = Derived { view, source: source.clone(), path: output.path, step: Step::Withdraw };
             match delay_ms {
+                // Nothing overtakes what its derivation has still to send.
+                None if count >= STEPS_AT_ONCE || self.views.sends_waiting > 0 => self.views.send_later(derived),
                 None => self.mail_derived(derived),
                 Some(delay_ms) => self.delay_derived(derived, delay_ms),
             }
@@ -440,6 +482,7 @@ impl Shard {
     }
 
     fn end_derivation(&mut self, id: TopicId, path: &TopicPath, derivation: Derivation) {
+        self.views.updates_pending -= derivation.updates_pending();
         let Derivation { view, outputs, watches, pace, .. } = derivation;
         if let Some(held) = self.views.by_place.get_mut(&view) {
             held.sources -= 1;

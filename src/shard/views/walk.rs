@@ -11,8 +11,8 @@ const TOPICS_PER_UNIT: usize = 4;
 /// Units of one slice.
 const UNITS_MAX: usize = 256;
 
-/// Derivations that may wait before a walk goes on.
-const WAITING_MAX: usize = 1_000;
+/// Jobs that may wait before one more slice is taken.
+pub const WAITING_MAX: usize = 10_000;
 
 /// One view's way over the topics: first those that its old definition selects, then those of the new one.
 pub struct ViewWalk {

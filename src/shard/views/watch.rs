@@ -3,6 +3,7 @@
 //! Whoever evaluates asks the topic's owner once and is told of every change from then on, in order. What is not known yet is waited for.
 
 use super::source::Pending;
+use super::walk::WAITING_MAX;
 use crate::base::{ShardIndex, TopicId};
 use crate::shard::Shard;
 use crate::shard::mail::Mail;
@@ -20,7 +21,13 @@ pub struct Watched {
     state: State,
     /// The derivations that do, by topic and view.
     dependents: BTreeSet<(TopicId, u64)>,
+    /// So many of them, round from that one, have not heard of the last change.
+    behind: usize,
+    next: (TopicId, u64),
 }
+
+/// Dependents that hear of a change in one slice.
+const SPREAD_SLICE: usize = 256;
 
 enum State {
     Asked,
@@ -72,7 +79,8 @@ impl Shard {
         for path in &paths {
             let is_new = !self.views.watched.contains_key(path);
             let watched = self.views.watched.entry(path.clone());
-            let watched = watched.or_insert_with(|| Watched { state: State::Asked, dependents: BTreeSet::new() });
+            let watched =
+                watched.or_insert_with(|| Watched { state: State::Asked, dependents: BTreeSet::new(), behind: 0, next: (TopicId(0), 0) });
             watched.dependents.insert((id, view));
             if is_new {
                 let owner = self.owner_of(path.as_str());
@@ -99,9 +107,32 @@ impl Shard {
     pub(in crate::shard) fn watched_told(&mut self, path: &TopicPath, value: Option<(ValueType, Option<Arc<Publication>>)>) {
         let Some(watched) = self.views.watched.get_mut(path) else { return };
         watched.state = value.map_or(State::Missing, |(kind, publication)| State::There(kind, publication));
-        for (id, view) in watched.dependents.clone() {
+        if watched.behind == 0 {
+            self.views.spreading.push_back(path.clone());
+        }
+        watched.behind = watched.dependents.len();
+    }
+
+    /// Tells a slice of those that depend on a topic that has changed; whether there was anything to do.
+    pub(super) fn spread_watched(&mut self) -> bool {
+        if self.views.jobs.len() > WAITING_MAX {
+            return false;
+        }
+        let Some(path) = self.views.spreading.pop_front() else { return false };
+        let Some(watched) = self.views.watched.get_mut(&path) else { return true };
+        let count = watched.behind.min(SPREAD_SLICE);
+        let round = watched.dependents.range(watched.next..).chain(watched.dependents.range(..watched.next));
+        let told: Vec<(TopicId, u64)> = round.copied().take(count).collect();
+        watched.behind = (watched.behind - count).min(watched.dependents.len());
+        watched.next = told.last().map_or((TopicId(0), 0), |(id, view)| (*id, view + 1));
+        if watched.behind > 0 {
+            self.views.spreading.push_back(path);
+        }
+        self.spend_units(told.len() / 16);
+        for (id, view) in told {
             self.queue_derivation(id, view, Pending::Whole);
         }
+        true
     }
 
     // The owner.
