@@ -116,7 +116,7 @@ impl Parser<'_> {
             let value = quoted.content();
             self.check_property(key, &value).map_err(|error| {
                 let PropertyError { position, found, expected, .. } = error;
-                quoted.locate(SyntaxError { position, found, expected })
+                token::locate(quoted, SyntaxError { position, found, expected })
             })?;
             properties.push((key.into(), value.into()));
             if cursor.take_symbol(',').is_none() {
