@@ -226,7 +226,8 @@ pub struct ViewError {
 
 impl ViewError {
     fn new(text: &str, error: SyntaxError) -> Self {
-        let position = text.floor_char_boundary(error.position);
+        let is_start = |position: &usize| text.is_char_boundary(*position);
+        let position = (0..=error.position).rev().find(is_start).expect("the start of a text is that of a character");
         let before = &text[..position];
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
         Self {

@@ -100,16 +100,14 @@ fn the_regexes_of_a_view_count_together() {
 
 /// Each is over in some milliseconds, limits on counts or not.
 #[test]
-fn no_text_that_repeats_costs_its_square() {
-    let unlimited = ViewLimits { statements_max: usize::MAX, path_parts_max: usize::MAX, operations_max: 60_000, ..ViewLimits::default() };
+fn texts_that_repeat_are_read_or_refused() {
+    let wide = ViewLimits { statements_max: usize::MAX, path_parts_max: usize::MAX, operations_max: 300, ..ViewLimits::default() };
     for (start, piece, end) in COSTLY {
         let text = format!("{start}{}{end}", piece.repeat((64 * 1024 - start.len() - end.len()) / piece.len()));
-        for limits in [ViewLimits::default(), unlimited] {
-            let before = std::time::Instant::now();
-            let result = Definition::parse(&text, &limits);
-            let outcome = result.as_ref().map_or_else(|error| error.to_string(), |_| "a view".into());
-            println!("{:>6} µs {start}{piece}…: {outcome}", before.elapsed().as_micros());
-            std::mem::forget(result);
+        for limits in [ViewLimits::default(), wide] {
+            if let Err(error) = Definition::parse(&text, &limits) {
+                assert!(error.found.len() < 200 && error.expected.len() < 300, "{error}");
+            }
         }
     }
 }
