@@ -193,7 +193,7 @@ fn main() {
     let topics =
         following("--topics").map_or(if is_test { 1_000 } else { 100_000 }, |number| number.parse().expect("--topics takes a number"));
     let only = following("--only");
-    let (rounds, batches) = if is_test || only.is_some() { (1, 2) } else { (9, 200) };
+    let (rounds, batches) = if is_test || only.is_some() { (1, 20) } else { (9, 200) };
 
     let mut plain_ns = 0.0;
     let mut is_late = false;

@@ -24,6 +24,9 @@ use xxhash_rust::xxh3::xxh3_128;
 /// Results of one evaluation that are sent in its turn; those behind them have theirs.
 const STEPS_AT_ONCE: usize = 64;
 
+/// What a topic that comes or goes costs, most of it at its owner.
+const TOPIC_UNITS: usize = 4;
+
 /// Bytes that cost one unit to evaluate.
 const UNIT_BYTES: usize = 256;
 
@@ -425,6 +428,9 @@ impl Shard {
     }
 
     pub(super) fn mail_derived(&mut self, derived: Derived) {
+        if matches!(derived.step, Step::Offer { .. } | Step::Withdraw) {
+            self.spend_units(TOPIC_UNITS);
+        }
         let owner = self.owner_of(derived.path.as_str());
         // Values change no structure, so they need not wait for their turn where nothing does.
         if owner == self.identity.index && self.inbox.is_empty() && matches!(derived.step, Step::Value { .. } | Step::Event { .. }) {
