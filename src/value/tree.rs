@@ -38,6 +38,11 @@ impl Member<'_> {
 }
 
 impl<'a> Node<'a> {
+    /// An object of members as they stand in a text.
+    pub fn of_members(members: impl Iterator<Item = walk::Member<'a>>) -> Self {
+        Self::Object(members.map(|member| Member { name: Cow::Borrowed(member.name.content()), value: Node::Text(member.value) }).collect())
+    }
+
     /// The node that `tokens` lead to from here.
     pub fn descend(&mut self, tokens: &[Token], work: &mut Work) -> Result<&mut Self, String> {
         let mut node = self;
@@ -240,10 +245,7 @@ impl<'a> Node<'a> {
 fn expand_text<'a>(text: &'a [u8]) -> Option<Node<'a>> {
     match text.first()? {
         b'[' => Some(Node::Array(walk::elements(text).map(|(_, value)| Node::Text(value)).collect())),
-        b'{' => {
-            let member = |member: walk::Member<'a>| Member { name: Cow::Borrowed(member.name.content()), value: Node::Text(member.value) };
-            Some(Node::Object(walk::members(text).map(member).collect()))
-        }
+        b'{' => Some(Node::of_members(walk::members(text))),
         _ => None,
     }
 }

@@ -225,19 +225,8 @@ pub fn value_end(text: &[u8], start: usize) -> Option<usize> {
 
 /// Where the innermost `open` arrays and objects around `position` are closed, behind the last bracket.
 pub fn close(text: &[u8], position: usize, open: usize) -> Option<usize> {
-    // With this bit `[` and `]` are `{` and `}`, and no other byte of JSON text outside strings becomes one of the three.
-    const CASES: u64 = u64::from_le_bytes([0x20; 8]);
     let (mut position, mut open) = (position, open);
     while open > 0 {
-        while let Some(eight) = text.get(position..position + 8) {
-            let word = u64::from_le_bytes(eight.try_into().expect("eight bytes")) | CASES;
-            let marks = marks_of(word, b'"') | marks_of(word, b'{') | marks_of(word, b'}');
-            if marks != 0 {
-                position += marks.trailing_zeros() as usize / 8;
-                break;
-            }
-            position += 8;
-        }
         match *text.get(position)? {
             b'"' => {
                 position = string_end(text, position)?;

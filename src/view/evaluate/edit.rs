@@ -1,5 +1,6 @@
 //! Changes a JSON text within the limits.
 
+use super::source::Document;
 use super::{EvaluationLimits, Stop};
 use crate::value::json::walk;
 use crate::value::pointer::Pointer;
@@ -12,8 +13,8 @@ pub struct Edited<'t> {
 }
 
 impl<'t> Edited<'t> {
-    pub fn new(text: &'t [u8]) -> Self {
-        Self { root: Node::Text(text) }
+    pub fn new(text: &Document<'t>) -> Self {
+        Self { root: text.to_node() }
     }
 
     /// Afterwards `target` means `value`: in place of what was there, or new. What it is part of has to be there.

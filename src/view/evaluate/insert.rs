@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::edit::Edited;
+use super::source::Document;
 use super::{Looked, Pass, Place, REFERENCE_STEPS, Stop, source};
 use crate::value::ValueType;
 use crate::value::pointer::Pointer;
@@ -28,7 +29,7 @@ impl Pass<'_, '_> {
             Looked::Value(kind, value) => part(kind, value, insert.key.as_ref(), &mut self.work)?,
         };
         let Some(inserted) = inserted.as_deref().or(insert.default.as_deref()) else { return Ok(None) };
-        let mut edited = Edited::new(current);
+        let mut edited = Edited::new(&Document::new(current));
         edited.set(&insert.at, inserted, self.limits, &mut self.work)?;
         edited.print(self.limits, &mut self.work).map(Some)
     }

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::edit::Edited;
-use super::source;
+use super::source::Document;
 use super::{EvaluationLimits, Stop, calculation, condition};
 use crate::value::pointer::Pointer;
 use crate::value::work::Work;
@@ -23,13 +23,14 @@ pub fn apply(
     computed: &mut Vec<u8>,
 ) -> Result<Option<Vec<u8>>, Stop> {
     computed.clear();
-    let mut process = Process { source, work, computed, edits: Vec::new() };
+    let document = Document::new(source);
+    let mut process = Process { source: &document, work, computed, edits: Vec::new() };
     process.block(block)?;
     let Process { work, edits, computed, .. } = process;
     if edits.is_empty() {
         return Ok(None);
     }
-    let mut edited = Edited::new(source);
+    let mut edited = Edited::new(&document);
     for edit in edits {
         match edit {
             Edit::Set { target, value: Text::Slice(text) } => edited.set(target, text, limits, work)?,
@@ -41,7 +42,7 @@ pub fn apply(
 }
 
 struct Process<'t, 'w> {
-    source: &'t [u8],
+    source: &'w Document<'t>,
     work: &'w mut Work,
     computed: &'w mut Vec<u8>,
     edits: Vec<Edit<'t>>,
@@ -90,7 +91,7 @@ impl<'t> Process<'t, '_> {
         let (number, format) = match source {
             ValueSource::Constant(text) => return Ok(Text::Slice(text)),
             ValueSource::Pointer { pointer, format } => {
-                let found = source::find(self.source, pointer, self.work)?;
+                let found = self.source.find(pointer, self.work)?;
                 let Some(text) = found else {
                     return Err(Stop::Failed(format!("found nothing at \"{}\", expected a value to set", pointer.brief())));
                 };
