@@ -2,6 +2,7 @@
 
 use crate::server::{Client, Server, events};
 use serde_json::{Value, json};
+use tidewire::shard::Storing;
 
 fn start() -> (Server, Client) {
     let mut server = Server::new();
@@ -188,6 +189,16 @@ fn an_expanded_value_makes_a_topic_of_each_element_and_sends_those_that_changed(
 }
 
 #[test]
+fn a_new_definition_preserves_none_of_what_the_old_one_made() {
+    let (mut server, client) = start();
+    create(&mut server, client, "v", "map a to c/<scalar(/x)>");
+    set(&mut server, client, "a", json!({ "x": 1 }));
+    create(&mut server, client, "v", "map a to b/<scalar(/x)> preserve topics");
+    set(&mut server, client, "a", json!({ "x": 2 }));
+    check(&mut server, client, "?[bc]//", &[("b/1", json!({ "x": 1 })), ("b/2", json!({ "x": 2 }))]);
+}
+
+#[test]
 fn preserved_topics_stay_until_their_source_goes() {
     let (mut server, client) = start();
     create(&mut server, client, "v", "map a to b/<scalar(/x)> preserve topics");
@@ -234,6 +245,39 @@ fn a_delayed_view_follows_in_order() {
 }
 
 #[test]
+fn what_waits_for_its_delay_never_follows_what_a_new_definition_makes_at_once() {
+    let (mut server, client) = start();
+    create(&mut server, client, "v", "map ?a// to b/<path(1)> delay by 2 seconds");
+    set(&mut server, client, "a/1", json!(1));
+    set(&mut server, client, "a/2", json!(1));
+    create(&mut server, client, "v", "map ?a// to b/<path(1)>");
+    set(&mut server, client, "a/1", json!(2));
+    server.ok(client, json!({ "op": "remove", "selector": "a/2" }));
+    server.advance(100);
+    check(&mut server, client, "?b//", &[("b/1", json!(2))]);
+    server.advance(3000);
+    check(&mut server, client, "?b//", &[("b/1", json!(2))]);
+}
+
+#[test]
+fn who_found_no_room_for_a_delay_finds_it_when_another_view_goes() {
+    let mut limits = crate::peer::limits();
+    limits.views.delay_bytes_max = 300;
+    let mut server = Server::with(Storing::Off, limits);
+    let client = server.connect();
+    create(&mut server, client, "long", "map ?a// to b/<path(1)> delay by 2 hours");
+    create(&mut server, client, "short", "map ?a// to c/<path(1)> delay by 1 second");
+    for path in ["a/1", "a/2", "a/3"] {
+        set(&mut server, client, path, json!(1));
+    }
+    server.ok(client, json!({ "op": "remove_view", "name": "long" }));
+    for _ in 0..8 {
+        server.advance(1100);
+    }
+    check(&mut server, client, "?c//", &[("c/1", json!(1)), ("c/2", json!(1)), ("c/3", json!(1))]);
+}
+
+#[test]
 fn a_removed_view_takes_back_at_once_what_waits_for_its_delay() {
     let (mut server, client) = start();
     create(&mut server, client, "v", "map a to b delay by 2 seconds");
@@ -267,6 +311,66 @@ fn a_time_series_becomes_one_with_the_same_events() {
         .collect();
     assert_eq!(events, [(6, 6), (9, 70), (8, 8)], "{answer}");
     server.refuse(client, json!({ "op": "append", "id": 1, "path": "b", "type": "json", "value": 1 }), 234, None);
+}
+
+#[test]
+fn a_view_that_comes_to_a_series_takes_up_the_edits_of_all_events_that_it_keeps() {
+    let (mut server, client) = start();
+    let properties = json!({ "TIME_SERIES_EVENT_VALUE_TYPE": "json", "TIME_SERIES_RETAINED_RANGE": "limit 3" });
+    server.ok(client, json!({ "op": "add", "path": "a", "type": "time_series", "properties": properties }));
+    for value in 0..4 {
+        server.ok(client, json!({ "op": "append", "path": "a", "type": "json", "value": value }));
+    }
+    for (original, value) in [(2, 20), (1, 10), (2, 21)] {
+        server.ok(client, json!({ "op": "edit", "path": "a", "original": original, "type": "json", "value": value }));
+    }
+    create(&mut server, client, "v", "map a to b");
+    for kind in ["values", "latest_edits", "all_edits"] {
+        let mut query = |path: &str| server.ok(client, json!({ "op": "query", "path": path, "kind": kind }))["events"].clone();
+        assert_eq!(query("b"), query("a"), "{kind}");
+    }
+}
+
+#[test]
+fn events_of_a_series_are_given_what_each_of_them_names() {
+    let (mut server, client) = start();
+    let properties = json!({ "TIME_SERIES_EVENT_VALUE_TYPE": "json" });
+    server.ok(client, json!({ "op": "add", "path": "a", "type": "time_series", "properties": properties }));
+    for id in ["x", "y", "x"] {
+        server.ok(client, json!({ "op": "append", "path": "a", "type": "json", "value": { "id": id } }));
+    }
+    for id in ["x", "y"] {
+        set(&mut server, client, &format!("names/{id}"), json!({ "name": id }));
+    }
+    create(&mut server, client, "v", "map a to b insert names/<scalar(/id)> key /name at /name default 'none'");
+    server.ok(client, json!({ "op": "append", "path": "a", "type": "json", "value": { "id": "z" } }));
+    let names = |server: &mut Server| -> Vec<String> {
+        let answer = server.ok(client, json!({ "op": "query", "path": "b" }));
+        answer["events"].as_array().unwrap().iter().map(|event| event["value"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&mut server), ["x", "y", "x", "none"]);
+    // Whatever was looked at is watched, be it for the newest event or for an older one.
+    set(&mut server, client, "names/x", json!({ "name": "Fred" }));
+    set(&mut server, client, "names/z", json!({ "name": "Bob" }));
+    assert_eq!(names(&mut server), ["Fred", "y", "Fred", "Bob"]);
+    for name in ["names/x", "names/y"] {
+        server.ok(client, json!({ "op": "remove", "selector": name }));
+    }
+    assert_eq!(names(&mut server), ["none", "none", "none", "Bob"]);
+    create(&mut server, client, "v", "map a to b");
+    server.ok(client, json!({ "op": "remove", "selector": "?.*//" }));
+    server.ok(client, json!({ "op": "remove_view", "name": "v" }));
+    assert_eq!(server.view_counts(), [0; 8]);
+}
+
+#[test]
+fn a_series_without_events_leads_where_its_ancestors_say() {
+    let (mut server, client) = start();
+    set(&mut server, client, "a", json!({ "where": "b" }));
+    let properties = json!({ "TIME_SERIES_EVENT_VALUE_TYPE": "json" });
+    server.ok(client, json!({ "op": "add", "path": "a/1", "type": "time_series", "properties": properties }));
+    create(&mut server, client, "v", "map a/1 to <scalar(/where, 0)>/1");
+    check(&mut server, client, "?b//", &[("b/1", Value::Null)]);
 }
 
 #[test]

@@ -155,6 +155,17 @@ pub enum Asked {
     StreamClose {
         stream: u64,
     },
+    CreateView {
+        name: &'static str,
+        definition: &'static str,
+    },
+    RemoveView {
+        name: &'static str,
+    },
+    /// Those behind a place.
+    ListViews {
+        after: u64,
+    },
     /// To be refused.
     Nonsense,
 }
@@ -209,6 +220,9 @@ fn request(id: u64, asked: &Asked, capabilities: u64) -> Option<Request<'_>> {
             Request::StreamDelta { id, stream: *stream, form, delta: delta.into() }
         }
         Asked::StreamClose { stream } => Request::StreamClose { id, stream: *stream },
+        Asked::CreateView { name, definition } => Request::CreateView { id, name: (*name).into(), definition: (*definition).into() },
+        Asked::RemoveView { name } => Request::RemoveView { id, name: (*name).into() },
+        Asked::ListViews { after } => Request::ListViews { id, after: *after },
         Asked::Nonsense => return None,
     })
 }
@@ -312,6 +326,18 @@ pub fn encode_text(id: u64, asked: &Asked) -> Vec<u8> {
         Asked::StreamClose { stream } => {
             put(&mut members, [("stream", raw(&stream))]);
             "stream_close"
+        }
+        Asked::CreateView { name, definition } => {
+            put(&mut members, [("name", raw(&name)), ("definition", raw(&definition))]);
+            "create_view"
+        }
+        Asked::RemoveView { name } => {
+            put(&mut members, [("name", raw(&name))]);
+            "remove_view"
+        }
+        Asked::ListViews { after } => {
+            put(&mut members, [("after", raw(&after))]);
+            "list_views"
         }
         Asked::Nonsense => "frobnicate",
     };

@@ -47,6 +47,14 @@ pub struct HeardEvent {
     pub value: Vec<u8>,
 }
 
+/// A view in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeardView {
+    pub name: String,
+    pub definition: String,
+    pub place: u64,
+}
+
 #[derive(Debug)]
 pub enum Heard {
     Ping,
@@ -311,6 +319,27 @@ impl Body {
                     HeardEvent { sequence: members.read("sequence"), timestamp_ms: members.read("timestamp"), original, value }
                 };
                 (members["complete"].get() == "true", events.into_iter().map(event).collect())
+            }
+        }
+    }
+
+    /// Views in the order of their places, and whether there are more.
+    pub fn views(&self) -> (Vec<HeardView>, bool) {
+        match self {
+            Self::Binary(body) => {
+                let Ok(Outcome::Views { views, has_more }) = native::decode_views(&mut Reader(body)) else {
+                    panic!("views that do not parse: {body:?}");
+                };
+                let view = |view: native::ViewEntry| HeardView { name: view.name, definition: view.definition, place: view.place };
+                (views.into_iter().map(view).collect(), has_more)
+            }
+            Self::Text(members) => {
+                let views: Vec<BTreeMap<String, Box<RawValue>>> = serde_json::from_str(members["views"].get()).expect("a list");
+                let view = |members: BTreeMap<String, Box<RawValue>>| {
+                    let members = Members { text: "a view", members };
+                    HeardView { name: members.read("name"), definition: members.read("definition"), place: members.read("place") }
+                };
+                (views.into_iter().map(view).collect(), members["has_more"].get() == "true")
             }
         }
     }

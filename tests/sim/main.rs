@@ -1,13 +1,14 @@
 //! The deterministic simulator of the core: shards, mail, sockets and clients in one thread, driven by one seed.
 //!
 //! It is another runtime: it feeds bytes, mail and time into shards in an order that chance chooses, and hands their bytes to simulated clients that
-//! check all they hear. `world` is the runtime, `client` a client, which asks by `ask` and hears by `heard`, `model` what must be true, `topics` and `workload` what happens, `disk` what is stored. The other files are the
+//! check all they hear. `world` is the runtime, `client` a client, which asks by `ask` and hears by `heard`, `model` what must be true, `topics` and `workload` what happens, `disk` what is stored, `derivation` what views make. The other files are the
 //! invariants, each with the conditions that strain it most.
 //!
 //! `TIDEWIRE_SIM_SEEDS` is how many seeds each test runs, `TIDEWIRE_SIM_SEED` the first: a failure names its seed, and that with one seed runs it again.
 
 mod ask;
 mod client;
+mod derivation;
 mod disk;
 mod heard;
 mod model;
@@ -33,6 +34,7 @@ mod replay;
 mod series;
 mod storage;
 mod streams;
+mod views;
 
 const SEEDS: u64 = 18;
 

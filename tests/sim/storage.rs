@@ -38,6 +38,11 @@ fn connect_all(world: &mut World) {
 
 fn step(world: &mut World) {
     workload::step(world);
+    step_disk(world);
+}
+
+/// A bit of what a disk has to do.
+pub fn step_disk(world: &mut World) {
     let shard = world.random.below(world.shards().len());
     let records_max = world.random.within(1, 20);
     let Some(disk) = &mut world.disk else { return };

@@ -145,7 +145,7 @@ pub fn value(world: &mut World, kind: ValueType) -> Vec<u8> {
     }
 }
 
-fn befall(world: &mut World, at: usize) {
+pub fn befall(world: &mut World, at: usize) {
     if world.random.percent(30) && world.links.len() < 4 * world.conditions.clients {
         let form = form(&mut world.random);
         world.connect(form);
@@ -195,7 +195,7 @@ pub fn check_at_rest(world: &mut World) {
 }
 
 /// Every request of a client that is still there was answered.
-fn check_answered(world: &World) {
+pub fn check_answered(world: &World) {
     for link in world.links.iter().filter(|link| link.client.is_live()) {
         let waiting = &link.client.waiting;
         assert!(waiting.is_empty(), "client {} waits for {waiting:?}", link.client.name);

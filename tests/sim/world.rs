@@ -483,7 +483,13 @@ impl World {
         let count = usize::from(shards_now);
         let disk = disk.crash(&mut self.random, count);
         self.shards = shards(&self.conditions, self.now, Storing::Stored, disk.state.highest_topic);
-        for (id, stored) in &disk.state.topics {
+        // Every shard takes up the views, before topics.
+        for (id, stored) in disk.state.topics.iter().filter(|(_, stored)| stored.view_name().is_some()) {
+            for shard in &mut self.shards {
+                shard.restore(*id, stored.clone()).expect("what was stored is restored");
+            }
+        }
+        for (id, stored) in disk.state.topics.iter().filter(|(_, stored)| stored.view_name().is_none()) {
             let owner = owner(stored.path.as_str(), shards_now);
             self.shards[owner].restore(*id, stored.clone()).expect("what was stored is restored");
         }

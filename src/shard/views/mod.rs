@@ -129,6 +129,8 @@ struct View {
     failures: u64,
     last_failure: String,
     delayed: VecDeque<pace::Delayed>,
+    /// Results that are sent in their turn.
+    sends_waiting: usize,
     /// Topics that found no room for their delay.
     starved: BTreeSet<TopicId>,
 }
@@ -160,8 +162,6 @@ pub struct Views {
     by_place: BTreeMap<u64, View>,
     selectors: Interests<Vec<u64>>,
     jobs: VecDeque<Job>,
-    /// Those that send a result.
-    sends_waiting: usize,
     /// Updates that derivations have to see each, and have not.
     updates_pending: usize,
     walks: VecDeque<walk::ViewWalk>,
@@ -198,7 +198,6 @@ impl Views {
             by_place: BTreeMap::new(),
             selectors: Interests::default(),
             jobs: VecDeque::new(),
-            sends_waiting: 0,
             updates_pending: 0,
             has_walked: false,
             spreading: VecDeque::new(),
@@ -247,7 +246,9 @@ impl Views {
 
     /// Sends a result in its turn.
     fn send_later(&mut self, derived: Derived) {
-        self.sends_waiting += 1;
+        if let Some(view) = self.by_place.get_mut(&derived.view) {
+            view.sends_waiting += 1;
+        }
         self.jobs.push_back(Job::Send(Box::new(derived)));
     }
 
@@ -426,7 +427,12 @@ impl Shard {
             std::mem::replace(&mut view.definition, definition.clone())
         });
         match &old {
-            Some(old) => self.unlink_view(place, old),
+            Some(old) => {
+                self.unlink_view(place, old);
+                if definition.delay_ms.is_none() {
+                    self.release_delayed(place);
+                }
+            }
             None => {
                 let view = View {
                     name: name.into(),
@@ -441,6 +447,7 @@ impl Shard {
                     failures: 0,
                     last_failure: String::new(),
                     delayed: VecDeque::new(),
+                    sends_waiting: 0,
                     starved: BTreeSet::new(),
                 };
                 self.views.by_place.insert(place, view);
@@ -505,7 +512,9 @@ impl Shard {
             match self.views.jobs.pop_front() {
                 Some(Job::Derive(id, place)) => self.derive(id, place),
                 Some(Job::Send(derived)) => {
-                    self.views.sends_waiting -= 1;
+                    if let Some(view) = self.views.by_place.get_mut(&derived.view) {
+                        view.sends_waiting -= 1;
+                    }
                     self.spend_units(1);
                     self.mail_derived(*derived);
                 }

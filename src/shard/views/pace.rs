@@ -125,9 +125,6 @@ impl Shard {
     }
 
     pub(super) fn tick_delayed(&mut self) {
-        if self.views.delayed_bytes == 0 {
-            return;
-        }
         let mut due = Vec::new();
         for view in self.views.by_place.values_mut() {
             while view.delayed.front().is_some_and(|first| first.due <= self.now) {
@@ -142,12 +139,20 @@ impl Shard {
         if self.views.delayed_bytes > self.limits.views.delay_bytes_max / 2 {
             return;
         }
-        let starved: Vec<(u64, BTreeSet<TopicId>)> =
-            self.views.by_place.iter_mut().map(|(place, view)| (*place, std::mem::take(&mut view.starved))).collect();
+        let starving = self.views.by_place.iter_mut().filter(|(_, view)| !view.starved.is_empty());
+        let starved: Vec<(u64, BTreeSet<TopicId>)> = starving.map(|(place, view)| (*place, std::mem::take(&mut view.starved))).collect();
         for (view, ids) in starved {
             for id in ids {
                 self.requeue(id, view);
             }
+        }
+    }
+
+    /// The view delays no more: what waits is due now, and goes before what the view makes from here on.
+    pub(super) fn release_delayed(&mut self, view: u64) {
+        let Some(view) = self.views.by_place.get_mut(&view) else { return };
+        for delayed in &mut view.delayed {
+            delayed.due = self.now;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Time series that views make of time series: an event of each event, under its sequence, timestamp and author.
 //!
 //! Where the newest event leads decides which series there are; each holds those events that lead there too. An event of which the view makes
-//! nothing takes the series away, as a value would.
+//! nothing takes the series away, as a value would. The other topics that its events look at are watched all together.
 
 use super::reference::{Content, Step};
 use super::source::{Deriving, Made, Pending};
@@ -15,6 +15,7 @@ use crate::topic::tree::Place;
 use crate::view::evaluate::{Evaluation, Input};
 use crate::wire::native::EventHead;
 use hashbrown::HashMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Events that a view takes up when it comes to a series, or its paths change: the latest.
@@ -23,8 +24,14 @@ const EVENTS_MAX: u64 = 10_000;
 /// Their bytes.
 const EVENT_BYTES_MAX: usize = 8 << 20;
 
-/// One event on the paths where it leads.
-type Led = Vec<(String, Event)>;
+/// Topics that a series may watch beyond two for each of its events, before those that only events of the past looked at are let go.
+const WATCHES_SPARE: u64 = 16;
+
+/// One event on the paths where it leads; `None` where it has to wait for another topic.
+type Led = Option<Vec<(String, Event)>>;
+
+/// The other topics that an evaluation looked at.
+type LookedAt = Vec<TopicPath>;
 
 impl Shard {
     pub(super) fn derive_events(&mut self, id: TopicId, place: Place, deriving: &Deriving<'_>, pending: Pending) {
@@ -44,8 +51,16 @@ impl Shard {
         };
         let author: Arc<str> = if author.is_empty() { self.anonymous.clone() } else { author.into() };
         let event = EventRef { value, sequence, timestamp_ms, author: &author, original };
-        let Some(made) = self.evaluate_event(id, deriving, event) else { return true };
+        let (made, looked) = self.evaluate_event(id, deriving, event);
+        if !self.watch_more(id, deriving, looked) {
+            return false;
+        }
         let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view)) else { return true };
+        let Some(made) = made else {
+            // The series keeps the event until all of it can be looked at.
+            derivation.pending = Pending::Whole;
+            return true;
+        };
         let paths: Vec<TopicPath> = derivation.outputs.iter().map(|output| output.path.clone()).collect();
         if made.is_empty() || made.len() != paths.len() || !made.iter().zip(&paths).all(|((path, _), held)| **path == *held.as_str()) {
             return false;
@@ -56,14 +71,32 @@ impl Shard {
         true
     }
 
+    /// Watches these topics too; `false` where the series watches so many that some must be of the past.
+    fn watch_more(&mut self, id: TopicId, deriving: &Deriving<'_>, looked: LookedAt) -> bool {
+        let Some(source) = self.views.sources.get_mut(&id) else { return true };
+        let events = self.tree.topic(source.place).series().map_or(0, |series| series.len() as u64);
+        let Some(derivation) = source.find(deriving.view) else { return true };
+        let mut paths = derivation.watches.clone();
+        paths.extend(looked.into_iter().filter(|path| !derivation.watches.contains(path)));
+        let is_room = paths.len() as u64 <= 2 * events + WATCHES_SPARE;
+        self.watch(id, deriving.view, paths);
+        is_room
+    }
+
     /// All events from the start.
     fn derive_series(&mut self, id: TopicId, place: Place, deriving: &Deriving<'_>) {
         let Some(series) = self.tree.topic(place).series() else { return };
-        let retained = deriving.specification.retained_range();
-        let range = Range { limit: Some(retained.limit.unwrap_or(EVENTS_MAX).min(EVENTS_MAX)), last_ms: None };
-        let events: Vec<Event> = series.subscription(&range, EVENT_BYTES_MAX).into_iter().map(|event| event.to_event()).collect();
+        let retained = deriving.specification.retained_range().limit.unwrap_or(EVENTS_MAX);
+        let latest = series.subscription(&Range { limit: Some(EVENTS_MAX), last_ms: None }, EVENT_BYTES_MAX);
+        let latest: Vec<EventRef<'_>> = latest.into_iter().collect();
+        // A retained range counts originals; their edits follow them.
+        let mut originals = latest.iter().enumerate().rev().filter(|(_, event)| event.original.is_none());
+        let start = originals.nth(usize::try_from(retained).unwrap_or(usize::MAX).saturating_sub(1)).map_or(0, |(at, _)| at);
+        let events: Vec<Event> = latest[start..].iter().map(|event| event.to_event()).collect();
         let mut by_path: HashMap<String, Vec<Event>> = HashMap::new();
         let mut newest: Vec<String> = Vec::new();
+        let mut looked = BTreeSet::new();
+        let mut is_waiting = false;
         for event in &events {
             let event = EventRef {
                 value: &event.value,
@@ -72,21 +105,29 @@ impl Shard {
                 author: &event.author,
                 original: event.original,
             };
-            let Some(made) = self.evaluate_event(id, deriving, event) else {
-                if let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view)) {
-                    derivation.pending = Pending::Whole;
-                }
-                return;
-            };
+            let (made, looked_at) = self.evaluate_event(id, deriving, event);
+            looked.extend(looked_at);
+            is_waiting |= made.is_none();
             newest.clear();
-            for (path, event) in made {
+            for (path, event) in made.unwrap_or_default() {
                 newest.push(path.clone());
                 by_path.entry(path).or_default().push(event);
             }
         }
         if events.is_empty() {
             // A series without events leads where its path alone does.
-            newest = self.evaluate_nothing(deriving);
+            let (made, looked_at) = self.evaluate_nothing(deriving);
+            looked.extend(looked_at);
+            is_waiting = made.is_none();
+            newest = made.unwrap_or_default();
+        }
+        self.watch(id, deriving.view, looked.into_iter().collect());
+        if is_waiting {
+            // What is awaited queues the derivation again.
+            if let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view)) {
+                derivation.pending = Pending::Whole;
+            }
+            return;
         }
         let kind = deriving.specification.value_type();
         let made = newest.into_iter().map(|path| {
@@ -98,20 +139,22 @@ impl Shard {
         self.settle_outputs(id, &Deriving { is_new: true, ..*deriving }, made);
     }
 
-    fn evaluate_nothing(&mut self, deriving: &Deriving<'_>) -> Vec<String> {
+    fn evaluate_nothing(&mut self, deriving: &Deriving<'_>) -> (Option<Vec<String>>, LookedAt) {
         let limits = self.evaluation_limits();
         let mut evaluation = Evaluation::default();
         let input = Input { path: deriving.source.as_str(), kind: deriving.specification.value_type(), value: None };
         let mut topics = Looking::new(&self.views.watched);
         self.views.evaluator.evaluate(deriving.definition, &input, &mut topics, &limits, &mut evaluation);
-        evaluation.references.into_iter().map(|derived| derived.path).collect()
+        let paths = evaluation.references.into_iter().map(|derived| derived.path).collect();
+        ((!evaluation.is_waiting).then_some(paths), topics.into_paths())
     }
 
-    /// What the view makes of one event; `None` where it has to wait for another topic.
-    fn evaluate_event(&mut self, id: TopicId, deriving: &Deriving<'_>, event: EventRef<'_>) -> Option<Led> {
+    /// What the view makes of one event.
+    fn evaluate_event(&mut self, id: TopicId, deriving: &Deriving<'_>, event: EventRef<'_>) -> (Led, LookedAt) {
         let limits = self.evaluation_limits();
         let mut evaluation = Evaluation::default();
-        let kind = self.views.sources.get(&id).map(|source| self.tree.topic(source.place).specification.value_type())?;
+        let Some(source) = self.views.sources.get(&id) else { return (None, Vec::new()) };
+        let kind = self.tree.topic(source.place).specification.value_type();
         let input = Input { path: deriving.source.as_str(), kind, value: Some(event.value) };
         let mut topics = Looking::new(&self.views.watched);
         self.views.evaluator.evaluate(deriving.definition, &input, &mut topics, &limits, &mut evaluation);
@@ -123,14 +166,13 @@ impl Shard {
             Some((derived.path, Event { value, sequence, timestamp_ms, author: author.clone(), original }))
         };
         let (is_waiting, failure) = (evaluation.is_waiting, evaluation.failure.take());
-        let made: Led = evaluation.references.into_iter().filter_map(made).collect();
-        self.watch(id, deriving.view, looked);
+        let made = evaluation.references.into_iter().filter_map(made).collect();
         if is_waiting {
-            return None;
+            return (None, looked);
         }
         if let Some(failure) = failure {
             self.views.note_failure(deriving.view, deriving.source.as_str(), &failure.message);
         }
-        Some(made)
+        (Some(made), looked)
     }
 }

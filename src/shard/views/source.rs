@@ -85,9 +85,9 @@ impl Source {
 }
 
 impl Derivation {
-    fn new(view: u64, shape: Shape) -> Self {
+    fn new(view: u64, revision: u32, shape: Shape) -> Self {
         let (outputs, watches) = (Vec::new(), Vec::new());
-        Self { view, shape, revision: 0, is_queued: false, pending: Pending::Nothing, outputs, watches, pace: None }
+        Self { view, shape, revision, is_queued: false, pending: Pending::Nothing, outputs, watches, pace: None }
     }
 
     /// Of updates that are to be seen each, all but the newest go, and are counted. Those that a series keeps are found there.
@@ -160,6 +160,8 @@ pub struct Deriving<'d> {
     pub ancestry: &'d Arc<Ancestry>,
     /// Whether everything is to be offered anew.
     pub is_new: bool,
+    /// Whether what there is follows from another definition.
+    pub is_redefined: bool,
     pub received: Time,
     pub shape: Shape,
 }
@@ -180,7 +182,7 @@ impl Shard {
         }
     }
 
-    /// The view selects the topic: derives from it, or again where it does already.
+    /// The view selects the topic: derives from it, or again where what it makes follows from another definition.
     pub(super) fn link_view(&mut self, place: Place, id: TopicId, view: u64) {
         let ancestry = if self.views.sources.contains_key(&id) { None } else { self.ancestry(place) };
         let topic = self.tree.topic_mut(place);
@@ -189,13 +191,16 @@ impl Shard {
         let shape = reference.as_ref().map_or(Shape::Values, |reference| Shape::of(&topic.specification, reference));
         let new = || Source { place, path: topic.path.clone(), ancestry, derivations: Vec::new() };
         let source = self.views.sources.entry(id).or_insert_with(new);
-        let at = source.position(view).unwrap_or_else(|at| {
-            source.derivations.insert(at, Derivation::new(view, shape));
-            topic.is_source = true;
-            held.sources += 1;
-            at
-        });
-        source.derivations[at].shape = shape;
+        match source.position(view) {
+            // A walk comes to a topic that has come meanwhile.
+            Ok(at) if source.derivations[at].revision == held.revision => return,
+            Ok(at) => source.derivations[at].shape = shape,
+            Err(at) => {
+                source.derivations.insert(at, Derivation::new(view, held.revision, shape));
+                topic.is_source = true;
+                held.sources += 1;
+            }
+        }
         let news = match (shape, topic.latest.clone()) {
             // Its value becomes the first event, be the next one as near as it may.
             (Shape::Collected, Some(latest)) => Pending::Latest(latest),
@@ -238,6 +243,8 @@ impl Shard {
             return;
         }
         if held.is_plain
+            && held.delayed.is_empty()
+            && held.sends_waiting == 0
             && derivation.revision == held.revision
             && derivation.shape == Shape::Values
             && let [output] = &derivation.outputs[..]
@@ -250,6 +257,10 @@ impl Shard {
             let derived = Derived { view, source: path, path: output.path.clone(), step };
             self.spend_units(1 + bytes / (4 * UNIT_BYTES));
             return self.mail_derived(derived);
+        }
+        // What a new definition does not select waits for being unlinked.
+        if derivation.revision != held.revision && !held.definition.selector.matches(path.as_str()) {
+            return;
         }
         let (definition, ancestry) = (held.definition.clone(), source.ancestry.clone());
         if self.is_throttled(id, view, &definition) || self.is_starved(id, view, &definition) {
@@ -279,6 +290,7 @@ impl Shard {
             specification: &reference,
             ancestry: &ancestry,
             is_new,
+            is_redefined: is_new,
             received: self.now,
             shape,
         };
@@ -288,7 +300,7 @@ impl Shard {
                 for value in values {
                     deriving.received = value.received;
                     self.derive_value(id, place, &deriving, Some(value));
-                    deriving.is_new = false;
+                    (deriving.is_new, deriving.is_redefined) = (false, false);
                 }
             }
             (_, Pending::Latest(value)) => {
@@ -395,7 +407,8 @@ impl Shard {
             if is_kept {
                 continue;
             }
-            if deriving.definition.preserves_topics && !loops.iter().any(|path| *path == *output.path.as_str()) {
+            let is_preserved = deriving.definition.preserves_topics && !deriving.is_redefined;
+            if is_preserved && !loops.iter().any(|path| *path == *output.path.as_str()) {
                 outputs.push(output);
             } else {
                 steps.push((output.path, Step::Withdraw));
@@ -406,24 +419,26 @@ impl Shard {
             let why = format!("the topic '{path}' would be derived from itself");
             self.views.note_failure(deriving.view, deriving.source.as_str(), &why);
         }
-        let mut steps = steps.into_iter();
-        for (path, step) in steps.by_ref().take(STEPS_AT_ONCE) {
-            self.send_derived(deriving, path, step);
-        }
-        for (path, step) in steps {
+        for (count, (path, step)) in steps.into_iter().enumerate() {
             let derived = Derived { view: deriving.view, source: deriving.source.clone(), path, step };
-            match deriving.definition.delay_ms {
-                None => self.views.send_later(derived),
-                Some(delay_ms) => self.delay_derived(derived, delay_ms),
-            }
+            self.hand_on(derived, deriving.definition.delay_ms, count);
         }
     }
 
     pub(super) fn send_derived(&mut self, deriving: &Deriving<'_>, path: TopicPath, step: Step) {
         let derived = Derived { view: deriving.view, source: deriving.source.clone(), path, step };
-        match deriving.definition.delay_ms {
-            None => self.mail_derived(derived),
+        self.hand_on(derived, deriving.definition.delay_ms, 0);
+    }
+
+    /// Sends a result before which its evaluation had `count` others. Nothing overtakes what its view has still to send.
+    fn hand_on(&mut self, derived: Derived, delay_ms: Option<u64>, count: usize) {
+        let view = self.views.by_place.get(&derived.view);
+        let (is_delaying, is_sending) = view.map_or((false, false), |view| (!view.delayed.is_empty(), view.sends_waiting > 0));
+        match delay_ms {
             Some(delay_ms) => self.delay_derived(derived, delay_ms),
+            None if is_delaying => self.delay_derived(derived, 0),
+            None if is_sending || count >= STEPS_AT_ONCE => self.views.send_later(derived),
+            None => self.mail_derived(derived),
         }
     }
 
@@ -456,12 +471,7 @@ impl Shard {
         let delay_ms = self.views.by_place.get(&view).filter(|view| !view.is_ending).and_then(|view| view.definition.delay_ms);
         for (count, output) in outputs.into_iter().enumerate() {
             let derived = Derived { view, source: source.clone(), path: output.path, step: Step::Withdraw };
-            match delay_ms {
-                // Nothing overtakes what its derivation has still to send.
-                None if count >= STEPS_AT_ONCE || self.views.sends_waiting > 0 => self.views.send_later(derived),
-                None => self.mail_derived(derived),
-                Some(delay_ms) => self.delay_derived(derived, delay_ms),
-            }
+            self.hand_on(derived, delay_ms, count);
         }
     }
 

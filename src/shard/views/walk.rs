@@ -55,7 +55,9 @@ impl Shard {
     }
 
     fn link_slice(&mut self, view: u64, selector: &Selector, rest: &Span) -> Option<Span> {
-        if self.views.by_place.get(&view).is_none_or(|held| held.is_ending) {
+        // A definition that was replaced meanwhile makes nothing: the walk for the newer one follows.
+        let selects = |held: &View| !held.is_ending && held.definition.remote.is_none() && held.definition.selector == *selector;
+        if !self.views.by_place.get(&view).is_some_and(selects) {
             return None;
         }
         let (found, next) = self.view_slice(selector, rest);

@@ -81,7 +81,10 @@ impl Shard {
             let watched = self.views.watched.entry(path.clone());
             let watched =
                 watched.or_insert_with(|| Watched { state: State::Asked, dependents: BTreeSet::new(), behind: 0, next: (TopicId(0), 0) });
-            watched.dependents.insert((id, view));
+            // It may come between those that have still to hear of a change, of which none must be left out.
+            if watched.dependents.insert((id, view)) && watched.behind > 0 {
+                watched.behind += 1;
+            }
             if is_new {
                 let owner = self.owner_of(path.as_str());
                 self.mail(owner, Mail::Watch { path: path.clone() });
