@@ -159,7 +159,7 @@ pub enum Mail {
     /// `None` where there is no such topic.
     Watched {
         path: TopicPath,
-        value: Option<(ValueType, Option<Arc<Publication>>)>,
+        value: Option<views::Seen>,
     },
     AskReport {
         from: ShardIndex,

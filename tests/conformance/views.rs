@@ -440,3 +440,32 @@ fn after_all_is_gone_nothing_is_kept() {
     server.advance(100_000);
     assert_eq!(server.view_counts(), [0; 8]);
 }
+
+#[test]
+fn what_is_looked_at_counts_as_what_a_topic_is_derived_from() {
+    let (mut server, client) = start();
+    create(&mut server, client, "own", "map a to b insert b at /b");
+    set(&mut server, client, "a", json!({}));
+    check(&mut server, client, "b", &[]);
+    assert!(figures(&mut server, client, "own")["last_failure"].as_str().unwrap().contains("derived from itself"));
+    server.ok(client, json!({ "op": "remove_view", "name": "own" }));
+    create(&mut server, client, "p", "map a to b insert c at /c default 0");
+    create(&mut server, client, "q", "map b to c process { set('', calc '/c + 1') }");
+    check(&mut server, client, "?[bc]", &[("b", json!({ "c": 0 }))]);
+    set(&mut server, client, "c", json!(5));
+    check(&mut server, client, "?[bc]", &[("b", json!({ "c": 5 })), ("c", json!(5))]);
+}
+
+#[test]
+fn an_inserted_topic_of_a_view_follows_that_view() {
+    let (mut server, client) = start();
+    set(&mut server, client, "a", json!({}));
+    set(&mut server, client, "x", json!(1));
+    create(&mut server, client, "outer", "map a to b insert y at /y");
+    create(&mut server, client, "inner", "map x to y");
+    check(&mut server, client, "b", &[("b", json!({ "y": 1 }))]);
+    set(&mut server, client, "x", json!(2));
+    check(&mut server, client, "b", &[("b", json!({ "y": 2 }))]);
+    server.ok(client, json!({ "op": "remove_view", "name": "inner" }));
+    check(&mut server, client, "b", &[("b", json!({}))]);
+}

@@ -36,6 +36,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use reference::{Ancestry, Content, Derived, Step};
+pub use watch::Seen;
 
 /// How many topics may be derived from each other in a row.
 pub const DEPTH_MAX: usize = 16;
@@ -111,6 +112,9 @@ pub struct Figures {
     pub last_failure: String,
 }
 
+/// A reference topic's specification, or why there is none.
+type Made = Result<Arc<Specification>, String>;
+
 /// A view on this shard.
 struct View {
     name: Box<str>,
@@ -123,7 +127,7 @@ struct View {
     /// Removed; what it made here is being taken back.
     is_ending: bool,
     /// What its reference topics are, by what their sources are.
-    specifications: Vec<(Arc<Specification>, Result<Arc<Specification>, String>)>,
+    specifications: Vec<(Arc<Specification>, Made)>,
     sources: u64,
     evaluations: u64,
     failures: u64,

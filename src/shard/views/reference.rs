@@ -3,7 +3,7 @@
 //! Views claim paths. Of the claims to one the earliest view's wins, within a view that of the source first in path order; its topic stands
 //! unless a client has made a topic there. Clients read reference topics and do not change them.
 
-use super::Views;
+use super::{DEPTH_MAX, Views};
 use crate::base::Time;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::series::{self, Event, Series};
@@ -65,30 +65,41 @@ impl Content {
     }
 }
 
-/// A topic and those that it is derived from.
+/// The topics that something is derived from, be it directly or not: sources, and what views looked at beside them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ancestry {
-    path: TopicPath,
-    parent: Option<Arc<Ancestry>>,
+    /// In path order.
+    paths: Box<[TopicPath]>,
+    depth: usize,
 }
 
 impl Ancestry {
-    pub fn new(path: TopicPath, parent: Option<Arc<Self>>) -> Self {
-        Self { path, parent }
+    /// Of what is derived from the topic at `path`, which itself is derived from these.
+    pub fn of(path: &TopicPath, own: Option<&Self>) -> Self {
+        let alone = Self { paths: Box::new([path.clone()]), depth: 1 };
+        own.map_or_else(|| Self { paths: alone.paths.clone(), depth: 1 }, |own| Self { depth: own.depth + 1, ..alone.and(own) })
     }
 
-    fn generations(&self) -> impl Iterator<Item = &Self> {
-        std::iter::successors(Some(self), |ancestry| ancestry.parent.as_deref())
+    /// Of what is derived from both.
+    pub fn and(&self, other: &Self) -> Self {
+        let mut paths: Vec<TopicPath> = self.paths.iter().chain(&other.paths).cloned().collect();
+        paths.sort_unstable();
+        paths.dedup();
+        Self { paths: paths.into(), depth: self.depth.max(other.depth) }
     }
 
-    pub fn depth(&self) -> usize {
-        self.generations().count()
+    /// Whether nothing more may be derived from what has these.
+    pub fn is_too_deep(&self) -> bool {
+        self.depth > DEPTH_MAX || self.paths.len() > ANCESTORS_MAX
     }
 
     pub fn contains(&self, path: &str) -> bool {
-        self.generations().any(|ancestry| ancestry.path.as_str() == path)
+        self.paths.iter().any(|held| held.as_str() == path)
     }
 }
+
+/// Topics that one may be derived from in all.
+const ANCESTORS_MAX: usize = 256;
 
 /// One view's claim, from one source.
 struct Claim {

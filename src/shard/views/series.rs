@@ -55,6 +55,7 @@ impl Shard {
         if !self.watch_more(id, deriving, looked) {
             return false;
         }
+        let joined = self.joined(id, deriving);
         let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view)) else { return true };
         let Some(made) = made else {
             // The series keeps the event until all of it can be looked at.
@@ -62,7 +63,11 @@ impl Shard {
             return true;
         };
         let paths: Vec<TopicPath> = derivation.outputs.iter().map(|output| output.path.clone()).collect();
-        if made.is_empty() || made.len() != paths.len() || !made.iter().zip(&paths).all(|((path, _), held)| **path == *held.as_str()) {
+        if derivation.joined != joined
+            || made.is_empty()
+            || made.len() != paths.len()
+            || !made.iter().zip(&paths).all(|((path, _), held)| **path == *held.as_str())
+        {
             return false;
         }
         for ((_, event), path) in made.into_iter().zip(paths) {

@@ -53,6 +53,8 @@ pub struct Derivation {
     pub outputs: Vec<Output>,
     /// The other topics that it looks at.
     pub watches: Vec<TopicPath>,
+    /// Of the outputs, where that is more than the source's.
+    pub joined: Option<Arc<Ancestry>>,
     pub pace: Option<Box<Pace>>,
 }
 
@@ -87,7 +89,7 @@ impl Source {
 impl Derivation {
     fn new(view: u64, revision: u32, shape: Shape) -> Self {
         let (outputs, watches) = (Vec::new(), Vec::new());
-        Self { view, shape, revision, is_queued: false, pending: Pending::Nothing, outputs, watches, pace: None }
+        Self { view, shape, revision, is_queued: false, pending: Pending::Nothing, outputs, watches, joined: None, pace: None }
     }
 
     /// Of updates that are to be seen each, all but the newest go, and are counted. Those that a series keeps are found there.
@@ -367,9 +369,29 @@ impl Shard {
         self.views.updates_pending = self.views.updates_pending + derivation.updates_pending() - before;
     }
 
+    /// What the outputs are derived from, where that is more than their source.
+    pub(super) fn joined(&mut self, id: TopicId, deriving: &Deriving<'_>) -> Option<Arc<Ancestry>> {
+        let derivation = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view))?;
+        if derivation.watches.is_empty() {
+            return None;
+        }
+        let watches = std::mem::take(&mut derivation.watches);
+        let joined = self.joined_ancestry(deriving.ancestry, &watches);
+        self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view))?.watches = watches;
+        Some(joined)
+    }
+
     /// Sends what differs from what was made before.
     pub(super) fn settle_outputs(&mut self, id: TopicId, deriving: &Deriving<'_>, made: Vec<Made>) {
+        let joined = self.joined(id, deriving);
         let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view)) else { return };
+        let is_moved = derivation.joined != joined;
+        derivation.joined.clone_from(&joined);
+        let ancestry = joined.as_ref().unwrap_or(deriving.ancestry);
+        if ancestry.is_too_deep() {
+            return self.fail_derivation(id, deriving.view, &format!("what it looks at is derived {DEPTH_MAX} deep already"));
+        }
+        let deriving = &Deriving { ancestry, is_new: deriving.is_new || is_moved, ..*deriving };
         let old = std::mem::take(&mut derivation.outputs);
         let mut outputs = Vec::with_capacity(made.len());
         let mut steps = Vec::with_capacity(made.len());
@@ -511,9 +533,9 @@ impl Shard {
     /// One topic's way from the topics it is derived from, with itself; `None` where that is too long.
     fn ancestry(&self, place: Place) -> Option<Arc<Ancestry>> {
         let topic = self.tree.topic(place);
-        let parent = if topic.is_reference { self.standing_ancestry(topic.path.as_str()) } else { None };
-        let depth = parent.as_ref().map_or(0, |parent| parent.depth()) + 1;
-        (depth <= DEPTH_MAX).then(|| Arc::new(Ancestry::new(topic.path.clone(), parent)))
+        let own = if topic.is_reference { self.standing_ancestry(topic.path.as_str()) } else { None };
+        let ancestry = Ancestry::of(&topic.path, own.as_deref());
+        (!ancestry.is_too_deep()).then(|| Arc::new(ancestry))
     }
 }
 

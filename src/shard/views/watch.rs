@@ -2,6 +2,7 @@
 //!
 //! Whoever evaluates asks the topic's owner once and is told of every change from then on, in order. What is not known yet is waited for.
 
+use super::reference::Ancestry;
 use super::source::Pending;
 use super::walk::WAITING_MAX;
 use crate::base::{ShardIndex, TopicId};
@@ -9,7 +10,7 @@ use crate::shard::Shard;
 use crate::shard::mail::Mail;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
-use crate::topic::tree::Topic;
+use crate::topic::tree::Place;
 use crate::value::ValueType;
 use crate::view::evaluate::{Looked, Topics};
 use hashbrown::HashMap;
@@ -32,7 +33,16 @@ const SPREAD_SLICE: usize = 256;
 enum State {
     Asked,
     Missing,
-    There(ValueType, Option<Arc<Publication>>),
+    There(Seen),
+}
+
+/// A topic as those see it that look at it.
+#[derive(Clone)]
+pub struct Seen {
+    kind: ValueType,
+    latest: Option<Arc<Publication>>,
+    /// Of a reference topic: what it is derived from.
+    ancestry: Option<Arc<Ancestry>>,
 }
 
 /// The topics that one evaluation looks at.
@@ -60,9 +70,9 @@ impl Topics for Looking<'_> {
         match self.watched.get(path).map(|watched| &watched.state) {
             None | Some(State::Asked) => Looked::Unknown,
             Some(State::Missing) => Looked::Nothing,
-            Some(State::There(kind, publication)) => {
-                let value = publication.as_ref().and_then(|publication| publication.value());
-                value.map_or(Looked::Nothing, |value| Looked::Value(*kind, value))
+            Some(State::There(seen)) => {
+                let value = seen.latest.as_ref().and_then(|latest| latest.value());
+                value.map_or(Looked::Nothing, |value| Looked::Value(seen.kind, value))
             }
         }
     }
@@ -106,10 +116,21 @@ impl Shard {
         }
     }
 
+    /// What is derived from a source of this ancestry and the topics at `looked`.
+    pub(super) fn joined_ancestry(&self, source: &Arc<Ancestry>, looked: &[TopicPath]) -> Arc<Ancestry> {
+        looked.iter().fold(source.clone(), |joined, path| {
+            let own = match self.views.watched.get(path).map(|watched| &watched.state) {
+                Some(State::There(seen)) => seen.ancestry.as_deref(),
+                _ => None,
+            };
+            Arc::new(joined.and(&Ancestry::of(path, own)))
+        })
+    }
+
     /// What an owner tells. A word on an earlier watch of the same path is older, and the newer one follows it.
-    pub(in crate::shard) fn watched_told(&mut self, path: &TopicPath, value: Option<(ValueType, Option<Arc<Publication>>)>) {
+    pub(in crate::shard) fn watched_told(&mut self, path: &TopicPath, value: Option<Seen>) {
         let Some(watched) = self.views.watched.get_mut(path) else { return };
-        watched.state = value.map_or(State::Missing, |(kind, publication)| State::There(kind, publication));
+        watched.state = value.map_or(State::Missing, State::There);
         if watched.behind == 0 {
             self.views.spreading.push_back(path.clone());
         }
@@ -143,9 +164,8 @@ impl Shard {
     pub(in crate::shard) fn start_watch(&mut self, from: ShardIndex, path: TopicPath) {
         self.views.watchers.entry(path.clone()).or_default().insert(from);
         let value = self.tree.find(path.as_str()).map(|place| {
-            let topic = self.tree.topic_mut(place);
-            topic.is_watched = true;
-            state(topic)
+            self.tree.topic_mut(place).is_watched = true;
+            self.seen(place)
         });
         self.mail(from, Mail::Watched { path, value });
     }
@@ -174,13 +194,15 @@ impl Shard {
     /// A watched topic has changed, or is gone.
     pub(in crate::shard) fn tell_watchers(&mut self, path: &TopicPath) {
         let Some(watchers) = self.views.watchers.get(path).copied() else { return };
-        let value = self.tree.find(path.as_str()).map(|place| state(self.tree.topic(place)));
+        let value = self.tree.find(path.as_str()).map(|place| self.seen(place));
         for shard in watchers.iter() {
             self.mail(shard, Mail::Watched { path: path.clone(), value: value.clone() });
         }
     }
-}
 
-fn state(topic: &Topic) -> (ValueType, Option<Arc<Publication>>) {
-    (topic.specification.value_type(), topic.latest.clone())
+    fn seen(&self, place: Place) -> Seen {
+        let topic = self.tree.topic(place);
+        let ancestry = if topic.is_reference { self.standing_ancestry(topic.path.as_str()) } else { None };
+        Seen { kind: topic.specification.value_type(), latest: topic.latest.clone(), ancestry }
+    }
 }
