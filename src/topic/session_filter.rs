@@ -15,7 +15,7 @@
 //! The property `$Roles` is a list of quoted roles; `is`, `ne` and `in` compare it as a set. Where the properties come
 //! from is left to the caller.
 
-mod pattern;
+pub(crate) mod pattern;
 #[cfg(test)]
 mod tests;
 

@@ -157,8 +157,16 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn rest(&self) -> &'a str {
+    /// What stands from the next token on.
+    pub fn rest(&self) -> &'a str {
         self.text[self.position..].trim_start()
+    }
+
+    /// Takes the next `bytes` of [`Self::rest`], which end between two characters.
+    pub fn take(&mut self, bytes: usize) -> &'a str {
+        let taken = &self.rest()[..bytes];
+        self.position = self.position() + bytes;
+        taken
     }
 }
 

@@ -9,6 +9,8 @@
 
 pub mod definition;
 pub mod evaluate;
+pub mod parse;
 pub mod specification;
 
 pub use definition::Definition;
+pub use parse::{ViewError, ViewLimits};

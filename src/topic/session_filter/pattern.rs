@@ -1,4 +1,4 @@
-//! The regexes of a session filter.
+//! The regexes of a session filter, and of other texts that compare with values of any length.
 //!
 //! The syntax is that of the `regex` crate: linear time, no look-around, no back-references. As in Java, a regex matches the
 //! whole value, and `\d`, `\w` and `\s` mean ASCII, which also keeps them small. `.` matches every character.
@@ -25,9 +25,14 @@ impl Pattern {
     pub fn matches(&self, value: &str) -> bool {
         self.regex.is_match(value)
     }
+
+    /// Matches only what it matches as a whole.
+    pub fn into_regex(self) -> Regex {
+        self.regex
+    }
 }
 
-/// Parses the regexes of one filter and counts what they cost together.
+/// Parses the regexes of one text and counts what they cost together.
 pub struct PatternParser {
     limits: SessionFilterLimits,
     regexes: usize,
@@ -63,7 +68,7 @@ impl PatternParser {
     fn count(&mut self, text: &str) -> Result<(), SyntaxError> {
         let at_most = |position, what, count_max| {
             let found = format!("more than {count_max} {what}");
-            Err(SyntaxError { position, found, expected: "at most that many in a filter".into() })
+            Err(SyntaxError { position, found, expected: "at most that many in a text".into() })
         };
         self.regexes += 1;
         if self.regexes > self.limits.regexes_max {
