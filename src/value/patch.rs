@@ -184,7 +184,11 @@ impl<'a> State<'a, '_> {
         let found = self.root.descend(path.tokens(), self.work)?;
         // Kept for the next test of it.
         found.expand(self.work)?;
-        if found.equals(wanted) { Ok(()) } else { Err(format!("found another value at \"{}\", expected the one of the test", path.brief())) }
+        if found.equals(wanted) {
+            Ok(())
+        } else {
+            Err(format!("found another value at \"{}\", expected the one of the test", path.brief()))
+        }
     }
 
     fn handle(&mut self, bytes: usize) -> Result<(), String> {

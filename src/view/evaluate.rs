@@ -52,13 +52,7 @@ pub struct EvaluationLimits {
 
 impl Default for EvaluationLimits {
     fn default() -> Self {
-        Self {
-            references_max: 10_000,
-            value_bytes_max: 256 * 1024,
-            path_bytes_max: 1024,
-            depth_max: 128,
-            work_max: 16 * 1024 * 1024,
-        }
+        Self { references_max: 10_000, value_bytes_max: 256 * 1024, path_bytes_max: 1024, depth_max: 128, work_max: 16 * 1024 * 1024 }
     }
 }
 
@@ -218,7 +212,13 @@ impl<'a> Pass<'_, 'a> {
                     let expand = Expand { source, name: name.as_ref(), rest: &parts[index + 1..], expansions: expansions + 1 };
                     return self.expand(&expand, element);
                 }
-                _ => self.writer(Place::Path).append(part, element)?,
+                _ => {
+                    let appended = self.writer(Place::Path).append(part, element);
+                    if matches!(appended, Err(Stop::Waiting)) {
+                        self.ask(&self.definition.transformations)?;
+                    }
+                    appended?;
+                }
             }
         }
         self.make(element)
@@ -305,9 +305,7 @@ impl<'a> Pass<'_, 'a> {
         for (index, transformation) in transformations.iter().enumerate() {
             self.work.charge(REFERENCE_STEPS)?;
             let changed = match transformation {
-                Transformation::Process(block) => {
-                    process::apply(block, &current, self.limits, &mut self.work, &mut self.scratch.computed)
-                }
+                Transformation::Process(block) => process::apply(block, &current, self.limits, &mut self.work, &mut self.scratch.computed),
                 Transformation::Patch(patch) => self.patch(patch, &current),
                 Transformation::Insert(insert) => self.insert(insert, &current),
             };

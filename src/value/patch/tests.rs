@@ -4,8 +4,14 @@ use serde_json::{Value, json};
 use super::*;
 use crate::value::json::{Checker, JsonLimits};
 
-const LIMITS: PatchLimits =
-    PatchLimits { text_bytes_max: 4000, operations_max: 100, value_bytes_max: 1000, handled_bytes_max: 10_000, work_max: 1_000_000, depth_max: 20 };
+const LIMITS: PatchLimits = PatchLimits {
+    text_bytes_max: 4000,
+    operations_max: 100,
+    value_bytes_max: 1000,
+    handled_bytes_max: 10_000,
+    work_max: 1_000_000,
+    depth_max: 20,
+};
 
 fn applied(document: &str, patch: &str) -> Result<String, PatchError> {
     apply(document.as_bytes(), patch.as_bytes(), LIMITS).map(|result| {

@@ -7,11 +7,11 @@ use super::source::{self, Scalar};
 use super::{Input, Looked, REFERENCE_STEPS, Stop, Topics};
 use crate::topic::path::PathError;
 use crate::topic::path::PathErrorKind;
+use crate::value::ValueType;
 use crate::value::json::walk::{self, Text};
 use crate::value::pointer::Pointer;
 use crate::value::scalar;
 use crate::value::work::Work;
-use crate::value::ValueType;
 use crate::view::definition::PathPart;
 
 /// Appends to one path, and stops where it grows too long.

@@ -236,7 +236,7 @@ fn a_pointer_of_a_condition_ends_where_the_operator_starts() {
     check_condition("/a/b-c=1", "(/a/b-c = 1)");
     check_condition("/a.b_c>=/d~1e", "(/a.b_c >= /d~1e)");
     check_condition("/a<1&/b!=2|/c>3", "(((/a < 1) and (/b != 2)) or (/c > 3))");
-    
+
     check_condition("(/a=/b)", "(/a = /b)");
     check_condition("\"/a =b\" = 1", "(/a =b = 1)");
     check_condition("'' = 1", "( = 1)");

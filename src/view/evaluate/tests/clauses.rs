@@ -78,17 +78,20 @@ fn scalars_make_segments() {
     check_failed("map a to <scalar(/y)>", "a", "{\"x\":1}", "found nothing at \"/y\"");
     check_failed("map a to <scalar(/x)>", "a", "{\"x\":\"Diffusion/a\"}", "set aside for the server");
     check_failed("map a to <scalar(/x)>/b", "a", "{\"x\":\"/a\"}", "'/' at the start");
-    check("map a to <scalar()>", "a", "\"b\"", &["b=\"b\""]);
+    check("map a to <scalar('')>", "a", "\"b\"", &["b=\"b\""]);
     check("map a to v/<scalar(/x)> separator '::'", "a", r#"{"x":"a//b/"}"#, &[r#"v/a::::b::={"x":"a//b/"}"#]);
 }
 
 #[test]
 fn other_sources_than_json_have_a_path_alone() {
-    for (kind, json) in [(ValueType::String, "\"{}\""), (ValueType::Int64, "1"), (ValueType::Double, "1.5"), (ValueType::Binary, "\"AA==\"")] {
-        let check = |text: &str, expected: &[&str], words: &[&str]| check_among(text, "a", (kind, json), &mut Others::default(), expected, words);
+    for (kind, json) in
+        [(ValueType::String, "\"{}\""), (ValueType::Int64, "1"), (ValueType::Double, "1.5"), (ValueType::Binary, "\"AA==\"")]
+    {
+        let check =
+            |text: &str, expected: &[&str], words: &[&str]| check_among(text, "a", (kind, json), &mut Others::default(), expected, words);
         check("map a to b/<path(0)>", &[&format!("b/a={json}")], &[]);
         let found = format!("found a source of type {}, expected json", kind.name());
-        for clause in ["<scalar()>", "<expand()>", "c process { set(/a, 1) }", "c patch '[]'", "c insert d at /e", "c as <value()>"] {
+        for clause in ["<scalar('')>", "<expand()>", "c process { set(/a, 1) }", "c patch '[]'", "c insert d at /e", "c as <value('')>"] {
             check(&format!("map a to b/{clause}"), &[], &[&found]);
         }
     }
@@ -104,7 +107,7 @@ fn a_source_without_a_value_has_references_by_its_path_alone() {
             out.references
         };
         assert_eq!(made("map a to b/<path(0)>"), [Derived { path: "b/a".into(), kind, value: None }]);
-        for clause in ["<scalar()>", "<expand()>", "c process { set(/a, 1) }", "c patch '[]'", "c insert d at /e", "c as <value()>"] {
+        for clause in ["<scalar('')>", "<expand()>", "c process { set(/a, 1) }", "c patch '[]'", "c insert d at /e", "c as <value('')>"] {
             assert_eq!(made(&format!("map a to b/{clause}")), []);
         }
     }
@@ -118,7 +121,7 @@ fn expand_names_children_by_key_index_or_pointer() {
     check("map a to v/<expand()>", "a", r#"{"x":1,"y":[2]}"#, &["v/x=1", "v/y=[2]"]);
     check("map a to v/<expand(/l)>", "a", r#"{"l":["x",{"y":1}]}"#, &["v/0=\"x\"", "v/1={\"y\":1}"]);
     check("map a to v/<expand(/l,/n)>", "a", r#"{"l":[{"n":"x"},{"n":7}]}"#, &[r#"v/x={"n":"x"}"#, r#"v/7={"n":7}"#]);
-    check("map a to <expand(,/n)>/w", "a", r#"{"k":{"n":"x"}}"#, &[r#"x/w={"n":"x"}"#]);
+    check("map a to <expand('',/n)>/w", "a", r#"{"k":{"n":"x"}}"#, &[r#"x/w={"n":"x"}"#]);
     check("map a to v/<expand()>", "a", r#"{"x/y":1,"\u0061":2}"#, &["v/x/y=1", "v/a=2"]);
     check("map a to v/<expand()> separator '.'", "a", r#"{"x/y":1}"#, &["v/x.y=1"]);
     for empty in ["{}", "[]"] {
@@ -129,8 +132,8 @@ fn expand_names_children_by_key_index_or_pointer() {
     let mixed = |text: &str, json: &str, expected: &[&str], words: &[&str]| {
         check_among(text, "a", (ValueType::Json, json), &mut Others::default(), expected, words);
     };
-    mixed("map a to v/<expand(,/n)>", r#"[{"n":1},{},{"n":null},{"n":2}]"#, &[r#"v/1={"n":1}"#, r#"v/2={"n":2}"#], &["", "found null"]);
-    mixed("map a to v/<expand(,/n)>", r#"[{"n":1,"m":1},{"n":1},{"n":1}]"#, &[r#"v/1={"n":1,"m":1}"#], &["", "the path again"]);
+    mixed("map a to v/<expand('',/n)>", r#"[{"n":1},{},{"n":null},{"n":2}]"#, &[r#"v/1={"n":1}"#, r#"v/2={"n":2}"#], &["", "found null"]);
+    mixed("map a to v/<expand('',/n)>", r#"[{"n":1,"m":1},{"n":1},{"n":1}]"#, &[r#"v/1={"n":1,"m":1}"#], &["", "the path again"]);
     mixed("map a to v/<expand()>", r#"{"":1,"x":2,"/":3}"#, &["v/x=2"], &["", "empty segment"]);
 }
 
@@ -149,8 +152,13 @@ fn nested_expands_lead_into_the_element() {
 fn scalars_values_and_transformations_work_on_the_expanded_element() {
     let json = r#"{"n":"w","l":[{"n":"x","p":2},{"n":"y","p":3}]}"#;
     check("map a to <scalar(/n)>/<expand(/l)>/<scalar(/n)> as <value(/p)>", "a", json, &["w/0/x=2", "w/1/y=3"]);
-    check("map a to <expand(/l)> process { if '/p > 2' set(, calc '/p * 2') }", "a", json, &["1=6"]);
-    check("map a to <expand(/l)> patch '[{\"op\":\"test\",\"path\":\"/n\",\"value\":\"x\"}]'", "a", r#"{"l":[{"n":"x"}]}"#, &[r#"0={"n":"x"}"#]);
+    check("map a to <expand(/l)> process { if '/p > 2' set('', calc '/p * 2') }", "a", json, &["1=6"]);
+    check(
+        "map a to <expand(/l)> patch '[{\"op\":\"test\",\"path\":\"/n\",\"value\":\"x\"}]'",
+        "a",
+        r#"{"l":[{"n":"x"}]}"#,
+        &[r#"0={"n":"x"}"#],
+    );
 }
 
 #[test]
@@ -176,7 +184,7 @@ fn processes_read_their_input_and_write_their_output() {
     check_process("set(/a, /o); set(/b, /a)", json, r#"{"a":{"p":"q"},"l":[1,2],"o":{"p":"q"},"b":1}"#);
     check_process("set(/l/0, 'x'); set(/l/-, empty_object); set(/l/3, true)", json, r#"{"a":1,"l":["x",2,{},true],"o":{"p":"q"}}"#);
     check_process("set(/n, empty_array); set(/n/-, null); set(/n/-, /l/1)", r#"{"l":[1,2]}"#, r#"{"l":[1,2],"n":[null,2]}"#);
-    check_process("set(, /o)", json, r#"{"p":"q"}"#);
+    check_process("set('', /o)", json, r#"{"p":"q"}"#);
     check_process("remove(/l/0); remove(/l/0); remove(/o/p); remove(/none); remove(/none/at/all)", json, r#"{"a":1,"l":[],"o":{}}"#);
     check_process("set(/a); remove(/l); remove(/o)", r#"{"a":{"a":1},"l":1,"o":2}"#, r#"{"a":{"a":1}}"#);
     check_process("set(/s/t, /s)", r#"{"s":{}}"#, r#"{"s":{"t":{}}}"#);
@@ -268,11 +276,11 @@ fn conditions_compare_scalars() {
 }
 
 fn check_calc(calculation: &str, json: &str, expected: &str) {
-    check(&format!("map a to b process {{ set(, calc '{calculation}') }}"), "a", json, &[&format!("b={expected}")]);
+    check(&format!("map a to b process {{ set('', calc '{calculation}') }}"), "a", json, &[&format!("b={expected}")]);
 }
 
 fn check_calc_failed(calculation: &str, json: &str, words: &str) {
-    check_failed(&format!("map a to b process {{ set(, calc '{calculation}') }}"), "a", json, words);
+    check_failed(&format!("map a to b process {{ set('', calc '{calculation}') }}"), "a", json, words);
 }
 
 #[test]
@@ -299,7 +307,7 @@ fn calculations_are_in_decimals() {
 }
 
 fn check_format(format: &str, number: &str, expected: &str) {
-    check(&format!("map a to b process {{ set(, /0 format '{format}') }}"), "a", &format!("[{number}]"), &[&format!("b={expected}")]);
+    check(&format!("map a to b process {{ set('', /0 format '{format}') }}"), "a", &format!("[{number}]"), &[&format!("b={expected}")]);
 }
 
 #[test]
@@ -327,8 +335,8 @@ fn formats_round_and_pad() {
     }
     check_format("scale=1,round=unnecessary", "1.20", "1.2");
     check_format("scale=2,round=unnecessary", "1.2", "1.20");
-    check_process_failed("set(, /0 format 'scale=1,round=unnecessary')", "[1.25]", "expected at most 1 places");
-    check_process_failed("set(, /0 format 'scale=1')", "[\"1.25\"]", "found a string at \"/0\", expected a number");
+    check_process_failed("set('', /0 format 'scale=1,round=unnecessary')", "[1.25]", "expected at most 1 places");
+    check_process_failed("set('', /0 format 'scale=1')", "[\"1.25\"]", "found a string at \"/0\", expected a number");
     check_process("set(/1, calc '/0 / 3' format 'scale=2')", "[2]", "[2,0.67]");
 }
 

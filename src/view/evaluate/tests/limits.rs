@@ -19,7 +19,7 @@ fn references_paths_values_and_depth_have_edges() {
     check_at_edge("map a to b/<expand()>", "[1,2,3]", references(3), references(2), "found more than 2 reference topics of one source");
     check_at_edge("map a to b", "1", references(1), references(0), "more than 0");
     let path_bytes = |path_bytes_max| EvaluationLimits { path_bytes_max, ..limits };
-    check_at_edge("map a to b/<scalar()>", "\"xyz\"", path_bytes(5), path_bytes(4), "found a path of more than 4 bytes");
+    check_at_edge("map a to b/<scalar('')>", "\"xyz\"", path_bytes(5), path_bytes(4), "found a path of more than 4 bytes");
     let value_bytes = |value_bytes_max| EvaluationLimits { value_bytes_max, ..limits };
     check_at_edge("map a to b process { set(/x, 1) }", "{}", value_bytes(7), value_bytes(6), "found a value of 7 bytes");
     check_at_edge("map a to b patch '[{\"op\":\"add\",\"path\":\"/x\",\"value\":1}]'", "{}", value_bytes(7), value_bytes(6), "7 bytes");

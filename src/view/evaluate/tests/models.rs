@@ -153,7 +153,7 @@ impl Sum {
 }
 
 const VIEWS: [&str; 16] = [
-    "map a to v/<scalar()>",
+    "map a to v/<scalar('')>",
     "map a to v/<scalar(/a)>/<expand()> separator '.'",
     "map a to <expand()>/<expand(/x,/n)>",
     "map a to v/<expand()>/<expand()>/<expand()>",
@@ -164,11 +164,11 @@ const VIEWS: [&str; 16] = [
     "map a to v type TIME_SERIES",
     "map a to v process { set(/x, /a); if '/a > 1 or /x =~ .*a' set(/y, calc '/a / /x') else remove(/a) }",
     "map a to v/<expand()> process { set(/x, calc '-/x * 3' format 'type=string,scale=2,round=up') }",
-    "map a to v process { if 'not /a = /b and /x != null' { set(, /a); remove(/0) } elseif '/x <= 5' continue }",
+    "map a to v process { if 'not /a = /b and /x != null' { set('', /a); remove(/0) } elseif '/x <= 5' continue }",
     "map a to v patch '[{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/x\"},{\"op\":\"test\",\"path\":\"/x\",\"value\":1}]'",
     "map a to v insert v/<scalar(/a)> at /x default {\"n\":1}",
     "map a to v/<scalar(/x,0)>/<path(0)>",
-    "map a to v/<expand()> insert w at /- default 1 process { set(/-, /0) } as <value()> type STRING",
+    "map a to v/<expand()> insert w at /- default 1 process { set(/-, /0) } as <value('')> type STRING",
 ];
 
 proptest! {
@@ -195,7 +195,7 @@ proptest! {
 
     #[test]
     fn expand_makes_what_the_model_makes(value in arbitrary_json()) {
-        for (text, name) in [("map a to v/<expand()>", None), ("map a to v/<expand(,/n)>", Some("/n")), ("map a to v/<expand(,/0)>", Some("/0"))] {
+        for (text, name) in [("map a to v/<expand()>", None), ("map a to v/<expand('',/n)>", Some("/n")), ("map a to v/<expand('',/0)>", Some("/0"))] {
             let (made, failures) = run(text, "a", &value);
             let expected = expanded(&value, name);
             prop_assert_eq!(&made, &expected.clone().unwrap_or_default());
@@ -224,7 +224,7 @@ proptest! {
         let numbers: Vec<_> = cents.iter().map(|&c| format!("{}{}.{:02}", if c < 0 { "-" } else { "" }, c.abs() / 100, c.abs() % 100)).collect();
         let json = format!("[{}]", numbers.join(","));
         let input = Input { path: "a", kind: ValueType::Json, value: Some(json.as_bytes()) };
-        let text = format!("map a to v process {{ set(, calc '{}') }}", sum.text());
+        let text = format!("map a to v process {{ set('', calc '{}') }}", sum.text());
         let out = evaluate(&view(&text), &input, &mut Others::default(), &EvaluationLimits::default());
         let (value, places) = sum.value(&cents);
         let expected = rust_decimal::Decimal::from_i128_with_scale(value, places).normalize().to_string();

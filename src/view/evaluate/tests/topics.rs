@@ -58,13 +58,13 @@ fn scalars_are_read_from_ancestors() {
     for kind in [ValueType::Json, ValueType::Int64] {
         check_level("<scalar(/n,0)>/z", kind, Ok("x/y/z"));
         check_level("<scalar(/l/0,0)>", kind, Ok("true"));
-        check_level("<scalar(,1)>", kind, Ok("1"));
+        check_level("<scalar('',1)>", kind, Ok("1"));
         check_level("<scalar(/l,0)>", kind, Err("found no string, number or boolean at \"/l\" of `a`"));
         check_level("<scalar(/none,0)>", kind, Err("found no string"));
         check_level("<scalar(/e,0)>", kind, Err("found an empty string"));
         check_level("<scalar(/n,2)>", kind, Err("without level 2"));
     }
-    let text = "map ?o// to <scalar(,1)>/z";
+    let text = "map ?o// to <scalar('',1)>/z";
     for (source, expected) in [("o/string/x", "a\"b/z=no value"), ("o/int64/x", "5/z=no value"), ("o/double/x", "0.5/z=no value")] {
         check_among(text, source, (ValueType::Int64, "null"), &mut others(), &[expected], &[]);
     }
@@ -87,5 +87,5 @@ fn an_unknown_topic_makes_the_source_wait_and_the_others_are_asked_at_once() {
     check_waiting("map ?a// to b insert o/int64 at /i insert o/json at /j", &["o/int64", "o/json"]);
     check_waiting("map ?a// to b insert o/<scalar(/t)> at /i insert o/<scalar(/t)> at /j insert o/<path(1)> at /k", &["o/int64", "o/b"]);
     check_waiting("map ?a// to b/<scalar(/n,0)> insert o/json at /j", &["a", "o/json"]);
-    check_waiting("map ?a// to b/<expand()> process { set(, empty_object) } insert o/int64 at /i", &["o/int64"]);
+    check_waiting("map ?a// to b/<expand()> process { set('', empty_object) } insert o/int64 at /i", &["o/int64"]);
 }
