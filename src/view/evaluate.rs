@@ -212,7 +212,13 @@ impl<'a> Pass<'_, 'a> {
                     let expand = Expand { source, name: name.as_ref(), rest: &parts[index + 1..], expansions: expansions + 1 };
                     return self.expand(&expand, element);
                 }
-                _ => self.writer(Place::Path).append(part, element)?,
+                _ => {
+                    let appended = self.writer(Place::Path).append(part, element);
+                    if matches!(appended, Err(Stop::Waiting)) {
+                        self.ask(&self.definition.transformations)?;
+                    }
+                    appended?;
+                }
             }
         }
         self.make(element)
