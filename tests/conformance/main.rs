@@ -6,6 +6,7 @@
 
 mod batches;
 mod close;
+mod derivations;
 mod examples;
 mod fetches;
 mod frames;

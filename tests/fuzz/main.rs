@@ -1,7 +1,7 @@
 //! Fuzzing: whatever the bytes, a decoder or parser answers and keeps its promises.
 //!
 //! A target is a plain function over bytes that panics where a promise is broken; `targets.rs` has one for each parser of
-//! paths, selectors and values, `model.rs` for the rest of the topic model, `wire.rs` for what a peer sends, `shard.rs` for a
+//! paths, selectors and values, `model.rs` for the rest of the topic model, `wire.rs` for what a peer sends, `views.rs` for views, `shard.rs` for a
 //! whole shard, which `operations.rs` makes requests for. Each runs here as a bounded campaign, the same for the same seed:
 //!
 //! ```text
@@ -15,6 +15,7 @@ mod model;
 mod operations;
 mod shard;
 mod targets;
+mod views;
 mod wire;
 
 use campaign::{noise, run};
@@ -265,6 +266,30 @@ fn segment() {
             b"\x07\x80\x03\x01\x02\x03\x04\x04\x01\x02\x03\x04\x01\x01\x02\x03\x04",
         ],
     );
+}
+
+const VIEWS: [&[u8]; 9] = [
+    b"map ?a// to x/<path(1)>/<scalar(/id)> as <value(/v)> type string\n{\"id\":\"p/q\",\"v\":1.50}\nnull",
+    b"map a to x/<expand(/l,/id)>/<expand(/s)>/<path(0,1)> separator '-'\n{\"l\":[{\"id\":1,\"s\":{\"k\":[],\"\\u00e9\":2}},{\"id\":1}]}\n7",
+    b"map a to x process { if '/a > 3 and not (/b eq \"c\" or /d matches \"[a-c]+\")' set(/e, calc '(/a + 1) * -2.5 / 3' format 'type=string,scale=2,round=half_even') elseif '/a = 1' continue else remove(/a) }\n{\"a\":4,\"b\":\"d\",\"d\":\"x\"}\n1",
+    b"map a to x process { set(/n, empty_object); set(/n/m, /a); set(/l/-, 'text') ; remove(/a)} process { set(/q, /n/m) }\n{\"a\":[1],\"l\":[]}\n1",
+    b"map a to x patch '[{\"op\":\"move\",\"from\":\"/a\",\"path\":\"/b\"},{\"op\":\"test\",\"path\":\"/b\",\"value\":1}]'\n{\"a\":1}\n1",
+    b"map a to x insert k/<scalar(/id)> key /name at /name default {\"a\":[1]} insert l/<path(2)> at /l/-\n{\"id\":\"i\",\"l\":[0]}\n{\"name\":{\"x\":1}}",
+    b"map a to x/<scalar(/id, 0)>/<scalar(/id, 1)>/<scalar('', 2)> type int64\n\"12\"\n{\"id\":true}",
+    b"map '#>a////?b//' from elsewhere to \"a b/<path(1)>\" throttle to 3 updates every 2 minutes delay by 4 hours preserve topics with properties 'CONFLATION':'off', 'X':'y'\n1\n1",
+    b"map *a.* to x/<path(1)> type time_series with properties 'TIME_SERIES_EVENT_VALUE_TYPE':'double'\n-1e3\n1",
+];
+
+#[test]
+fn view_definition() {
+    let texts = VIEWS.map(views::text_of);
+    texts.into_iter().for_each(views::expect_view);
+    run(views::definition, &texts);
+}
+
+#[test]
+fn view_evaluation() {
+    run(views::evaluation, &VIEWS);
 }
 
 /// Runs a target that makes something of any bytes.

@@ -32,8 +32,10 @@ const SELECTORS: [&str; 14] =
 const SCOPES: [&str; 8] = ["", "", "", "", "", "s", "x", "$x"];
 const TYPES: [&str; 6] = ["json", "string", "int64", "double", "binary", "time_series"];
 
+pub const VIEW_NAMES: [&str; 4] = ["v", "w", "", "v\u{e9}"];
+
 /// Views of those paths: over all types, onto paths that others use, of one another, in a circle, and broken ones.
-const VIEWS: [&str; 12] = [
+const VIEWS: [&str; 15] = [
     "map ?a// to v/<path(0)>",
     "map ?a// to v/<scalar(/a)> as <value(/b)>",
     "map a to v/<expand(/b)> separator '_'",
@@ -45,6 +47,9 @@ const VIEWS: [&str; 12] = [
     "map ?b// to v insert a/<path(1)> key /a at /b default 3 delay by 2 seconds",
     "map ?a// from other to v/<path(0)>",
     "map ?.*// to <path(0)>/<path(0)>",
+    "map ?t// to v/<path(1)> insert a key /a at /z default 1",
+    "map ?a// to t/e type time_series with properties 'TIME_SERIES_RETAINED_RANGE': 'limit 2'",
+    "map ?t// to c/<scalar(/a)> type json delay by 1 second",
     "map ?( to v/<path(x)>",
 ];
 
@@ -216,7 +221,7 @@ fn query(id: usize, path: &str, source: &mut Source<'_>) -> Value {
 }
 
 fn view(id: usize, source: &mut Source<'_>) -> Value {
-    let name = source.one_of(&["v", "w", "", "v\u{e9}"]);
+    let name = source.one_of(&VIEW_NAMES);
     match source.below(6) {
         0..=2 => json!({ "op": "create_view", "id": id, "name": name, "definition": source.one_of(&VIEWS) }),
         3 => json!({ "op": "remove_view", "id": id, "name": name }),

@@ -2,7 +2,7 @@
 
 use crate::campaign::noise;
 use crate::operations::{self, Source};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::session::QueueLimits;
 use tidewire::shard::{Effect, Identity, Limits, Shard, Storing};
@@ -169,6 +169,30 @@ impl World {
         }
         assert_eq!((self.shard.connection_count(), self.shard.session_count(), self.shard.audience_counts()), (0, 0, [0; 5]));
         assert_eq!((self.shard.listener_counts(), self.shard.owner_counts()), ([0; 4], [0; 2]));
+        self.end_views();
+    }
+
+    /// Views and topics go, and nothing is left of them.
+    fn end_views(&mut self) {
+        self.connections.clear();
+        self.connect(true, &[]);
+        let (key, _) = self.connections[0];
+        for name in operations::VIEW_NAMES {
+            self.say(key, json!({ "op": "remove_view", "id": 1, "name": name }));
+        }
+        self.say(key, json!({ "op": "remove", "id": 2, "selector": "?.*//" }));
+        self.transmit(key);
+        self.shard.handle_closed(self.now, key);
+        self.walk();
+        self.shard.handle_stored(self.now, u64::MAX);
+        self.walk();
+        assert_eq!((self.shard.topic_count(), self.shard.views().counts()), (0, [0; 8]));
+    }
+
+    fn say(&mut self, key: Key, message: Value) {
+        self.shard.handle_bytes(self.now, key, &mut frame(0x81, message.to_string().as_bytes()));
+        self.walk();
+        self.carry_out();
     }
 }
 

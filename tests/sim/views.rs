@@ -354,8 +354,15 @@ fn nothing_is_left_of_views_that_are_gone() {
     });
 }
 
-/// What a client was told of the views that it made: their names and texts, in the order in which they were acknowledged.
-fn make_views(world: &mut World, at: usize) -> Vec<(&'static str, &'static str)> {
+/// What a client asks of views before a crash.
+struct Making {
+    /// The names and texts that it asked for, in order.
+    asked: Vec<(&'static str, &'static str)>,
+    /// So many of the first were acknowledged.
+    acknowledged: usize,
+}
+
+fn make_views(world: &mut World, at: usize) -> Making {
     let mut asked = Vec::new();
     for _ in 0..world.random.within(0, 5) {
         let (name, definition) = (world.random.pick(&NAMES), VIEWS[world.random.below(VIEWS.len())].text);
@@ -375,8 +382,8 @@ fn make_views(world: &mut World, at: usize) -> Vec<(&'static str, &'static str)>
         }
     }
     let answers = &world.links[at].client.answers;
-    // Those behind the first that is not answered may be there, or not.
-    asked.iter().take_while(|(id, ..)| answers.get(id) == Some(&None)).map(|(_, name, definition)| (*name, *definition)).collect()
+    let acknowledged = asked.iter().take_while(|(id, ..)| answers.get(id) == Some(&None)).count();
+    Making { acknowledged, asked: asked.into_iter().map(|(_, name, definition)| (name, definition)).collect() }
 }
 
 #[test]
@@ -403,13 +410,20 @@ fn views_that_were_acknowledged_are_there_after_a_crash() {
     });
 }
 
-/// What was there before, as it was last acknowledged, at its place.
-fn check_survived(before: &[HeardView], made: &[(&str, &str)], after: &[HeardView]) {
+/// What was there before is there at its place, with its text or a later one; what was acknowledged is there, and nothing that was not asked for.
+fn check_survived(before: &[HeardView], making: &Making, after: &[HeardView]) {
     for view in before {
         let found = after.iter().find(|found| found.name == view.name);
         assert_eq!(found.map(|found| found.place), Some(view.place), "'{}' has another place, or is lost", view.name);
     }
-    for (name, _) in made {
+    let Making { asked, acknowledged } = making;
+    for found in after {
+        let last = asked[..*acknowledged].iter().rev().find(|(name, _)| **name == found.name).map(|(_, text)| *text);
+        let last = last.or(before.iter().find(|view| view.name == found.name).map(|view| &*view.definition));
+        let mut later = asked[*acknowledged..].iter().filter(|(name, _)| **name == found.name);
+        assert!(last == Some(&found.definition) || later.any(|(_, text)| **text == found.definition), "'{}' is of the past", found.name);
+    }
+    for (name, _) in &asked[..*acknowledged] {
         assert!(after.iter().any(|found| found.name == **name), "'{name}' was acknowledged and is lost");
     }
 }
