@@ -174,6 +174,9 @@ impl From<Exhausted> for Stop {
     }
 }
 
+/// A value and its type; `None` for null.
+type Typed<'a> = (ValueType, Option<Cow<'a, [u8]>>);
+
 /// One evaluation under way.
 struct Pass<'e, 'a> {
     definition: &'e Definition,
@@ -271,7 +274,7 @@ impl<'a> Pass<'_, 'a> {
         Ok(())
     }
 
-    fn derive(&mut self, element: Option<&'a [u8]>) -> Result<Option<(ValueType, Option<Cow<'a, [u8]>>)>, Stop> {
+    fn derive(&mut self, element: Option<&'a [u8]>) -> Result<Option<Typed<'a>>, Stop> {
         let path = &self.scratch.path;
         self.work.charge(REFERENCE_STEPS + path.len())?;
         check_path(path, self.limits.path_bytes_max).map_err(|error| Stop::Failed(error.to_string()))?;

@@ -21,6 +21,9 @@ pub struct Topic {
     ancestry: Vec<String>,
 }
 
+/// What of a topic everybody sees: its type, its value, and its properties.
+type Shown<'t> = (u8, Option<Json>, Option<&'t [u8]>, &'t [(String, String)]);
+
 impl Topic {
     fn of_row(row: &Row) -> Self {
         Self {
@@ -38,7 +41,7 @@ impl Topic {
     }
 
     /// What is compared: JSON by its meaning. The properties of series are not said again.
-    fn shown(&self) -> (u8, Option<Json>, Option<&[u8]>, &[(String, String)]) {
+    fn shown(&self) -> Shown<'_> {
         let json = self.json();
         let bytes = if json.is_some() { None } else { self.value.as_deref() };
         (self.number, json, bytes, if self.number == TIME_SERIES { &[] } else { &self.properties })
