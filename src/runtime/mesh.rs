@@ -27,6 +27,22 @@ pub fn prepare_interrupts() {
     }
 }
 
+/// The beginning of the names of shards' threads.
+pub const THREAD_NAME: &str = "shard-";
+
+/// Interrupts the sleep of every shard, also of one that has not said yet which thread is its own.
+pub fn interrupt_all() {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return };
+    for thread in threads.flatten() {
+        let is_shard = std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.starts_with(THREAD_NAME));
+        let number: Option<libc::pid_t> = thread.file_name().to_str().and_then(|name| name.parse().ok());
+        if let (true, Some(number)) = (is_shard, number) {
+            // SAFETY: the signal's handler does nothing, and a thread that has ended meanwhile gets none.
+            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), number, INTERRUPT) };
+        }
+    }
+}
+
 /// What other threads tell a shard.
 pub enum Command {
     ShutDown,

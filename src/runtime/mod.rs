@@ -14,7 +14,7 @@ use crate::journal::StoredTopic;
 use crate::shard::{Identity, Limits, Shard, Storing};
 use crate::storage::{self, Store};
 use crate::topic::tree::partition;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use mesh::Mailbox;
 use std::io;
@@ -93,7 +93,7 @@ pub fn start(settings: &Settings, listeners: Vec<(OwnedFd, usize)>, stored: Opti
         let (settings, ready) = (settings.clone(), ready.clone());
         let restored = std::mem::take(&mut restored[usize::from(index.0)]);
         let handle = LocalExecutorBuilder::new(Placement::Fixed(core))
-            .name(&format!("shard-{}", index.0))
+            .name(&format!("{}{}", mesh::THREAD_NAME, index.0))
             .io_memory(IO_MEMORY_BYTES)
             .preempt_timer(PREEMPT_TIMER)
             .spin_before_park(Duration::from_micros(settings.spin_before_park_us))
@@ -112,7 +112,7 @@ pub fn start(settings: &Settings, listeners: Vec<(OwnedFd, usize)>, stored: Opti
         shards.push((sender, mailboxes[usize::from(index.0)].clone(), handle));
     }
     drop(ready);
-    let failed = readiness.iter().find_map(Result::err);
+    let failed = wait_until_ready(&readiness);
     let runtime = Runtime { shards, storage };
     match failed {
         None => Ok(runtime),
@@ -184,6 +184,22 @@ impl Runtime {
         self.shards.iter().any(|(_, mailbox, _)| mailbox.is_ended())
     }
 }
+
+/// Waits until every shard has restored its topics; what one of them cannot read.
+fn wait_until_ready(readiness: &Receiver<Result<(), String>>) -> Option<String> {
+    loop {
+        match readiness.recv_timeout(READY_PATIENCE) {
+            Ok(Ok(())) => {}
+            Ok(Err(what)) => return Some(what),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            // An executor may sleep through its own start, as it may later.
+            Err(RecvTimeoutError::Timeout) => mesh::interrupt_all(),
+        }
+    }
+}
+
+/// A shard that restores many topics takes longer, and does not mind.
+const READY_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Interruptions after which a shard that does not tick is taken for one that has failed; joining it tells why.
 const INTERRUPTIONS_MAX: u32 = 20;

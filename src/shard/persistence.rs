@@ -238,9 +238,13 @@ impl Shard {
 
     /// What an answer about a topic as it is waits for where it changes nothing: a topic that was found must not be gone after a crash.
     pub(super) fn store_found(&self, place: Place) -> Option<Ticket> {
+        self.store_earlier().filter(|_| self.stores(&self.tree.topic(place).specification))
+    }
+
+    /// What an answer waits for that relies on what was changed before it.
+    pub(super) fn store_earlier(&self) -> Option<Ticket> {
         let Persistence { storing, last, stored, .. } = self.persistence;
-        let is_waiting = storing == Storing::Stored && last > stored;
-        (is_waiting && self.stores(&self.tree.topic(place).specification)).then_some(last)
+        (storing == Storing::Stored && last > stored).then_some(last)
     }
 
     pub(super) fn store_added(&mut self, topic: &Topic) -> Option<Ticket> {

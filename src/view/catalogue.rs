@@ -68,6 +68,8 @@ impl fmt::Display for CatalogueError {
 pub struct Put {
     pub place: u64,
     pub is_new: bool,
+    /// The view had this very text.
+    pub is_same: bool,
 }
 
 impl Catalogue {
@@ -91,8 +93,9 @@ impl Catalogue {
             return Err(CatalogueError::Cycle { through });
         }
         let place = held.map_or(self.last_place + 1, |(place, _)| place);
+        let is_same = self.views.get(name).is_some_and(|entry| *entry.text == *text);
         self.restore(name, place, text, definition);
-        Ok(Put { place, is_new: held.is_none() })
+        Ok(Put { place, is_new: held.is_none(), is_same })
     }
 
     /// Takes up a view that was accepted before.
@@ -178,11 +181,12 @@ mod tests {
     #[test]
     fn replacing_keeps_the_place_and_making_again_does_not() {
         let mut catalogue = Catalogue::default();
-        assert_eq!(put(&mut catalogue, "a", "map x to y"), Ok(Put { place: 1, is_new: true }));
-        assert_eq!(put(&mut catalogue, "b", "map x to z"), Ok(Put { place: 2, is_new: true }));
-        assert_eq!(put(&mut catalogue, "a", "map x to z"), Ok(Put { place: 1, is_new: false }));
+        assert_eq!(put(&mut catalogue, "a", "map x to y"), Ok(Put { place: 1, is_new: true, is_same: false }));
+        assert_eq!(put(&mut catalogue, "b", "map x to z"), Ok(Put { place: 2, is_new: true, is_same: false }));
+        assert_eq!(put(&mut catalogue, "a", "map x to z"), Ok(Put { place: 1, is_new: false, is_same: false }));
+        assert_eq!(put(&mut catalogue, "a", "map x to z"), Ok(Put { place: 1, is_new: false, is_same: true }));
         catalogue.remove("a");
-        assert_eq!(put(&mut catalogue, "a", "map x to y"), Ok(Put { place: 3, is_new: true }));
+        assert_eq!(put(&mut catalogue, "a", "map x to y"), Ok(Put { place: 3, is_new: true, is_same: false }));
     }
 
     #[test]

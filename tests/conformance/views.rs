@@ -469,3 +469,15 @@ fn an_inserted_topic_of_a_view_follows_that_view() {
     server.ok(client, json!({ "op": "remove_view", "name": "inner" }));
     check(&mut server, client, "b", &[("b", json!({}))]);
 }
+
+#[test]
+fn creating_a_view_again_with_its_own_text_changes_nothing() {
+    let (mut server, client) = start();
+    let definition = "map a to b type time_series with properties 'TIME_SERIES_RETAINED_RANGE': 'limit 9'";
+    create(&mut server, client, "v", definition);
+    set(&mut server, client, "a", json!(1));
+    set(&mut server, client, "a", json!(2));
+    assert_eq!(create(&mut server, client, "v", definition), json!({ "created": false }));
+    let answer = server.ok(client, json!({ "op": "query", "path": "b" }));
+    assert_eq!(answer["events"].as_array().unwrap().len(), 2, "{answer}");
+}

@@ -31,6 +31,11 @@ impl Shard {
         self.views.walks.push_back(ViewWalk { place, old, new, told });
     }
 
+    /// Tells when the walks before it are done.
+    pub(super) fn start_empty_walk(&mut self, place: u64, told: Told) {
+        self.views.walks.push_back(ViewWalk { place, old: None, new: None, told: Some(told) });
+    }
+
     /// A slice of the first walk; whether there was anything to do.
     pub(super) fn walk_views(&mut self) -> bool {
         if self.views.jobs.len() > WAITING_MAX {
