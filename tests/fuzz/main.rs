@@ -276,7 +276,7 @@ const VIEWS: [&[u8]; 9] = [
     b"map a to x patch '[{\"op\":\"move\",\"from\":\"/a\",\"path\":\"/b\"},{\"op\":\"test\",\"path\":\"/b\",\"value\":1}]'\n{\"a\":1}\n1",
     b"map a to x insert k/<scalar(/id)> key /name at /name default {\"a\":[1]} insert l/<path(2)> at /l/-\n{\"id\":\"i\",\"l\":[0]}\n{\"name\":{\"x\":1}}",
     b"map a to x/<scalar(/id, 0)>/<scalar(/id, 1)>/<scalar('', 2)> type int64\n\"12\"\n{\"id\":true}",
-    b"map '#>a////?b//' from elsewhere to \"a b/<path(1)>\" throttle to 3 updates every 2 minutes delay by 4 hours preserve topics with properties 'CONFLATION':'off', 'X':'y'\n1\n1",
+    b"map '#>a////?b//' from elsewhere to \"a b/<path(1)>\" throttle to 3 updates every 2 minutes delay by 4 hours preserve topics with properties 'CONFLATION':'off', 'PRIORITY':'high'\n1\n1",
     b"map *a.* to x/<path(1)> type time_series with properties 'TIME_SERIES_EVENT_VALUE_TYPE':'double'\n-1e3\n1",
 ];
 
