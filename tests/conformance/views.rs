@@ -266,10 +266,10 @@ fn who_found_no_room_for_a_delay_finds_it_when_another_view_goes() {
     let mut server = Server::with(Storing::Off, limits);
     let client = server.connect();
     create(&mut server, client, "long", "map ?a// to b/<path(1)> delay by 2 hours");
-    create(&mut server, client, "short", "map ?a// to c/<path(1)> delay by 1 second");
     for path in ["a/1", "a/2", "a/3"] {
         set(&mut server, client, path, json!(1));
     }
+    create(&mut server, client, "short", "map ?a// to c/<path(1)> delay by 1 second");
     server.ok(client, json!({ "op": "remove_view", "name": "long" }));
     for _ in 0..8 {
         server.advance(1100);
