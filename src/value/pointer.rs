@@ -120,7 +120,12 @@ fn index(name: &str) -> Option<usize> {
 
 /// The value that `pointer` means in `text`, which is compact JSON; `None` where there is none.
 pub fn find<'a>(text: &'a [u8], pointer: &Pointer) -> Option<&'a [u8]> {
-    find_at(text, 0, &pointer.tokens)?.value
+    find_below(text, &pointer.tokens)
+}
+
+/// The value that `tokens` lead to in `text`, which is compact JSON: a pointer's, or the last of them.
+pub fn find_below<'a>(text: &'a [u8], tokens: &[Token]) -> Option<&'a [u8]> {
+    find_at(text, 0, tokens)?.value
 }
 
 /// What was found in a value, and how far it was read: up to `position`, with `open` arrays and objects still to be

@@ -9,7 +9,7 @@ use std::io::Write;
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::Stop;
-use super::source::{self, Scalar};
+use super::source::{Scalar, Source};
 use crate::value::json::walk;
 use crate::value::pointer::Pointer;
 use crate::value::work::Work;
@@ -28,14 +28,14 @@ enum Pending<'d> {
 
 /// The result for one value. Chains of operations are walked without recursion; it calls itself for the right operands,
 /// which nest as deep as the parser takes them.
-pub fn evaluate(calculation: &Calculation, source: &[u8], work: &mut Work) -> Result<Decimal, Stop> {
+pub fn evaluate(calculation: &Calculation, source: &mut Source<'_>, work: &mut Work) -> Result<Decimal, Stop> {
     let mut pending = Vec::new();
     let mut current = calculation;
     let mut result = loop {
         work.charge(OPERATION_STEPS)?;
         match current {
             Calculation::Number(number) => break *number,
-            Calculation::Pointer(pointer) => match source::find(source, pointer, work)? {
+            Calculation::Pointer(pointer) => match source.find(pointer, work)? {
                 Some(text) => break number(text, pointer)?,
                 None => return Err(Stop::Failed(format!("found nothing at \"{}\", expected a number", pointer.brief()))),
             },

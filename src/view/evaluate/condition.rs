@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::Stop;
-use super::source::{self, Scalar};
+use super::source::{Scalar, Source};
 use crate::value::number::Decimal;
 use crate::value::work::Work;
 use crate::view::definition::{Comparison, Condition, Operand};
@@ -17,7 +17,7 @@ use crate::view::definition::{Comparison, Condition, Operand};
 const REGEX_STEPS: usize = 16;
 
 /// Calls itself for a condition within, as deep as the parser takes them.
-pub fn holds(condition: &Condition, source: &[u8], work: &mut Work) -> Result<bool, Stop> {
+pub fn holds(condition: &Condition, source: &mut Source<'_>, work: &mut Work) -> Result<bool, Stop> {
     work.charge(1)?;
     match condition {
         Condition::All(conditions) => {
@@ -38,16 +38,16 @@ pub fn holds(condition: &Condition, source: &[u8], work: &mut Work) -> Result<bo
         }
         Condition::Not(condition) => Ok(!holds(condition, source, work)?),
         Condition::Compare { left, operator, right } => {
-            let Some(left) = source::find(source, left, work)? else { return Ok(false) };
+            let Some(left) = source.find(left, work)? else { return Ok(false) };
             let right = match right {
                 Operand::Constant(text) => Some(&**text),
-                Operand::Pointer(pointer) => source::find(source, pointer, work)?,
+                Operand::Pointer(pointer) => source.find(pointer, work)?,
             };
             let Some(right) = right else { return Ok(false) };
             Ok(compare(left, *operator, right))
         }
         Condition::Matches { left, regex } => {
-            let text = source::find(source, left, work)?.and_then(string_form);
+            let text = source.find(left, work)?.and_then(string_form);
             let Some(text) = text else { return Ok(false) };
             work.charge(REGEX_STEPS.saturating_mul(text.len()))?;
             Ok(std::str::from_utf8(&text).is_ok_and(|text| regex.is_match(text)))

@@ -12,8 +12,8 @@ pub struct Edited<'t> {
 }
 
 impl<'t> Edited<'t> {
-    pub fn new(text: &'t [u8]) -> Self {
-        Self { root: Node::Text(text) }
+    pub fn new(root: Node<'t>) -> Self {
+        Self { root }
     }
 
     /// Afterwards `target` means `value`: in place of what was there, or new. What it is part of has to be there.

@@ -10,6 +10,7 @@ use super::{Looked, Pass, Place, REFERENCE_STEPS, Stop, source};
 use crate::value::ValueType;
 use crate::value::pointer::Pointer;
 use crate::value::scalar;
+use crate::value::tree::Node;
 use crate::value::work::Work;
 use crate::view::definition::{Insert, PathPart, PathTemplate, Transformation};
 
@@ -28,7 +29,7 @@ impl Pass<'_, '_> {
             Looked::Value(kind, value) => part(kind, value, insert.key.as_ref(), &mut self.work)?,
         };
         let Some(inserted) = inserted.as_deref().or(insert.default.as_deref()) else { return Ok(None) };
-        let mut edited = Edited::new(current);
+        let mut edited = Edited::new(Node::Text(current));
         edited.set(&insert.at, inserted, self.limits, &mut self.work)?;
         edited.print(self.limits, &mut self.work).map(Some)
     }

@@ -2,7 +2,40 @@
 
 use crate::value::json::walk;
 use crate::value::pointer::{self, Pointer};
+use crate::value::tree::Node;
 use crate::value::work::{Exhausted, Work};
+
+/// A text that is read by several pointers.
+///
+/// The first one is looked for in the text. For the others the text is taken apart once, at its top level, and only the
+/// child that a pointer leads into is read again. Changes can go on from there.
+pub struct Source<'t> {
+    text: &'t [u8],
+    root: Node<'t>,
+    is_read: bool,
+}
+
+impl<'t> Source<'t> {
+    pub fn new(text: &'t [u8]) -> Self {
+        Self { text, root: Node::Text(text), is_read: false }
+    }
+
+    /// The value that `pointer` means.
+    pub fn find(&mut self, pointer: &Pointer, work: &mut Work) -> Result<Option<&'t [u8]>, Exhausted> {
+        let is_first = !std::mem::replace(&mut self.is_read, true);
+        let Some((token, inner_tokens)) = pointer.tokens().split_first().filter(|_| !is_first) else {
+            return find(self.text, pointer, work);
+        };
+        let child = self.root.child_text(token, work)?;
+        let Some(child) = child.filter(|_| !inner_tokens.is_empty()) else { return Ok(child) };
+        work.charge(child.len())?;
+        Ok(pointer::find_below(child, inner_tokens))
+    }
+
+    pub fn into_root(self) -> Node<'t> {
+        self.root
+    }
+}
 
 /// The value that `pointer` means in `text`, which is compact JSON.
 pub fn find<'t>(text: &'t [u8], pointer: &Pointer, work: &mut Work) -> Result<Option<&'t [u8]>, Exhausted> {
