@@ -170,15 +170,22 @@ fn hostile(bench: &Bench) {
     let nested = format!(r#"{{"w":{wide},"l":[]}}"#);
     let flat = large("[", |_| "0".into(), "]");
     let empties = large("[", |_| "[]".into(), "]");
-    let long = format!(r#"{{"t":"{}"}}"#, "ab".repeat(500_000));
+    // Without order, so that a regex that counts back has many states.
+    let mut chance = 1_u64;
+    let mut letter = || {
+        chance = chance.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        if chance >> 63 == 0 { 'a' } else { 'b' }
+    };
+    let long = format!(r#"{{"t":"{}"}}"#, (0..900_000).map(|_| letter()).collect::<String>());
     let escapes = format!(r#"{{"t":"{}","u":1}}"#, r"\u0041".repeat(170_000));
+    let zeros = format!(r#"{{"t":0.{}1,"u":1}}"#, "0".repeat(999_000));
     let deep = format!("{}{}{}", "[".repeat(100), flat, "]".repeat(100));
     let map = |rest: &str| format!("map ?source// to v {rest}");
     let sets = |statement: &dyn Fn(usize) -> String| map(&format!("process {{ {} }}", repeated(statement, "; ", 500)));
 
     bench.hostile(
-        "conditions on a late member",
-        &map(&format!("process {{ if '{}' continue }}", repeated(|_| "/last = 2".into(), " or ", 250))),
+        "conditions on an early member",
+        &map(&format!("process {{ if '{}' continue }}", repeated(|_| "/m00000 = 2".into(), " or ", 250))),
         &wide,
     );
     bench.hostile("sets of new members", &sets(&|index| format!("set(/n{index:0100}, {index})")), &wide);
@@ -196,8 +203,8 @@ fn hostile(bench: &Bench) {
     bench.hostile("removes at the front", &sets(&|_| "remove(/0)".into()), &flat);
     bench.hostile("removes of members", &sets(&|index| format!("remove(/m{index:05})")), &wide);
     bench.hostile(
-        "sums of a late member",
-        &map(&format!("process {{ set(/s, calc '{}') }}", repeated(|_| "/last".into(), " + ", 250))),
+        "sums of an early member",
+        &map(&format!("process {{ set(/s, calc '{}') }}", repeated(|_| "/m00000".into(), " + ", 250))),
         &wide,
     );
     bench.hostile("a large regex over a long text", &map("process { if '/t =~ \"(a|b|ab|ba){60}.*(a.*b.*){8}c\"' continue }"), &long);
@@ -206,18 +213,24 @@ fn hostile(bench: &Bench) {
         &map(&format!("process {{ if '{}' continue }}", repeated(|_| "/t != /t".into(), " or ", 100))),
         &escapes,
     );
+    let compare = |text: &str| map(&format!("process {{ if '{}' continue }}", repeated(|_| text.into(), " or ", 250)));
+    bench.hostile("long numbers compared", &compare("/t < /t"), &zeros);
+    bench.hostile("long numbers added", &map(&format!("process {{ set(/s, calc '{}') }}", repeated(|_| "/t".into(), " + ", 250))), &zeros);
+    let short = format!("{{\"t\":\"{}\"}}", &long[10..80_000]);
+    bench.hostile("a regex over a text", &map("process { if '/t =~ [ab]*a[ab]{40}c[ab]*' continue }"), &short);
+    bench.hostile("a regex over a long text", &map("process { if '/t =~ [ab]*a[ab]{40}c[ab]*' continue }"), &long);
     let add = |index: usize| format!(r#"{{"op":"add","path":"/n{index}","value":1}}"#);
     bench.hostile("patch that adds members", &map(&format!("patch '[{}]'", repeated(add, ",", 999))), &wide);
     let first = |_| r#"{"op":"add","path":"/0","value":1}"#.to_string();
     bench.hostile("patch that adds at the front", &map(&format!("patch '[{}]'", repeated(first, ",", 999))), &flat);
-    let test = |_| r#"{"op":"test","path":"/last","value":1}"#.to_string();
+    let test = |_| r#"{"op":"test","path":"/m00000","value":1}"#.to_string();
     bench.hostile("patch that tests", &map(&format!("patch '[{}]'", repeated(test, ",", 999))), &wide);
     bench.hostile("inserts", &map(&repeated(|index| format!("insert others/<path(2)> key /last at /i{index}"), " ", 32)), &wide);
     bench.hostile("expand of numbers", "map ?source// to v/<expand()>", &flat);
     bench.hostile("expand that fails for each", "map ?source// to v/<expand()> as <value(/x)>", &flat);
     bench.hostile("expand onto one path", "map ?source// to v/<expand()>/<expand()>", &empties);
     bench.hostile("expand of members", "map ?source// to v/<expand()>", &wide);
-    bench.hostile("expand in depth", &format!("map ?source// to v{}", "/<expand()>".repeat(60)), &deep);
+    bench.hostile("expand in depth", &format!("map ?source// to v{}", "/<expand()>".repeat(30)), &deep);
     bench.hostile(
         "expand with a process",
         "map ?source// to v/<expand()> process { if '/x = 1' continue else set('', calc '1 / 3') }",

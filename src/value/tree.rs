@@ -16,7 +16,7 @@ use super::{ValueType, scalar};
 /// What a node costs beyond its text, in steps.
 const NODE_STEPS: usize = 8;
 /// What it takes to pass over a member, in steps.
-const MEMBER_STEPS: usize = 4;
+const MEMBER_STEPS: usize = 2;
 /// The most children that room is made for before they are counted.
 const CHILDREN_EXPECTED_MAX: usize = 64;
 
@@ -113,7 +113,7 @@ impl<'a> Node<'a> {
         let Some(index) = self.position(token, work)? else { return Ok(None) };
         match self {
             Self::Object(members) => {
-                work.charge(MEMBER_STEPS * members.len())?;
+                work.charge(NODE_STEPS * members.len())?;
                 let value = members.remove(index).value;
                 members.retain(|member| !member.is(token));
                 Ok(Some(value))
@@ -207,8 +207,9 @@ impl<'a> Node<'a> {
     fn position(&self, token: &Token, work: &mut Work) -> Result<Option<usize>, Exhausted> {
         Ok(match self {
             Self::Object(members) => {
-                work.charge(MEMBER_STEPS * members.len())?;
-                members.iter().rposition(|member| member.is(token))
+                let found = members.iter().rposition(|member| member.is(token));
+                work.charge(MEMBER_STEPS * (members.len() - found.unwrap_or(0)))?;
+                found
             }
             Self::Array(elements) => token.index().filter(|&index| index < elements.len()),
             Self::Text(_) => None,

@@ -36,7 +36,7 @@ pub fn evaluate(calculation: &Calculation, source: &mut Source<'_>, work: &mut W
         match current {
             Calculation::Number(number) => break *number,
             Calculation::Pointer(pointer) => match source.find(pointer, work)? {
-                Some(text) => break number(text, pointer)?,
+                Some(text) => break number(text, pointer, work)?,
                 None => return Err(Stop::Failed(format!("found nothing at \"{}\", expected a number", pointer.brief()))),
             },
             Calculation::Negate(operand) => {
@@ -71,7 +71,8 @@ fn operate(operator: Operator, left: Decimal, right: Decimal) -> Result<Decimal,
 }
 
 /// The JSON number that `text`, found at `pointer`, is.
-pub fn number(text: &[u8], pointer: &Pointer) -> Result<Decimal, Stop> {
+pub fn number(text: &[u8], pointer: &Pointer, work: &mut Work) -> Result<Decimal, Stop> {
+    work.charge(text.len())?;
     match Scalar::of(text) {
         Some(Scalar::Number(digits)) => decimal(digits).ok_or_else(|| {
             let digits: String = String::from_utf8_lossy(digits).chars().take(40).collect();

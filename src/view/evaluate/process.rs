@@ -97,7 +97,7 @@ impl<'t> Process<'t, '_> {
                 if format.is_none() {
                     return Ok(Text::Slice(text));
                 }
-                (calculation::number(text, pointer)?, format)
+                (calculation::number(text, pointer, self.work)?, format)
             }
             ValueSource::Calculation { calculation, format } => (calculation::evaluate(calculation, &mut self.source, self.work)?, format),
         };
