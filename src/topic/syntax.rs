@@ -41,6 +41,9 @@ pub(crate) fn check_canonical_length(text: &str, canonical: &str, bytes_max: usi
     Err(SyntaxError { position: text.len(), found, expected: format!("at most {bytes_max}") })
 }
 
+/// What is found where nothing stands any more.
+pub(crate) const THE_END: &str = "the end of the text";
+
 /// A place in a text. Every `take_*` skips white space first, and stays where it is when it does not find what it looks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor<'a> {
@@ -151,7 +154,7 @@ impl<'a> Cursor<'a> {
     /// What stands next, for people.
     fn found(&self) -> String {
         match (self.word(), self.rest().chars().next()) {
-            (_, None) => "the end of the text".into(),
+            (_, None) => THE_END.into(),
             ("", Some(c)) => format!("{c:?}"),
             (word, _) => format!("`{}`", brief(word)),
         }

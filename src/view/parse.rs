@@ -46,7 +46,9 @@ pub struct ViewLimits {
     pub operations_max: usize,
     /// The most regexes in one view's conditions.
     pub regexes_max: usize,
-    /// The largest compiled form of one of those, and of the cache that its matching may build.
+    /// The longest of those.
+    pub regex_text_bytes_max: usize,
+    /// The largest compiled form of one, and of the cache that its matching may build.
     pub regex_bytes_max: usize,
     /// The most `\p{…}` in those: each may take a quarter of a millisecond to parse.
     pub unicode_classes_max: usize,
@@ -70,6 +72,7 @@ impl Default for ViewLimits {
             depth_max: 32,
             operations_max: 256,
             regexes_max: 8,
+            regex_text_bytes_max: 1024,
             regex_bytes_max: 64 * 1024,
             unicode_classes_max: 8,
             path_parts_max: 64,
@@ -149,7 +152,7 @@ impl<'l> Parser<'l> {
         };
         if cursor.is_quoted() {
             let quoted = cursor.expect_quoted(SELECTOR)?;
-            return parse(&quoted.content()).map_err(|error| quoted.locate(error));
+            return parse(&quoted.content()).map_err(|error| token::locate(quoted, error));
         }
         let position = cursor.position();
         let text = token::take_until(cursor, &[]);
@@ -188,7 +191,7 @@ impl<'l> Parser<'l> {
             return parse(token::take_json(cursor)?).map_err(|error| token::shift(error, position));
         }
         let quoted = cursor.expect_quoted("a JSON patch (RFC 6902), in quotation marks or starting with '['")?;
-        parse(&quoted.content()).map_err(|error| quoted.locate(error))
+        parse(&quoted.content()).map_err(|error| token::locate(quoted, error))
     }
 
     fn insert(&mut self, cursor: &mut Cursor<'_>) -> Result<Insert, SyntaxError> {
@@ -223,7 +226,8 @@ pub struct ViewError {
 
 impl ViewError {
     fn new(text: &str, error: SyntaxError) -> Self {
-        let position = text.floor_char_boundary(error.position);
+        let is_start = |position: &usize| text.is_char_boundary(*position);
+        let position = (0..=error.position).rev().find(is_start).expect("the start of a text is that of a character");
         let before = &text[..position];
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
         Self {

@@ -12,6 +12,7 @@ use regex_syntax::hir::{self, Dot, Hir, HirKind};
 
 use super::{SelectorError, SelectorLimits, brief};
 use crate::topic::path;
+use crate::topic::regex_cost::{FOLDED_CHARACTERS_MAX, check_folding};
 
 /// Groups and classes within each other.
 const NEST_MAX: u32 = 64;
@@ -91,6 +92,11 @@ impl PatternParser {
             return Ok(Pattern::Text(text.into()));
         }
         let ast = parse_syntax(text, scope, NEST_MAX)?;
+        check_folding(&ast).map_err(|position| SelectorError {
+            position,
+            found: format!("ranges of more than {FOLDED_CHARACTERS_MAX} characters in a regex with `(?i)`"),
+            expected: "smaller ranges".into(),
+        })?;
         let classes = ast::visit(&ast, ClassFinder::default())?;
         self.unicode_classes += classes.unicode.len();
         if self.unicode_classes > self.limits.unicode_classes_max {

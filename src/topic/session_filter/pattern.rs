@@ -7,6 +7,7 @@ use regex::{Regex, RegexBuilder};
 use regex_syntax::ast::parse::ParserBuilder;
 
 use super::SessionFilterLimits;
+use crate::topic::regex_cost::{FOLDED_CHARACTERS_MAX, check_folding};
 use crate::topic::syntax::{SyntaxError, brief};
 
 /// Groups and classes within each other.
@@ -48,10 +49,15 @@ impl PatternParser {
     pub fn parse(&mut self, text: &str) -> Result<Pattern, SyntaxError> {
         self.count(text)?;
         // Alone first, so that no parenthesis in it closes the group that it is put in below.
-        ParserBuilder::new().nest_limit(NEST_MAX).build().parse(text).map_err(|error| SyntaxError {
+        let ast = ParserBuilder::new().nest_limit(NEST_MAX).build().parse(text).map_err(|error| SyntaxError {
             position: error.span().start.offset,
             found: format!("`{}` ({})", brief(text), error.kind()),
             expected: "a regex".into(),
+        })?;
+        check_folding(&ast).map_err(|position| SyntaxError {
+            position,
+            found: format!("ranges of more than {FOLDED_CHARACTERS_MAX} characters in a regex with `(?i)`"),
+            expected: "smaller ranges".into(),
         })?;
         // A comment that no line break ends swallows the closing parenthesis, which the compiler then misses.
         let whole = format!(r"\A(?:{})\z", with_ascii_classes(text));

@@ -165,6 +165,7 @@ fn errors_say_where_and_what() {
     check_refused("a matches '(?=x)'", 11, "look-around");
     check_refused("a matches 'x)(?:y'", 12, "a regex");
     check_refused("a matches '(?x)y#'", 11, "comments end");
+    check_refused("a matches '(?i)[a-\u{10ffff}]'", 16, "smaller ranges");
 }
 
 #[test]

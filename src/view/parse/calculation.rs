@@ -26,7 +26,7 @@ impl Parser<'_> {
         reader
             .sum(self.limits.depth_max)
             .and_then(|sum| reader.cursor.expect_end("'+', '-', '*', '/' or the end of the calculation").map(|()| sum))
-            .map_err(|error| quoted.locate(error))
+            .map_err(|error| token::locate(quoted, error))
     }
 }
 

@@ -3,8 +3,10 @@
 //! A pointer ends at white space or at one of `= ! < > & | ( )`; in quotation marks, one on the left may hold anything. On
 //! the right of an operator, quotation marks make a text.
 
+use regex::Regex;
+
 use super::{Parser, token};
-use crate::topic::syntax::{Cursor, SyntaxError};
+use crate::topic::syntax::{Cursor, SyntaxError, check_length};
 use crate::value::pointer::Pointer;
 use crate::view::definition::{Comparison, Condition, Operand};
 
@@ -46,7 +48,7 @@ impl Parser<'_> {
         let mut comparisons = 0;
         self.any(&mut cursor, self.limits.depth_max, &mut comparisons)
             .and_then(|condition| cursor.expect_end("`and`, `or` or the end of the condition").map(|()| condition))
-            .map_err(|error| quoted.locate(error))
+            .map_err(|error| token::locate(quoted, error))
     }
 
     fn any(&mut self, cursor: &mut Cursor<'_>, depth_left: usize, comparisons: &mut usize) -> Result<Condition, SyntaxError> {
@@ -105,19 +107,27 @@ impl Parser<'_> {
         }
     }
 
-    fn regex(&mut self, cursor: &mut Cursor<'_>) -> Result<regex::Regex, SyntaxError> {
+    fn regex(&mut self, cursor: &mut Cursor<'_>) -> Result<Regex, SyntaxError> {
+        const REGEX: &str = "a regex (in quotation marks where it has white space or ')')";
         if cursor.is_quoted() {
-            let quoted = cursor.expect_quoted("a regex")?;
-            let pattern = self.patterns.parse(&quoted.content()).map_err(|error| quoted.locate(error))?;
-            return Ok(pattern.into_regex());
+            let quoted = cursor.expect_quoted(REGEX)?;
+            return self.compile(&quoted.content(), "a regex").map_err(|error| token::locate(quoted, error));
         }
         let position = cursor.position();
         let text = token::take_until(cursor, &[')']);
         if text.is_empty() {
-            return Err(cursor.error("a regex (in quotation marks where it has white space or ')')"));
+            return Err(cursor.error(REGEX));
         }
-        let pattern = self.patterns.parse(text).map_err(|error| token::shift(error, position))?;
-        Ok(pattern.into_regex())
+        self.compile(text, REGEX).map_err(|error| token::shift(error, position))
+    }
+
+    fn compile(&mut self, text: &str, expected: &str) -> Result<Regex, SyntaxError> {
+        check_length(text, "a regex", self.limits.regex_text_bytes_max)?;
+        match self.patterns.parse(text) {
+            Ok(pattern) => Ok(pattern.into_regex()),
+            Err(error) if error.expected == "a regex" => Err(SyntaxError { expected: expected.into(), ..error }),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -7,13 +7,16 @@ use crate::topic::syntax::{Cursor, SyntaxError, brief};
 use crate::value::pointer::Pointer;
 use crate::view::definition::Throttle;
 
+/// Keys and values.
+type Properties = Box<[(Box<str>, Box<str>)]>;
+
 #[derive(Default)]
 pub struct Options {
     pub value: Option<Pointer>,
     pub throttle: Option<Throttle>,
     pub delay_ms: Option<u64>,
     pub topic_type: Option<TopicType>,
-    pub properties: Option<Box<[(Box<str>, Box<str>)]>>,
+    pub properties: Option<Properties>,
     pub preserves_topics: Option<()>,
     pub separator: Option<Box<str>>,
 }
@@ -102,7 +105,7 @@ impl Parser<'_> {
         period_ms.filter(|period_ms| *period_ms <= days_max.saturating_mul(DAY_MS)).ok_or_else(too_long)
     }
 
-    fn properties(&self, cursor: &mut Cursor<'_>) -> Result<Box<[(Box<str>, Box<str>)]>, SyntaxError> {
+    fn properties(&self, cursor: &mut Cursor<'_>) -> Result<Properties, SyntaxError> {
         cursor.expect_keywords(&["properties"])?;
         let mut properties: Vec<(Box<str>, Box<str>)> = Vec::new();
         loop {
@@ -116,7 +119,7 @@ impl Parser<'_> {
             let value = quoted.content();
             self.check_property(key, &value).map_err(|error| {
                 let PropertyError { position, found, expected, .. } = error;
-                quoted.locate(SyntaxError { position, found, expected })
+                token::locate(quoted, SyntaxError { position, found, expected })
             })?;
             properties.push((key.into(), value.into()));
             if cursor.take_symbol(',').is_none() {

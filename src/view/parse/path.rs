@@ -35,7 +35,7 @@ impl Parser<'_> {
             let quoted = cursor.expect_quoted("a path")?;
             let content = quoted.content();
             let result = self.template(&content, place, |_| false);
-            return result.map(|(path, _)| path).map_err(|error| quoted.locate(error));
+            return result.map(|(path, _)| path).map_err(|error| token::locate(quoted, error));
         }
         let position = cursor.position();
         let (path, bytes) = self.template(cursor.rest(), place, char::is_whitespace).map_err(|error| token::shift(error, position))?;

@@ -131,7 +131,7 @@ fn format(cursor: &mut Cursor<'_>) -> Result<Option<Format>, SyntaxError> {
         return Ok(None);
     }
     let quoted = cursor.expect_quoted(FORMAT)?;
-    settings(quoted).map(Some).map_err(|error| quoted.locate(error))
+    settings(quoted).map(Some).map_err(|error| token::locate(quoted, error))
 }
 
 const KINDS: [(&str, FormatKind); 2] = [("number", FormatKind::Number), ("string", FormatKind::String)];

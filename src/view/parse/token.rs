@@ -1,6 +1,6 @@
 //! What the parts of the language are made of: names, pointers, constants, and the errors of what is read elsewhere.
 
-use crate::topic::syntax::{Cursor, SyntaxError, brief};
+use crate::topic::syntax::{Cursor, Quoted, SyntaxError, THE_END, brief};
 use crate::value::json::{JsonLimits, plain};
 use crate::value::patch::PatchError;
 use crate::value::pointer::{Pointer, PointerError};
@@ -16,6 +16,12 @@ pub fn refuse<T>(position: usize, found: impl Into<String>, expected: impl Into<
 /// Moves an error in a text that starts at `start` of the whole one.
 pub fn shift(error: SyntaxError, start: usize) -> SyntaxError {
     SyntaxError { position: start + error.position, ..error }
+}
+
+/// Moves an error in what `quoted` says to its place in the whole text.
+pub fn locate(quoted: Quoted<'_>, error: SyntaxError) -> SyntaxError {
+    let error = quoted.locate(error);
+    if error.found == THE_END { SyntaxError { found: "the closing quotation mark".into(), ..error } } else { error }
 }
 
 pub fn expect_symbol(cursor: &mut Cursor<'_>, symbol: char) -> Result<(), SyntaxError> {
@@ -49,7 +55,7 @@ pub fn pointer(cursor: &mut Cursor<'_>, ends: &[char]) -> Result<Pointer, Syntax
         return plain_pointer(cursor, ends);
     }
     let quoted = cursor.expect_quoted(POINTER)?;
-    Pointer::parse(&quoted.content()).map_err(|error| quoted.locate(pointer_error(error)))
+    Pointer::parse(&quoted.content()).map_err(|error| locate(quoted, pointer_error(error)))
 }
 
 /// A pointer up to white space or one of `ends`.

@@ -8,10 +8,10 @@ use crate::topic::syntax::fuzz::Numbers;
 const GRAMMAR: &str = include_str!("../../grammar.ebnf");
 
 /// A rule's name → what it stands for. Names in capitals have none.
-type Rules = BTreeMap<String, Option<Item>>;
+pub type Rules = BTreeMap<String, Option<Item>>;
 
 #[derive(Debug)]
-enum Item {
+pub enum Item {
     Literal(String),
     Rule(String),
     Quoted(Box<Item>),
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn rules() -> Rules {
+pub fn rules() -> Rules {
     Reader { tokens: tokens(GRAMMAR), position: 0 }.rules()
 }
 
@@ -298,7 +298,7 @@ fn walk<'i>(item: &'i Item, visit: &mut dyn FnMut(&'i Item)) {
 
 /// A sentence of the grammar that depends on `seed` alone. What lies deep in the grammar is made inside a short view, too,
 /// as it is seldom reached otherwise.
-fn sentence(rules: &Rules, seed: u64, used: &mut BTreeSet<*const Item>) -> String {
+pub fn sentence(rules: &Rules, seed: u64, used: &mut BTreeSet<*const Item>) -> String {
     let mut numbers = Numbers(seed);
     let fuel = 20 + numbers.next(300);
     let (start, rule, end) = numbers.pick(&[
