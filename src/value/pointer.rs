@@ -120,11 +120,11 @@ fn index(name: &str) -> Option<usize> {
 
 /// The value that `pointer` means in `text`, which is compact JSON; `None` where there is none.
 pub fn find<'a>(text: &'a [u8], pointer: &Pointer) -> Option<&'a [u8]> {
-    find_by(text, &pointer.tokens)
+    find_below(text, &pointer.tokens)
 }
 
-/// The same by the last tokens of a pointer.
-pub fn find_by<'a>(text: &'a [u8], tokens: &[Token]) -> Option<&'a [u8]> {
+/// The value that `tokens` lead to in `text`, which is compact JSON: a pointer's, or the last of them.
+pub fn find_below<'a>(text: &'a [u8], tokens: &[Token]) -> Option<&'a [u8]> {
     find_at(text, 0, tokens)?.value
 }
 

@@ -15,6 +15,10 @@ use super::{ValueType, scalar};
 
 /// What a node costs beyond its text, in steps.
 const NODE_STEPS: usize = 8;
+/// What it takes to pass over a member, in steps.
+const MEMBER_STEPS: usize = 2;
+/// The most children that room is made for before they are counted.
+const CHILDREN_EXPECTED_MAX: usize = 64;
 
 #[derive(Clone, Debug)]
 pub enum Node<'a> {
@@ -38,11 +42,6 @@ impl Member<'_> {
 }
 
 impl<'a> Node<'a> {
-    /// An object of members as they stand in a text.
-    pub fn of_members(members: impl Iterator<Item = walk::Member<'a>>) -> Self {
-        Self::Object(members.map(|member| Member { name: Cow::Borrowed(member.name.content()), value: Node::Text(member.value) }).collect())
-    }
-
     /// The node that `tokens` lead to from here.
     pub fn descend(&mut self, tokens: &[Token], work: &mut Work) -> Result<&mut Self, String> {
         let mut node = self;
@@ -58,6 +57,20 @@ impl<'a> Node<'a> {
             };
         }
         Ok(node)
+    }
+
+    /// The text of the child that `token` means. A child that was looked into has none.
+    pub fn child_text(&mut self, token: &Token, work: &mut Work) -> Result<Option<&'a [u8]>, Exhausted> {
+        self.expand(work)?;
+        let child = self.position(token, work)?.and_then(|index| match self {
+            Self::Object(members) => members.get(index).map(|member| &member.value),
+            Self::Array(elements) => elements.get(index),
+            Self::Text(_) => None,
+        });
+        Ok(match child {
+            Some(Self::Text(text)) => Some(text),
+            _ => None,
+        })
     }
 
     /// Puts `value` where `token` says: a member of that name, or an element before which the others move up.
@@ -100,7 +113,7 @@ impl<'a> Node<'a> {
         let Some(index) = self.position(token, work)? else { return Ok(None) };
         match self {
             Self::Object(members) => {
-                work.charge(members.len())?;
+                work.charge(NODE_STEPS * members.len())?;
                 let value = members.remove(index).value;
                 members.retain(|member| !member.is(token));
                 Ok(Some(value))
@@ -194,8 +207,9 @@ impl<'a> Node<'a> {
     fn position(&self, token: &Token, work: &mut Work) -> Result<Option<usize>, Exhausted> {
         Ok(match self {
             Self::Object(members) => {
-                work.charge(members.len())?;
-                members.iter().rposition(|member| member.is(token))
+                let found = members.iter().rposition(|member| member.is(token));
+                work.charge(MEMBER_STEPS * (members.len() - found.unwrap_or(0)))?;
+                found
             }
             Self::Array(elements) => token.index().filter(|&index| index < elements.len()),
             Self::Text(_) => None,
@@ -243,9 +257,21 @@ impl<'a> Node<'a> {
 }
 
 fn expand_text<'a>(text: &'a [u8]) -> Option<Node<'a>> {
+    // Saves most of the moves while the list grows.
+    const CHILD_BYTES: usize = 24;
+    let children_expected = (text.len() / CHILD_BYTES).min(CHILDREN_EXPECTED_MAX);
     match text.first()? {
-        b'[' => Some(Node::Array(walk::elements(text).map(|(_, value)| Node::Text(value)).collect())),
-        b'{' => Some(Node::of_members(walk::members(text))),
+        b'[' => {
+            let mut elements = Vec::with_capacity(children_expected);
+            elements.extend(walk::elements(text).map(|(_, value)| Node::Text(value)));
+            Some(Node::Array(elements))
+        }
+        b'{' => {
+            let member = |member: walk::Member<'a>| Member { name: Cow::Borrowed(member.name.content()), value: Node::Text(member.value) };
+            let mut members = Vec::with_capacity(children_expected);
+            members.extend(walk::members(text).map(member));
+            Some(Node::Object(members))
+        }
         _ => None,
     }
 }

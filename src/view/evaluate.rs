@@ -81,13 +81,16 @@ pub trait Topics {
     fn look(&mut self, path: &str) -> Looked<'_>;
 }
 
+/// In the stored form; `None` for null, or where there is none yet.
+pub type Value<'a> = Option<Cow<'a, [u8]>>;
+
 /// A reference topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Derived<'a> {
     /// A valid topic path.
     pub path: String,
     pub kind: ValueType,
-    pub value: Option<Cow<'a, [u8]>>,
+    pub value: Value<'a>,
 }
 
 /// What came of one evaluation.
@@ -173,9 +176,6 @@ impl From<Exhausted> for Stop {
         Self::Fatal(exhausted.to_string())
     }
 }
-
-/// A value and its type; `None` for null.
-type Typed<'a> = (ValueType, Option<Cow<'a, [u8]>>);
 
 /// One evaluation under way.
 struct Pass<'e, 'a> {
@@ -265,16 +265,17 @@ impl<'a> Pass<'_, 'a> {
     /// Makes the reference topic whose path is written.
     fn make(&mut self, element: Option<&'a [u8]>) -> Result<(), Stop> {
         let failures = self.out.failures;
-        let result = self.derive(element).or_else(|stop| self.note(stop).map(|()| None))?;
-        if let Some((kind, value)) = result {
-            self.keep(kind, value);
-        } else if let Some(failure) = self.out.failure.as_mut().filter(|_| self.out.failures > failures) {
+        match self.derive(element) {
+            Ok((kind, value)) => self.keep(kind, value),
+            Err(stop) => self.note(stop)?,
+        }
+        if let Some(failure) = self.out.failure.as_mut().filter(|_| self.out.failures > failures) {
             failure.path = Some(self.scratch.path.clone());
         }
         Ok(())
     }
 
-    fn derive(&mut self, element: Option<&'a [u8]>) -> Result<Option<Typed<'a>>, Stop> {
+    fn derive(&mut self, element: Option<&'a [u8]>) -> Result<(ValueType, Value<'a>), Stop> {
         let path = &self.scratch.path;
         self.work.charge(REFERENCE_STEPS + path.len())?;
         check_path(path, self.limits.path_bytes_max).map_err(|error| Stop::Failed(error.to_string()))?;
@@ -298,7 +299,7 @@ impl<'a> Pass<'_, 'a> {
             let max = self.limits.references_max;
             return Err(Stop::Fatal(format!("found more than {max} reference topics of one source, expected at most that many")));
         }
-        Ok(Some((kind, value)))
+        Ok((kind, value))
     }
 
     /// The transformations in their order, then `value`.
@@ -369,7 +370,7 @@ impl<'a> Pass<'_, 'a> {
         self.scratch.by_path.find(hash, |&index| references[index].path == path).is_some()
     }
 
-    fn keep(&mut self, kind: ValueType, value: Option<Cow<'a, [u8]>>) {
+    fn keep(&mut self, kind: ValueType, value: Value<'a>) {
         let path = self.scratch.path.clone();
         // Only an `expand` makes a second one, so without it nothing is asked for.
         if expands(self.definition) {

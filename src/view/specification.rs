@@ -66,3 +66,85 @@ fn retained_range(definition: &Definition, source: &Specification) -> Result<Opt
     };
     Ok(range.map(|range| range.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::ViewLimits;
+
+    fn specification(topic_type: TopicType, properties: &[(&str, &str)]) -> Specification {
+        Specification::parse(topic_type, properties.iter().copied(), SpecificationLimits::default()).unwrap()
+    }
+
+    fn derive(options: &str, topic_type: TopicType, properties: &[(&str, &str)]) -> Result<Specification, String> {
+        let definition = Definition::parse(&format!("map a to b {options}"), &ViewLimits::default()).unwrap();
+        reference_specification(&definition, &specification(topic_type, properties))
+    }
+
+    fn check(options: &str, (topic_type, properties): (TopicType, &[(&str, &str)]), expected: (TopicType, &[(&str, &str)])) {
+        let made = derive(options, topic_type, properties).unwrap_or_else(|error| panic!("{options}: {error}"));
+        let mut expected_properties = expected.1.to_vec();
+        expected_properties.push((PERSISTENT, "false"));
+        assert_eq!(made, specification(expected.0, &expected_properties), "{options}");
+    }
+
+    const SERIES: &[(&str, &str)] = &[(EVENT_VALUE_TYPE, "json"), (RETAINED_RANGE, "last 10S limit 5")];
+
+    #[test]
+    fn properties_are_the_sources_but_for_its_own_life() {
+        let source = [
+            ("PRIORITY", "high"),
+            ("COMPRESSION", "off"),
+            ("CONFLATION", "always"),
+            ("PERSISTENT", "true"),
+            ("OWNER", "$Principal is 'a'"),
+            ("REMOVAL", "when this session closes"),
+            ("VALIDATE_VALUES", "true"),
+        ];
+        let kept = [("PRIORITY", "high"), ("COMPRESSION", "off"), ("CONFLATION", "always")];
+        check("", (TopicType::Json, &source), (TopicType::Json, &kept));
+        check("type INT64", (TopicType::Json, &source), (TopicType::Int64, &[("PRIORITY", "high"), ("CONFLATION", "always")]));
+    }
+
+    #[test]
+    fn a_view_says_otherwise() {
+        let source: &[(&str, &str)] = &[("PRIORITY", "high"), ("CONFLATION", "off")];
+        check(
+            "with properties 'PRIORITY':'low', 'COMPRESSION':'high'",
+            (TopicType::Json, source),
+            (TopicType::Json, &[("PRIORITY", "low"), ("COMPRESSION", "high"), ("CONFLATION", "off")]),
+        );
+        check("with properties 'PRIORITY':'default'", (TopicType::Json, source), (TopicType::Json, &[("CONFLATION", "off")]));
+    }
+
+    #[test]
+    fn the_retained_range_of_a_series_cannot_grow() {
+        let check_range = |given: &str, expected: &str| {
+            let made = [(EVENT_VALUE_TYPE, "json"), (RETAINED_RANGE, expected)];
+            let options = format!("with properties '{RETAINED_RANGE}':'{given}'");
+            check(&options, (TopicType::TimeSeries, SERIES), (TopicType::TimeSeries, &made));
+        };
+        check("", (TopicType::TimeSeries, SERIES), (TopicType::TimeSeries, SERIES));
+        check_range("limit 3", "last 10S limit 3");
+        check_range("limit 7", "last 10S limit 5");
+        check_range("last 1S", "last 1S limit 5");
+        check_range("last 1M limit 2", "last 10S limit 2");
+    }
+
+    #[test]
+    fn series_and_other_types_become_each_other() {
+        let int64 = [(EVENT_VALUE_TYPE, "int64")];
+        check("type TIME_SERIES", (TopicType::Int64, &[]), (TopicType::TimeSeries, &int64));
+        check("type TIME_SERIES", (TopicType::Int64, &[("CONFLATION", "always")]), (TopicType::TimeSeries, &int64));
+        check(
+            &format!("type TIME_SERIES with properties '{EVENT_VALUE_TYPE}':'string', '{RETAINED_RANGE}':'limit 100'"),
+            (TopicType::Json, &[("CONFLATION", "unsubscribe")]),
+            (TopicType::TimeSeries, &[(EVENT_VALUE_TYPE, "string"), (RETAINED_RANGE, "limit 100"), ("CONFLATION", "unsubscribe")]),
+        );
+        check("type DOUBLE", (TopicType::TimeSeries, SERIES), (TopicType::Double, &[]));
+        // Events of a series that stays one are passed on as they are.
+        check(&format!("with properties '{EVENT_VALUE_TYPE}':'string'"), (TopicType::TimeSeries, SERIES), (TopicType::TimeSeries, SERIES));
+        let error = derive("type TIME_SERIES with properties 'CONFLATION':'always'", TopicType::Json, &[]).unwrap_err();
+        assert!(error.contains("CONFLATION"), "{error}");
+    }
+}

@@ -127,7 +127,9 @@ impl<'a> Text<'a> {
         if self.content.len() == wanted.len() {
             return self.content == wanted && !wanted.contains(&b'\\');
         }
-        self.content.len() > wanted.len() && self.is_with_escapes(wanted)
+        // Most names that are another differ at once.
+        let may_be = |first: &u8| *first == b'\\' || wanted.first() == Some(first);
+        self.content.len() > wanted.len() && self.content.first().is_some_and(may_be) && self.is_with_escapes(wanted)
     }
 
     /// The characters that it stands for.

@@ -9,7 +9,7 @@ use std::io::Write;
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::Stop;
-use super::source::{Document, Scalar};
+use super::source::{Scalar, Source};
 use crate::value::json::walk;
 use crate::value::pointer::Pointer;
 use crate::value::work::Work;
@@ -28,7 +28,7 @@ enum Pending<'d> {
 
 /// The result for one value. Chains of operations are walked without recursion; it calls itself for the right operands,
 /// which nest as deep as the parser takes them.
-pub fn evaluate(calculation: &Calculation, source: &Document<'_>, work: &mut Work) -> Result<Decimal, Stop> {
+pub fn evaluate(calculation: &Calculation, source: &mut Source<'_>, work: &mut Work) -> Result<Decimal, Stop> {
     let mut pending = Vec::new();
     let mut current = calculation;
     let mut result = loop {
@@ -36,7 +36,7 @@ pub fn evaluate(calculation: &Calculation, source: &Document<'_>, work: &mut Wor
         match current {
             Calculation::Number(number) => break *number,
             Calculation::Pointer(pointer) => match source.find(pointer, work)? {
-                Some(text) => break number(text, pointer)?,
+                Some(text) => break number(text, pointer, work)?,
                 None => return Err(Stop::Failed(format!("found nothing at \"{}\", expected a number", pointer.brief()))),
             },
             Calculation::Negate(operand) => {
@@ -71,7 +71,8 @@ fn operate(operator: Operator, left: Decimal, right: Decimal) -> Result<Decimal,
 }
 
 /// The JSON number that `text`, found at `pointer`, is.
-pub fn number(text: &[u8], pointer: &Pointer) -> Result<Decimal, Stop> {
+pub fn number(text: &[u8], pointer: &Pointer, work: &mut Work) -> Result<Decimal, Stop> {
+    work.charge(text.len())?;
     match Scalar::of(text) {
         Some(Scalar::Number(digits)) => decimal(digits).ok_or_else(|| {
             let digits: String = String::from_utf8_lossy(digits).chars().take(40).collect();

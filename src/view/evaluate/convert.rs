@@ -15,15 +15,13 @@
 
 use std::borrow::Cow;
 
-use super::Stop;
 use super::calculation::decimal;
 use super::source::Scalar;
+use super::{Stop, Value};
 use crate::value::ValueType;
 use crate::value::json::walk;
 use crate::value::number::Decimal as Number;
 use crate::value::scalar;
-
-type Value<'a> = Option<Cow<'a, [u8]>>;
 
 /// From one type to another. JSON is the form between all others.
 pub fn convert(from: ValueType, value: Value<'_>, to: ValueType) -> Result<Value<'_>, Stop> {

@@ -1,6 +1,5 @@
 //! Changes a JSON text within the limits.
 
-use super::source::Document;
 use super::{EvaluationLimits, Stop};
 use crate::value::json::walk;
 use crate::value::pointer::Pointer;
@@ -13,8 +12,8 @@ pub struct Edited<'t> {
 }
 
 impl<'t> Edited<'t> {
-    pub fn new(text: &Document<'t>) -> Self {
-        Self { root: text.to_node() }
+    pub fn new(root: Node<'t>) -> Self {
+        Self { root }
     }
 
     /// Afterwards `target` means `value`: in place of what was there, or new. What it is part of has to be there.

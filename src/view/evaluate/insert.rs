@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 
 use super::edit::Edited;
-use super::source::Document;
 use super::{Looked, Pass, Place, REFERENCE_STEPS, Stop, source};
 use crate::value::ValueType;
 use crate::value::pointer::Pointer;
 use crate::value::scalar;
+use crate::value::tree::Node;
 use crate::value::work::Work;
 use crate::view::definition::{Insert, PathPart, PathTemplate, Transformation};
 
@@ -29,7 +29,7 @@ impl Pass<'_, '_> {
             Looked::Value(kind, value) => part(kind, value, insert.key.as_ref(), &mut self.work)?,
         };
         let Some(inserted) = inserted.as_deref().or(insert.default.as_deref()) else { return Ok(None) };
-        let mut edited = Edited::new(&Document::new(current));
+        let mut edited = Edited::new(Node::Text(current));
         edited.set(&insert.at, inserted, self.limits, &mut self.work)?;
         edited.print(self.limits, &mut self.work).map(Some)
     }

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::edit::Edited;
-use super::source::Document;
+use super::source::Source;
 use super::{EvaluationLimits, Stop, calculation, condition};
 use crate::value::pointer::Pointer;
 use crate::value::work::Work;
@@ -23,14 +23,13 @@ pub fn apply(
     computed: &mut Vec<u8>,
 ) -> Result<Option<Vec<u8>>, Stop> {
     computed.clear();
-    let document = Document::new(source);
-    let mut process = Process { source: &document, work, computed, edits: Vec::new() };
+    let mut process = Process { source: Source::new(source), work, computed, edits: Vec::new() };
     process.block(block)?;
-    let Process { work, edits, computed, .. } = process;
+    let Process { source, work, computed, edits } = process;
     if edits.is_empty() {
         return Ok(None);
     }
-    let mut edited = Edited::new(&document);
+    let mut edited = Edited::new(source.into_root());
     for edit in edits {
         match edit {
             Edit::Set { target, value: Text::Slice(text) } => edited.set(target, text, limits, work)?,
@@ -42,7 +41,7 @@ pub fn apply(
 }
 
 struct Process<'t, 'w> {
-    source: &'w Document<'t>,
+    source: Source<'t>,
     work: &'w mut Work,
     computed: &'w mut Vec<u8>,
     edits: Vec<Edit<'t>>,
@@ -75,7 +74,7 @@ impl<'t> Process<'t, '_> {
                 Statement::If { branches, otherwise } => {
                     let mut chosen = otherwise.as_ref();
                     for branch in branches {
-                        if condition::holds(&branch.condition, self.source, self.work)? {
+                        if condition::holds(&branch.condition, &mut self.source, self.work)? {
                             chosen = Some(&branch.block);
                             break;
                         }
@@ -98,9 +97,9 @@ impl<'t> Process<'t, '_> {
                 if format.is_none() {
                     return Ok(Text::Slice(text));
                 }
-                (calculation::number(text, pointer)?, format)
+                (calculation::number(text, pointer, self.work)?, format)
             }
-            ValueSource::Calculation { calculation, format } => (calculation::evaluate(calculation, self.source, self.work)?, format),
+            ValueSource::Calculation { calculation, format } => (calculation::evaluate(calculation, &mut self.source, self.work)?, format),
         };
         let start = self.computed.len();
         calculation::append(number, format.as_ref(), self.computed, self.work)?;

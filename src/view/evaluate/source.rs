@@ -1,11 +1,41 @@
 //! Reads a JSON text by pointers, and charges for it.
 
-use std::cell::OnceCell;
-
 use crate::value::json::walk;
 use crate::value::pointer::{self, Pointer};
 use crate::value::tree::Node;
 use crate::value::work::{Exhausted, Work};
+
+/// A text that is read by several pointers.
+///
+/// The first one is looked for in the text. For the others the text is taken apart once, at its top level, and only the
+/// child that a pointer leads into is read again. Changes can go on from there.
+pub struct Source<'t> {
+    text: &'t [u8],
+    root: Node<'t>,
+    is_read: bool,
+}
+
+impl<'t> Source<'t> {
+    pub fn new(text: &'t [u8]) -> Self {
+        Self { text, root: Node::Text(text), is_read: false }
+    }
+
+    /// The value that `pointer` means.
+    pub fn find(&mut self, pointer: &Pointer, work: &mut Work) -> Result<Option<&'t [u8]>, Exhausted> {
+        let is_first = !std::mem::replace(&mut self.is_read, true);
+        let Some((token, inner_tokens)) = pointer.tokens().split_first().filter(|_| !is_first) else {
+            return find(self.text, pointer, work);
+        };
+        let child = self.root.child_text(token, work)?;
+        let Some(child) = child.filter(|_| !inner_tokens.is_empty()) else { return Ok(child) };
+        work.charge(child.len())?;
+        Ok(pointer::find_below(child, inner_tokens))
+    }
+
+    pub fn into_root(self) -> Node<'t> {
+        self.root
+    }
+}
 
 /// The value that `pointer` means in `text`, which is compact JSON.
 pub fn find<'t>(text: &'t [u8], pointer: &Pointer, work: &mut Work) -> Result<Option<&'t [u8]>, Exhausted> {
@@ -14,45 +44,6 @@ pub fn find<'t>(text: &'t [u8], pointer: &Pointer, work: &mut Work) -> Result<Op
     }
     work.charge(text.len())?;
     Ok(pointer::find(text, pointer))
-}
-
-/// A JSON text that several pointers read: the members of an object are looked for once.
-pub struct Document<'t> {
-    text: &'t [u8],
-    members: OnceCell<Vec<walk::Member<'t>>>,
-}
-
-impl<'t> Document<'t> {
-    pub fn new(text: &'t [u8]) -> Self {
-        Self { text, members: OnceCell::new() }
-    }
-
-    /// The value that `pointer` means.
-    pub fn find(&self, pointer: &Pointer, work: &mut Work) -> Result<Option<&'t [u8]>, Exhausted> {
-        let Some((token, inner)) = pointer.tokens().split_first().filter(|_| self.text.first() == Some(&b'{')) else {
-            return find(self.text, pointer, work);
-        };
-        let members = match self.members.get() {
-            Some(members) => members,
-            None => {
-                work.charge(self.text.len())?;
-                self.members.get_or_init(|| walk::members(self.text).collect())
-            }
-        };
-        work.charge(members.len())?;
-        // Where a name is there twice, the last one is meant.
-        let Some(member) = members.iter().rfind(|member| member.name.is(token.name().as_bytes())) else { return Ok(None) };
-        if inner.is_empty() {
-            return Ok(Some(member.value));
-        }
-        work.charge(member.value.len())?;
-        Ok(pointer::find_by(member.value, inner))
-    }
-
-    /// The text as something that is changed; what was found of it is not looked for again.
-    pub fn to_node(&self) -> Node<'t> {
-        self.members.get().map_or(Node::Text(self.text), |members| Node::of_members(members.iter().copied()))
-    }
 }
 
 /// A value that is neither an array nor an object.

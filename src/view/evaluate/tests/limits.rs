@@ -70,3 +70,16 @@ fn a_failure_names_the_path_once_it_is_known() {
     assert_eq!(path("map a to b/<expand()> as <value(/y)>", "[{\"y\":1},{}]").as_deref(), Some("b/1"));
     assert_eq!(path("map a to b/<scalar(/x)>", "{}"), None);
 }
+
+#[test]
+fn a_regex_costs_as_much_as_its_states() {
+    let json = format!("{{\"t\":\"{}\"}}", "ab".repeat(5_000));
+    let limits = EvaluationLimits { work_max: 1_000_000, ..EvaluationLimits::default() };
+    let is_too_much = |pattern: &str| {
+        let input = Input { path: "a", kind: ValueType::Json, value: Some(json.as_bytes()) };
+        let definition = view(&format!("map a to b process {{ if '/t =~ \"{pattern}\"' continue }}"));
+        evaluate(&definition, &input, &mut Others::default(), &limits).failure.is_some()
+    };
+    assert!(!is_too_much("[ab]*c") && !is_too_much("a{1,3}.*") && !is_too_much(".*[0-9]{4}-[0-9]{2}"));
+    assert!(is_too_much("[ab]*a[ab]{40}") && is_too_much("((ab){20}){20}") && is_too_much("[ab]*a[ab]{2,40}"));
+}
