@@ -201,11 +201,26 @@ pub enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(u32);
 
+/// A topic in the table of paths. It holds its hash, so that the table grows without a look at every topic.
+struct Slot {
+    index: u32,
+    hash: u32,
+}
+
+fn short_hash(path: &str) -> u32 {
+    xxh3_64(path.as_bytes()) as u32
+}
+
+/// The table uses the low bits of a hash, and its highest ones.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
+}
+
 #[derive(Default)]
 pub struct Tree {
     topics: Vec<Option<Topic>>,
     free: Vec<u32>,
-    by_path: HashTable<u32>,
+    by_path: HashTable<Slot>,
     order: BTreeMap<TopicPath, u32>,
 }
 
@@ -220,8 +235,8 @@ impl Tree {
 
     pub fn find(&self, path: &str) -> Option<Place> {
         let topics = &self.topics;
-        let hash = xxh3_64(path.as_bytes());
-        self.by_path.find(hash, |index| path_at(topics, *index) == path).map(|index| Place(*index))
+        let hash = short_hash(path);
+        self.by_path.find(spread(hash), |slot| slot.hash == hash && path_at(topics, slot.index) == path).map(|slot| Place(slot.index))
     }
 
     pub fn topic(&self, place: Place) -> &Topic {
@@ -241,18 +256,17 @@ impl Tree {
             u32::try_from(self.topics.len() - 1).expect("a shard holds fewer than 2^32 topics")
         });
         self.topics[index as usize] = Some(topic);
-        let topics = &self.topics;
-        let hash = xxh3_64(path.as_str().as_bytes());
-        self.by_path.insert_unique(hash, index, |index| xxh3_64(path_at(topics, *index).as_bytes()));
+        let hash = short_hash(path.as_str());
+        self.by_path.insert_unique(spread(hash), Slot { index, hash }, |slot| spread(slot.hash));
         self.order.insert(path, index);
         Place(index)
     }
 
     pub fn remove(&mut self, path: &str) -> Option<Topic> {
         let topics = &self.topics;
-        let hash = xxh3_64(path.as_bytes());
-        let entry = self.by_path.find_entry(hash, |index| path_at(topics, *index) == path).ok()?;
-        let (index, _) = entry.remove();
+        let hash = short_hash(path);
+        let entry = self.by_path.find_entry(spread(hash), |slot| slot.hash == hash && path_at(topics, slot.index) == path).ok()?;
+        let (Slot { index, .. }, _) = entry.remove();
         let topic = self.topics[index as usize].take().expect("an indexed topic stands");
         self.order.remove(&topic.path);
         self.free.push(index);

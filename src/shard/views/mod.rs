@@ -177,7 +177,7 @@ pub struct Views {
     // Of topics that this shard owns.
     sources: HashMap<TopicId, source::Source>,
     watchers: HashMap<TopicPath, ShardSet>,
-    contests: HashMap<TopicPath, reference::Contest>,
+    contests: reference::Contests,
     /// Reference topics that stand here, by their view.
     standing: BTreeMap<u64, u64>,
 
@@ -210,7 +210,7 @@ impl Views {
             evaluator: Evaluator::default(),
             sources: HashMap::new(),
             watchers: HashMap::new(),
-            contests: HashMap::new(),
+            contests: reference::Contests::default(),
             standing: BTreeMap::new(),
             watched: HashMap::new(),
             throttled: Slab::default(),

@@ -15,7 +15,9 @@ use crate::topic::publication::Publication;
 use crate::topic::specification::{Specification, TopicType};
 use crate::topic::tree::{Place, Topic};
 use crate::wire::native::EventHead;
+use hashbrown::HashTable;
 use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// From a source's owner to that of a reference topic's path.
 pub struct Derived {
@@ -117,6 +119,46 @@ enum Held {
     Series(Box<Series>),
 }
 
+/// Contests by path. Each path goes with its hash, so that the table grows without a look at every path.
+#[derive(Default)]
+pub struct Contests(HashTable<(u64, TopicPath, Contest)>);
+
+impl Contests {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn get(&self, path: &str) -> Option<&Contest> {
+        let hash = xxh3_64(path.as_bytes());
+        self.0.find(hash, |(held, other, _)| *held == hash && other.as_str() == path).map(|(_, _, contest)| contest)
+    }
+
+    fn get_mut(&mut self, path: &str) -> Option<&mut Contest> {
+        let hash = xxh3_64(path.as_bytes());
+        self.0.find_mut(hash, |(held, other, _)| *held == hash && other.as_str() == path).map(|(_, _, contest)| contest)
+    }
+
+    /// The path as it is held, which costs nothing to clone.
+    fn path(&self, path: &str) -> Option<TopicPath> {
+        let hash = xxh3_64(path.as_bytes());
+        self.0.find(hash, |(held, other, _)| *held == hash && other.as_str() == path).map(|(_, other, _)| other.clone())
+    }
+
+    fn entry(&mut self, path: &TopicPath) -> &mut Contest {
+        let hash = xxh3_64(path.as_str().as_bytes());
+        let entry = self.0.entry(hash, |(held, other, _)| *held == hash && other == path, |(held, ..)| *held);
+        let new = || (hash, path.clone(), Contest { claims: Vec::new(), standing: None });
+        &mut entry.or_insert_with(new).into_mut().2
+    }
+
+    fn remove(&mut self, path: &str) {
+        let hash = xxh3_64(path.as_bytes());
+        if let Ok(entry) = self.0.find_entry(hash, |(held, other, _)| *held == hash && other.as_str() == path) {
+            entry.remove();
+        }
+    }
+}
+
 /// All claims to one path, the winning one first.
 pub struct Contest {
     claims: Vec<Claim>,
@@ -160,8 +202,7 @@ impl Shard {
     }
 
     fn claim(&mut self, path: &TopicPath, claim: Claim) {
-        let contests = &mut self.views.contests;
-        let contest = contests.entry(path.clone()).or_insert_with(|| Contest { claims: Vec::new(), standing: None });
+        let contest = self.views.contests.entry(path);
         match contest.find(claim.view, &claim.source) {
             Ok(0) if contest.standing.is_some() => {
                 let held = &contest.claims[0];
@@ -178,7 +219,7 @@ impl Shard {
             Ok(at) => contest.claims[at] = claim,
             Err(0) if contest.standing.is_some() => {
                 self.take_down(path);
-                let contest = self.views.contests.get_mut(path).expect("it was just there");
+                let contest = self.views.contests.get_mut(path.as_str()).expect("it was just there");
                 contest.claims.insert(0, claim);
             }
             Err(at) => contest.claims.insert(at, claim),
@@ -196,7 +237,7 @@ impl Shard {
     }
 
     fn claim_valued(&mut self, path: &TopicPath, view: u64, source: &TopicPath, content: Content, received: Time) {
-        let Some(contest) = self.views.contests.get_mut(path) else { return };
+        let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
         let Ok(at) = contest.find(view, source) else { return };
         let Some(place) = contest.standing.filter(|_| at == 0) else {
             let now_ms = self.wall.1 + self.now.since(self.wall.0) / 1_000_000;
@@ -228,7 +269,7 @@ impl Shard {
 
     fn claim_extended(&mut self, path: &TopicPath, view: u64, source: &TopicPath, event: Event, received: Time) {
         let now_ms = self.wall_ms();
-        let Some(contest) = self.views.contests.get_mut(path) else { return };
+        let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
         let Ok(at) = contest.find(view, source) else { return };
         if let Some(place) = contest.standing.filter(|_| at == 0) {
             let Some(series) = self.tree.topic_mut(place).series_mut() else { return };
@@ -246,7 +287,7 @@ impl Shard {
     }
 
     fn withdraw_claim(&mut self, path: &TopicPath, view: u64, source: &TopicPath) {
-        let Some(contest) = self.views.contests.get_mut(path) else { return };
+        let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
         let Ok(at) = contest.find(view, source) else { return };
         let was_standing = contest.standing.is_some() && at == 0;
         contest.claims.remove(at);
@@ -260,9 +301,9 @@ impl Shard {
 
     /// Makes the winning claim's topic stand, if it may.
     pub(in crate::shard) fn settle_contest(&mut self, path: &TopicPath) {
-        let Some(contest) = self.views.contests.get_mut(path) else { return };
+        let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
         if contest.claims.is_empty() {
-            self.views.contests.remove(path);
+            self.views.contests.remove(path.as_str());
             return;
         }
         if contest.standing.is_some() || self.tree.find(path.as_str()).is_some() {
@@ -297,7 +338,7 @@ impl Shard {
             }
         }
         let place = self.enter(topic, None);
-        if let Some(contest) = self.views.contests.get_mut(path) {
+        if let Some(contest) = self.views.contests.get_mut(path.as_str()) {
             contest.standing = Some(place);
         }
         if let Some(Some(value)) = unkept.as_ref().map(Content::value) {
@@ -307,7 +348,7 @@ impl Shard {
 
     /// The standing topic goes, and its claim holds again what it held.
     fn take_down(&mut self, path: &TopicPath) {
-        let Some(contest) = self.views.contests.get_mut(path) else { return };
+        let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
         let Some(place) = contest.standing.take() else { return };
         let topic = self.tree.topic_mut(place);
         let claim = &mut contest.claims[0];
@@ -322,16 +363,14 @@ impl Shard {
 
     /// A client makes a topic where a view's stands, which gives way.
     pub(in crate::shard) fn displace_reference(&mut self, path: &str) {
-        if let Some((path, _)) = self.views.contests.get_key_value(path) {
-            let path = path.clone();
+        if let Some(path) = self.views.contests.path(path) {
             self.take_down(&path);
         }
     }
 
     /// A client's topic has gone: a view's may stand there again.
     pub(in crate::shard) fn revive_reference(&mut self, path: &str) {
-        if let Some((path, _)) = self.views.contests.get_key_value(path) {
-            let path = path.clone();
+        if let Some(path) = self.views.contests.path(path) {
             self.settle_contest(&path);
         }
     }
