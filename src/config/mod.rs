@@ -262,7 +262,7 @@ impl Default for Views {
             references_max: 10_000,
             work_max: 16 << 20,
             delay_bytes_max: 64 << 20,
-            units_per_turn: 1000,
+            units_per_turn: 300,
         }
     }
 }

@@ -201,6 +201,42 @@ pub enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(u32);
 
+/// Topics by their index. They stay where they are: one more chunk is a little work at any size, a longer vector a copy of all.
+#[derive(Default)]
+struct Topics {
+    chunks: Vec<Vec<Option<Topic>>>,
+    len: usize,
+}
+
+impl Topics {
+    const CHUNK: usize = 1024;
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn get(&self, index: u32) -> &Option<Topic> {
+        &self.chunks[index as usize / Self::CHUNK][index as usize % Self::CHUNK]
+    }
+
+    fn get_mut(&mut self, index: u32) -> &mut Option<Topic> {
+        &mut self.chunks[index as usize / Self::CHUNK][index as usize % Self::CHUNK]
+    }
+
+    /// One more place, empty.
+    fn push(&mut self) {
+        match self.chunks.last_mut().filter(|chunk| chunk.len() < Self::CHUNK) {
+            Some(chunk) => chunk.push(None),
+            None => {
+                let mut chunk = Vec::with_capacity(Self::CHUNK);
+                chunk.push(None);
+                self.chunks.push(chunk);
+            }
+        }
+        self.len += 1;
+    }
+}
+
 /// A topic in the table of paths. It holds its hash, so that the table grows without a look at every topic.
 struct Slot {
     index: u32,
@@ -218,7 +254,7 @@ fn spread(hash: u32) -> u64 {
 
 #[derive(Default)]
 pub struct Tree {
-    topics: Vec<Option<Topic>>,
+    topics: Topics,
     free: Vec<u32>,
     by_path: HashTable<Slot>,
     order: BTreeMap<TopicPath, u32>,
@@ -240,11 +276,11 @@ impl Tree {
     }
 
     pub fn topic(&self, place: Place) -> &Topic {
-        self.topics[place.0 as usize].as_ref().expect("a place is used only while its topic stands")
+        self.topics.get(place.0).as_ref().expect("a place is used only while its topic stands")
     }
 
     pub fn topic_mut(&mut self, place: Place) -> &mut Topic {
-        self.topics[place.0 as usize].as_mut().expect("a place is used only while its topic stands")
+        self.topics.get_mut(place.0).as_mut().expect("a place is used only while its topic stands")
     }
 
     /// Adds a topic where none is.
@@ -252,10 +288,10 @@ impl Tree {
         assert!(self.find(topic.path.as_str()).is_none(), "one topic a path");
         let path = topic.path.clone();
         let index = self.free.pop().unwrap_or_else(|| {
-            self.topics.push(None);
+            self.topics.push();
             u32::try_from(self.topics.len() - 1).expect("a shard holds fewer than 2^32 topics")
         });
-        self.topics[index as usize] = Some(topic);
+        *self.topics.get_mut(index) = Some(topic);
         let hash = short_hash(path.as_str());
         self.by_path.insert_unique(spread(hash), Slot { index, hash }, |slot| spread(slot.hash));
         self.order.insert(path, index);
@@ -267,7 +303,7 @@ impl Tree {
         let hash = short_hash(path);
         let entry = self.by_path.find_entry(spread(hash), |slot| slot.hash == hash && path_at(topics, slot.index) == path).ok()?;
         let (Slot { index, .. }, _) = entry.remove();
-        let topic = self.topics[index as usize].take().expect("an indexed topic stands");
+        let topic = self.topics.get_mut(index).take().expect("an indexed topic stands");
         self.order.remove(&topic.path);
         self.free.push(index);
         Some(topic)
@@ -363,8 +399,8 @@ pub fn branch_of(path: &str, segments: usize) -> Option<&str> {
     ends.take(segments).nth(segments.checked_sub(1)?).map(|end| &path[..end])
 }
 
-fn path_at(topics: &[Option<Topic>], index: u32) -> &str {
-    topics[index as usize].as_ref().expect("an indexed topic stands").path.as_str()
+fn path_at(topics: &Topics, index: u32) -> &str {
+    topics.get(index).as_ref().expect("an indexed topic stands").path.as_str()
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl Default for Limits {
             language: ViewLimits::default(),
             references_max: 10_000,
             work_max: 16 << 20,
-            units_per_turn: 1000,
+            units_per_turn: 300,
             delay_bytes_max: 64 << 20,
         }
     }
@@ -175,7 +175,7 @@ pub struct Views {
     evaluator: Evaluator,
 
     // Of topics that this shard owns.
-    sources: HashMap<TopicId, source::Source>,
+    sources: HashMap<TopicId, Box<source::Source>>,
     watchers: HashMap<TopicPath, ShardSet>,
     contests: reference::Contests,
     /// Reference topics that stand here, by their view.

@@ -121,7 +121,7 @@ enum Held {
 
 /// Contests by path. Each path goes with its hash, so that the table grows without a look at every path.
 #[derive(Default)]
-pub struct Contests(HashTable<(u64, TopicPath, Contest)>);
+pub struct Contests(HashTable<(u64, Box<Contest>)>);
 
 impl Contests {
     pub fn len(&self) -> usize {
@@ -130,30 +130,30 @@ impl Contests {
 
     fn get(&self, path: &str) -> Option<&Contest> {
         let hash = xxh3_64(path.as_bytes());
-        self.0.find(hash, |(held, other, _)| *held == hash && other.as_str() == path).map(|(_, _, contest)| contest)
+        self.0.find(hash, |(held, contest)| *held == hash && contest.path.as_str() == path).map(|(_, contest)| &**contest)
     }
 
     fn get_mut(&mut self, path: &str) -> Option<&mut Contest> {
         let hash = xxh3_64(path.as_bytes());
-        self.0.find_mut(hash, |(held, other, _)| *held == hash && other.as_str() == path).map(|(_, _, contest)| contest)
+        self.0.find_mut(hash, |(held, contest)| *held == hash && contest.path.as_str() == path).map(|(_, contest)| &mut **contest)
     }
 
     /// The path as it is held, which costs nothing to clone.
     fn path(&self, path: &str) -> Option<TopicPath> {
         let hash = xxh3_64(path.as_bytes());
-        self.0.find(hash, |(held, other, _)| *held == hash && other.as_str() == path).map(|(_, other, _)| other.clone())
+        self.0.find(hash, |(held, contest)| *held == hash && contest.path.as_str() == path).map(|(_, contest)| contest.path.clone())
     }
 
     fn entry(&mut self, path: &TopicPath) -> &mut Contest {
         let hash = xxh3_64(path.as_str().as_bytes());
-        let entry = self.0.entry(hash, |(held, other, _)| *held == hash && other == path, |(held, ..)| *held);
-        let new = || (hash, path.clone(), Contest { claims: Vec::new(), standing: None });
-        &mut entry.or_insert_with(new).into_mut().2
+        let entry = self.0.entry(hash, |(held, contest)| *held == hash && contest.path == *path, |(held, _)| *held);
+        let new = || (hash, Box::new(Contest { path: path.clone(), claims: Vec::with_capacity(1), standing: None }));
+        &mut entry.or_insert_with(new).into_mut().1
     }
 
     fn remove(&mut self, path: &str) {
         let hash = xxh3_64(path.as_bytes());
-        if let Ok(entry) = self.0.find_entry(hash, |(held, other, _)| *held == hash && other.as_str() == path) {
+        if let Ok(entry) = self.0.find_entry(hash, |(held, contest)| *held == hash && contest.path.as_str() == path) {
             entry.remove();
         }
     }
@@ -161,6 +161,7 @@ impl Contests {
 
 /// All claims to one path, the winning one first.
 pub struct Contest {
+    path: TopicPath,
     claims: Vec<Claim>,
     /// Where the first claim's topic stands.
     standing: Option<Place>,

@@ -191,7 +191,7 @@ impl Shard {
         let Some(held) = self.views.by_place.get_mut(&view) else { return };
         let reference = specification_for(held, &topic.specification);
         let shape = reference.as_ref().map_or(Shape::Values, |reference| Shape::of(&topic.specification, reference));
-        let new = || Source { place, path: topic.path.clone(), ancestry, derivations: Vec::new() };
+        let new = || Box::new(Source { place, path: topic.path.clone(), ancestry, derivations: Vec::with_capacity(1) });
         let source = self.views.sources.entry(id).or_insert_with(new);
         match source.position(view) {
             // A walk comes to a topic that has come meanwhile.
