@@ -112,7 +112,8 @@ fn a_topic_can_be_made_when_it_is_asked_for() {
     let (mut asker, mut maker) = (server.connect(), server.connect());
     maker.listen(5, MISSING, "rates").unwrap();
     asker.subscribe("rates/EUR").unwrap();
-    let Seen::MissingNotice { selector, .. } = maker.next() else { panic!("something else is told") };
+    let told = maker.next();
+    let Seen::MissingNotice { selector, .. } = &told else { panic!("{told:?} is told") };
     maker.add_and_set(selector.trim_start_matches('>'), ValueType::Json, b"1").unwrap();
     let seen = [asker.next(), asker.next()];
     assert_eq!(seen, [Seen::Subscribed("rates/EUR".into(), TopicType::Json), Seen::Value("rates/EUR".into(), b"1".into())]);
