@@ -296,6 +296,9 @@ impl World {
                 Some(Effect::Close(key)) => self.end_transport(key),
                 Some(Effect::Http(key, request)) => self.answer_request(key, &request.method, &request.path),
                 Some(Effect::Reports(ticket)) => self.answer_reports(ticket),
+                Some(Effect::ViewTooDeep { view, source }) => {
+                    tracing::warn!(%view, %source, "a view derives too deep: what it would make of this topic, and of others, is not made");
+                }
             }
         }
         self.send_mail();

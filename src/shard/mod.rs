@@ -113,6 +113,8 @@ pub enum Effect {
     Http(Key, http::Request),
     /// The reports asked for by `request_reports` under this number are complete: `take_reports`.
     Reports(u64),
+    /// To be logged: the first topic that a view did not make because its source is derived too deep already.
+    ViewTooDeep { view: Box<str>, source: TopicPath },
 }
 
 /// One core's whole world. Four kinds of method:

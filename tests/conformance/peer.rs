@@ -61,6 +61,7 @@ impl Peer {
                     self.is_ended = true;
                 }
                 Effect::Http(key, _) => self.shard.respond(key, 200, "text/plain", b"page"),
+                Effect::ViewTooDeep { .. } => unreachable!("there are no views"),
                 Effect::Reports(_) => unreachable!("nobody asks for reports"),
             }
         }

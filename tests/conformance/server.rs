@@ -14,6 +14,8 @@ pub struct Server {
     now: Time,
     sent: HashMap<Key, Vec<u8>>,
     records: Vec<Append>,
+    /// Views whose depth the log was told.
+    pub too_deep: Vec<String>,
     /// Whose socket takes nothing.
     stalled: HashSet<Key>,
 }
@@ -28,7 +30,7 @@ impl Server {
 
     pub fn with(storing: Storing, limits: Limits) -> Self {
         let shard = Shard::new(identity(storing), limits, Time(0), WALL_MS);
-        Self { shard, now: Time(0), sent: HashMap::new(), records: Vec::new(), stalled: HashSet::new() }
+        Self { shard, now: Time(0), sent: HashMap::new(), records: Vec::new(), too_deep: Vec::new(), stalled: HashSet::new() }
     }
 
     /// Answers that wait for storage.
@@ -201,6 +203,7 @@ impl Server {
                     Effect::Wake(key) if self.stalled.contains(&key) => {}
                     Effect::Wake(key) => self.send(key),
                     Effect::Close(key) => self.shard.handle_closed(self.now, key),
+                    Effect::ViewTooDeep { view, .. } => self.too_deep.push(view.into()),
                     other => panic!("nobody asks for this: {other:?}"),
                 }
             }

@@ -146,6 +146,9 @@ fn what_may_go_round_ends() {
     set(&mut server, client, "n/1", json!(1));
     let deepest = topics(&mut server, client, "?n//").len();
     assert_eq!(deepest, 1 + 16);
+    set(&mut server, client, "n/2", json!(2));
+    assert_eq!(server.too_deep, ["v", "w"], "the log is told once of each, as the first selects all that the second makes");
+    server.ok(client, json!({ "op": "remove", "selector": "n/2" }));
     assert!(figures(&mut server, client, "w")["last_failure"].as_str().unwrap().contains("16 deep"));
     server.ok(client, json!({ "op": "remove_view", "name": "w" }));
     check(&mut server, client, "?n//", &[("n/1", json!(1))]);

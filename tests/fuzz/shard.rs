@@ -144,7 +144,7 @@ impl World {
             match effect {
                 Effect::Close(key) => self.shard.handle_closed(self.now, key),
                 Effect::Http(key, request) => self.shard.respond(key, 404, "text/plain", request.path.as_bytes()),
-                Effect::Wake(_) | Effect::Reports(_) => {}
+                Effect::Wake(_) | Effect::Reports(_) | Effect::ViewTooDeep { .. } => {}
             }
         }
     }

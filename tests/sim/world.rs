@@ -413,6 +413,7 @@ impl World {
                         self.links[at].is_finished = true;
                     }
                 }
+                Effect::ViewTooDeep { .. } => {}
                 Effect::Http(..) | Effect::Reports(_) => panic!("nobody asked for a page"),
             }
         }

@@ -128,6 +128,8 @@ struct View {
     is_ending: bool,
     /// What its reference topics are, by what their sources are.
     specifications: Vec<(Arc<Specification>, Made)>,
+    /// Whether the log knows that its derivations go too deep.
+    is_depth_told: bool,
     sources: u64,
     evaluations: u64,
     failures: u64,
@@ -436,6 +438,7 @@ impl Shard {
             view.is_plain = is_plain(&definition);
             view.revision += 1;
             view.specifications.clear();
+            view.is_depth_told = false;
             std::mem::replace(&mut view.definition, definition.clone())
         });
         match &old {
@@ -454,6 +457,7 @@ impl Shard {
                     revision: 0,
                     is_ending: false,
                     specifications: Vec::new(),
+                    is_depth_told: false,
                     sources: 0,
                     evaluations: 0,
                     failures: 0,

@@ -7,8 +7,8 @@ use super::pace::Pace;
 use super::reference::{Ancestry, Content, Derived, Step};
 use super::{DEPTH_MAX, Job, View};
 use crate::base::{Time, TopicId};
-use crate::shard::Shard;
 use crate::shard::mail::Mail;
+use crate::shard::{Effect, Shard};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::specification::{Specification, TopicType};
@@ -269,7 +269,7 @@ impl Shard {
             return;
         }
         let Some(ancestry) = ancestry else {
-            return self.fail_derivation(id, view, &format!("the topic is derived {DEPTH_MAX} deep already"));
+            return self.fail_too_deep(id, view, "the topic");
         };
         let topic = self.tree.topic(place);
         let held = self.views.by_place.get_mut(&view).expect("it was just there");
@@ -389,7 +389,7 @@ impl Shard {
         derivation.joined.clone_from(&joined);
         let ancestry = joined.as_ref().unwrap_or(deriving.ancestry);
         if ancestry.is_too_deep() {
-            return self.fail_derivation(id, deriving.view, &format!("what it looks at is derived {DEPTH_MAX} deep already"));
+            return self.fail_too_deep(id, deriving.view, "what it looks at");
         }
         let deriving = &Deriving { ancestry, is_new: deriving.is_new || is_moved, ..*deriving };
         let old = std::mem::take(&mut derivation.outputs);
@@ -474,6 +474,15 @@ impl Shard {
             return self.derived_arrived(derived);
         }
         self.mail(owner, Mail::Derived(Box::new(derived)));
+    }
+
+    /// Counted like every failure, and told to the log once for each definition.
+    fn fail_too_deep(&mut self, id: TopicId, view: u64, what: &str) {
+        self.fail_derivation(id, view, &format!("{what} is derived {DEPTH_MAX} deep already"));
+        let (Some(held), Some(source)) = (self.views.by_place.get_mut(&view), self.views.sources.get(&id)) else { return };
+        if !std::mem::replace(&mut held.is_depth_told, true) {
+            self.effects.push_back(Effect::ViewTooDeep { view: held.name.clone(), source: source.path.clone() });
+        }
     }
 
     /// What the view makes of the topic goes; why is kept for who asks.
