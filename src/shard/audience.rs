@@ -146,6 +146,13 @@ impl Shard {
         ticket
     }
 
+    /// The ticket of a request that is answered when every shard has sent its fence.
+    pub(super) fn expect_fences(&mut self, asker: Asker) -> u64 {
+        let ticket = self.take_ticket();
+        self.gathers.insert(ticket, Gather { waiting: usize::from(self.identity.count), answer: Answer::Listening { asker } });
+        ticket
+    }
+
     /// The ticket of the request.
     pub(super) fn ask_to_listen(&mut self, asker: Asker, kind: super::mail::ListenerKind, selector: &Selector) -> u64 {
         let ticket = self.take_ticket();

@@ -6,6 +6,7 @@
 use super::Shard;
 use super::known::{Change, look_again, take_notice};
 use super::mail::{Asker, Handler, ListenerKind, Mail, Missing, Notice};
+use super::views::Told;
 use crate::base::{Key, ShardIndex};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::{Entry, Form, Listened, Listener};
@@ -87,7 +88,9 @@ impl Shard {
             let handler = Handler { branch: branch.into(), shard: self.identity.index, session: asker.session, listener: number };
             self.tell_all(|| Mail::Handler { handler: handler.clone(), handles: true });
         }
-        self.answer(asker, Ok(Outcome::Done));
+        // Whoever misses a topic once this is answered is heard, on whatever shard.
+        let to = Told { shard: self.identity.index, ticket: self.expect_fences(asker) };
+        self.tell_all(|| Mail::Fence { to });
         Ok(())
     }
 

@@ -143,8 +143,8 @@ pub enum Mail {
         decision: Box<views::Decision>,
         to: views::Told,
     },
-    /// Comes behind all that a decision has caused on the shard that sends it.
-    ViewFence {
+    /// Comes behind all that the shard that sends it has sent before; who is to be told gets a `Part`.
+    Fence {
         to: views::Told,
     },
     /// What a view has made of a topic, to the owner of the reference topic's path.

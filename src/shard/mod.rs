@@ -478,7 +478,7 @@ impl Shard {
             Mail::RemoveSelected { selector } => self.remove_selected(selector),
             Mail::OrderView { order, to } => self.view_ordered(*order, to),
             Mail::ViewDecided { decision, to } => self.view_decided(*decision, to),
-            Mail::ViewFence { to } => self.view_fence(to),
+            Mail::Fence { to } => self.fence(to),
             Mail::Derived(derived) => self.derived_arrived(*derived),
             Mail::Watch { path } => self.start_watch(from, path),
             Mail::Unwatch { path } => self.end_watch(from, &path),

@@ -508,8 +508,8 @@ impl Shard {
         Ok(())
     }
 
-    /// All that a decision caused on a shard is done, and its mail to this one has come.
-    pub(super) fn view_fence(&mut self, to: Told) {
+    /// All that the shard which sent it had sent before has come.
+    pub(super) fn fence(&mut self, to: Told) {
         self.mail(to.shard, Mail::Part { ticket: to.ticket, part: Part::Ready });
     }
 
@@ -536,7 +536,7 @@ impl Shard {
                 }
                 Some(Job::Tell(to)) => {
                     for shard in (0..self.identity.count).map(ShardIndex) {
-                        self.mail(shard, Mail::ViewFence { to });
+                        self.mail(shard, Mail::Fence { to });
                     }
                 }
                 None => {}
