@@ -79,6 +79,24 @@ pub fn put_head(out: &mut Vec<u8>, opcode: OpCode, payload_len: usize) {
     header.format(payload_len as u64, out).expect("writing to memory does not fail");
 }
 
+/// Writes the head of a binary frame, whose payload begins at `payload_at`, into the room of [`HEAD_MAX`] bytes that was left for it at `start`; takes
+/// the room away where there is no payload.
+pub fn fill_head(out: &mut Vec<u8>, start: usize, payload_at: usize) {
+    let payload_len = out.len() - payload_at;
+    if payload_len == 0 {
+        return out.truncate(start);
+    }
+    let mut head = Vec::with_capacity(HEAD_MAX);
+    put_head(&mut head, BINARY, payload_len);
+    if start == 0 {
+        out.copy_within(payload_at.., head.len());
+        out.truncate(head.len() + payload_len);
+        out[..head.len()].copy_from_slice(&head);
+    } else {
+        out.splice(start..payload_at, head);
+    }
+}
+
 /// Appends a close frame; the reason is cut to what a control frame holds.
 pub fn put_close(out: &mut Vec<u8>, code: u16, reason: &str) {
     let mut payload = code.to_be_bytes().to_vec();
