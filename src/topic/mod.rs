@@ -1,6 +1,7 @@
 //! The topic tree: paths, selectors, what a topic is and when it goes, topics and who is interested in them.
 
 pub mod path;
+pub mod mqtt;
 pub(crate) mod regex_cost;
 pub mod selector;
 pub(crate) mod syntax;

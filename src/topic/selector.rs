@@ -11,7 +11,7 @@
 //! A regex matches in linear time and always a whole segment or path, so a selector cannot stall a core. Its `\d`, `\w`
 //! and `\s` mean ASCII, its `.` every character.
 
-mod pattern;
+pub(super) mod pattern;
 #[cfg(test)]
 mod tests;
 

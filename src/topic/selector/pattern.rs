@@ -18,7 +18,7 @@ use crate::topic::regex_cost::{FOLDED_CHARACTERS_MAX, check_folding};
 const NEST_MAX: u32 = 64;
 
 /// What means something in a regex outside brackets.
-const METACHARACTERS: [char; 14] = ['\\', '.', '+', '*', '?', '(', ')', '|', '[', ']', '{', '}', '^', '$'];
+pub(in crate::topic) const METACHARACTERS: [char; 14] = ['\\', '.', '+', '*', '?', '(', ')', '|', '[', ']', '{', '}', '^', '$'];
 
 /// What a pattern has to match as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
