@@ -1,5 +1,7 @@
 //! The one table of error and close codes; `sdk/protocol/codes.json` says the same to every SDK.
 
+pub mod mqtt;
+
 macro_rules! codes {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $code:literal $text:literal,)* }) => {
         $(#[$doc])*
