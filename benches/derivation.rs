@@ -9,7 +9,7 @@
 use std::time::Instant;
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::session::QueueLimits;
-use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, views};
+use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport, views};
 use tidewire::topic::selector::SelectorLimits;
 use tidewire::value::ValueType;
 use tidewire::wire::native::{self, Request, Update, Verb};
@@ -52,7 +52,7 @@ impl Bench {
     fn new(topics: usize) -> Self {
         let identity = Identity { index: ShardIndex(0), count: 1, server: "bench".into(), run: 0, storing: Storing::Off, topics_base: 0 };
         let mut shard = Shard::new(identity, limits(), Time(0), 0);
-        let client = shard.handle_accept(Time(0)).expect("there is room");
+        let client = shard.handle_accept(Time(0), Transport::Http).expect("there is room");
         let head = "GET /tidewire HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: tidewire.1\r\n\r\n";
         shard.handle_bytes(Time(0), client, &mut head.as_bytes().to_vec());
@@ -184,6 +184,7 @@ fn limits() -> Limits {
         walk_slice: 1000,
         mail_high: 100_000,
         views: views::Limits::default(),
+        mqtt: None,
     }
 }
 

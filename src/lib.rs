@@ -4,13 +4,13 @@
 //! each uses only those above it.
 //!
 //! - `base` — ids, time, slabs, the timer wheel.
-//! - `wire` — bytes ↔ packets: WebSocket, HTTP head, the native protocol's two forms.
+//! - `wire` — bytes ↔ packets: WebSocket, HTTP head, the native protocol's two forms, MQTT.
 //! - `value` — the types of values, compact JSON, deltas.
 //! - `series` — the events of one time series: append, edit, ranges, queries.
-//! - `topic` — paths, selectors, the tree, publications, who is interested.
-//! - `protocol` — the one table of error and close codes.
+//! - `topic` — paths, selectors, the tree, publications, who is interested; MQTT's names and filters for them.
+//! - `protocol` — the one table of error and close codes, and the dialogue of MQTT.
 //! - `view` — topic views: their language, and what a view makes of one topic's value.
-//! - `session` — selections, and what a session still has to be sent.
+//! - `session` — selections, and what a session still has to be sent; what MQTT's are beyond that.
 //! - `journal` — what is kept of persistent topics: records over bytes, and what they add up to.
 //! - `shard` — one core's world: routes inputs to the above, collects effects. Start reading here.
 //!

@@ -52,6 +52,15 @@ impl ShardSet {
         self.0 == 0
     }
 
+    pub fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// Those that are in both.
+    pub fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }

@@ -17,6 +17,9 @@ pub struct Serve {
     /// Where to listen, ADDR:PORT
     #[arg(long)]
     pub listen: Option<String>,
+    /// Where to listen for MQTT, ADDR:PORT, or off
+    #[arg(long, value_name = "ADDR:PORT|off")]
+    pub mqtt: Option<String>,
     /// How many shards, one a core; 0 for one on each usable core
     #[arg(long)]
     pub shards: Option<String>,
@@ -50,6 +53,7 @@ impl Serve {
     pub fn load(&self) -> Result<Config, ExitCode> {
         let overrides = Overrides {
             listen: self.listen.clone(),
+            mqtt: self.mqtt.clone(),
             shards: self.shards.clone(),
             cores: self.cores.clone(),
             insecure_any_address: self.insecure_any_address,
@@ -144,6 +148,10 @@ fn greet(config: &Config, server: &Server, host: &Host) {
     let (limits, session) = (&config.limits, &config.session);
     println!("tidewire {} listening on http://{address}", env!("CARGO_PKG_VERSION"));
     println!("  serves   ws://{address}/tidewire (tidewire.1, tidewire.1.json), /health, /latency");
+    match server.mqtt_address {
+        Some(mqtt) => println!("  mqtt     mqtt://{mqtt}, ws://{address}/mqtt (MQTT 5, 3.1.1, 3.1)"),
+        None => println!("  mqtt     off"),
+    }
     println!("  page     http://{address}/ shows the tree live");
     println!("  shards   {} on core {}", cores.len(), cores.join(", "));
     println!(

@@ -59,12 +59,12 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// The candidate that `written` is most likely a slip of, if any is close enough.
+/// The candidate that `written` is most likely a slip of, if any is close enough: of several the first.
 pub fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let close_enough = (written.len() / 3).max(2);
     candidates
         .map(|candidate| (distance_of_keys(written, candidate), candidate))
-        .min()
+        .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, _)| *distance <= close_enough)
         .map(|(_, candidate)| candidate)
 }

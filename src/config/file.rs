@@ -52,13 +52,17 @@ fn given(value: &DeValue) -> Given {
         DeValue::String(text) => Given::Text(text.to_string()),
         DeValue::Boolean(flag) => Given::Flag(*flag),
         DeValue::Integer(_) => integer(value).map_or(Given::Other, Given::Number),
-        DeValue::Array(array) => numbers(array).map_or(Given::Other, Given::Numbers),
+        DeValue::Array(array) => numbers(array).map(Given::Numbers).or_else(|| texts(array).map(Given::Texts)).unwrap_or(Given::Other),
         _ => Given::Other,
     }
 }
 
 fn numbers(array: &DeArray) -> Option<Vec<i64>> {
     array.iter().map(|value| integer(value.get_ref())).collect()
+}
+
+fn texts(array: &DeArray) -> Option<Vec<String>> {
+    array.iter().map(|value| value.get_ref().as_str().map(str::to_owned)).collect()
 }
 
 fn integer(value: &DeValue) -> Option<i64> {

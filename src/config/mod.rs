@@ -10,6 +10,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use crate::session::MqttLimits;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ pub struct Config {
     pub limits: Limits,
     pub views: Views,
     pub session: Session,
+    pub mqtt: Mqtt,
     pub storage: Storage,
     pub log: Log,
 }
@@ -86,6 +88,14 @@ pub struct Session {
     pub queue_bytes_max: usize,
     pub transmit_bytes_max: usize,
     pub socket_send_bytes: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mqtt {
+    /// `None`: there is no MQTT, on the common port neither.
+    pub listen: Option<SocketAddr>,
+    /// As for one shard that has all sessions.
+    pub limits: MqttLimits,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +161,7 @@ impl LogFormat {
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     pub listen: Option<String>,
+    pub mqtt: Option<String>,
     pub shards: Option<String>,
     pub cores: Option<String>,
     pub insecure_any_address: bool,
@@ -209,7 +220,7 @@ impl Config {
 
     /// Who can reach the server, for the line it prints when it starts.
     pub fn exposure(&self) -> &'static str {
-        if is_loopback(&self.server.listen) {
+        if is_loopback(&self.server.listen) && self.mqtt.listen.as_ref().is_none_or(is_loopback) {
             "reachable from this host only; there is no access control yet"
         } else {
             "INSECURE: reachable from other hosts, and there is no access control yet: \
@@ -280,6 +291,12 @@ impl Default for Session {
     }
 }
 
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1883))), limits: MqttLimits::default() }
+    }
+}
+
 impl Default for Storage {
     fn default() -> Self {
         Self {
@@ -341,6 +358,7 @@ impl Draft {
         let insecure = overrides.insecure_any_address.then(|| "true".to_owned());
         let flags = [
             ("--listen", "server.listen", overrides.listen),
+            ("--mqtt", "mqtt.listen", overrides.mqtt),
             ("--shards", "server.shards", overrides.shards),
             ("--cores", "server.cores", overrides.cores),
             ("--insecure-any-address", "server.insecure_any_address", insecure),
@@ -375,7 +393,7 @@ impl Draft {
 
     /// The rules that need more than one key.
     fn check(&self) -> Result<(), ConfigError> {
-        let Config { server, limits, session, .. } = &self.config;
+        let Config { server, limits, session, mqtt, .. } = &self.config;
         let message = ("limits.message_bytes_max", limits.message_bytes_max);
         let value = ("limits.value_bytes_max", limits.value_bytes_max);
         let selector = ("limits.selector_bytes_max", limits.selector_bytes_max);
@@ -386,12 +404,11 @@ impl Draft {
         self.check_fits(high, queue, 0)?;
         self.check_fits(value, queue, 0)?;
         self.check_fits(("limits.history_bytes_max", limits.history_bytes_max), queue, 0)?;
-
-        if !server.insecure_any_address && !is_loopback(&server.listen) {
-            let allowed = "a loopback address such as 127.0.0.1:8080 or [::1]:8080, as there is no access control yet; \
-                           --insecure-any-address permits any";
-            return Err(self.refuse("server.listen", allowed.to_owned()));
+        if mqtt.listen.is_some() {
+            self.check_fits(("mqtt.packet_bytes_max", mqtt.limits.packet_bytes_max), message, 0)?;
         }
+        self.check_exposure("server.listen", Some(&server.listen))?;
+        self.check_exposure("mqtt.listen", mqtt.listen.as_ref())?;
         if (1..server.cores.len()).any(|i| server.cores[..i].contains(&server.cores[i])) {
             return Err(self.refuse("server.cores", "each core once".to_owned()));
         }
@@ -400,6 +417,19 @@ impl Draft {
             return Err(self.refuse("server.shards", allowed));
         }
         Ok(())
+    }
+
+    /// Only who is told to lets other hosts in.
+    fn check_exposure(&self, key: &'static str, address: Option<&SocketAddr>) -> Result<(), ConfigError> {
+        let Some(address) = address.filter(|address| !self.config.server.insecure_any_address && !is_loopback(address)) else {
+            return Ok(());
+        };
+        let port = address.port();
+        let allowed = format!(
+            "a loopback address such as 127.0.0.1:{port} or [::1]:{port}, as there is no access control yet; \
+             --insecure-any-address permits any"
+        );
+        Err(self.refuse(key, allowed))
     }
 
     fn check_cores_exist(&self, usable: &[usize]) -> Result<(), ConfigError> {

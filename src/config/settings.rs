@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::{Config, LogFormat, LogLevel, StorageAck};
+use crate::topic::mqtt_rule::TopicRules;
 
 /// One key that can be set.
 pub struct Setting {
@@ -17,11 +18,29 @@ pub struct Setting {
 
 /// What a setting takes, and where it is put.
 enum Takes {
-    Number { min: u64, max: u64, put: fn(&mut Config, u64) },
+    Number {
+        min: u64,
+        max: u64,
+        put: fn(&mut Config, u64),
+    },
     Flag(fn(&mut Config, bool)),
     Address(fn(&mut Config, SocketAddr)),
+    /// `off` is none.
+    AddressOrOff(fn(&mut Config, Option<SocketAddr>)),
+    Text {
+        bytes_max: usize,
+        put: fn(&mut Config, String),
+    },
+    /// `put` says what is wrong with the texts, if anything is; `takes` says what they are.
+    Texts {
+        takes: &'static str,
+        put: fn(&mut Config, &[String]) -> Result<(), String>,
+    },
     Cores(fn(&mut Config, Vec<usize>)),
-    Name { names: &'static [&'static str], put: fn(&mut Config, usize) },
+    Name {
+        names: &'static [&'static str],
+        put: fn(&mut Config, usize),
+    },
     Path(fn(&mut Config, PathBuf)),
 }
 
@@ -32,9 +51,24 @@ pub enum Given {
     Number(i64),
     Flag(bool),
     Numbers(Vec<i64>),
+    Texts(Vec<String>),
     /// Something that no setting takes.
     Other,
 }
+
+impl Given {
+    /// The texts of a list that may be one of texts: an empty one is a list of anything.
+    fn texts(&self) -> Option<&[String]> {
+        match self {
+            Self::Texts(texts) => Some(texts),
+            Self::Numbers(numbers) if numbers.is_empty() => Some(&[]),
+            _ => None,
+        }
+    }
+}
+
+/// What stands in place of an address where nothing is listened on.
+const OFF: &str = "off";
 
 pub const SETTINGS: &[Setting] = &[
     address("server.listen", |c, v| c.server.listen = v),
@@ -71,6 +105,26 @@ pub const SETTINGS: &[Setting] = &[
     number("session.queue_bytes_max", 1024, 1 << 30, |c, v| c.session.queue_bytes_max = v as usize),
     number("session.transmit_bytes_max", 1024, 16 << 20, |c, v| c.session.transmit_bytes_max = v as usize),
     number("session.socket_send_bytes", 0, 64 << 20, |c, v| c.session.socket_send_bytes = v as usize),
+    address_or_off("mqtt.listen", |c, v| c.mqtt.listen = v),
+    number("mqtt.packet_bytes_max", 64, 268_435_460, |c, v| c.mqtt.limits.packet_bytes_max = v as usize),
+    number("mqtt.receive_maximum", 1, 65535, |c, v| c.mqtt.limits.receive_maximum = v as u16),
+    number("mqtt.inflight_max", 1, 65535, |c, v| c.mqtt.limits.inflight_max = v as u16),
+    number("mqtt.queued_messages_max", 1, 60_000, |c, v| c.mqtt.limits.queued_messages_max = v as usize),
+    number("mqtt.topic_alias_maximum", 0, 65535, |c, v| c.mqtt.limits.topic_alias_maximum = v as u16),
+    number("mqtt.user_properties_max", 0, 10_000, |c, v| c.mqtt.limits.user_properties_max = v as usize),
+    number("mqtt.filters_max", 1, 100_000, |c, v| c.mqtt.limits.filters_max = v as usize),
+    number("mqtt.client_id_bytes_max", 23, 65535, |c, v| c.mqtt.limits.client_id_bytes_max = v as usize),
+    number("mqtt.session_expiry_max_s", 0, u32::MAX as u64, |c, v| c.mqtt.limits.session_expiry_max_s = v as u32),
+    number("mqtt.sessions_max", 0, 10_000_000, |c, v| c.mqtt.limits.sessions_max = v as usize),
+    number("mqtt.keep_alive_max_s", 0, 65535, |c, v| c.mqtt.limits.keep_alive_max_s = v as u16),
+    number("mqtt.passing_topic_ms", 1000, 86_400_000, |c, v| c.mqtt.limits.passing_topic_ms = v),
+    number("mqtt.sys_interval_ms", 0, 3_600_000, |c, v| c.mqtt.limits.sys_interval_ms = v),
+    text("mqtt.server_reference", 1024, |c, v| c.mqtt.limits.server_reference = v.into()),
+    texts("mqtt.topics", "a list of rules \"BRANCH: TYPE [KEY=VALUE …] [keep]\"", |c, texts| {
+        let rules = TopicRules::parse(texts.iter().map(String::as_str)).map_err(|error| error.to_string())?;
+        c.mqtt.limits.rules = rules.into();
+        Ok(())
+    }),
     path("storage.directory", |c, v| c.storage.directory = v),
     flag("storage.ephemeral", |c, v| c.storage.ephemeral = v),
     name("storage.ack", &StorageAck::NAMES, |c, v| c.storage.ack = StorageAck::ALL[v]),
@@ -101,13 +155,19 @@ impl Setting {
             Takes::Flag(_) => text.parse().ok().map(Given::Flag),
             Takes::Cores(_) if text.trim().is_empty() => Some(Given::Numbers(Vec::new())),
             Takes::Cores(_) => text.split(',').map(number_of).collect::<Option<_>>().map(Given::Numbers),
-            Takes::Address(_) | Takes::Name { .. } | Takes::Path(_) => None,
+            Takes::Texts { .. } => {
+                Some(Given::Texts(text.split(';').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect()))
+            }
+            Takes::Address(_) | Takes::AddressOrOff(_) | Takes::Text { .. } | Takes::Name { .. } | Takes::Path(_) => None,
         };
         read.unwrap_or_else(|| Given::Text(text.to_owned()))
     }
 
     /// Puts `given` into its place in `config`, or says what is allowed instead.
     pub fn apply(&self, config: &mut Config, given: &Given) -> Result<(), String> {
+        if let (Takes::Texts { put, .. }, Some(texts)) = (&self.takes, given.texts()) {
+            return put(config, texts).map_err(|wrong| format!("{}; {wrong}", self.allowed()));
+        }
         self.put(config, given).ok_or_else(|| self.allowed())
     }
 
@@ -119,6 +179,11 @@ impl Setting {
             }
             (Takes::Flag(put), Given::Flag(flag)) => put(config, *flag),
             (Takes::Address(put), Given::Text(text)) => put(config, text.parse().ok()?),
+            (Takes::AddressOrOff(put), Given::Text(text)) if text == OFF => put(config, None),
+            (Takes::AddressOrOff(put), Given::Text(text)) => put(config, Some(text.parse().ok()?)),
+            (Takes::Text { bytes_max, put }, Given::Text(text)) if text.len() <= *bytes_max && !text.contains('\0') => {
+                put(config, text.clone())
+            }
             (Takes::Cores(put), Given::Numbers(numbers)) => {
                 let cores = numbers.iter().map(|n| usize::try_from(*n).ok()).collect::<Option<Vec<_>>>()?;
                 put(config, cores);
@@ -138,6 +203,9 @@ impl Setting {
             Takes::Number { min, max, .. } => format!("{min} to {max}"),
             Takes::Flag(_) => "true or false".to_owned(),
             Takes::Address(_) => "ADDR:PORT".to_owned(),
+            Takes::AddressOrOff(_) => format!("ADDR:PORT or {OFF}"),
+            Takes::Text { bytes_max, .. } => format!("a text of at most {bytes_max} bytes"),
+            Takes::Texts { takes, .. } => takes.to_owned(),
             Takes::Cores(_) => "a list of different cores of this host".to_owned(),
             Takes::Name { names, .. } => names.join(", "),
             Takes::Path(_) => "a directory's path".to_owned(),
@@ -159,6 +227,18 @@ const fn flag(key: &'static str, put: fn(&mut Config, bool)) -> Setting {
 
 const fn address(key: &'static str, put: fn(&mut Config, SocketAddr)) -> Setting {
     Setting { key, takes: Takes::Address(put) }
+}
+
+const fn address_or_off(key: &'static str, put: fn(&mut Config, Option<SocketAddr>)) -> Setting {
+    Setting { key, takes: Takes::AddressOrOff(put) }
+}
+
+const fn text(key: &'static str, bytes_max: usize, put: fn(&mut Config, String)) -> Setting {
+    Setting { key, takes: Takes::Text { bytes_max, put } }
+}
+
+const fn texts(key: &'static str, takes: &'static str, put: fn(&mut Config, &[String]) -> Result<(), String>) -> Setting {
+    Setting { key, takes: Takes::Texts { takes, put } }
 }
 
 const fn cores(key: &'static str, put: fn(&mut Config, Vec<usize>)) -> Setting {

@@ -184,8 +184,8 @@ fn only_loopback_is_listened_on_unless_told() {
     check_accepted("server.listen = '[::ffff:127.0.0.1]:1'");
     check(
         "server.listen = '0.0.0.0:80'",
-        "t.toml line 1: server.listen = '0.0.0.0:80' is refused; allowed: a loopback address such as 127.0.0.1:8080 or \
-         [::1]:8080, as there is no access control yet; --insecure-any-address permits any",
+        "t.toml line 1: server.listen = '0.0.0.0:80' is refused; allowed: a loopback address such as 127.0.0.1:80 or \
+         [::1]:80, as there is no access control yet; --insecure-any-address permits any",
     );
     let overrides = Overrides { listen: Some("[::]:80".into()), insecure_any_address: true, ..Overrides::default() };
     let config = made("", &[], overrides).unwrap();
@@ -207,4 +207,73 @@ fn shards_are_placed_on_the_cores_given_or_usable() {
 fn a_file_that_is_not_there_is_named() {
     let error = load(Some(Path::new("/nowhere/t.toml")), std::iter::empty(), Overrides::default()).unwrap_err();
     assert!(error.to_string().starts_with("/nowhere/t.toml: cannot be read: "), "{error}");
+}
+
+#[test]
+fn mqtt_has_an_address_or_is_off() {
+    assert_eq!(check_accepted("").mqtt.listen, Some("127.0.0.1:1883".parse().unwrap()));
+    assert_eq!(check_accepted("mqtt.listen = 'off'").mqtt.listen, None);
+    let flag = |value: &str| Overrides { mqtt: Some(value.into()), ..Overrides::default() };
+    assert_eq!(made("mqtt.listen = 'off'", &[], flag("[::1]:0")).unwrap().mqtt.listen, Some("[::1]:0".parse().unwrap()));
+    assert_eq!(made("", &[("TIDEWIRE_MQTT_LISTEN", "off")], Overrides::default()).unwrap().mqtt.listen, None);
+    let error = made("", &[], flag("none")).unwrap_err().to_string();
+    assert_eq!(error, "flag --mqtt: mqtt.listen = none is refused; allowed: ADDR:PORT or off");
+}
+
+#[test]
+fn mqtt_is_listened_for_on_loopback_only_unless_told() {
+    check(
+        "mqtt.listen = '0.0.0.0:1883'",
+        "t.toml line 1: mqtt.listen = '0.0.0.0:1883' is refused; allowed: a loopback address such as 127.0.0.1:1883 or \
+         [::1]:1883, as there is no access control yet; --insecure-any-address permits any",
+    );
+    let config = check_accepted("mqtt.listen = '0.0.0.0:1883'\nserver.insecure_any_address = true");
+    assert!(config.exposure().starts_with("INSECURE"));
+}
+
+#[test]
+fn a_packet_of_mqtt_has_to_fit_a_message() {
+    check(
+        "mqtt.packet_bytes_max = 262145",
+        "t.toml line 1: mqtt.packet_bytes_max = 262145 is refused; allowed: at most 262144, \
+         as limits.message_bytes_max = 262144 has to hold it",
+    );
+    check_accepted("mqtt.packet_bytes_max = 262145\nlimits.message_bytes_max = 262145");
+    check_accepted("mqtt.packet_bytes_max = 262145\nmqtt.listen = 'off'");
+}
+
+#[test]
+fn rules_for_topics_are_a_list_of_texts() {
+    let branches = |config: &Config| config.mqtt.limits.rules.iter().map(|rule| rule.branch.clone()).collect::<Vec<_>>();
+    assert_eq!(branches(&check_accepted("mqtt.topics = ['a: json', \"b: auto keep\"]")), ["a", "b"]);
+    assert!(branches(&check_accepted("mqtt.topics = []")).is_empty());
+    let variable = |text: &str| made("mqtt.topics = ['x: auto']", &[("TIDEWIRE_MQTT_TOPICS", text)], Overrides::default()).unwrap();
+    assert_eq!(branches(&variable(" a: json ; b: refuse;")), ["a", "b"]);
+    assert!(branches(&variable("")).is_empty());
+}
+
+#[test]
+fn a_rule_that_is_none_is_told_with_its_number_and_place() {
+    let allowed = "allowed: a list of rules \"BRANCH: TYPE [KEY=VALUE …] [keep]\"";
+    check("mqtt.topics = 'a: json'", &format!("t.toml line 1: mqtt.topics = 'a: json' is refused; {allowed}"));
+    check("mqtt.topics = [1]", &format!("t.toml line 1: mqtt.topics = [1] is refused; {allowed}"));
+    check(
+        "mqtt.topics = ['a: json', 'b: jsn']",
+        &format!(
+            "t.toml line 1: mqtt.topics = ['a: json', 'b: jsn'] is refused; {allowed}; \
+             rule 2: found `jsn` at byte 3, expected auto, json, string, int64, double, binary or refuse"
+        ),
+    );
+}
+
+#[test]
+fn a_text_has_a_bound_and_no_zero() {
+    let reference = |text: &str| check_accepted(text).mqtt.limits.server_reference;
+    assert_eq!(&*reference("mqtt.server_reference = 'other:1883'"), "other:1883");
+    check_accepted(&format!("mqtt.server_reference = '{}'", "x".repeat(1024)));
+    let long = format!("'{}'", "x".repeat(1025));
+    for text in [&*long, "\"a\\u0000\"", "1"] {
+        let message = format!("t.toml line 1: mqtt.server_reference = {text} is refused; allowed: a text of at most 1024 bytes");
+        check(&format!("mqtt.server_reference = {text}"), &message);
+    }
 }

@@ -17,7 +17,7 @@ mod tests;
 pub use frame::{FRAME_BYTES, Frame, Salt, encode};
 pub use record::{Malformed, Record, RecordKind};
 pub use segment::{Damage, Expected, HEADER_BYTES, Header, HeaderError, Read, SegmentRead, read_segment, synced_mark};
-pub use state::{State, StoredEvent, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
+pub use state::{SESSION_KIND, SESSIONS_BRANCH, State, StoredEvent, StoredMessage, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
 
 use crate::base::TopicId;
 use crate::topic::path::TopicPath;
@@ -36,6 +36,11 @@ pub enum Change {
     },
     Value {
         publication: Arc<Publication>,
+    },
+    /// A value that is a retained message of MQTT, and when it expires, in milliseconds since the epoch.
+    Message {
+        publication: Arc<Publication>,
+        expires_ms: Option<u64>,
     },
     /// The topic has no value any more.
     NoValue {

@@ -33,6 +33,17 @@ pub enum Record<'a> {
         topic: TopicId,
         version: u64,
     },
+    /// A value that is a retained message of MQTT.
+    Message {
+        topic: TopicId,
+        version: u64,
+        qos: u8,
+        /// Milliseconds since the epoch.
+        expires_ms: Option<u64>,
+        /// Properties of a packet of MQTT 5, as they are passed on.
+        passed_on: &'a [u8],
+        value: &'a [u8],
+    },
     Event {
         topic: TopicId,
         sequence: u64,
@@ -60,10 +71,11 @@ pub enum RecordKind {
     NoValue = 3,
     Event = 4,
     Removed = 5,
+    Message = 6,
 }
 
 impl RecordKind {
-    pub const ALL: [Self; 6] = [Self::Mark, Self::Added, Self::Value, Self::NoValue, Self::Event, Self::Removed];
+    pub const ALL: [Self; 7] = [Self::Mark, Self::Added, Self::Value, Self::NoValue, Self::Event, Self::Removed, Self::Message];
 
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == number)
@@ -115,6 +127,18 @@ struct Event<'a> {
 }
 
 #[derive(Archive, Serialize)]
+struct Message<'a> {
+    topic: u64,
+    version: u64,
+    qos: u8,
+    expires_ms: Option<u64>,
+    #[rkyv(with = InlineAsBox)]
+    passed_on: &'a [u8],
+    #[rkyv(with = InlineAsBox)]
+    value: &'a [u8],
+}
+
+#[derive(Archive, Serialize)]
 struct Removed {
     topic: u64,
 }
@@ -127,6 +151,17 @@ impl<'a> From<&'a Change> for Record<'a> {
             }
             Change::Value { publication } => {
                 Self::Value { topic: publication.topic, version: publication.version, value: publication.value().unwrap_or_default() }
+            }
+            Change::Message { publication, expires_ms } => {
+                let message = publication.message();
+                Self::Message {
+                    topic: publication.topic,
+                    version: publication.version,
+                    qos: publication.qos() as u8,
+                    expires_ms: *expires_ms,
+                    passed_on: message.map_or(&[][..], |message| &message.passed_on),
+                    value: publication.value().unwrap_or_default(),
+                }
             }
             Change::NoValue { topic, version } => Self::NoValue { topic: *topic, version: *version },
             Change::Event { topic, sequence, original, timestamp_ms, author, value, first_kept, dropped } => Self::Event {
@@ -151,6 +186,7 @@ impl<'a> Record<'a> {
             Self::Added { .. } => RecordKind::Added,
             Self::Value { .. } => RecordKind::Value,
             Self::NoValue { .. } => RecordKind::NoValue,
+            Self::Message { .. } => RecordKind::Message,
             Self::Event { .. } => RecordKind::Event,
             Self::Removed { .. } => RecordKind::Removed,
         }
@@ -163,6 +199,7 @@ impl<'a> Record<'a> {
             Self::Added { topic, .. }
             | Self::Value { topic, .. }
             | Self::NoValue { topic, .. }
+            | Self::Message { topic, .. }
             | Self::Event { topic, .. }
             | Self::Removed { topic } => Some(topic),
         }
@@ -180,6 +217,9 @@ impl<'a> Record<'a> {
             }
             Self::Value { topic, version, value } => put(&Value { topic: topic.0, version, value }, out),
             Self::NoValue { topic, version } => put(&NoValue { topic: topic.0, version }, out),
+            Self::Message { topic, version, qos, expires_ms, passed_on, value } => {
+                put(&Message { topic: topic.0, version, qos, expires_ms, passed_on, value }, out);
+            }
             Self::Event { topic, sequence, original, timestamp_ms, author, value, first_kept, dropped } => {
                 put(&Event { topic: topic.0, sequence, original, timestamp_ms, first_kept, dropped, author, value }, out);
             }
@@ -223,6 +263,17 @@ impl<'a> Record<'a> {
                     value: &read.value,
                     first_kept: read.first_kept.to_native(),
                     dropped: read.dropped.as_ref().map(|dropped| dropped.to_native()),
+                }
+            }
+            RecordKind::Message => {
+                let read = rkyv::access::<ArchivedMessage<'a>, Failure>(payload).map_err(malformed("a message that is malformed"))?;
+                Self::Message {
+                    topic: TopicId(read.topic.to_native()),
+                    version: read.version.to_native(),
+                    qos: read.qos,
+                    expires_ms: read.expires_ms.as_ref().map(|expires_ms| expires_ms.to_native()),
+                    passed_on: &read.passed_on,
+                    value: &read.value,
                 }
             }
             RecordKind::Removed => {

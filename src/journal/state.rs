@@ -15,6 +15,8 @@ pub struct StoredTopic {
     /// 0 before the first value.
     pub version: u64,
     pub value: Option<Box<[u8]>>,
+    /// What the value is beside its bytes, where it is a retained message of MQTT.
+    pub message: Option<Box<StoredMessage>>,
     /// By their sequence numbers. An edit may go from anywhere among them.
     pub events: BTreeMap<u64, StoredEvent>,
     /// The highest sequence number that any event had, be it still retained or not.
@@ -25,11 +27,26 @@ pub struct StoredTopic {
     pub first_kept: u64,
 }
 
+/// A retained message of MQTT beside its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredMessage {
+    pub qos: u8,
+    /// Milliseconds since the epoch.
+    pub expires_ms: Option<u64>,
+    pub passed_on: Box<[u8]>,
+}
+
 /// The kind of a view's record: beside those of topics, so that a view is kept as they are. Its properties are its `definition` and its `place`.
 pub const VIEW_KIND: u8 = 64;
 
 /// Where views are kept: a branch that no client can make topics in.
 pub const VIEWS_BRANCH: &str = "Tidewire/Views/";
+
+/// The kind of the record of a session that outlives its connection; its events are the messages that wait for it.
+pub const SESSION_KIND: u8 = 65;
+
+/// Where such sessions are kept: a branch that no client can make topics in.
+pub const SESSIONS_BRANCH: &str = "Tidewire/Sessions/";
 
 /// An event of a time series.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +62,8 @@ pub struct StoredEvent {
 impl StoredTopic {
     pub fn new(path: TopicPath, kind: u8, properties: Vec<(Box<str>, Box<str>)>) -> Self {
         let events = BTreeMap::new();
-        Self { path, kind, properties, version: 0, value: None, events, last_sequence: None, latest_ms: 0, first_kept: 0 }
+        let message = None;
+        Self { path, kind, properties, version: 0, value: None, message, events, last_sequence: None, latest_ms: 0, first_kept: 0 }
     }
 
     /// The name of a view; `None` for a topic.
@@ -53,14 +71,25 @@ impl StoredTopic {
         if self.kind == VIEW_KIND { self.path.as_str().strip_prefix(VIEWS_BRANCH) } else { None }
     }
 
+    /// What names the client of a session; `None` for what is none.
+    pub fn session_path(&self) -> Option<&str> {
+        if self.kind == SESSION_KIND { self.path.as_str().strip_prefix(SESSIONS_BRANCH) } else { None }
+    }
+
+    /// Whether it is a topic, and neither a view nor a session.
+    pub fn is_topic(&self) -> bool {
+        self.kind != VIEW_KIND && self.kind != SESSION_KIND
+    }
+
     pub fn property(&self, key: &str) -> Option<&str> {
         self.properties.iter().find(|(held, _)| **held == *key).map(|(_, value)| &**value)
     }
 
-    fn set(&mut self, version: u64, value: Option<&[u8]>) {
+    fn set(&mut self, version: u64, value: Option<&[u8]>, message: Option<StoredMessage>) {
         if version > self.version {
             self.version = version;
             self.value = value.map(Box::from);
+            self.message = message.map(Box::new);
         }
     }
 
@@ -103,8 +132,12 @@ impl State {
             Record::Removed { topic } => {
                 self.topics.remove(&topic);
             }
-            Record::Value { topic, version, value } => self.change(topic, |found| found.set(version, Some(value))),
-            Record::NoValue { topic, version } => self.change(topic, |found| found.set(version, None)),
+            Record::Value { topic, version, value } => self.change(topic, |found| found.set(version, Some(value), None)),
+            Record::NoValue { topic, version } => self.change(topic, |found| found.set(version, None, None)),
+            Record::Message { topic, version, qos, expires_ms, passed_on, value } => {
+                let message = StoredMessage { qos, expires_ms, passed_on: passed_on.into() };
+                self.change(topic, |found| found.set(version, Some(value), Some(message)));
+            }
             Record::Event { topic, sequence, original, timestamp_ms, author, value, first_kept, dropped } => {
                 let event = StoredEvent { sequence, original, timestamp_ms, author: author.into(), value: value.into() };
                 self.change(topic, |found| found.append(event, first_kept, dropped));

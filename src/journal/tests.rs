@@ -18,6 +18,8 @@ fn records() -> Vec<Record<'static>> {
         Record::Value { topic, version: 1, value: b"{\"a\":1}" },
         Record::Mark,
         Record::Value { topic, version: 2, value: &[0xf5; 40] },
+        Record::Message { topic, version: 3, qos: 1, expires_ms: Some(7), passed_on: &[1, 1], value: b"kept" },
+        Record::Message { topic, version: 4, qos: 0, expires_ms: None, passed_on: &[], value: &[] },
         Record::NoValue { topic, version: 3 },
         Record::Event {
             topic,

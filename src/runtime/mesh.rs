@@ -2,11 +2,14 @@
 //!
 //! One lock-free single-producer single-consumer ring for each ordered pair. A ring that is full gives the batch back: the shard keeps it, bounded.
 
+use crate::base::ShardIndex;
+use crate::shard::Handover;
 use crate::shard::mail::Batch;
 use crate::storage;
 use atomic_waker::AtomicWaker;
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use rtrb::{Consumer, Producer, RingBuffer};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -43,11 +46,20 @@ pub fn interrupt_all() {
     }
 }
 
+/// A connection that comes from another shard.
+pub struct Adoption {
+    pub descriptor: OwnedFd,
+    /// What its socket has not taken yet.
+    pub tail: Vec<u8>,
+    pub handover: Box<Handover>,
+}
+
 /// What other threads tell a shard.
 pub enum Command {
     ShutDown,
     /// Storage answers.
     Storage(storage::Answer),
+    Adopt(Adoption),
 }
 
 /// Where a shard is woken that has mail.
@@ -118,9 +130,23 @@ pub struct Links {
     pub rings: Rings,
     pub mailboxes: Vec<Arc<Mailbox>>,
     pub commands: Receiver<Command>,
+    /// To every shard.
+    pub senders: Vec<Sender<Command>>,
     /// `None`: nothing is stored.
     pub storage: Option<storage::Sender>,
     pub counters: Option<Arc<storage::Counters>>,
+}
+
+impl Links {
+    /// Gives a connection to a shard; where that one has ended, the connection ends too.
+    pub fn hand_over(&self, to: ShardIndex, adoption: Adoption) {
+        let to = usize::from(to.0);
+        if !self.mailboxes[to].is_ended() {
+            // A shard that failed has no receiver, and the descriptor is closed with the command.
+            let _ = self.senders[to].send(Command::Adopt(adoption));
+            self.mailboxes[to].wake();
+        }
+    }
 }
 
 /// The ends of a full mesh of `count` shards.

@@ -35,6 +35,14 @@ pub struct Settings {
     pub pages: Arc<Pages>,
 }
 
+/// Where one shard accepts connections, and the core that it runs on.
+pub struct Listeners {
+    /// The common port.
+    pub http: OwnedFd,
+    pub mqtt: Option<OwnedFd>,
+    pub core: usize,
+}
+
 /// A store that was opened, and what it holds.
 pub struct Stored {
     pub store: Store,
@@ -57,8 +65,8 @@ const IO_MEMORY_BYTES: usize = 64 << 10;
 /// The default of 100 ms lets one busy task delay mail by as much.
 const PREEMPT_TIMER: Duration = Duration::from_millis(1);
 
-/// Starts one executor for each listener, on the core that goes with it. They accept connections once all that was stored is restored.
-pub fn start(settings: &Settings, listeners: Vec<(OwnedFd, usize)>, stored: Option<Stored>) -> io::Result<Runtime> {
+/// Starts one executor for each of `listeners`, on its core. They accept connections once all that was stored is restored.
+pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stored>) -> io::Result<Runtime> {
     mesh::prepare_interrupts();
     let count = u16::try_from(listeners.len()).expect("there are at most 64 shards");
     let mailboxes: Vec<Arc<Mailbox>> = (0..count).map(|_| Arc::default()).collect();
@@ -66,7 +74,7 @@ pub fn start(settings: &Settings, listeners: Vec<(OwnedFd, usize)>, stored: Opti
     let senders: Vec<Sender<Command>> = channels.iter().map(|(sender, _)| sender.clone()).collect();
     let mut restored: Vec<Vec<(TopicId, StoredTopic)>> = (0..count).map(|_| Vec::new()).collect();
     let (mut storing, mut topics_base, mut storage) = (Storing::Off, 0, None);
-    let mut views = Vec::new();
+    let (mut views, mut sessions, mut interests) = (Vec::new(), Vec::new(), Vec::new());
     if let Some(stored) = stored {
         storing = if stored.options.ack == storage::Ack::Memory { Storing::Memory } else { Storing::Stored };
         topics_base = stored.highest_topic;
@@ -75,37 +83,43 @@ pub fn start(settings: &Settings, listeners: Vec<(OwnedFd, usize)>, stored: Opti
                 views.push((id, topic));
                 continue;
             }
+            if topic.session_path().is_some() {
+                sessions.push((id, topic));
+                continue;
+            }
             restored[(partition(topic.path.as_str()) % u64::from(count)) as usize].push((id, topic));
         }
         // Every shard has every view, and finds the topics that are there already slice by slice.
         restored.iter_mut().for_each(|shard| shard.extend(views.iter().cloned()));
-        storage = Some(start_storage(stored.store, stored.options, stored.core, senders, mailboxes.clone())?);
+        sessions_by_home(&mut restored, &mut interests, sessions);
+        storage = Some(start_storage(stored.store, stored.options, stored.core, senders.clone(), mailboxes.clone())?);
     }
     let (ready, readiness) = crossbeam_channel::unbounded();
     let mut shards = Vec::new();
-    for (index, (((listener, core), rings), (sender, commands))) in listeners.into_iter().zip(mesh::rings(count)).zip(channels).enumerate()
-    {
+    for (index, ((listeners, rings), (sender, commands))) in listeners.into_iter().zip(mesh::rings(count)).zip(channels).enumerate() {
         let index = ShardIndex(index as u16);
         let identity = Identity { index, count, server: settings.server.clone(), run: settings.run, storing, topics_base };
         let counters = storage.as_ref().map(storage::Handle::counters);
         let storage = storage.as_ref().map(|handle| handle.sender(index));
-        let links = mesh::Links { rings, mailboxes: mailboxes.clone(), commands, storage, counters };
+        let links = mesh::Links { rings, mailboxes: mailboxes.clone(), commands, senders: senders.clone(), storage, counters };
         let (settings, ready) = (settings.clone(), ready.clone());
         let restored = std::mem::take(&mut restored[usize::from(index.0)]);
-        let handle = LocalExecutorBuilder::new(Placement::Fixed(core))
+        let interests = interests.clone();
+        let handle = LocalExecutorBuilder::new(Placement::Fixed(listeners.core))
             .name(&format!("{}{}", mesh::THREAD_NAME, index.0))
             .io_memory(IO_MEMORY_BYTES)
             .preempt_timer(PREEMPT_TIMER)
             .spin_before_park(Duration::from_micros(settings.spin_before_park_us))
             .spawn(move || async move {
                 let mut shard = Shard::new(identity, settings.limits.clone(), now(), wall_ms());
-                let result = restored.into_iter().try_for_each(|(id, topic)| shard.restore(id, topic));
+                let result = interests.iter().try_for_each(|(home, topic)| shard.restore_interest(*home, topic));
+                let result = result.and_then(|()| restored.into_iter().try_for_each(|(id, topic)| shard.restore(id, topic)));
                 let is_restored = result.is_ok();
                 // Whoever starts the shards waits for all of them.
                 let _ = ready.send(result);
                 drop(ready);
                 if is_restored {
-                    turn::run(shard, settings, listener, links).await;
+                    turn::run(shard, settings, listeners, links).await;
                 }
             })
             .map_err(|error| io::Error::other(error.to_string()))?;
@@ -120,6 +134,21 @@ pub fn start(settings: &Settings, listeners: Vec<(OwnedFd, usize)>, stored: Opti
             runtime.stop()?;
             Err(io::Error::other(format!("the store holds what this server cannot read: {what}")))
         }
+    }
+}
+
+/// Sessions are restored before the topics of their shard; what they select, every shard knows before that.
+fn sessions_by_home(
+    restored: &mut [Vec<(TopicId, StoredTopic)>],
+    interests: &mut Vec<(ShardIndex, Arc<StoredTopic>)>,
+    sessions: Vec<(TopicId, StoredTopic)>,
+) {
+    let count = restored.len();
+    for (id, session) in sessions {
+        let home = crate::shard::home_of(&session, count);
+        let interest = StoredTopic { events: Default::default(), ..session.clone() };
+        interests.push((home, Arc::new(interest)));
+        restored[usize::from(home.0)].insert(0, (id, session));
     }
 }
 

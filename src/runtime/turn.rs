@@ -1,22 +1,20 @@
 //! The tasks of one shard, and the turn they share: inputs go into the shard, effects are carried out, sends follow together.
 
-use super::mesh::{Command, Links};
+use super::mesh::{Adoption, Command, Links};
 use super::socket::{self, Socket};
-use super::{Settings, now, wall_ms};
+use super::{Listeners, Settings, now, wall_ms};
 use crate::admin::{self, Answer};
 use crate::base::{Key, ShardIndex};
-use crate::shard::{Effect, Shard};
+use crate::shard::{Effect, Handover, Shard, Transport};
 use crate::storage::Answer as StorageAnswer;
-use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::net::Shutdown;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Poll, Waker, ready};
 use std::time::Duration;
 
 /// One read takes at most this much; the buffer is the shard's, not the connection's.
@@ -28,6 +26,14 @@ const LINGER_TICKS: u32 = 20;
 const BATCHES_A_TURN: usize = 64;
 
 type Place = Option<(u32, Rc<Socket>)>;
+
+/// What a read brought.
+enum Read {
+    Bytes,
+    End,
+    /// The connection is another shard's by now.
+    HandedOver,
+}
 
 /// What the tasks of one shard share.
 struct World {
@@ -47,7 +53,7 @@ struct World {
 }
 
 /// Runs the shard until it is told to stop and has taken leave.
-pub async fn run(shard: Shard, settings: Settings, listener: OwnedFd, links: Links) {
+pub async fn run(shard: Shard, settings: Settings, listeners: Listeners, links: Links) {
     let index = links.rings.outgoing.iter().position(Option::is_none).expect("a shard has no ring to itself") as u16;
     let mailbox = links.mailboxes[usize::from(index)].clone();
     let drain_ms = settings.shutdown_drain_ms;
@@ -64,13 +70,12 @@ pub async fn run(shard: Shard, settings: Settings, listener: OwnedFd, links: Lin
         report_requests: RefCell::default(),
         is_stopping: Cell::new(false),
     });
-    // SAFETY: the descriptor is a listening socket that nobody else owns.
-    let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
-    let tasks = [
-        glommio::spawn_local(accept(world.clone(), listener)),
+    let mut tasks = vec![
+        glommio::spawn_local(accept(world.clone(), listeners.http, Transport::Http)),
         glommio::spawn_local(send(world.clone())),
         glommio::spawn_local(receive_mail(world.clone())),
     ];
+    tasks.extend(listeners.mqtt.map(|listener| glommio::spawn_local(accept(world.clone(), listener, Transport::Mqtt))));
     mailbox.begin();
     let mut ticks_left = drain_ms.div_ceil(TICK.as_millis() as u64);
     loop {
@@ -93,10 +98,12 @@ pub async fn run(shard: Shard, settings: Settings, listener: OwnedFd, links: Lin
     mailbox.end();
 }
 
-async fn accept(world: Rc<World>, listener: TcpListener) {
+async fn accept(world: Rc<World>, listener: OwnedFd, transport: Transport) {
+    // SAFETY: the descriptor is a listening socket that nobody else owns.
+    let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
     loop {
         match listener.accept().await {
-            Ok(stream) => world.take_connection(stream),
+            Ok(stream) => world.take_connection(stream, transport),
             Err(error) => {
                 // Out of descriptors, most likely: those that wait are taken when others end.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -114,23 +121,23 @@ async fn read(world: Rc<World>, key: Key, socket: Rc<Socket>) {
         while world.shard.borrow().is_congested() {
             glommio::timer::sleep(Duration::from_millis(1)).await;
         }
-        let is_open = poll_fn(|context| {
+        let read = poll_fn(|context| {
             let mut buffer = world.read_buffer.borrow_mut();
-            let mut stream = socket.stream.borrow_mut();
-            match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(false),
-                Poll::Ready(Ok(length)) => {
+            Poll::Ready(match ready!(socket.poll_read(context, &mut buffer)) {
+                None => Read::HandedOver,
+                Some(Ok(0) | Err(_)) => Read::End,
+                Some(Ok(length)) => {
                     world.shard.borrow_mut().handle_bytes(now(), key, &mut buffer[..length]);
-                    Poll::Ready(true)
+                    Read::Bytes
                 }
-            }
+            })
         })
         .await;
-        if !is_open {
-            break;
+        match read {
+            Read::HandedOver => return,
+            Read::End => break,
+            Read::Bytes => world.carry_out(),
         }
-        world.carry_out();
         glommio::yield_if_needed().await;
     }
     world.shard.borrow_mut().handle_closed(now(), key);
@@ -191,15 +198,10 @@ async fn receive_mail(world: Rc<World>) {
 /// Sends the rest of what did not fit, when the socket takes more.
 async fn write_tail(world: Rc<World>, key: Key, socket: Rc<Socket>) {
     loop {
-        let result = poll_fn(|context| {
-            let tail = socket.tail.borrow();
-            let mut stream = socket.stream.borrow_mut();
-            Pin::new(&mut *stream).poll_write(context, &tail)
-        })
-        .await;
-        match result {
-            Ok(length) if length > 0 => drop(socket.tail.borrow_mut().drain(..length)),
-            _ => return socket.shut_down(Shutdown::Both),
+        match poll_fn(|context| socket.poll_write_tail(context)).await {
+            None => return,
+            Some(Ok(length)) if length > 0 => drop(socket.tail.borrow_mut().drain(..length)),
+            Some(_) => return socket.shut_down(Shutdown::Both),
         }
         if !socket.has_tail() {
             break;
@@ -213,12 +215,38 @@ async fn write_tail(world: Rc<World>, key: Key, socket: Rc<Socket>) {
 }
 
 impl World {
-    fn take_connection(self: &Rc<Self>, stream: TcpStream) {
+    fn take_connection(self: &Rc<Self>, stream: TcpStream, transport: Transport) {
         if socket::prepare(&stream).is_err() {
             return;
         }
-        let Some(key) = self.shard.borrow_mut().handle_accept(now()) else { return };
-        let socket = Rc::new(Socket::new(stream));
+        let Some(key) = self.shard.borrow_mut().handle_accept(now(), transport) else { return };
+        self.serve(key, Socket::new(stream, Vec::new()));
+    }
+
+    /// Goes on with a connection that another shard has begun.
+    fn adopt(self: &Rc<Self>, adoption: Adoption) {
+        let Adoption { descriptor, tail, handover } = adoption;
+        // SAFETY: the descriptor is a connected socket that nobody else owns.
+        let stream = unsafe { TcpStream::from_raw_fd(descriptor.into_raw_fd()) };
+        if socket::prepare(&stream).is_err() {
+            return;
+        }
+        let Some(key) = self.shard.borrow_mut().handle_handed(now(), *handover) else { return };
+        self.serve(key, Socket::new(stream, tail));
+    }
+
+    /// Gives a connection to another shard. What the peer sends meanwhile waits in its socket.
+    fn hand_over(&self, key: Key, to: ShardIndex, handover: Box<Handover>) {
+        let Some(socket) = self.forget_socket(key) else { return };
+        match socket.hand_over() {
+            Some(Ok((descriptor, tail))) => self.links.borrow().hand_over(to, Adoption { descriptor, tail, handover }),
+            Some(Err(error)) => tracing::warn!(%error, "a connection that another shard has to go on with ends"),
+            None => {}
+        }
+    }
+
+    fn serve(self: &Rc<Self>, key: Key, socket: Socket) {
+        let socket = Rc::new(socket);
         let mut sockets = self.sockets.borrow_mut();
         let place = key.index as usize;
         if sockets.len() <= place {
@@ -226,6 +254,9 @@ impl World {
         }
         sockets[place] = Some((key.generation, socket.clone()));
         drop(sockets);
+        if socket.has_tail() {
+            glommio::spawn_local(write_tail(self.clone(), key, socket.clone())).detach();
+        }
         glommio::spawn_local(read(self.clone(), key, socket)).detach();
     }
 
@@ -295,6 +326,7 @@ impl World {
                 Some(Effect::Wake(key)) => self.wakes.borrow_mut().push_back(key),
                 Some(Effect::Close(key)) => self.end_transport(key),
                 Some(Effect::Http(key, request)) => self.answer_request(key, &request.method, &request.path),
+                Some(Effect::HandOver(key, to, handover)) => self.hand_over(key, to, handover),
                 Some(Effect::Reports(ticket)) => self.answer_reports(ticket),
                 Some(Effect::ViewTooDeep { view, source }) => {
                     tracing::warn!(%view, %source, "a view derives too deep: what it would make of this topic, and of others, is not made");
@@ -377,7 +409,19 @@ impl World {
     }
 
     /// Takes what came from other shards and from other threads; tells whether there was anything.
-    fn take_mail(&self) -> bool {
+    fn take_mail(self: &Rc<Self>) -> bool {
+        let mut adoptions = Vec::new();
+        let any = self.open_mail(&mut adoptions);
+        for adoption in adoptions {
+            // What was wanted so far comes first: a connection that is over may be about to leave its place to this one.
+            self.carry_out();
+            self.adopt(adoption);
+        }
+        any
+    }
+
+    /// Leaves the connections that come from other shards to the caller: serving one begins at once, and needs the shard.
+    fn open_mail(&self, adoptions: &mut Vec<Adoption>) -> bool {
         let mut links = self.links.borrow_mut();
         let mut shard = self.shard.borrow_mut();
         let mut any = false;
@@ -396,6 +440,7 @@ impl World {
                     self.is_stopping.set(true);
                     shard.shut_down(now());
                 }
+                Command::Adopt(adoption) => adoptions.push(adoption),
                 Command::Storage(StorageAnswer::Acknowledged { through }) => shard.handle_stored(now(), through),
                 Command::Storage(StorageAnswer::Failing { reason }) => shard.handle_storage_failure(now(), &reason),
                 Command::Storage(StorageAnswer::Recovered) => shard.handle_storage_recovery(now()),

@@ -3,8 +3,8 @@
 use crate::admin::Pages;
 use crate::base::TopicId;
 use crate::config::{Config, StorageAck};
-use crate::runtime::{self, Runtime, Settings, Stored};
-use crate::session::QueueLimits;
+use crate::runtime::{self, Listeners, Runtime, Settings, Stored};
+use crate::session::{MqttLimits, QueueLimits};
 use crate::shard::{Limits, views};
 use crate::storage::{Ack, Options, Recovered, Store};
 use crate::topic::selector::SelectorLimits;
@@ -23,6 +23,8 @@ pub struct Server {
     runtime: Runtime,
     /// Where it listens; the port is the real one.
     pub address: SocketAddr,
+    /// Where it listens for MQTT, likewise; `None` where it does not.
+    pub mqtt_address: Option<SocketAddr>,
     /// The core of each shard.
     pub cores: Vec<usize>,
     /// What was found in the store, in words; `None` where nothing is stored.
@@ -39,16 +41,11 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     raise_open_files();
     ignore_file_size_signal();
     let cores = config.placement(&crate::config::usable_cores());
-    let mut address = config.server.listen;
-    check_free(address).map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
-    let mut listeners = Vec::new();
-    for core in &cores {
-        let listener = listen(address, config.session.socket_send_bytes)
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
-        // The first shard's port is every shard's, also where any was asked for.
-        address = listener.local_addr()?.as_socket().expect("an IP socket has an IP address");
-        listeners.push((OwnedFd::from(listener), *core));
-    }
+    let (address, listeners) = listen_on_common_port(config, &cores)?;
+    let (mqtt_address, mqtt_listeners) = listen_for_mqtt(config, &cores)?.unzip();
+    let mut mqtt_listeners = mqtt_listeners.into_iter().flatten();
+    let listeners = listeners.into_iter().zip(&cores);
+    let listeners = listeners.map(|(http, core)| Listeners { http, mqtt: mqtt_listeners.next(), core: *core }).collect();
     let settings = Settings {
         limits: limits(config, cores.len()),
         server: format!("tidewire {}", env!("CARGO_PKG_VERSION")),
@@ -67,7 +64,7 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     let (stored, found) = stored.unzip();
     let runtime = runtime::start(&settings, listeners, stored)?;
     let restored = found.map(|found| format!("{found} in {} ms", runtime::now().since(started) / 1_000_000));
-    Ok(Server { runtime, address, cores, restored, stop })
+    Ok(Server { runtime, address, mqtt_address, cores, restored, stop })
 }
 
 /// Opens the store and reads what it holds; nothing where the server is ephemeral.
@@ -93,7 +90,9 @@ fn open_store(config: &Config, cores: &[usize]) -> io::Result<Option<(Stored, St
     let (store, recovered) = Store::open(&wanted.directory, options).map_err(|error| io::Error::other(error.to_string()))?;
     let Recovered { state, torn, records, .. } = recovered;
     let views = state.topics.values().filter(|topic| topic.view_name().is_some()).count();
-    let mut found = format!("{} topics, {views} views, {records} records replayed", state.topics.len() - views);
+    let topics = state.topics.values().filter(|topic| topic.is_topic()).count();
+    let sessions = state.topics.len() - topics - views;
+    let mut found = format!("{topics} topics, {views} views, {sessions} sessions, {records} records replayed");
     if let Some(torn) = torn {
         tracing::warn!("{torn}");
         found = format!("{found}, a torn tail cut");
@@ -132,6 +131,34 @@ impl Server {
         tracing::info!("stopping");
         self.runtime.stop()
     }
+}
+
+fn listen_on_common_port(config: &Config, cores: &[usize]) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
+    let address = config.server.listen;
+    listen_for_all(address, cores.len(), config.session.socket_send_bytes)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+fn listen_for_mqtt(config: &Config, cores: &[usize]) -> io::Result<Option<(SocketAddr, Vec<OwnedFd>)>> {
+    let Some(address) = config.mqtt.listen else { return Ok(None) };
+    let listening = listen_for_all(address, cores.len(), config.session.socket_send_bytes).map_err(|error| {
+        let remedy = "--mqtt ADDR:PORT chooses another, --mqtt off none";
+        io::Error::new(error.kind(), format!("cannot listen for MQTT on {address}: {error}; {remedy}"))
+    })?;
+    Ok(Some(listening))
+}
+
+/// A listener on `address` for each shard; the port is the real one.
+fn listen_for_all(mut address: SocketAddr, shards: usize, socket_send_bytes: usize) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
+    check_free(address)?;
+    let mut listeners = Vec::new();
+    for _ in 0..shards {
+        let listener = listen(address, socket_send_bytes)?;
+        // The first shard's port is every shard's, also where any was asked for.
+        address = listener.local_addr()?.as_socket().expect("an IP socket has an IP address");
+        listeners.push(OwnedFd::from(listener));
+    }
+    Ok((address, listeners))
 }
 
 /// The shards share their port, so a second server could join them unnoticed: a socket that does not share must find the port free.
@@ -201,6 +228,10 @@ fn limits(config: &Config, shards: usize) -> Limits {
             units_per_turn: config.views.units_per_turn,
             delay_bytes_max: config.views.delay_bytes_max,
         },
+        mqtt: config.mqtt.listen.map(|_| {
+            let limits = config.mqtt.limits.clone();
+            MqttLimits { sessions_max: limits.sessions_max.div_ceil(shards), ..limits }
+        }),
     }
 }
 
@@ -219,5 +250,27 @@ fn raise_open_files() {
             limit.rlim_cur = limit.rlim_max;
             libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_shard_gets_the_default_limits_of_mqtt() {
+        assert_eq!(limits(&Config::default(), 1).mqtt, Some(MqttLimits::default()));
+    }
+
+    #[test]
+    fn shards_share_the_sessions_that_may_stand() {
+        assert_eq!(limits(&Config::default(), 3).mqtt.expect("it is on").sessions_max, 33_334);
+    }
+
+    #[test]
+    fn without_a_listener_there_is_no_mqtt() {
+        let mut config = Config::default();
+        config.mqtt.listen = None;
+        assert_eq!(limits(&config, 1).mqtt, None);
     }
 }

@@ -1,10 +1,15 @@
 //! A topic as a shard with subscribers holds it: the newest value and who wants it.
 
+use super::mqtt::Delivery;
 use crate::base::{Key, Time, TopicId};
+use crate::topic::mqtt;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{Encodings, Publication};
 use crate::topic::specification::{Conflation, Priority, Specification, TopicType};
+use crate::value::{ValueType, scalar};
+use crate::wire::mqtt::{PublishHead, Version, put_publish};
 use crate::wire::{text, websocket};
+use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -15,6 +20,8 @@ pub struct LocalTopic {
     pub path: TopicPath,
     pub specification: Arc<Specification>,
     pub latest: RefCell<Option<Rc<Outgoing>>>,
+    /// What was published after that without becoming the topic's value, and the generation of the shard's newest subscription then.
+    pub passed: RefCell<Option<(Rc<Outgoing>, u32)>>,
     pub subscribers: RefCell<Vec<Subscriber>>,
     /// Whether the owner wants to know how many subscribers there are.
     pub is_counted: Cell<bool>,
@@ -31,16 +38,34 @@ pub struct Subscriber {
     /// Publications need not be queued: an entry of the session's queue will send the newest value anyway, or the owner is still
     /// to say which events of a time series come first.
     pub is_latest_queued: bool,
+    pub delivery: Delivery,
 }
 
 impl LocalTopic {
     pub fn new(id: TopicId, path: TopicPath, specification: Arc<Specification>) -> Rc<Self> {
-        let (latest, subscribers) = (RefCell::default(), RefCell::default());
-        Rc::new(Self { id, path, specification, latest, subscribers, is_counted: Cell::new(false), last_sequence: Cell::new(None) })
+        let (latest, passed, subscribers) = (RefCell::default(), RefCell::default(), RefCell::default());
+        let (is_counted, last_sequence) = (Cell::new(false), Cell::new(None));
+        Rc::new(Self { id, path, specification, latest, passed, subscribers, is_counted, last_sequence })
     }
 
     pub fn is_time_series(&self) -> bool {
         self.specification.topic_type() == TopicType::TimeSeries
+    }
+
+    /// What is newest for who is subscribed.
+    pub fn newest(&self) -> Option<Rc<Outgoing>> {
+        let passed = self.passed.borrow();
+        passed.as_ref().map(|(passed, _)| passed.clone()).or_else(|| self.latest.borrow().clone())
+    }
+
+    /// Takes up what was published. `generation` is that of the shard's newest subscription.
+    pub fn take(&self, outgoing: &Rc<Outgoing>, generation: u32) {
+        if outgoing.is_passing() {
+            *self.passed.borrow_mut() = Some((outgoing.clone(), generation));
+        } else {
+            *self.latest.borrow_mut() = Some(outgoing.clone());
+            *self.passed.borrow_mut() = None;
+        }
     }
 
     /// What a session that subscribes now is sent, unless the topic is a time series.
@@ -48,25 +73,69 @@ impl LocalTopic {
         let latest = self.latest.borrow();
         latest.as_ref().filter(|latest| self.specification.retains_value() && !latest.is_null()).cloned()
     }
+
+    /// What a session is sent right behind the news of a subscription that was made before: what passed by meanwhile is newer than the value, and
+    /// what had passed by then is over.
+    pub fn first_since(&self, generation: u32) -> Option<Rc<Outgoing>> {
+        let passed = self.passed.borrow();
+        let meanwhile = passed.as_ref().filter(|(_, newest)| newest.wrapping_sub(generation) < 1 << 31);
+        meanwhile.map(|(passed, _)| passed.clone()).or_else(|| self.first())
+    }
 }
 
 /// One publication on one shard, with what is encoded at most once for all its sessions.
 pub struct Outgoing {
     publication: Arc<Publication>,
     topic: Weak<LocalTopic>,
+    /// Messages of MQTT may be sent when the topic is gone.
+    path: TopicPath,
+    specification: Arc<Specification>,
     /// Numbers the publications that this shard delivers.
     pub sequence: u64,
     pub priority: Priority,
     /// Whether the topic's subscriptions end rather than be conflated.
     pub ends_under_pressure: bool,
     text: OnceCell<Box<[u8]>>,
+    /// Whole packets of QoS 0, of MQTT 3.x and 5.
+    packets: [OnceCell<Box<[u8]>>; 2],
 }
 
 impl Outgoing {
     pub fn new(publication: Arc<Publication>, topic: &Rc<LocalTopic>, sequence: u64) -> Rc<Self> {
         let priority = topic.specification.priority();
         let ends_under_pressure = topic.specification.conflation() == Conflation::Unsubscribe;
-        Rc::new(Self { publication, topic: Rc::downgrade(topic), sequence, priority, ends_under_pressure, text: OnceCell::new() })
+        let (path, specification, topic) = (topic.path.clone(), topic.specification.clone(), Rc::downgrade(topic));
+        let (text, packets) = (OnceCell::new(), Default::default());
+        Rc::new(Self { publication, topic, path, specification, sequence, priority, ends_under_pressure, text, packets })
+    }
+
+    /// A message of a topic that need not be held here.
+    pub fn without_topic(publication: Arc<Publication>, path: TopicPath, specification: &Arc<Specification>, sequence: u64) -> Rc<Self> {
+        let (priority, specification) = (specification.priority(), specification.clone());
+        let (text, packets) = (OnceCell::new(), Default::default());
+        let (topic, ends_under_pressure) = (Weak::new(), false);
+        Rc::new(Self { publication, topic, path, specification, sequence, priority, ends_under_pressure, text, packets })
+    }
+
+    pub fn specification(&self) -> &Arc<Specification> {
+        &self.specification
+    }
+
+    pub fn path(&self) -> &TopicPath {
+        &self.path
+    }
+
+    pub fn publication(&self) -> &Arc<Publication> {
+        &self.publication
+    }
+
+    pub fn is_of(&self, topic: &LocalTopic) -> bool {
+        std::ptr::eq(self.topic.as_ptr(), topic)
+    }
+
+    /// Whether it was published without becoming the topic's value.
+    pub fn is_passing(&self) -> bool {
+        self.publication.message().is_some_and(|message| message.is_passing)
     }
 
     pub fn topic(&self) -> Option<Rc<LocalTopic>> {
@@ -114,6 +183,40 @@ impl Outgoing {
         })
     }
 
+    /// The bits of a subscription for which its plain packet does not do.
+    pub fn distinct(&self) -> Delivery {
+        let (qos, message) = (self.publication.qos(), self.publication.message());
+        Delivery::distinct(qos, message.is_some_and(|message| message.retain), message.is_some_and(|message| message.origin.is_some()))
+    }
+
+    /// The payload of MQTT: the value as text where it is a number, else its bytes; empty for null.
+    pub fn payload(&self) -> Cow<'_, [u8]> {
+        match (self.publication.value(), self.specification.value_type()) {
+            (None, _) => Cow::Borrowed(&[]),
+            // The message that clears a topic has no payload, whatever the topic's type.
+            (Some(value), kind @ (ValueType::Int64 | ValueType::Double)) if !value.is_empty() => Cow::Owned(print_number(kind, value)),
+            (Some(value), _) => Cow::Borrowed(value),
+        }
+    }
+
+    /// The name under which clients of MQTT know the topic; none for a path that no name stands for.
+    pub fn name(&self) -> Option<Cow<'_, str>> {
+        mqtt::name_of(self.path.as_str())
+    }
+
+    /// The whole packet for a subscription of QoS 0 without options; empty for a topic that has no name in MQTT. Not for a message that expires.
+    pub fn packet(&self, version: Version) -> &[u8] {
+        self.packets[usize::from(version == Version::V5)].get_or_init(|| {
+            let mut packet = Vec::new();
+            if let Some(name) = self.name() {
+                let passed_on = self.publication.message().map_or(&[][..], |message| &message.passed_on);
+                let head = PublishHead { topic: &name, passed_on, ..PublishHead::default() };
+                put_publish(&mut packet, version, &head, &self.payload());
+            }
+            packet.into_boxed_slice()
+        })
+    }
+
     fn put_text(&self, topic: &LocalTopic, out: &mut Vec<u8>) {
         let (path, kind) = (topic.path.as_str(), topic.specification.value_type());
         match (self.publication.value(), self.publication.event_head()) {
@@ -122,4 +225,12 @@ impl Outgoing {
             (None, _) => text::put_null(out, topic.id, path),
         }
     }
+}
+
+/// A number in decimal, as MQTT carries it; NaN and the infinities by their names.
+fn print_number(kind: ValueType, value: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    scalar::append_json(kind, value, &mut text);
+    text.retain(|byte| *byte != b'"');
+    text
 }

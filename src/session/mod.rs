@@ -2,16 +2,22 @@
 
 mod listener;
 mod local_topic;
+pub mod mqtt;
+mod mqtt_limits;
 mod selections;
 mod send_queue;
 
 pub use listener::{Extras, History, Known, Listened, Listener, Stream};
 pub use local_topic::{LocalTopic, Outgoing, Subscriber};
+pub use mqtt::Mqtt;
+pub use mqtt_limits::MqttLimits;
 pub use selections::{Scopes, Selections};
 pub use send_queue::{Entry, Limits as QueueLimits, Newest, Overflow, SendQueue, Steps};
 
 use crate::base::{Key, Time, TopicId};
 use crate::topic::publication::Encodings;
+use crate::topic::selector::Selector;
+use crate::wire::mqtt::Version;
 use hashbrown::HashMap;
 use std::rc::Rc;
 
@@ -20,6 +26,26 @@ use std::rc::Rc;
 pub enum Form {
     Binary(Encodings),
     Text,
+    Mqtt(MqttForm),
+}
+
+impl Form {
+    /// Whether what it is sent may be the same bytes as for others.
+    pub fn is_shared(self) -> bool {
+        match self {
+            Self::Binary(_) | Self::Text => true,
+            Self::Mqtt(form) => form.is_shared,
+        }
+    }
+}
+
+/// How a connection of MQTT writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MqttForm {
+    pub version: Version,
+    pub is_websocket: bool,
+    /// What it is sent does not depend on its client: other connections may be sent the same bytes.
+    pub is_shared: bool,
 }
 
 /// A client's state on its shard.
@@ -32,16 +58,28 @@ pub struct Session {
     pub queue: SendQueue,
     pub connected: Time,
     pub extras: Option<Box<Extras>>,
+    /// Of a session of MQTT.
+    pub mqtt: Option<Box<Mqtt>>,
 }
 
 impl Session {
     pub fn new(connection: Key, form: Form, connected: Time) -> Self {
         let (selections, subscriptions, queue) = (Scopes::default(), HashMap::new(), SendQueue::default());
-        Self { connection, form, selections, subscriptions, queue, connected, extras: None }
+        Self { connection, form, selections, subscriptions, queue, connected, extras: None, mqtt: None }
     }
 
     pub fn extras_mut(&mut self) -> &mut Extras {
         self.extras.get_or_insert_default()
+    }
+
+    /// Whether it wants the topic at `path`.
+    pub fn selects(&self, path: &str) -> bool {
+        self.selections.select(path) || self.mqtt.as_ref().is_some_and(|mqtt| mqtt.selects(path))
+    }
+
+    /// The selectors that select, each once.
+    pub fn selecting(&self) -> Vec<Selector> {
+        self.mqtt.as_ref().map_or_else(|| self.selections.selecting(), |mqtt| mqtt.selectors().cloned().collect())
     }
 
     /// Whether it is subscribed to this very topic, and not to another of the path or a forgotten one.

@@ -5,11 +5,14 @@
 //! that falls behind loses stale values, never the latest one, unless the topic's CONFLATION says otherwise.
 //!
 //! There are three lanes, of which the first that holds something is sent: what concerns a topic waits in the lane of its PRIORITY, in the order in
-//! which it came; answers wait in the middle one.
+//! which it came; answers wait in the middle one. A fourth holds the messages that the client has to acknowledge: they wait until it may be sent
+//! more of them, and hold nothing else up.
 
+use super::mqtt::Message;
 use super::{LocalTopic, Outgoing};
 use crate::protocol::Reason;
 use crate::topic::specification::{Conflation, Priority};
+use crate::wire::mqtt::QoS;
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -40,6 +43,8 @@ pub enum Entry {
     /// The version behind what the session holds by then.
     Step(Rc<Outgoing>),
     Unsubscribed(Rc<LocalTopic>, Reason),
+    /// A publication with what a subscription of MQTT adds to it.
+    Message(Box<Message>),
 }
 
 /// What an entry itself takes.
@@ -51,6 +56,9 @@ impl Entry {
             + match self {
                 Self::Control(bytes) | Self::Behind(bytes) => bytes.len(),
                 Self::Step(outgoing) => outgoing.bytes(),
+                // What a new subscription is sent is held by its topic; seldom, and then once for all sessions, by none.
+                Self::Message(message) if message.is_first => 0,
+                Self::Message(message) => message.outgoing.bytes(),
                 Self::Subscribed(..) | Self::Latest(..) | Self::Unsubscribed(..) => 0,
             }
     }
@@ -59,6 +67,7 @@ impl Entry {
     fn priority(&self) -> Priority {
         match self {
             Self::Step(outgoing) => outgoing.priority,
+            Self::Message(message) => message.outgoing.priority,
             Self::Subscribed(topic, _) | Self::Latest(topic, _) | Self::Unsubscribed(topic, _) => topic.specification.priority(),
             Self::Control(_) => Priority::Default,
             Self::Behind(_) => Priority::Low,
@@ -77,6 +86,7 @@ impl Entry {
     fn update_of(&self) -> Option<Rc<LocalTopic>> {
         match self {
             Self::Step(outgoing) => outgoing.topic(),
+            Self::Message(message) => message.outgoing.topic(),
             Self::Latest(topic, _) => Some(topic.clone()),
             _ => None,
         }
@@ -101,12 +111,40 @@ pub struct SendQueue {
 struct SideLanes {
     high: VecDeque<Entry>,
     low: VecDeque<Entry>,
+    /// Messages that the client has to acknowledge.
+    acknowledged: VecDeque<Entry>,
+    /// The sequence numbers of those that gave way.
+    conflated: Vec<u64>,
+}
+
+impl SideLanes {
+    fn is_empty(&self) -> bool {
+        self.high.is_empty() && self.low.is_empty()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.high.iter().chain(&self.low).chain(&self.acknowledged)
+    }
+
+    fn conflate_messages(&mut self, newest: &mut impl FnMut(Option<&LocalTopic>) -> Newest) {
+        let sequence = |entry: &Entry| match entry {
+            Entry::Message(message) => message.sequence,
+            _ => 0,
+        };
+        let before: Vec<u64> = self.acknowledged.iter().map(sequence).collect();
+        self.acknowledged = conflate(std::mem::take(&mut self.acknowledged), newest);
+        let mut kept = self.acknowledged.iter().map(sequence).peekable();
+        // What is kept is kept in its order.
+        self.conflated.extend(before.into_iter().filter(|sequence| kept.next_if_eq(sequence).is_none()));
+    }
 }
 
 /// What conflation does with a topic's steps.
 pub enum Newest {
     /// They give way to one `Latest` of the subscription's generation.
     Of(u32),
+    /// They give way to the newest of themselves.
+    Itself,
     /// The session is not subscribed any more.
     Nothing,
 }
@@ -119,12 +157,22 @@ pub struct Steps {
 }
 
 impl SendQueue {
+    /// Whether `pop` has nothing.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.side.as_ref().is_none_or(|side| side.high.is_empty() && side.low.is_empty())
+        self.entries.is_empty() && self.side.as_ref().is_none_or(|side| side.is_empty())
     }
 
     pub fn len(&self) -> usize {
-        self.entries.len() + self.side.as_ref().map_or(0, |side| side.high.len() + side.low.len())
+        self.entries.len() + self.side.as_ref().map_or(0, |side| side.iter().count())
+    }
+
+    /// Messages that wait to be sent and acknowledged.
+    pub fn messages(&self) -> impl ExactSizeIterator<Item = &Message> {
+        let lane = self.side.as_ref().map(|side| &side.acknowledged);
+        lane.unwrap_or(const { &VecDeque::new() }).iter().map(|entry| match entry {
+            Entry::Message(message) => &**message,
+            _ => unreachable!("the lane holds messages only"),
+        })
     }
 
     /// Bytes held on account of this session.
@@ -134,7 +182,7 @@ impl SendQueue {
 
     /// The run of steps that is all the queue holds.
     pub fn steps(&self) -> Option<Steps> {
-        self.steps
+        self.steps.filter(|_| self.side.as_ref().is_none_or(|side| side.acknowledged.is_empty()))
     }
 
     pub fn push(&mut self, entry: Entry) {
@@ -145,6 +193,9 @@ impl SendQueue {
         };
         self.bytes += entry.cost();
         self.ending += usize::from(entry.ends_under_pressure());
+        if matches!(&entry, Entry::Message(message) if message.qos != QoS::AtMostOnce) {
+            return self.side.get_or_insert_default().acknowledged.push_back(entry);
+        }
         let is_low_empty = self.side.as_ref().is_none_or(|side| side.low.is_empty());
         match entry.priority() {
             Priority::Low if is_low_empty && matches!(entry, Entry::Behind(_)) => self.entries.push_back(entry),
@@ -168,18 +219,42 @@ impl SendQueue {
         Some(entry)
     }
 
-    /// Forgets everything: it was sent, or nobody is left to send it to.
+    /// The next message that the client has to acknowledge, where `fits` says that it may be sent.
+    pub fn pop_message(&mut self, fits: impl FnOnce(&Message) -> bool) -> Option<Box<Message>> {
+        let lane = &mut self.side.as_mut()?.acknowledged;
+        let Some(Entry::Message(first)) = lane.front() else { return None };
+        if !fits(first) {
+            return None;
+        }
+        let Some(entry @ Entry::Message(_)) = lane.pop_front() else { return None };
+        self.bytes -= entry.cost();
+        self.steps = None;
+        if self.is_empty() {
+            self.settle();
+        }
+        match entry {
+            Entry::Message(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// Forgets everything but what has to be acknowledged: it was sent, or nobody is left to send it to.
     pub fn clear(&mut self) {
         self.entries.clear();
-        self.side = None;
-        (self.bytes, self.ending) = (0, 0);
+        if let Some(side) = &mut self.side {
+            (side.high, side.low) = (VecDeque::new(), VecDeque::new());
+        }
+        self.count_again();
         self.settle();
     }
 
     fn settle(&mut self) {
         self.steps = None;
-        self.conflate_above = 0;
-        self.side = None;
+        // Messages that wait to be acknowledged may be many, and conflating them again takes as long for every one that goes.
+        if self.bytes == 0 {
+            self.conflate_above = 0;
+        }
+        self.side.take_if(|side| side.acknowledged.is_empty());
         if self.entries.capacity() > 256 {
             self.entries = VecDeque::new();
         }
@@ -202,7 +277,7 @@ impl SendQueue {
     }
 
     fn count_again(&mut self) {
-        let side = self.side.iter().flat_map(|side| side.high.iter().chain(&side.low));
+        let side = self.side.iter().flat_map(|side| side.iter());
         (self.bytes, self.ending) = (0, 0);
         for entry in self.entries.iter().chain(side) {
             self.bytes += entry.cost();
@@ -216,14 +291,46 @@ impl SendQueue {
         self.bytes > limits.bytes_high.max(self.conflate_above).min(limits.bytes_max)
     }
 
+    /// The oldest messages that the client would have to acknowledge go until the rest is within `messages_max` and the bytes within
+    /// `bytes_max`. Their sequence numbers.
+    pub fn drop_oldest_messages(&mut self, messages_max: usize, bytes_max: usize) -> Vec<u64> {
+        let mut dropped = Vec::new();
+        while self.messages().len() > messages_max || self.bytes > bytes_max {
+            let Some(message) = self.pop_message(|_| true) else { break };
+            dropped.push(message.sequence);
+        }
+        dropped
+    }
+
+    /// Of the messages of a topic that wait to be acknowledged only the newest stays. The sequence numbers of the others.
+    pub fn conflate_messages(&mut self, topic: &LocalTopic) -> Vec<u64> {
+        let Some(side) = &mut self.side else { return Vec::new() };
+        let is_of = |entry: &Entry| matches!(entry, Entry::Message(message) if message.outgoing.is_of(topic));
+        let Some(newest) = side.acknowledged.iter().rposition(is_of) else { return Vec::new() };
+        let (mut dropped, mut at) = (Vec::new(), 0);
+        side.acknowledged.retain(|entry| {
+            at += 1;
+            let stays = at - 1 == newest || !is_of(entry);
+            if let (false, Entry::Message(message)) = (stays, entry) {
+                dropped.push(message.sequence);
+            }
+            stays
+        });
+        if !dropped.is_empty() {
+            self.count_again();
+        }
+        dropped
+    }
+
     /// Keeps the bound: conflates when there is too much. `newest` is asked of each topic with steps whether they give way to one
-    /// [`Entry::Latest`].
-    pub fn keep_bound(&mut self, limits: Limits, mut newest: impl FnMut(&LocalTopic) -> Newest) -> Result<(), Overflow> {
+    /// [`Entry::Latest`], and with `None` of steps of topics that have gone. Messages that had to be acknowledged and gave way are told by [`Self::take_conflated`].
+    pub fn keep_bound(&mut self, limits: Limits, mut newest: impl FnMut(Option<&LocalTopic>) -> Newest) -> Result<(), Overflow> {
         if self.is_over(limits) {
             self.entries = conflate(std::mem::take(&mut self.entries), &mut newest);
             if let Some(side) = &mut self.side {
                 side.high = conflate(std::mem::take(&mut side.high), &mut newest);
                 side.low = conflate(std::mem::take(&mut side.low), &mut newest);
+                side.conflate_messages(&mut newest);
             }
             self.count_again();
             self.conflate_above = self.bytes + limits.bytes_high / 2;
@@ -231,12 +338,17 @@ impl SendQueue {
         if self.bytes > limits.bytes_max { Err(Overflow) } else { Ok(()) }
     }
 
+    /// The sequence numbers of the messages that gave way to newer ones since the last time.
+    pub fn take_conflated(&mut self) -> Vec<u64> {
+        self.side.as_mut().map(|side| std::mem::take(&mut side.conflated)).unwrap_or_default()
+    }
+
     /// Topics with waiting updates whose subscriptions should end rather than be conflated.
     pub fn topics_to_unsubscribe(&self) -> Vec<Rc<LocalTopic>> {
         if self.ending == 0 {
             return Vec::new();
         }
-        let side = self.side.iter().flat_map(|side| side.high.iter().chain(&side.low));
+        let side = self.side.iter().flat_map(|side| side.iter());
         let mut topics: Vec<Rc<LocalTopic>> = self.entries.iter().chain(side).filter_map(Entry::update_of).collect();
         topics.retain(|topic| topic.specification.conflation() == Conflation::Unsubscribe);
         topics.sort_unstable_by_key(|topic| topic.id);
@@ -245,28 +357,37 @@ impl SendQueue {
     }
 }
 
-fn conflate(entries: VecDeque<Entry>, newest: &mut impl FnMut(&LocalTopic) -> Newest) -> VecDeque<Entry> {
+fn conflate(entries: VecDeque<Entry>, newest: &mut impl FnMut(Option<&LocalTopic>) -> Newest) -> VecDeque<Entry> {
     let mut later: HashMap<*const LocalTopic, Later> = HashMap::new();
     let mut kept: Vec<Option<Entry>> = entries.into_iter().map(Some).collect();
     for at in (0..kept.len()).rev() {
         let entry = kept[at].take().expect("each entry is looked at once");
         kept[at] = match entry {
-            Entry::Step(outgoing) => outgoing.topic().and_then(|topic| {
-                if topic.specification.conflation() == Conflation::Off {
-                    return Some(Entry::Step(outgoing));
-                }
-                let later = later.entry(Rc::as_ptr(&topic)).or_default();
-                if later.is_settled() {
-                    return None;
-                }
-                match newest(&topic) {
-                    Newest::Nothing => None,
-                    Newest::Of(generation) => {
+            Entry::Step(outgoing) => match outgoing.topic() {
+                None => matches!(newest(None), Newest::Itself).then_some(Entry::Step(outgoing)),
+                Some(topic) if topic.specification.conflation() == Conflation::Off => Some(Entry::Step(outgoing)),
+                Some(topic) => {
+                    let later = later.entry(Rc::as_ptr(&topic)).or_default();
+                    let choice = if later.is_settled() { Newest::Nothing } else { newest(Some(&topic)) };
+                    if !matches!(choice, Newest::Nothing) {
                         later.newest_at = Some(at);
-                        Some(Entry::Latest(topic, generation))
+                    }
+                    match choice {
+                        Newest::Nothing => None,
+                        Newest::Itself => Some(Entry::Step(outgoing)),
+                        Newest::Of(generation) => Some(Entry::Latest(topic, generation)),
                     }
                 }
-            }),
+            },
+            Entry::Message(message) => match message.outgoing.topic() {
+                Some(topic) if topic.specification.conflation() != Conflation::Off => {
+                    let later = later.entry(Rc::as_ptr(&topic)).or_default();
+                    let is_stale = later.is_settled();
+                    later.newest_at = later.newest_at.or(Some(at));
+                    if is_stale { None } else { Some(Entry::Message(message)) }
+                }
+                _ => Some(Entry::Message(message)),
+            },
             Entry::Latest(topic, generation) => {
                 let later = later.entry(Rc::as_ptr(&topic)).or_default();
                 let is_stale = later.is_settled();
@@ -365,6 +486,21 @@ mod tests {
                 "e" => Entry::Unsubscribed(topic, Reason::BackPressure),
                 "p" => Entry::Step(Outgoing::new(Arc::new(Publication::new(topic.id, 1, Time(0), &[0; 100])), &topic, self.sequence)),
                 "b" => Entry::Behind(Box::new([0; 10])),
+                "m" => {
+                    let outgoing = Outgoing::new(Arc::new(Publication::new(topic.id, 1, Time(0), &[0; 100])), &topic, self.sequence);
+                    let (qos, retain, is_first, is_repeated, sequence) = (QoS::AtLeastOnce, false, false, false, self.sequence);
+                    let subscription_ids = Box::default();
+                    Entry::Message(Box::new(Message {
+                        outgoing,
+                        qos,
+                        retain,
+                        is_first,
+                        is_repeated,
+                        sequence,
+                        ticket: 0,
+                        subscription_ids,
+                    }))
+                }
                 _ => Entry::Control(Box::new([0; 10])),
             };
             self.queue.push(entry);
@@ -380,6 +516,7 @@ mod tests {
                 Entry::Step(outgoing) => format!("p{}", outgoing.topic().unwrap().id.0),
                 Entry::Unsubscribed(topic, Reason::BackPressure) => format!("e{}", topic.id.0),
                 Entry::Unsubscribed(topic, _) => format!("u{}", topic.id.0),
+                Entry::Message(message) => format!("m{}", message.sequence),
             };
             let printed = std::iter::from_fn(|| self.queue.pop()).map(print).collect::<Vec<_>>().join(" ");
             assert_eq!(self.queue.bytes(), 0, "what is empty holds nothing");
@@ -476,6 +613,33 @@ mod tests {
         }
         world.push("c0");
         assert_eq!(world.queue.keep_bound(limits, |_| Newest::Nothing), Err(Overflow));
+    }
+
+    #[test]
+    fn what_is_not_worth_conflating_is_not_once_a_message_of_it_went() {
+        let mut world = World::new();
+        let limits = Limits { bytes_high: 100, bytes_max: 10_000 };
+        "m0 m1 m2".split(' ').for_each(|what| world.push(what));
+        assert!(world.queue.is_over(limits));
+        assert_eq!(world.queue.keep_bound(limits, |_| Newest::Itself), Ok(()));
+        assert!(world.queue.pop_message(|_| true).is_some());
+        world.push("m0");
+        assert!(!world.queue.is_over(limits));
+        while world.queue.pop_message(|_| true).is_some() {}
+        "m0 m1".split(' ').for_each(|what| world.push(what));
+        assert!(world.queue.is_over(limits), "what was empty starts anew");
+    }
+
+    #[test]
+    fn of_messages_to_be_acknowledged_the_newest_of_a_topic_stays() {
+        let mut world = World::with(&[("", ""), ("CONFLATION", "off")]);
+        "m0 m1 m0 m1 m0".split(' ').for_each(|what| world.push(what));
+        world.queue.keep_bound(Limits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Itself).unwrap();
+        assert_eq!(world.queue.messages().map(|message| message.sequence).collect::<Vec<_>>(), [2, 4, 5]);
+        assert_eq!((world.queue.take_conflated(), world.queue.take_conflated()), (vec![1, 3], vec![]));
+        assert_eq!(world.queue.drop_oldest_messages(1, 10_000), [2, 4]);
+        assert_eq!((world.queue.len(), world.queue.drop_oldest_messages(1, 0)), (1, vec![5]));
+        assert_eq!(world.queue.bytes(), 0);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The sessions of this shard: what they selected, and what arrives for them.
 
-use super::mail::{Appeared, Asker, Fetch, Mail, Part, Question};
+use super::mail::{Appearance, Appeared, Asker, Fetch, Mail, Part, Question};
 use super::owner::merge_pages;
 use super::views::Figures;
 use super::{Effect, Shard};
 use crate::base::{Key, ShardIndex, TopicId};
 use crate::protocol::{CloseCode, ErrorCode, Reason, Refusal};
+use crate::session::mqtt::Delivery;
 use crate::session::{Entry, LocalTopic, Newest, Outgoing, Session, Subscriber};
 use crate::topic::path::{TopicPath, is_within};
 use crate::topic::publication::Publication;
@@ -58,16 +59,28 @@ impl Shard {
         let selections_max = self.limits.selections_max;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let is_new = session.selections.add(scope, selector, selections_max).map_err(|_| selections_full(selections_max))?;
+        self.take_interest(asker, selector, is_new);
+        // The owners do not send again what the shard has.
+        self.subscribe_to_known(asker.session, selector);
+        Ok(())
+    }
+
+    /// The session has the selector: its shard's interest, which the owners of topics are told.
+    pub(super) fn take_interest(&mut self, asker: Asker, selector: &Selector, is_new: bool) {
+        self.note_wanted(selector);
+        let selected = self.selected.entry(selector, Selected::default);
         if is_new {
-            self.selected.entry(selector, Selected::default).sessions.insert(asker.session);
+            selected.sessions.insert(asker.session);
         }
         // Every time, also where the owners know the selector: a topic made before this request may be on its way here.
         let answer = Answer::Interest { selector: selector.clone(), asker };
         let ticket = self.ask(selector, |selector| Question::Interest { selector }, answer);
         self.selected.entry(selector, Selected::default).asking.insert(ticket);
-        // The owners do not send again what the shard has.
-        self.subscribe_to_known(asker.session, selector);
-        Ok(())
+    }
+
+    /// The session has the selector, which the owners of topics know.
+    pub(super) fn hold_selector(&mut self, session: Key, selector: &Selector) {
+        self.selected.entry(selector, Selected::default).sessions.insert(session);
     }
 
     /// `None`: in every scope.
@@ -116,6 +129,7 @@ impl Shard {
     }
 
     pub(super) fn fetch(&mut self, asker: Asker, selector: &Selector, fetch: Fetch) {
+        self.note_wanted(selector);
         let question = Question::Fetch(Box::new(fetch.clone()));
         self.ask(selector, |_| question, Answer::Page { asker, fetch: Box::new(fetch), pages: Vec::new(), is_thinned: false });
     }
@@ -251,6 +265,7 @@ impl Shard {
     fn answer_subscription(&mut self, asker: Asker) {
         let Some(session) = self.sessions.get_mut(asker.session) else { return };
         match &mut session.extras {
+            _ if session.mqtt.is_some() => self.answer_mqtt(asker, Ok(Outcome::Done)),
             Some(extras) if !extras.histories.is_empty() => extras.answers_held.push(asker.id),
             _ => self.answer_behind(asker),
         }
@@ -259,38 +274,50 @@ impl Shard {
     // What happens to topics.
 
     pub(super) fn topic_appeared(&mut self, appeared: Appeared) {
-        let Appeared { id, path, specification, latest, is_counted } = appeared;
+        let Appeared { id, path, specification, latest, is_counted, appearance } = appeared;
         let topic = self.limbo.remove(&id).unwrap_or_else(|| LocalTopic::new(id, path.clone(), specification));
         topic.is_counted.set(is_counted);
+        let version = topic.latest.borrow().as_ref().map(|latest| latest.version());
         if let Some(publication) = latest.filter(|_| !topic.is_time_series()) {
-            *topic.latest.borrow_mut() = Some(self.outgoing(publication, &topic));
+            topic.take(&self.outgoing(publication, &topic), self.next_generation);
         }
+        let is_newer = topic.latest.borrow().as_ref().map(|latest| latest.version()) != version;
         self.topics.insert(id, topic.clone());
         self.topics_by_path.insert(path.clone(), topic.clone());
         // What is not kept is not sent again to who waited in limbo.
         if topic.is_time_series() || topic.specification.retains_value() {
-            self.send_latest(&topic);
+            self.send_latest(&topic, is_newer);
         }
         let mut sessions: Vec<Key> = Vec::new();
         self.selected.for_each_match(path.as_str(), |_, selected| sessions.extend(&selected.sessions));
         for session in sessions {
-            self.start_subscription(session, &topic);
+            self.start_subscription(session, &topic, appearance);
         }
+        // Nobody waits for what groups dealt of it.
+        self.dealt = 0;
         self.note_count(&topic);
     }
 
-    /// Gives whoever is subscribed already the newest value whole.
-    fn send_latest(&mut self, topic: &Rc<LocalTopic>) {
+    /// Gives whoever is subscribed already the newest value whole; those of MQTT only if they have not had it.
+    fn send_latest(&mut self, topic: &Rc<LocalTopic>, is_newer: bool) {
         if topic.is_time_series() {
             return self.ask_missed_events(topic);
         }
-        let mut behind = Vec::new();
+        let (mut behind, mut messages) = (Vec::new(), Vec::new());
         for subscriber in topic.subscribers.borrow_mut().iter_mut().filter(|subscriber| !subscriber.is_latest_queued) {
+            if subscriber.delivery.is_mqtt() {
+                messages.push(*subscriber);
+                continue;
+            }
             subscriber.is_latest_queued = true;
             behind.push((subscriber.session, subscriber.generation));
         }
         for (session, generation) in behind {
             self.push(session, Entry::Latest(topic.clone(), generation));
+        }
+        let newest = topic.newest().filter(|_| is_newer);
+        for (subscriber, newest) in messages.into_iter().filter_map(|subscriber| Some((subscriber, newest.clone()?))) {
+            self.deliver(topic, subscriber, &newest);
         }
     }
 
@@ -316,31 +343,47 @@ impl Shard {
 
     /// The hot path: one publication to all its subscribers here.
     pub(super) fn publication_arrived(&mut self, publication: Arc<Publication>) {
-        let Some(topic) = self.topics.get(&publication.topic).cloned() else { return };
+        let keep = publication.keep_of(self.identity.index);
+        let Some(topic) = self.topics.get(&publication.topic).cloned() else { return self.tell_kept_whole(keep) };
+        let is_clearing = publication.message().is_some_and(|message| message.is_clearing);
         let outgoing = self.outgoing(publication, &topic);
         if topic.is_time_series() {
             topic.last_sequence.set(Some(outgoing.version()));
-        } else {
-            *topic.latest.borrow_mut() = Some(outgoing.clone());
+        } else if !is_clearing {
+            topic.take(&outgoing, self.next_generation);
         }
-        if topic.specification.conflation() == Conflation::Always {
-            return self.send_latest(&topic);
+        if topic.specification.conflation() == Conflation::Always && !is_clearing {
+            self.send_latest(&topic, true);
+            return self.tell_kept_whole(keep);
         }
-        let mut overfull = Vec::new();
+        let distinct = outgoing.distinct();
+        let (mut overfull, mut apart) = (Vec::new(), Vec::new());
         for subscriber in topic.subscribers.borrow().iter().filter(|subscriber| !subscriber.is_latest_queued) {
+            if subscriber.delivery.meets(distinct) {
+                apart.push(*subscriber);
+                continue;
+            }
+            if is_clearing && !subscriber.delivery.is_mqtt() {
+                continue;
+            }
             let Some(session) = self.sessions.get_mut(subscriber.session) else { continue };
+            // A session without a connection waits for what has to be acknowledged, and for nothing else.
+            let Some(connection) = self.connections.get_mut(session.connection) else { continue };
             session.queue.push(Entry::Step(outgoing.clone()));
             if session.queue.bytes() > self.limits.queue.bytes_high {
                 overfull.push(subscriber.session);
             }
-            let connection = self.connections.get_mut(session.connection).expect("a session has a connection");
             if !std::mem::replace(&mut connection.is_woken, true) {
                 self.effects.push_back(Effect::Wake(session.connection));
             }
         }
+        for subscriber in apart {
+            self.deliver(&topic, subscriber, &outgoing);
+        }
         for session in overfull {
             self.keep_bound(session);
         }
+        self.tell_kept_whole(keep);
     }
 
     pub(super) fn topic_removed(&mut self, id: TopicId, reason: Reason) {
@@ -356,7 +399,10 @@ impl Shard {
                 session.subscriptions.remove(&topic.id);
             }
             self.history_arrived(topic, subscriber.session, subscriber.generation);
-            self.push(subscriber.session, Entry::Unsubscribed(topic.clone(), reason));
+            // Clients of MQTT are not told; one that is away would be left with a longer queue for every topic that goes.
+            if !subscriber.delivery.is_mqtt() {
+                self.push(subscriber.session, Entry::Unsubscribed(topic.clone(), reason));
+            }
         }
     }
 
@@ -367,15 +413,15 @@ impl Shard {
 
     // Subscriptions.
 
-    fn subscribe_to_known(&mut self, session: Key, selector: &Selector) {
+    pub(super) fn subscribe_to_known(&mut self, session: Key, selector: &Selector) {
         let known: Vec<Rc<LocalTopic>> = self.known_topics(selector).cloned().collect();
         for topic in known {
-            self.start_subscription(session, &topic);
+            self.start_subscription(session, &topic, Appearance::Found);
         }
     }
 
     /// The topics held here that `selector` matches, in path order.
-    fn known_topics(&self, selector: &Selector) -> impl Iterator<Item = &Rc<LocalTopic>> {
+    pub(super) fn known_topics(&self, selector: &Selector) -> impl Iterator<Item = &Rc<LocalTopic>> {
         let branch = selector.prefix();
         let start = if branch.is_empty() { Bound::Unbounded } else { Bound::Included(TopicPath::of_branch(branch)) };
         let range = self.topics_by_path.range((start, Bound::Unbounded));
@@ -383,17 +429,23 @@ impl Shard {
         in_branch.filter(|(path, _)| selector.matches(path.as_str())).map(|(_, topic)| topic)
     }
 
-    fn start_subscription(&mut self, key: Key, topic: &Rc<LocalTopic>) {
+    pub(super) fn start_subscription(&mut self, key: Key, topic: &Rc<LocalTopic>, appearance: Appearance) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        if session.subscriptions.contains_key(&topic.id) || !session.selections.select(topic.path.as_str()) {
+        if session.subscriptions.contains_key(&topic.id) || !session.selects(topic.path.as_str()) {
             return;
         }
         self.next_generation = self.next_generation.wrapping_add(1);
         let generation = self.next_generation;
         let mut subscribers = topic.subscribers.borrow_mut();
         session.subscriptions.insert(topic.id, (topic.clone(), subscribers.len() as u32));
-        subscribers.push(Subscriber { session: key, generation, is_latest_queued: true });
+        let delivery = session.mqtt.as_ref().map_or(Delivery::NATIVE, |mqtt| mqtt.delivery(topic.path.as_str()));
+        let subscriber = Subscriber { session: key, generation, is_latest_queued: !delivery.is_mqtt(), delivery };
+        subscribers.push(subscriber);
         drop(subscribers);
+        if delivery.is_mqtt() {
+            self.note_count(topic);
+            return self.start_messages(topic, subscriber, appearance);
+        }
         self.push(key, Entry::Subscribed(topic.clone(), generation));
         self.note_count(topic);
         if topic.is_time_series() {
@@ -405,7 +457,7 @@ impl Shard {
     }
 
     /// Takes the session off the topic's subscribers; the last subscriber takes its place there.
-    fn end_subscription(&mut self, key: Key, topic: &Rc<LocalTopic>) {
+    pub(super) fn end_subscription(&mut self, key: Key, topic: &Rc<LocalTopic>) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some((_, place)) = session.subscriptions.remove(&topic.id) else { return };
         let mut subscribers = topic.subscribers.borrow_mut();
@@ -420,7 +472,7 @@ impl Shard {
     }
 
     /// The session's selections have lost `selector`.
-    fn release(&mut self, session: Key, selector: &Selector) {
+    pub(super) fn release(&mut self, session: Key, selector: &Selector) {
         let Some(selected) = self.selected.get_mut(selector) else { return };
         selected.sessions.remove(&session);
         if !selected.sessions.is_empty() {
@@ -453,8 +505,9 @@ impl Shard {
             self.end_subscription(key, &topic);
         }
         self.end_listeners(key);
+        self.end_mqtt(key);
         let session = self.sessions.remove(key).expect("it was just there");
-        for selector in session.selections.selecting() {
+        for selector in session.selecting() {
             self.release(key, &selector);
         }
         for (id, (owner, path)) in session.extras.map(|extras| extras.watched_by).unwrap_or_default() {
@@ -484,7 +537,13 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let subscriptions = &session.subscriptions;
         let before = session.queue.bytes();
-        let newest = |topic: &LocalTopic| {
+        let is_mqtt = session.mqtt.is_some();
+        let newest = |topic: Option<&LocalTopic>| {
+            // Clients of MQTT are not told that a topic has gone: the last that they hear of it is its last message.
+            if is_mqtt {
+                return Newest::Itself;
+            }
+            let Some(topic) = topic else { return Newest::Nothing };
             let held = subscriptions.get(&topic.id).filter(|(subscribed, _)| std::ptr::eq(&**subscribed, topic));
             let Some((_, place)) = held else { return Newest::Nothing };
             let mut subscribers = topic.subscribers.borrow_mut();
@@ -495,6 +554,11 @@ impl Shard {
         let result = session.queue.keep_bound(self.limits.queue, newest);
         let connection = session.connection;
         self.report.conflations += u64::from(session.queue.bytes() < before);
+        let conflated = session.queue.take_conflated();
+        self.forget_messages(key, conflated);
+        if result.is_err() && is_mqtt && self.make_room(key) {
+            return;
+        }
         if result.is_err() {
             self.report.overflows += 1;
             self.close_now(connection, CloseCode::SendQueueOverflow, "the session does not read fast enough");
@@ -503,7 +567,8 @@ impl Shard {
 
     /// Ends the subscriptions of a queue above its mark whose topics want that rather than conflation.
     fn unsubscribe_under_pressure(&mut self, key: Key) {
-        let Some(session) = self.sessions.get(key) else { return };
+        // Clients of MQTT are not told that a subscription ends, so theirs do not.
+        let Some(session) = self.sessions.get(key).filter(|session| session.mqtt.is_none()) else { return };
         let mut topics = session.queue.topics_to_unsubscribe();
         topics.retain(|topic| session.holds(topic));
         if !topics.is_empty() {

@@ -1,7 +1,8 @@
 //! A connection's dialogue: HTTP head, WebSocket frames, CONNECT, then requests, which `requests` takes up, and their answers.
 
 use super::mail::Asker;
-use super::{Effect, Shard};
+use super::mqtt::Link;
+use super::{Effect, Shard, Transport};
 use crate::base::{Key, Time};
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
 use crate::session::{Entry, Form, Session};
@@ -33,12 +34,14 @@ pub enum Stage {
 pub enum WireForm {
     Binary,
     Text,
+    /// Packets of MQTT, on WebSocket or without.
+    Mqtt,
 }
 
 impl WireForm {
     pub fn message_opcode(self) -> Opcode {
         match self {
-            Self::Binary => websocket::BINARY,
+            Self::Binary | Self::Mqtt => websocket::BINARY,
             Self::Text => websocket::TEXT,
         }
     }
@@ -57,21 +60,32 @@ pub struct Connection {
     /// The close frame to send behind the queue.
     pub closing: Option<CloseCode>,
     pub is_woken: bool,
-    deadline: Time,
+    pub deadline: Time,
     last_received: Time,
     pub last_sent: Time,
+    /// Of a connection of MQTT.
+    pub link: Option<Box<Link>>,
 }
 
 impl Shard {
     /// A transport was accepted; `None` where the shard holds as many as it may, and the transport should end.
-    pub fn handle_accept(&mut self, now: Time) -> Option<Key> {
+    pub fn handle_accept(&mut self, now: Time, transport: Transport) -> Option<Key> {
         self.now = now;
+        match transport {
+            Transport::Http => self.admit(Stage::Head, None),
+            Transport::Mqtt if self.limits.mqtt.is_none() => None,
+            Transport::Mqtt => self.admit(Stage::Greeting(WireForm::Mqtt), Some(Link::new(false))),
+        }
+    }
+
+    pub(super) fn admit(&mut self, stage: Stage, link: Option<Box<Link>>) -> Option<Key> {
+        let now = self.now;
         if self.connections.len() >= self.limits.connections_max || self.is_shutting_down {
             return None;
         }
         let deadline = now.after_ms(self.limits.handshake_timeout_ms);
         let key = self.connections.insert(Connection {
-            stage: Stage::Head,
+            stage,
             unread: Vec::new(),
             message: Vec::new(),
             message_opcode: None,
@@ -81,6 +95,7 @@ impl Shard {
             deadline,
             last_received: now,
             last_sent: now,
+            link,
         });
         self.wheel.insert(deadline, key);
         Some(key)
@@ -102,7 +117,17 @@ impl Shard {
             held.drain(..used);
             self.hold(key, || held);
         }
+        self.leave_for_home(key);
         self.settle();
+    }
+
+    /// A client of another shard goes there.
+    fn leave_for_home(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if let Some(home) = connection.link.as_ref().and_then(|link| link.home) {
+            let unread = std::mem::take(&mut connection.unread);
+            self.hand_over(key, home, unread);
+        }
     }
 
     fn hold(&mut self, key: Key, rest: impl FnOnce() -> Vec<u8>) {
@@ -117,7 +142,7 @@ impl Shard {
         if let Some(connection) = self.connections.remove(key)
             && let Stage::Open(_, session) = connection.stage
         {
-            self.end_session(session);
+            self.leave_session(session);
         }
         self.sweep_session_of(key);
         self.settle();
@@ -126,7 +151,7 @@ impl Shard {
     /// A session whose connection was ending still stood for its queue.
     fn sweep_session_of(&mut self, key: Key) {
         if let Some(session) = self.ending_sessions.remove(&key) {
-            self.end_session(session);
+            self.leave_session(session);
         }
     }
 
@@ -143,7 +168,13 @@ impl Shard {
         if self.stage(key) == Some(Stage::Head) {
             used = self.read_head(key, bytes);
         }
+        if self.connections.get(key).is_some_and(|connection| connection.link.as_ref().is_some_and(|link| !link.is_websocket)) {
+            return self.read_packets(key, bytes);
+        }
         while matches!(self.stage(key), Some(Stage::Greeting(_) | Stage::Open(..))) {
+            if self.link(key).is_some_and(|link| link.home.is_some()) {
+                break;
+            }
             match websocket::parse_head(&bytes[used..], self.limits.message_bytes_max) {
                 Ok(Some(head)) if bytes.len() - used >= head.head_len + head.payload_len => {
                     let from = used + head.head_len;
@@ -160,7 +191,7 @@ impl Shard {
         used
     }
 
-    fn stage(&self, key: Key) -> Option<Stage> {
+    pub(super) fn stage(&self, key: Key) -> Option<Stage> {
         self.connections.get(key).map(|connection| connection.stage)
     }
 
@@ -190,8 +221,12 @@ impl Shard {
     }
 
     fn upgrade(&mut self, key: Key, upgrade: &http::Upgrade) {
+        if upgrade.path == "/mqtt" && self.limits.mqtt.is_some() {
+            return self.upgrade_to_mqtt(key, upgrade);
+        }
         if upgrade.path != "/tidewire" {
-            return self.respond_text(key, 404, "WebSocket is served at /tidewire");
+            let paths = if self.limits.mqtt.is_some() { "/tidewire and /mqtt" } else { "/tidewire" };
+            return self.respond_text(key, 404, &format!("WebSocket is served at {paths}"));
         }
         let known = upgrade.protocols.iter().find_map(|offered| match offered.as_str() {
             "tidewire.1" => Some((WireForm::Binary, "tidewire.1")),
@@ -201,9 +236,24 @@ impl Shard {
         let Some((form, name)) = known else {
             return self.respond_text(key, 400, "Sec-WebSocket-Protocol must offer tidewire.1 or tidewire.1.json");
         };
+        self.switch(key, form, upgrade, name);
+    }
+
+    fn upgrade_to_mqtt(&mut self, key: Key, upgrade: &http::Upgrade) {
+        // MQTT-6.0.0-3 and 4: the client offers `mqtt`, and the server chooses it; `mqttv3.1` is that of MQTT 3.1.
+        let Some(name) = upgrade.protocols.iter().find_map(|offered| ["mqtt", "mqttv3.1"].into_iter().find(|name| name == offered)) else {
+            return self.respond_text(key, 400, "Sec-WebSocket-Protocol must offer mqtt or mqttv3.1");
+        };
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.link = Some(Link::new(true));
+        }
+        self.switch(key, WireForm::Mqtt, upgrade, name);
+    }
+
+    fn switch(&mut self, key: Key, form: WireForm, upgrade: &http::Upgrade, protocol: &str) {
         self.set_stage(key, Stage::Greeting(form));
         if let Some(connection) = self.connections.get_mut(key) {
-            http::put_switching(&mut connection.raw, &upgrade.accept_key, name);
+            http::put_switching(&mut connection.raw, &upgrade.accept_key, protocol);
         }
         self.wake(key);
     }
@@ -276,6 +326,7 @@ impl Shard {
         match form {
             WireForm::Binary => self.read_binary(key, message),
             WireForm::Text => self.read_text(key, message),
+            WireForm::Mqtt => self.read_stream(key, message),
         }
     }
 
@@ -355,6 +406,8 @@ impl Shard {
         let session_form = match form {
             WireForm::Binary => Form::Binary(forms),
             WireForm::Text => Form::Text,
+            // Its clients have a CONNECT of their own.
+            WireForm::Mqtt => return,
         };
         let session = self.sessions.insert(Session::new(key, session_form, self.now));
         let limits = &self.limits;
@@ -374,6 +427,7 @@ impl Shard {
         match form {
             WireForm::Binary => native::put_welcome(&mut bytes, id, &welcome),
             WireForm::Text => text::put_welcome(&mut bytes, id, &welcome),
+            WireForm::Mqtt => {}
         }
         let connection = self.connections.get_mut(key).expect("the connection asked just now");
         connection.stage = Stage::Open(form, session);
@@ -385,6 +439,9 @@ impl Shard {
     // Answers.
 
     pub(super) fn answer(&mut self, to: Asker, result: Result<Outcome, Refusal>) {
+        if self.is_mqtt(to.session) {
+            return self.answer_mqtt(to, result);
+        }
         match result {
             Ok(outcome) => {
                 let Some(bytes) = self.encode_ok(to, &outcome) else { return };
@@ -409,6 +466,7 @@ impl Shard {
         match self.sessions.get(to.session)?.form {
             Form::Binary(_) => native::put_ok(&mut bytes, to.id, outcome),
             Form::Text => text::put_ok(&mut bytes, to.id, outcome),
+            Form::Mqtt(_) => return None,
         }
         Some(bytes.into_boxed_slice())
     }
@@ -422,6 +480,7 @@ impl Shard {
         match form {
             WireForm::Binary => native::put_error(&mut bytes, id, refusal.code.code(), refusal.position, &refusal.message),
             WireForm::Text => text::put_error(&mut bytes, id, refusal.code.code(), refusal.code.name(), refusal.position, &refusal.message),
+            WireForm::Mqtt => return,
         }
         self.push_control(key, form, &bytes);
     }
@@ -431,6 +490,7 @@ impl Shard {
         match form {
             WireForm::Binary => native::put_keep_alive(&mut bytes, native::op::PONG),
             WireForm::Text => bytes.extend_from_slice(br#"{"op":"pong"}"#),
+            WireForm::Mqtt => return,
         }
         self.push_control(key, form, &bytes);
     }
@@ -460,6 +520,9 @@ impl Shard {
     /// Closes, and forgets what is queued.
     pub(super) fn close_now(&mut self, key: Key, code: CloseCode, reason: &str) {
         let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.link.is_some() && connection.stage != Stage::Ending {
+            return self.close_mqtt(key, code, reason);
+        }
         if connection.stage == Stage::Ending {
             // A session that still stands for its queue keeps the queue's bound too; another has ended already.
             if connection.closing.take().is_some() {
@@ -491,9 +554,9 @@ impl Shard {
     }
 
     /// Reads nothing more and drops the session; sends what `raw` holds, then ends the transport.
-    fn end(&mut self, key: Key) {
+    pub(super) fn end(&mut self, key: Key) {
         if let Some(Stage::Open(_, session)) = self.stage(key) {
-            self.end_session(session);
+            self.leave_session(session);
         }
         self.start_ending(key);
     }
@@ -522,6 +585,22 @@ impl Shard {
             Stage::Page => connection.deadline = now.after_ms(CLOSE_TIMEOUT_MS),
             Stage::Head => return self.respond_text(key, 408, "the request's head did not come in time"),
             Stage::Greeting(_) => return self.close_now(key, CloseCode::ConnectTimeout, "CONNECT did not come in time"),
+            Stage::Open(WireForm::Mqtt, _) => {
+                // MQTT-3.1.2-22: one and a half times the keep alive without a packet.
+                let silence_ms = connection.link.as_ref().and_then(|link| link.silence_ms);
+                let dead = silence_ms.map_or(Time(u64::MAX), |silence_ms| connection.last_received.after_ms(silence_ms));
+                if now >= dead {
+                    return self.close_now(
+                        key,
+                        CloseCode::KeepAliveTimeout,
+                        "nothing was received for one and a half times the keep alive",
+                    );
+                }
+                connection.deadline = dead;
+                if dead == Time(u64::MAX) {
+                    return;
+                }
+            }
             Stage::Open(form, session) => {
                 let dead = connection.last_received.after_ms(2 * keep_alive_ms);
                 if now >= dead {
@@ -547,6 +626,8 @@ impl Shard {
         match form {
             WireForm::Binary => native::put_keep_alive(&mut bytes, native::op::PING),
             WireForm::Text => bytes.extend_from_slice(br#"{"op":"ping"}"#),
+            // Only its clients ask for signs of life.
+            WireForm::Mqtt => return,
         }
         self.push(session, Entry::Control(bytes.into_boxed_slice()));
     }

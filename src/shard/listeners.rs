@@ -287,6 +287,8 @@ impl Shard {
             (Form::Text, Change::Subscribers { path, has_subscribers }) => {
                 text::put_subscribers_notice(&mut out, listener, path.as_str(), *has_subscribers);
             }
+            // MQTT has no listeners.
+            (Form::Mqtt(_), _) => return,
         }
         self.push(key, Entry::Control(out.into_boxed_slice()));
     }
@@ -330,6 +332,7 @@ impl Shard {
         match session.form {
             Form::Binary(_) => native::put_missing_notice(&mut out, handler.listener, selector, of, properties),
             Form::Text => text::put_missing_notice(&mut out, handler.listener, selector, of, properties),
+            Form::Mqtt(_) => return,
         }
         self.push(handler.session, Entry::Control(out.into_boxed_slice()));
     }

@@ -1,13 +1,15 @@
 //! What shards say to each other. Between two shards mail keeps its order.
 
+use super::owner::Share;
 use super::report::Report;
 use super::views;
 use crate::base::{Key, ShardIndex, Time, TopicId};
 use crate::protocol::{Reason, Refusal};
 use crate::series;
+use crate::session::mqtt::Member;
 use crate::topic::constraint::Constraint;
 use crate::topic::path::TopicPath;
-use crate::topic::publication::Publication;
+use crate::topic::publication::{self, Publication};
 use crate::topic::session_filter::SessionFilter;
 use crate::topic::specification::Specification;
 use crate::topic::tree::{Direction, Span, StreamTag};
@@ -161,6 +163,25 @@ pub enum Mail {
         path: TopicPath,
         value: Option<views::Seen>,
     },
+    /// To the shard that holds a shared subscription.
+    Group {
+        text: Box<str>,
+        change: GroupChange,
+    },
+    /// The shard keeps sessions that outlive the server.
+    Keeper {
+        shard: ShardIndex,
+    },
+    /// To the owner of a topic: sessions of a shard that outlive the server keep its message.
+    Kept {
+        ticket: u64,
+        share: Share,
+        refusal: Option<Refusal>,
+    },
+    /// A group's message to one of its members.
+    Dealt(Box<Dealt>),
+    /// Somebody looks for the server's figures.
+    WantSys,
     AskReport {
         from: ShardIndex,
         ticket: u64,
@@ -177,6 +198,45 @@ pub struct Appeared {
     pub specification: Arc<Specification>,
     pub latest: Option<Arc<Publication>>,
     pub is_counted: bool,
+    pub appearance: Appearance,
+}
+
+/// Why a shard is told of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appearance {
+    /// It was made just now: its value is news.
+    Made,
+    /// An interest has found it.
+    Found,
+    /// It was restored, and those who had subscribed have had its value.
+    Restored,
+}
+
+/// What happens to a shared subscription.
+pub enum GroupChange {
+    Join {
+        member: Member,
+        asker: Asker,
+    },
+    Leave {
+        shard: ShardIndex,
+        session: Key,
+    },
+    Connected {
+        shard: ShardIndex,
+        session: Key,
+        is_connected: bool,
+    },
+    /// The member is gone.
+    DealAgain(Dealt),
+}
+
+pub struct Dealt {
+    pub text: Box<str>,
+    pub member: Member,
+    pub publication: Arc<Publication>,
+    pub path: TopicPath,
+    pub specification: Arc<Specification>,
 }
 
 /// One session's subscription to a topic.
@@ -212,6 +272,21 @@ pub enum Action<'a> {
     /// Against the stream's last value, which is the topic's.
     Delta(Form, Cow<'a, [u8]>),
     Append(Append, Content<'a>),
+    /// A message of MQTT, whose payload becomes a value of the topic's type.
+    Message(Box<MessageChange<'a>>),
+}
+
+pub struct MessageChange<'a> {
+    pub payload: Cow<'a, [u8]>,
+    pub head: publication::Message,
+    pub making: Making,
+}
+
+/// What a topic that a message of MQTT may make would be.
+#[derive(Clone)]
+pub enum Making {
+    Refused,
+    Of(Arc<Specification>),
 }
 
 /// A value of a type; `None` for null.
@@ -246,6 +321,10 @@ impl Change<'_> {
             Action::Patch(patch) => Action::Patch(owned(patch)),
             Action::Delta(form, delta) => Action::Delta(form, owned(delta)),
             Action::Append(append, value) => Action::Append(append, content(value)),
+            Action::Message(message) => {
+                let MessageChange { payload, head, making } = *message;
+                Action::Message(Box::new(MessageChange { payload: owned(payload), head, making }))
+            }
         };
         Change { action, conditions: self.conditions }
     }

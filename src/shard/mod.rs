@@ -8,6 +8,7 @@
 //! - `questions` — what sessions have asked the owners of topics; `pace` — what waits until a session reads.
 //! - `sessions` — sessions as others see them: properties, how many match a filter, when one is over.
 //! - `views` — topic views at work: what is derived from this shard's topics, and reference topics.
+//! - `mqtt` — connections and sessions of MQTT.
 //! - `transmit` — what a connection sends now.
 //! - `mail` — what shards say to each other; `report` — what a shard measures.
 
@@ -17,6 +18,7 @@ mod history;
 mod known;
 mod listeners;
 pub mod mail;
+mod mqtt;
 mod owner;
 mod pace;
 mod persistence;
@@ -27,11 +29,12 @@ mod sessions;
 mod transmit;
 pub mod views;
 
+pub use mqtt::{Authenticator, Handover, Step, home_of};
 pub use persistence::Storing;
 
 use crate::base::{Key, ShardIndex, Slab, Time, TopicId, Wheel};
 use crate::protocol::CloseCode;
-use crate::session::{LocalTopic, QueueLimits, Session};
+use crate::session::{LocalTopic, MqttLimits, QueueLimits, Session};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
 use crate::topic::selector::{Selector, SelectorLimits};
@@ -87,7 +90,12 @@ pub struct Limits {
     /// Mail that may wait for one shard, or records for storage, before this one stops reading its publishers.
     pub mail_high: usize,
     pub views: views::Limits,
+    /// `None`: there is no MQTT.
+    pub mqtt: Option<MqttLimits>,
 }
+
+/// No session and no connection: nobody is answered.
+const NOBODY: Key = Key { index: u32::MAX, generation: u32::MAX };
 
 /// Which of how many shards this is, and under which name it greets.
 #[derive(Clone, Debug)]
@@ -102,6 +110,15 @@ pub struct Identity {
     pub topics_base: u64,
 }
 
+/// What a transport begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// The common port: an HTTP head comes first.
+    Http,
+    /// MQTT at once.
+    Mqtt,
+}
+
 /// What the runtime has to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -113,6 +130,9 @@ pub enum Effect {
     Http(Key, http::Request),
     /// The reports asked for by `request_reports` under this number are complete: `take_reports`.
     Reports(u64),
+    /// Give the transport to that shard's `handle_handed`, with this, and forget the connection: `handle_closed` is not called.
+    /// It comes there in no order with mail.
+    HandOver(Key, ShardIndex, Box<Handover>),
     /// To be logged: the first topic that a view did not make because its source is derived too deep already.
     ViewTooDeep { view: Box<str>, source: TopicPath },
 }
@@ -156,6 +176,8 @@ pub struct Shard {
     topics_base: u64,
     persistence: Persistence,
     errands: Errands,
+    passing: owner::Passing,
+    keepings: owner::Keepings,
     expiries: Expiries,
     filters: FilterCounts,
     /// The time series whose events get too old.
@@ -192,6 +214,17 @@ pub struct Shard {
     /// Those without properties, by the number of the topic's type.
     plain_specifications: [Option<Arc<Specification>>; 8],
     reports: HashMap<u64, Vec<Report>>,
+    /// Sessions of MQTT by their clients' identifiers, and shared subscriptions by their filters.
+    mqtt_sessions: HashMap<Rc<str>, Key>,
+    mqtt_groups: HashMap<Box<str>, Key>,
+    mqtt_ends: mqtt::Ends,
+    sys: mqtt::Sys,
+    authenticator: Option<Authenticator>,
+    started: Time,
+    /// The record by which a session keeps what was last delivered to it.
+    session_ticket: Option<persistence::Ticket>,
+    /// Messages that groups have dealt to other shards in this delivery.
+    dealt: u32,
 
     checker: Checker,
     scratch: transmit::Scratch,
@@ -227,6 +260,8 @@ impl Shard {
             topics_base: identity.topics_base,
             persistence: Persistence::new(identity.storing),
             errands: Errands::default(),
+            passing: owner::Passing::default(),
+            keepings: owner::Keepings::default(),
             expiries: Expiries::default(),
             filters: FilterCounts::default(),
             aging: Slab::default(),
@@ -255,6 +290,14 @@ impl Shard {
             specifications: Interner::default(),
             plain_specifications: Default::default(),
             reports: HashMap::new(),
+            mqtt_sessions: HashMap::new(),
+            mqtt_groups: HashMap::new(),
+            mqtt_ends: mqtt::Ends::default(),
+            sys: mqtt::Sys::default(),
+            authenticator: None,
+            started: now,
+            session_ticket: None,
+            dealt: 0,
             checker: Checker::default(),
             scratch: transmit::Scratch::default(),
         }
@@ -288,6 +331,13 @@ impl Shard {
     /// Selectors that sessions anywhere have, and walks under way; all 0 once every session is gone and mail is delivered.
     pub fn owner_counts(&self) -> [usize; 2] {
         [self.shards_interested.len(), self.walks.len() + self.walks_waiting.len() + self.errands.len()]
+    }
+
+    /// What is held for MQTT: sessions, shared subscriptions, sessions without a connection, messages that are not kept everywhere, and topics that are
+    /// only passed through; all 0 once every session is over, mail is delivered and such topics have gone.
+    pub fn mqtt_counts(&self) -> [usize; 5] {
+        let (sessions, groups) = (self.mqtt_sessions.len(), self.mqtt_groups.len());
+        [sessions, groups, self.mqtt_ends.asleep, self.keepings.len(), self.passing.len()]
     }
 
     /// The most bytes that any session's queue holds.
@@ -340,6 +390,9 @@ impl Shard {
         self.tick_aging();
         self.tick_held_back();
         self.tick_views();
+        self.tick_mqtt_ends();
+        self.tick_passing();
+        self.tick_sys();
         self.settle();
     }
 
@@ -362,12 +415,7 @@ impl Shard {
 
     /// Asks every shard for its report; `Effect::Reports` tells when they are there.
     pub fn request_reports(&mut self) -> u64 {
-        let ticket = self.take_ticket();
-        self.reports.insert(ticket, Vec::new());
-        for index in 0..self.identity.count {
-            let from = self.identity.index;
-            self.mail(ShardIndex(index), Mail::AskReport { from, ticket });
-        }
+        let ticket = self.ask_reports();
         self.settle();
         ticket
     }
@@ -483,6 +531,11 @@ impl Shard {
             Mail::Watch { path } => self.start_watch(from, path),
             Mail::Unwatch { path } => self.end_watch(from, &path),
             Mail::Watched { path, value } => self.watched_told(&path, value),
+            Mail::Group { text, change } => self.change_group(&text, change),
+            Mail::Dealt(dealt) => self.take_dealt(*dealt),
+            Mail::WantSys => self.sys_wanted(),
+            Mail::Keeper { shard } => self.keeper_told(shard),
+            Mail::Kept { ticket, share, refusal } => self.kept(ticket, share, refusal),
             Mail::AskReport { from, ticket } => {
                 let report = Box::new(self.own_report());
                 self.mail(from, Mail::Report { ticket, report });
@@ -494,6 +547,16 @@ impl Shard {
     fn take_ticket(&mut self) -> u64 {
         self.next_ticket += 1;
         self.next_ticket
+    }
+
+    fn ask_reports(&mut self) -> u64 {
+        let ticket = self.take_ticket();
+        self.reports.insert(ticket, Vec::new());
+        for index in 0..self.identity.count {
+            let from = self.identity.index;
+            self.mail(ShardIndex(index), Mail::AskReport { from, ticket });
+        }
+        ticket
     }
 
     fn own_report(&self) -> Report {
@@ -509,6 +572,7 @@ impl Shard {
             view_failures,
             view_references,
             view_backlog: self.views.backlog() as u64,
+            mqtt_asleep: self.mqtt_ends.asleep as u64,
             ..self.report.clone()
         }
     }
@@ -516,7 +580,7 @@ impl Shard {
     fn gather_report(&mut self, ticket: u64, report: Report) {
         let Some(reports) = self.reports.get_mut(&ticket) else { return };
         reports.push(report);
-        if reports.len() == usize::from(self.identity.count) {
+        if reports.len() == usize::from(self.identity.count) && !self.take_figures(ticket) {
             self.effects.push_back(Effect::Reports(ticket));
         }
     }

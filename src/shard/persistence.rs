@@ -5,15 +5,17 @@
 //! updates of stored topics are refused before they change anything; what was sent before stays on its way.
 
 use super::Shard;
-use super::mail::{Asker, Mail, Part};
-use super::owner::{Applied, make_publication};
-use crate::base::{ShardIndex, Time, TopicId};
+use super::mail::{self, Appearance, Asker, Mail, Part};
+use super::owner::{Applied, Share, make_publication};
+use crate::base::{Key, ShardIndex, Time, TopicId};
 use crate::journal::{Append, Change, StoredEvent, StoredTopic};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::series::{self, EventRef};
-use crate::topic::publication::Publication;
+use crate::topic::path::TopicPath;
+use crate::topic::publication::{self, Publication};
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::topic::tree::{Place, Topic};
+use crate::wire::mqtt::{QoS, ReasonCode};
 use crate::wire::native::{EventHead, Outcome};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,9 +37,43 @@ pub enum Storing {
 
 /// Who is answered once a record is stored.
 pub enum Answer {
-    Update { from: ShardIndex, to: Asker },
-    Removal { from: ShardIndex, ticket: u64 },
-    View { from: ShardIndex, ticket: u64 },
+    Update {
+        from: ShardIndex,
+        to: Asker,
+    },
+    Removal {
+        from: ShardIndex,
+        ticket: u64,
+    },
+    View {
+        from: ShardIndex,
+        ticket: u64,
+    },
+    /// The owner of a topic whose message sessions of this shard keep.
+    Kept {
+        owner: ShardIndex,
+        ticket: u64,
+        share: Share,
+    },
+    /// A change that nobody may see before something else is stored: it goes to its topic then.
+    Route {
+        asker: Asker,
+        path: Box<str>,
+        change: Box<mail::Change<'static>>,
+    },
+    /// The client of a session of MQTT that has received a message, by the connection of that number.
+    Received {
+        session: Key,
+        id: u16,
+        epoch: u32,
+    },
+    /// The client that has released one of its own.
+    Completed {
+        session: Key,
+        id: u16,
+        epoch: u32,
+        code: ReasonCode,
+    },
 }
 
 impl Answer {
@@ -56,13 +92,27 @@ pub struct Persistence {
     unsent: Vec<Append>,
     /// In the order of tickets. Above the mark for mail the shard stops reading, so that it stays bounded while storage stalls.
     held: VecDeque<(Ticket, Answer, Outcome)>,
+    /// Sessions that have messages to send once they are stored.
+    sleeping: VecDeque<(Ticket, Key)>,
     /// Why storage cannot take anything now.
     failure: Option<Box<str>>,
 }
 
 impl Persistence {
     pub fn new(storing: Storing) -> Self {
-        Self { storing, last: Ticket(0), unsent: Vec::new(), held: VecDeque::new(), stored: Ticket(0), failure: None }
+        Self {
+            storing,
+            last: Ticket(0),
+            unsent: Vec::new(),
+            held: VecDeque::new(),
+            sleeping: VecDeque::new(),
+            stored: Ticket(0),
+            failure: None,
+        }
+    }
+
+    pub fn storing(&self) -> Storing {
+        self.storing
     }
 
     pub fn is_failing(&self) -> bool {
@@ -72,6 +122,11 @@ impl Persistence {
     /// Records that storage has not taken yet.
     pub fn unsent(&self) -> usize {
         self.unsent.len()
+    }
+
+    /// Records up to this one keep nothing back any more: they are stored, or cannot be now.
+    pub fn passed(&self) -> u64 {
+        if self.is_failing() { u64::MAX } else { self.stored.0 }
     }
 
     /// Answers that wait for storage.
@@ -123,7 +178,31 @@ impl Shard {
             let Some((_, answer, outcome)) = self.persistence.held.pop_front() else { break };
             self.give(answer, Ok(outcome));
         }
+        self.wake_stored();
         self.settle();
+    }
+
+    /// The session has something to send once a record is stored.
+    pub(super) fn wake_when_stored(&mut self, ticket: Option<Ticket>, session: Key) {
+        if let Some(ticket) = ticket.filter(|ticket| *ticket > self.persistence.stored) {
+            self.persistence.sleeping.push_back((ticket, session));
+        }
+    }
+
+    fn wake_stored(&mut self) {
+        let stored = self.persistence.stored;
+        while self.persistence.sleeping.front().is_some_and(|(ticket, _)| *ticket <= stored) {
+            let Some((_, session)) = self.persistence.sleeping.pop_front() else { break };
+            self.wake_session(session);
+        }
+    }
+
+    /// While storage fails, nothing keeps sessions back. They still wait for what they have not sent when it works again.
+    fn wake_sleeping(&mut self) {
+        let sleeping: Vec<Key> = self.persistence.sleeping.iter().map(|(_, session)| *session).collect();
+        for session in sleeping {
+            self.wake_session(session);
+        }
     }
 
     /// Storage fails: who waits is told so. What was sent is stored when it works again.
@@ -134,6 +213,7 @@ impl Shard {
             let message = format!("the update is in memory, but cannot be stored now: {reason}");
             self.give(answer, Err(Refusal::new(ErrorCode::StorageUnavailable, message)));
         }
+        self.wake_sleeping();
         self.settle();
     }
 
@@ -176,6 +256,14 @@ impl Shard {
                 };
                 self.mail(from, Mail::Part { ticket, part });
             }
+            Answer::Kept { owner, ticket, share } => self.mail(owner, Mail::Kept { ticket, share, refusal: result.err() }),
+            Answer::Route { asker, path, change } => match result {
+                Ok(_) => self.route_change(asker, &path, *change),
+                Err(refusal) => self.answer(asker, Err(refusal)),
+            },
+            // Where storage fails too: sessions do not stand still for what only a crash right now would make of it, a message that comes twice.
+            Answer::Received { session, id, epoch } => self.received_stored(session, id, epoch),
+            Answer::Completed { session, id, epoch, code } => self.completed_stored(session, id, epoch, code),
             Answer::View { from, ticket } => self.mail(from, Mail::Part { ticket, part: Part::View { result, changes_nothing: false } }),
         }
     }
@@ -185,6 +273,9 @@ impl Shard {
         if stored.view_name().is_some() {
             return self.restore_view(id, &stored);
         }
+        if stored.session_path().is_some() {
+            return self.restore_session(id, stored);
+        }
         let refused = |what: String| format!("topic '{}': {what}", stored.path.as_str());
         let topic_type = TopicType::from_number(stored.kind).ok_or_else(|| refused(format!("there is no topic type {}", stored.kind)))?;
         let properties = stored.properties.iter().map(|(key, value)| (&**key, &**value));
@@ -192,7 +283,16 @@ impl Shard {
         let specification = self.specifications.intern(parsed.map_err(|error| refused(error.to_string()))?);
         let mut topic = Topic::new(id, stored.path.clone(), specification);
         if stored.version > 0 {
-            let publication = make_publication(&topic, stored.version, stored.value.as_deref(), self.now);
+            let mut publication = make_publication(&topic, stored.version, stored.value.as_deref(), self.now);
+            if let Some(message) = stored.message {
+                publication = publication.with_message(publication::Message {
+                    qos: QoS::from_number(message.qos).unwrap_or_default(),
+                    retain: true,
+                    expires: message.expires_ms.map(|ms| self.now.after_ms(ms.saturating_sub(self.wall.1))),
+                    passed_on: message.passed_on,
+                    ..publication::Message::default()
+                });
+            }
             topic.latest = Some(Arc::new(publication));
         }
         if let Some(series) = topic.rare.as_mut().and_then(|rare| rare.series.as_mut()) {
@@ -211,7 +311,7 @@ impl Shard {
                 Arc::new(Publication::event(id, self.now, EventHead { sequence, timestamp_ms, original, author }, value))
             });
         }
-        self.enter(topic, None);
+        self.enter_as(topic, None, Appearance::Restored);
         Ok(())
     }
 
@@ -248,12 +348,23 @@ impl Shard {
     }
 
     pub(super) fn store_added(&mut self, topic: &Topic) -> Option<Ticket> {
-        if !self.stores(&topic.specification) {
+        self.append_added(topic.id, &topic.path, &topic.specification)
+    }
+
+    /// The same for a topic that is in the tree already.
+    pub(super) fn store_added_at(&mut self, place: Place) -> Option<Ticket> {
+        let topic = self.tree.topic(place);
+        let (id, path, specification) = (topic.id, topic.path.clone(), topic.specification.clone());
+        self.append_added(id, &path, &specification)
+    }
+
+    fn append_added(&mut self, topic: TopicId, path: &TopicPath, specification: &Specification) -> Option<Ticket> {
+        if !self.stores(specification) {
             return None;
         }
-        let properties = topic.specification.properties().map(|(key, value)| (key.into(), value.into())).collect();
-        let kind = topic.specification.topic_type().number();
-        self.persistence.append(Change::Added { topic: topic.id, path: topic.path.clone(), kind, properties })
+        let properties = specification.properties().map(|(key, value)| (key.into(), value.into())).collect();
+        let kind = specification.topic_type().number();
+        self.persistence.append(Change::Added { topic, path: path.clone(), kind, properties })
     }
 
     /// Whether the values of such a topic are stored.
@@ -262,7 +373,9 @@ impl Shard {
     }
 
     pub(super) fn store_value(&mut self, publication: &Arc<Publication>) -> Option<Ticket> {
+        let expires_ms = publication.message().and_then(|message| message.expires).map(|expires| self.wall_ms_of(expires));
         self.persistence.append(match publication.is_null() {
+            false if publication.message().is_some() => Change::Message { publication: publication.clone(), expires_ms },
             false => Change::Value { publication: publication.clone() },
             true => Change::NoValue { topic: publication.topic, version: publication.version },
         })
@@ -296,7 +409,8 @@ impl Shard {
         }
     }
 
-    pub(super) fn store_view(&mut self, change: Change) -> Option<Ticket> {
+    /// Stores what is no topic: a view, or a session.
+    pub(super) fn store_record(&mut self, change: Change) -> Option<Ticket> {
         if self.persistence.storing == Storing::Off {
             return None;
         }
@@ -304,7 +418,7 @@ impl Shard {
     }
 
     pub(super) fn store_removed(&mut self, topic: &Topic) -> Option<Ticket> {
-        if !self.stores(&topic.specification) {
+        if !self.stores(&topic.specification) || topic.is_passing {
             return None;
         }
         self.persistence.append(Change::Removed { topic: topic.id })

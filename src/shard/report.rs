@@ -33,6 +33,11 @@ pub struct Report {
     pub view_failures: u64,
     pub view_references: u64,
     pub view_backlog: u64,
+    /// Of MQTT: messages of clients, those of them that were refused, messages that gave way or found no room, sessions without a connection.
+    pub mqtt_received: u64,
+    pub mqtt_refused: u64,
+    pub mqtt_dropped: u64,
+    pub mqtt_asleep: u64,
 }
 
 impl Report {
@@ -58,6 +63,10 @@ impl Report {
             view_failures: 0,
             view_references: 0,
             view_backlog: 0,
+            mqtt_received: 0,
+            mqtt_refused: 0,
+            mqtt_dropped: 0,
+            mqtt_asleep: 0,
         }
     }
 
@@ -67,7 +76,7 @@ impl Report {
     }
 
     /// The counts by their published names.
-    pub fn counts(&self) -> [(&'static str, u64); 15] {
+    pub fn counts(&self) -> [(&'static str, u64); 19] {
         [
             ("connections", self.connections),
             ("sessions", self.sessions),
@@ -84,6 +93,10 @@ impl Report {
             ("view_failures", self.view_failures),
             ("view_references", self.view_references),
             ("view_backlog", self.view_backlog),
+            ("mqtt_received", self.mqtt_received),
+            ("mqtt_refused", self.mqtt_refused),
+            ("mqtt_dropped", self.mqtt_dropped),
+            ("mqtt_asleep", self.mqtt_asleep),
         ]
     }
 }

@@ -81,7 +81,7 @@ impl Shard {
         }
     }
 
-    fn check_path(&self, path: &str) -> Result<(), Refusal> {
+    pub(super) fn check_path(&self, path: &str) -> Result<(), Refusal> {
         check_path(path, self.limits.path_bytes_max).map_err(|error| {
             let code = if error.kind == PathErrorKind::Reserved { ErrorCode::ReservedPath } else { ErrorCode::InvalidPath };
             Refusal::at(code, error.position, error.to_string())
@@ -176,15 +176,16 @@ impl Shard {
         Ok(interned)
     }
 
-    fn route_change(&mut self, asker: Asker, path: &str, change: Change<'_>) {
+    pub(super) fn route_change(&mut self, asker: Asker, path: &str, change: Change<'_>) {
         let owner = self.owner_of(path);
         if owner == self.identity.index {
             // What was asked before comes first, as it does from another shard.
             self.settle();
             let applied = self.update(owner, asker.session, path, &change, self.now);
+            let keeping = self.take_keeping();
             // What the update caused comes before its answer, as it does from another shard.
             self.settle();
-            return self.acknowledge(applied, Answer::Update { from: owner, to: asker });
+            return self.acknowledge_kept(applied, Answer::Update { from: owner, to: asker }, keeping);
         }
         let path = TopicPath::of_branch(path);
         let (from, received, change) = (self.identity.index, self.now, change.into_owned());
@@ -198,7 +199,7 @@ impl Shard {
             (_, ValueType::Json) => self.checker.compact(value, limits, out).map_err(|error| {
                 Refusal::at(ErrorCode::InvalidValue, error.position, format!("the value is not JSON: {}", error.message))
             })?,
-            (WireForm::Binary, _) => {
+            (WireForm::Binary | WireForm::Mqtt, _) => {
                 scalar::check(kind, value).map_err(|error| refuse_value(kind, error))?;
                 out.extend_from_slice(value);
             }

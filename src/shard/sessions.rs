@@ -5,7 +5,7 @@
 use super::Shard;
 use super::mail::Mail;
 use crate::base::{Key, ShardIndex, TopicId};
-use crate::session::Session;
+use crate::session::{Form, Session};
 use crate::topic::path::TopicPath;
 use crate::topic::session_filter::SessionFilter;
 use std::cell::OnceCell;
@@ -41,12 +41,15 @@ impl<'s> Properties<'s> {
 
     fn value(&self, name: &str) -> Option<&str> {
         match name {
-            "$ClientType" => Some("OTHER"),
+            "$ClientType" => Some(if self.session.mqtt.is_some() { "MQTT" } else { "OTHER" }),
             "$Principal" => Some(""),
             "$ServerName" => Some(&self.shard.identity.server),
             "$SessionId" => Some(self.id.get_or_init(|| self.shard.session_id(self.key))),
             "$StartTime" => Some(self.start.get_or_init(|| self.start_ms().to_string())),
-            "$Transport" => Some("WEBSOCKET"),
+            "$Transport" => Some(match self.session.form {
+                Form::Mqtt(form) if !form.is_websocket => "TCP",
+                _ => "WEBSOCKET",
+            }),
             _ => None,
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Sessions whose queues hold the same run of steps share the bytes: they are encoded for the first and sent to all.
 
-use super::dialogue::Stage;
-use super::{Effect, Shard};
+use super::dialogue::{Connection, Stage};
+use super::{Effect, Shard, mqtt};
 use crate::base::{Key, Time};
 use crate::session::Steps;
 use crate::session::{Entry, Form, LocalTopic, Outgoing, Session};
@@ -17,7 +17,7 @@ use std::rc::Rc;
 pub struct Scratch {
     /// A checked value on its way to the owner.
     pub value: Vec<u8>,
-    send: Send,
+    pub send: Send,
     text: Vec<u8>,
     cohorts: HashMap<(Form, Steps), Send>,
     spare: Vec<Send>,
@@ -26,9 +26,9 @@ pub struct Scratch {
 
 /// The bytes of one send, and when each of the publications in them was received.
 #[derive(Default)]
-struct Send {
-    bytes: Vec<u8>,
-    received: Vec<Time>,
+pub struct Send {
+    pub bytes: Vec<u8>,
+    pub received: Vec<Time>,
 }
 
 impl Send {
@@ -43,28 +43,48 @@ impl Shard {
     /// do not poll this connection until that is gone), and tell by `handle_sent`.
     pub fn poll_transmit(&mut self, now: Time, key: Key) -> Option<&[u8]> {
         self.now = now;
+        let passed = self.persistence.passed();
         let connection = self.connections.get_mut(key)?;
         connection.is_woken = false;
+        if waits_for_storage(connection, passed) {
+            return None;
+        }
         self.scratch.current = None;
         self.scratch.send.clear();
-        self.scratch.send.bytes.append(&mut connection.raw);
+        // Its room goes too: most connections never need it again.
+        self.scratch.send.bytes.extend_from_slice(&std::mem::take(&mut connection.raw));
         let session = match connection.stage {
             Stage::Open(_, session) => Some(session),
             Stage::Ending => self.ending_sessions.get(&key).copied(),
             _ => None,
         };
-        if let Some(session) = session.and_then(|session| self.sessions.get_mut(session)) {
-            let started = session.queue.steps().filter(|_| self.scratch.send.bytes.is_empty()).map(|steps| (session.form, steps));
+        if let Some((session_key, session)) = session.and_then(|key| Some((key, self.sessions.get_mut(key)?))) {
+            let is_shared = self.scratch.send.bytes.is_empty() && session.form.is_shared();
+            let started = session.queue.steps().filter(|_| is_shared).map(|steps| (session.form, steps));
             if let Some(cohort) = started.filter(|cohort| self.scratch.cohorts.contains_key(cohort)) {
                 session.queue.clear();
                 self.scratch.current = Some(cohort);
             } else {
-                encode(session, &mut self.scratch, self.limits.transmit_bytes_max);
+                let unsent = match (session.form, connection.link.as_deref_mut()) {
+                    (Form::Mqtt(form), Some(link)) => {
+                        let inflight_max = self.limits.mqtt.as_ref().map_or(0, |limits| usize::from(limits.inflight_max));
+                        let bytes_max = self.limits.transmit_bytes_max;
+                        let pace = mqtt::Pace { now, bytes_max, inflight_max, passed };
+                        mqtt::encode(session, link, form, &mut self.scratch.send, pace)
+                    }
+                    _ => {
+                        encode(session, &mut self.scratch, self.limits.transmit_bytes_max);
+                        Vec::new()
+                    }
+                };
                 if let Some(cohort) = started.filter(|_| session.queue.is_empty()) {
                     let spare = self.scratch.spare.pop().unwrap_or_default();
                     let send = std::mem::replace(&mut self.scratch.send, spare);
                     self.scratch.cohorts.insert(cohort, send);
                     self.scratch.current = Some(cohort);
+                }
+                if !unsent.is_empty() {
+                    self.forget_messages(session_key, unsent);
                 }
             }
         }
@@ -91,7 +111,10 @@ impl Shard {
             return;
         }
         self.ending_sessions.remove(&key);
-        self.end_session(session);
+        self.leave_session(session);
+        if self.put_last_packet(key) {
+            return;
+        }
         if let Some(code) = self.connections.get_mut(key).and_then(|connection| connection.closing.take()) {
             websocket::put_close(&mut self.scratch.send.bytes, code.code(), code.name());
         }
@@ -105,8 +128,15 @@ impl Shard {
     /// Whether `poll_transmit` would give the connection more.
     pub fn wants_to_send(&self, key: Key) -> bool {
         let Some(connection) = self.connections.get(key) else { return false };
-        let queued = |session: &Key| self.sessions.get(*session).is_some_and(|session| !session.queue.is_empty());
+        let inflight_max = self.limits.mqtt.as_ref().map_or(0, |limits| usize::from(limits.inflight_max));
+        let queued = |session: &Key| {
+            self.sessions.get(*session).is_some_and(|session| match &connection.link {
+                Some(link) => mqtt::has_to_send(session, link, inflight_max, self.persistence.passed()),
+                None => !session.queue.is_empty(),
+            })
+        };
         match connection.stage {
+            _ if waits_for_storage(connection, self.persistence.passed()) => false,
             Stage::Open(_, session) => !connection.raw.is_empty() || queued(&session),
             Stage::Ending => true,
             _ => !connection.raw.is_empty(),
@@ -139,11 +169,17 @@ impl Shard {
     }
 }
 
+/// Whether what the connection is sent relies on a record that is not stored.
+fn waits_for_storage(connection: &Connection, passed: u64) -> bool {
+    matches!(connection.stage, Stage::Open(..)) && connection.link.as_ref().is_some_and(|link| link.ticket > passed)
+}
+
 /// Encodes from the front of the queue until it is empty or the send is full.
 fn encode(session: &mut Session, scratch: &mut Scratch, bytes_max: usize) {
     match session.form {
         Form::Binary(encodings) => encode_binary(session, scratch, bytes_max, encodings),
         Form::Text => encode_text(session, scratch, bytes_max),
+        Form::Mqtt(_) => unreachable!("a session of MQTT has a connection of MQTT"),
     }
 }
 
@@ -175,22 +211,10 @@ fn encode_binary(session: &mut Session, scratch: &mut Scratch, bytes_max: usize,
                 }
             }
             Entry::Unsubscribed(topic, reason) => native::put_unsubscribed(out, topic.id, reason.code() as u8),
+            Entry::Message(_) => unreachable!("only a session of MQTT has messages"),
         }
     }
-    let payload_len = out.len() - payload_at;
-    if payload_len == 0 {
-        out.truncate(start);
-        return;
-    }
-    let mut head = Vec::with_capacity(websocket::HEAD_MAX);
-    websocket::put_head(&mut head, websocket::BINARY, payload_len);
-    if start == 0 {
-        out.copy_within(payload_at.., head.len());
-        out.truncate(head.len() + payload_len);
-        out[..head.len()].copy_from_slice(&head);
-    } else {
-        out.splice(start..payload_at, head);
-    }
+    websocket::fill_head(out, start, payload_at);
 }
 
 /// What follows the subscription. A time series' events come behind it by themselves, as does each value of a topic that keeps none.
@@ -199,12 +223,12 @@ fn take_first(session: &Session, topic: &Rc<LocalTopic>, generation: u32) -> Opt
         return None;
     }
     mark_sent(session, topic, generation);
-    topic.first()
+    topic.first_since(generation)
 }
 
-fn take_latest(session: &Session, topic: &Rc<LocalTopic>, generation: u32) -> Option<Rc<Outgoing>> {
+pub fn take_latest(session: &Session, topic: &Rc<LocalTopic>, generation: u32) -> Option<Rc<Outgoing>> {
     mark_sent(session, topic, generation);
-    topic.latest.borrow().clone()
+    topic.newest()
 }
 
 /// From here on the session holds the newest value, so publications are steps again.
@@ -246,6 +270,7 @@ fn encode_text(session: &mut Session, scratch: &mut Scratch, bytes_max: usize) {
                 }
             }
             Entry::Unsubscribed(topic, reason) => text::put_unsubscribed(payload, topic.id, topic.path.as_str(), reason.name()),
+            Entry::Message(_) => unreachable!("only a session of MQTT has messages"),
         }
         if !payload.is_empty() {
             websocket::put_frame(out, websocket::TEXT, payload);

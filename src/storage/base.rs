@@ -360,7 +360,7 @@ impl Fold {
             Record::Added { .. } => {
                 self.entries.insert(Key::of(Tag::Topic, topic), entry());
             }
-            Record::Value { .. } | Record::NoValue { .. } => {
+            Record::Value { .. } | Record::NoValue { .. } | Record::Message { .. } => {
                 self.entries.insert(Key::of(Tag::Value, topic), entry());
             }
             Record::Event { sequence, timestamp_ms, first_kept, dropped, .. } => {
@@ -442,6 +442,14 @@ fn record(key: Key, value: &[u8]) -> Result<Record<'_>, BaseError> {
 fn topic_records(id: TopicId, topic: &StoredTopic) -> Vec<Record<'_>> {
     let added = Record::Added { topic: id, path: topic.path.as_str(), kind: topic.kind, properties: Cow::Borrowed(&topic.properties) };
     let value = match &topic.value {
+        Some(value) if topic.message.is_some() => topic.message.as_ref().map(|message| Record::Message {
+            topic: id,
+            version: topic.version,
+            qos: message.qos,
+            expires_ms: message.expires_ms,
+            passed_on: &message.passed_on,
+            value,
+        }),
         Some(value) => Some(Record::Value { topic: id, version: topic.version, value }),
         None if topic.version > 0 => Some(Record::NoValue { topic: id, version: topic.version }),
         None => None,

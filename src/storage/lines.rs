@@ -109,6 +109,10 @@ pub fn write(state: &State, out: &mut dyn Write) -> io::Result<u64> {
             write_view(name, topic, out)?;
             continue;
         }
+        // A session is its client's, who has what it was told of it.
+        if topic.session_path().is_some() {
+            continue;
+        }
         let kind = TopicType::from_number(topic.kind).map(|kind| kind.name().into());
         let kind = kind.ok_or_else(|| io::Error::other(format!("topic '{}' has the unknown type {}", topic.path, topic.kind)))?;
         let raw = topic.value.as_deref().map(|value| raw(form(topic.kind), value)).transpose()?;
@@ -130,7 +134,7 @@ pub fn write(state: &State, out: &mut dyn Write) -> io::Result<u64> {
             write_event(topic, event, out)?;
         }
     }
-    Ok(state.topics.len() as u64)
+    Ok(state.topics.values().filter(|topic| topic.session_path().is_none()).count() as u64)
 }
 
 fn write_view(name: &str, topic: &StoredTopic, out: &mut dyn Write) -> io::Result<()> {

@@ -103,18 +103,18 @@ pub fn check(directory: &Path) -> Result<Report, ToolError> {
     };
     let mut by_path = HashMap::new();
     let mut damage = Vec::new();
-    let topics = || state.topics.values().filter(|topic| topic.view_name().is_none());
+    let topics = || state.topics.values().filter(|topic| topic.is_topic());
     // A view that is replaced is there twice for a moment, and the later one counts.
-    for (id, topic) in state.topics.iter().filter(|(_, topic)| topic.view_name().is_none()) {
+    for (id, topic) in state.topics.iter().filter(|(_, topic)| topic.is_topic()) {
         if let Some(other) = by_path.insert(&topic.path, id.0) {
             damage.push(format!("path '{}' belongs to two topics, {other} and {}", topic.path, id.0));
         }
     }
     Ok(Report {
         topics: topics().count() as u64,
-        views: (state.topics.len() - topics().count()) as u64,
-        events: state.topics.values().map(|topic| topic.events.len() as u64).sum(),
-        value_bytes: state.topics.values().map(|topic| topic.value.as_ref().map_or(0, |value| value.len() as u64)).sum(),
+        views: state.topics.values().filter(|topic| topic.view_name().is_some()).count() as u64,
+        events: topics().map(|topic| topic.events.len() as u64).sum(),
+        value_bytes: topics().map(|topic| topic.value.as_ref().map_or(0, |value| value.len() as u64)).sum(),
         records: journal.records,
         segments: journal.sealed.len() as u64,
         journal_bytes: journal.bytes,

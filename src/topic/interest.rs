@@ -32,6 +32,12 @@ impl<T> Interests<T> {
         list.iter_mut().find(|(held, _)| held == selector).map(|(_, value)| value)
     }
 
+    /// The equal selector that is held already, so that many need not hold one each.
+    pub fn held(&self, selector: &Selector) -> Option<&Selector> {
+        let list = self.by_branch.get(selector.prefix())?;
+        list.iter().find(|(held, _)| held == selector).map(|(held, _)| held)
+    }
+
     /// The selector's value, made if it is new.
     pub fn entry(&mut self, selector: &Selector, make: impl FnOnce() -> T) -> &mut T {
         let list = self.by_branch.entry_ref(selector.prefix()).or_default();

@@ -14,3 +14,4 @@ pub mod constraint;
 pub mod publication;
 pub mod tree;
 pub mod interest;
+pub mod mqtt_rule;

@@ -2,7 +2,7 @@
 //!
 //! A path is one or more segments joined by `/`; a segment is one or more characters other than `/`. Case counts,
 //! nothing is normalised, and characters that mean something in selectors or regexes are legal: such a path is selected
-//! with `>`. Two first segments are set aside for the server itself.
+//! with `>`. Three first segments are set aside for the server itself.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// First segments that clients may read but not make.
-pub const RESERVED: [&str; 2] = ["Diffusion", "Tidewire"];
+pub const RESERVED: [&str; 3] = ["$SYS", "Diffusion", "Tidewire"];
 
 /// A valid topic path; cheap to clone.
 ///
@@ -172,8 +172,8 @@ impl fmt::Display for PathError {
             }
             PathErrorKind::TooLong => write!(f, "found a path of more than {position} bytes, expected at most that many"),
             PathErrorKind::Reserved => {
-                let [a, b] = RESERVED;
-                write!(f, "found a path under a first segment that is set aside for the server ('{a}', '{b}'), expected another")
+                let [a, b, c] = RESERVED;
+                write!(f, "found a path under a first segment that is set aside for the server ('{a}', '{b}', '{c}'), expected another")
             }
         }
     }
@@ -213,6 +213,7 @@ mod tests {
     fn the_servers_own_branches_are_set_aside() {
         check("Diffusion", Some((0, PathErrorKind::Reserved)));
         check("Tidewire/Metrics", Some((0, PathErrorKind::Reserved)));
+        check("$SYS/broker", Some((0, PathErrorKind::Reserved)));
         check("Tidewires", None);
         check("a/Tidewire", None);
         assert_eq!(check_form("Tidewire/Metrics"), Ok(()));

@@ -1,8 +1,9 @@
 //! One version of a topic's value, encoded once for everybody.
 
 use super::specification::Compression;
-use crate::base::{Time, TopicId};
+use crate::base::{Key, ShardIndex, ShardSet, Time, TopicId};
 use crate::value::delta::Form;
+use crate::wire::mqtt::QoS;
 use crate::wire::native::{self, EventHead};
 use flate2::{Compress, Compression as Level, FlushCompress, Status};
 use std::cell::RefCell;
@@ -27,6 +28,49 @@ pub struct Publication {
     delta: Option<(Form, Box<[u8]>)>,
     /// The compressed frame, made when a session first wants it; empty where it is no smaller.
     deflated: OnceLock<Box<[u8]>>,
+    /// What a message of MQTT is beside its payload.
+    message: Option<Box<Message>>,
+    /// To be told once every session that outlives the server keeps it.
+    keep: Option<Keep>,
+}
+
+/// What a message of MQTT is beside its topic and payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    pub qos: QoS,
+    pub retain: bool,
+    /// It reaches those who are subscribed, and does not become the topic's value.
+    pub is_passing: bool,
+    /// Its empty payload says to clients of MQTT that the retained message is gone; others are told that the topic is.
+    pub is_clearing: bool,
+    /// The moment from which on it is not sent any more.
+    pub expires: Option<Time>,
+    /// The session that published it.
+    pub origin: Option<(ShardIndex, Key)>,
+    /// Of a QoS 2 message of a session that outlives the server.
+    pub publisher: Option<Publisher>,
+    /// Properties that are passed on as they came, encoded as in a packet of MQTT 5.
+    pub passed_on: Box<[u8]>,
+}
+
+/// Which QoS 2 message it is of a session that outlives the server: it comes again where the server ended before the session was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publisher {
+    /// The session's record.
+    pub session: TopicId,
+    /// No other message of the session ever has it.
+    pub number: u64,
+    /// Messages with lower numbers do not come again.
+    pub lowest: u64,
+}
+
+/// Who waits for a message to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    pub owner: ShardIndex,
+    pub ticket: u64,
+    /// Those that have to say so.
+    pub shards: ShardSet,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +102,7 @@ impl Publication {
     fn of(topic: TopicId, version: u64, received: Time, content: Content, frame: Vec<u8>, value_at: usize) -> Self {
         let (frame, value_at) = (frame.into_boxed_slice(), value_at as u32);
         let (compression, delta, deflated) = (Compression::Off, None, OnceLock::new());
-        Self { topic, version, received, frame, value_at, content, compression, delta, deflated }
+        Self { topic, version, received, frame, value_at, content, compression, delta, deflated, message: None, keep: None }
     }
 
     pub fn with_delta(mut self, form: Form, delta: &[u8]) -> Self {
@@ -69,6 +113,35 @@ impl Publication {
     pub fn with_compression(mut self, compression: Compression) -> Self {
         self.compression = compression;
         self
+    }
+
+    pub fn with_message(mut self, message: Message) -> Self {
+        self.message = Some(Box::new(message));
+        self
+    }
+
+    pub fn with_keep(mut self, keep: Option<Keep>) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    pub fn keep(&self) -> Option<Keep> {
+        self.keep
+    }
+
+    /// Whom the shard has to tell that its sessions keep it.
+    pub fn keep_of(&self, shard: ShardIndex) -> Option<Keep> {
+        self.keep.filter(|keep| keep.shards.contains(shard))
+    }
+
+    /// `None` for what did not come by MQTT.
+    pub fn message(&self) -> Option<&Message> {
+        self.message.as_deref()
+    }
+
+    /// How hard it is tried to be delivered; what did not come by MQTT as hard as a subscription wants.
+    pub fn qos(&self) -> QoS {
+        self.message.as_ref().map_or(QoS::ExactlyOnce, |message| message.qos)
     }
 
     /// `None` for null.

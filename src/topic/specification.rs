@@ -168,6 +168,11 @@ impl Specification {
         })
     }
 
+    /// Whether a property of this key means something for some type.
+    pub fn knows_property(key: &str) -> bool {
+        Property::ALL.iter().any(|property| property.key() == key)
+    }
+
     /// The canonical properties that differ from the default, in the order of keys: what is shown and stored.
     pub fn properties(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.properties.iter().map(|(key, value)| (*key, &**value))

@@ -38,6 +38,10 @@ pub struct Topic {
     pub is_source: bool,
     /// Whether a view that derives from another topic looks at it.
     pub is_watched: bool,
+    /// Whether something was published since the value that did not become the value.
+    pub has_passed: bool,
+    /// Whether it was only ever published to without becoming a value: it is not stored, and goes when that stops.
+    pub is_passing: bool,
     pub rare: Option<Box<Rare>>,
 }
 
@@ -77,6 +81,8 @@ impl Topic {
             is_reference: false,
             is_source: false,
             is_watched: false,
+            has_passed: false,
+            is_passing: false,
             rare,
         }
     }

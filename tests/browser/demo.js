@@ -13,7 +13,7 @@ const LISTENING = /listening on (http:\/\/[\w.:[\]]+)/;
 /** Starts `tidewire demo` on a free port; `stop` ends it. */
 export async function startDemo() {
   if (!existsSync(BINARY)) throw new Error(`no server at ${BINARY}: build it, or name it in TIDEWIRE_BIN`);
-  const server = spawn(BINARY, ['demo', '--ephemeral', '--listen', '127.0.0.1:0'], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const server = spawn(BINARY, ['demo', '--ephemeral', '--listen', '127.0.0.1:0', '--mqtt', 'off'], { stdio: ['ignore', 'pipe', 'pipe'] });
   const exited = once(server, 'exit');
   try {
     return { url: await addressOf(server), stop: () => stop(server, exited) };

@@ -2,7 +2,7 @@
 
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::session::QueueLimits;
-use tidewire::shard::{Effect, Identity, Limits, Shard, Storing};
+use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 use tidewire::topic::selector::SelectorLimits;
 
 /// The longest message that the peer takes.
@@ -21,7 +21,7 @@ pub struct Peer {
 impl Peer {
     pub fn new() -> Self {
         let mut shard = Shard::new(identity(Storing::Off), limits(), Time(0), WALL_MS);
-        let key = shard.handle_accept(Time(0)).expect("the first connection is taken");
+        let key = shard.handle_accept(Time(0), Transport::Http).expect("the first connection is taken");
         Self { shard, key, out: Vec::new(), is_ended: false }
     }
 
@@ -62,6 +62,7 @@ impl Peer {
                 }
                 Effect::Http(key, _) => self.shard.respond(key, 200, "text/plain", b"page"),
                 Effect::ViewTooDeep { .. } => unreachable!("there are no views"),
+                Effect::HandOver(..) => unreachable!("there is no other shard"),
                 Effect::Reports(_) => unreachable!("nobody asks for reports"),
             }
         }
@@ -107,5 +108,6 @@ pub fn limits() -> Limits {
         walk_slice: 1000,
         mail_high: 1000,
         views: tidewire::shard::views::Limits::default(),
+        mqtt: None,
     }
 }

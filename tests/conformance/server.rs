@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use tidewire::base::{Key, Time};
 use tidewire::journal::Append;
-use tidewire::shard::{Effect, Limits, Shard, Storing};
+use tidewire::shard::{Effect, Limits, Shard, Storing, Transport};
 use tidewire::wire::native::{self, Event, Request};
 
 pub struct Server {
@@ -59,7 +59,7 @@ impl Server {
 
     /// A connection that has not said CONNECT yet.
     pub fn upgrade(&mut self, protocol: &str) -> Client {
-        let key = self.shard.handle_accept(self.now).expect("the connection is taken");
+        let key = self.shard.handle_accept(self.now, Transport::Http).expect("the connection is taken");
         self.shard.handle_bytes(self.now, key, &mut crate::handshake::request(protocol).into_bytes());
         self.carry_out();
         self.sent.remove(&key);

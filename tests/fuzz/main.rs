@@ -2,7 +2,7 @@
 //!
 //! A target is a plain function over bytes that panics where a promise is broken; `targets.rs` has one for each parser of
 //! paths, selectors and values, `model.rs` for the rest of the topic model, `wire.rs` for what a peer sends, `views.rs` for views, `shard.rs` for a
-//! whole shard, which `operations.rs` makes requests for. Each runs here as a bounded campaign, the same for the same seed:
+//! whole shard, which `operations.rs` makes requests for, `mqtt.rs` for one with clients of MQTT. Each runs here as a bounded campaign, the same for the same seed:
 //!
 //! ```text
 //! TIDEWIRE_FUZZ_RUNS=1000000 TIDEWIRE_FUZZ_SEED=7 cargo test --no-default-features --test fuzz json
@@ -12,6 +12,7 @@
 
 mod campaign;
 mod model;
+mod mqtt;
 mod operations;
 mod shard;
 mod targets;
@@ -101,6 +102,40 @@ fn native_event() {
             b"\x82\x0f\x0f\x00\x02\x01\xac\x02\x80\xf8\xa5\xf9\xc12\x00\x00\x00\x82\x10\x10\x00\x01\x03a/b\x02\x02x\x01\x01k\x01v\x02",
             b"\x82\x1c\x11\x01\x01\x01n\x0amap a to b\x01\x01\x02\x01\x07\x01\x05a: no",
             b"\x90\x07\x07\x03a/b\x02\x00\x91\x03\x07hi\x92\x03\x07\x03\x00\x93\x03\x07\x02\x00",
+        ],
+    );
+}
+
+#[test]
+fn mqtt_head() {
+    run(wire::mqtt_head, &[b"\x10\x7f", b"\x3b\x80\x01", b"\x82\xff\x07", b"\x32\x80\x80\x80\x01", b"\xf0\x00\xc0\x00"]);
+}
+
+#[test]
+fn mqtt_connect() {
+    run(
+        wire::mqtt_connect,
+        &[
+            b"\0\x06MQIsdp\x03\xf6\0<\0\x01c\0\x01w\0\x02hi\0\x02me\0\x02pw",
+            b"\0\x04MQTT\x04\x02\0<\0\0",
+            b"\0\x04MQTT\x05\x02\0<\x1d\x11\0\0\0\x0a!\0\x05'\0\0\x10\0\x22\0\x03\x19\x01\x17\0\x15\0\x01m\x16\0\x02\0\x01\0\x01c",
+            b"\0\x04MQTT\x05\xce\0<\x07&\0\x01k\0\x01v\0\x01c\x13\x18\0\0\0\x05\x01\x01\x02\0\0\0\x09\x08\0\x01r\x03\0\0\0\x01w\0\x02hi\0\x02me\0\x02pw",
+        ],
+    );
+}
+
+#[test]
+fn mqtt_packets() {
+    run(
+        wire::mqtt_packets,
+        &[
+            b"\x020\x08\0\x03a/b\0hi2\x0c\0\x03a/b\0\x07\x02\x01\x01hi\xc0\0\xe0\0",
+            b"\x02=$\0\x01a\x01\x02\x1c&\0\x01k\0\x01v\x02\0\0\0\x09\x09\0\x02\0\x01#\0\x04\x03\0\x01t\x08\0\x01rhi",
+            b"\x02@\x02\0\x07P\x03\0\x07\x97b\x04\0\x07\x92\0p\x08\0\x07\0\x04\x1f\0\x01r",
+            b"\x02\x82\x0f\0\x07\x02\x0b\x7f\0\x03a/#.\0\x01+\x11\xa2\x09\0\x08\0\0\x01a\0\x01b",
+            b"\x02\xe0\x07\x04\x05\x11\0\0\0\x05\xf0\x0a\x18\x08\x15\0\x01m\x16\0\x01x",
+            b"\x01:\x09\0\x03a/b\0\x07hi\x82\x06\0\x07\0\x01#\x02\xa2\x05\0\x08\0\x01a@\x02\0\x07",
+            b"\0\x8a\x06\0\x07\0\x01#\xfdj\x02\0\x071\x05\0\x01ahi\x10\x0f\0\x06MQIsdp\x03\x02\0\0\0\x01c",
         ],
     );
 }
@@ -306,6 +341,13 @@ fn forms() {
 #[test]
 fn both_forms() {
     run_noise(shard::both_forms);
+}
+
+#[test]
+fn mqtt_clients() {
+    let scripts: Vec<Vec<u8>> = (1..40).map(mqtt::script).collect();
+    let corpus: Vec<&[u8]> = scripts.iter().map(Vec::as_slice).collect();
+    run(mqtt::clients, &corpus);
 }
 
 #[test]

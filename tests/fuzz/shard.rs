@@ -5,7 +5,7 @@ use crate::operations::{self, Source};
 use serde_json::{Value, json};
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::session::QueueLimits;
-use tidewire::shard::{Effect, Identity, Limits, Shard, Storing};
+use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 use tidewire::topic::selector::SelectorLimits;
 use tidewire::wire::native::{self, Event};
 
@@ -50,7 +50,7 @@ impl World {
         let (key, is_text) = self.connections[which % self.connections.len()];
         match what % 24 {
             0 if self.connections.len() < 8 => {
-                if let Some(key) = self.shard.handle_accept(self.now) {
+                if let Some(key) = self.shard.handle_accept(self.now, Transport::Http) {
                     self.connections.push((key, true));
                 }
             }
@@ -71,7 +71,7 @@ impl World {
 
     /// A connection that is open in its form; one that the shard does not take stands for one that is gone.
     fn connect(&mut self, is_text: bool, connect: &[u8]) {
-        let Some(key) = self.shard.handle_accept(self.now) else {
+        let Some(key) = self.shard.handle_accept(self.now, Transport::Http) else {
             return self.connections.push((Key { index: 0, generation: u32::MAX }, is_text));
         };
         let protocol = if is_text { "tidewire.1.json" } else { "tidewire.1" };
@@ -144,6 +144,7 @@ impl World {
             match effect {
                 Effect::Close(key) => self.shard.handle_closed(self.now, key),
                 Effect::Http(key, request) => self.shard.respond(key, 404, "text/plain", request.path.as_bytes()),
+                Effect::HandOver(..) => unreachable!("there is no other shard"),
                 Effect::Wake(_) | Effect::Reports(_) | Effect::ViewTooDeep { .. } => {}
             }
         }
@@ -196,7 +197,7 @@ impl World {
     }
 }
 
-fn limits() -> Limits {
+pub fn limits() -> Limits {
     Limits {
         message_bytes_max: 1200,
         path_bytes_max: 40,
@@ -231,6 +232,7 @@ fn limits() -> Limits {
             views_max: 5,
             ..tidewire::shard::views::Limits::default()
         },
+        mqtt: None,
     }
 }
 

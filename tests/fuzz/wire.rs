@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 use tidewire::value::delta::{self, Encoder};
+use tidewire::wire::mqtt::{self, Fault, Packet, PublishHead, QoS, Version};
 use tidewire::wire::native::{self, Event, Outcome, Shown};
 use tidewire::wire::text::{self, TextError};
 use tidewire::wire::varint::{Malformed, Reader};
@@ -104,5 +105,90 @@ pub fn delta(input: &[u8]) {
     if let Some(form) = Encoder::new().encode(previous, next, &mut made) {
         assert!(made.len() < next.len());
         assert_eq!(delta::apply(form, previous, &made, VALUE_BYTES_MAX).as_deref(), Ok(next));
+    }
+}
+
+const MQTT_LIMITS: mqtt::Limits = mqtt::Limits { packet_bytes_max: 1000, user_properties_max: 4, filters_max: 4 };
+
+/// A fixed header is the same whatever follows it, and none before it is whole.
+pub fn mqtt_head(input: &[u8]) {
+    match mqtt::parse_head(input, MQTT_LIMITS.packet_bytes_max) {
+        Ok(Some(head)) => {
+            assert!((2..=5).contains(&head.head_len) && head.head_len + head.body_len <= MQTT_LIMITS.packet_bytes_max);
+            assert_eq!(mqtt::parse_head(&input[..head.head_len], MQTT_LIMITS.packet_bytes_max), Ok(Some(head)));
+            assert_eq!(mqtt::parse_head(&input[..head.head_len - 1], MQTT_LIMITS.packet_bytes_max), Ok(None));
+        }
+        Ok(None) => assert!(input.len() < 5),
+        Err(fault) => expect_error(fault),
+    }
+}
+
+fn expect_error(fault: Fault) {
+    assert!(fault.code.is_error() && fault.code.name() != "unknown" && !fault.what.is_empty());
+}
+
+/// What follows the fixed header of a CONNECT.
+pub fn mqtt_connect(input: &[u8]) {
+    match mqtt::decode_connect(input, &MQTT_LIMITS) {
+        Ok(connect) => {
+            assert!(connect.receive_maximum > 0 && connect.packet_bytes_max != Some(0));
+            assert!(!connect.client_id.contains('\0') && connect.will.as_ref().is_none_or(|will| !will.topic.is_empty()));
+            assert!(mqtt::decode_connect(&[input, &[0]].concat(), &MQTT_LIMITS).is_err());
+            let cut = mqtt::decode_connect(&input[..input.len() - 1], &MQTT_LIMITS);
+            // In 3.1 the flags may say more than there is.
+            assert!(cut.is_err() || connect.version == Version::V31);
+        }
+        Err(fault) => expect_error(fault),
+    }
+}
+
+/// The packets of a connection, behind one byte that says of which version; a PUBLISH comes back from what a server writes.
+pub fn mqtt_packets(input: &[u8]) {
+    let Some((version, mut rest)) = input.split_first() else { return };
+    let version = [Version::V31, Version::V311, Version::V5][usize::from(version % 3)];
+    while let Ok(Some(head)) = mqtt::parse_head(rest, MQTT_LIMITS.packet_bytes_max) {
+        let Some(body) = rest.get(head.head_len..head.head_len + head.body_len) else { return };
+        match mqtt::decode(version, head.first, body, &MQTT_LIMITS) {
+            Ok(packet) => mqtt_packet(version, &packet),
+            Err(fault) => expect_error(fault),
+        }
+        rest = &rest[head.head_len + head.body_len..];
+    }
+}
+
+fn mqtt_packet(version: Version, packet: &Packet<'_>) {
+    let mut written = Vec::new();
+    match packet {
+        Packet::Publish(publish) => {
+            assert_eq!(publish.id == 0, publish.qos == QoS::AtMostOnce);
+            assert!(!publish.topic.contains(['+', '#', '\0']) && (!publish.topic.is_empty() || publish.alias.is_some()));
+            let head = PublishHead {
+                is_duplicate: publish.is_duplicate,
+                qos: publish.qos,
+                retain: publish.retain,
+                topic: &publish.topic,
+                id: publish.id,
+                alias: publish.alias,
+                expiry_s: publish.properties.expiry_s,
+                subscription_ids: &[],
+                passed_on: &publish.properties.passed_on,
+            };
+            mqtt::put_publish(&mut written, version, &head, publish.payload);
+        }
+        Packet::Acknowledgement(a) => mqtt::put_acknowledgement(&mut written, version, a.kind, a.id, a.code, None),
+        Packet::Subscribe(subscribe) => {
+            assert!((1..=MQTT_LIMITS.filters_max).contains(&subscribe.filters.len()) && subscribe.id != 0);
+            assert!(subscribe.filters.iter().all(|(filter, _)| !filter.is_empty()));
+        }
+        Packet::Unsubscribe(unsubscribe) => {
+            assert!((1..=MQTT_LIMITS.filters_max).contains(&unsubscribe.filters.len()) && unsubscribe.id != 0);
+        }
+        Packet::Auth(auth) => assert!(version == Version::V5 && auth.method.is_some()),
+        Packet::Connect(_) | Packet::Pingreq | Packet::Disconnect(_) => {}
+    }
+    if !written.is_empty() {
+        let head = mqtt::parse_head(&written, usize::MAX).expect("a head").expect("a whole head");
+        let again = mqtt::decode(version, head.first, &written[head.head_len..], &MQTT_LIMITS);
+        assert_eq!(again.as_ref(), Ok(packet));
     }
 }

@@ -91,3 +91,10 @@ fn the_first_subprotocol_that_is_known_is_in_force() {
         assert!(head.contains(&format!("\r\nSec-WebSocket-Protocol: {accepted}\r\n")), "{head}");
     }
 }
+
+#[test]
+fn without_mqtt_nothing_is_at_its_path() {
+    let server = Server::start(1);
+    assert_eq!(server.mqtt, None);
+    assert_eq!(ask(&server, &upgrade_request("/mqtt", "mqtt")).0, 404);
+}

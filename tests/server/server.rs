@@ -53,7 +53,7 @@ impl Drop for Directory {
 
 /// Starts a server and kills it so much later, whether it has begun to serve or not.
 pub fn start_and_kill(variables: &[(&str, String)], later: Duration) {
-    let mut command = tidewire(&["serve", "--listen", "127.0.0.1:0", "--shards", "1"]);
+    let mut command = tidewire(&["serve", "--listen", "127.0.0.1:0", "--mqtt", "off", "--shards", "1"]);
     command.envs(variables.iter().map(|(name, value)| (format!("TIDEWIRE_{name}"), value)));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
     std::thread::sleep(later);
@@ -68,6 +68,8 @@ pub struct Server {
     /// Held open: the process may print as long as it runs.
     _stdout: BufReader<ChildStdout>,
     pub address: SocketAddr,
+    /// Where it serves MQTT, if it does.
+    pub mqtt: Option<SocketAddr>,
 }
 
 impl Server {
@@ -77,7 +79,16 @@ impl Server {
 
     /// With environment variables, named without their prefix. Nothing is stored unless one names a directory.
     pub fn start_with(shards: usize, variables: &[(&str, &str)]) -> Self {
-        let mut command = tidewire(&["serve", "--listen", "127.0.0.1:0", "--shards", &shards.to_string()]);
+        Self::start_serving(shards, variables, "off")
+    }
+
+    /// As [`Self::start_with`], on a port of its own for MQTT too.
+    pub fn start_with_mqtt(shards: usize, variables: &[(&str, &str)]) -> Self {
+        Self::start_serving(shards, variables, "127.0.0.1:0")
+    }
+
+    fn start_serving(shards: usize, variables: &[(&str, &str)], mqtt: &str) -> Self {
+        let mut command = tidewire(&["serve", "--listen", "127.0.0.1:0", "--mqtt", mqtt, "--shards", &shards.to_string()]);
         command.env("TIDEWIRE_LOG_LEVEL", "error");
         if !variables.iter().any(|(name, _)| *name == "STORAGE_DIRECTORY") {
             command.env("TIDEWIRE_STORAGE_EPHEMERAL", "true");
@@ -92,7 +103,9 @@ impl Server {
             let _ = child.stderr.take().expect("it is piped").read_to_string(&mut errors);
             panic!("the server did not start: {line}{errors}");
         };
-        Self { address: address.parse().expect("the first line ends in an address"), child, is_killed: false, _stdout: stdout }
+        let address = address.parse().expect("the first line ends in an address");
+        let mqtt = read_mqtt_address(&mut stdout);
+        Self { address, mqtt, child, is_killed: false, _stdout: stdout }
     }
 
     /// A session of the binary form that decodes both delta forms.
@@ -160,6 +173,18 @@ impl Server {
             std::thread::sleep(Duration::from_millis(5));
         }
         None
+    }
+}
+
+/// Where the lines that a server prints behind its first say that it serves MQTT.
+fn read_mqtt_address(lines: &mut impl BufRead) -> Option<SocketAddr> {
+    loop {
+        let mut line = String::new();
+        lines.read_line(&mut line).expect("the lines are text");
+        assert!(!line.is_empty(), "the server says where it serves MQTT");
+        let Some(place) = line.trim().strip_prefix("mqtt ") else { continue };
+        let address = place.trim().strip_prefix("mqtt://")?.split(',').next().expect("a first part");
+        return Some(address.parse().expect("an address"));
     }
 }
 

@@ -55,6 +55,7 @@ impl Taken {
             mail::Action::Append(native::Append::Edit { original }, content) => (false, setting(content, Some(*original))),
             mail::Action::Append(_, content) => (false, setting(content, None)),
             mail::Action::Check(_) | mail::Action::Patch(_) | mail::Action::Delta(..) => (false, Setting::Nothing),
+            mail::Action::Message(_) => unreachable!("messages of MQTT have a model of their own"),
         };
         Self { path: update.path.as_str().to_owned(), makes, setting }
     }

@@ -4,14 +4,17 @@ use crate::ask::Asked;
 use crate::client::{Client, Form};
 use crate::disk::Disk;
 use crate::model::{Model, Taken};
+use crate::mqtt_client::MqttClient;
+use crate::mqtt_link::{Handed, PacketLink};
+use crate::mqtt_model::Messages;
 use crate::random::Random;
 use crate::topics::Topics;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::journal::Append;
-use tidewire::session::QueueLimits;
-use tidewire::shard::mail::{Batch, Mail};
-use tidewire::shard::{Effect, Identity, Limits, Shard, Storing};
+use tidewire::session::{MqttLimits, QueueLimits};
+use tidewire::shard::mail::{Action, Batch, Mail};
+use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 use tidewire::topic::selector::SelectorLimits;
 use tidewire::topic::tree::partition;
 use xxhash_rust::xxh3::Xxh3;
@@ -37,6 +40,8 @@ pub struct Conditions {
     pub removals: usize,
     pub selections: usize,
     pub faults: usize,
+    /// Where there is MQTT.
+    pub mqtt: Option<MqttLimits>,
 }
 
 impl Conditions {
@@ -60,6 +65,7 @@ impl Conditions {
             removals: random.pick(&[1, 4, 12]),
             selections: random.pick(&[15, 30, 50]),
             faults: random.pick(&[0, 3, 10]),
+            mqtt: None,
         }
     }
 
@@ -87,6 +93,7 @@ impl Conditions {
             walk_slice: self.walk_slice,
             mail_high: 5,
             views: tidewire::shard::views::Limits { units_per_turn: 4, delay_bytes_max: 2000, ..tidewire::shard::views::Limits::default() },
+            mqtt: self.mqtt.clone(),
         }
     }
 }
@@ -114,7 +121,13 @@ pub struct World {
     pub model: Model,
     pub links: Vec<Link>,
     pub now: Time,
-    shards: Vec<Shard>,
+    pub mqtt_clients: Vec<MqttClient>,
+    pub packet_links: Vec<PacketLink>,
+    pub packet_by_key: HashMap<(usize, Key), usize>,
+    /// Connections on their way from shard to shard.
+    pub handed: VecDeque<Handed>,
+    pub messages: Messages,
+    pub shards: Vec<Shard>,
     /// Where storage is on.
     pub disk: Option<Disk>,
     /// Records that the disk had no room for, by shard; they go back before the next are taken.
@@ -122,7 +135,7 @@ pub struct World {
     rings: BTreeMap<(usize, usize), VecDeque<Batch>>,
     /// Mail that did not fit its ring; it goes back before the next is taken.
     held: BTreeMap<(usize, usize), Batch>,
-    wakes: Vec<VecDeque<Key>>,
+    pub wakes: Vec<VecDeque<Key>>,
     round_left: Vec<usize>,
     by_key: HashMap<(usize, Key), usize>,
     /// Each request by its number.
@@ -131,7 +144,7 @@ pub struct World {
     next_value: u64,
     /// Questions for first events that are not answered, and the most there were at a time.
     pub histories_asked: (usize, usize),
-    trace: Xxh3,
+    pub trace: Xxh3,
 }
 
 impl World {
@@ -146,6 +159,11 @@ impl World {
             model: Model::default(),
             links: Vec::new(),
             now,
+            mqtt_clients: Vec::new(),
+            packet_links: Vec::new(),
+            packet_by_key: HashMap::new(),
+            handed: VecDeque::new(),
+            messages: Messages::new(conditions.mqtt.as_ref().map_or(0, |limits| usize::from(limits.inflight_max))),
             rings: BTreeMap::new(),
             held: BTreeMap::new(),
             wakes: vec![VecDeque::new(); count],
@@ -197,7 +215,7 @@ impl World {
     pub fn connect_at(&mut self, form: Form, shard: usize) -> usize {
         let id = self.take_id();
         let client = Client::new(self.links.len(), form, id, &mut self.random);
-        let key = self.shards[shard].handle_accept(self.now);
+        let key = self.shards[shard].handle_accept(self.now, Transport::Http);
         let at = self.links.len();
         if let Some(key) = key {
             self.by_key.insert((shard, key), at);
@@ -293,7 +311,9 @@ impl World {
     pub fn deliver(&mut self, from: usize, to: usize) -> bool {
         let Some(batch) = self.rings.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
         for mail in &batch.mails {
-            if let Mail::Update(update) = mail {
+            if let Mail::Update(update) = mail
+                && !matches!(update.change.action, Action::Message(_))
+            {
                 let asked = self.asked.get(&update.to.id).and_then(Taken::of_request);
                 self.model.note_update(update.to.id, asked.unwrap_or_else(|| Taken::of_mail(update)));
             }
@@ -357,6 +377,8 @@ impl World {
         let Some(key) = self.wakes[shard].pop_front() else { return false };
         if let Some(at) = self.by_key.get(&(shard, key)).copied() {
             self.send_to(at, shard, key);
+        } else if let Some(at) = self.packet_by_key.get(&(shard, key)).copied() {
+            self.send_packets_to(at, shard, key);
         }
         self.carry_out(shard);
         true
@@ -402,7 +424,7 @@ impl World {
     }
 
     /// Does what the shard wants, and looks whether it keeps its bounds.
-    fn carry_out(&mut self, shard: usize) {
+    pub fn carry_out(&mut self, shard: usize) {
         while let Some(effect) = self.shards[shard].poll_effect() {
             match effect {
                 Effect::Wake(key) => self.wakes[shard].push_back(key),
@@ -412,8 +434,10 @@ impl World {
                         self.forget(at);
                         self.links[at].is_finished = true;
                     }
+                    self.finish_packets(shard, key);
                 }
                 Effect::ViewTooDeep { .. } => {}
+                Effect::HandOver(key, to, handover) => self.hand_over(shard, key, to, *handover),
                 Effect::Http(..) | Effect::Reports(_) => panic!("nobody asked for a page"),
             }
         }
@@ -490,7 +514,8 @@ impl World {
                 shard.restore(*id, stored.clone()).expect("what was stored is restored");
             }
         }
-        for (id, stored) in disk.state.topics.iter().filter(|(_, stored)| stored.view_name().is_none()) {
+        self.restore_sessions(&disk.state);
+        for (id, stored) in disk.state.topics.iter().filter(|(_, stored)| stored.is_topic()) {
             let owner = owner(stored.path.as_str(), shards_now);
             self.shards[owner].restore(*id, stored.clone()).expect("what was stored is restored");
         }
@@ -500,6 +525,7 @@ impl World {
         self.held.clear();
         self.refused.clear();
         self.by_key.clear();
+        self.lose_packets();
         (self.wakes, self.round_left) = (vec![VecDeque::new(); count], vec![0; count]);
         self.model.note_restart();
         (0..count).for_each(|shard| self.carry_out(shard));
@@ -555,7 +581,7 @@ impl World {
             any |= self.read(at, bytes_max);
             any |= self.listen(at, bytes_max);
         }
-        any
+        any | self.settle_packets()
     }
 
     pub fn shut_down(&mut self) {

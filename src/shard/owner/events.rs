@@ -9,6 +9,7 @@ use crate::shard::mail::{Content, Mail, Subscription};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::tree::{Place, Topic};
+use crate::wire::mqtt::QoS;
 use crate::wire::native::{Append, EventEntry, EventHead, Outcome};
 use std::sync::Arc;
 
@@ -34,10 +35,12 @@ impl Shard {
             Append::Edit { original } => (series.edit(original, value, &author, now_ms), Some(original)),
         };
         let appended = appended.map_err(refuse_event)?;
-        let head = EventHead { sequence: appended.sequence, timestamp_ms: appended.timestamp_ms, original, author: &author };
-        let publication = Arc::new(Publication::event(id, received, head, value));
         // An event with an old timestamp may be beyond the retained range at once.
         let is_kept = series.latest().is_some_and(|latest| latest.sequence == appended.sequence);
+        let keep = self.start_keeping(place, QoS::ExactlyOnce);
+        let topic = self.tree.topic_mut(place);
+        let head = EventHead { sequence: appended.sequence, timestamp_ms: appended.timestamp_ms, original, author: &author };
+        let publication = Arc::new(Publication::event(id, received, head, value).with_keep(keep));
         topic.latest = (is_kept && topic.specification.retains_value()).then(|| publication.clone());
         self.report.updates += 1;
         for shard in topic.interested.iter() {

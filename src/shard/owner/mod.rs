@@ -1,5 +1,6 @@
 //! The topics of this shard's partitions: one writer for each, so updates to a topic have one order.
 //!
+//! - `messages` — what comes by MQTT; `keeping` — who has to keep that before it is acknowledged.
 //! - here — updates: conditions, topics made, values published, topics removed.
 //! - `events` — time series: events appended, what new subscribers get, queries.
 //! - `walk` — questions about all topics that match, answered slice by slice.
@@ -12,6 +13,8 @@ mod errand;
 mod events;
 mod expiry;
 mod filters;
+mod keeping;
+mod messages;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -19,22 +22,25 @@ mod walk;
 pub use errand::Errands;
 pub use expiry::Expiries;
 pub use filters::FilterCounts;
+pub use keeping::{Keepings, Share};
+pub use messages::Passing;
 pub use walk::{Walk, merge_pages};
 
 use super::Shard;
-use super::mail::{Action, Appeared, Change, Content, ListenerKind, Mail, Notice, StreamStep, Update, What};
+use super::mail::{Action, Appearance, Appeared, Change, Content, ListenerKind, Mail, Notice, StreamStep, Update, What};
 use super::persistence::{Answer, Ticket};
 use crate::base::{Key, ShardIndex, ShardSet, Time, TopicId};
 use crate::protocol::{ErrorCode, Reason, Refusal};
 use crate::topic::constraint::{Constraint, Subject};
 use crate::topic::path::TopicPath;
-use crate::topic::publication::Publication;
+use crate::topic::publication::{self, Publication};
 use crate::topic::specification::{Specification, TopicType};
 use crate::topic::tree::{Place, Topic};
 use crate::value::delta::Form;
 use crate::value::json::JsonLimits;
 use crate::value::patch::{self, PatchError};
 use crate::value::{ValueType, delta, scalar};
+use crate::wire::mqtt::QoS;
 use crate::wire::native::{self, Outcome};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -46,7 +52,8 @@ impl Shard {
     pub(super) fn update_for_other(&mut self, update: Update) {
         let Update { from, to, path, change, received } = update;
         let applied = self.update(from, to.session, path.as_str(), &change, received);
-        self.acknowledge(applied, Answer::Update { from, to });
+        let keeping = self.take_keeping();
+        self.acknowledge_kept(applied, Answer::Update { from, to }, keeping);
     }
 
     /// Applies an update whose path and value have been checked.
@@ -55,7 +62,9 @@ impl Shard {
         let found = self.tree.find(path);
         let found = self.find_changed(found, path, change)?;
         let has_stream = step.is_some() || found.is_some_and(|place| self.tree.topic(place).stream().is_some());
+        self.keepings.is_open = true;
         let applied = self.try_update(found, from, session, path, change, received);
+        self.keepings.is_open = false;
         if applied.is_err() {
             // What gave way to a topic that then was not made stands again.
             self.revive_reference(path);
@@ -64,12 +73,13 @@ impl Shard {
             return applied;
         }
         if let Some(place) = self.tree.find(path) {
+            let leaves_value = self.leaves_value(place, &change.action);
             let topic = self.tree.topic_mut(place);
             match (step, &applied) {
                 (Some(StreamStep { stream, .. }), Ok(_)) => topic.rare_mut().stream = Some(stream),
                 // Also one that could not be opened: an earlier stream of its number, closed meanwhile, must not stand for it.
                 (Some(StreamStep { stream, .. }), Err(_)) if topic.stream() == Some(stream) => topic.rare_mut().stream = None,
-                (None, Ok(_)) if topic.stream().is_some() && !matches!(change.action, Action::Add(_) | Action::Check(_)) => {
+                (None, Ok(_)) if topic.stream().is_some() && !leaves_value => {
                     topic.rare_mut().stream = None;
                 }
                 _ => {}
@@ -78,8 +88,25 @@ impl Shard {
         applied
     }
 
+    /// Whether the topic's value stays as it is, and with it the stream that the topic has.
+    fn leaves_value(&self, place: Place, action: &Action<'_>) -> bool {
+        match action {
+            Action::Add(_) | Action::Check(_) => true,
+            Action::Message(message) => self.passes(place, &message.head),
+            _ => false,
+        }
+    }
+
     /// The topic that is to change. One of a view gives way to one that is added, and is never changed.
     fn find_changed(&mut self, found: Option<Place>, path: &str, change: &Change<'_>) -> Result<Option<Place>, Refusal> {
+        if let (Some(place), Action::Add(specification) | Action::AddAndSet(specification, _)) = (found, &change.action)
+            && self.tree.topic(place).is_passing
+            && self.check_same(place, specification).is_err()
+        {
+            // It holds nothing that could be lost.
+            self.remove_topic(path);
+            return Ok(None);
+        }
         let Some(place) = found.filter(|place| self.tree.topic(*place).is_reference) else { return Ok(found) };
         let (Action::Add(specification) | Action::AddAndSet(specification, _)) = &change.action else {
             return self.check_not_reference(place).map(|()| found);
@@ -105,6 +132,9 @@ impl Shard {
             self.check_stream(found, path, conditions.stream)?;
             self.check_constraint(found, path, conditions.constraint.as_ref())?;
         }
+        if let Action::Message(message) = &change.action {
+            return self.take_message(found, from, session, path, message, received);
+        }
         match (&change.action, found) {
             (Action::Add(specification) | Action::AddAndSet(specification, _), Some(place)) => self.check_same(place, specification)?,
             (Action::Add(_) | Action::AddAndSet(..), None) => {}
@@ -112,7 +142,14 @@ impl Shard {
             (_, Some(_)) => {}
         }
         match (&change.action, found) {
-            (Action::Add(_), Some(place)) => Ok((Outcome::Created(false), self.store_found(place))),
+            (Action::Add(_), Some(place)) => {
+                if self.tree.topic(place).is_passing {
+                    // Who adds a topic finds it later.
+                    self.check_topic_storage(place)?;
+                    self.keep_passing(place);
+                }
+                Ok((Outcome::Created(false), self.store_found(place)))
+            }
             (Action::AddAndSet(_, content), Some(place)) => {
                 let ticket = self.set(place, content, received)?;
                 Ok((Outcome::Created(false), ticket))
@@ -124,7 +161,7 @@ impl Shard {
             (Action::Patch(text), Some(place)) => Ok((Outcome::Done, self.patch(place, text, received)?)),
             (Action::Delta(form, delta), Some(place)) => Ok((Outcome::Done, self.apply_delta(place, *form, delta, received)?)),
             (Action::Append(append, content), Some(place)) => self.append(place, *append, content, received),
-            (_, None) => unreachable!("a topic that is not there was refused"),
+            (Action::Message(_), _) | (_, None) => unreachable!("a message was taken, and a topic that is not there refused"),
         }
     }
 
@@ -198,10 +235,12 @@ impl Shard {
             return Err(Refusal::new(ErrorCode::TopicLimit, message));
         }
         self.check_storage(specification)?;
-        let path = TopicPath::parse(path, self.limits.path_bytes_max).expect("a session's shard checked the path");
+        // A session's shard has checked it, or it is the server's own.
+        let path = TopicPath::of_branch(path);
         let mut topic = Topic::new(self.take_topic_id(), path, specification.clone());
         let mut ticket = self.store_added(&topic);
-        let is_plain = topic.series().is_none() && topic.specification.retains_value();
+        // Where sessions may have to keep the value it follows its topic, as every other does.
+        let is_plain = topic.series().is_none() && topic.specification.retains_value() && self.keepings.keepers.is_empty();
         if let Some(content) = content.filter(|_| is_plain) {
             let publication = Arc::new(make_publication(&topic, 1, content.value.as_deref(), received));
             if self.stores_value(&topic.specification) {
@@ -224,9 +263,20 @@ impl Shard {
         TopicId(self.topics_base + (self.topics_made - 1) * count + u64::from(self.identity.index.0) + 1)
     }
 
+    /// The shards that want what is at `path`.
+    fn interested_in(&self, path: &str) -> ShardSet {
+        let mut interested = ShardSet::default();
+        self.shards_interested.for_each_match(path, |_, shards| interested = interested.union(*shards));
+        interested
+    }
+
     /// Puts a topic into the tree, and tells who is interested.
-    pub(super) fn enter(&mut self, mut topic: Topic, creator: Option<(ShardIndex, Key)>) -> Place {
-        self.shards_interested.for_each_match(topic.path.as_str(), |_, shards| topic.interested = topic.interested.union(*shards));
+    pub(super) fn enter(&mut self, topic: Topic, creator: Option<(ShardIndex, Key)>) -> Place {
+        self.enter_as(topic, creator, Appearance::Made)
+    }
+
+    pub(super) fn enter_as(&mut self, mut topic: Topic, creator: Option<(ShardIndex, Key)>, appearance: Appearance) -> Place {
+        topic.interested = self.interested_in(topic.path.as_str());
         if self.is_listened_to(ListenerKind::Subscribers, topic.path.as_str()) {
             topic.rare_mut().subscribers = Some(Vec::new());
         }
@@ -238,7 +288,7 @@ impl Shard {
         }
         self.start_aging(place);
         let topic = self.tree.topic(place);
-        let mails: Vec<(ShardIndex, Mail)> = topic.interested.iter().map(|shard| (shard, appeared(topic))).collect();
+        let mails: Vec<(ShardIndex, Mail)> = topic.interested.iter().map(|shard| (shard, appeared(topic, appearance))).collect();
         for (shard, mail) in mails {
             self.mail(shard, mail);
         }
@@ -322,7 +372,20 @@ impl Shard {
 
     /// The hot path: a new value to everybody who is interested.
     pub(super) fn publish(&mut self, place: Place, value: Option<&[u8]>, received: Time) -> Option<Ticket> {
+        self.publish_with(place, value, received, None)
+    }
+
+    /// The same, with what a message of MQTT is beside its payload.
+    fn publish_with(
+        &mut self,
+        place: Place,
+        value: Option<&[u8]>,
+        received: Time,
+        message: Option<publication::Message>,
+    ) -> Option<Ticket> {
         self.report.updates += 1;
+        self.keep_passing(place);
+        let keep = self.start_keeping(place, message.as_ref().map_or(QoS::ExactlyOnce, |message| message.qos));
         let is_stored = self.stores_value(&self.tree.topic(place).specification);
         let topic = self.tree.topic_mut(place);
         let specification = &topic.specification;
@@ -330,16 +393,21 @@ impl Shard {
         let version = previous.map_or(1, |previous| previous.version + 1);
         self.delta_bytes.clear();
         let mut form = None;
-        let has_deltas = has_deltas(specification.value_type()) && !specification.publishes_values_only() && !topic.interested.is_empty();
+        // Who was sent what did not become the value does not hold the value before.
+        let is_followed = !std::mem::take(&mut topic.has_passed) && !topic.interested.is_empty();
+        let has_deltas = has_deltas(specification.value_type()) && !specification.publishes_values_only() && is_followed;
         if let (true, Some(previous), Some(value)) = (has_deltas, previous.and_then(Publication::value), value)
             && topic.gain.should_attempt()
         {
             form = self.delta.encode(previous, value, &mut self.delta_bytes);
             topic.gain.note(form.map(|_| self.delta_bytes.len()), value.len());
         }
-        let mut publication = make_publication(topic, version, value, received);
+        let mut publication = make_publication(topic, version, value, received).with_keep(keep);
         if let Some(form) = form {
             publication = publication.with_delta(form, &self.delta_bytes);
+        }
+        if let Some(message) = message {
+            publication = publication.with_message(message);
         }
         let publication = Arc::new(publication);
         let retains = topic.specification.retains_value();
@@ -424,13 +492,14 @@ impl Shard {
     }
 }
 
-fn appeared(topic: &Topic) -> Mail {
+fn appeared(topic: &Topic, appearance: Appearance) -> Mail {
     Mail::Appeared(Box::new(Appeared {
         id: topic.id,
         path: topic.path.clone(),
         specification: topic.specification.clone(),
         latest: topic.latest.clone(),
         is_counted: topic.is_counted(),
+        appearance,
     }))
 }
 

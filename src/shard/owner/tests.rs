@@ -40,6 +40,7 @@ impl World {
             walk_slice: 3,
             mail_high: 1000,
             views: crate::shard::views::Limits::default(),
+            mqtt: None,
         };
         let identity = Identity { index: HERE, count: 1, server: "test".into(), run: 1, storing: Storing::Off, topics_base: 0 };
         Self { shard: Shard::new(identity, limits, Time(0), WALL_MS), now: Time(0) }

@@ -7,7 +7,7 @@ use super::Shard;
 use super::appeared;
 use crate::base::{ShardIndex, ShardSet};
 use crate::protocol::Refusal;
-use crate::shard::mail::{DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, What};
+use crate::shard::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, What};
 use crate::shard::persistence::{Answer, Ticket};
 use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::{Selector, SelectorLimits};
@@ -190,7 +190,7 @@ impl Shard {
         for place in places {
             let topic = self.tree.topic_mut(place);
             topic.interested.insert(walk.from);
-            let mail = appeared(topic);
+            let mail = appeared(topic, Appearance::Found);
             self.mail(walk.from, mail);
         }
         next

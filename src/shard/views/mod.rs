@@ -394,9 +394,9 @@ impl Shard {
         let id = self.take_topic_id();
         let properties = [("definition".into(), text.into()), ("place".into(), put.place.to_string().into())];
         let path = TopicPath::of_branch(&format!("{VIEWS_BRANCH}{name}"));
-        let mut ticket = self.store_view(Change::Added { topic: id, path, kind: VIEW_KIND, properties: Arc::new(properties) });
+        let mut ticket = self.store_record(Change::Added { topic: id, path, kind: VIEW_KIND, properties: Arc::new(properties) });
         if let Some(old) = self.views.records.insert(name.into(), id) {
-            ticket = self.store_view(Change::Removed { topic: old }).or(ticket);
+            ticket = self.store_record(Change::Removed { topic: old }).or(ticket);
         }
         self.announce(&Decision::Put { place: put.place, name: name.into(), text: text.into() }, to);
         Ok(Some((Outcome::Created(put.is_new), ticket)))
@@ -406,7 +406,7 @@ impl Shard {
         self.check_view_storage()?;
         let Some(Entry { place, .. }) = self.views.catalogue.remove(name) else { return Ok(None) };
         let record = self.views.records.remove(name);
-        let ticket = record.and_then(|topic| self.store_view(Change::Removed { topic }));
+        let ticket = record.and_then(|topic| self.store_record(Change::Removed { topic }));
         self.announce(&Decision::Removed { place }, to);
         Ok(Some((Outcome::Removed(1), ticket)))
     }
@@ -501,7 +501,7 @@ impl Shard {
         if self.identity.index == WRITER {
             self.views.catalogue.restore(&name, place, text, definition);
             if let Some(older) = self.views.records.insert(name.as_str().into(), id) {
-                self.store_view(Change::Removed { topic: older });
+                self.store_record(Change::Removed { topic: older });
             }
         }
         self.put_view(place, &name, text, None);

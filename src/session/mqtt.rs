@@ -1,0 +1,496 @@
+//! What a session of MQTT is beyond any other: its subscriptions, and the messages that both sides still have to acknowledge.
+//!
+//! It outlives its connection as long as its client asked. Messages of QoS 1 and 2 have sequence numbers in the order in which they were queued, and
+//! packet identifiers that follow from those: so what is sent again after a new connection, or a restart, has the identifier that it had.
+
+use super::Outgoing;
+use crate::base::{Key, ShardIndex, Time, TopicId};
+use crate::topic::publication::Publisher;
+use crate::topic::selector::Selector;
+use crate::wire::mqtt::{QoS, ReasonCode, SubscriptionOptions, Version};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+/// Packet identifiers that there are.
+const IDENTIFIERS: u64 = 65_535;
+
+/// A session of MQTT.
+pub struct Mqtt {
+    pub client_id: Rc<str>,
+    pub version: Version,
+    /// Numbers the session's connections.
+    pub epoch: u32,
+    pub filters: Vec<Filter>,
+    /// How long the session outlives its connection; `u32::MAX` is for ever.
+    pub expiry_s: u32,
+    pub will: Option<Box<Will>>,
+    /// When the will is published, or the session ends, whichever is first; `None` while a client is connected, or for ever.
+    pub due: Option<Time>,
+    /// The moment at which a session without a connection ends.
+    pub expires: Option<Time>,
+    pub outbound: Outbound,
+    /// The client's QoS 2 messages that it has not released, by identifier.
+    pub inbound: BTreeMap<u16, Inbound>,
+    /// SUBSCRIBEs whose filters are not all known to the owners of topics.
+    pub subscribing: Vec<Subscribing>,
+    /// Where the session is kept: its record's number.
+    pub stored: Option<Stored>,
+    /// Of a session that is kept: by the sequence number of a message the event that says that PUBREC has come.
+    pub released: BTreeMap<u64, u64>,
+    /// By the identifier of a message of the client's the event that says that it is not released.
+    pub inbound_notes: BTreeMap<u16, u64>,
+    /// What of other sessions that are kept was taken.
+    pub seen: Seen,
+    /// The members of a shared subscription, where this is one and no client's session.
+    pub group: Option<Box<Group>>,
+}
+
+impl Mqtt {
+    pub fn new(client_id: Rc<str>, version: Version) -> Self {
+        Self {
+            client_id,
+            version,
+            epoch: 0,
+            filters: Vec::new(),
+            expiry_s: 0,
+            will: None,
+            due: None,
+            expires: None,
+            outbound: Outbound::default(),
+            inbound: BTreeMap::new(),
+            subscribing: Vec::new(),
+            stored: None,
+            released: BTreeMap::new(),
+            inbound_notes: BTreeMap::new(),
+            seen: Seen::default(),
+            group: None,
+        }
+    }
+
+    /// The filters by which the session itself is sent what is at `path`.
+    pub fn matching<'m>(&'m self, path: &'m str) -> impl Iterator<Item = &'m Filter> {
+        self.filters.iter().filter(move |filter| !filter.is_shared && filter.selector.matches(path))
+    }
+
+    pub fn selects(&self, path: &str) -> bool {
+        self.matching(path).next().is_some()
+    }
+
+    pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
+        self.filters.iter().filter(|filter| !filter.is_shared).map(|filter| &filter.selector)
+    }
+
+    /// The oldest event of the session's record that is still needed; `waiting` is the first message that waits to be sent.
+    pub fn oldest_kept(&self, waiting: Option<u64>) -> Option<u64> {
+        let events = self.released.values().chain(self.inbound_notes.values()).copied();
+        events.chain(self.seen.oldest()).chain(self.outbound.oldest()).chain(waiting).min()
+    }
+
+    /// How what is at `path` is sent.
+    pub fn delivery(&self, path: &str) -> Delivery {
+        let group = if self.group.is_some() { Delivery::GROUP } else { 0 };
+        self.matching(path).fold(Delivery(Delivery::MQTT | group), |delivery, filter| delivery.with(filter.options, filter.id))
+    }
+}
+
+/// How far a QoS 2 message of the client's is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inbound {
+    /// On its way to the topic's owner. The session's connection of that number has asked last.
+    Given { epoch: u32 },
+    /// It was on its way when the server ended: the client has to send it again, and its number tells whether it was taken.
+    Lost { number: u64 },
+    /// The owner has it, and PUBREC was sent.
+    Received,
+}
+
+/// One subscription.
+pub struct Filter {
+    pub text: Box<str>,
+    pub selector: Selector,
+    pub options: SubscriptionOptions,
+    pub id: Option<u32>,
+    /// Whether it is a member's of a shared subscription, whose messages its group deals out.
+    pub is_shared: bool,
+}
+
+/// A SUBSCRIBE under way.
+pub struct Subscribing {
+    pub id: u16,
+    pub codes: Vec<ReasonCode>,
+    pub waiting: usize,
+}
+
+/// A message for when the client is lost.
+pub struct Will {
+    pub topic: Box<str>,
+    pub qos: QoS,
+    pub retain: bool,
+    pub payload: Box<[u8]>,
+    pub delay_s: u32,
+    pub expiry_s: Option<u32>,
+    pub is_utf8: bool,
+    pub content_type: Option<Box<str>>,
+    pub passed_on: Box<[u8]>,
+}
+
+/// Where a session is kept.
+pub struct Stored {
+    pub topic: TopicId,
+    pub version: u64,
+}
+
+/// The QoS 2 messages of other sessions that were taken and may come again, after a restart. They do not come in the order of their numbers:
+/// those of one session may be of several owners' topics.
+#[derive(Default)]
+pub struct Seen {
+    /// By session and number the event that says so.
+    events: BTreeMap<(TopicId, u64), u64>,
+    /// The same by the event.
+    messages: BTreeMap<u64, (TopicId, u64)>,
+}
+
+impl Seen {
+    /// More are not remembered: the oldest are of sessions that have been silent for long.
+    const MESSAGES_MAX: usize = 10_000;
+
+    pub fn has(&self, session: TopicId, number: u64) -> bool {
+        self.events.contains_key(&(session, number))
+    }
+
+    /// The message is taken; an earlier event that says so is not needed.
+    pub fn insert(&mut self, session: TopicId, number: u64, event: u64) {
+        if let Some(before) = self.events.insert((session, number), event) {
+            self.messages.remove(&before);
+        }
+        self.messages.insert(event, (session, number));
+        if self.messages.len() > Self::MESSAGES_MAX
+            && let Some((_, oldest)) = self.messages.pop_first()
+        {
+            self.events.remove(&oldest);
+        }
+    }
+
+    /// The message of which an event says that it is taken.
+    pub fn said_by(&self, event: u64) -> Option<(TopicId, u64)> {
+        self.messages.get(&event).copied()
+    }
+
+    /// Messages of the session below this number do not come again.
+    pub fn forget_below(&mut self, session: TopicId, lowest: u64) {
+        while let Some((key, event)) = self.events.range((session, 0)..(session, lowest)).next().map(|(key, event)| (*key, *event)) {
+            self.events.remove(&key);
+            self.messages.remove(&event);
+        }
+    }
+
+    /// The oldest event that is needed.
+    pub fn oldest(&self) -> Option<u64> {
+        self.messages.first_key_value().map(|(event, _)| *event)
+    }
+}
+
+/// A shared subscription's members.
+#[derive(Default)]
+pub struct Group {
+    pub members: Vec<Member>,
+    /// Whose turn it is.
+    pub next: usize,
+    /// Who is answered once the owners of topics know the group's selector, by a number.
+    pub joining: Vec<(u16, ShardIndex, Key, u64)>,
+    pub last_join: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub shard: ShardIndex,
+    pub session: Key,
+    pub qos: QoS,
+    pub retain_as_published: bool,
+    pub id: Option<u32>,
+    pub is_connected: bool,
+}
+
+/// How a subscription's publications are sent, in bits: those of every filter that matches the topic, taken together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery(u8);
+
+impl Delivery {
+    /// The native protocol: values and deltas.
+    pub const NATIVE: Self = Self(0);
+    const QOS: u8 = 0b11;
+    const RETAIN_AS_PUBLISHED: u8 = 1 << 2;
+    const NO_LOCAL: u8 = 1 << 3;
+    const HAS_IDS: u8 = 1 << 4;
+    const MQTT: u8 = 1 << 5;
+    const GROUP: u8 = 1 << 6;
+
+    /// The same where one filter more matches the topic.
+    pub fn with(self, options: SubscriptionOptions, id: Option<u32>) -> Self {
+        let flag = |holds: bool, bit: u8| if holds { bit } else { 0 };
+        let more = flag(options.retain_as_published, Self::RETAIN_AS_PUBLISHED)
+            | flag(options.no_local, Self::NO_LOCAL)
+            | flag(id.is_some(), Self::HAS_IDS);
+        Self(self.0 & !Self::QOS | self.qos().max(options.qos) as u8 | more)
+    }
+
+    pub fn is_mqtt(self) -> bool {
+        self.0 & Self::MQTT != 0
+    }
+
+    pub fn is_group(self) -> bool {
+        self.0 & Self::GROUP != 0
+    }
+
+    /// The bits that make a message differ from the plain one of its publication.
+    pub fn distinct(qos: QoS, is_retained: bool, has_origin: bool) -> Self {
+        let qos = if qos == QoS::AtMostOnce { 0 } else { Self::QOS };
+        let retain = if is_retained { Self::RETAIN_AS_PUBLISHED } else { 0 };
+        let origin = if has_origin { Self::NO_LOCAL } else { 0 };
+        Self(qos | retain | origin | Self::HAS_IDS | Self::GROUP)
+    }
+
+    pub fn qos(self) -> QoS {
+        QoS::from_number(self.0 & Self::QOS).unwrap_or_default()
+    }
+
+    pub fn retains_as_published(self) -> bool {
+        self.0 & Self::RETAIN_AS_PUBLISHED != 0
+    }
+
+    pub fn has_no_local(self) -> bool {
+        self.0 & Self::NO_LOCAL != 0
+    }
+
+    pub fn has_ids(self) -> bool {
+        self.0 & Self::HAS_IDS != 0
+    }
+
+    /// Whether any bit is of both.
+    pub fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// One message to a subscriber that is more than its publication's plain bytes.
+pub struct Message {
+    pub outgoing: Rc<Outgoing>,
+    pub qos: QoS,
+    pub retain: bool,
+    /// Sent because of a new subscription: the topic holds it too.
+    pub is_first: bool,
+    /// It may have reached the client before.
+    pub is_repeated: bool,
+    /// Numbers the session's messages of QoS 1 and 2; 0 at QoS 0.
+    pub sequence: u64,
+    /// The ticket of the record that has to be stored before it is sent, of a QoS 2 message of a session that is kept: its identifier must not
+    /// stand for another message after a restart.
+    pub ticket: u64,
+    pub subscription_ids: Box<[u32]>,
+}
+
+impl Message {
+    /// What tells it from other messages if it comes again. A retained message that a new subscription finds is no news, and may be found again.
+    pub fn publisher(&self) -> Option<Publisher> {
+        if self.is_first { None } else { self.outgoing.publication().message()?.publisher }
+    }
+
+    /// The identifier that the sequence number gives.
+    pub fn id(&self) -> u16 {
+        identifier(self.sequence)
+    }
+}
+
+/// The packet identifier of a sequence number.
+pub fn identifier(sequence: u64) -> u16 {
+    if sequence == 0 { 0 } else { ((sequence - 1) % IDENTIFIERS + 1) as u16 }
+}
+
+/// What the client has to acknowledge.
+#[derive(Default)]
+pub struct Outbound {
+    /// In the order of their sequence numbers, which is the order in which they were queued.
+    inflight: VecDeque<Inflight>,
+    /// The last sequence number given.
+    sequence: u64,
+    /// The last so many of those under way have to be sent again before anything else.
+    repeat: usize,
+}
+
+enum Inflight {
+    Sent(Box<Message>),
+    /// PUBREC came: PUBCOMP is to come.
+    Released {
+        sequence: u64,
+    },
+}
+
+impl Inflight {
+    fn sequence(&self) -> u64 {
+        match self {
+            Self::Sent(message) => message.sequence,
+            Self::Released { sequence } => *sequence,
+        }
+    }
+}
+
+/// What an acknowledgement was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// The message with this sequence number is done.
+    Done { sequence: u64 },
+    /// The client has the message: PUBREL follows.
+    Received,
+    /// No message has the identifier, or not at this point.
+    Unknown,
+}
+
+/// What is to be sent again.
+pub enum Again<'m> {
+    Publish(&'m Message),
+    Release(u16),
+}
+
+impl Outbound {
+    pub fn len(&self) -> usize {
+        self.inflight.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.inflight.is_empty()
+    }
+
+    /// Numbers a message.
+    pub fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    pub fn last_sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Numbers go on behind `sequence`.
+    pub fn restore_sequence(&mut self, sequence: u64) {
+        self.sequence = self.sequence.max(sequence);
+    }
+
+    /// Whether a message that was numbered `sequence` may be sent: so many are under way at most, and none with its identifier.
+    pub fn has_room(&self, sequence: u64, inflight_max: usize) -> bool {
+        let oldest = self.inflight.front().map_or(sequence, Inflight::sequence);
+        self.repeat == 0 && self.inflight.len() < inflight_max && sequence - oldest.min(sequence) < IDENTIFIERS
+    }
+
+    /// A message was sent.
+    pub fn sent(&mut self, message: Box<Message>) {
+        self.insert(Inflight::Sent(message));
+    }
+
+    /// PUBREC came before a restart.
+    pub fn restore_released(&mut self, sequence: u64) {
+        self.insert(Inflight::Released { sequence });
+    }
+
+    /// Mostly the last. After a restart what was released is known before what waits to be sent again, which may be older; nothing is to be repeated
+    /// at that point.
+    fn insert(&mut self, held: Inflight) {
+        let behind = self.inflight.iter().rev().take_while(|other| other.sequence() > held.sequence()).count();
+        self.inflight.insert(self.inflight.len() - behind, held);
+    }
+
+    fn find(&self, id: u16) -> Option<usize> {
+        self.inflight.iter().position(|held| identifier(held.sequence()) == id)
+    }
+
+    /// PUBACK.
+    pub fn acknowledge(&mut self, id: u16) -> Acknowledged {
+        self.finish(id, |held| matches!(held, Inflight::Sent(message) if message.qos == QoS::AtLeastOnce))
+    }
+
+    /// PUBCOMP.
+    pub fn complete(&mut self, id: u16) -> Acknowledged {
+        self.finish(id, |held| matches!(held, Inflight::Released { .. }))
+    }
+
+    /// PUBREC with an error.
+    pub fn give_up(&mut self, id: u16) -> Acknowledged {
+        self.finish(id, |held| matches!(held, Inflight::Sent(message) if message.qos == QoS::ExactlyOnce))
+    }
+
+    /// The message is not sent again, so nothing will come for it.
+    pub fn skip(&mut self, sequence: u64) -> Acknowledged {
+        self.finish(identifier(sequence), |held| matches!(held, Inflight::Sent(_)))
+    }
+
+    fn finish(&mut self, id: u16, fits: impl Fn(&Inflight) -> bool) -> Acknowledged {
+        let Some(at) = self.find(id).filter(|at| fits(&self.inflight[*at])) else { return Acknowledged::Unknown };
+        self.repeat -= usize::from(at >= self.inflight.len() - self.repeat);
+        let held = self.inflight.remove(at).expect("it was just found");
+        Acknowledged::Done { sequence: held.sequence() }
+    }
+
+    /// The message that PUBREC is for, where it is the first.
+    pub fn to_receive(&self, id: u16) -> Option<u64> {
+        let held = &self.inflight[self.find(id)?];
+        matches!(held, Inflight::Sent(message) if message.qos == QoS::ExactlyOnce).then(|| held.sequence())
+    }
+
+    /// PUBREC.
+    pub fn receive(&mut self, id: u16) -> Acknowledged {
+        let Some(at) = self.find(id) else { return Acknowledged::Unknown };
+        match &self.inflight[at] {
+            Inflight::Sent(message) if message.qos == QoS::ExactlyOnce => {
+                let sequence = message.sequence;
+                self.inflight[at] = Inflight::Released { sequence };
+                Acknowledged::Received
+            }
+            Inflight::Sent(_) => Acknowledged::Unknown,
+            // PUBREL went missing with its connection.
+            Inflight::Released { .. } => Acknowledged::Received,
+        }
+    }
+
+    /// A new connection: all that is under way is sent again before anything else.
+    pub fn start_again(&mut self) {
+        self.repeat = self.inflight.len();
+        for held in &mut self.inflight {
+            if let Inflight::Sent(message) = held {
+                message.is_repeated = true;
+            }
+        }
+    }
+
+    /// Whether `poll_repeat` has something.
+    pub fn has_to_repeat(&self, inflight_max: usize) -> bool {
+        self.repeat > 0 && self.inflight.len() - self.repeat < inflight_max
+    }
+
+    /// The next to be sent again, in their order, while the client has acknowledged all but fewer than `inflight_max` of those before.
+    pub fn poll_repeat(&mut self, inflight_max: usize) -> Option<Again<'_>> {
+        let at = self.inflight.len() - self.repeat;
+        if self.repeat == 0 || at >= inflight_max {
+            return None;
+        }
+        self.repeat -= 1;
+        Some(match &self.inflight[at] {
+            Inflight::Sent(message) => Again::Publish(message),
+            Inflight::Released { sequence } => Again::Release(identifier(*sequence)),
+        })
+    }
+
+    /// The messages under way.
+    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.inflight.iter().filter_map(|held| match held {
+            Inflight::Sent(message) => Some(&**message),
+            Inflight::Released { .. } => None,
+        })
+    }
+
+    /// The sequence number below which nothing is under way.
+    pub fn oldest(&self) -> Option<u64> {
+        self.inflight.front().map(Inflight::sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! Messages on their way to clients: what a subscription adds to a publication, and the bounds of what waits.
+
+use crate::base::Key;
+use crate::session::mqtt::{Delivery, Message};
+use crate::session::{Entry, LocalTopic, Outgoing, Session, Subscriber};
+use crate::shard::Shard;
+use crate::shard::mail::Appearance;
+use crate::topic::specification::Conflation;
+use crate::wire::mqtt::{QoS, RetainHandling};
+use std::rc::Rc;
+
+impl Shard {
+    /// Sends a publication to a subscription that needs more than its plain bytes.
+    pub(in crate::shard) fn deliver(&mut self, topic: &Rc<LocalTopic>, subscriber: Subscriber, outgoing: &Rc<Outgoing>) {
+        if subscriber.delivery.is_group() {
+            return self.deal_out(subscriber.session, outgoing);
+        }
+        let own = (self.identity.index, subscriber.session);
+        let is_connected = self.is_connected(subscriber.session);
+        let Some(session) = self.sessions.get_mut(subscriber.session) else { return };
+        let is_own = outgoing.publication().message().is_some_and(|message| message.origin == Some(own));
+        let Some(message) = message_for(session, subscriber.delivery, outgoing, is_own) else { return };
+        if message.qos == QoS::AtMostOnce && !is_connected {
+            return;
+        }
+        self.push_message(subscriber.session, message);
+        if topic.specification.conflation() == Conflation::Always {
+            let dropped = self.sessions.get_mut(subscriber.session).map(|session| session.queue.conflate_messages(topic));
+            self.forget_messages(subscriber.session, dropped.unwrap_or_default());
+        }
+    }
+
+    /// Sends the retained message of a topic, if it has one: all of the session's filters brought it about, or the one whose QoS and identifier
+    /// are given.
+    pub(in crate::shard) fn send_first(&mut self, key: Key, topic: &Rc<LocalTopic>, filter: Option<(QoS, Option<u32>)>) {
+        let Some(first) = topic.first() else { return };
+        let Some(mqtt) = self.mqtt(key) else { return };
+        let (qos, ids) = match filter {
+            Some((qos, id)) => (qos, id.into_iter().collect()),
+            None => {
+                let matching = || mqtt.matching(topic.path.as_str());
+                let qos = matching().map(|filter| filter.options.qos).max().unwrap_or_default();
+                (qos, matching().filter_map(|filter| filter.id).collect())
+            }
+        };
+        let message = Message {
+            qos: Self::granted(qos, first.publication().qos()),
+            outgoing: first,
+            retain: true,
+            is_first: true,
+            is_repeated: false,
+            sequence: 0,
+            ticket: 0,
+            subscription_ids: ids,
+        };
+        self.push_message(key, message);
+    }
+
+    /// A session of MQTT is subscribed to a topic from now on. What a topic is made with is news, and no retained message.
+    pub(in crate::shard) fn start_messages(&mut self, topic: &Rc<LocalTopic>, subscriber: Subscriber, appearance: Appearance) {
+        if appearance == Appearance::Restored || subscriber.delivery.is_group() && appearance == Appearance::Found {
+            return;
+        }
+        if appearance == Appearance::Found {
+            let Some(mqtt) = self.mqtt(subscriber.session) else { return };
+            let wants = |handling: RetainHandling| handling != RetainHandling::Never;
+            if mqtt.matching(topic.path.as_str()).any(|filter| wants(filter.options.retain_handling)) {
+                self.send_first(subscriber.session, topic, None);
+            }
+        } else if let Some(made) = topic.newest() {
+            self.deliver_any(topic, subscriber, &made);
+        }
+    }
+
+    fn deliver_any(&mut self, topic: &Rc<LocalTopic>, subscriber: Subscriber, outgoing: &Rc<Outgoing>) {
+        if subscriber.delivery.meets(outgoing.distinct()) {
+            self.deliver(topic, subscriber, outgoing);
+        } else if self.is_connected(subscriber.session) {
+            self.push(subscriber.session, Entry::Step(outgoing.clone()));
+        }
+    }
+
+    /// Room for a session whose queue is over its bound although conflated: the oldest messages that would have to be acknowledged go. Whether that
+    /// was enough.
+    pub(in crate::shard) fn make_room(&mut self, key: Key) -> bool {
+        let bytes_max = self.limits.queue.bytes_max;
+        let Some(session) = self.sessions.get_mut(key) else { return true };
+        let dropped = session.queue.drop_oldest_messages(usize::MAX, bytes_max);
+        let is_enough = session.queue.bytes() <= bytes_max;
+        self.forget_messages(key, dropped);
+        is_enough
+    }
+
+    /// Queues a message and keeps the session's bounds.
+    pub(in crate::shard) fn push_message(&mut self, key: Key, mut message: Message) {
+        let messages_max = self.limits.mqtt.as_ref().map_or(0, |limits| limits.queued_messages_max);
+        if message.qos != QoS::AtMostOnce {
+            // The server was restarted while it was on its way, and it came again.
+            if message.publisher().is_some_and(|publisher| self.was_taken(key, publisher)) {
+                return;
+            }
+            let Some(mqtt) = self.mqtt(key) else { return };
+            message.sequence = mqtt.outbound.next_sequence();
+            let ticket = self.store_message(key, &message);
+            if message.qos == QoS::ExactlyOnce {
+                message.ticket = ticket.map_or(0, |ticket| ticket.0);
+                self.wake_when_stored(ticket, key);
+            }
+        }
+        self.push(key, Entry::Message(Box::new(message)));
+        let bytes_max = self.limits.queue.bytes_max;
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let dropped = session.queue.drop_oldest_messages(messages_max, bytes_max);
+        self.forget_messages(key, dropped);
+    }
+
+    /// Messages that are not sent any more: others came in their place, or there was no room.
+    pub(in crate::shard) fn forget_messages(&mut self, session: Key, sequences: Vec<u64>) {
+        self.report.mqtt_dropped += sequences.len() as u64;
+        for sequence in sequences {
+            self.forget_message(session, sequence);
+        }
+    }
+
+    pub(in crate::shard) fn is_connected(&self, session: Key) -> bool {
+        self.sessions.get(session).is_some_and(|session| self.connections.get(session.connection).is_some())
+    }
+
+    pub(in crate::shard) fn wake_session(&mut self, session: Key) {
+        if let Some(connection) = self.sessions.get(session).map(|session| session.connection) {
+            self.wake(connection);
+        }
+    }
+}
+
+/// The message of a live publication; `None` where the client itself published it and wants none of its own.
+fn message_for(session: &Session, delivery: Delivery, outgoing: &Rc<Outgoing>, is_own: bool) -> Option<Message> {
+    let publication = outgoing.publication();
+    let mut message = Message {
+        outgoing: outgoing.clone(),
+        qos: delivery.qos(),
+        retain: publication.message().is_some_and(|message| message.retain) && delivery.retains_as_published(),
+        is_first: false,
+        is_repeated: false,
+        sequence: 0,
+        ticket: 0,
+        subscription_ids: Box::default(),
+    };
+    if delivery.has_ids() || delivery.has_no_local() && is_own {
+        let filters = session.mqtt.as_ref()?.matching(outgoing.path().as_str());
+        let filters: Vec<_> = filters.filter(|filter| !(filter.options.no_local && is_own)).collect();
+        message.qos = filters.iter().map(|filter| filter.options.qos).max()?;
+        message.retain &= filters.iter().any(|filter| filter.options.retain_as_published);
+        message.subscription_ids = filters.iter().filter_map(|filter| filter.id).collect();
+    }
+    message.qos = Shard::granted(message.qos, publication.qos());
+    Some(message)
+}

@@ -1,0 +1,187 @@
+//! Messages of clients on their way to topics, and wills.
+
+use super::Asked;
+use crate::base::Key;
+use crate::protocol::{ErrorCode, Refusal};
+use crate::session::mqtt::Inbound;
+use crate::shard::Shard;
+use crate::shard::mail::{Action, Asker, Change, Mail, Making, MessageChange, Update};
+use crate::shard::persistence::Answer;
+use crate::topic::mqtt::path_of;
+use crate::topic::mqtt_rule::RuleKind;
+use crate::topic::path::TopicPath;
+use crate::topic::publication::{self, Publisher};
+use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
+use crate::wire::mqtt::{AcknowledgementKind, MessageProperties, Publish, QoS, ReasonCode};
+use crate::wire::native::Outcome;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A message as a client or its will gives it.
+struct Given<'a> {
+    name: &'a str,
+    qos: QoS,
+    retain: bool,
+    payload: &'a [u8],
+    properties: MessageProperties<'a>,
+    /// Of a QoS 2 message of a session that is kept.
+    publisher: Option<Publisher>,
+}
+
+impl Shard {
+    pub(super) fn publish_mqtt(&mut self, connection: Key, session: Key, publish: &Publish<'_>) {
+        self.report.mqtt_received += 1;
+        let Some(mqtt) = self.mqtt(session) else { return };
+        let epoch = mqtt.epoch;
+        let (mut publisher, mut ticket) = (None, None);
+        let asked = match publish.qos {
+            QoS::AtMostOnce => None,
+            QoS::AtLeastOnce => Some(Asked::Publish),
+            QoS::ExactlyOnce => match mqtt.inbound.insert(publish.id, Inbound::Given { epoch }) {
+                None => {
+                    (publisher, ticket) =
+                        self.note_inbound(session, publish.id).map_or((None, None), |(publisher, ticket)| (Some(publisher), ticket));
+                    Some(Asked::PublishOnce)
+                }
+                Some(Inbound::Lost { number }) => {
+                    publisher = self.publisher_of(session, number);
+                    Some(Asked::PublishOnce)
+                }
+                Some(Inbound::Given { .. }) => return self.answer_repeated(connection, session, publish.id, false),
+                Some(Inbound::Received) => {
+                    mqtt.inbound.insert(publish.id, Inbound::Received);
+                    return self.answer_repeated(connection, session, publish.id, true);
+                }
+            },
+        };
+        let id = asked.map_or(0, |asked| asked.number(publish.id, epoch));
+        let given = Given {
+            name: &publish.topic,
+            qos: publish.qos,
+            retain: publish.retain,
+            payload: publish.payload,
+            properties: publish.properties.clone(),
+            publisher,
+        };
+        let asker = Asker { session, id };
+        match self.change_of(session, given) {
+            Ok((path, change)) if ticket.is_some() => {
+                // Its number must not stand for another message after a restart, so nobody is sent it before the number is stored.
+                let answer = Answer::Route { asker, path: (&*path).into(), change: Box::new(change.into_owned()) };
+                self.acknowledge(Ok((Outcome::Done, ticket)), answer);
+            }
+            Ok((path, change)) => self.route_change(asker, &path, change),
+            Err(refusal) => self.answer_mqtt(asker, Err(refusal)),
+        }
+    }
+
+    /// MQTT-4.3.3-10: the same identifier again is the same message.
+    fn answer_repeated(&mut self, connection: Key, session: Key, id: u16, is_received: bool) {
+        if let Some(link) = self.link(connection) {
+            link.dialogue.repeated();
+        }
+        if is_received {
+            self.acknowledge_to(session, AcknowledgementKind::Pubrec, id, ReasonCode::SUCCESS, None);
+        }
+    }
+
+    /// The will of a session whose client is lost.
+    pub(super) fn publish_will(&mut self, session: Key) {
+        let Some(mqtt) = self.mqtt(session) else { return };
+        let epoch = mqtt.epoch;
+        let Some(will) = mqtt.will.take() else { return };
+        let given = Given {
+            name: &will.topic,
+            qos: will.qos,
+            retain: will.retain,
+            payload: &will.payload,
+            properties: MessageProperties {
+                expiry_s: will.expiry_s,
+                is_utf8: will.is_utf8,
+                content_type: will.content_type.as_deref(),
+                passed_on: Cow::Borrowed(&will.passed_on),
+            },
+            publisher: None,
+        };
+        let to = Asker { session, id: Asked::Will.number(0, epoch) };
+        match self.change_of(session, given) {
+            Ok((path, change)) => {
+                // By mail also to this shard: a client may be lost while something is delivered to others, which must have that first.
+                let (from, received, change) = (self.identity.index, self.now, change.into_owned());
+                let update = Update { from, to, path: TopicPath::of_branch(&path), change, received };
+                self.mail(self.owner_of(&path), Mail::Update(update));
+            }
+            Err(_) => self.report.mqtt_refused += 1,
+        }
+    }
+
+    /// The path of a message, and what the message is to the topic there.
+    fn change_of<'a>(&mut self, session: Key, given: Given<'a>) -> Result<(Cow<'a, str>, Change<'a>), Refusal> {
+        let path = path_of(given.name);
+        self.check_path(&path)?;
+        if given.payload.len() > self.limits.value_bytes_max {
+            let message = format!("the payload has {} bytes, more than {}", given.payload.len(), self.limits.value_bytes_max);
+            return Err(Refusal::new(ErrorCode::ValueTooLarge, message));
+        }
+        if given.properties.is_utf8 && std::str::from_utf8(given.payload).is_err() {
+            return Err(Refusal::new(ErrorCode::InvalidValue, "the payload is not UTF-8, as its payload format says"));
+        }
+        let (making, keeps) = self.making(&path, &given.properties)?;
+        let head = publication::Message {
+            qos: given.qos,
+            retain: given.retain,
+            is_passing: !given.retain && !keeps,
+            is_clearing: false,
+            expires: given.properties.expiry_s.map(|seconds| self.now.after_ms(u64::from(seconds) * 1000)),
+            origin: Some((self.identity.index, session)),
+            publisher: given.publisher,
+            passed_on: given.properties.passed_on.into(),
+        };
+        let message = MessageChange { payload: Cow::Borrowed(given.payload), head, making };
+        Ok((path, Change { action: Action::Message(Box::new(message)), conditions: None }))
+    }
+
+    /// What a topic would be that is not there, by the rules, and whether what is published without retain becomes its value too.
+    fn making(&mut self, path: &str, properties: &MessageProperties<'_>) -> Result<(Making, bool), Refusal> {
+        let rules = self.limits.mqtt.as_ref().map(|limits| limits.rules.clone());
+        let rule = rules.as_ref().and_then(|rules| rules.find(path));
+        let keeps = rule.is_some_and(|rule| rule.keeps);
+        let topic_type = match rule.map_or(RuleKind::Auto, |rule| rule.kind) {
+            RuleKind::Refuse => return Ok((Making::Refused, keeps)),
+            RuleKind::Of(value_type) => value_type.into(),
+            RuleKind::Auto => type_of(properties),
+        };
+        let Some(rule) = rule.filter(|rule| !rule.properties.is_empty()) else {
+            return Ok((Making::Of(self.plain_specification(topic_type)), keeps));
+        };
+        let pairs = rule.properties.iter().map(|(key, value)| (&**key, &**value));
+        let parsed = Specification::parse(topic_type, pairs, SpecificationLimits::default())
+            .map_err(|error| Refusal::new(ErrorCode::InvalidProperty, error.to_string()))?;
+        Ok((Making::Of(self.specifications.intern(parsed)), keeps))
+    }
+
+    /// A topic without properties, of a type that needs none.
+    pub(super) fn plain_specification(&mut self, topic_type: TopicType) -> Arc<Specification> {
+        let place = usize::from(topic_type.number());
+        if let Some(plain) = self.plain_specifications[place].clone() {
+            return plain;
+        }
+        let parsed = Specification::parse(topic_type, std::iter::empty(), SpecificationLimits::default());
+        let plain = self.specifications.intern(parsed.expect("the types of values need no properties"));
+        self.plain_specifications[place] = Some(plain.clone());
+        plain
+    }
+}
+
+/// The type of a topic that a message makes where no rule names one: what the message says of its payload.
+fn type_of(properties: &MessageProperties<'_>) -> TopicType {
+    let content_type = properties.content_type.unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json") {
+        TopicType::Json
+    } else if properties.is_utf8 || essence.to_ascii_lowercase().starts_with("text/") {
+        TopicType::String
+    } else {
+        TopicType::Binary
+    }
+}

@@ -1,0 +1,203 @@
+//! What is kept of a session: its own record, and one for each message that either side still has to acknowledge.
+//!
+//! A session is kept as a topic of its own kind, whose value is the session and whose events are the messages: what is dropped or acknowledged goes as
+//! events of a time series do. rkyv archives, checked on read.
+
+use crate::session::mqtt::{Message, Will};
+use crate::session::{Mqtt, Outgoing};
+use crate::topic::path::TopicPath;
+use crate::topic::publication::{self, Publication};
+use crate::topic::specification::Specification;
+use crate::wire::mqtt::{QoS, RetainHandling, SubscriptionOptions, Version};
+use rkyv::rancor::Failure;
+use rkyv::{Archive, Deserialize, Serialize};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::{Time, TopicId};
+
+/// A session as it is kept.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq, Eq)]
+pub struct SessionRecord {
+    pub version: u8,
+    pub expiry_s: u32,
+    /// Milliseconds since the epoch at which it ends; `None` while its client is connected, or for ever.
+    pub expires_ms: Option<u64>,
+    pub filters: Vec<FilterRecord>,
+    pub will: Option<WillRecord>,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq, Eq)]
+pub struct FilterRecord {
+    pub text: String,
+    pub qos: u8,
+    pub no_local: bool,
+    pub retain_as_published: bool,
+    pub retain_handling: u8,
+    pub id: Option<u32>,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq, Eq)]
+pub struct WillRecord {
+    pub topic: String,
+    pub qos: u8,
+    pub retain: bool,
+    pub payload: Vec<u8>,
+    pub delay_s: u32,
+    pub expiry_s: Option<u32>,
+    pub is_utf8: bool,
+    pub content_type: Option<String>,
+    pub passed_on: Vec<u8>,
+}
+
+/// What an event of a session is.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq, Eq)]
+pub enum EventRecord {
+    /// A message that the client has to acknowledge.
+    Message(MessageRecord),
+    /// PUBREC has come for the message of this sequence number: PUBCOMP is to come.
+    Released { sequence: u64 },
+    /// A QoS 2 message of the client's that it has not released.
+    Inbound { id: u16, number: u64 },
+    /// The QoS 2 message of another session with this number was taken, and is not taken again. A session is named by the number of its record.
+    Seen { publisher: u64, number: u64 },
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq, Eq)]
+pub struct MessageRecord {
+    pub path: String,
+    pub payload: Vec<u8>,
+    pub qos: u8,
+    pub retain: bool,
+    pub subscription_ids: Vec<u32>,
+    pub passed_on: Vec<u8>,
+    /// Milliseconds since the epoch.
+    pub expires_ms: Option<u64>,
+    /// Of a QoS 2 message of a session that is kept: which, and its number there.
+    pub publisher: Option<(u64, u64)>,
+}
+
+impl SessionRecord {
+    pub fn of(mqtt: &Mqtt, expires_ms: Option<u64>) -> Self {
+        let filters = mqtt.filters.iter().map(|filter| FilterRecord {
+            text: filter.text.to_string(),
+            qos: filter.options.qos as u8,
+            no_local: filter.options.no_local,
+            retain_as_published: filter.options.retain_as_published,
+            retain_handling: filter.options.retain_handling as u8,
+            id: filter.id,
+        });
+        Self {
+            version: mqtt.version as u8,
+            expiry_s: mqtt.expiry_s,
+            expires_ms,
+            filters: filters.collect(),
+            will: mqtt.will.as_ref().map(|will| WillRecord::of(will)),
+        }
+    }
+
+    pub fn version(&self) -> Version {
+        [Version::V31, Version::V311, Version::V5].into_iter().find(|version| *version as u8 == self.version).unwrap_or(Version::V5)
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        rkyv::to_bytes::<Failure>(self).expect("memory takes it").into_vec()
+    }
+
+    /// `None` where the bytes are no such record.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        rkyv::from_bytes::<Self, Failure>(bytes).ok()
+    }
+}
+
+impl FilterRecord {
+    pub fn options(&self) -> SubscriptionOptions {
+        let handlings = [RetainHandling::Always, RetainHandling::IfNew, RetainHandling::Never];
+        SubscriptionOptions {
+            qos: QoS::from_number(self.qos).unwrap_or_default(),
+            no_local: self.no_local,
+            retain_as_published: self.retain_as_published,
+            retain_handling: handlings.into_iter().find(|handling| *handling as u8 == self.retain_handling).unwrap_or_default(),
+        }
+    }
+}
+
+impl WillRecord {
+    fn of(will: &Will) -> Self {
+        Self {
+            topic: will.topic.to_string(),
+            qos: will.qos as u8,
+            retain: will.retain,
+            payload: will.payload.to_vec(),
+            delay_s: will.delay_s,
+            expiry_s: will.expiry_s,
+            is_utf8: will.is_utf8,
+            content_type: will.content_type.as_deref().map(str::to_owned),
+            passed_on: will.passed_on.to_vec(),
+        }
+    }
+
+    pub fn into_will(self) -> Will {
+        Will {
+            topic: self.topic.into(),
+            qos: QoS::from_number(self.qos).unwrap_or_default(),
+            retain: self.retain,
+            payload: self.payload.into(),
+            delay_s: self.delay_s,
+            expiry_s: self.expiry_s,
+            is_utf8: self.is_utf8,
+            content_type: self.content_type.map(Into::into),
+            passed_on: self.passed_on.into(),
+        }
+    }
+}
+
+impl EventRecord {
+    pub fn encode(&self) -> Vec<u8> {
+        rkyv::to_bytes::<Failure>(self).expect("memory takes it").into_vec()
+    }
+
+    /// `None` where the bytes are no such record; a note that something was done is empty.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        rkyv::from_bytes::<Self, Failure>(bytes).ok()
+    }
+}
+
+impl MessageRecord {
+    pub fn of(message: &Message, wall_ms: impl Fn(Time) -> u64) -> Self {
+        let publication = message.outgoing.publication();
+        let head = publication.message();
+        Self {
+            path: message.outgoing.path().as_str().to_owned(),
+            payload: message.outgoing.payload().into_owned(),
+            qos: message.qos as u8,
+            retain: message.retain,
+            subscription_ids: message.subscription_ids.to_vec(),
+            passed_on: head.map(|head| head.passed_on.to_vec()).unwrap_or_default(),
+            expires_ms: head.and_then(|head| head.expires).map(wall_ms),
+            publisher: message.publisher().map(|publisher| (publisher.session.0, publisher.number)),
+        }
+    }
+
+    /// The message as it was, of a topic that need not be there. `binary` is a topic's specification whose values are payloads.
+    pub fn into_message(self, sequence: u64, binary: &Arc<Specification>, now: Time, time_of: impl Fn(u64) -> Time) -> Message {
+        let head = publication::Message {
+            qos: QoS::from_number(self.qos).unwrap_or_default(),
+            expires: self.expires_ms.map(time_of),
+            passed_on: self.passed_on.into(),
+            ..publication::Message::default()
+        };
+        let publication = Arc::new(Publication::new(TopicId(0), 0, now, &self.payload).with_message(head));
+        let outgoing: Rc<Outgoing> = Outgoing::without_topic(publication, TopicPath::of_branch(&self.path), binary, 0);
+        Message {
+            outgoing,
+            qos: QoS::from_number(self.qos).unwrap_or_default(),
+            retain: self.retain,
+            is_first: false,
+            is_repeated: true,
+            sequence,
+            ticket: 0,
+            subscription_ids: self.subscription_ids.into(),
+        }
+    }
+}

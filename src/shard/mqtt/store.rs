@@ -1,0 +1,336 @@
+//! What is kept of sessions that outlive their connections through a restart.
+//!
+//! The session's own record is written when its client connects, subscribes, or is lost; each message of QoS 1 and 2 that waits for it, and each
+//! that it has sent and not released, is an event of that record until it is done. A note that something is done is an event too, which takes the
+//! other away; notes go once nothing older is left.
+
+use super::record::{EventRecord, MessageRecord, SessionRecord};
+use crate::base::{Key, ShardIndex, Time, TopicId};
+use crate::journal::{Change, SESSION_KIND, SESSIONS_BRANCH, StoredTopic};
+use crate::session::mqtt::{Filter, Inbound, Message, Stored};
+use crate::session::{Entry, Form, Mqtt, MqttForm, Session};
+use crate::shard::persistence::{Answer, Storing, Ticket};
+use crate::shard::{NOBODY, Shard, owner};
+use crate::topic::mqtt::parse_filter;
+use crate::topic::path::TopicPath;
+use crate::topic::publication::{Keep, Publication, Publisher};
+use crate::topic::selector::Selector;
+use crate::topic::specification::TopicType;
+use crate::topic::tree::partition;
+use crate::wire::native::Outcome;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Notes that may stand behind an event before it is written again, so that they can go.
+const NOTES_MAX: u64 = 1000;
+
+impl Shard {
+    fn keeps(&self, mqtt: &Mqtt) -> bool {
+        self.persistence.storing() != Storing::Off && mqtt.expiry_s > 0 && mqtt.group.is_none()
+    }
+
+    pub(in crate::shard) fn wall_ms_of(&self, time: Time) -> u64 {
+        self.wall_ms() + time.since(self.now) / 1_000_000
+    }
+
+    /// Keeps the session as it is now, or keeps it no longer. The record that says so.
+    pub(super) fn store_session(&mut self, key: Key) -> Option<Ticket> {
+        let mqtt = self.sessions.get(key).and_then(|session| session.mqtt.as_deref())?;
+        if !self.keeps(mqtt) {
+            return self.unstore_session(key);
+        }
+        let expires_ms = mqtt.expires.filter(|expires| *expires < Time(u64::MAX)).map(|expires| self.wall_ms_of(expires));
+        let record = SessionRecord::of(mqtt, expires_ms).encode();
+        let (topic, version) = match &mqtt.stored {
+            Some(stored) => (stored.topic, stored.version + 1),
+            None => {
+                let path = TopicPath::of_branch(&format!("{SESSIONS_BRANCH}{}", print_hex(&mqtt.client_id)));
+                self.become_keeper();
+                let topic = self.take_topic_id();
+                self.store_record(Change::Added { topic, path, kind: SESSION_KIND, properties: Arc::from([]) });
+                (topic, 1)
+            }
+        };
+        let publication = Arc::new(Publication::new(topic, version, self.now, &record));
+        let ticket = self.store_record(Change::Value { publication });
+        if let Some(mqtt) = self.mqtt(key) {
+            let is_new = mqtt.stored.is_none();
+            let stored = mqtt.stored.get_or_insert(Stored { topic, version });
+            stored.version = version;
+            if is_new {
+                self.store_all(key);
+            }
+        }
+        ticket
+    }
+
+    /// A session that is kept from now on has what waits already kept too.
+    fn store_all(&mut self, key: Key) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let Some(mqtt) = session.mqtt.as_deref() else { return };
+        let wall = |time| self.wall_ms_of(time);
+        let waiting = mqtt.outbound.messages().chain(session.queue.messages());
+        let messages: Vec<(u64, MessageRecord)> = waiting.map(|message| (message.sequence, MessageRecord::of(message, wall))).collect();
+        for (sequence, record) in messages {
+            self.keep_event(key, sequence, &EventRecord::Message(record).encode(), None);
+        }
+    }
+
+    pub(super) fn unstore_session(&mut self, key: Key) -> Option<Ticket> {
+        let Stored { topic, .. } = self.mqtt(key)?.stored.take()?;
+        self.store_record(Change::Removed { topic })
+    }
+
+    pub(super) fn store_message(&mut self, key: Key, message: &Message) -> Option<Ticket> {
+        // One that is not kept knows too what it has had, as long as it lasts: storage may fail, and the message come again.
+        if let Some(Publisher { session, number, lowest }) = message.publisher() {
+            let seen = &mut self.mqtt(key)?.seen;
+            seen.insert(session, number, message.sequence);
+            seen.forget_below(session, lowest);
+        }
+        self.mqtt(key)?.stored.as_ref()?;
+        let record = EventRecord::Message(MessageRecord::of(message, |time| self.wall_ms_of(time))).encode();
+        self.keep_event(key, message.sequence, &record, None)
+    }
+
+    /// A message is done, or given up.
+    pub(super) fn forget_message(&mut self, key: Key, sequence: u64) {
+        let Some(mqtt) = self.mqtt(key) else { return };
+        if mqtt.stored.is_none() {
+            return;
+        }
+        let note = mqtt.outbound.next_sequence();
+        let released = mqtt.released.remove(&sequence);
+        // What its publisher may send again leaves a note of its number.
+        let value = match mqtt.seen.said_by(sequence) {
+            Some((session, number)) => {
+                mqtt.seen.insert(session, number, note);
+                EventRecord::Seen { publisher: session.0, number }.encode()
+            }
+            None => Vec::new(),
+        };
+        self.keep_event(key, note, &value, Some(released.unwrap_or(sequence)));
+        self.renew_oldest(key);
+    }
+
+    /// PUBREC has come. The record that says so.
+    pub(super) fn note_received(&mut self, key: Key, sequence: u64) -> Option<Ticket> {
+        let mqtt = self.mqtt(key)?;
+        mqtt.stored.as_ref()?;
+        if mqtt.released.contains_key(&sequence) {
+            // It came before, by a connection that is lost.
+            return self.store_earlier();
+        }
+        // The note of a publisher's number has to outlive the message, whatever a crash leaves: it is written first.
+        if let Some((session, number)) = mqtt.seen.said_by(sequence) {
+            let own = mqtt.outbound.next_sequence();
+            mqtt.seen.insert(session, number, own);
+            self.keep_event(key, own, &EventRecord::Seen { publisher: session.0, number }.encode(), None);
+        }
+        let mqtt = self.mqtt(key)?;
+        let note = mqtt.outbound.next_sequence();
+        mqtt.released.insert(sequence, note);
+        self.keep_event(key, note, &EventRecord::Released { sequence }.encode(), Some(sequence))
+    }
+
+    /// A QoS 2 message of the client's is on its way: what tells it from others. It has to be stored first.
+    pub(super) fn note_inbound(&mut self, key: Key, id: u16) -> Option<(Publisher, Option<Ticket>)> {
+        let mqtt = self.mqtt(key)?;
+        mqtt.stored.as_ref()?;
+        let number = mqtt.outbound.next_sequence();
+        mqtt.inbound_notes.insert(id, number);
+        let ticket = self.keep_event(key, number, &EventRecord::Inbound { id, number }.encode(), None);
+        Some((self.publisher_of(key, number)?, ticket))
+    }
+
+    pub(super) fn publisher_of(&mut self, key: Key, number: u64) -> Option<Publisher> {
+        let mqtt = self.mqtt(key)?;
+        let lowest = mqtt.inbound_notes.values().min().copied().unwrap_or(number);
+        Some(Publisher { session: mqtt.stored.as_ref()?.topic, number, lowest })
+    }
+
+    /// The client has released it, or it was refused. The record that says so.
+    pub(super) fn forget_inbound(&mut self, key: Key, id: u16) -> Option<Ticket> {
+        let mqtt = self.mqtt(key)?;
+        let sequence = mqtt.inbound_notes.remove(&id)?;
+        let note = mqtt.outbound.next_sequence();
+        self.keep_event(key, note, &[], Some(sequence))
+    }
+
+    /// Appends an event to the session's record, and takes one away.
+    fn keep_event(&mut self, key: Key, sequence: u64, value: &[u8], dropped: Option<u64>) -> Option<Ticket> {
+        let timestamp_ms = self.wall_ms();
+        let session = self.sessions.get(key)?;
+        let mqtt = session.mqtt.as_deref()?;
+        let Stored { topic, .. } = *mqtt.stored.as_ref()?;
+        let waiting = session.queue.messages().next().map(|message| message.sequence);
+        let first_kept = mqtt.oldest_kept(waiting).unwrap_or(u64::MAX).min(if value.is_empty() { sequence + 1 } else { sequence });
+        let author = self.anonymous.clone();
+        let value: Arc<[u8]> = value.into();
+        self.session_ticket =
+            self.store_record(Change::Event { topic, sequence, original: None, timestamp_ms, author, value, first_kept, dropped });
+        self.session_ticket
+    }
+
+    /// An old note of a publisher's number is written again, so that what stands behind it can go.
+    fn renew_oldest(&mut self, key: Key) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let waiting = session.queue.messages().next().map(|message| message.sequence);
+        let Some(mqtt) = session.mqtt.as_deref_mut() else { return };
+        let pending = mqtt.outbound.oldest().into_iter().chain(waiting).min().unwrap_or(u64::MAX);
+        let is_old = |event: &u64| mqtt.outbound.last_sequence() - event > NOTES_MAX && *event < pending;
+        let Some(before) = mqtt.seen.oldest().filter(is_old) else { return };
+        let Some((session, number)) = mqtt.seen.said_by(before) else { return };
+        let note = mqtt.outbound.next_sequence();
+        mqtt.seen.insert(session, number, note);
+        self.keep_event(key, note, &EventRecord::Seen { publisher: session.0, number }.encode(), Some(before));
+    }
+
+    /// Whether the session has taken this message of another session before.
+    pub(super) fn was_taken(&self, key: Key, publisher: Publisher) -> bool {
+        let mqtt = self.sessions.get(key).and_then(|session| session.mqtt.as_deref());
+        mqtt.is_some_and(|mqtt| mqtt.seen.has(publisher.session, publisher.number))
+    }
+
+    // Messages that have to be kept before they are acknowledged.
+
+    /// Tells the owner of a topic that the sessions here that are kept keep its message, once that is stored.
+    pub(in crate::shard) fn tell_kept(&mut self, keep: Option<Keep>, share: owner::Share) {
+        let Some(Keep { owner, ticket, .. }) = keep else { return };
+        let stored = self.session_ticket.take();
+        self.acknowledge(Ok((Outcome::Done, stored)), Answer::Kept { owner, ticket, share });
+    }
+
+    /// The same for a shard that the owner sent the message to.
+    pub(in crate::shard) fn tell_kept_whole(&mut self, keep: Option<Keep>) {
+        let dealt = std::mem::take(&mut self.dealt);
+        self.tell_kept(keep, owner::Share::Whole { dealt });
+    }
+
+    // Restoring.
+
+    /// A session of the shard `home` selects this: its topics' publications go there. Before topics and sessions are restored.
+    pub fn restore_interest(&mut self, home: ShardIndex, stored: &StoredTopic) -> Result<(), String> {
+        if is_unfinished(stored) {
+            return Ok(());
+        }
+        let (_, record) = session_of(stored)?;
+        self.keeper_told(home);
+        for filter in &record.filters {
+            let parsed = parse_filter(&filter.text).map_err(str::to_owned)?;
+            let selector = Selector::parse(&parsed.selector, self.limits.selector).map_err(|error| error.to_string())?;
+            let home = if parsed.share.is_some() { self.owner_of(&filter.text) } else { home };
+            self.keeper_told(home);
+            // Of a path only its owner is told, as by any subscription.
+            if selector.exact_path().is_some_and(|path| self.owner_of(path) != self.identity.index) {
+                continue;
+            }
+            self.shards_interested.entry(&selector, crate::base::ShardSet::default).insert(home);
+        }
+        Ok(())
+    }
+
+    /// Takes up a session that was kept. Its client is not connected.
+    pub(in crate::shard) fn restore_session(&mut self, id: TopicId, stored: StoredTopic) -> Result<(), String> {
+        if is_unfinished(&stored) {
+            self.store_record(Change::Removed { topic: id });
+            return Ok(());
+        }
+        let (client_id, record) = session_of(&stored)?;
+        let form = Form::Mqtt(MqttForm { version: record.version(), is_websocket: false, is_shared: false });
+        let client_id: Rc<str> = client_id.into();
+        let mut session = Session::new(NOBODY, form, self.now);
+        let mut mqtt = Mqtt::new(client_id.clone(), record.version());
+        mqtt.expiry_s = record.expiry_s;
+        mqtt.stored = Some(Stored { topic: id, version: stored.version });
+        mqtt.outbound.restore_sequence(stored.last_sequence.unwrap_or(0));
+        let now = self.now;
+        let wall_ms = self.wall_ms();
+        let time_of = |ms: u64| now.after_ms(ms.saturating_sub(wall_ms));
+        let binary = self.plain_specification(TopicType::Binary);
+        for (sequence, event) in stored.events {
+            match EventRecord::decode(&event.value) {
+                None => {}
+                Some(EventRecord::Message(record)) => {
+                    if let Some((publisher, number)) = record.publisher {
+                        mqtt.seen.insert(TopicId(publisher), number, sequence);
+                    }
+                    session.queue.push(Entry::Message(Box::new(record.into_message(sequence, &binary, now, time_of))));
+                }
+                Some(EventRecord::Released { sequence: released }) => {
+                    mqtt.released.insert(released, sequence);
+                    mqtt.outbound.restore_released(released);
+                }
+                Some(EventRecord::Inbound { id, number }) => {
+                    mqtt.inbound.insert(id, Inbound::Lost { number });
+                    mqtt.inbound_notes.insert(id, sequence);
+                }
+                Some(EventRecord::Seen { publisher, number }) => {
+                    mqtt.seen.insert(TopicId(publisher), number, sequence);
+                }
+            }
+        }
+        mqtt.will = record.will.map(|will| Box::new(will.into_will()));
+        for filter in record.filters {
+            let parsed = parse_filter(&filter.text).map_err(str::to_owned)?;
+            let selector = Selector::parse(&parsed.selector, self.limits.selector).map_err(|error| error.to_string())?;
+            let (options, id, is_shared) = (filter.options(), filter.id, parsed.share.is_some());
+            mqtt.filters.push(Filter { text: filter.text.into(), selector, options, id, is_shared });
+        }
+        let expires = match record.expires_ms {
+            Some(expires_ms) => time_of(expires_ms),
+            None if record.expiry_s == u32::MAX => Time(u64::MAX),
+            None => now.after_ms(u64::from(record.expiry_s) * 1000),
+        };
+        session.mqtt = Some(Box::new(mqtt));
+        let key = self.sessions.insert(session);
+        self.mqtt_sessions.insert(client_id, key);
+        self.fall_asleep(key, expires);
+        self.restore_filters(key);
+        Ok(())
+    }
+}
+
+/// The shard of a session that was kept, of so many.
+pub fn home_of(stored: &StoredTopic, count: usize) -> ShardIndex {
+    let client_id = stored.session_path().and_then(parse_hex).unwrap_or_default();
+    ShardIndex((partition(&client_id) % count as u64) as u16)
+}
+
+/// Whether the server ended when it had begun to keep the session: nobody was told that there is one.
+fn is_unfinished(stored: &StoredTopic) -> bool {
+    stored.version == 0
+}
+
+/// The client of a session that was kept, and the session.
+fn session_of(stored: &StoredTopic) -> Result<(String, SessionRecord), String> {
+    let refused = |what: &str| format!("the record '{}' of a session {what}", stored.path.as_str());
+    let client_id = stored.session_path().and_then(parse_hex).ok_or_else(|| refused("names no client"))?;
+    let record = stored.value.as_deref().and_then(SessionRecord::decode).ok_or_else(|| refused("cannot be read"))?;
+    Ok((client_id, record))
+}
+
+/// A client's identifier may be any text, and a path may not.
+fn print_hex(client_id: &str) -> String {
+    client_id.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn parse_hex(text: &str) -> Option<String> {
+    let digits = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    String::from_utf8(digits.collect::<Option<Vec<u8>>>()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_found_by_any_identifier() {
+        for client_id in ["a", "a+b/#", "/", "~", "é\u{1f30a}", "$SYS"] {
+            assert_eq!(parse_hex(&print_hex(client_id)).as_deref(), Some(client_id));
+        }
+        assert_eq!(parse_hex("0"), Some("\0".to_owned()));
+        assert_eq!(parse_hex("zz"), None);
+        assert_eq!(parse_hex("ff"), None);
+    }
+}

@@ -1,0 +1,206 @@
+//! SUBSCRIBE and UNSUBSCRIBE: filters become selectors, which the owners of topics are told as any session's.
+
+use super::Asked;
+use crate::base::Key;
+use crate::session::mqtt::{Delivery, Filter, Subscribing};
+use crate::session::{LocalTopic, Mqtt};
+use crate::shard::Shard;
+use crate::shard::mail::{Appearance, Asker};
+use crate::shard::persistence::Answer;
+use crate::topic::mqtt::parse_filter;
+use crate::topic::selector::Selector;
+use crate::wire::mqtt::{Fault, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
+use crate::wire::native::Outcome;
+use std::rc::Rc;
+
+/// A filter as a client gives it, found to be one.
+struct Wanted<'a> {
+    text: &'a str,
+    share: Option<&'a str>,
+    selector: Selector,
+    options: SubscriptionOptions,
+    id: Option<u32>,
+}
+
+impl Shard {
+    pub(super) fn subscribe_mqtt(&mut self, key: Key, session: Key, subscribe: &Subscribe<'_>) {
+        // MQTT-3.8.3-4: no-local on a shared subscription is a protocol error.
+        if subscribe.filters.iter().any(|(text, options)| options.no_local && text.starts_with("$share/")) {
+            return self.close_faulty(key, Fault::new(ReasonCode::PROTOCOL_ERROR, "no-local on a shared subscription"));
+        }
+        let Some(mqtt) = self.mqtt(session) else { return };
+        if mqtt.subscribing.iter().any(|held| held.id == subscribe.id) {
+            let codes = vec![ReasonCode::PACKET_IDENTIFIER_IN_USE; subscribe.filters.len()];
+            return self.reply(session, |dialogue, out| dialogue.put_suback(out, subscribe.id, &codes, None));
+        }
+        let epoch = mqtt.epoch;
+        mqtt.subscribing.push(Subscribing { id: subscribe.id, codes: Vec::new(), waiting: 1 });
+        let asker = Asker { session, id: Asked::Subscribe.number(subscribe.id, epoch) };
+        for (text, options) in &subscribe.filters {
+            let result = self.wanted(text, *options, subscribe.subscription_id).and_then(|wanted| self.add_filter(asker, wanted));
+            let code = result.map_or_else(|code| code, |()| ReasonCode(options.qos as u8));
+            if let Some(held) = self.subscribing(session, subscribe.id) {
+                held.codes.push(code);
+            }
+        }
+        // The client is told when its subscriptions outlive the server, as the last of what it waits for.
+        let ticket = self.store_session(session);
+        self.acknowledge(Ok((Outcome::Done, ticket)), Answer::Update { from: self.identity.index, to: asker });
+    }
+
+    fn subscribing(&mut self, session: Key, id: u16) -> Option<&mut Subscribing> {
+        self.mqtt(session)?.subscribing.iter_mut().find(|held| held.id == id)
+    }
+
+    /// One filter less to wait for; behind the last comes SUBACK.
+    pub(super) fn filter_known(&mut self, session: Key, id: u16) {
+        let Some(held) = self.subscribing(session, id) else { return };
+        held.waiting -= 1;
+        if held.waiting > 0 {
+            return;
+        }
+        let codes = std::mem::take(&mut held.codes);
+        if let Some(mqtt) = self.mqtt(session) {
+            mqtt.subscribing.retain(|held| held.id != id);
+            mqtt.subscribing.shrink_to_fit();
+        }
+        self.reply(session, |dialogue, out| dialogue.put_suback(out, id, &codes, None));
+    }
+
+    fn wanted<'a>(&self, text: &'a str, options: SubscriptionOptions, id: Option<u32>) -> Result<Wanted<'a>, ReasonCode> {
+        let filter = parse_filter(text).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
+        let selector = Selector::parse(&filter.selector, self.limits.selector).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
+        let selector = self.selected.held(&selector).cloned().unwrap_or(selector);
+        Ok(Wanted { text, share: filter.share, selector, options, id })
+    }
+
+    fn add_filter(&mut self, asker: Asker, wanted: Wanted<'_>) -> Result<(), ReasonCode> {
+        let selections_max = self.limits.selections_max;
+        self.check_questions(asker).map_err(|_| ReasonCode::QUOTA_EXCEEDED)?;
+        let questions_max = self.limits.questions_max;
+        let Some(mqtt) = self.mqtt(asker.session) else { return Err(ReasonCode::UNSPECIFIED_ERROR) };
+        // A group asks on behalf of its member.
+        if mqtt.subscribing.iter().map(|held| held.waiting).sum::<usize>() > questions_max {
+            return Err(ReasonCode::QUOTA_EXCEEDED);
+        }
+        let found = mqtt.filters.iter().position(|filter| *filter.text == *wanted.text);
+        if found.is_none() && mqtt.filters.len() >= selections_max {
+            return Err(ReasonCode::QUOTA_EXCEEDED);
+        }
+        let Wanted { text, share, selector, options, id } = wanted;
+        let filter = Filter { text: text.into(), selector: selector.clone(), options, id, is_shared: share.is_some() };
+        // MQTT-3.8.4-3: the same filter again replaces the subscription.
+        match found {
+            Some(at) => mqtt.filters[at] = filter,
+            // Most sessions have one or two, and there may be hundreds of thousands.
+            None => {
+                mqtt.filters.reserve_exact(1);
+                mqtt.filters.push(filter);
+            }
+        }
+        if let Some(held) = self.subscribing(asker.session, Asked::of(asker.id).map_or(0, |(_, id, _)| id)) {
+            held.waiting += 1;
+        }
+        if share.is_some() {
+            self.join_group(asker, text, options, id);
+            return Ok(());
+        }
+        let mqtt = self.sessions.get(asker.session).and_then(|session| session.mqtt.as_ref());
+        let is_new = mqtt.is_none_or(|mqtt| mqtt.selectors().filter(|held| **held == selector).count() <= 1);
+        self.take_interest(asker, &selector, is_new);
+        let known: Vec<Rc<LocalTopic>> = self.known_topics(&selector).cloned().collect();
+        let sends_first = match options.retain_handling {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => found.is_none(),
+            RetainHandling::Never => false,
+        };
+        for topic in known {
+            if self.sessions.get(asker.session).is_some_and(|session| session.holds(&topic)) {
+                if found.is_some() {
+                    self.renew_delivery(asker.session, &topic);
+                } else {
+                    self.change_delivery(asker.session, &topic, |_, delivery| delivery.with(options, id));
+                }
+                if sends_first {
+                    self.send_first(asker.session, &topic, Some((options.qos, id)));
+                }
+            } else {
+                self.start_subscription(asker.session, &topic, Appearance::Found);
+            }
+        }
+        Ok(())
+    }
+
+    /// The session's filters have changed: how it is sent what is published at the topic follows.
+    fn renew_delivery(&mut self, key: Key, topic: &Rc<LocalTopic>) {
+        self.change_delivery(key, topic, |mqtt, _| mqtt.delivery(topic.path.as_str()));
+    }
+
+    fn change_delivery(&mut self, key: Key, topic: &Rc<LocalTopic>, change: impl FnOnce(&Mqtt, Delivery) -> Delivery) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let Some((_, place)) = session.subscriptions.get(&topic.id) else { return };
+        let Some(mqtt) = &session.mqtt else { return };
+        let subscriber = &mut topic.subscribers.borrow_mut()[*place as usize];
+        subscriber.delivery = change(mqtt, subscriber.delivery);
+    }
+
+    pub(super) fn unsubscribe_mqtt(&mut self, session: Key, unsubscribe: &Unsubscribe<'_>) {
+        let codes: Vec<ReasonCode> = unsubscribe
+            .filters
+            .iter()
+            .map(|text| match parse_filter(text) {
+                Err(_) => ReasonCode::TOPIC_FILTER_INVALID,
+                Ok(_) if self.remove_filter(session, text) => ReasonCode::SUCCESS,
+                Ok(_) => ReasonCode::NO_SUBSCRIPTION_EXISTED,
+            })
+            .collect();
+        self.store_session(session);
+        self.reply(session, |dialogue, out| dialogue.put_unsuback(out, unsubscribe.id, &codes));
+    }
+
+    /// Whether there was such a filter.
+    fn remove_filter(&mut self, key: Key, text: &str) -> bool {
+        let Some(mqtt) = self.mqtt(key) else { return false };
+        let Some(at) = mqtt.filters.iter().position(|filter| *filter.text == *text) else { return false };
+        let filter = mqtt.filters.remove(at);
+        if filter.is_shared {
+            self.leave_group(key, text);
+            return true;
+        }
+        let Some(session) = self.sessions.get(key) else { return true };
+        let matched = session.subscriptions.values().map(|(topic, _)| topic);
+        let mut matched: Vec<Rc<LocalTopic>> = matched.filter(|topic| filter.selector.matches(topic.path.as_str())).cloned().collect();
+        matched.sort_unstable_by_key(|topic| topic.id);
+        let is_held = session.mqtt.as_ref().is_some_and(|mqtt| mqtt.selectors().any(|held| *held == filter.selector));
+        for topic in matched {
+            if self.sessions.get(key).is_some_and(|session| session.selects(topic.path.as_str())) {
+                self.renew_delivery(key, &topic);
+            } else {
+                self.end_subscription(key, &topic);
+            }
+        }
+        if !is_held {
+            self.release(key, &filter.selector);
+        }
+        true
+    }
+
+    /// Takes up the filters of a session that was restored: the owners of topics know of its selectors already.
+    pub(super) fn restore_filters(&mut self, key: Key) {
+        let Some(mqtt) = self.sessions.get(key).and_then(|session| session.mqtt.as_deref()) else { return };
+        let shared = mqtt.filters.iter().filter(|filter| filter.is_shared);
+        let shared: Vec<_> = shared.map(|filter| (filter.text.clone(), filter.options, filter.id)).collect();
+        let selectors: Vec<Selector> = mqtt.selectors().cloned().collect();
+        for selector in selectors {
+            self.hold_selector(key, &selector);
+        }
+        for (text, options, id) in shared {
+            self.join_group(Asker { session: key, id: Asked::Will.number(0, 0) }, &text, options, id);
+        }
+    }
+
+    /// The most of a subscription's QoS that a message is sent with.
+    pub(super) fn granted(subscribed: QoS, published: QoS) -> QoS {
+        subscribed.min(published)
+    }
+}

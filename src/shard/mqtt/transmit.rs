@@ -1,0 +1,155 @@
+//! What a connection of MQTT is sent: packets, and on WebSocket all of one send in one frame.
+
+use super::Link;
+use crate::base::Time;
+use crate::protocol::mqtt::Alias;
+use crate::session::mqtt::{Again, Message};
+use crate::session::{Entry, MqttForm, Outgoing, Session};
+use crate::shard::transmit::{Send, take_latest};
+use crate::wire::mqtt::{AcknowledgementKind, PublishHead, QoS, ReasonCode, put_publish};
+use crate::wire::websocket;
+
+/// How much a connection may be sent now.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    pub now: Time,
+    /// One send's bytes, exceeded by at most one packet.
+    pub bytes_max: usize,
+    /// Messages that the client has not acknowledged.
+    pub inflight_max: usize,
+    /// The last record that is stored: a message that has a later one waits.
+    pub passed: u64,
+}
+
+/// Encodes from the front of the queue until it is empty or the send is full. Gives the sequence numbers of messages that are not sent at all:
+/// they have expired, are longer than the client takes, or of a topic that has no name in MQTT.
+pub fn encode(session: &mut Session, link: &mut Link, form: MqttForm, send: &mut Send, pace: Pace) -> Vec<u64> {
+    let Pace { now, bytes_max, inflight_max, passed } = pace;
+    let start = send.bytes.len();
+    if form.is_websocket {
+        send.bytes.extend_from_slice(&[0; websocket::HEAD_MAX]);
+    }
+    let payload_at = send.bytes.len();
+    let inflight_max = inflight_max.min(usize::from(link.dialogue.client().receive_maximum));
+    let mut unsent = Vec::new();
+    while send.bytes.len() - payload_at < bytes_max {
+        let Some(mqtt) = session.mqtt.as_deref_mut() else { break };
+        if let Some(again) = mqtt.outbound.poll_repeat(inflight_max) {
+            if let Some(sequence) = repeat(link, form, again, send, now) {
+                mqtt.outbound.skip(sequence);
+                unsent.push(sequence);
+            }
+            continue;
+        }
+        let outbound = &mqtt.outbound;
+        let message = session.queue.pop_message(|message| outbound.has_room(message.sequence, inflight_max) && message.ticket <= passed);
+        let is_message = message.is_some();
+        if let Some(message) = message {
+            if put_message(link, form, &message, send, now) {
+                mqtt.outbound.sent(message);
+            } else {
+                unsent.push(message.sequence);
+            }
+        }
+        match session.queue.pop() {
+            Some(entry) => put_entry(session, link, form, entry, send, now),
+            None if is_message => {}
+            None => break,
+        }
+    }
+    if form.is_websocket {
+        websocket::fill_head(&mut send.bytes, start, payload_at);
+    }
+    unsent
+}
+
+fn put_entry(session: &Session, link: &mut Link, form: MqttForm, entry: Entry, send: &mut Send, now: Time) {
+    match entry {
+        Entry::Control(bytes) | Entry::Behind(bytes) => send.bytes.extend_from_slice(&bytes),
+        Entry::Step(outgoing) => put_plain(link, form, &outgoing, send, now),
+        Entry::Latest(topic, generation) => {
+            if let Some(latest) = take_latest(session, &topic, generation) {
+                put_plain(link, form, &latest, send, now);
+            }
+        }
+        Entry::Message(message) => drop(put_message(link, form, &message, send, now)),
+        Entry::Subscribed(..) | Entry::Unsubscribed(..) => {}
+    }
+}
+
+/// A publication of QoS 0 without options.
+fn put_plain(link: &mut Link, form: MqttForm, outgoing: &Outgoing, send: &mut Send, now: Time) {
+    let expires = outgoing.publication().message().is_some_and(|message| message.expires.is_some());
+    if !form.is_shared || expires {
+        put(link, form, outgoing, PublishHead::default(), send, now);
+    } else {
+        let packet = outgoing.packet(form.version);
+        send.bytes.extend_from_slice(packet);
+        send.received.extend((!packet.is_empty()).then(|| outgoing.received()));
+    }
+}
+
+/// Whether it is sent.
+fn put_message(link: &mut Link, form: MqttForm, message: &Message, send: &mut Send, now: Time) -> bool {
+    let head = PublishHead {
+        is_duplicate: message.is_repeated && message.qos != QoS::AtMostOnce,
+        qos: message.qos,
+        retain: message.retain,
+        id: message.id(),
+        subscription_ids: &message.subscription_ids,
+        ..PublishHead::default()
+    };
+    put(link, form, &message.outgoing, head, send, now)
+}
+
+/// Whether it is sent: not when it has expired, is longer than the client takes, or its topic has no name in MQTT.
+fn put(link: &mut Link, form: MqttForm, outgoing: &Outgoing, head: PublishHead<'_>, send: &mut Send, now: Time) -> bool {
+    let message = outgoing.publication().message();
+    let expires = message.and_then(|message| message.expires);
+    // MQTT-3.3.2-5: it has expired before it was sent for the first time.
+    if expires.is_some_and(|expires| expires <= now) && !head.is_duplicate {
+        return false;
+    }
+    let Some(name) = outgoing.name() else { return false };
+    let payload = outgoing.payload();
+    let start = send.bytes.len();
+    let client = link.dialogue.client();
+    // One that is hardly as short as the client takes goes without an alias, which the client would not learn if it is too long.
+    let rest = message.map_or(0, |message| message.passed_on.len()) + head.subscription_ids.len() * 5 + 64;
+    let is_short = name.len() + payload.len() + rest <= client.packet_bytes_max as usize;
+    let alias = if is_short { link.dialogue.alias_for(&name) } else { Alias::None };
+    let (topic, alias) = match alias {
+        Alias::None => (&*name, None),
+        Alias::New(alias) => (&*name, Some(alias)),
+        Alias::Known(alias) => ("", Some(alias)),
+    };
+    let expiry_s = expires.map(|expires| u32::try_from(expires.since(now).div_ceil(1_000_000_000)).unwrap_or(u32::MAX));
+    let passed_on = message.map_or(&[][..], |message| &message.passed_on);
+    put_publish(&mut send.bytes, form.version, &PublishHead { topic, alias, expiry_s, passed_on, ..head }, &payload);
+    // MQTT-3.1.2-24: what is longer than the client takes is not sent.
+    if send.bytes.len() - start > client.packet_bytes_max as usize {
+        send.bytes.truncate(start);
+        return false;
+    }
+    send.received.push(outgoing.received());
+    true
+}
+
+/// The message that is not sent again: it is longer than the client takes by now.
+fn repeat(link: &mut Link, form: MqttForm, again: Again<'_>, send: &mut Send, now: Time) -> Option<u64> {
+    match again {
+        Again::Publish(message) => (!put_message(link, form, message, send, now)).then_some(message.sequence),
+        Again::Release(id) => {
+            link.dialogue.put_acknowledgement(&mut send.bytes, AcknowledgementKind::Pubrel, id, ReasonCode::SUCCESS, None);
+            None
+        }
+    }
+}
+
+/// Whether the session has something that its connection may be sent now.
+pub fn has_to_send(session: &Session, link: &Link, inflight_max: usize, passed: u64) -> bool {
+    let Some(mqtt) = &session.mqtt else { return false };
+    let inflight_max = inflight_max.min(usize::from(link.dialogue.client().receive_maximum));
+    let is_next = |message: &Message| mqtt.outbound.has_room(message.sequence, inflight_max) && message.ticket <= passed;
+    !session.queue.is_empty() || mqtt.outbound.has_to_repeat(inflight_max) || session.queue.messages().next().is_some_and(is_next)
+}
