@@ -1,0 +1,136 @@
+//! Messages as clients of the server's own protocol see them, and what those do as messages.
+
+use crate::frames::{FIN, TEXT, frame, parse_frames};
+use crate::handshake::request;
+use crate::mqtt_client::lines;
+use crate::mqtt_packets::{V5, connect, publish};
+use crate::mqtt_peer::{Broker, Client};
+use serde_json::{Value, json};
+
+impl Broker {
+    /// A client of the server's own protocol.
+    pub fn join_native(&mut self) -> Client {
+        let client = self.open_http(V5);
+        self.give(client, request("tidewire.1.json").as_bytes());
+        self.take_bytes(client);
+        self.tell_native(client, &json!({ "op": "connect" }));
+        assert_eq!(self.take_native(client)[0]["op"], "welcome");
+        client
+    }
+
+    pub fn tell_native(&mut self, client: Client, message: &Value) {
+        self.give(client, &frame(FIN | TEXT, message.to_string().as_bytes()));
+    }
+
+    /// The answer to a request; updates that come with it are let go.
+    pub fn ask_native(&mut self, client: Client, mut request: Value) -> Value {
+        request["id"] = json!(7);
+        self.tell_native(client, &request);
+        let told = self.take_native(client);
+        let answer = told.into_iter().find(|told| told["id"] == 7).expect("an answer");
+        assert_eq!(answer["op"], "ok", "{answer}");
+        answer
+    }
+
+    fn take_native(&mut self, client: Client) -> Vec<Value> {
+        let frames = parse_frames(&self.take_bytes(client));
+        frames.iter().map(|(_, payload)| serde_json::from_slice(payload).expect("JSON")).collect()
+    }
+
+    /// The values that a client is told of, and `+` and `-` for topics that come and go.
+    fn news(&mut self, client: Client) -> Vec<String> {
+        let told = self.take_native(client);
+        told.iter()
+            .map(|told| match told["op"].as_str().expect("an operation") {
+                "subscribed" => "+".to_owned(),
+                "unsubscribed" => "-".to_owned(),
+                _ => told["value"].to_string(),
+            })
+            .collect()
+    }
+}
+
+fn with_text() -> (Broker, Client, Client) {
+    let mut broker = Broker::new();
+    let (native, publisher) = (broker.join_native(), broker.join(&connect(V5, "p")));
+    broker.ask_native(native, json!({ "op": "add_and_set", "path": "t", "type": "string", "value": "kept" }));
+    (broker, native, publisher)
+}
+
+#[test]
+fn who_subscribes_behind_a_message_that_passed_is_sent_the_value_and_what_follows() {
+    let (mut broker, native, publisher) = with_text();
+    broker.publish(publisher, &publish("t", "passed"));
+    broker.ask_native(native, json!({ "op": "subscribe", "selector": "t" }));
+    broker.take_bytes(native);
+    let other = broker.join_native();
+    broker.tell_native(other, &json!({ "op": "subscribe", "selector": "t", "id": 1 }));
+    assert_eq!(broker.news(other)[..2], ["+", "\"kept\""]);
+    broker.publish(publisher, &publish("t", "again"));
+    broker.publish(publisher, &publish("t", "new").retained());
+    assert_eq!(broker.news(other), ["\"again\"", "\"new\""]);
+    assert_eq!(broker.news(native), ["\"again\"", "\"new\""]);
+}
+
+#[test]
+fn a_topic_that_keeps_no_value_sends_each_message_once() {
+    let (mut broker, native, publisher) = with_text();
+    let properties = json!({ "DONT_RETAIN_VALUE": "true" });
+    broker.ask_native(native, json!({ "op": "add", "path": "d", "type": "string", "properties": properties }));
+    let client = broker.join(&connect(V5, "a"));
+    broker.subscribe(client, "d", 1);
+    broker.ask_native(native, json!({ "op": "subscribe", "selector": "d" }));
+    broker.take_bytes(native);
+    for (number, payload) in ["1", "2"].into_iter().enumerate() {
+        broker.publish(publisher, &publish("d", payload).qos(1, 1));
+        broker.publish(publisher, &publish("d", payload).retained());
+        let text = format!("\"{payload}\"");
+        assert_eq!(broker.news(native), [text.clone(), text], "{number}");
+        assert_eq!(lines(&broker.messages(client)), [format!("d={payload}"), format!("d={payload}")]);
+    }
+    let late = broker.join(&connect(V5, "b"));
+    assert_eq!(broker.subscribe(late, "d", 1), [], "there is no retained message");
+}
+
+#[test]
+fn a_message_that_passes_does_not_end_an_update_stream() {
+    let (mut broker, native, publisher) = with_text();
+    broker.ask_native(native, json!({ "op": "stream_open", "stream": 1, "path": "t", "type": "string" }));
+    broker.publish(publisher, &publish("t", "passed"));
+    broker.ask_native(native, json!({ "op": "stream_set", "stream": 1, "value": "mine" }));
+    broker.publish(publisher, &publish("t", "other").retained());
+    broker.tell_native(native, &json!({ "op": "stream_set", "stream": 1, "value": "mine", "id": 1 }));
+    assert_eq!(broker.take_native(native)[0]["op"], "error", "a retained message is another's value");
+}
+
+#[test]
+fn a_topic_that_a_client_adds_stays_although_messages_had_made_it() {
+    let (mut broker, native, publisher) = with_text();
+    broker.publish(publisher, &publish("a", "passed"));
+    broker.publish(publisher, &publish("b", "passed"));
+    broker.ask_native(native, json!({ "op": "add", "path": "a", "type": "binary" }));
+    broker.ask_native(native, json!({ "op": "subscribe", "selector": "?.*" }));
+    broker.take_bytes(native);
+    for _ in 0..9 {
+        broker.advance(20_000);
+        // Signs of life.
+        broker.tell_native(native, &json!({ "op": "ping" }));
+    }
+    let told = broker.take_native(native);
+    let gone: Vec<&Value> = told.iter().filter(|told| told["op"] == "unsubscribed").map(|told| &told["path"]).collect();
+    assert_eq!(gone, ["b"]);
+}
+
+#[test]
+fn topics_that_are_made_and_cleared_again_and_again_are_not_remembered() {
+    let (mut broker, _, publisher) = with_text();
+    let client = broker.join(&connect(V5, "a"));
+    broker.subscribe(client, "x/#", 0);
+    for round in 0..5000 {
+        let topic = format!("x/{}", round % 7);
+        broker.give(publisher, &[publish(&topic, "1").bytes(V5), publish(&topic, "").retained().bytes(V5)].concat());
+        broker.give(publisher, &publish(&format!("y/{round}"), "").retained().bytes(V5));
+        assert_eq!(lines(&broker.messages(client)), [format!("{topic}=1"), format!("{topic}=")]);
+    }
+    assert!(broker.passing() < 1100, "{}", broker.passing());
+}

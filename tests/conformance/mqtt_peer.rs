@@ -1,0 +1,193 @@
+//! One shard with several MQTT connections, driven by bytes and by what a runtime would tell it.
+
+use crate::mqtt_packets::{Packet, parse};
+use crate::peer::{WALL_MS, identity, limits};
+use std::collections::{HashMap, HashSet};
+use tidewire::base::{Key, Time};
+use tidewire::session::{MqttLimits, QueueLimits};
+use tidewire::shard::{Authenticator, Effect, Limits, Shard, Storing, Transport};
+
+/// What CONNACK says.
+pub const PACKET_BYTES_MAX: u32 = 70_000;
+pub const RECEIVE_MAXIMUM: u16 = 20;
+pub const ALIAS_MAXIMUM: u16 = 20;
+
+pub struct Broker {
+    shard: Shard,
+    now: Time,
+    sent: HashMap<Key, Vec<u8>>,
+    ended: HashSet<Key>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    key: Key,
+    pub version: u8,
+}
+
+impl Broker {
+    pub fn new() -> Self {
+        Self::with(MqttLimits {
+            packet_bytes_max: PACKET_BYTES_MAX as usize,
+            receive_maximum: RECEIVE_MAXIMUM,
+            topic_alias_maximum: ALIAS_MAXIMUM,
+            sys_interval_ms: 0,
+            ..MqttLimits::default()
+        })
+    }
+
+    pub fn with(mqtt: MqttLimits) -> Self {
+        Self::within(Limits { mqtt: Some(mqtt), connections_max: 50, selections_max: 50, topics_max: 1000, ..limits() })
+    }
+
+    /// Sessions hold few bytes.
+    pub fn narrow(queue: QueueLimits) -> Self {
+        let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
+        Self::within(Limits { mqtt: Some(mqtt), queue, topics_max: 1000, ..limits() })
+    }
+
+    /// What has to be stored is stored when [`Self::store`] says so.
+    pub fn storing() -> Self {
+        let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
+        Self::of(Storing::Stored, Limits { mqtt: Some(mqtt), ..limits() })
+    }
+
+    /// With bounds that are met soon.
+    pub fn tiny() -> Self {
+        let mqtt = MqttLimits { sys_interval_ms: 0, queued_messages_max: 5, inflight_max: 3, sessions_max: 2, ..MqttLimits::default() };
+        let queue = QueueLimits { bytes_high: 500, bytes_max: 1500 };
+        Self::within(Limits { mqtt: Some(mqtt), queue, questions_max: 5, selections_max: 6, topics_max: 8, ..limits() })
+    }
+
+    fn within(limits: Limits) -> Self {
+        Self::of(Storing::Off, limits)
+    }
+
+    fn of(storing: Storing, limits: Limits) -> Self {
+        let shard = Shard::new(identity(storing), limits, Time(0), WALL_MS);
+        Self { shard, now: Time(0), sent: HashMap::new(), ended: HashSet::new() }
+    }
+
+    pub fn authenticate(&mut self, authenticator: Authenticator) {
+        self.shard.set_authenticator(authenticator);
+    }
+
+    /// A connection that has said nothing yet; the version is the one that answers are read by.
+    pub fn open(&mut self, version: u8) -> Client {
+        self.accept(version, Transport::Mqtt)
+    }
+
+    /// A connection that says HTTP first.
+    pub fn open_http(&mut self, version: u8) -> Client {
+        self.accept(version, Transport::Http)
+    }
+
+    fn accept(&mut self, version: u8, transport: Transport) -> Client {
+        let key = self.shard.handle_accept(self.now, transport).expect("the connection is taken");
+        self.ended.remove(&key);
+        self.sent.remove(&key);
+        self.carry_out();
+        Client { key, version }
+    }
+
+    pub fn give(&mut self, client: Client, bytes: &[u8]) {
+        if self.ended.contains(&client.key) {
+            return;
+        }
+        self.shard.handle_bytes(self.now, client.key, &mut bytes.to_vec());
+        self.carry_out();
+    }
+
+    /// What the client was sent since the last time.
+    pub fn take(&mut self, client: Client) -> Vec<Packet> {
+        let sent = self.take_bytes(client);
+        let mut rest = &sent[..];
+        let mut packets = Vec::new();
+        while let Some(packet) = parse(client.version, &mut rest) {
+            packets.push(packet);
+        }
+        assert!(rest.is_empty(), "whole packets: {rest:?}");
+        packets
+    }
+
+    pub fn take_bytes(&mut self, client: Client) -> Vec<u8> {
+        self.sent.remove(&client.key).unwrap_or_default()
+    }
+
+    /// Whether the server has ended the transport.
+    pub fn is_ended(&mut self, client: Client) -> bool {
+        self.ended.contains(&client.key)
+    }
+
+    /// The transport is lost.
+    pub fn lose(&mut self, client: Client) {
+        if self.ended.insert(client.key) {
+            self.shard.handle_closed(self.now, client.key);
+        }
+        self.carry_out();
+    }
+
+    /// All that was to be stored by now is.
+    pub fn store(&mut self) {
+        if let Some(last) = self.shard.poll_records().as_ref().and_then(|records| records.last()) {
+            self.shard.handle_stored(self.now, last.ticket);
+        }
+        self.carry_out();
+    }
+
+    pub fn fail_storage(&mut self) {
+        self.shard.handle_storage_failure(self.now, "the disk is full");
+        self.carry_out();
+    }
+
+    pub fn recover_storage(&mut self) {
+        self.shard.handle_storage_recovery(self.now);
+        self.carry_out();
+    }
+
+    /// Topics that wait to be looked at because they are only passed through.
+    pub fn passing(&self) -> usize {
+        self.counts()[4]
+    }
+
+    /// All that is held for MQTT.
+    pub fn counts(&self) -> [usize; 5] {
+        self.shard.mqtt_counts()
+    }
+
+    pub fn advance(&mut self, ms: u64) {
+        self.now = self.now.after_ms(ms);
+        self.shard.handle_tick(self.now, WALL_MS + self.now.0 / 1_000_000);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        loop {
+            while let Some(effect) = self.shard.poll_effect() {
+                match effect {
+                    Effect::Wake(key) => self.send(key),
+                    Effect::Close(key) => {
+                        self.ended.insert(key);
+                        self.shard.handle_closed(self.now, key);
+                    }
+                    other => panic!("nobody asks for this: {other:?}"),
+                }
+            }
+            if !self.shard.has_walks() {
+                return;
+            }
+            self.shard.run_slice(self.now);
+        }
+    }
+
+    fn send(&mut self, key: Key) {
+        self.shard.begin_sends();
+        while let Some(bytes) = self.shard.poll_transmit(self.now, key) {
+            self.sent.entry(key).or_default().extend_from_slice(bytes);
+            self.shard.handle_sent(self.now, key);
+            if !self.shard.wants_to_send(key) {
+                break;
+            }
+        }
+    }
+}

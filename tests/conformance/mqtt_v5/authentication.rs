@@ -1,0 +1,106 @@
+//! AUTH: where nobody authenticates in steps, and where a method is known.
+
+use crate::mqtt_packets::{Packet, V5, Value, auth, connect, id, packet, property, publish, text};
+use crate::mqtt_peer::Broker;
+use tidewire::shard::Step;
+use tidewire::wire::mqtt::ReasonCode;
+
+#[test]
+fn a_method_that_is_not_known_is_refused() {
+    let mut broker = Broker::new();
+    let (client, packets) = broker.connect(&connect(V5, "a").with(text(id::AUTHENTICATION_METHOD, "dance")));
+    assert!(matches!(packets[..], [Packet::Connack { code: 0x8c | 0x87, .. }]), "{packets:?}");
+    assert!(broker.is_ended(client));
+}
+
+#[test]
+fn auth_without_a_method_in_connect_closes() {
+    for code in [0, 0x18, 0x19] {
+        let mut broker = Broker::new();
+        let client = broker.join(&connect(V5, "a"));
+        broker.give(client, &auth(code, &[text(id::AUTHENTICATION_METHOD, "dance")]));
+        broker.assert_ended(client, &[0x82, 0x8c], "AUTH");
+    }
+}
+
+#[test]
+fn auth_of_the_wrong_form_closes() {
+    for bytes in [packet(0xf1, &[0x18, 0]), packet(0xf0, &[0x42, 0]), packet(0xf0, &[0x18, 1, 1])] {
+        let mut broker = Broker::new();
+        let client = broker.join(&connect(V5, "a"));
+        broker.give(client, &bytes);
+        broker.assert_ended(client, &[0x81, 0x82], &format!("{bytes:02x?}"));
+    }
+}
+
+#[test]
+fn auth_before_connect_closes() {
+    let mut broker = Broker::new();
+    let client = broker.open(V5);
+    broker.give(client, &[auth(0x18, &[]), publish("t", "1").bytes(V5)].concat());
+    broker.assert_not_connected(client, "no CONNECT");
+}
+
+/// Asks for a number twice: the client has to answer with the next one.
+fn count(broker: &mut Broker) {
+    broker.authenticate(Box::new(|_, method, content| match (method, content) {
+        ("count", b"") => Step::Continue(b"1".to_vec()),
+        ("count", b"2") => Step::Continue(b"3".to_vec()),
+        ("count", b"4") => Step::Accept(b"right".to_vec()),
+        ("count", _) => Step::Refuse(ReasonCode::NOT_AUTHORIZED),
+        _ => Step::Unknown,
+    }));
+}
+
+fn counted(code: u8, content: &str) -> Vec<u8> {
+    let content = (id::AUTHENTICATION_DATA, Value::Binary(content.as_bytes().to_vec()));
+    auth(code, &[text(id::AUTHENTICATION_METHOD, "count"), content])
+}
+
+fn check_auth(packets: &[Packet], code: u8, content: &str) {
+    let [Packet::Auth { code: found, properties }] = packets else { panic!("{packets:?}") };
+    assert_eq!(*found, code);
+    assert_eq!(property(properties, id::AUTHENTICATION_METHOD), Some(&Value::Text("count".into())));
+    assert_eq!(property(properties, id::AUTHENTICATION_DATA), Some(&Value::Binary(content.as_bytes().to_vec())));
+}
+
+#[test]
+fn a_client_authenticates_itself_in_steps_and_again_later() {
+    let mut broker = Broker::new();
+    count(&mut broker);
+    let (client, packets) = broker.connect(&connect(V5, "a").with(text(id::AUTHENTICATION_METHOD, "count")));
+    check_auth(&packets, 0x18, "1");
+    check_auth(&broker.ask(client, &counted(0x18, "2")), 0x18, "3");
+    let packets = broker.ask(client, &counted(0x18, "4"));
+    let [Packet::Connack { code: 0, properties, .. }] = &packets[..] else { panic!("{packets:?}") };
+    assert_eq!(property(properties, id::AUTHENTICATION_DATA), Some(&Value::Binary(b"right".to_vec())));
+    assert_eq!(property(properties, id::AUTHENTICATION_METHOD), Some(&Value::Text("count".into())));
+    check_auth(&broker.ask(client, &counted(0x19, "4")), 0, "right");
+    let again = broker.subscribe(client, "t", 0);
+    assert!(again.is_empty(), "the session goes on");
+}
+
+#[test]
+fn a_wrong_step_is_refused_before_and_after_connack() {
+    let mut broker = Broker::new();
+    count(&mut broker);
+    let (client, _) = broker.connect(&connect(V5, "a").with(text(id::AUTHENTICATION_METHOD, "count")));
+    let packets = broker.ask(client, &counted(0x18, "9"));
+    assert!(matches!(packets[..], [Packet::Connack { code: 0x87, .. }]), "{packets:?}");
+    assert!(broker.is_ended(client));
+    let (client, _) = broker.connect(&connect(V5, "a").with(text(id::AUTHENTICATION_METHOD, "count")));
+    broker.ask(client, &counted(0x18, "2"));
+    broker.ask(client, &counted(0x18, "4"));
+    broker.give(client, &counted(0x19, "9"));
+    broker.assert_ended(client, &[0x87], "a wrong answer");
+}
+
+#[test]
+fn the_method_stays_that_of_connect() {
+    let mut broker = Broker::new();
+    count(&mut broker);
+    let (client, _) = broker.connect(&connect(V5, "a").with(text(id::AUTHENTICATION_METHOD, "count")));
+    let packets = broker.ask(client, &auth(0x18, &[text(id::AUTHENTICATION_METHOD, "other")]));
+    assert!(matches!(packets[..], [Packet::Connack { code: 0x82 | 0x8c, .. }]), "{packets:?}");
+    assert!(broker.is_ended(client));
+}
