@@ -6,6 +6,7 @@
 mod client;
 mod random;
 mod raw;
+mod relay;
 mod requests;
 mod server;
 
@@ -22,6 +23,8 @@ mod fetches;
 mod http;
 mod kill;
 mod listeners;
+mod mqtt_mosquitto;
+mod mqtt_rumqttc;
 mod operations;
 mod removal;
 mod shutdown;
