@@ -4,7 +4,8 @@
 //! a whole frame yet, bytes that the socket would not take yet, and a few integers.
 
 use crate::dialect::{Dialect, Event, Request};
-use crate::plan::Target;
+use crate::in_flight::InFlight;
+use crate::plan::{Target, Transport};
 use crate::websocket::{self, Opcode, Upgrade};
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -25,7 +26,7 @@ pub enum Role {
 pub enum State {
     /// The TCP connection or the answer to the upgrade is awaited.
     Upgrading(Box<Upgrade>),
-    /// WELCOME is awaited.
+    /// The server's greeting is awaited.
     Connecting,
     /// This many answers are awaited.
     Asking(usize),
@@ -39,6 +40,9 @@ pub struct Connection {
     pub role: Role,
     pub state: State,
     pub sent_ns: u64,
+    /// A publisher's updates without an answer yet, where the dialect counts them.
+    pub in_flight: Option<Box<InFlight>>,
+    is_websocket: bool,
     deframer: Deframer,
     /// Read, but not yet a whole frame.
     kept: Vec<u8>,
@@ -68,8 +72,8 @@ const STALLED_RECEIVE_BYTES: usize = 4096;
 pub const FRAME_BYTES_MAX: usize = 20 << 20;
 
 impl Connection {
-    /// Starts to connect, from the given loopback address where there is one.
-    pub fn open(target: &Target, role: Role, source: Option<Ipv4Addr>, upgrade: Upgrade) -> io::Result<Self> {
+    /// Starts to connect, from the given loopback address where there is one. `upgrade` is there for a WebSocket only.
+    pub fn open(target: &Target, role: Role, source: Option<Ipv4Addr>, upgrade: Option<Upgrade>) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(target.address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
         if role == Role::Stalled {
@@ -83,13 +87,17 @@ impl Connection {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
             _ => {}
         }
-        let pending = upgrade.request.clone();
+        let is_websocket = upgrade.is_some();
+        assert_eq!(is_websocket, target.transport != Transport::Tcp);
+        let pending = upgrade.as_ref().map_or_else(Vec::new, |upgrade| upgrade.request.clone());
         Ok(Self {
             stream: TcpStream::from_std(socket.into()),
             role,
-            state: State::Upgrading(Box::new(upgrade)),
+            state: upgrade.map_or(State::Connecting, |upgrade| State::Upgrading(Box::new(upgrade))),
             sent_ns: 0,
-            deframer: Deframer::default(),
+            in_flight: None,
+            is_websocket,
+            deframer: if is_websocket { Deframer::default() } else { Deframer::stream() },
             kept: Vec::new(),
             pending,
             pending_start: 0,
@@ -100,8 +108,11 @@ impl Connection {
         matches!(self.state, State::Closed(_))
     }
 
-    /// Appends one request as a WebSocket message of its own. `scratch` is overwritten.
+    /// Appends one request, on a WebSocket as a message of its own. `scratch` is overwritten.
     pub fn request(&mut self, dialect: Dialect, request: &Request<'_>, scratch: &mut Vec<u8>) {
+        if !self.is_websocket {
+            return dialect.encode(request, &mut self.pending);
+        }
         scratch.clear();
         dialect.encode(request, scratch);
         self.message(Opcode::Binary, scratch);
@@ -112,6 +123,16 @@ impl Connection {
         // bytes here; that it changes is enough to give the server real work.
         let mask = (self.pending.len() as u32).wrapping_mul(0x9e37_79b9) ^ 0x5bd1_e995;
         websocket::encode_frame(opcode, payload, mask.to_ne_bytes(), &mut self.pending);
+    }
+
+    /// Whether update `id` may be sent before more answers came.
+    pub fn may_send(&self, id: u64) -> bool {
+        self.in_flight.as_ref().is_none_or(|in_flight| in_flight.has_room(id))
+    }
+
+    /// Takes the update that an answer with this identifier is to, where the dialect counts them.
+    pub fn take_in_flight(&mut self, packet: u64) -> Option<u64> {
+        self.in_flight.as_mut()?.take(packet)
     }
 
     pub fn pending_bytes(&self) -> usize {
@@ -134,7 +155,8 @@ impl Connection {
         }
         self.pending_start = 0;
         self.pending.clear();
-        if self.role != Role::Publisher {
+        // The many do not keep their buffers; publishers and those that acknowledge need them again at once.
+        if matches!(self.role, Role::Idle | Role::Stalled) {
             self.pending = Vec::new();
         }
         Ok(())
@@ -201,6 +223,11 @@ pub struct Deframer {
 }
 
 impl Deframer {
+    /// For frames without WebSocket around them: one message that never ends.
+    pub fn stream() -> Self {
+        Self { remaining: u64::MAX }
+    }
+
     /// Hands every whole frame in `bytes` to `sink` and returns how many bytes they took. A frame
     /// is handed over as soon as it is whole, however much of its message is still to come.
     #[inline]
@@ -274,7 +301,11 @@ mod tests {
 
     /// Feeds `bytes` in steps of `step`, keeping the rest as a connection does.
     fn topics(bytes: &[u8], step: usize) -> Result<Vec<u64>, &'static str> {
-        let (mut deframer, mut kept, mut topics) = (Deframer::default(), Vec::new(), Vec::new());
+        topics_of(&mut Deframer::default(), bytes, step)
+    }
+
+    fn topics_of(deframer: &mut Deframer, bytes: &[u8], step: usize) -> Result<Vec<u64>, &'static str> {
+        let (mut kept, mut topics) = (Vec::new(), Vec::new());
         for part in bytes.chunks(step) {
             kept.extend_from_slice(part);
             let used = deframer.feed(Dialect::Native, &kept, |inbound| match inbound {
@@ -306,6 +337,15 @@ mod tests {
         let expected: Vec<u64> = (0..3).chain(0..100).chain([4104]).collect();
         for step in 1..bytes.len() + 1 {
             assert_eq!(topics(&bytes, step).as_ref(), Ok(&expected), "step {step}");
+        }
+    }
+
+    #[test]
+    fn a_stream_needs_no_messages_around_its_frames() {
+        let bytes = b"\x91\x04\x01abc\x91\x04\x02abc";
+        for step in 1..bytes.len() + 1 {
+            let mut deframer = Deframer::stream();
+            assert_eq!(topics_of(&mut deframer, bytes, step), Ok(vec![1, 2]), "step {step}");
         }
     }
 

@@ -1,8 +1,9 @@
 //! The seam between the load and the protocol that carries it.
 //!
 //! A dialect writes the requests of a load and reads the server's frames in place. The engine knows
-//! only `Request` and `Event`; another protocol is another variant here and a file beside `native`.
+//! only `Request` and `Event`; each protocol is a variant here and a file below.
 
+pub mod mqtt;
 pub mod native;
 
 use tidewire::value::ValueType;
@@ -11,6 +12,7 @@ use tidewire::value::ValueType;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     Native,
+    Mqtt(mqtt::Options),
 }
 
 /// What the load asks of a server. `id` 0 asks for no answer where the protocol allows that.
@@ -21,6 +23,7 @@ pub enum Request<'a> {
     Create { id: u64, path: &'a str, value_type: ValueType, value: &'a [u8] },
     Set { id: u64, path: &'a str, value_type: ValueType, value: &'a [u8] },
     Remove { id: u64, selector: &'a str },
+    Answer(Answer),
     Ping,
     Pong,
     Close,
@@ -33,6 +36,16 @@ pub enum Event<'a> {
         topic: u64,
         value: &'a [u8],
     },
+    /// A value whose arrival is to be answered.
+    Assured {
+        topic: u64,
+        value: &'a [u8],
+        answer: Answer,
+    },
+    /// A step of a handshake: to be answered, and nothing more.
+    Step {
+        answer: Answer,
+    },
     Delta {
         topic: u64,
         form: DeltaForm,
@@ -44,6 +57,8 @@ pub enum Event<'a> {
     },
     Welcome {
         keep_alive_ms: u64,
+        /// How many updates of a connection may wait for their answers.
+        in_flight_max: u16,
     },
     Accepted {
         id: u64,
@@ -62,6 +77,20 @@ pub enum Event<'a> {
     Other,
 }
 
+/// What a client says to a delivery or to a step of its handshake: a packet's first byte and identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub op: u8,
+    pub packet: u16,
+}
+
+impl Answer {
+    /// Whether a delivery is through once the server has this.
+    pub fn ends_delivery(self) -> bool {
+        matches!(self.op, mqtt::op::PUBACK | mqtt::op::PUBCOMP)
+    }
+}
+
 /// How a delta is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeltaForm {
@@ -74,9 +103,19 @@ pub enum DeltaForm {
 pub struct Malformed(pub &'static str);
 
 impl Dialect {
+    /// What a report calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => native::SUBPROTOCOL,
+            Self::Mqtt(options) if options.version == mqtt::Version::V5 => "mqtt 5",
+            Self::Mqtt(_) => "mqtt 3.1.1",
+        }
+    }
+
     pub fn subprotocol(self) -> &'static str {
         match self {
             Self::Native => native::SUBPROTOCOL,
+            Self::Mqtt(_) => mqtt::SUBPROTOCOL,
         }
     }
 
@@ -84,6 +123,7 @@ impl Dialect {
     pub fn default_path(self) -> &'static str {
         match self {
             Self::Native => "/tidewire",
+            Self::Mqtt(_) => "/mqtt",
         }
     }
 
@@ -91,13 +131,30 @@ impl Dialect {
     pub fn delta_capabilities(self) -> u64 {
         match self {
             Self::Native => native::CAPABILITY_DELTA_DEFLATE | native::CAPABILITY_DELTA_COPY,
+            Self::Mqtt(_) => 0,
         }
+    }
+
+    /// Whether the server answers every update without being asked to.
+    pub fn answers_updates(self) -> bool {
+        matches!(self, Self::Mqtt(options) if options.qos > mqtt::Qos::AtMostOnce)
+    }
+
+    /// Whether a delivery names its topic by the number in the topic's path, not by one that the server gave it.
+    pub fn numbers_by_path(self) -> bool {
+        matches!(self, Self::Mqtt(_))
+    }
+
+    /// Whether a request to remove takes a selector and not one path.
+    pub fn removes_selections(self) -> bool {
+        matches!(self, Self::Native)
     }
 
     /// The selector of every topic below `root`.
     pub fn selector_below(self, root: &str) -> String {
         match self {
             Self::Native => format!("?{root}//"),
+            Self::Mqtt(_) => format!("{root}/+"),
         }
     }
 
@@ -105,6 +162,7 @@ impl Dialect {
     pub fn encode(self, request: &Request<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Native => native::encode(request, out),
+            Self::Mqtt(options) => mqtt::encode(options, request, out),
         }
     }
 
@@ -113,6 +171,7 @@ impl Dialect {
     pub fn parse(self, bytes: &[u8]) -> Result<Option<(Event<'_>, usize)>, Malformed> {
         match self {
             Self::Native => native::parse(bytes),
+            Self::Mqtt(options) => mqtt::parse(options.version, bytes),
         }
     }
 }

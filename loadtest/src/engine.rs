@@ -12,8 +12,9 @@ use crate::clock::{MILLISECOND_NS, SECOND_NS, now_ns};
 use crate::connection::{Connection, ReadEnd, Role, State};
 use crate::dialect::Request;
 use crate::failure::Failure;
+use crate::in_flight::InFlight;
 use crate::payload::Payload;
-use crate::plan::Plan;
+use crate::plan::{Plan, Transport};
 use crate::record::Record;
 use crate::websocket::Upgrade;
 use inbound::Shared;
@@ -35,6 +36,8 @@ const SLEEP_NS_MAX: u64 = 20 * MILLISECOND_NS;
 const OPENING_MAX: usize = 256;
 /// How long the set-up of a connection may take.
 const OPEN_NS_MAX: u64 = 30 * SECOND_NS;
+/// Requests to create or remove topics that are under way at once.
+const ASKED_MAX: usize = 256;
 const TIMER: Token = Token(usize::MAX - 1);
 
 /// All connections of a run. Use in order: `open` by role, `create_topics`, then `publish` and
@@ -136,7 +139,10 @@ impl Engine {
         let failed = |error: io::Error| Failure::Connection(format!("cannot connect to {}: {error}", plan.target.authority));
         let index = self.connections.len();
         let mut connection = loop {
-            let upgrade = Upgrade::new(&plan.target.authority, &plan.target.path, plan.dialect.subprotocol());
+            let upgrade = match &plan.target.transport {
+                Transport::WebSocket { path } => Some(Upgrade::new(&plan.target.authority, path, plan.dialect.subprotocol())),
+                Transport::Tcp => None,
+            };
             let spread = plan.target.address.ip().is_loopback() && (plan.flags.sources > 1 || self.source > 0);
             let source = spread.then(|| Ipv4Addr::new(127, 0, 0, 1 + self.source + (index % usize::from(plan.flags.sources)) as u8));
             match Connection::open(&plan.target, role, source, upgrade) {
@@ -153,6 +159,10 @@ impl Engine {
         self.poll.registry().register(&mut connection.stream, Token(index), Interest::READABLE | Interest::WRITABLE).map_err(failed)?;
         if role == Role::Publisher {
             self.publishers.push(index);
+            connection.in_flight = plan.dialect.answers_updates().then(|| Box::new(InFlight::new(u16::MAX)));
+        }
+        if plan.target.transport == Transport::Tcp {
+            inbound::greet(plan, &mut connection, index, &mut self.encoded);
         }
         self.connections.push(connection);
         self.opening += 1;
@@ -266,7 +276,7 @@ impl Engine {
             self.again.push(index);
         }
         let was_opening = !matches!(connection.state, State::Ready);
-        let outcome = self.shared.handle_bytes(plan, connection, &self.buffer[..length], now, &mut self.encoded);
+        let outcome = self.shared.handle_bytes(plan, connection, index, &self.buffer[..length], now, &mut self.encoded);
         if let Err(reason) = outcome {
             self.close(index, reason);
             return Ok(());
@@ -339,9 +349,9 @@ impl Engine {
         let paths = (0..plan.flags.topics).map(|topic| plan.topic_path(topic)).chain(idle);
         for (topic, path) in paths.enumerate() {
             let publisher = self.publishers[topic % self.publishers.len()];
-            let request = Request::Create { id: 2, path: &path, value_type: plan.value_type, value: &value };
+            let request = Request::Create { id: (topic % ASKED_MAX) as u64 + 2, path: &path, value_type: plan.value_type, value: &value };
             self.ask(plan, publisher, &request);
-            if topic % 256 == 255 {
+            if topic % ASKED_MAX == ASKED_MAX - 1 {
                 self.await_answers(plan)?;
             }
         }
@@ -353,14 +363,13 @@ impl Engine {
         let Some(&publisher) = self.publishers.iter().find(|index| !self.connections[**index].is_closed()) else {
             return Ok(());
         };
-        let mut selectors = plan.all_topics();
-        if plan.flags.idle > 0 {
-            selectors.push(plan.idle_path());
-        }
-        for selector in selectors {
-            self.ask(plan, publisher, &Request::Remove { id: 3, selector: &selector });
-        }
         self.closed.clear();
+        for (number, selector) in plan.removals().iter().enumerate() {
+            self.ask(plan, publisher, &Request::Remove { id: (number % ASKED_MAX) as u64 + 2, selector });
+            if number % ASKED_MAX == ASKED_MAX - 1 {
+                self.await_answers(plan)?;
+            }
+        }
         self.await_answers(plan)
     }
 

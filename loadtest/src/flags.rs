@@ -3,7 +3,7 @@
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 
-/// Loads a Tidewire server and reports latency as percentiles. Open loop: an update's latency
+/// Loads a Tidewire server, or any MQTT broker, and reports latency as percentiles. Open loop: an update's latency
 /// counts from when it was due, so a stall of the server or of the generator shows.
 ///
 /// Exit code: 0 nothing lost and all bars held, 1 something lost or a bar missed, 2 the flags are
@@ -11,12 +11,21 @@ use std::path::PathBuf;
 #[derive(Parser, Clone, Debug)]
 #[command(name = "tidewire-loadtest", version)]
 pub struct Flags {
-    /// The server: ws://host:port, with a path where it is not the protocol's own.
+    /// The server: ws://host:port, with a path where it is not the protocol's own, or mqtt://host:port.
     #[arg(long, default_value = "ws://127.0.0.1:8080")]
     pub url: String,
-    /// Which protocol to speak.
-    #[arg(long, value_enum, default_value_t = DialectFlag::Native)]
-    pub dialect: DialectFlag,
+    /// Which protocol to speak; mqtt for mqtt:// and native for ws:// where not given.
+    #[arg(long, value_enum)]
+    pub dialect: Option<DialectFlag>,
+    /// The version of MQTT; 3.1.1 where not given.
+    #[arg(long, value_enum)]
+    pub mqtt_version: Option<MqttVersionFlag>,
+    /// MQTT's quality of service, of subscriptions and of updates; above 0 every update and every delivery is acknowledged.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub qos: u8,
+    /// Publish MQTT's updates as retained ones.
+    #[arg(long)]
+    pub retain: bool,
     /// Topics that are updated.
     #[arg(long, default_value_t = 1)]
     pub topics: usize,
@@ -113,4 +122,14 @@ pub struct Flags {
 #[derive(ValueEnum, Clone, Copy, Debug)]
 pub enum DialectFlag {
     Native,
+    Mqtt,
+}
+
+/// A version of MQTT on the command line.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum MqttVersionFlag {
+    #[value(name = "3.1.1")]
+    V3_1_1,
+    #[value(name = "5")]
+    V5,
 }

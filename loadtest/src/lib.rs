@@ -13,6 +13,7 @@ pub mod dialect;
 pub mod flags;
 pub mod plan;
 pub mod record;
+pub mod in_flight;
 pub mod connection;
 pub mod engine;
 pub mod run;

@@ -1,9 +1,9 @@
 //! A run as meant: every number checked, every unit resolved.
 
 use crate::clock::{MILLISECOND_NS, SECOND_NS};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, mqtt};
 use crate::failure::Failure;
-use crate::flags::{DialectFlag, Flags};
+use crate::flags::{DialectFlag, Flags, MqttVersionFlag};
 use crate::payload::Payload;
 use std::net::{SocketAddr, ToSocketAddrs};
 use tidewire::value::ValueType;
@@ -15,6 +15,8 @@ pub struct Plan {
     pub target: Target,
     pub dialect: Dialect,
     pub value_type: ValueType,
+    /// Every update is to be answered.
+    pub acknowledged: bool,
     pub fan_out: usize,
     pub duration_ns: u64,
     pub warmup_ns: u64,
@@ -29,20 +31,29 @@ pub struct Plan {
 pub struct Target {
     pub address: SocketAddr,
     pub authority: String,
-    pub path: String,
+    pub transport: Transport,
+}
+
+/// What carries the protocol's bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    WebSocket { path: String },
+    Tcp,
 }
 
 /// Streams are kept as one table of subscribers by topics.
 const STREAMS_MAX: usize = 64 << 20;
 /// Files that are not connections: the poll, the timer, standard streams, reports.
 const FILES_RESERVED: u64 = 32;
+const MQTT_SCHEME: &str = "mqtt://";
+const MQTT_PORT: u16 = 1883;
+/// Leaves room for a topic's number within MQTT's 65,535 bytes.
+const PATH_BYTES_MAX: usize = 65_000;
 
 impl Plan {
     /// `files_max` is how many files this process may open.
     pub fn new(flags: Flags, files_max: u64) -> Result<Self, Failure> {
-        let dialect = match flags.dialect {
-            DialectFlag::Native => Dialect::Native,
-        };
+        let dialect = dialect(&flags)?;
         let value_type = value_type(&flags)?;
         check_counts(&flags, files_max)?;
         let fan_out = flags.fan_out.unwrap_or(flags.subscribers);
@@ -51,6 +62,7 @@ impl Plan {
         }
         check_rates(&flags)?;
         let root = flags.root.clone().unwrap_or_else(|| format!("load/{}", std::process::id()));
+        check_root(&root, dialect)?;
         if flags.publishers == 0 && flags.root.is_none() {
             return wrong("--publishers 0 needs --root: the path below which the other process publishes".to_owned());
         }
@@ -58,6 +70,7 @@ impl Plan {
         Ok(Self {
             target: target(&flags.url, dialect)?,
             dialect,
+            acknowledged: flags.acknowledged || dialect.answers_updates(),
             value_type,
             fan_out,
             duration_ns: at_least_a_second_part(duration_ns("--duration", &flags.duration)?)?,
@@ -68,6 +81,14 @@ impl Plan {
             root,
             flags,
         })
+    }
+
+    /// What connection number `index` calls itself. MQTT's clients need a name each, of at most 23 letters and digits.
+    pub fn client_name(&self, index: usize) -> String {
+        match self.dialect {
+            Dialect::Native => "tidewire-loadtest".to_owned(),
+            Dialect::Mqtt(_) => format!("load{}c{index}", std::process::id()),
+        }
     }
 
     pub fn topic_path(&self, topic: usize) -> String {
@@ -104,6 +125,16 @@ impl Plan {
         }
     }
 
+    /// What to remove at the end: whole selections where the protocol can.
+    pub fn removals(&self) -> Vec<String> {
+        let mut removals = match self.dialect.removes_selections() {
+            true => self.all_topics(),
+            false => (0..self.flags.topics).map(|topic| self.topic_path(topic)).collect(),
+        };
+        removals.extend((self.flags.idle > 0).then(|| self.idle_path()));
+        removals
+    }
+
     pub fn connections(&self) -> usize {
         self.flags.publishers + self.flags.subscribers + self.flags.idle + self.flags.stalled
     }
@@ -111,6 +142,41 @@ impl Plan {
 
 fn wrong<T>(text: String) -> Result<T, Failure> {
     Err(Failure::Plan(text))
+}
+
+fn dialect(flags: &Flags) -> Result<Dialect, Failure> {
+    let by_url = if flags.url.starts_with(MQTT_SCHEME) { DialectFlag::Mqtt } else { DialectFlag::Native };
+    if let DialectFlag::Native = flags.dialect.unwrap_or(by_url) {
+        if flags.qos > 0 || flags.retain || flags.mqtt_version.is_some() {
+            return wrong("--qos, --retain and --mqtt-version need --dialect mqtt".to_owned());
+        }
+        return Ok(Dialect::Native);
+    }
+    if flags.deltas {
+        return wrong("--deltas: MQTT has none".to_owned());
+    }
+    if flags.acknowledged && flags.qos == 0 {
+        return wrong("--acknowledged: MQTT answers updates with --qos 1 and 2 only".to_owned());
+    }
+    Ok(Dialect::Mqtt(mqtt::Options {
+        version: match flags.mqtt_version {
+            Some(MqttVersionFlag::V5) => mqtt::Version::V5,
+            _ => mqtt::Version::V3_1_1,
+        },
+        qos: match flags.qos {
+            0 => mqtt::Qos::AtMostOnce,
+            1 => mqtt::Qos::AtLeastOnce,
+            _ => mqtt::Qos::ExactlyOnce,
+        },
+        updates: if flags.retain { mqtt::Updates::Retained } else { mqtt::Updates::Passing },
+    }))
+}
+
+fn check_root(root: &str, dialect: Dialect) -> Result<(), Failure> {
+    if dialect.numbers_by_path() && (root.contains(['#', '+', '\0']) || !(1..=PATH_BYTES_MAX).contains(&root.len())) {
+        return wrong(format!("--root {root}: expected the name of an MQTT topic of at most {PATH_BYTES_MAX} bytes"));
+    }
+    Ok(())
 }
 
 fn value_type(flags: &Flags) -> Result<ValueType, Failure> {
@@ -193,18 +259,26 @@ fn per_second(flag: &str, text: &str) -> Result<f64, Failure> {
 }
 
 fn target(url: &str, dialect: Dialect) -> Result<Target, Failure> {
-    let Some(rest) = url.strip_prefix("ws://") else {
-        return wrong(format!("--url {url}: expected ws://host:port (TLS is not measured by this generator)"));
+    let (rest, is_tcp) = match (url.strip_prefix("ws://"), url.strip_prefix(MQTT_SCHEME)) {
+        (Some(rest), _) => (rest, false),
+        (_, Some(rest)) if dialect != Dialect::Native => (rest, true),
+        (_, Some(_)) => return wrong(format!("--url {url}: --dialect native goes over ws://host:port")),
+        _ => return wrong(format!("--url {url}: expected ws://host:port or mqtt://host:port (TLS is not measured by this generator)")),
     };
     let (authority, path) = match rest.find('/') {
         Some(at) => rest.split_at(at),
         None => (rest, ""),
     };
+    if is_tcp && path.len() > 1 {
+        return wrong(format!("--url {url}: MQTT over TCP has no path"));
+    }
     let path = if path.len() <= 1 { dialect.default_path() } else { path };
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let named = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+    let port = if is_tcp { MQTT_PORT } else { 80 };
+    let named = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
+    let transport = if is_tcp { Transport::Tcp } else { Transport::WebSocket { path: path.to_owned() } };
     match named.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()) {
-        Some(address) => Ok(Target { address, authority: authority.to_owned(), path: path.to_owned() }),
+        Some(address) => Ok(Target { address, authority: authority.to_owned(), transport }),
         None => wrong(format!("--url {url}: {authority} is not a host and port that resolve")),
     }
 }
@@ -230,12 +304,32 @@ mod tests {
         let plan = plan("").unwrap();
         assert_eq!(plan.fan_out, 1000);
         assert_eq!(plan.duration_ns, 10 * SECOND_NS);
-        assert_eq!(plan.target.path, "/tidewire");
+        assert_eq!(plan.dialect, Dialect::Native);
+        assert_eq!(plan.target.transport, Transport::WebSocket { path: "/tidewire".to_owned() });
+    }
+
+    #[test]
+    fn the_url_chooses_dialect_and_transport() {
+        let tcp = plan("--url mqtt://127.0.0.1 --topics 3 --root load/x").unwrap();
+        assert_eq!((tcp.dialect.name(), &tcp.target.transport, tcp.target.address.port()), ("mqtt 3.1.1", &Transport::Tcp, 1883));
+        assert_eq!(tcp.selectors(0), ["load/x/+"]);
+        assert_eq!(tcp.removals(), ["load/x/0", "load/x/1", "load/x/2"]);
+        assert!(!tcp.acknowledged);
+        let websocket = plan("--url ws://127.0.0.1:1 --dialect mqtt --mqtt-version 5 --qos 1").unwrap();
+        assert_eq!(websocket.target.transport, Transport::WebSocket { path: "/mqtt".to_owned() });
+        assert_eq!(websocket.dialect.name(), "mqtt 5");
+        assert!(websocket.acknowledged);
     }
 
     #[test]
     fn wrong_flags_are_named() {
         check_wrong("--url http://127.0.0.1:1", "expected ws://");
+        check_wrong("--url mqtt://127.0.0.1:1 --dialect native", "ws://host:port");
+        check_wrong("--url mqtt://127.0.0.1:1/mqtt", "no path");
+        check_wrong("--url mqtt://127.0.0.1:1 --root a/#", "--root a/#");
+        check_wrong("--url mqtt://127.0.0.1:1 --deltas", "--deltas");
+        check_wrong("--url mqtt://127.0.0.1:1 --acknowledged", "--qos");
+        check_wrong("--qos 1", "--dialect mqtt");
         check_wrong("--duration soon", "--duration soon");
         check_wrong("--payload 15", "expected 16");
         check_wrong("--type int64", "expected binary, json or string");

@@ -25,11 +25,11 @@ pub fn to_json(plan: &Plan, outcome: &Outcome) -> Value {
         "machine": {"processor": machine.processor, "cores": machine.cores, "kernel": machine.kernel},
         "commit": flags.commit,
         "parameters": {
-            "url": flags.url, "dialect": plan.dialect.subprotocol(), "topics": flags.topics, "subscribers": flags.subscribers,
+            "url": flags.url, "dialect": plan.dialect.name(), "qos": flags.qos, "retain": flags.retain, "topics": flags.topics, "subscribers": flags.subscribers,
             "fan_out": plan.fan_out, "publishers": flags.publishers, "rate_per_topic": flags.rate, "payload_bytes": flags.payload,
             "type": plan.value_type.name(), "duration_ns": plan.duration_ns, "warmup_ns": plan.warmup_ns,
             "ramp_per_second": plan.ramp_per_second, "idle": flags.idle, "stalled": flags.stalled, "core": flags.core,
-            "busy_poll": flags.busy_poll, "acknowledged": flags.acknowledged, "deltas": flags.deltas, "verify": flags.verify,
+            "busy_poll": flags.busy_poll, "acknowledged": plan.acknowledged, "deltas": flags.deltas, "verify": flags.verify,
             "allow_conflation": flags.allow_conflation, "p99_max_ns": plan.p99_max_ns, "find_max": flags.find_max,
         },
         "connect_ns": outcome.connect_ns,
@@ -84,6 +84,7 @@ fn stage_json(plan: &Plan, stage: &Stage) -> Value {
         "updates_sent": stage.updates_sent, "updates_unsent": stage.updates_unsent, "updates_refused": stage.updates_refused,
         "delivered": counts.delivered, "skipped": counts.skipped, "missing_last": counts.missing_last,
         "duplicates": counts.duplicates, "out_of_order": counts.out_of_order, "corrupt": counts.corrupt, "deltas": stage.deltas,
+        "deliveries_acknowledged": stage.deliveries_acknowledged,
         "closed": stage.closed,
         "server_cores": stage.server_cores, "generator_cores": stage.generator_cores,
         "latency": histogram_json(&stage.measured.latency),
@@ -160,6 +161,9 @@ fn stage_text(plan: &Plan, stage: &Stage) -> String {
         "checks             {} skipped, {} last missing, {} twice, {} out of order, {} corrupt\n",
         counts.skipped, counts.missing_last, counts.duplicates, counts.out_of_order, counts.corrupt
     );
+    if let Some(count) = stage.deliveries_acknowledged {
+        text += &format!("acknowledged       {count} deliveries, by the subscribers\n");
+    }
     text += &histogram_text("latency", &stage.measured.latency);
     text += &stage.acknowledgement.as_ref().map_or_else(String::new, |histogram| histogram_text("answered", histogram));
     text += &stage.late.as_ref().map_or_else(String::new, |histogram| histogram_text("generator late", histogram));

@@ -42,6 +42,8 @@ pub struct Stage {
     pub updates_refused: u64,
     pub updates_refused_first: Option<String>,
     pub deltas: u64,
+    /// Where deliveries are acknowledged: how many the subscribers did.
+    pub deliveries_acknowledged: Option<u64>,
     /// Connections that ended, by reason.
     pub closed: BTreeMap<String, u64>,
     /// Processor time over wall time of the stage; 1 is one core.
@@ -235,7 +237,7 @@ fn drain(plan: &Plan, engine: &mut Engine) -> Result<(), Failure> {
     while now_ns() < until_ns {
         let Some(publishing) = &engine.publishing else { return Ok(()) };
         let (sent, total) = (publishing.sent(), publishing.total());
-        let answered = !plan.flags.acknowledged || engine.shared.acknowledged + engine.shared.updates_refused >= sent;
+        let answered = !plan.acknowledged || engine.shared.acknowledged + engine.shared.updates_refused >= sent;
         if sent == total && answered && engine.record().advanced() >= sent * plan.fan_out as u64 {
             break;
         }
@@ -256,7 +258,7 @@ fn end_stage(plan: &Plan, engine: &mut Engine, rate: f64, base: &mut u64, server
     // Topics that missed their last update count on all the same: the next stage starts level.
     *base += total.div_ceil(plan.flags.topics as u64);
     let shared = &mut engine.shared;
-    let acknowledged = plan.flags.acknowledged;
+    let acknowledged = plan.acknowledged;
     Stage {
         rate,
         measured,
@@ -268,6 +270,7 @@ fn end_stage(plan: &Plan, engine: &mut Engine, rate: f64, base: &mut u64, server
         updates_refused: std::mem::take(&mut shared.updates_refused),
         updates_refused_first: shared.updates_refused_first.take(),
         deltas: std::mem::take(&mut shared.deltas),
+        deliveries_acknowledged: plan.dialect.answers_updates().then(|| std::mem::take(&mut shared.deliveries_acknowledged)),
         closed: std::mem::take(&mut engine.closed),
         server_cores,
         generator_cores,

@@ -21,8 +21,12 @@ fn scratch(name: &str) -> PathBuf {
 
 /// Runs against a server with `fault` and returns the exit code and the only stage's JSON.
 fn run(name: &str, fault: Fault, arguments: &str) -> (Option<i32>, Value) {
+    run_at(&format!("ws://{}", mock::start(fault)), name, arguments)
+}
+
+fn run_at(url: &str, name: &str, arguments: &str) -> (Option<i32>, Value) {
     let path = scratch(name);
-    let output = generate(&format!("ws://{}", mock::start(fault)), &format!("{arguments} --json {}", path.display()));
+    let output = generate(url, &format!("{arguments} --json {}", path.display()));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: no result: {error}\n{told}"));
     std::fs::remove_file(&path).unwrap();
@@ -85,6 +89,58 @@ fn conflation_can_be_allowed() {
     let (code, stage) = run("conflation", Fault::Drop, "--subscribers 2 --rate 80 --allow-conflation");
     assert_eq!(code, Some(0), "{stage:#}");
     assert!(stage["skipped"].as_u64().unwrap() > 0);
+}
+
+fn check_mqtt_whole(name: &str, arguments: &str, delivered: u64) -> Value {
+    let (code, stage) = run_at(&format!("mqtt://{}", mock::mqtt::start(Fault::None)), name, arguments);
+    assert_eq!(stage["faults"], serde_json::json!([]), "{name}");
+    assert_eq!(stage["delivered"], delivered, "{name}");
+    assert_eq!(code, Some(0), "{name}");
+    stage
+}
+
+#[test]
+fn every_update_reaches_every_subscriber_over_mqtt() {
+    let stage = check_mqtt_whole("mqtt", "--subscribers 5 --rate 200 --verify", 500);
+    assert_eq!(stage["deliveries_acknowledged"], Value::Null);
+    check_mqtt_whole("mqtt-5", "--mqtt-version 5 --subscribers 3 --rate 100 --payload 3000", 150);
+    check_mqtt_whole("mqtt-retain", "--retain --subscribers 3 --rate 100", 150);
+    check_mqtt_whole("mqtt-topics", "--topics 7 --publishers 3 --subscribers 4 --rate 20", 7 * 10 * 4);
+    check_mqtt_whole("mqtt-fan-out", "--topics 6 --publishers 2 --subscribers 4 --fan-out 2 --rate 20", 6 * 10 * 2);
+    check_mqtt_whole("mqtt-beside", "--subscribers 3 --idle 20 --stalled 4 --rate 100 --retain", 150);
+}
+
+#[test]
+fn deliveries_and_updates_over_mqtt_are_acknowledged() {
+    for (name, arguments) in [
+        ("mqtt-qos-1", "--qos 1"),
+        ("mqtt-qos-2", "--qos 2"),
+        ("mqtt-5-qos-1", "--qos 1 --mqtt-version 5"),
+        ("mqtt-5-qos-2", "--qos 2 --mqtt-version 5"),
+    ] {
+        let stage = check_mqtt_whole(name, &format!("{arguments} --subscribers 4 --rate 200"), 400);
+        assert_eq!(stage["deliveries_acknowledged"], 400, "{name}");
+        assert!(stage["acknowledgement"]["count"].as_u64().unwrap() > 50, "{name}");
+    }
+}
+
+#[test]
+fn mqtt_goes_over_websocket_too() {
+    let url = format!("ws://{}", mock::mqtt::start(Fault::None));
+    let (code, stage) = run_at(&url, "mqtt-websocket", "--dialect mqtt --qos 1 --subscribers 3 --rate 100");
+    assert_eq!((code, &stage["delivered"], &stage["deliveries_acknowledged"]), (Some(0), &Value::from(150), &Value::from(150)));
+}
+
+#[test]
+fn faults_over_mqtt_are_counted_as_what_they_are() {
+    for (name, fault, key) in [("mqtt-drop", Fault::Drop, "skipped"), ("mqtt-repeat", Fault::Repeat, "duplicates")] {
+        let (code, stage) = run_at(&format!("mqtt://{}", mock::mqtt::start(fault)), name, "--subscribers 3 --rate 100");
+        assert!(stage[key].as_u64().unwrap() > 0, "{name}: {stage:#}");
+        assert_eq!(code, Some(1), "{name}");
+    }
+    let output = generate(&format!("mqtt://{}", mock::mqtt::start(Fault::RefuseSubscribe)), "--subscribers 1");
+    assert_eq!(output.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("with 128"), "{output:?}");
 }
 
 #[test]

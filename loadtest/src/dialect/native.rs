@@ -69,6 +69,8 @@ pub fn encode(request: &Request<'_>, out: &mut Vec<u8>) {
             push_varint(id, body);
             push_string(selector, body);
         }),
+        // Nothing that the server sends asks for one.
+        Request::Answer(_) => {}
         Request::Ping => frame(op::PING, out, |_| ()),
         Request::Pong => frame(op::PONG, out, |_| ()),
         Request::Close => frame(op::CLOSE, out, |_| ()),
@@ -139,7 +141,7 @@ fn parse_rare(op: u8, body: &[u8]) -> Result<Event<'_>, Malformed> {
         op::WELCOME => {
             let (_id, rest) = varint(body)?;
             let (_version, rest) = varint(rest)?;
-            Event::Welcome { keep_alive_ms: keep_alive(rest)? }
+            Event::Welcome { keep_alive_ms: keep_alive(rest)?, in_flight_max: u16::MAX }
         }
         op::OK => Event::Accepted { id: varint(body)?.0 },
         op::ERROR => {
@@ -252,7 +254,7 @@ mod tests {
         check_parse(b"\x82\x02\x05\x01", Event::Accepted { id: 5 });
         check_parse(b"\x83\x07\x02\xc9\x01\x00bad", Event::Refused { id: 2, code: 201, message: "bad" });
         check_parse(b"\x84\x05\xe8\x07bye", Event::Closing { code: 1000, message: "bye" });
-        check_parse(b"\x81\x0a\x01\x01\x01\x01t\x04\x03\xb0\xea\x01", Event::Welcome { keep_alive_ms: 30_000 });
+        check_parse(b"\x81\x0a\x01\x01\x01\x01t\x04\x03\xb0\xea\x01", Event::Welcome { keep_alive_ms: 30_000, in_flight_max: u16::MAX });
         check_parse(b"\x02\x00", Event::Ping);
         check_parse(b"\xf0\x02zz", Event::Other);
     }

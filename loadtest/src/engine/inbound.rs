@@ -1,8 +1,9 @@
 //! What a connection's bytes do: the set-up dialogue, and values into the record.
 
 use crate::connection::{Connection, Inbound, Role, State};
-use crate::dialect::{DeltaForm, Event, Request};
+use crate::dialect::{Answer, DeltaForm, Event, Request};
 use crate::failure::Failure;
+use crate::in_flight::InFlight;
 use crate::payload::Payload;
 use crate::plan::Plan;
 use crate::record::{Record, histogram};
@@ -25,6 +26,8 @@ pub struct Shared {
     pub acknowledged: u64,
     pub acknowledgement: Histogram<u64>,
     pub deltas: u64,
+    /// Deliveries that the measured subscribers have acknowledged.
+    pub deliveries_acknowledged: u64,
     pub(super) events: Events,
     topics: Topics,
     /// Each stream's value, where deltas are applied.
@@ -49,8 +52,9 @@ impl Shared {
             acknowledged: 0,
             acknowledgement: histogram(),
             deltas: 0,
+            deliveries_acknowledged: 0,
             events: Events::with_capacity(super::EVENTS_MAX),
-            topics: Topics::default(),
+            topics: if plan.dialect.numbers_by_path() { Topics::numbered(topics) } else { Topics::default() },
             values: if plan.flags.deltas { vec![Vec::new(); subscribers * topics] } else { Vec::new() },
             verify: plan.flags.verify || plan.flags.deltas,
             due_start_ns: 0,
@@ -66,6 +70,8 @@ impl Shared {
         self.due_from_ns = publishing.measure_from_ns();
         self.acknowledgement.reset();
         self.acknowledged = 0;
+        // First values were acknowledged when they were subscribed to.
+        self.deliveries_acknowledged = 0;
     }
 
     /// Takes a connection's bytes; what is not whole stays with the connection. The error is why the
@@ -74,6 +80,7 @@ impl Shared {
         &mut self,
         plan: &Plan,
         connection: &mut Connection,
+        index: usize,
         bytes: &[u8],
         now_ns: u64,
         encoded: &mut Vec<u8>,
@@ -85,8 +92,7 @@ impl Shared {
                 Some(length) => start = length,
             }
             connection.state = State::Connecting;
-            let capabilities = if plan.flags.deltas { plan.dialect.delta_capabilities() } else { 0 };
-            connection.request(plan.dialect, &Request::Connect { id: 1, name: "tidewire-loadtest", capabilities }, encoded);
+            greet(plan, connection, index, encoded);
         }
         // The frames need the connection's state and its deframer at once; the latter is copied out.
         let mut deframer = std::mem::take(connection.deframer());
@@ -97,6 +103,11 @@ impl Shared {
             (Inbound::Event(Event::Delta { topic, form, delta }), Some(subscriber)) => {
                 self.handle_delta(subscriber, topic, form, delta, now_ns);
             }
+            (Inbound::Event(Event::Assured { topic, value, answer }), Some(subscriber)) => {
+                self.handle_value(subscriber, topic, value, now_ns);
+                self.answer(plan, connection, answer, encoded);
+            }
+            (Inbound::Event(Event::Assured { answer, .. } | Event::Step { answer }), _) => self.answer(plan, connection, answer, encoded),
             (Inbound::Event(event), _) => self.handle_event(plan, connection, event, now_ns, encoded, &mut end),
             (Inbound::WebSocketPing(payload), _) => connection.message(Opcode::Pong, payload),
             (Inbound::Close { code, reason }, _) => {
@@ -126,6 +137,15 @@ impl Shared {
         self.record.deliver(stream, stamp, now_ns);
     }
 
+    /// Answers a delivery, or a step of its handshake; what one read brought is answered with one send.
+    #[inline]
+    fn answer(&mut self, plan: &Plan, connection: &mut Connection, answer: Answer, encoded: &mut Vec<u8>) {
+        if matches!(connection.role, Role::Subscriber(_)) {
+            self.deliveries_acknowledged += u64::from(answer.ends_delivery());
+        }
+        connection.request(plan.dialect, &Request::Answer(answer), encoded);
+    }
+
     fn handle_delta(&mut self, subscriber: usize, number: u64, form: DeltaForm, bytes: &[u8], now_ns: u64) {
         self.deltas += 1;
         let Some(topic) = self.topics.index(number) else { return self.record.deliver_corrupt() };
@@ -152,8 +172,11 @@ impl Shared {
         end: &mut Option<String>,
     ) {
         match event {
-            Event::Welcome { keep_alive_ms } => {
+            Event::Welcome { keep_alive_ms, in_flight_max } => {
                 self.keep_alive_ms = keep_alive_ms;
+                if let Some(in_flight) = &mut connection.in_flight {
+                    **in_flight = InFlight::new(in_flight_max.max(1));
+                }
                 self.subscribe(plan, connection, encoded);
             }
             Event::Topic { topic, path } => {
@@ -162,17 +185,21 @@ impl Shared {
                     self.topics.insert(topic, index);
                 }
             }
-            Event::Accepted { id } => match connection.state {
-                State::Asking(1) => connection.state = State::Ready,
-                State::Asking(count) => connection.state = State::Asking(count - 1),
+            Event::Accepted { id } => match (connection.take_in_flight(id), &connection.state) {
+                (Some(id), _) => self.handle_acknowledgement(id, now_ns),
+                (None, State::Asking(1)) => connection.state = State::Ready,
+                (None, State::Asking(count)) => connection.state = State::Asking(count - 1),
                 _ => self.handle_acknowledgement(id, now_ns),
             },
-            Event::Refused { code, message, .. } => self.handle_refused(plan, connection, code, message, end),
+            Event::Refused { id, code, message } => {
+                connection.take_in_flight(id);
+                self.handle_refused(plan, connection, code, message, end);
+            }
             Event::Ping => connection.request(plan.dialect, &Request::Pong, encoded),
             Event::Closing { code, message } => {
                 end.get_or_insert_with(|| closed_text(code, message));
             }
-            Event::Value { .. } | Event::Delta { .. } | Event::Other => {}
+            Event::Value { .. } | Event::Delta { .. } | Event::Assured { .. } | Event::Step { .. } | Event::Other => {}
         }
     }
 
@@ -223,12 +250,18 @@ impl Shared {
     }
 }
 
+/// Asks for a session: a connection's first request.
+pub(super) fn greet(plan: &Plan, connection: &mut Connection, index: usize, encoded: &mut Vec<u8>) {
+    let capabilities = if plan.flags.deltas { plan.dialect.delta_capabilities() } else { 0 };
+    connection.request(plan.dialect, &Request::Connect { id: 1, name: &plan.client_name(index), capabilities }, encoded);
+}
+
 fn closed_text(code: u64, message: &str) -> String {
     let name = crate::failure::code_name(code).unwrap_or_else(|| "unnamed".to_owned());
     format!("{code} ({name}): {message}")
 }
 
-/// The server's numbers of this run's topics.
+/// The numbers that deliveries call this run's topics by.
 #[derive(Default)]
 struct Topics {
     /// The number seen last: with one topic, always the one.
@@ -237,6 +270,11 @@ struct Topics {
 }
 
 impl Topics {
+    /// Topics whose number is their place.
+    fn numbered(count: usize) -> Self {
+        Self { last: None, indices: (0..count).map(|index| (index as u64, index)).collect() }
+    }
+
     fn insert(&mut self, number: u64, index: Option<usize>) {
         if let Some(index) = index {
             self.indices.insert(number, index);

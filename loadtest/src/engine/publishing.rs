@@ -48,7 +48,7 @@ impl Publishing {
             next: 0,
             topics,
             base,
-            acknowledged: plan.flags.acknowledged,
+            acknowledged: plan.acknowledged,
             paths: (0..plan.flags.topics).map(|topic| plan.topic_path(topic)).collect(),
             value: Vec::new(),
             measure_from_ns: start_ns + plan.warmup_ns,
@@ -82,18 +82,21 @@ impl Publishing {
         self.base + (self.next + self.topics - 1 - topic as u64) / self.topics
     }
 
-    /// Appends one update to its publisher's queue; false when that is full.
+    /// Appends one update to its publisher's queue; false when that is full, or enough is in flight.
     fn encode_next(&mut self, payload: &Payload, connection: &mut Connection, encoded: &mut Vec<u8>, now_ns: u64) -> bool {
-        if connection.pending_bytes() > PENDING_BYTES_MAX {
+        let id = if self.acknowledged { self.next + 1 } else { 0 };
+        if connection.pending_bytes() > PENDING_BYTES_MAX || !connection.may_send(id) {
             return false;
         }
         let due_ns = self.due_ns(self.next);
         let topic = (self.next % self.topics) as usize;
         self.value.clear();
         payload.encode(Stamp { due_ns, sequence: self.base + self.next / self.topics + 1 }, &mut self.value);
-        let id = if self.acknowledged { self.next + 1 } else { 0 };
         let request = Request::Set { id, path: &self.paths[topic], value_type: payload.value_type(), value: &self.value };
         connection.request(self.dialect, &request, encoded);
+        if let Some(in_flight) = &mut connection.in_flight {
+            in_flight.push(id);
+        }
         if due_ns >= self.measure_from_ns {
             self.late.saturating_record(now_ns.saturating_sub(due_ns));
         }

@@ -3,6 +3,8 @@
 //! It fans out what it is given, and can be told to do that wrong, so that the tests see that the
 //! generator sees.
 
+pub mod mqtt;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
