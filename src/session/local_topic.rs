@@ -204,13 +204,23 @@ impl Outgoing {
         mqtt::name_of(self.path.as_str())
     }
 
+    /// The properties of MQTT 5 that a message is sent with: those that it came with, else what the topic's type says of its payload.
+    pub fn passed_on(&self) -> &[u8] {
+        match (self.publication.message(), self.specification.value_type()) {
+            (Some(message), _) => &message.passed_on,
+            (None, _) if self.is_null() => &[],
+            (None, ValueType::Json) => JSON_PROPERTIES,
+            (None, ValueType::String) => TEXT_PROPERTIES,
+            (None, ValueType::Int64 | ValueType::Double | ValueType::Binary) => &[],
+        }
+    }
+
     /// The whole packet for a subscription of QoS 0 without options; empty for a topic that has no name in MQTT. Not for a message that expires.
     pub fn packet(&self, version: Version) -> &[u8] {
         self.packets[usize::from(version == Version::V5)].get_or_init(|| {
             let mut packet = Vec::new();
             if let Some(name) = self.name() {
-                let passed_on = self.publication.message().map_or(&[][..], |message| &message.passed_on);
-                let head = PublishHead { topic: &name, passed_on, ..PublishHead::default() };
+                let head = PublishHead { topic: &name, passed_on: self.passed_on(), ..PublishHead::default() };
                 put_publish(&mut packet, version, &head, &self.payload());
             }
             packet.into_boxed_slice()
@@ -226,6 +236,10 @@ impl Outgoing {
         }
     }
 }
+
+/// The payload format indicator of text, and the content type.
+const JSON_PROPERTIES: &[u8] = b"\x01\x01\x03\x00\x10application/json";
+const TEXT_PROPERTIES: &[u8] = b"\x01\x01";
 
 /// A number in decimal, as MQTT carries it; NaN and the infinities by their names.
 fn print_number(kind: ValueType, value: &[u8]) -> Vec<u8> {

@@ -3,7 +3,8 @@
 use crate::frames::{FIN, TEXT, frame, parse_frames};
 use crate::handshake::request;
 use crate::mqtt_client::lines;
-use crate::mqtt_packets::{V5, connect, publish};
+use crate::mqtt_packets::Value::Byte;
+use crate::mqtt_packets::{V5, V311, connect, id, publish, text};
 use crate::mqtt_peer::{Broker, Client};
 use serde_json::{Value, json};
 
@@ -133,4 +134,28 @@ fn topics_that_are_made_and_cleared_again_and_again_are_not_remembered() {
         assert_eq!(lines(&broker.messages(client)), [format!("{topic}=1"), format!("{topic}=")]);
     }
     assert!(broker.passing() < 1100, "{}", broker.passing());
+}
+
+#[test]
+fn the_type_of_a_native_value_is_told_to_clients_of_mqtt_5() {
+    let mut broker = Broker::new();
+    let (native, client) = (broker.join_native(), broker.join(&connect(V5, "a")));
+    broker.subscribe(client, "n/+", 0);
+    let (format, content) = ((id::PAYLOAD_FORMAT, Byte(1)), text(id::CONTENT_TYPE, "application/json"));
+    let cases = [
+        ("json", json!({ "a": 1 }), vec![format.clone(), content]),
+        ("string", json!("s"), vec![format]),
+        ("int64", json!(1), Vec::new()),
+        ("binary", json!("AAE="), Vec::new()),
+    ];
+    for (kind, value, properties) in cases {
+        // The first value makes the topic, and the second goes to who is subscribed.
+        for _ in 0..2 {
+            broker.ask_native(native, json!({ "op": "add_and_set", "path": format!("n/{kind}"), "type": kind, "value": value }));
+            assert_eq!(broker.messages(client).iter().map(|message| &message.properties).collect::<Vec<_>>(), [&properties], "{kind}");
+        }
+    }
+    let old = broker.join(&connect(V311, "old"));
+    let told = broker.subscribe(old, "n/json", 0);
+    assert_eq!(told[0].payload, br#"{"a":1}"#);
 }

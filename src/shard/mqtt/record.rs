@@ -173,7 +173,7 @@ impl MessageRecord {
             qos: message.qos as u8,
             retain: message.retain,
             subscription_ids: message.subscription_ids.to_vec(),
-            passed_on: head.map(|head| head.passed_on.to_vec()).unwrap_or_default(),
+            passed_on: message.outgoing.passed_on().to_vec(),
             expires_ms: head.and_then(|head| head.expires).map(wall_ms),
             publisher: message.publisher().map(|publisher| (publisher.session.0, publisher.number)),
         }

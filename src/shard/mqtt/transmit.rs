@@ -115,7 +115,8 @@ fn put(link: &mut Link, form: MqttForm, outgoing: &Outgoing, head: PublishHead<'
     let start = send.bytes.len();
     let client = link.dialogue.client();
     // One that is hardly as short as the client takes goes without an alias, which the client would not learn if it is too long.
-    let rest = message.map_or(0, |message| message.passed_on.len()) + head.subscription_ids.len() * 5 + 64;
+    let passed_on = outgoing.passed_on();
+    let rest = passed_on.len() + head.subscription_ids.len() * 5 + 64;
     let is_short = name.len() + payload.len() + rest <= client.packet_bytes_max as usize;
     let alias = if is_short { link.dialogue.alias_for(&name) } else { Alias::None };
     let (topic, alias) = match alias {
@@ -124,7 +125,6 @@ fn put(link: &mut Link, form: MqttForm, outgoing: &Outgoing, head: PublishHead<'
         Alias::Known(alias) => ("", Some(alias)),
     };
     let expiry_s = expires.map(|expires| u32::try_from(expires.since(now).div_ceil(1_000_000_000)).unwrap_or(u32::MAX));
-    let passed_on = message.map_or(&[][..], |message| &message.passed_on);
     put_publish(&mut send.bytes, form.version, &PublishHead { topic, alias, expiry_s, passed_on, ..head }, &payload);
     // MQTT-3.1.2-24: what is longer than the client takes is not sent.
     if send.bytes.len() - start > client.packet_bytes_max as usize {
