@@ -202,11 +202,11 @@ fn a_client_that_waits_no_longer_takes_its_will_along_unless_it_says_otherwise()
 fn a_group_of_clients_shares_what_comes_to_its_filter() {
     let server = start();
     let members: Vec<Subscriber> =
-        VERSIONS[1..].iter().map(|version| Subscriber::start(&server, version, &["-t", "$share/group/work/#", "-q", "1"])).collect();
+        VERSIONS[1..].iter().map(|version| Subscriber::start(&server, version, &["-t", "$share/group/jobs/#", "-q", "1"])).collect();
     let mut counts = BTreeMap::new();
     for number in 0..5 {
-        publish(&server, "mqttv5", &["-t", &format!("work/{number}"), "-q", "1", "-m", "by MQTT"]);
-        server.connect().add_and_set(&format!("work/{number}"), ValueType::Binary, b"natively").unwrap();
+        publish(&server, "mqttv5", &["-t", &format!("jobs/{number}"), "-q", "1", "-m", "by MQTT"]);
+        server.connect().add_and_set(&format!("jobs/{number}"), ValueType::Binary, b"natively").unwrap();
     }
     // In turn: of ten each has five, and nobody else's.
     for member in &members {
@@ -214,7 +214,7 @@ fn a_group_of_clients_shares_what_comes_to_its_filter() {
             *counts.entry(member.next()).or_insert(0) += 1;
         }
     }
-    let both = (0..5).flat_map(|number| ["by MQTT", "natively"].map(|from| format!("work/{number} 1 0 {from}")));
+    let both = (0..5).flat_map(|number| ["by MQTT", "natively"].map(|from| format!("jobs/{number} 1 0 {from}")));
     assert_eq!(counts, both.map(|message| (message, 1)).collect());
 }
 
