@@ -43,7 +43,7 @@ pub fn clients(input: &[u8]) {
 impl World {
     fn befall(&mut self, source: &mut Source<'_>) {
         let what = source.byte();
-        if self.connections.is_empty() || (what % 16 == 0 && self.connections.len() < 6) {
+        if self.connections.is_empty() || (what & 15 == 0 && self.connections.len() < 6) {
             let Some(key) = self.shard.handle_accept(self.now, Transport::Mqtt) else { return };
             self.connections.push(key);
             // Most clients begin as they should.
@@ -190,7 +190,7 @@ fn connect(source: &mut Source<'_>) -> Vec<u8> {
 
 /// A packet of MQTT 5, or of 3.1.1, as a client may send it at some time or other.
 fn packet(source: &mut Source<'_>) -> Vec<u8> {
-    let (what, is_five) = (source.byte(), source.byte() % 2 == 0);
+    let (what, is_five) = (source.byte(), source.byte() & 1 == 0);
     let id = [0, source.byte() % 6];
     let properties: &[u8] = if is_five { &[0] } else { &[] };
     match what % 12 {
@@ -207,7 +207,8 @@ fn packet(source: &mut Source<'_>) -> Vec<u8> {
                 _ => body.extend(properties),
             }
             body.extend(vec![b'1'; source.below(60)]);
-            framed(0x30 | qos << 1 | source.byte() % 2 | if qos > 0 { source.byte() % 2 << 3 } else { 0 }, &body)
+            let (retain, again) = (source.byte() & 1, if qos > 0 { source.byte() & 8 } else { 0 });
+            framed(0x30 | again | (qos << 1) | retain, &body)
         }
         4 | 5 => {
             let mut body = [&id[..], properties].concat();
