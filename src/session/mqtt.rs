@@ -8,7 +8,7 @@ use crate::base::{Key, ShardIndex, Time, TopicId};
 use crate::topic::publication::Publisher;
 use crate::topic::selector::Selector;
 use crate::wire::mqtt::{QoS, ReasonCode, SubscriptionOptions, Version};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 /// Packet identifiers that there are.
@@ -39,6 +39,8 @@ pub struct Mqtt {
     pub released: BTreeMap<u64, u64>,
     /// By the identifier of a message of the client's the event that says that it is not released.
     pub inbound_notes: BTreeMap<u16, u64>,
+    /// Messages that came while storage failed, and are in no record.
+    pub unkept: BTreeSet<u64>,
     /// What of other sessions that are kept was taken.
     pub seen: Seen,
     /// The members of a shared subscription, where this is one and no client's session.
@@ -62,6 +64,7 @@ impl Mqtt {
             stored: None,
             released: BTreeMap::new(),
             inbound_notes: BTreeMap::new(),
+            unkept: BTreeSet::new(),
             seen: Seen::default(),
             group: None,
         }
@@ -483,6 +486,14 @@ impl Outbound {
         self.inflight.iter().filter_map(|held| match held {
             Inflight::Sent(message) => Some(&**message),
             Inflight::Released { .. } => None,
+        })
+    }
+
+    /// The sequence numbers of those that wait for PUBCOMP.
+    pub fn released(&self) -> impl Iterator<Item = u64> {
+        self.inflight.iter().filter_map(|held| match held {
+            Inflight::Sent(_) => None,
+            Inflight::Released { sequence } => Some(*sequence),
         })
     }
 

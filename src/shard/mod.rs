@@ -220,6 +220,8 @@ pub struct Shard {
     mqtt_ends: mqtt::Ends,
     sys: mqtt::Sys,
     authenticator: Option<Authenticator>,
+    /// What topics of a rule and type are, by the rule's address.
+    rule_specifications: HashMap<(usize, u8), Arc<Specification>>,
     started: Time,
     /// The record by which a session keeps what was last delivered to it.
     session_ticket: Option<persistence::Ticket>,
@@ -295,6 +297,7 @@ impl Shard {
             mqtt_ends: mqtt::Ends::default(),
             sys: mqtt::Sys::default(),
             authenticator: None,
+            rule_specifications: HashMap::new(),
             started: now,
             session_ticket: None,
             dealt: 0,

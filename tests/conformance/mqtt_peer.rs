@@ -145,6 +145,10 @@ impl Broker {
         self.carry_out();
     }
 
+    pub fn is_congested(&self) -> bool {
+        self.shard.is_congested()
+    }
+
     /// Topics that wait to be looked at because they are only passed through.
     pub fn passing(&self) -> usize {
         self.counts()[4]

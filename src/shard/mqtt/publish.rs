@@ -154,10 +154,17 @@ impl Shard {
         let Some(rule) = rule.filter(|rule| !rule.properties.is_empty()) else {
             return Ok((Making::Of(self.plain_specification(topic_type)), keeps));
         };
+        // The rules stand as long as the server, so a rule's place in memory tells it from others.
+        let of_rule = (std::ptr::from_ref(rule).addr(), topic_type.number());
+        if let Some(made) = self.rule_specifications.get(&of_rule) {
+            return Ok((Making::Of(made.clone()), keeps));
+        }
         let pairs = rule.properties.iter().map(|(key, value)| (&**key, &**value));
         let parsed = Specification::parse(topic_type, pairs, SpecificationLimits::default())
             .map_err(|error| Refusal::new(ErrorCode::InvalidProperty, error.to_string()))?;
-        Ok((Making::Of(self.specifications.intern(parsed)), keeps))
+        let made = self.specifications.intern(parsed);
+        self.rule_specifications.insert(of_rule, made.clone());
+        Ok((Making::Of(made), keeps))
     }
 
     /// A topic without properties, of a type that needs none.

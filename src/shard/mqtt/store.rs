@@ -71,13 +71,25 @@ impl Shard {
         let wall = |time| self.wall_ms_of(time);
         let waiting = mqtt.outbound.messages().chain(session.queue.messages());
         let messages: Vec<(u64, MessageRecord)> = waiting.map(|message| (message.sequence, MessageRecord::of(message, wall))).collect();
+        let (released, inbound): (Vec<u64>, Vec<u16>) = (mqtt.outbound.released().collect(), mqtt.inbound.keys().copied().collect());
         for (sequence, record) in messages {
             self.keep_event(key, sequence, &EventRecord::Message(record).encode(), None);
+        }
+        for sequence in released {
+            let Some(mqtt) = self.mqtt(key) else { return };
+            let note = mqtt.outbound.next_sequence();
+            mqtt.released.insert(sequence, note);
+            self.keep_event(key, note, &EventRecord::Released { sequence }.encode(), None);
+        }
+        for id in inbound {
+            self.note_inbound(key, id);
         }
     }
 
     pub(super) fn unstore_session(&mut self, key: Key) -> Option<Ticket> {
-        let Stored { topic, .. } = self.mqtt(key)?.stored.take()?;
+        let mqtt = self.mqtt(key)?;
+        let Stored { topic, .. } = mqtt.stored.take()?;
+        (mqtt.released, mqtt.inbound_notes, mqtt.unkept) = Default::default();
         self.store_record(Change::Removed { topic })
     }
 
@@ -88,7 +100,14 @@ impl Shard {
             seen.insert(session, number, message.sequence);
             seen.forget_below(session, lowest);
         }
-        self.mqtt(key)?.stored.as_ref()?;
+        let is_failing = self.persistence.is_failing();
+        let mqtt = self.mqtt(key)?;
+        mqtt.stored.as_ref()?;
+        if is_failing {
+            // Records would pile up for as long as that lasts. What its publisher relies on was refused.
+            mqtt.unkept.insert(message.sequence);
+            return None;
+        }
         let record = EventRecord::Message(MessageRecord::of(message, |time| self.wall_ms_of(time))).encode();
         self.keep_event(key, message.sequence, &record, None)
     }
@@ -96,7 +115,7 @@ impl Shard {
     /// A message is done, or given up.
     pub(super) fn forget_message(&mut self, key: Key, sequence: u64) {
         let Some(mqtt) = self.mqtt(key) else { return };
-        if mqtt.stored.is_none() {
+        if mqtt.stored.is_none() || mqtt.unkept.remove(&sequence) {
             return;
         }
         let note = mqtt.outbound.next_sequence();
@@ -117,6 +136,9 @@ impl Shard {
     pub(super) fn note_received(&mut self, key: Key, sequence: u64) -> Option<Ticket> {
         let mqtt = self.mqtt(key)?;
         mqtt.stored.as_ref()?;
+        if mqtt.unkept.contains(&sequence) {
+            return None;
+        }
         if mqtt.released.contains_key(&sequence) {
             // It came before, by a connection that is lost.
             return self.store_earlier();

@@ -8,7 +8,7 @@ use super::Applied;
 use crate::base::{ShardIndex, ShardSet};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::shard::Shard;
-use crate::shard::mail::Mail;
+use crate::shard::mail::{Action, Change, Mail};
 use crate::shard::persistence::{Answer, Storing};
 use crate::topic::publication::Keep;
 use crate::topic::tree::Place;
@@ -66,6 +66,24 @@ impl Shard {
         self.keepings.by_ticket.insert(ticket, Keeping { waiting: shards.len() as u32, ..Keeping::default() });
         self.keepings.current = Some(ticket);
         Some(Keep { owner: self.identity.index, ticket, shards })
+    }
+
+    /// While storage fails, a message that its publisher relies on is refused where sessions would have to keep it.
+    pub(super) fn check_keeping(&self, found: Option<Place>, path: &str, change: &Change<'_>) -> Result<(), Refusal> {
+        let Action::Message(message) = &change.action else { return Ok(()) };
+        if !self.persistence.is_failing() || message.head.qos == QoS::AtMostOnce {
+            return Ok(());
+        }
+        let mut interested = ShardSet::default();
+        match found {
+            Some(place) => interested = self.tree.topic(place).interested,
+            None => self.shards_interested.for_each_match(path, |_, shards| interested = interested.union(*shards)),
+        }
+        if interested.intersection(self.keepings.keepers).is_empty() {
+            return Ok(());
+        }
+        let why = "sessions that outlive the server would have to keep the message, and storage fails";
+        Err(Refusal::new(ErrorCode::StorageUnavailable, why))
     }
 
     /// This shard keeps sessions from now on, or deals to who does: others wait for its word. They hear of it before they hear of what those select.

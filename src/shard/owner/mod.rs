@@ -60,6 +60,7 @@ impl Shard {
     pub(super) fn update(&mut self, from: ShardIndex, session: Key, path: &str, change: &Change<'_>, received: Time) -> Applied {
         let step = change.conditions.as_ref().and_then(|conditions| conditions.stream);
         let found = self.tree.find(path);
+        self.check_keeping(found, path, change)?;
         let found = self.find_changed(found, path, change)?;
         let has_stream = step.is_some() || found.is_some_and(|place| self.tree.topic(place).stream().is_some());
         self.keepings.is_open = true;
