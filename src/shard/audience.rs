@@ -284,6 +284,7 @@ impl Shard {
         let is_newer = topic.latest.borrow().as_ref().map(|latest| latest.version()) != version;
         self.topics.insert(id, topic.clone());
         self.topics_by_path.insert(path.clone(), topic.clone());
+        self.renew_deliveries(&topic);
         // What is not kept is not sent again to who waited in limbo.
         if topic.is_time_series() || topic.specification.retains_value() {
             self.send_latest(&topic, is_newer);

@@ -136,6 +136,14 @@ impl Shard {
         self.change_delivery(key, topic, |mqtt, _| mqtt.delivery(topic.path.as_str()));
     }
 
+    /// The topic is known again: the filters of those who waited for it may have changed meanwhile.
+    pub(in crate::shard) fn renew_deliveries(&mut self, topic: &Rc<LocalTopic>) {
+        let waiting: Vec<Key> = topic.subscribers.borrow().iter().filter(|held| held.delivery.is_mqtt()).map(|held| held.session).collect();
+        for session in waiting {
+            self.renew_delivery(session, topic);
+        }
+    }
+
     fn change_delivery(&mut self, key: Key, topic: &Rc<LocalTopic>, change: impl FnOnce(&Mqtt, Delivery) -> Delivery) {
         let Some(session) = self.sessions.get(key) else { return };
         let Some((_, place)) = session.subscriptions.get(&topic.id) else { return };
