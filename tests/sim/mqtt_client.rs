@@ -264,6 +264,7 @@ impl MqttClient {
         self.window = usize::from(receive_maximum.unwrap_or(4)).min(20);
         assert!(!(is_present && self.starts_clean), "{}: a session that should have ended goes on", self.kind.id);
         if !is_present {
+            messages.note_new_session(self.at);
             let has_lost = self.has_session && !self.starts_clean && self.subscriptions.iter().any(|held| held.standing == Standing::Held);
             assert!(!has_lost || messages.has_ends, "{}: the session is lost", self.kind.id);
             self.forget(messages);

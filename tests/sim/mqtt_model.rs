@@ -139,6 +139,13 @@ impl Messages {
         }
     }
 
+    /// The client has another session, to which a message that comes again is a new one: only within a session QoS 2 is once.
+    pub fn note_new_session(&mut self, client: usize) {
+        for heard in self.all.iter_mut().filter_map(|message| message.heard.get_mut(&client)) {
+            heard[1] += std::mem::take(&mut heard[2]);
+        }
+    }
+
     pub fn note_heard(&mut self, client: usize, number: usize, topic: &str, qos: u8, is_retained: bool) {
         let message = self.all.get_mut(number.wrapping_sub(1)).unwrap_or_else(|| panic!("message {number} was never published"));
         assert_eq!(message.topic, topic, "message {number} comes by another topic");
