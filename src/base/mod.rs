@@ -1,5 +1,6 @@
-//! Ids, time and slabs: what everything above stands on.
+//! Ids, time, placement and slabs: what everything above stands on.
 
+pub mod placement;
 mod slab;
 mod wheel;
 

@@ -9,11 +9,11 @@ mod turn;
 pub use mesh::Command;
 
 use crate::admin::Pages;
+use crate::base::placement::owner_of;
 use crate::base::{ShardIndex, Time, TopicId};
 use crate::journal::StoredTopic;
 use crate::shard::{Identity, Limits, Shard, Storing};
 use crate::storage::{self, Store};
-use crate::topic::tree::partition;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use mesh::Mailbox;
@@ -87,7 +87,7 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
                 sessions.push((id, topic));
                 continue;
             }
-            restored[(partition(topic.path.as_str()) % u64::from(count)) as usize].push((id, topic));
+            restored[usize::from(owner_of(topic.path.as_str(), count).0)].push((id, topic));
         }
         // Every shard has every view, and finds the topics that are there already slice by slice.
         restored.iter_mut().for_each(|shard| shard.extend(views.iter().cloned()));

@@ -32,14 +32,14 @@ pub mod views;
 pub use mqtt::{Authenticator, Handover, Step, home_of};
 pub use persistence::Storing;
 
-use crate::base::{Key, ShardIndex, Slab, Time, TopicId, Wheel};
+use crate::base::{Key, ShardIndex, Slab, Time, TopicId, Wheel, placement};
 use crate::protocol::CloseCode;
 use crate::session::{LocalTopic, MqttLimits, QueueLimits, Session};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
 use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::specification::{Interner, Specification};
-use crate::topic::tree::{Tree, partition};
+use crate::topic::tree::Tree;
 use crate::value::delta;
 use crate::value::json::Checker;
 use crate::wire::http;
@@ -464,7 +464,7 @@ impl Shard {
     // Routing.
 
     fn owner_of(&self, path: &str) -> ShardIndex {
-        ShardIndex((partition(path) % u64::from(self.identity.count)) as u16)
+        placement::owner_of(path, self.identity.count)
     }
 
     fn mail(&mut self, to: ShardIndex, mail: Mail) {

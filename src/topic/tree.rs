@@ -13,14 +13,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Partitions of the tree; fixed, since a path's owner follows from it.
-pub const PARTITIONS: u64 = 64;
-
-/// The partition that a path belongs to.
-pub fn partition(path: &str) -> u64 {
-    xxh3_64(path.as_bytes()) % PARTITIONS
-}
-
 /// A topic at its owner.
 pub struct Topic {
     pub id: TopicId,

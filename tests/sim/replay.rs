@@ -10,7 +10,10 @@ fn the_same_seed_gives_the_same_trace() {
             check_at_rest(&mut world);
             world.trace()
         };
-        assert_eq!(trace(), trace());
+        let first = trace();
+        // Two commits whose traces are equal did the same: `--nocapture` shows them.
+        println!("trace {seed} {first:016x}");
+        assert_eq!(first, trace());
     });
 }
 
@@ -18,8 +21,12 @@ fn the_same_seed_gives_the_same_trace() {
 fn the_same_seed_gives_the_same_trace_with_storage_and_listeners() {
     crate::for_each_seed(|seed| {
         let stored = || crate::storage::run(seed).trace();
-        assert_eq!(stored(), stored());
+        let first = stored();
+        println!("stored trace {seed} {first:016x}");
+        assert_eq!(first, stored());
         let listened = || crate::listeners::run(seed, |_| {}).0.trace();
-        assert_eq!(listened(), listened());
+        let first = listened();
+        println!("trace with listeners {seed} {first:016x}");
+        assert_eq!(first, listened());
     });
 }

@@ -10,13 +10,13 @@ use crate::mqtt_model::Messages;
 use crate::random::Random;
 use crate::topics::Topics;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use tidewire::base::placement::owner_of;
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::journal::Append;
 use tidewire::session::{MqttLimits, QueueLimits};
 use tidewire::shard::mail::{Action, Batch, Mail};
 use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 use tidewire::topic::selector::SelectorLimits;
-use tidewire::topic::tree::partition;
 use xxhash_rust::xxh3::Xxh3;
 
 /// What the run is put through.
@@ -615,5 +615,5 @@ pub fn wall_ms(now: Time) -> u64 {
 }
 
 pub fn owner(path: &str, shards: u16) -> usize {
-    (partition(path) % u64::from(shards)) as usize
+    usize::from(owner_of(path, shards).0)
 }

@@ -5,6 +5,7 @@
 //! other away; notes go once nothing older is left.
 
 use super::record::{EventRecord, MessageRecord, SessionRecord};
+use crate::base::placement::owner_of;
 use crate::base::{Key, ShardIndex, Time, TopicId};
 use crate::journal::{Change, SESSION_KIND, SESSIONS_BRANCH, StoredTopic};
 use crate::session::mqtt::{Filter, Inbound, Message, Stored};
@@ -16,7 +17,6 @@ use crate::topic::path::TopicPath;
 use crate::topic::publication::{Keep, Publication, Publisher};
 use crate::topic::selector::Selector;
 use crate::topic::specification::TopicType;
-use crate::topic::tree::partition;
 use crate::wire::native::Outcome;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -316,7 +316,7 @@ impl Shard {
 /// The shard of a session that was kept, of so many.
 pub fn home_of(stored: &StoredTopic, count: usize) -> ShardIndex {
     let client_id = stored.session_path().and_then(parse_hex).unwrap_or_default();
-    ShardIndex((partition(&client_id) % count as u64) as u16)
+    owner_of(&client_id, count as u16)
 }
 
 /// Whether the server ended when it had begun to keep the session: nobody was told that there is one.
