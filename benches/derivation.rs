@@ -9,7 +9,7 @@
 use std::time::Instant;
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::session::QueueLimits;
-use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport, views};
+use tidewire::shard::{DerivationLimits, Effect, Identity, Limits, Shard, Storing, Transport};
 use tidewire::topic::selector::SelectorLimits;
 use tidewire::value::ValueType;
 use tidewire::wire::native::{self, Request, Update, Verb};
@@ -183,7 +183,7 @@ fn limits() -> Limits {
         keep_alive_ms: 30_000,
         walk_slice: 1000,
         mail_high: 100_000,
-        views: views::Limits::default(),
+        views: DerivationLimits::default(),
         mqtt: None,
     }
 }

@@ -3,7 +3,7 @@
 //! Data lives in a topic tree; a client selects a part of it and its copy stays current. The modules stand in the order of their dependencies:
 //! each uses only those above it.
 //!
-//! - `base` — ids, time, slabs, the timer wheel.
+//! - `base` — ids, time, placement, slabs, the timer wheel.
 //! - `wire` — bytes ↔ packets: WebSocket, HTTP head, the native protocol's two forms, MQTT.
 //! - `value` — the types of values, compact JSON, deltas.
 //! - `series` — the events of one time series: append, edit, ranges, queries.
@@ -12,7 +12,10 @@
 //! - `view` — topic views: their language, and what a view makes of one topic's value.
 //! - `session` — selections, and what a session still has to be sent; what MQTT's are beyond that.
 //! - `journal` — what is kept of persistent topics: records over bytes, and what they add up to.
-//! - `shard` — one core's world: routes inputs to the above, collects effects. Start reading here.
+//! - `mail` — what shards say to each other, with every type that travels.
+//! - `desk` — what every room of a shard works with: identity, limits, clock, post, the ledger of what is stored, figures.
+//! - `owner` — a shard's topics: updates, interests, walks, removal, views at work. It knows no session and no connection.
+//! - `shard` — one core's world: routes inputs to the above, collects effects; sessions and connections. Start reading here.
 //!
 //! Everything up to here is sans-IO: bytes, time and mail are arguments, effects are returned. No clock, socket, thread or file.
 //!
@@ -34,6 +37,9 @@ pub mod topic;
 pub mod view;
 pub mod session;
 pub mod journal;
+pub mod mail;
+pub mod desk;
+pub mod owner;
 pub mod shard;
 
 #[cfg(feature = "server")]

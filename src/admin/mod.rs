@@ -1,6 +1,6 @@
 //! The HTTP side: health, latency reports, and the pages that the process serves.
 
-use crate::shard::report::Report;
+use crate::mail::report::Report;
 use crate::storage::Counters;
 use base64::Engine;
 use hdrhistogram::Histogram;

@@ -3,8 +3,8 @@
 //! One lock-free single-producer single-consumer ring for each ordered pair. A ring that is full gives the batch back: the shard keeps it, bounded.
 
 use crate::base::ShardIndex;
+use crate::mail::Batch;
 use crate::shard::Handover;
-use crate::shard::mail::Batch;
 use crate::storage;
 use atomic_waker::AtomicWaker;
 use crossbeam_channel::{Receiver, Sender};

@@ -5,7 +5,7 @@ use crate::base::TopicId;
 use crate::config::{Config, StorageAck};
 use crate::runtime::{self, Listeners, Runtime, Settings, Stored};
 use crate::session::{MqttLimits, QueueLimits};
-use crate::shard::{Limits, views};
+use crate::shard::{DerivationLimits, Limits};
 use crate::storage::{Ack, Options, Recovered, Store};
 use crate::topic::selector::SelectorLimits;
 use crate::view::ViewLimits;
@@ -215,7 +215,7 @@ fn limits(config: &Config, shards: usize) -> Limits {
         keep_alive_ms: session.keep_alive_ms,
         walk_slice: 1000,
         mail_high: 100_000,
-        views: views::Limits {
+        views: DerivationLimits {
             views_max: config.views.views_max,
             text_bytes_max: config.views.text_bytes_max,
             language: ViewLimits {

@@ -1,10 +1,10 @@
 //! The sessions of this shard: what they selected, and what arrives for them.
 
-use super::mail::{Appearance, Appeared, Asker, Fetch, Mail, Part, Question};
-use super::owner::merge_pages;
-use super::views::Figures;
 use super::{Effect, Shard};
 use crate::base::{Key, ShardIndex, TopicId};
+use crate::mail::views::Figures;
+use crate::mail::{Appearance, Appeared, Asker, Fetch, ListenerKind, Mail, Part, Question};
+use crate::owner::{known_selector, merge_pages};
 use crate::protocol::{CloseCode, ErrorCode, Reason, Refusal};
 use crate::session::mqtt::Delivery;
 use crate::session::{Entry, LocalTopic, Newest, Outgoing, Session, Subscriber};
@@ -56,7 +56,7 @@ impl Shard {
     // What sessions ask.
 
     pub(super) fn subscribe(&mut self, asker: Asker, scope: &str, selector: &Selector) -> Result<(), Refusal> {
-        let selections_max = self.limits.selections_max;
+        let selections_max = self.desk.limits.selections_max;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let is_new = session.selections.add(scope, selector, selections_max).map_err(|_| selections_full(selections_max))?;
         self.take_interest(asker, selector, is_new);
@@ -85,7 +85,7 @@ impl Shard {
 
     /// `None`: in every scope.
     pub(super) fn unsubscribe(&mut self, asker: Asker, scope: Option<&str>, selector: &Selector) -> Result<(), Refusal> {
-        let selections_max = self.limits.selections_max;
+        let selections_max = self.desk.limits.selections_max;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let released = match scope {
             Some(scope) => session.selections.remove(scope, selector, selections_max),
@@ -116,7 +116,7 @@ impl Shard {
         for topic in topics {
             session.queue.push(Entry::Unsubscribed(topic.clone(), reason));
         }
-        let (connection, is_high) = (session.connection, session.queue.bytes() > self.limits.queue.bytes_high);
+        let (connection, is_high) = (session.connection, session.queue.bytes() > self.desk.limits.queue.bytes_high);
         // Ends under pressure are part of keeping the bound, which goes on behind them.
         if is_high && reason != Reason::BackPressure {
             self.keep_bound(key);
@@ -135,26 +135,26 @@ impl Shard {
     }
 
     pub(super) fn query_owner(&mut self, asker: Asker, path: &str, query: crate::series::Query) {
-        let ticket = self.take_ticket();
+        let ticket = self.desk.take_ticket();
         self.gathers.insert(ticket, Gather { waiting: 1, answer: Answer::Events { asker } });
-        let question = Question::Query { path: path.into(), query, bytes_max: self.limits.message_bytes_max };
-        let owner = self.owner_of(path);
-        self.mail(owner, Mail::Ask { ticket, question });
+        let question = Question::Query { path: path.into(), query, bytes_max: self.desk.limits.message_bytes_max };
+        let owner = self.desk.owner_of(path);
+        self.desk.mail(owner, Mail::Ask { ticket, question });
     }
 
     pub(super) fn ask_about_views(&mut self, asker: Asker, places: Arc<[u64]>, has_more: bool) {
-        let ticket = self.take_ticket();
+        let ticket = self.desk.take_ticket();
         let answer = Answer::Views { asker, places: places.clone(), has_more, figures: Vec::new() };
-        self.gathers.insert(ticket, Gather { waiting: usize::from(self.identity.count), answer });
-        for owner in (0..self.identity.count).map(ShardIndex) {
-            self.mail(owner, Mail::Ask { ticket, question: Question::Views { places: places.clone() } });
+        self.gathers.insert(ticket, Gather { waiting: usize::from(self.desk.identity.count), answer });
+        for owner in (0..self.desk.identity.count).map(ShardIndex) {
+            self.desk.mail(owner, Mail::Ask { ticket, question: Question::Views { places: places.clone() } });
         }
     }
 
     /// The ticket of an order: answered when the writer's word has come, and every shard has told every other what it had to do.
     pub(super) fn expect_decision(&mut self, asker: Asker) -> u64 {
-        let ticket = self.take_ticket();
-        let count = usize::from(self.identity.count);
+        let ticket = self.desk.take_ticket();
+        let count = usize::from(self.desk.identity.count);
         let answer = Answer::View { asker, result: Ok(Outcome::Done) };
         self.gathers.insert(ticket, Gather { waiting: count * count + 1, answer });
         ticket
@@ -162,39 +162,39 @@ impl Shard {
 
     /// The ticket of a request that is answered when every shard has sent its fence.
     pub(super) fn expect_fences(&mut self, asker: Asker) -> u64 {
-        let ticket = self.take_ticket();
-        self.gathers.insert(ticket, Gather { waiting: usize::from(self.identity.count), answer: Answer::Listening { asker } });
+        let ticket = self.desk.take_ticket();
+        self.gathers.insert(ticket, Gather { waiting: usize::from(self.desk.identity.count), answer: Answer::Listening { asker } });
         ticket
     }
 
     /// The ticket of the request.
-    pub(super) fn ask_to_listen(&mut self, asker: Asker, kind: super::mail::ListenerKind, selector: &Selector) -> u64 {
-        let ticket = self.take_ticket();
-        self.gathers.insert(ticket, Gather { waiting: usize::from(self.identity.count), answer: Answer::Listening { asker } });
+    pub(super) fn ask_to_listen(&mut self, asker: Asker, kind: ListenerKind, selector: &Selector) -> u64 {
+        let ticket = self.desk.take_ticket();
+        self.gathers.insert(ticket, Gather { waiting: usize::from(self.desk.identity.count), answer: Answer::Listening { asker } });
         // What lies below an exact path may have any owner.
-        for owner in (0..self.identity.count).map(ShardIndex) {
+        for owner in (0..self.desk.identity.count).map(ShardIndex) {
             let question = Question::Listen { kind, selector: selector.as_str().into() };
-            self.mail(owner, Mail::Ask { ticket, question });
+            self.desk.mail(owner, Mail::Ask { ticket, question });
         }
         ticket
     }
 
     /// Asks the owners of what `selector` may match: one for a path, else all.
     fn ask(&mut self, selector: &Selector, question: impl FnOnce(Box<str>) -> Question, answer: Answer) -> u64 {
-        let ticket = self.take_ticket();
+        let ticket = self.desk.take_ticket();
         let question = question(selector.as_str().into());
         let owners = self.owners_of(selector);
         self.gathers.insert(ticket, Gather { waiting: owners.len(), answer });
         for owner in owners {
-            self.mail(owner, Mail::Ask { ticket, question: question.clone() });
+            self.desk.mail(owner, Mail::Ask { ticket, question: question.clone() });
         }
         ticket
     }
 
     fn owners_of(&self, selector: &Selector) -> Vec<ShardIndex> {
         match selector.exact_path() {
-            Some(path) => vec![self.owner_of(path)],
-            None => (0..self.identity.count).map(ShardIndex).collect(),
+            Some(path) => vec![self.desk.owner_of(path)],
+            None => (0..self.desk.identity.count).map(ShardIndex).collect(),
         }
     }
 
@@ -246,14 +246,14 @@ impl Shard {
             Answer::Page { asker, fetch, pages, is_thinned } => {
                 let (entries, has_more) = merge_pages(&fetch, pages);
                 if entries.is_empty() && fetch.is_plain() {
-                    let selector = self.known_selector(&fetch.selector);
+                    let selector = known_selector(self.desk.limits.selector, &fetch.selector);
                     self.tell_missing(asker.session, &selector);
                 }
                 self.answer(asker, Ok(Outcome::Page { has_more: has_more || is_thinned, shown: fetch.shown, entries }));
             }
             Answer::Events { .. } => {}
             Answer::Views { asker, places, has_more, figures } => {
-                let views = self.view_entries(&places, &figures);
+                let views = self.owner.view_entries(&places, &figures);
                 self.answer(asker, Ok(Outcome::Views { has_more, views }));
             }
             Answer::View { asker, result } => self.answer(asker, result),
@@ -344,7 +344,7 @@ impl Shard {
 
     /// The hot path: one publication to all its subscribers here.
     pub(super) fn publication_arrived(&mut self, publication: Arc<Publication>) {
-        let keep = publication.keep_of(self.identity.index);
+        let keep = publication.keep_of(self.desk.identity.index);
         let Some(topic) = self.topics.get(&publication.topic).cloned() else { return self.tell_kept_whole(keep) };
         let is_clearing = publication.message().is_some_and(|message| message.is_clearing);
         let outgoing = self.outgoing(publication, &topic);
@@ -371,7 +371,7 @@ impl Shard {
             // A session without a connection waits for what has to be acknowledged, and for nothing else.
             let Some(connection) = self.connections.get_mut(session.connection) else { continue };
             session.queue.push(Entry::Step(outgoing.clone()));
-            if session.queue.bytes() > self.limits.queue.bytes_high {
+            if session.queue.bytes() > self.desk.limits.queue.bytes_high {
                 overfull.push(subscriber.session);
             }
             if !std::mem::replace(&mut connection.is_woken, true) {
@@ -488,7 +488,7 @@ impl Shard {
             }
         }
         for owner in self.owners_of(selector) {
-            self.mail(owner, Mail::Release { selector: selector.as_str().into() });
+            self.desk.mail(owner, Mail::Release { selector: selector.as_str().into() });
         }
         self.limbo.retain(|_, topic| !topic.subscribers.borrow().is_empty());
     }
@@ -512,7 +512,7 @@ impl Shard {
             self.release(key, &selector);
         }
         for (id, (owner, path)) in session.extras.map(|extras| extras.watched_by).unwrap_or_default() {
-            self.mail(owner, Mail::SessionOver { path, id });
+            self.desk.mail(owner, Mail::SessionOver { path, id });
         }
     }
 
@@ -523,14 +523,14 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.queue.push(entry);
         let connection = session.connection;
-        if session.queue.bytes() > self.limits.queue.bytes_high {
+        if session.queue.bytes() > self.desk.limits.queue.bytes_high {
             self.keep_bound(key);
         }
         self.wake(connection);
     }
 
     fn keep_bound(&mut self, key: Key) {
-        let queue_limits = self.limits.queue;
+        let queue_limits = self.desk.limits.queue;
         if self.sessions.get(key).is_none_or(|session| !session.queue.is_over(queue_limits)) {
             return;
         }
@@ -552,16 +552,16 @@ impl Shard {
             subscriber.is_latest_queued = true;
             Newest::Of(subscriber.generation)
         };
-        let result = session.queue.keep_bound(self.limits.queue, newest);
+        let result = session.queue.keep_bound(self.desk.limits.queue, newest);
         let connection = session.connection;
-        self.report.conflations += u64::from(session.queue.bytes() < before);
+        self.desk.report.conflations += u64::from(session.queue.bytes() < before);
         let conflated = session.queue.take_conflated();
         self.forget_messages(key, conflated);
         if result.is_err() && is_mqtt && self.make_room(key) {
             return;
         }
         if result.is_err() {
-            self.report.overflows += 1;
+            self.desk.report.overflows += 1;
             self.close_now(connection, CloseCode::SendQueueOverflow, "the session does not read fast enough");
         }
     }
@@ -573,7 +573,7 @@ impl Shard {
         let mut topics = session.queue.topics_to_unsubscribe();
         topics.retain(|topic| session.holds(topic));
         if !topics.is_empty() {
-            self.report.back_pressure_ends += topics.len() as u64;
+            self.desk.report.back_pressure_ends += topics.len() as u64;
             self.unsubscribe_topics(key, &topics, Reason::BackPressure);
         }
     }

@@ -1,9 +1,9 @@
 //! A connection's dialogue: HTTP head, WebSocket frames, CONNECT, then requests, which `requests` takes up, and their answers.
 
-use super::mail::Asker;
 use super::mqtt::Link;
 use super::{Effect, Shard, Transport};
 use crate::base::{Key, Time};
+use crate::mail::Asker;
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
 use crate::session::{Entry, Form, Session};
 use crate::topic::publication::Encodings;
@@ -70,20 +70,20 @@ pub struct Connection {
 impl Shard {
     /// A transport was accepted; `None` where the shard holds as many as it may, and the transport should end.
     pub fn handle_accept(&mut self, now: Time, transport: Transport) -> Option<Key> {
-        self.now = now;
+        self.desk.now = now;
         match transport {
             Transport::Http => self.admit(Stage::Head, None),
-            Transport::Mqtt if self.limits.mqtt.is_none() => None,
+            Transport::Mqtt if self.desk.limits.mqtt.is_none() => None,
             Transport::Mqtt => self.admit(Stage::Greeting(WireForm::Mqtt), Some(Link::new(false))),
         }
     }
 
     pub(super) fn admit(&mut self, stage: Stage, link: Option<Box<Link>>) -> Option<Key> {
-        let now = self.now;
-        if self.connections.len() >= self.limits.connections_max || self.is_shutting_down {
+        let now = self.desk.now;
+        if self.connections.len() >= self.desk.limits.connections_max || self.is_shutting_down {
             return None;
         }
-        let deadline = now.after_ms(self.limits.handshake_timeout_ms);
+        let deadline = now.after_ms(self.desk.limits.handshake_timeout_ms);
         let key = self.connections.insert(Connection {
             stage,
             unread: Vec::new(),
@@ -103,7 +103,7 @@ impl Shard {
 
     /// The transport brought bytes. They are unmasked in place.
     pub fn handle_bytes(&mut self, now: Time, key: Key, bytes: &mut [u8]) {
-        self.now = now;
+        self.desk.now = now;
         self.begin_turn();
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.last_received = now;
@@ -138,7 +138,7 @@ impl Shard {
 
     /// The transport is gone.
     pub fn handle_closed(&mut self, now: Time, key: Key) {
-        self.now = now;
+        self.desk.now = now;
         if let Some(connection) = self.connections.remove(key)
             && let Stage::Open(_, session) = connection.stage
         {
@@ -175,7 +175,7 @@ impl Shard {
             if self.link(key).is_some_and(|link| link.home.is_some()) {
                 break;
             }
-            match websocket::parse_head(&bytes[used..], self.limits.message_bytes_max) {
+            match websocket::parse_head(&bytes[used..], self.desk.limits.message_bytes_max) {
                 Ok(Some(head)) if bytes.len() - used >= head.head_len + head.payload_len => {
                     let from = used + head.head_len;
                     used = from + head.payload_len;
@@ -198,7 +198,7 @@ impl Shard {
     fn read_head(&mut self, key: Key, bytes: &[u8]) -> usize {
         let head = http::parse_head(bytes);
         let head_bytes = head.as_ref().map_or(0, |head| head.as_ref().map_or(bytes.len(), |(length, _)| *length));
-        if head_bytes > self.limits.http_head_bytes_max {
+        if head_bytes > self.desk.limits.http_head_bytes_max {
             self.respond_text(key, 431, "the request's head is too long");
             return 0;
         }
@@ -221,11 +221,11 @@ impl Shard {
     }
 
     fn upgrade(&mut self, key: Key, upgrade: &http::Upgrade) {
-        if upgrade.path == "/mqtt" && self.limits.mqtt.is_some() {
+        if upgrade.path == "/mqtt" && self.desk.limits.mqtt.is_some() {
             return self.upgrade_to_mqtt(key, upgrade);
         }
         if upgrade.path != "/tidewire" {
-            let paths = if self.limits.mqtt.is_some() { "/tidewire and /mqtt" } else { "/tidewire" };
+            let paths = if self.desk.limits.mqtt.is_some() { "/tidewire and /mqtt" } else { "/tidewire" };
             return self.respond_text(key, 404, &format!("WebSocket is served at {paths}"));
         }
         let known = upgrade.protocols.iter().find_map(|offered| match offered.as_str() {
@@ -294,7 +294,7 @@ impl Shard {
     }
 
     fn read_data_frame(&mut self, key: Key, head: FrameHead, payload: &mut [u8]) {
-        let message_bytes_max = self.limits.message_bytes_max;
+        let message_bytes_max = self.desk.limits.message_bytes_max;
         let Some(connection) = self.connections.get_mut(key) else { return };
         let is_first = head.opcode != websocket::CONTINUATION;
         if is_first && head.is_final && connection.message_opcode.is_none() {
@@ -409,10 +409,10 @@ impl Shard {
             // Its clients have a CONNECT of their own.
             WireForm::Mqtt => return,
         };
-        let session = self.sessions.insert(Session::new(key, session_form, self.now));
-        let limits = &self.limits;
+        let session = self.sessions.insert(Session::new(key, session_form, self.desk.now));
+        let limits = &self.desk.limits;
         let welcome = Welcome {
-            server: self.identity.server.clone(),
+            server: self.desk.identity.server.clone(),
             capabilities: forms.capabilities(),
             session: self.session_id(session),
             keep_alive_ms: limits.keep_alive_ms,
@@ -422,7 +422,7 @@ impl Shard {
             selections_max: limits.selections_max as u64,
             fetch_page_max: limits.fetch_page_max as u64,
         };
-        let deadline = self.now.after_ms(limits.keep_alive_ms);
+        let deadline = self.desk.now.after_ms(limits.keep_alive_ms);
         let mut bytes = Vec::new();
         match form {
             WireForm::Binary => native::put_welcome(&mut bytes, id, &welcome),
@@ -501,7 +501,7 @@ impl Shard {
             return self.push(session, Entry::Control(bytes.into()));
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.raw.len() > self.limits.http_head_bytes_max {
+        if connection.raw.len() > self.desk.limits.http_head_bytes_max {
             return self.close_now(key, CloseCode::SendQueueOverflow, "too many requests before CONNECT");
         }
         websocket::put_frame(&mut connection.raw, form.message_opcode(), bytes);
@@ -562,7 +562,7 @@ impl Shard {
     }
 
     fn start_ending(&mut self, key: Key) {
-        let deadline = self.now.after_ms(CLOSE_TIMEOUT_MS);
+        let deadline = self.desk.now.after_ms(CLOSE_TIMEOUT_MS);
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.stage = Stage::Ending;
         connection.deadline = deadline;
@@ -573,7 +573,7 @@ impl Shard {
 
     /// The wheel says that a deadline of this connection may have come.
     pub(super) fn check_deadline(&mut self, key: Key) {
-        let (now, keep_alive_ms) = (self.now, self.limits.keep_alive_ms);
+        let (now, keep_alive_ms) = (self.desk.now, self.desk.limits.keep_alive_ms);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if now < connection.deadline {
             return self.wheel.insert(connection.deadline, key);

@@ -5,8 +5,8 @@
 //! interest waits in the same way. A session has few such questions under way: see `pace`.
 
 use super::Shard;
-use super::mail::{Asker, Mail, Subscription};
 use crate::base::{Key, TopicId};
+use crate::mail::{Asker, Mail, Subscription};
 use crate::session::{Entry, History, LocalTopic};
 use crate::topic::publication::Publication;
 use std::rc::Rc;
@@ -123,8 +123,8 @@ impl Shard {
             let is_known = self.topics.get(&topic.id).is_some_and(|known| Rc::ptr_eq(known, &topic));
             if is_known {
                 let count = topic.subscribers.borrow().len() as u64;
-                let owner = self.owner_of(topic.path.as_str());
-                self.mail(owner, Mail::Subscribers { path: topic.path.clone(), id: topic.id, count });
+                let owner = self.desk.owner_of(topic.path.as_str());
+                self.desk.mail(owner, Mail::Subscribers { path: topic.path.clone(), id: topic.id, count });
             }
         }
     }

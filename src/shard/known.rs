@@ -4,7 +4,7 @@
 //! selected path that are not selected themselves; they stand in a set of their own, so that a topic that comes or goes is not the occasion to look at
 //! all below it: whatever lies below a selected path, or below another topic, does not depend on it.
 
-use super::mail::What;
+use crate::mail::What;
 use crate::session::{Known, Listener};
 use crate::topic::path::{TopicPath, is_within};
 use crate::topic::specification::Specification;

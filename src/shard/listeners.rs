@@ -5,9 +5,9 @@
 
 use super::Shard;
 use super::known::{Change, look_again, take_notice};
-use super::mail::{Asker, Handler, ListenerKind, Mail, Missing, Notice};
-use super::views::Told;
 use crate::base::{Key, ShardIndex};
+use crate::mail::views::Told;
+use crate::mail::{Asker, Handler, ListenerKind, Mail, Missing, Notice};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::{Entry, Form, Listened, Listener};
 use crate::topic::selector::Selector;
@@ -40,7 +40,7 @@ impl Review {
 
 impl Shard {
     pub(super) fn listen(&mut self, asker: Asker, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
-        let listeners_max = self.limits.listeners_max;
+        let listeners_max = self.desk.limits.listeners_max;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let listeners = &mut session.extras_mut().listeners;
         if listeners.get(&number).is_some_and(|listener| listener.kind != kind) {
@@ -85,18 +85,18 @@ impl Shard {
         if !listener.branches.iter().any(|held| **held == *branch) {
             listener.branches.push(branch.into());
             self.listening_sessions.insert(asker.session);
-            let handler = Handler { branch: branch.into(), shard: self.identity.index, session: asker.session, listener: number };
+            let handler = Handler { branch: branch.into(), shard: self.desk.identity.index, session: asker.session, listener: number };
             self.tell_all(|| Mail::Handler { handler: handler.clone(), handles: true });
         }
         // Whoever misses a topic once this is answered is heard, on whatever shard.
-        let to = Told { shard: self.identity.index, ticket: self.expect_fences(asker) };
+        let to = Told { shard: self.desk.identity.index, ticket: self.expect_fences(asker) };
         self.tell_all(|| Mail::Fence { to });
         Ok(())
     }
 
     fn tell_all(&mut self, mail: impl Fn() -> Mail) {
-        for shard in (0..self.identity.count).map(ShardIndex) {
-            self.mail(shard, mail());
+        for shard in (0..self.desk.identity.count).map(ShardIndex) {
+            self.desk.mail(shard, mail());
         }
     }
 
@@ -126,7 +126,7 @@ impl Shard {
         let extras = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut());
         let Some(listener) = extras.and_then(|extras| extras.listeners.remove(&number)) else { return };
         for branch in listener.branches {
-            let handler = Handler { branch, shard: self.identity.index, session, listener: number };
+            let handler = Handler { branch, shard: self.desk.identity.index, session, listener: number };
             self.tell_all(|| Mail::Handler { handler: handler.clone(), handles: false });
         }
         let (ended, kept): (VecDeque<Review>, _) =
@@ -144,7 +144,7 @@ impl Shard {
     fn end_branch(&mut self, session: Key, number: u64, branch: &str) {
         if let Some(listener) = self.listener_mut(session, number) {
             listener.branches.retain(|held| **held != *branch);
-            let handler = Handler { branch: branch.into(), shard: self.identity.index, session, listener: number };
+            let handler = Handler { branch: branch.into(), shard: self.desk.identity.index, session, listener: number };
             self.tell_all(|| Mail::Handler { handler: handler.clone(), handles: false });
         }
     }
@@ -193,11 +193,11 @@ impl Shard {
     /// Goes on with the reviews under way, each a part in its turn, within this turn's budget.
     pub(super) fn run_reviews(&mut self) {
         // Walks that wait get the other half.
-        let kept = if self.walks.is_empty() { 0 } else { self.walk_budget / 2 };
-        while self.walk_budget > kept
+        let kept = if !self.owner.has_walks() { 0 } else { self.desk.walk_budget / 2 };
+        while self.desk.walk_budget > kept
             && let Some(review) = self.reviews.pop_front()
         {
-            let part = REVIEW_PART.min(self.walk_budget - kept);
+            let part = REVIEW_PART.min(self.desk.walk_budget - kept);
             let Review { asker, number, selector, rest } = review;
             let Some(listener) = self.listener_mut(asker.session, number) else {
                 // What it was told has closed the session.
@@ -206,7 +206,7 @@ impl Shard {
             };
             let mut left = part;
             let (changes, rest) = look_again(listener, rest, &mut left);
-            self.walk_budget -= (part - left).max(1);
+            self.desk.walk_budget -= (part - left).max(1);
             for change in changes {
                 self.tell_change(asker.session, number, &change);
             }
@@ -321,7 +321,7 @@ impl Shard {
             properties: self.session_properties(session),
             handler,
         };
-        self.mail(missing.handler.shard, Mail::Missing(Box::new(missing)));
+        self.desk.mail(missing.handler.shard, Mail::Missing(Box::new(missing)));
     }
 
     pub(super) fn missing_told(&mut self, missing: &Missing) {

@@ -1,114 +1,55 @@
 //! One core's whole world: routes inputs to the rules below and collects their effects.
 //!
-//! - `owner` — the topics of this shard's partitions: updates, removal, walks for questions.
-//! - `persistence` — what has to be stored, and who waits for that.
+//! Topics are the owner's (`crate::owner`); what both work with is the desk (`crate::desk`).
+//!
+//! - `persistence` — the ledger's answers on their way to sessions, and what was stored before.
 //! - `audience` — the sessions of this shard: what they selected, what arrives for them.
 //! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing; `known` — what a listener knows.
 //! - `dialogue` — a connection's bytes: HTTP head, WebSocket frames, answers; `requests` — what sessions ask for.
 //! - `questions` — what sessions have asked the owners of topics; `pace` — what waits until a session reads.
 //! - `sessions` — sessions as others see them: properties, how many match a filter, when one is over.
-//! - `views` — topic views at work: what is derived from this shard's topics, and reference topics.
+//! - `views` — what sessions ask of topic views.
 //! - `mqtt` — connections and sessions of MQTT.
 //! - `transmit` — what a connection sends now.
-//! - `mail` — what shards say to each other; `report` — what a shard measures.
 
 mod audience;
 mod dialogue;
 mod history;
 mod known;
 mod listeners;
-pub mod mail;
 mod mqtt;
-mod owner;
 mod pace;
 mod persistence;
 mod questions;
-pub mod report;
 mod requests;
 mod sessions;
+#[cfg(test)]
+mod tests;
 mod transmit;
-pub mod views;
+mod views;
 
+pub use crate::desk::{DerivationLimits, Identity, Limits, Storing};
+pub(crate) use crate::mail::NOBODY;
 pub use mqtt::{Authenticator, Handover, Step, home_of};
-pub use persistence::Storing;
 
-use crate::base::{Key, ShardIndex, Slab, Time, TopicId, Wheel, placement};
+use crate::base::{Key, ShardIndex, Slab, Time, TopicId, Wheel};
+use crate::desk::{Desk, Ticket};
+use crate::mail::report::Report;
+use crate::mail::{Batch, Handler, Mail};
+use crate::owner::{Owner, Views};
 use crate::protocol::CloseCode;
-use crate::session::{LocalTopic, MqttLimits, QueueLimits, Session};
+use crate::session::{LocalTopic, Session};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
-use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::specification::{Interner, Specification};
-use crate::topic::tree::Tree;
-use crate::value::delta;
 use crate::value::json::Checker;
 use crate::wire::http;
 use dialogue::Connection;
 use hashbrown::HashMap;
-use mail::{Batch, Handler, Mail};
-use owner::{Errands, Expiries, FilterCounts};
-use persistence::Persistence;
 use questions::Questions;
-use report::Report;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use views::Views;
-
-/// Every bound a shard obeys. All required: the caller chooses.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    pub message_bytes_max: usize,
-    pub path_bytes_max: usize,
-    pub value_bytes_max: usize,
-    pub selector: SelectorLimits,
-    pub selections_max: usize,
-    /// Selectors of one session's listeners.
-    pub listeners_max: usize,
-    /// Update streams of one session.
-    pub streams_max: usize,
-    /// Questions of one session to the owners of topics that are under way.
-    pub questions_max: usize,
-    pub fetch_page_max: usize,
-    /// Events of one query's answer.
-    pub query_events_max: usize,
-    /// Bytes of events that a new subscriber of a time series is sent at first: the latest that fit.
-    pub history_bytes_max: usize,
-    /// Topics of this shard.
-    pub topics_max: usize,
-    /// Connections of this shard.
-    pub connections_max: usize,
-    pub http_head_bytes_max: usize,
-    pub json_depth_max: usize,
-    pub queue: QueueLimits,
-    /// One send's bytes, exceeded by at most one frame.
-    pub transmit_bytes_max: usize,
-    pub handshake_timeout_ms: u64,
-    pub keep_alive_ms: u64,
-    /// Topics that all walks together look at in one turn.
-    pub walk_slice: usize,
-    /// Mail that may wait for one shard, or records for storage, before this one stops reading its publishers.
-    pub mail_high: usize,
-    pub views: views::Limits,
-    /// `None`: there is no MQTT.
-    pub mqtt: Option<MqttLimits>,
-}
-
-/// No session and no connection: nobody is answered.
-const NOBODY: Key = Key { index: u32::MAX, generation: u32::MAX };
-
-/// Which of how many shards this is, and under which name it greets.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    pub index: ShardIndex,
-    pub count: u16,
-    pub server: String,
-    /// Tells this run of the server from others in session ids.
-    pub run: u64,
-    pub storing: Storing,
-    /// Topics of earlier runs have numbers up to this one.
-    pub topics_base: u64,
-}
 
 /// What a transport begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,11 +84,7 @@ pub enum Effect {
 /// C. commands: `respond`, `request_reports`, `run_slice`, `shut_down`;
 /// D. `poll_*`: what to do now. Poll effects and mail until `None` after every B or C.
 pub struct Shard {
-    identity: Identity,
-    limits: Limits,
-    now: Time,
-    /// A moment, and the milliseconds since the epoch that it was.
-    wall: (Time, u64),
+    desk: Desk,
     is_shutting_down: bool,
 
     connections: Slab<Connection>,
@@ -156,40 +93,8 @@ pub struct Shard {
     ending_sessions: HashMap<Key, Key>,
     wheel: Wheel,
     effects: VecDeque<Effect>,
-    outboxes: Vec<Vec<Mail>>,
-    inbox: VecDeque<(ShardIndex, Mail)>,
 
-    // The owner's side.
-    tree: Tree,
-    shards_interested: Interests<crate::base::ShardSet>,
-    /// The selectors of listeners, by shard.
-    shards_listening: Interests<crate::base::ShardSet>,
-    shards_listening_to_subscribers: Interests<crate::base::ShardSet>,
-    /// By shard the ticket of its last request to listen.
-    listens_heard: Vec<u64>,
-    walks: VecDeque<owner::Walk>,
-    /// Topics that walks may still look at in this turn.
-    walk_budget: usize,
-    /// Walks for listeners, by shard and ticket, that wait until what they told is read.
-    walks_waiting: BTreeMap<(u16, u64), owner::Walk>,
-    topics_made: u64,
-    topics_base: u64,
-    persistence: Persistence,
-    errands: Errands,
-    passing: owner::Passing,
-    keepings: owner::Keepings,
-    expiries: Expiries,
-    filters: FilterCounts,
-    /// The time series whose events get too old.
-    aging: Slab<(TopicId, TopicPath)>,
-    aging_wheel: Wheel,
-    /// The author of events that sessions without a principal append.
-    anonymous: Arc<str>,
-    /// Selects every topic.
-    everything: Selector,
-    delta: delta::Encoder,
-    delta_bytes: Vec<u8>,
-    views: Views,
+    owner: Owner,
 
     // The audience's side.
     topics: HashMap<TopicId, Rc<LocalTopic>>,
@@ -198,7 +103,6 @@ pub struct Shard {
     limbo: HashMap<TopicId, Rc<LocalTopic>>,
     selected: Interests<audience::Selected>,
     gathers: Questions,
-    next_ticket: u64,
     next_generation: u32,
     next_sequence: u64,
     /// Counted topics whose subscribers have changed in this turn.
@@ -224,63 +128,32 @@ pub struct Shard {
     rule_specifications: HashMap<(usize, u8), Arc<Specification>>,
     started: Time,
     /// The record by which a session keeps what was last delivered to it.
-    session_ticket: Option<persistence::Ticket>,
+    session_ticket: Option<Ticket>,
     /// Messages that groups have dealt to other shards in this delivery.
     dealt: u32,
 
     checker: Checker,
     scratch: transmit::Scratch,
-    report: Report,
 }
 
 impl Shard {
     /// `wall_ms` is the time since the epoch.
     pub fn new(identity: Identity, limits: Limits, now: Time, wall_ms: u64) -> Self {
-        assert!(identity.index.0 < identity.count && usize::from(identity.count) <= crate::base::ShardSet::SHARDS_MAX);
-        assert!(limits.queue.bytes_high <= limits.queue.bytes_max);
+        let desk = Desk::new(identity, limits, now, wall_ms);
         Self {
-            report: Report::new(identity.index.0),
-            outboxes: (0..identity.count).map(|_| Vec::new()).collect(),
-            now,
-            wall: (now, wall_ms),
+            owner: Owner::new(&desk),
+            desk,
             is_shutting_down: false,
             connections: Slab::default(),
             sessions: Slab::default(),
             ending_sessions: HashMap::new(),
             wheel: Wheel::new(now),
             effects: VecDeque::new(),
-            inbox: VecDeque::new(),
-            tree: Tree::default(),
-            shards_interested: Interests::default(),
-            shards_listening: Interests::default(),
-            shards_listening_to_subscribers: Interests::default(),
-            listens_heard: vec![0; usize::from(identity.count)],
-            walks: VecDeque::new(),
-            walk_budget: limits.walk_slice,
-            walks_waiting: BTreeMap::new(),
-            topics_made: 0,
-            topics_base: identity.topics_base,
-            persistence: Persistence::new(identity.storing),
-            errands: Errands::default(),
-            passing: owner::Passing::default(),
-            keepings: owner::Keepings::default(),
-            expiries: Expiries::default(),
-            filters: FilterCounts::default(),
-            aging: Slab::default(),
-            aging_wheel: Wheel::new(now),
-            anonymous: Arc::from(""),
-            everything: Selector::parse("?.*//", limits.selector).expect("it is a selector of a few bytes"),
-            limits,
-            identity,
-            delta: delta::Encoder::new(),
-            views: Views::new(now),
-            delta_bytes: Vec::new(),
             topics: HashMap::new(),
             topics_by_path: BTreeMap::new(),
             limbo: HashMap::new(),
             selected: Interests::default(),
             gathers: Questions::default(),
-            next_ticket: 0,
             next_generation: 0,
             next_sequence: 0,
             recounted: Vec::new(),
@@ -317,7 +190,7 @@ impl Shard {
     }
 
     pub fn topic_count(&self) -> usize {
-        self.tree.len()
+        self.owner.topic_count()
     }
 
     /// Topics, selectors and questions under way that sessions here hold; all 0 once every session is gone and mail is delivered.
@@ -327,20 +200,22 @@ impl Shard {
 
     /// What is kept here on account of listeners anywhere; all 0 once they are gone and mail is delivered.
     pub fn listener_counts(&self) -> [usize; 4] {
-        let (topics, subscribers) = (self.shards_listening.len(), self.shards_listening_to_subscribers.len());
+        let [_, topics, subscribers, _] = self.owner.counts();
         [self.listening_sessions.len() + self.reviews.len(), self.missing_handlers.len(), topics, subscribers]
     }
 
     /// Selectors that sessions anywhere have, and walks under way; all 0 once every session is gone and mail is delivered.
     pub fn owner_counts(&self) -> [usize; 2] {
-        [self.shards_interested.len(), self.walks.len() + self.walks_waiting.len() + self.errands.len()]
+        let [interests, _, _, walks] = self.owner.counts();
+        [interests, walks]
     }
 
     /// What is held for MQTT: sessions, shared subscriptions, sessions without a connection, messages that are not kept everywhere, and topics that are
     /// only passed through; all 0 once every session is over, mail is delivered and such topics have gone.
     pub fn mqtt_counts(&self) -> [usize; 5] {
         let (sessions, groups) = (self.mqtt_sessions.len(), self.mqtt_groups.len());
-        [sessions, groups, self.mqtt_ends.asleep, self.keepings.len(), self.passing.len()]
+        let [keepings, passing] = self.owner.message_counts();
+        [sessions, groups, self.mqtt_ends.asleep, keepings, passing]
     }
 
     /// The most bytes that any session's queue holds.
@@ -350,69 +225,62 @@ impl Shard {
 
     /// Whether a walk waits for `run_slice`.
     pub fn has_walks(&self) -> bool {
-        !self.walks.is_empty() || !self.reviews.is_empty() || !self.errands.is_empty() || self.views.has_work()
+        !self.reviews.is_empty() || self.owner.has_slices()
     }
 
     /// Whether so much mail waits that publishers should not be read now.
     pub fn is_congested(&self) -> bool {
-        let waiting = self.persistence.waiting().max(self.views.backlog());
-        waiting > self.limits.mail_high || self.outboxes.iter().any(|outbox| outbox.len() > self.limits.mail_high)
-    }
-
-    /// Milliseconds since the epoch.
-    fn wall_ms(&self) -> u64 {
-        self.wall.1 + self.now.since(self.wall.0) / 1_000_000
+        let waiting = self.desk.ledger.waiting().max(self.owner.views().backlog());
+        waiting > self.desk.limits.mail_high || self.desk.is_post_congested()
     }
 
     pub fn views(&self) -> &Views {
-        &self.views
+        self.owner.views()
     }
 
     // B. What happened.
 
     /// Mail from another shard, of which all that it sent before was handled.
     pub fn handle_mail(&mut self, now: Time, from: ShardIndex, batch: Batch) {
-        self.now = now;
+        self.desk.now = now;
         self.begin_turn();
-        self.report.ring.saturating_record(now.since(batch.sent).max(1));
-        self.inbox.extend(batch.mails.into_iter().map(|mail| (from, mail)));
+        self.desk.take_batch(from, batch);
         self.settle();
     }
 
     /// Time passed; wanted about ten times a second. `wall_ms` is the time since the epoch, which may be set while the other runs on.
     pub fn handle_tick(&mut self, now: Time, wall_ms: u64) {
-        self.now = now;
-        self.wall = (now, wall_ms);
+        self.desk.tick(now, wall_ms);
         let mut due = Vec::new();
         self.wheel.advance(now, &mut due);
         for key in due {
             self.check_deadline(key);
         }
-        self.tick_expiries();
+        self.owner.tick_expiries(&mut self.desk);
         self.tick_sessions_asked();
-        self.tick_aging();
+        self.owner.tick_aging(&self.desk);
         self.tick_held_back();
-        self.tick_views();
+        self.owner.tick_views(&self.desk);
         self.tick_mqtt_ends();
-        self.tick_passing();
+        self.owner.tick_passing(&mut self.desk);
         self.tick_sys();
         self.settle();
     }
 
     /// A turn of the runtime took this long.
     pub fn handle_turn(&mut self, turn_ns: u64) {
-        self.report.tick.saturating_record(turn_ns.max(1));
+        self.desk.report.tick.saturating_record(turn_ns.max(1));
     }
 
     // C. Commands.
 
     /// Goes on with the walks under way, a slice for all.
     pub fn run_slice(&mut self, now: Time) {
-        self.now = now;
+        self.desk.now = now;
         self.begin_turn();
         self.run_reviews();
-        self.run_walks();
-        self.run_errand();
+        self.owner.run_walks(&mut self.desk);
+        self.owner.run_errand(&mut self.desk);
         self.settle();
     }
 
@@ -432,7 +300,7 @@ impl Shard {
 
     /// Tells every session that the server stops. Queues are still sent; nothing is read any more.
     pub fn shut_down(&mut self, now: Time) {
-        self.now = now;
+        self.desk.now = now;
         self.is_shutting_down = true;
         for key in self.connections.keys().collect::<Vec<_>>() {
             self.close_after_queue(key, CloseCode::ShuttingDown);
@@ -442,56 +310,40 @@ impl Shard {
     // D. What to do.
 
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let too_deep = || self.desk.too_deep.pop_front().map(|(view, source)| Effect::ViewTooDeep { view, source });
+        self.effects.pop_front().or_else(too_deep)
     }
 
     /// The mail of this turn for one other shard.
     pub fn poll_mail(&mut self, to: ShardIndex) -> Option<Batch> {
-        let outbox = &mut self.outboxes[usize::from(to.0)];
-        if outbox.is_empty() {
-            return None;
-        }
-        Some(Batch { sent: self.now, mails: std::mem::take(outbox) })
+        self.desk.poll_mail(to)
     }
 
     /// Mail that did not fit its ring comes back, in front of what came since.
     pub fn return_mail(&mut self, to: ShardIndex, batch: Batch) {
-        let outbox = &mut self.outboxes[usize::from(to.0)];
-        let newer = std::mem::replace(outbox, batch.mails);
-        outbox.extend(newer);
+        self.desk.return_mail(to, batch);
     }
 
     // Routing.
 
-    fn owner_of(&self, path: &str) -> ShardIndex {
-        placement::owner_of(path, self.identity.count)
-    }
-
-    fn mail(&mut self, to: ShardIndex, mail: Mail) {
-        if to == self.identity.index {
-            self.inbox.push_back((to, mail));
-        } else {
-            self.outboxes[usize::from(to.0)].push(mail);
-        }
-    }
-
     /// What this turn may do begins anew.
     fn begin_turn(&mut self) {
-        self.walk_budget = self.limits.walk_slice;
-        self.begin_view_turn();
+        self.desk.walk_budget = self.desk.limits.walk_slice;
+        self.owner.begin_view_turn(&self.desk);
     }
 
     /// Handles all mail at hand, that from this shard to itself too, and what views make of it as far as this turn goes.
     fn settle(&mut self) {
         loop {
-            while let Some((from, mail)) = self.inbox.pop_front() {
+            while let Some((from, mail)) = self.desk.poll_inbox() {
                 self.open_mail(from, mail);
+                self.give_answers();
             }
             if !self.recounted.is_empty() {
                 self.tell_counts();
-            } else if self.views.has_work() {
-                self.run_views();
-                if self.inbox.is_empty() {
+            } else if self.owner.views().has_work() {
+                self.owner.run_views(&mut self.desk);
+                if !self.desk.has_mail() {
                     return;
                 }
             } else {
@@ -502,70 +354,65 @@ impl Shard {
 
     fn open_mail(&mut self, from: ShardIndex, mail: Mail) {
         match mail {
-            Mail::Update(update) => self.update_for_other(update),
-            Mail::Ask { ticket, question } => self.start_walk(from, ticket, question),
-            Mail::Release { selector } => self.release_interest(from, &selector),
+            Mail::Update(update) => self.owner.update_for_other(&mut self.desk, update),
+            Mail::Ask { ticket, question } => self.owner.start_walk(&mut self.desk, from, ticket, question),
+            Mail::Release { selector } => self.owner.release_interest(&mut self.desk, from, &selector),
             Mail::Part { ticket, part } => self.gather_part(ticket, part),
             Mail::Answer { to, result } => self.answer(to, result),
             Mail::Appeared(appeared) => self.topic_appeared(*appeared),
             Mail::Published(publication) => self.publication_arrived(publication),
             Mail::Removed { id, reason } => self.topic_removed(id, reason),
             Mail::Forgotten { id } => self.topic_forgotten(id),
-            Mail::AskHistory { path, after, to, .. } => self.tell_history(from, &path, after, to),
+            Mail::AskHistory { path, after, to, .. } => self.owner.tell_history(&mut self.desk, from, &path, after, to),
             Mail::History { id, to, events } => self.take_history(id, to, events),
             Mail::Count { id, counts } => self.count_topic(id, counts),
-            Mail::Subscribers { path, id, count } => self.subscribers_counted(from, &path, id, count),
+            Mail::Subscribers { path, id, count } => self.owner.subscribers_counted(&mut self.desk, from, &path, id, count),
             Mail::Noticed { notice, asked } => self.notice_arrived(&notice, asked),
             Mail::SliceTold { ticket } => self.slice_told(from, ticket),
-            Mail::GoOn { ticket } => self.resume_walk(from, ticket),
-            Mail::StopListening { kind, selector } => self.stop_listening(from, kind, &selector),
+            Mail::GoOn { ticket } => self.owner.resume_walk(from, ticket),
+            Mail::StopListening { kind, selector } => self.owner.stop_listening(&mut self.desk, from, kind, &selector),
             Mail::Handler { handler, handles } => self.handler_told(handler, handles),
             Mail::Missing(missing) => self.missing_told(&missing),
             Mail::WatchSession { session, path, id } => self.watch_session(from, session, path, id),
-            Mail::SessionOver { path, id } => self.creator_over(&path, id),
+            Mail::SessionOver { path, id } => self.owner.creator_over(&self.desk, &path, id),
             Mail::UnwatchSession { session, id } => self.unwatch_session(session, id),
             Mail::AskSessions { filter, count } => self.sessions_asked(from, filter, count),
-            Mail::Sessions { count, share } => self.sessions_counted(count, share),
-            Mail::RemoveSelected { selector } => self.remove_selected(selector),
-            Mail::OrderView { order, to } => self.view_ordered(*order, to),
-            Mail::ViewDecided { decision, to } => self.view_decided(*decision, to),
-            Mail::Fence { to } => self.fence(to),
-            Mail::Derived(derived) => self.derived_arrived(*derived),
-            Mail::Watch { path } => self.start_watch(from, path),
-            Mail::Unwatch { path } => self.end_watch(from, &path),
-            Mail::Watched { path, value } => self.watched_told(&path, value),
+            Mail::Sessions { count, share } => self.owner.sessions_counted(&self.desk, count, share),
+            Mail::RemoveSelected { selector } => self.owner.remove_selected(selector),
+            Mail::OrderView { order, to } => self.owner.view_ordered(&mut self.desk, *order, to),
+            Mail::ViewDecided { decision, to } => self.owner.view_decided(&self.desk, *decision, to),
+            Mail::Fence { to } => self.owner.fence(&mut self.desk, to),
+            Mail::Derived(derived) => self.owner.derived_arrived(&mut self.desk, *derived),
+            Mail::Watch { path } => self.owner.start_watch(&mut self.desk, from, path),
+            Mail::Unwatch { path } => self.owner.end_watch(from, &path),
+            Mail::Watched { path, value } => self.owner.watched_told(&path, value),
             Mail::Group { text, change } => self.change_group(&text, change),
             Mail::Dealt(dealt) => self.take_dealt(*dealt),
             Mail::WantSys => self.sys_wanted(),
-            Mail::Keeper { shard } => self.keeper_told(shard),
-            Mail::Kept { ticket, share, refusal } => self.kept(ticket, share, refusal),
+            Mail::Keeper { shard } => self.owner.keeper_told(shard),
+            Mail::Kept { ticket, share, refusal } => self.owner.kept(&mut self.desk, ticket, share, refusal),
             Mail::AskReport { from, ticket } => {
                 let report = Box::new(self.own_report());
-                self.mail(from, Mail::Report { ticket, report });
+                self.desk.mail(from, Mail::Report { ticket, report });
             }
             Mail::Report { ticket, report } => self.gather_report(ticket, *report),
         }
     }
 
-    fn take_ticket(&mut self) -> u64 {
-        self.next_ticket += 1;
-        self.next_ticket
-    }
-
     fn ask_reports(&mut self) -> u64 {
-        let ticket = self.take_ticket();
+        let ticket = self.desk.take_ticket();
         self.reports.insert(ticket, Vec::new());
-        for index in 0..self.identity.count {
-            let from = self.identity.index;
-            self.mail(ShardIndex(index), Mail::AskReport { from, ticket });
+        for index in 0..self.desk.identity.count {
+            let from = self.desk.identity.index;
+            self.desk.mail(ShardIndex(index), Mail::AskReport { from, ticket });
         }
         ticket
     }
 
     fn own_report(&self) -> Report {
-        let (connections, sessions, topics) = (self.connections.len() as u64, self.sessions.len() as u64, self.tree.len() as u64);
-        let is_failing = u64::from(self.persistence.is_failing());
-        let [view_evaluations, view_failures, view_references] = self.views.totals();
+        let (connections, sessions, topics) = (self.connections.len() as u64, self.sessions.len() as u64, self.owner.topic_count() as u64);
+        let is_failing = u64::from(self.desk.ledger.is_failing());
+        let [view_evaluations, view_failures, view_references] = self.owner.views().totals();
         Report {
             connections,
             sessions,
@@ -574,16 +421,16 @@ impl Shard {
             view_evaluations,
             view_failures,
             view_references,
-            view_backlog: self.views.backlog() as u64,
+            view_backlog: self.owner.views().backlog() as u64,
             mqtt_asleep: self.mqtt_ends.asleep as u64,
-            ..self.report.clone()
+            ..self.desk.report.clone()
         }
     }
 
     fn gather_report(&mut self, ticket: u64, report: Report) {
         let Some(reports) = self.reports.get_mut(&ticket) else { return };
         reports.push(report);
-        if reports.len() == usize::from(self.identity.count) && !self.take_figures(ticket) {
+        if reports.len() == usize::from(self.desk.identity.count) && !self.take_figures(ticket) {
             self.effects.push_back(Effect::Reports(ticket));
         }
     }

@@ -5,8 +5,8 @@
 
 use super::Shard;
 use super::dialogue::Stage;
-use super::mail::{Mail, Subscription};
 use crate::base::{Key, ShardIndex};
+use crate::mail::{Mail, Subscription};
 
 /// The most questions for first events that a session has under way.
 const HISTORIES_ASKED_MAX: usize = 4;
@@ -15,7 +15,7 @@ impl Shard {
     /// Goes on with what the session waits for, as far as its queue has room.
     pub(super) fn go_on(&mut self, key: Key) {
         let asked_max = self.histories_asked_max();
-        let bytes_high = self.limits.queue.bytes_high;
+        let bytes_high = self.desk.limits.queue.bytes_high;
         self.held_back.remove(&key);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(extras) = session.extras.as_mut() else { return };
@@ -35,17 +35,17 @@ impl Shard {
             self.held_back.insert(key);
         }
         for (owner, ticket) in slices {
-            self.mail(owner, Mail::GoOn { ticket });
+            self.desk.mail(owner, Mail::GoOn { ticket });
         }
         for (path, after, to) in asks {
-            self.mail(self.owner_of(path.as_str()), Mail::AskHistory { path, after, to });
+            self.desk.mail(self.desk.owner_of(path.as_str()), Mail::AskHistory { path, after, to });
         }
     }
 
     /// So many that their answers fit the queue beside what may wait in it already, but always one.
     fn histories_asked_max(&self) -> usize {
-        let room = self.limits.queue.bytes_max - self.limits.queue.bytes_high;
-        (room / self.limits.history_bytes_max.max(1)).clamp(1, HISTORIES_ASKED_MAX)
+        let room = self.desk.limits.queue.bytes_max - self.desk.limits.queue.bytes_high;
+        (room / self.desk.limits.history_bytes_max.max(1)).clamp(1, HISTORIES_ASKED_MAX)
     }
 
     /// Something of the connection's session was sent, or is not wanted any more.
@@ -72,7 +72,7 @@ impl Shard {
     pub(super) fn slice_told(&mut self, owner: ShardIndex, ticket: u64) {
         let asker = self.gathers.get_mut(&ticket).map(|gather| gather.asker());
         let session = asker.and_then(|asker| self.sessions.get_mut(asker.session).map(|session| (asker.session, session)));
-        let Some((key, session)) = session else { return self.mail(owner, Mail::GoOn { ticket }) };
+        let Some((key, session)) = session else { return self.desk.mail(owner, Mail::GoOn { ticket }) };
         session.extras_mut().slices_held.push((owner, ticket));
         self.go_on(key);
     }
@@ -82,7 +82,7 @@ impl Shard {
         self.held_back.remove(&session);
         let extras = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut());
         for (owner, ticket) in extras.map(|extras| std::mem::take(&mut extras.slices_held)).unwrap_or_default() {
-            self.mail(owner, Mail::GoOn { ticket });
+            self.desk.mail(owner, Mail::GoOn { ticket });
         }
     }
 }

@@ -5,8 +5,8 @@
 
 use super::Shard;
 use super::audience::Gather;
-use super::mail::Asker;
 use crate::base::Key;
+use crate::mail::Asker;
 use crate::protocol::{ErrorCode, Refusal};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -52,7 +52,7 @@ impl Questions {
 impl Shard {
     /// Refuses what would be one question too many.
     pub(super) fn check_questions(&self, asker: Asker) -> Result<(), Refusal> {
-        let questions_max = self.limits.questions_max;
+        let questions_max = self.desk.limits.questions_max;
         let extras = self.sessions.get(asker.session).and_then(|session| session.extras.as_ref());
         let held = extras.map_or(0, |extras| extras.answers_held.len());
         if self.gathers.of(asker.session) + held + self.reviews_of(asker.session) < questions_max {

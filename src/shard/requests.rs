@@ -2,9 +2,9 @@
 
 use super::Shard;
 use super::dialogue::WireForm;
-use super::mail::{Action, Asker, Change, Conditions, Content, DeepLimit, Fetch, Mail, StreamStep, Update};
-use super::persistence::Answer;
 use crate::base::Key;
+use crate::desk::Answer;
+use crate::mail::{Action, Asker, Change, Conditions, Content, DeepLimit, Fetch, Mail, StreamStep, Update};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::series;
 use crate::session::Stream;
@@ -82,14 +82,14 @@ impl Shard {
     }
 
     pub(super) fn check_path(&self, path: &str) -> Result<(), Refusal> {
-        check_path(path, self.limits.path_bytes_max).map_err(|error| {
+        check_path(path, self.desk.limits.path_bytes_max).map_err(|error| {
             let code = if error.kind == PathErrorKind::Reserved { ErrorCode::ReservedPath } else { ErrorCode::InvalidPath };
             Refusal::at(code, error.position, error.to_string())
         })
     }
 
     pub(super) fn parse_selector(&self, text: &str) -> Result<Selector, Refusal> {
-        Selector::parse(text, self.limits.selector)
+        Selector::parse(text, self.desk.limits.selector)
             .map_err(|error| Refusal::at(ErrorCode::InvalidSelector, error.position, error.to_string()))
     }
 
@@ -107,7 +107,7 @@ impl Shard {
             return Ok(None);
         }
         let parse = |text: &[u8]| {
-            let limits = ConstraintLimits { json_depth_max: self.limits.json_depth_max, ..ConstraintLimits::default() };
+            let limits = ConstraintLimits { json_depth_max: self.desk.limits.json_depth_max, ..ConstraintLimits::default() };
             Constraint::parse(text, limits).map_err(|error| Refusal::at(ErrorCode::InvalidConstraint, error.position, error.to_string()))
         };
         let constraint = if constraint.is_empty() { None } else { Some(parse(constraint)?) };
@@ -177,24 +177,26 @@ impl Shard {
     }
 
     pub(super) fn route_change(&mut self, asker: Asker, path: &str, change: Change<'_>) {
-        let owner = self.owner_of(path);
-        if owner == self.identity.index {
+        let owner = self.desk.owner_of(path);
+        if owner == self.desk.identity.index {
             // What was asked before comes first, as it does from another shard.
             self.settle();
-            let applied = self.update(owner, asker.session, path, &change, self.now);
-            let keeping = self.take_keeping();
+            let received = self.desk.now;
+            let applied = self.owner.update(&mut self.desk, owner, asker.session, path, &change, received);
+            let keeping = self.owner.take_keeping();
             // What the update caused comes before its answer, as it does from another shard.
             self.settle();
-            return self.acknowledge_kept(applied, Answer::Update { from: owner, to: asker }, keeping);
+            self.owner.acknowledge_kept(&mut self.desk, applied, Answer::Update { from: owner, to: asker }, keeping);
+            return self.give_answers();
         }
         let path = TopicPath::of_branch(path);
-        let (from, received, change) = (self.identity.index, self.now, change.into_owned());
-        self.mail(owner, Mail::Update(Update { from, to: asker, path, change, received }));
+        let (from, received, change) = (self.desk.identity.index, self.desk.now, change.into_owned());
+        self.desk.mail(owner, Mail::Update(Update { from, to: asker, path, change, received }));
     }
 
     /// Checks a value and writes its stored form.
     fn check_value(&mut self, form: WireForm, kind: ValueType, value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-        let limits = JsonLimits { depth_max: self.limits.json_depth_max };
+        let limits = JsonLimits { depth_max: self.desk.limits.json_depth_max };
         match (form, kind) {
             (_, ValueType::Json) => self.checker.compact(value, limits, out).map_err(|error| {
                 Refusal::at(ErrorCode::InvalidValue, error.position, format!("the value is not JSON: {}", error.message))
@@ -208,8 +210,8 @@ impl Shard {
                 scalar::from_json(kind, json, out).map_err(|error| refuse_value(kind, error))?;
             }
         }
-        if out.len() > self.limits.value_bytes_max {
-            let message = format!("the value has {} bytes, more than {}", out.len(), self.limits.value_bytes_max);
+        if out.len() > self.desk.limits.value_bytes_max {
+            let message = format!("the value has {} bytes, more than {}", out.len(), self.desk.limits.value_bytes_max);
             return Err(Refusal::new(ErrorCode::ValueTooLarge, message));
         }
         Ok(())
@@ -226,7 +228,7 @@ impl Shard {
             Verb::Add | Verb::AddAndSet => self.specification(&update)?.value_type(),
             _ => value_type(update.kind)?,
         };
-        let streams_max = self.limits.streams_max;
+        let streams_max = self.desk.limits.streams_max;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let streams = &session.extras_mut().streams;
         if streams.contains_key(&number) {
@@ -236,7 +238,7 @@ impl Shard {
         if streams.len() >= streams_max {
             return Err(Refusal::new(ErrorCode::ListenerLimit, format!("the session has its most of {streams_max} streams")));
         }
-        let stream = StreamTag { shard: self.identity.index, session: asker.session, number };
+        let stream = StreamTag { shard: self.desk.identity.index, session: asker.session, number };
         let conditions = self.conditions(&update.constraint, Some(StreamStep { stream, opens: true }))?;
         self.check_and_route(asker, form, path, &update, conditions)?;
         if let Some(session) = self.sessions.get_mut(asker.session) {
@@ -253,7 +255,7 @@ impl Shard {
         if *has_failed {
             return Err(Refusal::new(ErrorCode::InvalidStream, format!("stream {number} has ended: an operation of it failed")));
         }
-        let stream = StreamTag { shard: self.identity.index, session: asker.session, number };
+        let stream = StreamTag { shard: self.desk.identity.index, session: asker.session, number };
         let conditions = Conditions { constraint: None, stream: Some(StreamStep { stream, opens: false }) };
         Ok((path.clone(), *kind, conditions))
     }
@@ -332,7 +334,7 @@ impl Shard {
         };
         let range = series_range(query.range)?;
         let edit_range = query.edit_range.map(series_range).transpose()?;
-        let limit = if query.limit == 0 { u64::MAX } else { query.limit }.min(self.limits.query_events_max as u64);
+        let limit = if query.limit == 0 { u64::MAX } else { query.limit }.min(self.desk.limits.query_events_max as u64);
         self.query_owner(asker, path, series::Query { kind, range, edit_range, limit });
         Ok(())
     }
@@ -352,7 +354,7 @@ impl Shard {
             let bounded = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
             DeepLimit { depth: bounded(wanted.depth), count_max: bounded(wanted.depth_limit) }
         });
-        let page_max = self.limits.fetch_page_max;
+        let page_max = self.desk.limits.fetch_page_max;
         let (direction, count) = if wanted.last == 0 { (Direction::Forward, wanted.first) } else { (Direction::Backward, wanted.last) };
         let bound =
             |wanted: u64, max: usize| usize::try_from(wanted).ok().filter(|wanted| *wanted > 0).map_or(max, |wanted| wanted.min(max));
@@ -361,7 +363,7 @@ impl Shard {
             span,
             direction,
             count_max: bound(count, page_max),
-            bytes_max: bound(wanted.bytes_max, self.limits.message_bytes_max),
+            bytes_max: bound(wanted.bytes_max, self.desk.limits.message_bytes_max),
             types: wanted.types,
             shown: Shown { values: wanted.with_values, properties: wanted.with_properties, sizes: wanted.with_sizes },
             deep,
@@ -373,9 +375,9 @@ impl Shard {
     /// Which part of path order is meant. The ends need not be topics.
     fn span(&self, wanted: &native::Fetch<'_>) -> Result<Span, Refusal> {
         let place = |name: &str, path: &str| {
-            if path.len() > self.limits.path_bytes_max {
+            if path.len() > self.desk.limits.path_bytes_max {
                 let message = format!("'{name}' is longer than a path may be");
-                return Err(Refusal::at(ErrorCode::InvalidPath, self.limits.path_bytes_max, message));
+                return Err(Refusal::at(ErrorCode::InvalidPath, self.desk.limits.path_bytes_max, message));
             }
             Ok(TopicPath::of_branch(path))
         };
@@ -396,7 +398,7 @@ impl Shard {
     // Sessions.
 
     pub(super) fn session_id(&self, session: Key) -> String {
-        format!("{:016x}-{:x}-{:x}-{:x}", self.identity.run, self.identity.index.0, session.index, session.generation)
+        format!("{:016x}-{:x}-{:x}-{:x}", self.desk.identity.run, self.desk.identity.index.0, session.index, session.generation)
     }
 }
 

@@ -3,8 +3,8 @@
 //! Other shards' questions wait for a tick, which answers as many as it has time for.
 
 use super::Shard;
-use super::mail::Mail;
 use crate::base::{Key, ShardIndex, TopicId};
+use crate::mail::Mail;
 use crate::session::{Form, Session};
 use crate::topic::path::TopicPath;
 use crate::topic::session_filter::SessionFilter;
@@ -43,7 +43,7 @@ impl<'s> Properties<'s> {
         match name {
             "$ClientType" => Some(if self.session.mqtt.is_some() { "MQTT" } else { "OTHER" }),
             "$Principal" => Some(""),
-            "$ServerName" => Some(&self.shard.identity.server),
+            "$ServerName" => Some(&self.shard.desk.identity.server),
             "$SessionId" => Some(self.id.get_or_init(|| self.shard.session_id(self.key))),
             "$StartTime" => Some(self.start.get_or_init(|| self.start_ms().to_string())),
             "$Transport" => Some(match self.session.form {
@@ -56,7 +56,7 @@ impl<'s> Properties<'s> {
 
     /// By today's wall clock.
     fn start_ms(&self) -> u64 {
-        self.shard.wall_ms().saturating_sub(self.shard.now.since(self.session.connected) / 1_000_000)
+        self.shard.desk.wall_ms().saturating_sub(self.shard.desk.now.since(self.session.connected) / 1_000_000)
     }
 }
 
@@ -71,7 +71,7 @@ impl Shard {
     pub(super) fn watch_session(&mut self, owner: ShardIndex, session: Key, path: TopicPath, id: TopicId) {
         match self.sessions.get_mut(session) {
             Some(session) => _ = session.extras_mut().watched_by.insert(id, (owner, path)),
-            None => self.mail(owner, Mail::SessionOver { path, id }),
+            None => self.desk.mail(owner, Mail::SessionOver { path, id }),
         }
     }
 
@@ -99,7 +99,7 @@ impl Shard {
         let asked: Vec<Asked> = self.counts_asked.drain(..count).collect();
         let counts = self.count_sessions(&asked);
         for (Asked { from, count, .. }, share) in asked.into_iter().zip(counts) {
-            self.mail(from, Mail::Sessions { count, share });
+            self.desk.mail(from, Mail::Sessions { count, share });
         }
     }
 

@@ -42,8 +42,8 @@ impl Shard {
     /// What the connection sends next, in one piece; `None` when it has nothing, or has ended. Give all of it to the socket (or hold the rest back and
     /// do not poll this connection until that is gone), and tell by `handle_sent`.
     pub fn poll_transmit(&mut self, now: Time, key: Key) -> Option<&[u8]> {
-        self.now = now;
-        let passed = self.persistence.passed();
+        self.desk.now = now;
+        let passed = self.desk.ledger.passed();
         let connection = self.connections.get_mut(key)?;
         connection.is_woken = false;
         if waits_for_storage(connection, passed) {
@@ -67,13 +67,13 @@ impl Shard {
             } else {
                 let unsent = match (session.form, connection.link.as_deref_mut()) {
                     (Form::Mqtt(form), Some(link)) => {
-                        let inflight_max = self.limits.mqtt.as_ref().map_or(0, |limits| usize::from(limits.inflight_max));
-                        let bytes_max = self.limits.transmit_bytes_max;
+                        let inflight_max = self.desk.limits.mqtt.as_ref().map_or(0, |limits| usize::from(limits.inflight_max));
+                        let bytes_max = self.desk.limits.transmit_bytes_max;
                         let pace = mqtt::Pace { now, bytes_max, inflight_max, passed };
                         mqtt::encode(session, link, form, &mut self.scratch.send, pace)
                     }
                     _ => {
-                        encode(session, &mut self.scratch, self.limits.transmit_bytes_max);
+                        encode(session, &mut self.scratch, self.desk.limits.transmit_bytes_max);
                         Vec::new()
                     }
                 };
@@ -128,15 +128,15 @@ impl Shard {
     /// Whether `poll_transmit` would give the connection more.
     pub fn wants_to_send(&self, key: Key) -> bool {
         let Some(connection) = self.connections.get(key) else { return false };
-        let inflight_max = self.limits.mqtt.as_ref().map_or(0, |limits| usize::from(limits.inflight_max));
+        let inflight_max = self.desk.limits.mqtt.as_ref().map_or(0, |limits| usize::from(limits.inflight_max));
         let queued = |session: &Key| {
             self.sessions.get(*session).is_some_and(|session| match &connection.link {
-                Some(link) => mqtt::has_to_send(session, link, inflight_max, self.persistence.passed()),
+                Some(link) => mqtt::has_to_send(session, link, inflight_max, self.desk.ledger.passed()),
                 None => !session.queue.is_empty(),
             })
         };
         match connection.stage {
-            _ if waits_for_storage(connection, self.persistence.passed()) => false,
+            _ if waits_for_storage(connection, self.desk.ledger.passed()) => false,
             Stage::Open(_, session) => !connection.raw.is_empty() || queued(&session),
             Stage::Ending => true,
             _ => !connection.raw.is_empty(),
@@ -147,10 +147,10 @@ impl Shard {
     pub fn handle_sent(&mut self, now: Time, key: Key) {
         let send = self.scratch.current.as_ref().map_or(&self.scratch.send, |cohort| &self.scratch.cohorts[cohort]);
         for received in &send.received {
-            self.report.publish.saturating_record(now.since(*received).max(1));
+            self.desk.report.publish.saturating_record(now.since(*received).max(1));
         }
-        self.report.deliveries += send.received.len() as u64;
-        self.report.bytes_sent += send.bytes.len() as u64;
+        self.desk.report.deliveries += send.received.len() as u64;
+        self.desk.report.bytes_sent += send.bytes.len() as u64;
         if let Some(connection) = self.connections.get_mut(key) {
             connection.last_sent = now;
         }

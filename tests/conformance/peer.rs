@@ -107,7 +107,7 @@ pub fn limits() -> Limits {
         keep_alive_ms: 30_000,
         walk_slice: 1000,
         mail_high: 1000,
-        views: tidewire::shard::views::Limits::default(),
+        views: tidewire::shard::DerivationLimits::default(),
         mqtt: None,
     }
 }

@@ -226,11 +226,11 @@ pub fn limits() -> Limits {
         keep_alive_ms: 2000,
         walk_slice: 1,
         mail_high: 10,
-        views: tidewire::shard::views::Limits {
+        views: tidewire::shard::DerivationLimits {
             units_per_turn: 5,
             delay_bytes_max: 2000,
             views_max: 5,
-            ..tidewire::shard::views::Limits::default()
+            ..tidewire::shard::DerivationLimits::default()
         },
         mqtt: None,
     }

@@ -7,7 +7,7 @@ use crate::ask::Asked;
 use crate::heard::{HeardEvent, Row};
 use crate::topics::is_persistent;
 use std::collections::{BTreeMap, BTreeSet};
-use tidewire::shard::mail;
+use tidewire::mail;
 use tidewire::wire::native;
 
 /// What an update does to a topic's value.

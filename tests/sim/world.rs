@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use tidewire::base::placement::owner_of;
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::journal::Append;
+use tidewire::mail::{Action, Batch, Mail};
 use tidewire::session::{MqttLimits, QueueLimits};
-use tidewire::shard::mail::{Action, Batch, Mail};
 use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 use tidewire::topic::selector::SelectorLimits;
 use xxhash_rust::xxh3::Xxh3;
@@ -92,7 +92,11 @@ impl Conditions {
             keep_alive_ms: self.keep_alive_ms,
             walk_slice: self.walk_slice,
             mail_high: 5,
-            views: tidewire::shard::views::Limits { units_per_turn: 4, delay_bytes_max: 2000, ..tidewire::shard::views::Limits::default() },
+            views: tidewire::shard::DerivationLimits {
+                units_per_turn: 4,
+                delay_bytes_max: 2000,
+                ..tidewire::shard::DerivationLimits::default()
+            },
             mqtt: self.mqtt.clone(),
         }
     }

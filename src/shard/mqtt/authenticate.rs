@@ -71,7 +71,7 @@ impl Shard {
     }
 
     fn put_auth(&mut self, key: Key, code: ReasonCode, method: &str, content: &[u8]) {
-        let bytes_max = self.limits.http_head_bytes_max;
+        let bytes_max = self.desk.limits.http_head_bytes_max;
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.raw.len() > bytes_max {
             return self.close_with(key, ReasonCode::QUOTA_EXCEEDED, "too many steps that are not read");

@@ -6,10 +6,10 @@
 
 use super::{Link, put_packet};
 use crate::base::{Key, ShardIndex, Time};
+use crate::desk::Ticket;
 use crate::session::mqtt::Will;
 use crate::session::{Form, Mqtt, MqttForm, Session};
 use crate::shard::dialogue::{Stage, WireForm};
-use crate::shard::persistence::Ticket;
 use crate::shard::{Effect, NOBODY, Shard};
 use crate::topic::mqtt::path_of;
 use crate::wire::mqtt::{Connack, Connect, Fault, ReasonCode, Version};
@@ -39,7 +39,7 @@ struct Opening<'a> {
 impl Shard {
     /// Takes up a connection that another shard accepted; `None` where the shard holds as many as it may, and the transport should end.
     pub fn handle_handed(&mut self, now: Time, handover: Handover) -> Option<Key> {
-        self.now = now;
+        self.desk.now = now;
         let Handover { is_websocket, stream, mut unread, raw } = handover;
         let key = self.admit(Stage::Greeting(WireForm::Mqtt), Some(Link::new(is_websocket)))?;
         let connection = self.connections.get_mut(key).expect("it was just admitted");
@@ -69,10 +69,10 @@ impl Shard {
 
     pub(super) fn connect_mqtt(&mut self, key: Key, connect: &Connect<'_>, body: &[u8]) {
         let home = match connect.client_id {
-            "" => self.identity.index,
-            client_id => self.owner_of(client_id),
+            "" => self.desk.identity.index,
+            client_id => self.desk.owner_of(client_id),
         };
-        if home != self.identity.index {
+        if home != self.desk.identity.index {
             if let Some(link) = self.link(key) {
                 link.home = Some(home);
             }
@@ -99,7 +99,7 @@ impl Shard {
         if let Some(session) = found {
             self.take_over(session, connect.is_clean);
         }
-        let ended = self.store_earlier().filter(|_| was_kept);
+        let ended = self.desk.ledger.earlier().filter(|_| was_kept);
         let found = found.filter(|session| self.sessions.get(*session).is_some());
         let session = found.unwrap_or_else(|| self.make_session(&client_id, connect.version));
         let opening = Opening { is_present: found.is_some(), ended, assigned: assigned.as_deref(), answer };
@@ -109,9 +109,9 @@ impl Shard {
     /// An identifier that nobody has and whose shard is this one.
     fn assign_client_id(&mut self) -> String {
         loop {
-            let number = self.take_ticket();
-            let id = format!("auto-{:x}-{:x}-{number:x}", self.identity.run, self.identity.index.0);
-            if self.owner_of(&id) == self.identity.index && !self.mqtt_sessions.contains_key(id.as_str()) {
+            let number = self.desk.take_ticket();
+            let id = format!("auto-{:x}-{:x}-{number:x}", self.desk.identity.run, self.desk.identity.index.0);
+            if self.desk.owner_of(&id) == self.desk.identity.index && !self.mqtt_sessions.contains_key(id.as_str()) {
                 return id;
             }
         }
@@ -140,7 +140,7 @@ impl Shard {
 
     fn make_session(&mut self, client_id: &Rc<str>, version: Version) -> Key {
         let form = Form::Mqtt(MqttForm { version, is_websocket: false, is_shared: false });
-        let mut session = Session::new(NOBODY, form, self.now);
+        let mut session = Session::new(NOBODY, form, self.desk.now);
         session.mqtt = Some(Box::new(Mqtt::new(client_id.clone(), version)));
         let key = self.sessions.insert(session);
         self.mqtt_sessions.insert(client_id.clone(), key);
@@ -148,7 +148,7 @@ impl Shard {
     }
 
     fn open_session(&mut self, key: Key, session: Key, connect: &Connect<'_>, opening: Opening<'_>) {
-        let Some(limits) = self.limits.mqtt.clone() else { return };
+        let Some(limits) = self.desk.limits.mqtt.clone() else { return };
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(link) = connection.link.as_deref_mut() else { return };
         let client = link.dialogue.client();
@@ -177,7 +177,7 @@ impl Shard {
         put_packet(&mut connection.raw, form.is_websocket, &packet);
         connection.stage = Stage::Open(WireForm::Mqtt, session);
         connection.deadline = match link.silence_ms {
-            Some(silence_ms) => self.now.after_ms(silence_ms),
+            Some(silence_ms) => self.desk.now.after_ms(silence_ms),
             None => Time(u64::MAX),
         };
         let deadline = connection.deadline;
@@ -205,7 +205,7 @@ impl Shard {
         if let Some(link) = self.link(key) {
             link.ticket = ticket.map_or(0, |ticket| ticket.0);
         }
-        self.wake_when_stored(ticket, session);
+        self.desk.ledger.wake_when_stored(ticket, session);
     }
 }
 

@@ -1,10 +1,10 @@
 //! Messages on their way to clients: what a subscription adds to a publication, and the bounds of what waits.
 
 use crate::base::Key;
+use crate::mail::Appearance;
 use crate::session::mqtt::{Delivery, Message};
 use crate::session::{Entry, LocalTopic, Outgoing, Session, Subscriber};
 use crate::shard::Shard;
-use crate::shard::mail::Appearance;
 use crate::topic::specification::Conflation;
 use crate::wire::mqtt::{QoS, RetainHandling};
 use std::rc::Rc;
@@ -15,7 +15,7 @@ impl Shard {
         if subscriber.delivery.is_group() {
             return self.deal_out(subscriber.session, outgoing);
         }
-        let own = (self.identity.index, subscriber.session);
+        let own = (self.desk.identity.index, subscriber.session);
         let is_connected = self.is_connected(subscriber.session);
         let Some(session) = self.sessions.get_mut(subscriber.session) else { return };
         let is_own = outgoing.publication().message().is_some_and(|message| message.origin == Some(own));
@@ -83,7 +83,7 @@ impl Shard {
     /// Room for a session whose queue is over its bound although conflated: the oldest messages that would have to be acknowledged go. Whether that
     /// was enough.
     pub(in crate::shard) fn make_room(&mut self, key: Key) -> bool {
-        let bytes_max = self.limits.queue.bytes_max;
+        let bytes_max = self.desk.limits.queue.bytes_max;
         let Some(session) = self.sessions.get_mut(key) else { return true };
         let dropped = session.queue.drop_oldest_messages(usize::MAX, bytes_max);
         let is_enough = session.queue.bytes() <= bytes_max;
@@ -93,7 +93,7 @@ impl Shard {
 
     /// Queues a message and keeps the session's bounds.
     pub(in crate::shard) fn push_message(&mut self, key: Key, mut message: Message) {
-        let messages_max = self.limits.mqtt.as_ref().map_or(0, |limits| limits.queued_messages_max);
+        let messages_max = self.desk.limits.mqtt.as_ref().map_or(0, |limits| limits.queued_messages_max);
         if message.qos != QoS::AtMostOnce {
             // The server was restarted while it was on its way, and it came again.
             if message.publisher().is_some_and(|publisher| self.was_taken(key, publisher)) {
@@ -104,11 +104,11 @@ impl Shard {
             let ticket = self.store_message(key, &message);
             if message.qos == QoS::ExactlyOnce {
                 message.ticket = ticket.map_or(0, |ticket| ticket.0);
-                self.wake_when_stored(ticket, key);
+                self.desk.ledger.wake_when_stored(ticket, key);
             }
         }
         self.push(key, Entry::Message(Box::new(message)));
-        let bytes_max = self.limits.queue.bytes_max;
+        let bytes_max = self.desk.limits.queue.bytes_max;
         let Some(session) = self.sessions.get_mut(key) else { return };
         let dropped = session.queue.drop_oldest_messages(messages_max, bytes_max);
         self.forget_messages(key, dropped);
@@ -116,7 +116,7 @@ impl Shard {
 
     /// Messages that are not sent any more: others came in their place, or there was no room.
     pub(in crate::shard) fn forget_messages(&mut self, session: Key, sequences: Vec<u64>) {
-        self.report.mqtt_dropped += sequences.len() as u64;
+        self.desk.report.mqtt_dropped += sequences.len() as u64;
         for sequence in sequences {
             self.forget_message(session, sequence);
         }

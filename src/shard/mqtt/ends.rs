@@ -16,7 +16,7 @@ pub struct Ends {
 impl Shard {
     /// DISCONNECT.
     pub(super) fn take_leave(&mut self, key: Key, session: Key, disconnect: Disconnect) {
-        let expiry_max_s = self.limits.mqtt.as_ref().map_or(0, |limits| limits.session_expiry_max_s);
+        let expiry_max_s = self.desk.limits.mqtt.as_ref().map_or(0, |limits| limits.session_expiry_max_s);
         if let Some(mqtt) = self.mqtt(session) {
             // MQTT-3.14.4-3: a normal end discards the will.
             if disconnect.code == ReasonCode::SUCCESS {
@@ -31,8 +31,8 @@ impl Shard {
 
     /// The connection of a session is over; what comes of the session is its client's wish.
     pub(in crate::shard) fn leave_session(&mut self, key: Key) {
-        let now = self.now;
-        let sessions_max = self.limits.mqtt.as_ref().map_or(0, |limits| limits.sessions_max);
+        let now = self.desk.now;
+        let sessions_max = self.desk.limits.mqtt.as_ref().map_or(0, |limits| limits.sessions_max);
         let is_full = self.mqtt_ends.asleep >= sessions_max;
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(mqtt) = session.mqtt.as_deref_mut() else { return self.end_session(key) };
@@ -44,7 +44,7 @@ impl Shard {
         session.connection = NOBODY;
         mqtt.subscribing.clear();
         if mqtt.expiry_s == 0 || is_full {
-            self.report.mqtt_dropped += u64::from(mqtt.expiry_s != 0);
+            self.desk.report.mqtt_dropped += u64::from(mqtt.expiry_s != 0);
             return self.finish_session(key);
         }
         let expires = after(now, mqtt.expiry_s);
@@ -58,7 +58,7 @@ impl Shard {
 
     /// The session has no connection, and ends at the moment given. When it has something to do next.
     pub(super) fn fall_asleep(&mut self, key: Key, expires: Time) -> Option<Time> {
-        let now = self.now;
+        let now = self.desk.now;
         let mqtt = self.mqtt(key)?;
         mqtt.expires = Some(expires);
         let will = mqtt.will.as_ref().map(|will| after(now, will.delay_s));
@@ -81,7 +81,7 @@ impl Shard {
 
     pub(in crate::shard) fn tick_mqtt_ends(&mut self) {
         while let Some((due, key)) = self.mqtt_ends.due.first().copied()
-            && due <= self.now
+            && due <= self.desk.now
         {
             self.mqtt_ends.due.remove(&(due, key));
             self.check_session(key);
@@ -90,7 +90,7 @@ impl Shard {
 
     /// A session without a connection has something to do by now.
     fn check_session(&mut self, key: Key) {
-        let now = self.now;
+        let now = self.desk.now;
         let Some(mqtt) = self.mqtt(key) else { return };
         let expires = mqtt.expires.unwrap_or(now);
         if let Some(due) = mqtt.due.take() {

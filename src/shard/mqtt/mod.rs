@@ -32,9 +32,9 @@ pub use transmit::{Pace, encode, has_to_send};
 
 use super::Shard;
 use super::dialogue::{Stage, WireForm};
-use super::mail::Asker;
-use super::persistence::Answer;
 use crate::base::{Key, ShardIndex};
+use crate::desk::Answer;
+use crate::mail::Asker;
 use crate::protocol::mqtt::{Command, Dialogue, reason_of};
 use crate::protocol::{CloseCode, Refusal};
 use crate::session::mqtt::{Acknowledged, Inbound};
@@ -191,7 +191,7 @@ impl Shard {
     }
 
     fn mqtt_limits(&self) -> Option<crate::protocol::mqtt::Limits> {
-        let limits = self.limits.mqtt.as_ref()?;
+        let limits = self.desk.limits.mqtt.as_ref()?;
         Some(crate::protocol::mqtt::Limits {
             packet: mqtt::Limits {
                 packet_bytes_max: limits.packet_bytes_max,
@@ -249,7 +249,7 @@ impl Shard {
         let is_kept = mqtt.stored.is_some();
         // The client uses the identifier again after PUBCOMP: from then on it must not stand for this message, whatever happens. PUBREL may come a
         // second time while the first is not stored.
-        let ticket = self.forget_inbound(session, id).or_else(|| self.store_earlier().filter(|_| is_kept));
+        let ticket = self.forget_inbound(session, id).or_else(|| self.desk.ledger.earlier().filter(|_| is_kept));
         self.acknowledge(Ok((Outcome::Done, ticket)), Answer::Completed { session, id, epoch, code });
     }
 
@@ -333,7 +333,7 @@ impl Shard {
 
     /// A message is not taken. MQTT 3.x has no word for that but the end of the connection: an acknowledgement would say that it was.
     pub(super) fn refuse_message(&mut self, session: Key, kind: AcknowledgementKind, id: u16, refusal: &Refusal) {
-        self.report.mqtt_refused += 1;
+        self.desk.report.mqtt_refused += 1;
         let Some((connection, version)) = self.sessions.get(session).and_then(|held| Some((held.connection, held.mqtt.as_ref()?.version)))
         else {
             return;
@@ -358,7 +358,7 @@ impl Shard {
 
     /// Ends a connection for the reason given; what is queued for it is not sent any more.
     pub(super) fn close_with(&mut self, key: Key, code: ReasonCode, why: &str) {
-        let reference = self.limits.mqtt.as_ref().map(|limits| limits.server_reference.clone()).filter(|text| !text.is_empty());
+        let reference = self.desk.limits.mqtt.as_ref().map(|limits| limits.server_reference.clone()).filter(|text| !text.is_empty());
         let (code, reference) = match (code, &reference) {
             (ReasonCode::SERVER_SHUTTING_DOWN, Some(_)) => (ReasonCode::USE_ANOTHER_SERVER, reference.as_deref()),
             _ => (code, None),
@@ -387,7 +387,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else { return false };
         let Some(link) = connection.link.as_deref_mut() else { return false };
         let mut packet = Vec::new();
-        let reference = self.limits.mqtt.as_ref().map(|limits| &*limits.server_reference).filter(|text| !text.is_empty());
+        let reference = self.desk.limits.mqtt.as_ref().map(|limits| &*limits.server_reference).filter(|text| !text.is_empty());
         let code = if reference.is_some() { ReasonCode::USE_ANOTHER_SERVER } else { ReasonCode::SERVER_SHUTTING_DOWN };
         link.dialogue.put_disconnect(&mut packet, code, Some("the server is stopping"), reference);
         put_packet(&mut self.scratch.send.bytes, link.is_websocket, &packet);

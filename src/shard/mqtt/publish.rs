@@ -2,11 +2,11 @@
 
 use super::Asked;
 use crate::base::Key;
+use crate::desk::Answer;
+use crate::mail::{Action, Asker, Change, Mail, Making, MessageChange, Update};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::mqtt::Inbound;
 use crate::shard::Shard;
-use crate::shard::mail::{Action, Asker, Change, Mail, Making, MessageChange, Update};
-use crate::shard::persistence::Answer;
 use crate::topic::mqtt::path_of;
 use crate::topic::mqtt_rule::RuleKind;
 use crate::topic::path::TopicPath;
@@ -30,7 +30,7 @@ struct Given<'a> {
 
 impl Shard {
     pub(super) fn publish_mqtt(&mut self, connection: Key, session: Key, publish: &Publish<'_>) {
-        self.report.mqtt_received += 1;
+        self.desk.report.mqtt_received += 1;
         let Some(mqtt) = self.mqtt(session) else { return };
         let epoch = mqtt.epoch;
         let (mut publisher, mut ticket) = (None, None);
@@ -107,11 +107,11 @@ impl Shard {
         match self.change_of(session, given) {
             Ok((path, change)) => {
                 // By mail also to this shard: a client may be lost while something is delivered to others, which must have that first.
-                let (from, received, change) = (self.identity.index, self.now, change.into_owned());
+                let (from, received, change) = (self.desk.identity.index, self.desk.now, change.into_owned());
                 let update = Update { from, to, path: TopicPath::of_branch(&path), change, received };
-                self.mail(self.owner_of(&path), Mail::Update(update));
+                self.desk.mail(self.desk.owner_of(&path), Mail::Update(update));
             }
-            Err(_) => self.report.mqtt_refused += 1,
+            Err(_) => self.desk.report.mqtt_refused += 1,
         }
     }
 
@@ -119,8 +119,8 @@ impl Shard {
     fn change_of<'a>(&mut self, session: Key, given: Given<'a>) -> Result<(Cow<'a, str>, Change<'a>), Refusal> {
         let path = path_of(given.name);
         self.check_path(&path)?;
-        if given.payload.len() > self.limits.value_bytes_max {
-            let message = format!("the payload has {} bytes, more than {}", given.payload.len(), self.limits.value_bytes_max);
+        if given.payload.len() > self.desk.limits.value_bytes_max {
+            let message = format!("the payload has {} bytes, more than {}", given.payload.len(), self.desk.limits.value_bytes_max);
             return Err(Refusal::new(ErrorCode::ValueTooLarge, message));
         }
         if given.properties.is_utf8 && std::str::from_utf8(given.payload).is_err() {
@@ -132,8 +132,8 @@ impl Shard {
             retain: given.retain,
             is_passing: !given.retain && !keeps,
             is_clearing: false,
-            expires: given.properties.expiry_s.map(|seconds| self.now.after_ms(u64::from(seconds) * 1000)),
-            origin: Some((self.identity.index, session)),
+            expires: given.properties.expiry_s.map(|seconds| self.desk.now.after_ms(u64::from(seconds) * 1000)),
+            origin: Some((self.desk.identity.index, session)),
             publisher: given.publisher,
             passed_on: given.properties.passed_on.into(),
         };
@@ -143,7 +143,7 @@ impl Shard {
 
     /// What a topic would be that is not there, by the rules, and whether what is published without retain becomes its value too.
     fn making(&mut self, path: &str, properties: &MessageProperties<'_>) -> Result<(Making, bool), Refusal> {
-        let rules = self.limits.mqtt.as_ref().map(|limits| limits.rules.clone());
+        let rules = self.desk.limits.mqtt.as_ref().map(|limits| limits.rules.clone());
         let rule = rules.as_ref().and_then(|rules| rules.find(path));
         let keeps = rule.is_some_and(|rule| rule.keeps);
         let topic_type = match rule.map_or(RuleKind::Auto, |rule| rule.kind) {

@@ -5,12 +5,12 @@
 
 use super::Asked;
 use crate::base::{Key, ShardIndex};
+use crate::desk::Storing;
+use crate::mail::Share;
+use crate::mail::{Asker, Dealt, GroupChange, Mail};
 use crate::protocol::Refusal;
 use crate::session::mqtt::{Filter, Group, Member, Message};
 use crate::session::{Form, Mqtt, MqttForm, Outgoing, Session};
-use crate::shard::mail::{Asker, Dealt, GroupChange, Mail};
-use crate::shard::owner::Share;
-use crate::shard::persistence::Storing;
 use crate::shard::{NOBODY, Shard};
 use crate::topic::mqtt::parse_filter;
 use crate::topic::selector::Selector;
@@ -21,15 +21,15 @@ use std::rc::Rc;
 impl Shard {
     /// A session's subscription is a group's member.
     pub(super) fn join_group(&mut self, asker: Asker, text: &str, options: SubscriptionOptions, id: Option<u32>) {
-        let (shard, session, is_connected) = (self.identity.index, asker.session, self.is_connected(asker.session));
+        let (shard, session, is_connected) = (self.desk.identity.index, asker.session, self.is_connected(asker.session));
         let SubscriptionOptions { qos, retain_as_published, .. } = options;
         let member = Member { shard, session, qos, retain_as_published, id, is_connected };
-        self.mail(self.owner_of(text), Mail::Group { text: text.into(), change: GroupChange::Join { member, asker } });
+        self.desk.mail(self.desk.owner_of(text), Mail::Group { text: text.into(), change: GroupChange::Join { member, asker } });
     }
 
     pub(super) fn leave_group(&mut self, session: Key, text: &str) {
-        let change = GroupChange::Leave { shard: self.identity.index, session };
-        self.mail(self.owner_of(text), Mail::Group { text: text.into(), change });
+        let change = GroupChange::Leave { shard: self.desk.identity.index, session };
+        self.desk.mail(self.desk.owner_of(text), Mail::Group { text: text.into(), change });
     }
 
     fn shared_filters(&self, session: Key) -> Vec<Box<str>> {
@@ -48,8 +48,8 @@ impl Shard {
     pub(super) fn tell_groups(&mut self, session: Key) {
         let is_connected = self.is_connected(session);
         for text in self.shared_filters(session) {
-            let change = GroupChange::Connected { shard: self.identity.index, session, is_connected };
-            self.mail(self.owner_of(&text), Mail::Group { text, change });
+            let change = GroupChange::Connected { shard: self.desk.identity.index, session, is_connected };
+            self.desk.mail(self.desk.owner_of(&text), Mail::Group { text, change });
         }
     }
 
@@ -82,7 +82,7 @@ impl Shard {
                 let outgoing = Outgoing::without_topic(publication, path, &specification, self.next_sequence);
                 self.deal_out(key, &outgoing);
             }
-            None => self.report.mqtt_dropped += 1,
+            None => self.desk.report.mqtt_dropped += 1,
         }
         if std::mem::replace(&mut self.dealt, before) == 0 {
             self.tell_kept(keep, Share::Dealt);
@@ -94,8 +94,9 @@ impl Shard {
     }
 
     fn take_member(&mut self, text: &str, member: Member, asker: Asker) {
-        let Some(selector) = parse_filter(text).ok().and_then(|filter| Selector::parse(&filter.selector, self.limits.selector).ok()) else {
-            return self.mail(member.shard, Mail::Answer { to: asker, result: Ok(Outcome::Done) });
+        let Some(selector) = parse_filter(text).ok().and_then(|filter| Selector::parse(&filter.selector, self.desk.limits.selector).ok())
+        else {
+            return self.desk.mail(member.shard, Mail::Answer { to: asker, result: Ok(Outcome::Done) });
         };
         let key = match self.mqtt_groups.get(text) {
             Some(key) => *key,
@@ -114,13 +115,13 @@ impl Shard {
 
     fn make_group(&mut self, text: &str, selector: &Selector) -> Key {
         let form = Form::Mqtt(MqttForm { version: Version::V5, is_websocket: false, is_shared: false });
-        let mut session = Session::new(NOBODY, form, self.now);
+        let mut session = Session::new(NOBODY, form, self.desk.now);
         let mut mqtt = Mqtt::new(Rc::from(text), Version::V5);
         let options = SubscriptionOptions { qos: QoS::ExactlyOnce, ..SubscriptionOptions::default() };
         mqtt.filters.push(Filter { text: text.into(), selector: selector.clone(), options, id: None, is_shared: false });
         mqtt.group = Some(Box::default());
-        if self.persistence.storing() == Storing::Stored {
-            self.become_keeper();
+        if self.desk.ledger.storing() == Storing::Stored {
+            self.owner.become_keeper(&mut self.desk);
         }
         session.mqtt = Some(Box::new(mqtt));
         let key = self.sessions.insert(session);
@@ -138,7 +139,7 @@ impl Shard {
             self.mqtt_groups.remove(text);
             self.end_session(key);
             for (_, shard, session, id) in joining {
-                self.mail(shard, Mail::Answer { to: Asker { session, id }, result: Ok(Outcome::Done) });
+                self.desk.mail(shard, Mail::Answer { to: Asker { session, id }, result: Ok(Outcome::Done) });
             }
         }
     }
@@ -148,7 +149,7 @@ impl Shard {
         let Some(group) = self.group(key) else { return };
         let Some(at) = group.joining.iter().position(|(held, ..)| *held == number) else { return };
         let (_, shard, session, id) = group.joining.swap_remove(at);
-        self.mail(shard, Mail::Answer { to: Asker { session, id }, result });
+        self.desk.mail(shard, Mail::Answer { to: Asker { session, id }, result });
     }
 
     /// Gives a publication to the member whose turn it is.
@@ -162,12 +163,12 @@ impl Shard {
         group.next = (at + 1) % count;
         let member = group.members[at];
         let publication = outgoing.publication().clone();
-        if member.shard == self.identity.index {
+        if member.shard == self.desk.identity.index {
             return self.take_dealt_here(member, outgoing.clone());
         }
         let (path, specification) = (outgoing.path().clone(), outgoing.specification().clone());
         self.dealt += u32::from(publication.keep().is_some());
-        self.mail(member.shard, Mail::Dealt(Box::new(Dealt { text, member, publication, path, specification })));
+        self.desk.mail(member.shard, Mail::Dealt(Box::new(Dealt { text, member, publication, path, specification })));
     }
 
     /// What another shard's group deals to a session here.
@@ -175,7 +176,7 @@ impl Shard {
         if self.sessions.get(dealt.member.session).is_none() {
             // Its leave is on its way, in front of this.
             let text = dealt.text.clone();
-            return self.mail(self.owner_of(&text), Mail::Group { text, change: GroupChange::DealAgain(dealt) });
+            return self.desk.mail(self.desk.owner_of(&text), Mail::Group { text, change: GroupChange::DealAgain(dealt) });
         }
         self.next_sequence += 1;
         let Dealt { member, publication, path, specification, .. } = dealt;

@@ -7,11 +7,11 @@
 use super::record::{EventRecord, MessageRecord, SessionRecord};
 use crate::base::placement::owner_of;
 use crate::base::{Key, ShardIndex, Time, TopicId};
+use crate::desk::{Answer, Storing, Ticket};
 use crate::journal::{Change, SESSION_KIND, SESSIONS_BRANCH, StoredTopic};
 use crate::session::mqtt::{Filter, Inbound, Message, Stored};
 use crate::session::{Entry, Form, Mqtt, MqttForm, Session};
-use crate::shard::persistence::{Answer, Storing, Ticket};
-use crate::shard::{NOBODY, Shard, owner};
+use crate::shard::{NOBODY, Shard};
 use crate::topic::mqtt::parse_filter;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{Keep, Publication, Publisher};
@@ -26,11 +26,7 @@ const NOTES_MAX: u64 = 1000;
 
 impl Shard {
     fn keeps(&self, mqtt: &Mqtt) -> bool {
-        self.persistence.storing() != Storing::Off && mqtt.expiry_s > 0 && mqtt.group.is_none()
-    }
-
-    pub(in crate::shard) fn wall_ms_of(&self, time: Time) -> u64 {
-        self.wall_ms() + time.since(self.now) / 1_000_000
+        self.desk.ledger.storing() != Storing::Off && mqtt.expiry_s > 0 && mqtt.group.is_none()
     }
 
     /// Keeps the session as it is now, or keeps it no longer. The record that says so.
@@ -39,20 +35,20 @@ impl Shard {
         if !self.keeps(mqtt) {
             return self.unstore_session(key);
         }
-        let expires_ms = mqtt.expires.filter(|expires| *expires < Time(u64::MAX)).map(|expires| self.wall_ms_of(expires));
+        let expires_ms = mqtt.expires.filter(|expires| *expires < Time(u64::MAX)).map(|expires| self.desk.wall_ms_of(expires));
         let record = SessionRecord::of(mqtt, expires_ms).encode();
         let (topic, version) = match &mqtt.stored {
             Some(stored) => (stored.topic, stored.version + 1),
             None => {
                 let path = TopicPath::of_branch(&format!("{SESSIONS_BRANCH}{}", print_hex(&mqtt.client_id)));
-                self.become_keeper();
-                let topic = self.take_topic_id();
-                self.store_record(Change::Added { topic, path, kind: SESSION_KIND, properties: Arc::from([]) });
+                self.owner.become_keeper(&mut self.desk);
+                let topic = self.owner.take_topic_id(&self.desk);
+                self.desk.ledger.append_record(Change::Added { topic, path, kind: SESSION_KIND, properties: Arc::from([]) });
                 (topic, 1)
             }
         };
-        let publication = Arc::new(Publication::new(topic, version, self.now, &record));
-        let ticket = self.store_record(Change::Value { publication });
+        let publication = Arc::new(Publication::new(topic, version, self.desk.now, &record));
+        let ticket = self.desk.ledger.append_record(Change::Value { publication });
         if let Some(mqtt) = self.mqtt(key) {
             let is_new = mqtt.stored.is_none();
             let stored = mqtt.stored.get_or_insert(Stored { topic, version });
@@ -68,7 +64,7 @@ impl Shard {
     fn store_all(&mut self, key: Key) {
         let Some(session) = self.sessions.get(key) else { return };
         let Some(mqtt) = session.mqtt.as_deref() else { return };
-        let wall = |time| self.wall_ms_of(time);
+        let wall = |time| self.desk.wall_ms_of(time);
         let waiting = mqtt.outbound.messages().chain(session.queue.messages());
         let messages: Vec<(u64, MessageRecord)> = waiting.map(|message| (message.sequence, MessageRecord::of(message, wall))).collect();
         let (released, inbound): (Vec<u64>, Vec<u16>) = (mqtt.outbound.released().collect(), mqtt.inbound.keys().copied().collect());
@@ -90,7 +86,7 @@ impl Shard {
         let mqtt = self.mqtt(key)?;
         let Stored { topic, .. } = mqtt.stored.take()?;
         (mqtt.released, mqtt.inbound_notes, mqtt.unkept) = Default::default();
-        self.store_record(Change::Removed { topic })
+        self.desk.ledger.append_record(Change::Removed { topic })
     }
 
     pub(super) fn store_message(&mut self, key: Key, message: &Message) -> Option<Ticket> {
@@ -100,7 +96,7 @@ impl Shard {
             seen.insert(session, number, message.sequence);
             seen.forget_below(session, lowest);
         }
-        let is_failing = self.persistence.is_failing();
+        let is_failing = self.desk.ledger.is_failing();
         let mqtt = self.mqtt(key)?;
         mqtt.stored.as_ref()?;
         if is_failing {
@@ -108,7 +104,7 @@ impl Shard {
             mqtt.unkept.insert(message.sequence);
             return None;
         }
-        let record = EventRecord::Message(MessageRecord::of(message, |time| self.wall_ms_of(time))).encode();
+        let record = EventRecord::Message(MessageRecord::of(message, |time| self.desk.wall_ms_of(time))).encode();
         self.keep_event(key, message.sequence, &record, None)
     }
 
@@ -141,7 +137,7 @@ impl Shard {
         }
         if mqtt.released.contains_key(&sequence) {
             // It came before, by a connection that is lost.
-            return self.store_earlier();
+            return self.desk.ledger.earlier();
         }
         // The note of a publisher's number has to outlive the message, whatever a crash leaves: it is written first.
         if let Some((session, number)) = mqtt.seen.said_by(sequence) {
@@ -181,16 +177,24 @@ impl Shard {
 
     /// Appends an event to the session's record, and takes one away.
     fn keep_event(&mut self, key: Key, sequence: u64, value: &[u8], dropped: Option<u64>) -> Option<Ticket> {
-        let timestamp_ms = self.wall_ms();
+        let timestamp_ms = self.desk.wall_ms();
         let session = self.sessions.get(key)?;
         let mqtt = session.mqtt.as_deref()?;
         let Stored { topic, .. } = *mqtt.stored.as_ref()?;
         let waiting = session.queue.messages().next().map(|message| message.sequence);
         let first_kept = mqtt.oldest_kept(waiting).unwrap_or(u64::MAX).min(if value.is_empty() { sequence + 1 } else { sequence });
-        let author = self.anonymous.clone();
+        let author = self.desk.anonymous.clone();
         let value: Arc<[u8]> = value.into();
-        self.session_ticket =
-            self.store_record(Change::Event { topic, sequence, original: None, timestamp_ms, author, value, first_kept, dropped });
+        self.session_ticket = self.desk.ledger.append_record(Change::Event {
+            topic,
+            sequence,
+            original: None,
+            timestamp_ms,
+            author,
+            value,
+            first_kept,
+            dropped,
+        });
         self.session_ticket
     }
 
@@ -217,7 +221,7 @@ impl Shard {
     // Messages that have to be kept before they are acknowledged.
 
     /// Tells the owner of a topic that the sessions here that are kept keep its message, once that is stored.
-    pub(in crate::shard) fn tell_kept(&mut self, keep: Option<Keep>, share: owner::Share) {
+    pub(in crate::shard) fn tell_kept(&mut self, keep: Option<Keep>, share: crate::mail::Share) {
         let Some(Keep { owner, ticket, .. }) = keep else { return };
         let stored = self.session_ticket.take();
         self.acknowledge(Ok((Outcome::Done, stored)), Answer::Kept { owner, ticket, share });
@@ -226,7 +230,7 @@ impl Shard {
     /// The same for a shard that the owner sent the message to.
     pub(in crate::shard) fn tell_kept_whole(&mut self, keep: Option<Keep>) {
         let dealt = std::mem::take(&mut self.dealt);
-        self.tell_kept(keep, owner::Share::Whole { dealt });
+        self.tell_kept(keep, crate::mail::Share::Whole { dealt });
     }
 
     // Restoring.
@@ -237,17 +241,17 @@ impl Shard {
             return Ok(());
         }
         let (_, record) = session_of(stored)?;
-        self.keeper_told(home);
+        self.owner.keeper_told(home);
         for filter in &record.filters {
             let parsed = parse_filter(&filter.text).map_err(str::to_owned)?;
-            let selector = Selector::parse(&parsed.selector, self.limits.selector).map_err(|error| error.to_string())?;
-            let home = if parsed.share.is_some() { self.owner_of(&filter.text) } else { home };
-            self.keeper_told(home);
+            let selector = Selector::parse(&parsed.selector, self.desk.limits.selector).map_err(|error| error.to_string())?;
+            let home = if parsed.share.is_some() { self.desk.owner_of(&filter.text) } else { home };
+            self.owner.keeper_told(home);
             // Of a path only its owner is told, as by any subscription.
-            if selector.exact_path().is_some_and(|path| self.owner_of(path) != self.identity.index) {
+            if selector.exact_path().is_some_and(|path| self.desk.owner_of(path) != self.desk.identity.index) {
                 continue;
             }
-            self.shards_interested.entry(&selector, crate::base::ShardSet::default).insert(home);
+            self.owner.restore_interest(home, &selector);
         }
         Ok(())
     }
@@ -255,19 +259,19 @@ impl Shard {
     /// Takes up a session that was kept. Its client is not connected.
     pub(in crate::shard) fn restore_session(&mut self, id: TopicId, stored: StoredTopic) -> Result<(), String> {
         if is_unfinished(&stored) {
-            self.store_record(Change::Removed { topic: id });
+            self.desk.ledger.append_record(Change::Removed { topic: id });
             return Ok(());
         }
         let (client_id, record) = session_of(&stored)?;
         let form = Form::Mqtt(MqttForm { version: record.version(), is_websocket: false, is_shared: false });
         let client_id: Rc<str> = client_id.into();
-        let mut session = Session::new(NOBODY, form, self.now);
+        let mut session = Session::new(NOBODY, form, self.desk.now);
         let mut mqtt = Mqtt::new(client_id.clone(), record.version());
         mqtt.expiry_s = record.expiry_s;
         mqtt.stored = Some(Stored { topic: id, version: stored.version });
         mqtt.outbound.restore_sequence(stored.last_sequence.unwrap_or(0));
-        let now = self.now;
-        let wall_ms = self.wall_ms();
+        let now = self.desk.now;
+        let wall_ms = self.desk.wall_ms();
         let time_of = |ms: u64| now.after_ms(ms.saturating_sub(wall_ms));
         let binary = self.plain_specification(TopicType::Binary);
         for (sequence, event) in stored.events {
@@ -295,7 +299,7 @@ impl Shard {
         mqtt.will = record.will.map(|will| Box::new(will.into_will()));
         for filter in record.filters {
             let parsed = parse_filter(&filter.text).map_err(str::to_owned)?;
-            let selector = Selector::parse(&parsed.selector, self.limits.selector).map_err(|error| error.to_string())?;
+            let selector = Selector::parse(&parsed.selector, self.desk.limits.selector).map_err(|error| error.to_string())?;
             let (options, id, is_shared) = (filter.options(), filter.id, parsed.share.is_some());
             mqtt.filters.push(Filter { text: filter.text.into(), selector, options, id, is_shared });
         }

@@ -2,11 +2,11 @@
 
 use super::Asked;
 use crate::base::Key;
+use crate::desk::Answer;
+use crate::mail::{Appearance, Asker};
 use crate::session::mqtt::{Delivery, Filter, Subscribing};
 use crate::session::{LocalTopic, Mqtt};
 use crate::shard::Shard;
-use crate::shard::mail::{Appearance, Asker};
-use crate::shard::persistence::Answer;
 use crate::topic::mqtt::parse_filter;
 use crate::topic::selector::Selector;
 use crate::wire::mqtt::{Fault, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
@@ -45,7 +45,7 @@ impl Shard {
         }
         // The client is told when its subscriptions outlive the server, as the last of what it waits for.
         let ticket = self.store_session(session);
-        self.acknowledge(Ok((Outcome::Done, ticket)), Answer::Update { from: self.identity.index, to: asker });
+        self.acknowledge(Ok((Outcome::Done, ticket)), Answer::Update { from: self.desk.identity.index, to: asker });
     }
 
     fn subscribing(&mut self, session: Key, id: u16) -> Option<&mut Subscribing> {
@@ -69,15 +69,15 @@ impl Shard {
 
     fn wanted<'a>(&self, text: &'a str, options: SubscriptionOptions, id: Option<u32>) -> Result<Wanted<'a>, ReasonCode> {
         let filter = parse_filter(text).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
-        let selector = Selector::parse(&filter.selector, self.limits.selector).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
+        let selector = Selector::parse(&filter.selector, self.desk.limits.selector).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
         let selector = self.selected.held(&selector).cloned().unwrap_or(selector);
         Ok(Wanted { text, share: filter.share, selector, options, id })
     }
 
     fn add_filter(&mut self, asker: Asker, wanted: Wanted<'_>) -> Result<(), ReasonCode> {
-        let selections_max = self.limits.selections_max;
+        let selections_max = self.desk.limits.selections_max;
         self.check_questions(asker).map_err(|_| ReasonCode::QUOTA_EXCEEDED)?;
-        let questions_max = self.limits.questions_max;
+        let questions_max = self.desk.limits.questions_max;
         let Some(mqtt) = self.mqtt(asker.session) else { return Err(ReasonCode::UNSPECIFIED_ERROR) };
         // A group asks on behalf of its member.
         if mqtt.subscribing.iter().map(|held| held.waiting).sum::<usize>() > questions_max {

@@ -3,8 +3,8 @@
 //! Shard 0 asks all for their reports and sets the topics, again and again. They are the server's own: no client can change them.
 
 use crate::base::{ShardIndex, Time};
-use crate::shard::mail::{Action, Asker, Change, Content, Mail};
-use crate::shard::report::Report;
+use crate::mail::report::Report;
+use crate::mail::{Action, Asker, Change, Content, Mail};
 use crate::shard::{NOBODY, Shard};
 use crate::topic::path::is_within;
 use crate::topic::selector::Selector;
@@ -29,30 +29,30 @@ pub struct Sys {
 impl Shard {
     /// Somebody selects or fetches this.
     pub(in crate::shard) fn note_wanted(&mut self, selector: &Selector) {
-        let interval_ms = self.limits.mqtt.as_ref().map_or(0, |limits| limits.sys_interval_ms);
+        let interval_ms = self.desk.limits.mqtt.as_ref().map_or(0, |limits| limits.sys_interval_ms);
         if interval_ms == 0 || self.sys.is_wanted || !is_within(selector.prefix(), BRANCH) || selector.prefix().is_empty() {
             return;
         }
         self.sys.is_wanted = true;
-        self.mail(WRITER, Mail::WantSys);
+        self.desk.mail(WRITER, Mail::WantSys);
     }
 
     pub(in crate::shard) fn sys_wanted(&mut self) {
         self.sys.is_wanted = true;
-        if self.sys.next <= self.now {
+        if self.sys.next <= self.desk.now {
             self.ask_figures();
         }
     }
 
     pub(in crate::shard) fn tick_sys(&mut self) {
-        if self.sys.is_wanted && self.identity.index == WRITER && self.sys.next <= self.now {
+        if self.sys.is_wanted && self.desk.identity.index == WRITER && self.sys.next <= self.desk.now {
             self.ask_figures();
         }
     }
 
     fn ask_figures(&mut self) {
-        let Some(interval_ms) = self.limits.mqtt.as_ref().map(|limits| limits.sys_interval_ms) else { return };
-        self.sys.next = self.now.after_ms(interval_ms);
+        let Some(interval_ms) = self.desk.limits.mqtt.as_ref().map(|limits| limits.sys_interval_ms) else { return };
+        self.sys.next = self.desk.now.after_ms(interval_ms);
         if self.sys.ticket.is_none() && !self.is_shutting_down {
             self.sys.ticket = Some(self.ask_reports());
         }
@@ -67,7 +67,7 @@ impl Shard {
         let reports = self.take_reports(ticket);
         let text = format!("Tidewire {}", env!("CARGO_PKG_VERSION"));
         self.set_figure("$SYS/broker/version", TopicType::String, text.as_bytes());
-        let uptime_s = self.now.since(self.started) / 1_000_000_000;
+        let uptime_s = self.desk.now.since(self.started) / 1_000_000_000;
         for (name, figure) in figures(&reports, uptime_s) {
             let figure = i64::try_from(figure).unwrap_or(i64::MAX);
             self.set_figure(&name, TopicType::Int64, &figure.to_be_bytes());

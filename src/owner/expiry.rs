@@ -4,9 +4,10 @@
 //! known. A tick looks at so many and leaves the rest to the next. `filters` counts the sessions, `count` the subscribers, and `errand` removes
 //! what a policy selects.
 
-use super::Shard;
 use crate::base::{Key, ShardIndex, Slab, Time, TopicId};
-use crate::shard::mail::Mail;
+use crate::desk::Desk;
+use crate::mail::Mail;
+use crate::owner::Owner;
 use crate::topic::path::TopicPath;
 use crate::topic::removal::{RemovalClock, RemovalPolicy, RemovalState};
 use crate::topic::session_filter::SessionFilter;
@@ -91,37 +92,37 @@ fn spread_ms(key: Key, span_ms: u64) -> u64 {
     u64::from(key.index) * 97 % span_ms
 }
 
-impl Shard {
+impl Owner {
     /// Takes up the policy of a topic that was made, or restored.
-    pub(super) fn start_expiry(&mut self, place: Place, policy: RemovalPolicy, creator: Option<(ShardIndex, Key)>) {
+    pub(super) fn start_expiry(&mut self, desk: &mut Desk, place: Place, policy: RemovalPolicy, creator: Option<(ShardIndex, Key)>) {
         let topic = self.tree.topic(place);
         let (id, path) = (topic.id, topic.path.clone());
-        let mut state = RemovalState::new(policy.clone(), self.now);
-        state.note_subscriptions(0, 0, self.now);
+        let mut state = RemovalState::new(policy.clone(), desk.now);
+        state.note_subscriptions(0, 0, desk.now);
         let watched = creator.filter(|_| policy.needs_creator());
         if creator.is_none() {
             // Restored: the session that made it is over.
-            state.note_creator_closed(self.now);
+            state.note_creator_closed(desk.now);
         }
-        let (first_look, path_held) = (self.now.after_ms(LOOK_MS), path.clone());
+        let (first_look, path_held) = (desk.now.after_ms(LOOK_MS), path.clone());
         let expiry = Expiry { id, path: path_held, state, watched, first_look, look: first_look, removed_selected: None };
         let key = self.expiries.insert(expiry);
         self.tree.topic_mut(place).rare_mut().removal = Some(key);
-        self.plan_first_look(key, creator);
+        self.plan_first_look(desk, key, creator);
         if policy.needs_subscriptions() {
-            self.start_counting(place, None);
+            self.start_counting(desk, place, None);
         }
         if let Some((shard, session)) = watched {
-            self.mail(shard, Mail::WatchSession { session, path, id });
+            desk.mail(shard, Mail::WatchSession { session, path, id });
         }
         for filter in policy.filters() {
-            self.filters.join(filter, key, self.now);
+            self.filters.join(filter, key, desk.now);
         }
     }
 
     /// Whoever makes a topic has a moment to subscribe to it, say. Restored ones come all at once, and are spread over that moment.
-    fn plan_first_look(&mut self, key: Key, creator: Option<(ShardIndex, Key)>) {
-        let clock = self.removal_clock();
+    fn plan_first_look(&mut self, desk: &Desk, key: Key, creator: Option<(ShardIndex, Key)>) {
+        let clock = self.removal_clock(desk);
         let Some(expiry) = self.expiries.held.get_mut(key) else { return };
         if creator.is_none() {
             expiry.first_look = clock.now.after_ms(spread_ms(key, LOOK_MS));
@@ -130,14 +131,14 @@ impl Shard {
         self.expiries.look_at(key, look);
     }
 
-    fn removal_clock(&self) -> RemovalClock {
-        RemovalClock { now: self.now, wall_ms: self.wall_ms() }
+    fn removal_clock(&self, desk: &Desk) -> RemovalClock {
+        RemovalClock { now: desk.now, wall_ms: desk.wall_ms() }
     }
 
     /// Something that the policy depends on has become known: it may come true sooner, and may remove what it selects anew once it has not been
     /// true in between.
-    fn take_news(&mut self, key: Key, note: impl FnOnce(&mut RemovalState, Time)) {
-        let clock = self.removal_clock();
+    fn take_news(&mut self, desk: &Desk, key: Key, note: impl FnOnce(&mut RemovalState, Time)) {
+        let clock = self.removal_clock(desk);
         let Some(expiry) = self.expiries.held.get_mut(key) else { return };
         note(&mut expiry.state, clock.now);
         if !expiry.state.is_due(clock) {
@@ -150,9 +151,9 @@ impl Shard {
     }
 
     /// How many sessions match a filter is known anew to these.
-    pub(super) fn note_sessions(&mut self, keys: &BTreeSet<Key>, counted: &SessionFilter, total: u64) {
+    pub(super) fn note_sessions(&mut self, desk: &Desk, keys: &BTreeSet<Key>, counted: &SessionFilter, total: u64) {
         for key in keys {
-            self.take_news(*key, |state, now| {
+            self.take_news(desk, *key, |state, now| {
                 let policy = state.policy().clone();
                 let same = policy.filters().iter().enumerate().filter(|(_, filter)| *filter == counted);
                 same.for_each(|(index, _)| state.note_sessions(index, total, total, now));
@@ -161,29 +162,29 @@ impl Shard {
     }
 
     /// The topic is gone.
-    pub(super) fn end_expiry(&mut self, key: Key) {
+    pub(super) fn end_expiry(&mut self, desk: &mut Desk, key: Key) {
         let Some(expiry) = self.expiries.remove(key) else { return };
         for filter in expiry.state.policy().filters() {
             self.filters.leave(filter, key);
         }
         if let Some((shard, session)) = expiry.watched {
-            self.mail(shard, Mail::UnwatchSession { session, id: expiry.id });
+            desk.mail(shard, Mail::UnwatchSession { session, id: expiry.id });
         }
     }
 
-    pub(super) fn note_update(&mut self, place: Place) {
+    pub(super) fn note_update(&mut self, desk: &Desk, place: Place) {
         let Some(key) = self.expiry_of(place) else { return };
-        let now = self.now;
+        let now = desk.now;
         match self.expiries.held.get_mut(key) {
             // An update never brings a policy nearer, and the look that is planned finds out that it is farther.
             Some(expiry) if expiry.removed_selected.is_none() => expiry.state.note_update(now),
-            _ => self.take_news(key, RemovalState::note_update),
+            _ => self.take_news(desk, key, RemovalState::note_update),
         }
     }
 
-    pub(super) fn note_subscriptions(&mut self, place: Place, count: u64) {
+    pub(super) fn note_subscriptions(&mut self, desk: &Desk, place: Place, count: u64) {
         if let Some(key) = self.expiry_of(place) {
-            self.take_news(key, |state, now| state.note_subscriptions(count, count, now));
+            self.take_news(desk, key, |state, now| state.note_subscriptions(count, count, now));
         }
     }
 
@@ -192,32 +193,32 @@ impl Shard {
     }
 
     /// The session that made a topic is over.
-    pub(in crate::shard) fn creator_over(&mut self, path: &TopicPath, id: TopicId) {
+    pub fn creator_over(&mut self, desk: &Desk, path: &TopicPath, id: TopicId) {
         let place = self.tree.find(path.as_str()).filter(|place| self.tree.topic(*place).id == id);
         let Some(key) = place.and_then(|place| self.expiry_of(place)) else { return };
         if let Some(expiry) = self.expiries.held.get_mut(key) {
             expiry.watched = None;
         }
-        self.take_news(key, RemovalState::note_creator_closed);
+        self.take_news(desk, key, RemovalState::note_creator_closed);
     }
 
     /// Looks at the policies whose time has come, and counts sessions again where one asks for them.
-    pub(in crate::shard) fn tick_expiries(&mut self) {
-        let clock = self.removal_clock();
+    pub fn tick_expiries(&mut self, desk: &mut Desk) {
+        let clock = self.removal_clock(desk);
         let mut selectors = BTreeSet::new();
         for key in self.expiries.due(clock.now) {
-            selectors.extend(self.look_at_expiry(key, clock));
+            selectors.extend(self.look_at_expiry(desk, key, clock));
         }
         for selector in selectors {
-            for shard in 0..self.identity.count {
-                self.mail(ShardIndex(shard), Mail::RemoveSelected { selector: selector.clone() });
+            for shard in 0..desk.identity.count {
+                desk.mail(ShardIndex(shard), Mail::RemoveSelected { selector: selector.clone() });
             }
         }
-        self.ask_sessions();
+        self.ask_sessions(desk);
     }
 
     /// Removes the topic if it is time; gives the selector of what else is to be removed.
-    fn look_at_expiry(&mut self, key: Key, clock: RemovalClock) -> Option<Box<str>> {
+    fn look_at_expiry(&mut self, desk: &mut Desk, key: Key, clock: RemovalClock) -> Option<Box<str>> {
         let expiry = self.expiries.held.get_mut(key)?;
         let mut selector = None;
         if !expiry.state.is_due(clock) {
@@ -230,8 +231,8 @@ impl Shard {
             let (id, path) = (expiry.id, expiry.path.clone());
             let is_same = self.tree.find(path.as_str()).is_some_and(|place| self.tree.topic(place).id == id);
             assert!(is_same, "a topic takes its policy along");
-            self.report.expired += 1;
-            self.remove_topic(path.as_str());
+            desk.report.expired += 1;
+            self.remove_topic(desk, path.as_str());
             return None;
         }
         let look = expiry.next_look(key, clock).max(clock.now.after_ms(LOOK_MS));

@@ -1,11 +1,16 @@
 //! What a shard keeps and does for removal policies and listeners, where nobody outside can see it.
 
-use super::*;
+use super::{DerivationLimits, Identity, Limits, Shard, Storing};
+use crate::base::{Key, ShardIndex, Time};
+use crate::mail::{Action, Change, Content, ListenerKind, Question};
 use crate::session::{Form, QueueLimits, Session};
-use crate::shard::mail::Question;
-use crate::shard::{Identity, Limits, Storing};
+use crate::topic::path::TopicPath;
 use crate::topic::selector::SelectorLimits;
-use crate::topic::specification::SpecificationLimits;
+use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
+use crate::topic::tree::Topic;
+use crate::value::ValueType;
+use std::borrow::Cow;
+use std::sync::Arc;
 
 const HERE: ShardIndex = ShardIndex(0);
 const WALL_MS: u64 = 1_700_000_000_000;
@@ -39,7 +44,7 @@ impl World {
             keep_alive_ms: 60_000,
             walk_slice: 3,
             mail_high: 1000,
-            views: crate::shard::views::Limits::default(),
+            views: DerivationLimits::default(),
             mqtt: None,
         };
         let identity = Identity { index: HERE, count: 1, server: "test".into(), run: 1, storing: Storing::Off, topics_base: 0 };
@@ -59,22 +64,24 @@ impl World {
     /// A topic that the session makes.
     fn make(&mut self, session: Key, path: &str, policy: &str) {
         let change = Change { action: Action::Add(Self::specification(policy)), conditions: None };
-        self.shard.update(HERE, session, path, &change, self.now).unwrap();
+        self.update(session, path, &change);
         self.shard.settle();
+    }
+
+    fn update(&mut self, session: Key, path: &str, change: &Change<'_>) {
+        self.shard.owner.update(&mut self.shard.desk, HERE, session, path, change, self.now).unwrap();
     }
 
     fn restore(&mut self, path: &str, policy: &str) {
         let path = TopicPath::parse(path, 100).unwrap();
-        self.shard.topics_made += 1;
-        let topic = Topic::new(TopicId(self.shard.topics_made), path, Self::specification(policy));
-        self.shard.enter(topic, None);
+        self.shard.owner.make_topic(&mut self.shard.desk, path, Self::specification(policy));
     }
 
     fn set(&mut self, path: &str) {
         let content = Content { kind: ValueType::String, value: Some(Cow::Borrowed(b"a")) };
         let change = Change { action: Action::Set(content), conditions: None };
         let nobody = Key { index: 0, generation: 0 };
-        self.shard.update(HERE, nobody, path, &change, self.now).unwrap();
+        self.update(nobody, path, &change);
     }
 
     fn tick(&mut self) {
@@ -98,7 +105,7 @@ impl World {
     }
 
     fn topic(&self, path: &str) -> Option<&Topic> {
-        self.shard.tree.find(path).map(|place| self.shard.tree.topic(place))
+        self.shard.owner.topic_at(path)
     }
 }
 
@@ -111,14 +118,14 @@ fn what_a_policy_selects_is_removed_in_slices_and_once_for_many_policies() {
     while !world.shard.has_walks() {
         world.tick();
     }
-    assert_eq!((world.shard.errands.len(), world.shard.tree.len()), (1, 15));
+    assert_eq!((world.shard.owner_counts()[1], world.shard.topic_count()), (1, 15));
     let mut left = Vec::new();
     while world.shard.has_walks() {
         world.shard.run_slice(world.now);
-        left.push(world.shard.tree.len());
+        left.push(world.shard.topic_count());
     }
     assert_eq!(left[..4], [12, 9, 6, 5]);
-    assert_eq!(world.shard.report.expired, 10, "the topics that are gone");
+    assert_eq!(world.shard.desk.report.expired, 10, "the topics that are gone");
 }
 
 #[test]
@@ -166,18 +173,18 @@ fn counts_end_where_neither_a_listener_nor_a_policy_needs_them() {
     };
     let listen = |world: &mut World, ticket, selector: &str| {
         let question = Question::Listen { kind: ListenerKind::Subscribers, selector: selector.into() };
-        world.shard.start_walk(HERE, ticket, question);
+        world.shard.owner.start_walk(&mut world.shard.desk, HERE, ticket, question);
         world.walk();
     };
     assert_eq!(counted(&world), [false, false, true, false]);
     listen(&mut world, 1, "?.*//");
     listen(&mut world, 2, ">a/8");
     assert_eq!(counted(&world), [true; 4]);
-    world.shard.stop_listening(HERE, ListenerKind::Subscribers, "?.*//");
+    world.shard.owner.stop_listening(&mut world.shard.desk, HERE, ListenerKind::Subscribers, "?.*//");
     world.walk();
     assert_eq!(counted(&world), [false, true, true, false]);
     assert!(world.topic("a/0").is_some_and(|topic| topic.rare.is_none()));
-    world.shard.stop_listening(HERE, ListenerKind::Subscribers, ">a/8");
+    world.shard.owner.stop_listening(&mut world.shard.desk, HERE, ListenerKind::Subscribers, ">a/8");
     world.walk();
     assert_eq!(counted(&world), [false, false, true, false]);
 }
@@ -192,7 +199,7 @@ fn a_session_is_watched_only_for_topics_that_are_there() {
         world.make(session, "b", "when this session closes");
         assert_eq!(watched(&world), 2);
         for path in ["a", "b"] {
-            world.shard.remove_topic(path);
+            world.shard.owner.remove_at(&mut world.shard.desk, path);
         }
         world.shard.settle();
         assert_eq!(watched(&world), 0);
@@ -209,10 +216,10 @@ fn a_tick_removes_a_bounded_number_of_topics() {
     let mut world = World::new();
     (0..9_000).for_each(|number| world.restore(&format!("a/{number}"), "when time after 1"));
     let mut removed = Vec::new();
-    while !world.shard.tree.is_empty() {
-        let before = world.shard.tree.len();
+    while world.shard.topic_count() > 0 {
+        let before = world.shard.topic_count();
         world.tick();
-        removed.push(before - world.shard.tree.len());
+        removed.push(before - world.shard.topic_count());
     }
     assert!(removed.len() > 15, "restored topics are spread over a while: {removed:?}");
     // Now so many that they cannot all have their turn.
@@ -220,7 +227,7 @@ fn a_tick_removes_a_bounded_number_of_topics() {
     world.now = world.now.after_ms(5_000);
     for left in [5_000, 1_000, 0] {
         world.tick();
-        assert_eq!(world.shard.tree.len(), left);
+        assert_eq!(world.shard.topic_count(), left);
     }
 }
 
@@ -241,5 +248,5 @@ fn sessions_are_counted_a_bounded_part_a_tick() {
     }
     assert_eq!(waiting, [10, 7, 4, 1, 0]);
     world.wait(3_000);
-    assert_eq!(world.shard.tree.len(), 0, "no session is any of these");
+    assert_eq!(world.shard.topic_count(), 0, "no session is any of these");
 }

@@ -3,12 +3,13 @@
 //! Where the newest event leads decides which series there are; each holds those events that lead there too. An event of which the view makes
 //! nothing takes the series away, as a value would. The other topics that its events look at are watched all together.
 
-use super::reference::{Content, Step};
 use super::source::{Deriving, Made, Pending};
 use super::watch::Looking;
 use crate::base::TopicId;
+use crate::desk::Desk;
+use crate::mail::views::{Content, Step};
+use crate::owner::Owner;
 use crate::series::{Event, EventRef, Range};
-use crate::shard::Shard;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::tree::Place;
@@ -33,26 +34,26 @@ type Led = Option<Vec<(String, Event)>>;
 /// The other topics that an evaluation looked at.
 type LookedAt = Vec<TopicPath>;
 
-impl Shard {
-    pub(super) fn derive_events(&mut self, id: TopicId, place: Place, deriving: &Deriving<'_>, pending: Pending) {
-        let Pending::Each(publications) = pending else { return self.derive_series(id, place, deriving) };
+impl Owner {
+    pub(super) fn derive_events(&mut self, desk: &mut Desk, id: TopicId, place: Place, deriving: &Deriving<'_>, pending: Pending) {
+        let Pending::Each(publications) = pending else { return self.derive_series(desk, id, place, deriving) };
         for publication in publications {
-            if deriving.is_new || !self.derive_event(id, deriving, &publication) {
-                return self.derive_series(id, place, deriving);
+            if deriving.is_new || !self.derive_event(desk, id, deriving, &publication) {
+                return self.derive_series(desk, id, place, deriving);
             }
         }
     }
 
     /// One more event where the others are; `false` where it leads elsewhere.
-    fn derive_event(&mut self, id: TopicId, deriving: &Deriving<'_>, publication: &Publication) -> bool {
+    fn derive_event(&mut self, desk: &mut Desk, id: TopicId, deriving: &Deriving<'_>, publication: &Publication) -> bool {
         let (Some(EventHead { sequence, timestamp_ms, original, author }), Some(value)) = (publication.event_head(), publication.value())
         else {
             return false;
         };
-        let author: Arc<str> = if author.is_empty() { self.anonymous.clone() } else { author.into() };
+        let author: Arc<str> = if author.is_empty() { desk.anonymous.clone() } else { author.into() };
         let event = EventRef { value, sequence, timestamp_ms, author: &author, original };
-        let (made, looked) = self.evaluate_event(id, deriving, event);
-        if !self.watch_more(id, deriving, looked) {
+        let (made, looked) = self.evaluate_event(desk, id, deriving, event);
+        if !self.watch_more(desk, id, deriving, looked) {
             return false;
         }
         let joined = self.joined(id, deriving);
@@ -71,25 +72,25 @@ impl Shard {
             return false;
         }
         for ((_, event), path) in made.into_iter().zip(paths) {
-            self.send_derived(deriving, path, Step::Event { event, received: publication.received });
+            self.send_derived(desk, deriving, path, Step::Event { event, received: publication.received });
         }
         true
     }
 
     /// Watches these topics too; `false` where the series watches so many that some must be of the past.
-    fn watch_more(&mut self, id: TopicId, deriving: &Deriving<'_>, looked: LookedAt) -> bool {
+    fn watch_more(&mut self, desk: &mut Desk, id: TopicId, deriving: &Deriving<'_>, looked: LookedAt) -> bool {
         let Some(source) = self.views.sources.get_mut(&id) else { return true };
         let events = self.tree.topic(source.place).series().map_or(0, |series| series.len() as u64);
         let Some(derivation) = source.find(deriving.view) else { return true };
         let mut paths = derivation.watches.clone();
         paths.extend(looked.into_iter().filter(|path| !derivation.watches.contains(path)));
         let is_room = paths.len() as u64 <= 2 * events + WATCHES_SPARE;
-        self.watch(id, deriving.view, paths);
+        self.watch(desk, id, deriving.view, paths);
         is_room
     }
 
     /// All events from the start.
-    fn derive_series(&mut self, id: TopicId, place: Place, deriving: &Deriving<'_>) {
+    fn derive_series(&mut self, desk: &mut Desk, id: TopicId, place: Place, deriving: &Deriving<'_>) {
         let Some(series) = self.tree.topic(place).series() else { return };
         let retained = deriving.specification.retained_range().limit.unwrap_or(EVENTS_MAX);
         let latest = series.subscription(&Range { limit: Some(EVENTS_MAX), last_ms: None }, EVENT_BYTES_MAX);
@@ -110,7 +111,7 @@ impl Shard {
                 author: &event.author,
                 original: event.original,
             };
-            let (made, looked_at) = self.evaluate_event(id, deriving, event);
+            let (made, looked_at) = self.evaluate_event(desk, id, deriving, event);
             looked.extend(looked_at);
             is_waiting |= made.is_none();
             newest.clear();
@@ -121,12 +122,12 @@ impl Shard {
         }
         if events.is_empty() {
             // A series without events leads where its path alone does.
-            let (made, looked_at) = self.evaluate_nothing(deriving);
+            let (made, looked_at) = self.evaluate_nothing(desk, deriving);
             looked.extend(looked_at);
             is_waiting = made.is_none();
             newest = made.unwrap_or_default();
         }
-        self.watch(id, deriving.view, looked.into_iter().collect());
+        self.watch(desk, id, deriving.view, looked.into_iter().collect());
         if is_waiting {
             // What is awaited queues the derivation again.
             if let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view)) {
@@ -141,11 +142,11 @@ impl Shard {
         });
         let made = made.collect();
         // Whatever was there before is replaced whole.
-        self.settle_outputs(id, &Deriving { is_new: true, ..*deriving }, made);
+        self.settle_outputs(desk, id, &Deriving { is_new: true, ..*deriving }, made);
     }
 
-    fn evaluate_nothing(&mut self, deriving: &Deriving<'_>) -> (Option<Vec<String>>, LookedAt) {
-        let limits = self.evaluation_limits();
+    fn evaluate_nothing(&mut self, desk: &Desk, deriving: &Deriving<'_>) -> (Option<Vec<String>>, LookedAt) {
+        let limits = self.evaluation_limits(desk);
         let mut evaluation = Evaluation::default();
         let input = Input { path: deriving.source.as_str(), kind: deriving.specification.value_type(), value: None };
         let mut topics = Looking::new(&self.views.watched);
@@ -155,8 +156,8 @@ impl Shard {
     }
 
     /// What the view makes of one event.
-    fn evaluate_event(&mut self, id: TopicId, deriving: &Deriving<'_>, event: EventRef<'_>) -> (Led, LookedAt) {
-        let limits = self.evaluation_limits();
+    fn evaluate_event(&mut self, desk: &Desk, id: TopicId, deriving: &Deriving<'_>, event: EventRef<'_>) -> (Led, LookedAt) {
+        let limits = self.evaluation_limits(desk);
         let mut evaluation = Evaluation::default();
         let Some(source) = self.views.sources.get(&id) else { return (None, Vec::new()) };
         let kind = self.tree.topic(source.place).specification.value_type();

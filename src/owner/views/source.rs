@@ -4,11 +4,12 @@
 //! queues the derivations of its topic, and nothing else.
 
 use super::pace::Pace;
-use super::reference::{Ancestry, Content, Derived, Step};
-use super::{DEPTH_MAX, Job, View};
+use super::{Job, View};
 use crate::base::{Time, TopicId};
-use crate::shard::mail::Mail;
-use crate::shard::{Effect, Shard};
+use crate::desk::Desk;
+use crate::mail::Mail;
+use crate::mail::views::{Ancestry, Content, DEPTH_MAX, Derived, Step};
+use crate::owner::Owner;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::specification::{Specification, TopicType};
@@ -168,9 +169,9 @@ pub struct Deriving<'d> {
     pub shape: Shape,
 }
 
-impl Shard {
+impl Owner {
     /// A topic has come: whatever selects it derives from it.
-    pub(in crate::shard) fn link_views(&mut self, place: Place) {
+    pub fn link_views(&mut self, place: Place) {
         if self.views.selectors.is_empty() {
             return;
         }
@@ -212,7 +213,7 @@ impl Shard {
     }
 
     /// A topic has a new value.
-    pub(in crate::shard) fn note_source(&mut self, id: TopicId, publication: &Arc<Publication>) {
+    pub fn note_source(&mut self, id: TopicId, publication: &Arc<Publication>) {
         let Some(source) = self.views.sources.get_mut(&id) else { return };
         for derivation in &mut source.derivations {
             let before = derivation.updates_pending();
@@ -235,7 +236,7 @@ impl Shard {
     }
 
     /// Looks at what a derivation has not seen yet.
-    pub(super) fn derive(&mut self, id: TopicId, view: u64) {
+    pub(super) fn derive(&mut self, desk: &mut Desk, id: TopicId, view: u64) {
         let Some(held) = self.views.by_place.get_mut(&view) else { return };
         let Some(source) = self.views.sources.get_mut(&id) else { return };
         let (place, path) = (source.place, source.path.clone());
@@ -258,18 +259,18 @@ impl Shard {
             let step = Step::Value { content: Content::Shared(publication), received };
             let derived = Derived { view, source: path, path: output.path.clone(), step };
             self.spend_units(1 + bytes / (4 * UNIT_BYTES));
-            return self.mail_derived(derived);
+            return self.mail_derived(desk, derived);
         }
         // What a new definition does not select waits for being unlinked.
         if derivation.revision != held.revision && !held.definition.selector.matches(path.as_str()) {
             return;
         }
         let (definition, ancestry) = (held.definition.clone(), source.ancestry.clone());
-        if self.is_throttled(id, view, &definition) || self.is_starved(id, view, &definition) {
+        if self.is_throttled(desk, id, view, &definition) || self.is_starved(desk, id, view, &definition) {
             return;
         }
         let Some(ancestry) = ancestry else {
-            return self.fail_too_deep(id, view, "the topic");
+            return self.fail_too_deep(desk, id, view, "the topic");
         };
         let topic = self.tree.topic(place);
         let held = self.views.by_place.get_mut(&view).expect("it was just there");
@@ -277,7 +278,7 @@ impl Shard {
         let revision = held.revision;
         let reference = match specification_for(held, &topic.specification).clone() {
             Ok(reference) => reference,
-            Err(why) => return self.fail_derivation(id, view, &why),
+            Err(why) => return self.fail_derivation(desk, id, view, &why),
         };
         let shape = Shape::of(&topic.specification, &reference);
         let latest = topic.latest.clone();
@@ -293,33 +294,33 @@ impl Shard {
             ancestry: &ancestry,
             is_new,
             is_redefined: is_new,
-            received: self.now,
+            received: desk.now,
             shape,
         };
         match (shape, pending) {
-            (Shape::Events, pending) => self.derive_events(id, place, &deriving, pending),
+            (Shape::Events, pending) => self.derive_events(desk, id, place, &deriving, pending),
             (Shape::Collected, Pending::Each(values)) => {
                 for value in values {
                     deriving.received = value.received;
-                    self.derive_value(id, place, &deriving, Some(value));
+                    self.derive_value(desk, id, place, &deriving, Some(value));
                     (deriving.is_new, deriving.is_redefined) = (false, false);
                 }
             }
             (_, Pending::Latest(value)) => {
                 deriving.received = value.received;
-                self.derive_value(id, place, &deriving, Some(value));
+                self.derive_value(desk, id, place, &deriving, Some(value));
             }
-            (_, Pending::Each(mut values)) => self.derive_value(id, place, &deriving, values.pop_back()),
-            (_, Pending::Whole | Pending::Nothing) => self.derive_value(id, place, &deriving, latest),
+            (_, Pending::Each(mut values)) => self.derive_value(desk, id, place, &deriving, values.pop_back()),
+            (_, Pending::Whole | Pending::Nothing) => self.derive_value(desk, id, place, &deriving, latest),
         }
     }
 
-    fn derive_value(&mut self, id: TopicId, place: Place, deriving: &Deriving<'_>, publication: Option<Arc<Publication>>) {
+    fn derive_value(&mut self, desk: &mut Desk, id: TopicId, place: Place, deriving: &Deriving<'_>, publication: Option<Arc<Publication>>) {
         let topic = self.tree.topic(place);
         let kind = topic.specification.value_type();
         let value = publication.as_ref().and_then(|publication| publication.value());
         let bytes = value.map_or(0, <[u8]>::len);
-        let limits = self.evaluation_limits();
+        let limits = self.evaluation_limits(desk);
         let mut evaluation = Evaluation::default();
         let input = Input { path: deriving.source.as_str(), kind, value };
         let mut topics = super::watch::Looking::new(&self.views.watched);
@@ -339,7 +340,7 @@ impl Shard {
             })
             .collect();
         let (failures, last_failure, is_waiting) = (evaluation.failures, evaluation.failure, evaluation.is_waiting);
-        self.watch(id, deriving.view, looked);
+        self.watch(desk, id, deriving.view, looked);
         if is_waiting {
             // What is awaited queues the derivation again.
             return self.keep_pending(id, deriving, publication);
@@ -350,7 +351,7 @@ impl Shard {
             view.failures += failures.saturating_sub(1);
             view.note_failure(deriving.source.as_str(), &failure.message);
         }
-        self.settle_outputs(id, deriving, made);
+        self.settle_outputs(desk, id, deriving, made);
     }
 
     fn keep_pending(&mut self, id: TopicId, deriving: &Deriving<'_>, publication: Option<Arc<Publication>>) {
@@ -382,14 +383,14 @@ impl Shard {
     }
 
     /// Sends what differs from what was made before.
-    pub(super) fn settle_outputs(&mut self, id: TopicId, deriving: &Deriving<'_>, made: Vec<Made>) {
+    pub(super) fn settle_outputs(&mut self, desk: &mut Desk, id: TopicId, deriving: &Deriving<'_>, made: Vec<Made>) {
         let joined = self.joined(id, deriving);
         let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view)) else { return };
         let is_moved = derivation.joined != joined;
         derivation.joined.clone_from(&joined);
         let ancestry = joined.as_ref().unwrap_or(deriving.ancestry);
         if ancestry.is_too_deep() {
-            return self.fail_too_deep(id, deriving.view, "what it looks at");
+            return self.fail_too_deep(desk, id, deriving.view, "what it looks at");
         }
         let deriving = &Deriving { ancestry, is_new: deriving.is_new || is_moved, ..*deriving };
         let old = std::mem::take(&mut derivation.outputs);
@@ -443,50 +444,50 @@ impl Shard {
         }
         for (count, (path, step)) in steps.into_iter().enumerate() {
             let derived = Derived { view: deriving.view, source: deriving.source.clone(), path, step };
-            self.hand_on(derived, deriving.definition.delay_ms, count);
+            self.hand_on(desk, derived, deriving.definition.delay_ms, count);
         }
     }
 
-    pub(super) fn send_derived(&mut self, deriving: &Deriving<'_>, path: TopicPath, step: Step) {
+    pub(super) fn send_derived(&mut self, desk: &mut Desk, deriving: &Deriving<'_>, path: TopicPath, step: Step) {
         let derived = Derived { view: deriving.view, source: deriving.source.clone(), path, step };
-        self.hand_on(derived, deriving.definition.delay_ms, 0);
+        self.hand_on(desk, derived, deriving.definition.delay_ms, 0);
     }
 
     /// Sends a result before which its evaluation had `count` others. Nothing overtakes what its view has still to send.
-    fn hand_on(&mut self, derived: Derived, delay_ms: Option<u64>, count: usize) {
+    fn hand_on(&mut self, desk: &mut Desk, derived: Derived, delay_ms: Option<u64>, count: usize) {
         let view = self.views.by_place.get(&derived.view);
         let (is_delaying, is_sending) = view.map_or((false, false), |view| (!view.delayed.is_empty(), view.sends_waiting > 0));
         match delay_ms {
-            Some(delay_ms) => self.delay_derived(derived, delay_ms),
-            None if is_delaying => self.delay_derived(derived, 0),
+            Some(delay_ms) => self.delay_derived(desk, derived, delay_ms),
+            None if is_delaying => self.delay_derived(desk, derived, 0),
             None if is_sending || count >= STEPS_AT_ONCE => self.views.send_later(derived),
-            None => self.mail_derived(derived),
+            None => self.mail_derived(desk, derived),
         }
     }
 
-    pub(super) fn mail_derived(&mut self, derived: Derived) {
+    pub(super) fn mail_derived(&mut self, desk: &mut Desk, derived: Derived) {
         if matches!(derived.step, Step::Offer { .. } | Step::Withdraw) {
             self.spend_units(TOPIC_UNITS);
         }
-        let owner = self.owner_of(derived.path.as_str());
+        let owner = desk.owner_of(derived.path.as_str());
         // Values change no structure, so they need not wait for their turn where nothing does.
-        if owner == self.identity.index && self.inbox.is_empty() && matches!(derived.step, Step::Value { .. } | Step::Event { .. }) {
-            return self.derived_arrived(derived);
+        if owner == desk.identity.index && !desk.has_mail() && matches!(derived.step, Step::Value { .. } | Step::Event { .. }) {
+            return self.derived_arrived(desk, derived);
         }
-        self.mail(owner, Mail::Derived(Box::new(derived)));
+        desk.mail(owner, Mail::Derived(Box::new(derived)));
     }
 
     /// Counted like every failure, and told to the log once for each definition.
-    fn fail_too_deep(&mut self, id: TopicId, view: u64, what: &str) {
-        self.fail_derivation(id, view, &format!("{what} is derived {DEPTH_MAX} deep already"));
+    fn fail_too_deep(&mut self, desk: &mut Desk, id: TopicId, view: u64, what: &str) {
+        self.fail_derivation(desk, id, view, &format!("{what} is derived {DEPTH_MAX} deep already"));
         let (Some(held), Some(source)) = (self.views.by_place.get_mut(&view), self.views.sources.get(&id)) else { return };
         if !std::mem::replace(&mut held.is_depth_told, true) {
-            self.effects.push_back(Effect::ViewTooDeep { view: held.name.clone(), source: source.path.clone() });
+            desk.too_deep.push_back((held.name.clone(), source.path.clone()));
         }
     }
 
     /// What the view makes of the topic goes; why is kept for who asks.
-    pub(super) fn fail_derivation(&mut self, id: TopicId, view: u64, why: &str) {
+    pub(super) fn fail_derivation(&mut self, desk: &mut Desk, id: TopicId, view: u64, why: &str) {
         let Some(source) = self.views.sources.get_mut(&id) else { return };
         let path = source.path.clone();
         let Some(derivation) = source.find(view) else { return };
@@ -495,19 +496,19 @@ impl Shard {
         let outputs = std::mem::take(&mut derivation.outputs);
         self.views.note_failure(view, path.as_str(), why);
         self.spend_units(1);
-        self.withdraw(view, &path, outputs);
+        self.withdraw(desk, view, &path, outputs);
     }
 
-    fn withdraw(&mut self, view: u64, source: &TopicPath, outputs: Vec<Output>) {
+    fn withdraw(&mut self, desk: &mut Desk, view: u64, source: &TopicPath, outputs: Vec<Output>) {
         let delay_ms = self.views.by_place.get(&view).filter(|view| !view.is_ending).and_then(|view| view.definition.delay_ms);
         for (count, output) in outputs.into_iter().enumerate() {
             let derived = Derived { view, source: source.clone(), path: output.path, step: Step::Withdraw };
-            self.hand_on(derived, delay_ms, count);
+            self.hand_on(desk, derived, delay_ms, count);
         }
     }
 
     /// Takes back what one view made of a topic.
-    pub(super) fn unlink_derivation(&mut self, id: TopicId, view: u64) {
+    pub(super) fn unlink_derivation(&mut self, desk: &mut Desk, id: TopicId, view: u64) {
         let Some(source) = self.views.sources.get_mut(&id) else { return };
         let Ok(at) = source.position(view) else { return };
         let derivation = source.derivations.remove(at);
@@ -517,26 +518,26 @@ impl Shard {
             self.tree.topic_mut(place).is_source = false;
         }
         let path = self.tree.topic(place).path.clone();
-        self.end_derivation(id, &path, derivation);
+        self.end_derivation(desk, id, &path, derivation);
     }
 
     /// A topic has gone, and all that was made of it goes.
-    pub(in crate::shard) fn end_source(&mut self, topic: &Topic) {
+    pub(in crate::owner) fn end_source(&mut self, desk: &mut Desk, topic: &Topic) {
         let Some(source) = self.views.sources.remove(&topic.id) else { return };
         for derivation in source.derivations {
-            self.end_derivation(topic.id, &topic.path, derivation);
+            self.end_derivation(desk, topic.id, &topic.path, derivation);
         }
     }
 
-    fn end_derivation(&mut self, id: TopicId, path: &TopicPath, derivation: Derivation) {
+    fn end_derivation(&mut self, desk: &mut Desk, id: TopicId, path: &TopicPath, derivation: Derivation) {
         self.views.updates_pending -= derivation.updates_pending();
         let Derivation { view, outputs, watches, pace, .. } = derivation;
         if let Some(held) = self.views.by_place.get_mut(&view) {
             held.sources -= 1;
         }
-        self.unwatch(id, view, watches);
+        self.unwatch(desk, id, view, watches);
         self.end_pace(pace);
-        self.withdraw(view, path, outputs);
+        self.withdraw(desk, view, path, outputs);
     }
 
     /// One topic's way from the topics it is derived from, with itself; `None` where that is too long.

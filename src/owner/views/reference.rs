@@ -3,13 +3,15 @@
 //! Views claim paths. Of the claims to one the earliest view's wins, within a view that of the source first in path order; its topic stands
 //! unless a client has made a topic there. Clients read reference topics and do not change them.
 
-use super::{DEPTH_MAX, Views};
+use super::Views;
 use crate::base::Time;
+use crate::desk::Desk;
+use crate::mail::Mail;
+use crate::mail::views::{Ancestry, Content, Derived, Step};
+use crate::owner::Owner;
+use crate::owner::make_publication;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::series::{self, Event, Series};
-use crate::shard::Shard;
-use crate::shard::mail::Mail;
-use crate::shard::owner::make_publication;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::specification::{Specification, TopicType};
@@ -18,90 +20,6 @@ use crate::wire::native::EventHead;
 use hashbrown::HashTable;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
-
-/// From a source's owner to that of a reference topic's path.
-pub struct Derived {
-    pub view: u64,
-    pub source: TopicPath,
-    pub path: TopicPath,
-    pub step: Step,
-}
-
-pub enum Step {
-    /// The path is claimed, or claimed anew; what the claim held before is replaced.
-    Offer {
-        specification: Arc<Specification>,
-        ancestry: Arc<Ancestry>,
-        content: Content,
-        received: Time,
-    },
-    Value {
-        content: Content,
-        received: Time,
-    },
-    Event {
-        event: Event,
-        received: Time,
-    },
-    Withdraw,
-}
-
-/// What a reference topic holds.
-pub enum Content {
-    /// No value yet.
-    Nothing,
-    /// What its source holds.
-    Shared(Arc<Publication>),
-    /// `None` for null.
-    Own(Option<Box<[u8]>>),
-    Events(Vec<Event>),
-}
-
-impl Content {
-    fn value(&self) -> Option<Option<&[u8]>> {
-        match self {
-            Self::Nothing | Self::Events(_) => None,
-            Self::Shared(publication) => Some(publication.value()),
-            Self::Own(value) => Some(value.as_deref()),
-        }
-    }
-}
-
-/// The topics that something is derived from, be it directly or not: sources, and what views looked at beside them.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Ancestry {
-    /// In path order.
-    paths: Box<[TopicPath]>,
-    depth: usize,
-}
-
-impl Ancestry {
-    /// Of what is derived from the topic at `path`, which itself is derived from these.
-    pub fn of(path: &TopicPath, own: Option<&Self>) -> Self {
-        let alone = Self { paths: Box::new([path.clone()]), depth: 1 };
-        own.map_or_else(|| Self { paths: alone.paths.clone(), depth: 1 }, |own| Self { depth: own.depth + 1, ..alone.and(own) })
-    }
-
-    /// Of what is derived from both.
-    pub fn and(&self, other: &Self) -> Self {
-        let mut paths: Vec<TopicPath> = self.paths.iter().chain(&other.paths).cloned().collect();
-        paths.sort_unstable();
-        paths.dedup();
-        Self { paths: paths.into(), depth: self.depth.max(other.depth) }
-    }
-
-    /// Whether nothing more may be derived from what has these.
-    pub fn is_too_deep(&self) -> bool {
-        self.depth > DEPTH_MAX || self.paths.len() > ANCESTORS_MAX
-    }
-
-    pub fn contains(&self, path: &str) -> bool {
-        self.paths.iter().any(|held| held.as_str() == path)
-    }
-}
-
-/// Topics that one may be derived from in all.
-const ANCESTORS_MAX: usize = 256;
 
 /// One view's claim, from one source.
 struct Claim {
@@ -187,89 +105,89 @@ impl Views {
     }
 }
 
-impl Shard {
+impl Owner {
     /// What a view has made of a topic has come to the owner of its path.
-    pub(in crate::shard) fn derived_arrived(&mut self, derived: Derived) {
+    pub fn derived_arrived(&mut self, desk: &mut Desk, derived: Derived) {
         let Derived { view, source, path, step } = derived;
         match step {
             Step::Offer { specification, ancestry, content, received } => {
-                let held = hold(&specification, content, &self.anonymous, self.wall_ms());
-                self.claim(&path, Claim { view, source, specification, ancestry, held, received });
+                let held = hold(&specification, content, &desk.anonymous, desk.wall_ms());
+                self.claim(desk, &path, Claim { view, source, specification, ancestry, held, received });
             }
-            Step::Value { content, received } => self.claim_valued(&path, view, &source, content, received),
-            Step::Event { event, received } => self.claim_extended(&path, view, &source, event, received),
-            Step::Withdraw => self.withdraw_claim(&path, view, &source),
+            Step::Value { content, received } => self.claim_valued(desk, &path, view, &source, content, received),
+            Step::Event { event, received } => self.claim_extended(desk, &path, view, &source, event, received),
+            Step::Withdraw => self.withdraw_claim(desk, &path, view, &source),
         }
     }
 
-    fn claim(&mut self, path: &TopicPath, claim: Claim) {
+    fn claim(&mut self, desk: &mut Desk, path: &TopicPath, claim: Claim) {
         let contest = self.views.contests.entry(path);
         match contest.find(claim.view, &claim.source) {
             Ok(0) if contest.standing.is_some() => {
                 let held = &contest.claims[0];
                 let is_same = held.specification == claim.specification && held.ancestry == claim.ancestry;
                 if let (true, Held::Content(content), Some(place)) = (is_same, &claim.held, contest.standing) {
-                    return self.refresh(place, content, claim.received);
+                    return self.refresh(desk, place, content, claim.received);
                 }
                 let view = claim.view;
                 contest.claims[0] = claim;
                 contest.standing = None;
                 self.views.count_standing(view, false);
-                self.remove_topic(path.as_str());
+                self.remove_topic(desk, path.as_str());
             }
             Ok(at) => contest.claims[at] = claim,
             Err(0) if contest.standing.is_some() => {
-                self.take_down(path);
+                self.take_down(desk, path);
                 let contest = self.views.contests.get_mut(path.as_str()).expect("it was just there");
                 contest.claims.insert(0, claim);
             }
             Err(at) => contest.claims.insert(at, claim),
         }
-        self.settle_contest(path);
+        self.settle_contest(desk, path);
     }
 
     /// The topic's value as it is now; one that is the same is not published.
-    fn refresh(&mut self, place: Place, content: &Content, received: Time) {
+    fn refresh(&mut self, desk: &mut Desk, place: Place, content: &Content, received: Time) {
         let Some(value) = content.value() else { return };
         let latest = self.tree.topic(place).latest.as_ref();
         if latest.is_none_or(|latest| latest.value() != value) {
-            self.publish(place, value, received);
+            self.publish(desk, place, value, received);
         }
     }
 
-    fn claim_valued(&mut self, path: &TopicPath, view: u64, source: &TopicPath, content: Content, received: Time) {
+    fn claim_valued(&mut self, desk: &mut Desk, path: &TopicPath, view: u64, source: &TopicPath, content: Content, received: Time) {
         let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
         let Ok(at) = contest.find(view, source) else { return };
         let Some(place) = contest.standing.filter(|_| at == 0) else {
-            let now_ms = self.wall.1 + self.now.since(self.wall.0) / 1_000_000;
+            let now_ms = desk.wall_ms();
             let claim = &mut contest.claims[at];
             match &mut claim.held {
                 Held::Content(held) => *held = content,
                 Held::Series(series) => {
                     if let Some(Some(value)) = content.value() {
-                        let _ = series.append(value, None, &self.anonymous, now_ms);
+                        let _ = series.append(value, None, &desk.anonymous, now_ms);
                     }
                 }
             }
             claim.received = received;
             // One that found the tree full may find room now.
-            return self.settle_contest(path);
+            return self.settle_contest(desk, path);
         };
         let Some(value) = content.value() else { return };
         if self.tree.topic(place).series().is_none() {
-            self.publish(place, value, received);
+            self.publish(desk, place, value, received);
         } else if let Some(value) = value {
-            let (now_ms, author) = (self.wall_ms(), self.anonymous.clone());
+            let (now_ms, author) = (desk.wall_ms(), desk.anonymous.clone());
             let appended = self.tree.topic_mut(place).series_mut().map(|series| series.append(value, None, &author, now_ms));
             if let Some(Ok(appended)) = appended {
                 let head = EventHead { sequence: appended.sequence, timestamp_ms: appended.timestamp_ms, original: None, author: &author };
-                self.publish_event(place, head, value, received);
+                self.publish_event(desk, place, head, value, received);
             }
         }
     }
 
-    fn claim_extended(&mut self, path: &TopicPath, view: u64, source: &TopicPath, event: Event, received: Time) {
-        let now_ms = self.wall_ms();
+    fn claim_extended(&mut self, desk: &mut Desk, path: &TopicPath, view: u64, source: &TopicPath, event: Event, received: Time) {
+        let now_ms = desk.wall_ms();
         let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
         let Ok(at) = contest.find(view, source) else { return };
         if let Some(place) = contest.standing.filter(|_| at == 0) {
@@ -279,7 +197,7 @@ impl Shard {
             if series.restore(event).is_ok() && series.event(sequence).is_some() {
                 series.trim(now_ms);
                 let head = EventHead { sequence, timestamp_ms, original, author: &author };
-                self.publish_event(place, head, &value, received);
+                self.publish_event(desk, place, head, &value, received);
             }
         } else if let Held::Series(series) = &mut contest.claims[at].held {
             let _ = series.restore(event);
@@ -287,7 +205,7 @@ impl Shard {
         }
     }
 
-    fn withdraw_claim(&mut self, path: &TopicPath, view: u64, source: &TopicPath) {
+    fn withdraw_claim(&mut self, desk: &mut Desk, path: &TopicPath, view: u64, source: &TopicPath) {
         let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
         let Ok(at) = contest.find(view, source) else { return };
         let was_standing = contest.standing.is_some() && at == 0;
@@ -295,13 +213,13 @@ impl Shard {
         if was_standing {
             contest.standing = None;
             self.views.count_standing(view, false);
-            self.remove_topic(path.as_str());
+            self.remove_topic(desk, path.as_str());
         }
-        self.settle_contest(path);
+        self.settle_contest(desk, path);
     }
 
     /// Makes the winning claim's topic stand, if it may.
-    pub(in crate::shard) fn settle_contest(&mut self, path: &TopicPath) {
+    pub(in crate::owner) fn settle_contest(&mut self, desk: &mut Desk, path: &TopicPath) {
         let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
         if contest.claims.is_empty() {
             self.views.contests.remove(path.as_str());
@@ -310,16 +228,16 @@ impl Shard {
         if contest.standing.is_some() || self.tree.find(path.as_str()).is_some() {
             return;
         }
-        if self.tree.len() >= self.limits.topics_max {
+        if self.tree.len() >= desk.limits.topics_max {
             let (view, source) = (contest.claims[0].view, contest.claims[0].source.clone());
-            let why = format!("this server's core holds its most of {} topics", self.limits.topics_max);
+            let why = format!("this server's core holds its most of {} topics", desk.limits.topics_max);
             return self.views.note_failure(view, source.as_str(), &why);
         }
         let claim = &mut contest.claims[0];
         let held = std::mem::replace(&mut claim.held, Held::Content(Content::Nothing));
         let (view, specification, received) = (claim.view, claim.specification.clone(), claim.received);
         self.views.count_standing(view, true);
-        let mut topic = Topic::new(self.take_topic_id(), path.clone(), specification);
+        let mut topic = Topic::new(self.take_topic_id(desk), path.clone(), specification);
         topic.is_reference = true;
         let mut unkept = None;
         match held {
@@ -338,17 +256,17 @@ impl Shard {
                 topic.rare_mut().series = Some(series);
             }
         }
-        let place = self.enter(topic, None);
+        let place = self.enter(desk, topic, None);
         if let Some(contest) = self.views.contests.get_mut(path.as_str()) {
             contest.standing = Some(place);
         }
         if let Some(Some(value)) = unkept.as_ref().map(Content::value) {
-            self.publish(place, value, received);
+            self.publish(desk, place, value, received);
         }
     }
 
     /// The standing topic goes, and its claim holds again what it held.
-    fn take_down(&mut self, path: &TopicPath) {
+    fn take_down(&mut self, desk: &mut Desk, path: &TopicPath) {
         let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
         let Some(place) = contest.standing.take() else { return };
         let topic = self.tree.topic_mut(place);
@@ -359,20 +277,20 @@ impl Shard {
         };
         let view = claim.view;
         self.views.count_standing(view, false);
-        self.remove_topic(path.as_str());
+        self.remove_topic(desk, path.as_str());
     }
 
     /// A client makes a topic where a view's stands, which gives way.
-    pub(in crate::shard) fn displace_reference(&mut self, path: &str) {
+    pub(in crate::owner) fn displace_reference(&mut self, desk: &mut Desk, path: &str) {
         if let Some(path) = self.views.contests.path(path) {
-            self.take_down(&path);
+            self.take_down(desk, &path);
         }
     }
 
     /// A client's topic has gone: a view's may stand there again.
-    pub(in crate::shard) fn revive_reference(&mut self, path: &str) {
+    pub(in crate::owner) fn revive_reference(&mut self, desk: &mut Desk, path: &str) {
         if let Some(path) = self.views.contests.path(path) {
-            self.settle_contest(&path);
+            self.settle_contest(desk, &path);
         }
     }
 
@@ -381,21 +299,21 @@ impl Shard {
         Some(contest.claims.first()?.ancestry.clone())
     }
 
-    fn publish_event(&mut self, place: Place, head: EventHead<'_>, value: &[u8], received: Time) {
+    fn publish_event(&mut self, desk: &mut Desk, place: Place, head: EventHead<'_>, value: &[u8], received: Time) {
         let topic = self.tree.topic_mut(place);
         let publication = Arc::new(Publication::event(topic.id, received, head, value));
         let is_kept = topic.series().and_then(Series::latest).is_some_and(|latest| latest.sequence == head.sequence);
         topic.latest = (is_kept && topic.specification.retains_value()).then(|| publication.clone());
         let interested = topic.interested;
-        self.report.updates += 1;
+        desk.report.updates += 1;
         for shard in interested.iter() {
-            self.mail(shard, Mail::Published(publication.clone()));
+            desk.mail(shard, Mail::Published(publication.clone()));
         }
-        self.note_publication(place, &publication);
+        self.note_publication(desk, place, &publication);
     }
 
     /// What a topic's being a view's means for who wants to change it.
-    pub(in crate::shard) fn check_not_reference(&self, place: Place) -> Result<(), Refusal> {
+    pub fn check_not_reference(&self, place: Place) -> Result<(), Refusal> {
         let topic = self.tree.topic(place);
         if !topic.is_reference {
             return Ok(());

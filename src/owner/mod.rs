@@ -7,6 +7,8 @@
 //! - `count` — how many subscribers a topic has, where somebody wants to know.
 //! - `expiry` — removal policies; `filters` — how many sessions match, for them.
 //! - `errand` — what is done to all topics that match though nobody waits for an answer.
+//! - `storing` — what of topics is stored; `restore` — topics that were stored.
+//! - `views` — what views make of topics.
 
 mod count;
 mod errand;
@@ -15,60 +17,157 @@ mod expiry;
 mod filters;
 mod keeping;
 mod messages;
-#[cfg(test)]
-mod tests;
+mod restore;
+mod storing;
+mod views;
 mod walk;
 
-pub use errand::Errands;
-pub use expiry::Expiries;
-pub use filters::FilterCounts;
-pub use keeping::{Keepings, Share};
-pub use messages::Passing;
-pub use walk::{Walk, merge_pages};
+pub use views::{VIEWS_WRITER, Views};
+pub use walk::{known_selector, merge_pages};
 
-use super::Shard;
-use super::mail::{Action, Appearance, Appeared, Change, Content, ListenerKind, Mail, Notice, StreamStep, Update, What};
-use super::persistence::{Answer, Ticket};
-use crate::base::{Key, ShardIndex, ShardSet, Time, TopicId};
+use errand::Errands;
+use expiry::Expiries;
+use filters::FilterCounts;
+use keeping::Keepings;
+use messages::Passing;
+use walk::Walk;
+
+use crate::base::{Key, ShardIndex, ShardSet, Slab, Time, TopicId, Wheel};
+use crate::desk::{Answer, Applied, Desk, Ticket};
+use crate::mail::{Action, Appearance, Appeared, Change, Content, ListenerKind, Mail, Notice, StreamStep, Update, What};
 use crate::protocol::{ErrorCode, Reason, Refusal};
 use crate::topic::constraint::{Constraint, Subject};
+use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{self, Publication};
+use crate::topic::selector::Selector;
 use crate::topic::specification::{Specification, TopicType};
-use crate::topic::tree::{Place, Topic};
+use crate::topic::tree::{Place, Topic, Tree};
 use crate::value::delta::Form;
-use crate::value::json::JsonLimits;
+use crate::value::json::{Checker, JsonLimits};
 use crate::value::patch::{self, PatchError};
 use crate::value::{ValueType, delta, scalar};
 use crate::wire::mqtt::QoS;
 use crate::wire::native::{self, Outcome};
 use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// What an update did, and the record that has to be stored before it is acknowledged.
-pub type Applied = Result<(Outcome, Option<Ticket>), Refusal>;
+/// The session that changes a topic, which counts as its creator if the topic is new.
+#[derive(Clone, Copy)]
+struct Creator {
+    shard: ShardIndex,
+    session: Key,
+}
 
-impl Shard {
-    pub(super) fn update_for_other(&mut self, update: Update) {
+/// A shard's topics, and all that is done to them. Nothing here knows a session or a connection: who asks is a number, who is told is a shard. Every
+/// method that may cause mail or a record takes the desk.
+pub struct Owner {
+    tree: Tree,
+    shards_interested: Interests<ShardSet>,
+    /// The selectors of listeners, by shard.
+    shards_listening: Interests<ShardSet>,
+    shards_listening_to_subscribers: Interests<ShardSet>,
+    /// By shard the ticket of its last request to listen.
+    listens_heard: Vec<u64>,
+    walks: VecDeque<Walk>,
+    /// Walks for listeners, by shard and ticket, that wait until what they told is read.
+    walks_waiting: BTreeMap<(u16, u64), Walk>,
+    topics_made: u64,
+    errands: Errands,
+    passing: Passing,
+    keepings: Keepings,
+    expiries: Expiries,
+    filters: FilterCounts,
+    /// The time series whose events get too old.
+    aging: Slab<(TopicId, TopicPath)>,
+    aging_wheel: Wheel,
+    /// Selects every topic.
+    everything: Selector,
+    delta: delta::Encoder,
+    delta_bytes: Vec<u8>,
+    checker: Checker,
+    views: Views,
+}
+
+impl Owner {
+    pub fn new(desk: &Desk) -> Self {
+        Self {
+            tree: Tree::default(),
+            shards_interested: Interests::default(),
+            shards_listening: Interests::default(),
+            shards_listening_to_subscribers: Interests::default(),
+            listens_heard: vec![0; usize::from(desk.identity.count)],
+            walks: VecDeque::new(),
+            walks_waiting: BTreeMap::new(),
+            topics_made: 0,
+            errands: Errands::default(),
+            passing: Passing::default(),
+            keepings: Keepings::default(),
+            expiries: Expiries::default(),
+            filters: FilterCounts::default(),
+            aging: Slab::default(),
+            aging_wheel: Wheel::new(desk.now),
+            everything: Selector::parse("?.*//", desk.limits.selector).expect("it is a selector of a few bytes"),
+            delta: delta::Encoder::new(),
+            delta_bytes: Vec::new(),
+            checker: Checker::default(),
+            views: Views::new(desk.now),
+        }
+    }
+
+    // A. Getters.
+
+    pub fn topic_count(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// Selectors of sessions and of both kinds of listeners that other shards and this one have, and walks under way.
+    pub fn counts(&self) -> [usize; 4] {
+        let walks = self.walks.len() + self.walks_waiting.len() + self.errands.len();
+        [self.shards_interested.len(), self.shards_listening.len(), self.shards_listening_to_subscribers.len(), walks]
+    }
+
+    /// Messages that are not kept everywhere, and topics that are only passed through.
+    pub fn message_counts(&self) -> [usize; 2] {
+        [self.keepings.len(), self.passing.len()]
+    }
+
+    pub fn has_walks(&self) -> bool {
+        !self.walks.is_empty()
+    }
+
+    /// Whether walks, errands or views wait for their next slice.
+    pub fn has_slices(&self) -> bool {
+        !self.walks.is_empty() || !self.errands.is_empty() || self.views.has_work()
+    }
+
+    pub fn views(&self) -> &Views {
+        &self.views
+    }
+}
+
+impl Owner {
+    pub fn update_for_other(&mut self, desk: &mut Desk, update: Update) {
         let Update { from, to, path, change, received } = update;
-        let applied = self.update(from, to.session, path.as_str(), &change, received);
+        let applied = self.update(desk, from, to.session, path.as_str(), &change, received);
         let keeping = self.take_keeping();
-        self.acknowledge_kept(applied, Answer::Update { from, to }, keeping);
+        self.acknowledge_kept(desk, applied, Answer::Update { from, to }, keeping);
     }
 
     /// Applies an update whose path and value have been checked.
-    pub(super) fn update(&mut self, from: ShardIndex, session: Key, path: &str, change: &Change<'_>, received: Time) -> Applied {
+    pub fn update(&mut self, desk: &mut Desk, from: ShardIndex, session: Key, path: &str, change: &Change<'_>, received: Time) -> Applied {
         let step = change.conditions.as_ref().and_then(|conditions| conditions.stream);
         let found = self.tree.find(path);
-        self.check_keeping(found, path, change)?;
-        let found = self.find_changed(found, path, change)?;
+        self.check_keeping(desk, found, path, change)?;
+        let found = self.find_changed(desk, found, path, change)?;
         let has_stream = step.is_some() || found.is_some_and(|place| self.tree.topic(place).stream().is_some());
         self.keepings.is_open = true;
-        let applied = self.try_update(found, from, session, path, change, received);
+        let applied = self.try_update(desk, found, Creator { shard: from, session }, path, change, received);
         self.keepings.is_open = false;
         if applied.is_err() {
             // What gave way to a topic that then was not made stands again.
-            self.revive_reference(path);
+            self.revive_reference(desk, path);
         }
         if !has_stream {
             return applied;
@@ -99,13 +198,13 @@ impl Shard {
     }
 
     /// The topic that is to change. One of a view gives way to one that is added, and is never changed.
-    fn find_changed(&mut self, found: Option<Place>, path: &str, change: &Change<'_>) -> Result<Option<Place>, Refusal> {
+    fn find_changed(&mut self, desk: &mut Desk, found: Option<Place>, path: &str, change: &Change<'_>) -> Result<Option<Place>, Refusal> {
         if let (Some(place), Action::Add(specification) | Action::AddAndSet(specification, _)) = (found, &change.action)
             && self.tree.topic(place).is_passing
             && self.check_same(place, specification).is_err()
         {
             // It holds nothing that could be lost.
-            self.remove_topic(path);
+            self.remove_topic(desk, path);
             return Ok(None);
         }
         let Some(place) = found.filter(|place| self.tree.topic(*place).is_reference) else { return Ok(found) };
@@ -115,16 +214,16 @@ impl Shard {
         if let Some(conditions) = &change.conditions {
             self.check_constraint(found, path, conditions.constraint.as_ref())?;
         }
-        self.check_storage(specification)?;
-        self.displace_reference(path);
+        self.check_storage(desk, specification)?;
+        self.displace_reference(desk, path);
         Ok(None)
     }
 
     fn try_update(
         &mut self,
+        desk: &mut Desk,
         found: Option<Place>,
-        from: ShardIndex,
-        session: Key,
+        by: Creator,
         path: &str,
         change: &Change<'_>,
         received: Time,
@@ -134,7 +233,7 @@ impl Shard {
             self.check_constraint(found, path, conditions.constraint.as_ref())?;
         }
         if let Action::Message(message) = &change.action {
-            return self.take_message(found, from, session, path, message, received);
+            return self.take_message(desk, found, by, path, message, received);
         }
         match (&change.action, found) {
             (Action::Add(specification) | Action::AddAndSet(specification, _), Some(place)) => self.check_same(place, specification)?,
@@ -146,22 +245,22 @@ impl Shard {
             (Action::Add(_), Some(place)) => {
                 if self.tree.topic(place).is_passing {
                     // Who adds a topic finds it later.
-                    self.check_topic_storage(place)?;
-                    self.keep_passing(place);
+                    self.check_topic_storage(desk, place)?;
+                    self.keep_passing(desk, place);
                 }
-                Ok((Outcome::Created(false), self.store_found(place)))
+                Ok((Outcome::Created(false), self.store_found(desk, place)))
             }
             (Action::AddAndSet(_, content), Some(place)) => {
-                let ticket = self.set(place, content, received)?;
+                let ticket = self.set(desk, place, content, received)?;
                 Ok((Outcome::Created(false), ticket))
             }
-            (Action::Add(specification), _) => self.add(from, session, path, specification, None, received),
-            (Action::AddAndSet(specification, content), _) => self.add(from, session, path, specification, Some(content), received),
-            (Action::Set(content), Some(place)) => Ok((Outcome::Done, self.set(place, content, received)?)),
-            (Action::Check(kind), Some(place)) => self.check_kind(place, *kind).map(|()| (Outcome::Done, self.store_found(place))),
-            (Action::Patch(text), Some(place)) => Ok((Outcome::Done, self.patch(place, text, received)?)),
-            (Action::Delta(form, delta), Some(place)) => Ok((Outcome::Done, self.apply_delta(place, *form, delta, received)?)),
-            (Action::Append(append, content), Some(place)) => self.append(place, *append, content, received),
+            (Action::Add(specification), _) => self.add(desk, by, path, specification, None, received),
+            (Action::AddAndSet(specification, content), _) => self.add(desk, by, path, specification, Some(content), received),
+            (Action::Set(content), Some(place)) => Ok((Outcome::Done, self.set(desk, place, content, received)?)),
+            (Action::Check(kind), Some(place)) => self.check_kind(place, *kind).map(|()| (Outcome::Done, self.store_found(desk, place))),
+            (Action::Patch(text), Some(place)) => Ok((Outcome::Done, self.patch(desk, place, text, received)?)),
+            (Action::Delta(form, delta), Some(place)) => Ok((Outcome::Done, self.apply_delta(desk, place, *form, delta, received)?)),
+            (Action::Append(append, content), Some(place)) => self.append(desk, place, *append, content, received),
             (Action::Message(_), _) | (_, None) => unreachable!("a message was taken, and a topic that is not there refused"),
         }
     }
@@ -224,44 +323,44 @@ impl Shard {
 
     fn add(
         &mut self,
-        from: ShardIndex,
-        session: Key,
+        desk: &mut Desk,
+        by: Creator,
         path: &str,
         specification: &Arc<Specification>,
         content: Option<&Content<'_>>,
         received: Time,
     ) -> Applied {
-        if self.tree.len() >= self.limits.topics_max {
-            let message = format!("this server's core holds its most of {} topics", self.limits.topics_max);
+        if self.tree.len() >= desk.limits.topics_max {
+            let message = format!("this server's core holds its most of {} topics", desk.limits.topics_max);
             return Err(Refusal::new(ErrorCode::TopicLimit, message));
         }
-        self.check_storage(specification)?;
+        self.check_storage(desk, specification)?;
         // A session's shard has checked it, or it is the server's own.
         let path = TopicPath::of_branch(path);
-        let mut topic = Topic::new(self.take_topic_id(), path, specification.clone());
-        let mut ticket = self.store_added(&topic);
+        let mut topic = Topic::new(self.take_topic_id(desk), path, specification.clone());
+        let mut ticket = self.store_added(desk, &topic);
         // Where sessions may have to keep the value it follows its topic, as every other does.
         let is_plain = topic.series().is_none() && topic.specification.retains_value() && self.keepings.keepers.is_empty();
         if let Some(content) = content.filter(|_| is_plain) {
             let publication = Arc::new(make_publication(&topic, 1, content.value.as_deref(), received));
-            if self.stores_value(&topic.specification) {
-                ticket = self.store_value(&publication).or(ticket);
+            if self.stores_value(desk, &topic.specification) {
+                ticket = self.store_value(desk, &publication).or(ticket);
             }
-            self.report.updates += 1;
+            desk.report.updates += 1;
             topic.latest = Some(publication);
         }
-        let place = self.enter(topic, Some((from, session)));
+        let place = self.enter(desk, topic, Some(by));
         // An event, and a value that is not kept, follow their topic as every other does.
         if let Some(content) = content.filter(|_| !is_plain) {
-            ticket = self.set(place, content, received)?.or(ticket);
+            ticket = self.set(desk, place, content, received)?.or(ticket);
         }
         Ok((Outcome::Created(true), ticket))
     }
 
-    pub(super) fn take_topic_id(&mut self) -> TopicId {
+    pub fn take_topic_id(&mut self, desk: &Desk) -> TopicId {
         self.topics_made += 1;
-        let count = u64::from(self.identity.count);
-        TopicId(self.topics_base + (self.topics_made - 1) * count + u64::from(self.identity.index.0) + 1)
+        let count = u64::from(desk.identity.count);
+        TopicId(desk.identity.topics_base + (self.topics_made - 1) * count + u64::from(desk.identity.index.0) + 1)
     }
 
     /// The shards that want what is at `path`.
@@ -272,88 +371,88 @@ impl Shard {
     }
 
     /// Puts a topic into the tree, and tells who is interested.
-    pub(super) fn enter(&mut self, topic: Topic, creator: Option<(ShardIndex, Key)>) -> Place {
-        self.enter_as(topic, creator, Appearance::Made)
+    fn enter(&mut self, desk: &mut Desk, topic: Topic, creator: Option<Creator>) -> Place {
+        self.enter_as(desk, topic, creator, Appearance::Made)
     }
 
-    pub(super) fn enter_as(&mut self, mut topic: Topic, creator: Option<(ShardIndex, Key)>, appearance: Appearance) -> Place {
+    fn enter_as(&mut self, desk: &mut Desk, mut topic: Topic, creator: Option<Creator>, appearance: Appearance) -> Place {
         topic.interested = self.interested_in(topic.path.as_str());
         if self.is_listened_to(ListenerKind::Subscribers, topic.path.as_str()) {
             topic.rare_mut().subscribers = Some(Vec::new());
         }
-        self.notice(&topic, What::Added);
+        self.notice(desk, &topic, What::Added);
         let policy = topic.specification.removal().cloned();
         let place = self.tree.insert(topic);
         if let Some(policy) = policy {
-            self.start_expiry(place, policy, creator);
+            self.start_expiry(desk, place, policy, creator.map(|by| (by.shard, by.session)));
         }
-        self.start_aging(place);
+        self.start_aging(desk, place);
         let topic = self.tree.topic(place);
         let mails: Vec<(ShardIndex, Mail)> = topic.interested.iter().map(|shard| (shard, appeared(topic, appearance))).collect();
         for (shard, mail) in mails {
-            self.mail(shard, mail);
+            desk.mail(shard, mail);
         }
         self.link_views(place);
         if self.views.has_watchers() {
             let path = self.tree.topic(place).path.clone();
-            self.link_watchers(&path);
+            self.link_watchers(desk, &path);
         }
         place
     }
 
     /// Sets a value, or appends it to a time series.
-    fn set(&mut self, place: Place, content: &Content<'_>, received: Time) -> Result<Option<Ticket>, Refusal> {
+    fn set(&mut self, desk: &mut Desk, place: Place, content: &Content<'_>, received: Time) -> Result<Option<Ticket>, Refusal> {
         self.check_kind(place, content.kind)?;
         if self.tree.topic(place).series().is_some() {
             let append = native::Append::Original { timestamp_ms: None };
-            return self.append(place, append, content, received).map(|(_, ticket)| ticket);
+            return self.append(desk, place, append, content, received).map(|(_, ticket)| ticket);
         }
-        self.check_topic_storage(place)?;
-        Ok(self.publish(place, content.value.as_deref(), received))
+        self.check_topic_storage(desk, place)?;
+        Ok(self.publish(desk, place, content.value.as_deref(), received))
     }
 
-    fn patch(&mut self, place: Place, text: &[u8], received: Time) -> Result<Option<Ticket>, Refusal> {
+    fn patch(&mut self, desk: &mut Desk, place: Place, text: &[u8], received: Time) -> Result<Option<Ticket>, Refusal> {
         self.check_kind(place, ValueType::Json)?;
         let topic = self.tree.topic(place);
         if topic.specification.topic_type() != TopicType::Json {
             let message = format!("a patch is for JSON topics; '{}' is a time series", topic.path.as_str());
             return Err(Refusal::new(ErrorCode::IncompatibleType, message));
         }
-        self.check_topic_storage(place)?;
+        self.check_topic_storage(desk, place)?;
         let value = self.tree.topic(place).latest.as_ref().and_then(|latest| latest.value());
         let value = value.ok_or_else(|| Refusal::at(ErrorCode::FailedPatch, 0, "the topic has no value to patch"))?;
         let limits = patch::PatchLimits {
-            depth_max: self.limits.json_depth_max,
-            value_bytes_max: self.limits.value_bytes_max,
-            text_bytes_max: self.limits.message_bytes_max,
+            depth_max: desk.limits.json_depth_max,
+            value_bytes_max: desk.limits.value_bytes_max,
+            text_bytes_max: desk.limits.message_bytes_max,
             ..patch::PatchLimits::default()
         };
         let patched = patch::apply(value, text, limits).map_err(refuse_patch)?;
-        self.check_size(patched.len())?;
-        Ok(self.publish(place, Some(&patched), received))
+        self.check_size(desk, patched.len())?;
+        Ok(self.publish(desk, place, Some(&patched), received))
     }
 
-    fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
-        if bytes <= self.limits.value_bytes_max {
+    fn check_size(&self, desk: &Desk, bytes: usize) -> Result<(), Refusal> {
+        if bytes <= desk.limits.value_bytes_max {
             return Ok(());
         }
-        let message = format!("the value has {bytes} bytes, more than {}", self.limits.value_bytes_max);
+        let message = format!("the value has {bytes} bytes, more than {}", desk.limits.value_bytes_max);
         Err(Refusal::new(ErrorCode::ValueTooLarge, message))
     }
 
-    fn apply_delta(&mut self, place: Place, form: Form, bytes: &[u8], received: Time) -> Result<Option<Ticket>, Refusal> {
+    fn apply_delta(&mut self, desk: &mut Desk, place: Place, form: Form, bytes: &[u8], received: Time) -> Result<Option<Ticket>, Refusal> {
         let topic = self.tree.topic(place);
         let kind = topic.specification.value_type();
         let previous = topic.latest.as_ref().and_then(|latest| latest.value()).filter(|_| has_deltas(kind));
         let previous = previous.ok_or_else(|| {
             Refusal::new(ErrorCode::InvalidValue, "there is no previous value that the server keeps, so a delta cannot be applied")
         })?;
-        let value = delta::apply(form, previous, bytes, self.limits.value_bytes_max)
+        let value = delta::apply(form, previous, bytes, desk.limits.value_bytes_max)
             .map_err(|_| Refusal::new(ErrorCode::InvalidValue, "the delta does not apply to the stream's last value"))?;
         let mut checked = Vec::with_capacity(value.len());
         match kind {
             ValueType::Json => {
-                let limits = JsonLimits { depth_max: self.limits.json_depth_max };
+                let limits = JsonLimits { depth_max: desk.limits.json_depth_max };
                 self.checker.compact(&value, limits, &mut checked).map_err(|error| {
                     Refusal::at(ErrorCode::InvalidValue, error.position, format!("the value is not JSON: {}", error.message))
                 })?;
@@ -368,26 +467,27 @@ impl Shard {
             }
         }
         let content = Content { kind, value: Some(Cow::Owned(checked)) };
-        self.set(place, &content, received)
+        self.set(desk, place, &content, received)
     }
 
     /// The hot path: a new value to everybody who is interested.
-    pub(super) fn publish(&mut self, place: Place, value: Option<&[u8]>, received: Time) -> Option<Ticket> {
-        self.publish_with(place, value, received, None)
+    fn publish(&mut self, desk: &mut Desk, place: Place, value: Option<&[u8]>, received: Time) -> Option<Ticket> {
+        self.publish_with(desk, place, value, received, None)
     }
 
     /// The same, with what a message of MQTT is beside its payload.
     fn publish_with(
         &mut self,
+        desk: &mut Desk,
         place: Place,
         value: Option<&[u8]>,
         received: Time,
         message: Option<publication::Message>,
     ) -> Option<Ticket> {
-        self.report.updates += 1;
-        self.keep_passing(place);
-        let keep = self.start_keeping(place, message.as_ref().map_or(QoS::ExactlyOnce, |message| message.qos));
-        let is_stored = self.stores_value(&self.tree.topic(place).specification);
+        desk.report.updates += 1;
+        self.keep_passing(desk, place);
+        let keep = self.start_keeping(desk, place, message.as_ref().map_or(QoS::ExactlyOnce, |message| message.qos));
+        let is_stored = self.stores_value(desk, &self.tree.topic(place).specification);
         let topic = self.tree.topic_mut(place);
         let specification = &topic.specification;
         let previous = topic.latest.as_deref();
@@ -414,20 +514,20 @@ impl Shard {
         let retains = topic.specification.retains_value();
         topic.latest = retains.then(|| publication.clone());
         for shard in topic.interested.iter() {
-            self.mail(shard, Mail::Published(publication.clone()));
+            desk.mail(shard, Mail::Published(publication.clone()));
         }
-        self.note_publication(place, &publication);
-        if is_stored { self.store_value(&publication) } else { None }
+        self.note_publication(desk, place, &publication);
+        if is_stored { self.store_value(desk, &publication) } else { None }
     }
 
     /// What else follows from a new value.
-    pub(super) fn note_publication(&mut self, place: Place, publication: &Arc<Publication>) {
-        self.note_update(place);
+    fn note_publication(&mut self, desk: &mut Desk, place: Place, publication: &Arc<Publication>) {
+        self.note_update(desk, place);
         let topic = self.tree.topic(place);
         let (id, is_source) = (topic.id, topic.is_source);
         if topic.is_watched {
             let path = topic.path.clone();
-            self.tell_watchers(&path);
+            self.tell_watchers(desk, &path);
         }
         if is_source {
             self.note_source(id, publication);
@@ -435,39 +535,39 @@ impl Shard {
     }
 
     /// Removes the topic at `path`, be it a client's or a view's; the record of that, if it is stored.
-    pub(super) fn remove_topic(&mut self, path: &str) -> Option<Option<Ticket>> {
+    fn remove_topic(&mut self, desk: &mut Desk, path: &str) -> Option<Option<Ticket>> {
         let topic = self.tree.remove(path)?;
         for shard in topic.interested.iter() {
-            self.mail(shard, Mail::Removed { id: topic.id, reason: Reason::Removed });
+            desk.mail(shard, Mail::Removed { id: topic.id, reason: Reason::Removed });
         }
-        self.notice(&topic, What::Removed);
+        self.notice(desk, &topic, What::Removed);
         if let Some(removal) = topic.rare.as_ref().and_then(|rare| rare.removal) {
-            self.end_expiry(removal);
+            self.end_expiry(desk, removal);
         }
-        self.lose_subscribers(&topic);
+        self.lose_subscribers(desk, &topic);
         if topic.is_source {
-            self.end_source(&topic);
+            self.end_source(desk, &topic);
         }
         if topic.is_watched {
-            self.tell_watchers(&topic.path);
+            self.tell_watchers(desk, &topic.path);
         }
         if !topic.is_reference {
-            self.revive_reference(topic.path.as_str());
+            self.revive_reference(desk, topic.path.as_str());
         }
-        Some(self.store_removed(&topic))
+        Some(self.store_removed(desk, &topic))
     }
 
     /// Tells the shards that listen to the topic.
-    fn notice(&mut self, topic: &Topic, what: What) {
+    fn notice(&mut self, desk: &mut Desk, topic: &Topic, what: What) {
         for shard in self.listening(ListenerKind::Topics, topic.path.as_str()).iter() {
             let notice = Notice::Topic { what, path: topic.path.clone(), specification: topic.specification.clone() };
-            self.mail_notice(shard, notice);
+            self.mail_notice(desk, shard, notice);
         }
     }
 
-    fn mail_notice(&mut self, to: ShardIndex, notice: Notice) {
+    fn mail_notice(&mut self, desk: &mut Desk, to: ShardIndex, notice: Notice) {
         let asked = self.listens_heard[usize::from(to.0)];
-        self.mail(to, Mail::Noticed { notice: Box::new(notice), asked });
+        desk.mail(to, Mail::Noticed { notice: Box::new(notice), asked });
     }
 
     /// The shards that listen to the topic at `path`; to topics also those that listen to one above it.
@@ -493,6 +593,24 @@ impl Shard {
     }
 }
 
+#[cfg(test)]
+impl Owner {
+    /// What tests look at.
+    pub fn topic_at(&self, path: &str) -> Option<&Topic> {
+        self.tree.find(path).map(|place| self.tree.topic(place))
+    }
+
+    /// A topic that nobody made.
+    pub fn make_topic(&mut self, desk: &mut Desk, path: TopicPath, specification: Arc<Specification>) {
+        let topic = Topic::new(self.take_topic_id(desk), path, specification);
+        self.enter(desk, topic, None);
+    }
+
+    pub fn remove_at(&mut self, desk: &mut Desk, path: &str) {
+        self.remove_topic(desk, path);
+    }
+}
+
 fn appeared(topic: &Topic, appearance: Appearance) -> Mail {
     Mail::Appeared(Box::new(Appeared {
         id: topic.id,
@@ -505,7 +623,7 @@ fn appeared(topic: &Topic, appearance: Appearance) -> Mail {
 }
 
 /// A publication of a value, or of null.
-pub(super) fn make_publication(topic: &Topic, version: u64, value: Option<&[u8]>, received: Time) -> Publication {
+fn make_publication(topic: &Topic, version: u64, value: Option<&[u8]>, received: Time) -> Publication {
     match value {
         Some(value) => Publication::new(topic.id, version, received, value).with_compression(topic.specification.compression()),
         None => Publication::null(topic.id, version, received),

@@ -2,31 +2,32 @@
 //!
 //! The shards with subscribers tell each change once a turn; nothing is counted for other topics.
 
-use super::Shard;
 use crate::base::{ShardIndex, ShardSet, TopicId};
-use crate::shard::mail::{ListenerKind, Mail, Notice};
+use crate::desk::Desk;
+use crate::mail::{ListenerKind, Mail, Notice};
+use crate::owner::Owner;
 use crate::topic::path::TopicPath;
 use crate::topic::removal::RemovalPolicy;
 use crate::topic::tree::{Place, Topic};
 
-impl Shard {
+impl Owner {
     /// From here on the topic's subscribers are counted. A shard that begins to listen is told if there are some already.
-    pub(super) fn start_counting(&mut self, place: Place, listener: Option<ShardIndex>) {
+    pub(super) fn start_counting(&mut self, desk: &mut Desk, place: Place, listener: Option<ShardIndex>) {
         let topic = self.tree.topic_mut(place);
         let (id, interested) = (topic.id, topic.interested);
         if !topic.is_counted() {
             topic.rare_mut().subscribers = Some(Vec::new());
             for shard in interested.iter() {
-                self.mail(shard, Mail::Count { id, counts: true });
+                desk.mail(shard, Mail::Count { id, counts: true });
             }
         } else if let Some(listener) = listener.filter(|_| subscribers(topic) > 0) {
             let notice = Notice::Subscribers { path: topic.path.clone(), has_subscribers: true };
-            self.mail_notice(listener, notice);
+            self.mail_notice(desk, listener, notice);
         }
     }
 
     /// The topic's subscribers are counted no longer, unless somebody wants to know them still.
-    pub(super) fn stop_counting(&mut self, place: Place) {
+    pub(super) fn stop_counting(&mut self, desk: &mut Desk, place: Place) {
         let topic = self.tree.topic(place);
         let is_needed = topic.specification.removal().is_some_and(RemovalPolicy::needs_subscriptions)
             || self.is_listened_to(ListenerKind::Subscribers, topic.path.as_str());
@@ -38,19 +39,19 @@ impl Shard {
         topic.drop_empty_rare();
         let (id, interested) = (topic.id, topic.interested);
         for shard in interested.iter() {
-            self.mail(shard, Mail::Count { id, counts: false });
+            desk.mail(shard, Mail::Count { id, counts: false });
         }
     }
 
     /// A shard tells how many subscribers a topic has there.
-    pub(in crate::shard) fn subscribers_counted(&mut self, from: ShardIndex, path: &TopicPath, id: TopicId, count: u64) {
+    pub fn subscribers_counted(&mut self, desk: &mut Desk, from: ShardIndex, path: &TopicPath, id: TopicId, count: u64) {
         let place = self.tree.find(path.as_str()).filter(|place| self.tree.topic(*place).id == id);
         if let Some(place) = place {
-            self.count_subscribers(place, from, count);
+            self.count_subscribers(desk, place, from, count);
         }
     }
 
-    pub(super) fn count_subscribers(&mut self, place: Place, from: ShardIndex, count: u64) {
+    pub(super) fn count_subscribers(&mut self, desk: &mut Desk, place: Place, from: ShardIndex, count: u64) {
         let topic = self.tree.topic_mut(place);
         let before = subscribers(topic);
         let Some(counts) = topic.rare.as_mut().and_then(|rare| rare.subscribers.as_mut()) else { return };
@@ -61,23 +62,23 @@ impl Shard {
         let total = subscribers(topic);
         if (before == 0) != (total == 0) {
             let path = topic.path.clone();
-            self.notice_subscribers(&path, total > 0);
+            self.notice_subscribers(desk, &path, total > 0);
         }
-        self.note_subscriptions(place, total);
+        self.note_subscriptions(desk, place, total);
     }
 
-    fn notice_subscribers(&mut self, path: &TopicPath, has_subscribers: bool) {
+    fn notice_subscribers(&mut self, desk: &mut Desk, path: &TopicPath, has_subscribers: bool) {
         let listening: ShardSet = self.listening(ListenerKind::Subscribers, path.as_str());
         for shard in listening.iter() {
             let notice = Notice::Subscribers { path: path.clone(), has_subscribers };
-            self.mail_notice(shard, notice);
+            self.mail_notice(desk, shard, notice);
         }
     }
 
     /// A topic that goes loses its subscribers.
-    pub(super) fn lose_subscribers(&mut self, topic: &Topic) {
+    pub(super) fn lose_subscribers(&mut self, desk: &mut Desk, topic: &Topic) {
         if subscribers(topic) > 0 {
-            self.notice_subscribers(&topic.path, false);
+            self.notice_subscribers(desk, &topic.path, false);
         }
     }
 }

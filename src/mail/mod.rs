@@ -1,8 +1,8 @@
 //! What shards say to each other. Between two shards mail keeps its order.
 
-use super::owner::Share;
-use super::report::Report;
-use super::views;
+pub mod report;
+pub mod views;
+
 use crate::base::{Key, ShardIndex, Time, TopicId};
 use crate::protocol::{Reason, Refusal};
 use crate::series;
@@ -16,8 +16,12 @@ use crate::topic::tree::{Direction, Span, StreamTag};
 use crate::value::ValueType;
 use crate::value::delta::Form;
 use crate::wire::native::{Append, Entry, Outcome, Shown};
+use report::Report;
 use std::borrow::Cow;
 use std::sync::Arc;
+
+/// No session and no connection: nobody is answered.
+pub const NOBODY: Key = Key { index: u32::MAX, generation: u32::MAX };
 
 /// One turn's mail for one shard.
 pub struct Batch {
@@ -440,4 +444,13 @@ pub struct Missing {
     pub selector: Box<str>,
     pub session: Box<str>,
     pub properties: Vec<(Box<str>, Box<str>)>,
+}
+
+/// What a shard's answer stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// One of those that the owner sent the message to; so many others answer too, to whom it was dealt from there.
+    Whole { dealt: u32 },
+    /// One to whom it was dealt.
+    Dealt,
 }

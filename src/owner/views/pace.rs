@@ -5,10 +5,11 @@
 //! then its newest value goes on: what was left out is counted as failures of the view.
 
 use super::Job;
-use super::reference::{Content, Derived, Step};
 use super::source::{Derivation, Pending};
 use crate::base::{Key, Time, TopicId};
-use crate::shard::Shard;
+use crate::desk::Desk;
+use crate::mail::views::{Derived, Step};
+use crate::owner::Owner;
 use crate::view::Definition;
 use std::collections::BTreeSet;
 
@@ -29,11 +30,11 @@ pub struct Delayed {
     bytes: usize,
 }
 
-impl Shard {
+impl Owner {
     /// Whether the derivation has had its updates of the period; it is queued again at its end.
-    pub(super) fn is_throttled(&mut self, id: TopicId, view: u64, definition: &Definition) -> bool {
+    pub(super) fn is_throttled(&mut self, desk: &Desk, id: TopicId, view: u64, definition: &Definition) -> bool {
         let Some(throttle) = definition.throttle else { return false };
-        let (now, revision) = (self.now, self.views.by_place.get(&view).map(|held| held.revision));
+        let (now, revision) = (desk.now, self.views.by_place.get(&view).map(|held| held.revision));
         let Some(source) = self.views.sources.get_mut(&id) else { return false };
         // Every event of a time series counts.
         if self.tree.topic(source.place).series().is_some() {
@@ -70,9 +71,9 @@ impl Shard {
         }
     }
 
-    pub(super) fn tick_throttled(&mut self) {
+    pub(super) fn tick_throttled(&mut self, desk: &Desk) {
         let mut due = Vec::new();
-        self.views.throttle_wheel.advance(self.now, &mut due);
+        self.views.throttle_wheel.advance(desk.now, &mut due);
         for key in due {
             let Some((id, view)) = self.views.throttled.get(key).copied() else { continue };
             let period_ms =
@@ -83,7 +84,7 @@ impl Shard {
                 continue;
             };
             let period_end = pace.period_start.after_ms(period_ms);
-            if self.now < period_end {
+            if desk.now < period_end {
                 self.views.throttle_wheel.insert(period_end, key);
                 continue;
             }
@@ -101,13 +102,13 @@ impl Shard {
     }
 
     /// Whether there is no room for what the derivation would make; it is queued again when there is.
-    pub(super) fn is_starved(&mut self, id: TopicId, view: u64, definition: &Definition) -> bool {
-        if definition.delay_ms.is_none() || self.views.delayed_bytes < self.limits.views.delay_bytes_max {
+    pub(super) fn is_starved(&mut self, desk: &Desk, id: TopicId, view: u64, definition: &Definition) -> bool {
+        if definition.delay_ms.is_none() || self.views.delayed_bytes < desk.limits.views.delay_bytes_max {
             return false;
         }
         let Some(source) = self.views.sources.get(&id) else { return false };
         let path = self.tree.topic(source.place).path.clone();
-        let bytes_max = self.limits.views.delay_bytes_max;
+        let bytes_max = desk.limits.views.delay_bytes_max;
         let Some(held) = self.views.by_place.get_mut(&view) else { return false };
         held.note_failure(path.as_str(), &format!("{bytes_max} bytes wait for their delay, which is the most; the change waits"));
         held.starved.insert(id);
@@ -115,19 +116,19 @@ impl Shard {
         true
     }
 
-    pub(super) fn delay_derived(&mut self, derived: Derived, delay_ms: u64) {
+    pub(super) fn delay_derived(&mut self, desk: &Desk, derived: Derived, delay_ms: u64) {
         let Some(view) = self.views.by_place.get_mut(&derived.view) else { return };
         let bytes = DELAYED_BYTES + derived.bytes();
         // A definition with a shorter delay lets nothing overtake.
-        let due = self.now.after_ms(delay_ms).max(view.delayed.back().map_or(Time(0), |last| last.due));
+        let due = desk.now.after_ms(delay_ms).max(view.delayed.back().map_or(Time(0), |last| last.due));
         self.views.delayed_bytes += bytes;
         view.delayed.push_back(Delayed { due, derived, bytes });
     }
 
-    pub(super) fn tick_delayed(&mut self) {
+    pub(super) fn tick_delayed(&mut self, desk: &Desk) {
         let mut due = Vec::new();
         for view in self.views.by_place.values_mut() {
-            while view.delayed.front().is_some_and(|first| first.due <= self.now) {
+            while view.delayed.front().is_some_and(|first| first.due <= desk.now) {
                 due.extend(view.delayed.pop_front());
             }
         }
@@ -136,7 +137,7 @@ impl Shard {
             // Many may be due together.
             self.views.send_later(derived);
         }
-        if self.views.delayed_bytes > self.limits.views.delay_bytes_max / 2 {
+        if self.views.delayed_bytes > desk.limits.views.delay_bytes_max / 2 {
             return;
         }
         let starving = self.views.by_place.iter_mut().filter(|(_, view)| !view.starved.is_empty());
@@ -149,10 +150,10 @@ impl Shard {
     }
 
     /// The view delays no more: what waits is due now, and goes before what the view makes from here on.
-    pub(super) fn release_delayed(&mut self, view: u64) {
+    pub(super) fn release_delayed(&mut self, desk: &Desk, view: u64) {
         let Some(view) = self.views.by_place.get_mut(&view) else { return };
         for delayed in &mut view.delayed {
-            delayed.due = self.now;
+            delayed.due = desk.now;
         }
     }
 
@@ -176,23 +177,6 @@ impl Shard {
         }
         if !std::mem::replace(&mut derivation.is_queued, true) {
             self.views.jobs.push_back(Job::Derive(id, view));
-        }
-    }
-}
-
-impl Derived {
-    fn bytes(&self) -> usize {
-        let of = |content: &Content| match content {
-            Content::Nothing | Content::Own(None) => 0,
-            Content::Own(Some(value)) => value.len(),
-            // Held by its topic too while that does not change.
-            Content::Shared(publication) => publication.bytes(),
-            Content::Events(events) => events.iter().map(|event| event.value.len()).sum(),
-        };
-        match &self.step {
-            Step::Offer { content, .. } | Step::Value { content, .. } => of(content),
-            Step::Event { event, .. } => event.value.len(),
-            Step::Withdraw => 0,
         }
     }
 }

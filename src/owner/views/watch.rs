@@ -2,16 +2,15 @@
 //!
 //! Whoever evaluates asks the topic's owner once and is told of every change from then on, in order. What is not known yet is waited for.
 
-use super::reference::Ancestry;
 use super::source::Pending;
 use super::walk::WAITING_MAX;
 use crate::base::{ShardIndex, TopicId};
-use crate::shard::Shard;
-use crate::shard::mail::Mail;
+use crate::desk::Desk;
+use crate::mail::Mail;
+use crate::mail::views::{Ancestry, Seen};
+use crate::owner::Owner;
 use crate::topic::path::TopicPath;
-use crate::topic::publication::Publication;
 use crate::topic::tree::Place;
-use crate::value::ValueType;
 use crate::view::evaluate::{Looked, Topics};
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
@@ -34,15 +33,6 @@ enum State {
     Asked,
     Missing,
     There(Seen),
-}
-
-/// A topic as those see it that look at it.
-#[derive(Clone)]
-pub struct Seen {
-    kind: ValueType,
-    latest: Option<Arc<Publication>>,
-    /// Of a reference topic: what it is derived from.
-    ancestry: Option<Arc<Ancestry>>,
 }
 
 /// The topics that one evaluation looks at.
@@ -78,9 +68,9 @@ impl Topics for Looking<'_> {
     }
 }
 
-impl Shard {
+impl Owner {
     /// From here on the derivation looks at `paths` and at no others.
-    pub(super) fn watch(&mut self, id: TopicId, view: u64, paths: Vec<TopicPath>) {
+    pub(super) fn watch(&mut self, desk: &mut Desk, id: TopicId, view: u64, paths: Vec<TopicPath>) {
         let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(view)) else { return };
         if derivation.watches == paths {
             return;
@@ -96,22 +86,22 @@ impl Shard {
                 watched.behind += 1;
             }
             if is_new {
-                let owner = self.owner_of(path.as_str());
-                self.mail(owner, Mail::Watch { path: path.clone() });
+                let owner = desk.owner_of(path.as_str());
+                desk.mail(owner, Mail::Watch { path: path.clone() });
             }
         }
         let gone = old.into_iter().filter(|path| !paths.contains(path)).collect();
-        self.unwatch(id, view, gone);
+        self.unwatch(desk, id, view, gone);
     }
 
-    pub(super) fn unwatch(&mut self, id: TopicId, view: u64, paths: Vec<TopicPath>) {
+    pub(super) fn unwatch(&mut self, desk: &mut Desk, id: TopicId, view: u64, paths: Vec<TopicPath>) {
         for path in paths {
             let Some(watched) = self.views.watched.get_mut(&path) else { continue };
             watched.dependents.remove(&(id, view));
             if watched.dependents.is_empty() {
                 self.views.watched.remove(&path);
-                let owner = self.owner_of(path.as_str());
-                self.mail(owner, Mail::Unwatch { path });
+                let owner = desk.owner_of(path.as_str());
+                desk.mail(owner, Mail::Unwatch { path });
             }
         }
     }
@@ -128,7 +118,7 @@ impl Shard {
     }
 
     /// What an owner tells. A word on an earlier watch of the same path is older, and the newer one follows it.
-    pub(in crate::shard) fn watched_told(&mut self, path: &TopicPath, value: Option<Seen>) {
+    pub fn watched_told(&mut self, path: &TopicPath, value: Option<Seen>) {
         let Some(watched) = self.views.watched.get_mut(path) else { return };
         watched.state = value.map_or(State::Missing, State::There);
         if watched.behind == 0 {
@@ -161,16 +151,16 @@ impl Shard {
 
     // The owner.
 
-    pub(in crate::shard) fn start_watch(&mut self, from: ShardIndex, path: TopicPath) {
+    pub fn start_watch(&mut self, desk: &mut Desk, from: ShardIndex, path: TopicPath) {
         self.views.watchers.entry(path.clone()).or_default().insert(from);
         let value = self.tree.find(path.as_str()).map(|place| {
             self.tree.topic_mut(place).is_watched = true;
             self.seen(place)
         });
-        self.mail(from, Mail::Watched { path, value });
+        desk.mail(from, Mail::Watched { path, value });
     }
 
-    pub(in crate::shard) fn end_watch(&mut self, from: ShardIndex, path: &TopicPath) {
+    pub fn end_watch(&mut self, from: ShardIndex, path: &TopicPath) {
         let Some(watchers) = self.views.watchers.get_mut(path) else { return };
         watchers.remove(from);
         if watchers.is_empty() {
@@ -182,21 +172,21 @@ impl Shard {
     }
 
     /// A topic has come, that somebody may wait for.
-    pub(in crate::shard) fn link_watchers(&mut self, path: &TopicPath) {
+    pub(in crate::owner) fn link_watchers(&mut self, desk: &mut Desk, path: &TopicPath) {
         if self.views.watchers.contains_key(path) {
             if let Some(place) = self.tree.find(path.as_str()) {
                 self.tree.topic_mut(place).is_watched = true;
             }
-            self.tell_watchers(path);
+            self.tell_watchers(desk, path);
         }
     }
 
     /// A watched topic has changed, or is gone.
-    pub(in crate::shard) fn tell_watchers(&mut self, path: &TopicPath) {
+    pub(in crate::owner) fn tell_watchers(&mut self, desk: &mut Desk, path: &TopicPath) {
         let Some(watchers) = self.views.watchers.get(path).copied() else { return };
         let value = self.tree.find(path.as_str()).map(|place| self.seen(place));
         for shard in watchers.iter() {
-            self.mail(shard, Mail::Watched { path: path.clone(), value: value.clone() });
+            desk.mail(shard, Mail::Watched { path: path.clone(), value: value.clone() });
         }
     }
 

@@ -3,12 +3,12 @@
 //! All walks together look at one slice of topics a turn, which they share: a walk among many gets a small part each time its turn comes, so that short
 //! ones are soon done.
 
-use super::Shard;
 use super::appeared;
 use crate::base::{ShardIndex, ShardSet};
+use crate::desk::{Answer, Desk, Ticket};
+use crate::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, What};
+use crate::owner::Owner;
 use crate::protocol::Refusal;
-use crate::shard::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, What};
-use crate::shard::persistence::{Answer, Ticket};
 use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::tree::{Direction, Span, Step, Topic, branch_of};
@@ -60,22 +60,22 @@ struct Page {
     branch: Option<(String, usize)>,
 }
 
-impl Shard {
+impl Owner {
     /// Takes up a question; what one path answers is answered at once, the rest slice by slice.
-    pub(in crate::shard) fn start_walk(&mut self, from: ShardIndex, ticket: u64, question: Question) {
+    pub fn start_walk(&mut self, desk: &mut Desk, from: ShardIndex, ticket: u64, question: Question) {
         let text = match &question {
             Question::Interest { selector } | Question::Remove { selector } | Question::Listen { selector, .. } => selector,
             Question::Fetch(fetch) => &fetch.selector,
             Question::Views { places } => {
                 let part = Part::Views(self.view_figures(places));
-                return self.mail(from, Mail::Part { ticket, part });
+                return desk.mail(from, Mail::Part { ticket, part });
             }
             Question::Query { path, query, bytes_max } => {
                 let part = Part::Events(self.query(path, query, *bytes_max));
-                return self.mail(from, Mail::Part { ticket, part });
+                return desk.mail(from, Mail::Part { ticket, part });
             }
         };
-        let selector = self.known_selector(text);
+        let selector = known_selector(desk.limits.selector, text);
         let mut rest = selector.exact_path().map(Span::of_path).unwrap_or_default();
         let mut is_path = selector.exact_path().is_some();
         if let Question::Listen { .. } = &question {
@@ -87,7 +87,7 @@ impl Shard {
                 let shards = self.shards_interested.entry(&selector, ShardSet::default);
                 if shards.contains(from) && !is_walked {
                     // Every topic that it matches is marked; this answer comes behind all of them.
-                    return self.mail(from, Mail::Part { ticket, part: Part::Ready });
+                    return desk.mail(from, Mail::Part { ticket, part: Part::Ready });
                 }
                 shards.insert(from);
             }
@@ -107,79 +107,79 @@ impl Shard {
         if is_path {
             // One topic at most. What the same session asks next may build on it.
             let mut budget = usize::MAX;
-            let rest = self.walk_on(walk, &mut budget);
+            let rest = self.walk_on(desk, walk, &mut budget);
             assert!(rest.is_none(), "a scan without a bound comes to its end");
             return;
         }
         self.walks.push_back(walk);
-        if self.walks.len() == 1 && self.walk_budget > 0 {
-            self.walk_part();
+        if self.walks.len() == 1 && desk.walk_budget > 0 {
+            self.walk_part(desk);
         }
     }
 
     /// Goes on with the walks until this turn's budget is spent.
-    pub(in crate::shard) fn run_walks(&mut self) {
-        while self.walk_budget > 0 && !self.walks.is_empty() {
-            self.walk_part();
+    pub fn run_walks(&mut self, desk: &mut Desk) {
+        while desk.walk_budget > 0 && !self.walks.is_empty() {
+            self.walk_part(desk);
         }
     }
 
     /// Gives the first walk its part of the slice, and puts it behind the others if it is not done.
-    fn walk_part(&mut self) {
-        let part = (self.limits.walk_slice / self.walks.len().max(1)).max(PART_MIN).min(self.walk_budget);
+    fn walk_part(&mut self, desk: &mut Desk) {
+        let part = (desk.limits.walk_slice / self.walks.len().max(1)).max(PART_MIN).min(desk.walk_budget);
         let Some(walk) = self.walks.pop_front() else { return };
         let mut left = part;
-        let walk = self.walk_on(walk, &mut left);
+        let walk = self.walk_on(desk, walk, &mut left);
         // One that finds no topics costs something too.
-        self.walk_budget = self.walk_budget.saturating_sub((part - left).max(1));
+        desk.walk_budget = desk.walk_budget.saturating_sub((part - left).max(1));
         self.walks.extend(walk);
     }
 
     /// Walks so many topics on, and gives the answer where that is the end; else what is left to walk.
-    fn walk_on(&mut self, mut walk: Walk, budget: &mut usize) -> Option<Walk> {
+    fn walk_on(&mut self, desk: &mut Desk, mut walk: Walk, budget: &mut usize) -> Option<Walk> {
         let question = walk.question.clone();
         let next = match &question {
-            Question::Interest { .. } => self.walk_interest(&walk, budget),
-            Question::Remove { .. } => self.walk_removal(&mut walk, budget),
+            Question::Interest { .. } => self.walk_interest(desk, &walk, budget),
+            Question::Remove { .. } => self.walk_removal(desk, &mut walk, budget),
             Question::Fetch(fetch) => self.walk_fetch(fetch, &mut walk, budget),
-            Question::Listen { kind: ListenerKind::Topics, .. } => self.walk_listened(&mut walk, budget),
-            Question::Listen { kind: ListenerKind::Subscribers, .. } => self.walk_counted(&mut walk, budget),
+            Question::Listen { kind: ListenerKind::Topics, .. } => self.walk_listened(desk, &mut walk, budget),
+            Question::Listen { kind: ListenerKind::Subscribers, .. } => self.walk_counted(desk, &mut walk, budget),
             Question::Query { .. } | Question::Views { .. } => None,
         };
         if let Some(rest) = next.filter(|_| !walk.progress.page.is_cut) {
             walk.rest = rest;
-            return self.wait_for_listener(walk);
+            return self.wait_for_listener(desk, walk);
         }
         let Progress { removed, stored, refusal, page, .. } = walk.progress;
         let part = match question {
             Question::Remove { .. } => {
                 let answer = Answer::Removal { from: walk.from, ticket: walk.ticket };
-                self.acknowledge(refusal.map_or(Ok((Outcome::Removed(removed), stored)), Err), answer);
+                desk.acknowledge(refusal.map_or(Ok((Outcome::Removed(removed), stored)), Err), answer);
                 return None;
             }
             Question::Fetch(_) => Part::Page { entries: page.entries, is_cut: page.is_cut, is_thinned: page.is_thinned },
             _ => Part::Ready,
         };
-        self.mail(walk.from, Mail::Part { ticket: walk.ticket, part });
+        desk.mail(walk.from, Mail::Part { ticket: walk.ticket, part });
         None
     }
 
     /// A walk for a listener that has told something goes on when the listener's session has room for more.
-    fn wait_for_listener(&mut self, mut walk: Walk) -> Option<Walk> {
+    fn wait_for_listener(&mut self, desk: &mut Desk, mut walk: Walk) -> Option<Walk> {
         if !std::mem::take(&mut walk.progress.has_told) {
             return Some(walk);
         }
         let (from, ticket) = (walk.from, walk.ticket);
         self.walks_waiting.insert((from.0, ticket), walk);
-        self.mail(from, Mail::SliceTold { ticket });
+        desk.mail(from, Mail::SliceTold { ticket });
         None
     }
 
-    pub(in crate::shard) fn resume_walk(&mut self, from: ShardIndex, ticket: u64) {
+    pub fn resume_walk(&mut self, from: ShardIndex, ticket: u64) {
         self.walks.extend(self.walks_waiting.remove(&(from.0, ticket)));
     }
 
-    fn walk_interest(&mut self, walk: &Walk, budget: &mut usize) -> Option<Span> {
+    fn walk_interest(&mut self, desk: &mut Desk, walk: &Walk, budget: &mut usize) -> Option<Span> {
         let mut places = Vec::new();
         let next = self.tree.scan_within(&walk.selector, &walk.rest, Direction::Forward, budget, |place, topic| {
             if !topic.interested.contains(walk.from) {
@@ -191,12 +191,12 @@ impl Shard {
             let topic = self.tree.topic_mut(place);
             topic.interested.insert(walk.from);
             let mail = appeared(topic, Appearance::Found);
-            self.mail(walk.from, mail);
+            desk.mail(walk.from, mail);
         }
         next
     }
 
-    fn walk_removal(&mut self, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
+    fn walk_removal(&mut self, desk: &mut Desk, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
         let mut paths = Vec::new();
         let next = self.tree.scan_within(&walk.selector, &walk.rest, Direction::Forward, budget, |_, topic| {
             // Those of views stand as long as their views make them.
@@ -206,11 +206,11 @@ impl Shard {
             Step::Next
         });
         for path in paths {
-            if let Some(Err(refusal)) = self.tree.find(path.as_str()).map(|place| self.check_topic_storage(place)) {
+            if let Some(Err(refusal)) = self.tree.find(path.as_str()).map(|place| self.check_topic_storage(desk, place)) {
                 walk.progress.refusal = Some(refusal);
                 continue;
             }
-            if let Some(ticket) = self.remove_topic(path.as_str()) {
+            if let Some(ticket) = self.remove_topic(desk, path.as_str()) {
                 walk.progress.removed += 1;
                 walk.progress.stored = ticket.or(walk.progress.stored);
             }
@@ -225,7 +225,7 @@ impl Shard {
     }
 
     /// Tells what a new listener finds.
-    fn walk_listened(&mut self, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
+    fn walk_listened(&mut self, desk: &mut Desk, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
         let (mut notices, mut bytes) = (Vec::new(), 0);
         let everything = self.everything.clone();
         let next = self.tree.scan_within(&everything, &walk.rest, Direction::Forward, budget, |_, topic| {
@@ -241,12 +241,12 @@ impl Shard {
         });
         walk.progress.has_told = !notices.is_empty();
         for notice in notices {
-            self.mail_notice(walk.from, notice);
+            self.mail_notice(desk, walk.from, notice);
         }
         next
     }
 
-    fn walk_counted(&mut self, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
+    fn walk_counted(&mut self, desk: &mut Desk, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
         let mut places = Vec::new();
         let next = self.tree.scan_within(&walk.selector, &walk.rest, Direction::Forward, budget, |place, _| {
             places.push(place);
@@ -254,13 +254,13 @@ impl Shard {
         });
         walk.progress.has_told = !places.is_empty();
         for place in places {
-            self.start_counting(place, Some(walk.from));
+            self.start_counting(desk, place, Some(walk.from));
         }
         next
     }
 
-    pub(in crate::shard) fn release_interest(&mut self, from: ShardIndex, selector: &str) {
-        let selector = self.known_selector(selector);
+    pub fn release_interest(&mut self, desk: &mut Desk, from: ShardIndex, selector: &str) {
+        let selector = known_selector(desk.limits.selector, selector);
         // Answers to an interest that ended are not wanted any more, nor may its walk mark further topics.
         self.walks.retain(|walk| !walk.is_interest(from, &selector));
         let Some(shards) = self.shards_interested.get_mut(&selector) else { return };
@@ -268,11 +268,11 @@ impl Shard {
         if shards.is_empty() {
             self.shards_interested.remove(&selector);
         }
-        self.forget_interest(from, &selector);
+        self.forget_interest(desk, from, &selector);
     }
 
     /// Takes `from` off the topics that no other selector of it matches, and tells it so: its table follows the owner's word alone.
-    fn forget_interest(&mut self, from: ShardIndex, selector: &Selector) {
+    fn forget_interest(&mut self, desk: &mut Desk, from: ShardIndex, selector: &Selector) {
         let mut places = Vec::new();
         self.tree.scan(selector, &Span::default(), Direction::Forward, usize::MAX, |place, topic| {
             if topic.interested.contains(from) {
@@ -288,13 +288,13 @@ impl Shard {
             let topic = self.tree.topic_mut(place);
             topic.interested.remove(from);
             let id = topic.id;
-            self.count_subscribers(place, from, 0);
-            self.mail(from, Mail::Forgotten { id });
+            self.count_subscribers(desk, place, from, 0);
+            desk.mail(from, Mail::Forgotten { id });
         }
     }
 
-    pub(in crate::shard) fn stop_listening(&mut self, from: ShardIndex, kind: ListenerKind, selector: &str) {
-        let selector = self.known_selector(selector);
+    pub fn stop_listening(&mut self, desk: &mut Desk, from: ShardIndex, kind: ListenerKind, selector: &str) {
+        let selector = known_selector(desk.limits.selector, selector);
         // What was asked is answered all the same: only what it would have told is not wanted any more.
         let (ended, kept): (VecDeque<Walk>, _) =
             std::mem::take(&mut self.walks).into_iter().partition(|walk: &Walk| walk.is_listen(from, kind, &selector));
@@ -304,7 +304,7 @@ impl Shard {
             waiting.into_iter().partition(|(_, walk)| walk.is_listen(from, kind, &selector));
         self.walks_waiting = kept;
         for walk in ended.into_iter().chain(ended_waiting.into_values()) {
-            self.mail(from, Mail::Part { ticket: walk.ticket, part: Part::Ready });
+            desk.mail(from, Mail::Part { ticket: walk.ticket, part: Part::Ready });
         }
         let table = match kind {
             ListenerKind::Topics => &mut self.shards_listening,
@@ -319,16 +319,15 @@ impl Shard {
             }
         }
     }
+}
 
-    /// A selector in its canonical text, which was read before: by a session's shard from a text that may have been shorter, or in a removal
-    /// policy, which has limits of its own.
-    pub(in crate::shard) fn known_selector(&self, text: &str) -> Selector {
-        let regex_bytes_max = self.limits.selector.regex_bytes_max.max(SelectorLimits::default().regex_bytes_max);
-        let most = usize::MAX;
-        let limits =
-            SelectorLimits { text_bytes_max: most, members_max: most, regexes_max: most, regex_bytes_max, unicode_classes_max: most };
-        Selector::parse(text, limits).expect("the canonical text of a selector is one")
-    }
+/// A selector in its canonical text, which was read before: by a session's shard from a text that may have been shorter, or in a removal
+/// policy, which has limits of its own.
+pub fn known_selector(limits: SelectorLimits, text: &str) -> Selector {
+    let regex_bytes_max = limits.regex_bytes_max.max(SelectorLimits::default().regex_bytes_max);
+    let most = usize::MAX;
+    let limits = SelectorLimits { text_bytes_max: most, members_max: most, regexes_max: most, regex_bytes_max, unicode_classes_max: most };
+    Selector::parse(text, limits).expect("the canonical text of a selector is one")
 }
 
 /// Whether `selector` matches the path or one above it.

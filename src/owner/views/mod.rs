@@ -17,100 +17,27 @@ mod source;
 mod walk;
 mod watch;
 
-use super::Shard;
-use super::mail::{Asker, Mail, Part};
-use super::persistence::{Answer, Ticket};
 use crate::base::{ShardIndex, ShardSet, Slab, Time, TopicId, Wheel};
+use crate::desk::{Answer, Desk, Ticket};
 use crate::journal::{Change, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
+use crate::mail::views::{Decision, Derived, Figures, Order, Told};
+use crate::mail::{Mail, Part};
+use crate::owner::Owner;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
 use crate::topic::specification::Specification;
-use crate::view::catalogue::{Catalogue, CatalogueError, CatalogueLimits, Entry};
+use crate::view::Definition;
+use crate::view::catalogue::{Catalogue, CatalogueError, Entry};
 use crate::view::evaluate::{EvaluationLimits, Evaluator};
-use crate::view::{Definition, ViewLimits};
 use crate::wire::native::{Outcome, ViewEntry};
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use reference::{Ancestry, Content, Derived, Step};
-pub use watch::Seen;
-
-/// How many topics may be derived from each other in a row.
-pub const DEPTH_MAX: usize = 16;
-
-/// Every bound on views.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    pub views_max: usize,
-    /// Of all definitions together.
-    pub text_bytes_max: usize,
-    pub language: ViewLimits,
-    /// Reference topics that one view makes of one topic.
-    pub references_max: usize,
-    /// Bytes looked at or copied to evaluate one view for one value.
-    pub work_max: usize,
-    /// What one turn may do.
-    pub units_per_turn: usize,
-    /// What waits for its delay, in all views of a shard.
-    pub delay_bytes_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            views_max: 1000,
-            text_bytes_max: 4 << 20,
-            language: ViewLimits::default(),
-            references_max: 10_000,
-            work_max: 16 << 20,
-            units_per_turn: 300,
-            delay_bytes_max: 64 << 20,
-        }
-    }
-}
-
-impl Limits {
-    fn catalogue(&self) -> CatalogueLimits {
-        CatalogueLimits { views_max: self.views_max, text_bytes_max: self.text_bytes_max }
-    }
-}
-
 /// The only shard that decides on views.
-const WRITER: ShardIndex = ShardIndex(0);
-
-/// What is asked of the writer.
-pub enum Order {
-    Create { name: Box<str>, text: Box<str> },
-    Remove { name: Box<str> },
-}
-
-/// What the writer has decided, in the order in which every shard carries it out.
-#[derive(Clone)]
-pub enum Decision {
-    Put { place: u64, name: Box<str>, text: Box<str> },
-    Removed { place: u64 },
-}
-
-/// Who is told when every shard has carried out a decision.
-#[derive(Clone, Copy, Debug)]
-pub struct Told {
-    pub shard: ShardIndex,
-    pub ticket: u64,
-}
-
-/// One shard's share of what is known of a view at work.
-#[derive(Clone, Debug, Default)]
-pub struct Figures {
-    pub place: u64,
-    pub sources: u64,
-    pub references: u64,
-    pub evaluations: u64,
-    pub failures: u64,
-    pub last_failure: String,
-}
+pub const VIEWS_WRITER: ShardIndex = ShardIndex(0);
 
 /// A reference topic's specification, or why there is none.
 type Made = Result<Arc<Specification>, String>;
@@ -269,50 +196,26 @@ fn is_plain(definition: &Definition) -> bool {
     definition.passes_values() && definition.path.is_of_path() && definition.throttle.is_none() && definition.delay_ms.is_none()
 }
 
-impl Shard {
-    // What sessions ask.
-
-    pub(super) fn create_view(&mut self, asker: Asker, name: &str, text: &str) -> Result<(), Refusal> {
-        // Here already, so that a text that is none costs the writer nothing.
-        self.parse_view(text)?;
-        self.order_view(asker, Order::Create { name: name.into(), text: text.into() });
-        Ok(())
-    }
-
-    pub(super) fn remove_view(&mut self, asker: Asker, name: &str) {
-        self.order_view(asker, Order::Remove { name: name.into() });
-    }
-
-    fn order_view(&mut self, asker: Asker, order: Order) {
-        let ticket = self.expect_decision(asker);
-        let to = Told { shard: self.identity.index, ticket };
-        self.mail(WRITER, Mail::OrderView { order: Box::new(order), to });
-    }
-
-    /// Views in the order of their places behind `after`, as many as fit a message; with a name only that one.
-    pub(super) fn list_views(&mut self, asker: Asker, after: u64, name: Option<&str>) -> Result<(), Refusal> {
+impl Owner {
+    /// The places of views behind `after`, as many as fit a message, and whether there are more; with a name only that one's.
+    pub fn view_places(&self, desk: &Desk, after: u64, name: Option<&str>) -> (Vec<u64>, bool) {
         let mut places = Vec::new();
-        let (mut bytes, mut has_more) = (0, false);
+        let mut bytes = 0;
         for (place, view) in self.views.by_place.range(after.saturating_add(1)..).filter(|(_, view)| !view.is_ending) {
             if name.is_some_and(|name| *view.name != *name) {
                 continue;
             }
             bytes += view.name.len() + view.text.len() + 2048;
-            if !places.is_empty() && bytes > self.limits.message_bytes_max {
-                has_more = true;
-                break;
+            if !places.is_empty() && bytes > desk.limits.message_bytes_max {
+                return (places, true);
             }
             places.push(*place);
         }
-        if let Some(name) = name.filter(|_| places.is_empty()) {
-            return Err(Refusal::new(ErrorCode::NoSuchView, format!("there is no view '{name}'")));
-        }
-        self.ask_about_views(asker, places.into(), has_more);
-        Ok(())
+        (places, false)
     }
 
     /// What this shard knows of views at work.
-    pub(super) fn view_figures(&self, places: &[u64]) -> Vec<Figures> {
+    pub fn view_figures(&self, places: &[u64]) -> Vec<Figures> {
         let figures = |place: &u64| {
             let references = self.views.standing.get(place).copied().unwrap_or(0);
             let Some(view) = self.views.by_place.get(place) else { return Figures { place: *place, references, ..Figures::default() } };
@@ -323,7 +226,7 @@ impl Shard {
     }
 
     /// The entries of an answer, from all shards' figures in the order of places.
-    pub(super) fn view_entries(&self, places: &[u64], figures: &[Figures]) -> Vec<ViewEntry> {
+    pub fn view_entries(&self, places: &[u64], figures: &[Figures]) -> Vec<ViewEntry> {
         let entry = |place: &u64| {
             let view = self.views.by_place.get(place)?;
             let mut entry = ViewEntry {
@@ -351,32 +254,33 @@ impl Shard {
         places.iter().filter_map(entry).collect()
     }
 
-    fn parse_view(&self, text: &str) -> Result<Definition, Refusal> {
-        Definition::parse(text, &self.limits.views.language)
+    /// Reads the text of a view.
+    pub fn parse_view(&self, desk: &Desk, text: &str) -> Result<Definition, Refusal> {
+        Definition::parse(text, &desk.limits.views.language)
             .map_err(|error| Refusal::at(ErrorCode::InvalidView, error.position, error.to_string()))
     }
 
     // The writer.
 
-    pub(super) fn view_ordered(&mut self, order: Order, to: Told) {
+    pub fn view_ordered(&mut self, desk: &mut Desk, order: Order, to: Told) {
         let decided = match order {
-            Order::Create { name, text } => self.decide_view(&name, &text, to),
-            Order::Remove { name } => self.decide_removal(&name, to),
+            Order::Create { name, text } => self.decide_view(desk, &name, &text, to),
+            Order::Remove { name } => self.decide_removal(desk, &name, to),
         };
         let result = match decided {
             Ok(Some((outcome, stored))) => {
-                return self.acknowledge(Ok((outcome, stored)), Answer::View { from: to.shard, ticket: to.ticket });
+                return desk.acknowledge(Ok((outcome, stored)), Answer::View { from: to.shard, ticket: to.ticket });
             }
             Ok(None) => Ok(Outcome::Removed(0)),
             Err(refusal) => Err(refusal),
         };
-        self.mail(to.shard, Mail::Part { ticket: to.ticket, part: Part::View { result, changes_nothing: true } });
+        desk.mail(to.shard, Mail::Part { ticket: to.ticket, part: Part::View { result, changes_nothing: true } });
     }
 
-    fn decide_view(&mut self, name: &str, text: &str, to: Told) -> Result<Option<(Outcome, Option<Ticket>)>, Refusal> {
-        self.check_view_storage()?;
-        let definition = self.parse_view(text)?;
-        let limits = self.limits.views.catalogue();
+    fn decide_view(&mut self, desk: &mut Desk, name: &str, text: &str, to: Told) -> Result<Option<(Outcome, Option<Ticket>)>, Refusal> {
+        self.check_view_storage(desk)?;
+        let definition = self.parse_view(desk, text)?;
+        let limits = desk.limits.views.catalogue();
         let put = self.views.catalogue.put(name, text, definition, limits).map_err(|error| {
             let code = match error {
                 CatalogueError::Name { .. } => ErrorCode::InvalidView,
@@ -387,51 +291,51 @@ impl Shard {
         })?;
         if put.is_same {
             // Nothing changes, but who asks may rely on what was asked before.
-            self.announce(&Decision::Put { place: put.place, name: name.into(), text: text.into() }, to);
-            return Ok(Some((Outcome::Created(false), self.store_earlier())));
+            self.announce(desk, &Decision::Put { place: put.place, name: name.into(), text: text.into() }, to);
+            return Ok(Some((Outcome::Created(false), desk.ledger.earlier())));
         }
         // The new one first: after a crash between the two the later one stands.
-        let id = self.take_topic_id();
+        let id = self.take_topic_id(desk);
         let properties = [("definition".into(), text.into()), ("place".into(), put.place.to_string().into())];
         let path = TopicPath::of_branch(&format!("{VIEWS_BRANCH}{name}"));
-        let mut ticket = self.store_record(Change::Added { topic: id, path, kind: VIEW_KIND, properties: Arc::new(properties) });
+        let mut ticket = desk.ledger.append_record(Change::Added { topic: id, path, kind: VIEW_KIND, properties: Arc::new(properties) });
         if let Some(old) = self.views.records.insert(name.into(), id) {
-            ticket = self.store_record(Change::Removed { topic: old }).or(ticket);
+            ticket = desk.ledger.append_record(Change::Removed { topic: old }).or(ticket);
         }
-        self.announce(&Decision::Put { place: put.place, name: name.into(), text: text.into() }, to);
+        self.announce(desk, &Decision::Put { place: put.place, name: name.into(), text: text.into() }, to);
         Ok(Some((Outcome::Created(put.is_new), ticket)))
     }
 
-    fn decide_removal(&mut self, name: &str, to: Told) -> Result<Option<(Outcome, Option<Ticket>)>, Refusal> {
-        self.check_view_storage()?;
+    fn decide_removal(&mut self, desk: &mut Desk, name: &str, to: Told) -> Result<Option<(Outcome, Option<Ticket>)>, Refusal> {
+        self.check_view_storage(desk)?;
         let Some(Entry { place, .. }) = self.views.catalogue.remove(name) else { return Ok(None) };
         let record = self.views.records.remove(name);
-        let ticket = record.and_then(|topic| self.store_record(Change::Removed { topic }));
-        self.announce(&Decision::Removed { place }, to);
+        let ticket = record.and_then(|topic| desk.ledger.append_record(Change::Removed { topic }));
+        self.announce(desk, &Decision::Removed { place }, to);
         Ok(Some((Outcome::Removed(1), ticket)))
     }
 
-    fn announce(&mut self, decision: &Decision, to: Told) {
-        for shard in (0..self.identity.count).map(ShardIndex) {
-            self.mail(shard, Mail::ViewDecided { decision: Box::new(decision.clone()), to });
+    fn announce(&mut self, desk: &mut Desk, decision: &Decision, to: Told) {
+        for shard in (0..desk.identity.count).map(ShardIndex) {
+            desk.mail(shard, Mail::ViewDecided { decision: Box::new(decision.clone()), to });
         }
     }
 
     // Every shard.
 
-    pub(super) fn view_decided(&mut self, decision: Decision, to: Told) {
+    pub fn view_decided(&mut self, desk: &Desk, decision: Decision, to: Told) {
         match decision {
-            Decision::Put { place, name, text } => self.put_view(place, &name, &text, Some(to)),
+            Decision::Put { place, name, text } => self.put_view(desk, place, &name, &text, Some(to)),
             Decision::Removed { place } => self.end_view(place, to),
         }
     }
 
     /// Takes up a view, or its new definition.
-    fn put_view(&mut self, place: u64, name: &str, text: &str, to: Option<Told>) {
+    fn put_view(&mut self, desk: &Desk, place: u64, name: &str, text: &str, to: Option<Told>) {
         if let Some(to) = to.filter(|_| self.views.by_place.get(&place).is_some_and(|view| *view.text == *text)) {
             return self.start_empty_walk(place, to);
         }
-        let definition = Definition::parse(text, &self.limits.views.language).expect("the writer has parsed it by the same limits");
+        let definition = Definition::parse(text, &desk.limits.views.language).expect("the writer has parsed it by the same limits");
         let definition = Rc::new(definition);
         let old = self.views.by_place.get_mut(&place).map(|view| {
             view.text = text.into();
@@ -445,7 +349,7 @@ impl Shard {
             Some(old) => {
                 self.unlink_view(place, old);
                 if definition.delay_ms.is_none() {
-                    self.release_delayed(place);
+                    self.release_delayed(desk, place);
                 }
             }
             None => {
@@ -493,50 +397,50 @@ impl Shard {
     }
 
     /// Takes up a view that was stored. Every shard does, before topics.
-    pub fn restore_view(&mut self, id: TopicId, stored: &StoredTopic) -> Result<(), String> {
+    pub fn restore_view(&mut self, desk: &mut Desk, id: TopicId, stored: &StoredTopic) -> Result<(), String> {
         let name = stored.view_name().ok_or_else(|| format!("the record of a view has the path '{}'", stored.path.as_str()))?.to_owned();
         let text = stored.property("definition").ok_or_else(|| format!("view '{name}' has no definition"))?;
         let place = stored.property("place").and_then(|place| place.parse().ok()).ok_or_else(|| format!("view '{name}' has no place"))?;
-        let definition = self.parse_view(text).map_err(|refusal| format!("view '{name}': {}", refusal.message))?;
-        if self.identity.index == WRITER {
+        let definition = self.parse_view(desk, text).map_err(|refusal| format!("view '{name}': {}", refusal.message))?;
+        if desk.identity.index == VIEWS_WRITER {
             self.views.catalogue.restore(&name, place, text, definition);
             if let Some(older) = self.views.records.insert(name.as_str().into(), id) {
-                self.store_record(Change::Removed { topic: older });
+                desk.ledger.append_record(Change::Removed { topic: older });
             }
         }
-        self.put_view(place, &name, text, None);
+        self.put_view(desk, place, &name, text, None);
         Ok(())
     }
 
     /// All that the shard which sent it had sent before has come.
-    pub(super) fn fence(&mut self, to: Told) {
-        self.mail(to.shard, Mail::Part { ticket: to.ticket, part: Part::Ready });
+    pub fn fence(&mut self, desk: &mut Desk, to: Told) {
+        desk.mail(to.shard, Mail::Part { ticket: to.ticket, part: Part::Ready });
     }
 
     // Turns.
 
-    pub(super) fn run_views(&mut self) {
-        while self.views.units_left > 0 && self.inbox.is_empty() {
+    pub fn run_views(&mut self, desk: &mut Desk) {
+        while self.views.units_left > 0 && !desk.has_mail() {
             // Walks and changes that many depend on have their slice of every turn, and what is left when nothing else is to be done.
             if self.views.jobs.is_empty() || !std::mem::replace(&mut self.views.has_walked, true) {
-                let has_walked = self.walk_views();
+                let has_walked = self.walk_views(desk);
                 let has_spread = self.spread_watched();
                 if !has_walked && !has_spread && self.views.jobs.is_empty() {
                     return;
                 }
             }
             match self.views.jobs.pop_front() {
-                Some(Job::Derive(id, place)) => self.derive(id, place),
+                Some(Job::Derive(id, place)) => self.derive(desk, id, place),
                 Some(Job::Send(derived)) => {
                     if let Some(view) = self.views.by_place.get_mut(&derived.view) {
                         view.sends_waiting -= 1;
                     }
                     self.spend_units(1);
-                    self.mail_derived(*derived);
+                    self.mail_derived(desk, *derived);
                 }
                 Some(Job::Tell(to)) => {
-                    for shard in (0..self.identity.count).map(ShardIndex) {
-                        self.mail(shard, Mail::Fence { to });
+                    for shard in (0..desk.identity.count).map(ShardIndex) {
+                        desk.mail(shard, Mail::Fence { to });
                     }
                 }
                 None => {}
@@ -544,27 +448,27 @@ impl Shard {
         }
     }
 
-    pub(super) fn begin_view_turn(&mut self) {
-        self.views.units_left = self.limits.views.units_per_turn;
+    pub fn begin_view_turn(&mut self, desk: &Desk) {
+        self.views.units_left = desk.limits.views.units_per_turn;
         self.views.has_walked = false;
     }
 
-    pub(super) fn tick_views(&mut self) {
-        self.tick_throttled();
-        self.tick_delayed();
+    pub fn tick_views(&mut self, desk: &Desk) {
+        self.tick_throttled(desk);
+        self.tick_delayed(desk);
     }
 
     fn spend_units(&mut self, units: usize) {
         self.views.units_left = self.views.units_left.saturating_sub(units.max(1));
     }
 
-    fn evaluation_limits(&self) -> EvaluationLimits {
+    fn evaluation_limits(&self, desk: &Desk) -> EvaluationLimits {
         EvaluationLimits {
-            references_max: self.limits.views.references_max,
-            value_bytes_max: self.limits.value_bytes_max,
-            path_bytes_max: self.limits.path_bytes_max,
-            depth_max: self.limits.json_depth_max,
-            work_max: self.limits.views.work_max,
+            references_max: desk.limits.views.references_max,
+            value_bytes_max: desk.limits.value_bytes_max,
+            path_bytes_max: desk.limits.path_bytes_max,
+            depth_max: desk.limits.json_depth_max,
+            work_max: desk.limits.views.work_max,
         }
     }
 }

@@ -3,12 +3,13 @@
 //! A retained message is the topic's value. Any other reaches those who are subscribed and leaves the value as it is. A topic that has only been
 //! passed through is not stored, and goes when it has not been published to for a while.
 
-use super::{Applied, make_publication};
-use crate::base::{Key, ShardIndex, Time, TopicId};
+use super::{Creator, make_publication};
+use crate::base::{Time, TopicId};
+use crate::desk::{Applied, Desk, Ticket};
+use crate::mail::NOBODY;
+use crate::mail::{Mail, Making, MessageChange};
+use crate::owner::Owner;
 use crate::protocol::{ErrorCode, Refusal};
-use crate::shard::mail::{Mail, Making, MessageChange};
-use crate::shard::persistence::Ticket;
-use crate::shard::{NOBODY, Shard};
 use crate::topic::path::TopicPath;
 use crate::topic::publication;
 use crate::topic::specification::{Specification, TopicType};
@@ -35,29 +36,29 @@ impl Passing {
     }
 }
 
-impl Shard {
+impl Owner {
     pub(super) fn take_message(
         &mut self,
+        desk: &mut Desk,
         found: Option<Place>,
-        from: ShardIndex,
-        session: Key,
+        by: Creator,
         path: &str,
         message: &MessageChange<'_>,
         received: Time,
     ) -> Applied {
         if message.payload.is_empty() && message.head.retain && !takes_empty(found.map(|place| self.tree.topic(place))) {
-            return self.clear_topic(found, path, message, received);
+            return self.clear_topic(desk, found, path, message, received);
         }
         match found {
             Some(place) => {
                 let kind = self.tree.topic(place).specification.value_type();
-                let value = self.value_of(kind, &message.payload)?;
+                let value = self.value_of(desk, kind, &message.payload)?;
                 let is_passing = self.passes(place, &message.head);
                 self.check_not_reference(place)?;
                 if !is_passing {
-                    self.check_topic_storage(place)?;
+                    self.check_topic_storage(desk, place)?;
                 }
-                let ticket = self.set_message(place, &value, is_passing, message, received)?;
+                let ticket = self.set_message(desk, place, &value, is_passing, message, received)?;
                 Ok((Outcome::Done, ticket))
             }
             None => {
@@ -65,12 +66,12 @@ impl Shard {
                     let why = format!("there is no topic at '{path}', and a rule says that messages make none there");
                     return Err(Refusal::new(ErrorCode::NoSuchTopic, why));
                 };
-                let value = self.value_of(specification.value_type(), &message.payload)?;
-                let place = self.make_for(from, session, path, specification, message.head.is_passing)?;
+                let value = self.value_of(desk, specification.value_type(), &message.payload)?;
+                let place = self.make_for(desk, by, path, specification, message.head.is_passing)?;
                 let is_passing = self.passes(place, &message.head);
-                let ticket = self.set_message(place, &value, is_passing, message, received)?;
+                let ticket = self.set_message(desk, place, &value, is_passing, message, received)?;
                 let is_stored = !self.tree.topic(place).is_passing;
-                Ok((Outcome::Done, ticket.or_else(|| if is_stored { self.store_found(place) } else { None })))
+                Ok((Outcome::Done, ticket.or_else(|| if is_stored { self.store_found(desk, place) } else { None })))
             }
         }
     }
@@ -82,32 +83,32 @@ impl Shard {
 
     fn make_for(
         &mut self,
-        from: ShardIndex,
-        session: Key,
+        desk: &mut Desk,
+        by: Creator,
         path: &str,
         specification: &Arc<Specification>,
         is_passing: bool,
     ) -> Result<Place, Refusal> {
-        if self.tree.len() >= self.limits.topics_max {
-            let message = format!("this server's core holds its most of {} topics", self.limits.topics_max);
+        if self.tree.len() >= desk.limits.topics_max {
+            let message = format!("this server's core holds its most of {} topics", desk.limits.topics_max);
             return Err(Refusal::new(ErrorCode::TopicLimit, message));
         }
         let is_passing = is_passing && specification.topic_type() != TopicType::TimeSeries;
         // A session's shard has checked it, or it is the server's own.
         let path = TopicPath::of_branch(path);
-        let mut topic = Topic::new(self.take_topic_id(), path, specification.clone());
+        let mut topic = Topic::new(self.take_topic_id(desk), path, specification.clone());
         topic.is_passing = is_passing;
         if is_passing {
-            self.note_passing(topic.id, &topic.path);
+            self.note_passing(desk, topic.id, &topic.path);
         } else {
-            self.check_storage(specification)?;
-            self.store_added(&topic);
+            self.check_storage(desk, specification)?;
+            self.store_added(desk, &topic);
         }
-        Ok(self.enter(topic, Some((from, session))))
+        Ok(self.enter(desk, topic, Some(by)))
     }
 
     /// A topic is made that is only passed through.
-    fn note_passing(&mut self, id: TopicId, path: &TopicPath) {
+    fn note_passing(&mut self, desk: &Desk, id: TopicId, path: &TopicPath) {
         let (tree, due) = (&self.tree, &mut self.passing.due);
         if due.len() > 2 * tree.len() + GONE_MAX {
             // Clients may make and clear topics faster than their time comes.
@@ -115,12 +116,13 @@ impl Shard {
                 tree.find(path.as_str()).is_some_and(|place| tree.topic(place).id == *id && tree.topic(place).is_passing)
             });
         }
-        let after_ms = self.limits.mqtt.as_ref().map_or(0, |limits| limits.passing_topic_ms);
-        due.push_back((self.now.after_ms(after_ms), id, path.clone()));
+        let after_ms = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.passing_topic_ms);
+        due.push_back((desk.now.after_ms(after_ms), id, path.clone()));
     }
 
     fn set_message(
         &mut self,
+        desk: &mut Desk,
         place: Place,
         value: &[u8],
         is_passing: bool,
@@ -130,52 +132,55 @@ impl Shard {
         if self.tree.topic(place).series().is_some() {
             let append = native::Append::Original { timestamp_ms: None };
             let kind = self.tree.topic(place).specification.value_type();
-            let content = super::Content { kind, value: Some(Cow::Borrowed(value)) };
-            return self.append(place, append, &content, received).map(|(_, ticket)| ticket);
+            let content = crate::mail::Content { kind, value: Some(Cow::Borrowed(value)) };
+            return self.append(desk, place, append, &content, received).map(|(_, ticket)| ticket);
         }
         let head = publication::Message { is_passing, ..message.head.clone() };
         if is_passing {
-            self.pass(place, Some(value), head, received);
+            self.pass(desk, place, Some(value), head, received);
             return Ok(None);
         }
-        Ok(self.publish_with(place, Some(value), received, Some(head)))
+        Ok(self.publish_with(desk, place, Some(value), received, Some(head)))
     }
 
     /// Sends a message to whoever is subscribed; the topic's value stays.
-    fn pass(&mut self, place: Place, value: Option<&[u8]>, head: publication::Message, received: Time) {
-        self.report.updates += 1;
-        let keep = self.start_keeping(place, head.qos);
+    fn pass(&mut self, desk: &mut Desk, place: Place, value: Option<&[u8]>, head: publication::Message, received: Time) {
+        desk.report.updates += 1;
+        let keep = self.start_keeping(desk, place, head.qos);
         let topic = self.tree.topic_mut(place);
         topic.has_passed = true;
         let version = topic.latest.as_ref().map_or(0, |latest| latest.version);
         let publication = Arc::new(make_publication(topic, version, value, received).with_message(head).with_keep(keep));
         for shard in topic.interested.iter() {
-            self.mail(shard, Mail::Published(publication.clone()));
+            desk.mail(shard, Mail::Published(publication.clone()));
         }
-        self.note_update(place);
+        self.note_update(desk, place);
     }
 
     /// A retained message without a payload: it is sent as any other, and then there is none. With it goes the topic.
-    fn clear_topic(&mut self, found: Option<Place>, path: &str, message: &MessageChange<'_>, received: Time) -> Applied {
+    fn clear_topic(&mut self, desk: &mut Desk, found: Option<Place>, path: &str, message: &MessageChange<'_>, received: Time) -> Applied {
         let place = match found {
             Some(place) => place,
             None if self.interested_in(path).is_empty() => return Ok((Outcome::Done, None)),
             // Somebody is subscribed to the topic that there would be.
             None => match &message.making {
-                Making::Of(specification) => self.make_for(self.identity.index, NOBODY, path, specification, true)?,
+                Making::Of(specification) => {
+                    let by = Creator { shard: desk.identity.index, session: NOBODY };
+                    self.make_for(desk, by, path, specification, true)?
+                }
                 Making::Refused => return Ok((Outcome::Done, None)),
             },
         };
         self.check_not_reference(place)?;
-        self.check_topic_storage(place)?;
+        self.check_topic_storage(desk, place)?;
         let head = publication::Message { is_passing: true, is_clearing: true, ..message.head.clone() };
-        self.pass(place, Some(&[]), head, received);
-        let ticket = self.remove_topic(path).flatten();
+        self.pass(desk, place, Some(&[]), head, received);
+        let ticket = self.remove_topic(desk, path).flatten();
         Ok((Outcome::Done, ticket))
     }
 
     /// The stored form of a payload; numbers are in decimal.
-    fn value_of<'p>(&mut self, kind: ValueType, payload: &'p [u8]) -> Result<Cow<'p, [u8]>, Refusal> {
+    fn value_of<'p>(&mut self, desk: &Desk, kind: ValueType, payload: &'p [u8]) -> Result<Cow<'p, [u8]>, Refusal> {
         let refuse = |position: Option<usize>, message: &str| Refusal {
             code: ErrorCode::InvalidValue,
             position,
@@ -184,7 +189,7 @@ impl Shard {
         match kind {
             ValueType::Json => {
                 let mut compact = Vec::with_capacity(payload.len());
-                let limits = JsonLimits { depth_max: self.limits.json_depth_max };
+                let limits = JsonLimits { depth_max: desk.limits.json_depth_max };
                 self.checker.compact(payload, limits, &mut compact).map_err(|error| refuse(Some(error.position), &error.message))?;
                 Ok(Cow::Owned(compact))
             }
@@ -206,17 +211,17 @@ impl Shard {
     }
 
     /// A topic that was only passed through gets a value: from now on it is one as any other.
-    pub(super) fn keep_passing(&mut self, place: Place) {
+    pub(super) fn keep_passing(&mut self, desk: &mut Desk, place: Place) {
         if std::mem::take(&mut self.tree.topic_mut(place).is_passing) {
-            self.store_added_at(place);
+            self.store_added_at(desk, place);
         }
     }
 
     /// Removes the topics that have not been passed through for a while.
-    pub(in crate::shard) fn tick_passing(&mut self) {
-        let after_ms = self.limits.mqtt.as_ref().map_or(0, |limits| limits.passing_topic_ms);
+    pub fn tick_passing(&mut self, desk: &mut Desk) {
+        let after_ms = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.passing_topic_ms);
         while let Some((due, ..)) = self.passing.due.front()
-            && *due <= self.now
+            && *due <= desk.now
         {
             let Some((due, id, path)) = self.passing.due.pop_front() else { break };
             let Some(place) = self.tree.find(path.as_str()) else { continue };
@@ -225,9 +230,9 @@ impl Shard {
                 continue;
             }
             if std::mem::take(&mut topic.has_passed) {
-                self.passing.due.push_back((due.after_ms(after_ms.max(1)).max(self.now), id, path));
+                self.passing.due.push_back((due.after_ms(after_ms.max(1)).max(desk.now), id, path));
             } else {
-                self.remove_topic(path.as_str());
+                self.remove_topic(desk, path.as_str());
             }
         }
     }

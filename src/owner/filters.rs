@@ -3,9 +3,10 @@
 //! A filter is asked for once, however many policies have it, and again in each period. Shards answer when they come to it, and a filter is not
 //! asked for again before all have: many filters on many sessions make the counts late, not the server.
 
-use super::Shard;
 use crate::base::{Key, ShardIndex, Slab, Time};
-use crate::shard::mail::Mail;
+use crate::desk::Desk;
+use crate::mail::Mail;
+use crate::owner::Owner;
 use crate::topic::session_filter::SessionFilter;
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
@@ -127,19 +128,19 @@ fn next_count(now: Time) -> Time {
     Time((now.0 / period_ns + 1) * period_ns)
 }
 
-impl Shard {
-    pub(super) fn ask_sessions(&mut self) {
-        for (key, filter) in self.filters.begin(self.now, self.identity.count) {
-            for shard in 0..self.identity.count {
-                self.mail(ShardIndex(shard), Mail::AskSessions { filter: filter.clone(), count: key });
+impl Owner {
+    pub(super) fn ask_sessions(&mut self, desk: &mut Desk) {
+        for (key, filter) in self.filters.begin(desk.now, desk.identity.count) {
+            for shard in 0..desk.identity.count {
+                desk.mail(ShardIndex(shard), Mail::AskSessions { filter: filter.clone(), count: key });
             }
         }
     }
 
     /// A shard tells how many of its sessions match.
-    pub(in crate::shard) fn sessions_counted(&mut self, key: Key, share: u64) {
-        if let Some(Counted { filter, total, policies }) = self.filters.add(key, share, self.now) {
-            self.note_sessions(&policies, &filter, total);
+    pub fn sessions_counted(&mut self, desk: &Desk, key: Key, share: u64) {
+        if let Some(Counted { filter, total, policies }) = self.filters.add(key, share, desk.now) {
+            self.note_sessions(desk, &policies, &filter, total);
         }
     }
 }

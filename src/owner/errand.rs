@@ -2,7 +2,9 @@
 //!
 //! One slice a turn, whatever waits: errands take turns with each other and with all else that the shard does.
 
-use super::Shard;
+use super::walk::known_selector;
+use crate::desk::Desk;
+use crate::owner::Owner;
 use crate::topic::selector::Selector;
 use crate::topic::tree::{Direction, Place, Span, Step};
 use std::collections::VecDeque;
@@ -34,9 +36,9 @@ impl Errands {
     }
 }
 
-impl Shard {
+impl Owner {
     /// A removal policy removes what its selector matches.
-    pub(in crate::shard) fn remove_selected(&mut self, selector: Box<str>) {
+    pub fn remove_selected(&mut self, selector: Box<str>) {
         let removals = &mut self.errands.removals;
         if removals.len() < REMOVALS_MAX && removals.insert(selector.clone()) {
             self.errands.waiting.push_back(Errand::Remove { selector });
@@ -58,24 +60,24 @@ impl Shard {
     }
 
     /// Does a slice of the first errand, and puts it behind the others if it is not done.
-    pub(in crate::shard) fn run_errand(&mut self) {
+    pub fn run_errand(&mut self, desk: &mut Desk) {
         let Some(errand) = self.errands.waiting.pop_front() else { return };
         let next = match errand {
             Errand::Remove { selector } => {
                 self.errands.removals.remove(&selector);
-                let selector = self.known_selector(&selector);
-                self.remove_slice(selector, Span::default())
+                let selector = known_selector(desk.limits.selector, &selector);
+                self.remove_slice(desk, selector, Span::default())
             }
-            Errand::EndCounting { selector } => self.end_counts_slice(selector, Span::default()),
-            Errand::Removing(selector, rest) => self.remove_slice(selector, rest),
-            Errand::EndingCounts(selector, rest) => self.end_counts_slice(selector, rest),
+            Errand::EndCounting { selector } => self.end_counts_slice(desk, selector, Span::default()),
+            Errand::Removing(selector, rest) => self.remove_slice(desk, selector, rest),
+            Errand::EndingCounts(selector, rest) => self.end_counts_slice(desk, selector, rest),
         };
         self.errands.waiting.extend(next);
     }
 
-    fn remove_slice(&mut self, selector: Selector, rest: Span) -> Option<Errand> {
+    fn remove_slice(&mut self, desk: &mut Desk, selector: Selector, rest: Span) -> Option<Errand> {
         let mut paths = Vec::new();
-        let next = self.tree.scan(&selector, &rest, Direction::Forward, self.limits.walk_slice, |_, topic| {
+        let next = self.tree.scan(&selector, &rest, Direction::Forward, desk.limits.walk_slice, |_, topic| {
             // Those of views stand as long as their views make them.
             if !topic.is_reference {
                 paths.push(topic.path.clone());
@@ -84,24 +86,24 @@ impl Shard {
         });
         for path in paths {
             // What storage cannot take now is left for the next time that the policy removes.
-            let is_stored = self.tree.find(path.as_str()).is_some_and(|place| self.check_topic_storage(place).is_ok());
-            if is_stored && self.remove_topic(path.as_str()).is_some() {
-                self.report.expired += 1;
+            let is_stored = self.tree.find(path.as_str()).is_some_and(|place| self.check_topic_storage(desk, place).is_ok());
+            if is_stored && self.remove_topic(desk, path.as_str()).is_some() {
+                desk.report.expired += 1;
             }
         }
         next.map(|rest| Errand::Removing(selector, rest))
     }
 
-    fn end_counts_slice(&mut self, selector: Selector, rest: Span) -> Option<Errand> {
+    fn end_counts_slice(&mut self, desk: &mut Desk, selector: Selector, rest: Span) -> Option<Errand> {
         let mut places: Vec<Place> = Vec::new();
-        let next = self.tree.scan(&selector, &rest, Direction::Forward, self.limits.walk_slice, |place, topic| {
+        let next = self.tree.scan(&selector, &rest, Direction::Forward, desk.limits.walk_slice, |place, topic| {
             if topic.is_counted() {
                 places.push(place);
             }
             Step::Next
         });
         for place in places {
-            self.stop_counting(place);
+            self.stop_counting(desk, place);
         }
         next.map(|rest| Errand::EndingCounts(selector, rest))
     }

@@ -1,7 +1,9 @@
 //! A view that comes, changes or goes finds its topics slice by slice.
 
-use super::{Job, Told, View};
-use crate::shard::Shard;
+use super::{Job, View};
+use crate::desk::Desk;
+use crate::mail::views::Told;
+use crate::owner::Owner;
 use crate::topic::selector::Selector;
 use crate::topic::tree::{Direction, Place, Span, Step};
 
@@ -22,7 +24,7 @@ pub struct ViewWalk {
     told: Option<Told>,
 }
 
-impl Shard {
+impl Owner {
     /// `old` is the selector that the view had.
     pub(super) fn start_view_walk(&mut self, place: u64, old: Option<Selector>, told: Option<Told>) {
         let Some(view) = self.views.by_place.get(&place) else { return };
@@ -37,13 +39,13 @@ impl Shard {
     }
 
     /// A slice of the first walk; whether there was anything to do.
-    pub(super) fn walk_views(&mut self) -> bool {
+    pub(super) fn walk_views(&mut self, desk: &mut Desk) -> bool {
         if self.views.jobs.len() > WAITING_MAX {
             return false;
         }
         let Some(mut walk) = self.views.walks.pop_front() else { return false };
         if let Some((selector, rest)) = walk.old.take() {
-            walk.old = self.unlink_slice(walk.place, &selector, &rest).map(|rest| (selector, rest));
+            walk.old = self.unlink_slice(desk, walk.place, &selector, &rest).map(|rest| (selector, rest));
         } else if let Some((selector, rest)) = walk.new.take() {
             walk.new = self.link_slice(walk.place, &selector, &rest).map(|rest| (selector, rest));
         }
@@ -73,14 +75,14 @@ impl Shard {
         next
     }
 
-    fn unlink_slice(&mut self, view: u64, selector: &Selector, rest: &Span) -> Option<Span> {
+    fn unlink_slice(&mut self, desk: &mut Desk, view: u64, selector: &Selector, rest: &Span) -> Option<Span> {
         let (found, next) = self.view_slice(selector, rest);
         for place in found {
             let topic = self.tree.topic(place);
             let wants =
                 |held: &View| !held.is_ending && held.definition.remote.is_none() && held.definition.selector.matches(topic.path.as_str());
             if topic.is_source && !self.views.by_place.get(&view).is_some_and(wants) {
-                self.unlink_derivation(topic.id, view);
+                self.unlink_derivation(desk, topic.id, view);
             }
         }
         next

@@ -4,25 +4,15 @@
 //! message once it is acknowledged; so the owner of its topic answers when every shard that it was sent to has said that its sessions keep it. A group
 //! that deals a message to another shard says how many more answers there will be.
 
-use super::Applied;
 use crate::base::{ShardIndex, ShardSet};
+use crate::desk::{Answer, Applied, Desk, Storing};
+use crate::mail::{Action, Change, Mail, Share};
+use crate::owner::Owner;
 use crate::protocol::{ErrorCode, Refusal};
-use crate::shard::Shard;
-use crate::shard::mail::{Action, Change, Mail};
-use crate::shard::persistence::{Answer, Storing};
 use crate::topic::publication::Keep;
 use crate::topic::tree::Place;
 use crate::wire::mqtt::QoS;
 use hashbrown::HashMap;
-
-/// What a shard's answer stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    /// One of those that the owner sent the message to; so many others answer too, to whom it was dealt from there.
-    Whole { dealt: u32 },
-    /// One to whom it was dealt.
-    Dealt,
-}
 
 /// Messages that are not kept everywhere.
 #[derive(Default)]
@@ -53,25 +43,25 @@ impl Keepings {
     }
 }
 
-impl Shard {
+impl Owner {
     /// A client's update of a topic is about to be sent to shards some of which keep sessions: they have to say that these keep it. `None` where
     /// nothing is to be waited for.
-    pub(super) fn start_keeping(&mut self, place: Place, qos: QoS) -> Option<Keep> {
+    pub(super) fn start_keeping(&mut self, desk: &mut Desk, place: Place, qos: QoS) -> Option<Keep> {
         let Keepings { keepers, is_open, .. } = self.keepings;
         let shards = self.tree.topic(place).interested.intersection(keepers);
-        if !is_open || shards.is_empty() || qos == QoS::AtMostOnce || self.persistence.storing() != Storing::Stored {
+        if !is_open || shards.is_empty() || qos == QoS::AtMostOnce || desk.ledger.storing() != Storing::Stored {
             return None;
         }
-        let ticket = self.take_ticket();
+        let ticket = desk.take_ticket();
         self.keepings.by_ticket.insert(ticket, Keeping { waiting: shards.len() as u32, ..Keeping::default() });
         self.keepings.current = Some(ticket);
-        Some(Keep { owner: self.identity.index, ticket, shards })
+        Some(Keep { owner: desk.identity.index, ticket, shards })
     }
 
     /// While storage fails, a message that its publisher relies on is refused where sessions would have to keep it.
-    pub(super) fn check_keeping(&self, found: Option<Place>, path: &str, change: &Change<'_>) -> Result<(), Refusal> {
+    pub(super) fn check_keeping(&self, desk: &Desk, found: Option<Place>, path: &str, change: &Change<'_>) -> Result<(), Refusal> {
         let Action::Message(message) = &change.action else { return Ok(()) };
-        if !self.persistence.is_failing() || message.head.qos == QoS::AtMostOnce {
+        if !desk.ledger.is_failing() || message.head.qos == QoS::AtMostOnce {
             return Ok(());
         }
         let mut interested = ShardSet::default();
@@ -87,37 +77,37 @@ impl Shard {
     }
 
     /// This shard keeps sessions from now on, or deals to who does: others wait for its word. They hear of it before they hear of what those select.
-    pub(in crate::shard) fn become_keeper(&mut self) {
-        let own = self.identity.index;
+    pub fn become_keeper(&mut self, desk: &mut Desk) {
+        let own = desk.identity.index;
         if !self.keepings.keepers.contains(own) {
             self.keeper_told(own);
-            for other in (0..self.identity.count).map(ShardIndex).filter(|other| *other != own) {
-                self.mail(other, Mail::Keeper { shard: own });
+            for other in (0..desk.identity.count).map(ShardIndex).filter(|other| *other != own) {
+                desk.mail(other, Mail::Keeper { shard: own });
             }
         }
     }
 
-    pub(in crate::shard) fn keeper_told(&mut self, shard: ShardIndex) {
+    pub fn keeper_told(&mut self, shard: ShardIndex) {
         self.keepings.keepers.insert(shard);
     }
 
     /// The message that the last update sent.
-    pub(in crate::shard) fn take_keeping(&mut self) -> Option<u64> {
+    pub fn take_keeping(&mut self) -> Option<u64> {
         self.keepings.current.take()
     }
 
     /// Answers an update, once its message is kept.
-    pub(in crate::shard) fn acknowledge_kept(&mut self, applied: Applied, answer: Answer, keeping: Option<u64>) {
+    pub fn acknowledge_kept(&mut self, desk: &mut Desk, applied: Applied, answer: Answer, keeping: Option<u64>) {
         match keeping.and_then(|ticket| Some((ticket, self.keepings.by_ticket.get_mut(&ticket)?))) {
-            None => self.acknowledge(applied, answer),
+            None => desk.acknowledge(applied, answer),
             Some((ticket, keeping)) => {
                 keeping.held = Some((applied, answer));
-                self.finish_keeping(ticket);
+                self.finish_keeping(desk, ticket);
             }
         }
     }
 
-    pub(in crate::shard) fn kept(&mut self, ticket: u64, share: Share, refusal: Option<Refusal>) {
+    pub fn kept(&mut self, desk: &mut Desk, ticket: u64, share: Share, refusal: Option<Refusal>) {
         let Some(keeping) = self.keepings.by_ticket.get_mut(&ticket) else { return };
         match share {
             Share::Whole { dealt } => {
@@ -127,16 +117,16 @@ impl Shard {
             Share::Dealt => keeping.dealt -= 1,
         }
         keeping.refusal = keeping.refusal.take().or(refusal);
-        self.finish_keeping(ticket);
+        self.finish_keeping(desk, ticket);
     }
 
-    fn finish_keeping(&mut self, ticket: u64) {
+    fn finish_keeping(&mut self, desk: &mut Desk, ticket: u64) {
         let is_done = |keeping: &Keeping| keeping.waiting == 0 && keeping.dealt == 0 && keeping.held.is_some();
         if !self.keepings.by_ticket.get(&ticket).is_some_and(is_done) {
             return;
         }
         let Some(Keeping { refusal, held: Some((applied, answer)), .. }) = self.keepings.by_ticket.remove(&ticket) else { return };
         let why = |refusal: Refusal| Refusal::new(ErrorCode::StorageUnavailable, refusal.message);
-        self.acknowledge(applied.and_then(|applied| refusal.map_or(Ok(applied), |refusal| Err(why(refusal)))), answer);
+        desk.acknowledge(applied.and_then(|applied| refusal.map_or(Ok(applied), |refusal| Err(why(refusal)))), answer);
     }
 }

@@ -1,11 +1,12 @@
 //! Time series at their owner.
 
-use super::{Applied, Shard};
 use crate::base::ShardIndex;
 use crate::base::Time;
+use crate::desk::{Applied, Desk};
+use crate::mail::{Content, Mail, Subscription};
+use crate::owner::Owner;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::series::{self, EventRef, SeriesError};
-use crate::shard::mail::{Content, Mail, Subscription};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::tree::{Place, Topic};
@@ -16,12 +17,12 @@ use std::sync::Arc;
 /// How long an event may be kept beyond its series' duration.
 const AGING_MS: u64 = 2_000;
 
-impl Shard {
+impl Owner {
     /// Appends an event, or an edit of one.
-    pub(super) fn append(&mut self, place: Place, append: Append, content: &Content<'_>, received: Time) -> Applied {
+    pub(super) fn append(&mut self, desk: &mut Desk, place: Place, append: Append, content: &Content<'_>, received: Time) -> Applied {
         self.check_kind(place, content.kind)?;
-        self.check_topic_storage(place)?;
-        let (now_ms, author) = (self.wall_ms(), self.anonymous.clone());
+        self.check_topic_storage(desk, place)?;
+        let (now_ms, author) = (desk.wall_ms(), desk.anonymous.clone());
         let topic = self.tree.topic_mut(place);
         let id = topic.id;
         let Some(series) = topic.rare.as_mut().and_then(|rare| rare.series.as_mut()) else {
@@ -37,26 +38,26 @@ impl Shard {
         let appended = appended.map_err(refuse_event)?;
         // An event with an old timestamp may be beyond the retained range at once.
         let is_kept = series.latest().is_some_and(|latest| latest.sequence == appended.sequence);
-        let keep = self.start_keeping(place, QoS::ExactlyOnce);
+        let keep = self.start_keeping(desk, place, QoS::ExactlyOnce);
         let topic = self.tree.topic_mut(place);
         let head = EventHead { sequence: appended.sequence, timestamp_ms: appended.timestamp_ms, original, author: &author };
         let publication = Arc::new(Publication::event(id, received, head, value).with_keep(keep));
         topic.latest = (is_kept && topic.specification.retains_value()).then(|| publication.clone());
-        self.report.updates += 1;
+        desk.report.updates += 1;
         for shard in topic.interested.iter() {
-            self.mail(shard, Mail::Published(publication.clone()));
+            desk.mail(shard, Mail::Published(publication.clone()));
         }
-        self.note_publication(place, &publication);
-        let ticket = self.store_event(place, &publication, appended);
+        self.note_publication(desk, place, &publication);
+        let ticket = self.store_event(desk, place, &publication, appended);
         Ok((Outcome::Appended { sequence: appended.sequence, timestamp_ms: appended.timestamp_ms }, ticket))
     }
 
     /// Answers which events a new subscriber of the topic gets; what is published from now on comes behind them.
-    pub(in crate::shard) fn tell_history(&mut self, from: ShardIndex, path: &TopicPath, after: Option<u64>, to: Subscription) {
+    pub fn tell_history(&mut self, desk: &mut Desk, from: ShardIndex, path: &TopicPath, after: Option<u64>, to: Subscription) {
         let topic = self.tree.find(path.as_str()).map(|place| self.tree.topic(place));
-        let events = topic.map(|topic| first_events(topic, after, self.limits.history_bytes_max)).unwrap_or_default();
+        let events = topic.map(|topic| first_events(topic, after, desk.limits.history_bytes_max)).unwrap_or_default();
         let id = topic.map(|topic| topic.id);
-        self.mail(from, Mail::History { id, to, events });
+        desk.mail(from, Mail::History { id, to, events });
     }
 
     pub(super) fn query(&self, path: &str, query: &series::Query, bytes_max: usize) -> Result<Outcome, Refusal> {
@@ -77,19 +78,19 @@ impl Shard {
     }
 
     /// From here on the series of `place` is looked at now and then, where its retained range has a duration.
-    pub(super) fn start_aging(&mut self, place: Place) {
+    pub(super) fn start_aging(&mut self, desk: &Desk, place: Place) {
         let topic = self.tree.topic(place);
         if topic.series().is_some_and(|series| series.retained().last_ms.is_some()) {
             let key = self.aging.insert((topic.id, topic.path.clone()));
-            self.aging_wheel.insert(self.now.after_ms(AGING_MS), key);
+            self.aging_wheel.insert(desk.now.after_ms(AGING_MS), key);
         }
     }
 
     /// Drops events that have become too old.
-    pub(in crate::shard) fn tick_aging(&mut self) {
+    pub fn tick_aging(&mut self, desk: &Desk) {
         let mut due = Vec::new();
-        self.aging_wheel.advance(self.now, &mut due);
-        let now_ms = self.wall_ms();
+        self.aging_wheel.advance(desk.now, &mut due);
+        let now_ms = desk.wall_ms();
         for key in due {
             let Some((id, path)) = self.aging.get(key) else { continue };
             let place = self.tree.find(path.as_str()).filter(|place| self.tree.topic(*place).id == *id);
@@ -103,7 +104,7 @@ impl Shard {
                     topic.latest = None;
                 }
             }
-            self.aging_wheel.insert(self.now.after_ms(AGING_MS), key);
+            self.aging_wheel.insert(desk.now.after_ms(AGING_MS), key);
         }
     }
 }

@@ -1,0 +1,194 @@
+//! What every room of a shard works with: who the shard is, its bounds, its clock, its post, its records and its figures.
+//!
+//! The desk decides nothing and knows no room. It is handed down as an argument, so a room that has it can send mail and store records, and can
+//! do nothing to another room.
+
+mod ledger;
+mod limits;
+
+pub use ledger::{Answer, Applied, Ledger, Storing, Ticket};
+pub use limits::{DerivationLimits, Limits};
+
+use crate::base::{ShardIndex, ShardSet, Time, placement};
+use crate::mail::report::Report;
+use crate::mail::{Batch, Mail, Part};
+use crate::protocol::Refusal;
+use crate::topic::path::TopicPath;
+use crate::wire::native::Outcome;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Which of how many shards this is, and under which name it greets.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub index: ShardIndex,
+    pub count: u16,
+    pub server: String,
+    /// Tells this run of the server from others in session ids.
+    pub run: u64,
+    pub storing: Storing,
+    /// Topics of earlier runs have numbers up to this one.
+    pub topics_base: u64,
+}
+
+/// See the module.
+pub struct Desk {
+    pub identity: Identity,
+    pub limits: Limits,
+    pub now: Time,
+    /// A moment, and the milliseconds since the epoch that it was.
+    wall: (Time, u64),
+    /// Topics that walks and reviews may still look at in this turn.
+    pub walk_budget: usize,
+    post: Post,
+    pub ledger: Ledger,
+    pub report: Report,
+    /// The author of events that sessions without a principal append.
+    pub anonymous: Arc<str>,
+    /// Views that derive too deep, and a topic of which they made nothing, for the log.
+    pub too_deep: VecDeque<(Box<str>, TopicPath)>,
+}
+
+/// Mail on its way, and the answers that are due here.
+struct Post {
+    /// To this shard itself, and what has come from others.
+    inbox: VecDeque<(ShardIndex, Mail)>,
+    outboxes: Vec<Vec<Mail>>,
+    answers: VecDeque<(Answer, Result<Outcome, Refusal>)>,
+    last_ticket: u64,
+}
+
+impl Desk {
+    /// `wall_ms` is the time since the epoch.
+    pub fn new(identity: Identity, limits: Limits, now: Time, wall_ms: u64) -> Self {
+        assert!(identity.index.0 < identity.count && usize::from(identity.count) <= ShardSet::SHARDS_MAX);
+        assert!(limits.queue.bytes_high <= limits.queue.bytes_max);
+        let outboxes = (0..identity.count).map(|_| Vec::new()).collect();
+        Self {
+            now,
+            wall: (now, wall_ms),
+            walk_budget: limits.walk_slice,
+            post: Post { inbox: VecDeque::new(), outboxes, answers: VecDeque::new(), last_ticket: 0 },
+            ledger: Ledger::new(identity.storing),
+            report: Report::new(identity.index.0),
+            anonymous: Arc::from(""),
+            too_deep: VecDeque::new(),
+            identity,
+            limits,
+        }
+    }
+
+    // The clock.
+
+    /// Milliseconds since the epoch.
+    pub fn wall_ms(&self) -> u64 {
+        self.wall.1 + self.now.since(self.wall.0) / 1_000_000
+    }
+
+    /// The same of a moment that is not over.
+    pub fn wall_ms_of(&self, time: Time) -> u64 {
+        self.wall_ms() + time.since(self.now) / 1_000_000
+    }
+
+    /// The same at the last tick.
+    pub fn ticked_ms(&self) -> u64 {
+        self.wall.1
+    }
+
+    /// The host's clock may be set while the other runs on.
+    pub fn tick(&mut self, now: Time, wall_ms: u64) {
+        self.now = now;
+        self.wall = (now, wall_ms);
+    }
+
+    // The post.
+
+    pub fn owner_of(&self, path: &str) -> ShardIndex {
+        placement::owner_of(path, self.identity.count)
+    }
+
+    /// A number for what will be answered.
+    pub fn take_ticket(&mut self) -> u64 {
+        self.post.last_ticket += 1;
+        self.post.last_ticket
+    }
+
+    pub fn mail(&mut self, to: ShardIndex, mail: Mail) {
+        if to == self.identity.index {
+            self.post.inbox.push_back((to, mail));
+        } else {
+            self.post.outboxes[usize::from(to.0)].push(mail);
+        }
+    }
+
+    /// A turn's mail has come from another shard.
+    pub fn take_batch(&mut self, from: ShardIndex, batch: Batch) {
+        self.report.ring.saturating_record(self.now.since(batch.sent).max(1));
+        self.post.inbox.extend(batch.mails.into_iter().map(|mail| (from, mail)));
+    }
+
+    pub fn has_mail(&self) -> bool {
+        !self.post.inbox.is_empty()
+    }
+
+    /// The next mail for this shard, and who sent it.
+    pub fn poll_inbox(&mut self) -> Option<(ShardIndex, Mail)> {
+        self.post.inbox.pop_front()
+    }
+
+    /// The mail of this turn for one other shard.
+    pub fn poll_mail(&mut self, to: ShardIndex) -> Option<Batch> {
+        let outbox = &mut self.post.outboxes[usize::from(to.0)];
+        if outbox.is_empty() {
+            return None;
+        }
+        Some(Batch { sent: self.now, mails: std::mem::take(outbox) })
+    }
+
+    /// Mail that did not fit its ring comes back, in front of what came since.
+    pub fn return_mail(&mut self, to: ShardIndex, batch: Batch) {
+        let outbox = &mut self.post.outboxes[usize::from(to.0)];
+        let newer = std::mem::replace(outbox, batch.mails);
+        outbox.extend(newer);
+    }
+
+    /// Whether more mail than its mark waits for some shard.
+    pub fn is_post_congested(&self) -> bool {
+        self.post.outboxes.iter().any(|outbox| outbox.len() > self.limits.mail_high)
+    }
+
+    // Answers.
+
+    /// Answers what was asked, now or once its record is stored.
+    pub fn acknowledge(&mut self, applied: Applied, answer: Answer) {
+        if let Some((answer, result)) = self.ledger.acknowledge(applied, answer) {
+            self.give(answer, result);
+        }
+    }
+
+    /// An answer for another room goes by mail; one for a session here waits until it is polled.
+    pub fn give(&mut self, answer: Answer, result: Result<Outcome, Refusal>) {
+        match answer {
+            _ if answer.is_only_for_failures() && result.is_ok() => {}
+            Answer::Update { from, to } if from != self.identity.index => self.mail(from, Mail::Answer { to, result }),
+            Answer::Removal { from, ticket } => {
+                let part = match result {
+                    Ok(Outcome::Removed(count)) => Part::Removed(Ok(count)),
+                    Ok(_) => Part::Removed(Ok(0)),
+                    Err(refusal) => Part::Removed(Err(refusal)),
+                };
+                self.mail(from, Mail::Part { ticket, part });
+            }
+            Answer::Kept { owner, ticket, share } => self.mail(owner, Mail::Kept { ticket, share, refusal: result.err() }),
+            Answer::View { from, ticket } => self.mail(from, Mail::Part { ticket, part: Part::View { result, changes_nothing: false } }),
+            Answer::Update { .. } | Answer::Route { .. } | Answer::Received { .. } | Answer::Completed { .. } => {
+                self.post.answers.push_back((answer, result));
+            }
+        }
+    }
+
+    /// The next answer that is due to a session of this shard.
+    pub fn poll_answer(&mut self) -> Option<(Answer, Result<Outcome, Refusal>)> {
+        self.post.answers.pop_front()
+    }
+}
