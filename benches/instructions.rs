@@ -23,8 +23,10 @@ const VALUE_BYTES: usize = 125;
 /// A client's mask; one of zeros would hide what unmasking costs.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
+type Prepare = fn() -> Workload;
+
 /// By name, what prepares each workload.
-const WORKLOADS: [(&str, fn() -> Workload); 4] =
+const WORKLOADS: [(&str, Prepare); 4] =
     [("fan-out", fan_out), ("one-to-one", one_to_one), ("stored-update", stored_update), ("subscribe", subscribe)];
 
 /// A world that is set up, and what is to happen in it.
