@@ -2,8 +2,8 @@
 //!
 //! One shard is driven as the runtime drives it, without sockets, storage or clock: bytes go in, effects are carried out, sends are
 //! drained, records are acknowledged. What peers say is made beforehand, and all that is counted happens in `measured`, which is why
-//! `scripts/check-instructions` can have callgrind collect there alone. Time goes on by a fixed step and values come from a counter, so
-//! a run does the same as the one before. Every workload ends with a look whether all was delivered.
+//! `scripts/check-instructions` can have callgrind collect there alone. Time goes on by a fixed step and values are noise of a fixed
+//! seed, so a run does the same as the one before. Every workload ends with a look whether all was delivered.
 //!
 //! `cargo bench --no-default-features --bench instructions` runs all workloads once; `--only <name>` runs one.
 
@@ -220,8 +220,21 @@ impl World {
 
 /// A value of its own for each number, behind an id where an answer is wanted.
 fn set(id: u64, path: &str, number: usize) -> Request<'_> {
-    let value = format!("{number:0>VALUE_BYTES$}").into_bytes();
-    Request::Update { id, path: path.into(), update: Update::new(Verb::AddAndSet, TopicType::Binary.number(), value) }
+    Request::Update { id, path: path.into(), update: Update::new(Verb::AddAndSet, TopicType::Binary.number(), noise(number)) }
+}
+
+/// Bytes of which the next have nothing in common with the last. The core soon gives up making deltas of such values, which would
+/// otherwise be most of what one publication to few takes; what deltas cost is for `benches/delta.rs`.
+fn noise(number: usize) -> Vec<u8> {
+    // A step of Weyl's sequence, then xorshift: neighbours start far apart, and no start is zero.
+    let mut state = (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..VALUE_BYTES).map(|_| next()).collect()
 }
 
 fn subscription(selector: &str) -> Request<'_> {
