@@ -9,10 +9,9 @@ mod turn;
 pub use mesh::Command;
 
 use crate::admin::Pages;
-use crate::base::placement::owner_of;
 use crate::base::{ShardIndex, Time, TopicId};
 use crate::journal::StoredTopic;
-use crate::shard::{Identity, Limits, Shard, Storing};
+use crate::shard::{Identity, Limits, Restoring, Shard, Storing};
 use crate::storage::{self, Store};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
@@ -72,26 +71,12 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
     let mailboxes: Vec<Arc<Mailbox>> = (0..count).map(|_| Arc::default()).collect();
     let channels: Vec<(Sender<Command>, Receiver<Command>)> = (0..count).map(|_| crossbeam_channel::unbounded()).collect();
     let senders: Vec<Sender<Command>> = channels.iter().map(|(sender, _)| sender.clone()).collect();
-    let mut restored: Vec<Vec<(TopicId, StoredTopic)>> = (0..count).map(|_| Vec::new()).collect();
     let (mut storing, mut topics_base, mut storage) = (Storing::Off, 0, None);
-    let (mut views, mut sessions, mut interests) = (Vec::new(), Vec::new(), Vec::new());
+    let mut restorings: Vec<Restoring> = (0..count).map(|_| Restoring::default()).collect();
     if let Some(stored) = stored {
         storing = if stored.options.ack == storage::Ack::Memory { Storing::Memory } else { Storing::Stored };
         topics_base = stored.highest_topic;
-        for (id, topic) in stored.topics {
-            if topic.view_name().is_some() {
-                views.push((id, topic));
-                continue;
-            }
-            if topic.session_path().is_some() {
-                sessions.push((id, topic));
-                continue;
-            }
-            restored[usize::from(owner_of(topic.path.as_str(), count).0)].push((id, topic));
-        }
-        // Every shard has every view, and finds the topics that are there already slice by slice.
-        restored.iter_mut().for_each(|shard| shard.extend(views.iter().cloned()));
-        sessions_by_home(&mut restored, &mut interests, sessions);
+        restorings = Restoring::deal(stored.topics, count);
         storage = Some(start_storage(stored.store, stored.options, stored.core, senders.clone(), mailboxes.clone())?);
     }
     let (ready, readiness) = crossbeam_channel::unbounded();
@@ -103,8 +88,7 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
         let storage = storage.as_ref().map(|handle| handle.sender(index));
         let links = mesh::Links { rings, mailboxes: mailboxes.clone(), commands, senders: senders.clone(), storage, counters };
         let (settings, ready) = (settings.clone(), ready.clone());
-        let restored = std::mem::take(&mut restored[usize::from(index.0)]);
-        let interests = interests.clone();
+        let restoring = std::mem::take(&mut restorings[usize::from(index.0)]);
         let handle = LocalExecutorBuilder::new(Placement::Fixed(listeners.core))
             .name(&format!("{}{}", mesh::THREAD_NAME, index.0))
             .io_memory(IO_MEMORY_BYTES)
@@ -112,8 +96,7 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
             .spin_before_park(Duration::from_micros(settings.spin_before_park_us))
             .spawn(move || async move {
                 let mut shard = Shard::new(identity, settings.limits.clone(), now(), wall_ms());
-                let result = interests.iter().try_for_each(|(home, topic)| shard.restore_interest(*home, topic));
-                let result = result.and_then(|()| restored.into_iter().try_for_each(|(id, topic)| shard.restore(id, topic)));
+                let result = shard.restore(restoring);
                 let is_restored = result.is_ok();
                 // Whoever starts the shards waits for all of them.
                 let _ = ready.send(result);
@@ -134,21 +117,6 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
             runtime.stop()?;
             Err(io::Error::other(format!("the store holds what this server cannot read: {what}")))
         }
-    }
-}
-
-/// Sessions are restored before the topics of their shard; what they select, every shard knows before that.
-fn sessions_by_home(
-    restored: &mut [Vec<(TopicId, StoredTopic)>],
-    interests: &mut Vec<(ShardIndex, Arc<StoredTopic>)>,
-    sessions: Vec<(TopicId, StoredTopic)>,
-) {
-    let count = restored.len();
-    for (id, session) in sessions {
-        let home = crate::shard::home_of(&session, count);
-        let interest = StoredTopic { events: Default::default(), ..session.clone() };
-        interests.push((home, Arc::new(interest)));
-        restored[usize::from(home.0)].insert(0, (id, session));
     }
 }
 

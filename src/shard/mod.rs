@@ -2,7 +2,7 @@
 //!
 //! Topics are the owner's (`crate::owner`); what both work with is the desk (`crate::desk`).
 //!
-//! - `persistence` — the ledger's answers on their way to sessions, and what was stored before.
+//! - `persistence` — the ledger at work: records out, answers in; `restore` — what was stored before.
 //! - `audience` — the sessions of this shard: what they selected, what arrives for them.
 //! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing; `known` — what a listener knows.
 //! - `dialogue` — a connection's bytes: HTTP head, WebSocket frames, answers; `requests` — what sessions ask for.
@@ -22,6 +22,7 @@ mod pace;
 mod persistence;
 mod questions;
 mod requests;
+mod restore;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,8 @@ mod views;
 
 pub use crate::desk::{DerivationLimits, Identity, Limits, Storing};
 pub(crate) use crate::mail::NOBODY;
-pub use mqtt::{Authenticator, Handover, Step, home_of};
+pub use mqtt::{Authenticator, Handover, Step};
+pub use restore::Restoring;
 
 use crate::base::{Key, ShardIndex, Slab, Time, TopicId, Wheel};
 use crate::desk::{Desk, Ticket};

@@ -1,11 +1,10 @@
-//! The ledger's answers on their way to sessions, and what was stored before.
+//! The ledger at work: records on their way to storage, and its answers on their way to sessions.
 
 use super::Shard;
-use crate::base::{Key, Time, TopicId};
+use crate::base::{Key, Time};
 use crate::desk::{Answer, Applied, Ledger};
-use crate::journal::{Append, StoredTopic};
+use crate::journal::Append;
 use crate::protocol::Refusal;
-use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::wire::native::Outcome;
 
 impl Shard {
@@ -79,21 +78,5 @@ impl Shard {
                 (Answer::Removal { .. } | Answer::Kept { .. } | Answer::View { .. }, _) => unreachable!("these go by mail"),
             }
         }
-    }
-
-    /// Takes up a topic that was stored, before anybody is connected. An error says what about it this server cannot read.
-    pub fn restore(&mut self, id: TopicId, stored: StoredTopic) -> Result<(), String> {
-        if stored.view_name().is_some() {
-            return self.owner.restore_view(&mut self.desk, id, &stored);
-        }
-        if stored.session_path().is_some() {
-            return self.restore_session(id, stored);
-        }
-        let refused = |what: String| format!("topic '{}': {what}", stored.path.as_str());
-        let topic_type = TopicType::from_number(stored.kind).ok_or_else(|| refused(format!("there is no topic type {}", stored.kind)))?;
-        let properties = stored.properties.iter().map(|(key, value)| (&**key, &**value));
-        let parsed = Specification::parse(topic_type, properties, SpecificationLimits::default());
-        let specification = self.specifications.intern(parsed.map_err(|error| refused(error.to_string()))?);
-        self.owner.restore_topic(&mut self.desk, id, stored, specification)
     }
 }

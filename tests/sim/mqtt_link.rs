@@ -4,8 +4,7 @@ use crate::mqtt_client::{Kind, MqttClient};
 use crate::world::World;
 use std::collections::VecDeque;
 use tidewire::base::{Key, ShardIndex};
-use tidewire::journal::{State, StoredTopic};
-use tidewire::shard::{Handover, Transport, home_of};
+use tidewire::shard::{Handover, Transport};
 
 /// A connection with its socket at both ends.
 pub struct PacketLink {
@@ -218,22 +217,6 @@ impl World {
     }
 
     // Restarts.
-
-    /// What every shard knows of sessions first, then the sessions.
-    pub fn restore_sessions(&mut self, state: &State) {
-        let sessions: Vec<_> = state.topics.iter().filter(|(_, stored)| stored.session_path().is_some()).collect();
-        for (_, stored) in &sessions {
-            let home = home_of(stored, self.shards.len());
-            let interest = StoredTopic { events: Default::default(), ..(*stored).clone() };
-            for shard in &mut self.shards {
-                shard.restore_interest(home, &interest).expect("what was stored is restored");
-            }
-        }
-        for (id, stored) in sessions {
-            let home = usize::from(home_of(stored, self.shards.len()).0);
-            self.shards[home].restore(*id, stored.clone()).expect("what was stored is restored");
-        }
-    }
 
     /// The server's process ends.
     pub fn lose_packets(&mut self) {

@@ -15,7 +15,7 @@ use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::journal::Append;
 use tidewire::mail::{Action, Batch, Mail};
 use tidewire::session::{MqttLimits, QueueLimits};
-use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
+use tidewire::shard::{Effect, Identity, Limits, Restoring, Shard, Storing, Transport};
 use tidewire::topic::selector::SelectorLimits;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -512,16 +512,9 @@ impl World {
         let count = usize::from(shards_now);
         let disk = disk.crash(&mut self.random, count);
         self.shards = shards(&self.conditions, self.now, Storing::Stored, disk.state.highest_topic);
-        // Every shard takes up the views, before topics.
-        for (id, stored) in disk.state.topics.iter().filter(|(_, stored)| stored.view_name().is_some()) {
-            for shard in &mut self.shards {
-                shard.restore(*id, stored.clone()).expect("what was stored is restored");
-            }
-        }
-        self.restore_sessions(&disk.state);
-        for (id, stored) in disk.state.topics.iter().filter(|(_, stored)| stored.is_topic()) {
-            let owner = owner(stored.path.as_str(), shards_now);
-            self.shards[owner].restore(*id, stored.clone()).expect("what was stored is restored");
+        let stored = disk.state.topics.iter().map(|(id, stored)| (*id, stored.clone()));
+        for (shard, restoring) in self.shards.iter_mut().zip(Restoring::deal(stored, shards_now)) {
+            shard.restore(restoring).expect("what was stored is restored");
         }
         self.disk = Some(disk);
         self.links.clear();

@@ -26,7 +26,7 @@ mod transmit;
 pub use authenticate::{Authenticator, Step};
 pub use connect::Handover;
 pub use ends::Ends;
-pub use store::home_of;
+pub(super) use store::home_of;
 pub use sys::Sys;
 pub use transmit::{Pace, encode, has_to_send};
 

@@ -236,7 +236,7 @@ impl Shard {
     // Restoring.
 
     /// A session of the shard `home` selects this: its topics' publications go there. Before topics and sessions are restored.
-    pub fn restore_interest(&mut self, home: ShardIndex, stored: &StoredTopic) -> Result<(), String> {
+    pub(in crate::shard) fn restore_interest(&mut self, home: ShardIndex, stored: &StoredTopic) -> Result<(), String> {
         if is_unfinished(stored) {
             return Ok(());
         }
@@ -318,9 +318,9 @@ impl Shard {
 }
 
 /// The shard of a session that was kept, of so many.
-pub fn home_of(stored: &StoredTopic, count: usize) -> ShardIndex {
+pub(in crate::shard) fn home_of(stored: &StoredTopic, shards: u16) -> ShardIndex {
     let client_id = stored.session_path().and_then(parse_hex).unwrap_or_default();
-    owner_of(&client_id, count as u16)
+    owner_of(&client_id, shards)
 }
 
 /// Whether the server ended when it had begun to keep the session: nobody was told that there is one.

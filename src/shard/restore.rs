@@ -1,0 +1,67 @@
+//! What was stored before, taken up again: which record goes to which shard, and in which order.
+//!
+//! Every shard knows first what the sessions of all shards select, so that nothing which is published later misses one. Then come the sessions that
+//! it holds, then its topics, and the views last: they find the topics slice by slice, as a new view does. Sessions and views keep the order of
+//! the store, and so do the topics of one shard.
+
+use super::Shard;
+use super::mqtt::home_of;
+use crate::base::placement::owner_of;
+use crate::base::{ShardIndex, TopicId};
+use crate::journal::StoredTopic;
+use crate::topic::specification::{Interner, Specification, SpecificationLimits, TopicType};
+use std::sync::Arc;
+
+/// One shard's share of what was stored.
+#[derive(Default)]
+pub struct Restoring {
+    /// Sessions of all shards without what waits for them, and where each lives.
+    interests: Arc<[(ShardIndex, StoredTopic)]>,
+    sessions: Vec<(TopicId, StoredTopic)>,
+    topics: Vec<(TopicId, StoredTopic)>,
+    views: Vec<(TopicId, StoredTopic)>,
+}
+
+impl Restoring {
+    /// Deals out what a store holds to so many shards.
+    pub fn deal(stored: impl IntoIterator<Item = (TopicId, StoredTopic)>, shards: u16) -> Vec<Self> {
+        let mut dealt: Vec<Self> = (0..shards).map(|_| Self::default()).collect();
+        let mut interests = Vec::new();
+        for (id, record) in stored {
+            if record.view_name().is_some() {
+                dealt.iter_mut().for_each(|shard| shard.views.push((id, record.clone())));
+            } else if record.session_path().is_some() {
+                let home = home_of(&record, shards);
+                interests.push((home, StoredTopic { events: Default::default(), ..record.clone() }));
+                dealt[usize::from(home.0)].sessions.push((id, record));
+            } else {
+                dealt[usize::from(owner_of(record.path.as_str(), shards).0)].topics.push((id, record));
+            }
+        }
+        let interests: Arc<[_]> = interests.into();
+        dealt.iter_mut().for_each(|shard| shard.interests = interests.clone());
+        dealt
+    }
+}
+
+impl Shard {
+    /// Takes up what was stored, before anybody is connected. An error says what about it this server cannot read.
+    pub fn restore(&mut self, restoring: Restoring) -> Result<(), String> {
+        let Restoring { interests, sessions, topics, views } = restoring;
+        interests.iter().try_for_each(|(home, session)| self.restore_interest(*home, session))?;
+        sessions.into_iter().try_for_each(|(id, session)| self.restore_session(id, session))?;
+        for (id, topic) in topics {
+            let specification = specification_of(&mut self.specifications, &topic)?;
+            self.owner.restore_topic(&mut self.desk, id, topic, specification)?;
+        }
+        views.iter().try_for_each(|(id, view)| self.owner.restore_view(&mut self.desk, *id, view))
+    }
+}
+
+fn specification_of(specifications: &mut Interner, stored: &StoredTopic) -> Result<Arc<Specification>, String> {
+    let refused = |what: String| format!("topic '{}': {what}", stored.path.as_str());
+    let topic_type = TopicType::from_number(stored.kind).ok_or_else(|| refused(format!("there is no topic type {}", stored.kind)))?;
+    let properties = stored.properties.iter().map(|(key, value)| (&**key, &**value));
+    let parsed = Specification::parse(topic_type, properties, SpecificationLimits::default());
+    Ok(specifications.intern(parsed.map_err(|error| refused(error.to_string()))?))
+}
