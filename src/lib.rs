@@ -14,7 +14,7 @@
 //! - `journal` — what is kept of persistent topics: records over bytes, and what they add up to.
 //! - `mail` — what shards say to each other, with every type that travels.
 //! - `desk` — what every room of a shard works with: identity, limits, clock, post, the ledger of what is stored, figures.
-//! - `owner` — a shard's topics: updates, interests, walks, removal, views at work. It knows no session and no connection.
+//! - `owner` — a shard's topics: updates, interests, walks, removal, views at work. It looks into no session and no connection.
 //! - `shard` — one core's world: routes inputs to the above, collects effects; sessions and connections. Start reading here.
 //!
 //! Everything up to here is sans-IO: bytes, time and mail are arguments, effects are returned. No clock, socket, thread or file.

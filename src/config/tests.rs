@@ -1,3 +1,5 @@
+//! What configurations come to, which are refused, and that the printed default is the one that is meant.
+
 use super::*;
 
 /// The configuration from a file's text, variables and flags, on a host with cores 0 to 3.

@@ -1,3 +1,5 @@
+//! Records written and read again, torn, flipped and foreign ones among them.
+
 use super::*;
 use proptest::prelude::*;
 use std::borrow::Cow;

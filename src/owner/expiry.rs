@@ -7,7 +7,7 @@
 use crate::base::{Key, ShardIndex, Slab, Time, TopicId};
 use crate::desk::Desk;
 use crate::mail::Mail;
-use crate::owner::Owner;
+use crate::owner::{Creator, Owner};
 use crate::topic::path::TopicPath;
 use crate::topic::removal::{RemovalClock, RemovalPolicy, RemovalState};
 use crate::topic::session_filter::SessionFilter;
@@ -34,7 +34,7 @@ struct Expiry {
     path: TopicPath,
     state: RemovalState,
     /// The session that tells when it is over, and its shard.
-    watched: Option<(ShardIndex, Key)>,
+    watched: Option<Creator>,
     /// The earliest look, whatever the news.
     first_look: Time,
     look: Time,
@@ -94,7 +94,7 @@ fn spread_ms(key: Key, span_ms: u64) -> u64 {
 
 impl Owner {
     /// Takes up the policy of a topic that was made, or restored.
-    pub(super) fn start_expiry(&mut self, desk: &mut Desk, place: Place, policy: RemovalPolicy, creator: Option<(ShardIndex, Key)>) {
+    pub(super) fn start_expiry(&mut self, desk: &mut Desk, place: Place, policy: RemovalPolicy, creator: Option<Creator>) {
         let topic = self.tree.topic(place);
         let (id, path) = (topic.id, topic.path.clone());
         let mut state = RemovalState::new(policy.clone(), desk.now);
@@ -112,7 +112,7 @@ impl Owner {
         if policy.needs_subscriptions() {
             self.start_counting(desk, place, None);
         }
-        if let Some((shard, session)) = watched {
+        if let Some(Creator { shard, session }) = watched {
             desk.mail(shard, Mail::WatchSession { session, path, id });
         }
         for filter in policy.filters() {
@@ -121,8 +121,8 @@ impl Owner {
     }
 
     /// Whoever makes a topic has a moment to subscribe to it, say. Restored ones come all at once, and are spread over that moment.
-    fn plan_first_look(&mut self, desk: &Desk, key: Key, creator: Option<(ShardIndex, Key)>) {
-        let clock = self.removal_clock(desk);
+    fn plan_first_look(&mut self, desk: &Desk, key: Key, creator: Option<Creator>) {
+        let clock = removal_clock(desk);
         let Some(expiry) = self.expiries.held.get_mut(key) else { return };
         if creator.is_none() {
             expiry.first_look = clock.now.after_ms(spread_ms(key, LOOK_MS));
@@ -131,14 +131,10 @@ impl Owner {
         self.expiries.look_at(key, look);
     }
 
-    fn removal_clock(&self, desk: &Desk) -> RemovalClock {
-        RemovalClock { now: desk.now, wall_ms: desk.wall_ms() }
-    }
-
     /// Something that the policy depends on has become known: it may come true sooner, and may remove what it selects anew once it has not been
     /// true in between.
     fn take_news(&mut self, desk: &Desk, key: Key, note: impl FnOnce(&mut RemovalState, Time)) {
-        let clock = self.removal_clock(desk);
+        let clock = removal_clock(desk);
         let Some(expiry) = self.expiries.held.get_mut(key) else { return };
         note(&mut expiry.state, clock.now);
         if !expiry.state.is_due(clock) {
@@ -167,7 +163,7 @@ impl Owner {
         for filter in expiry.state.policy().filters() {
             self.filters.leave(filter, key);
         }
-        if let Some((shard, session)) = expiry.watched {
+        if let Some(Creator { shard, session }) = expiry.watched {
             desk.mail(shard, Mail::UnwatchSession { session, id: expiry.id });
         }
     }
@@ -204,7 +200,7 @@ impl Owner {
 
     /// Looks at the policies whose time has come, and counts sessions again where one asks for them.
     pub fn tick_expiries(&mut self, desk: &mut Desk) {
-        let clock = self.removal_clock(desk);
+        let clock = removal_clock(desk);
         let mut selectors = BTreeSet::new();
         for key in self.expiries.due(clock.now) {
             selectors.extend(self.look_at_expiry(desk, key, clock));
@@ -239,4 +235,8 @@ impl Owner {
         self.expiries.look_at(key, look);
         selector
     }
+}
+
+fn removal_clock(desk: &Desk) -> RemovalClock {
+    RemovalClock { now: desk.now, wall_ms: desk.wall_ms() }
 }

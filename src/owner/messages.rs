@@ -9,6 +9,7 @@ use crate::desk::{Applied, Desk, Ticket};
 use crate::mail::NOBODY;
 use crate::mail::{Mail, Making, MessageChange};
 use crate::owner::Owner;
+use crate::owner::storing::{check_storage, store_added};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::topic::path::TopicPath;
 use crate::topic::publication;
@@ -101,8 +102,8 @@ impl Owner {
         if is_passing {
             self.note_passing(desk, topic.id, &topic.path);
         } else {
-            self.check_storage(desk, specification)?;
-            self.store_added(desk, &topic);
+            check_storage(desk, specification)?;
+            store_added(desk, &topic);
         }
         Ok(self.enter(desk, topic, Some(by)))
     }
@@ -213,7 +214,7 @@ impl Owner {
     /// A topic that was only passed through gets a value: from now on it is one as any other.
     pub(super) fn keep_passing(&mut self, desk: &mut Desk, place: Place) {
         if std::mem::take(&mut self.tree.topic_mut(place).is_passing) {
-            self.store_added_at(desk, place);
+            store_added(desk, self.tree.topic(place));
         }
     }
 

@@ -22,7 +22,7 @@ mod storing;
 mod views;
 mod walk;
 
-pub use views::{VIEWS_WRITER, Views};
+pub use views::{VIEWS_WRITER, Views, parse_view};
 pub use walk::{known_selector, merge_pages};
 
 use errand::Errands;
@@ -52,6 +52,7 @@ use crate::wire::native::{self, Outcome};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use storing::{check_storage, store_added, store_removed, store_value, stores_value};
 
 /// The session that changes a topic, which counts as its creator if the topic is new.
 #[derive(Clone, Copy)]
@@ -60,8 +61,8 @@ struct Creator {
     session: Key,
 }
 
-/// A shard's topics, and all that is done to them. Nothing here knows a session or a connection: who asks is a number, who is told is a shard. Every
-/// method that may cause mail or a record takes the desk.
+/// A shard's topics, and all that is done to them. Nothing here looks into a session or a connection: who asks is a key that is only passed on, who
+/// is told is a shard. Every method that may cause mail or a record takes the desk.
 pub struct Owner {
     tree: Tree,
     shards_interested: Interests<ShardSet>,
@@ -214,7 +215,7 @@ impl Owner {
         if let Some(conditions) = &change.conditions {
             self.check_constraint(found, path, conditions.constraint.as_ref())?;
         }
-        self.check_storage(desk, specification)?;
+        check_storage(desk, specification)?;
         self.displace_reference(desk, path);
         Ok(None)
     }
@@ -334,17 +335,17 @@ impl Owner {
             let message = format!("this server's core holds its most of {} topics", desk.limits.topics_max);
             return Err(Refusal::new(ErrorCode::TopicLimit, message));
         }
-        self.check_storage(desk, specification)?;
+        check_storage(desk, specification)?;
         // A session's shard has checked it, or it is the server's own.
         let path = TopicPath::of_branch(path);
         let mut topic = Topic::new(self.take_topic_id(desk), path, specification.clone());
-        let mut ticket = self.store_added(desk, &topic);
+        let mut ticket = store_added(desk, &topic);
         // Where sessions may have to keep the value it follows its topic, as every other does.
         let is_plain = topic.series().is_none() && topic.specification.retains_value() && self.keepings.keepers.is_empty();
         if let Some(content) = content.filter(|_| is_plain) {
             let publication = Arc::new(make_publication(&topic, 1, content.value.as_deref(), received));
-            if self.stores_value(desk, &topic.specification) {
-                ticket = self.store_value(desk, &publication).or(ticket);
+            if stores_value(desk, &topic.specification) {
+                ticket = store_value(desk, &publication).or(ticket);
             }
             desk.report.updates += 1;
             topic.latest = Some(publication);
@@ -384,7 +385,7 @@ impl Owner {
         let policy = topic.specification.removal().cloned();
         let place = self.tree.insert(topic);
         if let Some(policy) = policy {
-            self.start_expiry(desk, place, policy, creator.map(|by| (by.shard, by.session)));
+            self.start_expiry(desk, place, policy, creator);
         }
         self.start_aging(desk, place);
         let topic = self.tree.topic(place);
@@ -428,16 +429,8 @@ impl Owner {
             ..patch::PatchLimits::default()
         };
         let patched = patch::apply(value, text, limits).map_err(refuse_patch)?;
-        self.check_size(desk, patched.len())?;
+        check_size(desk, patched.len())?;
         Ok(self.publish(desk, place, Some(&patched), received))
-    }
-
-    fn check_size(&self, desk: &Desk, bytes: usize) -> Result<(), Refusal> {
-        if bytes <= desk.limits.value_bytes_max {
-            return Ok(());
-        }
-        let message = format!("the value has {bytes} bytes, more than {}", desk.limits.value_bytes_max);
-        Err(Refusal::new(ErrorCode::ValueTooLarge, message))
     }
 
     fn apply_delta(&mut self, desk: &mut Desk, place: Place, form: Form, bytes: &[u8], received: Time) -> Result<Option<Ticket>, Refusal> {
@@ -487,7 +480,7 @@ impl Owner {
         desk.report.updates += 1;
         self.keep_passing(desk, place);
         let keep = self.start_keeping(desk, place, message.as_ref().map_or(QoS::ExactlyOnce, |message| message.qos));
-        let is_stored = self.stores_value(desk, &self.tree.topic(place).specification);
+        let is_stored = stores_value(desk, &self.tree.topic(place).specification);
         let topic = self.tree.topic_mut(place);
         let specification = &topic.specification;
         let previous = topic.latest.as_deref();
@@ -517,7 +510,7 @@ impl Owner {
             desk.mail(shard, Mail::Published(publication.clone()));
         }
         self.note_publication(desk, place, &publication);
-        if is_stored { self.store_value(desk, &publication) } else { None }
+        if is_stored { store_value(desk, &publication) } else { None }
     }
 
     /// What else follows from a new value.
@@ -554,7 +547,7 @@ impl Owner {
         if !topic.is_reference {
             self.revive_reference(desk, topic.path.as_str());
         }
-        Some(self.store_removed(desk, &topic))
+        Some(store_removed(desk, &topic))
     }
 
     /// Tells the shards that listen to the topic.
@@ -642,4 +635,12 @@ fn refuse_patch(error: PatchError) -> Refusal {
             Refusal::at(ErrorCode::FailedPatch, operation, format!("operation {operation} of the patch: {message}"))
         }
     }
+}
+
+fn check_size(desk: &Desk, bytes: usize) -> Result<(), Refusal> {
+    if bytes <= desk.limits.value_bytes_max {
+        return Ok(());
+    }
+    let message = format!("the value has {bytes} bytes, more than {}", desk.limits.value_bytes_max);
+    Err(Refusal::new(ErrorCode::ValueTooLarge, message))
 }

@@ -1,3 +1,5 @@
+//! Appends, edits, ranges and queries of one time series.
+
 use super::*;
 
 mod model;

@@ -193,7 +193,7 @@ impl Shard {
     /// Goes on with the reviews under way, each a part in its turn, within this turn's budget.
     pub(super) fn run_reviews(&mut self) {
         // Walks that wait get the other half.
-        let kept = if !self.owner.has_walks() { 0 } else { self.desk.walk_budget / 2 };
+        let kept = if self.owner.has_walks() { self.desk.walk_budget / 2 } else { 0 };
         while self.desk.walk_budget > kept
             && let Some(review) = self.reviews.pop_front()
         {

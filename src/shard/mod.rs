@@ -30,7 +30,6 @@ mod transmit;
 mod views;
 
 pub use crate::desk::{DerivationLimits, Identity, Limits, Storing};
-pub(crate) use crate::mail::NOBODY;
 pub use mqtt::{Authenticator, Handover, Step};
 pub use restore::Restoring;
 

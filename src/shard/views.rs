@@ -3,13 +3,13 @@
 use super::Shard;
 use crate::mail::views::{Order, Told};
 use crate::mail::{Asker, Mail};
-use crate::owner::VIEWS_WRITER;
+use crate::owner::{VIEWS_WRITER, parse_view};
 use crate::protocol::{ErrorCode, Refusal};
 
 impl Shard {
     pub(super) fn create_view(&mut self, asker: Asker, name: &str, text: &str) -> Result<(), Refusal> {
         // Here already, so that a text that is none costs the writer nothing.
-        self.owner.parse_view(&self.desk, text)?;
+        parse_view(&self.desk, text)?;
         self.order_view(asker, Order::Create { name: name.into(), text: text.into() });
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::mqtt_workload::{check_at_rest, check_end, conditions, start, step};
 use crate::random::Random;
 use crate::world::World;
 
-fn run(seed: u64) -> World {
+pub fn run(seed: u64) -> World {
     let mut random = Random::new(seed);
     let conditions = conditions(&mut random);
     let mut world = start(random, conditions, None);

@@ -30,3 +30,17 @@ fn the_same_seed_gives_the_same_trace_with_storage_and_listeners() {
         assert_eq!(first, listened());
     });
 }
+
+#[test]
+fn the_same_seed_gives_the_same_trace_with_mqtt_and_views() {
+    crate::for_each_seed(|seed| {
+        let messages = || crate::mqtt_delivery::run(seed).trace();
+        let first = messages();
+        println!("trace with MQTT {seed} {first:016x}");
+        assert_eq!(first, messages());
+        let derived = || crate::views::run(seed, |_| {}).trace();
+        let first = derived();
+        println!("trace with views {seed} {first:016x}");
+        assert_eq!(first, derived());
+    });
+}

@@ -288,7 +288,7 @@ fn check_series(world: &mut World, found: &Tree, placed: &[Placed]) {
     }
 }
 
-fn run(seed: u64, change: impl Fn(&mut Conditions)) -> World {
+pub fn run(seed: u64, change: impl Fn(&mut Conditions)) -> World {
     let mut world = start(seed, change);
     for _ in 0..3 {
         let mut stalled = BTreeSet::new();

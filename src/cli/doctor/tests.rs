@@ -1,3 +1,5 @@
+//! What `doctor` says of hosts, from what their files hold.
+
 use std::fs;
 use std::path::PathBuf;
 

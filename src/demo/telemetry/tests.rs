@@ -1,3 +1,5 @@
+//! This host's telemetry, from texts as the kernel writes them.
+
 use std::fs;
 use std::path::PathBuf;
 

@@ -23,6 +23,7 @@ use crate::journal::{Change, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
 use crate::mail::views::{Decision, Derived, Figures, Order, Told};
 use crate::mail::{Mail, Part};
 use crate::owner::Owner;
+use crate::owner::storing::check_view_storage;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
@@ -254,12 +255,6 @@ impl Owner {
         places.iter().filter_map(entry).collect()
     }
 
-    /// Reads the text of a view.
-    pub fn parse_view(&self, desk: &Desk, text: &str) -> Result<Definition, Refusal> {
-        Definition::parse(text, &desk.limits.views.language)
-            .map_err(|error| Refusal::at(ErrorCode::InvalidView, error.position, error.to_string()))
-    }
-
     // The writer.
 
     pub fn view_ordered(&mut self, desk: &mut Desk, order: Order, to: Told) {
@@ -278,8 +273,8 @@ impl Owner {
     }
 
     fn decide_view(&mut self, desk: &mut Desk, name: &str, text: &str, to: Told) -> Result<Option<(Outcome, Option<Ticket>)>, Refusal> {
-        self.check_view_storage(desk)?;
-        let definition = self.parse_view(desk, text)?;
+        check_view_storage(desk)?;
+        let definition = parse_view(desk, text)?;
         let limits = desk.limits.views.catalogue();
         let put = self.views.catalogue.put(name, text, definition, limits).map_err(|error| {
             let code = match error {
@@ -291,7 +286,7 @@ impl Owner {
         })?;
         if put.is_same {
             // Nothing changes, but who asks may rely on what was asked before.
-            self.announce(desk, &Decision::Put { place: put.place, name: name.into(), text: text.into() }, to);
+            announce(desk, &Decision::Put { place: put.place, name: name.into(), text: text.into() }, to);
             return Ok(Some((Outcome::Created(false), desk.ledger.earlier())));
         }
         // The new one first: after a crash between the two the later one stands.
@@ -302,23 +297,17 @@ impl Owner {
         if let Some(old) = self.views.records.insert(name.into(), id) {
             ticket = desk.ledger.append_record(Change::Removed { topic: old }).or(ticket);
         }
-        self.announce(desk, &Decision::Put { place: put.place, name: name.into(), text: text.into() }, to);
+        announce(desk, &Decision::Put { place: put.place, name: name.into(), text: text.into() }, to);
         Ok(Some((Outcome::Created(put.is_new), ticket)))
     }
 
     fn decide_removal(&mut self, desk: &mut Desk, name: &str, to: Told) -> Result<Option<(Outcome, Option<Ticket>)>, Refusal> {
-        self.check_view_storage(desk)?;
+        check_view_storage(desk)?;
         let Some(Entry { place, .. }) = self.views.catalogue.remove(name) else { return Ok(None) };
         let record = self.views.records.remove(name);
         let ticket = record.and_then(|topic| desk.ledger.append_record(Change::Removed { topic }));
-        self.announce(desk, &Decision::Removed { place }, to);
+        announce(desk, &Decision::Removed { place }, to);
         Ok(Some((Outcome::Removed(1), ticket)))
-    }
-
-    fn announce(&mut self, desk: &mut Desk, decision: &Decision, to: Told) {
-        for shard in (0..desk.identity.count).map(ShardIndex) {
-            desk.mail(shard, Mail::ViewDecided { decision: Box::new(decision.clone()), to });
-        }
     }
 
     // Every shard.
@@ -396,12 +385,12 @@ impl Owner {
         }
     }
 
-    /// Takes up a view that was stored. Every shard does, before topics.
+    /// Takes up a view that was stored. Every shard does, behind its topics.
     pub fn restore_view(&mut self, desk: &mut Desk, id: TopicId, stored: &StoredTopic) -> Result<(), String> {
         let name = stored.view_name().ok_or_else(|| format!("the record of a view has the path '{}'", stored.path.as_str()))?.to_owned();
         let text = stored.property("definition").ok_or_else(|| format!("view '{name}' has no definition"))?;
         let place = stored.property("place").and_then(|place| place.parse().ok()).ok_or_else(|| format!("view '{name}' has no place"))?;
-        let definition = self.parse_view(desk, text).map_err(|refusal| format!("view '{name}': {}", refusal.message))?;
+        let definition = parse_view(desk, text).map_err(|refusal| format!("view '{name}': {}", refusal.message))?;
         if desk.identity.index == VIEWS_WRITER {
             self.views.catalogue.restore(&name, place, text, definition);
             if let Some(older) = self.views.records.insert(name.as_str().into(), id) {
@@ -461,14 +450,27 @@ impl Owner {
     fn spend_units(&mut self, units: usize) {
         self.views.units_left = self.views.units_left.saturating_sub(units.max(1));
     }
+}
 
-    fn evaluation_limits(&self, desk: &Desk) -> EvaluationLimits {
-        EvaluationLimits {
-            references_max: desk.limits.views.references_max,
-            value_bytes_max: desk.limits.value_bytes_max,
-            path_bytes_max: desk.limits.path_bytes_max,
-            depth_max: desk.limits.json_depth_max,
-            work_max: desk.limits.views.work_max,
-        }
+fn evaluation_limits(desk: &Desk) -> EvaluationLimits {
+    EvaluationLimits {
+        references_max: desk.limits.views.references_max,
+        value_bytes_max: desk.limits.value_bytes_max,
+        path_bytes_max: desk.limits.path_bytes_max,
+        depth_max: desk.limits.json_depth_max,
+        work_max: desk.limits.views.work_max,
+    }
+}
+
+/// Reads the text of a view.
+pub fn parse_view(desk: &Desk, text: &str) -> Result<Definition, Refusal> {
+    Definition::parse(text, &desk.limits.views.language)
+        .map_err(|error| Refusal::at(ErrorCode::InvalidView, error.position, error.to_string()))
+}
+
+/// Tells every shard what was decided.
+fn announce(desk: &mut Desk, decision: &Decision, to: Told) {
+    for shard in (0..desk.identity.count).map(ShardIndex) {
+        desk.mail(shard, Mail::ViewDecided { decision: Box::new(decision.clone()), to });
     }
 }

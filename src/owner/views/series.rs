@@ -9,6 +9,7 @@ use crate::base::TopicId;
 use crate::desk::Desk;
 use crate::mail::views::{Content, Step};
 use crate::owner::Owner;
+use crate::owner::views::evaluation_limits;
 use crate::series::{Event, EventRef, Range};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
@@ -146,7 +147,7 @@ impl Owner {
     }
 
     fn evaluate_nothing(&mut self, desk: &Desk, deriving: &Deriving<'_>) -> (Option<Vec<String>>, LookedAt) {
-        let limits = self.evaluation_limits(desk);
+        let limits = evaluation_limits(desk);
         let mut evaluation = Evaluation::default();
         let input = Input { path: deriving.source.as_str(), kind: deriving.specification.value_type(), value: None };
         let mut topics = Looking::new(&self.views.watched);
@@ -157,7 +158,7 @@ impl Owner {
 
     /// What the view makes of one event.
     fn evaluate_event(&mut self, desk: &Desk, id: TopicId, deriving: &Deriving<'_>, event: EventRef<'_>) -> (Led, LookedAt) {
-        let limits = self.evaluation_limits(desk);
+        let limits = evaluation_limits(desk);
         let mut evaluation = Evaluation::default();
         let Some(source) = self.views.sources.get(&id) else { return (None, Vec::new()) };
         let kind = self.tree.topic(source.place).specification.value_type();

@@ -10,6 +10,7 @@ use crate::desk::Desk;
 use crate::mail::Mail;
 use crate::mail::views::{Ancestry, Content, DEPTH_MAX, Derived, Step};
 use crate::owner::Owner;
+use crate::owner::views::evaluation_limits;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::specification::{Specification, TopicType};
@@ -320,7 +321,7 @@ impl Owner {
         let kind = topic.specification.value_type();
         let value = publication.as_ref().and_then(|publication| publication.value());
         let bytes = value.map_or(0, <[u8]>::len);
-        let limits = self.evaluation_limits(desk);
+        let limits = evaluation_limits(desk);
         let mut evaluation = Evaluation::default();
         let input = Input { path: deriving.source.as_str(), kind, value };
         let mut topics = super::watch::Looking::new(&self.views.watched);

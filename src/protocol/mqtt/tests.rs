@@ -1,3 +1,5 @@
+//! The dialogue of MQTT: what may come when, and what each fault is answered.
+
 use std::borrow::Cow;
 
 use proptest::prelude::*;

@@ -7,10 +7,11 @@
 use super::{Link, put_packet};
 use crate::base::{Key, ShardIndex, Time};
 use crate::desk::Ticket;
+use crate::mail::NOBODY;
 use crate::session::mqtt::Will;
 use crate::session::{Form, Mqtt, MqttForm, Session};
 use crate::shard::dialogue::{Stage, WireForm};
-use crate::shard::{Effect, NOBODY, Shard};
+use crate::shard::{Effect, Shard};
 use crate::topic::mqtt::path_of;
 use crate::wire::mqtt::{Connack, Connect, Fault, ReasonCode, Version};
 use std::rc::Rc;

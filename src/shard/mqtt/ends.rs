@@ -1,7 +1,8 @@
 //! Sessions without a connection: their wills, and when they are over.
 
 use crate::base::{Key, Time};
-use crate::shard::{NOBODY, Shard};
+use crate::mail::NOBODY;
+use crate::shard::Shard;
 use crate::wire::mqtt::{Disconnect, ReasonCode};
 use std::collections::BTreeSet;
 

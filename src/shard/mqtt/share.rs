@@ -6,12 +6,12 @@
 use super::Asked;
 use crate::base::{Key, ShardIndex};
 use crate::desk::Storing;
-use crate::mail::Share;
-use crate::mail::{Asker, Dealt, GroupChange, Mail};
+use crate::mail::NOBODY;
+use crate::mail::{Asker, Dealt, GroupChange, Mail, Share};
 use crate::protocol::Refusal;
 use crate::session::mqtt::{Filter, Group, Member, Message};
 use crate::session::{Form, Mqtt, MqttForm, Outgoing, Session};
-use crate::shard::{NOBODY, Shard};
+use crate::shard::Shard;
 use crate::topic::mqtt::parse_filter;
 use crate::topic::selector::Selector;
 use crate::wire::mqtt::{QoS, SubscriptionOptions, Version};

@@ -9,9 +9,11 @@ use crate::base::placement::owner_of;
 use crate::base::{Key, ShardIndex, Time, TopicId};
 use crate::desk::{Answer, Storing, Ticket};
 use crate::journal::{Change, SESSION_KIND, SESSIONS_BRANCH, StoredTopic};
+use crate::mail::NOBODY;
+use crate::mail::Share;
 use crate::session::mqtt::{Filter, Inbound, Message, Stored};
 use crate::session::{Entry, Form, Mqtt, MqttForm, Session};
-use crate::shard::{NOBODY, Shard};
+use crate::shard::Shard;
 use crate::topic::mqtt::parse_filter;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{Keep, Publication, Publisher};
@@ -221,7 +223,7 @@ impl Shard {
     // Messages that have to be kept before they are acknowledged.
 
     /// Tells the owner of a topic that the sessions here that are kept keep its message, once that is stored.
-    pub(in crate::shard) fn tell_kept(&mut self, keep: Option<Keep>, share: crate::mail::Share) {
+    pub(in crate::shard) fn tell_kept(&mut self, keep: Option<Keep>, share: Share) {
         let Some(Keep { owner, ticket, .. }) = keep else { return };
         let stored = self.session_ticket.take();
         self.acknowledge(Ok((Outcome::Done, stored)), Answer::Kept { owner, ticket, share });
@@ -230,7 +232,7 @@ impl Shard {
     /// The same for a shard that the owner sent the message to.
     pub(in crate::shard) fn tell_kept_whole(&mut self, keep: Option<Keep>) {
         let dealt = std::mem::take(&mut self.dealt);
-        self.tell_kept(keep, crate::mail::Share::Whole { dealt });
+        self.tell_kept(keep, Share::Whole { dealt });
     }
 
     // Restoring.

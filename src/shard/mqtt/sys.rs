@@ -3,9 +3,10 @@
 //! Shard 0 asks all for their reports and sets the topics, again and again. They are the server's own: no client can change them.
 
 use crate::base::{ShardIndex, Time};
+use crate::mail::NOBODY;
 use crate::mail::report::Report;
 use crate::mail::{Action, Asker, Change, Content, Mail};
-use crate::shard::{NOBODY, Shard};
+use crate::shard::Shard;
 use crate::topic::path::is_within;
 use crate::topic::selector::Selector;
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};

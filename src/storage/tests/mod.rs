@@ -1,3 +1,5 @@
+//! Storage on real files: what is kept, through crashes and failures.
+
 mod crashes;
 mod faulty;
 mod files;

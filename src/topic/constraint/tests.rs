@@ -1,3 +1,5 @@
+//! Constraints: what is read, what is refused and where, and what holds.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Rules for topics that MQTT makes: what is read, and which one counts.
+
 use super::*;
 use crate::topic::syntax::fuzz;
 

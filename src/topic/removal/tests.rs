@@ -1,3 +1,5 @@
+//! Removal policies: what is read, what is refused, and when one comes true.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Selectors: what is read, what is refused and where, and what matches.
+
 use proptest::prelude::*;
 use serde_json::Value;
 

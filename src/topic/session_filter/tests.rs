@@ -1,3 +1,5 @@
+//! Session filters: what is read, what is refused and where, and what matches.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Specifications: which properties a type takes, their values, and their printed form.
+
 use proptest::prelude::*;
 
 use super::*;

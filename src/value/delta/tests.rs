@@ -1,3 +1,5 @@
+//! Deltas apply to what they were made from, and nothing hostile applies.
+
 use super::*;
 use proptest::prelude::*;
 

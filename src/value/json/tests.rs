@@ -1,3 +1,5 @@
+//! JSON as it comes and as it is kept: compact, checked, within its limits.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! JSON patches: each operation, its refusals, and that a failed one changes nothing.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

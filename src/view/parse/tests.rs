@@ -1,3 +1,5 @@
+//! Views as text: what is read, and what is refused and where.
+
 mod grammar;
 mod limits;
 mod refusals;
