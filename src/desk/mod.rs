@@ -3,9 +3,11 @@
 //! The desk decides nothing and knows no room. It is handed down as an argument, so a room that has it can send mail and store records, and can
 //! do nothing to another room.
 
+mod effects;
 mod ledger;
 mod limits;
 
+pub use effects::{Effect, Effects, Handover};
 pub use ledger::{Answer, Applied, Ledger, Storing, Ticket};
 pub use limits::{DerivationLimits, Limits};
 
@@ -13,7 +15,6 @@ use crate::base::{ShardIndex, ShardSet, Time, placement};
 use crate::mail::report::Report;
 use crate::mail::{Batch, Mail, Part};
 use crate::protocol::Refusal;
-use crate::topic::path::TopicPath;
 use crate::wire::native::Outcome;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -45,8 +46,7 @@ pub struct Desk {
     pub report: Report,
     /// The author of events that sessions without a principal append.
     pub anonymous: Arc<str>,
-    /// Views that derive too deep, and a topic of which they made nothing, for the log.
-    pub too_deep: VecDeque<(Box<str>, TopicPath)>,
+    pub effects: Effects,
 }
 
 /// Mail on its way, and the answers that are due here.
@@ -72,7 +72,7 @@ impl Desk {
             ledger: Ledger::new(identity.storing),
             report: Report::new(identity.index.0),
             anonymous: Arc::from(""),
-            too_deep: VecDeque::new(),
+            effects: Effects::default(),
             identity,
             limits,
         }

@@ -1,9 +1,9 @@
 //! The sessions of this shard: what they selected, and what arrives for them.
 
-use super::{Effect, Shard};
+use super::Shard;
 use crate::base::{Key, ShardIndex, TopicId};
 use crate::mail::views::Figures;
-use crate::mail::{Appearance, Appeared, Asker, Fetch, ListenerKind, Mail, Part, Question};
+use crate::mail::{Appearance, Appeared, Asker, Fetch, ListenerKind, Mail, NOBODY, Part, Question};
 use crate::owner::{known_selector, merge_pages};
 use crate::protocol::{CloseCode, ErrorCode, Reason, Refusal};
 use crate::session::mqtt::Delivery;
@@ -121,7 +121,7 @@ impl Shard {
         if is_high && reason != Reason::BackPressure {
             self.keep_bound(key);
         }
-        self.wake(connection);
+        self.desk.effects.wake(connection);
     }
 
     pub(super) fn remove(&mut self, asker: Asker, selector: &Selector) {
@@ -369,14 +369,14 @@ impl Shard {
             }
             let Some(session) = self.sessions.get_mut(subscriber.session) else { continue };
             // A session without a connection waits for what has to be acknowledged, and for nothing else.
-            let Some(connection) = self.connections.get_mut(session.connection) else { continue };
+            if session.connection == NOBODY {
+                continue;
+            }
             session.queue.push(Entry::Step(outgoing.clone()));
             if session.queue.bytes() > self.desk.limits.queue.bytes_high {
                 overfull.push(subscriber.session);
             }
-            if !std::mem::replace(&mut connection.is_woken, true) {
-                self.effects.push_back(Effect::Wake(session.connection));
-            }
+            self.desk.effects.wake(session.connection);
         }
         for subscriber in apart {
             self.deliver(&topic, subscriber, &outgoing);
@@ -526,7 +526,7 @@ impl Shard {
         if session.queue.bytes() > self.desk.limits.queue.bytes_high {
             self.keep_bound(key);
         }
-        self.wake(connection);
+        self.desk.effects.wake(connection);
     }
 
     fn keep_bound(&mut self, key: Key) {
@@ -575,13 +575,6 @@ impl Shard {
         if !topics.is_empty() {
             self.desk.report.back_pressure_ends += topics.len() as u64;
             self.unsubscribe_topics(key, &topics, Reason::BackPressure);
-        }
-    }
-
-    pub(super) fn wake(&mut self, connection: Key) {
-        let Some(state) = self.connections.get_mut(connection) else { return };
-        if !std::mem::replace(&mut state.is_woken, true) {
-            self.effects.push_back(Effect::Wake(connection));
         }
     }
 }

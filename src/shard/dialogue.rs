@@ -59,7 +59,6 @@ pub struct Connection {
     pub raw: Vec<u8>,
     /// The close frame to send behind the queue.
     pub closing: Option<CloseCode>,
-    pub is_woken: bool,
     pub deadline: Time,
     last_received: Time,
     pub last_sent: Time,
@@ -91,12 +90,12 @@ impl Shard {
             message_opcode: None,
             raw: Vec::new(),
             closing: None,
-            is_woken: false,
             deadline,
             last_received: now,
             last_sent: now,
             link,
         });
+        self.desk.effects.open(key);
         self.wheel.insert(deadline, key);
         Some(key)
     }
@@ -139,6 +138,7 @@ impl Shard {
     /// The transport is gone.
     pub fn handle_closed(&mut self, now: Time, key: Key) {
         self.desk.now = now;
+        self.desk.effects.close(key);
         if let Some(connection) = self.connections.remove(key)
             && let Stage::Open(_, session) = connection.stage
         {
@@ -210,7 +210,7 @@ impl Shard {
             }
             Ok(Some((length, http::Head::Request(request)))) => {
                 self.set_stage(key, Stage::Page);
-                self.effects.push_back(Effect::Http(key, request));
+                self.desk.effects.push(Effect::Http(key, request));
                 length
             }
             Ok(Some((length, http::Head::Upgrade(upgrade)))) => {
@@ -255,7 +255,7 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(key) {
             http::put_switching(&mut connection.raw, &upgrade.accept_key, protocol);
         }
-        self.wake(key);
+        self.desk.effects.wake(key);
     }
 
     fn respond_text(&mut self, key: Key, status: u16, text: &str) {
@@ -277,7 +277,7 @@ impl Shard {
                 {
                     websocket::put_frame(&mut connection.raw, websocket::PONG, payload);
                 }
-                self.wake(key);
+                self.desk.effects.wake(key);
             }
             websocket::PONG => {}
             websocket::CLOSE => match websocket::close_answer(payload) {
@@ -505,7 +505,7 @@ impl Shard {
             return self.close_now(key, CloseCode::SendQueueOverflow, "too many requests before CONNECT");
         }
         websocket::put_frame(&mut connection.raw, form.message_opcode(), bytes);
-        self.wake(key);
+        self.desk.effects.wake(key);
     }
 
     // Ends.
@@ -528,7 +528,7 @@ impl Shard {
             if connection.closing.take().is_some() {
                 websocket::put_close(&mut connection.raw, code.code(), reason);
                 self.sweep_session_of(key);
-                self.wake(key);
+                self.desk.effects.wake(key);
             }
             return;
         }
@@ -568,7 +568,7 @@ impl Shard {
         connection.deadline = deadline;
         connection.message = Vec::new();
         self.wheel.insert(deadline, key);
-        self.wake(key);
+        self.desk.effects.wake(key);
     }
 
     /// The wheel says that a deadline of this connection may have come.
@@ -581,7 +581,7 @@ impl Shard {
         match connection.stage {
             // A stopping server gives every queue the same time, which its runtime measures.
             Stage::Ending if self.is_shutting_down => connection.deadline = now.after_ms(CLOSE_TIMEOUT_MS),
-            Stage::Ending => self.effects.push_back(Effect::Close(key)),
+            Stage::Ending => self.desk.effects.push(Effect::Close(key)),
             Stage::Page => connection.deadline = now.after_ms(CLOSE_TIMEOUT_MS),
             Stage::Head => return self.respond_text(key, 408, "the request's head did not come in time"),
             Stage::Greeting(_) => return self.close_now(key, CloseCode::ConnectTimeout, "CONNECT did not come in time"),

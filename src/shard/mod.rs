@@ -29,8 +29,8 @@ mod tests;
 mod transmit;
 mod views;
 
-pub use crate::desk::{DerivationLimits, Identity, Limits, Storing};
-pub use mqtt::{Authenticator, Handover, Step};
+pub use crate::desk::{DerivationLimits, Effect, Handover, Identity, Limits, Storing};
+pub use mqtt::{Authenticator, Step};
 pub use restore::Restoring;
 
 use crate::base::{Key, ShardIndex, Slab, Time, TopicId, Wheel};
@@ -44,7 +44,6 @@ use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
 use crate::topic::specification::{Interner, Specification};
 use crate::value::json::Checker;
-use crate::wire::http;
 use dialogue::Connection;
 use hashbrown::HashMap;
 use questions::Questions;
@@ -61,24 +60,6 @@ pub enum Transport {
     Mqtt,
 }
 
-/// What the runtime has to do.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// The connection has something to send: `poll_transmit` it when its socket takes more.
-    Wake(Key),
-    /// End the transport now, then call `handle_closed`.
-    Close(Key),
-    /// An admin page is asked for; answer with `respond`.
-    Http(Key, http::Request),
-    /// The reports asked for by `request_reports` under this number are complete: `take_reports`.
-    Reports(u64),
-    /// Give the transport to that shard's `handle_handed`, with this, and forget the connection: `handle_closed` is not called.
-    /// It comes there in no order with mail.
-    HandOver(Key, ShardIndex, Box<Handover>),
-    /// To be logged: the first topic that a view did not make because its source is derived too deep already.
-    ViewTooDeep { view: Box<str>, source: TopicPath },
-}
-
 /// One core's whole world. Four kinds of method:
 /// A. getters, `&self`;
 /// B. `handle_*`: something happened (a connection, bytes, mail, a tick, a send);
@@ -93,7 +74,6 @@ pub struct Shard {
     /// Sessions that stand only until their queue is sent, by their connection.
     ending_sessions: HashMap<Key, Key>,
     wheel: Wheel,
-    effects: VecDeque<Effect>,
 
     owner: Owner,
 
@@ -149,7 +129,6 @@ impl Shard {
             sessions: Slab::default(),
             ending_sessions: HashMap::new(),
             wheel: Wheel::new(now),
-            effects: VecDeque::new(),
             topics: HashMap::new(),
             topics_by_path: BTreeMap::new(),
             limbo: HashMap::new(),
@@ -311,8 +290,7 @@ impl Shard {
     // D. What to do.
 
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        let too_deep = || self.desk.too_deep.pop_front().map(|(view, source)| Effect::ViewTooDeep { view, source });
-        self.effects.pop_front().or_else(too_deep)
+        self.desk.effects.poll()
     }
 
     /// The mail of this turn for one other shard.
@@ -432,7 +410,7 @@ impl Shard {
         let Some(reports) = self.reports.get_mut(&ticket) else { return };
         reports.push(report);
         if reports.len() == usize::from(self.desk.identity.count) && !self.take_figures(ticket) {
-            self.effects.push_back(Effect::Reports(ticket));
+            self.desk.effects.push(Effect::Reports(ticket));
         }
     }
 }

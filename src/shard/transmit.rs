@@ -43,9 +43,9 @@ impl Shard {
     /// do not poll this connection until that is gone), and tell by `handle_sent`.
     pub fn poll_transmit(&mut self, now: Time, key: Key) -> Option<&[u8]> {
         self.desk.now = now;
+        self.desk.effects.is_asked(key);
         let passed = self.desk.ledger.passed();
         let connection = self.connections.get_mut(key)?;
-        connection.is_woken = false;
         if waits_for_storage(connection, passed) {
             return None;
         }
@@ -92,7 +92,7 @@ impl Shard {
         let bytes = &self.sending().bytes;
         if bytes.is_empty() {
             if self.is_spent(key) {
-                self.effects.push_back(Effect::Close(key));
+                self.desk.effects.push(Effect::Close(key));
             }
             self.go_on_after_send(key);
             return None;

@@ -6,7 +6,7 @@
 use super::pace::Pace;
 use super::{Job, View};
 use crate::base::{Time, TopicId};
-use crate::desk::Desk;
+use crate::desk::{Desk, Effect};
 use crate::mail::Mail;
 use crate::mail::views::{Ancestry, Content, DEPTH_MAX, Derived, Step};
 use crate::owner::Owner;
@@ -483,7 +483,7 @@ impl Owner {
         self.fail_derivation(desk, id, view, &format!("{what} is derived {DEPTH_MAX} deep already"));
         let (Some(held), Some(source)) = (self.views.by_place.get_mut(&view), self.views.sources.get(&id)) else { return };
         if !std::mem::replace(&mut held.is_depth_told, true) {
-            desk.too_deep.push_back((held.name.clone(), source.path.clone()));
+            desk.effects.push(Effect::ViewTooDeep { view: held.name.clone(), source: source.path.clone() });
         }
     }
 

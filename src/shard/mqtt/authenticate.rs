@@ -80,6 +80,6 @@ impl Shard {
         let mut packet = Vec::new();
         link.dialogue.put_auth(&mut packet, code, method, content);
         put_packet(&mut connection.raw, link.is_websocket, &packet);
-        self.wake(key);
+        self.desk.effects.wake(key);
     }
 }

@@ -6,26 +6,15 @@
 
 use super::{Link, put_packet};
 use crate::base::{Key, ShardIndex, Time};
-use crate::desk::Ticket;
+use crate::desk::{Effect, Handover, Ticket};
 use crate::mail::NOBODY;
 use crate::session::mqtt::Will;
 use crate::session::{Form, Mqtt, MqttForm, Session};
+use crate::shard::Shard;
 use crate::shard::dialogue::{Stage, WireForm};
-use crate::shard::{Effect, Shard};
 use crate::topic::mqtt::path_of;
 use crate::wire::mqtt::{Connack, Connect, Fault, ReasonCode, Version};
 use std::rc::Rc;
-
-/// A connection that another shard has to go on with: all that is known of it but its socket.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Handover {
-    is_websocket: bool,
-    /// What of the packets in WebSocket frames was not read.
-    stream: Vec<u8>,
-    unread: Vec<u8>,
-    /// What was to be sent.
-    raw: Vec<u8>,
-}
 
 /// What CONNACK says of the session.
 struct Opening<'a> {
@@ -46,7 +35,7 @@ impl Shard {
         let connection = self.connections.get_mut(key).expect("it was just admitted");
         if !raw.is_empty() {
             connection.raw = raw;
-            self.wake(key);
+            self.desk.effects.wake(key);
         }
         self.read_stream_first(key, &stream);
         self.handle_bytes(now, key, &mut unread);
@@ -62,10 +51,11 @@ impl Shard {
 
     /// Gives a connection up that belongs to another shard, with what of its bytes was not read.
     pub(in crate::shard) fn hand_over(&mut self, key: Key, to: ShardIndex, unread: Vec<u8>) {
+        self.desk.effects.close(key);
         let Some(connection) = self.connections.remove(key) else { return };
         let Some(link) = connection.link else { return };
         let handover = Handover { is_websocket: link.is_websocket, stream: link.unread, unread, raw: connection.raw };
-        self.effects.push_back(Effect::HandOver(key, to, Box::new(handover)));
+        self.desk.effects.push(Effect::HandOver(key, to, Box::new(handover)));
     }
 
     pub(super) fn connect_mqtt(&mut self, key: Key, connect: &Connect<'_>, body: &[u8]) {
@@ -198,7 +188,7 @@ impl Shard {
         }
         self.tell_groups(session);
         let ticket = self.store_session(session);
-        self.wake(key);
+        self.desk.effects.wake(key);
         if opening.is_present {
             return;
         }

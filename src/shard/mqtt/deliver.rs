@@ -1,7 +1,7 @@
 //! Messages on their way to clients: what a subscription adds to a publication, and the bounds of what waits.
 
 use crate::base::Key;
-use crate::mail::Appearance;
+use crate::mail::{Appearance, NOBODY};
 use crate::session::mqtt::{Delivery, Message};
 use crate::session::{Entry, LocalTopic, Outgoing, Session, Subscriber};
 use crate::shard::Shard;
@@ -123,12 +123,12 @@ impl Shard {
     }
 
     pub(in crate::shard) fn is_connected(&self, session: Key) -> bool {
-        self.sessions.get(session).is_some_and(|session| self.connections.get(session.connection).is_some())
+        self.sessions.get(session).is_some_and(|session| session.connection != NOBODY)
     }
 
     pub(in crate::shard) fn wake_session(&mut self, session: Key) {
         if let Some(connection) = self.sessions.get(session).map(|session| session.connection) {
-            self.wake(connection);
+            self.desk.effects.wake(connection);
         }
     }
 }

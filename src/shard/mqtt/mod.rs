@@ -24,7 +24,6 @@ mod sys;
 mod transmit;
 
 pub use authenticate::{Authenticator, Step};
-pub use connect::Handover;
 pub use ends::Ends;
 pub(super) use store::home_of;
 pub use sys::Sys;

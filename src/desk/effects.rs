@@ -1,0 +1,100 @@
+//! What the runtime has to do, in its order.
+//!
+//! Any room may find that a connection has something to send; it is named once until it is asked for that.
+
+use crate::base::{Key, ShardIndex};
+use crate::topic::path::TopicPath;
+use crate::wire::http;
+use std::collections::VecDeque;
+
+/// What the runtime has to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The connection has something to send: `poll_transmit` it when its socket takes more.
+    Wake(Key),
+    /// End the transport now, then call `handle_closed`.
+    Close(Key),
+    /// An admin page is asked for; answer with `respond`.
+    Http(Key, http::Request),
+    /// The reports asked for by `request_reports` under this number are complete: `take_reports`.
+    Reports(u64),
+    /// Give the transport to that shard's `handle_handed`, with this, and forget the connection: `handle_closed` is not called.
+    /// It comes there in no order with mail.
+    HandOver(Key, ShardIndex, Box<Handover>),
+    /// To be logged: the first topic that a view did not make because its source is derived too deep already.
+    ViewTooDeep { view: Box<str>, source: TopicPath },
+}
+
+/// A connection of MQTT that another shard has to go on with: all that is known of it but its socket.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Handover {
+    pub(crate) is_websocket: bool,
+    /// What of the packets in WebSocket frames was not read.
+    pub(crate) stream: Vec<u8>,
+    pub(crate) unread: Vec<u8>,
+    /// What was to be sent.
+    pub(crate) raw: Vec<u8>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Effects {
+    queue: VecDeque<Effect>,
+    /// By the index of a connection's key.
+    wakes: Vec<Wakes>,
+}
+
+/// Of one place among the connections.
+#[derive(Clone, Copy, Default)]
+struct Wakes {
+    generation: u32,
+    is_open: bool,
+    is_woken: bool,
+}
+
+impl Effects {
+    pub fn push(&mut self, effect: Effect) {
+        self.queue.push_back(effect);
+    }
+
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.queue.pop_front()
+    }
+
+    /// There is such a connection from now on.
+    pub fn open(&mut self, connection: Key) {
+        let place = connection.index as usize;
+        if self.wakes.len() <= place {
+            self.wakes.resize(place + 1, Wakes::default());
+        }
+        self.wakes[place] = Wakes { generation: connection.generation, is_open: true, is_woken: false };
+    }
+
+    /// It is gone, and not woken any more.
+    pub fn close(&mut self, connection: Key) {
+        if let Some(wakes) = self.of(connection) {
+            wakes.is_open = false;
+        }
+    }
+
+    /// The connection has something to send.
+    pub fn wake(&mut self, connection: Key) {
+        if let Some(wakes) = self.of(connection)
+            && !std::mem::replace(&mut wakes.is_woken, true)
+        {
+            self.queue.push_back(Effect::Wake(connection));
+        }
+    }
+
+    /// It is asked what it has to send.
+    pub fn is_asked(&mut self, connection: Key) {
+        if let Some(wakes) = self.of(connection) {
+            wakes.is_woken = false;
+        }
+    }
+
+    fn of(&mut self, connection: Key) -> Option<&mut Wakes> {
+        let wakes = self.wakes.get_mut(connection.index as usize)?;
+        (wakes.is_open && wakes.generation == connection.generation).then_some(wakes)
+    }
+}
