@@ -1,7 +1,9 @@
 //! Every bound that a shard obeys.
 
+use crate::protocol::{ErrorCode, Refusal};
 use crate::session::{MqttLimits, QueueLimits};
-use crate::topic::selector::SelectorLimits;
+use crate::topic::path::{PathErrorKind, check_path};
+use crate::topic::selector::{Selector, SelectorLimits};
 use crate::view::ViewLimits;
 use crate::view::catalogue::CatalogueLimits;
 
@@ -42,6 +44,19 @@ pub struct Limits {
     pub views: DerivationLimits,
     /// `None`: there is no MQTT.
     pub mqtt: Option<MqttLimits>,
+}
+
+impl Limits {
+    pub fn check_path(&self, path: &str) -> Result<(), Refusal> {
+        check_path(path, self.path_bytes_max).map_err(|error| {
+            let code = if error.kind == PathErrorKind::Reserved { ErrorCode::ReservedPath } else { ErrorCode::InvalidPath };
+            Refusal::at(code, error.position, error.to_string())
+        })
+    }
+
+    pub fn parse_selector(&self, text: &str) -> Result<Selector, Refusal> {
+        Selector::parse(text, self.selector).map_err(|error| Refusal::at(ErrorCode::InvalidSelector, error.position, error.to_string()))
+    }
 }
 
 /// Every bound on views.

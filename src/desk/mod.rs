@@ -11,10 +11,11 @@ pub use effects::{Effect, Effects, Handover};
 pub use ledger::{Answer, Applied, Ledger, Storing, Ticket};
 pub use limits::{DerivationLimits, Limits};
 
-use crate::base::{ShardIndex, ShardSet, Time, placement};
+use crate::base::{ShardIndex, ShardSet, Time, TopicId, placement};
 use crate::mail::report::Report;
 use crate::mail::{Batch, Mail, Part};
 use crate::protocol::Refusal;
+use crate::topic::specification::Interner;
 use crate::wire::native::Outcome;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -47,6 +48,10 @@ pub struct Desk {
     /// The author of events that sessions without a principal append.
     pub anonymous: Arc<str>,
     pub effects: Effects,
+    pub specifications: Interner,
+    /// The shards that keep sessions which outlive the server, or deal to who does.
+    pub keepers: ShardSet,
+    topics_made: u64,
 }
 
 /// Mail on its way, and the answers that are due here.
@@ -73,6 +78,9 @@ impl Desk {
             report: Report::new(identity.index.0),
             anonymous: Arc::from(""),
             effects: Effects::default(),
+            specifications: Interner::default(),
+            keepers: ShardSet::default(),
+            topics_made: 0,
             identity,
             limits,
         }
@@ -105,6 +113,24 @@ impl Desk {
 
     pub fn owner_of(&self, path: &str) -> ShardIndex {
         placement::owner_of(path, self.identity.count)
+    }
+
+    /// A number that no topic of any shard has, and no record of a session.
+    pub fn take_topic_id(&mut self) -> TopicId {
+        self.topics_made += 1;
+        let count = u64::from(self.identity.count);
+        TopicId(self.identity.topics_base + (self.topics_made - 1) * count + u64::from(self.identity.index.0) + 1)
+    }
+
+    /// This shard keeps sessions from now on, or deals to who does: others wait for its word. They hear of it before they hear of what those select.
+    pub fn become_keeper(&mut self) {
+        let own = self.identity.index;
+        if !self.keepers.contains(own) {
+            self.keepers.insert(own);
+            for other in (0..self.identity.count).map(ShardIndex).filter(|other| *other != own) {
+                self.mail(other, Mail::Keeper { shard: own });
+            }
+        }
     }
 
     /// A number for what will be answered.

@@ -4,9 +4,9 @@
 //! message once it is acknowledged; so the owner of its topic answers when every shard that it was sent to has said that its sessions keep it. A group
 //! that deals a message to another shard says how many more answers there will be.
 
-use crate::base::{ShardIndex, ShardSet};
+use crate::base::ShardSet;
 use crate::desk::{Answer, Applied, Desk, Storing};
-use crate::mail::{Action, Change, Mail, Share};
+use crate::mail::{Action, Change, Share};
 use crate::owner::Owner;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::topic::publication::Keep;
@@ -22,8 +22,6 @@ pub struct Keepings {
     current: Option<u64>,
     /// Whether a client's update is under way.
     pub is_open: bool,
-    /// The shards that keep sessions.
-    pub keepers: ShardSet,
 }
 
 #[derive(Default)]
@@ -47,9 +45,8 @@ impl Owner {
     /// A client's update of a topic is about to be sent to shards some of which keep sessions: they have to say that these keep it. `None` where
     /// nothing is to be waited for.
     pub(super) fn start_keeping(&mut self, desk: &mut Desk, place: Place, qos: QoS) -> Option<Keep> {
-        let Keepings { keepers, is_open, .. } = self.keepings;
-        let shards = self.tree.topic(place).interested.intersection(keepers);
-        if !is_open || shards.is_empty() || qos == QoS::AtMostOnce || desk.ledger.storing() != Storing::Stored {
+        let shards = self.tree.topic(place).interested.intersection(desk.keepers);
+        if !self.keepings.is_open || shards.is_empty() || qos == QoS::AtMostOnce || desk.ledger.storing() != Storing::Stored {
             return None;
         }
         let ticket = desk.take_ticket();
@@ -69,26 +66,11 @@ impl Owner {
             Some(place) => interested = self.tree.topic(place).interested,
             None => self.shards_interested.for_each_match(path, |_, shards| interested = interested.union(*shards)),
         }
-        if interested.intersection(self.keepings.keepers).is_empty() {
+        if interested.intersection(desk.keepers).is_empty() {
             return Ok(());
         }
         let why = "sessions that outlive the server would have to keep the message, and storage fails";
         Err(Refusal::new(ErrorCode::StorageUnavailable, why))
-    }
-
-    /// This shard keeps sessions from now on, or deals to who does: others wait for its word. They hear of it before they hear of what those select.
-    pub fn become_keeper(&mut self, desk: &mut Desk) {
-        let own = desk.identity.index;
-        if !self.keepings.keepers.contains(own) {
-            self.keeper_told(own);
-            for other in (0..desk.identity.count).map(ShardIndex).filter(|other| *other != own) {
-                desk.mail(other, Mail::Keeper { shard: own });
-            }
-        }
-    }
-
-    pub fn keeper_told(&mut self, shard: ShardIndex) {
-        self.keepings.keepers.insert(shard);
     }
 
     /// The message that the last update sent.

@@ -97,7 +97,7 @@ impl Owner {
         let is_passing = is_passing && specification.topic_type() != TopicType::TimeSeries;
         // A session's shard has checked it, or it is the server's own.
         let path = TopicPath::of_branch(path);
-        let mut topic = Topic::new(self.take_topic_id(desk), path, specification.clone());
+        let mut topic = Topic::new(desk.take_topic_id(), path, specification.clone());
         topic.is_passing = is_passing;
         if is_passing {
             self.note_passing(desk, topic.id, &topic.path);

@@ -74,7 +74,6 @@ pub struct Owner {
     walks: VecDeque<Walk>,
     /// Walks for listeners, by shard and ticket, that wait until what they told is read.
     walks_waiting: BTreeMap<(u16, u64), Walk>,
-    topics_made: u64,
     errands: Errands,
     passing: Passing,
     keepings: Keepings,
@@ -101,7 +100,6 @@ impl Owner {
             listens_heard: vec![0; usize::from(desk.identity.count)],
             walks: VecDeque::new(),
             walks_waiting: BTreeMap::new(),
-            topics_made: 0,
             errands: Errands::default(),
             passing: Passing::default(),
             keepings: Keepings::default(),
@@ -338,10 +336,10 @@ impl Owner {
         check_storage(desk, specification)?;
         // A session's shard has checked it, or it is the server's own.
         let path = TopicPath::of_branch(path);
-        let mut topic = Topic::new(self.take_topic_id(desk), path, specification.clone());
+        let mut topic = Topic::new(desk.take_topic_id(), path, specification.clone());
         let mut ticket = store_added(desk, &topic);
         // Where sessions may have to keep the value it follows its topic, as every other does.
-        let is_plain = topic.series().is_none() && topic.specification.retains_value() && self.keepings.keepers.is_empty();
+        let is_plain = topic.series().is_none() && topic.specification.retains_value() && desk.keepers.is_empty();
         if let Some(content) = content.filter(|_| is_plain) {
             let publication = Arc::new(make_publication(&topic, 1, content.value.as_deref(), received));
             if stores_value(desk, &topic.specification) {
@@ -356,12 +354,6 @@ impl Owner {
             ticket = self.set(desk, place, content, received)?.or(ticket);
         }
         Ok((Outcome::Created(true), ticket))
-    }
-
-    pub fn take_topic_id(&mut self, desk: &Desk) -> TopicId {
-        self.topics_made += 1;
-        let count = u64::from(desk.identity.count);
-        TopicId(desk.identity.topics_base + (self.topics_made - 1) * count + u64::from(desk.identity.index.0) + 1)
     }
 
     /// The shards that want what is at `path`.
@@ -595,7 +587,7 @@ impl Owner {
 
     /// A topic that nobody made.
     pub fn make_topic(&mut self, desk: &mut Desk, path: TopicPath, specification: Arc<Specification>) {
-        let topic = Topic::new(self.take_topic_id(desk), path, specification);
+        let topic = Topic::new(desk.take_topic_id(), path, specification);
         self.enter(desk, topic, None);
     }
 

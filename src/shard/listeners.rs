@@ -61,7 +61,7 @@ impl Shard {
     }
 
     fn listen_to(&mut self, asker: Asker, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
-        let selector = self.parse_selector(text)?;
+        let selector = self.desk.limits.parse_selector(text)?;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let listener = session.extras_mut().listeners.entry(number).or_insert_with(|| Listener::new(kind));
         let is_new = !listener.holds(&selector);
@@ -111,7 +111,7 @@ impl Shard {
         } else if kind == MISSING {
             self.end_branch(asker.session, number, text);
         } else {
-            let selector = self.parse_selector(text)?;
+            let selector = self.desk.limits.parse_selector(text)?;
             self.check_questions(asker)?;
             if self.deselect(asker, number, &selector) {
                 // The review gives the answer.

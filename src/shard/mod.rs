@@ -42,7 +42,7 @@ use crate::protocol::CloseCode;
 use crate::session::{LocalTopic, Session};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
-use crate::topic::specification::{Interner, Specification};
+use crate::topic::specification::Specification;
 use crate::value::json::Checker;
 use dialogue::Connection;
 use hashbrown::HashMap;
@@ -95,9 +95,6 @@ pub struct Shard {
     missing_handlers: BTreeMap<Box<str>, Vec<Handler>>,
     /// How many sessions match, asked by other shards and not answered yet.
     counts_asked: VecDeque<sessions::Asked>,
-    specifications: Interner,
-    /// Those without properties, by the number of the topic's type.
-    plain_specifications: [Option<Arc<Specification>>; 8],
     reports: HashMap<u64, Vec<Report>>,
     /// Sessions of MQTT by their clients' identifiers, and shared subscriptions by their filters.
     mqtt_sessions: HashMap<Rc<str>, Key>,
@@ -142,8 +139,6 @@ impl Shard {
             held_back: BTreeSet::new(),
             missing_handlers: BTreeMap::new(),
             counts_asked: VecDeque::new(),
-            specifications: Interner::default(),
-            plain_specifications: Default::default(),
             reports: HashMap::new(),
             mqtt_sessions: HashMap::new(),
             mqtt_groups: HashMap::new(),
@@ -368,7 +363,7 @@ impl Shard {
             Mail::Group { text, change } => self.change_group(&text, change),
             Mail::Dealt(dealt) => self.take_dealt(*dealt),
             Mail::WantSys => self.sys_wanted(),
-            Mail::Keeper { shard } => self.owner.keeper_told(shard),
+            Mail::Keeper { shard } => self.desk.keepers.insert(shard),
             Mail::Kept { ticket, share, refusal } => self.owner.kept(&mut self.desk, ticket, share, refusal),
             Mail::AskReport { from, ticket } => {
                 let report = Box::new(self.own_report());

@@ -9,8 +9,7 @@ use crate::protocol::{ErrorCode, Refusal};
 use crate::series;
 use crate::session::Stream;
 use crate::topic::constraint::{Constraint, ConstraintLimits};
-use crate::topic::path::{PathErrorKind, TopicPath, check_path};
-use crate::topic::selector::Selector;
+use crate::topic::path::TopicPath;
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::topic::tree::{Direction, Span, StreamTag};
 use crate::value::delta::Form;
@@ -43,23 +42,23 @@ impl Shard {
         match request {
             Request::Update { path, update, .. } => self.start_update(asker, form, &path, update),
             Request::Remove { selector, .. } => {
-                let selector = self.parse_selector(&selector)?;
+                let selector = self.desk.limits.parse_selector(&selector)?;
                 self.remove(asker, &selector);
                 Ok(())
             }
             Request::Fetch { fetch, .. } => self.start_fetch(asker, &fetch),
             Request::Subscribe { selector, scope, .. } => {
                 check_scope(&scope)?;
-                let selector = self.parse_selector(&selector)?;
+                let selector = self.desk.limits.parse_selector(&selector)?;
                 self.subscribe(asker, &scope, &selector)
             }
             Request::Unsubscribe { selector, scope, .. } => {
                 check_scope(&scope)?;
-                let selector = self.parse_selector(&selector)?;
+                let selector = self.desk.limits.parse_selector(&selector)?;
                 self.unsubscribe(asker, Some(&scope), &selector)
             }
             Request::UnsubscribeAllScopes { selector, .. } => {
-                let selector = self.parse_selector(&selector)?;
+                let selector = self.desk.limits.parse_selector(&selector)?;
                 self.unsubscribe(asker, None, &selector)
             }
             Request::Listen { listener, kind, selector, .. } => self.listen(asker, listener, kind, &selector),
@@ -81,22 +80,10 @@ impl Shard {
         }
     }
 
-    pub(super) fn check_path(&self, path: &str) -> Result<(), Refusal> {
-        check_path(path, self.desk.limits.path_bytes_max).map_err(|error| {
-            let code = if error.kind == PathErrorKind::Reserved { ErrorCode::ReservedPath } else { ErrorCode::InvalidPath };
-            Refusal::at(code, error.position, error.to_string())
-        })
-    }
-
-    pub(super) fn parse_selector(&self, text: &str) -> Result<Selector, Refusal> {
-        Selector::parse(text, self.desk.limits.selector)
-            .map_err(|error| Refusal::at(ErrorCode::InvalidSelector, error.position, error.to_string()))
-    }
-
     // Updates.
 
     fn start_update(&mut self, asker: Asker, form: WireForm, path: &str, update: native::Update<'_>) -> Result<(), Refusal> {
-        self.check_path(path)?;
+        self.desk.limits.check_path(path)?;
         let conditions = self.conditions(&update.constraint, None)?;
         self.check_and_route(asker, form, path, &update, conditions)
     }
@@ -161,19 +148,14 @@ impl Shard {
     fn specification(&mut self, update: &native::Update<'_>) -> Result<Arc<Specification>, Refusal> {
         // Only a value can be null: a topic without one has no such mark.
         let number = if update.verb == Verb::Add { update.kind } else { update.kind & !NULL_BIT };
-        if let Some(plain) = self.plain_specifications.get(usize::from(number)).filter(|_| update.properties.is_empty()).cloned().flatten()
-        {
+        let topic_type = TopicType::from_number(number).ok_or_else(unknown_type)?;
+        if let Some(plain) = self.desk.specifications.known_plain(topic_type).filter(|_| update.properties.is_empty()) {
             return Ok(plain);
         }
-        let topic_type = TopicType::from_number(number).ok_or_else(unknown_type)?;
         let properties = update.properties.iter().map(|(key, value)| (&**key, &**value));
         let parsed = Specification::parse(topic_type, properties, SpecificationLimits::default())
             .map_err(|error| Refusal::at(ErrorCode::InvalidProperty, error.position, error.to_string()))?;
-        let interned = self.specifications.intern(parsed);
-        if update.properties.is_empty() {
-            self.plain_specifications[usize::from(number)] = Some(interned.clone());
-        }
-        Ok(interned)
+        Ok(self.desk.specifications.intern(parsed))
     }
 
     pub(super) fn route_change(&mut self, asker: Asker, path: &str, change: Change<'_>) {
@@ -220,7 +202,7 @@ impl Shard {
     // Update streams.
 
     fn open_stream(&mut self, asker: Asker, form: WireForm, number: u64, path: &str, update: native::Update<'_>) -> Result<(), Refusal> {
-        self.check_path(path)?;
+        self.desk.limits.check_path(path)?;
         if update.verb == Verb::Patch {
             return Err(Refusal::new(ErrorCode::UnsupportedProperty, "a stream cannot be opened with a patch"));
         }
@@ -312,7 +294,7 @@ impl Shard {
         append: native::Append,
         value: &[u8],
     ) -> Result<(), Refusal> {
-        self.check_path(path)?;
+        self.desk.limits.check_path(path)?;
         if kind & NULL_BIT != 0 {
             return Err(null_event());
         }
@@ -325,7 +307,7 @@ impl Shard {
     }
 
     fn start_query(&mut self, asker: Asker, path: &str, query: &native::Query) -> Result<(), Refusal> {
-        self.check_path(path)?;
+        self.desk.limits.check_path(path)?;
         let kind = match query.kind {
             0 => series::QueryKind::Values,
             1 => series::QueryKind::LatestEdits,
@@ -342,7 +324,7 @@ impl Shard {
     // Fetches.
 
     fn start_fetch(&mut self, asker: Asker, wanted: &native::Fetch<'_>) -> Result<(), Refusal> {
-        let selector = self.parse_selector(&wanted.selector)?;
+        let selector = self.desk.limits.parse_selector(&wanted.selector)?;
         let span = self.span(wanted)?;
         if wanted.first != 0 && wanted.last != 0 {
             return Err(Refusal::new(ErrorCode::UnsupportedProperty, "'first' and 'last' do not go together"));

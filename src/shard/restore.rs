@@ -51,7 +51,7 @@ impl Shard {
         interests.iter().try_for_each(|(home, session)| self.restore_interest(*home, session))?;
         sessions.into_iter().try_for_each(|(id, session)| self.restore_session(id, session))?;
         for (id, topic) in topics {
-            let specification = specification_of(&mut self.specifications, &topic)?;
+            let specification = specification_of(&mut self.desk.specifications, &topic)?;
             self.owner.restore_topic(&mut self.desk, id, topic, specification)?;
         }
         views.iter().try_for_each(|(id, view)| self.owner.restore_view(&mut self.desk, *id, view))

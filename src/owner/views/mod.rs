@@ -290,7 +290,7 @@ impl Owner {
             return Ok(Some((Outcome::Created(false), desk.ledger.earlier())));
         }
         // The new one first: after a crash between the two the later one stands.
-        let id = self.take_topic_id(desk);
+        let id = desk.take_topic_id();
         let properties = [("definition".into(), text.into()), ("place".into(), put.place.to_string().into())];
         let path = TopicPath::of_branch(&format!("{VIEWS_BRANCH}{name}"));
         let mut ticket = desk.ledger.append_record(Change::Added { topic: id, path, kind: VIEW_KIND, properties: Arc::new(properties) });

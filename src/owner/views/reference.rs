@@ -237,7 +237,7 @@ impl Owner {
         let held = std::mem::replace(&mut claim.held, Held::Content(Content::Nothing));
         let (view, specification, received) = (claim.view, claim.specification.clone(), claim.received);
         self.views.count_standing(view, true);
-        let mut topic = Topic::new(self.take_topic_id(desk), path.clone(), specification);
+        let mut topic = Topic::new(desk.take_topic_id(), path.clone(), specification);
         topic.is_reference = true;
         let mut unkept = None;
         match held {

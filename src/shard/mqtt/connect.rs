@@ -72,7 +72,7 @@ impl Shard {
         if self.is_shutting_down {
             return self.close_with(key, ReasonCode::SERVER_SHUTTING_DOWN, "the server is stopping");
         }
-        if connect.will.as_ref().is_some_and(|will| self.check_path(&path_of(will.topic)).is_err()) {
+        if connect.will.as_ref().is_some_and(|will| self.desk.limits.check_path(&path_of(will.topic)).is_err()) {
             return self.close_faulty(key, Fault::new(ReasonCode::TOPIC_NAME_INVALID, "the will's topic cannot be published to"));
         }
         match connect.authentication {

@@ -15,7 +15,6 @@ use crate::topic::specification::{Specification, SpecificationLimits, TopicType}
 use crate::wire::mqtt::{AcknowledgementKind, MessageProperties, Publish, QoS, ReasonCode};
 use crate::wire::native::Outcome;
 use std::borrow::Cow;
-use std::sync::Arc;
 
 /// A message as a client or its will gives it.
 struct Given<'a> {
@@ -118,7 +117,7 @@ impl Shard {
     /// The path of a message, and what the message is to the topic there.
     fn change_of<'a>(&mut self, session: Key, given: Given<'a>) -> Result<(Cow<'a, str>, Change<'a>), Refusal> {
         let path = path_of(given.name);
-        self.check_path(&path)?;
+        self.desk.limits.check_path(&path)?;
         if given.payload.len() > self.desk.limits.value_bytes_max {
             let message = format!("the payload has {} bytes, more than {}", given.payload.len(), self.desk.limits.value_bytes_max);
             return Err(Refusal::new(ErrorCode::ValueTooLarge, message));
@@ -152,7 +151,7 @@ impl Shard {
             RuleKind::Auto => type_of(properties),
         };
         let Some(rule) = rule.filter(|rule| !rule.properties.is_empty()) else {
-            return Ok((Making::Of(self.plain_specification(topic_type)), keeps));
+            return Ok((Making::Of(self.desk.specifications.plain(topic_type)), keeps));
         };
         // The rules stand as long as the server, so a rule's place in memory tells it from others.
         let of_rule = (std::ptr::from_ref(rule).addr(), topic_type.number());
@@ -162,21 +161,9 @@ impl Shard {
         let pairs = rule.properties.iter().map(|(key, value)| (&**key, &**value));
         let parsed = Specification::parse(topic_type, pairs, SpecificationLimits::default())
             .map_err(|error| Refusal::new(ErrorCode::InvalidProperty, error.to_string()))?;
-        let made = self.specifications.intern(parsed);
+        let made = self.desk.specifications.intern(parsed);
         self.rule_specifications.insert(of_rule, made.clone());
         Ok((Making::Of(made), keeps))
-    }
-
-    /// A topic without properties, of a type that needs none.
-    pub(super) fn plain_specification(&mut self, topic_type: TopicType) -> Arc<Specification> {
-        let place = usize::from(topic_type.number());
-        if let Some(plain) = self.plain_specifications[place].clone() {
-            return plain;
-        }
-        let parsed = Specification::parse(topic_type, std::iter::empty(), SpecificationLimits::default());
-        let plain = self.specifications.intern(parsed.expect("the types of values need no properties"));
-        self.plain_specifications[place] = Some(plain.clone());
-        plain
     }
 }
 

@@ -121,7 +121,7 @@ impl Shard {
         mqtt.filters.push(Filter { text: text.into(), selector: selector.clone(), options, id: None, is_shared: false });
         mqtt.group = Some(Box::default());
         if self.desk.ledger.storing() == Storing::Stored {
-            self.owner.become_keeper(&mut self.desk);
+            self.desk.become_keeper();
         }
         session.mqtt = Some(Box::new(mqtt));
         let key = self.sessions.insert(session);

@@ -43,8 +43,8 @@ impl Shard {
             Some(stored) => (stored.topic, stored.version + 1),
             None => {
                 let path = TopicPath::of_branch(&format!("{SESSIONS_BRANCH}{}", print_hex(&mqtt.client_id)));
-                self.owner.become_keeper(&mut self.desk);
-                let topic = self.owner.take_topic_id(&self.desk);
+                self.desk.become_keeper();
+                let topic = self.desk.take_topic_id();
                 self.desk.ledger.append_record(Change::Added { topic, path, kind: SESSION_KIND, properties: Arc::from([]) });
                 (topic, 1)
             }
@@ -243,12 +243,12 @@ impl Shard {
             return Ok(());
         }
         let (_, record) = session_of(stored)?;
-        self.owner.keeper_told(home);
+        self.desk.keepers.insert(home);
         for filter in &record.filters {
             let parsed = parse_filter(&filter.text).map_err(str::to_owned)?;
             let selector = Selector::parse(&parsed.selector, self.desk.limits.selector).map_err(|error| error.to_string())?;
             let home = if parsed.share.is_some() { self.desk.owner_of(&filter.text) } else { home };
-            self.owner.keeper_told(home);
+            self.desk.keepers.insert(home);
             // Of a path only its owner is told, as by any subscription.
             if selector.exact_path().is_some_and(|path| self.desk.owner_of(path) != self.desk.identity.index) {
                 continue;
@@ -275,7 +275,7 @@ impl Shard {
         let now = self.desk.now;
         let wall_ms = self.desk.wall_ms();
         let time_of = |ms: u64| now.after_ms(ms.saturating_sub(wall_ms));
-        let binary = self.plain_specification(TopicType::Binary);
+        let binary = self.desk.specifications.plain(TopicType::Binary);
         for (sequence, event) in stored.events {
             match EventRecord::decode(&event.value) {
                 None => {}

@@ -79,7 +79,7 @@ impl Shard {
     fn set_figure(&mut self, path: &str, topic_type: TopicType, value: &[u8]) {
         let properties = [("PERSISTENT", "false")].into_iter();
         let parsed = Specification::parse(topic_type, properties, SpecificationLimits::default());
-        let specification: Arc<Specification> = self.specifications.intern(parsed.expect("the properties are of every type"));
+        let specification: Arc<Specification> = self.desk.specifications.intern(parsed.expect("the properties are of every type"));
         let kind = topic_type.value_type().unwrap_or(ValueType::String);
         let content = Content { kind, value: Some(Cow::Borrowed(value)) };
         let change = Change { action: Action::AddAndSet(specification, content), conditions: None };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-use super::Specification;
+use super::{Specification, SpecificationLimits, TopicType};
 
 /// Fewer than this many are not worth looking through.
 const SWEEP_LEN_MIN: usize = 64;
@@ -16,6 +16,8 @@ pub struct Interner {
     known: HashSet<Arc<Specification>>,
     /// How many may be known before the next sweep; below [`SWEEP_LEN_MIN`], that many.
     sweep_len: usize,
+    /// Those without properties, by the number of the topic's type.
+    plain: [Option<Arc<Specification>>; 8],
 }
 
 impl Interner {
@@ -30,7 +32,23 @@ impl Interner {
         }
         let specification = Arc::new(specification);
         self.known.insert(specification.clone());
+        if specification.properties().next().is_none() {
+            self.plain[usize::from(specification.topic_type().number())] = Some(specification.clone());
+        }
         specification
+    }
+
+    /// The one without properties, if it was met before.
+    pub fn known_plain(&self, topic_type: TopicType) -> Option<Arc<Specification>> {
+        self.plain[usize::from(topic_type.number())].clone()
+    }
+
+    /// The one without properties of a type that needs none.
+    pub fn plain(&mut self, topic_type: TopicType) -> Arc<Specification> {
+        self.known_plain(topic_type).unwrap_or_else(|| {
+            let parsed = Specification::parse(topic_type, std::iter::empty(), SpecificationLimits::default());
+            self.intern(parsed.expect("the types of values need no properties"))
+        })
     }
 
     /// How many are known, in use or not.
