@@ -5,6 +5,7 @@
 
 use super::Outgoing;
 use crate::base::{Key, ShardIndex, Time, TopicId};
+use crate::protocol::mqtt::Answers;
 use crate::topic::publication::Publisher;
 use crate::topic::selector::Selector;
 use crate::wire::mqtt::{QoS, ReasonCode, SubscriptionOptions, Version};
@@ -18,6 +19,8 @@ const IDENTIFIERS: u64 = 65_535;
 pub struct Mqtt {
     pub client_id: Rc<str>,
     pub version: Version,
+    /// Where a client is connected.
+    pub answers: Option<Answers>,
     /// Numbers the session's connections.
     pub epoch: u32,
     pub filters: Vec<Filter>,
@@ -52,6 +55,7 @@ impl Mqtt {
         Self {
             client_id,
             version,
+            answers: None,
             epoch: 0,
             filters: Vec::new(),
             expiry_s: 0,

@@ -1,7 +1,8 @@
 //! One connection's MQTT dialogue: what may come when, and how what the server says is said in the version in force.
 //!
 //! - here — the dialogue: CONNECT, which chooses the version, and what is the same in all.
-//! - `v3` — MQTT 3.1 and 3.1.1; `v5` — MQTT 5: topic aliases, quotas, authentication, reasons.
+//! - `answers` — what a session says to its connected client: acknowledgements, and the quota of the client's messages.
+//! - `v3` — MQTT 3.1 and 3.1.1; `v5` — MQTT 5: topic aliases, authentication, reasons.
 //! - `reason` — which reason codes say the server's own, and which a packet may carry.
 //!
 //! Sans-IO. A broken rule ends the dialogue: nothing is handled from then on. Sessions, messages and their identifiers are left to others.
@@ -9,18 +10,19 @@
 //! A client may send packets right behind CONNECT, not waiting for CONNACK. Who owns the bytes leaves them unread until [`Dialogue::put_connack`],
 //! unless an authentication is under way, in which only AUTH may come.
 
+mod answers;
 mod reason;
 #[cfg(test)]
 mod tests;
 mod v3;
 mod v5;
 
+pub use answers::Answers;
 pub use reason::reason_of;
 
 use crate::wire;
 use crate::wire::mqtt::{
-    Acknowledgement, AcknowledgementKind, Auth, Connack, Connect, Disconnect, Fault, Packet, Publish, ReasonCode, Subscribe, Unsubscribe,
-    Version,
+    Acknowledgement, Auth, Connack, Connect, Disconnect, Fault, Packet, Publish, ReasonCode, Subscribe, Unsubscribe, Version,
 };
 
 /// Every bound the dialogue obeys. All required: the caller chooses.
@@ -180,6 +182,11 @@ impl Dialogue {
         }
     }
 
+    /// What the session that goes on with this connection answers by.
+    pub fn answers(&self) -> Answers {
+        Answers::new(self.version(), self.client())
+    }
+
     /// Takes one packet. After a fault, and after DISCONNECT, whatever comes is a fault.
     pub fn handle<'a>(&mut self, first: u8, body: &'a [u8], limits: &Limits) -> Result<Command<'a>, Fault> {
         match self.decode(first, body, limits) {
@@ -251,19 +258,6 @@ impl Dialogue {
         }
     }
 
-    /// A PUBLISH came that the session already has and that waits for its PUBREL: its PUBREC is sent again, but of both only one PUBCOMP will
-    /// come, so that the client's quota gets one back here.
-    ///
-    /// The PUBLISH before it may have come on another connection, whose count is gone; then the quota is one too generous, as it is for a PUBREL
-    /// that is sent again. It never is too small.
-    pub fn repeated(&mut self) {
-        match &mut self.state {
-            State::Greeting => {}
-            State::V3(machine) => machine.quota.give_back(),
-            State::V5(machine) => machine.quota.give_back(),
-        }
-    }
-
     /// Answers CONNECT, once and unless a fault came. With a success the client is connected, with an error the dialogue is over.
     pub fn put_connack(&mut self, out: &mut Vec<u8>, connack: &Connack<'_>) {
         match &mut self.state {
@@ -292,47 +286,6 @@ impl Dialogue {
         }
     }
 
-    /// Puts PUBACK, PUBREC, PUBREL or PUBCOMP. What ends a message of the client's gives back its quota.
-    pub fn put_acknowledgement(
-        &mut self,
-        out: &mut Vec<u8>,
-        kind: AcknowledgementKind,
-        id: u16,
-        code: ReasonCode,
-        reason_string: Option<&str>,
-    ) {
-        match &mut self.state {
-            State::Greeting => {}
-            State::V3(machine) => machine.put_acknowledgement(out, kind, id, code),
-            State::V5(machine) => machine.put_acknowledgement(out, Acknowledgement { kind, id, code }, reason_string),
-        }
-    }
-
-    pub fn put_suback(&mut self, out: &mut Vec<u8>, id: u16, codes: &[ReasonCode], reason_string: Option<&str>) {
-        match &self.state {
-            State::V3(machine) if !machine.phase.is_over() => wire::mqtt::put_suback(out, machine.version(), id, codes, None),
-            State::V5(machine) => machine.put_suback(out, id, codes, reason_string),
-            _ => {}
-        }
-    }
-
-    pub fn put_unsuback(&mut self, out: &mut Vec<u8>, id: u16, codes: &[ReasonCode]) {
-        match &self.state {
-            State::V3(machine) if !machine.phase.is_over() => wire::mqtt::put_unsuback(out, machine.version(), id, codes),
-            State::V5(machine) => machine.put_unsuback(out, id, codes),
-            _ => {}
-        }
-    }
-
-    pub fn put_pingresp(&mut self, out: &mut Vec<u8>) {
-        match &self.state {
-            State::V3(v3::Machine { phase, .. }) | State::V5(v5::Machine { phase, .. }) if !phase.is_over() => {
-                wire::mqtt::put_pingresp(out)
-            }
-            _ => {}
-        }
-    }
-
     /// A step of an authentication; 3.x has none, and nothing is put.
     pub fn put_auth(&mut self, out: &mut Vec<u8>, code: ReasonCode, method: &str, content: &[u8]) {
         if let State::V5(machine) = &mut self.state {
@@ -347,26 +300,6 @@ impl State {
             Version::V5 => Self::V5(v5::Machine::unsaid()),
             version => Self::V3(v3::Machine::new(version)),
         }
-    }
-}
-
-/// Messages of the client's that are not acknowledged to the end.
-#[derive(Clone, Copy, Debug, Default)]
-struct Quota {
-    taken: u16,
-}
-
-impl Quota {
-    /// Whether there was one left of `count_max`.
-    fn take(&mut self, count_max: u16) -> bool {
-        let is_left = self.taken < count_max;
-        self.taken += u16::from(is_left);
-        is_left
-    }
-
-    /// Section 4.9: a quota that is whole stays as it is, for a PUBREL that is sent again has a PUBCOMP more than there were PUBLISHes.
-    fn give_back(&mut self) {
-        self.taken = self.taken.saturating_sub(1);
     }
 }
 

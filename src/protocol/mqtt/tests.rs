@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::protocol::ErrorCode;
-use crate::wire::mqtt::{MessageProperties, QoS};
+use crate::wire::mqtt::{AcknowledgementKind, MessageProperties, QoS};
 
 const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 
@@ -181,10 +181,6 @@ fn nothing_comes_or_goes_behind_disconnect() {
         assert!(dialogue.is_connected());
         check_fault(&mut dialogue, Packet::Pingreq, ReasonCode::PROTOCOL_ERROR);
         put_fault(&mut dialogue, ReasonCode::PROTOCOL_ERROR, b"");
-        check_put(|out| dialogue.put_pingresp(out), b"");
-        check_put(|out| dialogue.put_acknowledgement(out, AcknowledgementKind::Puback, 1, ReasonCode::SUCCESS, None), b"");
-        check_put(|out| dialogue.put_suback(out, 1, &[ReasonCode::SUCCESS], None), b"");
-        check_put(|out| dialogue.put_unsuback(out, 1, &[ReasonCode::SUCCESS]), b"");
     }
 }
 
@@ -220,13 +216,17 @@ fn an_authentication_has_the_method_of_connect() {
     check_fault(&mut greeted(connect(Version::V5)), go_on(), ReasonCode::PROTOCOL_ERROR);
 }
 
+fn acknowledge(answers: &mut Answers, out: &mut Vec<u8>, kind: AcknowledgementKind, code: ReasonCode) {
+    answers.put_acknowledgement(out, Acknowledgement { kind, id: 1, code }, None);
+}
+
 #[test]
 fn more_messages_than_the_receive_maximum_are_a_fault() {
-    let mut dialogue = connected(Version::V5);
+    let mut answers = connected(Version::V5).answers();
     let mut out = Vec::new();
-    for id in 1..=3 {
-        dialogue.step(publish(QoS::AtLeastOnce, id, "a", None), &LIMITS).unwrap();
-        dialogue.step(publish(QoS::AtMostOnce, 0, "a", None), &LIMITS).unwrap();
+    for _ in 1..=3 {
+        answers.take_publish(QoS::AtLeastOnce, LIMITS.receive_maximum).unwrap();
+        answers.take_publish(QoS::AtMostOnce, LIMITS.receive_maximum).unwrap();
     }
     // What ends a message makes room for another; a PUBREC with success does not end one.
     for (kind, code) in [
@@ -234,44 +234,46 @@ fn more_messages_than_the_receive_maximum_are_a_fault() {
         (AcknowledgementKind::Pubcomp, ReasonCode::SUCCESS),
         (AcknowledgementKind::Pubrec, ReasonCode::QUOTA_EXCEEDED),
     ] {
-        dialogue.put_acknowledgement(&mut out, kind, 1, code, None);
-        dialogue.step(publish(QoS::ExactlyOnce, 1, "a", None), &LIMITS).unwrap();
+        acknowledge(&mut answers, &mut out, kind, code);
+        answers.take_publish(QoS::ExactlyOnce, LIMITS.receive_maximum).unwrap();
     }
-    dialogue.put_acknowledgement(&mut out, AcknowledgementKind::Pubrec, 1, ReasonCode::SUCCESS, None);
-    check_fault(&mut dialogue, publish(QoS::ExactlyOnce, 4, "a", None), ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
-    put_fault(&mut dialogue, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED, &[0xe0, 7, 0x93, 5, 0x1f, 0, 2, b'n', b'o']);
+    acknowledge(&mut answers, &mut out, AcknowledgementKind::Pubrec, ReasonCode::SUCCESS);
+    let fault = answers.take_publish(QoS::ExactlyOnce, LIMITS.receive_maximum).unwrap_err();
+    assert_eq!(fault.code, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
+    put_fault(&mut connected(Version::V5), fault.code, &[0xe0, 7, 0x93, 5, 0x1f, 0, 2, b'n', b'o']);
 }
 
 #[test]
 fn a_message_that_is_sent_again_takes_the_quota_once() {
     for version in VERSIONS {
-        let mut dialogue = connected(version);
+        let mut answers = connected(version).answers();
         let mut out = Vec::new();
-        dialogue.step(publish(QoS::ExactlyOnce, 1, "a", None), &LIMITS).unwrap();
+        answers.take_publish(QoS::ExactlyOnce, LIMITS.receive_maximum).unwrap();
         for _ in 0..u32::from(u16::MAX) + 1 {
-            dialogue.step(publish(QoS::ExactlyOnce, 1, "a", None), &LIMITS).unwrap();
-            dialogue.repeated();
-            dialogue.put_acknowledgement(&mut out, AcknowledgementKind::Pubrec, 1, ReasonCode::SUCCESS, None);
+            answers.take_publish(QoS::ExactlyOnce, LIMITS.receive_maximum).unwrap();
+            answers.repeated();
+            acknowledge(&mut answers, &mut out, AcknowledgementKind::Pubrec, ReasonCode::SUCCESS);
             out.clear();
         }
         // A PUBCOMP more than there were messages does no harm.
         for _ in 0..3 {
-            dialogue.put_acknowledgement(&mut out, AcknowledgementKind::Pubcomp, 1, ReasonCode::SUCCESS, None);
+            acknowledge(&mut answers, &mut out, AcknowledgementKind::Pubcomp, ReasonCode::SUCCESS);
         }
-        for id in 1..=LIMITS.receive_maximum {
-            dialogue.step(publish(QoS::ExactlyOnce, id, "a", None), &LIMITS).unwrap();
+        for _ in 1..=LIMITS.receive_maximum {
+            answers.take_publish(QoS::ExactlyOnce, LIMITS.receive_maximum).unwrap();
         }
     }
 }
 
 #[test]
 fn clients_of_3_1_1_may_use_every_identifier() {
-    let mut dialogue = connected(Version::V311);
-    for id in 1..=u16::MAX {
-        dialogue.step(publish(QoS::AtLeastOnce, id, "a", None), &LIMITS).unwrap();
+    let mut answers = connected(Version::V311).answers();
+    for _ in 1..=u16::MAX {
+        answers.take_publish(QoS::AtLeastOnce, LIMITS.receive_maximum).unwrap();
     }
-    check_fault(&mut dialogue, publish(QoS::AtLeastOnce, 1, "a", None), ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
-    put_fault(&mut dialogue, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED, b"");
+    let fault = answers.take_publish(QoS::AtLeastOnce, LIMITS.receive_maximum).unwrap_err();
+    assert_eq!(fault.code, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
+    put_fault(&mut connected(Version::V311), fault.code, b"");
 }
 
 #[test]
@@ -391,17 +393,18 @@ fn the_server_says_one_last_word() {
 
 #[test]
 fn reasons_are_said_to_those_who_want_them() {
-    let put = |dialogue: &mut Dialogue, expected: &[u8]| {
+    let put = |dialogue: &Dialogue, expected: &[u8]| {
         let (kind, code) = (AcknowledgementKind::Puback, ReasonCode::NOT_AUTHORIZED);
-        check_put(|out| dialogue.put_acknowledgement(out, kind, 1, code, Some("no")), expected);
+        check_put(|out| dialogue.answers().put_acknowledgement(out, Acknowledgement { kind, id: 1, code }, Some("no")), expected);
     };
-    put(&mut connected(Version::V5), &[0x40, 9, 0, 1, 0x87, 5, 0x1f, 0, 2, b'n', b'o']);
-    put(&mut connected(Version::V311), &[0x40, 2, 0, 1]);
+    put(&connected(Version::V5), &[0x40, 9, 0, 1, 0x87, 5, 0x1f, 0, 2, b'n', b'o']);
+    put(&connected(Version::V311), &[0x40, 2, 0, 1]);
     let mut unwilling = connected_by(Connect { wants_problem_information: false, ..connect(Version::V5) });
     let mut out = Vec::new();
-    unwilling.put_acknowledgement(&mut out, AcknowledgementKind::Puback, 1, ReasonCode::NOT_AUTHORIZED, Some("no"));
+    let refusal = Acknowledgement { kind: AcknowledgementKind::Puback, id: 1, code: ReasonCode::NOT_AUTHORIZED };
+    unwilling.answers().put_acknowledgement(&mut out, refusal, Some("no"));
     assert!(!out.is_empty() && !out.ends_with(b"no"));
-    check_put(|out| unwilling.put_suback(out, 1, &[ReasonCode::SUCCESS], Some("no")), &[0x90, 4, 0, 1, 0, 0]);
+    check_put(|out| unwilling.answers().put_suback(out, 1, &[ReasonCode::SUCCESS]), &[0x90, 4, 0, 1, 0, 0]);
     put_fault(&mut unwilling, ReasonCode::PROTOCOL_ERROR, &[0xe0, 7, 0x82, 5, 0x1f, 0, 2, b'n', b'o']);
 }
 
@@ -411,8 +414,8 @@ fn no_packet_is_longer_than_the_client_takes() {
     put_fault(&mut taking(9), ReasonCode::PROTOCOL_ERROR, &[0xe0, 7, 0x82, 5, 0x1f, 0, 2, b'n', b'o']);
     put_fault(&mut taking(8), ReasonCode::PROTOCOL_ERROR, &[0xe0, 1, 0x82]);
     put_fault(&mut taking(2), ReasonCode::PROTOCOL_ERROR, b"");
-    check_put(|out| taking(6).put_suback(out, 1, &[ReasonCode::SUCCESS], Some("no")), &[0x90, 4, 0, 1, 0, 0]);
-    check_put(|out| taking(6).put_unsuback(out, 1, &[ReasonCode::SUCCESS; 2]), b"");
+    check_put(|out| taking(6).answers().put_suback(out, 1, &[ReasonCode::SUCCESS]), &[0x90, 4, 0, 1, 0, 0]);
+    check_put(|out| taking(6).answers().put_unsuback(out, 1, &[ReasonCode::SUCCESS; 2]), b"");
 }
 
 #[test]
@@ -456,7 +459,6 @@ fn bytes_are_handled_in_the_version_of_connect() {
             other => panic!("{other:?}"),
         }
         assert_eq!(dialogue.handle(0xc0, b"", &LIMITS), Ok(Command::Ping));
-        check_put(|out| dialogue.put_pingresp(out), &[0xd0, 0]);
         let auth = dialogue.handle(0xf0, b"\x19\0", &LIMITS).unwrap_err();
         assert_eq!(auth.code, if version == Version::V5 { ReasonCode::PROTOCOL_ERROR } else { ReasonCode::MALFORMED_PACKET });
     }

@@ -1,21 +1,19 @@
 //! The dialogue of MQTT 3.1 and 3.1.1, behind CONNECT.
 //!
-//! Both know no reason, no quota and no last word of a server but the return code of CONNACK.
+//! Both know no reason and no last word of a server but the return code of CONNACK.
 
-use super::{Command, ENDED, Phase, Quota, TOO_EARLY};
-use crate::wire::mqtt::{self, AcknowledgementKind, Connack, Fault, Packet, Publish, QoS, ReasonCode, Version};
+use super::{Command, ENDED, Phase, TOO_EARLY};
+use crate::wire::mqtt::{self, AcknowledgementKind, Connack, Fault, Packet, ReasonCode, Version};
 
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) phase: Phase,
-    /// Only to bound what is kept of the client's messages: there are no more identifiers than it counts.
-    pub(super) quota: Quota,
     is_v31: bool,
 }
 
 impl Machine {
     pub fn new(version: Version) -> Self {
-        Self { phase: Phase::Connecting, quota: Quota::default(), is_v31: version == Version::V31 }
+        Self { phase: Phase::Connecting, is_v31: version == Version::V31 }
     }
 
     pub fn version(&self) -> Version {
@@ -29,7 +27,7 @@ impl Machine {
             Phase::Faulty { .. } | Phase::Over { .. } => return Err(ENDED),
         }
         Ok(match packet {
-            Packet::Publish(publish) => self.publish(publish)?,
+            Packet::Publish(publish) => Command::Publish(publish),
             Packet::Acknowledgement(acknowledgement) => match acknowledgement.kind {
                 AcknowledgementKind::Pubrel => Command::Release { id: acknowledgement.id },
                 _ => Command::Acknowledged(acknowledgement),
@@ -48,13 +46,6 @@ impl Machine {
         })
     }
 
-    fn publish<'a>(&mut self, publish: Publish<'a>) -> Result<Command<'a>, Fault> {
-        if publish.qos > QoS::AtMostOnce && !self.quota.take(u16::MAX) {
-            return Err(Fault::new(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED, "more messages than there are identifiers are not acknowledged"));
-        }
-        Ok(Command::Publish(publish))
-    }
-
     pub fn put_connack(&mut self, out: &mut Vec<u8>, connack: &Connack<'_>) {
         if self.phase != Phase::Connecting {
             return;
@@ -69,17 +60,6 @@ impl Machine {
             mqtt::put_connack(out, self.version(), &Connack { code, ..Connack::default() });
         }
         self.phase.finish();
-    }
-
-    /// A PUBREC that refuses says no more than any other: PUBREL follows, and its PUBCOMP gives back.
-    pub fn put_acknowledgement(&mut self, out: &mut Vec<u8>, kind: AcknowledgementKind, id: u16, code: ReasonCode) {
-        if self.phase.is_over() {
-            return;
-        }
-        if matches!(kind, AcknowledgementKind::Puback | AcknowledgementKind::Pubcomp) {
-            self.quota.give_back();
-        }
-        mqtt::put_acknowledgement(out, self.version(), kind, id, code, None);
     }
 }
 

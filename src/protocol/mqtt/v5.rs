@@ -1,4 +1,4 @@
-//! The dialogue of MQTT 5, behind CONNECT: quotas, topic aliases, enhanced authentication, and reasons.
+//! The dialogue of MQTT 5, behind CONNECT: topic aliases, enhanced authentication, and reasons.
 //!
 //! No packet is put that is longer than the client takes: a reason string is left out first, then the packet.
 
@@ -6,16 +6,14 @@ use std::borrow::Cow;
 
 use hashbrown::HashMap;
 
-use super::{Alias, ClientLimits, Command, ENDED, Limits, Phase, Quota, TOO_EARLY, protocol_error, reason};
-use crate::wire::mqtt::{
-    self, Acknowledgement, AcknowledgementKind, Auth, Connack, Connect, Disconnect, Fault, Packet, Publish, QoS, ReasonCode, Version,
-};
+use super::answers::put_fitting;
+use super::{Alias, ClientLimits, Command, ENDED, Limits, Phase, TOO_EARLY, protocol_error, reason};
+use crate::wire::mqtt::{self, AcknowledgementKind, Auth, Connack, Connect, Disconnect, Fault, Packet, Publish, ReasonCode, Version};
 
 /// Flat, so that the dialogue stays as small as it promises.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) phase: Phase,
-    pub(super) quota: Quota,
     receive_maximum: u16,
     topic_alias_maximum: u16,
     packet_bytes_max: u32,
@@ -43,7 +41,6 @@ impl Machine {
             connect.authentication.map(|(method, _)| Box::new(Rare { authentication_method: Some(method.into()), ..Rare::default() }));
         Self {
             phase: Phase::Connecting,
-            quota: Quota::default(),
             receive_maximum: connect.receive_maximum,
             topic_alias_maximum: connect.topic_alias_maximum.min(limits.topic_alias_maximum),
             packet_bytes_max: connect.packet_bytes_max.unwrap_or(u32::MAX),
@@ -59,7 +56,6 @@ impl Machine {
         let ClientLimits { receive_maximum, packet_bytes_max, topic_alias_maximum, wants_problem_information } = ClientLimits::UNSAID;
         Self {
             phase: Phase::Connecting,
-            quota: Quota::default(),
             receive_maximum,
             topic_alias_maximum,
             packet_bytes_max,
@@ -106,10 +102,6 @@ impl Machine {
     }
 
     fn publish<'a>(&mut self, mut publish: Publish<'a>, limits: &Limits) -> Result<Publish<'a>, Fault> {
-        // MQTT-3.3.4-7: a client does not send more than the server's receive maximum before one is acknowledged.
-        if publish.qos > QoS::AtMostOnce && !self.quota.take(limits.receive_maximum) {
-            return Err(Fault::new(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED, "more messages than the receive maximum are not acknowledged"));
-        }
         let Some(alias) = publish.alias else { return Ok(publish) };
         // MQTT-3.3.2-8, MQTT-3.3.2-9: an alias is greater than 0 and not greater than the topic alias maximum.
         if alias == 0 || alias > limits.topic_alias_maximum {
@@ -214,59 +206,15 @@ impl Machine {
         self.phase.finish();
     }
 
-    pub fn put_acknowledgement(&mut self, out: &mut Vec<u8>, acknowledgement: Acknowledgement, reason_string: Option<&str>) {
-        let Acknowledgement { kind, id, code } = acknowledgement;
-        // Section 4.9: PUBACK, PUBCOMP, and PUBREC with an error end a message.
-        let (codes, is_end) = match kind {
-            AcknowledgementKind::Puback => (reason::PUBACK, true),
-            AcknowledgementKind::Pubrec => (reason::PUBACK, code.is_error()),
-            AcknowledgementKind::Pubrel => (reason::PUBREL, false),
-            AcknowledgementKind::Pubcomp => (reason::PUBREL, true),
-        };
-        if is_end {
-            self.quota.give_back();
-        }
-        let code = codes.nearest(code);
-        self.put(out, self.wanted(reason_string), |out, reason_string| {
-            mqtt::put_acknowledgement(out, Version::V5, kind, id, code, reason_string);
-        });
-    }
-
-    pub fn put_suback(&self, out: &mut Vec<u8>, id: u16, codes: &[ReasonCode], reason_string: Option<&str>) {
-        let codes: Vec<_> = codes.iter().map(|code| reason::SUBACK.nearest(*code)).collect();
-        self.put(out, self.wanted(reason_string), |out, reason_string| mqtt::put_suback(out, Version::V5, id, &codes, reason_string));
-    }
-
-    pub fn put_unsuback(&self, out: &mut Vec<u8>, id: u16, codes: &[ReasonCode]) {
-        let codes: Vec<_> = codes.iter().map(|code| reason::UNSUBACK.nearest(*code)).collect();
-        self.put(out, None, |out, _| mqtt::put_unsuback(out, Version::V5, id, &codes));
-    }
-
     pub fn put_auth(&mut self, out: &mut Vec<u8>, code: ReasonCode, method: &str, content: &[u8]) {
         self.is_challenged = code == ReasonCode::CONTINUE_AUTHENTICATION;
         self.put(out, None, |out, _| mqtt::put_auth(out, code, method, content));
     }
 
-    /// MQTT-3.1.2-29: a client may forbid reason strings on packets other than PUBLISH, CONNACK and DISCONNECT.
-    fn wanted<'a>(&self, reason_string: Option<&'a str>) -> Option<&'a str> {
-        reason_string.filter(|_| self.wants_problem_information)
-    }
-
-    /// Puts one packet. MQTT-3.1.2-24: it is not longer than the client's maximum; MQTT-3.2.2-19, MQTT-3.4.2-2, MQTT-3.14.2-3 and their like: a
-    /// reason string that makes it longer is left out.
+    /// Puts one packet, unless the last was put.
     fn put(&self, out: &mut Vec<u8>, reason_string: Option<&str>, put: impl Fn(&mut Vec<u8>, Option<&str>)) {
-        if self.phase.is_over() {
-            return;
-        }
-        let start = out.len();
-        let fits = |out: &Vec<u8>| out.len() - start <= self.packet_bytes_max as usize;
-        put(out, reason_string);
-        if !fits(out) && reason_string.is_some() {
-            out.truncate(start);
-            put(out, None);
-        }
-        if !fits(out) {
-            out.truncate(start);
+        if !self.phase.is_over() {
+            put_fitting(out, self.packet_bytes_max, reason_string, put);
         }
     }
 }

@@ -164,6 +164,7 @@ impl Shard {
         };
         let mut packet = Vec::new();
         link.dialogue.put_connack(&mut packet, &connack);
+        let answers = link.dialogue.answers();
         let form = MqttForm { version: connect.version, is_websocket: link.is_websocket, is_shared };
         put_packet(&mut connection.raw, form.is_websocket, &packet);
         connection.stage = Stage::Open(WireForm::Mqtt, session);
@@ -178,6 +179,7 @@ impl Shard {
         }
         if let Some(mqtt) = self.mqtt(session) {
             mqtt.version = connect.version;
+            mqtt.answers = Some(answers);
             mqtt.expiry_s = expiry_s;
             mqtt.epoch = mqtt.epoch.wrapping_add(1);
             mqtt.will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));

@@ -43,6 +43,7 @@ impl Shard {
         // What is not acknowledged is not kept for later.
         session.queue.clear();
         session.connection = NOBODY;
+        mqtt.answers = None;
         mqtt.subscribing.clear();
         if mqtt.expiry_s == 0 || is_full {
             self.desk.report.mqtt_dropped += u64::from(mqtt.expiry_s != 0);

@@ -34,7 +34,7 @@ use super::dialogue::{Stage, WireForm};
 use crate::base::{Key, ShardIndex};
 use crate::desk::Answer;
 use crate::mail::Asker;
-use crate::protocol::mqtt::{Command, Dialogue, reason_of};
+use crate::protocol::mqtt::{Answers, Command, Dialogue, reason_of};
 use crate::protocol::{CloseCode, Refusal};
 use crate::session::mqtt::{Acknowledged, Inbound};
 use crate::session::{Entry, Mqtt};
@@ -269,17 +269,16 @@ impl Shard {
     }
 
     pub(super) fn acknowledge_to(&mut self, session: Key, kind: AcknowledgementKind, id: u16, code: ReasonCode, why: Option<&str>) {
-        self.reply(session, |dialogue, out| dialogue.put_acknowledgement(out, kind, id, code, why));
+        self.reply(session, |answers, out| answers.put_acknowledgement(out, Acknowledgement { kind, id, code }, why));
     }
 
     // Answers.
 
     /// Queues what `put` writes, where the session has a connection.
-    pub(super) fn reply(&mut self, session: Key, put: impl FnOnce(&mut Dialogue, &mut Vec<u8>)) {
-        let Some(connection) = self.sessions.get(session).map(|session| session.connection) else { return };
-        let Some(link) = self.link(connection) else { return };
+    pub(super) fn reply(&mut self, session: Key, put: impl FnOnce(&mut Answers, &mut Vec<u8>)) {
+        let Some(answers) = self.mqtt(session).and_then(|mqtt| mqtt.answers.as_mut()) else { return };
         let mut bytes = Vec::new();
-        put(&mut link.dialogue, &mut bytes);
+        put(answers, &mut bytes);
         if !bytes.is_empty() {
             self.push(session, Entry::Control(bytes.into_boxed_slice()));
         }

@@ -29,6 +29,11 @@ struct Given<'a> {
 
 impl Shard {
     pub(super) fn publish_mqtt(&mut self, connection: Key, session: Key, publish: &Publish<'_>) {
+        let receive_maximum = self.desk.limits.mqtt.as_ref().map_or(0, |limits| limits.receive_maximum);
+        let Some(mqtt) = self.mqtt(session) else { return };
+        if let Some(Err(fault)) = mqtt.answers.as_mut().map(|answers| answers.take_publish(publish.qos, receive_maximum)) {
+            return self.close_faulty(connection, fault);
+        }
         self.desk.report.mqtt_received += 1;
         let Some(mqtt) = self.mqtt(session) else { return };
         let epoch = mqtt.epoch;
@@ -46,10 +51,10 @@ impl Shard {
                     publisher = self.publisher_of(session, number);
                     Some(Asked::PublishOnce)
                 }
-                Some(Inbound::Given { .. }) => return self.answer_repeated(connection, session, publish.id, false),
+                Some(Inbound::Given { .. }) => return self.answer_repeated(session, publish.id, false),
                 Some(Inbound::Received) => {
                     mqtt.inbound.insert(publish.id, Inbound::Received);
-                    return self.answer_repeated(connection, session, publish.id, true);
+                    return self.answer_repeated(session, publish.id, true);
                 }
             },
         };
@@ -75,9 +80,9 @@ impl Shard {
     }
 
     /// MQTT-4.3.3-10: the same identifier again is the same message.
-    fn answer_repeated(&mut self, connection: Key, session: Key, id: u16, is_received: bool) {
-        if let Some(link) = self.link(connection) {
-            link.dialogue.repeated();
+    fn answer_repeated(&mut self, session: Key, id: u16, is_received: bool) {
+        if let Some(answers) = self.mqtt(session).and_then(|mqtt| mqtt.answers.as_mut()) {
+            answers.repeated();
         }
         if is_received {
             self.acknowledge_to(session, AcknowledgementKind::Pubrec, id, ReasonCode::SUCCESS, None);

@@ -31,7 +31,7 @@ impl Shard {
         let Some(mqtt) = self.mqtt(session) else { return };
         if mqtt.subscribing.iter().any(|held| held.id == subscribe.id) {
             let codes = vec![ReasonCode::PACKET_IDENTIFIER_IN_USE; subscribe.filters.len()];
-            return self.reply(session, |dialogue, out| dialogue.put_suback(out, subscribe.id, &codes, None));
+            return self.reply(session, |answers, out| answers.put_suback(out, subscribe.id, &codes));
         }
         let epoch = mqtt.epoch;
         mqtt.subscribing.push(Subscribing { id: subscribe.id, codes: Vec::new(), waiting: 1 });
@@ -64,7 +64,7 @@ impl Shard {
             mqtt.subscribing.retain(|held| held.id != id);
             mqtt.subscribing.shrink_to_fit();
         }
-        self.reply(session, |dialogue, out| dialogue.put_suback(out, id, &codes, None));
+        self.reply(session, |answers, out| answers.put_suback(out, id, &codes));
     }
 
     fn wanted<'a>(&self, text: &'a str, options: SubscriptionOptions, id: Option<u32>) -> Result<Wanted<'a>, ReasonCode> {
@@ -163,7 +163,7 @@ impl Shard {
             })
             .collect();
         self.store_session(session);
-        self.reply(session, |dialogue, out| dialogue.put_unsuback(out, unsubscribe.id, &codes));
+        self.reply(session, |answers, out| answers.put_unsuback(out, unsubscribe.id, &codes));
     }
 
     /// Whether there was such a filter.

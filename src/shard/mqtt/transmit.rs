@@ -6,7 +6,7 @@ use crate::protocol::mqtt::Alias;
 use crate::session::mqtt::{Again, Message};
 use crate::session::{Entry, MqttForm, Outgoing, Session};
 use crate::shard::transmit::{Send, take_latest};
-use crate::wire::mqtt::{AcknowledgementKind, PublishHead, QoS, ReasonCode, put_publish};
+use crate::wire::mqtt::{AcknowledgementKind, PublishHead, QoS, ReasonCode, put_acknowledgement, put_publish};
 use crate::wire::websocket;
 
 /// How much a connection may be sent now.
@@ -140,7 +140,7 @@ fn repeat(link: &mut Link, form: MqttForm, again: Again<'_>, send: &mut Send, no
     match again {
         Again::Publish(message) => (!put_message(link, form, message, send, now)).then_some(message.sequence),
         Again::Release(id) => {
-            link.dialogue.put_acknowledgement(&mut send.bytes, AcknowledgementKind::Pubrel, id, ReasonCode::SUCCESS, None);
+            put_acknowledgement(&mut send.bytes, form.version, AcknowledgementKind::Pubrel, id, ReasonCode::SUCCESS, None);
             None
         }
     }
