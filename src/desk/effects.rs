@@ -3,6 +3,7 @@
 //! Any room may find that a connection has something to send; it is named once until it is asked for that.
 
 use crate::base::{Key, ShardIndex};
+use crate::protocol::Refusal;
 use crate::topic::path::TopicPath;
 use crate::wire::http;
 use std::collections::VecDeque;
@@ -34,6 +35,21 @@ pub struct Handover {
     pub(crate) unread: Vec<u8>,
     /// What was to be sent.
     pub(crate) raw: Vec<u8>,
+}
+
+/// A connection that its session cannot go on with, and that has to be closed for that.
+#[derive(Debug)]
+pub struct GivenUp {
+    pub connection: Key,
+    pub why: Why,
+}
+
+#[derive(Debug)]
+pub enum Why {
+    /// The client does not read fast enough.
+    Overflow,
+    /// A message was not taken, and the client's version of MQTT has no other word for that.
+    Refused(Refusal),
 }
 
 /// See the module.

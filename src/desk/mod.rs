@@ -7,7 +7,7 @@ mod effects;
 mod ledger;
 mod limits;
 
-pub use effects::{Effect, Effects, Handover};
+pub use effects::{Effect, Effects, GivenUp, Handover, Why};
 pub use ledger::{Answer, Applied, Ledger, Storing, Ticket};
 pub use limits::{DerivationLimits, Limits};
 
@@ -48,6 +48,8 @@ pub struct Desk {
     /// The author of events that sessions without a principal append.
     pub anonymous: Arc<str>,
     pub effects: Effects,
+    /// Connections whose sessions have given them up.
+    pub given_up: VecDeque<GivenUp>,
     pub specifications: Interner,
     /// The shards that keep sessions which outlive the server, or deal to who does.
     pub keepers: ShardSet,
@@ -78,6 +80,7 @@ impl Desk {
             report: Report::new(identity.index.0),
             anonymous: Arc::from(""),
             effects: Effects::default(),
+            given_up: VecDeque::new(),
             specifications: Interner::default(),
             keepers: ShardSet::default(),
             topics_made: 0,

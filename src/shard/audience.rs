@@ -2,10 +2,11 @@
 
 use super::Shard;
 use crate::base::{Key, ShardIndex, TopicId};
+use crate::desk::{GivenUp, Why};
 use crate::mail::views::Figures;
 use crate::mail::{Appearance, Appeared, Asker, Fetch, ListenerKind, Mail, NOBODY, Part, Question};
 use crate::owner::{known_selector, merge_pages};
-use crate::protocol::{CloseCode, ErrorCode, Reason, Refusal};
+use crate::protocol::{ErrorCode, Reason, Refusal};
 use crate::session::mqtt::Delivery;
 use crate::session::{Entry, LocalTopic, Newest, Outgoing, Session, Subscriber};
 use crate::topic::path::{TopicPath, is_within};
@@ -521,6 +522,10 @@ impl Shard {
     /// Queues something for a session and keeps its bound.
     pub(super) fn push(&mut self, key: Key, entry: Entry) {
         let Some(session) = self.sessions.get_mut(key) else { return };
+        if session.connection == NOBODY && session.mqtt.is_none() {
+            // It was given up.
+            return;
+        }
         session.queue.push(entry);
         let connection = session.connection;
         if session.queue.bytes() > self.desk.limits.queue.bytes_high {
@@ -553,7 +558,6 @@ impl Shard {
             Newest::Of(subscriber.generation)
         };
         let result = session.queue.keep_bound(self.desk.limits.queue, newest);
-        let connection = session.connection;
         self.desk.report.conflations += u64::from(session.queue.bytes() < before);
         let conflated = session.queue.take_conflated();
         self.forget_messages(key, conflated);
@@ -562,7 +566,17 @@ impl Shard {
         }
         if result.is_err() {
             self.desk.report.overflows += 1;
-            self.close_now(connection, CloseCode::SendQueueOverflow, "the session does not read fast enough");
+            self.give_up(key, Why::Overflow);
+        }
+    }
+
+    /// The session cannot go on with its connection. It has none from now on; the connection is closed when what is under way is done.
+    pub(super) fn give_up(&mut self, key: Key, why: Why) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let connection = std::mem::replace(&mut session.connection, NOBODY);
+        if connection != NOBODY {
+            session.queue.clear();
+            self.desk.given_up.push_back(GivenUp { connection, why });
         }
     }
 

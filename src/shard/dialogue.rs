@@ -3,6 +3,7 @@
 use super::mqtt::Link;
 use super::{Effect, Shard, Transport};
 use crate::base::{Key, Time};
+use crate::desk::{GivenUp, Why};
 use crate::mail::Asker;
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
 use crate::session::{Entry, Form, Session};
@@ -333,7 +334,10 @@ impl Shard {
     fn read_binary(&mut self, key: Key, mut message: &[u8]) {
         loop {
             match native::next_frame(&mut message) {
-                Ok(Some(frame)) => self.handle_request(key, native::decode_request(frame)),
+                Ok(Some(frame)) => {
+                    self.handle_request(key, native::decode_request(frame));
+                    self.close_given_up();
+                }
                 Ok(None) => return,
                 Err(varint::Malformed) => return self.close_now(key, CloseCode::MalformedMessage, "a frame overruns its message"),
             }
@@ -355,6 +359,7 @@ impl Shard {
             Ok(request) => self.handle_request(key, request),
             Err(error) => self.refuse_text(key, offset, error),
         }
+        self.close_given_up();
     }
 
     fn refuse_text(&mut self, key: Key, offset: usize, error: TextError) {
@@ -536,6 +541,16 @@ impl Shard {
             websocket::put_close(&mut connection.raw, code.code(), reason);
         }
         self.end(key);
+    }
+
+    /// Closes the connections that their sessions cannot go on with.
+    pub(super) fn close_given_up(&mut self) {
+        while let Some(GivenUp { connection, why }) = self.desk.given_up.pop_front() {
+            match why {
+                Why::Overflow => self.close_now(connection, CloseCode::SendQueueOverflow, "the session does not read fast enough"),
+                Why::Refused(refusal) => self.close_refused(connection, &refusal),
+            }
+        }
     }
 
     /// Closes once everything queued is sent.

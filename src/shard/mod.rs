@@ -308,10 +308,12 @@ impl Shard {
 
     /// Handles all mail at hand, that from this shard to itself too, and what views make of it as far as this turn goes.
     fn settle(&mut self) {
+        self.close_given_up();
         loop {
             while let Some((from, mail)) = self.desk.poll_inbox() {
                 self.open_mail(from, mail);
                 self.give_answers();
+                self.close_given_up();
             }
             if !self.recounted.is_empty() {
                 self.tell_counts();

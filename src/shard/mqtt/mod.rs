@@ -32,7 +32,7 @@ pub use transmit::{Pace, encode, has_to_send};
 use super::Shard;
 use super::dialogue::{Stage, WireForm};
 use crate::base::{Key, ShardIndex};
-use crate::desk::Answer;
+use crate::desk::{Answer, Why};
 use crate::mail::Asker;
 use crate::protocol::mqtt::{Answers, Command, Dialogue, reason_of};
 use crate::protocol::{CloseCode, Refusal};
@@ -115,6 +115,7 @@ impl Shard {
                     let from = used + head.head_len;
                     let body = &bytes[from..from + head.body_len];
                     self.read_packet(key, head.first, body, &limits);
+                    self.close_given_up();
                     if self.connections.get(key).and_then(|held| held.link.as_ref()).is_some_and(|link| link.home.is_some()) {
                         // The shard that it goes to reads CONNECT again.
                         return used;
@@ -309,7 +310,7 @@ impl Shard {
                     }
                 }
                 if asked == epoch {
-                    self.refuse_message(to.session, AcknowledgementKind::Pubrec, id, &refusal);
+                    self.refuse_message(to.session, AcknowledgementKind::Pubrec, id, refusal);
                 }
             }
             (Some((Asked::Join, number, _)), result) => self.group_known(to.session, number, result),
@@ -317,29 +318,22 @@ impl Shard {
             (Some((Asked::Publish, id, _)), Ok(_)) => {
                 self.acknowledge_to(to.session, AcknowledgementKind::Puback, id, ReasonCode::SUCCESS, None);
             }
-            (Some((Asked::Publish, id, _)), Err(refusal)) => self.refuse_message(to.session, AcknowledgementKind::Puback, id, &refusal),
+            (Some((Asked::Publish, id, _)), Err(refusal)) => self.refuse_message(to.session, AcknowledgementKind::Puback, id, refusal),
             (Some((Asked::Subscribe, id, _)), _) => self.filter_known(to.session, id),
             (Some((Asked::Will, ..)), _) | (None, Ok(_)) => {}
             // At QoS 0 there is no other way to tell.
-            (None, Err(refusal)) => {
-                if let Some(connection) = self.sessions.get(to.session).map(|session| session.connection) {
-                    self.close_refused(connection, &refusal);
-                }
-            }
+            (None, Err(refusal)) => self.give_up(to.session, Why::Refused(refusal)),
         }
     }
 
     /// A message is not taken. MQTT 3.x has no word for that but the end of the connection: an acknowledgement would say that it was.
-    pub(super) fn refuse_message(&mut self, session: Key, kind: AcknowledgementKind, id: u16, refusal: &Refusal) {
+    pub(super) fn refuse_message(&mut self, session: Key, kind: AcknowledgementKind, id: u16, refusal: Refusal) {
         self.desk.report.mqtt_refused += 1;
-        let Some((connection, version)) = self.sessions.get(session).and_then(|held| Some((held.connection, held.mqtt.as_ref()?.version)))
-        else {
-            return;
-        };
-        if version == Version::V5 {
+        let Some(mqtt) = self.mqtt(session) else { return };
+        if mqtt.version == Version::V5 {
             self.acknowledge_to(session, kind, id, reason_of(refusal.code), Some(&refusal.message));
         } else {
-            self.close_refused(connection, refusal);
+            self.give_up(session, Why::Refused(refusal));
         }
     }
 
@@ -350,7 +344,7 @@ impl Shard {
         self.say_last(key, |dialogue, out| dialogue.put_fault(out, fault));
     }
 
-    fn close_refused(&mut self, key: Key, refusal: &Refusal) {
+    pub(in crate::shard) fn close_refused(&mut self, key: Key, refusal: &Refusal) {
         self.close_with(key, reason_of(refusal.code), &refusal.message);
     }
 
