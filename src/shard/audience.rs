@@ -43,6 +43,14 @@ enum Answer {
     View { asker: Asker, result: Result<Outcome, Refusal> },
 }
 
+/// What owners have said of views that a session wants listed.
+pub struct Listing {
+    pub asker: Asker,
+    pub places: Arc<[u64]>,
+    pub has_more: bool,
+    pub figures: Vec<Figures>,
+}
+
 impl Gather {
     pub fn asker(&self) -> Asker {
         match self.answer {
@@ -201,8 +209,9 @@ impl Shard {
 
     // What owners answer.
 
-    pub(super) fn gather_part(&mut self, ticket: u64, part: Part) {
-        let Some(gather) = self.gathers.get_mut(&ticket) else { return };
+    /// Gives what is to be listed of views, when all owners have answered that.
+    pub(super) fn gather_part(&mut self, ticket: u64, part: Part) -> Option<Listing> {
+        let gather = self.gathers.get_mut(&ticket)?;
         gather.waiting -= 1;
         match (&mut gather.answer, part) {
             (Answer::Removed { count, .. }, Part::Removed(more)) => match (&mut *count, more) {
@@ -224,12 +233,13 @@ impl Shard {
             (Answer::Events { asker }, Part::Events(result)) => {
                 let asker = *asker;
                 self.gathers.remove(&ticket);
-                return self.answer(asker, result);
+                self.answer(asker, result);
+                return None;
             }
             _ => {}
         }
         if gather.waiting > 0 {
-            return;
+            return None;
         }
         let gather = self.gathers.remove(&ticket).expect("it was just there");
         match gather.answer {
@@ -253,13 +263,11 @@ impl Shard {
                 self.answer(asker, Ok(Outcome::Page { has_more: has_more || is_thinned, shown: fetch.shown, entries }));
             }
             Answer::Events { .. } => {}
-            Answer::Views { asker, places, has_more, figures } => {
-                let views = self.owner.view_entries(&places, &figures);
-                self.answer(asker, Ok(Outcome::Views { has_more, views }));
-            }
+            Answer::Views { asker, places, has_more, figures } => return Some(Listing { asker, places, has_more, figures }),
             Answer::View { asker, result } => self.answer(asker, result),
             Answer::Listening { asker } => self.answer(asker, Ok(Outcome::Done)),
         }
+        None
     }
 
     /// Answers a SUBSCRIBE behind the events of all topics that its selector matched: those of time series may still be on their way.

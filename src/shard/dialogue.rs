@@ -4,11 +4,10 @@ use super::mqtt::Link;
 use super::{Effect, Shard, Transport};
 use crate::base::{Key, Time};
 use crate::desk::{GivenUp, Why};
-use crate::mail::Asker;
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
 use crate::session::{Entry, Form, Session};
 use crate::topic::publication::Encodings;
-use crate::wire::native::{self, Outcome, Request, Welcome};
+use crate::wire::native::{self, Request, Welcome};
 use crate::wire::text::{self, TextError};
 use crate::wire::websocket::{self, FrameHead, Opcode, WebSocketError};
 use crate::wire::{http, varint};
@@ -442,39 +441,6 @@ impl Shard {
     }
 
     // Answers.
-
-    pub(super) fn answer(&mut self, to: Asker, result: Result<Outcome, Refusal>) {
-        if self.is_mqtt(to.session) {
-            return self.answer_mqtt(to, result);
-        }
-        match result {
-            Ok(outcome) => {
-                let Some(bytes) = self.encode_ok(to, &outcome) else { return };
-                self.push(to.session, Entry::Control(bytes));
-            }
-            Err(refusal) => {
-                let Some(session) = self.sessions.get(to.session) else { return };
-                self.refuse(session.connection, to.id, &refusal);
-            }
-        }
-    }
-
-    /// Tells that it is done, behind all that the session still has to be sent.
-    pub(super) fn answer_behind(&mut self, to: Asker) {
-        if let Some(bytes) = self.encode_ok(to, &Outcome::Done) {
-            self.push(to.session, Entry::Behind(bytes));
-        }
-    }
-
-    fn encode_ok(&self, to: Asker, outcome: &Outcome) -> Option<Box<[u8]>> {
-        let mut bytes = Vec::new();
-        match self.sessions.get(to.session)?.form {
-            Form::Binary(_) => native::put_ok(&mut bytes, to.id, outcome),
-            Form::Text => text::put_ok(&mut bytes, to.id, outcome),
-            Form::Mqtt(_) => return None,
-        }
-        Some(bytes.into_boxed_slice())
-    }
 
     pub(super) fn refuse(&mut self, key: Key, id: u64, refusal: &Refusal) {
         let form = match self.stage(key) {

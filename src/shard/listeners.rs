@@ -100,8 +100,8 @@ impl Shard {
         }
     }
 
-    /// Takes a selector off a listener; all of them where it is empty.
-    pub(super) fn unlisten(&mut self, asker: Asker, number: u64, text: &str) -> Result<(), Refusal> {
+    /// Takes a selector off a listener; all of them where it is empty. Whether a review begins by that, which gives the answer.
+    pub(super) fn unlisten(&mut self, asker: Asker, number: u64, text: &str) -> Result<bool, Refusal> {
         let missing = || Refusal::new(ErrorCode::NoSuchListener, format!("the session has no listener {number}"));
         let session = self.sessions.get_mut(asker.session).ok_or_else(missing)?;
         let listeners = session.extras.as_mut().map(|extras| &mut extras.listeners).ok_or_else(missing)?;
@@ -114,12 +114,11 @@ impl Shard {
             let selector = self.desk.limits.parse_selector(text)?;
             self.check_questions(asker)?;
             if self.deselect(asker, number, &selector) {
-                // The review gives the answer.
-                return Ok(());
+                return Ok(true);
             }
         }
         self.answer(asker, Ok(Outcome::Done));
-        Ok(())
+        Ok(false)
     }
 
     fn end_listener(&mut self, session: Key, number: u64) {
@@ -176,7 +175,6 @@ impl Shard {
         if listener.kind == TOPICS {
             let rest = Span::of_branch(selector.prefix());
             self.reviews.push_back(Review { asker, number, selector: selector.clone(), rest });
-            self.run_reviews();
             return true;
         }
         let mut subscribed = std::mem::take(&mut listener.subscribed);
@@ -191,9 +189,9 @@ impl Shard {
     }
 
     /// Goes on with the reviews under way, each a part in its turn, within this turn's budget.
-    pub(super) fn run_reviews(&mut self) {
+    pub(super) fn run_reviews(&mut self, walks_wait: bool) {
         // Walks that wait get the other half.
-        let kept = if self.owner.has_walks() { self.desk.walk_budget / 2 } else { 0 };
+        let kept = if walks_wait { self.desk.walk_budget / 2 } else { 0 };
         while self.desk.walk_budget > kept
             && let Some(review) = self.reviews.pop_front()
         {

@@ -12,6 +12,7 @@
 //! - `mqtt` — connections and sessions of MQTT.
 //! - `transmit` — what a connection sends now.
 
+mod answer;
 mod audience;
 mod dialogue;
 mod history;
@@ -253,7 +254,8 @@ impl Shard {
     pub fn run_slice(&mut self, now: Time) {
         self.desk.now = now;
         self.begin_turn();
-        self.run_reviews();
+        let walks_wait = self.owner.has_walks();
+        self.run_reviews(walks_wait);
         self.owner.run_walks(&mut self.desk);
         self.owner.run_errand(&mut self.desk);
         self.settle();
@@ -333,7 +335,11 @@ impl Shard {
             Mail::Update(update) => self.owner.update_for_other(&mut self.desk, update),
             Mail::Ask { ticket, question } => self.owner.start_walk(&mut self.desk, from, ticket, question),
             Mail::Release { selector } => self.owner.release_interest(&mut self.desk, from, &selector),
-            Mail::Part { ticket, part } => self.gather_part(ticket, part),
+            Mail::Part { ticket, part } => {
+                if let Some(listing) = self.gather_part(ticket, part) {
+                    self.list(&listing);
+                }
+            }
             Mail::Answer { to, result } => self.answer(to, result),
             Mail::Appeared(appeared) => self.topic_appeared(*appeared),
             Mail::Published(publication) => self.publication_arrived(publication),

@@ -2,7 +2,7 @@
 
 use super::Shard;
 use crate::base::{Key, Time};
-use crate::desk::{Answer, Applied, Ledger};
+use crate::desk::{Answer, Ledger};
 use crate::journal::Append;
 use crate::protocol::Refusal;
 use crate::wire::native::Outcome;
@@ -54,12 +54,6 @@ impl Shard {
         self.desk.ledger.note_recovery();
     }
 
-    /// Answers an update, now or once its record is stored.
-    pub(super) fn acknowledge(&mut self, applied: Applied, answer: Answer) {
-        self.desk.acknowledge(applied, answer);
-        self.give_answers();
-    }
-
     fn give(&mut self, answer: Answer, result: Result<Outcome, Refusal>) {
         self.desk.give(answer, result);
         self.give_answers();
@@ -69,13 +63,8 @@ impl Shard {
     pub(super) fn give_answers(&mut self) {
         while let Some((answer, result)) = self.desk.poll_answer() {
             match (answer, result) {
-                (Answer::Update { to, .. }, result) => self.answer(to, result),
                 (Answer::Route { asker, path, change }, Ok(_)) => self.route_change(asker, &path, *change),
-                (Answer::Route { asker, .. }, Err(refusal)) => self.answer(asker, Err(refusal)),
-                // Where storage fails too: sessions do not stand still for what only a crash right now would make of it, a message that comes twice.
-                (Answer::Received { session, id, epoch }, _) => self.received_stored(session, id, epoch),
-                (Answer::Completed { session, id, epoch, code }, _) => self.completed_stored(session, id, epoch, code),
-                (Answer::Removal { .. } | Answer::Kept { .. } | Answer::View { .. }, _) => unreachable!("these go by mail"),
+                (answer, result) => self.give_answer(answer, result),
             }
         }
     }

@@ -62,7 +62,12 @@ impl Shard {
                 self.unsubscribe(asker, None, &selector)
             }
             Request::Listen { listener, kind, selector, .. } => self.listen(asker, listener, kind, &selector),
-            Request::Unlisten { listener, selector, .. } => self.unlisten(asker, listener, &selector),
+            Request::Unlisten { listener, selector, .. } => {
+                if self.unlisten(asker, listener, &selector)? {
+                    self.run_reviews(self.owner.has_walks());
+                }
+                Ok(())
+            }
             Request::StreamOpen { stream, path, update, .. } => self.open_stream(asker, form, stream, &path, update),
             Request::StreamSet { stream, value, .. } => self.set_by_stream(asker, form, stream, &value),
             Request::StreamDelta { stream, form, delta, .. } => self.step_stream(asker, stream, form, delta),
@@ -375,12 +380,6 @@ impl Shard {
         let start = end(("from", &wanted.from), ("after", &wanted.after))?;
         let end = end(("to", &wanted.to), ("before", &wanted.before))?;
         Ok(Span { start, end })
-    }
-
-    // Sessions.
-
-    pub(super) fn session_id(&self, session: Key) -> String {
-        format!("{:016x}-{:x}-{:x}-{:x}", self.desk.identity.run, self.desk.identity.index.0, session.index, session.generation)
     }
 }
 

@@ -5,10 +5,12 @@
 //! the store, and so do the topics of one shard.
 
 use super::Shard;
-use super::mqtt::home_of;
+use super::mqtt::{home_of, is_unfinished, session_of};
 use crate::base::placement::owner_of;
 use crate::base::{ShardIndex, TopicId};
 use crate::journal::StoredTopic;
+use crate::topic::mqtt::parse_filter;
+use crate::topic::selector::Selector;
 use crate::topic::specification::{Interner, Specification, SpecificationLimits, TopicType};
 use std::sync::Arc;
 
@@ -55,6 +57,26 @@ impl Shard {
             self.owner.restore_topic(&mut self.desk, id, topic, specification)?;
         }
         views.iter().try_for_each(|(id, view)| self.owner.restore_view(&mut self.desk, *id, view))
+    }
+
+    /// A session of the shard `home` selects this: its topics' publications go there.
+    fn restore_interest(&mut self, home: ShardIndex, stored: &StoredTopic) -> Result<(), String> {
+        if is_unfinished(stored) {
+            return Ok(());
+        }
+        let (_, record) = session_of(stored)?;
+        self.desk.keepers.insert(home);
+        for filter in &record.filters {
+            let parsed = parse_filter(&filter.text).map_err(str::to_owned)?;
+            let selector = Selector::parse(&parsed.selector, self.desk.limits.selector).map_err(|error| error.to_string())?;
+            let home = if parsed.share.is_some() { self.desk.owner_of(&filter.text) } else { home };
+            self.desk.keepers.insert(home);
+            // Of a path only its owner is told, as by any subscription.
+            if selector.exact_path().is_none_or(|path| self.desk.owner_of(path) == self.desk.identity.index) {
+                self.owner.restore_interest(home, &selector);
+            }
+        }
+        Ok(())
     }
 }
 

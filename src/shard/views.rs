@@ -1,10 +1,12 @@
 //! What sessions ask of topic views: their owners' side is `owner::views`.
 
 use super::Shard;
+use super::audience::Listing;
 use crate::mail::views::{Order, Told};
 use crate::mail::{Asker, Mail};
 use crate::owner::{VIEWS_WRITER, parse_view};
 use crate::protocol::{ErrorCode, Refusal};
+use crate::wire::native::Outcome;
 
 impl Shard {
     pub(super) fn create_view(&mut self, asker: Asker, name: &str, text: &str) -> Result<(), Refusal> {
@@ -22,6 +24,13 @@ impl Shard {
         let ticket = self.expect_decision(asker);
         let to = Told { shard: self.desk.identity.index, ticket };
         self.desk.mail(VIEWS_WRITER, Mail::OrderView { order: Box::new(order), to });
+    }
+
+    /// The owners have said how the views do.
+    pub(super) fn list(&mut self, listing: &Listing) {
+        let Listing { asker, places, has_more, figures } = listing;
+        let views = self.owner.view_entries(places, figures);
+        self.answer(*asker, Ok(Outcome::Views { has_more: *has_more, views }));
     }
 
     /// Views in the order of their places behind `after`, as many as fit a message; with a name only that one.

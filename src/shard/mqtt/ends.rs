@@ -16,7 +16,7 @@ pub struct Ends {
 
 impl Shard {
     /// DISCONNECT.
-    pub(super) fn take_leave(&mut self, key: Key, session: Key, disconnect: Disconnect) {
+    pub(super) fn take_leave(&mut self, session: Key, disconnect: Disconnect) {
         let expiry_max_s = self.desk.limits.mqtt.as_ref().map_or(0, |limits| limits.session_expiry_max_s);
         if let Some(mqtt) = self.mqtt(session) {
             // MQTT-3.14.4-3: a normal end discards the will.
@@ -27,7 +27,6 @@ impl Shard {
                 mqtt.expiry_s = expiry_s.min(expiry_max_s);
             }
         }
-        self.end(key);
     }
 
     /// The connection of a session is over; what comes of the session is its client's wish.

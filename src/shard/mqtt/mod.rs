@@ -25,7 +25,8 @@ mod transmit;
 
 pub use authenticate::{Authenticator, Step};
 pub use ends::Ends;
-pub(super) use store::home_of;
+use publish::Published;
+pub(super) use store::{home_of, is_unfinished, session_of};
 pub use sys::Sys;
 pub use transmit::{Pace, encode, has_to_send};
 
@@ -171,19 +172,27 @@ impl Shard {
         match (command, session) {
             (Command::Connect(connect), _) => self.connect_mqtt(key, &connect, body),
             (Command::Authenticate(auth), _) => self.go_on_authenticating(key, auth),
-            (Command::Publish(publish), Some(session)) => self.publish_mqtt(key, session, &publish),
+            (Command::Publish(publish), Some(session)) => match self.publish_mqtt(session, &publish) {
+                Ok(None) => {}
+                Ok(Some(Published { asker, path, change })) => self.route_change(asker, &path, change),
+                Err(fault) => self.close_faulty(key, fault),
+            },
             (Command::Acknowledged(acknowledgement), Some(session)) => self.take_acknowledgement(session, acknowledgement),
             (Command::Release { id }, Some(session)) => self.release_message(session, id),
-            (Command::Subscribe(subscribe), Some(session)) => self.subscribe_mqtt(key, session, &subscribe),
+            (Command::Subscribe(subscribe), Some(session)) => {
+                if let Err(fault) = self.subscribe_mqtt(session, &subscribe) {
+                    self.close_faulty(key, fault);
+                }
+            }
             (Command::Unsubscribe(unsubscribe), Some(session)) => self.unsubscribe_mqtt(session, &unsubscribe),
             (Command::Ping, Some(session)) => self.reply(session, |_, out| mqtt::put_pingresp(out)),
-            (Command::Disconnect(disconnect), Some(session)) => self.take_leave(key, session, disconnect),
+            (Command::Disconnect(disconnect), Some(session)) => {
+                self.take_leave(session, disconnect);
+                self.end(key);
+            }
             (_, None) => self.close_faulty(key, Fault::new(ReasonCode::PROTOCOL_ERROR, "CONNECT must come first")),
         }
-    }
-
-    pub(super) fn is_mqtt(&self, session: Key) -> bool {
-        self.sessions.get(session).is_some_and(|session| session.mqtt.is_some())
+        self.give_answers();
     }
 
     pub(super) fn mqtt(&mut self, session: Key) -> Option<&mut Mqtt> {
@@ -217,7 +226,7 @@ impl Shard {
         {
             // The client forgets the identifier by PUBREL: from then on the message must not come again, whatever happens.
             let ticket = self.note_received(session, sequence);
-            return self.acknowledge(Ok((Outcome::Done, ticket)), Answer::Received { session, id, epoch });
+            return self.desk.acknowledge(Ok((Outcome::Done, ticket)), Answer::Received { session, id, epoch });
         }
         let result = match kind {
             AcknowledgementKind::Puback => outbound.acknowledge(id),
@@ -250,7 +259,7 @@ impl Shard {
         // The client uses the identifier again after PUBCOMP: from then on it must not stand for this message, whatever happens. PUBREL may come a
         // second time while the first is not stored.
         let ticket = self.forget_inbound(session, id).or_else(|| self.desk.ledger.earlier().filter(|_| is_kept));
-        self.acknowledge(Ok((Outcome::Done, ticket)), Answer::Completed { session, id, epoch, code });
+        self.desk.acknowledge(Ok((Outcome::Done, ticket)), Answer::Completed { session, id, epoch, code });
     }
 
     /// It is stored that the client has received a message.

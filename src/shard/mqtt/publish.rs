@@ -12,9 +12,16 @@ use crate::topic::mqtt_rule::RuleKind;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{self, Publisher};
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
-use crate::wire::mqtt::{AcknowledgementKind, MessageProperties, Publish, QoS, ReasonCode};
+use crate::wire::mqtt::{AcknowledgementKind, Fault, MessageProperties, Publish, QoS, ReasonCode};
 use crate::wire::native::Outcome;
 use std::borrow::Cow;
+
+/// A message that goes to its topic.
+pub struct Published<'a> {
+    pub asker: Asker,
+    pub path: Cow<'a, str>,
+    pub change: Change<'a>,
+}
 
 /// A message as a client or its will gives it.
 struct Given<'a> {
@@ -28,14 +35,15 @@ struct Given<'a> {
 }
 
 impl Shard {
-    pub(super) fn publish_mqtt(&mut self, connection: Key, session: Key, publish: &Publish<'_>) {
+    /// A client publishes. Gives the change of the topic, where it may be made now.
+    pub(super) fn publish_mqtt<'a>(&mut self, session: Key, publish: &'a Publish<'_>) -> Result<Option<Published<'a>>, Fault> {
         let receive_maximum = self.desk.limits.mqtt.as_ref().map_or(0, |limits| limits.receive_maximum);
-        let Some(mqtt) = self.mqtt(session) else { return };
-        if let Some(Err(fault)) = mqtt.answers.as_mut().map(|answers| answers.take_publish(publish.qos, receive_maximum)) {
-            return self.close_faulty(connection, fault);
+        let Some(mqtt) = self.mqtt(session) else { return Ok(None) };
+        if let Some(answers) = &mut mqtt.answers {
+            answers.take_publish(publish.qos, receive_maximum)?;
         }
         self.desk.report.mqtt_received += 1;
-        let Some(mqtt) = self.mqtt(session) else { return };
+        let Some(mqtt) = self.mqtt(session) else { return Ok(None) };
         let epoch = mqtt.epoch;
         let (mut publisher, mut ticket) = (None, None);
         let asked = match publish.qos {
@@ -51,10 +59,14 @@ impl Shard {
                     publisher = self.publisher_of(session, number);
                     Some(Asked::PublishOnce)
                 }
-                Some(Inbound::Given { .. }) => return self.answer_repeated(session, publish.id, false),
+                Some(Inbound::Given { .. }) => {
+                    self.answer_repeated(session, publish.id, false);
+                    return Ok(None);
+                }
                 Some(Inbound::Received) => {
                     mqtt.inbound.insert(publish.id, Inbound::Received);
-                    return self.answer_repeated(session, publish.id, true);
+                    self.answer_repeated(session, publish.id, true);
+                    return Ok(None);
                 }
             },
         };
@@ -72,10 +84,14 @@ impl Shard {
             Ok((path, change)) if ticket.is_some() => {
                 // Its number must not stand for another message after a restart, so nobody is sent it before the number is stored.
                 let answer = Answer::Route { asker, path: (&*path).into(), change: Box::new(change.into_owned()) };
-                self.acknowledge(Ok((Outcome::Done, ticket)), answer);
+                self.desk.acknowledge(Ok((Outcome::Done, ticket)), answer);
+                Ok(None)
             }
-            Ok((path, change)) => self.route_change(asker, &path, change),
-            Err(refusal) => self.answer_mqtt(asker, Err(refusal)),
+            Ok((path, change)) => Ok(Some(Published { asker, path, change })),
+            Err(refusal) => {
+                self.answer_mqtt(asker, Err(refusal));
+                Ok(None)
+            }
         }
     }
 

@@ -226,7 +226,7 @@ impl Shard {
     pub(in crate::shard) fn tell_kept(&mut self, keep: Option<Keep>, share: Share) {
         let Some(Keep { owner, ticket, .. }) = keep else { return };
         let stored = self.session_ticket.take();
-        self.acknowledge(Ok((Outcome::Done, stored)), Answer::Kept { owner, ticket, share });
+        self.desk.acknowledge(Ok((Outcome::Done, stored)), Answer::Kept { owner, ticket, share });
     }
 
     /// The same for a shard that the owner sent the message to.
@@ -236,27 +236,6 @@ impl Shard {
     }
 
     // Restoring.
-
-    /// A session of the shard `home` selects this: its topics' publications go there. Before topics and sessions are restored.
-    pub(in crate::shard) fn restore_interest(&mut self, home: ShardIndex, stored: &StoredTopic) -> Result<(), String> {
-        if is_unfinished(stored) {
-            return Ok(());
-        }
-        let (_, record) = session_of(stored)?;
-        self.desk.keepers.insert(home);
-        for filter in &record.filters {
-            let parsed = parse_filter(&filter.text).map_err(str::to_owned)?;
-            let selector = Selector::parse(&parsed.selector, self.desk.limits.selector).map_err(|error| error.to_string())?;
-            let home = if parsed.share.is_some() { self.desk.owner_of(&filter.text) } else { home };
-            self.desk.keepers.insert(home);
-            // Of a path only its owner is told, as by any subscription.
-            if selector.exact_path().is_some_and(|path| self.desk.owner_of(path) != self.desk.identity.index) {
-                continue;
-            }
-            self.owner.restore_interest(home, &selector);
-        }
-        Ok(())
-    }
 
     /// Takes up a session that was kept. Its client is not connected.
     pub(in crate::shard) fn restore_session(&mut self, id: TopicId, stored: StoredTopic) -> Result<(), String> {
@@ -326,12 +305,12 @@ pub(in crate::shard) fn home_of(stored: &StoredTopic, shards: u16) -> ShardIndex
 }
 
 /// Whether the server ended when it had begun to keep the session: nobody was told that there is one.
-fn is_unfinished(stored: &StoredTopic) -> bool {
+pub(in crate::shard) fn is_unfinished(stored: &StoredTopic) -> bool {
     stored.version == 0
 }
 
 /// The client of a session that was kept, and the session.
-fn session_of(stored: &StoredTopic) -> Result<(String, SessionRecord), String> {
+pub(in crate::shard) fn session_of(stored: &StoredTopic) -> Result<(String, SessionRecord), String> {
     let refused = |what: &str| format!("the record '{}' of a session {what}", stored.path.as_str());
     let client_id = stored.session_path().and_then(parse_hex).ok_or_else(|| refused("names no client"))?;
     let record = stored.value.as_deref().and_then(SessionRecord::decode).ok_or_else(|| refused("cannot be read"))?;

@@ -23,15 +23,16 @@ struct Wanted<'a> {
 }
 
 impl Shard {
-    pub(super) fn subscribe_mqtt(&mut self, key: Key, session: Key, subscribe: &Subscribe<'_>) {
+    pub(super) fn subscribe_mqtt(&mut self, session: Key, subscribe: &Subscribe<'_>) -> Result<(), Fault> {
         // MQTT-3.8.3-4: no-local on a shared subscription is a protocol error.
         if subscribe.filters.iter().any(|(text, options)| options.no_local && text.starts_with("$share/")) {
-            return self.close_faulty(key, Fault::new(ReasonCode::PROTOCOL_ERROR, "no-local on a shared subscription"));
+            return Err(Fault::new(ReasonCode::PROTOCOL_ERROR, "no-local on a shared subscription"));
         }
-        let Some(mqtt) = self.mqtt(session) else { return };
+        let Some(mqtt) = self.mqtt(session) else { return Ok(()) };
         if mqtt.subscribing.iter().any(|held| held.id == subscribe.id) {
             let codes = vec![ReasonCode::PACKET_IDENTIFIER_IN_USE; subscribe.filters.len()];
-            return self.reply(session, |answers, out| answers.put_suback(out, subscribe.id, &codes));
+            self.reply(session, |answers, out| answers.put_suback(out, subscribe.id, &codes));
+            return Ok(());
         }
         let epoch = mqtt.epoch;
         mqtt.subscribing.push(Subscribing { id: subscribe.id, codes: Vec::new(), waiting: 1 });
@@ -45,7 +46,8 @@ impl Shard {
         }
         // The client is told when its subscriptions outlive the server, as the last of what it waits for.
         let ticket = self.store_session(session);
-        self.acknowledge(Ok((Outcome::Done, ticket)), Answer::Update { from: self.desk.identity.index, to: asker });
+        self.desk.acknowledge(Ok((Outcome::Done, ticket)), Answer::Update { from: self.desk.identity.index, to: asker });
+        Ok(())
     }
 
     fn subscribing(&mut self, session: Key, id: u16) -> Option<&mut Subscribing> {

@@ -1,0 +1,62 @@
+//! What sessions are answered.
+
+use super::Shard;
+use crate::base::Key;
+use crate::desk::Answer;
+use crate::mail::Asker;
+use crate::protocol::Refusal;
+use crate::session::{Entry, Form};
+use crate::wire::native::{self, Outcome};
+use crate::wire::text;
+
+impl Shard {
+    pub(super) fn answer(&mut self, to: Asker, result: Result<Outcome, Refusal>) {
+        let Some(session) = self.sessions.get(to.session) else { return };
+        if session.mqtt.is_some() {
+            return self.answer_mqtt(to, result);
+        }
+        if let Some(bytes) = encode(session.form, to.id, &result) {
+            self.push(to.session, Entry::Control(bytes));
+        }
+    }
+
+    /// Tells that it is done, behind all that the session still has to be sent.
+    pub(super) fn answer_behind(&mut self, to: Asker) {
+        let Some(session) = self.sessions.get(to.session) else { return };
+        if let Some(bytes) = encode(session.form, to.id, &Ok(Outcome::Done)) {
+            self.push(to.session, Entry::Behind(bytes));
+        }
+    }
+
+    /// Gives an answer that was held until something was stored.
+    pub(super) fn give_answer(&mut self, answer: Answer, result: Result<Outcome, Refusal>) {
+        match (answer, result) {
+            (Answer::Update { to, .. }, result) => self.answer(to, result),
+            (Answer::Route { asker, .. }, Err(refusal)) => self.answer(asker, Err(refusal)),
+            // Where storage fails too: sessions do not stand still for what only a crash right now would make of it, a message that comes twice.
+            (Answer::Received { session, id, epoch }, _) => self.received_stored(session, id, epoch),
+            (Answer::Completed { session, id, epoch, code }, _) => self.completed_stored(session, id, epoch, code),
+            (Answer::Route { .. }, Ok(_)) => unreachable!("the shard routes it"),
+            (Answer::Removal { .. } | Answer::Kept { .. } | Answer::View { .. }, _) => unreachable!("these go by mail"),
+        }
+    }
+
+    pub(super) fn session_id(&self, session: Key) -> String {
+        format!("{:016x}-{:x}-{:x}-{:x}", self.desk.identity.run, self.desk.identity.index.0, session.index, session.generation)
+    }
+}
+
+/// An answer in a form of the native protocol; clients of MQTT have others.
+fn encode(form: Form, id: u64, result: &Result<Outcome, Refusal>) -> Option<Box<[u8]>> {
+    let mut bytes = Vec::new();
+    match (form, result) {
+        (Form::Binary(_), Ok(outcome)) => native::put_ok(&mut bytes, id, outcome),
+        (Form::Text, Ok(outcome)) => text::put_ok(&mut bytes, id, outcome),
+        (Form::Binary(_), Err(refusal)) => native::put_error(&mut bytes, id, refusal.code.code(), refusal.position, &refusal.message),
+        (Form::Text, Err(refusal)) => {
+            text::put_error(&mut bytes, id, refusal.code.code(), refusal.code.name(), refusal.position, &refusal.message);
+        }
+        (Form::Mqtt(_), _) => return None,
+    }
+    Some(bytes.into_boxed_slice())
+}
