@@ -142,7 +142,7 @@ impl Shard {
         if let Some(connection) = self.connections.remove(key)
             && let Stage::Open(_, session) = connection.stage
         {
-            self.leave_session(session);
+            self.audience.leave_session(&mut self.desk, session);
         }
         self.sweep_session_of(key);
         self.settle();
@@ -151,7 +151,7 @@ impl Shard {
     /// A session whose connection was ending still stood for its queue.
     fn sweep_session_of(&mut self, key: Key) {
         if let Some(session) = self.ending_sessions.remove(&key) {
-            self.leave_session(session);
+            self.audience.leave_session(&mut self.desk, session);
         }
     }
 
@@ -413,12 +413,12 @@ impl Shard {
             // Its clients have a CONNECT of their own.
             WireForm::Mqtt => return,
         };
-        let session = self.sessions.insert(Session::new(key, session_form, self.desk.now));
+        let session = self.audience.enter(Session::new(key, session_form, self.desk.now));
         let limits = &self.desk.limits;
         let welcome = Welcome {
             server: self.desk.identity.server.clone(),
             capabilities: forms.capabilities(),
-            session: self.session_id(session),
+            session: self.audience.session_id(&self.desk, session),
             keep_alive_ms: limits.keep_alive_ms,
             message_bytes_max: limits.message_bytes_max as u64,
             path_bytes_max: limits.path_bytes_max as u64,
@@ -437,7 +437,7 @@ impl Shard {
         connection.stage = Stage::Open(form, session);
         connection.deadline = deadline;
         self.wheel.insert(deadline, key);
-        self.push(session, Entry::Control(bytes.into_boxed_slice()));
+        self.audience.push(&mut self.desk, session, Entry::Control(bytes.into_boxed_slice()));
     }
 
     // Answers.
@@ -469,7 +469,7 @@ impl Shard {
     /// Sends a message through the session's queue, or straight where there is none yet.
     fn push_control(&mut self, key: Key, form: WireForm, bytes: &[u8]) {
         if let Some(Stage::Open(_, session)) = self.stage(key) {
-            return self.push(session, Entry::Control(bytes.into()));
+            return self.audience.push(&mut self.desk, session, Entry::Control(bytes.into()));
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.raw.len() > self.desk.limits.http_head_bytes_max {
@@ -537,7 +537,7 @@ impl Shard {
     /// Reads nothing more and drops the session; sends what `raw` holds, then ends the transport.
     pub(super) fn end(&mut self, key: Key) {
         if let Some(Stage::Open(_, session)) = self.stage(key) {
-            self.leave_session(session);
+            self.audience.leave_session(&mut self.desk, session);
         }
         self.start_ending(key);
     }
@@ -610,6 +610,6 @@ impl Shard {
             // Only its clients ask for signs of life.
             WireForm::Mqtt => return,
         }
-        self.push(session, Entry::Control(bytes.into_boxed_slice()));
+        self.audience.push(&mut self.desk, session, Entry::Control(bytes.into_boxed_slice()));
     }
 }

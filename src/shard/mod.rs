@@ -12,19 +12,12 @@
 //! - `mqtt` — connections and sessions of MQTT.
 //! - `transmit` — what a connection sends now.
 
-mod answer;
-mod audience;
 mod dialogue;
-mod history;
-mod known;
-mod listeners;
 mod mqtt;
-mod pace;
 mod persistence;
-mod questions;
 mod requests;
 mod restore;
-mod sessions;
+mod sys;
 #[cfg(test)]
 mod tests;
 mod transmit;
@@ -34,23 +27,16 @@ pub use crate::desk::{DerivationLimits, Effect, Handover, Identity, Limits, Stor
 pub use mqtt::{Authenticator, Step};
 pub use restore::Restoring;
 
-use crate::base::{Key, ShardIndex, Slab, Time, TopicId, Wheel};
-use crate::desk::{Desk, Ticket};
+use crate::audience::Audience;
+use crate::base::{Key, ShardIndex, Slab, Time, Wheel};
+use crate::desk::Desk;
 use crate::mail::report::Report;
-use crate::mail::{Batch, Handler, Mail};
+use crate::mail::{Batch, Mail};
 use crate::owner::{Owner, Views};
 use crate::protocol::CloseCode;
-use crate::session::{LocalTopic, Session};
-use crate::topic::interest::Interests;
-use crate::topic::path::TopicPath;
-use crate::topic::specification::Specification;
 use crate::value::json::Checker;
 use dialogue::Connection;
 use hashbrown::HashMap;
-use questions::Questions;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::rc::Rc;
-use std::sync::Arc;
 
 /// What a transport begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,46 +57,17 @@ pub struct Shard {
     is_shutting_down: bool,
 
     connections: Slab<Connection>,
-    sessions: Slab<Session>,
     /// Sessions that stand only until their queue is sent, by their connection.
     ending_sessions: HashMap<Key, Key>,
     wheel: Wheel,
 
     owner: Owner,
 
-    // The audience's side.
-    topics: HashMap<TopicId, Rc<LocalTopic>>,
-    topics_by_path: BTreeMap<TopicPath, Rc<LocalTopic>>,
-    /// Topics that owners have forgotten although sessions here wait for them to appear again.
-    limbo: HashMap<TopicId, Rc<LocalTopic>>,
-    selected: Interests<audience::Selected>,
-    gathers: Questions,
-    next_generation: u32,
-    next_sequence: u64,
-    /// Counted topics whose subscribers have changed in this turn.
-    recounted: Vec<Rc<LocalTopic>>,
-    listening_sessions: BTreeSet<Key>,
-    reviews: VecDeque<listeners::Review>,
-    /// Sessions that are to be sent more when they have read.
-    held_back: BTreeSet<Key>,
-    missing_handlers: BTreeMap<Box<str>, Vec<Handler>>,
-    /// How many sessions match, asked by other shards and not answered yet.
-    counts_asked: VecDeque<sessions::Asked>,
+    audience: Audience,
     reports: HashMap<u64, Vec<Report>>,
-    /// Sessions of MQTT by their clients' identifiers, and shared subscriptions by their filters.
-    mqtt_sessions: HashMap<Rc<str>, Key>,
-    mqtt_groups: HashMap<Box<str>, Key>,
-    mqtt_ends: mqtt::Ends,
-    sys: mqtt::Sys,
+    sys: sys::Sys,
     authenticator: Option<Authenticator>,
-    /// What topics of a rule and type are, by the rule's address.
-    rule_specifications: HashMap<(usize, u8), Arc<Specification>>,
     started: Time,
-    /// The record by which a session keeps what was last delivered to it.
-    session_ticket: Option<Ticket>,
-    /// Messages that groups have dealt to other shards in this delivery.
-    dealt: u32,
-
     checker: Checker,
     scratch: transmit::Scratch,
 }
@@ -124,32 +81,13 @@ impl Shard {
             desk,
             is_shutting_down: false,
             connections: Slab::default(),
-            sessions: Slab::default(),
             ending_sessions: HashMap::new(),
             wheel: Wheel::new(now),
-            topics: HashMap::new(),
-            topics_by_path: BTreeMap::new(),
-            limbo: HashMap::new(),
-            selected: Interests::default(),
-            gathers: Questions::default(),
-            next_generation: 0,
-            next_sequence: 0,
-            recounted: Vec::new(),
-            listening_sessions: BTreeSet::new(),
-            reviews: VecDeque::new(),
-            held_back: BTreeSet::new(),
-            missing_handlers: BTreeMap::new(),
-            counts_asked: VecDeque::new(),
+            audience: Audience::default(),
             reports: HashMap::new(),
-            mqtt_sessions: HashMap::new(),
-            mqtt_groups: HashMap::new(),
-            mqtt_ends: mqtt::Ends::default(),
-            sys: mqtt::Sys::default(),
+            sys: sys::Sys::default(),
             authenticator: None,
-            rule_specifications: HashMap::new(),
             started: now,
-            session_ticket: None,
-            dealt: 0,
             checker: Checker::default(),
             scratch: transmit::Scratch::default(),
         }
@@ -162,7 +100,7 @@ impl Shard {
     }
 
     pub fn session_count(&self) -> usize {
-        self.sessions.len()
+        self.audience.session_count()
     }
 
     pub fn topic_count(&self) -> usize {
@@ -171,13 +109,14 @@ impl Shard {
 
     /// Topics, selectors and questions under way that sessions here hold; all 0 once every session is gone and mail is delivered.
     pub fn audience_counts(&self) -> [usize; 5] {
-        [self.topics.len(), self.topics_by_path.len(), self.limbo.len(), self.selected.len(), self.gathers.len()]
+        self.audience.counts()
     }
 
     /// What is kept here on account of listeners anywhere; all 0 once they are gone and mail is delivered.
     pub fn listener_counts(&self) -> [usize; 4] {
         let [_, topics, subscribers, _] = self.owner.counts();
-        [self.listening_sessions.len() + self.reviews.len(), self.missing_handlers.len(), topics, subscribers]
+        let [listeners, handlers] = self.audience.listener_counts();
+        [listeners, handlers, topics, subscribers]
     }
 
     /// Selectors that sessions anywhere have, and walks under way; all 0 once every session is gone and mail is delivered.
@@ -189,19 +128,19 @@ impl Shard {
     /// What is held for MQTT: sessions, shared subscriptions, sessions without a connection, messages that are not kept everywhere, and topics that are
     /// only passed through; all 0 once every session is over, mail is delivered and such topics have gone.
     pub fn mqtt_counts(&self) -> [usize; 5] {
-        let (sessions, groups) = (self.mqtt_sessions.len(), self.mqtt_groups.len());
+        let [sessions, groups, asleep] = self.audience.mqtt_counts();
         let [keepings, passing] = self.owner.message_counts();
-        [sessions, groups, self.mqtt_ends.asleep, keepings, passing]
+        [sessions, groups, asleep, keepings, passing]
     }
 
     /// The most bytes that any session's queue holds.
     pub fn queue_bytes_most(&self) -> usize {
-        self.sessions.keys().filter_map(|key| self.sessions.get(key)).map(|session| session.queue.bytes()).max().unwrap_or(0)
+        self.audience.queue_bytes_most()
     }
 
     /// Whether a walk waits for `run_slice`.
     pub fn has_walks(&self) -> bool {
-        !self.reviews.is_empty() || self.owner.has_slices()
+        self.audience.has_reviews() || self.owner.has_slices()
     }
 
     /// Whether so much mail waits that publishers should not be read now.
@@ -233,11 +172,11 @@ impl Shard {
             self.check_deadline(key);
         }
         self.owner.tick_expiries(&mut self.desk);
-        self.tick_sessions_asked();
+        self.audience.tick_sessions_asked(&mut self.desk);
         self.owner.tick_aging(&self.desk);
-        self.tick_held_back();
+        self.audience.tick_held_back(&mut self.desk);
         self.owner.tick_views(&self.desk);
-        self.tick_mqtt_ends();
+        self.audience.tick_mqtt_ends(&mut self.desk);
         self.owner.tick_passing(&mut self.desk);
         self.tick_sys();
         self.settle();
@@ -255,7 +194,7 @@ impl Shard {
         self.desk.now = now;
         self.begin_turn();
         let walks_wait = self.owner.has_walks();
-        self.run_reviews(walks_wait);
+        self.audience.run_reviews(&mut self.desk, walks_wait);
         self.owner.run_walks(&mut self.desk);
         self.owner.run_errand(&mut self.desk);
         self.settle();
@@ -317,8 +256,8 @@ impl Shard {
                 self.give_answers();
                 self.close_given_up();
             }
-            if !self.recounted.is_empty() {
-                self.tell_counts();
+            if self.audience.has_counts() {
+                self.audience.tell_counts(&mut self.desk);
             } else if self.owner.views().has_work() {
                 self.owner.run_views(&mut self.desk);
                 if !self.desk.has_mail() {
@@ -336,29 +275,29 @@ impl Shard {
             Mail::Ask { ticket, question } => self.owner.start_walk(&mut self.desk, from, ticket, question),
             Mail::Release { selector } => self.owner.release_interest(&mut self.desk, from, &selector),
             Mail::Part { ticket, part } => {
-                if let Some(listing) = self.gather_part(ticket, part) {
+                if let Some(listing) = self.audience.gather_part(&mut self.desk, ticket, part) {
                     self.list(&listing);
                 }
             }
-            Mail::Answer { to, result } => self.answer(to, result),
-            Mail::Appeared(appeared) => self.topic_appeared(*appeared),
-            Mail::Published(publication) => self.publication_arrived(publication),
-            Mail::Removed { id, reason } => self.topic_removed(id, reason),
-            Mail::Forgotten { id } => self.topic_forgotten(id),
+            Mail::Answer { to, result } => self.audience.answer(&mut self.desk, to, result),
+            Mail::Appeared(appeared) => self.audience.topic_appeared(&mut self.desk, *appeared),
+            Mail::Published(publication) => self.audience.publication_arrived(&mut self.desk, publication),
+            Mail::Removed { id, reason } => self.audience.topic_removed(&mut self.desk, id, reason),
+            Mail::Forgotten { id } => self.audience.topic_forgotten(id),
             Mail::AskHistory { path, after, to, .. } => self.owner.tell_history(&mut self.desk, from, &path, after, to),
-            Mail::History { id, to, events } => self.take_history(id, to, events),
-            Mail::Count { id, counts } => self.count_topic(id, counts),
+            Mail::History { id, to, events } => self.audience.take_history(&mut self.desk, id, to, events),
+            Mail::Count { id, counts } => self.audience.count_topic(id, counts),
             Mail::Subscribers { path, id, count } => self.owner.subscribers_counted(&mut self.desk, from, &path, id, count),
-            Mail::Noticed { notice, asked } => self.notice_arrived(&notice, asked),
-            Mail::SliceTold { ticket } => self.slice_told(from, ticket),
+            Mail::Noticed { notice, asked } => self.audience.notice_arrived(&mut self.desk, &notice, asked),
+            Mail::SliceTold { ticket } => self.audience.slice_told(&mut self.desk, from, ticket),
             Mail::GoOn { ticket } => self.owner.resume_walk(from, ticket),
             Mail::StopListening { kind, selector } => self.owner.stop_listening(&mut self.desk, from, kind, &selector),
-            Mail::Handler { handler, handles } => self.handler_told(handler, handles),
-            Mail::Missing(missing) => self.missing_told(&missing),
-            Mail::WatchSession { session, path, id } => self.watch_session(from, session, path, id),
+            Mail::Handler { handler, handles } => self.audience.handler_told(handler, handles),
+            Mail::Missing(missing) => self.audience.missing_told(&mut self.desk, &missing),
+            Mail::WatchSession { session, path, id } => self.audience.watch_session(&mut self.desk, from, session, path, id),
             Mail::SessionOver { path, id } => self.owner.creator_over(&self.desk, &path, id),
-            Mail::UnwatchSession { session, id } => self.unwatch_session(session, id),
-            Mail::AskSessions { filter, count } => self.sessions_asked(from, filter, count),
+            Mail::UnwatchSession { session, id } => self.audience.unwatch_session(session, id),
+            Mail::AskSessions { filter, count } => self.audience.sessions_asked(from, filter, count),
             Mail::Sessions { count, share } => self.owner.sessions_counted(&self.desk, count, share),
             Mail::RemoveSelected { selector } => self.owner.remove_selected(selector),
             Mail::OrderView { order, to } => self.owner.view_ordered(&mut self.desk, *order, to),
@@ -368,8 +307,8 @@ impl Shard {
             Mail::Watch { path } => self.owner.start_watch(&mut self.desk, from, path),
             Mail::Unwatch { path } => self.owner.end_watch(from, &path),
             Mail::Watched { path, value } => self.owner.watched_told(&path, value),
-            Mail::Group { text, change } => self.change_group(&text, change),
-            Mail::Dealt(dealt) => self.take_dealt(*dealt),
+            Mail::Group { text, change } => self.audience.change_group(&mut self.desk, &text, change),
+            Mail::Dealt(dealt) => self.audience.take_dealt(&mut self.desk, *dealt),
             Mail::WantSys => self.sys_wanted(),
             Mail::Keeper { shard } => self.desk.keepers.insert(shard),
             Mail::Kept { ticket, share, refusal } => self.owner.kept(&mut self.desk, ticket, share, refusal),
@@ -392,7 +331,8 @@ impl Shard {
     }
 
     fn own_report(&self) -> Report {
-        let (connections, sessions, topics) = (self.connections.len() as u64, self.sessions.len() as u64, self.owner.topic_count() as u64);
+        let (connections, sessions, topics) =
+            (self.connections.len() as u64, self.audience.session_count() as u64, self.owner.topic_count() as u64);
         let is_failing = u64::from(self.desk.ledger.is_failing());
         let [view_evaluations, view_failures, view_references] = self.owner.views().totals();
         Report {
@@ -404,7 +344,7 @@ impl Shard {
             view_failures,
             view_references,
             view_backlog: self.owner.views().backlog() as u64,
-            mqtt_asleep: self.mqtt_ends.asleep as u64,
+            mqtt_asleep: self.audience.mqtt_counts()[2] as u64,
             ..self.desk.report.clone()
         }
     }

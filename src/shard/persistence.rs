@@ -30,7 +30,7 @@ impl Shard {
             self.give(answer, Ok(outcome));
         }
         while let Some(session) = self.desk.ledger.poll_woken() {
-            self.wake_session(session);
+            self.audience.wake_session(&mut self.desk, session);
         }
         self.settle();
     }
@@ -43,7 +43,7 @@ impl Shard {
         }
         // Nothing keeps sessions back now. They still wait for what they have not sent when storage works again.
         for session in self.desk.ledger.sleeping().collect::<Vec<Key>>() {
-            self.wake_session(session);
+            self.audience.wake_session(&mut self.desk, session);
         }
         self.settle();
     }
@@ -64,7 +64,7 @@ impl Shard {
         while let Some((answer, result)) = self.desk.poll_answer() {
             match (answer, result) {
                 (Answer::Route { asker, path, change }, Ok(_)) => self.route_change(asker, &path, *change),
-                (answer, result) => self.give_answer(answer, result),
+                (answer, result) => self.audience.give_answer(&mut self.desk, answer, result),
             }
         }
     }

@@ -37,34 +37,34 @@ impl Shard {
             return Err(Refusal::new(ErrorCode::ShuttingDown, "the server is stopping"));
         }
         if asks_owners(&request) {
-            self.check_questions(asker)?;
+            self.audience.check_questions(&self.desk, asker)?;
         }
         match request {
             Request::Update { path, update, .. } => self.start_update(asker, form, &path, update),
             Request::Remove { selector, .. } => {
                 let selector = self.desk.limits.parse_selector(&selector)?;
-                self.remove(asker, &selector);
+                self.audience.remove(&mut self.desk, asker, &selector);
                 Ok(())
             }
             Request::Fetch { fetch, .. } => self.start_fetch(asker, &fetch),
             Request::Subscribe { selector, scope, .. } => {
                 check_scope(&scope)?;
                 let selector = self.desk.limits.parse_selector(&selector)?;
-                self.subscribe(asker, &scope, &selector)
+                self.audience.subscribe(&mut self.desk, asker, &scope, &selector)
             }
             Request::Unsubscribe { selector, scope, .. } => {
                 check_scope(&scope)?;
                 let selector = self.desk.limits.parse_selector(&selector)?;
-                self.unsubscribe(asker, Some(&scope), &selector)
+                self.audience.unsubscribe(&mut self.desk, asker, Some(&scope), &selector)
             }
             Request::UnsubscribeAllScopes { selector, .. } => {
                 let selector = self.desk.limits.parse_selector(&selector)?;
-                self.unsubscribe(asker, None, &selector)
+                self.audience.unsubscribe(&mut self.desk, asker, None, &selector)
             }
-            Request::Listen { listener, kind, selector, .. } => self.listen(asker, listener, kind, &selector),
+            Request::Listen { listener, kind, selector, .. } => self.audience.listen(&mut self.desk, asker, listener, kind, &selector),
             Request::Unlisten { listener, selector, .. } => {
-                if self.unlisten(asker, listener, &selector)? {
-                    self.run_reviews(self.owner.has_walks());
+                if self.audience.unlisten(&mut self.desk, asker, listener, &selector)? {
+                    self.audience.run_reviews(&mut self.desk, self.owner.has_walks());
                 }
                 Ok(())
             }
@@ -216,7 +216,7 @@ impl Shard {
             _ => value_type(update.kind)?,
         };
         let streams_max = self.desk.limits.streams_max;
-        let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
+        let Some(session) = self.audience.session_mut(asker.session) else { return Ok(()) };
         let streams = &session.extras_mut().streams;
         if streams.contains_key(&number) {
             let message = format!("the session has a stream {number}; STREAM_CLOSE frees its number");
@@ -228,7 +228,7 @@ impl Shard {
         let stream = StreamTag { shard: self.desk.identity.index, session: asker.session, number };
         let conditions = self.conditions(&update.constraint, Some(StreamStep { stream, opens: true }))?;
         self.check_and_route(asker, form, path, &update, conditions)?;
-        if let Some(session) = self.sessions.get_mut(asker.session) {
+        if let Some(session) = self.audience.session_mut(asker.session) {
             session.extras_mut().streams.insert(number, Stream { path: TopicPath::of_branch(path), kind, has_failed: false });
         }
         Ok(())
@@ -236,7 +236,7 @@ impl Shard {
 
     /// The stream's path and type, and what its next operation depends on.
     fn stream(&self, asker: Asker, number: u64) -> Result<(TopicPath, ValueType, Conditions), Refusal> {
-        let session = self.sessions.get(asker.session);
+        let session = self.audience.session(asker.session);
         let stream = session.and_then(|session| session.extras.as_ref()?.streams.get(&number));
         let Stream { path, kind, has_failed } = stream.ok_or_else(|| no_stream(number))?;
         if *has_failed {
@@ -273,7 +273,7 @@ impl Shard {
 
     /// A value that was refused here ends the stream as one that its topic's owner refuses does. Its number stays taken until it is closed.
     fn end_stream_on(&mut self, asker: Asker, number: u64, result: Result<(), Refusal>) -> Result<(), Refusal> {
-        let session = self.sessions.get_mut(asker.session).filter(|_| result.is_err());
+        let session = self.audience.session_mut(asker.session).filter(|_| result.is_err());
         if let Some(stream) = session.and_then(|session| session.extras_mut().streams.get_mut(&number)) {
             stream.has_failed = true;
         }
@@ -281,10 +281,10 @@ impl Shard {
     }
 
     fn close_stream(&mut self, asker: Asker, number: u64) -> Result<(), Refusal> {
-        let session = self.sessions.get_mut(asker.session);
+        let session = self.audience.session_mut(asker.session);
         let closed = session.and_then(|session| session.extras.as_mut()?.streams.remove(&number));
         closed.ok_or_else(|| no_stream(number))?;
-        self.answer(asker, Ok(Outcome::Done));
+        self.audience.answer(&mut self.desk, asker, Ok(Outcome::Done));
         Ok(())
     }
 
@@ -322,7 +322,7 @@ impl Shard {
         let range = series_range(query.range)?;
         let edit_range = query.edit_range.map(series_range).transpose()?;
         let limit = if query.limit == 0 { u64::MAX } else { query.limit }.min(self.desk.limits.query_events_max as u64);
-        self.query_owner(asker, path, series::Query { kind, range, edit_range, limit });
+        self.audience.query_owner(&mut self.desk, asker, path, series::Query { kind, range, edit_range, limit });
         Ok(())
     }
 
@@ -355,7 +355,7 @@ impl Shard {
             shown: Shown { values: wanted.with_values, properties: wanted.with_properties, sizes: wanted.with_sizes },
             deep,
         };
-        self.fetch(asker, &selector, fetch);
+        self.audience.fetch(&mut self.desk, asker, &selector, fetch);
         Ok(())
     }
 

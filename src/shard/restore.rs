@@ -5,7 +5,7 @@
 //! the store, and so do the topics of one shard.
 
 use super::Shard;
-use super::mqtt::{home_of, is_unfinished, session_of};
+use crate::audience::mqtt::{home_of, is_unfinished, session_of};
 use crate::base::placement::owner_of;
 use crate::base::{ShardIndex, TopicId};
 use crate::journal::StoredTopic;
@@ -51,7 +51,7 @@ impl Shard {
     pub fn restore(&mut self, restoring: Restoring) -> Result<(), String> {
         let Restoring { interests, sessions, topics, views } = restoring;
         interests.iter().try_for_each(|(home, session)| self.restore_interest(*home, session))?;
-        sessions.into_iter().try_for_each(|(id, session)| self.restore_session(id, session))?;
+        sessions.into_iter().try_for_each(|(id, session)| self.audience.restore_session(&mut self.desk, id, session))?;
         for (id, topic) in topics {
             let specification = specification_of(&mut self.desk.specifications, &topic)?;
             self.owner.restore_topic(&mut self.desk, id, topic, specification)?;

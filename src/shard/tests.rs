@@ -53,7 +53,7 @@ impl World {
 
     fn session(&mut self) -> Key {
         let connection = Key { index: 0, generation: 0 };
-        self.shard.sessions.insert(Session::new(connection, Form::Text, self.now))
+        self.shard.audience.enter(Session::new(connection, Form::Text, self.now))
     }
 
     fn specification(policy: &str) -> Arc<Specification> {
@@ -193,7 +193,8 @@ fn counts_end_where_neither_a_listener_nor_a_policy_needs_them() {
 fn a_session_is_watched_only_for_topics_that_are_there() {
     let mut world = World::new();
     let session = world.session();
-    let watched = |world: &World| world.shard.sessions.get(session).unwrap().extras.as_ref().map_or(0, |extras| extras.watched_by.len());
+    let watched =
+        |world: &World| world.shard.audience.session(session).unwrap().extras.as_ref().map_or(0, |extras| extras.watched_by.len());
     for _ in 0..3 {
         world.make(session, "a", "when this session closes");
         world.make(session, "b", "when this session closes");
@@ -206,7 +207,7 @@ fn a_session_is_watched_only_for_topics_that_are_there() {
     }
     world.make(session, "a", "when this session closes");
     world.wait(2_000);
-    world.shard.end_session(session);
+    world.shard.audience.end_session(&mut world.shard.desk, session);
     world.wait(200);
     assert!(world.topic("a").is_none());
 }
@@ -241,10 +242,10 @@ fn sessions_are_counted_a_bounded_part_a_tick() {
         world.make(session, &format!("a/{number}"), &format!("when no session has '$Principal is \"{number}{long}\"'"));
     }
     world.tick();
-    let mut waiting = vec![world.shard.counts_asked.len()];
-    while !world.shard.counts_asked.is_empty() {
+    let mut waiting = vec![world.shard.audience.asked_count()];
+    while world.shard.audience.asked_count() > 0 {
         world.tick();
-        waiting.push(world.shard.counts_asked.len());
+        waiting.push(world.shard.audience.asked_count());
     }
     assert_eq!(waiting, [10, 7, 4, 1, 0]);
     world.wait(3_000);

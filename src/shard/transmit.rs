@@ -58,7 +58,7 @@ impl Shard {
             Stage::Ending => self.ending_sessions.get(&key).copied(),
             _ => None,
         };
-        if let Some((session_key, session)) = session.and_then(|key| Some((key, self.sessions.get_mut(key)?))) {
+        if let Some((session_key, session)) = session.and_then(|key| Some((key, self.audience.session_mut(key)?))) {
             let is_shared = self.scratch.send.bytes.is_empty() && session.form.is_shared();
             let started = session.queue.steps().filter(|_| is_shared).map(|steps| (session.form, steps));
             if let Some(cohort) = started.filter(|cohort| self.scratch.cohorts.contains_key(cohort)) {
@@ -84,7 +84,7 @@ impl Shard {
                     self.scratch.current = Some(cohort);
                 }
                 if !unsent.is_empty() {
-                    self.forget_messages(session_key, unsent);
+                    self.audience.forget_messages(&mut self.desk, session_key, unsent);
                 }
             }
         }
@@ -107,11 +107,11 @@ impl Shard {
     /// Behind the last of the queue comes the close frame.
     fn put_close(&mut self, key: Key) {
         let Some(session) = self.ending_sessions.get(&key).copied() else { return };
-        if self.sessions.get(session).is_some_and(|session| !session.queue.is_empty()) || self.scratch.current.is_some() {
+        if self.audience.session(session).is_some_and(|session| !session.queue.is_empty()) || self.scratch.current.is_some() {
             return;
         }
         self.ending_sessions.remove(&key);
-        self.leave_session(session);
+        self.audience.leave_session(&mut self.desk, session);
         if self.put_last_packet(key) {
             return;
         }
@@ -125,12 +125,26 @@ impl Shard {
         connection.stage == Stage::Ending && connection.raw.is_empty() && !self.ending_sessions.contains_key(&key)
     }
 
+    /// Something of the connection's session was sent, or is not wanted any more.
+    pub(super) fn go_on_after_send(&mut self, connection: Key) {
+        if !self.audience.holds_back() {
+            return;
+        }
+        let stage = self.connections.get(connection).map(|connection| connection.stage);
+        if let Some(Stage::Open(_, session)) = stage
+            && self.audience.is_held_back(session)
+        {
+            self.audience.go_on(&mut self.desk, session);
+            self.settle();
+        }
+    }
+
     /// Whether `poll_transmit` would give the connection more.
     pub fn wants_to_send(&self, key: Key) -> bool {
         let Some(connection) = self.connections.get(key) else { return false };
         let inflight_max = self.desk.limits.mqtt.as_ref().map_or(0, |limits| usize::from(limits.inflight_max));
         let queued = |session: &Key| {
-            self.sessions.get(*session).is_some_and(|session| match &connection.link {
+            self.audience.session(*session).is_some_and(|session| match &connection.link {
                 Some(link) => mqtt::has_to_send(session, link, inflight_max, self.desk.ledger.passed()),
                 None => !session.queue.is_empty(),
             })

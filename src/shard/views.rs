@@ -1,7 +1,7 @@
 //! What sessions ask of topic views: their owners' side is `owner::views`.
 
 use super::Shard;
-use super::audience::Listing;
+use crate::audience::Listing;
 use crate::mail::views::{Order, Told};
 use crate::mail::{Asker, Mail};
 use crate::owner::{VIEWS_WRITER, parse_view};
@@ -21,7 +21,7 @@ impl Shard {
     }
 
     fn order_view(&mut self, asker: Asker, order: Order) {
-        let ticket = self.expect_decision(asker);
+        let ticket = self.audience.expect_decision(&mut self.desk, asker);
         let to = Told { shard: self.desk.identity.index, ticket };
         self.desk.mail(VIEWS_WRITER, Mail::OrderView { order: Box::new(order), to });
     }
@@ -30,7 +30,7 @@ impl Shard {
     pub(super) fn list(&mut self, listing: &Listing) {
         let Listing { asker, places, has_more, figures } = listing;
         let views = self.owner.view_entries(places, figures);
-        self.answer(*asker, Ok(Outcome::Views { has_more: *has_more, views }));
+        self.audience.answer(&mut self.desk, *asker, Ok(Outcome::Views { has_more: *has_more, views }));
     }
 
     /// Views in the order of their places behind `after`, as many as fit a message; with a name only that one.
@@ -39,7 +39,7 @@ impl Shard {
         if let Some(name) = name.filter(|_| places.is_empty()) {
             return Err(Refusal::new(ErrorCode::NoSuchView, format!("there is no view '{name}'")));
         }
-        self.ask_about_views(asker, places.into(), has_more);
+        self.audience.ask_about_views(&mut self.desk, asker, places.into(), has_more);
         Ok(())
     }
 }

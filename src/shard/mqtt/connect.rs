@@ -5,11 +5,11 @@
 //! it is looked for elsewhere.
 
 use super::{Link, put_packet};
+use crate::audience::mqtt::Connected;
 use crate::base::{Key, ShardIndex, Time};
 use crate::desk::{Effect, Handover, Ticket};
-use crate::mail::NOBODY;
+use crate::session::MqttForm;
 use crate::session::mqtt::Will;
-use crate::session::{Form, Mqtt, MqttForm, Session};
 use crate::shard::Shard;
 use crate::shard::dialogue::{Stage, WireForm};
 use crate::topic::mqtt::path_of;
@@ -83,59 +83,29 @@ impl Shard {
 
     /// The client is who it says: it gets its session. `answer` is the last word of its authentication.
     pub(super) fn admit_client(&mut self, key: Key, connect: &Connect<'_>, answer: Option<&[u8]>) {
-        let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
+        let assigned = connect.client_id.is_empty().then(|| self.audience.assign_client_id(&mut self.desk));
         let client_id: Rc<str> = assigned.as_deref().unwrap_or(connect.client_id).into();
-        let found = self.mqtt_sessions.get(&client_id).copied();
-        let was_kept = found.is_some_and(|session| self.mqtt(session).is_some_and(|mqtt| mqtt.stored.is_some()));
+        let found = self.audience.client_session(&client_id);
+        let was_kept = found.is_some_and(|session| self.audience.is_stored(session));
         if let Some(session) = found {
             self.take_over(session, connect.is_clean);
         }
         let ended = self.desk.ledger.earlier().filter(|_| was_kept);
-        let found = found.filter(|session| self.sessions.get(*session).is_some());
-        let session = found.unwrap_or_else(|| self.make_session(&client_id, connect.version));
+        let found = found.filter(|session| self.audience.session(*session).is_some());
+        let session = found.unwrap_or_else(|| self.audience.make_session(&self.desk, &client_id, connect.version));
         let opening = Opening { is_present: found.is_some(), ended, assigned: assigned.as_deref(), answer };
         self.open_session(key, session, connect, opening);
     }
 
-    /// An identifier that nobody has and whose shard is this one.
-    fn assign_client_id(&mut self) -> String {
-        loop {
-            let number = self.desk.take_ticket();
-            let id = format!("auto-{:x}-{:x}-{number:x}", self.desk.identity.run, self.desk.identity.index.0);
-            if self.desk.owner_of(&id) == self.desk.identity.index && !self.mqtt_sessions.contains_key(id.as_str()) {
-                return id;
-            }
-        }
-    }
-
     /// Another connection of the client's ends, and where it starts anew its session too.
     fn take_over(&mut self, session: Key, is_clean: bool) {
-        let Some(held) = self.sessions.get(session) else { return };
+        let Some(held) = self.audience.session(session) else { return };
         let old = held.connection;
         // MQTT-3.1.4-3: the existing client is told, and its connection closed.
         if self.connections.get(old).is_some_and(|connection| matches!(connection.stage, Stage::Open(_, of) if of == session)) {
             self.close_with(old, ReasonCode::SESSION_TAKEN_OVER, "another connection has the same client identifier");
         }
-        if self.sessions.get(session).is_none() {
-            return;
-        }
-        if is_clean {
-            return self.finish_session(session);
-        }
-        // MQTT-3.1.3-9: a new connection before the delay has passed, and the will is not published.
-        if let Some(mqtt) = self.mqtt(session) {
-            mqtt.will = None;
-        }
-        self.keep_awake(session);
-    }
-
-    fn make_session(&mut self, client_id: &Rc<str>, version: Version) -> Key {
-        let form = Form::Mqtt(MqttForm { version, is_websocket: false, is_shared: false });
-        let mut session = Session::new(NOBODY, form, self.desk.now);
-        session.mqtt = Some(Box::new(Mqtt::new(client_id.clone(), version)));
-        let key = self.sessions.insert(session);
-        self.mqtt_sessions.insert(client_id.clone(), key);
-        key
+        self.audience.take_over(&mut self.desk, session, is_clean);
     }
 
     fn open_session(&mut self, key: Key, session: Key, connect: &Connect<'_>, opening: Opening<'_>) {
@@ -173,23 +143,12 @@ impl Shard {
             None => Time(u64::MAX),
         };
         let deadline = connection.deadline;
-        if let Some(held) = self.sessions.get_mut(session) {
-            held.connection = key;
-            held.form = Form::Mqtt(form);
-        }
-        if let Some(mqtt) = self.mqtt(session) {
-            mqtt.version = connect.version;
-            mqtt.answers = Some(answers);
-            mqtt.expiry_s = expiry_s;
-            mqtt.epoch = mqtt.epoch.wrapping_add(1);
-            mqtt.will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
-            mqtt.outbound.start_again();
-        }
         if deadline < Time(u64::MAX) {
             self.wheel.insert(deadline, key);
         }
-        self.tell_groups(session);
-        let ticket = self.store_session(session);
+        let will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
+        let connected = Connected { connection: key, form, expiry_s, answers, will };
+        let ticket = self.audience.connected(&mut self.desk, session, connected);
         self.desk.effects.wake(key);
         if opening.is_present {
             return;

@@ -2,21 +2,16 @@
 //!
 //! Shard 0 asks all for their reports and sets the topics, again and again. They are the server's own: no client can change them.
 
-use crate::base::{ShardIndex, Time};
+use crate::audience::FIGURES_WRITER;
+use crate::base::Time;
 use crate::mail::NOBODY;
 use crate::mail::report::Report;
-use crate::mail::{Action, Asker, Change, Content, Mail};
+use crate::mail::{Action, Asker, Change, Content};
 use crate::shard::Shard;
-use crate::topic::path::is_within;
-use crate::topic::selector::Selector;
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::value::ValueType;
 use std::borrow::Cow;
 use std::sync::Arc;
-
-/// Whose reports they are.
-const WRITER: ShardIndex = ShardIndex(0);
-const BRANCH: &str = "$SYS";
 
 /// When the figures are told.
 #[derive(Default)]
@@ -28,16 +23,6 @@ pub struct Sys {
 }
 
 impl Shard {
-    /// Somebody selects or fetches this.
-    pub(in crate::shard) fn note_wanted(&mut self, selector: &Selector) {
-        let interval_ms = self.desk.limits.mqtt.as_ref().map_or(0, |limits| limits.sys_interval_ms);
-        if interval_ms == 0 || self.sys.is_wanted || !is_within(selector.prefix(), BRANCH) || selector.prefix().is_empty() {
-            return;
-        }
-        self.sys.is_wanted = true;
-        self.desk.mail(WRITER, Mail::WantSys);
-    }
-
     pub(in crate::shard) fn sys_wanted(&mut self) {
         self.sys.is_wanted = true;
         if self.sys.next <= self.desk.now {
@@ -46,7 +31,7 @@ impl Shard {
     }
 
     pub(in crate::shard) fn tick_sys(&mut self) {
-        if self.sys.is_wanted && self.desk.identity.index == WRITER && self.sys.next <= self.desk.now {
+        if self.sys.is_wanted && self.desk.identity.index == FIGURES_WRITER && self.sys.next <= self.desk.now {
             self.ask_figures();
         }
     }

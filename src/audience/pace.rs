@@ -3,19 +3,19 @@
 //! Such answers are as large as what is there, and nothing conflates them. So a session has few of them under way at a time, and is sent the next
 //! when its queue is not above its mark: looked at whenever something of it was sent, and at ticks.
 
-use super::Shard;
-use super::dialogue::Stage;
+use crate::audience::Audience;
 use crate::base::{Key, ShardIndex};
+use crate::desk::Desk;
 use crate::mail::{Mail, Subscription};
 
 /// The most questions for first events that a session has under way.
 const HISTORIES_ASKED_MAX: usize = 4;
 
-impl Shard {
+impl Audience {
     /// Goes on with what the session waits for, as far as its queue has room.
-    pub(super) fn go_on(&mut self, key: Key) {
-        let asked_max = self.histories_asked_max();
-        let bytes_high = self.desk.limits.queue.bytes_high;
+    pub fn go_on(&mut self, desk: &mut Desk, key: Key) {
+        let asked_max = self.histories_asked_max(desk);
+        let bytes_high = desk.limits.queue.bytes_high;
         self.held_back.remove(&key);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(extras) = session.extras.as_mut() else { return };
@@ -35,54 +35,40 @@ impl Shard {
             self.held_back.insert(key);
         }
         for (owner, ticket) in slices {
-            self.desk.mail(owner, Mail::GoOn { ticket });
+            desk.mail(owner, Mail::GoOn { ticket });
         }
         for (path, after, to) in asks {
-            self.desk.mail(self.desk.owner_of(path.as_str()), Mail::AskHistory { path, after, to });
+            desk.mail(desk.owner_of(path.as_str()), Mail::AskHistory { path, after, to });
         }
     }
 
     /// So many that their answers fit the queue beside what may wait in it already, but always one.
-    fn histories_asked_max(&self) -> usize {
-        let room = self.desk.limits.queue.bytes_max - self.desk.limits.queue.bytes_high;
-        (room / self.desk.limits.history_bytes_max.max(1)).clamp(1, HISTORIES_ASKED_MAX)
+    fn histories_asked_max(&self, desk: &Desk) -> usize {
+        let room = desk.limits.queue.bytes_max - desk.limits.queue.bytes_high;
+        (room / desk.limits.history_bytes_max.max(1)).clamp(1, HISTORIES_ASKED_MAX)
     }
 
-    /// Something of the connection's session was sent, or is not wanted any more.
-    pub(super) fn go_on_after_send(&mut self, connection: Key) {
-        if self.held_back.is_empty() {
-            return;
-        }
-        let stage = self.connections.get(connection).map(|connection| connection.stage);
-        if let Some(Stage::Open(_, session)) = stage
-            && self.held_back.contains(&session)
-        {
-            self.go_on(session);
-            self.settle();
-        }
-    }
-
-    pub(super) fn tick_held_back(&mut self) {
+    pub fn tick_held_back(&mut self, desk: &mut Desk) {
         for session in self.held_back.iter().copied().collect::<Vec<_>>() {
-            self.go_on(session);
+            self.go_on(desk, session);
         }
     }
 
     /// An owner has told the slice of a listener's walk, and waits.
-    pub(super) fn slice_told(&mut self, owner: ShardIndex, ticket: u64) {
+    pub fn slice_told(&mut self, desk: &mut Desk, owner: ShardIndex, ticket: u64) {
         let asker = self.gathers.get_mut(&ticket).map(|gather| gather.asker());
         let session = asker.and_then(|asker| self.sessions.get_mut(asker.session).map(|session| (asker.session, session)));
-        let Some((key, session)) = session else { return self.desk.mail(owner, Mail::GoOn { ticket }) };
+        let Some((key, session)) = session else { return desk.mail(owner, Mail::GoOn { ticket }) };
         session.extras_mut().slices_held.push((owner, ticket));
-        self.go_on(key);
+        self.go_on(desk, key);
     }
 
     /// The session is over: others may wait for what its walks tell.
-    pub(super) fn release_slices(&mut self, session: Key) {
+    pub fn release_slices(&mut self, desk: &mut Desk, session: Key) {
         self.held_back.remove(&session);
         let extras = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut());
         for (owner, ticket) in extras.map(|extras| std::mem::take(&mut extras.slices_held)).unwrap_or_default() {
-            self.desk.mail(owner, Mail::GoOn { ticket });
+            desk.mail(owner, Mail::GoOn { ticket });
         }
     }
 }

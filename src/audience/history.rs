@@ -4,35 +4,36 @@
 //! is among them, what is published after it comes behind. A subscriber that missed events while the owner had forgotten this shard's
 //! interest waits in the same way. A session has few such questions under way: see `pace`.
 
-use super::Shard;
+use crate::audience::Audience;
 use crate::base::{Key, TopicId};
+use crate::desk::Desk;
 use crate::mail::{Asker, Mail, Subscription};
 use crate::session::{Entry, History, LocalTopic};
 use crate::topic::publication::Publication;
 use std::rc::Rc;
 use std::sync::Arc;
 
-impl Shard {
+impl Audience {
     /// Asks for the first events of a subscription.
-    pub(super) fn ask_history(&mut self, session: Key, topic: &LocalTopic, generation: u32) {
-        self.ask_events(session, topic, generation, None);
+    pub fn ask_history(&mut self, desk: &mut Desk, session: Key, topic: &LocalTopic, generation: u32) {
+        self.ask_events(desk, session, topic, generation, None);
     }
 
-    fn ask_events(&mut self, session: Key, topic: &LocalTopic, generation: u32, from: Option<u64>) {
+    fn ask_events(&mut self, desk: &mut Desk, session: Key, topic: &LocalTopic, generation: u32, from: Option<u64>) {
         let Some(asking) = self.sessions.get_mut(session) else { return };
         let extras = asking.extras_mut();
         extras.histories.insert(generation, History { path: topic.path.clone(), from });
         extras.histories_waiting.insert(generation);
-        self.go_on(session);
+        self.go_on(desk, session);
     }
 
     /// The topic appeared again: its subscribers are asked for anew, each from what it has.
-    pub(super) fn ask_missed_events(&mut self, topic: &Rc<LocalTopic>) {
+    pub fn ask_missed_events(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>) {
         let last = topic.last_sequence.get();
         let mut asked = Vec::new();
         for subscriber in topic.subscribers.borrow_mut().iter_mut() {
-            self.next_generation = self.next_generation.wrapping_add(1);
-            let before = std::mem::replace(&mut subscriber.generation, self.next_generation);
+            self.locals.generation = self.locals.generation.wrapping_add(1);
+            let before = std::mem::replace(&mut subscriber.generation, self.locals.generation);
             let is_waiting = std::mem::replace(&mut subscriber.is_latest_queued, true);
             asked.push((subscriber.session, before, subscriber.generation, is_waiting));
         }
@@ -40,36 +41,36 @@ impl Shard {
             let extras = self.sessions.get(session).and_then(|session| session.extras.as_ref());
             let waited_for = extras.and_then(|extras| extras.histories.get(&before)).and_then(|history| history.from);
             let from = if is_waiting { waited_for } else { Some(last.map_or(0, |last| last + 1)) };
-            self.ask_events(session, topic, generation, from);
-            self.history_arrived(topic, session, before);
+            self.ask_events(desk, session, topic, generation, from);
+            self.history_arrived(desk, topic, session, before);
         }
     }
 
     /// The owner's answer: what comes first, and from now on each event as it is published.
-    pub(super) fn take_history(&mut self, id: Option<TopicId>, to: Subscription, events: Vec<Arc<Publication>>) {
-        self.take_events(id, to, events);
+    pub fn take_history(&mut self, desk: &mut Desk, id: Option<TopicId>, to: Subscription, events: Vec<Arc<Publication>>) {
+        self.take_events(desk, id, to, events);
         if let Some(extras) = self.sessions.get_mut(to.session).and_then(|session| session.extras.as_mut()) {
             extras.histories_asked.remove(&to.generation);
-            self.go_on(to.session);
+            self.go_on(desk, to.session);
         }
     }
 
-    fn take_events(&mut self, id: Option<TopicId>, to: Subscription, events: Vec<Arc<Publication>>) {
+    fn take_events(&mut self, desk: &mut Desk, id: Option<TopicId>, to: Subscription, events: Vec<Arc<Publication>>) {
         // While the topic waits in limbo the answer is not used: it is asked again when the topic appears.
-        let Some(topic) = id.and_then(|id| self.topics.get(&id).cloned()) else { return };
+        let Some(topic) = id.and_then(|id| self.locals.known.get(&id).cloned()) else { return };
         if !self.end_waiting(&topic, to.session, to.generation) {
             return;
         }
         for event in events {
             topic.last_sequence.set(topic.last_sequence.get().max(Some(event.version)));
             let outgoing = self.outgoing(event, &topic);
-            self.push(to.session, Entry::Step(outgoing));
+            self.push(desk, to.session, Entry::Step(outgoing));
         }
-        self.history_arrived(&topic, to.session, to.generation);
+        self.history_arrived(desk, &topic, to.session, to.generation);
     }
 
     /// From here on publications are steps of this subscription; tells whether it stands.
-    pub(super) fn end_waiting(&mut self, topic: &Rc<LocalTopic>, key: Key, generation: u32) -> bool {
+    pub fn end_waiting(&mut self, topic: &Rc<LocalTopic>, key: Key, generation: u32) -> bool {
         let Some(session) = self.sessions.get(key).filter(|session| session.holds(topic)) else { return false };
         let Some((_, place)) = session.subscriptions.get(&topic.id) else { return false };
         let mut subscribers = topic.subscribers.borrow_mut();
@@ -82,7 +83,7 @@ impl Shard {
     }
 
     /// A subscription waits no longer; answers that come behind the events of all are due when none does.
-    pub(super) fn history_arrived(&mut self, topic: &LocalTopic, key: Key, generation: u32) {
+    pub fn history_arrived(&mut self, desk: &mut Desk, topic: &LocalTopic, key: Key, generation: u32) {
         if !topic.is_time_series() {
             return;
         }
@@ -93,38 +94,38 @@ impl Shard {
             return;
         }
         for id in std::mem::take(&mut extras.answers_held) {
-            self.answer_behind(Asker { session: key, id });
+            self.answer_behind(desk, Asker { session: key, id });
         }
     }
 
     // Counts of subscribers.
 
-    pub(super) fn count_topic(&mut self, id: TopicId, counts: bool) {
-        if let Some(topic) = self.topics.get(&id).cloned() {
+    pub fn count_topic(&mut self, id: TopicId, counts: bool) {
+        if let Some(topic) = self.locals.known.get(&id).cloned() {
             topic.is_counted.set(counts);
             self.note_count(&topic);
         }
     }
 
     /// The number of the topic's subscribers may have changed.
-    pub(super) fn note_count(&mut self, topic: &Rc<LocalTopic>) {
+    pub fn note_count(&mut self, topic: &Rc<LocalTopic>) {
         if topic.is_counted.get() {
-            self.recounted.push(topic.clone());
+            self.locals.recounted.push(topic.clone());
         }
     }
 
     /// Tells the owners of counted topics what has changed in this turn.
-    pub(super) fn tell_counts(&mut self) {
-        let mut recounted = std::mem::take(&mut self.recounted);
+    pub fn tell_counts(&mut self, desk: &mut Desk) {
+        let mut recounted = std::mem::take(&mut self.locals.recounted);
         recounted.sort_unstable_by_key(|topic| topic.id);
         recounted.dedup_by_key(|topic| topic.id);
         for topic in recounted {
             // What the owner has forgotten here it counts as none.
-            let is_known = self.topics.get(&topic.id).is_some_and(|known| Rc::ptr_eq(known, &topic));
+            let is_known = self.locals.known.get(&topic.id).is_some_and(|known| Rc::ptr_eq(known, &topic));
             if is_known {
                 let count = topic.subscribers.borrow().len() as u64;
-                let owner = self.desk.owner_of(topic.path.as_str());
-                self.desk.mail(owner, Mail::Subscribers { path: topic.path.clone(), id: topic.id, count });
+                let owner = desk.owner_of(topic.path.as_str());
+                desk.mail(owner, Mail::Subscribers { path: topic.path.clone(), id: topic.id, count });
             }
         }
     }

@@ -3,9 +3,10 @@
 //! What listeners to topics find is told by the owners' walks, also of topics that are known already: a new selector looks at nothing here. What a
 //! selector leaves that is taken away is looked at slice by slice, as walks are; until then the owners go on telling.
 
-use super::Shard;
 use super::known::{Change, look_again, take_notice};
+use crate::audience::Audience;
 use crate::base::{Key, ShardIndex};
+use crate::desk::Desk;
 use crate::mail::views::Told;
 use crate::mail::{Asker, Handler, ListenerKind, Mail, Missing, Notice};
 use crate::protocol::{ErrorCode, Refusal};
@@ -38,9 +39,9 @@ impl Review {
     }
 }
 
-impl Shard {
-    pub(super) fn listen(&mut self, asker: Asker, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
-        let listeners_max = self.desk.limits.listeners_max;
+impl Audience {
+    pub fn listen(&mut self, desk: &mut Desk, asker: Asker, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
+        let listeners_max = desk.limits.listeners_max;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let listeners = &mut session.extras_mut().listeners;
         if listeners.get(&number).is_some_and(|listener| listener.kind != kind) {
@@ -52,99 +53,99 @@ impl Shard {
             return Err(Refusal::new(ErrorCode::ListenerLimit, message));
         }
         match kind {
-            TOPICS | SUBSCRIBERS => self.listen_to(asker, number, kind, text),
-            MISSING => self.handle_missing(asker, number, text),
+            TOPICS | SUBSCRIBERS => self.listen_to(desk, asker, number, kind, text),
+            MISSING => self.handle_missing(desk, asker, number, text),
             _ => {
                 Err(Refusal::new(ErrorCode::InvalidField, "there are three kinds of listeners: 1 topics, 2 subscribers, 3 missing topics"))
             }
         }
     }
 
-    fn listen_to(&mut self, asker: Asker, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
-        let selector = self.desk.limits.parse_selector(text)?;
+    fn listen_to(&mut self, desk: &mut Desk, asker: Asker, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
+        let selector = desk.limits.parse_selector(text)?;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let listener = session.extras_mut().listeners.entry(number).or_insert_with(|| Listener::new(kind));
         let is_new = !listener.holds(&selector);
-        self.listening_sessions.insert(asker.session);
+        self.listening.sessions.insert(asker.session);
         let of = if kind == TOPICS { ListenerKind::Topics } else { ListenerKind::Subscribers };
         if !is_new {
-            self.answer(asker, Ok(Outcome::Done));
+            self.answer(desk, asker, Ok(Outcome::Done));
             return Ok(());
         }
-        let asked = self.ask_to_listen(asker, of, &selector);
+        let asked = self.ask_to_listen(desk, asker, of, &selector);
         if let Some(listener) = self.listener_mut(asker.session, number) {
             listener.selectors.push(Listened { selector, asked });
         }
         Ok(())
     }
 
-    fn handle_missing(&mut self, asker: Asker, number: u64, branch: &str) -> Result<(), Refusal> {
+    fn handle_missing(&mut self, desk: &mut Desk, asker: Asker, number: u64, branch: &str) -> Result<(), Refusal> {
         crate::topic::path::check_form(branch).map_err(|error| Refusal::at(ErrorCode::InvalidPath, error.position, error.to_string()))?;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let listener = session.extras_mut().listeners.entry(number).or_insert_with(|| Listener::new(MISSING));
         if !listener.branches.iter().any(|held| **held == *branch) {
             listener.branches.push(branch.into());
-            self.listening_sessions.insert(asker.session);
-            let handler = Handler { branch: branch.into(), shard: self.desk.identity.index, session: asker.session, listener: number };
-            self.tell_all(|| Mail::Handler { handler: handler.clone(), handles: true });
+            self.listening.sessions.insert(asker.session);
+            let handler = Handler { branch: branch.into(), shard: desk.identity.index, session: asker.session, listener: number };
+            self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: true });
         }
         // Whoever misses a topic once this is answered is heard, on whatever shard.
-        let to = Told { shard: self.desk.identity.index, ticket: self.expect_fences(asker) };
-        self.tell_all(|| Mail::Fence { to });
+        let to = Told { shard: desk.identity.index, ticket: self.expect_fences(desk, asker) };
+        self.tell_all(desk, || Mail::Fence { to });
         Ok(())
     }
 
-    fn tell_all(&mut self, mail: impl Fn() -> Mail) {
-        for shard in (0..self.desk.identity.count).map(ShardIndex) {
-            self.desk.mail(shard, mail());
+    fn tell_all(&mut self, desk: &mut Desk, mail: impl Fn() -> Mail) {
+        for shard in (0..desk.identity.count).map(ShardIndex) {
+            desk.mail(shard, mail());
         }
     }
 
     /// Takes a selector off a listener; all of them where it is empty. Whether a review begins by that, which gives the answer.
-    pub(super) fn unlisten(&mut self, asker: Asker, number: u64, text: &str) -> Result<bool, Refusal> {
+    pub fn unlisten(&mut self, desk: &mut Desk, asker: Asker, number: u64, text: &str) -> Result<bool, Refusal> {
         let missing = || Refusal::new(ErrorCode::NoSuchListener, format!("the session has no listener {number}"));
         let session = self.sessions.get_mut(asker.session).ok_or_else(missing)?;
         let listeners = session.extras.as_mut().map(|extras| &mut extras.listeners).ok_or_else(missing)?;
         let kind = listeners.get(&number).ok_or_else(missing)?.kind;
         if text.is_empty() {
-            self.end_listener(asker.session, number);
+            self.end_listener(desk, asker.session, number);
         } else if kind == MISSING {
-            self.end_branch(asker.session, number, text);
+            self.end_branch(desk, asker.session, number, text);
         } else {
-            let selector = self.desk.limits.parse_selector(text)?;
-            self.check_questions(asker)?;
-            if self.deselect(asker, number, &selector) {
+            let selector = desk.limits.parse_selector(text)?;
+            self.check_questions(desk, asker)?;
+            if self.deselect(desk, asker, number, &selector) {
                 return Ok(true);
             }
         }
-        self.answer(asker, Ok(Outcome::Done));
+        self.answer(desk, asker, Ok(Outcome::Done));
         Ok(false)
     }
 
-    fn end_listener(&mut self, session: Key, number: u64) {
+    fn end_listener(&mut self, desk: &mut Desk, session: Key, number: u64) {
         let extras = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut());
         let Some(listener) = extras.and_then(|extras| extras.listeners.remove(&number)) else { return };
         for branch in listener.branches {
-            let handler = Handler { branch, shard: self.desk.identity.index, session, listener: number };
-            self.tell_all(|| Mail::Handler { handler: handler.clone(), handles: false });
+            let handler = Handler { branch, shard: desk.identity.index, session, listener: number };
+            self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: false });
         }
         let (ended, kept): (VecDeque<Review>, _) =
-            std::mem::take(&mut self.reviews).into_iter().partition(|review: &Review| review.is_of(session, number));
-        self.reviews = kept;
+            std::mem::take(&mut self.listening.reviews).into_iter().partition(|review: &Review| review.is_of(session, number));
+        self.listening.reviews = kept;
         for review in ended {
-            self.answer(review.asker, Ok(Outcome::Done));
-            self.release_listening(TOPICS, &review.selector);
+            self.answer(desk, review.asker, Ok(Outcome::Done));
+            self.release_listening(desk, TOPICS, &review.selector);
         }
         for held in listener.selectors {
-            self.release_listening(listener.kind, &held.selector);
+            self.release_listening(desk, listener.kind, &held.selector);
         }
     }
 
-    fn end_branch(&mut self, session: Key, number: u64, branch: &str) {
+    fn end_branch(&mut self, desk: &mut Desk, session: Key, number: u64, branch: &str) {
         if let Some(listener) = self.listener_mut(session, number) {
             listener.branches.retain(|held| **held != *branch);
-            let handler = Handler { branch: branch.into(), shard: self.desk.identity.index, session, listener: number };
-            self.tell_all(|| Mail::Handler { handler: handler.clone(), handles: false });
+            let handler = Handler { branch: branch.into(), shard: desk.identity.index, session, listener: number };
+            self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: false });
         }
     }
 
@@ -153,20 +154,20 @@ impl Shard {
     }
 
     /// The session is over.
-    pub(super) fn end_listeners(&mut self, session: Key) {
-        self.release_slices(session);
-        if !self.listening_sessions.remove(&session) {
+    pub fn end_listeners(&mut self, desk: &mut Desk, session: Key) {
+        self.release_slices(desk, session);
+        if !self.listening.sessions.remove(&session) {
             return;
         }
         let extras = self.sessions.get(session).and_then(|session| session.extras.as_ref());
         let numbers: Vec<u64> = extras.map(|extras| extras.listeners.keys().copied().collect()).unwrap_or_default();
         for number in numbers {
-            self.end_listener(session, number);
+            self.end_listener(desk, session, number);
         }
     }
 
     /// Takes a selector off a listener; tells whether what it leaves is to be reviewed.
-    fn deselect(&mut self, asker: Asker, number: u64, selector: &Selector) -> bool {
+    fn deselect(&mut self, desk: &mut Desk, asker: Asker, number: u64, selector: &Selector) -> bool {
         let Some(listener) = self.listener_mut(asker.session, number) else { return false };
         if !listener.holds(selector) {
             return false;
@@ -174,67 +175,67 @@ impl Shard {
         listener.selectors.retain(|held| held.selector != *selector);
         if listener.kind == TOPICS {
             let rest = Span::of_branch(selector.prefix());
-            self.reviews.push_back(Review { asker, number, selector: selector.clone(), rest });
+            self.listening.reviews.push_back(Review { asker, number, selector: selector.clone(), rest });
             return true;
         }
         let mut subscribed = std::mem::take(&mut listener.subscribed);
         subscribed.retain(|path| !selector.matches(path.as_str()) || listener.selects(path.as_str()));
         listener.subscribed = subscribed;
-        self.release_listening(SUBSCRIBERS, selector);
+        self.release_listening(desk, SUBSCRIBERS, selector);
         false
     }
 
-    pub(super) fn reviews_of(&self, session: Key) -> usize {
-        self.reviews.iter().filter(|review| review.asker.session == session).count()
+    pub fn reviews_of(&self, session: Key) -> usize {
+        self.listening.reviews.iter().filter(|review| review.asker.session == session).count()
     }
 
     /// Goes on with the reviews under way, each a part in its turn, within this turn's budget.
-    pub(super) fn run_reviews(&mut self, walks_wait: bool) {
+    pub fn run_reviews(&mut self, desk: &mut Desk, walks_wait: bool) {
         // Walks that wait get the other half.
-        let kept = if walks_wait { self.desk.walk_budget / 2 } else { 0 };
-        while self.desk.walk_budget > kept
-            && let Some(review) = self.reviews.pop_front()
+        let kept = if walks_wait { desk.walk_budget / 2 } else { 0 };
+        while desk.walk_budget > kept
+            && let Some(review) = self.listening.reviews.pop_front()
         {
-            let part = REVIEW_PART.min(self.desk.walk_budget - kept);
+            let part = REVIEW_PART.min(desk.walk_budget - kept);
             let Review { asker, number, selector, rest } = review;
             let Some(listener) = self.listener_mut(asker.session, number) else {
                 // What it was told has closed the session.
-                self.release_listening(TOPICS, &selector);
+                self.release_listening(desk, TOPICS, &selector);
                 continue;
             };
             let mut left = part;
             let (changes, rest) = look_again(listener, rest, &mut left);
-            self.desk.walk_budget -= (part - left).max(1);
+            desk.walk_budget -= (part - left).max(1);
             for change in changes {
-                self.tell_change(asker.session, number, &change);
+                self.tell_change(desk, asker.session, number, &change);
             }
             if let Some(rest) = rest {
-                self.reviews.push_back(Review { asker, number, selector, rest });
+                self.listening.reviews.push_back(Review { asker, number, selector, rest });
                 continue;
             }
-            self.release_listening(TOPICS, &selector);
-            self.answer(asker, Ok(Outcome::Done));
+            self.release_listening(desk, TOPICS, &selector);
+            self.answer(desk, asker, Ok(Outcome::Done));
         }
     }
 
     /// Tells the owners where no listener of this shard has the selector any more.
-    fn release_listening(&mut self, number: u8, selector: &Selector) {
+    fn release_listening(&mut self, desk: &mut Desk, number: u8, selector: &Selector) {
         let holds = |session: &Key| {
             let listeners = self.sessions.get(*session).and_then(|session| session.extras.as_ref()).map(|extras| &extras.listeners);
             listeners.is_some_and(|listeners| listeners.values().any(|held| held.kind == number && held.holds(selector)))
         };
         // What is still to be reviewed has to stay true until then.
-        let is_reviewed = number == TOPICS && self.reviews.iter().any(|review| review.selector == *selector);
-        if is_reviewed || self.listening_sessions.iter().any(holds) {
+        let is_reviewed = number == TOPICS && self.listening.reviews.iter().any(|review| review.selector == *selector);
+        if is_reviewed || self.listening.sessions.iter().any(holds) {
             return;
         }
         let kind = if number == TOPICS { ListenerKind::Topics } else { ListenerKind::Subscribers };
-        self.tell_all(|| Mail::StopListening { kind, selector: selector.as_str().into() });
+        self.tell_all(desk, || Mail::StopListening { kind, selector: selector.as_str().into() });
     }
 
     /// Something happened to a topic that sessions here listen to.
-    pub(super) fn notice_arrived(&mut self, notice: &Notice, asked: u64) {
-        let sessions: Vec<Key> = self.listening_sessions.iter().copied().collect();
+    pub fn notice_arrived(&mut self, desk: &mut Desk, notice: &Notice, asked: u64) {
+        let sessions: Vec<Key> = self.listening.sessions.iter().copied().collect();
         for session in sessions {
             let Some(extras) = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut()) else { continue };
             let mut told: Vec<(u64, Change)> = Vec::new();
@@ -258,12 +259,12 @@ impl Shard {
                 }
             }
             for (number, change) in told {
-                self.tell_change(session, number, &change);
+                self.tell_change(desk, session, number, &change);
             }
         }
     }
 
-    fn tell_change(&mut self, key: Key, listener: u64, change: &Change) {
+    fn tell_change(&mut self, desk: &mut Desk, key: Key, listener: u64, change: &Change) {
         let Some(session) = self.sessions.get(key) else { return };
         let mut out = Vec::new();
         match (session.form, change) {
@@ -288,41 +289,41 @@ impl Shard {
             // MQTT has no listeners.
             (Form::Mqtt(_), _) => return,
         }
-        self.push(key, Entry::Control(out.into_boxed_slice()));
+        self.push(desk, key, Entry::Control(out.into_boxed_slice()));
     }
 
     // Missing topics.
 
-    pub(super) fn handler_told(&mut self, handler: Handler, handles: bool) {
-        let list = self.missing_handlers.entry(handler.branch.clone()).or_default();
+    pub fn handler_told(&mut self, handler: Handler, handles: bool) {
+        let list = self.listening.missing.entry(handler.branch.clone()).or_default();
         list.retain(|held| *held != handler);
         if handles {
             list.push(handler);
         } else if list.is_empty() {
-            self.missing_handlers.remove(&handler.branch);
+            self.listening.missing.remove(&handler.branch);
         }
     }
 
     /// The session's selector matched no topic.
-    pub(super) fn tell_missing(&mut self, session: Key, selector: &Selector) {
-        if self.missing_handlers.is_empty() {
+    pub fn tell_missing(&mut self, desk: &mut Desk, session: Key, selector: &Selector) {
+        if self.listening.missing.is_empty() {
             return;
         }
         let prefix = selector.prefix();
         let ends = prefix.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at).chain([prefix.len()]);
         let branches: Vec<usize> = ends.collect();
-        let found = branches.iter().rev().find_map(|end| self.missing_handlers.get(&prefix[..*end])?.first().cloned());
+        let found = branches.iter().rev().find_map(|end| self.listening.missing.get(&prefix[..*end])?.first().cloned());
         let Some(handler) = found else { return };
         let missing = Missing {
             selector: selector.as_str().into(),
-            session: self.session_id(session).into(),
-            properties: self.session_properties(session),
+            session: self.session_id(desk, session).into(),
+            properties: self.session_properties(desk, session),
             handler,
         };
-        self.desk.mail(missing.handler.shard, Mail::Missing(Box::new(missing)));
+        desk.mail(missing.handler.shard, Mail::Missing(Box::new(missing)));
     }
 
-    pub(super) fn missing_told(&mut self, missing: &Missing) {
+    pub fn missing_told(&mut self, desk: &mut Desk, missing: &Missing) {
         let Missing { handler, selector, session: of, properties } = missing;
         let Some(session) = self.sessions.get(handler.session) else { return };
         let mut out = Vec::new();
@@ -332,6 +333,6 @@ impl Shard {
             Form::Text => text::put_missing_notice(&mut out, handler.listener, selector, of, properties),
             Form::Mqtt(_) => return,
         }
-        self.push(handler.session, Entry::Control(out.into_boxed_slice()));
+        self.push(desk, handler.session, Entry::Control(out.into_boxed_slice()));
     }
 }

@@ -1,21 +1,22 @@
 //! Messages on their way to clients: what a subscription adds to a publication, and the bounds of what waits.
 
+use crate::audience::Audience;
 use crate::base::Key;
+use crate::desk::Desk;
 use crate::mail::{Appearance, NOBODY};
 use crate::session::mqtt::{Delivery, Message};
 use crate::session::{Entry, LocalTopic, Outgoing, Session, Subscriber};
-use crate::shard::Shard;
 use crate::topic::specification::Conflation;
 use crate::wire::mqtt::{QoS, RetainHandling};
 use std::rc::Rc;
 
-impl Shard {
+impl Audience {
     /// Sends a publication to a subscription that needs more than its plain bytes.
-    pub(in crate::shard) fn deliver(&mut self, topic: &Rc<LocalTopic>, subscriber: Subscriber, outgoing: &Rc<Outgoing>) {
+    pub fn deliver(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, subscriber: Subscriber, outgoing: &Rc<Outgoing>) {
         if subscriber.delivery.is_group() {
-            return self.deal_out(subscriber.session, outgoing);
+            return self.deal_out(desk, subscriber.session, outgoing);
         }
-        let own = (self.desk.identity.index, subscriber.session);
+        let own = (desk.identity.index, subscriber.session);
         let is_connected = self.is_connected(subscriber.session);
         let Some(session) = self.sessions.get_mut(subscriber.session) else { return };
         let is_own = outgoing.publication().message().is_some_and(|message| message.origin == Some(own));
@@ -23,16 +24,16 @@ impl Shard {
         if message.qos == QoS::AtMostOnce && !is_connected {
             return;
         }
-        self.push_message(subscriber.session, message);
+        self.push_message(desk, subscriber.session, message);
         if topic.specification.conflation() == Conflation::Always {
             let dropped = self.sessions.get_mut(subscriber.session).map(|session| session.queue.conflate_messages(topic));
-            self.forget_messages(subscriber.session, dropped.unwrap_or_default());
+            self.forget_messages(desk, subscriber.session, dropped.unwrap_or_default());
         }
     }
 
     /// Sends the retained message of a topic, if it has one: all of the session's filters brought it about, or the one whose QoS and identifier
     /// are given.
-    pub(in crate::shard) fn send_first(&mut self, key: Key, topic: &Rc<LocalTopic>, filter: Option<(QoS, Option<u32>)>) {
+    pub fn send_first(&mut self, desk: &mut Desk, key: Key, topic: &Rc<LocalTopic>, filter: Option<(QoS, Option<u32>)>) {
         let Some(first) = topic.first() else { return };
         let Some(mqtt) = self.mqtt(key) else { return };
         let (qos, ids) = match filter {
@@ -53,11 +54,11 @@ impl Shard {
             ticket: 0,
             subscription_ids: ids,
         };
-        self.push_message(key, message);
+        self.push_message(desk, key, message);
     }
 
     /// A session of MQTT is subscribed to a topic from now on. What a topic is made with is news, and no retained message.
-    pub(in crate::shard) fn start_messages(&mut self, topic: &Rc<LocalTopic>, subscriber: Subscriber, appearance: Appearance) {
+    pub fn start_messages(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, subscriber: Subscriber, appearance: Appearance) {
         if appearance == Appearance::Restored || subscriber.delivery.is_group() && appearance == Appearance::Found {
             return;
         }
@@ -65,35 +66,35 @@ impl Shard {
             let Some(mqtt) = self.mqtt(subscriber.session) else { return };
             let wants = |handling: RetainHandling| handling != RetainHandling::Never;
             if mqtt.matching(topic.path.as_str()).any(|filter| wants(filter.options.retain_handling)) {
-                self.send_first(subscriber.session, topic, None);
+                self.send_first(desk, subscriber.session, topic, None);
             }
         } else if let Some(made) = topic.newest() {
-            self.deliver_any(topic, subscriber, &made);
+            self.deliver_any(desk, topic, subscriber, &made);
         }
     }
 
-    fn deliver_any(&mut self, topic: &Rc<LocalTopic>, subscriber: Subscriber, outgoing: &Rc<Outgoing>) {
+    fn deliver_any(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, subscriber: Subscriber, outgoing: &Rc<Outgoing>) {
         if subscriber.delivery.meets(outgoing.distinct()) {
-            self.deliver(topic, subscriber, outgoing);
+            self.deliver(desk, topic, subscriber, outgoing);
         } else if self.is_connected(subscriber.session) {
-            self.push(subscriber.session, Entry::Step(outgoing.clone()));
+            self.push(desk, subscriber.session, Entry::Step(outgoing.clone()));
         }
     }
 
     /// Room for a session whose queue is over its bound although conflated: the oldest messages that would have to be acknowledged go. Whether that
     /// was enough.
-    pub(in crate::shard) fn make_room(&mut self, key: Key) -> bool {
-        let bytes_max = self.desk.limits.queue.bytes_max;
+    pub fn make_room(&mut self, desk: &mut Desk, key: Key) -> bool {
+        let bytes_max = desk.limits.queue.bytes_max;
         let Some(session) = self.sessions.get_mut(key) else { return true };
         let dropped = session.queue.drop_oldest_messages(usize::MAX, bytes_max);
         let is_enough = session.queue.bytes() <= bytes_max;
-        self.forget_messages(key, dropped);
+        self.forget_messages(desk, key, dropped);
         is_enough
     }
 
     /// Queues a message and keeps the session's bounds.
-    pub(in crate::shard) fn push_message(&mut self, key: Key, mut message: Message) {
-        let messages_max = self.desk.limits.mqtt.as_ref().map_or(0, |limits| limits.queued_messages_max);
+    pub fn push_message(&mut self, desk: &mut Desk, key: Key, mut message: Message) {
+        let messages_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.queued_messages_max);
         if message.qos != QoS::AtMostOnce {
             // The server was restarted while it was on its way, and it came again.
             if message.publisher().is_some_and(|publisher| self.was_taken(key, publisher)) {
@@ -101,34 +102,34 @@ impl Shard {
             }
             let Some(mqtt) = self.mqtt(key) else { return };
             message.sequence = mqtt.outbound.next_sequence();
-            let ticket = self.store_message(key, &message);
+            let ticket = self.store_message(desk, key, &message);
             if message.qos == QoS::ExactlyOnce {
                 message.ticket = ticket.map_or(0, |ticket| ticket.0);
-                self.desk.ledger.wake_when_stored(ticket, key);
+                desk.ledger.wake_when_stored(ticket, key);
             }
         }
-        self.push(key, Entry::Message(Box::new(message)));
-        let bytes_max = self.desk.limits.queue.bytes_max;
+        self.push(desk, key, Entry::Message(Box::new(message)));
+        let bytes_max = desk.limits.queue.bytes_max;
         let Some(session) = self.sessions.get_mut(key) else { return };
         let dropped = session.queue.drop_oldest_messages(messages_max, bytes_max);
-        self.forget_messages(key, dropped);
+        self.forget_messages(desk, key, dropped);
     }
 
     /// Messages that are not sent any more: others came in their place, or there was no room.
-    pub(in crate::shard) fn forget_messages(&mut self, session: Key, sequences: Vec<u64>) {
-        self.desk.report.mqtt_dropped += sequences.len() as u64;
+    pub fn forget_messages(&mut self, desk: &mut Desk, session: Key, sequences: Vec<u64>) {
+        desk.report.mqtt_dropped += sequences.len() as u64;
         for sequence in sequences {
-            self.forget_message(session, sequence);
+            self.forget_message(desk, session, sequence);
         }
     }
 
-    pub(in crate::shard) fn is_connected(&self, session: Key) -> bool {
+    pub fn is_connected(&self, session: Key) -> bool {
         self.sessions.get(session).is_some_and(|session| session.connection != NOBODY)
     }
 
-    pub(in crate::shard) fn wake_session(&mut self, session: Key) {
+    pub fn wake_session(&mut self, desk: &mut Desk, session: Key) {
         if let Some(connection) = self.sessions.get(session).map(|session| session.connection) {
-            self.desk.effects.wake(connection);
+            desk.effects.wake(connection);
         }
     }
 }
@@ -153,6 +154,6 @@ fn message_for(session: &Session, delivery: Delivery, outgoing: &Rc<Outgoing>, i
         message.retain &= filters.iter().any(|filter| filter.options.retain_as_published);
         message.subscription_ids = filters.iter().filter_map(|filter| filter.id).collect();
     }
-    message.qos = Shard::granted(message.qos, publication.qos());
+    message.qos = Audience::granted(message.qos, publication.qos());
     Some(message)
 }

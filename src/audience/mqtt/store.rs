@@ -5,15 +5,15 @@
 //! other away; notes go once nothing older is left.
 
 use super::record::{EventRecord, MessageRecord, SessionRecord};
+use crate::audience::Audience;
 use crate::base::placement::owner_of;
 use crate::base::{Key, ShardIndex, Time, TopicId};
-use crate::desk::{Answer, Storing, Ticket};
+use crate::desk::{Answer, Desk, Storing, Ticket};
 use crate::journal::{Change, SESSION_KIND, SESSIONS_BRANCH, StoredTopic};
 use crate::mail::NOBODY;
 use crate::mail::Share;
 use crate::session::mqtt::{Filter, Inbound, Message, Stored};
 use crate::session::{Entry, Form, Mqtt, MqttForm, Session};
-use crate::shard::Shard;
 use crate::topic::mqtt::parse_filter;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{Keep, Publication, Publisher};
@@ -26,79 +26,79 @@ use std::sync::Arc;
 /// Notes that may stand behind an event before it is written again, so that they can go.
 const NOTES_MAX: u64 = 1000;
 
-impl Shard {
-    fn keeps(&self, mqtt: &Mqtt) -> bool {
-        self.desk.ledger.storing() != Storing::Off && mqtt.expiry_s > 0 && mqtt.group.is_none()
+impl Audience {
+    fn keeps(&self, desk: &Desk, mqtt: &Mqtt) -> bool {
+        desk.ledger.storing() != Storing::Off && mqtt.expiry_s > 0 && mqtt.group.is_none()
     }
 
     /// Keeps the session as it is now, or keeps it no longer. The record that says so.
-    pub(super) fn store_session(&mut self, key: Key) -> Option<Ticket> {
+    pub fn store_session(&mut self, desk: &mut Desk, key: Key) -> Option<Ticket> {
         let mqtt = self.sessions.get(key).and_then(|session| session.mqtt.as_deref())?;
-        if !self.keeps(mqtt) {
-            return self.unstore_session(key);
+        if !self.keeps(desk, mqtt) {
+            return self.unstore_session(desk, key);
         }
-        let expires_ms = mqtt.expires.filter(|expires| *expires < Time(u64::MAX)).map(|expires| self.desk.wall_ms_of(expires));
+        let expires_ms = mqtt.expires.filter(|expires| *expires < Time(u64::MAX)).map(|expires| desk.wall_ms_of(expires));
         let record = SessionRecord::of(mqtt, expires_ms).encode();
         let (topic, version) = match &mqtt.stored {
             Some(stored) => (stored.topic, stored.version + 1),
             None => {
                 let path = TopicPath::of_branch(&format!("{SESSIONS_BRANCH}{}", print_hex(&mqtt.client_id)));
-                self.desk.become_keeper();
-                let topic = self.desk.take_topic_id();
-                self.desk.ledger.append_record(Change::Added { topic, path, kind: SESSION_KIND, properties: Arc::from([]) });
+                desk.become_keeper();
+                let topic = desk.take_topic_id();
+                desk.ledger.append_record(Change::Added { topic, path, kind: SESSION_KIND, properties: Arc::from([]) });
                 (topic, 1)
             }
         };
-        let publication = Arc::new(Publication::new(topic, version, self.desk.now, &record));
-        let ticket = self.desk.ledger.append_record(Change::Value { publication });
+        let publication = Arc::new(Publication::new(topic, version, desk.now, &record));
+        let ticket = desk.ledger.append_record(Change::Value { publication });
         if let Some(mqtt) = self.mqtt(key) {
             let is_new = mqtt.stored.is_none();
             let stored = mqtt.stored.get_or_insert(Stored { topic, version });
             stored.version = version;
             if is_new {
-                self.store_all(key);
+                self.store_all(desk, key);
             }
         }
         ticket
     }
 
     /// A session that is kept from now on has what waits already kept too.
-    fn store_all(&mut self, key: Key) {
+    fn store_all(&mut self, desk: &mut Desk, key: Key) {
         let Some(session) = self.sessions.get(key) else { return };
         let Some(mqtt) = session.mqtt.as_deref() else { return };
-        let wall = |time| self.desk.wall_ms_of(time);
+        let wall = |time| desk.wall_ms_of(time);
         let waiting = mqtt.outbound.messages().chain(session.queue.messages());
         let messages: Vec<(u64, MessageRecord)> = waiting.map(|message| (message.sequence, MessageRecord::of(message, wall))).collect();
         let (released, inbound): (Vec<u64>, Vec<u16>) = (mqtt.outbound.released().collect(), mqtt.inbound.keys().copied().collect());
         for (sequence, record) in messages {
-            self.keep_event(key, sequence, &EventRecord::Message(record).encode(), None);
+            self.keep_event(desk, key, sequence, &EventRecord::Message(record).encode(), None);
         }
         for sequence in released {
             let Some(mqtt) = self.mqtt(key) else { return };
             let note = mqtt.outbound.next_sequence();
             mqtt.released.insert(sequence, note);
-            self.keep_event(key, note, &EventRecord::Released { sequence }.encode(), None);
+            self.keep_event(desk, key, note, &EventRecord::Released { sequence }.encode(), None);
         }
         for id in inbound {
-            self.note_inbound(key, id);
+            self.note_inbound(desk, key, id);
         }
     }
 
-    pub(super) fn unstore_session(&mut self, key: Key) -> Option<Ticket> {
+    pub fn unstore_session(&mut self, desk: &mut Desk, key: Key) -> Option<Ticket> {
         let mqtt = self.mqtt(key)?;
         let Stored { topic, .. } = mqtt.stored.take()?;
         (mqtt.released, mqtt.inbound_notes, mqtt.unkept) = Default::default();
-        self.desk.ledger.append_record(Change::Removed { topic })
+        desk.ledger.append_record(Change::Removed { topic })
     }
 
-    pub(super) fn store_message(&mut self, key: Key, message: &Message) -> Option<Ticket> {
+    pub fn store_message(&mut self, desk: &mut Desk, key: Key, message: &Message) -> Option<Ticket> {
         // One that is not kept knows too what it has had, as long as it lasts: storage may fail, and the message come again.
         if let Some(Publisher { session, number, lowest }) = message.publisher() {
             let seen = &mut self.mqtt(key)?.seen;
             seen.insert(session, number, message.sequence);
             seen.forget_below(session, lowest);
         }
-        let is_failing = self.desk.ledger.is_failing();
+        let is_failing = desk.ledger.is_failing();
         let mqtt = self.mqtt(key)?;
         mqtt.stored.as_ref()?;
         if is_failing {
@@ -106,12 +106,12 @@ impl Shard {
             mqtt.unkept.insert(message.sequence);
             return None;
         }
-        let record = EventRecord::Message(MessageRecord::of(message, |time| self.desk.wall_ms_of(time))).encode();
-        self.keep_event(key, message.sequence, &record, None)
+        let record = EventRecord::Message(MessageRecord::of(message, |time| desk.wall_ms_of(time))).encode();
+        self.keep_event(desk, key, message.sequence, &record, None)
     }
 
     /// A message is done, or given up.
-    pub(super) fn forget_message(&mut self, key: Key, sequence: u64) {
+    pub fn forget_message(&mut self, desk: &mut Desk, key: Key, sequence: u64) {
         let Some(mqtt) = self.mqtt(key) else { return };
         if mqtt.stored.is_none() || mqtt.unkept.remove(&sequence) {
             return;
@@ -126,12 +126,12 @@ impl Shard {
             }
             None => Vec::new(),
         };
-        self.keep_event(key, note, &value, Some(released.unwrap_or(sequence)));
-        self.renew_oldest(key);
+        self.keep_event(desk, key, note, &value, Some(released.unwrap_or(sequence)));
+        self.renew_oldest(desk, key);
     }
 
     /// PUBREC has come. The record that says so.
-    pub(super) fn note_received(&mut self, key: Key, sequence: u64) -> Option<Ticket> {
+    pub fn note_received(&mut self, desk: &mut Desk, key: Key, sequence: u64) -> Option<Ticket> {
         let mqtt = self.mqtt(key)?;
         mqtt.stored.as_ref()?;
         if mqtt.unkept.contains(&sequence) {
@@ -139,69 +139,61 @@ impl Shard {
         }
         if mqtt.released.contains_key(&sequence) {
             // It came before, by a connection that is lost.
-            return self.desk.ledger.earlier();
+            return desk.ledger.earlier();
         }
         // The note of a publisher's number has to outlive the message, whatever a crash leaves: it is written first.
         if let Some((session, number)) = mqtt.seen.said_by(sequence) {
             let own = mqtt.outbound.next_sequence();
             mqtt.seen.insert(session, number, own);
-            self.keep_event(key, own, &EventRecord::Seen { publisher: session.0, number }.encode(), None);
+            self.keep_event(desk, key, own, &EventRecord::Seen { publisher: session.0, number }.encode(), None);
         }
         let mqtt = self.mqtt(key)?;
         let note = mqtt.outbound.next_sequence();
         mqtt.released.insert(sequence, note);
-        self.keep_event(key, note, &EventRecord::Released { sequence }.encode(), Some(sequence))
+        self.keep_event(desk, key, note, &EventRecord::Released { sequence }.encode(), Some(sequence))
     }
 
     /// A QoS 2 message of the client's is on its way: what tells it from others. It has to be stored first.
-    pub(super) fn note_inbound(&mut self, key: Key, id: u16) -> Option<(Publisher, Option<Ticket>)> {
+    pub fn note_inbound(&mut self, desk: &mut Desk, key: Key, id: u16) -> Option<(Publisher, Option<Ticket>)> {
         let mqtt = self.mqtt(key)?;
         mqtt.stored.as_ref()?;
         let number = mqtt.outbound.next_sequence();
         mqtt.inbound_notes.insert(id, number);
-        let ticket = self.keep_event(key, number, &EventRecord::Inbound { id, number }.encode(), None);
+        let ticket = self.keep_event(desk, key, number, &EventRecord::Inbound { id, number }.encode(), None);
         Some((self.publisher_of(key, number)?, ticket))
     }
 
-    pub(super) fn publisher_of(&mut self, key: Key, number: u64) -> Option<Publisher> {
+    pub fn publisher_of(&mut self, key: Key, number: u64) -> Option<Publisher> {
         let mqtt = self.mqtt(key)?;
         let lowest = mqtt.inbound_notes.values().min().copied().unwrap_or(number);
         Some(Publisher { session: mqtt.stored.as_ref()?.topic, number, lowest })
     }
 
     /// The client has released it, or it was refused. The record that says so.
-    pub(super) fn forget_inbound(&mut self, key: Key, id: u16) -> Option<Ticket> {
+    pub fn forget_inbound(&mut self, desk: &mut Desk, key: Key, id: u16) -> Option<Ticket> {
         let mqtt = self.mqtt(key)?;
         let sequence = mqtt.inbound_notes.remove(&id)?;
         let note = mqtt.outbound.next_sequence();
-        self.keep_event(key, note, &[], Some(sequence))
+        self.keep_event(desk, key, note, &[], Some(sequence))
     }
 
     /// Appends an event to the session's record, and takes one away.
-    fn keep_event(&mut self, key: Key, sequence: u64, value: &[u8], dropped: Option<u64>) -> Option<Ticket> {
-        let timestamp_ms = self.desk.wall_ms();
+    fn keep_event(&mut self, desk: &mut Desk, key: Key, sequence: u64, value: &[u8], dropped: Option<u64>) -> Option<Ticket> {
+        let timestamp_ms = desk.wall_ms();
         let session = self.sessions.get(key)?;
         let mqtt = session.mqtt.as_deref()?;
         let Stored { topic, .. } = *mqtt.stored.as_ref()?;
         let waiting = session.queue.messages().next().map(|message| message.sequence);
         let first_kept = mqtt.oldest_kept(waiting).unwrap_or(u64::MAX).min(if value.is_empty() { sequence + 1 } else { sequence });
-        let author = self.desk.anonymous.clone();
+        let author = desk.anonymous.clone();
         let value: Arc<[u8]> = value.into();
-        self.session_ticket = self.desk.ledger.append_record(Change::Event {
-            topic,
-            sequence,
-            original: None,
-            timestamp_ms,
-            author,
-            value,
-            first_kept,
-            dropped,
-        });
-        self.session_ticket
+        self.broker.ticket =
+            desk.ledger.append_record(Change::Event { topic, sequence, original: None, timestamp_ms, author, value, first_kept, dropped });
+        self.broker.ticket
     }
 
     /// An old note of a publisher's number is written again, so that what stands behind it can go.
-    fn renew_oldest(&mut self, key: Key) {
+    fn renew_oldest(&mut self, desk: &mut Desk, key: Key) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let waiting = session.queue.messages().next().map(|message| message.sequence);
         let Some(mqtt) = session.mqtt.as_deref_mut() else { return };
@@ -211,11 +203,11 @@ impl Shard {
         let Some((session, number)) = mqtt.seen.said_by(before) else { return };
         let note = mqtt.outbound.next_sequence();
         mqtt.seen.insert(session, number, note);
-        self.keep_event(key, note, &EventRecord::Seen { publisher: session.0, number }.encode(), Some(before));
+        self.keep_event(desk, key, note, &EventRecord::Seen { publisher: session.0, number }.encode(), Some(before));
     }
 
     /// Whether the session has taken this message of another session before.
-    pub(super) fn was_taken(&self, key: Key, publisher: Publisher) -> bool {
+    pub fn was_taken(&self, key: Key, publisher: Publisher) -> bool {
         let mqtt = self.sessions.get(key).and_then(|session| session.mqtt.as_deref());
         mqtt.is_some_and(|mqtt| mqtt.seen.has(publisher.session, publisher.number))
     }
@@ -223,38 +215,38 @@ impl Shard {
     // Messages that have to be kept before they are acknowledged.
 
     /// Tells the owner of a topic that the sessions here that are kept keep its message, once that is stored.
-    pub(in crate::shard) fn tell_kept(&mut self, keep: Option<Keep>, share: Share) {
+    pub fn tell_kept(&mut self, desk: &mut Desk, keep: Option<Keep>, share: Share) {
         let Some(Keep { owner, ticket, .. }) = keep else { return };
-        let stored = self.session_ticket.take();
-        self.desk.acknowledge(Ok((Outcome::Done, stored)), Answer::Kept { owner, ticket, share });
+        let stored = self.broker.ticket.take();
+        desk.acknowledge(Ok((Outcome::Done, stored)), Answer::Kept { owner, ticket, share });
     }
 
     /// The same for a shard that the owner sent the message to.
-    pub(in crate::shard) fn tell_kept_whole(&mut self, keep: Option<Keep>) {
-        let dealt = std::mem::take(&mut self.dealt);
-        self.tell_kept(keep, Share::Whole { dealt });
+    pub fn tell_kept_whole(&mut self, desk: &mut Desk, keep: Option<Keep>) {
+        let dealt = std::mem::take(&mut self.broker.dealt);
+        self.tell_kept(desk, keep, Share::Whole { dealt });
     }
 
     // Restoring.
 
     /// Takes up a session that was kept. Its client is not connected.
-    pub(in crate::shard) fn restore_session(&mut self, id: TopicId, stored: StoredTopic) -> Result<(), String> {
+    pub fn restore_session(&mut self, desk: &mut Desk, id: TopicId, stored: StoredTopic) -> Result<(), String> {
         if is_unfinished(&stored) {
-            self.desk.ledger.append_record(Change::Removed { topic: id });
+            desk.ledger.append_record(Change::Removed { topic: id });
             return Ok(());
         }
         let (client_id, record) = session_of(&stored)?;
         let form = Form::Mqtt(MqttForm { version: record.version(), is_websocket: false, is_shared: false });
         let client_id: Rc<str> = client_id.into();
-        let mut session = Session::new(NOBODY, form, self.desk.now);
+        let mut session = Session::new(NOBODY, form, desk.now);
         let mut mqtt = Mqtt::new(client_id.clone(), record.version());
         mqtt.expiry_s = record.expiry_s;
         mqtt.stored = Some(Stored { topic: id, version: stored.version });
         mqtt.outbound.restore_sequence(stored.last_sequence.unwrap_or(0));
-        let now = self.desk.now;
-        let wall_ms = self.desk.wall_ms();
+        let now = desk.now;
+        let wall_ms = desk.wall_ms();
         let time_of = |ms: u64| now.after_ms(ms.saturating_sub(wall_ms));
-        let binary = self.desk.specifications.plain(TopicType::Binary);
+        let binary = desk.specifications.plain(TopicType::Binary);
         for (sequence, event) in stored.events {
             match EventRecord::decode(&event.value) {
                 None => {}
@@ -280,7 +272,7 @@ impl Shard {
         mqtt.will = record.will.map(|will| Box::new(will.into_will()));
         for filter in record.filters {
             let parsed = parse_filter(&filter.text).map_err(str::to_owned)?;
-            let selector = Selector::parse(&parsed.selector, self.desk.limits.selector).map_err(|error| error.to_string())?;
+            let selector = Selector::parse(&parsed.selector, desk.limits.selector).map_err(|error| error.to_string())?;
             let (options, id, is_shared) = (filter.options(), filter.id, parsed.share.is_some());
             mqtt.filters.push(Filter { text: filter.text.into(), selector, options, id, is_shared });
         }
@@ -291,26 +283,26 @@ impl Shard {
         };
         session.mqtt = Some(Box::new(mqtt));
         let key = self.sessions.insert(session);
-        self.mqtt_sessions.insert(client_id, key);
-        self.fall_asleep(key, expires);
-        self.restore_filters(key);
+        self.broker.clients.insert(client_id, key);
+        self.fall_asleep(desk, key, expires);
+        self.restore_filters(desk, key);
         Ok(())
     }
 }
 
 /// The shard of a session that was kept, of so many.
-pub(in crate::shard) fn home_of(stored: &StoredTopic, shards: u16) -> ShardIndex {
+pub fn home_of(stored: &StoredTopic, shards: u16) -> ShardIndex {
     let client_id = stored.session_path().and_then(parse_hex).unwrap_or_default();
     owner_of(&client_id, shards)
 }
 
 /// Whether the server ended when it had begun to keep the session: nobody was told that there is one.
-pub(in crate::shard) fn is_unfinished(stored: &StoredTopic) -> bool {
+pub fn is_unfinished(stored: &StoredTopic) -> bool {
     stored.version == 0
 }
 
 /// The client of a session that was kept, and the session.
-pub(in crate::shard) fn session_of(stored: &StoredTopic) -> Result<(String, SessionRecord), String> {
+pub fn session_of(stored: &StoredTopic) -> Result<(String, SessionRecord), String> {
     let refused = |what: &str| format!("the record '{}' of a session {what}", stored.path.as_str());
     let client_id = stored.session_path().and_then(parse_hex).ok_or_else(|| refused("names no client"))?;
     let record = stored.value.as_deref().and_then(SessionRecord::decode).ok_or_else(|| refused("cannot be read"))?;

@@ -1,12 +1,12 @@
 //! SUBSCRIBE and UNSUBSCRIBE: filters become selectors, which the owners of topics are told as any session's.
 
 use super::Asked;
+use crate::audience::Audience;
 use crate::base::Key;
-use crate::desk::Answer;
+use crate::desk::{Answer, Desk};
 use crate::mail::{Appearance, Asker};
 use crate::session::mqtt::{Delivery, Filter, Subscribing};
 use crate::session::{LocalTopic, Mqtt};
-use crate::shard::Shard;
 use crate::topic::mqtt::parse_filter;
 use crate::topic::selector::Selector;
 use crate::wire::mqtt::{Fault, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
@@ -22,8 +22,8 @@ struct Wanted<'a> {
     id: Option<u32>,
 }
 
-impl Shard {
-    pub(super) fn subscribe_mqtt(&mut self, session: Key, subscribe: &Subscribe<'_>) -> Result<(), Fault> {
+impl Audience {
+    pub fn subscribe_mqtt(&mut self, desk: &mut Desk, session: Key, subscribe: &Subscribe<'_>) -> Result<(), Fault> {
         // MQTT-3.8.3-4: no-local on a shared subscription is a protocol error.
         if subscribe.filters.iter().any(|(text, options)| options.no_local && text.starts_with("$share/")) {
             return Err(Fault::new(ReasonCode::PROTOCOL_ERROR, "no-local on a shared subscription"));
@@ -31,22 +31,23 @@ impl Shard {
         let Some(mqtt) = self.mqtt(session) else { return Ok(()) };
         if mqtt.subscribing.iter().any(|held| held.id == subscribe.id) {
             let codes = vec![ReasonCode::PACKET_IDENTIFIER_IN_USE; subscribe.filters.len()];
-            self.reply(session, |answers, out| answers.put_suback(out, subscribe.id, &codes));
+            self.reply(desk, session, |answers, out| answers.put_suback(out, subscribe.id, &codes));
             return Ok(());
         }
         let epoch = mqtt.epoch;
         mqtt.subscribing.push(Subscribing { id: subscribe.id, codes: Vec::new(), waiting: 1 });
         let asker = Asker { session, id: Asked::Subscribe.number(subscribe.id, epoch) };
         for (text, options) in &subscribe.filters {
-            let result = self.wanted(text, *options, subscribe.subscription_id).and_then(|wanted| self.add_filter(asker, wanted));
+            let result =
+                self.wanted(desk, text, *options, subscribe.subscription_id).and_then(|wanted| self.add_filter(desk, asker, wanted));
             let code = result.map_or_else(|code| code, |()| ReasonCode(options.qos as u8));
             if let Some(held) = self.subscribing(session, subscribe.id) {
                 held.codes.push(code);
             }
         }
         // The client is told when its subscriptions outlive the server, as the last of what it waits for.
-        let ticket = self.store_session(session);
-        self.desk.acknowledge(Ok((Outcome::Done, ticket)), Answer::Update { from: self.desk.identity.index, to: asker });
+        let ticket = self.store_session(desk, session);
+        desk.acknowledge(Ok((Outcome::Done, ticket)), Answer::Update { from: desk.identity.index, to: asker });
         Ok(())
     }
 
@@ -55,7 +56,7 @@ impl Shard {
     }
 
     /// One filter less to wait for; behind the last comes SUBACK.
-    pub(super) fn filter_known(&mut self, session: Key, id: u16) {
+    pub fn filter_known(&mut self, desk: &mut Desk, session: Key, id: u16) {
         let Some(held) = self.subscribing(session, id) else { return };
         held.waiting -= 1;
         if held.waiting > 0 {
@@ -66,20 +67,20 @@ impl Shard {
             mqtt.subscribing.retain(|held| held.id != id);
             mqtt.subscribing.shrink_to_fit();
         }
-        self.reply(session, |answers, out| answers.put_suback(out, id, &codes));
+        self.reply(desk, session, |answers, out| answers.put_suback(out, id, &codes));
     }
 
-    fn wanted<'a>(&self, text: &'a str, options: SubscriptionOptions, id: Option<u32>) -> Result<Wanted<'a>, ReasonCode> {
+    fn wanted<'a>(&self, desk: &Desk, text: &'a str, options: SubscriptionOptions, id: Option<u32>) -> Result<Wanted<'a>, ReasonCode> {
         let filter = parse_filter(text).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
-        let selector = Selector::parse(&filter.selector, self.desk.limits.selector).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
+        let selector = Selector::parse(&filter.selector, desk.limits.selector).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
         let selector = self.selected.held(&selector).cloned().unwrap_or(selector);
         Ok(Wanted { text, share: filter.share, selector, options, id })
     }
 
-    fn add_filter(&mut self, asker: Asker, wanted: Wanted<'_>) -> Result<(), ReasonCode> {
-        let selections_max = self.desk.limits.selections_max;
-        self.check_questions(asker).map_err(|_| ReasonCode::QUOTA_EXCEEDED)?;
-        let questions_max = self.desk.limits.questions_max;
+    fn add_filter(&mut self, desk: &mut Desk, asker: Asker, wanted: Wanted<'_>) -> Result<(), ReasonCode> {
+        let selections_max = desk.limits.selections_max;
+        self.check_questions(desk, asker).map_err(|_| ReasonCode::QUOTA_EXCEEDED)?;
+        let questions_max = desk.limits.questions_max;
         let Some(mqtt) = self.mqtt(asker.session) else { return Err(ReasonCode::UNSPECIFIED_ERROR) };
         // A group asks on behalf of its member.
         if mqtt.subscribing.iter().map(|held| held.waiting).sum::<usize>() > questions_max {
@@ -104,12 +105,12 @@ impl Shard {
             held.waiting += 1;
         }
         if share.is_some() {
-            self.join_group(asker, text, options, id);
+            self.join_group(desk, asker, text, options, id);
             return Ok(());
         }
         let mqtt = self.sessions.get(asker.session).and_then(|session| session.mqtt.as_ref());
         let is_new = mqtt.is_none_or(|mqtt| mqtt.selectors().filter(|held| **held == selector).count() <= 1);
-        self.take_interest(asker, &selector, is_new);
+        self.take_interest(desk, asker, &selector, is_new);
         let known: Vec<Rc<LocalTopic>> = self.known_topics(&selector).cloned().collect();
         let sends_first = match options.retain_handling {
             RetainHandling::Always => true,
@@ -124,10 +125,10 @@ impl Shard {
                     self.change_delivery(asker.session, &topic, |_, delivery| delivery.with(options, id));
                 }
                 if sends_first {
-                    self.send_first(asker.session, &topic, Some((options.qos, id)));
+                    self.send_first(desk, asker.session, &topic, Some((options.qos, id)));
                 }
             } else {
-                self.start_subscription(asker.session, &topic, Appearance::Found);
+                self.start_subscription(desk, asker.session, &topic, Appearance::Found);
             }
         }
         Ok(())
@@ -139,7 +140,7 @@ impl Shard {
     }
 
     /// The topic is known again: the filters of those who waited for it may have changed meanwhile.
-    pub(in crate::shard) fn renew_deliveries(&mut self, topic: &Rc<LocalTopic>) {
+    pub fn renew_deliveries(&mut self, topic: &Rc<LocalTopic>) {
         let waiting: Vec<Key> = topic.subscribers.borrow().iter().filter(|held| held.delivery.is_mqtt()).map(|held| held.session).collect();
         for session in waiting {
             self.renew_delivery(session, topic);
@@ -154,27 +155,27 @@ impl Shard {
         subscriber.delivery = change(mqtt, subscriber.delivery);
     }
 
-    pub(super) fn unsubscribe_mqtt(&mut self, session: Key, unsubscribe: &Unsubscribe<'_>) {
+    pub fn unsubscribe_mqtt(&mut self, desk: &mut Desk, session: Key, unsubscribe: &Unsubscribe<'_>) {
         let codes: Vec<ReasonCode> = unsubscribe
             .filters
             .iter()
             .map(|text| match parse_filter(text) {
                 Err(_) => ReasonCode::TOPIC_FILTER_INVALID,
-                Ok(_) if self.remove_filter(session, text) => ReasonCode::SUCCESS,
+                Ok(_) if self.remove_filter(desk, session, text) => ReasonCode::SUCCESS,
                 Ok(_) => ReasonCode::NO_SUBSCRIPTION_EXISTED,
             })
             .collect();
-        self.store_session(session);
-        self.reply(session, |answers, out| answers.put_unsuback(out, unsubscribe.id, &codes));
+        self.store_session(desk, session);
+        self.reply(desk, session, |answers, out| answers.put_unsuback(out, unsubscribe.id, &codes));
     }
 
     /// Whether there was such a filter.
-    fn remove_filter(&mut self, key: Key, text: &str) -> bool {
+    fn remove_filter(&mut self, desk: &mut Desk, key: Key, text: &str) -> bool {
         let Some(mqtt) = self.mqtt(key) else { return false };
         let Some(at) = mqtt.filters.iter().position(|filter| *filter.text == *text) else { return false };
         let filter = mqtt.filters.remove(at);
         if filter.is_shared {
-            self.leave_group(key, text);
+            self.leave_group(desk, key, text);
             return true;
         }
         let Some(session) = self.sessions.get(key) else { return true };
@@ -186,17 +187,17 @@ impl Shard {
             if self.sessions.get(key).is_some_and(|session| session.selects(topic.path.as_str())) {
                 self.renew_delivery(key, &topic);
             } else {
-                self.end_subscription(key, &topic);
+                self.end_subscription(desk, key, &topic);
             }
         }
         if !is_held {
-            self.release(key, &filter.selector);
+            self.release(desk, key, &filter.selector);
         }
         true
     }
 
     /// Takes up the filters of a session that was restored: the owners of topics know of its selectors already.
-    pub(super) fn restore_filters(&mut self, key: Key) {
+    pub fn restore_filters(&mut self, desk: &mut Desk, key: Key) {
         let Some(mqtt) = self.sessions.get(key).and_then(|session| session.mqtt.as_deref()) else { return };
         let shared = mqtt.filters.iter().filter(|filter| filter.is_shared);
         let shared: Vec<_> = shared.map(|filter| (filter.text.clone(), filter.options, filter.id)).collect();
@@ -205,12 +206,12 @@ impl Shard {
             self.hold_selector(key, &selector);
         }
         for (text, options, id) in shared {
-            self.join_group(Asker { session: key, id: Asked::Will.number(0, 0) }, &text, options, id);
+            self.join_group(desk, Asker { session: key, id: Asked::Will.number(0, 0) }, &text, options, id);
         }
     }
 
     /// The most of a subscription's QoS that a message is sent with.
-    pub(super) fn granted(subscribed: QoS, published: QoS) -> QoS {
+    pub fn granted(subscribed: QoS, published: QoS) -> QoS {
         subscribed.min(published)
     }
 }

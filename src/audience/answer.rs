@@ -1,48 +1,48 @@
 //! What sessions are answered.
 
-use super::Shard;
+use crate::audience::Audience;
 use crate::base::Key;
-use crate::desk::Answer;
+use crate::desk::{Answer, Desk};
 use crate::mail::Asker;
 use crate::protocol::Refusal;
 use crate::session::{Entry, Form};
 use crate::wire::native::{self, Outcome};
 use crate::wire::text;
 
-impl Shard {
-    pub(super) fn answer(&mut self, to: Asker, result: Result<Outcome, Refusal>) {
+impl Audience {
+    pub fn answer(&mut self, desk: &mut Desk, to: Asker, result: Result<Outcome, Refusal>) {
         let Some(session) = self.sessions.get(to.session) else { return };
         if session.mqtt.is_some() {
-            return self.answer_mqtt(to, result);
+            return self.answer_mqtt(desk, to, result);
         }
         if let Some(bytes) = encode(session.form, to.id, &result) {
-            self.push(to.session, Entry::Control(bytes));
+            self.push(desk, to.session, Entry::Control(bytes));
         }
     }
 
     /// Tells that it is done, behind all that the session still has to be sent.
-    pub(super) fn answer_behind(&mut self, to: Asker) {
+    pub fn answer_behind(&mut self, desk: &mut Desk, to: Asker) {
         let Some(session) = self.sessions.get(to.session) else { return };
         if let Some(bytes) = encode(session.form, to.id, &Ok(Outcome::Done)) {
-            self.push(to.session, Entry::Behind(bytes));
+            self.push(desk, to.session, Entry::Behind(bytes));
         }
     }
 
     /// Gives an answer that was held until something was stored.
-    pub(super) fn give_answer(&mut self, answer: Answer, result: Result<Outcome, Refusal>) {
+    pub fn give_answer(&mut self, desk: &mut Desk, answer: Answer, result: Result<Outcome, Refusal>) {
         match (answer, result) {
-            (Answer::Update { to, .. }, result) => self.answer(to, result),
-            (Answer::Route { asker, .. }, Err(refusal)) => self.answer(asker, Err(refusal)),
+            (Answer::Update { to, .. }, result) => self.answer(desk, to, result),
+            (Answer::Route { asker, .. }, Err(refusal)) => self.answer(desk, asker, Err(refusal)),
             // Where storage fails too: sessions do not stand still for what only a crash right now would make of it, a message that comes twice.
-            (Answer::Received { session, id, epoch }, _) => self.received_stored(session, id, epoch),
-            (Answer::Completed { session, id, epoch, code }, _) => self.completed_stored(session, id, epoch, code),
+            (Answer::Received { session, id, epoch }, _) => self.received_stored(desk, session, id, epoch),
+            (Answer::Completed { session, id, epoch, code }, _) => self.completed_stored(desk, session, id, epoch, code),
             (Answer::Route { .. }, Ok(_)) => unreachable!("the shard routes it"),
             (Answer::Removal { .. } | Answer::Kept { .. } | Answer::View { .. }, _) => unreachable!("these go by mail"),
         }
     }
 
-    pub(super) fn session_id(&self, session: Key) -> String {
-        format!("{:016x}-{:x}-{:x}-{:x}", self.desk.identity.run, self.desk.identity.index.0, session.index, session.generation)
+    pub fn session_id(&self, desk: &Desk, session: Key) -> String {
+        format!("{:016x}-{:x}-{:x}-{:x}", desk.identity.run, desk.identity.index.0, session.index, session.generation)
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Other shards' questions wait for a tick, which answers as many as it has time for.
 
-use super::Shard;
+use crate::audience::Audience;
 use crate::base::{Key, ShardIndex, TopicId};
+use crate::desk::Desk;
 use crate::mail::Mail;
 use crate::session::{Form, Session};
 use crate::topic::path::TopicPath;
@@ -26,7 +27,8 @@ const PROPERTIES: [&str; 6] = ["$ClientType", "$Principal", "$ServerName", "$Ses
 
 /// A session's fixed properties, each made when it is asked for first.
 struct Properties<'s> {
-    shard: &'s Shard,
+    audience: &'s Audience,
+    desk: &'s Desk,
     key: Key,
     session: &'s Session,
     id: OnceCell<String>,
@@ -34,17 +36,17 @@ struct Properties<'s> {
 }
 
 impl<'s> Properties<'s> {
-    fn of(shard: &'s Shard, key: Key) -> Option<Self> {
-        let session = shard.sessions.get(key)?;
-        Some(Self { shard, key, session, id: OnceCell::new(), start: OnceCell::new() })
+    fn of(audience: &'s Audience, desk: &'s Desk, key: Key) -> Option<Self> {
+        let session = audience.sessions.get(key)?;
+        Some(Self { audience, desk, key, session, id: OnceCell::new(), start: OnceCell::new() })
     }
 
     fn value(&self, name: &str) -> Option<&str> {
         match name {
             "$ClientType" => Some(if self.session.mqtt.is_some() { "MQTT" } else { "OTHER" }),
             "$Principal" => Some(""),
-            "$ServerName" => Some(&self.shard.desk.identity.server),
-            "$SessionId" => Some(self.id.get_or_init(|| self.shard.session_id(self.key))),
+            "$ServerName" => Some(&self.desk.identity.server),
+            "$SessionId" => Some(self.id.get_or_init(|| self.audience.session_id(self.desk, self.key))),
             "$StartTime" => Some(self.start.get_or_init(|| self.start_ms().to_string())),
             "$Transport" => Some(match self.session.form {
                 Form::Mqtt(form) if !form.is_websocket => "TCP",
@@ -56,38 +58,38 @@ impl<'s> Properties<'s> {
 
     /// By today's wall clock.
     fn start_ms(&self) -> u64 {
-        self.shard.desk.wall_ms().saturating_sub(self.shard.desk.now.since(self.session.connected) / 1_000_000)
+        self.desk.wall_ms().saturating_sub(self.desk.now.since(self.session.connected) / 1_000_000)
     }
 }
 
-impl Shard {
+impl Audience {
     /// The session's fixed properties.
-    pub(super) fn session_properties(&self, key: Key) -> Vec<(Box<str>, Box<str>)> {
-        let Some(properties) = Properties::of(self, key) else { return Vec::new() };
+    pub fn session_properties(&self, desk: &Desk, key: Key) -> Vec<(Box<str>, Box<str>)> {
+        let Some(properties) = Properties::of(self, desk, key) else { return Vec::new() };
         PROPERTIES.iter().filter_map(|name| Some(((*name).into(), properties.value(name)?.into()))).collect()
     }
 
     /// The owner of a topic wants to know when the session that made it is over.
-    pub(super) fn watch_session(&mut self, owner: ShardIndex, session: Key, path: TopicPath, id: TopicId) {
+    pub fn watch_session(&mut self, desk: &mut Desk, owner: ShardIndex, session: Key, path: TopicPath, id: TopicId) {
         match self.sessions.get_mut(session) {
             Some(session) => _ = session.extras_mut().watched_by.insert(id, (owner, path)),
-            None => self.desk.mail(owner, Mail::SessionOver { path, id }),
+            None => desk.mail(owner, Mail::SessionOver { path, id }),
         }
     }
 
     /// The topic is gone.
-    pub(super) fn unwatch_session(&mut self, session: Key, id: TopicId) {
+    pub fn unwatch_session(&mut self, session: Key, id: TopicId) {
         let extras = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut());
         extras.map(|extras| extras.watched_by.remove(&id));
     }
 
     /// A shard asks how many sessions here match.
-    pub(super) fn sessions_asked(&mut self, from: ShardIndex, filter: SessionFilter, count: Key) {
+    pub fn sessions_asked(&mut self, from: ShardIndex, filter: SessionFilter, count: Key) {
         self.counts_asked.push_back(Asked { from, count, filter });
     }
 
     /// Answers the questions that have waited longest.
-    pub(super) fn tick_sessions_asked(&mut self) {
+    pub fn tick_sessions_asked(&mut self, desk: &mut Desk) {
         let mut cost = 0;
         let sessions = self.sessions.len();
         let fitting = self.counts_asked.iter().take_while(|asked| {
@@ -97,18 +99,18 @@ impl Shard {
         });
         let count = fitting.count();
         let asked: Vec<Asked> = self.counts_asked.drain(..count).collect();
-        let counts = self.count_sessions(&asked);
+        let counts = self.count_sessions(desk, &asked);
         for (Asked { from, count, .. }, share) in asked.into_iter().zip(counts) {
-            self.desk.mail(from, Mail::Sessions { count, share });
+            desk.mail(from, Mail::Sessions { count, share });
         }
     }
 
-    fn count_sessions(&self, asked: &[Asked]) -> Vec<u64> {
+    fn count_sessions(&self, desk: &Desk, asked: &[Asked]) -> Vec<u64> {
         let mut counts = vec![0; asked.len()];
         if asked.is_empty() {
             return counts;
         }
-        for properties in self.sessions.keys().filter_map(|key| Properties::of(self, key)) {
+        for properties in self.sessions.keys().filter_map(|key| Properties::of(self, desk, key)) {
             for (asked, count) in asked.iter().zip(&mut counts) {
                 *count += u64::from(asked.filter.matches(|name| properties.value(name)));
             }

@@ -1,12 +1,12 @@
 //! Messages of clients on their way to topics, and wills.
 
 use super::Asked;
+use crate::audience::Audience;
 use crate::base::Key;
-use crate::desk::Answer;
+use crate::desk::{Answer, Desk};
 use crate::mail::{Action, Asker, Change, Mail, Making, MessageChange, Update};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::mqtt::Inbound;
-use crate::shard::Shard;
 use crate::topic::mqtt::path_of;
 use crate::topic::mqtt_rule::RuleKind;
 use crate::topic::path::TopicPath;
@@ -34,15 +34,15 @@ struct Given<'a> {
     publisher: Option<Publisher>,
 }
 
-impl Shard {
+impl Audience {
     /// A client publishes. Gives the change of the topic, where it may be made now.
-    pub(super) fn publish_mqtt<'a>(&mut self, session: Key, publish: &'a Publish<'_>) -> Result<Option<Published<'a>>, Fault> {
-        let receive_maximum = self.desk.limits.mqtt.as_ref().map_or(0, |limits| limits.receive_maximum);
+    pub fn publish_mqtt<'a>(&mut self, desk: &mut Desk, session: Key, publish: &'a Publish<'_>) -> Result<Option<Published<'a>>, Fault> {
+        let receive_maximum = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.receive_maximum);
         let Some(mqtt) = self.mqtt(session) else { return Ok(None) };
         if let Some(answers) = &mut mqtt.answers {
             answers.take_publish(publish.qos, receive_maximum)?;
         }
-        self.desk.report.mqtt_received += 1;
+        desk.report.mqtt_received += 1;
         let Some(mqtt) = self.mqtt(session) else { return Ok(None) };
         let epoch = mqtt.epoch;
         let (mut publisher, mut ticket) = (None, None);
@@ -52,7 +52,7 @@ impl Shard {
             QoS::ExactlyOnce => match mqtt.inbound.insert(publish.id, Inbound::Given { epoch }) {
                 None => {
                     (publisher, ticket) =
-                        self.note_inbound(session, publish.id).map_or((None, None), |(publisher, ticket)| (Some(publisher), ticket));
+                        self.note_inbound(desk, session, publish.id).map_or((None, None), |(publisher, ticket)| (Some(publisher), ticket));
                     Some(Asked::PublishOnce)
                 }
                 Some(Inbound::Lost { number }) => {
@@ -60,12 +60,12 @@ impl Shard {
                     Some(Asked::PublishOnce)
                 }
                 Some(Inbound::Given { .. }) => {
-                    self.answer_repeated(session, publish.id, false);
+                    self.answer_repeated(desk, session, publish.id, false);
                     return Ok(None);
                 }
                 Some(Inbound::Received) => {
                     mqtt.inbound.insert(publish.id, Inbound::Received);
-                    self.answer_repeated(session, publish.id, true);
+                    self.answer_repeated(desk, session, publish.id, true);
                     return Ok(None);
                 }
             },
@@ -80,33 +80,33 @@ impl Shard {
             publisher,
         };
         let asker = Asker { session, id };
-        match self.change_of(session, given) {
+        match self.change_of(desk, session, given) {
             Ok((path, change)) if ticket.is_some() => {
                 // Its number must not stand for another message after a restart, so nobody is sent it before the number is stored.
                 let answer = Answer::Route { asker, path: (&*path).into(), change: Box::new(change.into_owned()) };
-                self.desk.acknowledge(Ok((Outcome::Done, ticket)), answer);
+                desk.acknowledge(Ok((Outcome::Done, ticket)), answer);
                 Ok(None)
             }
             Ok((path, change)) => Ok(Some(Published { asker, path, change })),
             Err(refusal) => {
-                self.answer_mqtt(asker, Err(refusal));
+                self.answer_mqtt(desk, asker, Err(refusal));
                 Ok(None)
             }
         }
     }
 
     /// MQTT-4.3.3-10: the same identifier again is the same message.
-    fn answer_repeated(&mut self, session: Key, id: u16, is_received: bool) {
+    fn answer_repeated(&mut self, desk: &mut Desk, session: Key, id: u16, is_received: bool) {
         if let Some(answers) = self.mqtt(session).and_then(|mqtt| mqtt.answers.as_mut()) {
             answers.repeated();
         }
         if is_received {
-            self.acknowledge_to(session, AcknowledgementKind::Pubrec, id, ReasonCode::SUCCESS, None);
+            self.acknowledge_to(desk, session, AcknowledgementKind::Pubrec, id, ReasonCode::SUCCESS, None);
         }
     }
 
     /// The will of a session whose client is lost.
-    pub(super) fn publish_will(&mut self, session: Key) {
+    pub fn publish_will(&mut self, desk: &mut Desk, session: Key) {
         let Some(mqtt) = self.mqtt(session) else { return };
         let epoch = mqtt.epoch;
         let Some(will) = mqtt.will.take() else { return };
@@ -124,36 +124,36 @@ impl Shard {
             publisher: None,
         };
         let to = Asker { session, id: Asked::Will.number(0, epoch) };
-        match self.change_of(session, given) {
+        match self.change_of(desk, session, given) {
             Ok((path, change)) => {
                 // By mail also to this shard: a client may be lost while something is delivered to others, which must have that first.
-                let (from, received, change) = (self.desk.identity.index, self.desk.now, change.into_owned());
+                let (from, received, change) = (desk.identity.index, desk.now, change.into_owned());
                 let update = Update { from, to, path: TopicPath::of_branch(&path), change, received };
-                self.desk.mail(self.desk.owner_of(&path), Mail::Update(update));
+                desk.mail(desk.owner_of(&path), Mail::Update(update));
             }
-            Err(_) => self.desk.report.mqtt_refused += 1,
+            Err(_) => desk.report.mqtt_refused += 1,
         }
     }
 
     /// The path of a message, and what the message is to the topic there.
-    fn change_of<'a>(&mut self, session: Key, given: Given<'a>) -> Result<(Cow<'a, str>, Change<'a>), Refusal> {
+    fn change_of<'a>(&mut self, desk: &mut Desk, session: Key, given: Given<'a>) -> Result<(Cow<'a, str>, Change<'a>), Refusal> {
         let path = path_of(given.name);
-        self.desk.limits.check_path(&path)?;
-        if given.payload.len() > self.desk.limits.value_bytes_max {
-            let message = format!("the payload has {} bytes, more than {}", given.payload.len(), self.desk.limits.value_bytes_max);
+        desk.limits.check_path(&path)?;
+        if given.payload.len() > desk.limits.value_bytes_max {
+            let message = format!("the payload has {} bytes, more than {}", given.payload.len(), desk.limits.value_bytes_max);
             return Err(Refusal::new(ErrorCode::ValueTooLarge, message));
         }
         if given.properties.is_utf8 && std::str::from_utf8(given.payload).is_err() {
             return Err(Refusal::new(ErrorCode::InvalidValue, "the payload is not UTF-8, as its payload format says"));
         }
-        let (making, keeps) = self.making(&path, &given.properties)?;
+        let (making, keeps) = self.making(desk, &path, &given.properties)?;
         let head = publication::Message {
             qos: given.qos,
             retain: given.retain,
             is_passing: !given.retain && !keeps,
             is_clearing: false,
-            expires: given.properties.expiry_s.map(|seconds| self.desk.now.after_ms(u64::from(seconds) * 1000)),
-            origin: Some((self.desk.identity.index, session)),
+            expires: given.properties.expiry_s.map(|seconds| desk.now.after_ms(u64::from(seconds) * 1000)),
+            origin: Some((desk.identity.index, session)),
             publisher: given.publisher,
             passed_on: given.properties.passed_on.into(),
         };
@@ -162,8 +162,8 @@ impl Shard {
     }
 
     /// What a topic would be that is not there, by the rules, and whether what is published without retain becomes its value too.
-    fn making(&mut self, path: &str, properties: &MessageProperties<'_>) -> Result<(Making, bool), Refusal> {
-        let rules = self.desk.limits.mqtt.as_ref().map(|limits| limits.rules.clone());
+    fn making(&mut self, desk: &mut Desk, path: &str, properties: &MessageProperties<'_>) -> Result<(Making, bool), Refusal> {
+        let rules = desk.limits.mqtt.as_ref().map(|limits| limits.rules.clone());
         let rule = rules.as_ref().and_then(|rules| rules.find(path));
         let keeps = rule.is_some_and(|rule| rule.keeps);
         let topic_type = match rule.map_or(RuleKind::Auto, |rule| rule.kind) {
@@ -172,18 +172,18 @@ impl Shard {
             RuleKind::Auto => type_of(properties),
         };
         let Some(rule) = rule.filter(|rule| !rule.properties.is_empty()) else {
-            return Ok((Making::Of(self.desk.specifications.plain(topic_type)), keeps));
+            return Ok((Making::Of(desk.specifications.plain(topic_type)), keeps));
         };
         // The rules stand as long as the server, so a rule's place in memory tells it from others.
         let of_rule = (std::ptr::from_ref(rule).addr(), topic_type.number());
-        if let Some(made) = self.rule_specifications.get(&of_rule) {
+        if let Some(made) = self.broker.of_rules.get(&of_rule) {
             return Ok((Making::Of(made.clone()), keeps));
         }
         let pairs = rule.properties.iter().map(|(key, value)| (&**key, &**value));
         let parsed = Specification::parse(topic_type, pairs, SpecificationLimits::default())
             .map_err(|error| Refusal::new(ErrorCode::InvalidProperty, error.to_string()))?;
-        let made = self.desk.specifications.intern(parsed);
-        self.rule_specifications.insert(of_rule, made.clone());
+        let made = desk.specifications.intern(parsed);
+        self.broker.of_rules.insert(of_rule, made.clone());
         Ok((Making::Of(made), keeps))
     }
 }

@@ -3,9 +3,10 @@
 //! Counted for each session, so that none has more under way than `questions_max`: every one is a walk at the owners. What is answered later on account
 //! of the session itself counts too: SUBSCRIBEs behind first events, and UNLISTENs whose review is not done.
 
-use super::Shard;
-use super::audience::Gather;
+use super::ask::Gather;
+use crate::audience::Audience;
 use crate::base::Key;
+use crate::desk::Desk;
 use crate::mail::Asker;
 use crate::protocol::{ErrorCode, Refusal};
 use hashbrown::HashMap;
@@ -49,10 +50,10 @@ impl Questions {
     }
 }
 
-impl Shard {
+impl Audience {
     /// Refuses what would be one question too many.
-    pub(super) fn check_questions(&self, asker: Asker) -> Result<(), Refusal> {
-        let questions_max = self.desk.limits.questions_max;
+    pub fn check_questions(&self, desk: &Desk, asker: Asker) -> Result<(), Refusal> {
+        let questions_max = desk.limits.questions_max;
         let extras = self.sessions.get(asker.session).and_then(|session| session.extras.as_ref());
         let held = extras.map_or(0, |extras| extras.answers_held.len());
         if self.gathers.of(asker.session) + held + self.reviews_of(asker.session) < questions_max {

@@ -1,0 +1,217 @@
+//! What sessions ask the owners of topics, and what comes of their answers.
+
+use crate::audience::Audience;
+use crate::base::ShardIndex;
+use crate::desk::Desk;
+use crate::mail::views::Figures;
+use crate::mail::{Asker, Fetch, ListenerKind, Mail, Part, Question};
+use crate::owner::{known_selector, merge_pages};
+use crate::protocol::Refusal;
+use crate::topic::path::is_within;
+use crate::topic::selector::Selector;
+use crate::wire::native::{self, Outcome};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Whose figures they are, and where.
+pub const FIGURES_WRITER: ShardIndex = ShardIndex(0);
+const FIGURES: &str = "$SYS";
+
+/// A question to several owners, until all have answered.
+pub struct Gather {
+    waiting: usize,
+    pub(super) answer: Answer,
+}
+
+pub enum Answer {
+    Interest { selector: Selector, asker: Asker },
+    Removed { asker: Asker, count: Result<u64, Refusal> },
+    Page { asker: Asker, fetch: Box<Fetch>, pages: Vec<(Vec<native::Entry>, bool)>, is_thinned: bool },
+    Events { asker: Asker },
+    Listening { asker: Asker },
+    Views { asker: Asker, places: Arc<[u64]>, has_more: bool, figures: Vec<Figures> },
+    View { asker: Asker, result: Result<Outcome, Refusal> },
+}
+
+/// What owners have said of views that a session wants listed.
+pub struct Listing {
+    pub asker: Asker,
+    pub places: Arc<[u64]>,
+    pub has_more: bool,
+    pub figures: Vec<Figures>,
+}
+
+impl Gather {
+    pub fn asker(&self) -> Asker {
+        match self.answer {
+            Answer::Interest { asker, .. } | Answer::Removed { asker, .. } | Answer::Page { asker, .. } => asker,
+            Answer::Events { asker } | Answer::Listening { asker } => asker,
+            Answer::Views { asker, .. } | Answer::View { asker, .. } => asker,
+        }
+    }
+}
+
+impl Audience {
+    /// Somebody selects or fetches this. The server's figures are told from the first time that somebody looks for them.
+    pub fn note_wanted(&mut self, desk: &mut Desk, selector: &Selector) {
+        let interval_ms = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.sys_interval_ms);
+        if interval_ms == 0 || self.wants_figures || !is_within(selector.prefix(), FIGURES) || selector.prefix().is_empty() {
+            return;
+        }
+        self.wants_figures = true;
+        desk.mail(FIGURES_WRITER, Mail::WantSys);
+    }
+
+    pub fn remove(&mut self, desk: &mut Desk, asker: Asker, selector: &Selector) {
+        self.ask(desk, selector, |selector| Question::Remove { selector }, Answer::Removed { asker, count: Ok(0) });
+    }
+
+    pub fn fetch(&mut self, desk: &mut Desk, asker: Asker, selector: &Selector, fetch: Fetch) {
+        self.note_wanted(desk, selector);
+        let question = Question::Fetch(Box::new(fetch.clone()));
+        self.ask(desk, selector, |_| question, Answer::Page { asker, fetch: Box::new(fetch), pages: Vec::new(), is_thinned: false });
+    }
+
+    pub fn query_owner(&mut self, desk: &mut Desk, asker: Asker, path: &str, query: crate::series::Query) {
+        let ticket = desk.take_ticket();
+        self.gathers.insert(ticket, Gather { waiting: 1, answer: Answer::Events { asker } });
+        let question = Question::Query { path: path.into(), query, bytes_max: desk.limits.message_bytes_max };
+        let owner = desk.owner_of(path);
+        desk.mail(owner, Mail::Ask { ticket, question });
+    }
+
+    pub fn ask_about_views(&mut self, desk: &mut Desk, asker: Asker, places: Arc<[u64]>, has_more: bool) {
+        let ticket = desk.take_ticket();
+        let answer = Answer::Views { asker, places: places.clone(), has_more, figures: Vec::new() };
+        self.gathers.insert(ticket, Gather { waiting: usize::from(desk.identity.count), answer });
+        for owner in (0..desk.identity.count).map(ShardIndex) {
+            desk.mail(owner, Mail::Ask { ticket, question: Question::Views { places: places.clone() } });
+        }
+    }
+
+    /// The ticket of an order: answered when the writer's word has come, and every shard has told every other what it had to do.
+    pub fn expect_decision(&mut self, desk: &mut Desk, asker: Asker) -> u64 {
+        let ticket = desk.take_ticket();
+        let count = usize::from(desk.identity.count);
+        let answer = Answer::View { asker, result: Ok(Outcome::Done) };
+        self.gathers.insert(ticket, Gather { waiting: count * count + 1, answer });
+        ticket
+    }
+
+    /// The ticket of a request that is answered when every shard has sent its fence.
+    pub fn expect_fences(&mut self, desk: &mut Desk, asker: Asker) -> u64 {
+        let ticket = desk.take_ticket();
+        self.gathers.insert(ticket, Gather { waiting: usize::from(desk.identity.count), answer: Answer::Listening { asker } });
+        ticket
+    }
+
+    /// The ticket of the request.
+    pub fn ask_to_listen(&mut self, desk: &mut Desk, asker: Asker, kind: ListenerKind, selector: &Selector) -> u64 {
+        let ticket = desk.take_ticket();
+        self.gathers.insert(ticket, Gather { waiting: usize::from(desk.identity.count), answer: Answer::Listening { asker } });
+        // What lies below an exact path may have any owner.
+        for owner in (0..desk.identity.count).map(ShardIndex) {
+            let question = Question::Listen { kind, selector: selector.as_str().into() };
+            desk.mail(owner, Mail::Ask { ticket, question });
+        }
+        ticket
+    }
+
+    /// Asks the owners of what `selector` may match: one for a path, else all.
+    pub(super) fn ask(&mut self, desk: &mut Desk, selector: &Selector, question: impl FnOnce(Box<str>) -> Question, answer: Answer) -> u64 {
+        let ticket = desk.take_ticket();
+        let question = question(selector.as_str().into());
+        let owners = self.owners_of(desk, selector);
+        self.gathers.insert(ticket, Gather { waiting: owners.len(), answer });
+        for owner in owners {
+            desk.mail(owner, Mail::Ask { ticket, question: question.clone() });
+        }
+        ticket
+    }
+
+    pub(super) fn owners_of(&self, desk: &Desk, selector: &Selector) -> Vec<ShardIndex> {
+        match selector.exact_path() {
+            Some(path) => vec![desk.owner_of(path)],
+            None => (0..desk.identity.count).map(ShardIndex).collect(),
+        }
+    }
+
+    /// Gives what is to be listed of views, when all owners have answered that.
+    pub fn gather_part(&mut self, desk: &mut Desk, ticket: u64, part: Part) -> Option<Listing> {
+        let gather = self.gathers.get_mut(&ticket)?;
+        gather.waiting -= 1;
+        match (&mut gather.answer, part) {
+            (Answer::Removed { count, .. }, Part::Removed(more)) => match (&mut *count, more) {
+                (Ok(count), Ok(more)) => *count += more,
+                (_, Err(refusal)) => *count = Err(refusal),
+                (Err(_), Ok(_)) => {}
+            },
+            (Answer::Page { pages, is_thinned, .. }, Part::Page { entries, is_cut, is_thinned: more }) => {
+                pages.push((entries, is_cut));
+                *is_thinned |= more;
+            }
+            (Answer::Views { figures, .. }, Part::Views(more)) => figures.extend(more),
+            (Answer::View { result, .. }, Part::View { result: found, changes_nothing }) => {
+                *result = found;
+                if changes_nothing {
+                    gather.waiting = 0;
+                }
+            }
+            (Answer::Events { asker }, Part::Events(result)) => {
+                let asker = *asker;
+                self.gathers.remove(&ticket);
+                self.answer(desk, asker, result);
+                return None;
+            }
+            _ => {}
+        }
+        if gather.waiting > 0 {
+            return None;
+        }
+        let gather = self.gathers.remove(&ticket).expect("it was just there");
+        match gather.answer {
+            Answer::Interest { selector, asker } => {
+                if let Some(selected) = self.selected.get_mut(&selector) {
+                    selected.asking.remove(&ticket);
+                }
+                self.settle_limbo(desk, &selector);
+                if !self.listening.missing.is_empty() && self.known_topics(&selector).next().is_none() {
+                    self.tell_missing(desk, asker.session, &selector);
+                }
+                self.answer_subscription(desk, asker);
+            }
+            Answer::Removed { asker, count } => self.answer(desk, asker, count.map(Outcome::Removed)),
+            Answer::Page { asker, fetch, pages, is_thinned } => {
+                let (entries, has_more) = merge_pages(&fetch, pages);
+                if entries.is_empty() && fetch.is_plain() {
+                    let selector = known_selector(desk.limits.selector, &fetch.selector);
+                    self.tell_missing(desk, asker.session, &selector);
+                }
+                self.answer(desk, asker, Ok(Outcome::Page { has_more: has_more || is_thinned, shown: fetch.shown, entries }));
+            }
+            Answer::Events { .. } => {}
+            Answer::Views { asker, places, has_more, figures } => return Some(Listing { asker, places, has_more, figures }),
+            Answer::View { asker, result } => self.answer(desk, asker, result),
+            Answer::Listening { asker } => self.answer(desk, asker, Ok(Outcome::Done)),
+        }
+        None
+    }
+
+    /// Answers a SUBSCRIBE behind the events of all topics that its selector matched: those of time series may still be on their way.
+    fn answer_subscription(&mut self, desk: &mut Desk, asker: Asker) {
+        let Some(session) = self.sessions.get_mut(asker.session) else { return };
+        match &mut session.extras {
+            _ if session.mqtt.is_some() => self.answer_mqtt(desk, asker, Ok(Outcome::Done)),
+            Some(extras) if !extras.histories.is_empty() => extras.answers_held.push(asker.id),
+            _ => self.answer_behind(desk, asker),
+        }
+    }
+}
+
+impl Fetch {
+    /// Whether it finds nothing only where its selector matches nothing.
+    fn is_plain(&self) -> bool {
+        let is_whole = matches!((&self.span.start, &self.span.end), (Bound::Unbounded, Bound::Unbounded));
+        is_whole && self.types == 0
+    }
+}

@@ -1,0 +1,159 @@
+//! The sessions of this shard: what they have selected, what arrives for them, and what they are still to be sent.
+//!
+//! It knows no connection but by its key, which it wakes, and no owner of topics but by mail.
+//!
+//! - `select`, `subscribe` — what sessions select, and the topics that they are subscribed to by that; `topics` — what arrives of topics.
+//! - `ask`, `questions` — what sessions ask the owners of topics; `answer` — what they are answered.
+//! - `queue` — what a session still has to be sent; `pace` — what waits until it reads; `history` — what a subscriber is told beside values.
+//! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing; `known` — what a listener knows.
+//! - `life` — when a session is over; `properties` — sessions as others see them.
+//! - `mqtt` — what sessions of MQTT are beyond that.
+
+mod answer;
+mod ask;
+mod history;
+mod known;
+mod life;
+mod listeners;
+pub mod mqtt;
+mod pace;
+mod properties;
+mod questions;
+mod queue;
+mod select;
+mod subscribe;
+mod topics;
+
+pub use ask::{FIGURES_WRITER, Listing};
+
+use crate::base::{Key, Slab, TopicId};
+use crate::desk::Ticket;
+use crate::mail::Handler;
+use crate::session::{LocalTopic, Session};
+use crate::topic::interest::Interests;
+use crate::topic::path::TopicPath;
+use crate::topic::specification::Specification;
+use hashbrown::HashMap;
+use questions::Questions;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Default)]
+pub struct Audience {
+    sessions: Slab<Session>,
+    locals: Locals,
+    selected: Interests<select::Selected>,
+    gathers: Questions,
+    listening: Listening,
+    /// Sessions that are to be sent more when they have read.
+    held_back: BTreeSet<Key>,
+    /// How many sessions match, asked by other shards and not answered yet.
+    counts_asked: VecDeque<properties::Asked>,
+    broker: Broker,
+    /// Whether somebody here has looked for the server's figures.
+    wants_figures: bool,
+}
+
+/// The topics that sessions here select.
+#[derive(Default)]
+struct Locals {
+    known: HashMap<TopicId, Rc<LocalTopic>>,
+    by_path: BTreeMap<TopicPath, Rc<LocalTopic>>,
+    /// Those that owners have forgotten although sessions here wait for them to appear again.
+    limbo: HashMap<TopicId, Rc<LocalTopic>>,
+    /// Of the newest subscription.
+    generation: u32,
+    /// Of the newest publication.
+    sequence: u64,
+    /// Counted topics whose subscribers have changed in this turn.
+    recounted: Vec<Rc<LocalTopic>>,
+}
+
+/// Who listens.
+#[derive(Default)]
+struct Listening {
+    sessions: BTreeSet<Key>,
+    reviews: VecDeque<listeners::Review>,
+    /// By their branches those anywhere who handle missing topics.
+    missing: BTreeMap<Box<str>, Vec<Handler>>,
+}
+
+/// What sessions of MQTT share.
+#[derive(Default)]
+struct Broker {
+    /// Sessions by their clients' identifiers, and shared subscriptions by their filters.
+    clients: HashMap<Rc<str>, Key>,
+    groups: HashMap<Box<str>, Key>,
+    ends: life::Ends,
+    /// What topics of a rule and type are, by the rule's address.
+    of_rules: HashMap<(usize, u8), Arc<Specification>>,
+    /// The record by which a session keeps what was last delivered to it.
+    ticket: Option<Ticket>,
+    /// Messages that groups have dealt to other shards in this delivery.
+    dealt: u32,
+}
+
+impl Audience {
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub fn session(&self, key: Key) -> Option<&Session> {
+        self.sessions.get(key)
+    }
+
+    pub fn session_mut(&mut self, key: Key) -> Option<&mut Session> {
+        self.sessions.get_mut(key)
+    }
+
+    pub fn enter(&mut self, session: Session) -> Key {
+        self.sessions.insert(session)
+    }
+
+    /// Topics, selectors and questions under way that sessions here hold; all 0 once every session is gone and mail is delivered.
+    pub fn counts(&self) -> [usize; 5] {
+        let Locals { known, by_path, limbo, .. } = &self.locals;
+        [known.len(), by_path.len(), limbo.len(), self.selected.len(), self.gathers.len()]
+    }
+
+    /// What listeners anywhere are kept here for; the same holds.
+    pub fn listener_counts(&self) -> [usize; 2] {
+        [self.listening.sessions.len() + self.listening.reviews.len(), self.listening.missing.len()]
+    }
+
+    /// Sessions of MQTT, shared subscriptions, and sessions without a connection.
+    pub fn mqtt_counts(&self) -> [usize; 3] {
+        [self.broker.clients.len(), self.broker.groups.len(), self.broker.ends.asleep]
+    }
+
+    /// The most bytes that any session's queue holds.
+    pub fn queue_bytes_most(&self) -> usize {
+        self.sessions.keys().filter_map(|key| self.sessions.get(key)).map(|session| session.queue.bytes()).max().unwrap_or(0)
+    }
+
+    pub fn has_reviews(&self) -> bool {
+        !self.listening.reviews.is_empty()
+    }
+
+    /// Whether subscribers of counted topics have changed.
+    pub fn has_counts(&self) -> bool {
+        !self.locals.recounted.is_empty()
+    }
+
+    /// Questions of other shards how many sessions match, which are not answered.
+    #[cfg(test)]
+    pub fn asked_count(&self) -> usize {
+        self.counts_asked.len()
+    }
+
+    /// Whether any session waits until it reads.
+    pub fn holds_back(&self) -> bool {
+        !self.held_back.is_empty()
+    }
+
+    pub fn is_held_back(&self, session: Key) -> bool {
+        self.held_back.contains(&session)
+    }
+}

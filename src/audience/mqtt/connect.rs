@@ -1,0 +1,85 @@
+//! A client's session and its connections: one to an identifier.
+
+use crate::audience::Audience;
+use crate::base::Key;
+use crate::desk::{Desk, Ticket};
+use crate::mail::NOBODY;
+use crate::protocol::mqtt::Answers;
+use crate::session::mqtt::Will;
+use crate::session::{Form, Mqtt, MqttForm, Session};
+use crate::wire::mqtt::Version;
+use std::rc::Rc;
+
+/// What a session takes from a connection that goes on with it.
+pub struct Connected {
+    pub connection: Key,
+    pub form: MqttForm,
+    pub expiry_s: u32,
+    pub answers: Answers,
+    pub will: Option<Box<Will>>,
+}
+
+impl Audience {
+    pub fn client_session(&self, client_id: &str) -> Option<Key> {
+        self.broker.clients.get(client_id).copied()
+    }
+
+    /// Whether the session is in a record.
+    pub fn is_stored(&self, session: Key) -> bool {
+        self.sessions.get(session).and_then(|session| session.mqtt.as_deref()).is_some_and(|mqtt| mqtt.stored.is_some())
+    }
+
+    /// An identifier that nobody has and whose shard is this one.
+    pub fn assign_client_id(&mut self, desk: &mut Desk) -> String {
+        loop {
+            let number = desk.take_ticket();
+            let id = format!("auto-{:x}-{:x}-{number:x}", desk.identity.run, desk.identity.index.0);
+            if desk.owner_of(&id) == desk.identity.index && !self.broker.clients.contains_key(id.as_str()) {
+                return id;
+            }
+        }
+    }
+
+    pub fn make_session(&mut self, desk: &Desk, client_id: &Rc<str>, version: Version) -> Key {
+        let form = Form::Mqtt(MqttForm { version, is_websocket: false, is_shared: false });
+        let mut session = Session::new(NOBODY, form, desk.now);
+        session.mqtt = Some(Box::new(Mqtt::new(client_id.clone(), version)));
+        let key = self.sessions.insert(session);
+        self.broker.clients.insert(client_id.clone(), key);
+        key
+    }
+
+    /// The session's connection is gone, and another goes on with it, or the client starts anew.
+    pub fn take_over(&mut self, desk: &mut Desk, session: Key, is_clean: bool) {
+        if self.sessions.get(session).is_none() {
+            return;
+        }
+        if is_clean {
+            return self.finish_session(desk, session);
+        }
+        // MQTT-3.1.3-9: a new connection before the delay has passed, and the will is not published.
+        if let Some(mqtt) = self.mqtt(session) {
+            mqtt.will = None;
+        }
+        self.keep_awake(session);
+    }
+
+    /// The session has a connection from now on. The record that says so.
+    pub fn connected(&mut self, desk: &mut Desk, session: Key, connected: Connected) -> Option<Ticket> {
+        let Connected { connection, form, expiry_s, answers, will } = connected;
+        if let Some(held) = self.sessions.get_mut(session) {
+            held.connection = connection;
+            held.form = Form::Mqtt(form);
+        }
+        if let Some(mqtt) = self.mqtt(session) {
+            mqtt.version = form.version;
+            mqtt.answers = Some(answers);
+            mqtt.expiry_s = expiry_s;
+            mqtt.epoch = mqtt.epoch.wrapping_add(1);
+            mqtt.will = will;
+            mqtt.outbound.start_again();
+        }
+        self.tell_groups(desk, session);
+        self.store_session(desk, session)
+    }
+}

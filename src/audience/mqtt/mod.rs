@@ -1,0 +1,209 @@
+//! Sessions of MQTT: their filters, and the messages that both sides still have to acknowledge.
+//!
+//! - here — acknowledgements of both sides.
+//! - `subscribe` — filters, and the retained messages that they find.
+//! - `publish` — messages of clients on their way to topics, and wills.
+//! - `deliver` — messages on their way to clients.
+//! - `share` — shared subscriptions.
+//! - `connect` — a client's session and its connections.
+//! - `store` — what is kept of sessions through a restart; `record` — how sessions are written.
+
+mod connect;
+mod deliver;
+mod publish;
+mod record;
+mod share;
+mod store;
+mod subscribe;
+
+pub use connect::Connected;
+pub use publish::Published;
+pub use store::{home_of, is_unfinished, session_of};
+
+use crate::audience::Audience;
+use crate::base::Key;
+use crate::desk::{Answer, Desk, Why};
+use crate::mail::Asker;
+use crate::protocol::Refusal;
+use crate::protocol::mqtt::{Answers, reason_of};
+use crate::session::mqtt::{Acknowledged, Inbound};
+use crate::session::{Entry, Mqtt};
+use crate::wire::mqtt::{Acknowledgement, AcknowledgementKind, ReasonCode, Version};
+use crate::wire::native::Outcome;
+
+/// What an owner's answer is to, in the number of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Asked {
+    Publish = 1,
+    PublishOnce = 2,
+    Subscribe = 3,
+    /// Nobody waits for it.
+    Will = 4,
+    /// Of a group's new member.
+    Join = 5,
+}
+
+impl Asked {
+    /// The number of a request: of which packet, in which of the session's connections.
+    fn number(self, id: u16, epoch: u32) -> u64 {
+        u64::from(id) | (self as u64) << 16 | u64::from(epoch) << 24
+    }
+
+    fn of(number: u64) -> Option<(Self, u16, u32)> {
+        let kind = match number >> 16 & 0xff {
+            1 => Self::Publish,
+            2 => Self::PublishOnce,
+            3 => Self::Subscribe,
+            4 => Self::Will,
+            5 => Self::Join,
+            _ => return None,
+        };
+        Some((kind, number as u16, (number >> 24) as u32))
+    }
+}
+
+impl Audience {
+    pub fn mqtt(&mut self, session: Key) -> Option<&mut Mqtt> {
+        self.sessions.get_mut(session)?.mqtt.as_deref_mut()
+    }
+
+    pub fn take_acknowledgement(&mut self, desk: &mut Desk, session: Key, acknowledgement: Acknowledgement) {
+        let Acknowledgement { kind, id, code } = acknowledgement;
+        let Some(mqtt) = self.mqtt(session) else { return };
+        let epoch = mqtt.epoch;
+        let outbound = &mut mqtt.outbound;
+        if kind == AcknowledgementKind::Pubrec
+            && !code.is_error()
+            && let Some(sequence) = outbound.to_receive(id)
+        {
+            // The client forgets the identifier by PUBREL: from then on the message must not come again, whatever happens.
+            let ticket = self.note_received(desk, session, sequence);
+            return desk.acknowledge(Ok((Outcome::Done, ticket)), Answer::Received { session, id, epoch });
+        }
+        let result = match kind {
+            AcknowledgementKind::Puback => outbound.acknowledge(id),
+            AcknowledgementKind::Pubrec if code.is_error() => outbound.give_up(id),
+            AcknowledgementKind::Pubrec => outbound.receive(id),
+            AcknowledgementKind::Pubrel | AcknowledgementKind::Pubcomp => outbound.complete(id),
+        };
+        match result {
+            Acknowledged::Done { sequence } => {
+                self.forget_message(desk, session, sequence);
+                self.wake_session(desk, session);
+            }
+            Acknowledged::Received => self.acknowledge_to(desk, session, AcknowledgementKind::Pubrel, id, ReasonCode::SUCCESS, None),
+            Acknowledged::Unknown if kind == AcknowledgementKind::Pubrec && !code.is_error() => {
+                self.acknowledge_to(desk, session, AcknowledgementKind::Pubrel, id, ReasonCode::PACKET_IDENTIFIER_NOT_FOUND, None);
+            }
+            Acknowledged::Unknown => {}
+        }
+    }
+
+    /// PUBREL: the identifier is free again.
+    pub fn release_message(&mut self, desk: &mut Desk, session: Key, id: u16) {
+        let Some(mqtt) = self.mqtt(session) else { return };
+        let epoch = mqtt.epoch;
+        let code = match mqtt.inbound.remove(&id) {
+            Some(_) => ReasonCode::SUCCESS,
+            None => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+        };
+        let is_kept = mqtt.stored.is_some();
+        // The client uses the identifier again after PUBCOMP: from then on it must not stand for this message, whatever happens. PUBREL may come a
+        // second time while the first is not stored.
+        let ticket = self.forget_inbound(desk, session, id).or_else(|| desk.ledger.earlier().filter(|_| is_kept));
+        desk.acknowledge(Ok((Outcome::Done, ticket)), Answer::Completed { session, id, epoch, code });
+    }
+
+    /// It is stored that the client has received a message.
+    pub fn received_stored(&mut self, desk: &mut Desk, session: Key, id: u16, epoch: u32) {
+        let Some(mqtt) = self.mqtt(session) else { return };
+        // On a newer connection it is on its way again, and so will be PUBREC.
+        if mqtt.epoch == epoch && mqtt.outbound.receive(id) == Acknowledged::Received {
+            self.acknowledge_to(desk, session, AcknowledgementKind::Pubrel, id, ReasonCode::SUCCESS, None);
+        }
+    }
+
+    /// It is stored that the client has released a message.
+    pub fn completed_stored(&mut self, desk: &mut Desk, session: Key, id: u16, epoch: u32, code: ReasonCode) {
+        if self.mqtt(session).is_some_and(|mqtt| mqtt.epoch == epoch) {
+            self.acknowledge_to(desk, session, AcknowledgementKind::Pubcomp, id, code, None);
+        }
+    }
+
+    pub fn acknowledge_to(
+        &mut self,
+        desk: &mut Desk,
+        session: Key,
+        kind: AcknowledgementKind,
+        id: u16,
+        code: ReasonCode,
+        why: Option<&str>,
+    ) {
+        self.reply(desk, session, |answers, out| answers.put_acknowledgement(out, Acknowledgement { kind, id, code }, why));
+    }
+
+    /// Queues what `put` writes, where the session has a connection.
+    pub fn reply(&mut self, desk: &mut Desk, session: Key, put: impl FnOnce(&mut Answers, &mut Vec<u8>)) {
+        let Some(answers) = self.mqtt(session).and_then(|mqtt| mqtt.answers.as_mut()) else { return };
+        let mut bytes = Vec::new();
+        put(answers, &mut bytes);
+        if !bytes.is_empty() {
+            self.push(desk, session, Entry::Control(bytes.into_boxed_slice()));
+        }
+    }
+
+    /// An owner's answer to what this session's client asked.
+    pub fn answer_mqtt(&mut self, desk: &mut Desk, to: Asker, result: Result<Outcome, Refusal>) {
+        let Some(mqtt) = self.mqtt(to.session) else { return };
+        let epoch = mqtt.epoch;
+        match (Asked::of(to.id), result) {
+            (Some((Asked::PublishOnce, id, _)), Ok(_)) => {
+                // The client may have asked again by another connection.
+                if let Some(state) = mqtt.inbound.get_mut(&id) {
+                    *state = Inbound::Received;
+                    self.acknowledge_to(desk, to.session, AcknowledgementKind::Pubrec, id, ReasonCode::SUCCESS, None);
+                }
+            }
+            (Some((Asked::PublishOnce, id, _)), Err(refusal)) => {
+                // Who has connected since, and not asked again yet, will.
+                let Some(Inbound::Given { epoch: asked }) = mqtt.inbound.get(&id).copied() else { return };
+                let is_told = asked == epoch && mqtt.version == Version::V5;
+                match mqtt.inbound_notes.get(&id).copied().filter(|_| !is_told) {
+                    // The client sends it again. It may have reached some, where storage failed for others.
+                    Some(number) => drop(mqtt.inbound.insert(id, Inbound::Lost { number })),
+                    None => {
+                        mqtt.inbound.remove(&id);
+                        self.forget_inbound(desk, to.session, id);
+                    }
+                }
+                if asked == epoch {
+                    self.refuse_message(desk, to.session, AcknowledgementKind::Pubrec, id, refusal);
+                }
+            }
+            (Some((Asked::Join, number, _)), result) => self.group_known(desk, to.session, number, result),
+            (Some((_, _, of)), _) if of != epoch => {}
+            (Some((Asked::Publish, id, _)), Ok(_)) => {
+                self.acknowledge_to(desk, to.session, AcknowledgementKind::Puback, id, ReasonCode::SUCCESS, None);
+            }
+            (Some((Asked::Publish, id, _)), Err(refusal)) => {
+                self.refuse_message(desk, to.session, AcknowledgementKind::Puback, id, refusal)
+            }
+            (Some((Asked::Subscribe, id, _)), _) => self.filter_known(desk, to.session, id),
+            (Some((Asked::Will, ..)), _) | (None, Ok(_)) => {}
+            // At QoS 0 there is no other way to tell.
+            (None, Err(refusal)) => self.give_up(desk, to.session, Why::Refused(refusal)),
+        }
+    }
+
+    /// A message is not taken. MQTT 3.x has no word for that but the end of the connection: an acknowledgement would say that it was.
+    pub fn refuse_message(&mut self, desk: &mut Desk, session: Key, kind: AcknowledgementKind, id: u16, refusal: Refusal) {
+        desk.report.mqtt_refused += 1;
+        let Some(mqtt) = self.mqtt(session) else { return };
+        if mqtt.version == Version::V5 {
+            self.acknowledge_to(desk, session, kind, id, reason_of(refusal.code), Some(&refusal.message));
+        } else {
+            self.give_up(desk, session, Why::Refused(refusal));
+        }
+    }
+}

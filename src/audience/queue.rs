@@ -1,0 +1,83 @@
+//! What sessions still have to be sent, and its bound.
+
+use crate::audience::Audience;
+use crate::base::Key;
+use crate::desk::{Desk, GivenUp, Why};
+use crate::mail::NOBODY;
+use crate::protocol::Reason;
+use crate::session::{Entry, LocalTopic, Newest};
+
+impl Audience {
+    /// Queues something for a session and keeps its bound.
+    pub fn push(&mut self, desk: &mut Desk, key: Key, entry: Entry) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if session.connection == NOBODY && session.mqtt.is_none() {
+            // It was given up.
+            return;
+        }
+        session.queue.push(entry);
+        let connection = session.connection;
+        if session.queue.bytes() > desk.limits.queue.bytes_high {
+            self.keep_bound(desk, key);
+        }
+        desk.effects.wake(connection);
+    }
+
+    pub(super) fn keep_bound(&mut self, desk: &mut Desk, key: Key) {
+        let queue_limits = desk.limits.queue;
+        if self.sessions.get(key).is_none_or(|session| !session.queue.is_over(queue_limits)) {
+            return;
+        }
+        self.unsubscribe_under_pressure(desk, key);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let subscriptions = &session.subscriptions;
+        let before = session.queue.bytes();
+        let is_mqtt = session.mqtt.is_some();
+        let newest = |topic: Option<&LocalTopic>| {
+            // Clients of MQTT are not told that a topic has gone: the last that they hear of it is its last message.
+            if is_mqtt {
+                return Newest::Itself;
+            }
+            let Some(topic) = topic else { return Newest::Nothing };
+            let held = subscriptions.get(&topic.id).filter(|(subscribed, _)| std::ptr::eq(&**subscribed, topic));
+            let Some((_, place)) = held else { return Newest::Nothing };
+            let mut subscribers = topic.subscribers.borrow_mut();
+            let subscriber = &mut subscribers[*place as usize];
+            subscriber.is_latest_queued = true;
+            Newest::Of(subscriber.generation)
+        };
+        let result = session.queue.keep_bound(desk.limits.queue, newest);
+        desk.report.conflations += u64::from(session.queue.bytes() < before);
+        let conflated = session.queue.take_conflated();
+        self.forget_messages(desk, key, conflated);
+        if result.is_err() && is_mqtt && self.make_room(desk, key) {
+            return;
+        }
+        if result.is_err() {
+            desk.report.overflows += 1;
+            self.give_up(desk, key, Why::Overflow);
+        }
+    }
+
+    /// The session cannot go on with its connection. It has none from now on; the connection is closed when what is under way is done.
+    pub fn give_up(&mut self, desk: &mut Desk, key: Key, why: Why) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let connection = std::mem::replace(&mut session.connection, NOBODY);
+        if connection != NOBODY {
+            session.queue.clear();
+            desk.given_up.push_back(GivenUp { connection, why });
+        }
+    }
+
+    /// Ends the subscriptions of a queue above its mark whose topics want that rather than conflation.
+    fn unsubscribe_under_pressure(&mut self, desk: &mut Desk, key: Key) {
+        // Clients of MQTT are not told that a subscription ends, so theirs do not.
+        let Some(session) = self.sessions.get(key).filter(|session| session.mqtt.is_none()) else { return };
+        let mut topics = session.queue.topics_to_unsubscribe();
+        topics.retain(|topic| session.holds(topic));
+        if !topics.is_empty() {
+            desk.report.back_pressure_ends += topics.len() as u64;
+            self.unsubscribe_topics(desk, key, &topics, Reason::BackPressure);
+        }
+    }
+}

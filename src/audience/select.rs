@@ -1,0 +1,117 @@
+//! What sessions select: their selectors, and the interest in them that the owners of topics are told.
+
+use super::ask::{Answer, Gather};
+use crate::audience::Audience;
+use crate::base::Key;
+use crate::desk::Desk;
+use crate::mail::{Asker, Mail, Question};
+use crate::protocol::{ErrorCode, Reason, Refusal};
+use crate::session::{Entry, LocalTopic, Session};
+use crate::topic::selector::Selector;
+use crate::wire::native::Outcome;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+/// A selector that sessions of this shard have.
+#[derive(Default)]
+pub struct Selected {
+    pub(super) sessions: BTreeSet<Key>,
+    /// The questions to the owners, until all have answered.
+    pub(super) asking: BTreeSet<u64>,
+}
+
+impl Audience {
+    pub fn subscribe(&mut self, desk: &mut Desk, asker: Asker, scope: &str, selector: &Selector) -> Result<(), Refusal> {
+        let selections_max = desk.limits.selections_max;
+        let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
+        let is_new = session.selections.add(scope, selector, selections_max).map_err(|_| selections_full(selections_max))?;
+        self.take_interest(desk, asker, selector, is_new);
+        // The owners do not send again what the shard has.
+        self.subscribe_to_known(desk, asker.session, selector);
+        Ok(())
+    }
+
+    /// The session has the selector: its shard's interest, which the owners of topics are told.
+    pub fn take_interest(&mut self, desk: &mut Desk, asker: Asker, selector: &Selector, is_new: bool) {
+        self.note_wanted(desk, selector);
+        let selected = self.selected.entry(selector, Selected::default);
+        if is_new {
+            selected.sessions.insert(asker.session);
+        }
+        // Every time, also where the owners know the selector: a topic made before this request may be on its way here.
+        let answer = Answer::Interest { selector: selector.clone(), asker };
+        let ticket = self.ask(desk, selector, |selector| Question::Interest { selector }, answer);
+        self.selected.entry(selector, Selected::default).asking.insert(ticket);
+    }
+
+    /// The session has the selector, which the owners of topics know.
+    pub fn hold_selector(&mut self, session: Key, selector: &Selector) {
+        self.selected.entry(selector, Selected::default).sessions.insert(session);
+    }
+
+    /// `None`: in every scope.
+    pub fn unsubscribe(&mut self, desk: &mut Desk, asker: Asker, scope: Option<&str>, selector: &Selector) -> Result<(), Refusal> {
+        let selections_max = desk.limits.selections_max;
+        let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
+        let released = match scope {
+            Some(scope) => session.selections.remove(scope, selector, selections_max),
+            None => session.selections.remove_everywhere(selector, selections_max),
+        };
+        let released = released.map_err(|_| selections_full(selections_max))?;
+        let ends = |path: &str, session: &Session| !session.selections.select(path);
+        let mut ended: Vec<_> =
+            session.subscriptions.values().map(|(topic, _)| topic).filter(|topic| ends(topic.path.as_str(), session)).cloned().collect();
+        // A removed topic may wait in limbo beside the next of its path.
+        ended.sort_unstable_by(|a, b| a.path.cmp(&b.path).then(a.id.cmp(&b.id)));
+        self.unsubscribe_topics(desk, asker.session, &ended, Reason::Requested);
+        for selector in released {
+            self.release(desk, asker.session, &selector);
+        }
+        self.answer(desk, asker, Ok(Outcome::Done));
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe_topics(&mut self, desk: &mut Desk, key: Key, topics: &[Rc<LocalTopic>], reason: Reason) {
+        for topic in topics {
+            self.end_subscription(desk, key, topic);
+        }
+        let is_tidied = |topic: &&Rc<LocalTopic>| topic.specification.tidies_on_unsubscribe() || reason == Reason::BackPressure;
+        let tidied: Vec<Rc<LocalTopic>> = topics.iter().filter(is_tidied).cloned().collect();
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.queue.drop_updates(&tidied);
+        for topic in topics {
+            session.queue.push(Entry::Unsubscribed(topic.clone(), reason));
+        }
+        let (connection, is_high) = (session.connection, session.queue.bytes() > desk.limits.queue.bytes_high);
+        // Ends under pressure are part of keeping the bound, which goes on behind them.
+        if is_high && reason != Reason::BackPressure {
+            self.keep_bound(desk, key);
+        }
+        desk.effects.wake(connection);
+    }
+
+    /// The session's selections have lost `selector`.
+    pub fn release(&mut self, desk: &mut Desk, session: Key, selector: &Selector) {
+        let Some(selected) = self.selected.get_mut(selector) else { return };
+        selected.sessions.remove(&session);
+        if !selected.sessions.is_empty() {
+            return;
+        }
+        let asking = std::mem::take(&mut selected.asking);
+        self.selected.remove(selector);
+        for ticket in asking {
+            // The owners drop the question, so its waiting request is answered here.
+            if let Some(Gather { answer: Answer::Interest { asker, .. }, .. }) = self.gathers.remove(&ticket) {
+                self.answer(desk, asker, Ok(Outcome::Done));
+            }
+        }
+        for owner in self.owners_of(desk, selector) {
+            desk.mail(owner, Mail::Release { selector: selector.as_str().into() });
+        }
+        self.locals.limbo.retain(|_, topic| !topic.subscribers.borrow().is_empty());
+    }
+}
+
+fn selections_full(selections_max: usize) -> Refusal {
+    Refusal::new(ErrorCode::SelectionLimit, format!("the session has its most of {selections_max} selections"))
+}

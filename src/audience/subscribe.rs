@@ -1,0 +1,72 @@
+//! Subscriptions: a session and a topic that it selects.
+
+use crate::audience::Audience;
+use crate::base::Key;
+use crate::desk::Desk;
+use crate::mail::Appearance;
+use crate::session::mqtt::Delivery;
+use crate::session::{Entry, LocalTopic, Subscriber};
+use crate::topic::path::{TopicPath, is_within};
+use crate::topic::selector::Selector;
+use std::ops::Bound;
+use std::rc::Rc;
+
+impl Audience {
+    pub fn subscribe_to_known(&mut self, desk: &mut Desk, session: Key, selector: &Selector) {
+        let known: Vec<Rc<LocalTopic>> = self.known_topics(selector).cloned().collect();
+        for topic in known {
+            self.start_subscription(desk, session, &topic, Appearance::Found);
+        }
+    }
+
+    /// The topics held here that `selector` matches, in path order.
+    pub fn known_topics(&self, selector: &Selector) -> impl Iterator<Item = &Rc<LocalTopic>> {
+        let branch = selector.prefix();
+        let start = if branch.is_empty() { Bound::Unbounded } else { Bound::Included(TopicPath::of_branch(branch)) };
+        let range = self.locals.by_path.range((start, Bound::Unbounded));
+        let in_branch = range.take_while(|(path, _)| branch.is_empty() || is_within(path.as_str(), branch));
+        in_branch.filter(|(path, _)| selector.matches(path.as_str())).map(|(_, topic)| topic)
+    }
+
+    pub fn start_subscription(&mut self, desk: &mut Desk, key: Key, topic: &Rc<LocalTopic>, appearance: Appearance) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if session.subscriptions.contains_key(&topic.id) || !session.selects(topic.path.as_str()) {
+            return;
+        }
+        self.locals.generation = self.locals.generation.wrapping_add(1);
+        let generation = self.locals.generation;
+        let mut subscribers = topic.subscribers.borrow_mut();
+        session.subscriptions.insert(topic.id, (topic.clone(), subscribers.len() as u32));
+        let delivery = session.mqtt.as_ref().map_or(Delivery::NATIVE, |mqtt| mqtt.delivery(topic.path.as_str()));
+        let subscriber = Subscriber { session: key, generation, is_latest_queued: !delivery.is_mqtt(), delivery };
+        subscribers.push(subscriber);
+        drop(subscribers);
+        if delivery.is_mqtt() {
+            self.note_count(topic);
+            return self.start_messages(desk, topic, subscriber, appearance);
+        }
+        self.push(desk, key, Entry::Subscribed(topic.clone(), generation));
+        self.note_count(topic);
+        if topic.is_time_series() {
+            self.ask_history(desk, key, topic, generation);
+        } else if !topic.specification.retains_value() {
+            // The subscription sends no value, so each one that is published from now on is a step.
+            self.end_waiting(topic, key, generation);
+        }
+    }
+
+    /// Takes the session off the topic's subscribers; the last subscriber takes its place there.
+    pub fn end_subscription(&mut self, desk: &mut Desk, key: Key, topic: &Rc<LocalTopic>) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some((_, place)) = session.subscriptions.remove(&topic.id) else { return };
+        let mut subscribers = topic.subscribers.borrow_mut();
+        let ended = subscribers.swap_remove(place as usize);
+        if let Some(moved) = subscribers.get(place as usize) {
+            let moved = self.sessions.get_mut(moved.session).expect("a subscriber is a session");
+            moved.subscriptions.get_mut(&topic.id).expect("a subscriber has the subscription").1 = place;
+        }
+        drop(subscribers);
+        self.history_arrived(desk, topic, key, ended.generation);
+        self.note_count(topic);
+    }
+}

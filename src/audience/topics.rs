@@ -1,0 +1,154 @@
+//! What arrives of topics for the sessions of this shard.
+
+use crate::audience::Audience;
+use crate::base::{Key, TopicId};
+use crate::desk::Desk;
+use crate::mail::{Appeared, NOBODY};
+use crate::protocol::Reason;
+use crate::session::{Entry, LocalTopic, Outgoing};
+use crate::topic::publication::Publication;
+use crate::topic::selector::Selector;
+use crate::topic::specification::Conflation;
+use std::rc::Rc;
+use std::sync::Arc;
+
+impl Audience {
+    pub fn topic_appeared(&mut self, desk: &mut Desk, appeared: Appeared) {
+        let Appeared { id, path, specification, latest, is_counted, appearance } = appeared;
+        let topic = self.locals.limbo.remove(&id).unwrap_or_else(|| LocalTopic::new(id, path.clone(), specification));
+        topic.is_counted.set(is_counted);
+        let version = topic.latest.borrow().as_ref().map(|latest| latest.version());
+        if let Some(publication) = latest.filter(|_| !topic.is_time_series()) {
+            topic.take(&self.outgoing(publication, &topic), self.locals.generation);
+        }
+        let is_newer = topic.latest.borrow().as_ref().map(|latest| latest.version()) != version;
+        self.locals.known.insert(id, topic.clone());
+        self.locals.by_path.insert(path.clone(), topic.clone());
+        self.renew_deliveries(&topic);
+        // What is not kept is not sent again to who waited in limbo.
+        if topic.is_time_series() || topic.specification.retains_value() {
+            self.send_latest(desk, &topic, is_newer);
+        }
+        let mut sessions: Vec<Key> = Vec::new();
+        self.selected.for_each_match(path.as_str(), |_, selected| sessions.extend(&selected.sessions));
+        for session in sessions {
+            self.start_subscription(desk, session, &topic, appearance);
+        }
+        // Nobody waits for what groups dealt of it.
+        self.broker.dealt = 0;
+        self.note_count(&topic);
+    }
+
+    /// Gives whoever is subscribed already the newest value whole; those of MQTT only if they have not had it.
+    fn send_latest(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, is_newer: bool) {
+        if topic.is_time_series() {
+            return self.ask_missed_events(desk, topic);
+        }
+        let (mut behind, mut messages) = (Vec::new(), Vec::new());
+        for subscriber in topic.subscribers.borrow_mut().iter_mut().filter(|subscriber| !subscriber.is_latest_queued) {
+            if subscriber.delivery.is_mqtt() {
+                messages.push(*subscriber);
+                continue;
+            }
+            subscriber.is_latest_queued = true;
+            behind.push((subscriber.session, subscriber.generation));
+        }
+        for (session, generation) in behind {
+            self.push(desk, session, Entry::Latest(topic.clone(), generation));
+        }
+        let newest = topic.newest().filter(|_| is_newer);
+        for (subscriber, newest) in messages.into_iter().filter_map(|subscriber| Some((subscriber, newest.clone()?))) {
+            self.deliver(desk, topic, subscriber, &newest);
+        }
+    }
+
+    /// The owner has seen an interest end. Where a newer one is on its way, subscribers wait in limbo for the topic to appear again.
+    pub fn topic_forgotten(&mut self, id: TopicId) {
+        let Some(topic) = self.locals.known.remove(&id) else { return };
+        self.locals.by_path.remove(&topic.path);
+        if !topic.subscribers.borrow().is_empty() {
+            self.locals.limbo.insert(id, topic);
+        }
+    }
+
+    /// All owners have answered an interest: what it matches and still is in limbo was removed meanwhile.
+    pub(super) fn settle_limbo(&mut self, desk: &mut Desk, selector: &Selector) {
+        let mut gone: Vec<_> = self.locals.limbo.values().filter(|topic| selector.matches(topic.path.as_str())).cloned().collect();
+        gone.sort_unstable_by_key(|topic| topic.id.0);
+        for topic in gone {
+            self.locals.limbo.remove(&topic.id);
+            self.end_subscribers(desk, &topic, Reason::Removed);
+        }
+        self.locals.limbo.retain(|_, topic| !topic.subscribers.borrow().is_empty());
+    }
+
+    /// The hot path: one publication to all its subscribers here.
+    pub fn publication_arrived(&mut self, desk: &mut Desk, publication: Arc<Publication>) {
+        let keep = publication.keep_of(desk.identity.index);
+        let Some(topic) = self.locals.known.get(&publication.topic).cloned() else { return self.tell_kept_whole(desk, keep) };
+        let is_clearing = publication.message().is_some_and(|message| message.is_clearing);
+        let outgoing = self.outgoing(publication, &topic);
+        if topic.is_time_series() {
+            topic.last_sequence.set(Some(outgoing.version()));
+        } else if !is_clearing {
+            topic.take(&outgoing, self.locals.generation);
+        }
+        if topic.specification.conflation() == Conflation::Always && !is_clearing {
+            self.send_latest(desk, &topic, true);
+            return self.tell_kept_whole(desk, keep);
+        }
+        let distinct = outgoing.distinct();
+        let (mut overfull, mut apart) = (Vec::new(), Vec::new());
+        for subscriber in topic.subscribers.borrow().iter().filter(|subscriber| !subscriber.is_latest_queued) {
+            if subscriber.delivery.meets(distinct) {
+                apart.push(*subscriber);
+                continue;
+            }
+            if is_clearing && !subscriber.delivery.is_mqtt() {
+                continue;
+            }
+            let Some(session) = self.sessions.get_mut(subscriber.session) else { continue };
+            // A session without a connection waits for what has to be acknowledged, and for nothing else.
+            if session.connection == NOBODY {
+                continue;
+            }
+            session.queue.push(Entry::Step(outgoing.clone()));
+            if session.queue.bytes() > desk.limits.queue.bytes_high {
+                overfull.push(subscriber.session);
+            }
+            desk.effects.wake(session.connection);
+        }
+        for subscriber in apart {
+            self.deliver(desk, &topic, subscriber, &outgoing);
+        }
+        for session in overfull {
+            self.keep_bound(desk, session);
+        }
+        self.tell_kept_whole(desk, keep);
+    }
+
+    pub fn topic_removed(&mut self, desk: &mut Desk, id: TopicId, reason: Reason) {
+        let Some(topic) = self.locals.known.remove(&id) else { return };
+        self.locals.by_path.remove(&topic.path);
+        self.end_subscribers(desk, &topic, reason);
+    }
+
+    fn end_subscribers(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, reason: Reason) {
+        let subscribers = std::mem::take(&mut *topic.subscribers.borrow_mut());
+        for subscriber in subscribers {
+            if let Some(session) = self.sessions.get_mut(subscriber.session) {
+                session.subscriptions.remove(&topic.id);
+            }
+            self.history_arrived(desk, topic, subscriber.session, subscriber.generation);
+            // Clients of MQTT are not told; one that is away would be left with a longer queue for every topic that goes.
+            if !subscriber.delivery.is_mqtt() {
+                self.push(desk, subscriber.session, Entry::Unsubscribed(topic.clone(), reason));
+            }
+        }
+    }
+
+    pub fn outgoing(&mut self, publication: Arc<Publication>, topic: &Rc<LocalTopic>) -> Rc<Outgoing> {
+        self.locals.sequence += 1;
+        Outgoing::new(publication, topic, self.locals.sequence)
+    }
+}
