@@ -6,8 +6,8 @@ use crate::desk::{Answer, Desk};
 use crate::mail::Asker;
 use crate::protocol::Refusal;
 use crate::session::{Entry, Form};
-use crate::wire::native::{self, Outcome};
-use crate::wire::text;
+use crate::wire::event::{self, Event};
+use crate::wire::native::Outcome;
 
 impl Audience {
     pub fn answer(&mut self, desk: &mut Desk, to: Asker, result: Result<Outcome, Refusal>) {
@@ -48,15 +48,11 @@ impl Audience {
 
 /// An answer in a form of the native protocol; clients of MQTT have others.
 fn encode(form: Form, id: u64, result: &Result<Outcome, Refusal>) -> Option<Box<[u8]>> {
+    let event = match result {
+        Ok(outcome) => Event::Ok { id, outcome },
+        Err(Refusal { code, position, message }) => Event::Error { id, code: code.code(), name: code.name(), position: *position, message },
+    };
     let mut bytes = Vec::new();
-    match (form, result) {
-        (Form::Binary(_), Ok(outcome)) => native::put_ok(&mut bytes, id, outcome),
-        (Form::Text, Ok(outcome)) => text::put_ok(&mut bytes, id, outcome),
-        (Form::Binary(_), Err(refusal)) => native::put_error(&mut bytes, id, refusal.code.code(), refusal.position, &refusal.message),
-        (Form::Text, Err(refusal)) => {
-            text::put_error(&mut bytes, id, refusal.code.code(), refusal.code.name(), refusal.position, &refusal.message);
-        }
-        (Form::Mqtt(_), _) => return None,
-    }
+    event::put(&mut bytes, form.native()?, &event);
     Some(bytes.into_boxed_slice())
 }

@@ -10,11 +10,11 @@ use crate::desk::Desk;
 use crate::mail::views::Told;
 use crate::mail::{Asker, Handler, ListenerKind, Mail, Missing, Notice};
 use crate::protocol::{ErrorCode, Refusal};
-use crate::session::{Entry, Form, Listened, Listener};
+use crate::session::{Entry, Listened, Listener};
 use crate::topic::selector::Selector;
 use crate::topic::tree::Span;
-use crate::wire::native::{self, Outcome};
-use crate::wire::text;
+use crate::wire::event::{self, Event, Properties};
+use crate::wire::native::Outcome;
 use std::collections::VecDeque;
 
 /// The wire's numbers of what is listened to.
@@ -266,29 +266,20 @@ impl Audience {
 
     fn tell_change(&mut self, desk: &mut Desk, key: Key, listener: u64, change: &Change) {
         let Some(session) = self.sessions.get(key) else { return };
+        // MQTT has no listeners.
+        let Some(form) = session.form.native() else { return };
+        let event = match change {
+            Change::Topic { what, path, specification } => {
+                let (kind, properties) = (specification.topic_type().number(), specification.said_properties());
+                Event::TopicNotice { listener, what: *what as u8, path: path.as_str(), kind, properties }
+            }
+            Change::Descendant { what, path } => Event::DescendantNotice { listener, what: *what as u8, path: path.as_str() },
+            Change::Subscribers { path, has_subscribers } => {
+                Event::SubscribersNotice { listener, path: path.as_str(), has_subscribers: *has_subscribers }
+            }
+        };
         let mut out = Vec::new();
-        match (session.form, change) {
-            (Form::Binary(_), Change::Topic { what, path, specification }) => {
-                let kind = specification.topic_type().number();
-                native::put_topic_notice(&mut out, listener, *what as u8, path.as_str(), kind, specification.properties());
-            }
-            (Form::Text, Change::Topic { what, path, specification }) => {
-                let kind = specification.topic_type().number();
-                text::put_topic_notice(&mut out, listener, *what as u8, path.as_str(), kind, specification.properties());
-            }
-            (Form::Binary(_), Change::Descendant { what, path }) => {
-                native::put_descendant_notice(&mut out, listener, *what as u8, path.as_str());
-            }
-            (Form::Text, Change::Descendant { what, path }) => text::put_descendant_notice(&mut out, listener, *what as u8, path.as_str()),
-            (Form::Binary(_), Change::Subscribers { path, has_subscribers }) => {
-                native::put_subscribers_notice(&mut out, listener, path.as_str(), *has_subscribers);
-            }
-            (Form::Text, Change::Subscribers { path, has_subscribers }) => {
-                text::put_subscribers_notice(&mut out, listener, path.as_str(), *has_subscribers);
-            }
-            // MQTT has no listeners.
-            (Form::Mqtt(_), _) => return,
-        }
+        event::put(&mut out, form, &event);
         self.push(desk, key, Entry::Control(out.into_boxed_slice()));
     }
 
@@ -326,13 +317,10 @@ impl Audience {
     pub fn missing_told(&mut self, desk: &mut Desk, missing: &Missing) {
         let Missing { handler, selector, session: of, properties } = missing;
         let Some(session) = self.sessions.get(handler.session) else { return };
+        let Some(form) = session.form.native() else { return };
+        let properties = Properties::Any(properties);
         let mut out = Vec::new();
-        let properties = properties.iter().map(|(key, value)| (&**key, &**value));
-        match session.form {
-            Form::Binary(_) => native::put_missing_notice(&mut out, handler.listener, selector, of, properties),
-            Form::Text => text::put_missing_notice(&mut out, handler.listener, selector, of, properties),
-            Form::Mqtt(_) => return,
-        }
+        event::put(&mut out, form, &Event::MissingNotice { listener: handler.listener, selector, session: of, properties });
         self.push(desk, handler.session, Entry::Control(out.into_boxed_slice()));
     }
 }

@@ -242,6 +242,7 @@ fn rows(printer: Printer, view: &ViewEntry) -> Vec<String> {
 mod tests {
     use super::super::print::Form;
     use super::*;
+    use crate::wire::event;
 
     const PLAIN: Printer = Printer { form: Form::Plain };
 
@@ -284,7 +285,8 @@ mod tests {
     fn json_is_that_of_the_text_form() {
         let view = ViewEntry { failures: 1, last_failure: "a: \"".to_owned(), is_dormant: true, ..view("n", "map a to b", 1) };
         let mut answer = Vec::new();
-        crate::wire::text::put_ok(&mut answer, 1, &Outcome::Views { has_more: false, views: vec![view.clone()] });
+        let outcome = Outcome::Views { has_more: false, views: vec![view.clone()] };
+        event::put(&mut answer, event::Form::Text, &event::Event::Ok { id: 1, outcome: &outcome });
         let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(serde_json::from_str::<serde_json::Value>(&json_view(&view)).unwrap(), answer["views"][0]);
     }

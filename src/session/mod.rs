@@ -17,6 +17,7 @@ pub use send_queue::{Entry, Limits as QueueLimits, Newest, Overflow, SendQueue, 
 use crate::base::{Key, Time, TopicId};
 use crate::topic::publication::Encodings;
 use crate::topic::selector::Selector;
+use crate::wire::event;
 use crate::wire::mqtt::Version;
 use hashbrown::HashMap;
 use std::rc::Rc;
@@ -35,6 +36,15 @@ impl Form {
         match self {
             Self::Binary(_) | Self::Text => true,
             Self::Mqtt(form) => form.is_shared,
+        }
+    }
+
+    /// `None` for a session of MQTT.
+    pub fn native(self) -> Option<event::Form> {
+        match self {
+            Self::Binary(_) => Some(event::Form::Binary),
+            Self::Text => Some(event::Form::Text),
+            Self::Mqtt(_) => None,
         }
     }
 }

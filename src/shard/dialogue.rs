@@ -7,6 +7,7 @@ use crate::desk::{GivenUp, Why};
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
 use crate::session::{Entry, Form, Session};
 use crate::topic::publication::Encodings;
+use crate::wire::event::{self, Event};
 use crate::wire::native::{self, Request, Welcome};
 use crate::wire::text::{self, TextError};
 use crate::wire::websocket::{self, FrameHead, Opcode, WebSocketError};
@@ -43,6 +44,14 @@ impl WireForm {
         match self {
             Self::Binary | Self::Mqtt => websocket::BINARY,
             Self::Text => websocket::TEXT,
+        }
+    }
+
+    fn native(self) -> Option<event::Form> {
+        match self {
+            Self::Binary => Some(event::Form::Binary),
+            Self::Text => Some(event::Form::Text),
+            Self::Mqtt => None,
         }
     }
 }
@@ -377,7 +386,7 @@ impl Shard {
             _ => return,
         };
         match request {
-            Request::Ping => self.answer_ping(key, form),
+            Request::Ping => self.push_event(key, form, &Event::Pong),
             Request::Pong => {}
             Request::Close => self.close_after_queue(key, CloseCode::Normal),
             Request::Broken { id } => {
@@ -428,11 +437,7 @@ impl Shard {
         };
         let deadline = self.desk.now.after_ms(limits.keep_alive_ms);
         let mut bytes = Vec::new();
-        match form {
-            WireForm::Binary => native::put_welcome(&mut bytes, id, &welcome),
-            WireForm::Text => text::put_welcome(&mut bytes, id, &welcome),
-            WireForm::Mqtt => {}
-        }
+        event::put(&mut bytes, session_form.native().expect("MQTT left above"), &Event::Welcome { id, welcome: &welcome });
         let connection = self.connections.get_mut(key).expect("the connection asked just now");
         connection.stage = Stage::Open(form, session);
         connection.deadline = deadline;
@@ -447,35 +452,23 @@ impl Shard {
             Some(Stage::Greeting(form) | Stage::Open(form, _)) => form,
             _ => return,
         };
-        let mut bytes = Vec::new();
-        match form {
-            WireForm::Binary => native::put_error(&mut bytes, id, refusal.code.code(), refusal.position, &refusal.message),
-            WireForm::Text => text::put_error(&mut bytes, id, refusal.code.code(), refusal.code.name(), refusal.position, &refusal.message),
-            WireForm::Mqtt => return,
-        }
-        self.push_control(key, form, &bytes);
+        let Refusal { code, position, message } = refusal;
+        self.push_event(key, form, &Event::Error { id, code: code.code(), name: code.name(), position: *position, message });
     }
 
-    fn answer_ping(&mut self, key: Key, form: WireForm) {
+    /// Says it through the session's queue, or straight where there is none yet; nothing to a client of MQTT.
+    fn push_event(&mut self, key: Key, form: WireForm, event: &Event<'_>) {
+        let Some(native) = form.native() else { return };
         let mut bytes = Vec::new();
-        match form {
-            WireForm::Binary => native::put_keep_alive(&mut bytes, native::op::PONG),
-            WireForm::Text => bytes.extend_from_slice(br#"{"op":"pong"}"#),
-            WireForm::Mqtt => return,
-        }
-        self.push_control(key, form, &bytes);
-    }
-
-    /// Sends a message through the session's queue, or straight where there is none yet.
-    fn push_control(&mut self, key: Key, form: WireForm, bytes: &[u8]) {
+        event::put(&mut bytes, native, event);
         if let Some(Stage::Open(_, session)) = self.stage(key) {
-            return self.audience.push(&mut self.desk, session, Entry::Control(bytes.into()));
+            return self.audience.push(&mut self.desk, session, Entry::Control(bytes.into_boxed_slice()));
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.raw.len() > self.desk.limits.http_head_bytes_max {
             return self.close_now(key, CloseCode::SendQueueOverflow, "too many requests before CONNECT");
         }
-        websocket::put_frame(&mut connection.raw, form.message_opcode(), bytes);
+        websocket::put_frame(&mut connection.raw, form.message_opcode(), &bytes);
         self.desk.effects.wake(key);
     }
 
@@ -582,7 +575,7 @@ impl Shard {
                     return;
                 }
             }
-            Stage::Open(form, session) => {
+            Stage::Open(form, _) => {
                 let dead = connection.last_received.after_ms(2 * keep_alive_ms);
                 if now >= dead {
                     return self.close_now(key, CloseCode::KeepAliveTimeout, "nothing was received for twice keep_alive_ms");
@@ -593,23 +586,12 @@ impl Shard {
                 let next = if is_silent { now } else { quiet_since }.after_ms(keep_alive_ms);
                 connection.deadline = next.min(dead);
                 if is_silent {
-                    self.send_ping(session, form);
+                    self.push_event(key, form, &Event::Ping);
                 }
             }
         }
         if let Some(connection) = self.connections.get(key) {
             self.wheel.insert(connection.deadline, key);
         }
-    }
-
-    fn send_ping(&mut self, session: Key, form: WireForm) {
-        let mut bytes = Vec::new();
-        match form {
-            WireForm::Binary => native::put_keep_alive(&mut bytes, native::op::PING),
-            WireForm::Text => bytes.extend_from_slice(br#"{"op":"ping"}"#),
-            // Only its clients ask for signs of life.
-            WireForm::Mqtt => return,
-        }
-        self.audience.push(&mut self.desk, session, Entry::Control(bytes.into_boxed_slice()));
     }
 }

@@ -5,10 +5,12 @@
 use super::dialogue::{Connection, Stage};
 use super::{Effect, Shard, mqtt};
 use crate::base::{Key, Time};
+use crate::protocol::Reason;
 use crate::session::Steps;
 use crate::session::{Entry, Form, LocalTopic, Outgoing, Session};
 use crate::topic::publication::Encodings;
-use crate::wire::{native, text, websocket};
+use crate::wire::event::{self, Event};
+use crate::wire::websocket;
 use hashbrown::HashMap;
 use std::rc::Rc;
 
@@ -212,9 +214,7 @@ fn encode_binary(session: &mut Session, scratch: &mut Scratch, bytes_max: usize,
                 scratch.send.received.push(outgoing.received());
             }
             Entry::Subscribed(topic, generation) => {
-                let specification = &topic.specification;
-                let kind = specification.topic_type().number();
-                native::put_subscribed(out, topic.id, topic.path.as_str(), kind, specification.properties());
+                event::put(out, event::Form::Binary, &subscribed(&topic));
                 if let Some(first) = take_first(session, &topic, generation) {
                     out.extend_from_slice(first.value_frame(encodings));
                 }
@@ -224,11 +224,21 @@ fn encode_binary(session: &mut Session, scratch: &mut Scratch, bytes_max: usize,
                     out.extend_from_slice(latest.value_frame(encodings));
                 }
             }
-            Entry::Unsubscribed(topic, reason) => native::put_unsubscribed(out, topic.id, reason.code() as u8),
+            Entry::Unsubscribed(topic, reason) => event::put(out, event::Form::Binary, &unsubscribed(&topic, reason)),
             Entry::Message(_) => unreachable!("only a session of MQTT has messages"),
         }
     }
     websocket::fill_head(out, start, payload_at);
+}
+
+fn subscribed(topic: &LocalTopic) -> Event<'_> {
+    let specification = &topic.specification;
+    let (kind, properties) = (specification.topic_type().number(), specification.said_properties());
+    Event::Subscribed { topic: topic.id, path: topic.path.as_str(), kind, properties }
+}
+
+fn unsubscribed(topic: &LocalTopic, reason: Reason) -> Event<'_> {
+    Event::Unsubscribed { topic: topic.id, path: topic.path.as_str(), reason: reason.code() as u8, name: reason.name() }
 }
 
 /// What follows the subscription. A time series' events come behind it by themselves, as does each value of a topic that keeps none.
@@ -269,9 +279,7 @@ fn encode_text(session: &mut Session, scratch: &mut Scratch, bytes_max: usize) {
                 scratch.send.received.push(outgoing.received());
             }
             Entry::Subscribed(topic, generation) => {
-                let specification = &topic.specification;
-                let kind = specification.topic_type().number();
-                text::put_subscribed(payload, topic.id, topic.path.as_str(), kind, specification.properties());
+                event::put(payload, event::Form::Text, &subscribed(&topic));
                 websocket::put_frame(out, websocket::TEXT, payload);
                 payload.clear();
                 if let Some(first) = take_first(session, &topic, generation) {
@@ -283,7 +291,7 @@ fn encode_text(session: &mut Session, scratch: &mut Scratch, bytes_max: usize) {
                     out.extend_from_slice(latest.text_message());
                 }
             }
-            Entry::Unsubscribed(topic, reason) => text::put_unsubscribed(payload, topic.id, topic.path.as_str(), reason.name()),
+            Entry::Unsubscribed(topic, reason) => event::put(payload, event::Form::Text, &unsubscribed(&topic, reason)),
             Entry::Message(_) => unreachable!("only a session of MQTT has messages"),
         }
         if !payload.is_empty() {

@@ -17,6 +17,7 @@ use super::range_expression::RangeExpression;
 use super::removal::{RemovalLimits, RemovalPolicy};
 use super::syntax::{Cursor, SyntaxError, brief, print_quoted};
 use crate::value::ValueType;
+use crate::wire::event::Properties;
 pub use interner::Interner;
 use property::{CONFLATIONS, FLAGS, Property, Reader, SERIES_CONFLATIONS};
 pub use property::{Compression, Conflation, Priority};
@@ -176,6 +177,11 @@ impl Specification {
     /// The canonical properties that differ from the default, in the order of keys: what is shown and stored.
     pub fn properties(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.properties.iter().map(|(key, value)| (*key, &**value))
+    }
+
+    /// The same properties, to be said to a client.
+    pub fn said_properties(&self) -> Properties<'_> {
+        Properties::Known(&self.properties)
     }
 
     pub fn topic_type(&self) -> TopicType {

@@ -1,8 +1,13 @@
 //! The text form: one JSON object a message, the same requests and events as the binary form.
+//!
+//! - `object` — how an event is written.
 
-use super::native::{
-    Append, EventEntry, EventHead, Fetch, NULL_BIT, Outcome, Query, QueryRange, Request, Shown, Update, VERSION, Verb, ViewEntry, Welcome,
-};
+mod object;
+
+pub(super) use object::put_fields;
+
+use super::event::{Fields, describe_event};
+use super::native::{Append, EventHead, Fetch, NULL_BIT, Query, QueryRange, Request, Update, VERSION, Verb, op};
 use crate::base::TopicId;
 use crate::value::{ValueType, scalar};
 use serde::Deserialize;
@@ -401,146 +406,12 @@ fn string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("writing a string to memory does not fail");
 }
 
-pub fn put_welcome(out: &mut Vec<u8>, id: u64, welcome: &Welcome) {
-    let _ = write!(out, r#"{{"op":"welcome","id":{id},"version":{VERSION},"server":"#);
-    string(out, &welcome.server);
-    out.extend_from_slice(br#","session":"#);
-    string(out, &welcome.session);
-    for (_, name, value) in welcome.numbers() {
-        let _ = write!(out, r#","{name}":{value}"#);
-    }
-    out.push(b'}');
-}
-
-pub fn put_ok(out: &mut Vec<u8>, id: u64, outcome: &Outcome) {
-    let _ = write!(out, r#"{{"op":"ok","id":{id}"#);
-    match outcome {
-        Outcome::Done => {}
-        Outcome::Created(created) => {
-            let _ = write!(out, r#","created":{created}"#);
-        }
-        Outcome::Removed(count) => {
-            let _ = write!(out, r#","removed":{count}"#);
-        }
-        Outcome::Page { has_more, shown, entries } => {
-            let _ = write!(out, r#","has_more":{has_more},"topics":["#);
-            for (at, entry) in entries.iter().enumerate() {
-                out.extend_from_slice(if at == 0 { b"" } else { b"," });
-                put_entry(out, entry, *shown);
-            }
-            out.push(b']');
-        }
-        Outcome::Appended { sequence, timestamp_ms } => {
-            let _ = write!(out, r#","sequence":{sequence},"timestamp":{timestamp_ms}"#);
-        }
-        Outcome::Events { is_complete, kind, events } => {
-            let _ = write!(out, r#","complete":{is_complete},"type":"{}","events":["#, kind.name());
-            for (at, event) in events.iter().enumerate() {
-                out.extend_from_slice(if at == 0 { b"{" } else { b",{" });
-                let EventEntry { sequence, timestamp_ms, original, author, value } = event;
-                put_event_members(
-                    out,
-                    EventHead { sequence: *sequence, timestamp_ms: *timestamp_ms, original: *original, author },
-                    *kind,
-                    value,
-                );
-                out.push(b'}');
-            }
-            out.push(b']');
-        }
-        Outcome::Views { has_more, views } => {
-            let _ = write!(out, r#","has_more":{has_more},"views":["#);
-            for (at, view) in views.iter().enumerate() {
-                out.extend_from_slice(if at == 0 { b"" } else { b"," });
-                put_view_entry(out, view);
-            }
-            out.push(b']');
-        }
-    }
-    out.push(b'}');
-}
-
-fn put_entry(out: &mut Vec<u8>, entry: &super::native::Entry, shown: Shown) {
-    out.extend_from_slice(br#"{"path":"#);
-    string(out, &entry.path);
-    let _ = write!(out, r#","type":"{}""#, type_name(entry.kind));
-    if let Some(value) = &entry.value {
-        out.extend_from_slice(br#","value":"#);
-        scalar::append_json(entry.value_kind, value, out);
-    }
-    if shown.properties {
-        out.extend_from_slice(br#","properties":"#);
-        put_properties(out, entry.properties.iter().map(|(key, value)| (&**key, &**value)));
-    }
-    if let Some(size) = entry.size.filter(|_| shown.sizes) {
-        let _ = write!(out, r#","size":{size}"#);
-    }
-    out.push(b'}');
-}
-
-fn put_view_entry(out: &mut Vec<u8>, view: &ViewEntry) {
-    let ViewEntry { name, definition, place, is_dormant, sources, references, evaluations, failures, last_failure } = view;
-    out.extend_from_slice(br#"{"name":"#);
-    string(out, name);
-    out.extend_from_slice(br#","definition":"#);
-    string(out, definition);
-    let _ = write!(out, r#","place":{place},"dormant":{is_dormant},"sources":{sources},"references":{references}"#);
-    let _ = write!(out, r#","evaluations":{evaluations},"failures":{failures},"last_failure":"#);
-    string(out, last_failure);
-    out.push(b'}');
-}
-
-fn put_event_members(out: &mut Vec<u8>, head: EventHead<'_>, kind: ValueType, value: &[u8]) {
-    let _ = write!(out, r#""sequence":{},"timestamp":{}"#, head.sequence, head.timestamp_ms);
-    if let Some(original) = head.original {
-        let _ = write!(out, r#","original":{original}"#);
-    }
-    out.extend_from_slice(br#","author":"#);
-    string(out, head.author);
-    out.extend_from_slice(br#","value":"#);
-    scalar::append_json(kind, value, out);
-}
-
-fn put_properties<'a>(out: &mut Vec<u8>, properties: impl Iterator<Item = (&'a str, &'a str)>) {
-    out.push(b'{');
-    for (at, (key, value)) in properties.enumerate() {
-        out.extend_from_slice(if at == 0 { b"" } else { b"," });
-        string(out, key);
-        out.push(b':');
-        string(out, value);
-    }
-    out.push(b'}');
-}
-
-pub fn put_error(out: &mut Vec<u8>, id: u64, code: u16, name: &str, position: Option<usize>, message: &str) {
-    let _ = write!(out, r#"{{"op":"error","id":{id},"code":{code},"name":"{name}","message":"#);
-    string(out, message);
-    if let Some(position) = position {
-        let _ = write!(out, r#","position":{position}"#);
-    }
-    out.push(b'}');
-}
-
-pub fn put_subscribed<'a>(out: &mut Vec<u8>, topic: TopicId, path: &str, kind: u8, properties: impl Iterator<Item = (&'a str, &'a str)>) {
-    let _ = write!(out, r#"{{"op":"subscribed","topic":{},"path":"#, topic.0);
-    string(out, path);
-    let _ = write!(out, r#","type":"{}","properties":"#, type_name(kind));
-    put_properties(out, properties);
-    out.push(b'}');
-}
-
 pub fn put_value(out: &mut Vec<u8>, topic: TopicId, path: &str, kind: ValueType, value: &[u8]) {
     let _ = write!(out, r#"{{"op":"value","topic":{},"path":"#, topic.0);
     string(out, path);
     out.extend_from_slice(br#","value":"#);
     scalar::append_json(kind, value, out);
     out.push(b'}');
-}
-
-pub fn put_unsubscribed(out: &mut Vec<u8>, topic: TopicId, path: &str, reason: &str) {
-    let _ = write!(out, r#"{{"op":"unsubscribed","topic":{},"path":"#, topic.0);
-    string(out, path);
-    let _ = write!(out, r#","reason":"{reason}"}}"#);
 }
 
 /// A value that is null.
@@ -551,11 +422,12 @@ pub fn put_null(out: &mut Vec<u8>, topic: TopicId, path: &str) {
 }
 
 pub fn put_event(out: &mut Vec<u8>, topic: TopicId, path: &str, head: EventHead<'_>, kind: ValueType, value: &[u8]) {
-    let _ = write!(out, r#"{{"op":"event","topic":{},"path":"#, topic.0);
-    string(out, path);
-    out.push(b',');
-    put_event_members(out, head, kind, value);
-    out.push(b'}');
+    put_fields(out, |fields| {
+        fields.begin(op::EVENT, "event");
+        fields.number("topic", topic.0);
+        fields.text("path", path);
+        describe_event(fields, head, kind, value);
+    });
 }
 
 /// The names of what a notice may say.
@@ -568,52 +440,11 @@ pub fn notice_name(what: u8) -> &'static str {
     }
 }
 
-pub fn put_topic_notice<'a>(
-    out: &mut Vec<u8>,
-    listener: u64,
-    what: u8,
-    path: &str,
-    kind: u8,
-    properties: impl Iterator<Item = (&'a str, &'a str)>,
-) {
-    let _ = write!(out, r#"{{"op":"topic_notice","listener":{listener},"what":"{}","path":"#, notice_name(what));
-    string(out, path);
-    let _ = write!(out, r#","type":"{}","properties":"#, type_name(kind));
-    put_properties(out, properties);
-    out.push(b'}');
-}
-
-pub fn put_descendant_notice(out: &mut Vec<u8>, listener: u64, what: u8, path: &str) {
-    let _ = write!(out, r#"{{"op":"descendant_notice","listener":{listener},"what":"{}","path":"#, notice_name(what));
-    string(out, path);
-    out.push(b'}');
-}
-
-pub fn put_subscribers_notice(out: &mut Vec<u8>, listener: u64, path: &str, has_subscribers: bool) {
-    let _ = write!(out, r#"{{"op":"subscribers_notice","listener":{listener},"path":"#);
-    string(out, path);
-    let _ = write!(out, r#","has_subscribers":{has_subscribers}}}"#);
-}
-
-pub fn put_missing_notice<'a>(
-    out: &mut Vec<u8>,
-    listener: u64,
-    selector: &str,
-    session: &str,
-    properties: impl Iterator<Item = (&'a str, &'a str)>,
-) {
-    let _ = write!(out, r#"{{"op":"missing_notice","listener":{listener},"selector":"#);
-    string(out, selector);
-    out.extend_from_slice(br#","session":"#);
-    string(out, session);
-    out.extend_from_slice(br#","properties":"#);
-    put_properties(out, properties);
-    out.push(b'}');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::event::{self, Event, Form};
+    use crate::wire::native::{Outcome, ViewEntry};
 
     fn check(message: &str, expected: Result<Request<'_>, &str>) {
         let decoded = decode_request(message).map_err(|error| match error {
@@ -658,7 +489,8 @@ mod tests {
             ViewEntry { name: "\"n\"".to_owned(), definition: "map a to b".to_owned(), place: 2, references: 1, ..ViewEntry::default() };
         let failing = ViewEntry { is_dormant: true, failures: 3, last_failure: "a: no".to_owned(), ..ViewEntry::default() };
         let mut out = Vec::new();
-        put_ok(&mut out, 1, &Outcome::Views { has_more: true, views: vec![view, failing] });
+        let outcome = Outcome::Views { has_more: true, views: vec![view, failing] };
+        event::put(&mut out, Form::Text, &Event::Ok { id: 1, outcome: &outcome });
         let expected = serde_json::json!({ "op": "ok", "id": 1, "has_more": true, "views": [
             { "name": "\"n\"", "definition": "map a to b", "place": 2, "dormant": false, "sources": 0, "references": 1,
                 "evaluations": 0, "failures": 0, "last_failure": "" },

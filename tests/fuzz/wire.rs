@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 use tidewire::value::delta::{self, Encoder};
+use tidewire::wire::event;
 use tidewire::wire::mqtt::{self, Fault, Packet, PublishHead, QoS, Version};
 use tidewire::wire::native::{self, Event, Outcome, Shown};
 use tidewire::wire::text::{self, TextError};
@@ -44,7 +45,7 @@ pub fn native_event(mut input: &[u8]) {
 /// What was read from an answer can be written, and is read again.
 fn comes_back(outcome: &Outcome, decode: impl Fn(&mut Reader<'_>) -> Result<Outcome, Malformed>) {
     let mut written = Vec::new();
-    native::put_ok(&mut written, 1, outcome);
+    event::put(&mut written, event::Form::Binary, &event::Event::Ok { id: 1, outcome });
     let frame = native::next_frame(&mut &written[..]).expect("a frame").expect("one frame");
     let mut reader = Reader(&frame.body[1..]);
     assert_eq!(decode(&mut reader).as_ref(), Ok(outcome));

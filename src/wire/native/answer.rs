@@ -1,8 +1,8 @@
-//! What `WELCOME`, `OK` and `ERROR` carry.
+//! What `WELCOME` and `OK` carry, and how a client reads an answer.
 
-use super::{VERSION, op, put_frame, put_number_field, put_properties, read_properties};
+use super::read_properties;
 use crate::value::ValueType;
-use crate::wire::varint::{self, Malformed, Reader};
+use crate::wire::varint::{Malformed, Reader};
 use std::sync::Arc;
 
 /// What the server tells a session at connect.
@@ -17,35 +17,6 @@ pub struct Welcome {
     pub value_bytes_max: u64,
     pub selections_max: u64,
     pub fetch_page_max: u64,
-}
-
-impl Welcome {
-    /// The numbered limits, by field tag.
-    pub fn numbers(&self) -> [(u64, &'static str, u64); 6] {
-        [
-            (4, "keep_alive_ms", self.keep_alive_ms),
-            (5, "message_bytes_max", self.message_bytes_max),
-            (6, "path_bytes_max", self.path_bytes_max),
-            (7, "value_bytes_max", self.value_bytes_max),
-            (8, "selections_max", self.selections_max),
-            (9, "fetch_page_max", self.fetch_page_max),
-        ]
-    }
-}
-
-pub fn put_welcome(out: &mut Vec<u8>, id: u64, welcome: &Welcome) {
-    put_frame(out, op::WELCOME, |out| {
-        varint::put(out, id);
-        varint::put(out, VERSION);
-        varint::put(out, 1);
-        varint::put_bytes(out, welcome.server.as_bytes());
-        put_number_field(out, 2, welcome.capabilities);
-        varint::put(out, 3);
-        varint::put_bytes(out, welcome.session.as_bytes());
-        for (tag, _, value) in welcome.numbers() {
-            put_number_field(out, tag, value);
-        }
-    });
 }
 
 /// One topic of a fetch's answer.
@@ -109,76 +80,6 @@ pub enum Outcome {
     Appended { sequence: u64, timestamp_ms: u64 },
     Events { is_complete: bool, kind: ValueType, events: Vec<EventEntry> },
     Views { has_more: bool, views: Vec<ViewEntry> },
-}
-
-pub fn put_ok(out: &mut Vec<u8>, id: u64, outcome: &Outcome) {
-    put_frame(out, op::OK, |out| {
-        varint::put(out, id);
-        match outcome {
-            Outcome::Done => {}
-            Outcome::Created(created) => out.push(u8::from(*created)),
-            Outcome::Removed(count) => varint::put(out, *count),
-            Outcome::Page { has_more, shown, entries } => {
-                out.push(u8::from(*has_more));
-                varint::put(out, entries.len() as u64);
-                entries.iter().for_each(|entry| put_entry(out, entry, *shown));
-            }
-            Outcome::Appended { sequence, timestamp_ms } => {
-                varint::put(out, *sequence);
-                varint::put(out, *timestamp_ms);
-            }
-            Outcome::Events { is_complete, kind, events } => {
-                out.push(u8::from(*is_complete));
-                out.push(*kind as u8);
-                varint::put(out, events.len() as u64);
-                events.iter().for_each(|event| put_event_entry(out, event));
-            }
-            Outcome::Views { has_more, views } => {
-                out.push(u8::from(*has_more));
-                varint::put(out, views.len() as u64);
-                views.iter().for_each(|view| put_view_entry(out, view));
-            }
-        }
-    });
-}
-
-fn put_entry(out: &mut Vec<u8>, entry: &Entry, shown: Shown) {
-    varint::put_bytes(out, entry.path.as_bytes());
-    out.push(entry.kind);
-    if shown.values {
-        match &entry.value {
-            None => varint::put(out, 0),
-            Some(value) => {
-                varint::put(out, 1 + value.len() as u64);
-                out.extend_from_slice(value);
-            }
-        }
-    }
-    if shown.properties {
-        put_properties(out, entry.properties.iter().map(|(key, value)| (&**key, &**value)));
-    }
-    if shown.sizes {
-        varint::put(out, entry.size.map_or(0, |size| 1 + size as u64));
-    }
-}
-
-fn put_event_entry(out: &mut Vec<u8>, event: &EventEntry) {
-    varint::put(out, event.sequence);
-    varint::put(out, event.timestamp_ms);
-    varint::put(out, event.original.map_or(0, |original| original + 1));
-    varint::put_bytes(out, event.author.as_bytes());
-    varint::put_bytes(out, &event.value);
-}
-
-fn put_view_entry(out: &mut Vec<u8>, view: &ViewEntry) {
-    varint::put_bytes(out, view.name.as_bytes());
-    varint::put_bytes(out, view.definition.as_bytes());
-    varint::put(out, view.place);
-    out.push(u8::from(view.is_dormant));
-    for number in [view.sources, view.references, view.evaluations, view.failures] {
-        varint::put(out, number);
-    }
-    varint::put_bytes(out, view.last_failure.as_bytes());
 }
 
 /// Reads the page of an `OK` that answers a `FETCH`.
@@ -259,18 +160,10 @@ fn decode_view_entry(reader: &mut Reader<'_>) -> Result<ViewEntry, Malformed> {
     })
 }
 
-pub fn put_error(out: &mut Vec<u8>, id: u64, code: u16, position: Option<usize>, message: &str) {
-    put_frame(out, op::ERROR, |out| {
-        varint::put(out, id);
-        varint::put(out, u64::from(code));
-        varint::put(out, position.map_or(0, |p| p as u64 + 1));
-        out.extend_from_slice(message.as_bytes());
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::event::{self, Event, Form};
 
     fn view(name: &str) -> ViewEntry {
         let definition = "map ?a// to b/<path(1)>".to_owned();
@@ -281,7 +174,7 @@ mod tests {
     fn check(has_more: bool, views: Vec<ViewEntry>) {
         let outcome = Outcome::Views { has_more, views };
         let mut written = Vec::new();
-        put_ok(&mut written, 5, &outcome);
+        event::put(&mut written, Form::Binary, &Event::Ok { id: 5, outcome: &outcome });
         let frame = super::super::next_frame(&mut &written[..]).unwrap().unwrap();
         let body = &frame.body[1..];
         let mut reader = Reader(body);

@@ -1,18 +1,9 @@
-//! What the server says about topics, unasked.
+//! Frames about a topic's values, each made once for all who are sent it; and what the server says, as a client reads it.
 
-use super::{Frame, op, put_frame, put_properties, read_properties};
+use super::{Frame, op, read_properties};
 use crate::base::TopicId;
 use crate::value::delta::Form;
 use crate::wire::varint::{self, Malformed, Reader};
-
-pub fn put_subscribed<'a>(out: &mut Vec<u8>, topic: TopicId, path: &str, kind: u8, properties: impl Iterator<Item = (&'a str, &'a str)>) {
-    put_frame(out, op::SUBSCRIBED, |out| {
-        varint::put(out, topic.0);
-        varint::put_bytes(out, path.as_bytes());
-        out.push(kind);
-        put_properties(out, properties);
-    });
-}
 
 /// A whole VALUE frame, and where in it the value starts.
 pub fn value_frame(topic: TopicId, value: &[u8]) -> (Vec<u8>, usize) {
@@ -92,65 +83,6 @@ pub fn decode_event_head(frame: &[u8]) -> Option<EventHead<'_>> {
 
 fn next_event<'a>(rest: &mut &'a [u8]) -> Option<Frame<'a>> {
     super::next_frame(rest).ok().flatten()
-}
-
-pub fn put_unsubscribed(out: &mut Vec<u8>, topic: TopicId, reason: u8) {
-    put_frame(out, op::UNSUBSCRIBED, |out| {
-        varint::put(out, topic.0);
-        out.push(reason);
-    });
-}
-
-pub fn put_keep_alive(out: &mut Vec<u8>, op: u8) {
-    put_frame(out, op, |_| {});
-}
-
-pub fn put_topic_notice<'a>(
-    out: &mut Vec<u8>,
-    listener: u64,
-    what: u8,
-    path: &str,
-    kind: u8,
-    properties: impl Iterator<Item = (&'a str, &'a str)>,
-) {
-    put_frame(out, op::TOPIC_NOTICE, |out| {
-        varint::put(out, listener);
-        out.push(what);
-        varint::put_bytes(out, path.as_bytes());
-        out.push(kind);
-        put_properties(out, properties);
-    });
-}
-
-pub fn put_descendant_notice(out: &mut Vec<u8>, listener: u64, what: u8, path: &str) {
-    put_frame(out, op::DESCENDANT_NOTICE, |out| {
-        varint::put(out, listener);
-        out.push(what);
-        varint::put_bytes(out, path.as_bytes());
-    });
-}
-
-pub fn put_subscribers_notice(out: &mut Vec<u8>, listener: u64, path: &str, has_subscribers: bool) {
-    put_frame(out, op::SUBSCRIBERS_NOTICE, |out| {
-        varint::put(out, listener);
-        varint::put_bytes(out, path.as_bytes());
-        out.push(u8::from(has_subscribers));
-    });
-}
-
-pub fn put_missing_notice<'a>(
-    out: &mut Vec<u8>,
-    listener: u64,
-    selector: &str,
-    session: &str,
-    properties: impl Iterator<Item = (&'a str, &'a str)>,
-) {
-    put_frame(out, op::MISSING_NOTICE, |out| {
-        varint::put(out, listener);
-        varint::put_bytes(out, selector.as_bytes());
-        varint::put_bytes(out, session.as_bytes());
-        put_properties(out, properties);
-    });
 }
 
 /// What the server says, as a client reads it.

@@ -1,20 +1,20 @@
 //! The binary form: frames ↔ requests and events. `sdk/protocol/README.md` is the specification.
 //!
 //! - `request` — what a client asks for; the text form gives the same.
-//! - `answer` — what `WELCOME`, `OK` and `ERROR` carry.
-//! - `event` — what the server says about topics, unasked.
+//! - `answer` — what `WELCOME` and `OK` carry.
+//! - `event` — frames about a topic's values, and what the server says as a client reads it.
+//! - `fields` — how an event is written.
 
 mod answer;
 mod event;
+mod fields;
 mod request;
 
-pub use answer::{
-    Entry, EventEntry, Outcome, Shown, ViewEntry, Welcome, decode_events, decode_page, decode_views, put_error, put_ok, put_welcome,
-};
+pub use answer::{Entry, EventEntry, Outcome, Shown, ViewEntry, Welcome, decode_events, decode_page, decode_views};
 pub use event::{
-    Event, EventHead, decode_event, decode_event_head, delta_frame, event_frame, null_frame, put_descendant_notice, put_keep_alive,
-    put_missing_notice, put_subscribed, put_subscribers_notice, put_topic_notice, put_unsubscribed, value_deflate_frame, value_frame,
+    Event, EventHead, decode_event, decode_event_head, delta_frame, event_frame, null_frame, value_deflate_frame, value_frame,
 };
+pub(super) use fields::put_fields;
 pub use request::{Append, Fetch, NULL_BIT, Properties, Query, QueryRange, Request, Update, Verb, decode_request, put_request};
 
 use super::varint::{self, Malformed, Reader};
@@ -96,6 +96,11 @@ fn put_frame(out: &mut Vec<u8>, op: u8, write: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.push(0);
     write(out);
+    fill_length(out, at);
+}
+
+/// Says how long the body is that follows the byte at `at`.
+fn fill_length(out: &mut Vec<u8>, at: usize) {
     let length = out.len() - at - 1;
     if length < 0x80 {
         out[at] = length as u8;

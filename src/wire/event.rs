@@ -1,0 +1,374 @@
+//! What the server says to a client of the native protocol.
+//!
+//! Each event is described once, by its operation and its members in order; the two forms write what is described, and where they differ the
+//! description says so. Frames about a topic's values are no events here: they are made once for all who are sent them, in `native` and `text`.
+
+use super::native::{self, Entry, EventEntry, EventHead, Outcome, Shown, VERSION, ViewEntry, Welcome, op};
+use super::text::{self, notice_name, type_name};
+use crate::base::TopicId;
+use crate::value::ValueType;
+
+/// The form of the protocol that a client has chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Binary,
+    Text,
+}
+
+/// What the server says.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    Ping,
+    Pong,
+    Welcome { id: u64, welcome: &'a Welcome },
+    Ok { id: u64, outcome: &'a Outcome },
+    Error { id: u64, code: u16, name: &'a str, position: Option<usize>, message: &'a str },
+    Subscribed { topic: TopicId, path: &'a str, kind: u8, properties: Properties<'a> },
+    Unsubscribed { topic: TopicId, path: &'a str, reason: u8, name: &'a str },
+    TopicNotice { listener: u64, what: u8, path: &'a str, kind: u8, properties: Properties<'a> },
+    DescendantNotice { listener: u64, what: u8, path: &'a str },
+    SubscribersNotice { listener: u64, path: &'a str, has_subscribers: bool },
+    MissingNotice { listener: u64, selector: &'a str, session: &'a str, properties: Properties<'a> },
+}
+
+/// Keys and values of properties, as they are kept.
+#[derive(Clone, Copy, Debug)]
+pub enum Properties<'a> {
+    /// Of keys that the server knows.
+    Known(&'a [(&'static str, Box<str>)]),
+    Any(&'a [(Box<str>, Box<str>)]),
+}
+
+impl<'a> Properties<'a> {
+    pub(super) fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let (known, any) = match self {
+            Self::Known(known) => (known, &[][..]),
+            Self::Any(any) => (&[][..], any),
+        };
+        known.iter().map(|(key, value)| (*key, &**value)).chain(any.iter().map(|(key, value)| (&**key, &**value)))
+    }
+}
+
+/// How a form writes an event: `begin`, then the members in their order. The text form has a member by its name, the binary form by its place.
+pub(super) trait Fields {
+    const FORM: Form;
+
+    /// The operation, by its number in the binary form and its name in the text form.
+    fn begin(&mut self, op: u8, name: &str);
+    fn number(&mut self, name: &str, number: u64);
+    fn flag(&mut self, name: &str, flag: bool);
+    fn text(&mut self, name: &str, text: &str);
+    /// A byte, of which the text form says what it means.
+    fn named(&mut self, name: &str, number: u8, meaning: &str);
+    fn properties(&mut self, properties: Properties<'_>);
+    /// In the binary form 0 for none, else 1 + the number; the text form leaves out what there is not.
+    fn optional(&mut self, name: &str, number: Option<u64>);
+    fn value(&mut self, kind: ValueType, value: &[u8]);
+    /// As `optional`, with the value behind 1 + its length.
+    fn optional_value(&mut self, kind: ValueType, value: Option<&[u8]>);
+    /// A field of the binary form that receivers skip where they do not know its tag.
+    fn tagged_number(&mut self, tag: u64, name: &str, number: u64);
+    fn tagged_text(&mut self, tag: u64, name: &str, text: &str);
+    /// Text to the end of the frame.
+    fn rest(&mut self, name: &str, text: &str);
+    fn list<T>(&mut self, name: &str, items: &[T], describe: impl Fn(&mut Self, &T));
+}
+
+/// Appends the event: a frame of the binary form, or an object of the text form.
+pub fn put(out: &mut Vec<u8>, form: Form, event: &Event<'_>) {
+    match form {
+        Form::Binary => native::put_fields(out, |fields| describe(fields, event)),
+        Form::Text => text::put_fields(out, |fields| describe(fields, event)),
+    }
+}
+
+fn describe<F: Fields>(fields: &mut F, event: &Event<'_>) {
+    match *event {
+        Event::Ping => fields.begin(op::PING, "ping"),
+        Event::Pong => fields.begin(op::PONG, "pong"),
+        Event::Welcome { id, welcome } => {
+            fields.begin(op::WELCOME, "welcome");
+            fields.number("id", id);
+            describe_welcome(fields, welcome);
+        }
+        Event::Ok { id, outcome } => {
+            fields.begin(op::OK, "ok");
+            fields.number("id", id);
+            describe_outcome(fields, outcome);
+        }
+        Event::Error { id, code, name, position, message } => {
+            fields.begin(op::ERROR, "error");
+            fields.number("id", id);
+            fields.number("code", u64::from(code));
+            describe_refusal(fields, name, position.map(|position| position as u64), message);
+        }
+        Event::Subscribed { topic, path, kind, properties } => {
+            fields.begin(op::SUBSCRIBED, "subscribed");
+            fields.number("topic", topic.0);
+            describe_topic(fields, path, kind, properties);
+        }
+        Event::Unsubscribed { topic, path, reason, name } => {
+            fields.begin(op::UNSUBSCRIBED, "unsubscribed");
+            fields.number("topic", topic.0);
+            // Who reads the text form knows topics by their paths.
+            if F::FORM == Form::Text {
+                fields.text("path", path);
+            }
+            fields.named("reason", reason, name);
+        }
+        Event::TopicNotice { listener, what, path, kind, properties } => {
+            fields.begin(op::TOPIC_NOTICE, "topic_notice");
+            fields.number("listener", listener);
+            fields.named("what", what, notice_name(what));
+            describe_topic(fields, path, kind, properties);
+        }
+        Event::DescendantNotice { listener, what, path } => {
+            fields.begin(op::DESCENDANT_NOTICE, "descendant_notice");
+            fields.number("listener", listener);
+            fields.named("what", what, notice_name(what));
+            fields.text("path", path);
+        }
+        Event::SubscribersNotice { listener, path, has_subscribers } => {
+            fields.begin(op::SUBSCRIBERS_NOTICE, "subscribers_notice");
+            fields.number("listener", listener);
+            fields.text("path", path);
+            fields.flag("has_subscribers", has_subscribers);
+        }
+        Event::MissingNotice { listener, selector, session, properties } => {
+            fields.begin(op::MISSING_NOTICE, "missing_notice");
+            fields.number("listener", listener);
+            fields.text("selector", selector);
+            fields.text("session", session);
+            fields.properties(properties);
+        }
+    }
+}
+
+fn describe_topic(fields: &mut impl Fields, path: &str, kind: u8, properties: Properties<'_>) {
+    fields.text("path", path);
+    fields.named("type", kind, type_name(kind));
+    fields.properties(properties);
+}
+
+fn describe_welcome<F: Fields>(fields: &mut F, welcome: &Welcome) {
+    fields.number("version", VERSION);
+    fields.tagged_text(1, "server", &welcome.server);
+    // The text form has neither deltas nor compression.
+    if F::FORM == Form::Binary {
+        fields.tagged_number(2, "capabilities", welcome.capabilities);
+    }
+    fields.tagged_text(3, "session", &welcome.session);
+    fields.tagged_number(4, "keep_alive_ms", welcome.keep_alive_ms);
+    fields.tagged_number(5, "message_bytes_max", welcome.message_bytes_max);
+    fields.tagged_number(6, "path_bytes_max", welcome.path_bytes_max);
+    fields.tagged_number(7, "value_bytes_max", welcome.value_bytes_max);
+    fields.tagged_number(8, "selections_max", welcome.selections_max);
+    fields.tagged_number(9, "fetch_page_max", welcome.fetch_page_max);
+}
+
+/// The text form says the code's name too, and the position last.
+fn describe_refusal<F: Fields>(fields: &mut F, name: &str, position: Option<u64>, message: &str) {
+    match F::FORM {
+        Form::Binary => {
+            fields.optional("position", position);
+            fields.rest("message", message);
+        }
+        Form::Text => {
+            fields.text("name", name);
+            fields.rest("message", message);
+            fields.optional("position", position);
+        }
+    }
+}
+
+fn describe_outcome(fields: &mut impl Fields, outcome: &Outcome) {
+    match outcome {
+        Outcome::Done => {}
+        Outcome::Created(created) => fields.flag("created", *created),
+        Outcome::Removed(count) => fields.number("removed", *count),
+        Outcome::Page { has_more, shown, entries } => {
+            fields.flag("has_more", *has_more);
+            fields.list("topics", entries, |fields, entry| describe_entry(fields, entry, *shown));
+        }
+        Outcome::Appended { sequence, timestamp_ms } => {
+            fields.number("sequence", *sequence);
+            fields.number("timestamp", *timestamp_ms);
+        }
+        Outcome::Events { is_complete, kind, events } => {
+            fields.flag("complete", *is_complete);
+            fields.named("type", *kind as u8, kind.name());
+            fields.list("events", events, |fields, event| {
+                let EventEntry { sequence, timestamp_ms, original, author, value } = event;
+                let head = EventHead { sequence: *sequence, timestamp_ms: *timestamp_ms, original: *original, author };
+                describe_event(fields, head, *kind, value);
+            });
+        }
+        Outcome::Views { has_more, views } => {
+            fields.flag("has_more", *has_more);
+            fields.list("views", views, describe_view);
+        }
+    }
+}
+
+fn describe_entry(fields: &mut impl Fields, entry: &Entry, shown: Shown) {
+    fields.text("path", &entry.path);
+    fields.named("type", entry.kind, type_name(entry.kind));
+    if shown.values {
+        fields.optional_value(entry.value_kind, entry.value.as_deref());
+    }
+    if shown.properties {
+        fields.properties(Properties::Any(&entry.properties));
+    }
+    if shown.sizes {
+        fields.optional("size", entry.size.map(|size| size as u64));
+    }
+}
+
+/// One event of a time series.
+pub(super) fn describe_event(fields: &mut impl Fields, head: EventHead<'_>, kind: ValueType, value: &[u8]) {
+    fields.number("sequence", head.sequence);
+    fields.number("timestamp", head.timestamp_ms);
+    fields.optional("original", head.original);
+    fields.text("author", head.author);
+    fields.value(kind, value);
+}
+
+fn describe_view<F: Fields>(fields: &mut F, view: &ViewEntry) {
+    fields.text("name", &view.name);
+    fields.text("definition", &view.definition);
+    fields.number("place", view.place);
+    fields.flag("dormant", view.is_dormant);
+    fields.number("sources", view.sources);
+    fields.number("references", view.references);
+    fields.number("evaluations", view.evaluations);
+    fields.number("failures", view.failures);
+    fields.text("last_failure", &view.last_failure);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOPIC: TopicId = TopicId(300);
+
+    /// The event in both forms, byte for byte.
+    fn check(event: &Event<'_>, frame: &[u8], object: &str) {
+        let (mut binary, mut text) = (Vec::new(), Vec::new());
+        put(&mut binary, Form::Binary, event);
+        put(&mut text, Form::Text, event);
+        assert_eq!(binary, frame, "{event:?}");
+        assert_eq!(String::from_utf8(text).unwrap(), object);
+    }
+
+    fn check_ok(outcome: &Outcome, frame: &[u8], object: &str) {
+        check(&Event::Ok { id: 5, outcome }, frame, object);
+    }
+
+    #[test]
+    fn signs_of_life_have_no_members() {
+        check(&Event::Ping, b"\x02\x00", r#"{"op":"ping"}"#);
+        check(&Event::Pong, b"\x03\x00", r#"{"op":"pong"}"#);
+    }
+
+    #[test]
+    fn a_refusal_says_its_name_and_its_position_last_in_text_only() {
+        let error = Event::Error { id: 1, code: 200, name: "invalid_path", position: None, message: "\"é\"" };
+        check(
+            &error,
+            b"\x83\x08\x01\xc8\x01\x00\"\xc3\xa9\"",
+            r#"{"op":"error","id":1,"code":200,"name":"invalid_path","message":"\"é\""}"#,
+        );
+        let error = Event::Error { id: 1, code: 200, name: "invalid_path", position: Some(0), message: "" };
+        check(&error, b"\x83\x04\x01\xc8\x01\x01", r#"{"op":"error","id":1,"code":200,"name":"invalid_path","message":"","position":0}"#);
+    }
+
+    #[test]
+    fn what_is_said_of_a_topic() {
+        let properties = Properties::Known(&[]);
+        check(
+            &Event::Subscribed { topic: TOPIC, path: "a/b", kind: 6, properties },
+            b"\x90\x08\xac\x02\x03a/b\x06\x00",
+            r#"{"op":"subscribed","topic":300,"path":"a/b","type":"time_series","properties":{}}"#,
+        );
+        check(
+            &Event::Unsubscribed { topic: TOPIC, path: "a/b", reason: 2, name: "removed" },
+            b"\x98\x03\xac\x02\x02",
+            r#"{"op":"unsubscribed","topic":300,"path":"a/b","reason":"removed"}"#,
+        );
+    }
+
+    #[test]
+    fn notices_name_their_listener() {
+        let properties = [("PERSISTENT", "false".into())];
+        check(
+            &Event::TopicNotice { listener: 7, what: 1, path: "a", kind: 1, properties: Properties::Known(&properties) },
+            b"\xa0\x17\x07\x01\x01a\x01\x01\x0aPERSISTENT\x05false",
+            r#"{"op":"topic_notice","listener":7,"what":"added","path":"a","type":"json","properties":{"PERSISTENT":"false"}}"#,
+        );
+        check(
+            &Event::DescendantNotice { listener: 7, what: 4, path: "a" },
+            b"\xa1\x04\x07\x04\x01a",
+            r#"{"op":"descendant_notice","listener":7,"what":"deselected","path":"a"}"#,
+        );
+        check(
+            &Event::SubscribersNotice { listener: 7, path: "a", has_subscribers: true },
+            b"\xa2\x04\x07\x01a\x01",
+            r#"{"op":"subscribers_notice","listener":7,"path":"a","has_subscribers":true}"#,
+        );
+        let properties = [("k".into(), "1".into()), ("l".into(), "2".into())];
+        check(
+            &Event::MissingNotice { listener: 7, selector: "?a", session: "s", properties: Properties::Any(&properties) },
+            b"\xa3\x0f\x07\x02?a\x01s\x02\x01k\x011\x01l\x012",
+            r#"{"op":"missing_notice","listener":7,"selector":"?a","session":"s","properties":{"k":"1","l":"2"}}"#,
+        );
+    }
+
+    #[test]
+    fn outcomes_that_are_one_or_two_members() {
+        check_ok(&Outcome::Done, b"\x82\x01\x05", r#"{"op":"ok","id":5}"#);
+        check_ok(&Outcome::Created(true), b"\x82\x02\x05\x01", r#"{"op":"ok","id":5,"created":true}"#);
+        check_ok(&Outcome::Removed(200), b"\x82\x03\x05\xc8\x01", r#"{"op":"ok","id":5,"removed":200}"#);
+        let appended = Outcome::Appended { sequence: 1, timestamp_ms: 2 };
+        check_ok(&appended, b"\x82\x03\x05\x01\x02", r#"{"op":"ok","id":5,"sequence":1,"timestamp":2}"#);
+    }
+
+    #[test]
+    fn a_page_shows_what_was_asked_for() {
+        let entry = Entry {
+            path: "a".to_owned(),
+            kind: 1,
+            value_kind: ValueType::Json,
+            value: Some(b"[7]".to_vec()),
+            properties: [("k".into(), "v".into())].into(),
+            size: Some(3),
+        };
+        let empty = Entry { value: None, size: None, ..entry.clone() };
+        let page = |shown, entries| Outcome::Page { has_more: true, shown, entries };
+        check_ok(
+            &page(Shown { values: true, properties: true, sizes: true }, vec![entry.clone(), empty]),
+            b"\x82\x1a\x05\x01\x02\x01a\x01\x04[7]\x01\x01k\x01v\x04\x01a\x01\x00\x01\x01k\x01v\x00",
+            concat!(
+                r#"{"op":"ok","id":5,"has_more":true,"topics":[{"path":"a","type":"json","value":[7],"properties":{"k":"v"},"size":3},"#,
+                r#"{"path":"a","type":"json","properties":{"k":"v"}}]}"#
+            ),
+        );
+        let plain = Entry { value: None, ..entry };
+        let object = r#"{"op":"ok","id":5,"has_more":true,"topics":[{"path":"a","type":"json"}]}"#;
+        check_ok(&page(Shown::default(), vec![plain]), b"\x82\x06\x05\x01\x01\x01a\x01", object);
+        check_ok(&page(Shown::default(), Vec::new()), b"\x82\x03\x05\x01\x00", r#"{"op":"ok","id":5,"has_more":true,"topics":[]}"#);
+    }
+
+    #[test]
+    fn events_of_a_series_say_what_they_override() {
+        let original = EventEntry { sequence: 0, timestamp_ms: 9, original: None, author: "".into(), value: b"1".to_vec() };
+        let edit = EventEntry { sequence: 1, original: Some(0), author: "me".into(), ..original.clone() };
+        check_ok(
+            &Outcome::Events { is_complete: false, kind: ValueType::Json, events: vec![original, edit] },
+            b"\x82\x12\x05\x00\x01\x02\x00\x09\x00\x00\x011\x01\x09\x01\x02me\x011",
+            concat!(
+                r#"{"op":"ok","id":5,"complete":false,"type":"json","events":[{"sequence":0,"timestamp":9,"author":"","value":1},"#,
+                r#"{"sequence":1,"timestamp":9,"original":0,"author":"me","value":1}]}"#
+            ),
+        );
+    }
+}
