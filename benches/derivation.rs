@@ -9,8 +9,7 @@
 use std::time::Instant;
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::session::QueueLimits;
-use tidewire::shard::{DerivationLimits, Effect, Identity, Limits, Shard, Storing, Transport};
-use tidewire::topic::selector::SelectorLimits;
+use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 use tidewire::value::ValueType;
 use tidewire::wire::native::{self, Request, Update, Verb};
 
@@ -163,28 +162,11 @@ fn message(requests: &[Request<'_>]) -> Vec<u8> {
 fn limits() -> Limits {
     Limits {
         message_bytes_max: 1 << 20,
-        path_bytes_max: 1024,
-        value_bytes_max: 260_096,
-        selector: SelectorLimits::default(),
-        selections_max: 1000,
-        listeners_max: 1000,
-        streams_max: 1000,
         questions_max: 10_000,
-        fetch_page_max: 1000,
-        query_events_max: 10_000,
-        history_bytes_max: 1 << 20,
-        topics_max: 10_000_000,
         connections_max: 10,
-        http_head_bytes_max: 8192,
-        json_depth_max: 128,
         queue: QueueLimits { bytes_high: 1 << 20, bytes_max: 1 << 24 },
         transmit_bytes_max: 1 << 20,
-        handshake_timeout_ms: 10_000,
-        keep_alive_ms: 30_000,
-        walk_slice: 1000,
-        mail_high: 100_000,
-        views: DerivationLimits::default(),
-        mqtt: None,
+        ..Limits::default()
     }
 }
 

@@ -10,9 +10,7 @@
 use std::collections::VecDeque;
 use std::hint::black_box;
 use tidewire::base::{Key, ShardIndex, Time};
-use tidewire::session::QueueLimits;
 use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
-use tidewire::topic::selector::SelectorLimits;
 use tidewire::topic::specification::TopicType;
 use tidewire::wire::native::{self, Request, Update, Verb};
 
@@ -148,7 +146,8 @@ impl World {
     fn new(storing: Storing) -> Self {
         let identity = Identity { index: ShardIndex(0), count: 1, server: "tidewire".into(), run: 0, storing, topics_base: 0 };
         let now = Time(1);
-        Self { shard: Shard::new(identity, limits(), now, WALL_MS), now, wakes: VecDeque::new(), bytes_sent: 0, sends: 0, records: 0 }
+        let shard = Shard::new(identity, Limits::default(), now, WALL_MS);
+        Self { shard, now, wakes: VecDeque::new(), bytes_sent: 0, sends: 0, records: 0 }
     }
 
     /// A session of the binary form, to which values are sent whole.
@@ -258,33 +257,4 @@ fn message(requests: &[Request<'_>]) -> Vec<u8> {
     frame.extend_from_slice(&MASK);
     frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     frame
-}
-
-/// Those of the default configuration.
-fn limits() -> Limits {
-    Limits {
-        message_bytes_max: 262_144,
-        path_bytes_max: 1024,
-        value_bytes_max: 260_096,
-        selector: SelectorLimits::default(),
-        selections_max: 1000,
-        listeners_max: 1000,
-        streams_max: 10_000,
-        questions_max: 1000,
-        fetch_page_max: 1000,
-        query_events_max: 10_000,
-        history_bytes_max: 1 << 20,
-        topics_max: 10_000_000,
-        connections_max: 1_000_000,
-        http_head_bytes_max: 8192,
-        json_depth_max: 128,
-        queue: QueueLimits { bytes_high: 1 << 18, bytes_max: 1 << 24 },
-        transmit_bytes_max: 1 << 16,
-        handshake_timeout_ms: 10_000,
-        keep_alive_ms: 30_000,
-        walk_slice: 1000,
-        mail_high: 100_000,
-        views: Default::default(),
-        mqtt: None,
-    }
 }

@@ -145,7 +145,7 @@ const SDK: &[(&str, &[u8])] = &[
 fn greet(config: &Config, server: &Server, host: &Host) {
     let address = server.address;
     let cores: Vec<String> = server.cores.iter().map(usize::to_string).collect();
-    let (limits, session) = (&config.limits, &config.session);
+    let limits = &config.limits;
     println!("tidewire {} listening on http://{address}", env!("CARGO_PKG_VERSION"));
     println!("  serves   ws://{address}/tidewire (tidewire.1, tidewire.1.json), /health, /latency");
     match server.mqtt_address {
@@ -156,7 +156,7 @@ fn greet(config: &Config, server: &Server, host: &Host) {
     println!("  shards   {} on core {}", cores.len(), cores.join(", "));
     println!(
         "  limits   {} connections, {} topics, messages of {} bytes, {} bytes queued a session",
-        limits.connections_max, limits.topics_max, limits.message_bytes_max, session.queue_bytes_max
+        limits.connections_max, limits.topics_max, limits.message_bytes_max, limits.queue.bytes_max
     );
     match &server.restored {
         Some(found) => {

@@ -10,6 +10,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use crate::desk::Limits;
 use crate::session::MqttLimits;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,9 +33,8 @@ const FRAME_BYTES_RESERVED: usize = 1024;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     pub server: Server,
+    /// As for one shard that has everything; those of MQTT stand in `mqtt`.
     pub limits: Limits,
-    pub views: Views,
-    pub session: Session,
     pub mqtt: Mqtt,
     pub storage: Storage,
     pub log: Log,
@@ -48,45 +48,6 @@ pub struct Server {
     pub cores: Vec<usize>,
     pub spin_before_park_us: u64,
     pub shutdown_drain_ms: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    pub message_bytes_max: usize,
-    pub path_bytes_max: usize,
-    pub value_bytes_max: usize,
-    pub selector_bytes_max: usize,
-    pub selections_max: usize,
-    pub listeners_max: usize,
-    pub streams_max: usize,
-    pub questions_max: usize,
-    pub fetch_page_max: usize,
-    pub query_events_max: usize,
-    pub history_bytes_max: usize,
-    pub topics_max: usize,
-    pub connections_max: usize,
-    pub http_head_bytes_max: usize,
-    pub json_depth_max: usize,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Views {
-    pub views_max: usize,
-    pub text_bytes_max: usize,
-    pub definition_bytes_max: usize,
-    pub references_max: usize,
-    pub work_max: usize,
-    pub delay_bytes_max: usize,
-    pub units_per_turn: usize,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
-    pub handshake_timeout_ms: u64,
-    pub keep_alive_ms: u64,
-    pub queue_bytes_high: usize,
-    pub queue_bytes_max: usize,
-    pub transmit_bytes_max: usize,
     pub socket_send_bytes: usize,
 }
 
@@ -238,54 +199,6 @@ impl Default for Server {
             cores: Vec::new(),
             spin_before_park_us: 0,
             shutdown_drain_ms: 5000,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            message_bytes_max: 256 << 10,
-            path_bytes_max: 1024,
-            value_bytes_max: (256 << 10) - 2048,
-            selector_bytes_max: 4096,
-            selections_max: 1000,
-            listeners_max: 1000,
-            streams_max: 10_000,
-            questions_max: 1000,
-            fetch_page_max: 1000,
-            query_events_max: 10_000,
-            history_bytes_max: 1 << 20,
-            topics_max: 10_000_000,
-            connections_max: 1_000_000,
-            http_head_bytes_max: 8192,
-            json_depth_max: 128,
-        }
-    }
-}
-
-impl Default for Views {
-    fn default() -> Self {
-        Self {
-            views_max: 1000,
-            text_bytes_max: 4 << 20,
-            definition_bytes_max: 64 << 10,
-            references_max: 10_000,
-            work_max: 16 << 20,
-            delay_bytes_max: 64 << 20,
-            units_per_turn: 300,
-        }
-    }
-}
-
-impl Default for Session {
-    fn default() -> Self {
-        Self {
-            handshake_timeout_ms: 10_000,
-            keep_alive_ms: 30_000,
-            queue_bytes_high: 256 << 10,
-            queue_bytes_max: 16 << 20,
-            transmit_bytes_max: 64 << 10,
             socket_send_bytes: 128 << 10,
         }
     }
@@ -393,12 +306,12 @@ impl Draft {
 
     /// The rules that need more than one key.
     fn check(&self) -> Result<(), ConfigError> {
-        let Config { server, limits, session, mqtt, .. } = &self.config;
+        let Config { server, limits, mqtt, .. } = &self.config;
         let message = ("limits.message_bytes_max", limits.message_bytes_max);
         let value = ("limits.value_bytes_max", limits.value_bytes_max);
-        let selector = ("limits.selector_bytes_max", limits.selector_bytes_max);
-        let high = ("session.queue_bytes_high", session.queue_bytes_high);
-        let queue = ("session.queue_bytes_max", session.queue_bytes_max);
+        let selector = ("limits.selector_bytes_max", limits.selector.text_bytes_max);
+        let high = ("session.queue_bytes_high", limits.queue.bytes_high);
+        let queue = ("session.queue_bytes_max", limits.queue.bytes_max);
         self.check_fits(value, message, limits.path_bytes_max + FRAME_BYTES_RESERVED)?;
         self.check_fits(selector, message, FRAME_BYTES_RESERVED)?;
         self.check_fits(high, queue, 0)?;

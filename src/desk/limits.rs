@@ -1,19 +1,27 @@
-//! Every bound that a shard obeys.
+//! Every bound that a shard obeys, with its default.
+//!
+//! A limit is defined here, or in the limits of a part that stand in here. The configuration sets these fields: `config/settings.rs` says by which key and
+//! within which range, `config/default.toml` says to the operator what each costs.
 
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::{MqttLimits, QueueLimits};
 use crate::topic::path::{PathErrorKind, check_path};
 use crate::topic::selector::{Selector, SelectorLimits};
+use crate::value::json::JsonLimits;
 use crate::view::ViewLimits;
 use crate::view::catalogue::CatalogueLimits;
+use crate::view::evaluate::EvaluationLimits;
 
-/// Every bound a shard obeys. All required: the caller chooses.
-#[derive(Clone, Debug)]
+/// Every bound a shard obeys. The default is that of the configuration for one shard that has everything, without MQTT.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// The longest message of a WebSocket.
     pub message_bytes_max: usize,
     pub path_bytes_max: usize,
+    /// The longest value, which fits a message beside the longest path.
     pub value_bytes_max: usize,
     pub selector: SelectorLimits,
+    /// Selectors that one session subscribes to.
     pub selections_max: usize,
     /// Selectors of one session's listeners.
     pub listeners_max: usize,
@@ -21,6 +29,7 @@ pub struct Limits {
     pub streams_max: usize,
     /// Questions of one session to the owners of topics that are under way.
     pub questions_max: usize,
+    /// Results of one answer to a fetch.
     pub fetch_page_max: usize,
     /// Events of one query's answer.
     pub query_events_max: usize,
@@ -30,12 +39,16 @@ pub struct Limits {
     pub topics_max: usize,
     /// Connections of this shard.
     pub connections_max: usize,
+    /// The longest head of a request of HTTP.
     pub http_head_bytes_max: usize,
+    /// Arrays and objects within each other.
     pub json_depth_max: usize,
     pub queue: QueueLimits,
     /// One send's bytes, exceeded by at most one frame.
     pub transmit_bytes_max: usize,
+    /// From a connection's first byte to its session.
     pub handshake_timeout_ms: u64,
+    /// After so much silence the server asks whether the client is there; after twice as much it closes.
     pub keep_alive_ms: u64,
     /// Topics that all walks together look at in one turn.
     pub walk_slice: usize,
@@ -46,7 +59,43 @@ pub struct Limits {
     pub mqtt: Option<MqttLimits>,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 256 << 10,
+            path_bytes_max: 1024,
+            value_bytes_max: (256 << 10) - 2048,
+            selector: SelectorLimits::default(),
+            selections_max: 1000,
+            listeners_max: 1000,
+            streams_max: 10_000,
+            questions_max: 1000,
+            fetch_page_max: 1000,
+            query_events_max: 10_000,
+            history_bytes_max: 1 << 20,
+            topics_max: 10_000_000,
+            connections_max: 1_000_000,
+            http_head_bytes_max: 8192,
+            json_depth_max: JsonLimits::default().depth_max,
+            queue: QueueLimits::default(),
+            transmit_bytes_max: 64 << 10,
+            handshake_timeout_ms: 10_000,
+            keep_alive_ms: 30_000,
+            walk_slice: 1000,
+            mail_high: 100_000,
+            views: DerivationLimits::default(),
+            mqtt: None,
+        }
+    }
+}
+
 impl Limits {
+    /// What each of so many shards may hold, so that together they hold what one was allowed.
+    pub fn split(self, shards: usize) -> Self {
+        let mqtt = self.mqtt.map(|mqtt| MqttLimits { sessions_max: mqtt.sessions_max.div_ceil(shards), ..mqtt });
+        Self { topics_max: self.topics_max.div_ceil(shards), connections_max: self.connections_max.div_ceil(shards), mqtt, ..self }
+    }
+
     pub fn check_path(&self, path: &str) -> Result<(), Refusal> {
         check_path(path, self.path_bytes_max).map_err(|error| {
             let code = if error.kind == PathErrorKind::Reserved { ErrorCode::ReservedPath } else { ErrorCode::InvalidPath };
@@ -60,7 +109,7 @@ impl Limits {
 }
 
 /// Every bound on views.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DerivationLimits {
     pub views_max: usize,
     /// Of all definitions together.
@@ -78,12 +127,13 @@ pub struct DerivationLimits {
 
 impl Default for DerivationLimits {
     fn default() -> Self {
+        let EvaluationLimits { references_max, work_max, .. } = EvaluationLimits::default();
         Self {
             views_max: 1000,
             text_bytes_max: 4 << 20,
             language: ViewLimits::default(),
-            references_max: 10_000,
-            work_max: 16 << 20,
+            references_max,
+            work_max,
             units_per_turn: 300,
             delay_bytes_max: 64 << 20,
         }

@@ -4,11 +4,8 @@ use crate::admin::Pages;
 use crate::base::TopicId;
 use crate::config::{Config, StorageAck};
 use crate::runtime::{self, Listeners, Runtime, Settings, Stored};
-use crate::session::{MqttLimits, QueueLimits};
-use crate::shard::{DerivationLimits, Limits};
+use crate::shard::Limits;
 use crate::storage::{Ack, Options, Recovered, Store};
-use crate::topic::selector::SelectorLimits;
-use crate::view::ViewLimits;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -135,13 +132,13 @@ impl Server {
 
 fn listen_on_common_port(config: &Config, cores: &[usize]) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
     let address = config.server.listen;
-    listen_for_all(address, cores.len(), config.session.socket_send_bytes)
+    listen_for_all(address, cores.len(), config.server.socket_send_bytes)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
 fn listen_for_mqtt(config: &Config, cores: &[usize]) -> io::Result<Option<(SocketAddr, Vec<OwnedFd>)>> {
     let Some(address) = config.mqtt.listen else { return Ok(None) };
-    let listening = listen_for_all(address, cores.len(), config.session.socket_send_bytes).map_err(|error| {
+    let listening = listen_for_all(address, cores.len(), config.server.socket_send_bytes).map_err(|error| {
         let remedy = "--mqtt ADDR:PORT chooses another, --mqtt off none";
         io::Error::new(error.kind(), format!("cannot listen for MQTT on {address}: {error}; {remedy}"))
     })?;
@@ -191,48 +188,12 @@ fn listen(address: SocketAddr, socket_send_bytes: usize) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Those of each shard.
 fn limits(config: &Config, shards: usize) -> Limits {
-    let (limits, session) = (&config.limits, &config.session);
-    Limits {
-        message_bytes_max: limits.message_bytes_max,
-        path_bytes_max: limits.path_bytes_max,
-        value_bytes_max: limits.value_bytes_max,
-        selector: SelectorLimits { text_bytes_max: limits.selector_bytes_max, ..SelectorLimits::default() },
-        selections_max: limits.selections_max,
-        listeners_max: limits.listeners_max,
-        streams_max: limits.streams_max,
-        questions_max: limits.questions_max,
-        fetch_page_max: limits.fetch_page_max,
-        query_events_max: limits.query_events_max,
-        history_bytes_max: limits.history_bytes_max,
-        topics_max: limits.topics_max.div_ceil(shards),
-        connections_max: limits.connections_max.div_ceil(shards),
-        http_head_bytes_max: limits.http_head_bytes_max,
-        json_depth_max: limits.json_depth_max,
-        queue: QueueLimits { bytes_high: session.queue_bytes_high, bytes_max: session.queue_bytes_max },
-        transmit_bytes_max: session.transmit_bytes_max,
-        handshake_timeout_ms: session.handshake_timeout_ms,
-        keep_alive_ms: session.keep_alive_ms,
-        walk_slice: 1000,
-        mail_high: 100_000,
-        views: DerivationLimits {
-            views_max: config.views.views_max,
-            text_bytes_max: config.views.text_bytes_max,
-            language: ViewLimits {
-                text_bytes_max: config.views.definition_bytes_max,
-                selector: SelectorLimits { text_bytes_max: limits.selector_bytes_max, ..SelectorLimits::default() },
-                ..ViewLimits::default()
-            },
-            references_max: config.views.references_max,
-            work_max: config.views.work_max,
-            units_per_turn: config.views.units_per_turn,
-            delay_bytes_max: config.views.delay_bytes_max,
-        },
-        mqtt: config.mqtt.listen.map(|_| {
-            let limits = config.mqtt.limits.clone();
-            MqttLimits { sessions_max: limits.sessions_max.div_ceil(shards), ..limits }
-        }),
-    }
+    let mqtt = config.mqtt.listen.map(|_| config.mqtt.limits.clone());
+    let mut limits = Limits { mqtt, ..config.limits.clone() }.split(shards);
+    limits.views.language.selector = limits.selector;
+    limits
 }
 
 /// A file that reaches the host's limit is a full disk: the write fails and is tried again, and the process does not end.
@@ -256,6 +217,7 @@ fn raise_open_files() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::MqttLimits;
 
     #[test]
     fn one_shard_gets_the_default_limits_of_mqtt() {

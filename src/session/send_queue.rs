@@ -17,13 +17,19 @@ use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Every bound the queue obeys. All required: the caller chooses.
-#[derive(Clone, Copy, Debug)]
+/// Every bound the queue obeys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Above this many bytes, older values of a topic give way to newer ones.
     pub bytes_high: usize,
     /// Above this many bytes although conflated, the session is closed.
     pub bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes_high: 256 << 10, bytes_max: 16 << 20 }
+    }
 }
 
 /// Conflation could not keep the queue under its bound.

@@ -1,11 +1,10 @@
 //! What a shard keeps and does for removal policies and listeners, where nobody outside can see it.
 
-use super::{DerivationLimits, Identity, Limits, Shard, Storing};
+use super::{Identity, Limits, Shard, Storing};
 use crate::base::{Key, ShardIndex, Time};
 use crate::mail::{Action, Change, Content, ListenerKind, Question};
 use crate::session::{Form, QueueLimits, Session};
 use crate::topic::path::TopicPath;
-use crate::topic::selector::SelectorLimits;
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::topic::tree::Topic;
 use crate::value::ValueType;
@@ -22,31 +21,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let limits = Limits {
-            message_bytes_max: 10_000,
-            path_bytes_max: 100,
-            value_bytes_max: 100,
-            selector: SelectorLimits::default(),
-            selections_max: 10,
-            listeners_max: 10,
-            streams_max: 10,
-            questions_max: 10,
-            fetch_page_max: 10,
-            query_events_max: 10,
-            history_bytes_max: 1000,
-            topics_max: 100_000,
-            connections_max: 10,
-            http_head_bytes_max: 1000,
-            json_depth_max: 10,
-            queue: QueueLimits { bytes_high: 1000, bytes_max: 1000 },
-            transmit_bytes_max: 1000,
-            handshake_timeout_ms: 1000,
-            keep_alive_ms: 60_000,
-            walk_slice: 3,
-            mail_high: 1000,
-            views: DerivationLimits::default(),
-            mqtt: None,
-        };
+        let queue = QueueLimits { bytes_high: 1000, bytes_max: 1000 };
+        let limits = Limits { listeners_max: 10, queue, transmit_bytes_max: 1000, walk_slice: 3, mail_high: 1000, ..Limits::default() };
         let identity = Identity { index: HERE, count: 1, server: "test".into(), run: 1, storing: Storing::Off, topics_base: 0 };
         Self { shard: Shard::new(identity, limits, Time(0), WALL_MS), now: Time(0) }
     }

@@ -41,7 +41,7 @@ use compare::{Comparison, Form};
 
 /// Every bound a constraint obeys. A `json` part costs at most one look at every byte of the topic's
 /// value, so `parts_max` bounds what an evaluation may cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConstraintLimits {
     /// The longest text.
     pub text_bytes_max: usize,

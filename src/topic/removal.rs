@@ -32,7 +32,7 @@ use super::syntax::{SyntaxError, print_single_quoted};
 pub use state::{RemovalClock, RemovalState};
 
 /// Every bound a policy obeys. Together they bound what a policy costs to parse, and each of its topics to remember.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemovalLimits {
     /// The longest text.
     pub text_bytes_max: usize,

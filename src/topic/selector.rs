@@ -26,7 +26,7 @@ use pattern::{Pattern, PatternParser, Scope};
 const SEPARATOR: &str = "////";
 
 /// Every bound a selector obeys. Together they bound what a client's selector costs in memory and in time to parse.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SelectorLimits {
     /// The longest text.
     pub text_bytes_max: usize,

@@ -32,7 +32,7 @@ use pattern::{Pattern, PatternParser};
 pub const ROLES_KEY: &str = "$Roles";
 
 /// Every bound a filter obeys. Together they bound what a client's filter costs in memory and in time to parse.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionFilterLimits {
     /// The longest text.
     pub text_bytes_max: usize,

@@ -80,7 +80,7 @@ impl From<ValueType> for TopicType {
 }
 
 /// Every bound a specification obeys.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpecificationLimits {
     /// The most properties, also counting those that are ignored.
     pub properties_max: usize,

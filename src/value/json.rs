@@ -16,7 +16,7 @@ use std::fmt;
 use simd_json::{Buffers, INPUT_PADDING, Tape, fill_tape_padded};
 
 /// Every bound on a JSON value but its length, which its caller knows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonLimits {
     /// The most arrays and objects within each other.
     pub depth_max: usize,

@@ -18,7 +18,7 @@ use super::tree::Node;
 use super::work::Work;
 
 /// Every bound on a patch and what it makes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PatchLimits {
     /// The longest text of a patch.
     pub text_bytes_max: usize,

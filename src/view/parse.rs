@@ -32,7 +32,7 @@ use options::Options;
 use path::PathPlace;
 
 /// Every bound a view's text obeys. Together they bound what a view costs to parse, to keep and to walk through.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ViewLimits {
     /// The longest text.
     pub text_bytes_max: usize,

@@ -3,7 +3,6 @@
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::session::QueueLimits;
 use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
-use tidewire::topic::selector::SelectorLimits;
 
 /// The longest message that the peer takes.
 pub const MESSAGE_BYTES_MAX: usize = 70_000;
@@ -87,9 +86,7 @@ pub fn identity(storing: Storing) -> Identity {
 pub fn limits() -> Limits {
     Limits {
         message_bytes_max: MESSAGE_BYTES_MAX,
-        path_bytes_max: 1024,
         value_bytes_max: 60_000,
-        selector: SelectorLimits::default(),
         selections_max: 10,
         listeners_max: 4,
         streams_max: 3,
@@ -99,15 +96,9 @@ pub fn limits() -> Limits {
         history_bytes_max: 10_000,
         topics_max: 100,
         connections_max: 10,
-        http_head_bytes_max: 8192,
-        json_depth_max: 128,
         queue: QueueLimits { bytes_high: 1 << 20, bytes_max: 1 << 24 },
         transmit_bytes_max: 1 << 20,
-        handshake_timeout_ms: 10_000,
-        keep_alive_ms: 30_000,
-        walk_slice: 1000,
         mail_high: 1000,
-        views: tidewire::shard::DerivationLimits::default(),
-        mqtt: None,
+        ..Limits::default()
     }
 }

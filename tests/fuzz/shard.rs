@@ -232,7 +232,7 @@ pub fn limits() -> Limits {
             views_max: 5,
             ..tidewire::shard::DerivationLimits::default()
         },
-        mqtt: None,
+        ..Limits::default()
     }
 }
 

@@ -16,7 +16,6 @@ use tidewire::journal::Append;
 use tidewire::mail::{Action, Batch, Mail};
 use tidewire::session::{MqttLimits, QueueLimits};
 use tidewire::shard::{Effect, Identity, Limits, Restoring, Shard, Storing, Transport};
-use tidewire::topic::selector::SelectorLimits;
 use xxhash_rust::xxh3::Xxh3;
 
 /// What the run is put through.
@@ -74,12 +73,9 @@ impl Conditions {
             message_bytes_max: 700,
             path_bytes_max: 100,
             value_bytes_max: 400,
-            selector: SelectorLimits::default(),
             selections_max: self.selections_max,
             listeners_max: 8,
             streams_max: 4,
-            questions_max: 1000,
-            query_events_max: 10_000,
             history_bytes_max: 8000,
             fetch_page_max: self.fetch_page_max,
             topics_max: 1000,
@@ -98,6 +94,7 @@ impl Conditions {
                 ..tidewire::shard::DerivationLimits::default()
             },
             mqtt: self.mqtt.clone(),
+            ..Limits::default()
         }
     }
 }
