@@ -5,9 +5,8 @@ use crate::storage::Counters;
 use base64::Engine;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2Serializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// Files served, by path.
 #[derive(Default)]
@@ -58,29 +57,19 @@ pub fn print_reports(reports: &[Report], storage: Option<&Counters>) -> Vec<u8> 
 }
 
 fn print_storage(counters: &Counters) -> Value {
-    let counts = json!({
-        "records": counters.records.load(Relaxed), "bytes": counters.bytes.load(Relaxed), "groups": counters.groups.load(Relaxed),
-        "syncs": counters.syncs.load(Relaxed), "failures": counters.failures.load(Relaxed),
-        "failing": u64::from(counters.is_failing.load(Relaxed)),
-        "checkpoint_failing": u64::from(counters.is_checkpoint_failing.load(Relaxed)),
-        "checkpoints": counters.checkpoints.load(Relaxed), "checkpoint_us": counters.checkpoint_us.load(Relaxed),
-        "segment_bytes": counters.segment_bytes.load(Relaxed), "segments_waiting": counters.segments_waiting.load(Relaxed),
-    });
-    let histograms =
-        json!({ "storage_write": print_histogram(&counters.write_ns()), "storage_sync": print_histogram(&counters.sync_ns()) });
-    json!({ "counts": counts, "histograms": histograms })
+    let histograms: Map<String, Value> =
+        counters.histograms().into_iter().map(|(name, histogram)| (name.into(), print_histogram(&histogram))).collect();
+    json!({ "counts": print_counts(&counters.counts()), "histograms": histograms })
 }
 
 fn print_report(report: &Report) -> Value {
-    let mut counts = serde_json::Map::new();
-    for (name, count) in report.counts() {
-        counts.insert(name.into(), count.into());
-    }
-    let mut histograms = serde_json::Map::new();
-    for (name, histogram) in report.histograms() {
-        histograms.insert(name.into(), print_histogram(histogram));
-    }
-    json!({ "shard": report.shard, "counts": counts, "histograms": histograms })
+    let histograms: Map<String, Value> =
+        report.histograms().into_iter().map(|(name, histogram)| (name.into(), print_histogram(histogram))).collect();
+    json!({ "shard": report.shard, "counts": print_counts(&report.counts()), "histograms": histograms })
+}
+
+fn print_counts(counts: &[(&'static str, u64)]) -> Map<String, Value> {
+    counts.iter().map(|(name, count)| ((*name).into(), (*count).into())).collect()
 }
 
 fn print_histogram(histogram: &Histogram<u64>) -> Value {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Counters {
     /// Records written to the journal, marks included.
     pub records: AtomicU64,
@@ -27,42 +27,27 @@ pub struct Counters {
     pub segment_bytes: AtomicU64,
     /// Segments that wait for their checkpoint.
     pub segments_waiting: AtomicU64,
-    write_ns: Mutex<Histogram<u64>>,
-    sync_ns: Mutex<Histogram<u64>>,
+    /// Of each group's write.
+    pub write_ns: Times,
+    /// Of each sync.
+    pub sync_ns: Times,
 }
 
-impl Default for Counters {
-    fn default() -> Self {
-        let histogram = || Mutex::new(Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("the bounds are in order"));
-        Self {
-            records: AtomicU64::default(),
-            bytes: AtomicU64::default(),
-            groups: AtomicU64::default(),
-            syncs: AtomicU64::default(),
-            failures: AtomicU64::default(),
-            is_failing: AtomicBool::default(),
-            is_checkpoint_failing: AtomicBool::default(),
-            checkpoints: AtomicU64::default(),
-            checkpoint_us: AtomicU64::default(),
-            segment_bytes: AtomicU64::default(),
-            segments_waiting: AtomicU64::default(),
-            write_ns: histogram(),
-            sync_ns: histogram(),
-        }
-    }
-}
+/// Nanoseconds. Recorded once a group, by one thread, so the lock is free.
+#[derive(Debug)]
+pub struct Times(Mutex<Histogram<u64>>);
 
 impl Counters {
     pub fn note_write(&self, records: u64, bytes: usize, took: Duration) {
         self.records.fetch_add(records, Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
         self.groups.fetch_add(1, Relaxed);
-        record(&self.write_ns, took);
+        self.write_ns.record(took);
     }
 
     pub fn note_sync(&self, took: Duration) {
         self.syncs.fetch_add(1, Relaxed);
-        record(&self.sync_ns, took);
+        self.sync_ns.record(took);
     }
 
     pub fn note_checkpoint(&self, took: Duration) {
@@ -70,18 +55,43 @@ impl Counters {
         self.checkpoint_us.store(took.as_micros() as u64, Relaxed);
     }
 
-    /// Nanoseconds of each group's write.
-    pub fn write_ns(&self) -> Histogram<u64> {
-        self.write_ns.lock().expect("nothing panics while it is held").clone()
+    /// The counts by their published names: every counter, in the order of the fields.
+    pub fn counts(&self) -> [(&'static str, u64); 11] {
+        let number = |counter: &AtomicU64| counter.load(Relaxed);
+        let flag = |counter: &AtomicBool| u64::from(counter.load(Relaxed));
+        [
+            ("records", number(&self.records)),
+            ("bytes", number(&self.bytes)),
+            ("groups", number(&self.groups)),
+            ("syncs", number(&self.syncs)),
+            ("failures", number(&self.failures)),
+            ("failing", flag(&self.is_failing)),
+            ("checkpoint_failing", flag(&self.is_checkpoint_failing)),
+            ("checkpoints", number(&self.checkpoints)),
+            ("checkpoint_us", number(&self.checkpoint_us)),
+            ("segment_bytes", number(&self.segment_bytes)),
+            ("segments_waiting", number(&self.segments_waiting)),
+        ]
     }
 
-    /// Nanoseconds of each sync.
-    pub fn sync_ns(&self) -> Histogram<u64> {
-        self.sync_ns.lock().expect("nothing panics while it is held").clone()
+    /// The histograms by their published names.
+    pub fn histograms(&self) -> [(&'static str, Histogram<u64>); 2] {
+        [("storage_write", self.write_ns.copied()), ("storage_sync", self.sync_ns.copied())]
     }
 }
 
-/// Once a group, by one thread, so the lock is free.
-fn record(histogram: &Mutex<Histogram<u64>>, took: Duration) {
-    histogram.lock().expect("nothing panics while it is held").saturating_record(took.as_nanos() as u64);
+impl Default for Times {
+    fn default() -> Self {
+        Self(Mutex::new(Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("the bounds are in order")))
+    }
+}
+
+impl Times {
+    fn record(&self, took: Duration) {
+        self.0.lock().expect("nothing panics while it is held").saturating_record(took.as_nanos() as u64);
+    }
+
+    pub fn copied(&self) -> Histogram<u64> {
+        self.0.lock().expect("nothing panics while it is held").clone()
+    }
 }
