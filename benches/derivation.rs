@@ -11,7 +11,7 @@ use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::session::QueueLimits;
 use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 use tidewire::value::ValueType;
-use tidewire::wire::native::{self, Request, Update, Verb};
+use tidewire::wire::native::{self, Ask, Request, Update, Verb};
 
 const BATCH: usize = 100;
 
@@ -57,7 +57,7 @@ impl Bench {
         shard.handle_bytes(Time(0), client, &mut head.as_bytes().to_vec());
         let mut bench = Self { shard, client, now: Time(0), topics, chance: 1, count: 0, longest_turn_ns: 0 };
         bench.carry_out();
-        bench.ask(&[Request::Connect { id: 1, version: 1, name: "bench".into(), capabilities: 0 }]);
+        bench.ask(&[Request { id: 1, ask: Ask::Connect { version: 1, name: "bench".into(), capabilities: 0 } }]);
         for first in (0..topics).step_by(BATCH) {
             let requests: Vec<Request<'_>> =
                 (first..(first + BATCH).min(topics)).map(|topic| bench.update(topic, Verb::AddAndSet)).collect();
@@ -75,15 +75,17 @@ impl Bench {
             value.push_str(&format!(r#"{{"bid":{},"name":"row"}},"#, value.len()));
         }
         value.push_str("null]}");
-        Request::Update {
+        Request {
             id: 0,
-            path: format!("a/{}/{topic}", topic % 100).into(),
-            update: Update::new(verb, ValueType::Json as u8, value.into_bytes()),
+            ask: Ask::Update {
+                path: format!("a/{}/{topic}", topic % 100).into(),
+                update: Update::new(verb, ValueType::Json as u8, value.into_bytes()),
+            },
         }
     }
 
     fn create(&mut self, name: &str, definition: &str) {
-        self.ask(&[Request::CreateView { id: 1, name: name.to_owned().into(), definition: definition.to_owned().into() }]);
+        self.ask(&[Request { id: 1, ask: Ask::CreateView { name: name.to_owned().into(), definition: definition.to_owned().into() } }]);
     }
 
     /// One message of updates of topics by chance.

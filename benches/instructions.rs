@@ -12,7 +12,7 @@ use std::hint::black_box;
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 use tidewire::topic::specification::TopicType;
-use tidewire::wire::native::{self, Request, Update, Verb};
+use tidewire::wire::native::{self, Ask, Request, Update, Verb};
 
 const WALL_MS: u64 = 1_735_689_600_000;
 /// How much later each input comes than the one before.
@@ -156,7 +156,7 @@ impl World {
         let head = "GET /tidewire HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: tidewire.1\r\n\r\n";
         self.give(key, &mut head.as_bytes().to_vec());
-        self.give(key, &mut message(&[Request::Connect { id: 1, version: 1, name: "".into(), capabilities: 0 }]));
+        self.give(key, &mut message(&[Request { id: 1, ask: Ask::Connect { version: 1, name: "".into(), capabilities: 0 } }]));
         key
     }
 
@@ -219,7 +219,7 @@ impl World {
 
 /// A value of its own for each number, behind an id where an answer is wanted.
 fn set(id: u64, path: &str, number: usize) -> Request<'_> {
-    Request::Update { id, path: path.into(), update: Update::new(Verb::AddAndSet, TopicType::Binary.number(), noise(number)) }
+    Request { id, ask: Ask::Update { path: path.into(), update: Update::new(Verb::AddAndSet, TopicType::Binary.number(), noise(number)) } }
 }
 
 /// Bytes of which the next have nothing in common with the last. The core soon gives up making deltas of such values, which would
@@ -237,7 +237,7 @@ fn noise(number: usize) -> Vec<u8> {
 }
 
 fn subscription(selector: &str) -> Request<'_> {
-    Request::Subscribe { id: 2, selector: selector.into(), scope: "".into() }
+    Request { id: 2, ask: Ask::Subscribe { selector: selector.into(), scope: "".into() } }
 }
 
 /// One message of a client, in a masked frame.

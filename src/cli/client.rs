@@ -5,7 +5,8 @@ use crate::topic::specification::TopicType;
 use crate::value::delta::Form;
 use crate::value::{ValueType, delta};
 use crate::wire::native::{
-    self, CAPABILITY_COMPRESSION, CAPABILITY_COPY, CAPABILITY_DEFLATE, Event, EventEntry, Fetch, Outcome, Request, Shown, Update, VERSION,
+    self, Ask, CAPABILITY_COMPRESSION, CAPABILITY_COPY, CAPABILITY_DEFLATE, Event, EventEntry, Fetch, Outcome, Request, Shown, Update,
+    VERSION,
 };
 use crate::wire::varint::Reader;
 use std::collections::HashMap;
@@ -97,14 +98,14 @@ impl Client {
         let (socket, _) = tungstenite::client(request, stream).map_err(|error| lost(&error))?;
         let mut client = Self { socket, subscriptions: HashMap::new(), changes: VecDeque::new(), next_id: 1, value_bytes_max: 64 << 20 };
         let capabilities = CAPABILITY_DEFLATE | CAPABILITY_COPY | CAPABILITY_COMPRESSION;
-        client.send(&Request::Connect { id: 1, version: VERSION, name: "tidewire".into(), capabilities })?;
+        client.send(&Request { id: 1, ask: Ask::Connect { version: VERSION, name: "tidewire".into(), capabilities } })?;
         client.wait(1)?;
         Ok(client)
     }
 
     /// Sends an update and waits for its answer; whether it created the topic.
     pub fn update(&mut self, path: &str, update: Update<'_>) -> Result<bool, ClientError> {
-        let body = self.request(|id| Request::Update { id, path: path.into(), update })?;
+        let body = self.request(Ask::Update { path: path.into(), update })?;
         Ok(body == [1])
     }
 
@@ -112,7 +113,7 @@ impl Client {
     pub fn write_update(&mut self, path: &str, kind: ValueType, value: &[u8]) -> Result<(), ClientError> {
         let mut bytes = Vec::new();
         let update = Update::new(native::Verb::AddAndSet, kind as u8, value);
-        native::put_request(&mut bytes, &Request::Update { id: 0, path: path.into(), update });
+        native::put_request(&mut bytes, &Request { id: 0, ask: Ask::Update { path: path.into(), update } });
         Ok(self.socket.write(Message::Binary(bytes.into()))?)
     }
 
@@ -123,7 +124,7 @@ impl Client {
     /// Removes what the selector matches; the number of topics removed.
     pub fn remove(&mut self, selector: &str) -> Result<u64, ClientError> {
         let id = self.take_id();
-        self.send(&Request::Remove { id, selector: selector.into() })?;
+        self.send(&Request { id, ask: Ask::Remove { selector: selector.into() } })?;
         let body = self.wait(id)?;
         Reader(&body).varint().map_err(|_| malformed())
     }
@@ -132,7 +133,7 @@ impl Client {
     pub fn fetch(&mut self, fetch: Fetch<'_>) -> Result<(Vec<native::Entry>, bool), ClientError> {
         let fetch = Fetch { with_properties: true, ..fetch };
         let shown = Shown { values: fetch.with_values, properties: true, sizes: fetch.with_sizes };
-        let body = self.request(|id| Request::Fetch { id, fetch: Box::new(fetch) })?;
+        let body = self.request(Ask::Fetch { fetch: Box::new(fetch) })?;
         match native::decode_page(&mut Reader(&body), shown) {
             Ok(Outcome::Page { has_more, entries, .. }) => Ok((entries, has_more)),
             _ => Err(malformed()),
@@ -151,7 +152,7 @@ impl Client {
 
     pub fn subscribe(&mut self, selector: &str) -> Result<(), ClientError> {
         let id = self.take_id();
-        self.send(&Request::Subscribe { id, selector: selector.into(), scope: "".into() })?;
+        self.send(&Request { id, ask: Ask::Subscribe { selector: selector.into(), scope: "".into() } })?;
         self.wait(id).map(drop)
     }
 
@@ -181,9 +182,9 @@ impl Client {
     }
 
     /// Sends a request and waits for its answer's body.
-    pub fn request<'a>(&mut self, make: impl FnOnce(u64) -> Request<'a>) -> Result<Vec<u8>, ClientError> {
+    pub fn request(&mut self, ask: Ask<'_>) -> Result<Vec<u8>, ClientError> {
         let id = self.take_id();
-        self.send(&make(id))?;
+        self.send(&Request { id, ask })?;
         self.wait(id)
     }
 
@@ -222,7 +223,7 @@ impl Client {
         let mut answer = None;
         while let Some(frame) = native::next_frame(&mut rest).map_err(|_| malformed())? {
             match native::decode_event(frame).map_err(|_| malformed())? {
-                Event::Ping => self.send(&Request::Pong)?,
+                Event::Ping => self.send(&Request { id: 0, ask: Ask::Pong })?,
                 Event::Welcome { id: to, .. } if Some(to) == id => answer = Some(Vec::new()),
                 Event::Ok { id: to, body } if Some(to) == id => answer = Some(body.to_vec()),
                 Event::Error { id: to, code, position, message } if Some(to) == id || to == 0 => {

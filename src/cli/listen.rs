@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::print::Printer;
 use super::read::{Failure, Target, exit};
-use crate::wire::native::Request;
+use crate::wire::native::Ask;
 use clap::Args;
 use std::process::ExitCode;
 
@@ -38,7 +38,7 @@ pub fn listen(arguments: &Listen) -> ExitCode {
         let mut client = Client::connect(&arguments.target.server)?;
         for (kind, selector) in wanted {
             let Some(selector) = selector else { continue };
-            client.request(|id| Request::Listen { id, listener: u64::from(kind), kind, selector: selector.into() })?;
+            client.request(Ask::Listen { listener: u64::from(kind), kind, selector: selector.into() })?;
         }
         loop {
             let change = client.next_change()?;

@@ -5,7 +5,7 @@ use super::instant;
 use super::print::{Printer, Style, json_event_members};
 use super::read::{self, Failure, Target, exit};
 use crate::value::ValueType;
-use crate::wire::native::{self, Append, EventEntry, Outcome, Query, QueryRange, Request};
+use crate::wire::native::{self, Append, Ask, EventEntry, Outcome, Query, QueryRange};
 use crate::wire::varint::Reader;
 use clap::{Args, Subcommand, ValueEnum};
 use std::process::ExitCode;
@@ -162,7 +162,7 @@ fn append(target: &Target, path: &str, kind: Option<ValueType>, append: Append, 
         None => client.find(path)?.map_or(ValueType::Json, |entry| entry.value_kind),
     };
     let value = read::value(kind, value)?;
-    let body = client.request(|id| Request::Append { id, path: path.into(), kind: kind as u8, append, value: value.into() })?;
+    let body = client.request(Ask::Append { path: path.into(), kind: kind as u8, append, value: value.into() })?;
     let mut reader = Reader(&body);
     let (Ok(sequence), Ok(timestamp)) = (reader.varint(), reader.varint()) else { return Err(malformed().into()) };
     let printer = Printer::new(false);
@@ -188,7 +188,7 @@ fn query(arguments: &QueryArguments) -> Result<(), Failure> {
         limit: arguments.limit.unwrap_or(0),
     };
     let mut client = Client::connect(&arguments.target.server)?;
-    let body = client.request(|id| Request::Query { id, path: arguments.path.as_str().into(), query })?;
+    let body = client.request(Ask::Query { path: arguments.path.as_str().into(), query })?;
     let Ok(Outcome::Events { is_complete, kind, events }) = native::decode_events(&mut Reader(&body)) else {
         return Err(malformed().into());
     };

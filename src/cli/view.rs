@@ -11,7 +11,7 @@ use super::print::{Printer, Style, json_string, printable};
 use super::read::{Failure, Target, exit};
 use crate::protocol::ErrorCode;
 use crate::view::{Definition, ViewLimits};
-use crate::wire::native::{self, Outcome, Request, ViewEntry};
+use crate::wire::native::{self, Ask, Outcome, ViewEntry};
 use crate::wire::varint::Reader;
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
@@ -93,7 +93,7 @@ fn create(arguments: &Create) -> ExitCode {
     let run = || -> Result<(), Failure> {
         let mut client = Client::connect(&arguments.target.server)?;
         let (name, definition) = (arguments.name.as_str().into(), definition.as_str().into());
-        let body = client.request(|id| Request::CreateView { id, name, definition })?;
+        let body = client.request(Ask::CreateView { name, definition })?;
         eprintln!("{}", if body == [1] { "created" } else { "replaced" });
         Ok(client.close()?)
     };
@@ -135,7 +135,7 @@ fn views(client: &mut Client) -> Result<Vec<ViewEntry>, ClientError> {
     let mut all: Vec<ViewEntry> = Vec::new();
     loop {
         let after = all.last().map_or(0, |view| view.place);
-        let body = client.request(|id| Request::ListViews { id, after })?;
+        let body = client.request(Ask::ListViews { after })?;
         let (has_more, views) = decode(&body)?;
         let is_end = views.is_empty() || !has_more;
         all.extend(views);
@@ -155,7 +155,7 @@ fn decode(body: &[u8]) -> Result<(bool, Vec<ViewEntry>), ClientError> {
 fn show(arguments: &Show) -> Result<(), Failure> {
     let printer = Printer::new(arguments.json);
     let mut client = Client::connect(&arguments.target.server)?;
-    let body = client.request(|id| Request::GetView { id, name: arguments.name.as_str().into() })?;
+    let body = client.request(Ask::GetView { name: arguments.name.as_str().into() })?;
     let (_, views) = decode(&body)?;
     for view in &views {
         if printer.is_json() {
@@ -169,7 +169,7 @@ fn show(arguments: &Show) -> Result<(), Failure> {
 
 fn remove(arguments: &Remove) -> Result<(), Failure> {
     let mut client = Client::connect(&arguments.target.server)?;
-    let body = client.request(|id| Request::RemoveView { id, name: arguments.name.as_str().into() })?;
+    let body = client.request(Ask::RemoveView { name: arguments.name.as_str().into() })?;
     match body.as_slice() {
         [0] => eprintln!("there was no view '{}'", printable(&arguments.name)),
         _ => eprintln!("removed"),

@@ -8,7 +8,7 @@ use crate::protocol::{CloseCode, ErrorCode, Refusal};
 use crate::session::{Entry, Form, Session};
 use crate::topic::publication::Encodings;
 use crate::wire::event::{self, Event};
-use crate::wire::native::{self, Request, Welcome};
+use crate::wire::native::{self, Ask, Request, Welcome};
 use crate::wire::text::{self, TextError};
 use crate::wire::websocket::{self, FrameHead, Opcode, WebSocketError};
 use crate::wire::{http, varint};
@@ -385,27 +385,28 @@ impl Shard {
             Some(Stage::Open(form, session)) => (form, Some(session)),
             _ => return,
         };
-        match request {
-            Request::Ping => self.push_event(key, form, &Event::Pong),
-            Request::Pong => {}
-            Request::Close => self.close_after_queue(key, CloseCode::Normal),
-            Request::Broken { id } => {
+        let Request { id, ask } = request;
+        match ask {
+            Ask::Ping => self.push_event(key, form, &Event::Pong),
+            Ask::Pong => {}
+            Ask::Close => self.close_after_queue(key, CloseCode::Normal),
+            Ask::Broken => {
                 self.refuse(key, id, &Refusal::new(ErrorCode::MalformedFrame, "the frame's body does not have its operation's form"))
             }
-            Request::Unknown { id, name } => {
+            Ask::Unknown { name } => {
                 self.refuse(
                     key,
                     id,
                     &Refusal::new(ErrorCode::UnknownOperation, format!("this server does not know the operation '{name}'")),
                 );
             }
-            Request::Connect { id, version, capabilities, .. } => match session {
+            Ask::Connect { version, capabilities, .. } => match session {
                 None => self.connect(key, form, id, version, capabilities),
                 Some(_) => self.refuse(key, id, &Refusal::new(ErrorCode::AlreadyConnected, "this connection is connected already")),
             },
-            other => match session {
-                None => self.refuse(key, other.id(), &Refusal::new(ErrorCode::NotConnected, "CONNECT must come first")),
-                Some(session) => self.handle_operation(key, session, form, other),
+            ask => match session {
+                None => self.refuse(key, id, &Refusal::new(ErrorCode::NotConnected, "CONNECT must come first")),
+                Some(session) => self.handle_operation(key, session, form, Request { id, ask }),
             },
         }
     }

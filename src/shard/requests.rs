@@ -15,7 +15,7 @@ use crate::topic::tree::{Direction, Span, StreamTag};
 use crate::value::delta::Form;
 use crate::value::json::JsonLimits;
 use crate::value::{ValueType, scalar};
-use crate::wire::native::{self, NULL_BIT, Outcome, Request, Shown, Verb, op};
+use crate::wire::native::{self, Ask, NULL_BIT, Outcome, Request, Shown, Verb, op};
 use std::borrow::Cow;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -25,63 +25,64 @@ const SCOPE_BYTES_MAX: usize = 256;
 
 impl Shard {
     pub(super) fn handle_operation(&mut self, key: Key, session: Key, form: WireForm, request: Request<'_>) {
-        let id = request.id();
-        let asker = Asker { session, id };
-        if let Err(refusal) = self.try_operation(asker, form, request) {
+        let Request { id, ask } = request;
+        if let Err(refusal) = self.try_operation(Asker { session, id }, form, ask) {
             self.refuse(key, id, &refusal);
         }
     }
 
-    fn try_operation(&mut self, asker: Asker, form: WireForm, request: Request<'_>) -> Result<(), Refusal> {
+    fn try_operation(&mut self, asker: Asker, form: WireForm, ask: Ask<'_>) -> Result<(), Refusal> {
         if self.is_shutting_down {
             return Err(Refusal::new(ErrorCode::ShuttingDown, "the server is stopping"));
         }
-        if asks_owners(&request) {
+        if ask.asks_owners() {
             self.audience.check_questions(&self.desk, asker)?;
         }
-        match request {
-            Request::Update { path, update, .. } => self.start_update(asker, form, &path, update),
-            Request::Remove { selector, .. } => {
+        match ask {
+            Ask::Update { path, update } => self.start_update(asker, form, &path, update),
+            Ask::Remove { selector } => {
                 let selector = self.desk.limits.parse_selector(&selector)?;
                 self.audience.remove(&mut self.desk, asker, &selector);
                 Ok(())
             }
-            Request::Fetch { fetch, .. } => self.start_fetch(asker, &fetch),
-            Request::Subscribe { selector, scope, .. } => {
+            Ask::Fetch { fetch } => self.start_fetch(asker, &fetch),
+            Ask::Subscribe { selector, scope } => {
                 check_scope(&scope)?;
                 let selector = self.desk.limits.parse_selector(&selector)?;
                 self.audience.subscribe(&mut self.desk, asker, &scope, &selector)
             }
-            Request::Unsubscribe { selector, scope, .. } => {
+            Ask::Unsubscribe { selector, scope } => {
                 check_scope(&scope)?;
                 let selector = self.desk.limits.parse_selector(&selector)?;
                 self.audience.unsubscribe(&mut self.desk, asker, Some(&scope), &selector)
             }
-            Request::UnsubscribeAllScopes { selector, .. } => {
+            Ask::UnsubscribeAllScopes { selector } => {
                 let selector = self.desk.limits.parse_selector(&selector)?;
                 self.audience.unsubscribe(&mut self.desk, asker, None, &selector)
             }
-            Request::Listen { listener, kind, selector, .. } => self.audience.listen(&mut self.desk, asker, listener, kind, &selector),
-            Request::Unlisten { listener, selector, .. } => {
+            Ask::Listen { listener, kind, selector } => self.audience.listen(&mut self.desk, asker, listener, kind, &selector),
+            Ask::Unlisten { listener, selector } => {
                 if self.audience.unlisten(&mut self.desk, asker, listener, &selector)? {
                     self.audience.run_reviews(&mut self.desk, self.owner.has_walks());
                 }
                 Ok(())
             }
-            Request::StreamOpen { stream, path, update, .. } => self.open_stream(asker, form, stream, &path, update),
-            Request::StreamSet { stream, value, .. } => self.set_by_stream(asker, form, stream, &value),
-            Request::StreamDelta { stream, form, delta, .. } => self.step_stream(asker, stream, form, delta),
-            Request::StreamClose { stream, .. } => self.close_stream(asker, stream),
-            Request::Append { path, kind, append, value, .. } => self.start_append(asker, form, &path, kind, append, &value),
-            Request::Query { path, query, .. } => self.start_query(asker, &path, &query),
-            Request::CreateView { name, definition, .. } => self.create_view(asker, &name, &definition),
-            Request::RemoveView { name, .. } => {
+            Ask::StreamOpen { stream, path, update } => self.open_stream(asker, form, stream, &path, update),
+            Ask::StreamSet { stream, value } => self.set_by_stream(asker, form, stream, &value),
+            Ask::StreamDelta { stream, form, delta } => self.step_stream(asker, stream, form, delta),
+            Ask::StreamClose { stream } => self.close_stream(asker, stream),
+            Ask::Append { path, kind, append, value } => self.start_append(asker, form, &path, kind, append, &value),
+            Ask::Query { path, query } => self.start_query(asker, &path, &query),
+            Ask::CreateView { name, definition } => self.create_view(asker, &name, &definition),
+            Ask::RemoveView { name } => {
                 self.remove_view(asker, &name);
                 Ok(())
             }
-            Request::ListViews { after, .. } => self.list_views(asker, after, None),
-            Request::GetView { name, .. } => self.list_views(asker, 0, Some(&name)),
-            _ => unreachable!("the caller handles the other requests"),
+            Ask::ListViews { after } => self.list_views(asker, after, None),
+            Ask::GetView { name } => self.list_views(asker, 0, Some(&name)),
+            Ask::Connect { .. } | Ask::Ping | Ask::Pong | Ask::Close | Ask::Unknown { .. } | Ask::Broken => {
+                unreachable!("the caller handles these")
+            }
         }
     }
 
@@ -385,13 +386,6 @@ impl Shard {
 
 fn no_stream(number: u64) -> Refusal {
     Refusal::new(ErrorCode::InvalidStream, format!("the session has no stream {number}"))
-}
-
-/// Whether the request becomes a question to owners.
-fn asks_owners(request: &Request<'_>) -> bool {
-    use Request::{CreateView, Fetch, GetView, ListViews, Listen, Query, Remove, RemoveView, Subscribe};
-    let asks_topics = matches!(request, Subscribe { .. } | Fetch { .. } | Remove { .. } | Listen { .. } | Query { .. });
-    asks_topics || matches!(request, CreateView { .. } | RemoveView { .. } | ListViews { .. } | GetView { .. })
 }
 
 fn check_scope(scope: &str) -> Result<(), Refusal> {

@@ -7,7 +7,8 @@ mod object;
 pub(super) use object::put_fields;
 
 use super::event::{Fields, describe_event};
-use super::native::{Append, EventHead, Fetch, NULL_BIT, Query, QueryRange, Request, Update, VERSION, Verb, op};
+use super::native::{EventHead, VERSION, op};
+use super::request::{Append, Ask, Fetch, NULL_BIT, Operation, Query, QueryRange, Request, Source, Update, Verb};
 use crate::base::TopicId;
 use crate::value::{ValueType, scalar};
 use serde::Deserialize;
@@ -202,31 +203,13 @@ pub fn decode_request(message: &str) -> Result<Request<'_>, TextError> {
     if !message[start..].starts_with('{') {
         return Err(TextError::Malformed { position: start, message: "expected a JSON object".to_owned() });
     }
-    let members = read_members(message)?;
+    let mut members = read_members(message)?;
     let id = members.id;
-    let op = members.op.clone().ok_or_else(|| missing(id, "op"))?;
-    let selector = || members.selector.clone().ok_or_else(|| missing(id, "selector"));
-    Ok(match &*op {
-        "connect" => Request::Connect { id, version: members.version.unwrap_or(VERSION), name: members.client, capabilities: 0 },
-        "ping" => Request::Ping,
-        "pong" => Request::Pong,
-        "close" => Request::Close,
-        "add" => update(&members, Some(Verb::Add))?,
-        "set" => update(&members, Some(Verb::Set))?,
-        "add_and_set" => update(&members, Some(Verb::AddAndSet))?,
-        "update" | "stream_open" => update(&members, None)?,
-        "remove" => Request::Remove { id, selector: selector()? },
-        "fetch" => fetch(&members)?,
-        "subscribe" => Request::Subscribe { id, selector: selector()?, scope: members.scope },
-        "unsubscribe" => Request::Unsubscribe { id, selector: selector()?, scope: members.scope },
-        "unsubscribe_all_scopes" => Request::UnsubscribeAllScopes { id, selector: selector()? },
-        "listen" | "unlisten" => listen(&members, &op)?,
-        "stream_set" | "stream_close" => stream(&members, &op)?,
-        "append" | "edit" => append(&members, &op)?,
-        "query" => query(&members)?,
-        "create_view" | "remove_view" | "list_views" | "get_view" => view(&members, &op)?,
-        other => Request::Unknown { id, name: other.chars().take(40).collect() },
-    })
+    let name = members.op.clone().ok_or_else(|| missing(id, "op"))?;
+    let unknown = || Request { id, ask: Ask::Unknown { name: name.chars().take(40).collect() } };
+    let Some(operation) = Operation::named(&name) else { return Ok(unknown()) };
+    let ask = Ask::read(operation.op, &mut members)?;
+    Ok(ask.map_or_else(unknown, |ask| Request { id: if operation.is_bare { 0 } else { id }, ask }))
 }
 
 fn missing(id: u64, name: &str) -> TextError {
@@ -238,154 +221,194 @@ fn read_members(message: &str) -> Result<Members<'_>, TextError> {
     serde_json::from_str(message).map_err(|error| refuse(message, &error))
 }
 
-/// The value's text, its type's number, and null as the binary form has it.
-fn value_of<'a>(members: &Members<'a>) -> Result<(u8, &'a str), TextError> {
-    let value = members.value.ok_or_else(|| missing(members.id, "value"))?.get();
-    let kind = type_number(members.kind.as_deref().unwrap_or("json"));
-    let is_nullable = matches!(ValueType::from_number(kind), Some(ValueType::String | ValueType::Int64 | ValueType::Double));
-    Ok(if value == "null" && is_nullable { (kind | NULL_BIT, "") } else { (kind, value) })
-}
+impl<'a> Members<'a> {
+    /// The value's text, its type's number, and null as the binary form has it.
+    fn value_of_type(&self) -> Result<(u8, &'a str), TextError> {
+        let value = self.value.ok_or_else(|| missing(self.id, "value"))?.get();
+        let kind = self.kind_or_json();
+        let is_nullable = matches!(ValueType::from_number(kind), Some(ValueType::String | ValueType::Int64 | ValueType::Double));
+        Ok(if value == "null" && is_nullable { (kind | NULL_BIT, "") } else { (kind, value) })
+    }
 
-/// `None`: what it does follows from its members.
-fn update<'a>(members: &Members<'a>, verb: Option<Verb>) -> Result<Request<'a>, TextError> {
-    let id = members.id;
-    let path = members.path.clone().ok_or_else(|| missing(id, "path"))?;
-    let verb = match (verb, members.patch, members.value, &members.properties) {
-        (Some(verb), ..) => verb,
-        (None, Some(_), None, None) => Verb::Patch,
-        (None, Some(_), ..) => {
-            return Err(TextError::Field { id, message: "'patch' stands alone, without 'value' and 'properties'".to_owned() });
-        }
-        (None, None, Some(_), Some(_)) => Verb::AddAndSet,
-        (None, None, Some(_), None) => Verb::Set,
-        (None, None, None, Some(_)) => Verb::Add,
-        (None, None, None, None) => Verb::Check,
-    };
-    let said_type = || type_number(members.kind.as_deref().unwrap_or("json"));
-    let (kind, value) = match (verb, members.patch) {
-        (Verb::Add | Verb::Check, _) => (said_type(), ""),
-        (Verb::Patch, Some(patch)) => (members.kind.as_deref().map_or(0, type_number), patch.get()),
-        _ => value_of(members)?,
-    };
-    let properties = members.properties.iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let constraint = members.constraint.map_or("", RawValue::get).as_bytes().into();
-    let update = Update { properties, constraint, ..Update::new(verb, kind, value.as_bytes()) };
-    Ok(match members.op.as_deref() {
-        Some("stream_open") => Request::StreamOpen { id, stream: number(members, "stream", members.stream)?, path, update },
-        _ => Request::Update { id, path, update },
-    })
-}
+    fn kind_or_json(&self) -> u8 {
+        type_number(self.kind.as_deref().unwrap_or("json"))
+    }
 
-fn number(members: &Members<'_>, name: &str, member: Option<u64>) -> Result<u64, TextError> {
-    member.ok_or_else(|| missing(members.id, name))
-}
+    /// What an update does: its operation says it, or the members that it has.
+    fn verb(&self) -> Result<Verb, TextError> {
+        Ok(match (self.op.as_deref(), self.patch, self.value, &self.properties) {
+            (Some("add"), ..) => Verb::Add,
+            (Some("set"), ..) => Verb::Set,
+            (Some("add_and_set"), ..) => Verb::AddAndSet,
+            (_, Some(_), None, None) => Verb::Patch,
+            (_, Some(_), ..) => return Err(self.refuse("'patch' stands alone, without 'value' and 'properties'")),
+            (_, None, Some(_), Some(_)) => Verb::AddAndSet,
+            (_, None, Some(_), None) => Verb::Set,
+            (_, None, None, Some(_)) => Verb::Add,
+            (_, None, None, None) => Verb::Check,
+        })
+    }
 
-fn fetch<'a>(members: &Members<'a>) -> Result<Request<'a>, TextError> {
-    let id = members.id;
-    let after = match &members.after {
-        None => Cow::Borrowed(""),
-        Some(After::Path(path)) => path.clone(),
-        Some(After::Place(_)) => return Err(TextError::Field { id, message: "expected 'after' of a fetch to be a path".to_owned() }),
-    };
-    let mut types = 0;
-    for name in &members.types {
-        match type_number(name) {
-            0 => {
-                return Err(TextError::Field {
-                    id,
-                    message: format!("there is no topic type '{}'", name.chars().take(40).collect::<String>()),
-                });
+    /// The bit set of a fetch's topic types.
+    fn type_bits(&self) -> Result<u64, TextError> {
+        let mut bits = 0;
+        for name in &self.types {
+            match type_number(name) {
+                0 => return Err(self.refuse(format!("there is no topic type '{}'", name.chars().take(40).collect::<String>()))),
+                number => bits |= 1 << number,
             }
-            number => types |= 1 << number,
         }
+        Ok(bits)
     }
-    let fetch = Fetch {
-        selector: members.selector.clone().ok_or_else(|| missing(id, "selector"))?,
-        from: members.from.clone(),
-        after,
-        to: members.to.clone(),
-        before: members.before.clone(),
-        first: members.first,
-        last: members.last,
-        types,
-        with_values: members.values,
-        with_properties: members.with_properties,
-        with_sizes: members.sizes,
-        depth: members.depth,
-        depth_limit: members.depth_limit,
-        bytes_max: members.bytes_max,
-    };
-    Ok(Request::Fetch { id, fetch: Box::new(fetch) })
-}
 
-fn listen<'a>(members: &Members<'a>, op: &str) -> Result<Request<'a>, TextError> {
-    let id = members.id;
-    let listener = number(members, "listener", members.listener)?;
-    let selector = members.selector.clone();
-    if op == "unlisten" {
-        return Ok(Request::Unlisten { id, listener, selector: selector.unwrap_or_default() });
+    fn refuse(&self, message: impl Into<String>) -> TextError {
+        TextError::Field { id: self.id, message: message.into() }
     }
-    let kind = match members.kind_of.as_deref() {
-        Some("topics") => 1,
-        Some("subscribers") => 2,
-        Some("missing") => 3,
-        _ => return Err(TextError::Field { id, message: "expected 'kind' to be topics, subscribers or missing".to_owned() }),
-    };
-    Ok(Request::Listen { id, listener, kind, selector: selector.ok_or_else(|| missing(id, "selector"))? })
 }
 
-fn stream<'a>(members: &Members<'a>, op: &str) -> Result<Request<'a>, TextError> {
-    let id = members.id;
-    let stream = number(members, "stream", members.stream)?;
-    if op == "stream_close" {
-        return Ok(Request::StreamClose { id, stream });
-    }
-    let value = members.value.ok_or_else(|| missing(id, "value"))?.get();
-    Ok(Request::StreamSet { id, stream, value: value.as_bytes().into() })
-}
+impl<'a> Source<'a> for Members<'a> {
+    type Error = TextError;
 
-fn append<'a>(members: &Members<'a>, op: &str) -> Result<Request<'a>, TextError> {
-    let id = members.id;
-    let path = members.path.clone().ok_or_else(|| missing(id, "path"))?;
-    let (kind, value) = value_of(members)?;
-    let append = match op {
-        "edit" => Append::Edit { original: number(members, "original", members.original)? },
-        _ => Append::Original { timestamp_ms: members.timestamp },
-    };
-    Ok(Request::Append { id, path, kind, append, value: value.as_bytes().into() })
-}
-
-fn query<'a>(members: &Members<'a>) -> Result<Request<'a>, TextError> {
-    let id = members.id;
-    let path = members.path.clone().ok_or_else(|| missing(id, "path"))?;
-    let kind = match members.kind_of.as_deref() {
-        None | Some("values") => 0,
-        Some("latest_edits") => 1,
-        Some("all_edits") => 2,
-        _ => return Err(TextError::Field { id, message: "expected 'kind' to be values, latest_edits or all_edits".to_owned() }),
-    };
-    let range = members.range.as_ref().map(RangeMembers::range).unwrap_or_default();
-    let edit_range = members.edit_range.as_ref().map(RangeMembers::range);
-    Ok(Request::Query { id, path, query: Query { kind, range, edit_range, limit: members.limit } })
-}
-
-fn view<'a>(members: &Members<'a>, op: &str) -> Result<Request<'a>, TextError> {
-    let id = members.id;
-    if op == "list_views" {
-        return match &members.after {
-            None => Ok(Request::ListViews { id, after: 0 }),
-            Some(After::Place(after)) => Ok(Request::ListViews { id, after: *after }),
-            Some(After::Path(_)) => {
-                Err(TextError::Field { id, message: "expected 'after' of a list of views to be the place of a view".to_owned() })
-            }
+    fn number(&mut self, name: &'static str) -> Result<u64, TextError> {
+        let member = match name {
+            "listener" => self.listener,
+            "stream" => self.stream,
+            "original" => self.original,
+            _ => None,
         };
+        member.ok_or_else(|| missing(self.id, name))
     }
-    let name = members.name.clone().ok_or_else(|| missing(id, "name"))?;
-    Ok(match op {
-        "remove_view" => Request::RemoveView { id, name },
-        "get_view" => Request::GetView { id, name },
-        _ => Request::CreateView { id, name, definition: members.definition.clone().ok_or_else(|| missing(id, "definition"))? },
-    })
+
+    fn byte(&mut self, name: &'static str) -> Result<u8, TextError> {
+        // Only the binary form has requests with such a member.
+        Err(missing(self.id, name))
+    }
+
+    fn text(&mut self, name: &'static str) -> Result<Cow<'a, str>, TextError> {
+        let member = match name {
+            "path" => self.path.take(),
+            "selector" => self.selector.take(),
+            "name" => self.name.take(),
+            "definition" => self.definition.take(),
+            _ => None,
+        };
+        member.ok_or_else(|| missing(self.id, name))
+    }
+
+    fn optional_text(&mut self, name: &'static str) -> Result<Cow<'a, str>, TextError> {
+        Ok(match name {
+            "scope" => std::mem::take(&mut self.scope),
+            "client" => std::mem::take(&mut self.client),
+            _ => self.text(name).unwrap_or_default(),
+        })
+    }
+
+    fn tagged_text(&mut self, _: u64, name: &'static str) -> Result<Cow<'a, str>, TextError> {
+        self.optional_text(name)
+    }
+
+    fn rest(&mut self, name: &'static str) -> Result<Cow<'a, [u8]>, TextError> {
+        let member = self.value.filter(|_| name == "value").ok_or_else(|| missing(self.id, name))?;
+        Ok(member.get().as_bytes().into())
+    }
+
+    fn version(&mut self) -> Result<u64, TextError> {
+        Ok(self.version.unwrap_or(VERSION))
+    }
+
+    fn capabilities(&mut self, _: u64) -> Result<u64, TextError> {
+        Ok(0)
+    }
+
+    fn update(&mut self) -> Result<Update<'a>, TextError> {
+        let verb = self.verb()?;
+        let (kind, value) = match (verb, self.patch) {
+            (Verb::Add | Verb::Check, _) => (self.kind_or_json(), ""),
+            (Verb::Patch, Some(patch)) => (self.kind.as_deref().map_or(0, type_number), patch.get()),
+            _ => self.value_of_type()?,
+        };
+        let properties = self.properties.iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let constraint = self.constraint.map_or("", RawValue::get).as_bytes().into();
+        Ok(Update { properties, constraint, ..Update::new(verb, kind, value.as_bytes()) })
+    }
+
+    fn fetch(&mut self) -> Result<Box<Fetch<'a>>, TextError> {
+        let after = match &self.after {
+            None => Cow::Borrowed(""),
+            Some(After::Path(path)) => path.clone(),
+            Some(After::Place(_)) => return Err(self.refuse("expected 'after' of a fetch to be a path")),
+        };
+        let types = self.type_bits()?;
+        Ok(Box::new(Fetch {
+            selector: self.text("selector")?,
+            from: self.from.clone(),
+            after,
+            to: self.to.clone(),
+            before: self.before.clone(),
+            first: self.first,
+            last: self.last,
+            types,
+            with_values: self.values,
+            with_properties: self.with_properties,
+            with_sizes: self.sizes,
+            depth: self.depth,
+            depth_limit: self.depth_limit,
+            bytes_max: self.bytes_max,
+        }))
+    }
+
+    fn listener_kind(&mut self) -> Result<u8, TextError> {
+        match self.kind_of.as_deref() {
+            Some("topics") => Ok(1),
+            Some("subscribers") => Ok(2),
+            Some("missing") => Ok(3),
+            _ => Err(self.refuse("expected 'kind' to be topics, subscribers or missing")),
+        }
+    }
+
+    fn new_stream(&mut self) -> Result<u64, TextError> {
+        // Where several members are missing, the stream is said last.
+        if self.path.is_none() {
+            return Err(missing(self.id, "path"));
+        }
+        self.update()?;
+        self.number("stream")
+    }
+
+    fn value_kind(&mut self) -> Result<u8, TextError> {
+        Ok(self.value_of_type()?.0)
+    }
+
+    fn typed_value(&mut self) -> Result<Cow<'a, [u8]>, TextError> {
+        Ok(self.value_of_type()?.1.as_bytes().into())
+    }
+
+    fn append(&mut self) -> Result<Append, TextError> {
+        Ok(match self.op.as_deref() {
+            Some("edit") => Append::Edit { original: self.number("original")? },
+            _ => Append::Original { timestamp_ms: self.timestamp },
+        })
+    }
+
+    fn query(&mut self) -> Result<Query, TextError> {
+        let kind = match self.kind_of.as_deref() {
+            None | Some("values") => 0,
+            Some("latest_edits") => 1,
+            Some("all_edits") => 2,
+            _ => return Err(self.refuse("expected 'kind' to be values, latest_edits or all_edits")),
+        };
+        let range = self.range.as_ref().map(RangeMembers::range).unwrap_or_default();
+        let edit_range = self.edit_range.as_ref().map(RangeMembers::range);
+        Ok(Query { kind, range, edit_range, limit: self.limit })
+    }
+
+    fn place_after(&mut self) -> Result<u64, TextError> {
+        match self.after {
+            None => Ok(0),
+            Some(After::Place(place)) => Ok(place),
+            Some(After::Path(_)) => Err(self.refuse("expected 'after' of a list of views to be the place of a view")),
+        }
+    }
 }
 
 fn refuse(message: &str, error: &serde_json::Error) -> TextError {
@@ -459,12 +482,12 @@ mod tests {
         let (name, definition) = ("n", "map ?a// to b/<path(1)>");
         check(
             r#"{"op":"create_view","id":1,"name":"n","definition":"map ?a// to b/<path(1)>"}"#,
-            Ok(Request::CreateView { id: 1, name: name.into(), definition: definition.into() }),
+            Ok(Request { id: 1, ask: Ask::CreateView { name: name.into(), definition: definition.into() } }),
         );
-        check(r#"{"op":"remove_view","id":1,"name":"\u006e"}"#, Ok(Request::RemoveView { id: 1, name: name.into() }));
-        check(r#"{"op":"get_view","id":1,"name":"n"}"#, Ok(Request::GetView { id: 1, name: name.into() }));
-        check(r#"{"op":"list_views","id":1}"#, Ok(Request::ListViews { id: 1, after: 0 }));
-        check(r#"{"op":"list_views","id":1,"after":7}"#, Ok(Request::ListViews { id: 1, after: 7 }));
+        check(r#"{"op":"remove_view","id":1,"name":"\u006e"}"#, Ok(Request { id: 1, ask: Ask::RemoveView { name: name.into() } }));
+        check(r#"{"op":"get_view","id":1,"name":"n"}"#, Ok(Request { id: 1, ask: Ask::GetView { name: name.into() } }));
+        check(r#"{"op":"list_views","id":1}"#, Ok(Request { id: 1, ask: Ask::ListViews { after: 0 } }));
+        check(r#"{"op":"list_views","id":1,"after":7}"#, Ok(Request { id: 1, ask: Ask::ListViews { after: 7 } }));
     }
 
     #[test]
@@ -479,7 +502,10 @@ mod tests {
     #[test]
     fn a_fetch_starts_behind_a_path() {
         let fetch = Fetch { selector: "a".into(), after: "a/\u{e9}".into(), ..Fetch::default() };
-        check(r#"{"op":"fetch","id":1,"selector":"a","after":"a/\u00e9"}"#, Ok(Request::Fetch { id: 1, fetch: Box::new(fetch) }));
+        check(
+            r#"{"op":"fetch","id":1,"selector":"a","after":"a/\u00e9"}"#,
+            Ok(Request { id: 1, ask: Ask::Fetch { fetch: Box::new(fetch) } }),
+        );
         check(r#"{"op":"fetch","id":1,"selector":"a","after":7}"#, Err("expected 'after' of a fetch to be a path"));
     }
 

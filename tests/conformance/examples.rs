@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidewire::topic::specification::TopicType;
 use tidewire::value::json::{JsonLimits, plain};
 use tidewire::value::{ValueType, scalar};
-use tidewire::wire::native::{self, Entry, Event, Fetch, Frame, Outcome, Query, Request, Shown};
+use tidewire::wire::native::{self, Ask, Entry, Event, Fetch, Frame, Outcome, Query, Request, Shown};
 use tidewire::wire::varint::Reader;
 
 const DOCUMENT: &str = include_str!("../../docs/topic-views.md");
@@ -194,7 +194,7 @@ impl Run {
     /// Every topic that is not the client's, with its type and properties as far as `expected` tells of them.
     fn references(&mut self, expected: &[Topic]) -> Vec<Topic> {
         let fetch = Fetch { selector: "?.*//".into(), with_values: true, with_properties: true, ..Fetch::default() };
-        let body = self.ask(&Request::Fetch { id: 1, fetch: Box::new(fetch) });
+        let body = self.ask(&Request { id: 1, ask: Ask::Fetch { fetch: Box::new(fetch) } });
         let shown = Shown { values: true, properties: true, sizes: false };
         let Ok(Outcome::Page { has_more: false, entries, .. }) = native::decode_page(&mut Reader(&body), shown) else {
             panic!("one page of topics");
@@ -220,7 +220,7 @@ impl Run {
 
     /// The values of a time series, edits in place of what they edit, as an array.
     fn events(&mut self, path: &str) -> String {
-        let body = self.ask(&Request::Query { id: 1, path: path.into(), query: Query::default() });
+        let body = self.ask(&Request { id: 1, ask: Ask::Query { path: path.into(), query: Query::default() } });
         let Ok(Outcome::Events { kind, events, .. }) = native::decode_events(&mut Reader(&body)) else { panic!("events of {path}") };
         let values: Vec<String> = events.iter().map(|event| json_text(kind, &event.value)).collect();
         format!("[{}]", values.join(","))

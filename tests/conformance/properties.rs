@@ -2,7 +2,7 @@
 
 use crate::server::{Server, events};
 use serde_json::{Value, json};
-use tidewire::wire::native::{self, CAPABILITY_COMPRESSION, Event, Request, Update, Verb, op};
+use tidewire::wire::native::{self, Ask, CAPABILITY_COMPRESSION, Event, Request, Update, Verb, op};
 
 /// A topic of this type with these properties shows those.
 fn shown(kind: &str, given: Value, expected: Value) {
@@ -151,8 +151,8 @@ fn first_frames(capabilities: u64, compression: &str, value: &[u8]) -> Vec<u8> {
     let client = server.connect_binary(capabilities);
     let properties = vec![("COMPRESSION".into(), compression.into())];
     let update = Update { properties, ..Update::new(Verb::AddAndSet, 2, value) };
-    server.ask_binary(client, &Request::Update { id: 2, path: "a".into(), update });
-    let frames = server.ask_binary(client, &Request::Subscribe { id: 3, selector: "a".into(), scope: "".into() });
+    server.ask_binary(client, &Request { id: 2, ask: Ask::Update { path: "a".into(), update } });
+    let frames = server.ask_binary(client, &Request { id: 3, ask: Ask::Subscribe { selector: "a".into(), scope: "".into() } });
     frames.iter().map(|frame| frame[0]).collect()
 }
 
@@ -177,9 +177,9 @@ fn a_compressed_value_inflates_to_the_value_and_is_shorter() {
     let text = "the same again and again; ".repeat(20);
     let mut server = Server::new();
     let client = server.connect_binary(CAPABILITY_COMPRESSION);
-    server.ask_binary(client, &Request::Subscribe { id: 3, selector: "a".into(), scope: "".into() });
+    server.ask_binary(client, &Request { id: 3, ask: Ask::Subscribe { selector: "a".into(), scope: "".into() } });
     let update = Update::new(Verb::AddAndSet, 2, text.as_bytes());
-    let frames = server.ask_binary(client, &Request::Update { id: 2, path: "a".into(), update });
+    let frames = server.ask_binary(client, &Request { id: 2, ask: Ask::Update { path: "a".into(), update } });
     let frame = frames.iter().find(|frame| frame[0] == op::VALUE_DEFLATE).expect("the value is compressed");
     assert!(frame.len() < text.len() / 2);
     let inflated = tidewire::value::delta::apply(tidewire::value::delta::Form::Deflate, b"", &frame[2..], 10_000);
@@ -191,7 +191,7 @@ fn the_welcome_names_the_capabilities_in_force() {
     for (offered, in_force) in [(0, 0), (1, 1), (2, 2), (4, 4), (7, 7), (u64::MAX, 7)] {
         let mut server = Server::new();
         let client = server.upgrade("tidewire.1");
-        let told = server.ask_binary(client, &Request::Connect { id: 1, version: 1, name: "".into(), capabilities: offered });
+        let told = server.ask_binary(client, &Request { id: 1, ask: Ask::Connect { version: 1, name: "".into(), capabilities: offered } });
         let frame = native::Frame { op: told[0][0], body: &told[0][1..] };
         let Ok(Event::Welcome { capabilities, .. }) = native::decode_event(frame) else { panic!("no WELCOME: {told:?}") };
         assert_eq!(capabilities, in_force);

@@ -3,7 +3,7 @@
 use crate::peer::WALL_MS;
 use crate::server::{Client, Server, events};
 use serde_json::{Value, json};
-use tidewire::wire::native::{NULL_BIT, Query, QueryRange, Request};
+use tidewire::wire::native::{Ask, NULL_BIT, Query, QueryRange, Request};
 
 /// A server with an empty series of doubles at `s`.
 fn start(properties: Value) -> (Server, Client) {
@@ -71,7 +71,7 @@ fn what_is_no_event_is_refused() {
     server.refuse(client, json!({ "op": "edit", "id": 7, "path": "s", "type": "double", "value": 1 }), 106, None);
     let binary = server.connect_binary(0);
     let append = tidewire::wire::native::Append::Original { timestamp_ms: None };
-    let null = Request::Append { id: 3, path: "s".into(), kind: 4 | NULL_BIT, append, value: b"".as_slice().into() };
+    let null = Request { id: 3, ask: Ask::Append { path: "s".into(), kind: 4 | NULL_BIT, append, value: b"".as_slice().into() } };
     server.refuse_binary(binary, &null, 205);
     assert!(sequences(&server.ok(client, json!({ "op": "query", "path": "s" }))).is_empty());
 }
@@ -152,7 +152,7 @@ fn a_broken_query_is_refused() {
     server.refuse(client, json!({ "op": "query", "id": 7, "path": "s", "range": { "from": { "next_ms": 1 } } }), 106, None);
     let binary = server.connect_binary(0);
     let range = |anchor: u8, span: u8| QueryRange { anchor: (anchor, 1), span: (span, 1) };
-    let query = |query: Query| Request::Query { id: 3, path: "s".into(), query };
+    let query = |query: Query| Request { id: 3, ask: Ask::Query { path: "s".into(), query } };
     server.refuse_binary(binary, &query(Query { kind: 3, ..Query::default() }), 225);
     server.refuse_binary(binary, &query(Query { range: range(5, 0), ..Query::default() }), 225);
     server.refuse_binary(binary, &query(Query { range: range(0, 9), ..Query::default() }), 225);

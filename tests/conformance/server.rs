@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use tidewire::base::{Key, Time};
 use tidewire::journal::Append;
 use tidewire::shard::{Effect, Limits, Shard, Storing, Transport};
-use tidewire::wire::native::{self, Event, Request};
+use tidewire::wire::native::{self, Ask, Event, Request};
 
 pub struct Server {
     shard: Shard,
@@ -53,7 +53,7 @@ impl Server {
     /// A session of the binary form, whose client has these capabilities.
     pub fn connect_binary(&mut self, capabilities: u64) -> Client {
         let client = self.upgrade("tidewire.1");
-        self.ask_binary(client, &Request::Connect { id: 1, version: 1, name: "".into(), capabilities });
+        self.ask_binary(client, &Request { id: 1, ask: Ask::Connect { version: 1, name: "".into(), capabilities } });
         client
     }
 
@@ -137,7 +137,7 @@ impl Server {
         let [answer] = &told[..] else { panic!("one answer to {request:?}: {told:?}") };
         let frame = native::Frame { op: answer[0], body: &answer[1..] };
         let Ok(Event::Error { id, code: found, .. }) = native::decode_event(frame) else { panic!("not refused: {request:?}: {answer:?}") };
-        assert_eq!((id, found), (request.id(), code), "{request:?}");
+        assert_eq!((id, found), (request.id, code), "{request:?}");
     }
 
     /// The value at a path, null where there is none.

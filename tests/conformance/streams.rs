@@ -3,7 +3,7 @@
 use crate::server::{Client, Server};
 use serde_json::{Value, json};
 use tidewire::value::delta::{Encoder, Form};
-use tidewire::wire::native::{Request, Update, Verb, op};
+use tidewire::wire::native::{Ask, Request, Update, Verb, op};
 
 /// A server with a JSON topic `a` of value 0, and a session with stream 1 on it.
 fn open() -> (Server, Client) {
@@ -166,7 +166,10 @@ fn open_binary() -> (Server, Client) {
     let mut server = Server::new();
     let client = server.connect_binary(0);
     let update = Update::new(Verb::AddAndSet, 2, FIRST.as_bytes());
-    assert_eq!(server.ask_binary(client, &Request::StreamOpen { id: 2, stream: 1, path: "a".into(), update }), [[op::OK, 2, 1]]);
+    assert_eq!(
+        server.ask_binary(client, &Request { id: 2, ask: Ask::StreamOpen { stream: 1, path: "a".into(), update } }),
+        [[op::OK, 2, 1]]
+    );
     (server, client)
 }
 
@@ -175,7 +178,7 @@ fn a_delta_makes_the_next_value_from_the_last() {
     let (mut server, client) = open_binary();
     let (form, there) = delta(FIRST, SECOND);
     let (back_form, back) = delta(SECOND, FIRST);
-    let step = |form, delta: &[u8]| Request::StreamDelta { id: 3, stream: 1, form, delta: delta.to_vec().into() };
+    let step = |form, delta: &[u8]| Request { id: 3, ask: Ask::StreamDelta { stream: 1, form, delta: delta.to_vec().into() } };
     let reader = server.connect();
     assert_eq!(server.ask_binary(client, &step(form, &there)), [[op::OK, 3]]);
     assert_eq!(server.value(reader, "a"), SECOND);
@@ -188,11 +191,19 @@ fn a_delta_makes_the_next_value_from_the_last() {
 #[test]
 fn a_delta_of_no_form_or_for_no_value_is_refused() {
     let (mut server, client) = open_binary();
-    server.refuse_binary(client, &Request::StreamDelta { id: 3, stream: 1, form: 0x91, delta: b"".as_slice().into() }, 205);
-    server.refuse_binary(client, &Request::StreamDelta { id: 3, stream: 9, form: op::DELTA_COPY, delta: b"".as_slice().into() }, 220);
+    server.refuse_binary(client, &Request { id: 3, ask: Ask::StreamDelta { stream: 1, form: 0x91, delta: b"".as_slice().into() } }, 205);
+    server.refuse_binary(
+        client,
+        &Request { id: 3, ask: Ask::StreamDelta { stream: 9, form: op::DELTA_COPY, delta: b"".as_slice().into() } },
+        220,
+    );
     let update = Update::new(Verb::AddAndSet, 3, &[0, 0, 0, 0, 0, 0, 0, 5][..]);
-    server.ask_binary(client, &Request::StreamOpen { id: 4, stream: 2, path: "n".into(), update });
-    server.refuse_binary(client, &Request::StreamDelta { id: 5, stream: 2, form: op::DELTA_COPY, delta: b"\x10".as_slice().into() }, 205);
+    server.ask_binary(client, &Request { id: 4, ask: Ask::StreamOpen { stream: 2, path: "n".into(), update } });
+    server.refuse_binary(
+        client,
+        &Request { id: 5, ask: Ask::StreamDelta { stream: 2, form: op::DELTA_COPY, delta: b"\x10".as_slice().into() } },
+        205,
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::frames::{BINARY, FIN};
 use crate::server::{Client, Server, events};
 use serde_json::{Value, json};
-use tidewire::wire::native::{NULL_BIT, Request, Update, Verb, op};
+use tidewire::wire::native::{Ask, NULL_BIT, Request, Update, Verb, op};
 
 const STRING: u8 = 2;
 
@@ -174,7 +174,7 @@ fn null_takes_the_value_away() {
         let (mut server, client) = start();
         let binary = server.connect_binary(0);
         server.ok(client, json!({ "op": "subscribe", "selector": "a" }));
-        server.ask_binary(binary, &Request::Subscribe { id: 1, selector: "a".into(), scope: "".into() });
+        server.ask_binary(binary, &Request { id: 1, ask: Ask::Subscribe { selector: "a".into(), scope: "".into() } });
         server.ok(client, json!({ "op": "add_and_set", "path": "a", "type": kind, "value": value }));
         server.take_binary(binary);
         let told = server.ask(client, json!({ "op": "set", "path": "a", "id": 1, "type": kind, "value": null }));
@@ -199,8 +199,10 @@ fn json_has_a_null_of_its_own_and_binary_none() {
     assert_eq!(answer["topics"][0], json!({ "path": "a", "type": "json", "value": null, "size": 4 }));
     server.refuse(client, json!({ "op": "add_and_set", "path": "b", "type": "binary", "value": null }), 205, None);
     let binary = server.connect_binary(0);
-    let set =
-        |kind: u8, value: &'static [u8]| Request::Update { id: 3, path: "b".into(), update: Update::new(Verb::AddAndSet, kind, value) };
+    let set = |kind: u8, value: &'static [u8]| Request {
+        id: 3,
+        ask: Ask::Update { path: "b".into(), update: Update::new(Verb::AddAndSet, kind, value) },
+    };
     server.refuse_binary(binary, &set(1 | NULL_BIT, b""), 205);
     server.refuse_binary(binary, &set(5 | NULL_BIT, b""), 205);
     server.refuse_binary(binary, &set(STRING | NULL_BIT, b"x"), 205);
@@ -244,8 +246,8 @@ fn an_event_is_never_null_and_a_refused_one_adds_no_topic() {
     let binary = server.connect_binary(0);
     let properties = vec![("TIME_SERIES_EVENT_VALUE_TYPE".into(), "double".into())];
     let update = Update { properties, ..Update::new(Verb::AddAndSet, 6 | NULL_BIT, &b""[..]) };
-    server.refuse_binary(binary, &Request::Update { id: 3, path: "s".into(), update: update.clone() }, 205);
-    server.refuse_binary(binary, &Request::StreamOpen { id: 4, stream: 1, path: "s".into(), update }, 205);
+    server.refuse_binary(binary, &Request { id: 3, ask: Ask::Update { path: "s".into(), update: update.clone() } }, 205);
+    server.refuse_binary(binary, &Request { id: 4, ask: Ask::StreamOpen { stream: 1, path: "s".into(), update } }, 205);
     let properties = json!({ "TIME_SERIES_EVENT_VALUE_TYPE": "double" });
     let message = json!({ "op": "add_and_set", "id": 5, "path": "s", "type": "time_series", "properties": properties, "value": null });
     server.refuse(client, message, 205, None);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use tidewire::value::json::{Checker, JsonLimits};
 use tidewire::value::{ValueType, scalar};
-use tidewire::wire::native::{self, NULL_BIT, Request, Update, Verb};
+use tidewire::wire::native::{self, Ask, NULL_BIT, Request, Update, Verb};
 use tidewire::wire::text;
 
 /// Choices out of bytes; 0 where they have ended.
@@ -256,11 +256,11 @@ fn fetch(id: usize, selector: &str, source: &mut Source<'_>) -> Value {
 /// The request of a text message with its values as the binary form has them; `None` where a value is not of its type.
 pub fn as_binary(message: &str) -> Option<Request<'_>> {
     let mut request = text::decode_request(message).ok()?;
-    match &mut request {
-        Request::Update { update, .. } | Request::StreamOpen { update, .. } => store_update(update)?,
-        Request::Append { kind, value, .. } if *kind & NULL_BIT == 0 => *value = stored(*kind, value)?.into(),
+    match &mut request.ask {
+        Ask::Update { update, .. } | Ask::StreamOpen { update, .. } => store_update(update)?,
+        Ask::Append { kind, value, .. } if *kind & NULL_BIT == 0 => *value = stored(*kind, value)?.into(),
         // Only the shard knows the type of a stream's values; here it is JSON.
-        Request::StreamSet { value, .. } => *value = stored(1, value)?.into(),
+        Ask::StreamSet { value, .. } => *value = stored(1, value)?.into(),
         _ => {}
     }
     Some(request)

@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use tidewire::base::TopicId;
 use tidewire::topic::specification::TopicType;
 use tidewire::value::delta::{self, Form};
-use tidewire::wire::native::{self, Event, Frame, Request};
+use tidewire::wire::native::{self, Ask, Event, Frame, Request};
 
 type Stream = AssertAsync<TcpStream>;
 
@@ -161,7 +161,7 @@ impl Session {
             limits: HashMap::new(),
             id: String::new(),
         };
-        session.send(&Request::Connect { id: 1, version: 1, name: "test".into(), capabilities });
+        session.send(&Request { id: 1, ask: Ask::Connect { version: 1, name: "test".into(), capabilities } });
         assert_eq!(session.next(), Seen::Welcome);
         session
     }
@@ -191,7 +191,7 @@ impl Session {
 
     /// Everything that comes before the answer to a PING sent now.
     pub fn settle(&mut self) -> Vec<Seen> {
-        self.send(&Request::Ping);
+        self.send(&Request { id: 0, ask: Ask::Ping });
         let mut before = Vec::new();
         loop {
             match self.next() {

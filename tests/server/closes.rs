@@ -6,7 +6,7 @@ use crate::server::{PATIENCE, Server};
 use std::time::{Duration, Instant};
 use tidewire::topic::specification::TopicType;
 use tidewire::value::ValueType;
-use tidewire::wire::native::Request;
+use tidewire::wire::native::{Ask, Request};
 
 /// Sends bytes on a connected connection; the close code that answers them. A session beside it goes on.
 fn check(protocol: &str, bytes: &[u8], code: u16) {
@@ -117,7 +117,7 @@ fn a_client_that_answers_pings_stays() {
     let mut session = server.connect();
     for _ in 0..3 {
         assert_eq!(session.next(), Seen::Ping);
-        session.send(&Request::Pong);
+        session.send(&Request { id: 0, ask: Ask::Pong });
     }
     assert_eq!(session.add("a", ValueType::Json), Ok(true));
 }
@@ -137,7 +137,7 @@ fn a_client_that_only_listens_is_asked_whether_it_lives() {
                 Seen::Subscribed(..) => {}
                 Seen::Ping => {
                     pings += 1;
-                    reader.send(&Request::Pong);
+                    reader.send(&Request { id: 0, ask: Ask::Pong });
                 }
                 other => panic!("{other:?}"),
             }

@@ -4,7 +4,7 @@ use crate::client::{Refused, Seen, Session};
 use crate::server::Server;
 use tidewire::value::ValueType;
 use tidewire::value::delta::{Encoder, Form};
-use tidewire::wire::native::{Request, Update, Verb, op};
+use tidewire::wire::native::{Ask, Request, Update, Verb, op};
 
 fn refused<T>(code: u16) -> Result<T, Refused> {
     Err(Refused { code, position: None })
@@ -45,7 +45,7 @@ fn one_of_many_adds_a_topic() {
     let constraint = br#"{"no_topic":true}"#;
     for (id, session) in sessions.iter_mut().enumerate() {
         let update = Update { constraint: constraint[..].into(), ..Update::new(Verb::AddAndSet, 1, id.to_string().into_bytes()) };
-        session.send(&Request::Update { id: 9, path: "a".into(), update });
+        session.send(&Request { id: 9, ask: Ask::Update { path: "a".into(), update } });
     }
     let answers: Vec<Seen> = sessions.iter_mut().map(Session::next).collect();
     let won: Vec<usize> = (0..5).filter(|at| answers[*at] == Seen::Ok(9, vec![1])).collect();
@@ -103,20 +103,22 @@ fn patches_change_what_they_name_and_go_out_as_deltas() {
 // Streams.
 
 fn open(session: &mut Session, stream: u64, path: &'static str) -> Result<(), Refused> {
-    session.ask(|id| Request::StreamOpen { id, stream, path: path.into(), update: Update::new(Verb::Check, 1, &b""[..]) }).map(drop)
+    session
+        .ask(|id| Request { id, ask: Ask::StreamOpen { stream, path: path.into(), update: Update::new(Verb::Check, 1, &b""[..]) } })
+        .map(drop)
 }
 
 fn set(session: &mut Session, stream: u64, value: &[u8]) -> Result<(), Refused> {
     let value = value.to_vec().into();
-    session.ask(|id| Request::StreamSet { id, stream, value }).map(drop)
+    session.ask(|id| Request { id, ask: Ask::StreamSet { stream, value } }).map(drop)
 }
 
 fn step(session: &mut Session, stream: u64, form: u8, delta: Vec<u8>) -> Result<(), Refused> {
-    session.ask(|id| Request::StreamDelta { id, stream, form, delta: delta.into() }).map(drop)
+    session.ask(|id| Request { id, ask: Ask::StreamDelta { stream, form, delta: delta.into() } }).map(drop)
 }
 
 fn close(session: &mut Session, stream: u64) -> Result<(), Refused> {
-    session.ask(|id| Request::StreamClose { id, stream }).map(drop)
+    session.ask(|id| Request { id, ask: Ask::StreamClose { stream } }).map(drop)
 }
 
 fn table(version: usize) -> Vec<u8> {

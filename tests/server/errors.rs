@@ -6,7 +6,7 @@ use crate::client::{Refused, Seen, Session};
 use crate::raw::masked;
 use crate::server::Server;
 use tidewire::value::ValueType;
-use tidewire::wire::native::{Request, Update, Verb};
+use tidewire::wire::native::{Ask, Request, Update, Verb};
 
 fn check<T: std::fmt::Debug + PartialEq>(
     session: &mut Session,
@@ -122,7 +122,7 @@ fn topics_refuse_what_does_not_fit_them() {
 }
 
 fn update(id: u64, verb: Verb, kind: u8) -> Request<'static> {
-    Request::Update { id, path: "b".into(), update: Update::new(verb, kind, &b""[..]) }
+    Request { id, ask: Ask::Update { path: "b".into(), update: Update::new(verb, kind, &b""[..]) } }
 }
 
 #[test]

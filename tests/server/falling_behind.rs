@@ -5,7 +5,7 @@ use crate::requests::Pairs;
 use crate::server::Server;
 use tidewire::topic::specification::TopicType;
 use tidewire::value::ValueType;
-use tidewire::wire::native::Request;
+use tidewire::wire::native::{Ask, Request};
 
 /// More than the sockets between server and client hold, and less than what closes a session.
 const UPDATES: u32 = 60;
@@ -147,7 +147,7 @@ fn the_answer_to_a_subscription_comes_behind_what_has_a_low_priority() {
         add(&mut writer, &path, &[("PRIORITY", "low")]);
         writer.set(&path, ValueType::Binary, &large(number)).unwrap();
     }
-    reader.send(&Request::Subscribe { id: 9, selector: "?low//".into(), scope: "".into() });
+    reader.send(&Request { id: 9, ask: Ask::Subscribe { selector: "?low//".into(), scope: "".into() } });
     let mut values = 0;
     loop {
         match reader.next() {

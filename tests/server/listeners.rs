@@ -4,6 +4,7 @@ use crate::client::{Refused, Seen, Session};
 use crate::server::Server;
 use tidewire::topic::specification::TopicType;
 use tidewire::value::ValueType;
+use tidewire::wire::native::{Ask, Request};
 
 const TOPICS: u8 = 1;
 const SUBSCRIBERS: u8 = 2;
@@ -160,7 +161,7 @@ fn all_scopes_are_unsubscribed_at_once() {
         session.subscribe_in("?.*//", scope).unwrap();
     }
     session.settle();
-    session.ask(|id| tidewire::wire::native::Request::UnsubscribeAllScopes { id, selector: "a".into() }).unwrap();
+    session.ask(|id| Request { id, ask: Ask::UnsubscribeAllScopes { selector: "a".into() } }).unwrap();
     assert_eq!(session.settle(), [Seen::Unsubscribed("a".into(), 1)]);
 }
 

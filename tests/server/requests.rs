@@ -3,12 +3,14 @@
 use crate::client::{Refused, Session};
 use tidewire::topic::specification::TopicType;
 use tidewire::value::ValueType;
-use tidewire::wire::native::{self, Append, Entry, EventEntry, Fetch, NULL_BIT, Outcome, Query, QueryRange, Request, Shown, Update, Verb};
+use tidewire::wire::native::{
+    self, Append, Ask, Entry, EventEntry, Fetch, NULL_BIT, Outcome, Query, QueryRange, Request, Shown, Update, Verb,
+};
 use tidewire::wire::varint::Reader;
 
 /// An update of a plain topic, as it is sent.
 pub fn update(id: u64, verb: Verb, path: &str, kind: ValueType, value: &[u8]) -> Request<'static> {
-    Request::Update { id, path: path.to_owned().into(), update: Update::new(verb, kind as u8, value.to_vec()) }
+    Request { id, ask: Ask::Update { path: path.to_owned().into(), update: Update::new(verb, kind as u8, value.to_vec()) } }
 }
 
 /// Properties by key.
@@ -46,7 +48,7 @@ impl Session {
     pub fn add_with(&mut self, path: &str, kind: impl Into<TopicType>, properties: Pairs<'_>) -> Result<bool, Refused> {
         let update = Update { properties: owned(properties), ..Update::new(Verb::Add, kind.into().number(), &b""[..]) };
         let path = path.to_owned().into();
-        self.ask(|id| Request::Update { id, path, update }).map(|body| body == [1])
+        self.ask(|id| Request { id, ask: Ask::Update { path, update } }).map(|body| body == [1])
     }
 
     pub fn set(&mut self, path: &str, kind: ValueType, value: &[u8]) -> Result<(), Refused> {
@@ -56,7 +58,7 @@ impl Session {
     /// Sets a topic to no value.
     pub fn set_null(&mut self, path: &str, kind: ValueType) -> Result<(), Refused> {
         let (path, update) = (path.to_owned().into(), Update::new(Verb::Set, kind as u8 | NULL_BIT, &b""[..]));
-        self.ask(|id| Request::Update { id, path, update }).map(|body| assert!(body.is_empty()))
+        self.ask(|id| Request { id, ask: Ask::Update { path, update } }).map(|body| assert!(body.is_empty()))
     }
 
     /// Whether the topic was created.
@@ -69,17 +71,17 @@ impl Session {
         let constraint = constraint.as_bytes().to_vec().into();
         let update = Update { constraint, ..Update::new(Verb::Set, kind as u8, value.to_vec()) };
         let path = path.to_owned().into();
-        self.ask(|id| Request::Update { id, path, update }).map(drop)
+        self.ask(|id| Request { id, ask: Ask::Update { path, update } }).map(drop)
     }
 
     pub fn patch(&mut self, path: &str, patch: &str) -> Result<(), Refused> {
         let (path, update) = (path.to_owned().into(), Update::new(Verb::Patch, 0, patch.as_bytes().to_vec()));
-        self.ask(|id| Request::Update { id, path, update }).map(drop)
+        self.ask(|id| Request { id, ask: Ask::Update { path, update } }).map(drop)
     }
 
     pub fn remove(&mut self, selector: &str) -> Result<u64, Refused> {
         let selector = selector_request(selector);
-        self.ask(|id| Request::Remove { id, selector }).map(|body| Reader(&body).varint().expect("the count of topics"))
+        self.ask(|id| Request { id, ask: Ask::Remove { selector } }).map(|body| Reader(&body).varint().expect("the count of topics"))
     }
 
     pub fn subscribe(&mut self, selector: &str) -> Result<(), Refused> {
@@ -88,7 +90,7 @@ impl Session {
 
     pub fn subscribe_in(&mut self, selector: &str, scope: &str) -> Result<(), Refused> {
         let (selector, scope) = (selector_request(selector), scope.to_owned().into());
-        self.ask(|id| Request::Subscribe { id, selector, scope }).map(|body| assert!(body.is_empty()))
+        self.ask(|id| Request { id, ask: Ask::Subscribe { selector, scope } }).map(|body| assert!(body.is_empty()))
     }
 
     pub fn unsubscribe(&mut self, selector: &str) -> Result<(), Refused> {
@@ -97,7 +99,7 @@ impl Session {
 
     pub fn unsubscribe_in(&mut self, selector: &str, scope: &str) -> Result<(), Refused> {
         let (selector, scope) = (selector_request(selector), scope.to_owned().into());
-        self.ask(|id| Request::Unsubscribe { id, selector, scope }).map(|body| assert!(body.is_empty()))
+        self.ask(|id| Request { id, ask: Ask::Unsubscribe { selector, scope } }).map(|body| assert!(body.is_empty()))
     }
 
     /// One page: whether there is more, and its entries.
@@ -109,7 +111,7 @@ impl Session {
     /// One page of a fetch as it is asked for.
     pub fn fetch_page(&mut self, fetch: Fetch<'static>) -> Result<(bool, Vec<Entry>), Refused> {
         let shown = Shown { values: fetch.with_values, properties: fetch.with_properties, sizes: fetch.with_sizes };
-        let body = self.ask(|id| Request::Fetch { id, fetch: Box::new(fetch) })?;
+        let body = self.ask(|id| Request { id, ask: Ask::Fetch { fetch: Box::new(fetch) } })?;
         match native::decode_page(&mut Reader(&body), shown) {
             Ok(Outcome::Page { has_more, entries, .. }) => Ok((has_more, entries)),
             other => panic!("not a page: {other:?}"),
@@ -136,7 +138,7 @@ impl Session {
     /// The event's sequence and timestamp.
     pub fn append(&mut self, path: &str, kind: ValueType, append: Append, value: &[u8]) -> Result<(u64, u64), Refused> {
         let (path, value) = (path.to_owned().into(), value.to_vec().into());
-        let body = self.ask(|id| Request::Append { id, path, kind: kind as u8, append, value })?;
+        let body = self.ask(|id| Request { id, ask: Ask::Append { path, kind: kind as u8, append, value } })?;
         let mut reader = Reader(&body);
         Ok((reader.varint().expect("a sequence"), reader.varint().expect("a timestamp")))
     }
@@ -150,7 +152,7 @@ impl Session {
     /// Whether the answer is complete, and its events.
     pub fn query(&mut self, path: &str, query: Query) -> Result<(bool, Vec<EventEntry>), Refused> {
         let path = path.to_owned().into();
-        let body = self.ask(|id| Request::Query { id, path, query })?;
+        let body = self.ask(|id| Request { id, ask: Ask::Query { path, query } })?;
         match native::decode_events(&mut Reader(&body)) {
             Ok(Outcome::Events { is_complete, events, .. }) => Ok((is_complete, events)),
             other => panic!("not events: {other:?}"),
@@ -161,11 +163,11 @@ impl Session {
 
     pub fn listen(&mut self, listener: u64, kind: u8, selector: &str) -> Result<(), Refused> {
         let selector = selector_request(selector);
-        self.ask(|id| Request::Listen { id, listener, kind, selector }).map(drop)
+        self.ask(|id| Request { id, ask: Ask::Listen { listener, kind, selector } }).map(drop)
     }
 
     pub fn unlisten(&mut self, listener: u64, selector: &str) -> Result<(), Refused> {
         let selector = selector_request(selector);
-        self.ask(|id| Request::Unlisten { id, listener, selector }).map(drop)
+        self.ask(|id| Request { id, ask: Ask::Unlisten { listener, selector } }).map(drop)
     }
 }

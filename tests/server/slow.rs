@@ -3,7 +3,7 @@
 use crate::client::Session;
 use crate::server::Server;
 use tidewire::value::ValueType;
-use tidewire::wire::native::{Fetch, Request};
+use tidewire::wire::native::{Ask, Fetch, Request};
 
 /// More than the sockets between server and client can hold.
 const UPDATES: u32 = 300;
@@ -84,7 +84,7 @@ fn a_queue_that_conflation_cannot_keep_under_its_bound_is_closed_with_4104() {
     // Answers are not conflated.
     for id in 0..u64::from(UPDATES) {
         let fetch = Fetch { selector: "a".into(), with_values: true, ..Fetch::default() };
-        stalled.send(&Request::Fetch { id, fetch: Box::new(fetch) });
+        stalled.send(&Request { id, ask: Ask::Fetch { fetch: Box::new(fetch) } });
     }
     assert_eq!(stalled.wait_for_close(), 4104);
     assert_eq!(writer.settle(), []);

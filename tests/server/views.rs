@@ -4,21 +4,21 @@ use crate::client::{Refused, Session};
 use crate::server::{Directory, PATIENCE, Server, tidewire};
 use std::time::Instant;
 use tidewire::value::ValueType;
-use tidewire::wire::native::{Outcome, Request, ViewEntry, decode_views};
+use tidewire::wire::native::{Ask, Outcome, Request, ViewEntry, decode_views};
 use tidewire::wire::varint::Reader;
 
 impl Session {
     fn create_view(&mut self, name: &'static str, definition: &'static str) -> Result<bool, Refused> {
-        let answer = self.ask(|id| Request::CreateView { id, name: name.into(), definition: definition.into() })?;
+        let answer = self.ask(|id| Request { id, ask: Ask::CreateView { name: name.into(), definition: definition.into() } })?;
         Ok(answer == [1])
     }
 
     fn remove_view(&mut self, name: &'static str) -> Result<bool, Refused> {
-        Ok(self.ask(|id| Request::RemoveView { id, name: name.into() })? == [1])
+        Ok(self.ask(|id| Request { id, ask: Ask::RemoveView { name: name.into() } })? == [1])
     }
 
     fn views(&mut self) -> Vec<ViewEntry> {
-        let answer = self.ask(|id| Request::ListViews { id, after: 0 }).expect("it is granted");
+        let answer = self.ask(|id| Request { id, ask: Ask::ListViews { after: 0 } }).expect("it is granted");
         let Ok(Outcome::Views { views, .. }) = decode_views(&mut Reader(&answer)) else { panic!("no list of views") };
         views
     }
@@ -131,7 +131,7 @@ fn what_is_no_view_is_refused_and_changes_nothing() {
     let mut session = server.connect();
     assert_eq!(session.create_view("v", "map ?a// too b"), Err(Refused { code: 231, position: Some(9) }));
     assert_eq!(session.create_view("v", "map ?a// to a/b/<path(1)>"), Err(Refused { code: 233, position: None }));
-    assert_eq!(session.ask(|id| Request::GetView { id, name: "v".into() }), Err(Refused { code: 230, position: None }));
+    assert_eq!(session.ask(|id| Request { id, ask: Ask::GetView { name: "v".into() } }), Err(Refused { code: 230, position: None }));
     assert_eq!(session.remove_view("v"), Ok(false));
     assert!(session.views().is_empty());
 }

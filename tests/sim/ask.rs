@@ -6,7 +6,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use tidewire::value::{ValueType, delta, scalar};
-use tidewire::wire::native::{self, Append, NULL_BIT, Request, Verb, op};
+use tidewire::wire::native::{self, Append, Ask, NULL_BIT, Request, Verb, op};
 
 #[derive(Clone, Debug)]
 pub struct Update {
@@ -189,40 +189,44 @@ pub fn encode_binary(id: u64, asked: &Asked, capabilities: u64) -> Vec<u8> {
 
 fn request(id: u64, asked: &Asked, capabilities: u64) -> Option<Request<'_>> {
     Some(match asked {
-        Asked::Connect => Request::Connect { id, version: native::VERSION, name: "sim".into(), capabilities },
-        Asked::Update(update) => Request::Update { id, path: update.path.into(), update: update.native() },
+        Asked::Connect => Request { id, ask: Ask::Connect { version: native::VERSION, name: "sim".into(), capabilities } },
+        Asked::Update(update) => Request { id, ask: Ask::Update { path: update.path.into(), update: update.native() } },
         Asked::Append { path, kind, original, value } => {
             let append = original.map_or(Append::Original { timestamp_ms: None }, |original| Append::Edit { original });
-            Request::Append { id, path: (*path).into(), kind: *kind as u8, append, value: value.into() }
+            Request { id, ask: Ask::Append { path: (*path).into(), kind: *kind as u8, append, value: value.into() } }
         }
-        Asked::Remove { pattern } => Request::Remove { id, selector: pattern.text.into() },
-        Asked::Subscribe { pattern, scope } => Request::Subscribe { id, selector: pattern.text.into(), scope: (*scope).into() },
+        Asked::Remove { pattern } => Request { id, ask: Ask::Remove { selector: pattern.text.into() } },
+        Asked::Subscribe { pattern, scope } => {
+            Request { id, ask: Ask::Subscribe { selector: pattern.text.into(), scope: (*scope).into() } }
+        }
         Asked::Unsubscribe { pattern, scope: Some(scope) } => {
-            Request::Unsubscribe { id, selector: pattern.text.into(), scope: (*scope).into() }
+            Request { id, ask: Ask::Unsubscribe { selector: pattern.text.into(), scope: (*scope).into() } }
         }
-        Asked::Unsubscribe { pattern, scope: None } => Request::UnsubscribeAllScopes { id, selector: pattern.text.into() },
-        Asked::Fetch(wanted) => Request::Fetch { id, fetch: Box::new(fetch(wanted)) },
+        Asked::Unsubscribe { pattern, scope: None } => Request { id, ask: Ask::UnsubscribeAllScopes { selector: pattern.text.into() } },
+        Asked::Fetch(wanted) => Request { id, ask: Ask::Fetch { fetch: Box::new(fetch(wanted)) } },
         Asked::Query { path, kind } => {
-            Request::Query { id, path: (*path).into(), query: native::Query { kind: *kind, ..native::Query::default() } }
+            Request { id, ask: Ask::Query { path: (*path).into(), query: native::Query { kind: *kind, ..native::Query::default() } } }
         }
         Asked::Listen { listener, kind, selector } => {
-            Request::Listen { id, listener: *listener, kind: *kind as u8, selector: (*selector).into() }
+            Request { id, ask: Ask::Listen { listener: *listener, kind: *kind as u8, selector: (*selector).into() } }
         }
-        Asked::Unlisten { listener, selector } => Request::Unlisten { id, listener: *listener, selector: (*selector).into() },
+        Asked::Unlisten { listener, selector } => Request { id, ask: Ask::Unlisten { listener: *listener, selector: (*selector).into() } },
         Asked::StreamOpen { stream, update } => {
-            Request::StreamOpen { id, stream: *stream, path: update.path.into(), update: update.native() }
+            Request { id, ask: Ask::StreamOpen { stream: *stream, path: update.path.into(), update: update.native() } }
         }
         Asked::StreamSet { stream, value, .. } => {
-            Request::StreamSet { id, stream: *stream, value: value.as_deref().unwrap_or_default().into() }
+            Request { id, ask: Ask::StreamSet { stream: *stream, value: value.as_deref().unwrap_or_default().into() } }
         }
         Asked::StreamDelta { stream, form, delta, .. } => {
             let form = if *form == delta::Form::Deflate { op::DELTA_DEFLATE } else { op::DELTA_COPY };
-            Request::StreamDelta { id, stream: *stream, form, delta: delta.into() }
+            Request { id, ask: Ask::StreamDelta { stream: *stream, form, delta: delta.into() } }
         }
-        Asked::StreamClose { stream } => Request::StreamClose { id, stream: *stream },
-        Asked::CreateView { name, definition } => Request::CreateView { id, name: (*name).into(), definition: (*definition).into() },
-        Asked::RemoveView { name } => Request::RemoveView { id, name: (*name).into() },
-        Asked::ListViews { after } => Request::ListViews { id, after: *after },
+        Asked::StreamClose { stream } => Request { id, ask: Ask::StreamClose { stream: *stream } },
+        Asked::CreateView { name, definition } => {
+            Request { id, ask: Ask::CreateView { name: (*name).into(), definition: (*definition).into() } }
+        }
+        Asked::RemoveView { name } => Request { id, ask: Ask::RemoveView { name: (*name).into() } },
+        Asked::ListViews { after } => Request { id, ask: Ask::ListViews { after: *after } },
         Asked::Nonsense => return None,
     })
 }

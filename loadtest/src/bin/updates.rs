@@ -10,7 +10,7 @@ use std::error::Error;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use tidewire::value::ValueType;
-use tidewire::wire::native::{self, Append, Event, Request, Update, Verb};
+use tidewire::wire::native::{self, Append, Ask, Event, Request, Update, Verb};
 use tidewire_loadtest::host;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
@@ -163,7 +163,7 @@ fn add(flags: &Flags, link: &mut Link, paths: &[String]) -> Result<(), Failure> 
             let kind = if flags.kind == Kind::Append { 6 } else { ValueType::Binary as u8 };
             let properties = properties.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
             let update = Update { properties, ..Update::new(Verb::AddAndSet, kind, &value[..]) };
-            native::put_request(&mut message, &Request::Update { id: 1, path: path.into(), update });
+            native::put_request(&mut message, &Request { id: 1, ask: Ask::Update { path: path.into(), update } });
         }
         link.send(message, chunk.len())?;
         while link.waiting.len() >= flags.window {
@@ -186,10 +186,10 @@ fn stamp(value: &mut [u8], number: u64) {
 fn put_update(flags: &Flags, message: &mut Vec<u8>, path: &str, value: &[u8]) {
     let kind = ValueType::Binary as u8;
     let request = match flags.kind {
-        Kind::Set => Request::Update { id: 1, path: path.into(), update: Update::new(Verb::Set, kind, value) },
+        Kind::Set => Request { id: 1, ask: Ask::Update { path: path.into(), update: Update::new(Verb::Set, kind, value) } },
         Kind::Append => {
             let append = Append::Original { timestamp_ms: None };
-            Request::Append { id: 1, path: path.into(), kind, append, value: value.into() }
+            Request { id: 1, ask: Ask::Append { path: path.into(), kind, append, value: value.into() } }
         }
     };
     native::put_request(message, &request);
@@ -204,7 +204,10 @@ impl Link {
         let (socket, _) = tungstenite::client(request, stream)?;
         let mut link = Self { socket, waiting: VecDeque::new(), acknowledged: 0, refused: 0 };
         let mut connect = Vec::new();
-        native::put_request(&mut connect, &Request::Connect { id: 1, version: native::VERSION, name: "updates".into(), capabilities: 0 });
+        native::put_request(
+            &mut connect,
+            &Request { id: 1, ask: Ask::Connect { version: native::VERSION, name: "updates".into(), capabilities: 0 } },
+        );
         link.socket.send(Message::Binary(connect.into()))?;
         while !matches!(link.socket.read()?, Message::Binary(_)) {}
         Ok(link)

@@ -1,6 +1,6 @@
 //! The binary form: frames ↔ requests and events. `sdk/protocol/README.md` is the specification.
 //!
-//! - `request` — what a client asks for; the text form gives the same.
+//! - `request` — how a request is read, and written.
 //! - `answer` — what `WELCOME` and `OK` carry.
 //! - `event` — frames about a topic's values, and what the server says as a client reads it.
 //! - `fields` — how an event is written.
@@ -10,42 +10,21 @@ mod event;
 mod fields;
 mod request;
 
+pub use super::request::{Append, Ask, Fetch, NULL_BIT, OPERATIONS, Properties, Query, QueryRange, Request, Update, Verb};
 pub use answer::{Entry, EventEntry, Outcome, Shown, ViewEntry, Welcome, decode_events, decode_page, decode_views};
 pub use event::{
     Event, EventHead, decode_event, decode_event_head, delta_frame, event_frame, null_frame, value_deflate_frame, value_frame,
 };
 pub(super) use fields::put_fields;
-pub use request::{Append, Fetch, NULL_BIT, Properties, Query, QueryRange, Request, Update, Verb, decode_request, put_request};
+pub(super) use request::Writer;
+pub use request::{decode_request, put_request};
 
 use super::varint::{self, Malformed, Reader};
 
+/// The numbers of operations and events.
 pub mod op {
-    pub const CONNECT: u8 = 0x01;
-    pub const PING: u8 = 0x02;
-    pub const PONG: u8 = 0x03;
-    pub const CLOSE: u8 = 0x04;
-    pub const ADD: u8 = 0x10;
-    pub const SET: u8 = 0x11;
-    pub const ADD_AND_SET: u8 = 0x12;
-    pub const REMOVE: u8 = 0x13;
-    pub const FETCH: u8 = 0x14;
-    pub const UPDATE: u8 = 0x15;
-    pub const SUBSCRIBE: u8 = 0x18;
-    pub const UNSUBSCRIBE: u8 = 0x19;
-    pub const UNSUBSCRIBE_ALL_SCOPES: u8 = 0x1a;
-    pub const LISTEN: u8 = 0x1c;
-    pub const UNLISTEN: u8 = 0x1d;
-    pub const STREAM_OPEN: u8 = 0x20;
-    pub const STREAM_SET: u8 = 0x21;
-    pub const STREAM_DELTA: u8 = 0x22;
-    pub const STREAM_CLOSE: u8 = 0x23;
-    pub const APPEND: u8 = 0x28;
-    pub const EDIT: u8 = 0x29;
-    pub const QUERY: u8 = 0x2a;
-    pub const CREATE_VIEW: u8 = 0x40;
-    pub const REMOVE_VIEW: u8 = 0x41;
-    pub const LIST_VIEWS: u8 = 0x42;
-    pub const GET_VIEW: u8 = 0x43;
+    pub use crate::wire::request::op::*;
+
     pub const WELCOME: u8 = 0x81;
     pub const OK: u8 = 0x82;
     pub const ERROR: u8 = 0x83;
@@ -88,15 +67,6 @@ pub fn next_frame<'a>(message: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Malfo
     let body = reader.bytes()?;
     *message = reader.0;
     Ok(Some(Frame { op, body }))
-}
-
-/// Appends a frame whose body `write` makes.
-fn put_frame(out: &mut Vec<u8>, op: u8, write: impl FnOnce(&mut Vec<u8>)) {
-    out.push(op);
-    let at = out.len();
-    out.push(0);
-    write(out);
-    fill_length(out, at);
 }
 
 /// Says how long the body is that follows the byte at `at`.

@@ -1,286 +1,148 @@
-//! What a client asks for, in either form.
+//! How the binary form reads and writes a request: a frame, each member at its place.
 
-use super::{Frame, op, put_bytes_field, put_frame, put_number_field, put_properties, read_properties};
+use super::{Frame, fill_length, op, put_bytes_field, put_number_field, put_properties, read_properties};
+use crate::wire::request::{Append, Ask, Fetch, OPERATIONS, Properties, Query, QueryRange, Request, Source, Update, Verb};
 use crate::wire::varint::{self, Malformed, Reader};
 use std::borrow::Cow;
 
-/// In an update's `kind`: the value is null, and its bytes are empty.
-pub const NULL_BIT: u8 = 0x80;
-
-/// Keys and values of topic properties, as they came.
-pub type Properties<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
-
-/// What a client asks for. Values are in their wire form but for the text form's, which are JSON still.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Request<'a> {
-    Connect {
-        id: u64,
-        version: u64,
-        name: Cow<'a, str>,
-        capabilities: u64,
-    },
-    Ping,
-    Pong,
-    Close,
-    Update {
-        id: u64,
-        path: Cow<'a, str>,
-        update: Update<'a>,
-    },
-    Remove {
-        id: u64,
-        selector: Cow<'a, str>,
-    },
-    Fetch {
-        id: u64,
-        fetch: Box<Fetch<'a>>,
-    },
-    Subscribe {
-        id: u64,
-        selector: Cow<'a, str>,
-        scope: Cow<'a, str>,
-    },
-    Unsubscribe {
-        id: u64,
-        selector: Cow<'a, str>,
-        scope: Cow<'a, str>,
-    },
-    UnsubscribeAllScopes {
-        id: u64,
-        selector: Cow<'a, str>,
-    },
-    Listen {
-        id: u64,
-        listener: u64,
-        kind: u8,
-        selector: Cow<'a, str>,
-    },
-    Unlisten {
-        id: u64,
-        listener: u64,
-        selector: Cow<'a, str>,
-    },
-    StreamOpen {
-        id: u64,
-        stream: u64,
-        path: Cow<'a, str>,
-        update: Update<'a>,
-    },
-    StreamSet {
-        id: u64,
-        stream: u64,
-        value: Cow<'a, [u8]>,
-    },
-    StreamDelta {
-        id: u64,
-        stream: u64,
-        form: u8,
-        delta: Cow<'a, [u8]>,
-    },
-    StreamClose {
-        id: u64,
-        stream: u64,
-    },
-    Append {
-        id: u64,
-        path: Cow<'a, str>,
-        kind: u8,
-        append: Append,
-        value: Cow<'a, [u8]>,
-    },
-    Query {
-        id: u64,
-        path: Cow<'a, str>,
-        query: Query,
-    },
-    CreateView {
-        id: u64,
-        name: Cow<'a, str>,
-        definition: Cow<'a, str>,
-    },
-    RemoveView {
-        id: u64,
-        name: Cow<'a, str>,
-    },
-    /// Those created later than the view of the place `after`; of 0 from the first.
-    ListViews {
-        id: u64,
-        after: u64,
-    },
-    GetView {
-        id: u64,
-        name: Cow<'a, str>,
-    },
-    Unknown {
-        id: u64,
-        name: String,
-    },
-    /// A body that does not have its operation's form; the id is 0 where it cannot be told.
-    Broken {
-        id: u64,
-    },
-}
-
-/// What happens to one topic.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Update<'a> {
-    pub verb: Verb,
-    /// The number of the value's type, with `NULL_BIT` for null; of the topic's type where the topic may be added. 0 where it is not said.
-    pub kind: u8,
-    /// Of `Verb::Patch` the patch; empty of `Verb::Add`.
-    pub value: Cow<'a, [u8]>,
-    pub properties: Properties<'a>,
-    /// JSON text; empty for none.
-    pub constraint: Cow<'a, [u8]>,
-}
-
-/// How an update treats a topic that is there, or is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    Add,
-    Set,
-    AddAndSet,
-    Patch,
-    /// Changes nothing: the topic is there, of the type, and the constraint holds.
-    Check,
-}
-
-/// A new event of a time series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Append {
-    /// `None`: the server's clock.
-    Original {
-        timestamp_ms: Option<u64>,
-    },
-    Edit {
-        original: u64,
-    },
-}
-
-/// Which topics a fetch wants, and what of them. Empty paths are not set.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Fetch<'a> {
-    pub selector: Cow<'a, str>,
-    pub from: Cow<'a, str>,
-    pub after: Cow<'a, str>,
-    pub to: Cow<'a, str>,
-    pub before: Cow<'a, str>,
-    pub first: u64,
-    pub last: u64,
-    /// Bit n for topic type n; 0 for all.
-    pub types: u64,
-    pub with_values: bool,
-    pub with_properties: bool,
-    pub with_sizes: bool,
-    pub depth: u64,
-    pub depth_limit: u64,
-    pub bytes_max: u64,
-}
-
-/// A range query as it came; 0 is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Query {
-    pub kind: u8,
-    pub range: QueryRange,
-    pub edit_range: Option<QueryRange>,
-    pub limit: u64,
-}
-
-/// Anchor and span by the numbers of the wire, each with its figure.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QueryRange {
-    pub anchor: (u8, u64),
-    pub span: (u8, u64),
-}
-
-impl Request<'_> {
-    /// 0 where it has none.
-    pub fn id(&self) -> u64 {
-        match self {
-            Self::Connect { id, .. }
-            | Self::Update { id, .. }
-            | Self::Remove { id, .. }
-            | Self::Fetch { id, .. }
-            | Self::Subscribe { id, .. }
-            | Self::Unsubscribe { id, .. }
-            | Self::UnsubscribeAllScopes { id, .. }
-            | Self::Listen { id, .. }
-            | Self::Unlisten { id, .. }
-            | Self::StreamOpen { id, .. }
-            | Self::StreamSet { id, .. }
-            | Self::StreamDelta { id, .. }
-            | Self::StreamClose { id, .. }
-            | Self::Append { id, .. }
-            | Self::Query { id, .. }
-            | Self::CreateView { id, .. }
-            | Self::RemoveView { id, .. }
-            | Self::ListViews { id, .. }
-            | Self::GetView { id, .. }
-            | Self::Unknown { id, .. }
-            | Self::Broken { id } => *id,
-            Self::Ping | Self::Pong | Self::Close => 0,
-        }
-    }
-}
-
-impl<'a> Update<'a> {
-    pub fn new(verb: Verb, kind: u8, value: impl Into<Cow<'a, [u8]>>) -> Self {
-        Self { verb, kind, value: value.into(), properties: Vec::new(), constraint: Cow::Borrowed(&[]) }
-    }
-}
-
 /// Reads what a client's frame asks for.
 pub fn decode_request(frame: Frame<'_>) -> Request<'_> {
-    match frame.op {
-        op::PING => return Request::Ping,
-        op::PONG => return Request::Pong,
-        op::CLOSE => return Request::Close,
-        _ => {}
-    }
-    let mut reader = Reader(frame.body);
-    let Ok(id) = reader.varint() else { return Request::Broken { id: 0 } };
-    decode_body(frame.op, id, &mut reader).unwrap_or(Request::Broken { id })
+    let mut body = Body { op: frame.op, reader: Reader(frame.body), has_fields: false };
+    let is_bare = BARE[usize::from(frame.op)];
+    let id = match body.reader.varint() {
+        _ if is_bare => 0,
+        Ok(id) => id,
+        Err(Malformed) => return Request { id: 0, ask: Ask::Broken },
+    };
+    let ask = match Ask::read(frame.op, &mut body) {
+        Ok(Some(ask)) if is_bare || body.is_at_end() => ask,
+        Ok(None) => Ask::Unknown { name: format!("0x{:02x}", frame.op) },
+        Ok(Some(_)) | Err(Malformed) => Ask::Broken,
+    };
+    Request { id, ask }
 }
 
-fn decode_body<'a>(op: u8, id: u64, reader: &mut Reader<'a>) -> Result<Request<'a>, Malformed> {
-    let request = match op {
-        op::CONNECT => decode_connect(id, reader)?,
-        op::ADD => decode_update(id, Verb::Add, reader)?,
-        op::SET => decode_update(id, Verb::Set, reader)?,
-        op::ADD_AND_SET => decode_update(id, Verb::AddAndSet, reader)?,
-        op::UPDATE => Request::Update { id, path: reader.string()?.into(), update: decode_update_fields(reader)? },
-        op::REMOVE => Request::Remove { id, selector: reader.string()?.into() },
-        op::FETCH => Request::Fetch { id, fetch: Box::new(decode_fetch(reader)?) },
-        op::SUBSCRIBE => Request::Subscribe { id, selector: reader.string()?.into(), scope: reader.string()?.into() },
-        op::UNSUBSCRIBE => Request::Unsubscribe { id, selector: reader.string()?.into(), scope: reader.string()?.into() },
-        op::UNSUBSCRIBE_ALL_SCOPES => Request::UnsubscribeAllScopes { id, selector: reader.string()?.into() },
-        op::LISTEN => Request::Listen { id, listener: reader.varint()?, kind: reader.byte()?, selector: reader.string()?.into() },
-        op::UNLISTEN => Request::Unlisten { id, listener: reader.varint()?, selector: reader.string()?.into() },
-        op::STREAM_OPEN => {
-            let (stream, path) = (reader.varint()?, reader.string()?.into());
-            Request::StreamOpen { id, stream, path, update: decode_update_fields(reader)? }
-        }
-        op::STREAM_SET => Request::StreamSet { id, stream: reader.varint()?, value: reader.rest().into() },
-        op::STREAM_DELTA => Request::StreamDelta { id, stream: reader.varint()?, form: reader.byte()?, delta: reader.rest().into() },
-        op::STREAM_CLOSE => Request::StreamClose { id, stream: reader.varint()? },
-        op::APPEND => {
-            let (path, kind) = (reader.string()?.into(), reader.byte()?);
-            let append = Append::Original { timestamp_ms: reader.varint()?.checked_sub(1) };
-            Request::Append { id, path, kind, append, value: reader.rest().into() }
-        }
-        op::EDIT => {
-            let (path, kind) = (reader.string()?.into(), reader.byte()?);
-            let append = Append::Edit { original: reader.varint()? };
-            Request::Append { id, path, kind, append, value: reader.rest().into() }
-        }
-        op::QUERY => Request::Query { id, path: reader.string()?.into(), query: decode_query(reader)? },
-        op::CREATE_VIEW => Request::CreateView { id, name: reader.string()?.into(), definition: reader.string()?.into() },
-        op::REMOVE_VIEW => Request::RemoveView { id, name: reader.string()?.into() },
-        op::LIST_VIEWS => Request::ListViews { id, after: reader.varint()? },
-        op::GET_VIEW => Request::GetView { id, name: reader.string()?.into() },
-        _ => return Ok(Request::Unknown { id, name: format!("0x{op:02x}") }),
-    };
-    if reader.is_empty() { Ok(request) } else { Err(Malformed) }
+/// The operations without id and members.
+const BARE: [bool; 256] = {
+    let mut bare = [false; 256];
+    let mut at = 0;
+    while at < OPERATIONS.len() {
+        bare[OPERATIONS[at].op as usize] = OPERATIONS[at].is_bare;
+        at += 1;
+    }
+    bare
+};
+
+/// A frame's body that is being read.
+struct Body<'a> {
+    op: u8,
+    reader: Reader<'a>,
+    /// The rest is tagged fields.
+    has_fields: bool,
+}
+
+impl<'a> Body<'a> {
+    fn is_at_end(&self) -> bool {
+        self.has_fields || self.reader.is_empty()
+    }
+
+    /// The last of the fields with the tag. All that follow in the frame are fields, in any order.
+    fn tagged<T>(&mut self, tag: u64, read: impl Fn(&'a [u8]) -> Result<T, Malformed>) -> Result<Option<T>, Malformed> {
+        self.has_fields = true;
+        let (mut fields, mut found) = (self.reader, None);
+        decode_fields(&mut fields, |of, field| {
+            if of == tag {
+                found = Some(read(field)?);
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+}
+
+impl<'a> Source<'a> for Body<'a> {
+    type Error = Malformed;
+
+    fn number(&mut self, _: &'static str) -> Result<u64, Malformed> {
+        self.reader.varint()
+    }
+
+    fn byte(&mut self, _: &'static str) -> Result<u8, Malformed> {
+        self.reader.byte()
+    }
+
+    fn text(&mut self, _: &'static str) -> Result<Cow<'a, str>, Malformed> {
+        self.reader.string().map(Cow::Borrowed)
+    }
+
+    fn optional_text(&mut self, name: &'static str) -> Result<Cow<'a, str>, Malformed> {
+        self.text(name)
+    }
+
+    fn tagged_text(&mut self, tag: u64, _: &'static str) -> Result<Cow<'a, str>, Malformed> {
+        Ok(self.tagged(tag, text)?.unwrap_or_default().into())
+    }
+
+    fn rest(&mut self, _: &'static str) -> Result<Cow<'a, [u8]>, Malformed> {
+        Ok(self.reader.rest().into())
+    }
+
+    fn version(&mut self) -> Result<u64, Malformed> {
+        self.reader.varint()
+    }
+
+    fn capabilities(&mut self, tag: u64) -> Result<u64, Malformed> {
+        Ok(self.tagged(tag, |field| Reader(field).varint())?.unwrap_or_default())
+    }
+
+    fn update(&mut self) -> Result<Update<'a>, Malformed> {
+        let verb = match self.op {
+            op::ADD => Verb::Add,
+            op::SET => Verb::Set,
+            op::ADD_AND_SET => Verb::AddAndSet,
+            _ => return decode_update_fields(&mut self.reader),
+        };
+        let kind = self.reader.byte()?;
+        let properties = if verb == Verb::Set { Vec::new() } else { owned_properties(read_properties(&mut self.reader)?) };
+        let value = if verb == Verb::Add { &[] } else { self.reader.rest() };
+        Ok(Update { properties, ..Update::new(verb, kind, value) })
+    }
+
+    fn fetch(&mut self) -> Result<Box<Fetch<'a>>, Malformed> {
+        decode_fetch(&mut self.reader).map(Box::new)
+    }
+
+    fn listener_kind(&mut self) -> Result<u8, Malformed> {
+        self.reader.byte()
+    }
+
+    fn new_stream(&mut self) -> Result<u64, Malformed> {
+        self.reader.varint()
+    }
+
+    fn value_kind(&mut self) -> Result<u8, Malformed> {
+        self.reader.byte()
+    }
+
+    fn typed_value(&mut self) -> Result<Cow<'a, [u8]>, Malformed> {
+        Ok(self.reader.rest().into())
+    }
+
+    fn append(&mut self) -> Result<Append, Malformed> {
+        let number = self.reader.varint()?;
+        Ok(match self.op {
+            op::EDIT => Append::Edit { original: number },
+            _ => Append::Original { timestamp_ms: number.checked_sub(1) },
+        })
+    }
+
+    fn query(&mut self) -> Result<Query, Malformed> {
+        decode_query(&mut self.reader)
+    }
+
+    fn place_after(&mut self) -> Result<u64, Malformed> {
+        self.reader.varint()
+    }
 }
 
 /// Reads tagged fields to the end of the frame.
@@ -302,30 +164,8 @@ fn text(field: &[u8]) -> Result<&str, Malformed> {
     std::str::from_utf8(field).map_err(|_| Malformed)
 }
 
-fn decode_connect<'a>(id: u64, reader: &mut Reader<'a>) -> Result<Request<'a>, Malformed> {
-    let version = reader.varint()?;
-    let (mut name, mut capabilities) = ("", 0);
-    decode_fields(reader, |tag, field| {
-        match tag {
-            1 => name = text(field)?,
-            2 => capabilities = Reader(field).varint()?,
-            _ => {}
-        }
-        Ok(())
-    })?;
-    Ok(Request::Connect { id, version, name: name.into(), capabilities })
-}
-
 fn owned_properties<'a>(properties: Vec<(&'a str, &'a str)>) -> Properties<'a> {
     properties.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
-}
-
-fn decode_update<'a>(id: u64, verb: Verb, reader: &mut Reader<'a>) -> Result<Request<'a>, Malformed> {
-    let path = reader.string()?.into();
-    let kind = reader.byte()?;
-    let properties = if verb == Verb::Set { Vec::new() } else { owned_properties(read_properties(reader)?) };
-    let value = if verb == Verb::Add { &[] } else { reader.rest() };
-    Ok(Request::Update { id, path, update: Update { properties, ..Update::new(verb, kind, value) } })
 }
 
 fn decode_update_fields<'a>(reader: &mut Reader<'a>) -> Result<Update<'a>, Malformed> {
@@ -403,96 +243,126 @@ fn decode_range(field: &[u8]) -> Result<QueryRange, Malformed> {
 
 /// Appends a client's request. Text values and unknown requests have no binary form.
 pub fn put_request(out: &mut Vec<u8>, request: &Request<'_>) {
-    match request {
-        Request::Connect { id, version, name, capabilities } => put_frame(out, op::CONNECT, |out| {
-            varint::put(out, *id);
-            varint::put(out, *version);
-            if !name.is_empty() {
-                put_bytes_field(out, 1, name.as_bytes());
-            }
-            if *capabilities != 0 {
-                put_number_field(out, 2, *capabilities);
-            }
-        }),
-        Request::Ping => put_frame(out, op::PING, |_| {}),
-        Request::Pong => put_frame(out, op::PONG, |_| {}),
-        Request::Close => put_frame(out, op::CLOSE, |_| {}),
-        Request::Update { id, path, update } => put_update(out, *id, path, update),
-        Request::Remove { id, selector } => put_texts(out, op::REMOVE, &[*id], &[selector]),
-        Request::Fetch { id, fetch } => put_fetch(out, *id, fetch),
-        Request::Subscribe { id, selector, scope } => put_texts(out, op::SUBSCRIBE, &[*id], &[selector, scope]),
-        Request::Unsubscribe { id, selector, scope } => put_texts(out, op::UNSUBSCRIBE, &[*id], &[selector, scope]),
-        Request::UnsubscribeAllScopes { id, selector } => put_texts(out, op::UNSUBSCRIBE_ALL_SCOPES, &[*id], &[selector]),
-        Request::Listen { id, listener, kind, selector } => put_frame(out, op::LISTEN, |out| {
-            varint::put(out, *id);
-            varint::put(out, *listener);
-            out.push(*kind);
-            varint::put_bytes(out, selector.as_bytes());
-        }),
-        Request::Unlisten { id, listener, selector } => put_texts(out, op::UNLISTEN, &[*id, *listener], &[selector]),
-        Request::StreamOpen { id, stream, path, update } => put_frame(out, op::STREAM_OPEN, |out| {
-            varint::put(out, *id);
-            varint::put(out, *stream);
-            varint::put_bytes(out, path.as_bytes());
-            put_update_fields(out, update);
-        }),
-        Request::StreamSet { id, stream, value } => put_frame(out, op::STREAM_SET, |out| {
-            varint::put(out, *id);
-            varint::put(out, *stream);
-            out.extend_from_slice(value);
-        }),
-        Request::StreamDelta { id, stream, form, delta } => put_frame(out, op::STREAM_DELTA, |out| {
-            varint::put(out, *id);
-            varint::put(out, *stream);
-            out.push(*form);
-            out.extend_from_slice(delta);
-        }),
-        Request::StreamClose { id, stream } => put_texts(out, op::STREAM_CLOSE, &[*id, *stream], &[]),
-        Request::Append { id, path, kind, append, value } => put_append(out, *id, path, *kind, *append, value),
-        Request::Query { id, path, query } => put_query(out, *id, path, query),
-        Request::CreateView { id, name, definition } => put_texts(out, op::CREATE_VIEW, &[*id], &[name, definition]),
-        Request::RemoveView { id, name } => put_texts(out, op::REMOVE_VIEW, &[*id], &[name]),
-        Request::ListViews { id, after } => put_texts(out, op::LIST_VIEWS, &[*id, *after], &[]),
-        Request::GetView { id, name } => put_texts(out, op::GET_VIEW, &[*id], &[name]),
-        Request::Unknown { .. } | Request::Broken { .. } => {}
+    let Some(operation) = request.ask.operation() else { return };
+    let op = match &request.ask {
+        Ask::Update { update, .. } => update_op(update),
+        Ask::Append { append: Append::Edit { .. }, .. } => op::EDIT,
+        _ => operation.op,
+    };
+    out.push(op);
+    let length_at = out.len();
+    out.push(0);
+    if !operation.is_bare {
+        varint::put(out, request.id);
     }
+    request.ask.write(&mut Writer { op, out });
+    fill_length(out, length_at);
 }
 
-/// A frame of numbers, then strings.
-fn put_texts(out: &mut Vec<u8>, op: u8, numbers: &[u64], texts: &[&Cow<'_, str>]) {
-    put_frame(out, op, |out| {
-        numbers.iter().for_each(|number| varint::put(out, *number));
-        texts.iter().for_each(|text| varint::put_bytes(out, text.as_bytes()));
-    });
-}
-
-fn borrowed<'a>(properties: &'a Properties<'a>) -> impl Iterator<Item = (&'a str, &'a str)> {
-    properties.iter().map(|(key, value)| (&**key, &**value))
-}
-
-fn put_update(out: &mut Vec<u8>, id: u64, path: &str, update: &Update<'_>) {
-    let op = match update.verb {
+/// The shortest operation that says it.
+fn update_op(update: &Update<'_>) -> u8 {
+    match update.verb {
+        _ if !update.constraint.is_empty() => op::UPDATE,
         Verb::Add => op::ADD,
         Verb::Set => op::SET,
         Verb::AddAndSet => op::ADD_AND_SET,
         Verb::Patch | Verb::Check => op::UPDATE,
-    };
-    if !update.constraint.is_empty() || op == op::UPDATE {
-        return put_frame(out, op::UPDATE, |out| {
-            varint::put(out, id);
-            varint::put_bytes(out, path.as_bytes());
-            put_update_fields(out, update);
-        });
     }
-    put_frame(out, op, |out| {
-        varint::put(out, id);
-        varint::put_bytes(out, path.as_bytes());
-        out.push(update.kind);
-        if update.verb != Verb::Set {
-            put_properties(out, borrowed(&update.properties));
+}
+
+/// A request's frame that is being written, member by member, as `Source` reads them.
+pub struct Writer<'o> {
+    op: u8,
+    out: &'o mut Vec<u8>,
+}
+
+impl Writer<'_> {
+    pub fn number(&mut self, _: &str, number: &u64) {
+        varint::put(self.out, *number);
+    }
+
+    pub fn byte(&mut self, _: &str, byte: &u8) {
+        self.out.push(*byte);
+    }
+
+    pub fn text(&mut self, _: &str, text: &str) {
+        varint::put_bytes(self.out, text.as_bytes());
+    }
+
+    pub fn optional_text(&mut self, name: &str, text: &str) {
+        self.text(name, text);
+    }
+
+    pub fn tagged_text(&mut self, tag: u64, _: &str, text: &str) {
+        if !text.is_empty() {
+            put_bytes_field(self.out, tag, text.as_bytes());
         }
-        out.extend_from_slice(&update.value);
-    });
+    }
+
+    pub fn rest(&mut self, _: &str, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    pub fn version(&mut self, version: &u64) {
+        varint::put(self.out, *version);
+    }
+
+    pub fn capabilities(&mut self, tag: u64, capabilities: &u64) {
+        if *capabilities != 0 {
+            put_number_field(self.out, tag, *capabilities);
+        }
+    }
+
+    pub fn update(&mut self, update: &Update<'_>) {
+        if !matches!(self.op, op::ADD | op::SET | op::ADD_AND_SET) {
+            return put_update_fields(self.out, update);
+        }
+        self.out.push(update.kind);
+        if update.verb != Verb::Set {
+            put_properties(self.out, borrowed(&update.properties));
+        }
+        self.out.extend_from_slice(&update.value);
+    }
+
+    pub fn fetch(&mut self, fetch: &Fetch<'_>) {
+        put_fetch(self.out, fetch);
+    }
+
+    pub fn listener_kind(&mut self, kind: &u8) {
+        self.out.push(*kind);
+    }
+
+    pub fn new_stream(&mut self, stream: &u64) {
+        varint::put(self.out, *stream);
+    }
+
+    pub fn value_kind(&mut self, kind: &u8) {
+        self.out.push(*kind);
+    }
+
+    pub fn typed_value(&mut self, value: &[u8]) {
+        self.out.extend_from_slice(value);
+    }
+
+    pub fn append(&mut self, append: &Append) {
+        let number = match append {
+            Append::Original { timestamp_ms } => timestamp_ms.map_or(0, |timestamp_ms| timestamp_ms.saturating_add(1)),
+            Append::Edit { original } => *original,
+        };
+        varint::put(self.out, number);
+    }
+
+    pub fn query(&mut self, query: &Query) {
+        put_query(self.out, query);
+    }
+
+    pub fn place_after(&mut self, place: &u64) {
+        varint::put(self.out, *place);
+    }
+}
+
+fn borrowed<'a>(properties: &'a Properties<'a>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    properties.iter().map(|(key, value)| (&**key, &**value))
 }
 
 fn put_update_fields(out: &mut Vec<u8>, update: &Update<'_>) {
@@ -515,40 +385,23 @@ fn put_update_fields(out: &mut Vec<u8>, update: &Update<'_>) {
     }
 }
 
-fn put_fetch(out: &mut Vec<u8>, id: u64, fetch: &Fetch<'_>) {
-    put_frame(out, op::FETCH, |out| {
-        varint::put(out, id);
-        varint::put_bytes(out, fetch.selector.as_bytes());
-        varint::put_bytes(out, fetch.after.as_bytes());
-        varint::put(out, fetch.first);
-        varint::put(out, u64::from(fetch.with_values) | u64::from(fetch.with_properties) << 1 | u64::from(fetch.with_sizes) << 2);
-        for (tag, path) in [(1, &fetch.from), (2, &fetch.to), (3, &fetch.before)] {
-            if !path.is_empty() {
-                put_bytes_field(out, tag, path.as_bytes());
-            }
+fn put_fetch(out: &mut Vec<u8>, fetch: &Fetch<'_>) {
+    varint::put_bytes(out, fetch.selector.as_bytes());
+    varint::put_bytes(out, fetch.after.as_bytes());
+    varint::put(out, fetch.first);
+    varint::put(out, u64::from(fetch.with_values) | u64::from(fetch.with_properties) << 1 | u64::from(fetch.with_sizes) << 2);
+    for (tag, path) in [(1, &fetch.from), (2, &fetch.to), (3, &fetch.before)] {
+        if !path.is_empty() {
+            put_bytes_field(out, tag, path.as_bytes());
         }
-        let numbers = [(4, fetch.last), (5, fetch.types), (6, fetch.depth), (7, fetch.depth_limit), (8, fetch.bytes_max)];
-        for (tag, number) in numbers.into_iter().filter(|(_, number)| *number != 0) {
-            put_number_field(out, tag, number);
-        }
-    });
+    }
+    let numbers = [(4, fetch.last), (5, fetch.types), (6, fetch.depth), (7, fetch.depth_limit), (8, fetch.bytes_max)];
+    for (tag, number) in numbers.into_iter().filter(|(_, number)| *number != 0) {
+        put_number_field(out, tag, number);
+    }
 }
 
-fn put_append(out: &mut Vec<u8>, id: u64, path: &str, kind: u8, append: Append, value: &[u8]) {
-    let (op, number) = match append {
-        Append::Original { timestamp_ms } => (op::APPEND, timestamp_ms.map_or(0, |timestamp_ms| timestamp_ms.saturating_add(1))),
-        Append::Edit { original } => (op::EDIT, original),
-    };
-    put_frame(out, op, |out| {
-        varint::put(out, id);
-        varint::put_bytes(out, path.as_bytes());
-        out.push(kind);
-        varint::put(out, number);
-        out.extend_from_slice(value);
-    });
-}
-
-fn put_query(out: &mut Vec<u8>, id: u64, path: &str, query: &Query) {
+fn put_query(out: &mut Vec<u8>, query: &Query) {
     let put_range = |out: &mut Vec<u8>, tag: u64, range: &QueryRange| {
         let mut field = vec![range.anchor.0];
         varint::put(&mut field, range.anchor.1);
@@ -556,22 +409,18 @@ fn put_query(out: &mut Vec<u8>, id: u64, path: &str, query: &Query) {
         varint::put(&mut field, range.span.1);
         put_bytes_field(out, tag, &field);
     };
-    put_frame(out, op::QUERY, |out| {
-        varint::put(out, id);
-        varint::put_bytes(out, path.as_bytes());
-        if query.kind != 0 {
-            put_number_field(out, 1, u64::from(query.kind));
-        }
-        if query.range != QueryRange::default() {
-            put_range(out, 2, &query.range);
-        }
-        if let Some(range) = &query.edit_range {
-            put_range(out, 3, range);
-        }
-        if query.limit != 0 {
-            put_number_field(out, 4, query.limit);
-        }
-    });
+    if query.kind != 0 {
+        put_number_field(out, 1, u64::from(query.kind));
+    }
+    if query.range != QueryRange::default() {
+        put_range(out, 2, &query.range);
+    }
+    if let Some(range) = &query.edit_range {
+        put_range(out, 3, range);
+    }
+    if query.limit != 0 {
+        put_number_field(out, 4, query.limit);
+    }
 }
 
 #[cfg(test)]
@@ -590,18 +439,18 @@ mod tests {
     #[test]
     fn requests_about_views_come_back() {
         let (name, definition) = ("n".into(), "map a to b".into());
-        check(&Request::CreateView { id: 1, name, definition }, b"\x40\x0e\x01\x01n\x0amap a to b");
-        check(&Request::RemoveView { id: 2, name: "n".into() }, b"\x41\x03\x02\x01n");
-        check(&Request::ListViews { id: 3, after: 0 }, b"\x42\x02\x03\x00");
-        check(&Request::ListViews { id: 3, after: 300 }, b"\x42\x03\x03\xac\x02");
-        check(&Request::GetView { id: 4, name: "n\u{e9}".into() }, b"\x43\x05\x04\x03n\xc3\xa9");
+        check(&Request { id: 1, ask: Ask::CreateView { name, definition } }, b"\x40\x0e\x01\x01n\x0amap a to b");
+        check(&Request { id: 2, ask: Ask::RemoveView { name: "n".into() } }, b"\x41\x03\x02\x01n");
+        check(&Request { id: 3, ask: Ask::ListViews { after: 0 } }, b"\x42\x02\x03\x00");
+        check(&Request { id: 3, ask: Ask::ListViews { after: 300 } }, b"\x42\x03\x03\xac\x02");
+        check(&Request { id: 4, ask: Ask::GetView { name: "n\u{e9}".into() } }, b"\x43\x05\x04\x03n\xc3\xa9");
     }
 
     #[test]
     fn a_broken_request_about_views_keeps_its_id() {
         for bytes in [&b"\x40\x03\x07\x01n"[..], b"\x41\x04\x07\x01nx", b"\x41\x03\x07\x01\xff", b"\x42\x01\x07", b"\x43\x02\x07\x05"] {
             let frame = next_frame(&mut &*bytes).unwrap().unwrap();
-            assert_eq!(decode_request(frame), Request::Broken { id: 7 }, "{bytes:?}");
+            assert_eq!(decode_request(frame), Request { id: 7, ask: Ask::Broken }, "{bytes:?}");
         }
     }
 }

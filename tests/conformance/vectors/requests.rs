@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use tidewire::value::json::{Checker, JsonLimits};
 use tidewire::value::{ValueType, scalar};
-use tidewire::wire::native::{self, Append, Event, Fetch, NULL_BIT, Query, QueryRange, Request, Update, Verb};
+use tidewire::wire::native::{self, Append, Ask, Event, Fetch, NULL_BIT, Query, QueryRange, Request, Update, Verb};
 use tidewire::wire::text;
 
 /// The kinds of listeners and queries, by number.
@@ -20,44 +20,57 @@ const SPANS: [&str; 9] =
     ["end", "sequence", "instant", "next_events", "next_ms", "until_last_events", "until_last_ms", "previous_events", "previous_ms"];
 
 fn print_request(request: &Request<'_>) -> Value {
-    match request {
-        Request::Connect { id, version, name, capabilities } => {
+    let Request { id, ask } = request;
+    match ask {
+        Ask::Connect { version, name, capabilities } => {
             json!({ "op": "connect", "id": id, "version": version, "client": name, "capabilities": capabilities })
         }
-        Request::Ping => json!({ "op": "ping" }),
-        Request::Pong => json!({ "op": "pong" }),
-        Request::Close => json!({ "op": "close" }),
-        Request::Update { id, path, update } => print_update(json!({ "op": "update", "id": id, "path": path }), update),
-        Request::Remove { id, selector } => json!({ "op": "remove", "id": id, "selector": selector }),
-        Request::Fetch { id, fetch } => print_fetch(*id, fetch),
-        Request::Subscribe { id, selector, scope } => json!({ "op": "subscribe", "id": id, "selector": selector, "scope": scope }),
-        Request::Unsubscribe { id, selector, scope } => json!({ "op": "unsubscribe", "id": id, "selector": selector, "scope": scope }),
-        Request::UnsubscribeAllScopes { id, selector } => json!({ "op": "unsubscribe_all_scopes", "id": id, "selector": selector }),
-        Request::Listen { id, listener, kind, selector } => {
+        Ask::Ping => json!({ "op": "ping" }),
+        Ask::Pong => json!({ "op": "pong" }),
+        Ask::Close => json!({ "op": "close" }),
+        Ask::Update { path, update } => print_update(json!({ "op": "update", "id": id, "path": path }), update),
+        Ask::Remove { selector } => json!({ "op": "remove", "id": id, "selector": selector }),
+        Ask::Fetch { fetch } => print_fetch(*id, fetch),
+        Ask::Subscribe { selector, scope } => {
+            json!({ "op": "subscribe", "id": id, "selector": selector, "scope": scope })
+        }
+        Ask::Unsubscribe { selector, scope } => {
+            json!({ "op": "unsubscribe", "id": id, "selector": selector, "scope": scope })
+        }
+        Ask::UnsubscribeAllScopes { selector } => {
+            json!({ "op": "unsubscribe_all_scopes", "id": id, "selector": selector })
+        }
+        Ask::Listen { listener, kind, selector } => {
             json!({ "op": "listen", "id": id, "listener": listener, "kind": LISTENERS[usize::from(*kind)], "selector": selector })
         }
-        Request::Unlisten { id, listener, selector } => json!({ "op": "unlisten", "id": id, "listener": listener, "selector": selector }),
-        Request::StreamOpen { id, stream, path, update } => {
+        Ask::Unlisten { listener, selector } => {
+            json!({ "op": "unlisten", "id": id, "listener": listener, "selector": selector })
+        }
+        Ask::StreamOpen { stream, path, update } => {
             print_update(json!({ "op": "stream_open", "id": id, "stream": stream, "path": path }), update)
         }
-        Request::StreamSet { id, stream, value } => json!({ "op": "stream_set", "id": id, "stream": stream, "value": hex(value) }),
-        Request::StreamDelta { id, stream, form, delta } => {
+        Ask::StreamSet { stream, value } => {
+            json!({ "op": "stream_set", "id": id, "stream": stream, "value": hex(value) })
+        }
+        Ask::StreamDelta { stream, form, delta } => {
             let form = if *form == native::op::DELTA_COPY { "copy" } else { "deflate" };
             json!({ "op": "stream_delta", "id": id, "stream": stream, "form": form, "delta": hex(delta) })
         }
-        Request::StreamClose { id, stream } => json!({ "op": "stream_close", "id": id, "stream": stream }),
-        Request::Append { id, path, kind, append, value } => {
+        Ask::StreamClose { stream } => json!({ "op": "stream_close", "id": id, "stream": stream }),
+        Ask::Append { path, kind, append, value } => {
             let (op, name, number) = match append {
                 Append::Original { timestamp_ms } => ("append", "timestamp", *timestamp_ms),
                 Append::Edit { original } => ("edit", "original", Some(*original)),
             };
             json!({ "op": op, "id": id, "path": path, "type": text::type_name(*kind), name: number, "value": hex(value) })
         }
-        Request::Query { id, path, query } => print_query(*id, path, query),
-        Request::CreateView { id, name, definition } => json!({ "op": "create_view", "id": id, "name": name, "definition": definition }),
-        Request::RemoveView { id, name } => json!({ "op": "remove_view", "id": id, "name": name }),
-        Request::ListViews { id, after } => json!({ "op": "list_views", "id": id, "after": after }),
-        Request::GetView { id, name } => json!({ "op": "get_view", "id": id, "name": name }),
+        Ask::Query { path, query } => print_query(*id, path, query),
+        Ask::CreateView { name, definition } => {
+            json!({ "op": "create_view", "id": id, "name": name, "definition": definition })
+        }
+        Ask::RemoveView { name } => json!({ "op": "remove_view", "id": id, "name": name }),
+        Ask::ListViews { after } => json!({ "op": "list_views", "id": id, "after": after }),
+        Ask::GetView { name } => json!({ "op": "get_view", "id": id, "name": name }),
         other => panic!("no vector's message is like this: {other:?}"),
     }
 }
@@ -189,11 +202,11 @@ fn the_text_form_says_the_same() {
     for vector in vectors("client").iter().filter(|vector| !vector["text"].is_null()) {
         let message = vector["text"].to_string();
         let mut request = text::decode_request(&message).expect("the text form's message is a request");
-        match &mut request {
-            Request::Update { update, .. } | Request::StreamOpen { update, .. } => store_value(update),
+        match &mut request.ask {
+            Ask::Update { update, .. } | Ask::StreamOpen { update, .. } => store_value(update),
             // The stream of the vectors is one of JSON.
-            Request::StreamSet { value, .. } => *value = stored(ValueType::Json, value).into(),
-            Request::Append { kind, value, .. } => *value = stored(ValueType::from_number(*kind).expect("a type"), value).into(),
+            Ask::StreamSet { value, .. } => *value = stored(ValueType::Json, value).into(),
+            Ask::Append { kind, value, .. } => *value = stored(ValueType::from_number(*kind).expect("a type"), value).into(),
             _ => {}
         }
         assert_eq!(print_request(&request), normal_request(&vector["message"]), "{vector}");

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use tidewire::topic::specification::TopicType;
 use tidewire::value::ValueType;
-use tidewire::wire::native::{self, Append, Event, Request, Update, Verb};
+use tidewire::wire::native::{self, Append, Ask, Event, Request, Update, Verb};
 
 /// Messages that are under way at a time.
 const BATCHES_MAX: usize = 4;
@@ -53,7 +53,7 @@ impl Writer {
         let Some(socket) = Socket::try_open(address, "tidewire.1") else { return };
         let mut run = Run { socket, waiting: HashMap::new(), last_id: 1 };
         let mut hello = Vec::new();
-        native::put_request(&mut hello, &Request::Connect { id: 1, version: 1, name: "writer".into(), capabilities: 0 });
+        native::put_request(&mut hello, &Request { id: 1, ask: Ask::Connect { version: 1, name: "writer".into(), capabilities: 0 } });
         if !run.socket.try_send_binary(&hello) || run.socket.try_receive().is_none() {
             return;
         }
@@ -121,10 +121,13 @@ impl Writer {
         run.waiting.insert(id, (index, place));
         let (path, kind) = (self.topics[index].path.clone(), self.topics[index].kind);
         let json = ValueType::Json as u8;
-        let append = |append, number| Request::Append { id, path: path.clone().into(), kind: json, append, value: value_of(number).into() };
+        let append = |append, number| Request {
+            id,
+            ask: Ask::Append { path: path.clone().into(), kind: json, append, value: value_of(number).into() },
+        };
         let request = match operation {
             Operation::Set(number) => {
-                Request::Update { id, path: path.into(), update: Update::new(Verb::AddAndSet, json, value_of(number)) }
+                Request { id, ask: Ask::Update { path: path.into(), update: Update::new(Verb::AddAndSet, json, value_of(number)) } }
             }
             Operation::Add => {
                 let kept = format!("limit {KEPT_EVENTS}");
@@ -136,11 +139,11 @@ impl Writer {
                     _ => Vec::new(),
                 };
                 let update = Update { properties, ..Update::new(Verb::Add, kind.number(), &b""[..]) };
-                Request::Update { id, path: path.into(), update }
+                Request { id, ask: Ask::Update { path: path.into(), update } }
             }
             Operation::Append(number) => append(Append::Original { timestamp_ms: None }, number),
             Operation::Edit { original, number } => append(Append::Edit { original }, number),
-            Operation::Remove => Request::Remove { id, selector: format!(">{path}").into() },
+            Operation::Remove => Request { id, ask: Ask::Remove { selector: format!(">{path}").into() } },
         };
         native::put_request(bytes, &request);
     }
