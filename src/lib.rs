@@ -16,7 +16,8 @@
 //! - `desk` — what every room of a shard works with: identity, limits, clock, post, the ledger of what is stored, figures.
 //! - `owner` — a shard's topics: updates, interests, walks, removal, views at work. It looks into no session and no connection.
 //! - `audience` — a shard's sessions: what they select, what arrives for them, what they still have to be sent. It knows no connection but by its key.
-//! - `shard` — one core's world: routes inputs to the above, collects effects; sessions and connections. Start reading here.
+//! - `door` — a shard's connections: bytes → what a client says, what its session has to be sent → bytes.
+//! - `shard` — one core's world: routes inputs to the rooms above, carries out requests. Start reading here.
 //!
 //! Everything up to here is sans-IO: bytes, time and mail are arguments, effects are returned. No clock, socket, thread or file.
 //!
@@ -42,6 +43,7 @@ pub mod mail;
 pub mod desk;
 pub mod owner;
 pub mod audience;
+pub mod door;
 pub mod shard;
 
 #[cfg(feature = "server")]

@@ -15,8 +15,8 @@ const LONGER: &[(&str, &str)] = &[
 ];
 
 /// What `Shard` is today. These may only get lower; the aim is 10 fields and 80 methods.
-const SHARD_FIELDS_MAX: usize = 13;
-const SHARD_METHODS_MAX: usize = 135;
+const SHARD_FIELDS_MAX: usize = 9;
+const SHARD_METHODS_MAX: usize = 82;
 
 /// A file of Rust: its path from the root of the repository, and its text.
 struct Source {

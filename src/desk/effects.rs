@@ -22,8 +22,17 @@ pub enum Effect {
     /// Give the transport to that shard's `handle_handed`, with this, and forget the connection: `handle_closed` is not called.
     /// It comes there in no order with mail.
     HandOver(Key, ShardIndex, Box<Handover>),
+    /// A client of MQTT goes on to authenticate itself: answer with `handle_authenticated`.
+    Authenticate(Key, Box<Authentication>),
     /// To be logged: the first topic that a view did not make because its source is derived too deep already.
     ViewTooDeep { view: Box<str>, source: TopicPath },
+}
+
+/// A step of an enhanced authentication, as the client says it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Authentication {
+    pub method: Box<str>,
+    pub content: Box<[u8]>,
 }
 
 /// A connection of MQTT that another shard has to go on with: all that is known of it but its socket.

@@ -7,7 +7,7 @@ mod effects;
 mod ledger;
 mod limits;
 
-pub use effects::{Effect, Effects, GivenUp, Handover, Why};
+pub use effects::{Authentication, Effect, Effects, GivenUp, Handover, Why};
 pub use ledger::{Answer, Applied, Ledger, Storing, Ticket};
 pub use limits::{DerivationLimits, Limits};
 
@@ -54,6 +54,8 @@ pub struct Desk {
     /// The shards that keep sessions which outlive the server, or deal to who does.
     pub keepers: ShardSet,
     topics_made: u64,
+    /// Nothing is begun any more: the server stops.
+    pub is_stopping: bool,
 }
 
 /// Mail on its way, and the answers that are due here.
@@ -84,6 +86,7 @@ impl Desk {
             specifications: Interner::default(),
             keepers: ShardSet::default(),
             topics_made: 0,
+            is_stopping: false,
             identity,
             limits,
         }

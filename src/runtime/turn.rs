@@ -5,7 +5,7 @@ use super::socket::{self, Socket};
 use super::{Listeners, Settings, now, wall_ms};
 use crate::admin::{self, Answer};
 use crate::base::{Key, ShardIndex};
-use crate::shard::{Effect, Handover, Shard, Transport};
+use crate::shard::{Effect, Handover, Shard, Transport, Verdict};
 use crate::storage::Answer as StorageAnswer;
 use glommio::net::{TcpListener, TcpStream};
 use std::cell::{Cell, RefCell};
@@ -118,7 +118,7 @@ async fn accept(world: Rc<World>, listener: OwnedFd, transport: Transport) {
 
 async fn read(world: Rc<World>, key: Key, socket: Rc<Socket>) {
     loop {
-        while world.shard.borrow().is_congested() {
+        while world.is_reading_paused(key) {
             glommio::timer::sleep(Duration::from_millis(1)).await;
         }
         let read = poll_fn(|context| {
@@ -301,6 +301,12 @@ impl World {
         }
     }
 
+    /// Whether the connection is not read now: its shard has too much to do, or waits for a word on who its client is.
+    fn is_reading_paused(&self, key: Key) -> bool {
+        let shard = self.shard.borrow();
+        shard.is_congested() || shard.is_waiting(key)
+    }
+
     /// Whether every session has been taken leave of, and storage has what it has to keep: where acknowledgements do not wait
     /// for it, some records may still be here.
     fn is_done(&self) -> bool {
@@ -328,6 +334,10 @@ impl World {
                 Some(Effect::Http(key, request)) => self.answer_request(key, &request.method, &request.path),
                 Some(Effect::HandOver(key, to, handover)) => self.hand_over(key, to, handover),
                 Some(Effect::Reports(ticket)) => self.answer_reports(ticket),
+                // This server knows no method.
+                Some(Effect::Authenticate(key, asked)) => {
+                    self.shard.borrow_mut().handle_authenticated(now(), key, &asked.method, Verdict::Unknown);
+                }
                 Some(Effect::ViewTooDeep { view, source }) => {
                     tracing::warn!(%view, %source, "a view derives too deep: what it would make of this topic, and of others, is not made");
                 }

@@ -12,40 +12,28 @@
 //! - `mqtt` — connections and sessions of MQTT.
 //! - `transmit` — what a connection sends now.
 
-mod dialogue;
-mod mqtt;
 mod persistence;
 mod requests;
 mod restore;
+mod serve;
 mod sys;
 #[cfg(test)]
 mod tests;
-mod transmit;
 mod views;
 
-pub use crate::desk::{DerivationLimits, Effect, Handover, Identity, Limits, Storing};
-pub use mqtt::{Authenticator, Step};
+pub use crate::desk::{Authentication, DerivationLimits, Effect, Handover, Identity, Limits, Storing};
+pub use crate::door::{Transport, Verdict};
 pub use restore::Restoring;
 
 use crate::audience::Audience;
-use crate::base::{Key, ShardIndex, Slab, Time, Wheel};
+use crate::base::{ShardIndex, Time};
 use crate::desk::Desk;
+use crate::door::Doors;
 use crate::mail::report::Report;
 use crate::mail::{Batch, Mail};
 use crate::owner::{Owner, Views};
-use crate::protocol::CloseCode;
 use crate::value::json::Checker;
-use dialogue::Connection;
 use hashbrown::HashMap;
-
-/// What a transport begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// The common port: an HTTP head comes first.
-    Http,
-    /// MQTT at once.
-    Mqtt,
-}
 
 /// One core's whole world. Four kinds of method:
 /// A. getters, `&self`;
@@ -54,22 +42,15 @@ pub enum Transport {
 /// D. `poll_*`: what to do now. Poll effects and mail until `None` after every B or C.
 pub struct Shard {
     desk: Desk,
-    is_shutting_down: bool,
-
-    connections: Slab<Connection>,
-    /// Sessions that stand only until their queue is sent, by their connection.
-    ending_sessions: HashMap<Key, Key>,
-    wheel: Wheel,
-
     owner: Owner,
-
     audience: Audience,
+    doors: Doors,
     reports: HashMap<u64, Vec<Report>>,
     sys: sys::Sys,
-    authenticator: Option<Authenticator>,
     started: Time,
     checker: Checker,
-    scratch: transmit::Scratch,
+    /// A checked value on its way to the owner, in memory that is used again.
+    value: Vec<u8>,
 }
 
 impl Shard {
@@ -79,24 +60,20 @@ impl Shard {
         Self {
             owner: Owner::new(&desk),
             desk,
-            is_shutting_down: false,
-            connections: Slab::default(),
-            ending_sessions: HashMap::new(),
-            wheel: Wheel::new(now),
             audience: Audience::default(),
+            doors: Doors::new(now),
             reports: HashMap::new(),
             sys: sys::Sys::default(),
-            authenticator: None,
             started: now,
             checker: Checker::default(),
-            scratch: transmit::Scratch::default(),
+            value: Vec::new(),
         }
     }
 
     // A. Getters.
 
     pub fn connection_count(&self) -> usize {
-        self.connections.len()
+        self.doors.len()
     }
 
     pub fn session_count(&self) -> usize {
@@ -166,11 +143,7 @@ impl Shard {
     /// Time passed; wanted about ten times a second. `wall_ms` is the time since the epoch, which may be set while the other runs on.
     pub fn handle_tick(&mut self, now: Time, wall_ms: u64) {
         self.desk.tick(now, wall_ms);
-        let mut due = Vec::new();
-        self.wheel.advance(now, &mut due);
-        for key in due {
-            self.check_deadline(key);
-        }
+        self.doors.tick(&mut self.desk, &mut self.audience);
         self.owner.tick_expiries(&mut self.desk);
         self.audience.tick_sessions_asked(&mut self.desk);
         self.owner.tick_aging(&self.desk);
@@ -217,10 +190,8 @@ impl Shard {
     /// Tells every session that the server stops. Queues are still sent; nothing is read any more.
     pub fn shut_down(&mut self, now: Time) {
         self.desk.now = now;
-        self.is_shutting_down = true;
-        for key in self.connections.keys().collect::<Vec<_>>() {
-            self.close_after_queue(key, CloseCode::ShuttingDown);
-        }
+        self.desk.is_stopping = true;
+        self.doors.shut_down(&mut self.desk, &mut self.audience);
     }
 
     // D. What to do.
@@ -249,12 +220,12 @@ impl Shard {
 
     /// Handles all mail at hand, that from this shard to itself too, and what views make of it as far as this turn goes.
     fn settle(&mut self) {
-        self.close_given_up();
+        self.doors.close_given_up(&mut self.desk, &mut self.audience);
         loop {
             while let Some((from, mail)) = self.desk.poll_inbox() {
                 self.open_mail(from, mail);
                 self.give_answers();
-                self.close_given_up();
+                self.doors.close_given_up(&mut self.desk, &mut self.audience);
             }
             if self.audience.has_counts() {
                 self.audience.tell_counts(&mut self.desk);
@@ -332,7 +303,7 @@ impl Shard {
 
     fn own_report(&self) -> Report {
         let (connections, sessions, topics) =
-            (self.connections.len() as u64, self.audience.session_count() as u64, self.owner.topic_count() as u64);
+            (self.doors.len() as u64, self.audience.session_count() as u64, self.owner.topic_count() as u64);
         let is_failing = u64::from(self.desk.ledger.is_failing());
         let [view_evaluations, view_failures, view_references] = self.owner.views().totals();
         Report {

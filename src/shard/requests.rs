@@ -1,7 +1,6 @@
 //! What sessions ask for: checked here, on the session's shard, and sent to the owners of the topics.
 
 use super::Shard;
-use super::dialogue::WireForm;
 use crate::base::Key;
 use crate::desk::Answer;
 use crate::mail::{Action, Asker, Change, Conditions, Content, DeepLimit, Fetch, Mail, StreamStep, Update};
@@ -12,9 +11,10 @@ use crate::topic::constraint::{Constraint, ConstraintLimits};
 use crate::topic::path::TopicPath;
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::topic::tree::{Direction, Span, StreamTag};
-use crate::value::delta::Form;
+use crate::value::delta;
 use crate::value::json::JsonLimits;
 use crate::value::{ValueType, scalar};
+use crate::wire::event::Form;
 use crate::wire::native::{self, Ask, NULL_BIT, Outcome, Request, Shown, Verb, op};
 use std::borrow::Cow;
 use std::ops::Bound;
@@ -24,15 +24,16 @@ use std::sync::Arc;
 const SCOPE_BYTES_MAX: usize = 256;
 
 impl Shard {
-    pub(super) fn handle_operation(&mut self, key: Key, session: Key, form: WireForm, request: Request<'_>) {
+    pub(super) fn handle_request(&mut self, session: Key, form: Form, request: Request<'_>) {
         let Request { id, ask } = request;
-        if let Err(refusal) = self.try_operation(Asker { session, id }, form, ask) {
-            self.refuse(key, id, &refusal);
+        let asker = Asker { session, id };
+        if let Err(refusal) = self.try_operation(asker, form, ask) {
+            self.audience.answer(&mut self.desk, asker, Err(refusal));
         }
     }
 
-    fn try_operation(&mut self, asker: Asker, form: WireForm, ask: Ask<'_>) -> Result<(), Refusal> {
-        if self.is_shutting_down {
+    fn try_operation(&mut self, asker: Asker, form: Form, ask: Ask<'_>) -> Result<(), Refusal> {
+        if self.desk.is_stopping {
             return Err(Refusal::new(ErrorCode::ShuttingDown, "the server is stopping"));
         }
         if ask.asks_owners() {
@@ -88,7 +89,7 @@ impl Shard {
 
     // Updates.
 
-    fn start_update(&mut self, asker: Asker, form: WireForm, path: &str, update: native::Update<'_>) -> Result<(), Refusal> {
+    fn start_update(&mut self, asker: Asker, form: Form, path: &str, update: native::Update<'_>) -> Result<(), Refusal> {
         self.desk.limits.check_path(path)?;
         let conditions = self.conditions(&update.constraint, None)?;
         self.check_and_route(asker, form, path, &update, conditions)
@@ -111,7 +112,7 @@ impl Shard {
     fn check_and_route(
         &mut self,
         asker: Asker,
-        form: WireForm,
+        form: Form,
         path: &str,
         update: &native::Update<'_>,
         conditions: Option<Box<Conditions>>,
@@ -126,7 +127,7 @@ impl Shard {
             None if update.verb == Verb::Patch => ValueType::Json,
             None => value_type(update.kind)?,
         };
-        let mut checked = std::mem::take(&mut self.scratch.value);
+        let mut checked = std::mem::take(&mut self.value);
         checked.clear();
         let has_value = matches!(update.verb, Verb::Set | Verb::AddAndSet);
         let result = match (has_value, is_null) {
@@ -146,7 +147,7 @@ impl Shard {
             };
             self.route_change(asker, path, Change { action, conditions });
         }
-        self.scratch.value = checked;
+        self.value = checked;
         result
     }
 
@@ -183,17 +184,17 @@ impl Shard {
     }
 
     /// Checks a value and writes its stored form.
-    fn check_value(&mut self, form: WireForm, kind: ValueType, value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    fn check_value(&mut self, form: Form, kind: ValueType, value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         let limits = JsonLimits { depth_max: self.desk.limits.json_depth_max };
         match (form, kind) {
             (_, ValueType::Json) => self.checker.compact(value, limits, out).map_err(|error| {
                 Refusal::at(ErrorCode::InvalidValue, error.position, format!("the value is not JSON: {}", error.message))
             })?,
-            (WireForm::Binary | WireForm::Mqtt, _) => {
+            (Form::Binary, _) => {
                 scalar::check(kind, value).map_err(|error| refuse_value(kind, error))?;
                 out.extend_from_slice(value);
             }
-            (WireForm::Text, _) => {
+            (Form::Text, _) => {
                 let json = std::str::from_utf8(value).expect("a text message is UTF-8");
                 scalar::from_json(kind, json, out).map_err(|error| refuse_value(kind, error))?;
             }
@@ -207,7 +208,7 @@ impl Shard {
 
     // Update streams.
 
-    fn open_stream(&mut self, asker: Asker, form: WireForm, number: u64, path: &str, update: native::Update<'_>) -> Result<(), Refusal> {
+    fn open_stream(&mut self, asker: Asker, form: Form, number: u64, path: &str, update: native::Update<'_>) -> Result<(), Refusal> {
         self.desk.limits.check_path(path)?;
         if update.verb == Verb::Patch {
             return Err(Refusal::new(ErrorCode::UnsupportedProperty, "a stream cannot be opened with a patch"));
@@ -248,10 +249,10 @@ impl Shard {
         Ok((path.clone(), *kind, conditions))
     }
 
-    fn set_by_stream(&mut self, asker: Asker, form: WireForm, number: u64, value: &[u8]) -> Result<(), Refusal> {
+    fn set_by_stream(&mut self, asker: Asker, form: Form, number: u64, value: &[u8]) -> Result<(), Refusal> {
         let (path, kind, conditions) = self.stream(asker, number)?;
         let is_null = value.is_empty() && kind != ValueType::Binary && kind != ValueType::String
-            || form == WireForm::Text && value == b"null" && kind != ValueType::Json;
+            || form == Form::Text && value == b"null" && kind != ValueType::Json;
         let kind = if is_null { kind as u8 | NULL_BIT } else { kind as u8 };
         let update = native::Update::new(Verb::Set, kind, if is_null { &[][..] } else { value });
         let result = self.check_and_route(asker, form, path.as_str(), &update, Some(Box::new(conditions)));
@@ -261,8 +262,8 @@ impl Shard {
     fn step_stream(&mut self, asker: Asker, number: u64, form: u8, delta: Cow<'_, [u8]>) -> Result<(), Refusal> {
         let (path, _, conditions) = self.stream(asker, number)?;
         let form = match form {
-            op::DELTA_DEFLATE => Ok(Form::Deflate),
-            op::DELTA_COPY => Ok(Form::Copy),
+            op::DELTA_DEFLATE => Ok(delta::Form::Deflate),
+            op::DELTA_COPY => Ok(delta::Form::Copy),
             _ => Err(Refusal::new(ErrorCode::InvalidValue, "there is no such delta form; they are 0x92 and 0x93")),
         };
         let result = form.map(|form| {
@@ -294,7 +295,7 @@ impl Shard {
     fn start_append(
         &mut self,
         asker: Asker,
-        form: WireForm,
+        form: Form,
         path: &str,
         kind: u8,
         append: native::Append,

@@ -39,7 +39,7 @@ impl Shard {
     fn ask_figures(&mut self) {
         let Some(interval_ms) = self.desk.limits.mqtt.as_ref().map(|limits| limits.sys_interval_ms) else { return };
         self.sys.next = self.desk.now.after_ms(interval_ms);
-        if self.sys.ticket.is_none() && !self.is_shutting_down {
+        if self.sys.ticket.is_none() && !self.desk.is_stopping {
             self.sys.ticket = Some(self.ask_reports());
         }
     }

@@ -5,18 +5,22 @@ use crate::peer::{WALL_MS, identity, limits};
 use std::collections::{HashMap, HashSet};
 use tidewire::base::{Key, Time};
 use tidewire::session::{MqttLimits, QueueLimits};
-use tidewire::shard::{Authenticator, Effect, Limits, Shard, Storing, Transport};
+use tidewire::shard::{Effect, Limits, Shard, Storing, Transport, Verdict};
 
 /// What CONNACK says.
 pub const PACKET_BYTES_MAX: u32 = 70_000;
 pub const RECEIVE_MAXIMUM: u16 = 20;
 pub const ALIAS_MAXIMUM: u16 = 20;
 
+/// Judges the steps of enhanced authentication by their methods.
+pub type Authenticator = Box<dyn FnMut(&str, &[u8]) -> Verdict>;
+
 pub struct Broker {
     shard: Shard,
     now: Time,
     sent: HashMap<Key, Vec<u8>>,
     ended: HashSet<Key>,
+    authenticator: Option<Authenticator>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,11 +69,11 @@ impl Broker {
 
     fn of(storing: Storing, limits: Limits) -> Self {
         let shard = Shard::new(identity(storing), limits, Time(0), WALL_MS);
-        Self { shard, now: Time(0), sent: HashMap::new(), ended: HashSet::new() }
+        Self { shard, now: Time(0), sent: HashMap::new(), ended: HashSet::new(), authenticator: None }
     }
 
     pub fn authenticate(&mut self, authenticator: Authenticator) {
-        self.shard.set_authenticator(authenticator);
+        self.authenticator = Some(authenticator);
     }
 
     /// A connection that has said nothing yet; the version is the one that answers are read by.
@@ -173,6 +177,11 @@ impl Broker {
                     Effect::Close(key) => {
                         self.ended.insert(key);
                         self.shard.handle_closed(self.now, key);
+                    }
+                    Effect::Authenticate(key, asked) => {
+                        let judge = |judge: &mut Authenticator| judge(&asked.method, &asked.content);
+                        let verdict = self.authenticator.as_mut().map_or(Verdict::Unknown, judge);
+                        self.shard.handle_authenticated(self.now, key, &asked.method, verdict);
                     }
                     other => panic!("nobody asks for this: {other:?}"),
                 }

@@ -62,6 +62,7 @@ impl Peer {
                 Effect::Http(key, _) => self.shard.respond(key, 200, "text/plain", b"page"),
                 Effect::ViewTooDeep { .. } => unreachable!("there are no views"),
                 Effect::HandOver(..) => unreachable!("there is no other shard"),
+                Effect::Authenticate(..) => unreachable!("there is no MQTT"),
                 Effect::Reports(_) => unreachable!("nobody asks for reports"),
             }
         }

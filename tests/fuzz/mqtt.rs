@@ -5,7 +5,7 @@ use crate::operations::Source;
 use crate::shard::limits;
 use tidewire::base::{Key, ShardIndex, Time};
 use tidewire::session::MqttLimits;
-use tidewire::shard::{Effect, Identity, Limits, Shard, Step, Storing, Transport};
+use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport, Verdict};
 
 const WALL_MS: u64 = 2_000_000;
 const NAMES: [&str; 6] = ["a", "a/b", "/", "~", "$SYS/x", "a//b"];
@@ -26,11 +26,6 @@ pub fn clients(input: &[u8]) {
     let identity = Identity { index: ShardIndex(0), count: 1, server: "fuzz".into(), run: 1, storing, topics_base: 0 };
     let now = Time(1);
     let mut world = World { shard: Shard::new(identity, limits, now, WALL_MS), now, connections: Vec::new(), last_ticket: 0 };
-    world.shard.set_authenticator(Box::new(|_, method, content| match (method, content) {
-        ("m", [1, ..]) => Step::Accept(Vec::new()),
-        ("m", [0, ..] | []) => Step::Continue(vec![1]),
-        _ => Step::Unknown,
-    }));
     let mut source = Source(input);
     while !source.0.is_empty() {
         world.befall(&mut source);
@@ -101,8 +96,17 @@ impl World {
 
     fn carry_out(&mut self) {
         while let Some(effect) = self.shard.poll_effect() {
-            if let Effect::Close(key) = effect {
-                self.shard.handle_closed(self.now, key);
+            match effect {
+                Effect::Close(key) => self.shard.handle_closed(self.now, key),
+                Effect::Authenticate(key, asked) => {
+                    let verdict = match (&*asked.method, &*asked.content) {
+                        ("m", [1, ..]) => Verdict::Accept(Vec::new()),
+                        ("m", [0, ..] | []) => Verdict::Continue(vec![1]),
+                        _ => Verdict::Unknown,
+                    };
+                    self.shard.handle_authenticated(self.now, key, &asked.method, verdict);
+                }
+                _ => {}
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::mqtt_packets::{Packet, V5, Value, auth, connect, id, packet, property, publish, text};
 use crate::mqtt_peer::Broker;
-use tidewire::shard::Step;
+use tidewire::shard::Verdict;
 use tidewire::wire::mqtt::ReasonCode;
 
 #[test]
@@ -43,12 +43,12 @@ fn auth_before_connect_closes() {
 
 /// Asks for a number twice: the client has to answer with the next one.
 fn count(broker: &mut Broker) {
-    broker.authenticate(Box::new(|_, method, content| match (method, content) {
-        ("count", b"") => Step::Continue(b"1".to_vec()),
-        ("count", b"2") => Step::Continue(b"3".to_vec()),
-        ("count", b"4") => Step::Accept(b"right".to_vec()),
-        ("count", _) => Step::Refuse(ReasonCode::NOT_AUTHORIZED),
-        _ => Step::Unknown,
+    broker.authenticate(Box::new(|method, content| match (method, content) {
+        ("count", b"") => Verdict::Continue(b"1".to_vec()),
+        ("count", b"2") => Verdict::Continue(b"3".to_vec()),
+        ("count", b"4") => Verdict::Accept(b"right".to_vec()),
+        ("count", _) => Verdict::Refuse(ReasonCode::NOT_AUTHORIZED),
+        _ => Verdict::Unknown,
     }));
 }
 

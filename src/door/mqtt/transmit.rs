@@ -2,10 +2,10 @@
 
 use super::Link;
 use crate::base::Time;
+use crate::door::transmit::{Send, take_latest};
 use crate::protocol::mqtt::Alias;
 use crate::session::mqtt::{Again, Message};
 use crate::session::{Entry, MqttForm, Outgoing, Session};
-use crate::shard::transmit::{Send, take_latest};
 use crate::wire::mqtt::{AcknowledgementKind, PublishHead, QoS, ReasonCode, put_acknowledgement, put_publish};
 use crate::wire::websocket;
 

@@ -1,0 +1,69 @@
+//! When a connection has been silent for too long.
+
+use super::{CLOSE_TIMEOUT_MS, Doors, Stage};
+use crate::audience::Audience;
+use crate::base::{Key, Time};
+use crate::desk::{Desk, Effect};
+use crate::protocol::CloseCode;
+use crate::wire::event::Event;
+
+impl Doors {
+    /// Time passed.
+    pub fn tick(&mut self, desk: &mut Desk, audience: &mut Audience) {
+        let mut due = Vec::new();
+        self.wheel.advance(desk.now, &mut due);
+        for key in due {
+            self.check_deadline(desk, audience, key);
+        }
+    }
+
+    /// The wheel says that a deadline of this connection may have come.
+    fn check_deadline(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key) {
+        let now = desk.now;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if now < connection.deadline {
+            return self.wheel.insert(connection.deadline, key);
+        }
+        match &connection.stage {
+            // A stopping server gives every queue the same time, which its runtime measures.
+            Stage::Ending(_) if desk.is_stopping => connection.deadline = now.after_ms(CLOSE_TIMEOUT_MS),
+            Stage::Ending(_) => desk.effects.push(Effect::Close(key)),
+            Stage::Page => connection.deadline = now.after_ms(CLOSE_TIMEOUT_MS),
+            Stage::Head => return self.respond_text(desk, audience, key, 408, "the request's head did not come in time"),
+            stage if stage.session().is_none() => {
+                return self.close_now(desk, audience, key, CloseCode::ConnectTimeout, "CONNECT did not come in time");
+            }
+            Stage::Mqtt(link) => {
+                // MQTT-3.1.2-22: one and a half times the keep alive without a packet.
+                let dead = link.silence_ms.map_or(Time(u64::MAX), |silence_ms| connection.last_received.after_ms(silence_ms));
+                if now >= dead {
+                    let reason = "nothing was received for one and a half times the keep alive";
+                    return self.close_now(desk, audience, key, CloseCode::KeepAliveTimeout, reason);
+                }
+                connection.deadline = dead;
+                if dead == Time(u64::MAX) {
+                    return;
+                }
+            }
+            Stage::Native(_) => {
+                let keep_alive_ms = desk.limits.keep_alive_ms;
+                let dead = connection.last_received.after_ms(2 * keep_alive_ms);
+                if now >= dead {
+                    let reason = "nothing was received for twice keep_alive_ms";
+                    return self.close_now(desk, audience, key, CloseCode::KeepAliveTimeout, reason);
+                }
+                // Who only listens has to be asked too, or its silence could not be told from a dead peer's.
+                let quiet_since = connection.last_sent.min(connection.last_received);
+                let is_silent = now >= quiet_since.after_ms(keep_alive_ms);
+                let next = if is_silent { now } else { quiet_since }.after_ms(keep_alive_ms);
+                connection.deadline = next.min(dead);
+                if is_silent {
+                    self.say(desk, audience, key, &Event::Ping);
+                }
+            }
+        }
+        if let Some(connection) = self.connections.get(key) {
+            self.wheel.insert(connection.deadline, key);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Connections: bytes of a transport in, what its client says out; what its session has to be sent in, bytes out.
+//!
+//! - here — what a connection is, how it begins and how it ends.
+//! - `read` — the pieces of what comes, one by one: who reads pulls, so nothing is called back from within.
+//! - `http` — the head, upgrades, admin pages; `native` — the dialogue of the native protocol; `mqtt` — that of MQTT.
+//! - `deadline` — when a connection has been silent for too long; `transmit` — what a connection sends now.
+//!
+//! Sessions are the audience's. A connection that ends leaves its session there; what a client asks for is given to the shard.
+
+mod deadline;
+mod http;
+mod mqtt;
+mod native;
+mod read;
+mod transmit;
+
+pub use mqtt::Verdict;
+pub use read::{Reading, Said};
+
+use crate::audience::Audience;
+use crate::base::{Key, Slab, Time, Wheel};
+use crate::desk::{Desk, Effect, GivenUp, Why};
+use crate::protocol::CloseCode;
+use crate::wire::websocket::{self, Opcode};
+use mqtt::Link;
+use native::Native;
+use transmit::Sends;
+
+/// How long a peer may take over closing.
+const CLOSE_TIMEOUT_MS: u64 = 2_000;
+
+/// What a transport begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// The common port: an HTTP head comes first.
+    Http,
+    /// MQTT at once.
+    Mqtt,
+}
+
+/// See the module.
+pub struct Doors {
+    connections: Slab<Connection>,
+    wheel: Wheel,
+    sends: Sends,
+}
+
+/// One transport's dialogue. Small: hundreds of thousands are idle.
+struct Connection {
+    stage: Stage,
+    /// An unfinished head, frame or packet.
+    unread: Vec<u8>,
+    /// Bytes to send before the session's queue, as the transport carries them.
+    raw: Vec<u8>,
+    deadline: Time,
+    last_received: Time,
+    last_sent: Time,
+}
+
+/// Where a connection's dialogue is, and what only that has.
+enum Stage {
+    /// The HTTP head is not complete.
+    Head,
+    /// An admin page is being made.
+    Page,
+    Native(Native),
+    Mqtt(Box<Link>),
+    /// Nothing is read any more; what is queued is sent, then the transport ends.
+    Ending(Option<Box<Leaving>>),
+}
+
+/// A session that stands only until its queue is sent, and what comes behind that.
+struct Leaving {
+    session: Key,
+    last: Last,
+}
+
+enum Last {
+    Close(CloseCode),
+    Mqtt(Box<Link>),
+}
+
+/// A WebSocket message in several frames that has not come to its end: its first frame's opcode, and what has come.
+type Fragments = Option<Box<(Opcode, Vec<u8>)>>;
+
+impl Stage {
+    fn session(&self) -> Option<Key> {
+        match self {
+            Self::Native(native) => native.session,
+            Self::Mqtt(link) => link.session,
+            Self::Head | Self::Page | Self::Ending(_) => None,
+        }
+    }
+}
+
+impl Doors {
+    pub fn new(now: Time) -> Self {
+        Self { connections: Slab::default(), wheel: Wheel::new(now), sends: Sends::default() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// A transport was accepted; `None` where the shard holds as many as it may, and the transport should end.
+    pub fn accept(&mut self, desk: &mut Desk, transport: Transport) -> Option<Key> {
+        match transport {
+            Transport::Http => self.admit(desk, Stage::Head),
+            Transport::Mqtt if desk.limits.mqtt.is_none() => None,
+            Transport::Mqtt => self.admit(desk, Stage::Mqtt(Link::new(false))),
+        }
+    }
+
+    fn admit(&mut self, desk: &mut Desk, stage: Stage) -> Option<Key> {
+        let now = desk.now;
+        if self.connections.len() >= desk.limits.connections_max || desk.is_stopping {
+            return None;
+        }
+        let deadline = now.after_ms(desk.limits.handshake_timeout_ms);
+        let (unread, raw) = (Vec::new(), Vec::new());
+        let key = self.connections.insert(Connection { stage, unread, raw, deadline, last_received: now, last_sent: now });
+        desk.effects.open(key);
+        self.wheel.insert(deadline, key);
+        Some(key)
+    }
+
+    fn stage(&self, key: Key) -> Option<&Stage> {
+        self.connections.get(key).map(|connection| &connection.stage)
+    }
+
+    /// The session whose requests the connection brings.
+    pub fn session(&self, key: Key) -> Option<Key> {
+        self.stage(key)?.session()
+    }
+
+    /// Whether what the connection brings has to wait, so that it should not be read.
+    pub fn is_waiting(&self, key: Key) -> bool {
+        matches!(self.stage(key), Some(Stage::Mqtt(link)) if link.is_waiting())
+    }
+
+    // Ends.
+
+    /// The transport is gone.
+    pub fn closed(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key) {
+        desk.effects.close(key);
+        let Some(connection) = self.connections.remove(key) else { return };
+        match connection.stage {
+            // It still stood for its queue.
+            Stage::Ending(Some(leaving)) => audience.leave_session(desk, leaving.session),
+            stage => {
+                if let Some(session) = stage.session() {
+                    audience.leave_session(desk, session);
+                }
+            }
+        }
+    }
+
+    /// Closes, and forgets what is queued.
+    pub fn close_now(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, code: CloseCode, reason: &str) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match &mut connection.stage {
+            Stage::Head | Stage::Page => {}
+            Stage::Native(_) => websocket::put_close(&mut connection.raw, code.code(), reason),
+            Stage::Mqtt(_) => return self.close_mqtt(desk, audience, key, code, reason),
+            // A session that still stands for its queue keeps the queue's bound too; another has ended already.
+            Stage::Ending(leaving) => {
+                let Some(leaving) = leaving.take() else { return };
+                if let Last::Close(_) = leaving.last {
+                    websocket::put_close(&mut connection.raw, code.code(), reason);
+                }
+                audience.leave_session(desk, leaving.session);
+                return desk.effects.wake(key);
+            }
+        }
+        self.end(desk, audience, key);
+    }
+
+    /// Closes once everything queued is sent.
+    pub fn close_after_queue(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, code: CloseCode) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.stage.session().is_none() {
+            return match connection.stage {
+                Stage::Ending(_) => {}
+                Stage::Native(_) | Stage::Mqtt(_) => self.close_now(desk, audience, key, code, code.name()),
+                Stage::Head | Stage::Page => self.end(desk, audience, key),
+            };
+        }
+        let (session, last) = match std::mem::replace(&mut connection.stage, Stage::Ending(None)) {
+            Stage::Native(Native { session: Some(session), .. }) => (session, Last::Close(code)),
+            Stage::Mqtt(link) => (link.session.expect("it has a session"), Last::Mqtt(link)),
+            _ => unreachable!("only these have sessions"),
+        };
+        self.start_ending(desk, key, Some(Box::new(Leaving { session, last })));
+    }
+
+    /// Closes the connections that their sessions cannot go on with.
+    pub fn close_given_up(&mut self, desk: &mut Desk, audience: &mut Audience) {
+        while let Some(GivenUp { connection, why }) = desk.given_up.pop_front() {
+            match why {
+                Why::Overflow => {
+                    let reason = "the session does not read fast enough";
+                    self.close_now(desk, audience, connection, CloseCode::SendQueueOverflow, reason);
+                }
+                Why::Refused(refusal) => self.close_refused(desk, audience, connection, &refusal),
+            }
+        }
+    }
+
+    /// Tells every session that the server stops. Queues are still sent; nothing is read any more.
+    pub fn shut_down(&mut self, desk: &mut Desk, audience: &mut Audience) {
+        for key in self.connections.keys().collect::<Vec<_>>() {
+            self.close_after_queue(desk, audience, key, CloseCode::ShuttingDown);
+        }
+    }
+
+    /// Reads nothing more and leaves the session; sends what `raw` holds, then ends the transport.
+    pub fn end(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key) {
+        if let Some(session) = self.session(key) {
+            audience.leave_session(desk, session);
+        }
+        self.start_ending(desk, key, None);
+    }
+
+    fn start_ending(&mut self, desk: &mut Desk, key: Key, leaving: Option<Box<Leaving>>) {
+        let deadline = desk.now.after_ms(CLOSE_TIMEOUT_MS);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.stage = Stage::Ending(leaving);
+        connection.deadline = deadline;
+        self.wheel.insert(deadline, key);
+        desk.effects.wake(key);
+    }
+}

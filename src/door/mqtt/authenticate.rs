@@ -1,0 +1,79 @@
+//! Enhanced authentication: each step goes out as an effect to whoever knows its method, and comes back judged. Nothing of the connection is read in
+//! between; what comes meanwhile is held, as far as one packet may be long.
+
+use super::{limits, put_packet};
+use crate::audience::Audience;
+use crate::base::Key;
+use crate::desk::{Authentication, Desk, Effect};
+use crate::door::Doors;
+use crate::wire::mqtt::{self, Auth, Connect, Fault, ReasonCode, Version};
+
+/// What comes of a step. The bytes are for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The client has to go on.
+    Continue(Vec<u8>),
+    Accept(Vec<u8>),
+    Refuse(ReasonCode),
+    /// There is no such method.
+    Unknown,
+}
+
+impl Doors {
+    /// CONNECT names a method; `body` is all of it.
+    pub(super) fn begin_authentication(&mut self, desk: &mut Desk, key: Key, connect: &Connect<'_>, body: &[u8]) {
+        if let Some(link) = self.link(key) {
+            link.waiting = Some(body.into());
+            link.is_judged = true;
+        }
+        let (method, content) = connect.authentication.unwrap_or_default();
+        let authentication = Authentication { method: method.into(), content: content.into() };
+        desk.effects.push(Effect::Authenticate(key, Box::new(authentication)));
+    }
+
+    /// AUTH, before CONNACK or behind it.
+    pub(super) fn judge(&mut self, desk: &mut Desk, key: Key, auth: &Auth<'_>) {
+        if let Some(link) = self.link(key) {
+            link.is_judged = true;
+        }
+        let authentication = Authentication { method: auth.method.unwrap_or_default().into(), content: auth.content.into() };
+        desk.effects.push(Effect::Authenticate(key, Box::new(authentication)));
+    }
+
+    /// The step that was asked about is judged; nothing happens where none was.
+    pub fn judged(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, method: &str, verdict: Verdict) {
+        let Some(limits) = limits(desk) else { return };
+        let Some(link) = self.link(key).filter(|link| link.is_judged) else { return };
+        link.is_judged = false;
+        match verdict {
+            Verdict::Continue(answer) => self.put_auth(desk, audience, key, ReasonCode::CONTINUE_AUTHENTICATION, (method, &answer)),
+            Verdict::Accept(answer) => match link.waiting.take() {
+                Some(body) => match mqtt::decode_connect(&body, &limits.packet) {
+                    Ok(connect) => self.admit_client(desk, audience, key, &connect, Some(&answer)),
+                    Err(fault) => self.close_faulty(desk, audience, key, fault),
+                },
+                None => self.put_auth(desk, audience, key, ReasonCode::SUCCESS, (method, &answer)),
+            },
+            Verdict::Refuse(code) => self.close_with(desk, audience, key, code, "the authentication failed"),
+            Verdict::Unknown => {
+                let fault = Fault::new(ReasonCode::BAD_AUTHENTICATION_METHOD, "there is no such authentication method");
+                self.close_faulty(desk, audience, key, fault);
+            }
+        }
+    }
+
+    fn put_auth(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, code: ReasonCode, said: (&str, &[u8])) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.raw.len() > desk.limits.http_head_bytes_max {
+            return self.close_with(desk, audience, key, ReasonCode::QUOTA_EXCEEDED, "too many steps that are not read");
+        }
+        let crate::door::Stage::Mqtt(link) = &mut connection.stage else { return };
+        if link.dialogue.version() != Version::V5 {
+            return;
+        }
+        let mut packet = Vec::new();
+        link.dialogue.put_auth(&mut packet, code, said.0, said.1);
+        put_packet(&mut connection.raw, link.is_websocket, &packet);
+        desk.effects.wake(key);
+    }
+}

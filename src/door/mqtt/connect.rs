@@ -1,0 +1,175 @@
+//! CONNECT: which shard a client belongs to, taking over from an earlier connection, and going on with a session.
+//!
+//! A client's session lives on the shard that its identifier names, whichever shard its connections come to: the first packet is read where the
+//! connection was accepted, and the socket goes to the client's shard with all that was read. So there is one session to an identifier, and nothing of
+//! it is looked for elsewhere.
+
+use super::{Link, put_packet};
+use crate::audience::Audience;
+use crate::audience::mqtt::Connected;
+use crate::base::{Key, Time};
+use crate::desk::{Desk, Effect, Handover};
+use crate::door::{Connection, Doors, Stage};
+use crate::session::MqttForm;
+use crate::session::mqtt::Will;
+use crate::topic::mqtt::path_of;
+use crate::wire::mqtt::{Connack, Connect, Fault, ReasonCode, Version};
+use std::rc::Rc;
+
+/// What CONNACK says of the session.
+struct Opening<'a> {
+    session: Key,
+    is_present: bool,
+    assigned: Option<&'a str>,
+    /// The last word of an authentication.
+    answer: Option<&'a [u8]>,
+}
+
+impl Doors {
+    /// Takes up a connection that another shard accepted; `None` where the shard holds as many as it may, and the transport should end.
+    pub fn take_over_transport(&mut self, desk: &mut Desk, handover: Handover) -> Option<Key> {
+        let Handover { is_websocket, stream, unread, raw } = handover;
+        let link = Box::new(Link { stream, ..*Link::new(is_websocket) });
+        let key = self.admit(desk, Stage::Mqtt(link))?;
+        let connection = self.connections.get_mut(key).expect("it was just admitted");
+        connection.unread = unread;
+        if !raw.is_empty() {
+            connection.raw = raw;
+            desk.effects.wake(key);
+        }
+        Some(key)
+    }
+
+    /// Gives a connection up that belongs to another shard.
+    pub(in crate::door) fn hand_over(&mut self, desk: &mut Desk, key: Key) {
+        desk.effects.close(key);
+        let Some(Connection { stage: Stage::Mqtt(link), unread, raw, .. }) = self.connections.remove(key) else { return };
+        let Some(home) = link.home else { return };
+        let handover = Handover { is_websocket: link.is_websocket, stream: link.stream, unread, raw };
+        desk.effects.push(Effect::HandOver(key, home, Box::new(handover)));
+    }
+
+    pub(super) fn hear_connect(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, connect: &Connect<'_>, body: &[u8]) {
+        let home = match connect.client_id {
+            "" => desk.identity.index,
+            client_id => desk.owner_of(client_id),
+        };
+        if home != desk.identity.index {
+            if let Some(link) = self.link(key) {
+                link.home = Some(home);
+            }
+            return;
+        }
+        if desk.is_stopping {
+            return self.close_with(desk, audience, key, ReasonCode::SERVER_SHUTTING_DOWN, "the server is stopping");
+        }
+        if connect.will.as_ref().is_some_and(|will| desk.limits.check_path(&path_of(will.topic)).is_err()) {
+            let fault = Fault::new(ReasonCode::TOPIC_NAME_INVALID, "the will's topic cannot be published to");
+            return self.close_faulty(desk, audience, key, fault);
+        }
+        match connect.authentication {
+            Some(_) => self.begin_authentication(desk, key, connect, body),
+            None => self.admit_client(desk, audience, key, connect, None),
+        }
+    }
+
+    /// The client is who it says: it gets its session. `answer` is the last word of its authentication.
+    pub(super) fn admit_client(
+        &mut self,
+        desk: &mut Desk,
+        audience: &mut Audience,
+        key: Key,
+        connect: &Connect<'_>,
+        answer: Option<&[u8]>,
+    ) {
+        let assigned = connect.client_id.is_empty().then(|| audience.assign_client_id(desk));
+        let client_id: Rc<str> = assigned.as_deref().unwrap_or(connect.client_id).into();
+        let found = audience.client_session(&client_id);
+        let was_kept = found.is_some_and(|session| audience.is_stored(session));
+        if let Some(session) = found {
+            self.take_over(desk, audience, session, connect.is_clean);
+        }
+        let ended = desk.ledger.earlier().filter(|_| was_kept);
+        let found = found.filter(|session| audience.session(*session).is_some());
+        let session = found.unwrap_or_else(|| audience.make_session(desk, &client_id, connect.version));
+        let opening = Opening { session, is_present: found.is_some(), assigned: assigned.as_deref(), answer };
+        let Some(connected) = self.open_link(desk, key, connect, &opening) else { return };
+        let ticket = audience.connected(desk, session, connected);
+        desk.effects.wake(key);
+        if opening.is_present {
+            return;
+        }
+        let ticket = ticket.or(ended);
+        if let Some(link) = self.link(key) {
+            link.ticket = ticket.map_or(0, |ticket| ticket.0);
+        }
+        desk.ledger.wake_when_stored(ticket, session);
+    }
+
+    /// Another connection of the client's ends, and where it starts anew its session too.
+    fn take_over(&mut self, desk: &mut Desk, audience: &mut Audience, session: Key, is_clean: bool) {
+        let Some(old) = audience.session(session).map(|held| held.connection) else { return };
+        // MQTT-3.1.4-3: the existing client is told, and its connection closed.
+        if self.session(old) == Some(session) {
+            let why = "another connection has the same client identifier";
+            self.close_with(desk, audience, old, ReasonCode::SESSION_TAKEN_OVER, why);
+        }
+        audience.take_over(desk, session, is_clean);
+    }
+
+    /// Puts CONNACK; gives what the session has to know of the connection.
+    fn open_link(&mut self, desk: &Desk, key: Key, connect: &Connect<'_>, opening: &Opening<'_>) -> Option<Connected> {
+        let limits = desk.limits.mqtt.as_ref()?;
+        let connection = self.connections.get_mut(key)?;
+        let Stage::Mqtt(link) = &mut connection.stage else { return None };
+        let client = link.dialogue.client();
+        let is_shared = client.topic_alias_maximum == 0 && client.packet_bytes_max as usize >= limits.packet_bytes_max;
+        let expiry_s = connect.session_expiry_s.min(limits.session_expiry_max_s);
+        let (longest, wanted) = (limits.keep_alive_max_s, connect.keep_alive_s);
+        let is_too_long = longest > 0 && (wanted == 0 || wanted > longest) && connect.version == Version::V5;
+        let keep_alive_s = if is_too_long { longest } else { wanted };
+        link.silence_ms = (keep_alive_s > 0).then_some(u64::from(keep_alive_s) * 1500);
+        let is_said = connect.version == Version::V5;
+        let connack = Connack {
+            session_present: opening.is_present,
+            code: ReasonCode::SUCCESS,
+            session_expiry_s: (is_said && expiry_s != connect.session_expiry_s).then_some(expiry_s),
+            receive_maximum: limits.receive_maximum,
+            packet_bytes_max: u32::try_from(limits.packet_bytes_max).ok(),
+            assigned_client_id: opening.assigned,
+            topic_alias_maximum: limits.topic_alias_maximum,
+            keep_alive_s: is_too_long.then_some(keep_alive_s),
+            authentication: connect.authentication.zip(opening.answer).map(|((method, _), answer)| (method, answer)),
+            ..Connack::default()
+        };
+        let mut packet = Vec::new();
+        link.dialogue.put_connack(&mut packet, &connack);
+        put_packet(&mut connection.raw, link.is_websocket, &packet);
+        link.session = Some(opening.session);
+        let form = MqttForm { version: connect.version, is_websocket: link.is_websocket, is_shared };
+        let answers = link.dialogue.answers();
+        connection.deadline = link.silence_ms.map_or(Time(u64::MAX), |silence_ms| desk.now.after_ms(silence_ms));
+        if connection.deadline < Time(u64::MAX) {
+            self.wheel.insert(connection.deadline, key);
+        }
+        let will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
+        Some(Connected { connection: key, form, expiry_s, answers, will })
+    }
+}
+
+impl From<&crate::wire::mqtt::Will<'_>> for Will {
+    fn from(will: &crate::wire::mqtt::Will<'_>) -> Self {
+        let properties = &will.properties;
+        Self {
+            topic: will.topic.into(),
+            qos: will.qos,
+            retain: will.retain,
+            payload: will.payload.into(),
+            delay_s: will.delay_s,
+            expiry_s: properties.expiry_s,
+            is_utf8: properties.is_utf8,
+            content_type: properties.content_type.map(Into::into),
+            passed_on: (&*properties.passed_on).into(),
+        }
+    }
+}

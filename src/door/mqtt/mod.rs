@@ -1,0 +1,206 @@
+//! Connections of MQTT: packets in, and how a connection ends.
+//!
+//! - `connect` — CONNECT: which shard a client belongs to, taking over from an earlier connection, and going on with a session.
+//! - `authenticate` — the steps of enhanced authentication.
+//! - `transmit` — what a connection is sent.
+
+mod authenticate;
+mod connect;
+mod transmit;
+
+pub use authenticate::Verdict;
+pub use transmit::{Pace, encode, has_to_send};
+
+use super::read::Said;
+use super::{Doors, Fragments, Last, Stage};
+use crate::audience::Audience;
+use crate::base::{Key, ShardIndex};
+use crate::desk::Desk;
+use crate::protocol::mqtt::{Command, Dialogue, Limits, reason_of};
+use crate::protocol::{CloseCode, Refusal};
+use crate::wire::mqtt::{self, Fault, ReasonCode};
+use crate::wire::websocket;
+
+/// A connection of MQTT.
+pub struct Link {
+    pub dialogue: Dialogue,
+    /// `None` until the client is admitted.
+    pub session: Option<Key>,
+    pub is_websocket: bool,
+    pub fragments: Fragments,
+    /// What of the packets in WebSocket messages was not read.
+    pub stream: Vec<u8>,
+    /// How long the client may be silent; `None` for as long as it likes.
+    pub silence_ms: Option<u64>,
+    /// The ticket of the record that has to be stored before anything is sent: CONNACK says that an earlier session is over, or that there is one.
+    pub ticket: u64,
+    /// The client's session is another shard's.
+    home: Option<ShardIndex>,
+    /// CONNECT, as long as its authentication goes on.
+    waiting: Option<Box<[u8]>>,
+    /// A step of the authentication is being judged: nothing is read until then.
+    is_judged: bool,
+}
+
+impl Link {
+    pub fn new(is_websocket: bool) -> Box<Self> {
+        Box::new(Self {
+            dialogue: Dialogue::new(),
+            session: None,
+            is_websocket,
+            fragments: None,
+            stream: Vec::new(),
+            silence_ms: None,
+            ticket: 0,
+            home: None,
+            waiting: None,
+            is_judged: false,
+        })
+    }
+
+    /// Whether its packets wait: for the shard that it goes to, or for a word on who it is.
+    pub fn is_waiting(&self) -> bool {
+        self.home.is_some() || self.is_judged
+    }
+
+    /// The shard that it has to be given to.
+    pub fn home(&self) -> Option<ShardIndex> {
+        self.home
+    }
+}
+
+impl Doors {
+    pub(super) fn link(&mut self, key: Key) -> Option<&mut Link> {
+        match &mut self.connections.get_mut(key)?.stage {
+            Stage::Mqtt(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// Takes a packet; gives what it says to the client's session.
+    pub(super) fn hear_packet<'r>(
+        &mut self,
+        desk: &mut Desk,
+        audience: &mut Audience,
+        key: Key,
+        first: u8,
+        body: &'r [u8],
+    ) -> Option<Said<'r>> {
+        let limits = limits(desk)?;
+        let link = self.link(key)?;
+        let command = match link.dialogue.handle(first, body, &limits) {
+            Ok(command) => command,
+            Err(fault) => {
+                self.close_faulty(desk, audience, key, fault);
+                return None;
+            }
+        };
+        match (command, link.session) {
+            (Command::Connect(connect), _) => self.hear_connect(desk, audience, key, &connect, body),
+            (Command::Authenticate(auth), _) => self.judge(desk, key, &auth),
+            (Command::Disconnect(disconnect), Some(session)) => {
+                audience.take_leave(desk, session, disconnect);
+                self.end(desk, audience, key);
+            }
+            (command, Some(session)) => return Some(Said::Command { session, command }),
+            (_, None) => self.close_faulty(desk, audience, key, Fault::new(ReasonCode::PROTOCOL_ERROR, "CONNECT must come first")),
+        }
+        None
+    }
+
+    // Ends.
+
+    /// Ends a connection whose client broke a rule.
+    pub fn close_faulty(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, fault: Fault) {
+        self.say_last(desk, audience, key, |dialogue, out| dialogue.put_fault(out, fault));
+    }
+
+    pub(super) fn close_refused(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, refusal: &Refusal) {
+        self.close_with(desk, audience, key, reason_of(refusal.code), &refusal.message);
+    }
+
+    /// Ends a connection for the reason given; what is queued for it is not sent any more.
+    fn close_with(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, code: ReasonCode, why: &str) {
+        let (code, reference) = match code {
+            ReasonCode::SERVER_SHUTTING_DOWN => stopping(desk),
+            code => (code, None),
+        };
+        self.say_last(desk, audience, key, |dialogue, out| dialogue.put_disconnect(out, code, Some(why), reference.as_deref()));
+    }
+
+    /// The reason code that says the same as a close code of the native protocol.
+    pub(super) fn close_mqtt(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, code: CloseCode, why: &str) {
+        let code = match code {
+            CloseCode::Normal => ReasonCode::SUCCESS,
+            CloseCode::ShuttingDown => ReasonCode::SERVER_SHUTTING_DOWN,
+            CloseCode::MessageTooLarge => ReasonCode::PACKET_TOO_LARGE,
+            CloseCode::KeepAliveTimeout => ReasonCode::KEEP_ALIVE_TIMEOUT,
+            CloseCode::SendQueueOverflow => ReasonCode::QUOTA_EXCEEDED,
+            CloseCode::WebSocketError | CloseCode::WrongMessageKind | CloseCode::InvalidUtf8 => ReasonCode::PROTOCOL_ERROR,
+            CloseCode::MalformedMessage => ReasonCode::MALFORMED_PACKET,
+            CloseCode::UnsupportedVersion => ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
+            CloseCode::ConnectTimeout => ReasonCode::MAXIMUM_CONNECT_TIME,
+        };
+        self.close_with(desk, audience, key, code, why);
+    }
+
+    /// Sends what `put` writes, and then ends the connection.
+    fn say_last(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, put: impl FnOnce(&mut Dialogue, &mut Vec<u8>)) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Stage::Mqtt(link) = &mut connection.stage else { return };
+        let mut packet = Vec::new();
+        put(&mut link.dialogue, &mut packet);
+        put_packet(&mut connection.raw, link.is_websocket, &packet);
+        if link.is_websocket {
+            websocket::put_close(&mut connection.raw, CloseCode::Normal.code(), "");
+        }
+        self.end(desk, audience, key);
+    }
+}
+
+impl Last {
+    /// What comes behind the queue of a connection that ends.
+    pub(super) fn put(self, desk: &Desk, out: &mut Vec<u8>) {
+        match self {
+            Self::Close(code) => websocket::put_close(out, code.code(), code.name()),
+            Self::Mqtt(mut link) => {
+                let (code, reference) = stopping(desk);
+                let mut packet = Vec::new();
+                link.dialogue.put_disconnect(&mut packet, code, Some("the server is stopping"), reference.as_deref());
+                put_packet(out, link.is_websocket, &packet);
+                if link.is_websocket {
+                    websocket::put_close(out, CloseCode::ShuttingDown.code(), "");
+                }
+            }
+        }
+    }
+}
+
+/// How it is said that the server stops, and where else to go.
+fn stopping(desk: &Desk) -> (ReasonCode, Option<Box<str>>) {
+    let reference = desk.limits.mqtt.as_ref().map(|limits| limits.server_reference.clone()).filter(|text| !text.is_empty());
+    (if reference.is_some() { ReasonCode::USE_ANOTHER_SERVER } else { ReasonCode::SERVER_SHUTTING_DOWN }, reference)
+}
+
+fn limits(desk: &Desk) -> Option<Limits> {
+    let limits = desk.limits.mqtt.as_ref()?;
+    Some(Limits {
+        packet: mqtt::Limits {
+            packet_bytes_max: limits.packet_bytes_max,
+            user_properties_max: limits.user_properties_max,
+            filters_max: limits.filters_max,
+        },
+        receive_maximum: limits.receive_maximum,
+        topic_alias_maximum: limits.topic_alias_maximum,
+        client_id_bytes_max: limits.client_id_bytes_max,
+    })
+}
+
+/// Appends a packet as the transport carries it.
+fn put_packet(out: &mut Vec<u8>, is_websocket: bool, packet: &[u8]) {
+    match (is_websocket, packet.is_empty()) {
+        (_, true) => {}
+        (true, _) => websocket::put_frame(out, websocket::BINARY, packet),
+        (false, _) => out.extend_from_slice(packet),
+    }
+}

@@ -1,0 +1,430 @@
+//! What comes from a transport, piece by piece.
+//!
+//! Who reads pulls: [`Doors::next`] finds the next piece, [`Doors::hear`] says what it means, and between two pieces the shard carries out what was
+//! said, which may end the connection. Frames of WebSocket are unmasked in place; a message that came in several frames, or packets that began in an
+//! earlier message, are put together first.
+
+use super::native::opcode_of;
+use super::{Connection, Doors, Fragments, Stage};
+use crate::audience::Audience;
+use crate::base::Key;
+use crate::desk::Desk;
+use crate::protocol::CloseCode;
+use crate::protocol::mqtt::Command;
+use crate::wire::event::Form;
+use crate::wire::native::{self, Request};
+use crate::wire::text::{self, TextError};
+use crate::wire::websocket::{self, FrameHead, Opcode, WebSocketError};
+use crate::wire::{mqtt, varint};
+use std::ops::Range;
+
+/// Pongs that wait to be sent take no more than this.
+const PONG_BYTES_MAX: usize = 4096;
+
+/// What a client says to its session.
+pub enum Said<'r> {
+    Request { session: Key, form: Form, request: Request<'r> },
+    Command { session: Key, command: Command<'r> },
+}
+
+/// What one call brought, and how far it is read.
+pub struct Reading<'b> {
+    bytes: Bytes<'b>,
+    used: usize,
+    /// A message that was put together.
+    message: Vec<u8>,
+    rest: Rest,
+    /// Where the last packet of MQTT began.
+    mark: usize,
+}
+
+enum Bytes<'b> {
+    Fresh(&'b mut [u8]),
+    /// Behind what was held from earlier calls.
+    Held(Vec<u8>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Bytes,
+    Message,
+}
+
+/// What of a WebSocket message is not read.
+enum Rest {
+    Nothing,
+    Frames(Source, Range<usize>),
+    Objects(Source, std::vec::IntoIter<(usize, Range<usize>)>),
+    Packets(Source, Range<usize>),
+}
+
+/// A whole message of WebSocket.
+struct Message {
+    opcode: Opcode,
+    source: Source,
+    range: Range<usize>,
+}
+
+/// One request or packet, by its place in the reading.
+pub enum Piece {
+    Frame { op: u8, source: Source, body: Range<usize> },
+    Object { source: Source, offset: usize, text: Range<usize> },
+    Packet { first: u8, source: Source, body: Range<usize> },
+}
+
+impl<'b> Reading<'b> {
+    fn new(bytes: Bytes<'b>) -> Self {
+        Self { bytes, used: 0, message: Vec::new(), rest: Rest::Nothing, mark: 0 }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Fresh(bytes) => bytes,
+            Bytes::Held(bytes) => bytes,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match &mut self.bytes {
+            Bytes::Fresh(bytes) => bytes,
+            Bytes::Held(bytes) => bytes,
+        }
+    }
+
+    fn of(&self, source: Source) -> &[u8] {
+        match source {
+            Source::Bytes => self.bytes(),
+            Source::Message => &self.message,
+        }
+    }
+
+    fn unread(&self) -> &[u8] {
+        &self.bytes()[self.used..]
+    }
+
+    /// What is not read, to be held.
+    fn into_unread(self) -> Vec<u8> {
+        match self.bytes {
+            Bytes::Fresh(bytes) => bytes[self.used..].to_vec(),
+            Bytes::Held(mut bytes) => {
+                bytes.drain(..self.used);
+                bytes
+            }
+        }
+    }
+}
+
+impl Doors {
+    /// The transport brought bytes, behind those that are held.
+    pub fn begin_reading<'b>(&mut self, desk: &Desk, key: Key, bytes: &'b mut [u8]) -> Option<Reading<'b>> {
+        let connection = self.connections.get_mut(key)?;
+        connection.last_received = desk.now;
+        let mut held = std::mem::take(&mut connection.unread);
+        if held.is_empty() {
+            return Some(Reading::new(Bytes::Fresh(bytes)));
+        }
+        held.extend_from_slice(bytes);
+        Some(Reading::new(Bytes::Held(held)))
+    }
+
+    /// Goes on with what is held, after a wait.
+    pub fn go_on_reading(&mut self, key: Key) -> Option<Reading<'static>> {
+        let connection = self.connections.get_mut(key)?;
+        let mut reading = Reading::new(Bytes::Held(std::mem::take(&mut connection.unread)));
+        if let Stage::Mqtt(link) = &mut connection.stage {
+            reading.message = std::mem::take(&mut link.stream);
+            reading.rest = Rest::Packets(Source::Message, 0..reading.message.len());
+        }
+        Some(reading)
+    }
+
+    /// Holds what was not read. A client of another shard goes there with it.
+    pub fn finish_reading(&mut self, desk: &mut Desk, key: Key, reading: Reading<'_>) {
+        let Some(Connection { stage, unread, .. }) = self.connections.get_mut(key) else { return };
+        let Reading { mark, .. } = reading;
+        if let Stage::Mqtt(link) = stage {
+            // The shard that it goes to reads CONNECT again.
+            let is_leaving = link.home().is_some();
+            match &reading.rest {
+                Rest::Packets(source, range) if link.is_websocket => {
+                    let from = if is_leaving { mark } else { range.start };
+                    link.stream = reading.of(*source)[from..range.end].to_vec();
+                }
+                _ if is_leaving => {
+                    let mut reading = reading;
+                    reading.used = mark;
+                    *unread = reading.into_unread();
+                    return self.hand_over(desk, key);
+                }
+                _ => {}
+            }
+            *unread = reading.into_unread();
+            if is_leaving {
+                self.hand_over(desk, key);
+            }
+        } else if !matches!(stage, Stage::Ending(_)) {
+            *unread = reading.into_unread();
+        }
+    }
+
+    /// The next request or packet that is whole.
+    pub fn next(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, reading: &mut Reading<'_>) -> Option<Piece> {
+        loop {
+            if let Some(piece) = self.next_of_message(desk, audience, key, reading) {
+                return Some(piece);
+            }
+            match self.stage(key)? {
+                Stage::Page | Stage::Ending(_) => return None,
+                Stage::Head => {
+                    let used = self.read_head(desk, audience, key, reading.unread());
+                    reading.used += used;
+                    if used == 0 {
+                        return None;
+                    }
+                }
+                Stage::Mqtt(link) if link.is_waiting() => return None,
+                Stage::Mqtt(link) if !link.is_websocket => {
+                    let range = reading.used..reading.bytes().len();
+                    let piece = self.next_packet(desk, audience, key, Source::Bytes, range, reading)?;
+                    if let Piece::Packet { body, .. } = &piece {
+                        reading.used = body.end;
+                    }
+                    return Some(piece);
+                }
+                Stage::Mqtt(_) | Stage::Native(_) => {
+                    let unread = reading.unread();
+                    match websocket::parse_head(unread, desk.limits.message_bytes_max) {
+                        Ok(Some(head)) if unread.len() >= head.head_len + head.payload_len => {
+                            let from = reading.used + head.head_len;
+                            reading.used = from + head.payload_len;
+                            self.read_frame(desk, audience, key, head, from..reading.used, reading);
+                        }
+                        Ok(_) => return None,
+                        Err(error) => {
+                            self.close_broken(desk, audience, key, error);
+                            return None;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the piece means. Gives what its client says to a session; all else is done here.
+    pub fn hear<'r>(
+        &mut self,
+        desk: &mut Desk,
+        audience: &mut Audience,
+        key: Key,
+        piece: &Piece,
+        reading: &'r Reading<'_>,
+    ) -> Option<Said<'r>> {
+        match piece {
+            Piece::Frame { op, source, body } => {
+                let frame = native::Frame { op: *op, body: &reading.of(*source)[body.clone()] };
+                self.hear_request(desk, audience, key, native::decode_request(frame))
+            }
+            Piece::Object { source, offset, text } => {
+                let object = std::str::from_utf8(&reading.of(*source)[text.clone()]).expect("the whole message is UTF-8");
+                match text::decode_request(object) {
+                    Ok(request) => self.hear_request(desk, audience, key, request),
+                    Err(error) => {
+                        self.refuse_text(desk, audience, key, *offset, error);
+                        None
+                    }
+                }
+            }
+            Piece::Packet { first, source, body } => self.hear_packet(desk, audience, key, *first, &reading.of(*source)[body.clone()]),
+        }
+    }
+
+    fn next_of_message(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, reading: &mut Reading<'_>) -> Option<Piece> {
+        match (&mut reading.rest, &self.connections.get(key)?.stage) {
+            (Rest::Frames(source, range), Stage::Native(_)) => {
+                let (source, mut range) = (*source, range.clone());
+                let mut message = &reading.of(source)[range.clone()];
+                match native::next_frame(&mut message) {
+                    Ok(Some(frame)) => {
+                        // The body is the frame's end.
+                        range.start = range.end - message.len();
+                        let (op, body) = (frame.op, range.start - frame.body.len()..range.start);
+                        reading.rest = Rest::Frames(source, range);
+                        return Some(Piece::Frame { op, source, body });
+                    }
+                    Ok(None) => {}
+                    Err(varint::Malformed) => {
+                        self.close_now(desk, audience, key, CloseCode::MalformedMessage, "a frame overruns its message");
+                    }
+                }
+            }
+            (Rest::Objects(source, objects), Stage::Native(_)) => {
+                if let Some((offset, text)) = objects.next() {
+                    return Some(Piece::Object { source: *source, offset, text });
+                }
+            }
+            // What waits stays where it is.
+            (Rest::Packets(..), Stage::Mqtt(link)) if link.is_waiting() => return None,
+            (Rest::Packets(source, range), Stage::Mqtt(_)) => {
+                let (source, range) = (*source, range.clone());
+                if let Some(piece) = self.next_packet(desk, audience, key, source, range.clone(), reading) {
+                    if let Piece::Packet { body, .. } = &piece {
+                        reading.rest = Rest::Packets(source, body.end..range.end);
+                    }
+                    return Some(piece);
+                }
+                if let Some(Connection { stage: Stage::Mqtt(link), .. }) = self.connections.get_mut(key) {
+                    link.stream = reading.of(source)[range].to_vec();
+                }
+            }
+            _ => {}
+        }
+        reading.rest = Rest::Nothing;
+        None
+    }
+
+    fn next_packet(
+        &mut self,
+        desk: &mut Desk,
+        audience: &mut Audience,
+        key: Key,
+        source: Source,
+        range: Range<usize>,
+        reading: &mut Reading<'_>,
+    ) -> Option<Piece> {
+        let packet_bytes_max = desk.limits.mqtt.as_ref()?.packet_bytes_max;
+        reading.mark = range.start;
+        match mqtt::parse_head(&reading.of(source)[range.clone()], packet_bytes_max) {
+            Ok(Some(head)) if range.len() >= head.head_len + head.body_len => {
+                let from = range.start + head.head_len;
+                Some(Piece::Packet { first: head.first, source, body: from..from + head.body_len })
+            }
+            Ok(_) => None,
+            Err(fault) => {
+                self.close_faulty(desk, audience, key, fault);
+                None
+            }
+        }
+    }
+
+    // WebSocket.
+
+    fn read_frame(
+        &mut self,
+        desk: &mut Desk,
+        audience: &mut Audience,
+        key: Key,
+        head: FrameHead,
+        place: Range<usize>,
+        reading: &mut Reading<'_>,
+    ) {
+        let payload = &mut reading.bytes_mut()[place.clone()];
+        websocket::unmask(payload, head.mask);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match head.opcode {
+            websocket::PING => {
+                if connection.raw.len() < PONG_BYTES_MAX {
+                    websocket::put_frame(&mut connection.raw, websocket::PONG, payload);
+                }
+                desk.effects.wake(key);
+            }
+            websocket::PONG => {}
+            websocket::CLOSE => match websocket::close_answer(payload) {
+                Ok(code) => {
+                    websocket::put_close(&mut connection.raw, code, "");
+                    self.end(desk, audience, key);
+                }
+                Err(error) => self.close_broken(desk, audience, key, error),
+            },
+            _ => match self.gather_message(desk, key, head, place, reading) {
+                Ok(Some(message)) => self.begin_message(desk, audience, key, message, reading),
+                Ok(None) => {}
+                Err(error) => self.close_broken(desk, audience, key, error),
+            },
+        }
+    }
+
+    /// The message that the frame completes.
+    fn gather_message(
+        &mut self,
+        desk: &Desk,
+        key: Key,
+        head: FrameHead,
+        place: Range<usize>,
+        reading: &mut Reading<'_>,
+    ) -> Result<Option<Message>, WebSocketError> {
+        let Some(fragments) = self.fragments(key) else { return Ok(None) };
+        let is_first = head.opcode != websocket::CONTINUATION;
+        if is_first == fragments.is_some() {
+            return Err(WebSocketError::Protocol("a message's fragments are out of order"));
+        }
+        if is_first && head.is_final {
+            return Ok(Some(Message { opcode: head.opcode, source: Source::Bytes, range: place }));
+        }
+        let (_, message) = &mut **fragments.get_or_insert_with(|| Box::new((head.opcode, Vec::new())));
+        if message.len() + place.len() > desk.limits.message_bytes_max {
+            return Err(WebSocketError::TooLarge);
+        }
+        message.extend_from_slice(&reading.bytes()[place]);
+        if !head.is_final {
+            return Ok(None);
+        }
+        let (opcode, message) = *fragments.take().expect("it was just there");
+        let range = 0..message.len();
+        reading.message = message;
+        Ok(Some(Message { opcode, source: Source::Message, range }))
+    }
+
+    fn fragments(&mut self, key: Key) -> Option<&mut Fragments> {
+        match &mut self.connections.get_mut(key)?.stage {
+            Stage::Native(native) => Some(&mut native.fragments),
+            Stage::Mqtt(link) => Some(&mut link.fragments),
+            _ => None,
+        }
+    }
+
+    fn begin_message(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, message: Message, reading: &mut Reading<'_>) {
+        let Message { opcode, source, range } = message;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let expected = match &connection.stage {
+            Stage::Native(native) => opcode_of(native.form),
+            _ => websocket::BINARY,
+        };
+        if opcode != expected {
+            let reason = "the subprotocol in force has the other kind of message";
+            return self.close_now(desk, audience, key, CloseCode::WrongMessageKind, reason);
+        }
+        reading.rest = match &mut connection.stage {
+            Stage::Mqtt(link) if !link.stream.is_empty() => {
+                let mut stream = std::mem::take(&mut link.stream);
+                stream.extend_from_slice(&reading.of(source)[range]);
+                reading.message = stream;
+                Rest::Packets(Source::Message, 0..reading.message.len())
+            }
+            Stage::Mqtt(_) => Rest::Packets(source, range),
+            Stage::Native(native) if native.form == Form::Binary => Rest::Frames(source, range),
+            _ => match split_text(&reading.of(source)[range.clone()], range.start) {
+                Ok(Ok(objects)) => Rest::Objects(source, objects.into_iter()),
+                Ok(Err(error)) => return self.refuse_text(desk, audience, key, 0, error),
+                Err(std::str::Utf8Error { .. }) => {
+                    return self.close_now(desk, audience, key, CloseCode::InvalidUtf8, "a text message is not UTF-8");
+                }
+            },
+        };
+    }
+
+    fn close_broken(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, error: WebSocketError) {
+        let (code, reason) = match error {
+            WebSocketError::Protocol(reason) => (CloseCode::WebSocketError, reason),
+            WebSocketError::TooLarge => (CloseCode::MessageTooLarge, "a message is longer than message_bytes_max"),
+        };
+        self.close_now(desk, audience, key, code, reason);
+    }
+}
+
+/// The objects of a message that begins at `start`, by their offsets in it and their places.
+#[expect(clippy::type_complexity, reason = "two things may be wrong with a message, which are answered differently")]
+fn split_text(message: &[u8], start: usize) -> Result<Result<Vec<(usize, Range<usize>)>, TextError>, std::str::Utf8Error> {
+    let objects = text::split_batch(std::str::from_utf8(message)?);
+    let placed = |(offset, object): (usize, &str)| (offset, start + offset..start + offset + object.len());
+    Ok(objects.map(|objects| objects.into_iter().map(placed).collect()))
+}

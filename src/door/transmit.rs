@@ -1,0 +1,308 @@
+//! What a connection sends now: one message's bytes for one send.
+//!
+//! Sessions whose queues hold the same run of steps share the bytes: they are encoded for the first and sent to all.
+
+use super::mqtt::{self, Link};
+use super::{Connection, Doors, Last, Leaving, Stage};
+use crate::audience::Audience;
+use crate::base::{Key, Time};
+use crate::desk::{Desk, Effect};
+use crate::protocol::Reason;
+use crate::session::Steps;
+use crate::session::{Entry, Form, LocalTopic, Outgoing, Session};
+use crate::topic::publication::Encodings;
+use crate::wire::event::{self, Event};
+use crate::wire::websocket;
+use hashbrown::HashMap;
+use std::rc::Rc;
+
+/// Buffers used again by every send of the shard.
+#[derive(Default)]
+pub struct Sends {
+    send: Send,
+    text: Vec<u8>,
+    cohorts: HashMap<(Form, Steps), Send>,
+    spare: Vec<Send>,
+    current: Option<(Form, Steps)>,
+}
+
+/// The bytes of one send, and when each of the publications in them was received.
+#[derive(Default)]
+pub struct Send {
+    pub bytes: Vec<u8>,
+    pub received: Vec<Time>,
+}
+
+impl Send {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.received.clear();
+    }
+}
+
+impl Sends {
+    fn current(&self) -> &Send {
+        self.current.as_ref().map_or(&self.send, |cohort| &self.cohorts[cohort])
+    }
+}
+
+impl Connection {
+    /// The session whose queue is sent, and what its connection is beyond any other.
+    fn sending(&mut self) -> (Option<Key>, Option<&mut Link>) {
+        match &mut self.stage {
+            Stage::Native(native) => (native.session, None),
+            Stage::Mqtt(link) => (link.session, Some(link)),
+            Stage::Ending(Some(leaving)) => match &mut leaving.last {
+                Last::Close(_) => (Some(leaving.session), None),
+                Last::Mqtt(link) => (Some(leaving.session), Some(link)),
+            },
+            Stage::Head | Stage::Page | Stage::Ending(None) => (None, None),
+        }
+    }
+
+    /// Whether what it is sent relies on a record that is not stored.
+    fn waits_for_storage(&self, passed: u64) -> bool {
+        matches!(&self.stage, Stage::Mqtt(link) if link.session.is_some() && link.ticket > passed)
+    }
+}
+
+impl Doors {
+    /// Makes what the connection sends next, in one piece; `Some(false)` when it has nothing, or has ended, `None` while it may not send.
+    pub fn make_send(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key) -> Option<bool> {
+        desk.effects.is_asked(key);
+        let passed = desk.ledger.passed();
+        let connection = self.connections.get_mut(key)?;
+        if connection.waits_for_storage(passed) {
+            return None;
+        }
+        let sends = &mut self.sends;
+        sends.current = None;
+        sends.send.clear();
+        // Its room goes too: most connections never need it again.
+        sends.send.bytes.extend_from_slice(&std::mem::take(&mut connection.raw));
+        let (session_key, link) = connection.sending();
+        if let Some((session_key, session)) = session_key.and_then(|key| Some((key, audience.session_mut(key)?))) {
+            let unsent = make(sends, session, link, desk);
+            if !unsent.is_empty() {
+                audience.forget_messages(desk, session_key, unsent);
+            }
+        }
+        self.put_last(desk, audience, key);
+        if self.sending().is_empty() {
+            if self.is_spent(key) {
+                desk.effects.push(Effect::Close(key));
+            }
+            return Some(false);
+        }
+        Some(true)
+    }
+
+    /// What was made last.
+    pub fn sending(&self) -> &[u8] {
+        &self.sends.current().bytes
+    }
+
+    /// Behind the last of the queue comes the last word.
+    fn put_last(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key) {
+        let Some(Connection { stage: Stage::Ending(leaving), .. }) = self.connections.get_mut(key) else { return };
+        let is_sent = |leaving: &Leaving| audience.session(leaving.session).is_none_or(|session| session.queue.is_empty());
+        if self.sends.current.is_some() || !leaving.as_deref().is_some_and(is_sent) {
+            return;
+        }
+        let Some(leaving) = leaving.take() else { return };
+        audience.leave_session(desk, leaving.session);
+        leaving.last.put(desk, &mut self.sends.send.bytes);
+    }
+
+    fn is_spent(&self, key: Key) -> bool {
+        let Some(connection) = self.connections.get(key) else { return true };
+        matches!(connection.stage, Stage::Ending(None)) && connection.raw.is_empty()
+    }
+
+    /// Whether `make_send` would give the connection more.
+    pub fn wants_to_send(&self, desk: &Desk, audience: &Audience, key: Key) -> bool {
+        let Some(connection) = self.connections.get(key) else { return false };
+        let passed = desk.ledger.passed();
+        match &connection.stage {
+            _ if connection.waits_for_storage(passed) => false,
+            Stage::Ending(_) => true,
+            _ if !connection.raw.is_empty() => true,
+            Stage::Head | Stage::Page => false,
+            Stage::Native(native) => {
+                native.session.and_then(|session| audience.session(session)).is_some_and(|session| !session.queue.is_empty())
+            }
+            Stage::Mqtt(link) => {
+                let inflight_max = inflight_max(desk);
+                let session = link.session.and_then(|session| audience.session(session));
+                session.is_some_and(|session| mqtt::has_to_send(session, link, inflight_max, passed))
+            }
+        }
+    }
+
+    /// The bytes that were made last are with the socket.
+    pub fn sent(&mut self, desk: &mut Desk, now: Time, key: Key) {
+        let send = self.sends.current();
+        for received in &send.received {
+            desk.report.publish.saturating_record(now.since(*received).max(1));
+        }
+        desk.report.deliveries += send.received.len() as u64;
+        desk.report.bytes_sent += send.bytes.len() as u64;
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.last_sent = now;
+        }
+    }
+
+    /// A round of sends begins: bytes shared in the last one are given up.
+    pub fn begin_sends(&mut self) {
+        let Sends { cohorts, spare, .. } = &mut self.sends;
+        for (_, mut send) in cohorts.drain() {
+            send.clear();
+            if spare.len() < 8 && send.bytes.capacity() <= 1 << 20 {
+                spare.push(send);
+            }
+        }
+    }
+}
+
+fn inflight_max(desk: &Desk) -> usize {
+    desk.limits.mqtt.as_ref().map_or(0, |limits| usize::from(limits.inflight_max))
+}
+
+/// Makes a send of the session's queue, or takes that of one whose queue is the same. Gives the messages of MQTT that are not sent at all.
+fn make(sends: &mut Sends, session: &mut Session, link: Option<&mut Link>, desk: &Desk) -> Vec<u64> {
+    let is_shared = sends.send.bytes.is_empty() && session.form.is_shared();
+    let started = session.queue.steps().filter(|_| is_shared).map(|steps| (session.form, steps));
+    if let Some(cohort) = started.filter(|cohort| sends.cohorts.contains_key(cohort)) {
+        session.queue.clear();
+        sends.current = Some(cohort);
+        return Vec::new();
+    }
+    let bytes_max = desk.limits.transmit_bytes_max;
+    let unsent = match (session.form, link) {
+        (Form::Mqtt(form), Some(link)) => {
+            let pace = mqtt::Pace { now: desk.now, bytes_max, inflight_max: inflight_max(desk), passed: desk.ledger.passed() };
+            mqtt::encode(session, link, form, &mut sends.send, pace)
+        }
+        _ => {
+            encode(session, sends, bytes_max);
+            Vec::new()
+        }
+    };
+    if let Some(cohort) = started.filter(|_| session.queue.is_empty()) {
+        let spare = sends.spare.pop().unwrap_or_default();
+        let send = std::mem::replace(&mut sends.send, spare);
+        sends.cohorts.insert(cohort, send);
+        sends.current = Some(cohort);
+    }
+    unsent
+}
+
+/// Encodes from the front of the queue until it is empty or the send is full.
+fn encode(session: &mut Session, sends: &mut Sends, bytes_max: usize) {
+    match session.form {
+        Form::Binary(encodings) => encode_binary(session, sends, bytes_max, encodings),
+        Form::Text => encode_text(session, sends, bytes_max),
+        Form::Mqtt(_) => unreachable!("a session of MQTT has a connection of MQTT"),
+    }
+}
+
+fn encode_binary(session: &mut Session, sends: &mut Sends, bytes_max: usize, encodings: Encodings) {
+    // The head's length is known at the end: leave room for the longest, then move the start.
+    let out = &mut sends.send.bytes;
+    let start = out.len();
+    out.extend_from_slice(&[0; websocket::HEAD_MAX]);
+    let payload_at = out.len();
+    while out.len() - payload_at < bytes_max {
+        let Some(entry) = session.queue.pop() else { break };
+        match entry {
+            Entry::Control(bytes) | Entry::Behind(bytes) => out.extend_from_slice(&bytes),
+            Entry::Step(outgoing) => {
+                out.extend_from_slice(outgoing.step_frame(encodings));
+                sends.send.received.push(outgoing.received());
+            }
+            Entry::Subscribed(topic, generation) => {
+                event::put(out, event::Form::Binary, &subscribed(&topic));
+                if let Some(first) = take_first(session, &topic, generation) {
+                    out.extend_from_slice(first.value_frame(encodings));
+                }
+            }
+            Entry::Latest(topic, generation) => {
+                if let Some(latest) = take_latest(session, &topic, generation) {
+                    out.extend_from_slice(latest.value_frame(encodings));
+                }
+            }
+            Entry::Unsubscribed(topic, reason) => event::put(out, event::Form::Binary, &unsubscribed(&topic, reason)),
+            Entry::Message(_) => unreachable!("only a session of MQTT has messages"),
+        }
+    }
+    websocket::fill_head(out, start, payload_at);
+}
+
+fn subscribed(topic: &LocalTopic) -> Event<'_> {
+    let specification = &topic.specification;
+    let (kind, properties) = (specification.topic_type().number(), specification.said_properties());
+    Event::Subscribed { topic: topic.id, path: topic.path.as_str(), kind, properties }
+}
+
+fn unsubscribed(topic: &LocalTopic, reason: Reason) -> Event<'_> {
+    Event::Unsubscribed { topic: topic.id, path: topic.path.as_str(), reason: reason.code() as u8, name: reason.name() }
+}
+
+/// What follows the subscription. A time series' events come behind it by themselves, as does each value of a topic that keeps none.
+fn take_first(session: &Session, topic: &Rc<LocalTopic>, generation: u32) -> Option<Rc<Outgoing>> {
+    if topic.is_time_series() || !topic.specification.retains_value() {
+        return None;
+    }
+    mark_sent(session, topic, generation);
+    topic.first_since(generation)
+}
+
+pub fn take_latest(session: &Session, topic: &Rc<LocalTopic>, generation: u32) -> Option<Rc<Outgoing>> {
+    mark_sent(session, topic, generation);
+    topic.newest()
+}
+
+/// From here on the session holds the newest value, so publications are steps again.
+fn mark_sent(session: &Session, topic: &LocalTopic, generation: u32) {
+    // A topic that was forgotten and appeared again has another place for its subscribers.
+    let Some((_, place)) = session.subscriptions.get(&topic.id).filter(|_| session.holds(topic)) else { return };
+    let mut subscribers = topic.subscribers.borrow_mut();
+    let subscriber = &mut subscribers[*place as usize];
+    if subscriber.generation == generation {
+        subscriber.is_latest_queued = false;
+    }
+}
+
+fn encode_text(session: &mut Session, sends: &mut Sends, bytes_max: usize) {
+    let start = sends.send.bytes.len();
+    while sends.send.bytes.len() - start < bytes_max {
+        let Some(entry) = session.queue.pop() else { break };
+        let (out, payload) = (&mut sends.send.bytes, &mut sends.text);
+        payload.clear();
+        match entry {
+            Entry::Control(bytes) | Entry::Behind(bytes) => payload.extend_from_slice(&bytes),
+            Entry::Step(outgoing) => {
+                out.extend_from_slice(outgoing.text_message());
+                sends.send.received.push(outgoing.received());
+            }
+            Entry::Subscribed(topic, generation) => {
+                event::put(payload, event::Form::Text, &subscribed(&topic));
+                websocket::put_frame(out, websocket::TEXT, payload);
+                payload.clear();
+                if let Some(first) = take_first(session, &topic, generation) {
+                    out.extend_from_slice(first.text_message());
+                }
+            }
+            Entry::Latest(topic, generation) => {
+                if let Some(latest) = take_latest(session, &topic, generation) {
+                    out.extend_from_slice(latest.text_message());
+                }
+            }
+            Entry::Unsubscribed(topic, reason) => event::put(payload, event::Form::Text, &unsubscribed(&topic, reason)),
+            Entry::Message(_) => unreachable!("only a session of MQTT has messages"),
+        }
+        if !payload.is_empty() {
+            websocket::put_frame(out, websocket::TEXT, payload);
+        }
+    }
+}
