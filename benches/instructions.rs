@@ -5,6 +5,8 @@
 //! `scripts/check-instructions` can have callgrind collect there alone. Time goes on by a fixed step and values are noise of a fixed
 //! seed, so a run does the same as the one before. Every workload ends with a look whether all was delivered.
 //!
+//! What one update passes is looked at in the same way, by `scripts/count-files`.
+//!
 //! `cargo bench --no-default-features --bench instructions` runs all workloads once; `--only <name>` runs one.
 
 use std::collections::VecDeque;
@@ -24,8 +26,13 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 type Prepare = fn() -> Workload;
 
 /// By name, what prepares each workload.
-const WORKLOADS: [(&str, Prepare); 4] =
-    [("fan-out", fan_out), ("one-to-one", one_to_one), ("stored-update", stored_update), ("subscribe", subscribe)];
+const WORKLOADS: [(&str, Prepare); 5] = [
+    ("fan-out", fan_out),
+    ("one-to-one", one_to_one),
+    ("stored-update", stored_update),
+    ("subscribe", subscribe),
+    ("one-update", one_update),
+];
 
 /// A world that is set up, and what is to happen in it.
 struct Workload {
@@ -140,6 +147,20 @@ fn subscribe() -> Workload {
     let subscriber = world.connect();
     let inputs = vec![(subscriber, message(&[subscription("?.*//")]))];
     Workload { world, inputs, expected: Expected { bytes_sent: BRANCHES * TOPICS * VALUE_BYTES, sends: 1, records: 0 } }
+}
+
+/// One update of a number that one session subscribes to: what it passes is looked at by `scripts/count-files`, not how long it takes.
+fn one_update() -> Workload {
+    let mut world = World::new(Storing::Off);
+    let (publisher, subscriber) = (world.connect(), world.connect());
+    let number = |id, verb, number: i64| {
+        let update = Update::new(verb, TopicType::Int64.number(), number.to_be_bytes().to_vec());
+        message(&[Request::Update { id, path: "bench/topic".into(), update }])
+    };
+    world.give(publisher, &mut number(2, Verb::AddAndSet, 0));
+    world.give(subscriber, &mut message(&[subscription("bench/topic")]));
+    let inputs = vec![(publisher, number(3, Verb::Set, 1))];
+    Workload { world, inputs, expected: Expected { bytes_sent: 3 + size_of::<i64>(), sends: 2, records: 0 } }
 }
 
 impl World {
