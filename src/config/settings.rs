@@ -81,6 +81,14 @@ pub const SETTINGS: &[Setting] = &[
     number("limits.path_bytes_max", 16, 16384, |c, v| c.limits.path_bytes_max = v as usize),
     number("limits.value_bytes_max", 1, 64 << 20, |c, v| c.limits.value_bytes_max = v as usize),
     number("limits.selector_bytes_max", 16, 65536, |c, v| c.limits.selector.text_bytes_max = v as usize),
+    number("limits.selector_members_max", 1, 10_000, |c, v| c.limits.selector.members_max = v as usize),
+    number("limits.selector_regexes_max", 1, 1000, |c, v| c.limits.selector.regexes_max = v as usize),
+    number("limits.selector_regex_bytes_max", 4096, 16 << 20, |c, v| c.limits.selector.regex_bytes_max = v as usize),
+    number("limits.selector_unicode_classes_max", 0, 1000, |c, v| c.limits.selector.unicode_classes_max = v as usize),
+    number("limits.scope_bytes_max", 0, 4096, |c, v| c.limits.scope_bytes_max = v as usize),
+    number("limits.constraint_bytes_max", 16, 1 << 20, |c, v| c.limits.constraint.text_bytes_max = v as usize),
+    number("limits.constraint_depth_max", 1, 64, |c, v| c.limits.constraint.depth_max = v as usize),
+    number("limits.constraint_parts_max", 1, 1000, |c, v| c.limits.constraint.parts_max = v as usize),
     number("limits.selections_max", 1, 1_000_000, |c, v| c.limits.selections_max = v as usize),
     number("limits.listeners_max", 0, 1_000_000, |c, v| c.limits.listeners_max = v as usize),
     number("limits.streams_max", 0, 1_000_000, |c, v| c.limits.streams_max = v as usize),
@@ -103,6 +111,8 @@ pub const SETTINGS: &[Setting] = &[
     number("views.units_per_turn", 1, 1_000_000, |c, v| c.limits.views.units_per_turn = v as usize),
     number("session.handshake_timeout_ms", 100, 600_000, |c, v| c.limits.handshake_timeout_ms = v),
     number("session.keep_alive_ms", 100, 3_600_000, |c, v| c.limits.keep_alive_ms = v),
+    number("session.close_timeout_ms", 100, 600_000, |c, v| c.limits.close_timeout_ms = v),
+    number("session.pong_bytes_high", 128, 1 << 20, |c, v| c.limits.pong_bytes_high = v as usize),
     number("session.queue_bytes_high", 0, 1 << 30, |c, v| c.limits.queue.bytes_high = v as usize),
     number("session.queue_bytes_max", 1024, 1 << 30, |c, v| c.limits.queue.bytes_max = v as usize),
     number("session.transmit_bytes_max", 1024, 16 << 20, |c, v| c.limits.transmit_bytes_max = v as usize),
@@ -147,6 +157,15 @@ impl Setting {
     /// The environment variable that sets this key.
     pub fn variable(&self) -> String {
         format!("TIDEWIRE_{}", self.key.replace('.', "_").to_uppercase())
+    }
+
+    /// The least and the most that a number may be.
+    #[cfg(test)]
+    pub fn range(&self) -> Option<(u64, u64)> {
+        match self.takes {
+            Takes::Number { min, max, .. } => Some((min, max)),
+            _ => None,
+        }
     }
 
     /// Reads `text` the way this setting is written where there are no types: in the

@@ -50,6 +50,41 @@ fn the_reference_names_nothing_else() {
     assert_eq!(keys.count(), SETTINGS.len());
 }
 
+/// Each number among the limits, behind the names that lead to it.
+fn numbers(config: &Config) -> Vec<(String, String)> {
+    let mut around: Vec<String> = Vec::new();
+    let mut numbers = Vec::new();
+    for line in format!("{:#?}", (&config.limits, &config.mqtt.limits)).lines().map(str::trim) {
+        let (name, rest) = line.split_once(": ").unwrap_or(("", line));
+        if rest.ends_with(['{', '(', '[']) {
+            around.push(format!("{name}."));
+        } else if rest.starts_with(['}', ')', ']']) {
+            around.pop();
+        } else if rest.starts_with(|first: char| first.is_ascii_digit()) {
+            numbers.push((format!("{}{name}", around.concat().trim_start_matches('.')), rest.to_owned()));
+        }
+    }
+    numbers
+}
+
+#[test]
+fn every_limit_is_set_by_a_key() {
+    let at_edge = |edge: fn((u64, u64)) -> u64| {
+        let mut config = Config::default();
+        for setting in SETTINGS {
+            if let Some(range) = setting.range() {
+                setting.apply(&mut config, &Given::Number(edge(range) as i64)).expect(setting.key);
+            }
+        }
+        numbers(&config)
+    };
+    let (least, most) = (at_edge(|range| range.0), at_edge(|range| range.1));
+    let fixed = least.iter().zip(&most).filter(|(least, most)| least == most).map(|(least, _)| &*least.0);
+    // What else a view may say is fixed, so that every server takes what one takes, and `tidewire view check` needs none.
+    let unset: Vec<&str> = fixed.filter(|name| !name.starts_with("views.language.")).collect();
+    assert_eq!(unset, ["constraint.json_depth_max"], "limits.json_depth_max stands in for it");
+}
+
 #[test]
 fn every_setting_has_a_variable_that_sections_own() {
     assert!(SETTINGS.iter().all(|setting| is_ours(&setting.variable())));

@@ -5,6 +5,7 @@
 
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::{MqttLimits, QueueLimits};
+use crate::topic::constraint::ConstraintLimits;
 use crate::topic::path::{PathErrorKind, check_path};
 use crate::topic::selector::{Selector, SelectorLimits};
 use crate::value::json::JsonLimits;
@@ -21,6 +22,10 @@ pub struct Limits {
     /// The longest value, which fits a message beside the longest path.
     pub value_bytes_max: usize,
     pub selector: SelectorLimits,
+    /// The longest name of a scope.
+    pub scope_bytes_max: usize,
+    /// Of an update's condition; how deep its values of JSON may be says `json_depth_max`.
+    pub constraint: ConstraintLimits,
     /// Selectors that one session subscribes to.
     pub selections_max: usize,
     /// Selectors of one session's listeners.
@@ -50,6 +55,10 @@ pub struct Limits {
     pub handshake_timeout_ms: u64,
     /// After so much silence the server asks whether the client is there; after twice as much it closes.
     pub keep_alive_ms: u64,
+    /// How long a peer may take over closing, and then to end its side of the transport.
+    pub close_timeout_ms: u64,
+    /// Where so many bytes wait beside the session's queue, a ping of WebSocket is not answered.
+    pub pong_bytes_high: usize,
     /// Topics that all walks together look at in one turn.
     pub walk_slice: usize,
     /// Mail that may wait for one shard, or records for storage, before this one stops reading its publishers.
@@ -66,6 +75,8 @@ impl Default for Limits {
             path_bytes_max: 1024,
             value_bytes_max: (256 << 10) - 2048,
             selector: SelectorLimits::default(),
+            scope_bytes_max: 256,
+            constraint: ConstraintLimits::default(),
             selections_max: 1000,
             listeners_max: 1000,
             streams_max: 10_000,
@@ -81,6 +92,8 @@ impl Default for Limits {
             transmit_bytes_max: 64 << 10,
             handshake_timeout_ms: 10_000,
             keep_alive_ms: 30_000,
+            close_timeout_ms: 2000,
+            pong_bytes_high: 4096,
             walk_slice: 1000,
             mail_high: 100_000,
             views: DerivationLimits::default(),

@@ -1,6 +1,6 @@
 //! When a connection has been silent for too long.
 
-use super::{CLOSE_TIMEOUT_MS, Doors, Stage};
+use super::{Doors, Stage};
 use crate::audience::Audience;
 use crate::base::{Key, Time};
 use crate::desk::{Desk, Effect};
@@ -26,9 +26,9 @@ impl Doors {
         }
         match &connection.stage {
             // A stopping server gives every queue the same time, which its runtime measures.
-            Stage::Ending(_) if desk.is_stopping => connection.deadline = now.after_ms(CLOSE_TIMEOUT_MS),
+            Stage::Ending(_) if desk.is_stopping => connection.deadline = now.after_ms(desk.limits.close_timeout_ms),
             Stage::Ending(_) => desk.effects.push(Effect::Close(key)),
-            Stage::Page => connection.deadline = now.after_ms(CLOSE_TIMEOUT_MS),
+            Stage::Page => connection.deadline = now.after_ms(desk.limits.close_timeout_ms),
             Stage::Head => return self.respond_text(desk, audience, key, 408, "the request's head did not come in time"),
             stage if stage.session().is_none() => {
                 return self.close_now(desk, audience, key, CloseCode::ConnectTimeout, "CONNECT did not come in time");

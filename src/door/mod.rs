@@ -26,9 +26,6 @@ use mqtt::Link;
 use native::Native;
 use transmit::Sends;
 
-/// How long a peer may take over closing.
-const CLOSE_TIMEOUT_MS: u64 = 2_000;
-
 /// What a transport begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -226,7 +223,7 @@ impl Doors {
     }
 
     fn start_ending(&mut self, desk: &mut Desk, key: Key, leaving: Option<Box<Leaving>>) {
-        let deadline = desk.now.after_ms(CLOSE_TIMEOUT_MS);
+        let deadline = desk.now.after_ms(desk.limits.close_timeout_ms);
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.stage = Stage::Ending(leaving);
         connection.deadline = deadline;

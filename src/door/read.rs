@@ -18,9 +18,6 @@ use crate::wire::websocket::{self, FrameHead, Opcode, WebSocketError};
 use crate::wire::{mqtt, varint};
 use std::ops::Range;
 
-/// Pongs that wait to be sent take no more than this.
-const PONG_BYTES_MAX: usize = 4096;
-
 /// What a client says to its session.
 pub enum Said<'r> {
     Request { session: Key, form: Form, request: Request<'r> },
@@ -322,7 +319,7 @@ impl Doors {
         let Some(connection) = self.connections.get_mut(key) else { return };
         match head.opcode {
             websocket::PING => {
-                if connection.raw.len() < PONG_BYTES_MAX {
+                if connection.raw.len() < desk.limits.pong_bytes_high {
                     websocket::put_frame(&mut connection.raw, websocket::PONG, payload);
                 }
                 desk.effects.wake(key);

@@ -20,8 +20,6 @@ use std::time::Duration;
 /// One read takes at most this much; the buffer is the shard's, not the connection's.
 const READ_BYTES: usize = 256 << 10;
 const TICK: Duration = Duration::from_millis(100);
-/// How long a peer may take to end its side after we ended ours.
-const LINGER_TICKS: u32 = 20;
 /// Batches handled for one ring before others get their turn.
 const BATCHES_A_TURN: usize = 64;
 
@@ -47,7 +45,7 @@ struct World {
     wakes: RefCell<VecDeque<Key>>,
     sender: RefCell<Option<Waker>>,
     read_buffer: RefCell<Vec<u8>>,
-    lingering: RefCell<Vec<(u32, Rc<Socket>)>>,
+    lingering: RefCell<Vec<(u64, Rc<Socket>)>>,
     report_requests: RefCell<HashMap<u64, Key>>,
     is_stopping: Cell<bool>,
 }
@@ -77,7 +75,7 @@ pub async fn run(shard: Shard, settings: Settings, listeners: Listeners, links: 
     ];
     tasks.extend(listeners.mqtt.map(|listener| glommio::spawn_local(accept(world.clone(), listener, Transport::Mqtt))));
     mailbox.begin();
-    let mut ticks_left = drain_ms.div_ceil(TICK.as_millis() as u64);
+    let mut ticks_left = ticks_of(drain_ms);
     loop {
         glommio::timer::sleep(TICK).await;
         mailbox.beat();
@@ -96,6 +94,11 @@ pub async fn run(shard: Shard, settings: Settings, listeners: Listeners, links: 
     }
     world.give_up_records();
     mailbox.end();
+}
+
+/// The ticks that take at least so long.
+fn ticks_of(ms: u64) -> u64 {
+    ms.div_ceil(TICK.as_millis() as u64)
 }
 
 async fn accept(world: Rc<World>, listener: OwnedFd, transport: Transport) {
@@ -359,7 +362,8 @@ impl World {
         } else {
             socket.shut_down(Shutdown::Write);
         }
-        self.lingering.borrow_mut().push((LINGER_TICKS, socket));
+        let ticks = ticks_of(self.settings.limits.close_timeout_ms);
+        self.lingering.borrow_mut().push((ticks, socket));
     }
 
     fn tick_lingering(&self) {

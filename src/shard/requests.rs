@@ -20,9 +20,6 @@ use std::borrow::Cow;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// The longest name of a scope.
-const SCOPE_BYTES_MAX: usize = 256;
-
 impl Shard {
     pub(super) fn handle_request(&mut self, session: Key, form: Form, request: Request<'_>) {
         let Request { id, ask } = request;
@@ -48,12 +45,12 @@ impl Shard {
             }
             Ask::Fetch { fetch } => self.start_fetch(asker, &fetch),
             Ask::Subscribe { selector, scope } => {
-                check_scope(&scope)?;
+                check_scope(&scope, self.desk.limits.scope_bytes_max)?;
                 let selector = self.desk.limits.parse_selector(&selector)?;
                 self.audience.subscribe(&mut self.desk, asker, &scope, &selector)
             }
             Ask::Unsubscribe { selector, scope } => {
-                check_scope(&scope)?;
+                check_scope(&scope, self.desk.limits.scope_bytes_max)?;
                 let selector = self.desk.limits.parse_selector(&selector)?;
                 self.audience.unsubscribe(&mut self.desk, asker, Some(&scope), &selector)
             }
@@ -101,7 +98,7 @@ impl Shard {
             return Ok(None);
         }
         let parse = |text: &[u8]| {
-            let limits = ConstraintLimits { json_depth_max: self.desk.limits.json_depth_max, ..ConstraintLimits::default() };
+            let limits = ConstraintLimits { json_depth_max: self.desk.limits.json_depth_max, ..self.desk.limits.constraint };
             Constraint::parse(text, limits).map_err(|error| Refusal::at(ErrorCode::InvalidConstraint, error.position, error.to_string()))
         };
         let constraint = if constraint.is_empty() { None } else { Some(parse(constraint)?) };
@@ -389,12 +386,12 @@ fn no_stream(number: u64) -> Refusal {
     Refusal::new(ErrorCode::InvalidStream, format!("the session has no stream {number}"))
 }
 
-fn check_scope(scope: &str) -> Result<(), Refusal> {
+fn check_scope(scope: &str, bytes_max: usize) -> Result<(), Refusal> {
     if scope.starts_with('$') {
         return Err(Refusal::at(ErrorCode::InvalidScope, 0, "found $, which starts no scope's name"));
     }
-    if scope.len() > SCOPE_BYTES_MAX {
-        return Err(Refusal::at(ErrorCode::InvalidScope, SCOPE_BYTES_MAX, format!("a scope's name has at most {SCOPE_BYTES_MAX} bytes")));
+    if scope.len() > bytes_max {
+        return Err(Refusal::at(ErrorCode::InvalidScope, bytes_max, format!("a scope's name has at most {bytes_max} bytes")));
     }
     Ok(())
 }

@@ -79,7 +79,8 @@ impl From<ValueType> for TopicType {
     }
 }
 
-/// Every bound a specification obeys.
+/// Every bound a specification obeys. The default is part of what a specification is, the same on every server: one that is kept is read
+/// again, and tools check it without a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpecificationLimits {
     /// The most properties, also counting those that are ignored.

@@ -32,6 +32,9 @@ use options::Options;
 use path::PathPlace;
 
 /// Every bound a view's text obeys. Together they bound what a view costs to parse, to keep and to walk through.
+///
+/// The longest text and the selector's bounds are the server's; the others are part of the language, the same on every server: a view that is
+/// kept is read again, and tools check it without a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ViewLimits {
     /// The longest text.

@@ -79,6 +79,14 @@ fn a_scope_has_a_name_of_its_own() {
     }
 }
 
+#[test]
+fn a_scopes_name_is_at_most_as_long_as_the_limit() {
+    let mut server = Server::with(Storing::Off, Limits { scope_bytes_max: 3, ..limits() });
+    let client = server.connect();
+    server.ok(client, select("subscribe", "a", "xyz"));
+    server.refuse(client, select("subscribe", "a", "wxyz"), 216, Some(3));
+}
+
 fn listen(listener: u64, kind: &str, selector: &str) -> Value {
     json!({ "op": "listen", "id": 7, "listener": listener, "kind": kind, "selector": selector })
 }

@@ -1,8 +1,11 @@
 //! *UPDATE*, *Constraints* and null: what an update does, and where it is refused.
 
 use crate::frames::{BINARY, FIN};
+use crate::peer::limits;
 use crate::server::{Client, Server, events};
 use serde_json::{Value, json};
+use tidewire::shard::{Limits, Storing};
+use tidewire::topic::constraint::ConstraintLimits;
 use tidewire::wire::native::{Ask, NULL_BIT, Request, Update, Verb, op};
 
 const STRING: u8 = 2;
@@ -126,6 +129,18 @@ fn a_constraint_is_evaluated_before_the_update() {
     );
     server.ok(client, update(json!({ "patch": [{ "op": "remove", "path": "/n" }], "constraint": { "json": [{ "at": "/n", "eq": 4 }] } })));
     assert_eq!(server.value(client, "a"), json!({}));
+}
+
+#[test]
+fn a_constraint_has_at_most_so_many_parts_as_the_limit() {
+    let constraint = ConstraintLimits { parts_max: 2, ..limits().constraint };
+    let mut server = Server::with(Storing::Off, Limits { constraint, ..limits() });
+    let client = server.connect();
+    let under = |tests: &[Value]| update(json!({ "value": 1, "properties": {}, "constraint": { "json": tests } }));
+    let test = |at: &str| json!({ "at": at, "eq": 1 });
+    server.refuse(client, under(&[test("/a"), test("/b")]), 212, None);
+    let told = server.ask(client, under(&[test("/a"), test("/b"), test("/c")]));
+    assert_eq!(told[0]["code"], json!(213), "{told:?}");
 }
 
 /// A constraint as it stands in the message, and the place in it that a refusal names.
