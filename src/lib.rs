@@ -21,8 +21,8 @@
 //!
 //! Everything up to here is sans-IO: bytes, time and mail are arguments, effects are returned. No clock, socket, thread or file.
 //!
-//! - `config` — file, environment and flags → configuration.
 //! - `storage` — the journal's files, the checkpointed state behind them, and the thread that acknowledges.
+//! - `config` — file, environment and flags → configuration.
 //! - `admin` — HTTP: health, latency, pages.
 //! - `runtime` — glommio: executors, sockets, rings between shards.
 //! - `server` — assembles the process; shutdown order.
@@ -47,9 +47,9 @@ pub mod door;
 pub mod shard;
 
 #[cfg(feature = "server")]
-pub mod config;
-#[cfg(feature = "server")]
 pub mod storage;
+#[cfg(feature = "server")]
+pub mod config;
 #[cfg(feature = "server")]
 pub mod admin;
 #[cfg(feature = "server")]

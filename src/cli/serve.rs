@@ -2,9 +2,10 @@
 
 use super::doctor::{self, Host};
 use crate::admin::Pages;
-use crate::config::{self, Config, LogFormat, LogLevel, Overrides, StorageAck};
+use crate::config::{self, Config, LogFormat, LogLevel, Overrides};
 use crate::demo::page;
 use crate::server::{self, Server};
+use crate::storage::Ack;
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -160,7 +161,7 @@ fn greet(config: &Config, server: &Server, host: &Host) {
     );
     match &server.restored {
         Some(found) => {
-            let ack = StorageAck::NAMES[config.storage.ack as usize];
+            let ack = Ack::NAMES[config.storage.options.ack as usize];
             println!("  storage  {} ({found}), acknowledged when {ack}", config.storage.directory.display());
         }
         None => println!("  storage  none: topics end with the server"),

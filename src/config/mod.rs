@@ -12,6 +12,7 @@ mod tests;
 
 use crate::desk::Limits;
 use crate::session::MqttLimits;
+use crate::storage::Options;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -63,26 +64,8 @@ pub struct Mqtt {
 pub struct Storage {
     pub directory: PathBuf,
     pub ephemeral: bool,
-    pub ack: StorageAck,
-    pub segment_bytes: u64,
-    pub segment_age_ms: u64,
-    pub sync_interval_ms: u64,
-    pub retry_ms: u64,
-    pub cache_bytes: u64,
-}
-
-/// When an update of a stored topic is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StorageAck {
-    Memory,
-    Written,
-    Durable,
-}
-
-impl StorageAck {
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Written, Self::Durable];
-    /// The names in the file, in the order of `ALL`.
-    pub const NAMES: [&str; 3] = ["memory", "written", "durable"];
+    /// As for one shard.
+    pub options: Options,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,16 +195,7 @@ impl Default for Mqtt {
 
 impl Default for Storage {
     fn default() -> Self {
-        Self {
-            directory: PathBuf::from("tidewire-data"),
-            ephemeral: false,
-            ack: StorageAck::Written,
-            segment_bytes: 64 << 20,
-            segment_age_ms: 600_000,
-            sync_interval_ms: 1000,
-            retry_ms: 500,
-            cache_bytes: 8 << 20,
-        }
+        Self { directory: PathBuf::from("tidewire-data"), ephemeral: false, options: Options::default() }
     }
 }
 

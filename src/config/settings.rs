@@ -6,7 +6,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{Config, LogFormat, LogLevel, StorageAck};
+use super::{Config, LogFormat, LogLevel};
+use crate::storage::Ack;
 use crate::topic::mqtt_rule::TopicRules;
 
 /// One key that can be set.
@@ -139,12 +140,12 @@ pub const SETTINGS: &[Setting] = &[
     }),
     path("storage.directory", |c, v| c.storage.directory = v),
     flag("storage.ephemeral", |c, v| c.storage.ephemeral = v),
-    name("storage.ack", &StorageAck::NAMES, |c, v| c.storage.ack = StorageAck::ALL[v]),
-    number("storage.segment_bytes", 1 << 20, 1 << 30, |c, v| c.storage.segment_bytes = v),
-    number("storage.segment_age_ms", 1000, 86_400_000, |c, v| c.storage.segment_age_ms = v),
-    number("storage.sync_interval_ms", 10, 600_000, |c, v| c.storage.sync_interval_ms = v),
-    number("storage.retry_ms", 10, 600_000, |c, v| c.storage.retry_ms = v),
-    number("storage.cache_bytes", 1 << 20, 64 << 30, |c, v| c.storage.cache_bytes = v),
+    name("storage.ack", &Ack::NAMES, |c, v| c.storage.options.ack = Ack::ALL[v]),
+    number("storage.segment_bytes", 1 << 20, 1 << 30, |c, v| c.storage.options.segment_bytes = v),
+    number("storage.segment_age_ms", 1000, 86_400_000, |c, v| c.storage.options.segment_age_ms = v),
+    number("storage.sync_interval_ms", 10, 600_000, |c, v| c.storage.options.sync_interval_ms = v),
+    number("storage.retry_ms", 10, 600_000, |c, v| c.storage.options.retry_ms = v),
+    number("storage.cache_bytes", 1 << 20, 64 << 30, |c, v| c.storage.options.cache_bytes = v),
     name("log.level", &LogLevel::NAMES, |c, v| c.log.level = LogLevel::ALL[v]),
     name("log.format", &LogFormat::NAMES, |c, v| c.log.format = LogFormat::ALL[v]),
 ];

@@ -2,10 +2,10 @@
 
 use crate::admin::Pages;
 use crate::base::TopicId;
-use crate::config::{Config, StorageAck};
+use crate::config::Config;
 use crate::runtime::{self, Listeners, Runtime, Settings, Stored};
 use crate::shard::Limits;
-use crate::storage::{Ack, Options, Recovered, Store};
+use crate::storage::{Options, Recovered, Store};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -70,20 +70,8 @@ fn open_store(config: &Config, cores: &[usize]) -> io::Result<Option<(Stored, St
     if wanted.ephemeral {
         return Ok(None);
     }
-    let options = Options {
-        ack: match wanted.ack {
-            StorageAck::Memory => Ack::Memory,
-            StorageAck::Written => Ack::Written,
-            StorageAck::Durable => Ack::Durable,
-        },
-        shards: u16::try_from(cores.len()).expect("there are at most 64 shards"),
-        segment_bytes: wanted.segment_bytes,
-        segment_age_ms: wanted.segment_age_ms,
-        sync_interval_ms: wanted.sync_interval_ms,
-        retry_ms: wanted.retry_ms,
-        cache_bytes: wanted.cache_bytes,
-        ..Options::default()
-    };
+    let shards = u16::try_from(cores.len()).expect("there are at most 64 shards");
+    let options = Options { shards, ..wanted.options };
     let (store, recovered) = Store::open(&wanted.directory, options).map_err(|error| io::Error::other(error.to_string()))?;
     let Recovered { state, torn, records, .. } = recovered;
     let views = state.topics.values().filter(|topic| topic.view_name().is_some()).count();

@@ -50,6 +50,12 @@ pub enum Ack {
     Durable,
 }
 
+impl Ack {
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Written, Self::Durable];
+    /// The names in the configuration, in the order of `ALL`.
+    pub const NAMES: [&str; 3] = ["memory", "written", "durable"];
+}
+
 /// What the storage thread tells a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -62,7 +68,7 @@ pub enum Answer {
 }
 
 /// How a store is opened and written. Every limit has its default in [`Options::default`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     pub ack: Ack,
     pub shards: u16,
