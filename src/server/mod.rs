@@ -213,8 +213,17 @@ mod tests {
     }
 
     #[test]
-    fn shards_share_the_sessions_that_may_stand() {
-        assert_eq!(limits(&Config::default(), 3).mqtt.expect("it is on").sessions_max, 33_334);
+    fn shards_share_what_the_server_may_hold() {
+        let shared = limits(&Config::default(), 3);
+        assert_eq!((shared.topics_max, shared.connections_max), (3_333_334, 333_334));
+        assert_eq!(shared.mqtt.expect("it is on").sessions_max, 33_334);
+    }
+
+    #[test]
+    fn a_selector_of_a_view_obeys_the_limits_of_any_selector() {
+        let mut config = Config::default();
+        config.limits.selector.members_max = 7;
+        assert_eq!(limits(&config, 1).views.language.selector, config.limits.selector);
     }
 
     #[test]
