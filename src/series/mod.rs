@@ -42,7 +42,7 @@ pub struct Range {
     pub last_ms: Option<u64>,
 }
 
-/// One event, for [`Series::restore`].
+/// One event, for [`Series::take`] and [`Series::restore`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub value: Box<[u8]>,
@@ -66,7 +66,7 @@ pub struct EventRef<'a> {
     pub original: Option<u64>,
 }
 
-/// What became of a new event.
+/// What becomes of a new event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     pub sequence: u64,
@@ -102,50 +102,79 @@ impl Series {
     /// Adds an original event, then trims. `timestamp_ms` must not be before the latest event's; without one it is `now_ms`, or the
     /// latest event's where the clock is behind that.
     pub fn append(&mut self, value: &[u8], timestamp_ms: Option<u64>, author: &Arc<str>, now_ms: u64) -> Result<Appended, SeriesError> {
-        let timestamp_ms = timestamp_ms.unwrap_or(now_ms.max(self.latest_ms));
-        self.check_next(self.next_sequence, timestamp_ms)?;
-        self.push(value.into(), self.next_sequence, timestamp_ms, author, None);
-        Ok(self.appended(timestamp_ms, None, now_ms))
+        let appended = self.plan_append(timestamp_ms, now_ms)?;
+        self.take(appended.event(value, author, None), appended.first_kept, appended.dropped);
+        Ok(appended)
     }
 
     /// Adds an event that overrides the value of an original one, then trims. Its timestamp is as that of an original without one.
     pub fn edit(&mut self, original: u64, value: &[u8], author: &Arc<str>, now_ms: u64) -> Result<Appended, SeriesError> {
-        let timestamp_ms = now_ms.max(self.latest_ms);
-        self.check_next(self.next_sequence, timestamp_ms)?;
+        let appended = self.plan_edit(original, now_ms)?;
+        self.take(appended.event(value, author, Some(original)), appended.first_kept, appended.dropped);
+        Ok(appended)
+    }
+
+    /// What [`Series::append`] would do; [`Series::take`] does it.
+    pub fn plan_append(&self, timestamp_ms: Option<u64>, now_ms: u64) -> Result<Appended, SeriesError> {
+        let (sequence, timestamp_ms) = (self.next_sequence, timestamp_ms.unwrap_or(now_ms.max(self.latest_ms)));
+        self.check_next(sequence, timestamp_ms)?;
+        Ok(self.planned(sequence, timestamp_ms, None, Some(now_ms)))
+    }
+
+    /// What [`Series::edit`] would do; [`Series::take`] does it.
+    pub fn plan_edit(&self, original: u64, now_ms: u64) -> Result<Appended, SeriesError> {
+        let (sequence, timestamp_ms) = (self.next_sequence, now_ms.max(self.latest_ms));
+        self.check_next(sequence, timestamp_ms)?;
         self.check_original(original)?;
-        let dropped = self.push(value.into(), self.next_sequence, timestamp_ms, author, Some(original));
-        Ok(self.appended(timestamp_ms, dropped, now_ms))
+        Ok(self.planned(sequence, timestamp_ms, Some(original), Some(now_ms)))
+    }
+
+    /// What taking an event of another series or of a store would do, which has its sequence already. The first may be any, and events
+    /// that were not kept may be missing or come again with an original that is gone: such an edit only moves the sequence on. Without
+    /// a time only the retained limit counts.
+    pub fn plan_foreign(&self, event: &Event, now_ms: Option<u64>) -> Result<Appended, SeriesError> {
+        let Event { sequence, timestamp_ms, original, .. } = *event;
+        self.check_next(sequence, timestamp_ms)?;
+        match original {
+            Some(original) if original >= sequence => return Err(SeriesError::UnknownOriginal { original, next: sequence }),
+            Some(original) if !self.is_gone(original) => self.check_original(original)?,
+            _ => {}
+        }
+        Ok(self.planned(sequence, timestamp_ms, original, now_ms))
+    }
+
+    /// Takes an event as it was planned: it follows all that there are, those below `first_kept` go, and the edit `dropped`. An edit whose
+    /// original is gone only moves the sequence on.
+    pub fn take(&mut self, event: Event, first_kept: u64, dropped: Option<u64>) {
+        if event.original.is_some_and(|original| self.is_gone(original)) {
+            self.restore_end(event.sequence + 1, event.timestamp_ms);
+        } else {
+            self.push(event);
+        }
+        if let Some((original, edit)) = dropped.and_then(|edit| Some((self.edits.find(edit)?.link, edit))) {
+            self.edits_by_original.remove(&(original, edit));
+            self.drop_edit(edit);
+        }
+        while self.originals.first().is_some_and(|first| first.sequence < first_kept) {
+            self.drop_first();
+        }
+    }
+
+    /// Takes up an event as [`Series::plan_foreign`] says, trimming by the retained limit only.
+    pub fn restore(&mut self, event: Event) -> Result<(), SeriesError> {
+        let Appended { first_kept, dropped, .. } = self.plan_foreign(&event, None)?;
+        self.take(event, first_kept, dropped);
+        Ok(())
     }
 
     /// Drops what the retained range's duration before `now_ms` does not hold any more; returns the first sequence kept. What was
     /// dropped does not come back when the clock does.
     pub fn trim(&mut self, now_ms: u64) -> u64 {
-        let oldest_ms = self.retained.last_ms.map_or(0, |last_ms| now_ms.saturating_sub(last_ms));
+        let oldest_ms = self.oldest_ms(now_ms);
         while self.originals.first().is_some_and(|first| first.timestamp_ms < oldest_ms) {
             self.drop_first();
         }
-        self.trim_to_limit();
         self.first_kept()
-    }
-
-    /// Takes up an event that was stored, in the order of sequences. The first may be any, and events that were not kept may be
-    /// missing or come again with an original that is gone: such an edit only moves the sequence on. Trims by the retained limit only.
-    pub fn restore(&mut self, event: Event) -> Result<(), SeriesError> {
-        let Event { value, sequence, timestamp_ms, author, original } = event;
-        self.check_next(sequence, timestamp_ms)?;
-        if let Some(original) = original {
-            if original >= sequence {
-                return Err(SeriesError::UnknownOriginal { original, next: sequence });
-            }
-            if self.originals.first().is_none_or(|first| original < first.sequence) {
-                self.restore_end(sequence + 1, timestamp_ms);
-                return Ok(());
-            }
-            self.check_original(original)?;
-        }
-        self.push(value, sequence, timestamp_ms, &author, original);
-        self.trim_to_limit();
-        Ok(())
     }
 
     /// Goes on behind events that are not kept: the sequence of the next event is at least this, its timestamp too. A series all of
@@ -224,49 +253,59 @@ impl Series {
         })
     }
 
-    /// Returns the edit that gave way to this one.
-    fn push(&mut self, value: Box<[u8]>, sequence: u64, timestamp_ms: u64, author: &Arc<str>, original: Option<u64>) -> Option<u64> {
-        let author = self.author.take().filter(|latest| latest == author).unwrap_or_else(|| author.clone());
+    /// Whether the original is older than all that are held.
+    fn is_gone(&self, original: u64) -> bool {
+        self.originals.first().is_none_or(|first| original < first.sequence)
+    }
+
+    fn oldest_ms(&self, now_ms: u64) -> u64 {
+        self.retained.last_ms.map_or(0, |last_ms| now_ms.saturating_sub(last_ms))
+    }
+
+    fn planned(&self, sequence: u64, timestamp_ms: u64, original: Option<u64>, now_ms: Option<u64>) -> Appended {
+        let held = self.originals.len();
+        let all = held + usize::from(original.is_none());
+        let oldest_ms = now_ms.map_or(0, |now_ms| self.oldest_ms(now_ms));
+        let too_old = match self.originals.first() {
+            Some(first) if first.timestamp_ms < oldest_ms => self.originals.partition_point(|event| event.timestamp_ms < oldest_ms),
+            _ => 0,
+        };
+        let too_old = if too_old == held && original.is_none() && timestamp_ms < oldest_ms { all } else { too_old };
+        let too_many = self.retained.limit.map_or(0, |limit| (all as u64).saturating_sub(limit) as usize);
+        let gone = too_old.max(too_many);
+        let first_kept = match self.originals.at(gone) {
+            Some(first) => first.sequence,
+            None if gone < all => sequence,
+            None => sequence + 1,
+        };
+        let dropped = original.filter(|original| !self.is_gone(*original)).and_then(|original| self.first_edit_above_limit(original));
+        Appended { sequence, timestamp_ms, first_kept, dropped }
+    }
+
+    /// The edit that gives way to one more of this original.
+    fn first_edit_above_limit(&self, original: u64) -> Option<u64> {
+        let mut edits = self.edits_by_original.range((original, 0)..=(original, u64::MAX));
+        let (_, oldest) = *edits.next()?;
+        (edits.count() + 1 >= EDITS_PER_ORIGINAL_MAX).then_some(oldest)
+    }
+
+    fn push(&mut self, event: Event) {
+        let Event { value, sequence, timestamp_ms, author, original } = event;
+        let author = self.author.take().filter(|latest| *latest == author).unwrap_or(author);
         self.author = Some(author.clone());
         self.next_sequence = sequence + 1;
         self.latest_ms = timestamp_ms;
         self.bytes += EVENT_BYTES + value.len();
         let event = Stored { sequence, timestamp_ms, link: original.unwrap_or(0), author, value };
         match original {
-            None => {
-                self.originals.push(event);
-                None
-            }
+            None => self.originals.push(event),
             Some(original) => {
                 if let Some(overridden) = self.originals.find_mut(original) {
                     overridden.link = sequence;
                 }
                 self.edits.push(event);
                 self.edits_by_original.insert((original, sequence));
-                self.bound_edits(original)
             }
-        }
-    }
-
-    fn bound_edits(&mut self, original: u64) -> Option<u64> {
-        let mut edits = self.edits_by_original.range((original, 0)..=(original, u64::MAX)).copied();
-        let oldest = edits.next()?;
-        if edits.count() < EDITS_PER_ORIGINAL_MAX {
-            return None;
-        }
-        self.edits_by_original.remove(&oldest);
-        self.drop_edit(oldest.1);
-        Some(oldest.1)
-    }
-
-    fn appended(&mut self, timestamp_ms: u64, dropped: Option<u64>, now_ms: u64) -> Appended {
-        let sequence = self.next_sequence - 1;
-        Appended { sequence, timestamp_ms, first_kept: self.trim(now_ms), dropped }
-    }
-
-    fn trim_to_limit(&mut self) {
-        while self.retained.limit.is_some_and(|limit| self.originals.len() as u64 > limit) {
-            self.drop_first();
         }
     }
 
@@ -294,6 +333,12 @@ fn original_ref(event: &Stored) -> EventRef<'_> {
 
 fn edit_ref(event: &Stored) -> EventRef<'_> {
     EventRef { original: Some(event.link), ..original_ref(event) }
+}
+
+impl Appended {
+    fn event(&self, value: &[u8], author: &Arc<str>, original: Option<u64>) -> Event {
+        Event { value: value.into(), sequence: self.sequence, timestamp_ms: self.timestamp_ms, author: author.clone(), original }
+    }
 }
 
 impl EventRef<'_> {
