@@ -121,11 +121,16 @@ impl Desk {
         placement::owner_of(path, self.identity.count)
     }
 
-    /// A number that no topic of any shard has, and no record of a session.
-    pub fn take_topic_id(&mut self) -> TopicId {
-        self.topics_made += 1;
+    /// The number that the next topic of this shard has: no other of any shard has it, and no record of a session.
+    pub fn next_topic_id(&self) -> TopicId {
         let count = u64::from(self.identity.count);
-        TopicId(self.identity.topics_base + (self.topics_made - 1) * count + u64::from(self.identity.index.0) + 1)
+        TopicId(self.identity.topics_base + self.topics_made * count + u64::from(self.identity.index.0) + 1)
+    }
+
+    pub fn take_topic_id(&mut self) -> TopicId {
+        let id = self.next_topic_id();
+        self.topics_made += 1;
+        id
     }
 
     /// This shard keeps sessions from now on, or deals to who does: others wait for its word. They hear of it before they hear of what those select.

@@ -2,6 +2,7 @@
 //!
 //! One slice a turn, whatever waits: errands take turns with each other and with all else that the shard does.
 
+use super::storing::check_topic_storage;
 use super::walk::known_selector;
 use crate::desk::Desk;
 use crate::owner::Owner;
@@ -86,8 +87,9 @@ impl Owner {
         });
         for path in paths {
             // What storage cannot take now is left for the next time that the policy removes.
-            let is_stored = self.tree.find(path.as_str()).is_some_and(|place| self.check_topic_storage(desk, place).is_ok());
-            if is_stored && self.remove_topic(desk, path.as_str()).is_some() {
+            let Some(place) = self.tree.find(path.as_str()) else { continue };
+            if check_topic_storage(desk, self.tree.topic(place)).is_ok() {
+                self.remove_topic(desk, place);
                 desk.report.expired += 1;
             }
         }

@@ -3,18 +3,19 @@
 //! A retained message is the topic's value. Any other reaches those who are subscribed and leaves the value as it is. A topic that has only been
 //! passed through is not stored, and goes when it has not been published to for a while.
 
+use super::decide::{Attempt, decide_append, first_event, next_publication};
+use super::record::{Added, Decided, Record};
+use super::storing::{check_storage, check_topic_storage};
 use super::{Creator, make_publication};
 use crate::base::{Time, TopicId};
-use crate::desk::{Applied, Desk, Ticket};
-use crate::mail::NOBODY;
-use crate::mail::{Mail, Making, MessageChange};
+use crate::desk::Desk;
+use crate::mail::{Content, Making, MessageChange, NOBODY};
 use crate::owner::Owner;
-use crate::owner::storing::{check_storage, store_added};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::topic::path::TopicPath;
 use crate::topic::publication;
 use crate::topic::specification::{Specification, TopicType};
-use crate::topic::tree::{Place, Topic};
+use crate::topic::tree::Topic;
 use crate::value::json::JsonLimits;
 use crate::value::{ValueType, scalar};
 use crate::wire::native::{self, Outcome};
@@ -38,78 +39,95 @@ impl Passing {
 }
 
 impl Owner {
-    pub(super) fn take_message(
-        &mut self,
-        desk: &mut Desk,
-        found: Option<Place>,
-        by: Creator,
-        path: &str,
-        message: &MessageChange<'_>,
-        received: Time,
-    ) -> Applied {
-        if message.payload.is_empty() && message.head.retain && !takes_empty(found.map(|place| self.tree.topic(place))) {
-            return self.clear_topic(desk, found, path, message, received);
+    pub(super) fn decide_message(&self, desk: &Desk, attempt: &Attempt<'_>, message: &MessageChange<'_>) -> Result<Decided, Refusal> {
+        let topic = attempt.found.map(|place| self.tree.topic(place));
+        if message.payload.is_empty() && message.head.retain && !takes_empty(topic) {
+            return self.decide_cleared(desk, attempt, message);
         }
-        match found {
-            Some(place) => {
-                let kind = self.tree.topic(place).specification.value_type();
-                let value = self.value_of(desk, kind, &message.payload)?;
-                let is_passing = self.passes(place, &message.head);
-                self.check_not_reference(place)?;
-                if !is_passing {
-                    self.check_topic_storage(desk, place)?;
-                }
-                let ticket = self.set_message(desk, place, &value, is_passing, message, received)?;
-                Ok((Outcome::Done, ticket))
-            }
-            None => {
-                let Making::Of(specification) = &message.making else {
-                    let why = format!("there is no topic at '{path}', and a rule says that messages make none there");
-                    return Err(Refusal::new(ErrorCode::NoSuchTopic, why));
-                };
-                let value = self.value_of(desk, specification.value_type(), &message.payload)?;
-                let place = self.make_for(desk, by, path, specification, message.head.is_passing)?;
-                let is_passing = self.passes(place, &message.head);
-                let ticket = self.set_message(desk, place, &value, is_passing, message, received)?;
-                let is_stored = !self.tree.topic(place).is_passing;
-                Ok((Outcome::Done, ticket.or_else(|| if is_stored { self.store_found(desk, place) } else { None })))
-            }
+        let Some(topic) = topic else { return self.decide_first_message(desk, attempt, message) };
+        let kind = topic.specification.value_type();
+        let value = self.value_of(desk, kind, &message.payload)?;
+        if topic.series().is_some() {
+            let content = Content { kind, value: Some(value) };
+            let append = native::Append::Original { timestamp_ms: None };
+            let appended = decide_append(desk, topic, append, &content, attempt.received)?;
+            return Ok(Decided { outcome: Outcome::Done, ..appended });
         }
+        if message.head.is_passing {
+            let version = topic.latest.as_ref().map_or(0, |latest| latest.version);
+            let publication = make_publication(topic.id, &topic.specification, version, Some(&value), attempt.received);
+            return Ok(Decided::one(Record::Passed(Arc::new(publication.with_message(message.head.clone()))), Outcome::Done));
+        }
+        check_topic_storage(desk, topic)?;
+        let publication = next_publication(topic, Some(&value), attempt.received).with_message(message.head.clone());
+        Ok(Decided::one(Record::Value(Arc::new(publication)), Outcome::Done))
     }
 
-    /// Whether a message leaves the topic's value as it is. Events of a time series all stay.
-    pub(super) fn passes(&self, place: Place, head: &publication::Message) -> bool {
-        head.is_passing && self.tree.topic(place).series().is_none()
-    }
-
-    fn make_for(
-        &mut self,
-        desk: &mut Desk,
-        by: Creator,
-        path: &str,
-        specification: &Arc<Specification>,
-        is_passing: bool,
-    ) -> Result<Place, Refusal> {
-        if self.tree.len() >= desk.limits.topics_max {
-            let message = format!("this server's core holds its most of {} topics", desk.limits.topics_max);
-            return Err(Refusal::new(ErrorCode::TopicLimit, message));
-        }
-        let is_passing = is_passing && specification.topic_type() != TopicType::TimeSeries;
-        // A session's shard has checked it, or it is the server's own.
-        let path = TopicPath::of_branch(path);
-        let mut topic = Topic::new(desk.take_topic_id(), path, specification.clone());
-        topic.is_passing = is_passing;
-        if is_passing {
-            self.note_passing(desk, topic.id, &topic.path);
+    /// A message where there is no topic.
+    fn decide_first_message(&self, desk: &Desk, attempt: &Attempt<'_>, message: &MessageChange<'_>) -> Result<Decided, Refusal> {
+        let path = attempt.path;
+        let Making::Of(specification) = &message.making else {
+            let why = format!("there is no topic at '{path}', and a rule says that messages make none there");
+            return Err(Refusal::new(ErrorCode::NoSuchTopic, why));
+        };
+        let kind = specification.value_type();
+        let value = self.value_of(desk, kind, &message.payload)?;
+        let added = self.added_for(desk, attempt, specification, &message.head)?;
+        let record = if specification.topic_type() == TopicType::TimeSeries {
+            first_event(desk, &added, &Content { kind, value: Some(value) }, attempt.received)?
         } else {
+            let version = if added.is_passing { 0 } else { 1 };
+            let publication = make_publication(added.id, specification, version, Some(&value), attempt.received);
+            let publication = Arc::new(publication.with_message(message.head.clone()));
+            if added.is_passing { Record::Passed(publication) } else { Record::Value(publication) }
+        };
+        Ok(Decided::made(added, Some(record), Outcome::Done))
+    }
+
+    /// The topic that is made for a message.
+    fn added_for(
+        &self,
+        desk: &Desk,
+        attempt: &Attempt<'_>,
+        specification: &Arc<Specification>,
+        head: &publication::Message,
+    ) -> Result<Added, Refusal> {
+        self.check_room(desk, attempt)?;
+        // Events of a time series all stay.
+        let is_passing = head.is_passing && specification.topic_type() != TopicType::TimeSeries;
+        if !is_passing {
             check_storage(desk, specification)?;
-            store_added(desk, &topic);
         }
-        Ok(self.enter(desk, topic, Some(by)))
+        Ok(Added { is_passing, ..self.added(desk, attempt, specification) })
+    }
+
+    /// A retained message without a payload: it is sent as any other, and then there is none. With it goes the topic.
+    fn decide_cleared(&self, desk: &Desk, attempt: &Attempt<'_>, message: &MessageChange<'_>) -> Result<Decided, Refusal> {
+        let head = publication::Message { is_passing: true, is_clearing: true, ..message.head.clone() };
+        let cleared = |id: TopicId, specification: &Specification, version: u64, head: publication::Message| {
+            let publication = make_publication(id, specification, version, Some(&[]), attempt.received);
+            Record::Cleared(Arc::new(publication.with_message(head)))
+        };
+        if let Some(topic) = attempt.found.map(|place| self.tree.topic(place)) {
+            check_topic_storage(desk, topic)?;
+            let version = topic.latest.as_ref().map_or(0, |latest| latest.version);
+            return Ok(Decided::one(cleared(topic.id, &topic.specification, version, head), Outcome::Done));
+        }
+        match &message.making {
+            // Somebody is subscribed to the topic that there would be.
+            Making::Of(specification) if !self.interested_in(attempt.path).is_empty() => {
+                let by = Creator { shard: desk.identity.index, session: NOBODY };
+                let added = self.added_for(desk, &Attempt { by, ..*attempt }, specification, &head)?;
+                check_storage(desk, specification)?;
+                let record = cleared(added.id, specification, 0, head);
+                Ok(Decided::made(added, Some(record), Outcome::Done))
+            }
+            _ => Ok(Decided::nothing(Outcome::Done, None)),
+        }
     }
 
     /// A topic is made that is only passed through.
-    fn note_passing(&mut self, desk: &Desk, id: TopicId, path: &TopicPath) {
+    pub(super) fn note_passing(&mut self, desk: &Desk, id: TopicId, path: &TopicPath) {
         let (tree, due) = (&self.tree, &mut self.passing.due);
         if due.len() > 2 * tree.len() + GONE_MAX {
             // Clients may make and clear topics faster than their time comes.
@@ -121,67 +139,8 @@ impl Owner {
         due.push_back((desk.now.after_ms(after_ms), id, path.clone()));
     }
 
-    fn set_message(
-        &mut self,
-        desk: &mut Desk,
-        place: Place,
-        value: &[u8],
-        is_passing: bool,
-        message: &MessageChange<'_>,
-        received: Time,
-    ) -> Result<Option<Ticket>, Refusal> {
-        if self.tree.topic(place).series().is_some() {
-            let append = native::Append::Original { timestamp_ms: None };
-            let kind = self.tree.topic(place).specification.value_type();
-            let content = crate::mail::Content { kind, value: Some(Cow::Borrowed(value)) };
-            return self.append(desk, place, append, &content, received).map(|(_, ticket)| ticket);
-        }
-        let head = publication::Message { is_passing, ..message.head.clone() };
-        if is_passing {
-            self.pass(desk, place, Some(value), head, received);
-            return Ok(None);
-        }
-        Ok(self.publish_with(desk, place, Some(value), received, Some(head)))
-    }
-
-    /// Sends a message to whoever is subscribed; the topic's value stays.
-    fn pass(&mut self, desk: &mut Desk, place: Place, value: Option<&[u8]>, head: publication::Message, received: Time) {
-        desk.report.updates += 1;
-        let keep = self.start_keeping(desk, place, head.qos);
-        let topic = self.tree.topic_mut(place);
-        topic.has_passed = true;
-        let version = topic.latest.as_ref().map_or(0, |latest| latest.version);
-        let publication = Arc::new(make_publication(topic, version, value, received).with_message(head).with_keep(keep));
-        for shard in topic.interested.iter() {
-            desk.mail(shard, Mail::Published(publication.clone()));
-        }
-        self.note_update(desk, place);
-    }
-
-    /// A retained message without a payload: it is sent as any other, and then there is none. With it goes the topic.
-    fn clear_topic(&mut self, desk: &mut Desk, found: Option<Place>, path: &str, message: &MessageChange<'_>, received: Time) -> Applied {
-        let place = match found {
-            Some(place) => place,
-            None if self.interested_in(path).is_empty() => return Ok((Outcome::Done, None)),
-            // Somebody is subscribed to the topic that there would be.
-            None => match &message.making {
-                Making::Of(specification) => {
-                    let by = Creator { shard: desk.identity.index, session: NOBODY };
-                    self.make_for(desk, by, path, specification, true)?
-                }
-                Making::Refused => return Ok((Outcome::Done, None)),
-            },
-        };
-        self.check_not_reference(place)?;
-        self.check_topic_storage(desk, place)?;
-        let head = publication::Message { is_passing: true, is_clearing: true, ..message.head.clone() };
-        self.pass(desk, place, Some(&[]), head, received);
-        let ticket = self.remove_topic(desk, path).flatten();
-        Ok((Outcome::Done, ticket))
-    }
-
     /// The stored form of a payload; numbers are in decimal.
-    fn value_of<'p>(&mut self, desk: &Desk, kind: ValueType, payload: &'p [u8]) -> Result<Cow<'p, [u8]>, Refusal> {
+    fn value_of<'p>(&self, desk: &Desk, kind: ValueType, payload: &'p [u8]) -> Result<Cow<'p, [u8]>, Refusal> {
         let refuse = |position: Option<usize>, message: &str| Refusal {
             code: ErrorCode::InvalidValue,
             position,
@@ -191,7 +150,10 @@ impl Owner {
             ValueType::Json => {
                 let mut compact = Vec::with_capacity(payload.len());
                 let limits = JsonLimits { depth_max: desk.limits.json_depth_max };
-                self.checker.compact(payload, limits, &mut compact).map_err(|error| refuse(Some(error.position), &error.message))?;
+                self.checker
+                    .borrow_mut()
+                    .compact(payload, limits, &mut compact)
+                    .map_err(|error| refuse(Some(error.position), &error.message))?;
                 Ok(Cow::Owned(compact))
             }
             ValueType::String | ValueType::Binary => {
@@ -211,13 +173,6 @@ impl Owner {
         }
     }
 
-    /// A topic that was only passed through gets a value: from now on it is one as any other.
-    pub(super) fn keep_passing(&mut self, desk: &mut Desk, place: Place) {
-        if std::mem::take(&mut self.tree.topic_mut(place).is_passing) {
-            store_added(desk, self.tree.topic(place));
-        }
-    }
-
     /// Removes the topics that have not been passed through for a while.
     pub fn tick_passing(&mut self, desk: &mut Desk) {
         let after_ms = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.passing_topic_ms);
@@ -233,7 +188,7 @@ impl Owner {
             if std::mem::take(&mut topic.has_passed) {
                 self.passing.due.push_back((due.after_ms(after_ms.max(1)).max(desk.now), id, path));
             } else {
-                self.remove_topic(desk, path.as_str());
+                self.remove_topic(desk, place);
             }
         }
     }

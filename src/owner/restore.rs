@@ -1,21 +1,23 @@
 //! Topics that were stored, taken up again before anybody is connected.
 
+use super::events::drop_aged;
+use super::record::{Added, Event, Record};
 use super::{Owner, make_publication};
 use crate::base::{ShardIndex, ShardSet, TopicId};
 use crate::desk::Desk;
 use crate::journal::{StoredEvent, StoredTopic};
 use crate::mail::Appearance;
-use crate::series::{self, EventRef};
+use crate::series::{Appended, Numbers, Series, SeriesError};
 use crate::topic::publication::{self, Publication};
 use crate::topic::selector::Selector;
 use crate::topic::specification::Specification;
-use crate::topic::tree::Topic;
 use crate::wire::mqtt::QoS;
 use crate::wire::native::EventHead;
 use std::sync::Arc;
 
 impl Owner {
-    /// An error says what about it this server cannot read.
+    /// Makes of the topic what its records made of it; who is interested is told of the topic as it is then. An error says what about it this server
+    /// cannot read.
     pub fn restore_topic(
         &mut self,
         desk: &mut Desk,
@@ -23,37 +25,19 @@ impl Owner {
         stored: StoredTopic,
         specification: Arc<Specification>,
     ) -> Result<(), String> {
-        let mut topic = Topic::new(id, stored.path.clone(), specification);
-        if stored.version > 0 {
-            let mut publication = make_publication(&topic, stored.version, stored.value.as_deref(), desk.now);
-            if let Some(message) = stored.message {
-                publication = publication.with_message(publication::Message {
-                    qos: QoS::from_number(message.qos).unwrap_or_default(),
-                    retain: true,
-                    expires: message.expires_ms.map(|ms| desk.now.after_ms(ms.saturating_sub(desk.ticked_ms()))),
-                    passed_on: message.passed_on,
-                    ..publication::Message::default()
-                });
-            }
-            topic.latest = Some(Arc::new(publication));
+        let value = (stored.version > 0).then(|| Arc::new(value_of(desk, id, &stored, &specification)));
+        let added = Added { id, path: stored.path.clone(), specification, is_passing: false, value, creator: None };
+        let mut topic = added.into_topic();
+        for event in stored.events.into_values() {
+            let Some(series) = topic.series() else { break };
+            let event = event_of(desk, id, series, event).map_err(|error| format!("topic '{}': {error}", stored.path.as_str()))?;
+            Record::Event(event).change(&mut topic);
         }
-        if let Some(series) = topic.rare.as_mut().and_then(|rare| rare.series.as_mut()) {
-            for event in stored.events.into_values() {
-                let StoredEvent { sequence, original, timestamp_ms, author, value } = event;
-                let author = if author.is_empty() { desk.anonymous.clone() } else { Arc::from(author) };
-                let event = series::Event { value, sequence, timestamp_ms, author, original };
-                series.restore(event).map_err(|error| format!("topic '{}': {error}", stored.path.as_str()))?;
-            }
-            if let Some(last) = stored.last_sequence {
-                series.restore_end(last.saturating_add(1), stored.latest_ms);
-            }
-            series.trim(desk.ticked_ms());
-            topic.latest = topic.series().and_then(|series| series.latest()).map(|event| {
-                let EventRef { sequence, timestamp_ms, original, author, value } = event;
-                Arc::new(Publication::event(id, desk.now, EventHead { sequence, timestamp_ms, original, author }, value))
-            });
+        if let (Some(series), Some(last)) = (topic.series_mut(), stored.last_sequence) {
+            series.restore_end(last.saturating_add(1), stored.latest_ms);
         }
-        self.enter_as(desk, topic, None, Appearance::Restored);
+        drop_aged(&mut topic, desk.ticked_ms());
+        self.enter(desk, topic, None, Appearance::Restored);
         Ok(())
     }
 
@@ -61,4 +45,26 @@ impl Owner {
     pub fn restore_interest(&mut self, home: ShardIndex, selector: &Selector) {
         self.shards_interested.entry(selector, ShardSet::default).insert(home);
     }
+}
+
+fn value_of(desk: &Desk, id: TopicId, stored: &StoredTopic, specification: &Specification) -> Publication {
+    let publication = make_publication(id, specification, stored.version, stored.value.as_deref(), desk.now);
+    let Some(message) = &stored.message else { return publication };
+    publication.with_message(publication::Message {
+        qos: QoS::from_number(message.qos).unwrap_or_default(),
+        retain: true,
+        expires: message.expires_ms.map(|ms| desk.now.after_ms(ms.saturating_sub(desk.ticked_ms()))),
+        passed_on: message.passed_on.clone(),
+        ..publication::Message::default()
+    })
+}
+
+/// The next event of a stored series. What has grown too old meanwhile goes when all are there.
+fn event_of(desk: &Desk, id: TopicId, series: &Series, stored: StoredEvent) -> Result<Event, SeriesError> {
+    let StoredEvent { sequence, original, timestamp_ms, author, value } = stored;
+    let author: Arc<str> = if author.is_empty() { desk.anonymous.clone() } else { author.into() };
+    let Appended { first_kept, dropped, .. } = series.plan_foreign(Numbers { sequence, timestamp_ms, original }, None)?;
+    let head = EventHead { sequence, timestamp_ms, original, author: &author };
+    let publication = Arc::new(Publication::event(id, desk.now, head, &value));
+    Ok(Event { publication, author, first_kept, dropped })
 }

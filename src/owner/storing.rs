@@ -2,54 +2,88 @@
 //!
 //! While storage fails, updates of stored topics are refused before they change anything; what was sent before stays on its way.
 
+use super::record::{Added, Event, Record};
+use crate::base::TopicId;
 use crate::desk::{Desk, Storing, Ticket};
 use crate::journal::Change;
 use crate::owner::Owner;
 use crate::protocol::{ErrorCode, Refusal};
-use crate::series;
+use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::specification::Specification;
 use crate::topic::tree::{Place, Topic};
+use crate::wire::native::EventHead;
 use std::sync::Arc;
 
 impl Owner {
-    pub(super) fn check_topic_storage(&self, desk: &Desk, place: Place) -> Result<(), Refusal> {
-        match desk.ledger.failure() {
-            None => Ok(()),
-            Some(_) => check_storage(desk, &self.tree.topic(place).specification),
-        }
-    }
-
-    /// What an answer about a topic as it is waits for where it changes nothing: a topic that was found must not be gone after a crash.
-    pub(super) fn store_found(&self, desk: &Desk, place: Place) -> Option<Ticket> {
-        desk.ledger.earlier().filter(|_| stores(desk, &self.tree.topic(place).specification))
-    }
-
-    pub(super) fn store_event(
-        &mut self,
-        desk: &mut Desk,
-        place: Place,
-        publication: &Arc<Publication>,
-        appended: series::Appended,
-    ) -> Option<Ticket> {
-        let topic = self.tree.topic(place);
-        if !stores(desk, &topic.specification) {
+    /// Has stored what of a record is to be, which is about to be applied to the topic at its path.
+    pub(super) fn store(&self, desk: &mut Desk, at: Option<Place>, record: &Record) -> Option<Ticket> {
+        if desk.ledger.storing() == Storing::Off {
             return None;
         }
-        let (head, value) = (publication.event_head()?, publication.value()?);
-        let author = if head.author == &*desk.anonymous { desk.anonymous.clone() } else { head.author.into() };
-        let series::Appended { sequence, timestamp_ms, first_kept, dropped } = appended;
-        desk.ledger.append(Change::Event {
-            topic: topic.id,
-            sequence,
-            original: head.original,
-            timestamp_ms,
-            author,
-            value: value.into(),
-            first_kept,
-            dropped,
-        })
+        if let Record::Added(added) = record {
+            return store_new(desk, added);
+        }
+        let topic = self.tree.topic(at?);
+        let Topic { id, path, specification, is_passing, .. } = topic;
+        if !specification.is_persistent() {
+            return None;
+        }
+        match record {
+            // The one record that says of a topic which was only passed through that it is there.
+            Record::Kept => store_added(desk, *id, path, specification),
+            Record::Value(publication) => {
+                let added = if *is_passing { store_added(desk, *id, path, specification) } else { None };
+                if specification.retains_value() { store_value(desk, publication) } else { added }
+            }
+            Record::Event(event) => store_event(desk, event),
+            Record::Cleared(_) | Record::Removed if !is_passing => desk.ledger.append(Change::Removed { topic: *id }),
+            Record::Added(_) | Record::Passed(_) | Record::Cleared(_) | Record::Removed => None,
+        }
     }
+}
+
+fn store_new(desk: &mut Desk, added: &Added) -> Option<Ticket> {
+    let Added { id, path, specification, is_passing, value, .. } = added;
+    if *is_passing || !specification.is_persistent() {
+        return None;
+    }
+    let ticket = store_added(desk, *id, path, specification);
+    value.as_ref().and_then(|publication| store_value(desk, publication)).or(ticket)
+}
+
+fn store_added(desk: &mut Desk, topic: TopicId, path: &TopicPath, specification: &Specification) -> Option<Ticket> {
+    let properties = specification.properties().map(|(key, value)| (key.into(), value.into())).collect();
+    desk.ledger.append(Change::Added { topic, path: path.clone(), kind: specification.topic_type().number(), properties })
+}
+
+fn store_value(desk: &mut Desk, publication: &Arc<Publication>) -> Option<Ticket> {
+    let expires_ms = publication.message().and_then(|message| message.expires).map(|expires| desk.wall_ms_of(expires));
+    desk.ledger.append(match publication.is_null() {
+        false if publication.message().is_some() => Change::Message { publication: publication.clone(), expires_ms },
+        false => Change::Value { publication: publication.clone() },
+        true => Change::NoValue { topic: publication.topic, version: publication.version },
+    })
+}
+
+fn store_event(desk: &mut Desk, event: &Event) -> Option<Ticket> {
+    let Event { publication, author, first_kept, dropped } = event;
+    let EventHead { sequence, timestamp_ms, original, .. } = publication.event_head().expect("the publication of an event has its head");
+    let value = publication.value().expect("an event has a value").into();
+    let (author, first_kept, dropped) = (author.clone(), *first_kept, *dropped);
+    desk.ledger.append(Change::Event { topic: publication.topic, sequence, original, timestamp_ms, author, value, first_kept, dropped })
+}
+
+pub(super) fn check_topic_storage(desk: &Desk, topic: &Topic) -> Result<(), Refusal> {
+    match desk.ledger.failure() {
+        None => Ok(()),
+        Some(_) => check_storage(desk, &topic.specification),
+    }
+}
+
+/// What an answer about a topic as it is waits for where it changes nothing: a topic that was found must not be gone after a crash.
+pub(super) fn store_found(desk: &Desk, topic: &Topic) -> Option<Ticket> {
+    desk.ledger.earlier().filter(|_| stores(desk, &topic.specification))
 }
 
 fn stores(desk: &Desk, specification: &Specification) -> bool {
@@ -66,41 +100,10 @@ pub(super) fn check_storage(desk: &Desk, specification: &Specification) -> Resul
     }
 }
 
-pub(super) fn store_added(desk: &mut Desk, topic: &Topic) -> Option<Ticket> {
-    let specification = &topic.specification;
-    if !stores(desk, specification) {
-        return None;
-    }
-    let properties = specification.properties().map(|(key, value)| (key.into(), value.into())).collect();
-    let kind = specification.topic_type().number();
-    desk.ledger.append(Change::Added { topic: topic.id, path: topic.path.clone(), kind, properties })
-}
-
-/// Whether the values of such a topic are stored.
-pub(super) fn stores_value(desk: &Desk, specification: &Specification) -> bool {
-    stores(desk, specification) && specification.retains_value()
-}
-
-pub(super) fn store_value(desk: &mut Desk, publication: &Arc<Publication>) -> Option<Ticket> {
-    let expires_ms = publication.message().and_then(|message| message.expires).map(|expires| desk.wall_ms_of(expires));
-    desk.ledger.append(match publication.is_null() {
-        false if publication.message().is_some() => Change::Message { publication: publication.clone(), expires_ms },
-        false => Change::Value { publication: publication.clone() },
-        true => Change::NoValue { topic: publication.topic, version: publication.version },
-    })
-}
-
 /// Refuses a change of views that could not be stored now.
 pub(super) fn check_view_storage(desk: &Desk) -> Result<(), Refusal> {
     match desk.ledger.failure() {
         Some(reason) => Err(Refusal::new(ErrorCode::StorageUnavailable, format!("views cannot be changed for now: {reason}"))),
         None => Ok(()),
     }
-}
-
-pub(super) fn store_removed(desk: &mut Desk, topic: &Topic) -> Option<Ticket> {
-    if !stores(desk, &topic.specification) || topic.is_passing {
-        return None;
-    }
-    desk.ledger.append(Change::Removed { topic: topic.id })
 }

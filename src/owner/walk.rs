@@ -3,7 +3,8 @@
 //! All walks together look at one slice of topics a turn, which they share: a walk among many gets a small part each time its turn comes, so that short
 //! ones are soon done.
 
-use super::appeared;
+use super::apply::appeared;
+use super::storing::check_topic_storage;
 use crate::base::{ShardIndex, ShardSet};
 use crate::desk::{Answer, Desk, Ticket};
 use crate::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, What};
@@ -206,14 +207,13 @@ impl Owner {
             Step::Next
         });
         for path in paths {
-            if let Some(Err(refusal)) = self.tree.find(path.as_str()).map(|place| self.check_topic_storage(desk, place)) {
+            let Some(place) = self.tree.find(path.as_str()) else { continue };
+            if let Err(refusal) = check_topic_storage(desk, self.tree.topic(place)) {
                 walk.progress.refusal = Some(refusal);
                 continue;
             }
-            if let Some(ticket) = self.remove_topic(desk, path.as_str()) {
-                walk.progress.removed += 1;
-                walk.progress.stored = ticket.or(walk.progress.stored);
-            }
+            walk.progress.removed += 1;
+            walk.progress.stored = self.remove_topic(desk, place).or(walk.progress.stored);
         }
         next
     }

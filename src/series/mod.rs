@@ -66,6 +66,16 @@ pub struct EventRef<'a> {
     pub original: Option<u64>,
 }
 
+/// What an event is beside its value and author.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    pub sequence: u64,
+    /// Milliseconds since the epoch.
+    pub timestamp_ms: u64,
+    /// Of an edit, the sequence of the event that it overrides.
+    pub original: Option<u64>,
+}
+
 /// What becomes of a new event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -132,8 +142,8 @@ impl Series {
     /// What taking an event of another series or of a store would do, which has its sequence already. The first may be any, and events
     /// that were not kept may be missing or come again with an original that is gone: such an edit only moves the sequence on. Without
     /// a time only the retained limit counts.
-    pub fn plan_foreign(&self, event: &Event, now_ms: Option<u64>) -> Result<Appended, SeriesError> {
-        let Event { sequence, timestamp_ms, original, .. } = *event;
+    pub fn plan_foreign(&self, event: Numbers, now_ms: Option<u64>) -> Result<Appended, SeriesError> {
+        let Numbers { sequence, timestamp_ms, original } = event;
         self.check_next(sequence, timestamp_ms)?;
         match original {
             Some(original) if original >= sequence => return Err(SeriesError::UnknownOriginal { original, next: sequence }),
@@ -162,7 +172,8 @@ impl Series {
 
     /// Takes up an event as [`Series::plan_foreign`] says, trimming by the retained limit only.
     pub fn restore(&mut self, event: Event) -> Result<(), SeriesError> {
-        let Appended { first_kept, dropped, .. } = self.plan_foreign(&event, None)?;
+        let Event { sequence, timestamp_ms, original, .. } = event;
+        let Appended { first_kept, dropped, .. } = self.plan_foreign(Numbers { sequence, timestamp_ms, original }, None)?;
         self.take(event, first_kept, dropped);
         Ok(())
     }
@@ -215,6 +226,11 @@ impl Series {
     /// The sequence of the oldest event held, the next one's where none is.
     pub fn first_kept(&self) -> u64 {
         self.originals.first().map_or(self.next_sequence, |first| first.sequence)
+    }
+
+    /// Whether an event that was planned stays, be it only until the clock is looked at: an edit whose original is gone does not.
+    pub fn admits(&self, original: Option<u64>) -> bool {
+        original.is_none_or(|original| !self.is_gone(original))
     }
 
     /// The event that was added last, original or edit, of those held.

@@ -168,8 +168,7 @@ impl Shard {
             // What was asked before comes first, as it does from another shard.
             self.settle();
             let received = self.desk.now;
-            let applied = self.owner.update(&mut self.desk, owner, asker.session, path, &change, received);
-            let keeping = self.owner.take_keeping();
+            let (applied, keeping) = self.owner.update(&mut self.desk, owner, asker.session, path, &change, received);
             // What the update caused comes before its answer, as it does from another shard.
             self.settle();
             self.owner.acknowledge_kept(&mut self.desk, applied, Answer::Update { from: owner, to: asker }, keeping);

@@ -45,7 +45,7 @@ impl World {
     }
 
     fn update(&mut self, session: Key, path: &str, change: &Change<'_>) {
-        self.shard.owner.update(&mut self.shard.desk, HERE, session, path, change, self.now).unwrap();
+        self.shard.owner.update(&mut self.shard.desk, HERE, session, path, change, self.now).0.unwrap();
     }
 
     fn restore(&mut self, path: &str, policy: &str) {

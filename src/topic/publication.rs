@@ -24,8 +24,8 @@ pub struct Publication {
     value_at: u32,
     content: Content,
     compression: Compression,
-    /// The frame that makes this version from the one before, where that is smaller.
-    delta: Option<(Form, Box<[u8]>)>,
+    /// The frame that makes this version from the one before, where that is smaller: made by the topic's owner before anybody is told.
+    delta: OnceLock<(Form, Box<[u8]>)>,
     /// The compressed frame, made when a session first wants it; empty where it is no smaller.
     deflated: OnceLock<Box<[u8]>>,
     /// What a message of MQTT is beside its payload.
@@ -101,13 +101,14 @@ impl Publication {
 
     fn of(topic: TopicId, version: u64, received: Time, content: Content, frame: Vec<u8>, value_at: usize) -> Self {
         let (frame, value_at) = (frame.into_boxed_slice(), value_at as u32);
-        let (compression, delta, deflated) = (Compression::Off, None, OnceLock::new());
+        let (compression, delta, deflated) = (Compression::Off, OnceLock::new(), OnceLock::new());
         Self { topic, version, received, frame, value_at, content, compression, delta, deflated, message: None, keep: None }
     }
 
-    pub fn with_delta(mut self, form: Form, delta: &[u8]) -> Self {
-        self.delta = Some((form, native::delta_frame(self.topic, form, delta).into_boxed_slice()));
-        self
+    /// What makes this version from the one before; said at most once.
+    pub fn set_delta(&self, form: Form, delta: &[u8]) {
+        let frame = native::delta_frame(self.topic, form, delta).into_boxed_slice();
+        assert!(self.delta.set((form, frame)).is_ok(), "a value is applied once");
     }
 
     pub fn with_compression(mut self, compression: Compression) -> Self {
@@ -120,9 +121,9 @@ impl Publication {
         self
     }
 
-    pub fn with_keep(mut self, keep: Option<Keep>) -> Self {
-        self.keep = keep;
-        self
+    /// Who has to be waited for, before anybody is told.
+    pub fn set_keep(&mut self, keep: Keep) {
+        self.keep = Some(keep);
     }
 
     pub fn keep(&self) -> Option<Keep> {
@@ -183,7 +184,7 @@ impl Publication {
 
     /// The shortest frame for a session that holds the version before and decodes `encodings`.
     pub fn step_frame(&self, encodings: Encodings) -> &[u8] {
-        match &self.delta {
+        match self.delta.get() {
             Some((form, frame)) if encodings.has_form(*form) => frame,
             _ => self.frame(encodings),
         }

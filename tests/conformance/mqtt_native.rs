@@ -123,6 +123,18 @@ fn a_topic_that_a_client_adds_stays_although_messages_had_made_it() {
 }
 
 #[test]
+fn a_topic_that_messages_had_made_gives_way_also_where_a_view_waits_for_its_path() {
+    let (mut broker, native, publisher) = with_text();
+    broker.publish(publisher, &publish("v", "passed"));
+    broker.ask_native(native, json!({ "op": "create_view", "name": "view", "definition": "map t to v" }));
+    broker.ask_native(native, json!({ "op": "add_and_set", "path": "v", "type": "int64", "value": 1 }));
+    broker.tell_native(native, &json!({ "op": "subscribe", "selector": "v", "id": 1 }));
+    assert_eq!(broker.news(native)[..2], ["+", "1"]);
+    broker.tell_native(native, &json!({ "op": "remove", "selector": "v", "id": 1 }));
+    assert_eq!(broker.news(native)[..3], ["-", "+", "\"kept\""], "the view's topic stands once the client's is gone");
+}
+
+#[test]
 fn topics_that_are_made_and_cleared_again_and_again_are_not_remembered() {
     let (mut broker, _, publisher) = with_text();
     let client = broker.join(&connect(V5, "a"));

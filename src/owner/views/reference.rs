@@ -6,17 +6,18 @@
 use super::Views;
 use crate::base::Time;
 use crate::desk::Desk;
-use crate::mail::Mail;
+use crate::mail::Appearance;
 use crate::mail::views::{Ancestry, Content, Derived, Step};
 use crate::owner::Owner;
+use crate::owner::decide::{next_publication, plan_event};
 use crate::owner::make_publication;
-use crate::protocol::{ErrorCode, Refusal};
-use crate::series::{self, Event, Series};
+use crate::owner::record::{self, Record};
+use crate::series::{self, Event, Numbers, Series};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::specification::{Specification, TopicType};
 use crate::topic::tree::{Place, Topic};
-use crate::wire::native::EventHead;
+use crate::wire::native::{Append, EventHead};
 use hashbrown::HashTable;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -131,9 +132,9 @@ impl Owner {
                 }
                 let view = claim.view;
                 contest.claims[0] = claim;
-                contest.standing = None;
+                let place = contest.standing.take().expect("it stands");
                 self.views.count_standing(view, false);
-                self.remove_topic(desk, path.as_str());
+                self.take_away(desk, place);
             }
             Ok(at) => contest.claims[at] = claim,
             Err(0) if contest.standing.is_some() => {
@@ -174,15 +175,12 @@ impl Owner {
             return self.settle_contest(desk, path);
         };
         let Some(value) = content.value() else { return };
-        if self.tree.topic(place).series().is_none() {
-            self.publish(desk, place, value, received);
-        } else if let Some(value) = value {
-            let (now_ms, author) = (desk.wall_ms(), desk.anonymous.clone());
-            let appended = self.tree.topic_mut(place).series_mut().map(|series| series.append(value, None, &author, now_ms));
-            if let Some(Ok(appended)) = appended {
-                let head = EventHead { sequence: appended.sequence, timestamp_ms: appended.timestamp_ms, original: None, author: &author };
-                self.publish_event(desk, place, head, value, received);
-            }
+        let topic = self.tree.topic(place);
+        let Some(series) = topic.series() else { return self.publish(desk, place, value, received) };
+        let append = Append::Original { timestamp_ms: None };
+        let planned = value.and_then(|value| plan_event(desk, topic.id, series, append, value, received).ok());
+        if let Some((event, _)) = planned {
+            self.apply(desk, Some(place), Record::Event(event));
         }
     }
 
@@ -191,29 +189,37 @@ impl Owner {
         let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
         let Ok(at) = contest.find(view, source) else { return };
         if let Some(place) = contest.standing.filter(|_| at == 0) {
-            let Some(series) = self.tree.topic_mut(place).series_mut() else { return };
-            let Event { value, sequence, timestamp_ms, author, original } = event.clone();
-            // An edit of an event that is not here is none of this series.
-            if series.restore(event).is_ok() && series.event(sequence).is_some() {
-                series.trim(now_ms);
-                let head = EventHead { sequence, timestamp_ms, original, author: &author };
-                self.publish_event(desk, place, head, &value, received);
-            }
+            self.extend_standing(desk, place, event, received);
         } else if let Held::Series(series) = &mut contest.claims[at].held {
             let _ = series.restore(event);
             series.trim(now_ms);
         }
     }
 
+    fn extend_standing(&mut self, desk: &mut Desk, place: Place, event: Event, received: Time) {
+        let topic = self.tree.topic_mut(place);
+        let id = topic.id;
+        let Some(series) = topic.series_mut() else { return };
+        let Event { value, sequence, timestamp_ms, author, original } = event;
+        let Ok(planned) = series.plan_foreign(Numbers { sequence, timestamp_ms, original }, Some(desk.wall_ms())) else { return };
+        let series::Appended { first_kept, dropped, .. } = planned;
+        if !series.admits(original) {
+            // An edit of an event that is not here is none of this series.
+            return series.restore_end(sequence + 1, timestamp_ms);
+        }
+        let head = EventHead { sequence, timestamp_ms, original, author: &author };
+        let publication = Arc::new(Publication::event(id, received, head, &value));
+        self.apply(desk, Some(place), Record::Event(record::Event { publication, author, first_kept, dropped }));
+    }
+
     fn withdraw_claim(&mut self, desk: &mut Desk, path: &TopicPath, view: u64, source: &TopicPath) {
         let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
         let Ok(at) = contest.find(view, source) else { return };
-        let was_standing = contest.standing.is_some() && at == 0;
+        let standing = contest.standing.take_if(|_| at == 0);
         contest.claims.remove(at);
-        if was_standing {
-            contest.standing = None;
+        if let Some(place) = standing {
             self.views.count_standing(view, false);
-            self.remove_topic(desk, path.as_str());
+            self.take_away(desk, place);
         }
         self.settle_contest(desk, path);
     }
@@ -243,7 +249,7 @@ impl Owner {
         match held {
             Held::Content(content) => match content.value() {
                 Some(value) if topic.specification.retains_value() => {
-                    topic.latest = Some(Arc::new(make_publication(&topic, 1, value, received)));
+                    topic.latest = Some(Arc::new(make_publication(topic.id, &topic.specification, 1, value, received)));
                 }
                 Some(_) => unkept = Some(content),
                 None => {}
@@ -256,7 +262,7 @@ impl Owner {
                 topic.rare_mut().series = Some(series);
             }
         }
-        let place = self.enter(desk, topic, None);
+        let place = self.enter(desk, topic, None, Appearance::Made);
         if let Some(contest) = self.views.contests.get_mut(path.as_str()) {
             contest.standing = Some(place);
         }
@@ -277,14 +283,13 @@ impl Owner {
         };
         let view = claim.view;
         self.views.count_standing(view, false);
-        self.remove_topic(desk, path.as_str());
+        self.take_away(desk, place);
     }
 
     /// A client makes a topic where a view's stands, which gives way.
-    pub(in crate::owner) fn displace_reference(&mut self, desk: &mut Desk, path: &str) {
-        if let Some(path) = self.views.contests.path(path) {
-            self.take_down(desk, &path);
-        }
+    pub(in crate::owner) fn displace_reference(&mut self, desk: &mut Desk, place: Place) {
+        let path = self.tree.topic(place).path.clone();
+        self.take_down(desk, &path);
     }
 
     /// A client's topic has gone: a view's may stand there again.
@@ -299,27 +304,10 @@ impl Owner {
         Some(contest.claims.first()?.ancestry.clone())
     }
 
-    fn publish_event(&mut self, desk: &mut Desk, place: Place, head: EventHead<'_>, value: &[u8], received: Time) {
-        let topic = self.tree.topic_mut(place);
-        let publication = Arc::new(Publication::event(topic.id, received, head, value));
-        let is_kept = topic.series().and_then(Series::latest).is_some_and(|latest| latest.sequence == head.sequence);
-        topic.latest = (is_kept && topic.specification.retains_value()).then(|| publication.clone());
-        let interested = topic.interested;
-        desk.report.updates += 1;
-        for shard in interested.iter() {
-            desk.mail(shard, Mail::Published(publication.clone()));
-        }
-        self.note_publication(desk, place, &publication);
-    }
-
-    /// What a topic's being a view's means for who wants to change it.
-    pub fn check_not_reference(&self, place: Place) -> Result<(), Refusal> {
-        let topic = self.tree.topic(place);
-        if !topic.is_reference {
-            return Ok(());
-        }
-        let message = format!("the topic at '{}' is made by a view; only what it is derived from can be updated", topic.path.as_str());
-        Err(Refusal::new(ErrorCode::ReadOnlyTopic, message))
+    /// A reference topic's next value.
+    fn publish(&mut self, desk: &mut Desk, place: Place, value: Option<&[u8]>, received: Time) {
+        let publication = next_publication(self.tree.topic(place), value, received);
+        self.apply(desk, Some(place), Record::Value(Arc::new(publication)));
     }
 }
 
