@@ -2,11 +2,9 @@
 //!
 //! Applying reads the record and the topic that it is of, and cannot fail. Whether the record is stored is settled before.
 
-use super::decide::has_deltas;
 use super::record::{Added, Record};
-use crate::base::{ShardIndex, ShardSet};
 use crate::desk::{Desk, Ticket};
-use crate::mail::{Appearance, Appeared, ListenerKind, Mail, Notice, What};
+use crate::mail::{Appearance, Appeared, Mail, What};
 use crate::owner::{Creator, Owner};
 use crate::protocol::Reason;
 use crate::topic::publication::Publication;
@@ -22,8 +20,9 @@ impl Owner {
         let place = at.expect("only what is added is of a topic that is not there");
         match &record {
             Record::Value(publication) => {
-                self.encode_delta(place, publication);
-                record.change(self.tree.topic_mut(place));
+                let topic = self.tree.topic_mut(place);
+                self.workbench.make_delta(topic, publication);
+                record.change(topic);
                 self.send(desk, place, publication);
                 self.note_publication(desk, place, publication);
             }
@@ -60,7 +59,7 @@ impl Owner {
             desk.report.updates += 1;
         }
         if added.is_passing {
-            self.note_passing(desk, added.id, &added.path);
+            self.expiries.passing().note(desk, &self.tree, added.id, &added.path);
         }
         let creator = added.creator;
         self.enter(desk, added.into_topic(), creator, Appearance::Made)
@@ -68,18 +67,18 @@ impl Owner {
 
     /// Puts a topic into the tree, and tells who is interested.
     pub(super) fn enter(&mut self, desk: &mut Desk, mut topic: Topic, creator: Option<Creator>, appearance: Appearance) -> Place {
-        topic.interested = self.interested_in(topic.path.as_str());
-        if self.is_listened_to(ListenerKind::Subscribers, topic.path.as_str()) {
+        topic.interested = self.interests.selecting(topic.path.as_str());
+        if self.interests.counts_subscribers(topic.path.as_str()) {
             topic.rare_mut().subscribers = Some(Vec::new());
         }
-        self.notice(desk, &topic, What::Added);
+        self.interests.notice(desk, &topic, What::Added);
         let policy = topic.specification.removal().cloned();
         let place = self.tree.insert(topic);
         if let Some(policy) = policy {
             self.start_expiry(desk, place, policy, creator);
         }
-        self.start_aging(desk, place);
         let topic = self.tree.topic(place);
+        self.aging.start(desk, topic);
         for shard in topic.interested.iter() {
             desk.mail(shard, appeared(topic, appearance));
         }
@@ -89,28 +88,6 @@ impl Owner {
             self.link_watchers(desk, &path);
         }
         place
-    }
-
-    /// The hot path: makes what turns the value before into this one, where somebody may have use for that.
-    fn encode_delta(&mut self, place: Place, publication: &Publication) {
-        let topic = self.tree.topic_mut(place);
-        let specification = &topic.specification;
-        // Who was sent what did not become the value does not hold the value before.
-        let is_followed = !topic.has_passed && !topic.interested.is_empty();
-        if !has_deltas(specification.value_type()) || specification.publishes_values_only() || !is_followed {
-            return;
-        }
-        let previous = topic.latest.as_deref().and_then(Publication::value);
-        if let (Some(previous), Some(value)) = (previous, publication.value())
-            && topic.gain.should_attempt()
-        {
-            self.delta_bytes.clear();
-            let form = self.delta.encode(previous, value, &mut self.delta_bytes);
-            topic.gain.note(form.map(|_| self.delta_bytes.len()), value.len());
-            if let Some(form) = form {
-                publication.set_delta(form, &self.delta_bytes);
-            }
-        }
     }
 
     /// Sends what was published to the shards that want the topic.
@@ -149,7 +126,7 @@ impl Owner {
         for shard in topic.interested.iter() {
             desk.mail(shard, Mail::Removed { id: topic.id, reason: Reason::Removed });
         }
-        self.notice(desk, &topic, What::Removed);
+        self.interests.notice(desk, &topic, What::Removed);
         if let Some(removal) = topic.rare.as_ref().and_then(|rare| rare.removal) {
             self.end_expiry(desk, removal);
         }
@@ -161,48 +138,6 @@ impl Owner {
             self.tell_watchers(desk, &topic.path);
         }
         topic
-    }
-
-    /// The shards that want what is at `path`.
-    pub(super) fn interested_in(&self, path: &str) -> ShardSet {
-        let mut interested = ShardSet::default();
-        self.shards_interested.for_each_match(path, |_, shards| interested = interested.union(*shards));
-        interested
-    }
-
-    /// Tells the shards that listen to the topic.
-    fn notice(&mut self, desk: &mut Desk, topic: &Topic, what: What) {
-        for shard in self.listening(ListenerKind::Topics, topic.path.as_str()).iter() {
-            let notice = Notice::Topic { what, path: topic.path.clone(), specification: topic.specification.clone() };
-            self.mail_notice(desk, shard, notice);
-        }
-    }
-
-    pub(super) fn mail_notice(&mut self, desk: &mut Desk, to: ShardIndex, notice: Notice) {
-        let asked = self.listens_heard[usize::from(to.0)];
-        desk.mail(to, Mail::Noticed { notice: Box::new(notice), asked });
-    }
-
-    /// The shards that listen to the topic at `path`; to topics also those that listen to one above it.
-    pub(super) fn listening(&self, kind: ListenerKind, path: &str) -> ShardSet {
-        let mut listening = ShardSet::default();
-        match kind {
-            ListenerKind::Subscribers => {
-                self.shards_listening_to_subscribers.for_each_match(path, |_, shards| listening = listening.union(*shards));
-            }
-            ListenerKind::Topics if self.shards_listening.is_empty() => {}
-            ListenerKind::Topics => {
-                let ends = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at).chain([path.len()]);
-                for end in ends {
-                    self.shards_listening.for_each_match(&path[..end], |_, shards| listening = listening.union(*shards));
-                }
-            }
-        }
-        listening
-    }
-
-    pub(super) fn is_listened_to(&self, kind: ListenerKind, path: &str) -> bool {
-        !self.listening(kind, path).is_empty()
     }
 }
 

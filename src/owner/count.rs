@@ -2,9 +2,9 @@
 //!
 //! The shards with subscribers tell each change once a turn; nothing is counted for other topics.
 
-use crate::base::{ShardIndex, ShardSet, TopicId};
+use crate::base::{ShardIndex, TopicId};
 use crate::desk::Desk;
-use crate::mail::{ListenerKind, Mail, Notice};
+use crate::mail::{Mail, Notice};
 use crate::owner::Owner;
 use crate::topic::path::TopicPath;
 use crate::topic::removal::RemovalPolicy;
@@ -22,7 +22,7 @@ impl Owner {
             }
         } else if let Some(listener) = listener.filter(|_| subscribers(topic) > 0) {
             let notice = Notice::Subscribers { path: topic.path.clone(), has_subscribers: true };
-            self.mail_notice(desk, listener, notice);
+            self.interests.tell(desk, listener, notice);
         }
     }
 
@@ -30,7 +30,7 @@ impl Owner {
     pub(super) fn stop_counting(&mut self, desk: &mut Desk, place: Place) {
         let topic = self.tree.topic(place);
         let is_needed = topic.specification.removal().is_some_and(RemovalPolicy::needs_subscriptions)
-            || self.is_listened_to(ListenerKind::Subscribers, topic.path.as_str());
+            || self.interests.counts_subscribers(topic.path.as_str());
         if is_needed || !topic.is_counted() {
             return;
         }
@@ -62,23 +62,15 @@ impl Owner {
         let total = subscribers(topic);
         if (before == 0) != (total == 0) {
             let path = topic.path.clone();
-            self.notice_subscribers(desk, &path, total > 0);
+            self.interests.notice_subscribers(desk, &path, total > 0);
         }
         self.note_subscriptions(desk, place, total);
-    }
-
-    fn notice_subscribers(&mut self, desk: &mut Desk, path: &TopicPath, has_subscribers: bool) {
-        let listening: ShardSet = self.listening(ListenerKind::Subscribers, path.as_str());
-        for shard in listening.iter() {
-            let notice = Notice::Subscribers { path: path.clone(), has_subscribers };
-            self.mail_notice(desk, shard, notice);
-        }
     }
 
     /// A topic that goes loses its subscribers.
     pub(super) fn lose_subscribers(&mut self, desk: &mut Desk, topic: &Topic) {
         if subscribers(topic) > 0 {
-            self.notice_subscribers(desk, &topic.path, false);
+            self.interests.notice_subscribers(desk, &topic.path, false);
         }
     }
 }

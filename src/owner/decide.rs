@@ -15,7 +15,6 @@ use crate::topic::publication::Publication;
 use crate::topic::specification::{Specification, TopicType};
 use crate::topic::tree::{Place, Topic};
 use crate::value::delta::{self, Form};
-use crate::value::json::JsonLimits;
 use crate::value::patch::{self, PatchError};
 use crate::value::{ValueType, scalar};
 use crate::wire::native::{Append, EventHead, Outcome};
@@ -239,23 +238,19 @@ impl Owner {
         })?;
         let value = delta::apply(form, previous, bytes, desk.limits.value_bytes_max)
             .map_err(|_| Refusal::new(ErrorCode::InvalidValue, "the delta does not apply to the stream's last value"))?;
-        let mut checked = Vec::with_capacity(value.len());
-        match kind {
-            ValueType::Json => {
-                let limits = JsonLimits { depth_max: desk.limits.json_depth_max };
-                self.checker.borrow_mut().compact(&value, limits, &mut checked).map_err(|error| {
-                    Refusal::at(ErrorCode::InvalidValue, error.position, format!("the value is not JSON: {}", error.message))
-                })?;
-            }
+        let checked = match kind {
+            ValueType::Json => self.workbench.compact(desk, &value).map_err(|error| {
+                Refusal::at(ErrorCode::InvalidValue, error.position, format!("the value is not JSON: {}", error.message))
+            })?,
             kind => {
                 scalar::check(kind, &value).map_err(|error| Refusal {
                     code: ErrorCode::InvalidValue,
                     position: error.position,
                     message: error.message.to_string(),
                 })?;
-                checked = value;
+                value
             }
-        }
+        };
         let content = Content { kind, value: Some(Cow::Owned(checked)) };
         self.decide_set(desk, place, &content, received)
     }

@@ -35,29 +35,32 @@ impl Errands {
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
-}
 
-impl Owner {
     /// A removal policy removes what its selector matches.
-    pub fn remove_selected(&mut self, selector: Box<str>) {
-        let removals = &mut self.errands.removals;
-        if removals.len() < REMOVALS_MAX && removals.insert(selector.clone()) {
-            self.errands.waiting.push_back(Errand::Remove { selector });
+    pub fn remove(&mut self, selector: Box<str>) {
+        if self.removals.len() < REMOVALS_MAX && self.removals.insert(selector.clone()) {
+            self.waiting.push_back(Errand::Remove { selector });
         }
     }
 
     /// Nobody listens by the selector any more.
-    pub(super) fn end_counting(&mut self, selector: Selector) {
-        let waiting = self.errands.waiting.iter_mut().find_map(|errand| match errand {
+    pub fn end_counting(&mut self, selector: Selector, everything: &Selector) {
+        let waiting = self.waiting.iter_mut().find_map(|errand| match errand {
             Errand::EndCounting { selector } => Some(selector),
             _ => None,
         });
         match waiting {
             // One errand for all that comes while it waits: counts that somebody needs stand in any case.
-            Some(held) if *held != selector => *held = self.everything.clone(),
+            Some(held) if *held != selector => *held = everything.clone(),
             Some(_) => {}
-            None => self.errands.waiting.push_back(Errand::EndCounting { selector }),
+            None => self.waiting.push_back(Errand::EndCounting { selector }),
         }
+    }
+}
+
+impl Owner {
+    pub fn remove_selected(&mut self, selector: Box<str>) {
+        self.errands.remove(selector);
     }
 
     /// Does a slice of the first errand, and puts it behind the others if it is not done.

@@ -8,12 +8,9 @@ use crate::protocol::{ErrorCode, Refusal};
 use crate::series::{self, EventRef};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
-use crate::topic::tree::{Place, Topic};
+use crate::topic::tree::Topic;
 use crate::wire::native::{EventEntry, EventHead, Outcome};
 use std::sync::Arc;
-
-/// How long an event may be kept beyond its series' duration.
-const AGING_MS: u64 = 2_000;
 
 impl Owner {
     /// Answers which events a new subscriber of the topic gets; what is published from now on comes behind them.
@@ -39,42 +36,6 @@ impl Owner {
             value: event.value.to_vec(),
         });
         Ok(Outcome::Events { is_complete, kind: topic.specification.value_type(), events: events.collect() })
-    }
-
-    /// From here on the series of `place` is looked at now and then, where its retained range has a duration.
-    pub(super) fn start_aging(&mut self, desk: &Desk, place: Place) {
-        let topic = self.tree.topic(place);
-        if topic.series().is_some_and(|series| series.retained().last_ms.is_some()) {
-            let key = self.aging.insert((topic.id, topic.path.clone()));
-            self.aging_wheel.insert(desk.now.after_ms(AGING_MS), key);
-        }
-    }
-
-    /// Drops events that have become too old.
-    pub fn tick_aging(&mut self, desk: &Desk) {
-        let mut due = Vec::new();
-        self.aging_wheel.advance(desk.now, &mut due);
-        let now_ms = desk.wall_ms();
-        for key in due {
-            let Some((id, path)) = self.aging.get(key) else { continue };
-            let place = self.tree.find(path.as_str()).filter(|place| self.tree.topic(*place).id == *id);
-            let Some(topic) = place.map(|place| self.tree.topic_mut(place)) else {
-                self.aging.remove(key);
-                continue;
-            };
-            drop_aged(topic, now_ms);
-            self.aging_wheel.insert(desk.now.after_ms(AGING_MS), key);
-        }
-    }
-}
-
-/// Drops the events that are too old.
-pub(super) fn drop_aged(topic: &mut Topic, now_ms: u64) {
-    if let Some(series) = topic.series_mut() {
-        series.trim(now_ms);
-        if series.is_empty() {
-            topic.latest = None;
-        }
     }
 }
 

@@ -7,6 +7,8 @@
 use crate::base::{Key, ShardIndex, Slab, Time, TopicId};
 use crate::desk::Desk;
 use crate::mail::Mail;
+use crate::owner::filters::{Counted, FilterCounts};
+use crate::owner::passing::Passing;
 use crate::owner::{Creator, Owner};
 use crate::topic::path::TopicPath;
 use crate::topic::removal::{RemovalClock, RemovalPolicy, RemovalState};
@@ -42,14 +44,25 @@ struct Expiry {
     removed_selected: Option<Time>,
 }
 
-/// The policies of this shard's topics, and the order in which they are looked at.
+/// The topics of this shard that go by themselves: their policies, the order in which these are looked at, and what they wait for.
 #[derive(Default)]
 pub struct Expiries {
     held: Slab<Expiry>,
     looks: BTreeSet<(Time, Key)>,
+    filters: FilterCounts,
+    passing: Passing,
 }
 
 impl Expiries {
+    pub fn passing(&mut self) -> &mut Passing {
+        &mut self.passing
+    }
+
+    /// Topics that are only passed through.
+    pub fn passing_count(&self) -> usize {
+        self.passing.len()
+    }
+
     fn insert(&mut self, expiry: Expiry) -> Key {
         let look = expiry.look;
         let key = self.held.insert(expiry);
@@ -116,7 +129,7 @@ impl Owner {
             desk.mail(shard, Mail::WatchSession { session, path, id });
         }
         for filter in policy.filters() {
-            self.filters.join(filter, key, desk.now);
+            self.expiries.filters.join(filter, key, desk.now);
         }
     }
 
@@ -146,8 +159,23 @@ impl Owner {
         }
     }
 
+    fn ask_sessions(&mut self, desk: &mut Desk) {
+        for (key, filter) in self.expiries.filters.begin(desk.now, desk.identity.count) {
+            for shard in 0..desk.identity.count {
+                desk.mail(ShardIndex(shard), Mail::AskSessions { filter: filter.clone(), count: key });
+            }
+        }
+    }
+
+    /// A shard tells how many of its sessions match.
+    pub fn sessions_counted(&mut self, desk: &Desk, key: Key, share: u64) {
+        if let Some(Counted { filter, total, policies }) = self.expiries.filters.add(key, share, desk.now) {
+            self.note_sessions(desk, &policies, &filter, total);
+        }
+    }
+
     /// How many sessions match a filter is known anew to these.
-    pub(super) fn note_sessions(&mut self, desk: &Desk, keys: &BTreeSet<Key>, counted: &SessionFilter, total: u64) {
+    fn note_sessions(&mut self, desk: &Desk, keys: &BTreeSet<Key>, counted: &SessionFilter, total: u64) {
         for key in keys {
             self.take_news(desk, *key, |state, now| {
                 let policy = state.policy().clone();
@@ -161,7 +189,7 @@ impl Owner {
     pub(super) fn end_expiry(&mut self, desk: &mut Desk, key: Key) {
         let Some(expiry) = self.expiries.remove(key) else { return };
         for filter in expiry.state.policy().filters() {
-            self.filters.leave(filter, key);
+            self.expiries.filters.leave(filter, key);
         }
         if let Some(Creator { shard, session }) = expiry.watched {
             desk.mail(shard, Mail::UnwatchSession { session, id: expiry.id });
@@ -196,6 +224,13 @@ impl Owner {
             expiry.watched = None;
         }
         self.take_news(desk, key, RemovalState::note_creator_closed);
+    }
+
+    /// Removes the topics that have not been passed through for a while.
+    pub fn tick_passing(&mut self, desk: &mut Desk) {
+        while let Some(place) = self.expiries.passing.poll_due(desk, &mut self.tree) {
+            self.remove_topic(desk, place);
+        }
     }
 
     /// Looks at the policies whose time has come, and counts sessions again where one asks for them.

@@ -3,10 +3,7 @@
 //! A filter is asked for once, however many policies have it, and again in each period. Shards answer when they come to it, and a filter is not
 //! asked for again before all have: many filters on many sessions make the counts late, not the server.
 
-use crate::base::{Key, ShardIndex, Slab, Time};
-use crate::desk::Desk;
-use crate::mail::Mail;
-use crate::owner::Owner;
+use crate::base::{Key, Slab, Time};
 use crate::topic::session_filter::SessionFilter;
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
@@ -43,14 +40,14 @@ struct FilterCount {
 }
 
 /// A count that is complete, and the policies to which it is news.
-struct Counted {
-    filter: SessionFilter,
-    total: u64,
-    policies: BTreeSet<Key>,
+pub struct Counted {
+    pub filter: SessionFilter,
+    pub total: u64,
+    pub policies: BTreeSet<Key>,
 }
 
 impl FilterCounts {
-    pub(super) fn join(&mut self, filter: &SessionFilter, policy: Key, now: Time) {
+    pub fn join(&mut self, filter: &SessionFilter, policy: Key, now: Time) {
         let key = *self.keys.entry(filter.clone()).or_insert_with(|| {
             let none = BTreeSet::new;
             let count = FilterCount {
@@ -72,7 +69,7 @@ impl FilterCounts {
         }
     }
 
-    pub(super) fn leave(&mut self, filter: &SessionFilter, policy: Key) {
+    pub fn leave(&mut self, filter: &SessionFilter, policy: Key) {
         let Some(key) = self.keys.get(filter).copied() else { return };
         let Some(count) = self.counts.get_mut(key) else { return };
         let mut held = [&mut count.told, &mut count.asking, &mut count.new];
@@ -85,7 +82,7 @@ impl FilterCounts {
     }
 
     /// Begins to count what is due, as far as a tick may.
-    fn begin(&mut self, now: Time, shards: u16) -> Vec<(Key, SessionFilter)> {
+    pub fn begin(&mut self, now: Time, shards: u16) -> Vec<(Key, SessionFilter)> {
         let due: Vec<(Time, Key)> = self.due.iter().take_while(|(due, _)| *due <= now).take(ASKED_PER_TICK_MAX).copied().collect();
         let mut begun = Vec::new();
         for (time, key) in due {
@@ -100,7 +97,7 @@ impl FilterCounts {
     }
 
     /// One shard's share; the count if it was the last.
-    fn add(&mut self, key: Key, share: u64, now: Time) -> Option<Counted> {
+    pub fn add(&mut self, key: Key, share: u64, now: Time) -> Option<Counted> {
         // An answer for a filter that nobody asks for any more.
         let count = self.counts.get_mut(key)?;
         count.total += share;
@@ -126,23 +123,6 @@ impl FilterCounts {
 fn next_count(now: Time) -> Time {
     let period_ns = Time(0).after_ms(COUNT_MS).0;
     Time((now.0 / period_ns + 1) * period_ns)
-}
-
-impl Owner {
-    pub(super) fn ask_sessions(&mut self, desk: &mut Desk) {
-        for (key, filter) in self.filters.begin(desk.now, desk.identity.count) {
-            for shard in 0..desk.identity.count {
-                desk.mail(ShardIndex(shard), Mail::AskSessions { filter: filter.clone(), count: key });
-            }
-        }
-    }
-
-    /// A shard tells how many of its sessions match.
-    pub fn sessions_counted(&mut self, desk: &Desk, key: Key, share: u64) {
-        if let Some(Counted { filter, total, policies }) = self.filters.add(key, share, desk.now) {
-            self.note_sessions(desk, &policies, &filter, total);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl Owner {
         }
         let interested = match attempt.found {
             Some(place) => self.tree.topic(place).interested,
-            None => self.interested_in(attempt.path),
+            None => self.interests.selecting(attempt.path),
         };
         if interested.intersection(desk.keepers).is_empty() {
             return Ok(());

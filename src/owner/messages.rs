@@ -1,42 +1,24 @@
 //! Messages of MQTT at their topics: payloads become values, and what is not retained passes by.
 //!
 //! A retained message is the topic's value. Any other reaches those who are subscribed and leaves the value as it is. A topic that has only been
-//! passed through is not stored, and goes when it has not been published to for a while.
+//! passed through is not stored, and goes in a while (`passing`).
 
 use super::decide::{Attempt, decide_append, first_event, next_publication};
 use super::record::{Added, Decided, Record};
 use super::storing::{check_storage, check_topic_storage};
 use super::{Creator, make_publication};
-use crate::base::{Time, TopicId};
+use crate::base::TopicId;
 use crate::desk::Desk;
 use crate::mail::{Content, Making, MessageChange, NOBODY};
 use crate::owner::Owner;
 use crate::protocol::{ErrorCode, Refusal};
-use crate::topic::path::TopicPath;
 use crate::topic::publication;
 use crate::topic::specification::{Specification, TopicType};
 use crate::topic::tree::Topic;
-use crate::value::json::JsonLimits;
 use crate::value::{ValueType, scalar};
 use crate::wire::native::{self, Outcome};
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::Arc;
-
-/// Topics that are only passed through, by when they are looked at.
-#[derive(Default)]
-pub struct Passing {
-    due: VecDeque<(Time, TopicId, TopicPath)>,
-}
-
-/// Topics that have gone may stand among those that are looked at: so many, beside two for each topic that is there.
-const GONE_MAX: usize = 1000;
-
-impl Passing {
-    pub fn len(&self) -> usize {
-        self.due.len()
-    }
-}
 
 impl Owner {
     pub(super) fn decide_message(&self, desk: &Desk, attempt: &Attempt<'_>, message: &MessageChange<'_>) -> Result<Decided, Refusal> {
@@ -115,7 +97,7 @@ impl Owner {
         }
         match &message.making {
             // Somebody is subscribed to the topic that there would be.
-            Making::Of(specification) if !self.interested_in(attempt.path).is_empty() => {
+            Making::Of(specification) if !self.interests.selecting(attempt.path).is_empty() => {
                 let by = Creator { shard: desk.identity.index, session: NOBODY };
                 let added = self.added_for(desk, &Attempt { by, ..*attempt }, specification, &head)?;
                 check_storage(desk, specification)?;
@@ -124,19 +106,6 @@ impl Owner {
             }
             _ => Ok(Decided::nothing(Outcome::Done, None)),
         }
-    }
-
-    /// A topic is made that is only passed through.
-    pub(super) fn note_passing(&mut self, desk: &Desk, id: TopicId, path: &TopicPath) {
-        let (tree, due) = (&self.tree, &mut self.passing.due);
-        if due.len() > 2 * tree.len() + GONE_MAX {
-            // Clients may make and clear topics faster than their time comes.
-            due.retain(|(_, id, path)| {
-                tree.find(path.as_str()).is_some_and(|place| tree.topic(place).id == *id && tree.topic(place).is_passing)
-            });
-        }
-        let after_ms = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.passing_topic_ms);
-        due.push_back((desk.now.after_ms(after_ms), id, path.clone()));
     }
 
     /// The stored form of a payload; numbers are in decimal.
@@ -148,13 +117,8 @@ impl Owner {
         };
         match kind {
             ValueType::Json => {
-                let mut compact = Vec::with_capacity(payload.len());
-                let limits = JsonLimits { depth_max: desk.limits.json_depth_max };
-                self.checker
-                    .borrow_mut()
-                    .compact(payload, limits, &mut compact)
-                    .map_err(|error| refuse(Some(error.position), &error.message))?;
-                Ok(Cow::Owned(compact))
+                let compact = self.workbench.compact(desk, payload);
+                Ok(Cow::Owned(compact.map_err(|error| refuse(Some(error.position), &error.message))?))
             }
             ValueType::String | ValueType::Binary => {
                 scalar::check(kind, payload).map_err(|error| refuse(error.position, &error.message))?;
@@ -169,26 +133,6 @@ impl Owner {
                 let text = quoted.as_deref().unwrap_or(text);
                 scalar::from_json(kind, text, &mut value).map_err(|error| refuse(error.position, &error.message))?;
                 Ok(Cow::Owned(value))
-            }
-        }
-    }
-
-    /// Removes the topics that have not been passed through for a while.
-    pub fn tick_passing(&mut self, desk: &mut Desk) {
-        let after_ms = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.passing_topic_ms);
-        while let Some((due, ..)) = self.passing.due.front()
-            && *due <= desk.now
-        {
-            let Some((due, id, path)) = self.passing.due.pop_front() else { break };
-            let Some(place) = self.tree.find(path.as_str()) else { continue };
-            let topic = self.tree.topic_mut(place);
-            if topic.id != id || !topic.is_passing {
-                continue;
-            }
-            if std::mem::take(&mut topic.has_passed) {
-                self.passing.due.push_back((due.after_ms(after_ms.max(1)).max(desk.now), id, path));
-            } else {
-                self.remove_topic(desk, place);
             }
         }
     }

@@ -7,13 +7,15 @@
 //! - `decide` — what it comes to: conditions, topics made, values, events; `messages` — what comes by MQTT.
 //! - `record` — what changes a topic; `apply` — who is told; `storing` — what of it is stored; `restore` — topics that were stored.
 //! - `keeping` — who has to keep a message before it is acknowledged.
-//! - `events` — time series: what new subscribers get, queries, age.
+//! - `events` — time series: what new subscribers get, queries; `aging` — events that get too old.
+//! - `interests` — which shards want to know of what; `count` — how many subscribers a topic has, where somebody wants to know.
 //! - `walk` — questions about all topics that match, answered slice by slice.
-//! - `count` — how many subscribers a topic has, where somebody wants to know.
-//! - `expiry` — removal policies; `filters` — how many sessions match, for them.
+//! - `expiry` — removal policies; `filters` — how many sessions match, for them; `passing` — topics that only messages had made.
 //! - `errand` — what is done to all topics that match though nobody waits for an answer.
+//! - `workbench` — memory for reading and making values.
 //! - `views` — what views make of topics.
 
+mod aging;
 mod apply;
 mod count;
 mod decide;
@@ -21,39 +23,36 @@ mod errand;
 mod events;
 mod expiry;
 mod filters;
+mod interests;
 mod keeping;
 mod messages;
+mod passing;
 mod record;
 mod restore;
 mod storing;
 mod views;
 mod walk;
+mod workbench;
 
 pub use views::{VIEWS_WRITER, Views, parse_view};
 pub use walk::{known_selector, merge_pages};
 
+use aging::Aging;
 use decide::Attempt;
 use errand::Errands;
 use expiry::Expiries;
-use filters::FilterCounts;
+use interests::ShardInterests;
 use keeping::{Keeping, Keepings};
-use messages::Passing;
 use record::Record;
-use walk::Walk;
+use walk::Walks;
+use workbench::Workbench;
 
-use crate::base::{Key, ShardIndex, ShardSet, Slab, Time, TopicId, Wheel};
+use crate::base::{Key, ShardIndex, Time, TopicId};
 use crate::desk::{Answer, Applied, Desk, Ticket};
 use crate::mail::{Change, StreamStep, Update};
-use crate::topic::interest::Interests;
-use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
-use crate::topic::selector::Selector;
 use crate::topic::specification::Specification;
 use crate::topic::tree::{Place, Tree};
-use crate::value::delta;
-use crate::value::json::Checker;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
 
 /// The session that changes a topic, which counts as its creator if the topic is new.
 #[derive(Clone, Copy)]
@@ -66,29 +65,13 @@ struct Creator {
 /// is told is a shard. Every method that may cause mail or a record takes the desk.
 pub struct Owner {
     tree: Tree,
-    shards_interested: Interests<ShardSet>,
-    /// The selectors of listeners, by shard.
-    shards_listening: Interests<ShardSet>,
-    shards_listening_to_subscribers: Interests<ShardSet>,
-    /// By shard the ticket of its last request to listen.
-    listens_heard: Vec<u64>,
-    walks: VecDeque<Walk>,
-    /// Walks for listeners, by shard and ticket, that wait until what they told is read.
-    walks_waiting: BTreeMap<(u16, u64), Walk>,
+    interests: ShardInterests,
+    walks: Walks,
     errands: Errands,
-    passing: Passing,
     keepings: Keepings,
     expiries: Expiries,
-    filters: FilterCounts,
-    /// The time series whose events get too old.
-    aging: Slab<(TopicId, TopicPath)>,
-    aging_wheel: Wheel,
-    /// Selects every topic.
-    everything: Selector,
-    delta: delta::Encoder,
-    delta_bytes: Vec<u8>,
-    /// What reading JSON needs and leaves nothing in: deciding may use it and changes nothing.
-    checker: RefCell<Checker>,
+    aging: Aging,
+    workbench: Workbench,
     views: Views,
 }
 
@@ -96,23 +79,13 @@ impl Owner {
     pub fn new(desk: &Desk) -> Self {
         Self {
             tree: Tree::default(),
-            shards_interested: Interests::default(),
-            shards_listening: Interests::default(),
-            shards_listening_to_subscribers: Interests::default(),
-            listens_heard: vec![0; usize::from(desk.identity.count)],
-            walks: VecDeque::new(),
-            walks_waiting: BTreeMap::new(),
+            interests: ShardInterests::new(desk.identity.count),
+            walks: Walks::new(desk),
             errands: Errands::default(),
-            passing: Passing::default(),
             keepings: Keepings::default(),
             expiries: Expiries::default(),
-            filters: FilterCounts::default(),
-            aging: Slab::default(),
-            aging_wheel: Wheel::new(desk.now),
-            everything: Selector::parse("?.*//", desk.limits.selector).expect("it is a selector of a few bytes"),
-            delta: delta::Encoder::new(),
-            delta_bytes: Vec::new(),
-            checker: RefCell::default(),
+            aging: Aging::new(desk.now),
+            workbench: Workbench::default(),
             views: Views::new(desk.now),
         }
     }
@@ -125,22 +98,22 @@ impl Owner {
 
     /// Selectors of sessions and of both kinds of listeners that other shards and this one have, and walks under way.
     pub fn counts(&self) -> [usize; 4] {
-        let walks = self.walks.len() + self.walks_waiting.len() + self.errands.len();
-        [self.shards_interested.len(), self.shards_listening.len(), self.shards_listening_to_subscribers.len(), walks]
+        let [sessions, topics, subscribers] = self.interests.counts();
+        [sessions, topics, subscribers, self.walks.len() + self.errands.len()]
     }
 
     /// Messages that are not kept everywhere, and topics that are only passed through.
     pub fn message_counts(&self) -> [usize; 2] {
-        [self.keepings.len(), self.passing.len()]
+        [self.keepings.len(), self.expiries.passing_count()]
     }
 
     pub fn has_walks(&self) -> bool {
-        !self.walks.is_empty()
+        self.walks.can_go_on()
     }
 
     /// Whether walks, errands or views wait for their next slice.
     pub fn has_slices(&self) -> bool {
-        !self.walks.is_empty() || !self.errands.is_empty() || self.views.has_work()
+        self.walks.can_go_on() || !self.errands.is_empty() || self.views.has_work()
     }
 
     pub fn views(&self) -> &Views {
@@ -229,6 +202,11 @@ impl Owner {
             topic.rare_mut().stream = None;
         }
     }
+
+    /// Drops events that have become too old.
+    pub fn tick_aging(&mut self, desk: &Desk) {
+        self.aging.tick(desk, &mut self.tree);
+    }
 }
 
 #[cfg(test)]
@@ -239,7 +217,7 @@ impl Owner {
     }
 
     /// A topic that nobody made.
-    pub fn make_topic(&mut self, desk: &mut Desk, path: TopicPath, specification: std::sync::Arc<Specification>) {
+    pub fn make_topic(&mut self, desk: &mut Desk, path: crate::topic::path::TopicPath, specification: std::sync::Arc<Specification>) {
         let id = desk.take_topic_id();
         let added = record::Added { id, path, specification, is_passing: false, value: None, creator: None };
         self.apply(desk, None, Record::Added(Box::new(added)));

@@ -1,9 +1,9 @@
 //! Topics that were stored, taken up again before anybody is connected.
 
-use super::events::drop_aged;
+use super::aging::drop_aged;
 use super::record::{Added, Event, Record};
 use super::{Owner, make_publication};
-use crate::base::{ShardIndex, ShardSet, TopicId};
+use crate::base::{ShardIndex, TopicId};
 use crate::desk::Desk;
 use crate::journal::{StoredEvent, StoredTopic};
 use crate::mail::Appearance;
@@ -43,7 +43,7 @@ impl Owner {
 
     /// Sessions of the shard `home`, which were kept, select this: publications go there. Before topics are restored.
     pub fn restore_interest(&mut self, home: ShardIndex, selector: &Selector) {
-        self.shards_interested.entry(selector, ShardSet::default).insert(home);
+        self.interests.select(selector, home);
     }
 }
 

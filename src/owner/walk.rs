@@ -5,7 +5,7 @@
 
 use super::apply::appeared;
 use super::storing::check_topic_storage;
-use crate::base::{ShardIndex, ShardSet};
+use crate::base::ShardIndex;
 use crate::desk::{Answer, Desk, Ticket};
 use crate::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, What};
 use crate::owner::Owner;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 const PART_MIN: usize = 32;
 
 /// A question whose share here is walked slice by slice.
-pub struct Walk {
+struct Walk {
     from: ShardIndex,
     ticket: u64,
     question: Question,
@@ -61,6 +61,40 @@ struct Page {
     branch: Option<(String, usize)>,
 }
 
+/// The walks under way.
+pub struct Walks {
+    queue: VecDeque<Walk>,
+    /// Walks for listeners that wait until what they told is read.
+    waiting: BTreeMap<(ShardIndex, u64), Walk>,
+    /// Selects every topic.
+    everything: Selector,
+}
+
+impl Walks {
+    pub fn new(desk: &Desk) -> Self {
+        let everything = Selector::parse("?.*//", desk.limits.selector).expect("it is a selector of a few bytes");
+        Self { queue: VecDeque::new(), waiting: BTreeMap::new(), everything }
+    }
+
+    pub fn len(&self) -> usize {
+        self.queue.len() + self.waiting.len()
+    }
+
+    /// Whether some can go on.
+    pub fn can_go_on(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Takes the walks out that `ends` says.
+    fn end(&mut self, ends: impl Fn(&Walk) -> bool) -> impl Iterator<Item = Walk> {
+        let (ended, kept): (VecDeque<Walk>, _) = std::mem::take(&mut self.queue).into_iter().partition(&ends);
+        self.queue = kept;
+        let (ended_waiting, kept): (BTreeMap<_, Walk>, _) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, walk)| ends(walk));
+        self.waiting = kept;
+        ended.into_iter().chain(ended_waiting.into_values())
+    }
+}
+
 impl Owner {
     /// Takes up a question; what one path answers is answered at once, the rest slice by slice.
     pub fn start_walk(&mut self, desk: &mut Desk, from: ShardIndex, ticket: u64, question: Question) {
@@ -79,27 +113,22 @@ impl Owner {
         let selector = known_selector(desk.limits.selector, text);
         let mut rest = selector.exact_path().map(Span::of_path).unwrap_or_default();
         let mut is_path = selector.exact_path().is_some();
-        if let Question::Listen { .. } = &question {
-            self.listens_heard[usize::from(from.0)] = ticket;
-        }
         match &question {
             Question::Interest { .. } => {
-                let is_walked = self.walks.iter().any(|walk| walk.is_interest(from, &selector));
-                let shards = self.shards_interested.entry(&selector, ShardSet::default);
-                if shards.contains(from) && !is_walked {
+                let is_walked = self.walks.queue.iter().any(|walk| walk.is_interest(from, &selector));
+                if !self.interests.select(&selector, from) && !is_walked {
                     // Every topic that it matches is marked; this answer comes behind all of them.
                     return desk.mail(from, Mail::Part { ticket, part: Part::Ready });
                 }
-                shards.insert(from);
             }
             Question::Listen { kind: ListenerKind::Topics, .. } => {
-                self.shards_listening.entry(&selector, ShardSet::default).insert(from);
+                self.interests.listen(ListenerKind::Topics, &selector, from, ticket);
                 // Listeners are told of what lies below too, whatever the selector says of that.
                 rest = Span::of_branch(selector.prefix());
                 is_path = false;
             }
             Question::Listen { kind: ListenerKind::Subscribers, .. } => {
-                self.shards_listening_to_subscribers.entry(&selector, ShardSet::default).insert(from);
+                self.interests.listen(ListenerKind::Subscribers, &selector, from, ticket);
             }
             Question::Fetch(fetch) => rest = rest.and(fetch.span.clone()),
             Question::Remove { .. } | Question::Query { .. } | Question::Views { .. } => {}
@@ -112,28 +141,28 @@ impl Owner {
             assert!(rest.is_none(), "a scan without a bound comes to its end");
             return;
         }
-        self.walks.push_back(walk);
-        if self.walks.len() == 1 && desk.walk_budget > 0 {
+        self.walks.queue.push_back(walk);
+        if self.walks.queue.len() == 1 && desk.walk_budget > 0 {
             self.walk_part(desk);
         }
     }
 
     /// Goes on with the walks until this turn's budget is spent.
     pub fn run_walks(&mut self, desk: &mut Desk) {
-        while desk.walk_budget > 0 && !self.walks.is_empty() {
+        while desk.walk_budget > 0 && self.walks.can_go_on() {
             self.walk_part(desk);
         }
     }
 
     /// Gives the first walk its part of the slice, and puts it behind the others if it is not done.
     fn walk_part(&mut self, desk: &mut Desk) {
-        let part = (desk.limits.walk_slice / self.walks.len().max(1)).max(PART_MIN).min(desk.walk_budget);
-        let Some(walk) = self.walks.pop_front() else { return };
+        let part = (desk.limits.walk_slice / self.walks.queue.len().max(1)).max(PART_MIN).min(desk.walk_budget);
+        let Some(walk) = self.walks.queue.pop_front() else { return };
         let mut left = part;
         let walk = self.walk_on(desk, walk, &mut left);
         // One that finds no topics costs something too.
         desk.walk_budget = desk.walk_budget.saturating_sub((part - left).max(1));
-        self.walks.extend(walk);
+        self.walks.queue.extend(walk);
     }
 
     /// Walks so many topics on, and gives the answer where that is the end; else what is left to walk.
@@ -171,13 +200,14 @@ impl Owner {
             return Some(walk);
         }
         let (from, ticket) = (walk.from, walk.ticket);
-        self.walks_waiting.insert((from.0, ticket), walk);
+        self.walks.waiting.insert((from, ticket), walk);
         desk.mail(from, Mail::SliceTold { ticket });
         None
     }
 
     pub fn resume_walk(&mut self, from: ShardIndex, ticket: u64) {
-        self.walks.extend(self.walks_waiting.remove(&(from.0, ticket)));
+        let walk = self.walks.waiting.remove(&(from, ticket));
+        self.walks.queue.extend(walk);
     }
 
     fn walk_interest(&mut self, desk: &mut Desk, walk: &Walk, budget: &mut usize) -> Option<Span> {
@@ -227,8 +257,7 @@ impl Owner {
     /// Tells what a new listener finds.
     fn walk_listened(&mut self, desk: &mut Desk, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
         let (mut notices, mut bytes) = (Vec::new(), 0);
-        let everything = self.everything.clone();
-        let next = self.tree.scan_within(&everything, &walk.rest, Direction::Forward, budget, |_, topic| {
+        let next = self.tree.scan_within(&self.walks.everything, &walk.rest, Direction::Forward, budget, |_, topic| {
             if matches_from_above(&walk.selector, topic.path.as_str()) {
                 let (path, specification) = (topic.path.clone(), topic.specification.clone());
                 if bytes > NOTICE_BYTES_MAX {
@@ -241,7 +270,7 @@ impl Owner {
         });
         walk.progress.has_told = !notices.is_empty();
         for notice in notices {
-            self.mail_notice(desk, walk.from, notice);
+            self.interests.tell(desk, walk.from, notice);
         }
         next
     }
@@ -262,25 +291,18 @@ impl Owner {
     pub fn release_interest(&mut self, desk: &mut Desk, from: ShardIndex, selector: &str) {
         let selector = known_selector(desk.limits.selector, selector);
         // Answers to an interest that ended are not wanted any more, nor may its walk mark further topics.
-        self.walks.retain(|walk| !walk.is_interest(from, &selector));
-        let Some(shards) = self.shards_interested.get_mut(&selector) else { return };
-        shards.remove(from);
-        if shards.is_empty() {
-            self.shards_interested.remove(&selector);
+        self.walks.queue.retain(|walk| !walk.is_interest(from, &selector));
+        if self.interests.release(&selector, from) {
+            self.forget_interest(desk, from, &selector);
         }
-        self.forget_interest(desk, from, &selector);
     }
 
     /// Takes `from` off the topics that no other selector of it matches, and tells it so: its table follows the owner's word alone.
     fn forget_interest(&mut self, desk: &mut Desk, from: ShardIndex, selector: &Selector) {
         let mut places = Vec::new();
         self.tree.scan(selector, &Span::default(), Direction::Forward, usize::MAX, |place, topic| {
-            if topic.interested.contains(from) {
-                let mut is_wanted = false;
-                self.shards_interested.for_each_match(topic.path.as_str(), |_, shards| is_wanted |= shards.contains(from));
-                if !is_wanted {
-                    places.push(place);
-                }
+            if topic.interested.contains(from) && !self.interests.selecting(topic.path.as_str()).contains(from) {
+                places.push(place);
             }
             Step::Next
         });
@@ -296,27 +318,11 @@ impl Owner {
     pub fn stop_listening(&mut self, desk: &mut Desk, from: ShardIndex, kind: ListenerKind, selector: &str) {
         let selector = known_selector(desk.limits.selector, selector);
         // What was asked is answered all the same: only what it would have told is not wanted any more.
-        let (ended, kept): (VecDeque<Walk>, _) =
-            std::mem::take(&mut self.walks).into_iter().partition(|walk: &Walk| walk.is_listen(from, kind, &selector));
-        self.walks = kept;
-        let waiting = std::mem::take(&mut self.walks_waiting);
-        let (ended_waiting, kept): (BTreeMap<_, Walk>, _) =
-            waiting.into_iter().partition(|(_, walk)| walk.is_listen(from, kind, &selector));
-        self.walks_waiting = kept;
-        for walk in ended.into_iter().chain(ended_waiting.into_values()) {
+        for walk in self.walks.end(|walk| walk.is_listen(from, kind, &selector)) {
             desk.mail(from, Mail::Part { ticket: walk.ticket, part: Part::Ready });
         }
-        let table = match kind {
-            ListenerKind::Topics => &mut self.shards_listening,
-            ListenerKind::Subscribers => &mut self.shards_listening_to_subscribers,
-        };
-        let Some(shards) = table.get_mut(&selector) else { return };
-        shards.remove(from);
-        if shards.is_empty() {
-            table.remove(&selector);
-            if kind == ListenerKind::Subscribers {
-                self.end_counting(selector);
-            }
+        if self.interests.stop_listening(kind, &selector, from) && kind == ListenerKind::Subscribers {
+            self.errands.end_counting(selector, &self.walks.everything);
         }
     }
 }
