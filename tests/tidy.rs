@@ -7,12 +7,7 @@ use std::path::{Path, PathBuf};
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Functions longer than that, which are to be cut; the list may only get shorter.
-const LONGER: &[(&str, &str)] = &[
-    ("benches/views.rs", "hostile"),
-    ("src/owner/views/source.rs", "derive"),
-    ("tests/sim/ask.rs", "encode_text"),
-    ("tests/sim/streams.rs", "step"),
-];
+const LONGER: &[(&str, &str)] = &[("benches/views.rs", "hostile"), ("tests/sim/ask.rs", "encode_text"), ("tests/sim/streams.rs", "step")];
 
 /// What `Shard` is today. These may only get lower; the aim is 10 fields and 80 methods.
 const SHARD_FIELDS_MAX: usize = 9;

@@ -1,6 +1,7 @@
 //! Topic views at work: each shard derives from the topics that it owns, and sends what comes out to the owners of the reference topics.
 //!
 //! - here — which views there are: the one writer on the first shard, and every shard's copy.
+//! - `work` — what waits for its turn; `walk` — a view that comes, changes or goes finds its topics.
 //! - `source` — what views make of a topic of this shard: evaluated in slices, and only what its change touches.
 //! - `series` — the same for the events of time series.
 //! - `pace` — views that throttle and delay.
@@ -16,8 +17,9 @@ mod series;
 mod source;
 mod walk;
 mod watch;
+mod work;
 
-use crate::base::{ShardIndex, ShardSet, Slab, Time, TopicId, Wheel};
+use crate::base::{ShardIndex, Time, TopicId};
 use crate::desk::{Answer, Desk, Ticket};
 use crate::journal::{Change, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
 use crate::mail::views::{Decision, Derived, Figures, Order, Told};
@@ -36,6 +38,7 @@ use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use work::{Job, Work};
 
 /// The only shard that decides on views.
 pub const VIEWS_WRITER: ShardIndex = ShardIndex(0);
@@ -82,48 +85,25 @@ impl View {
     }
 }
 
-/// Something to be done in its turn.
-enum Job {
-    Derive(TopicId, u64),
-    /// One result of many.
-    Send(Box<Derived>),
-    /// All that a decision has caused up to here is done.
-    Tell(Told),
+/// What the shard that decides on views holds.
+#[derive(Default)]
+struct Writer {
+    catalogue: Catalogue,
+    /// The journal's record of each view.
+    records: HashMap<Box<str>, TopicId>,
 }
 
 /// See the module.
 pub struct Views {
     by_place: BTreeMap<u64, View>,
     selectors: Interests<Vec<u64>>,
-    jobs: VecDeque<Job>,
-    /// Updates that derivations have to see each, and have not.
-    updates_pending: usize,
-    walks: VecDeque<walk::ViewWalk>,
-    /// Whether this turn has had its slice of a walk.
-    has_walked: bool,
-    units_left: usize,
+    work: Work,
     evaluator: Evaluator,
-
-    // Of topics that this shard owns.
     sources: HashMap<TopicId, Box<source::Source>>,
-    watchers: HashMap<TopicPath, ShardSet>,
     contests: reference::Contests,
-    /// Reference topics that stand here, by their view.
-    standing: BTreeMap<u64, u64>,
-
-    // Of topics that others own.
-    watched: HashMap<TopicPath, watch::Watched>,
-    /// Those whose change their dependents have not all heard of.
-    spreading: VecDeque<TopicPath>,
-
-    throttled: Slab<(TopicId, u64)>,
-    throttle_wheel: Wheel,
-    delayed_bytes: usize,
-
-    // The writer's.
-    catalogue: Catalogue,
-    /// The journal's record of each view.
-    records: HashMap<Box<str>, TopicId>,
+    watches: watch::Watches,
+    pacing: pace::Pacing,
+    writer: Writer,
 }
 
 impl Views {
@@ -131,51 +111,41 @@ impl Views {
         Self {
             by_place: BTreeMap::new(),
             selectors: Interests::default(),
-            jobs: VecDeque::new(),
-            updates_pending: 0,
-            has_walked: false,
-            spreading: VecDeque::new(),
-            walks: VecDeque::new(),
-            units_left: 0,
+            work: Work::default(),
             evaluator: Evaluator::default(),
             sources: HashMap::new(),
-            watchers: HashMap::new(),
             contests: reference::Contests::default(),
-            standing: BTreeMap::new(),
-            watched: HashMap::new(),
-            throttled: Slab::default(),
-            throttle_wheel: Wheel::new(now),
-            delayed_bytes: 0,
-            catalogue: Catalogue::default(),
-            records: HashMap::new(),
+            watches: watch::Watches::default(),
+            pacing: pace::Pacing::new(now),
+            writer: Writer::default(),
         }
     }
 
     /// What waits for its turn.
     pub fn backlog(&self) -> usize {
-        self.jobs.len() + self.updates_pending
+        self.work.backlog()
     }
 
     /// Whether the next turn has something to do.
     pub fn has_work(&self) -> bool {
-        !self.jobs.is_empty() || !self.walks.is_empty() || !self.spreading.is_empty()
+        self.work.has_jobs() || self.work.walk_count() > 0 || self.watches.spreading_count() > 0
     }
 
     pub fn has_watchers(&self) -> bool {
-        !self.watchers.is_empty()
+        self.watches.has_watchers()
     }
 
     /// What is kept on account of views; all 0 once every view is gone and mail is delivered.
     pub fn counts(&self) -> [usize; 8] {
-        let (sources, watchers, contests) = (self.sources.len(), self.watchers.len(), self.contests.len());
-        let work = self.backlog() + self.walks.len() + self.throttled.len() + self.spreading.len() + self.delayed_bytes;
-        [self.by_place.len(), self.selectors.len(), sources, watchers, contests, self.standing.len(), self.watched.len(), work]
+        let (sources, contests, [watchers, watched]) = (self.sources.len(), self.contests.len(), self.watches.counts());
+        let work = self.backlog() + self.work.walk_count() + self.pacing.count() + self.watches.spreading_count();
+        [self.by_place.len(), self.selectors.len(), sources, watchers, contests, self.contests.view_count(), watched, work]
     }
 
     /// Evaluations, failures, and reference topics that stand here.
     pub fn totals(&self) -> [u64; 3] {
         let views = || self.by_place.values();
-        [views().map(|view| view.evaluations).sum(), views().map(|view| view.failures).sum(), self.standing.values().sum()]
+        [views().map(|view| view.evaluations).sum(), views().map(|view| view.failures).sum(), self.contests.standing_total()]
     }
 
     /// Sends a result in its turn.
@@ -183,7 +153,7 @@ impl Views {
         if let Some(view) = self.by_place.get_mut(&derived.view) {
             view.sends_waiting += 1;
         }
-        self.jobs.push_back(Job::Send(Box::new(derived)));
+        self.work.push(Job::Send(Box::new(derived)));
     }
 
     fn note_failure(&mut self, place: u64, source: &str, message: &str) {
@@ -218,7 +188,7 @@ impl Owner {
     /// What this shard knows of views at work.
     pub fn view_figures(&self, places: &[u64]) -> Vec<Figures> {
         let figures = |place: &u64| {
-            let references = self.views.standing.get(place).copied().unwrap_or(0);
+            let references = self.views.contests.standing_of(*place);
             let Some(view) = self.views.by_place.get(place) else { return Figures { place: *place, references, ..Figures::default() } };
             let View { sources, evaluations, failures, .. } = *view;
             Figures { place: *place, sources, references, evaluations, failures, last_failure: view.last_failure.clone() }
@@ -276,7 +246,7 @@ impl Owner {
         check_view_storage(desk)?;
         let definition = parse_view(desk, text)?;
         let limits = desk.limits.views.catalogue();
-        let put = self.views.catalogue.put(name, text, definition, limits).map_err(|error| {
+        let put = self.views.writer.catalogue.put(name, text, definition, limits).map_err(|error| {
             let code = match error {
                 CatalogueError::Name { .. } => ErrorCode::InvalidView,
                 CatalogueError::Full { .. } => ErrorCode::ViewLimit,
@@ -294,7 +264,7 @@ impl Owner {
         let properties = [("definition".into(), text.into()), ("place".into(), put.place.to_string().into())];
         let path = TopicPath::of_branch(&format!("{VIEWS_BRANCH}{name}"));
         let mut ticket = desk.ledger.append_record(Change::Added { topic: id, path, kind: VIEW_KIND, properties: Arc::new(properties) });
-        if let Some(old) = self.views.records.insert(name.into(), id) {
+        if let Some(old) = self.views.writer.records.insert(name.into(), id) {
             ticket = desk.ledger.append_record(Change::Removed { topic: old }).or(ticket);
         }
         announce(desk, &Decision::Put { place: put.place, name: name.into(), text: text.into() }, to);
@@ -303,8 +273,8 @@ impl Owner {
 
     fn decide_removal(&mut self, desk: &mut Desk, name: &str, to: Told) -> Result<Option<(Outcome, Option<Ticket>)>, Refusal> {
         check_view_storage(desk)?;
-        let Some(Entry { place, .. }) = self.views.catalogue.remove(name) else { return Ok(None) };
-        let record = self.views.records.remove(name);
+        let Some(Entry { place, .. }) = self.views.writer.catalogue.remove(name) else { return Ok(None) };
+        let record = self.views.writer.records.remove(name);
         let ticket = record.and_then(|topic| desk.ledger.append_record(Change::Removed { topic }));
         announce(desk, &Decision::Removed { place }, to);
         Ok(Some((Outcome::Removed(1), ticket)))
@@ -392,8 +362,8 @@ impl Owner {
         let place = stored.property("place").and_then(|place| place.parse().ok()).ok_or_else(|| format!("view '{name}' has no place"))?;
         let definition = parse_view(desk, text).map_err(|refusal| format!("view '{name}': {}", refusal.message))?;
         if desk.identity.index == VIEWS_WRITER {
-            self.views.catalogue.restore(&name, place, text, definition);
-            if let Some(older) = self.views.records.insert(name.as_str().into(), id) {
+            self.views.writer.catalogue.restore(&name, place, text, definition);
+            if let Some(older) = self.views.writer.records.insert(name.as_str().into(), id) {
                 desk.ledger.append_record(Change::Removed { topic: older });
             }
         }
@@ -409,22 +379,22 @@ impl Owner {
     // Turns.
 
     pub fn run_views(&mut self, desk: &mut Desk) {
-        while self.views.units_left > 0 && !desk.has_mail() {
+        while self.views.work.units_left() > 0 && !desk.has_mail() {
             // Walks and changes that many depend on have their slice of every turn, and what is left when nothing else is to be done.
-            if self.views.jobs.is_empty() || !std::mem::replace(&mut self.views.has_walked, true) {
+            if self.views.work.takes_slice() {
                 let has_walked = self.walk_views(desk);
                 let has_spread = self.spread_watched();
-                if !has_walked && !has_spread && self.views.jobs.is_empty() {
+                if !has_walked && !has_spread && !self.views.work.has_jobs() {
                     return;
                 }
             }
-            match self.views.jobs.pop_front() {
+            match self.views.work.pop() {
                 Some(Job::Derive(id, place)) => self.derive(desk, id, place),
                 Some(Job::Send(derived)) => {
                     if let Some(view) = self.views.by_place.get_mut(&derived.view) {
                         view.sends_waiting -= 1;
                     }
-                    self.spend_units(1);
+                    self.views.work.spend(1);
                     self.mail_derived(desk, *derived);
                 }
                 Some(Job::Tell(to)) => {
@@ -438,17 +408,12 @@ impl Owner {
     }
 
     pub fn begin_view_turn(&mut self, desk: &Desk) {
-        self.views.units_left = desk.limits.views.units_per_turn;
-        self.views.has_walked = false;
+        self.views.work.begin_turn(desk.limits.views.units_per_turn);
     }
 
     pub fn tick_views(&mut self, desk: &Desk) {
         self.tick_throttled(desk);
         self.tick_delayed(desk);
-    }
-
-    fn spend_units(&mut self, units: usize) {
-        self.views.units_left = self.views.units_left.saturating_sub(units.max(1));
     }
 }
 

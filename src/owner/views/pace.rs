@@ -4,9 +4,9 @@
 //! delayed view makes waits in memory, in order. Where there is no room for more, a topic's changes are left out until there is, and
 //! then its newest value goes on: what was left out is counted as failures of the view.
 
-use super::Job;
 use super::source::{Derivation, Pending};
-use crate::base::{Key, Time, TopicId};
+use super::work::Job;
+use crate::base::{Key, Slab, Time, TopicId, Wheel};
 use crate::desk::Desk;
 use crate::mail::views::{Derived, Step};
 use crate::owner::Owner;
@@ -21,6 +21,25 @@ pub struct Pace {
     period_start: Time,
     updates: u32,
     waiting: Option<Key>,
+}
+
+/// What waits until time has passed.
+pub struct Pacing {
+    throttled: Slab<(TopicId, u64)>,
+    wheel: Wheel,
+    /// What waits for its delay takes, in all views.
+    delayed_bytes: usize,
+}
+
+impl Pacing {
+    pub fn new(now: Time) -> Self {
+        Self { throttled: Slab::default(), wheel: Wheel::new(now), delayed_bytes: 0 }
+    }
+
+    /// 0 where nothing waits.
+    pub fn count(&self) -> usize {
+        self.throttled.len() + self.delayed_bytes
+    }
 }
 
 /// What waits for its delay.
@@ -56,9 +75,9 @@ impl Owner {
             return false;
         }
         if pace.waiting.is_none() {
-            let key = self.views.throttled.insert((id, view));
+            let key = self.views.pacing.throttled.insert((id, view));
             pace.waiting = Some(key);
-            self.views.throttle_wheel.insert(period_end, key);
+            self.views.pacing.wheel.insert(period_end, key);
         }
         self.forget_older(id, view);
         true
@@ -67,29 +86,29 @@ impl Owner {
     /// Of what a derivation that is held up has not looked at, the newest is kept.
     fn forget_older(&mut self, id: TopicId, view: u64) {
         if let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(view)) {
-            self.views.updates_pending -= derivation.forget_older();
+            self.views.work.forget_updates(derivation.forget_older());
         }
     }
 
     pub(super) fn tick_throttled(&mut self, desk: &Desk) {
         let mut due = Vec::new();
-        self.views.throttle_wheel.advance(desk.now, &mut due);
+        self.views.pacing.wheel.advance(desk.now, &mut due);
         for key in due {
-            let Some((id, view)) = self.views.throttled.get(key).copied() else { continue };
+            let Some((id, view)) = self.views.pacing.throttled.get(key).copied() else { continue };
             let period_ms =
                 self.views.by_place.get(&view).and_then(|held| held.definition.throttle).map_or(0, |throttle| throttle.period_ms);
             let derivation = self.views.sources.get_mut(&id).and_then(|source| source.find(view));
             let Some(pace) = derivation.and_then(|derivation| derivation.pace.as_mut()) else {
-                self.views.throttled.remove(key);
+                self.views.pacing.throttled.remove(key);
                 continue;
             };
             let period_end = pace.period_start.after_ms(period_ms);
             if desk.now < period_end {
-                self.views.throttle_wheel.insert(period_end, key);
+                self.views.pacing.wheel.insert(period_end, key);
                 continue;
             }
             pace.waiting = None;
-            self.views.throttled.remove(key);
+            self.views.pacing.throttled.remove(key);
             // What it has not looked at yet is still noted there.
             self.requeue(id, view);
         }
@@ -97,13 +116,13 @@ impl Owner {
 
     pub(super) fn end_pace(&mut self, pace: Option<Box<Pace>>) {
         if let Some(key) = pace.and_then(|pace| pace.waiting) {
-            self.views.throttled.remove(key);
+            self.views.pacing.throttled.remove(key);
         }
     }
 
     /// Whether there is no room for what the derivation would make; it is queued again when there is.
     pub(super) fn is_starved(&mut self, desk: &Desk, id: TopicId, view: u64, definition: &Definition) -> bool {
-        if definition.delay_ms.is_none() || self.views.delayed_bytes < desk.limits.views.delay_bytes_max {
+        if definition.delay_ms.is_none() || self.views.pacing.delayed_bytes < desk.limits.views.delay_bytes_max {
             return false;
         }
         let Some(source) = self.views.sources.get(&id) else { return false };
@@ -121,7 +140,7 @@ impl Owner {
         let bytes = DELAYED_BYTES + derived.bytes();
         // A definition with a shorter delay lets nothing overtake.
         let due = desk.now.after_ms(delay_ms).max(view.delayed.back().map_or(Time(0), |last| last.due));
-        self.views.delayed_bytes += bytes;
+        self.views.pacing.delayed_bytes += bytes;
         view.delayed.push_back(Delayed { due, derived, bytes });
     }
 
@@ -133,11 +152,11 @@ impl Owner {
             }
         }
         for Delayed { derived, bytes, .. } in due {
-            self.views.delayed_bytes -= bytes;
+            self.views.pacing.delayed_bytes -= bytes;
             // Many may be due together.
             self.views.send_later(derived);
         }
-        if self.views.delayed_bytes > desk.limits.views.delay_bytes_max / 2 {
+        if self.views.pacing.delayed_bytes > desk.limits.views.delay_bytes_max / 2 {
             return;
         }
         let starving = self.views.by_place.iter_mut().filter(|(_, view)| !view.starved.is_empty());
@@ -162,7 +181,7 @@ impl Owner {
         let Some(view) = self.views.by_place.get_mut(&view) else { return };
         view.starved.clear();
         for Delayed { derived, bytes, .. } in std::mem::take(&mut view.delayed) {
-            self.views.delayed_bytes -= bytes;
+            self.views.pacing.delayed_bytes -= bytes;
             if matches!(derived.step, Step::Withdraw) {
                 self.views.send_later(derived);
             }
@@ -176,7 +195,7 @@ impl Owner {
             return;
         }
         if !std::mem::replace(&mut derivation.is_queued, true) {
-            self.views.jobs.push_back(Job::Derive(id, view));
+            self.views.work.push(Job::Derive(id, view));
         }
     }
 }

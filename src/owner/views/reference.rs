@@ -3,7 +3,6 @@
 //! Views claim paths. Of the claims to one the earliest view's wins, within a view that of the source first in path order; its topic stands
 //! unless a client has made a topic there. Clients read reference topics and do not change them.
 
-use super::Views;
 use crate::base::Time;
 use crate::desk::Desk;
 use crate::mail::Appearance;
@@ -19,6 +18,7 @@ use crate::topic::specification::{Specification, TopicType};
 use crate::topic::tree::{Place, Topic};
 use crate::wire::native::{Append, EventHead};
 use hashbrown::HashTable;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -40,39 +40,70 @@ enum Held {
 
 /// Contests by path. Each path goes with its hash, so that the table grows without a look at every path.
 #[derive(Default)]
-pub struct Contests(HashTable<(u64, Box<Contest>)>);
+pub struct Contests {
+    by_path: HashTable<(u64, Box<Contest>)>,
+    /// Reference topics that stand here, by their view.
+    standing: BTreeMap<u64, u64>,
+}
 
 impl Contests {
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.by_path.len()
+    }
+
+    /// Views that have reference topics here.
+    pub fn view_count(&self) -> usize {
+        self.standing.len()
+    }
+
+    /// Reference topics of the view that stand here.
+    pub fn standing_of(&self, view: u64) -> u64 {
+        self.standing.get(&view).copied().unwrap_or(0)
+    }
+
+    /// All reference topics that stand here.
+    pub fn standing_total(&self) -> u64 {
+        self.standing.values().sum()
+    }
+
+    fn count_standing(&mut self, view: u64, is_standing: bool) {
+        let count = self.standing.entry(view).or_default();
+        if is_standing {
+            *count += 1;
+        } else {
+            *count -= 1;
+        }
+        if *count == 0 {
+            self.standing.remove(&view);
+        }
     }
 
     fn get(&self, path: &str) -> Option<&Contest> {
         let hash = xxh3_64(path.as_bytes());
-        self.0.find(hash, |(held, contest)| *held == hash && contest.path.as_str() == path).map(|(_, contest)| &**contest)
+        self.by_path.find(hash, |(held, contest)| *held == hash && contest.path.as_str() == path).map(|(_, contest)| &**contest)
     }
 
     fn get_mut(&mut self, path: &str) -> Option<&mut Contest> {
         let hash = xxh3_64(path.as_bytes());
-        self.0.find_mut(hash, |(held, contest)| *held == hash && contest.path.as_str() == path).map(|(_, contest)| &mut **contest)
+        self.by_path.find_mut(hash, |(held, contest)| *held == hash && contest.path.as_str() == path).map(|(_, contest)| &mut **contest)
     }
 
     /// The path as it is held, which costs nothing to clone.
     fn path(&self, path: &str) -> Option<TopicPath> {
         let hash = xxh3_64(path.as_bytes());
-        self.0.find(hash, |(held, contest)| *held == hash && contest.path.as_str() == path).map(|(_, contest)| contest.path.clone())
+        self.by_path.find(hash, |(held, contest)| *held == hash && contest.path.as_str() == path).map(|(_, contest)| contest.path.clone())
     }
 
     fn entry(&mut self, path: &TopicPath) -> &mut Contest {
         let hash = xxh3_64(path.as_str().as_bytes());
-        let entry = self.0.entry(hash, |(held, contest)| *held == hash && contest.path == *path, |(held, _)| *held);
+        let entry = self.by_path.entry(hash, |(held, contest)| *held == hash && contest.path == *path, |(held, _)| *held);
         let new = || (hash, Box::new(Contest { path: path.clone(), claims: Vec::with_capacity(1), standing: None }));
         &mut entry.or_insert_with(new).into_mut().1
     }
 
     fn remove(&mut self, path: &str) {
         let hash = xxh3_64(path.as_bytes());
-        if let Ok(entry) = self.0.find_entry(hash, |(held, contest)| *held == hash && contest.path.as_str() == path) {
+        if let Ok(entry) = self.by_path.find_entry(hash, |(held, contest)| *held == hash && contest.path.as_str() == path) {
             entry.remove();
         }
     }
@@ -89,20 +120,6 @@ pub struct Contest {
 impl Contest {
     fn find(&self, view: u64, source: &TopicPath) -> Result<usize, usize> {
         self.claims.binary_search_by(|claim| claim.view.cmp(&view).then_with(|| claim.source.cmp(source)))
-    }
-}
-
-impl Views {
-    fn count_standing(&mut self, view: u64, is_standing: bool) {
-        let count = self.standing.entry(view).or_default();
-        if is_standing {
-            *count += 1;
-        } else {
-            *count -= 1;
-        }
-        if *count == 0 {
-            self.standing.remove(&view);
-        }
     }
 }
 
@@ -133,7 +150,7 @@ impl Owner {
                 let view = claim.view;
                 contest.claims[0] = claim;
                 let place = contest.standing.take().expect("it stands");
-                self.views.count_standing(view, false);
+                self.views.contests.count_standing(view, false);
                 self.take_away(desk, place);
             }
             Ok(at) => contest.claims[at] = claim,
@@ -218,7 +235,7 @@ impl Owner {
         let standing = contest.standing.take_if(|_| at == 0);
         contest.claims.remove(at);
         if let Some(place) = standing {
-            self.views.count_standing(view, false);
+            self.views.contests.count_standing(view, false);
             self.take_away(desk, place);
         }
         self.settle_contest(desk, path);
@@ -242,7 +259,7 @@ impl Owner {
         let claim = &mut contest.claims[0];
         let held = std::mem::replace(&mut claim.held, Held::Content(Content::Nothing));
         let (view, specification, received) = (claim.view, claim.specification.clone(), claim.received);
-        self.views.count_standing(view, true);
+        self.views.contests.count_standing(view, true);
         let mut topic = Topic::new(desk.take_topic_id(), path.clone(), specification);
         topic.is_reference = true;
         let mut unkept = None;
@@ -282,7 +299,7 @@ impl Owner {
             None => Held::Content(topic.latest.clone().map_or(Content::Nothing, Content::Shared)),
         };
         let view = claim.view;
-        self.views.count_standing(view, false);
+        self.views.contests.count_standing(view, false);
         self.take_away(desk, place);
     }
 

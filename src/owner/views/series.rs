@@ -150,7 +150,7 @@ impl Owner {
         let limits = evaluation_limits(desk);
         let mut evaluation = Evaluation::default();
         let input = Input { path: deriving.source.as_str(), kind: deriving.specification.value_type(), value: None };
-        let mut topics = Looking::new(&self.views.watched);
+        let mut topics = Looking::new(&self.views.watches);
         self.views.evaluator.evaluate(deriving.definition, &input, &mut topics, &limits, &mut evaluation);
         let paths = evaluation.references.into_iter().map(|derived| derived.path).collect();
         ((!evaluation.is_waiting).then_some(paths), topics.into_paths())
@@ -163,10 +163,10 @@ impl Owner {
         let Some(source) = self.views.sources.get(&id) else { return (None, Vec::new()) };
         let kind = self.tree.topic(source.place).specification.value_type();
         let input = Input { path: deriving.source.as_str(), kind, value: Some(event.value) };
-        let mut topics = Looking::new(&self.views.watched);
+        let mut topics = Looking::new(&self.views.watches);
         self.views.evaluator.evaluate(deriving.definition, &input, &mut topics, &limits, &mut evaluation);
         let looked = topics.into_paths();
-        self.spend_units(1 + event.value.len() / 256 + evaluation.references.len());
+        self.views.work.spend(1 + event.value.len() / 256 + evaluation.references.len());
         let made = |derived: crate::view::evaluate::Derived<'_>| {
             let value = derived.value?.into_owned().into();
             let EventRef { sequence, timestamp_ms, author, original, .. } = event;

@@ -3,8 +3,9 @@
 //! A source topic holds a derivation for each view that selects it: what the view last made of it, and what it has still to look at. A change
 //! queues the derivations of its topic, and nothing else.
 
+use super::View;
 use super::pace::Pace;
-use super::{Job, View};
+use super::work::Job;
 use crate::base::{Time, TopicId};
 use crate::desk::{Desk, Effect};
 use crate::mail::Mail;
@@ -219,9 +220,9 @@ impl Owner {
         for derivation in &mut source.derivations {
             let before = derivation.updates_pending();
             derivation.note(Pending::Latest(publication.clone()));
-            self.views.updates_pending = self.views.updates_pending + derivation.updates_pending() - before;
+            self.views.work.count_updates(before, derivation.updates_pending());
             if !std::mem::replace(&mut derivation.is_queued, true) {
-                self.views.jobs.push_back(Job::Derive(id, derivation.view));
+                self.views.work.push(Job::Derive(id, derivation.view));
             }
         }
     }
@@ -230,9 +231,9 @@ impl Owner {
         let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(view)) else { return };
         let before = derivation.updates_pending();
         derivation.note(news);
-        self.views.updates_pending = self.views.updates_pending + derivation.updates_pending() - before;
+        self.views.work.count_updates(before, derivation.updates_pending());
         if !std::mem::replace(&mut derivation.is_queued, true) {
-            self.views.jobs.push_back(Job::Derive(id, view));
+            self.views.work.push(Job::Derive(id, view));
         }
     }
 
@@ -259,7 +260,7 @@ impl Owner {
             let (received, bytes) = (publication.received, publication.bytes());
             let step = Step::Value { content: Content::Shared(publication), received };
             let derived = Derived { view, source: path, path: output.path.clone(), step };
-            self.spend_units(1 + bytes / (4 * UNIT_BYTES));
+            self.views.work.spend(1 + bytes / (4 * UNIT_BYTES));
             return self.mail_derived(desk, derived);
         }
         // What a new definition does not select waits for being unlinked.
@@ -284,7 +285,7 @@ impl Owner {
         let shape = Shape::of(&topic.specification, &reference);
         let latest = topic.latest.clone();
         let derivation = self.views.sources.get_mut(&id).and_then(|source| source.find(view)).expect("it was just there");
-        self.views.updates_pending -= derivation.updates_pending();
+        self.views.work.forget_updates(derivation.updates_pending());
         let pending = std::mem::replace(&mut derivation.pending, Pending::Nothing);
         let is_new = std::mem::replace(&mut derivation.revision, revision) != revision;
         let mut deriving = Deriving {
@@ -298,21 +299,33 @@ impl Owner {
             received: desk.now,
             shape,
         };
-        match (shape, pending) {
-            (Shape::Events, pending) => self.derive_events(desk, id, place, &deriving, pending),
+        self.derive_pending(desk, id, place, &mut deriving, pending, latest);
+    }
+
+    fn derive_pending(
+        &mut self,
+        desk: &mut Desk,
+        id: TopicId,
+        place: Place,
+        deriving: &mut Deriving<'_>,
+        pending: Pending,
+        latest: Option<Arc<Publication>>,
+    ) {
+        match (deriving.shape, pending) {
+            (Shape::Events, pending) => self.derive_events(desk, id, place, deriving, pending),
             (Shape::Collected, Pending::Each(values)) => {
                 for value in values {
                     deriving.received = value.received;
-                    self.derive_value(desk, id, place, &deriving, Some(value));
+                    self.derive_value(desk, id, place, deriving, Some(value));
                     (deriving.is_new, deriving.is_redefined) = (false, false);
                 }
             }
             (_, Pending::Latest(value)) => {
                 deriving.received = value.received;
-                self.derive_value(desk, id, place, &deriving, Some(value));
+                self.derive_value(desk, id, place, deriving, Some(value));
             }
-            (_, Pending::Each(mut values)) => self.derive_value(desk, id, place, &deriving, values.pop_back()),
-            (_, Pending::Whole | Pending::Nothing) => self.derive_value(desk, id, place, &deriving, latest),
+            (_, Pending::Each(mut values)) => self.derive_value(desk, id, place, deriving, values.pop_back()),
+            (_, Pending::Whole | Pending::Nothing) => self.derive_value(desk, id, place, deriving, latest),
         }
     }
 
@@ -324,10 +337,10 @@ impl Owner {
         let limits = evaluation_limits(desk);
         let mut evaluation = Evaluation::default();
         let input = Input { path: deriving.source.as_str(), kind, value };
-        let mut topics = super::watch::Looking::new(&self.views.watched);
+        let mut topics = super::watch::Looking::new(&self.views.watches);
         self.views.evaluator.evaluate(deriving.definition, &input, &mut topics, &limits, &mut evaluation);
         let looked = topics.into_paths();
-        self.spend_units(1 + bytes / UNIT_BYTES + evaluation.references.len());
+        self.views.work.spend(1 + bytes / UNIT_BYTES + evaluation.references.len());
         let made: Vec<Made> = evaluation
             .references
             .into_iter()
@@ -368,7 +381,7 @@ impl Owner {
             }
             _ => {}
         }
-        self.views.updates_pending = self.views.updates_pending + derivation.updates_pending() - before;
+        self.views.work.count_updates(before, derivation.updates_pending());
     }
 
     /// What the outputs are derived from, where that is more than their source.
@@ -468,7 +481,7 @@ impl Owner {
 
     pub(super) fn mail_derived(&mut self, desk: &mut Desk, derived: Derived) {
         if matches!(derived.step, Step::Offer { .. } | Step::Withdraw) {
-            self.spend_units(TOPIC_UNITS);
+            self.views.work.spend(TOPIC_UNITS);
         }
         let owner = desk.owner_of(derived.path.as_str());
         // Values change no structure, so they need not wait for their turn where nothing does.
@@ -492,11 +505,11 @@ impl Owner {
         let Some(source) = self.views.sources.get_mut(&id) else { return };
         let path = source.path.clone();
         let Some(derivation) = source.find(view) else { return };
-        self.views.updates_pending -= derivation.updates_pending();
+        self.views.work.forget_updates(derivation.updates_pending());
         derivation.pending = Pending::Nothing;
         let outputs = std::mem::take(&mut derivation.outputs);
         self.views.note_failure(view, path.as_str(), why);
-        self.spend_units(1);
+        self.views.work.spend(1);
         self.withdraw(desk, view, &path, outputs);
     }
 
@@ -531,7 +544,7 @@ impl Owner {
     }
 
     fn end_derivation(&mut self, desk: &mut Desk, id: TopicId, path: &TopicPath, derivation: Derivation) {
-        self.views.updates_pending -= derivation.updates_pending();
+        self.views.work.forget_updates(derivation.updates_pending());
         let Derivation { view, outputs, watches, pace, .. } = derivation;
         if let Some(held) = self.views.by_place.get_mut(&view) {
             held.sources -= 1;

@@ -1,6 +1,7 @@
 //! A view that comes, changes or goes finds its topics slice by slice.
 
-use super::{Job, View};
+use super::View;
+use super::work::Job;
 use crate::desk::Desk;
 use crate::mail::views::Told;
 use crate::owner::Owner;
@@ -12,9 +13,6 @@ const TOPICS_PER_UNIT: usize = 4;
 
 /// Units of one slice.
 const UNITS_MAX: usize = 256;
-
-/// Jobs that may wait before one more slice is taken.
-pub const WAITING_MAX: usize = 10_000;
 
 /// One view's way over the topics: first those that its old definition selects, then those of the new one.
 pub struct ViewWalk {
@@ -30,20 +28,20 @@ impl Owner {
         let Some(view) = self.views.by_place.get(&place) else { return };
         let new = (!view.is_ending && view.definition.remote.is_none()).then(|| (view.definition.selector.clone(), Span::default()));
         let old = old.map(|selector| (selector, Span::default()));
-        self.views.walks.push_back(ViewWalk { place, old, new, told });
+        self.views.work.push_walk(ViewWalk { place, old, new, told });
     }
 
     /// Tells when the walks before it are done.
     pub(super) fn start_empty_walk(&mut self, place: u64, told: Told) {
-        self.views.walks.push_back(ViewWalk { place, old: None, new: None, told: Some(told) });
+        self.views.work.push_walk(ViewWalk { place, old: None, new: None, told: Some(told) });
     }
 
     /// A slice of the first walk; whether there was anything to do.
     pub(super) fn walk_views(&mut self, desk: &mut Desk) -> bool {
-        if self.views.jobs.len() > WAITING_MAX {
+        if self.views.work.is_full() {
             return false;
         }
-        let Some(mut walk) = self.views.walks.pop_front() else { return false };
+        let Some(mut walk) = self.views.work.pop_walk() else { return false };
         if let Some((selector, rest)) = walk.old.take() {
             walk.old = self.unlink_slice(desk, walk.place, &selector, &rest).map(|rest| (selector, rest));
         } else if let Some((selector, rest)) = walk.new.take() {
@@ -51,13 +49,15 @@ impl Owner {
         }
         if walk.old.is_some() || walk.new.is_some() {
             // Walks are done in order: a later one of the same view builds on this.
-            self.views.walks.push_front(walk);
+            self.views.work.return_walk(walk);
             return true;
         }
         if self.views.by_place.get(&walk.place).is_some_and(|view| view.is_ending && view.sources == 0) {
             self.views.by_place.remove(&walk.place);
         }
-        self.views.jobs.extend(walk.told.map(Job::Tell));
+        if let Some(told) = walk.told {
+            self.views.work.push(Job::Tell(told));
+        }
         true
     }
 
@@ -91,13 +91,13 @@ impl Owner {
     /// What the selector matches in the next part of the tree, and what is left of it.
     fn view_slice(&mut self, selector: &Selector, rest: &Span) -> (Vec<Place>, Option<Span>) {
         let mut found = Vec::new();
-        let budget = self.views.units_left.clamp(1, UNITS_MAX) * TOPICS_PER_UNIT;
+        let budget = self.views.work.units_left().clamp(1, UNITS_MAX) * TOPICS_PER_UNIT;
         let mut left = budget;
         let next = self.tree.scan_within(selector, rest, Direction::Forward, &mut left, |place, _| {
             found.push(place);
             Step::Next
         });
-        self.spend_units((budget - left) / TOPICS_PER_UNIT);
+        self.views.work.spend((budget - left) / TOPICS_PER_UNIT);
         (found, next)
     }
 }

@@ -3,8 +3,7 @@
 //! Whoever evaluates asks the topic's owner once and is told of every change from then on, in order. What is not known yet is waited for.
 
 use super::source::Pending;
-use super::walk::WAITING_MAX;
-use crate::base::{ShardIndex, TopicId};
+use crate::base::{ShardIndex, ShardSet, TopicId};
 use crate::desk::Desk;
 use crate::mail::Mail;
 use crate::mail::views::{Ancestry, Seen};
@@ -13,17 +12,43 @@ use crate::topic::path::TopicPath;
 use crate::topic::tree::Place;
 use crate::view::evaluate::{Looked, Topics};
 use hashbrown::HashMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// A topic that views on this shard look at.
-pub struct Watched {
+struct Watched {
     state: State,
     /// The derivations that do, by topic and view.
     dependents: BTreeSet<(TopicId, u64)>,
     /// So many of them, round from that one, have not heard of the last change.
     behind: usize,
     next: (TopicId, u64),
+}
+
+/// Who looks at what.
+#[derive(Default)]
+pub struct Watches {
+    /// Of topics that this shard owns: the shards that look at them.
+    watchers: HashMap<TopicPath, ShardSet>,
+    /// The topics that views here look at.
+    watched: HashMap<TopicPath, Watched>,
+    /// Those whose change their dependents have not all heard of.
+    spreading: VecDeque<TopicPath>,
+}
+
+impl Watches {
+    /// Topics that are looked at, here and by views here.
+    pub fn counts(&self) -> [usize; 2] {
+        [self.watchers.len(), self.watched.len()]
+    }
+
+    pub fn spreading_count(&self) -> usize {
+        self.spreading.len()
+    }
+
+    pub fn has_watchers(&self) -> bool {
+        !self.watchers.is_empty()
+    }
 }
 
 /// Dependents that hear of a change in one slice.
@@ -42,8 +67,8 @@ pub struct Looking<'w> {
 }
 
 impl<'w> Looking<'w> {
-    pub fn new(watched: &'w HashMap<TopicPath, Watched>) -> Self {
-        Self { watched, paths: Vec::new() }
+    pub fn new(watches: &'w Watches) -> Self {
+        Self { watched: &watches.watched, paths: Vec::new() }
     }
 
     pub fn into_paths(self) -> Vec<TopicPath> {
@@ -77,8 +102,8 @@ impl Owner {
         }
         let old = std::mem::replace(&mut derivation.watches, paths.clone());
         for path in &paths {
-            let is_new = !self.views.watched.contains_key(path);
-            let watched = self.views.watched.entry(path.clone());
+            let is_new = !self.views.watches.watched.contains_key(path);
+            let watched = self.views.watches.watched.entry(path.clone());
             let watched =
                 watched.or_insert_with(|| Watched { state: State::Asked, dependents: BTreeSet::new(), behind: 0, next: (TopicId(0), 0) });
             // It may come between those that have still to hear of a change, of which none must be left out.
@@ -96,10 +121,10 @@ impl Owner {
 
     pub(super) fn unwatch(&mut self, desk: &mut Desk, id: TopicId, view: u64, paths: Vec<TopicPath>) {
         for path in paths {
-            let Some(watched) = self.views.watched.get_mut(&path) else { continue };
+            let Some(watched) = self.views.watches.watched.get_mut(&path) else { continue };
             watched.dependents.remove(&(id, view));
             if watched.dependents.is_empty() {
-                self.views.watched.remove(&path);
+                self.views.watches.watched.remove(&path);
                 let owner = desk.owner_of(path.as_str());
                 desk.mail(owner, Mail::Unwatch { path });
             }
@@ -109,7 +134,7 @@ impl Owner {
     /// What is derived from a source of this ancestry and the topics at `looked`.
     pub(super) fn joined_ancestry(&self, source: &Arc<Ancestry>, looked: &[TopicPath]) -> Arc<Ancestry> {
         looked.iter().fold(source.clone(), |joined, path| {
-            let own = match self.views.watched.get(path).map(|watched| &watched.state) {
+            let own = match self.views.watches.watched.get(path).map(|watched| &watched.state) {
                 Some(State::There(seen)) => seen.ancestry.as_deref(),
                 _ => None,
             };
@@ -119,30 +144,30 @@ impl Owner {
 
     /// What an owner tells. A word on an earlier watch of the same path is older, and the newer one follows it.
     pub fn watched_told(&mut self, path: &TopicPath, value: Option<Seen>) {
-        let Some(watched) = self.views.watched.get_mut(path) else { return };
+        let Some(watched) = self.views.watches.watched.get_mut(path) else { return };
         watched.state = value.map_or(State::Missing, State::There);
         if watched.behind == 0 {
-            self.views.spreading.push_back(path.clone());
+            self.views.watches.spreading.push_back(path.clone());
         }
         watched.behind = watched.dependents.len();
     }
 
     /// Tells a slice of those that depend on a topic that has changed; whether there was anything to do.
     pub(super) fn spread_watched(&mut self) -> bool {
-        if self.views.jobs.len() > WAITING_MAX {
+        if self.views.work.is_full() {
             return false;
         }
-        let Some(path) = self.views.spreading.pop_front() else { return false };
-        let Some(watched) = self.views.watched.get_mut(&path) else { return true };
+        let Some(path) = self.views.watches.spreading.pop_front() else { return false };
+        let Some(watched) = self.views.watches.watched.get_mut(&path) else { return true };
         let count = watched.behind.min(SPREAD_SLICE);
         let round = watched.dependents.range(watched.next..).chain(watched.dependents.range(..watched.next));
         let told: Vec<(TopicId, u64)> = round.copied().take(count).collect();
         watched.behind = (watched.behind - count).min(watched.dependents.len());
         watched.next = told.last().map_or((TopicId(0), 0), |(id, view)| (*id, view + 1));
         if watched.behind > 0 {
-            self.views.spreading.push_back(path);
+            self.views.watches.spreading.push_back(path);
         }
-        self.spend_units(told.len() / 16);
+        self.views.work.spend(told.len() / 16);
         for (id, view) in told {
             self.queue_derivation(id, view, Pending::Whole);
         }
@@ -152,7 +177,7 @@ impl Owner {
     // The owner.
 
     pub fn start_watch(&mut self, desk: &mut Desk, from: ShardIndex, path: TopicPath) {
-        self.views.watchers.entry(path.clone()).or_default().insert(from);
+        self.views.watches.watchers.entry(path.clone()).or_default().insert(from);
         let value = self.tree.find(path.as_str()).map(|place| {
             self.tree.topic_mut(place).is_watched = true;
             self.seen(place)
@@ -161,10 +186,10 @@ impl Owner {
     }
 
     pub fn end_watch(&mut self, from: ShardIndex, path: &TopicPath) {
-        let Some(watchers) = self.views.watchers.get_mut(path) else { return };
+        let Some(watchers) = self.views.watches.watchers.get_mut(path) else { return };
         watchers.remove(from);
         if watchers.is_empty() {
-            self.views.watchers.remove(path);
+            self.views.watches.watchers.remove(path);
             if let Some(place) = self.tree.find(path.as_str()) {
                 self.tree.topic_mut(place).is_watched = false;
             }
@@ -173,7 +198,7 @@ impl Owner {
 
     /// A topic has come, that somebody may wait for.
     pub(in crate::owner) fn link_watchers(&mut self, desk: &mut Desk, path: &TopicPath) {
-        if self.views.watchers.contains_key(path) {
+        if self.views.watches.watchers.contains_key(path) {
             if let Some(place) = self.tree.find(path.as_str()) {
                 self.tree.topic_mut(place).is_watched = true;
             }
@@ -183,7 +208,7 @@ impl Owner {
 
     /// A watched topic has changed, or is gone.
     pub(in crate::owner) fn tell_watchers(&mut self, desk: &mut Desk, path: &TopicPath) {
-        let Some(watchers) = self.views.watchers.get(path).copied() else { return };
+        let Some(watchers) = self.views.watches.watchers.get(path).copied() else { return };
         let value = self.tree.find(path.as_str()).map(|place| self.seen(place));
         for shard in watchers.iter() {
             desk.mail(shard, Mail::Watched { path: path.clone(), value: value.clone() });
