@@ -155,7 +155,7 @@ fn one_update() -> Workload {
     let (publisher, subscriber) = (world.connect(), world.connect());
     let number = |id, verb, number: i64| {
         let update = Update::new(verb, TopicType::Int64.number(), number.to_be_bytes().to_vec());
-        message(&[Request::Update { id, path: "bench/topic".into(), update }])
+        message(&[Request { id, ask: Ask::Update { path: "bench/topic".into(), update } }])
     };
     world.give(publisher, &mut number(2, Verb::AddAndSet, 0));
     world.give(subscriber, &mut message(&[subscription("bench/topic")]));

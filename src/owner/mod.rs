@@ -43,7 +43,7 @@ use errand::Errands;
 use expiry::Expiries;
 use interests::ShardInterests;
 use keeping::{Keeping, Keepings};
-use record::Record;
+use record::{Added, Decided, Record};
 use walk::Walks;
 use workbench::Workbench;
 
@@ -145,12 +145,12 @@ impl Owner {
         match self.decide(desk, Attempt { path, found, gives_way: false, by, received }, change) {
             Ok(decided) => {
                 let leaves_value = has_stream && decided.leaves_value();
-                let outcome = decided.outcome;
-                let (at, ticket, keeping) = self.carry_out(desk, found, decided.records);
+                let Decided { added, record, outcome, earlier } = decided;
+                let (at, ticket, keeping) = self.carry_out(desk, found, added, record);
                 if has_stream {
                     self.note_stream(at, step, leaves_value);
                 }
-                (Ok((outcome, ticket.or(decided.earlier))), keeping)
+                (Ok((outcome, ticket.or(earlier))), keeping)
             }
             Err(refusal) => {
                 self.note_failed_step(found, step);
@@ -165,22 +165,21 @@ impl Owner {
         &mut self,
         desk: &mut Desk,
         found: Option<Place>,
-        records: [Option<Record>; 2],
+        added: Option<Box<Added>>,
+        record: Option<Record>,
     ) -> (Option<Place>, Option<Ticket>, Option<Keeping>) {
-        let (mut at, mut ticket, mut keeping) = (found, None, None);
-        for mut record in records.into_iter().flatten() {
-            match (&record, at) {
-                (Record::Added(added), _) => {
-                    let id = desk.take_topic_id();
-                    assert_eq!(id, added.id, "no topic was made since it was decided");
-                }
-                (_, Some(place)) => keeping = self.start_keeping(desk, place, &mut record),
-                (_, None) => {}
-            }
-            ticket = self.store(desk, at, &record).or(ticket);
+        let (mut at, mut ticket) = (found, None);
+        if let Some(added) = added {
+            let id = desk.take_topic_id();
+            assert_eq!(id, added.id, "no topic was made since it was decided");
+            let record = Record::Added(added);
+            ticket = self.store(desk, at, &record);
             at = self.apply(desk, at, record);
         }
-        (at, ticket, keeping)
+        let Some(mut record) = record else { return (at, ticket, None) };
+        let keeping = at.and_then(|place| self.start_keeping(desk, place, &mut record));
+        ticket = self.store(desk, at, &record).or(ticket);
+        (self.apply(desk, at, record), ticket, keeping)
     }
 
     /// The topic's updates are by a stream from now on, or no longer by that which it had.
@@ -219,7 +218,7 @@ impl Owner {
     /// A topic that nobody made.
     pub fn make_topic(&mut self, desk: &mut Desk, path: crate::topic::path::TopicPath, specification: std::sync::Arc<Specification>) {
         let id = desk.take_topic_id();
-        let added = record::Added { id, path, specification, is_passing: false, value: None, creator: None };
+        let added = Added { id, path, specification, is_passing: false, value: None, creator: None };
         self.apply(desk, None, Record::Added(Box::new(added)));
     }
 

@@ -107,8 +107,10 @@ impl Record {
 
 /// What an update comes to.
 pub struct Decided {
-    /// In order, all of one path.
-    pub records: [Option<Record>; 2],
+    /// The topic that is made first.
+    pub added: Option<Box<Added>>,
+    /// What happens to the topic that is there then.
+    pub record: Option<Record>,
     pub outcome: Outcome,
     /// What the answer waits for where no record of the update is stored.
     pub earlier: Option<Ticket>,
@@ -116,20 +118,19 @@ pub struct Decided {
 
 impl Decided {
     pub fn nothing(outcome: Outcome, earlier: Option<Ticket>) -> Self {
-        Self { records: [None, None], outcome, earlier }
+        Self { added: None, record: None, outcome, earlier }
     }
 
     pub fn one(record: Record, outcome: Outcome) -> Self {
-        Self { records: [Some(record), None], outcome, earlier: None }
+        Self { added: None, record: Some(record), outcome, earlier: None }
+    }
+
+    pub fn made(added: Added, record: Option<Record>, outcome: Outcome) -> Self {
+        Self { added: Some(Box::new(added)), record, outcome, earlier: None }
     }
 
     /// Whether the topic's value stays as it is, and with it the stream that the topic has.
     pub fn leaves_value(&self) -> bool {
-        !self.records.iter().any(|record| matches!(record, Some(Record::Value(_) | Record::Event(_))))
-    }
-
-    /// The topic is made first.
-    pub fn made(added: Added, record: Option<Record>, outcome: Outcome) -> Self {
-        Self { records: [Some(Record::Added(Box::new(added))), record], outcome, earlier: None }
+        !matches!(self.record, Some(Record::Value(_) | Record::Event(_)))
     }
 }
