@@ -14,8 +14,10 @@
 //! - `journal` — what is kept of persistent topics: records over bytes, and what they add up to.
 //! - `mail` — what shards say to each other, with every type that travels.
 //! - `desk` — what every room of a shard works with: identity, limits, clock, post, the ledger of what is stored, figures.
+//! - `gate` — may this asker do this? Paths and selectors that somebody gives are parsed here.
 //! - `owner` — a shard's topics: updates, interests, walks, removal, views at work. It looks into no session and no connection.
 //! - `audience` — a shard's sessions: what they select, what arrives for them, what they still have to be sent. It knows no connection but by its key.
+//! - `request` — what clients ask for: checked, and given to sessions and owners.
 //! - `door` — a shard's connections: bytes → what a client says, what its session has to be sent → bytes.
 //! - `shard` — one core's world: routes inputs to the rooms above, carries out requests. Start reading here.
 //!
@@ -41,8 +43,10 @@ pub mod session;
 pub mod journal;
 pub mod mail;
 pub mod desk;
+pub mod gate;
 pub mod owner;
 pub mod audience;
+pub mod request;
 pub mod door;
 pub mod shard;
 

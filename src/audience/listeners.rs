@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 /// The wire's numbers of what is listened to.
 const TOPICS: u8 = 1;
 const SUBSCRIBERS: u8 = 2;
-const MISSING: u8 = 3;
+pub const MISSING: u8 = 3;
 
 /// Topics of a review that are looked at in its turn.
 const REVIEW_PART: usize = 256;

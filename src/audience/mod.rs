@@ -6,6 +6,7 @@
 //! - `ask`, `questions` — what sessions ask the owners of topics; `answer` — what they are answered.
 //! - `queue` — what a session still has to be sent; `pace` — what waits until it reads; `history` — what a subscriber is told beside values.
 //! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing; `known` — what a listener knows.
+//! - `streams` — the update streams of sessions.
 //! - `life` — when a session is over; `properties` — sessions as others see them.
 //! - `mqtt` — what sessions of MQTT are beyond that.
 
@@ -21,10 +22,12 @@ mod properties;
 mod questions;
 mod queue;
 mod select;
+mod streams;
 mod subscribe;
 mod topics;
 
 pub use ask::{FIGURES_WRITER, Listing};
+pub use listeners::MISSING;
 
 use crate::base::{Key, Slab, TopicId};
 use crate::desk::Ticket;

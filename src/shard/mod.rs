@@ -13,13 +13,11 @@
 //! - `transmit` — what a connection sends now.
 
 mod persistence;
-mod requests;
 mod restore;
 mod serve;
 mod sys;
 #[cfg(test)]
 mod tests;
-mod views;
 
 pub use crate::desk::{Authentication, DerivationLimits, Effect, Handover, Identity, Limits, Storing};
 pub use crate::door::{Transport, Verdict};
@@ -32,6 +30,7 @@ use crate::door::Doors;
 use crate::mail::report::Report;
 use crate::mail::{Batch, Mail};
 use crate::owner::{Owner, Views};
+use crate::request;
 use crate::value::json::Checker;
 use hashbrown::HashMap;
 
@@ -247,7 +246,7 @@ impl Shard {
             Mail::Release { selector } => self.owner.release_interest(&mut self.desk, from, &selector),
             Mail::Part { ticket, part } => {
                 if let Some(listing) = self.audience.gather_part(&mut self.desk, ticket, part) {
-                    self.list(&listing);
+                    request::list(&mut self.desk, &self.owner, &mut self.audience, &listing);
                 }
             }
             Mail::Answer { to, result } => self.audience.answer(&mut self.desk, to, result),

@@ -3,10 +3,15 @@
 use super::Shard;
 use crate::audience::mqtt::Published;
 use crate::base::{Key, Time};
-use crate::desk::Handover;
+use crate::desk::{Answer, Handover};
 use crate::door::{Reading, Said, Transport, Verdict};
+use crate::mail::{Asker, Change, Mail, Update};
 use crate::protocol::mqtt::Command;
+use crate::request::{Asking, Todo};
+use crate::topic::path::TopicPath;
+use crate::wire::event::Form;
 use crate::wire::mqtt;
+use crate::wire::native::Request;
 
 impl Shard {
     /// A transport was accepted; `None` where the shard holds as many as it may, and the transport should end.
@@ -79,6 +84,38 @@ impl Shard {
             Said::Request { session, form, request } => self.handle_request(session, form, request),
             Said::Command { session, command } => self.handle_command(key, session, command),
         }
+    }
+
+    fn handle_request(&mut self, session: Key, form: Form, request: Request<'_>) {
+        let Request { id, ask } = request;
+        let asker = Asker { session, id };
+        let mut value = std::mem::take(&mut self.value);
+        let Self { desk, owner, audience, checker, .. } = self;
+        match (Asking { desk, owner, audience, checker, asker, form }).carry_out(ask, &mut value) {
+            Ok(Todo::Nothing) => {}
+            Ok(Todo::Route { path, change }) => self.route_change(asker, &path, change),
+            Ok(Todo::Review) => self.audience.run_reviews(&mut self.desk, self.owner.has_walks()),
+            Err(refusal) => self.audience.answer(&mut self.desk, asker, Err(refusal)),
+        }
+        self.value = value;
+    }
+
+    /// Sends a change to the owner of its topic.
+    pub(super) fn route_change(&mut self, asker: Asker, path: &str, change: Change<'_>) {
+        let owner = self.desk.owner_of(path);
+        if owner == self.desk.identity.index {
+            // What was asked before comes first, as it does from another shard.
+            self.settle();
+            let received = self.desk.now;
+            let (applied, keeping) = self.owner.update(&mut self.desk, owner, asker.session, path, &change, received);
+            // What the update caused comes before its answer, as it does from another shard.
+            self.settle();
+            self.owner.acknowledge_kept(&mut self.desk, applied, Answer::Update { from: owner, to: asker }, keeping);
+            return self.give_answers();
+        }
+        let path = TopicPath::of_branch(path);
+        let (from, received, change) = (self.desk.identity.index, self.desk.now, change.into_owned());
+        self.desk.mail(owner, Mail::Update(Update { from, to: asker, path, change, received }));
     }
 
     fn handle_command(&mut self, key: Key, session: Key, command: Command<'_>) {

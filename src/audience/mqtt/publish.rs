@@ -4,6 +4,7 @@ use super::Asked;
 use crate::audience::Audience;
 use crate::base::Key;
 use crate::desk::{Answer, Desk};
+use crate::gate::{self, Deed};
 use crate::mail::{Action, Asker, Change, Mail, Making, MessageChange, Update};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::mqtt::Inbound;
@@ -80,7 +81,7 @@ impl Audience {
             publisher,
         };
         let asker = Asker { session, id };
-        match self.change_of(desk, session, given) {
+        match self.change_of(desk, asker, given) {
             Ok((path, change)) if ticket.is_some() => {
                 // Its number must not stand for another message after a restart, so nobody is sent it before the number is stored.
                 let answer = Answer::Route { asker, path: (&*path).into(), change: Box::new(change.into_owned()) };
@@ -123,12 +124,12 @@ impl Audience {
             },
             publisher: None,
         };
-        let to = Asker { session, id: Asked::Will.number(0, epoch) };
-        match self.change_of(desk, session, given) {
+        let asker = Asker { session, id: Asked::Will.number(0, epoch) };
+        match self.change_of(desk, asker, given) {
             Ok((path, change)) => {
                 // By mail also to this shard: a client may be lost while something is delivered to others, which must have that first.
                 let (from, received, change) = (desk.identity.index, desk.now, change.into_owned());
-                let update = Update { from, to, path: TopicPath::of_branch(&path), change, received };
+                let update = Update { from, to: asker, path: TopicPath::of_branch(&path), change, received };
                 desk.mail(desk.owner_of(&path), Mail::Update(update));
             }
             Err(_) => desk.report.mqtt_refused += 1,
@@ -136,9 +137,9 @@ impl Audience {
     }
 
     /// The path of a message, and what the message is to the topic there.
-    fn change_of<'a>(&mut self, desk: &mut Desk, session: Key, given: Given<'a>) -> Result<(Cow<'a, str>, Change<'a>), Refusal> {
+    fn change_of<'a>(&mut self, desk: &mut Desk, asker: Asker, given: Given<'a>) -> Result<(Cow<'a, str>, Change<'a>), Refusal> {
         let path = path_of(given.name);
-        desk.limits.check_path(&path)?;
+        gate::path(desk, asker, Deed::Update, &path)?;
         if given.payload.len() > desk.limits.value_bytes_max {
             let message = format!("the payload has {} bytes, more than {}", given.payload.len(), desk.limits.value_bytes_max);
             return Err(Refusal::new(ErrorCode::ValueTooLarge, message));
@@ -153,7 +154,7 @@ impl Audience {
             is_passing: !given.retain && !keeps,
             is_clearing: false,
             expires: given.properties.expiry_s.map(|seconds| desk.now.after_ms(u64::from(seconds) * 1000)),
-            origin: Some((desk.identity.index, session)),
+            origin: Some((desk.identity.index, asker.session)),
             publisher: given.publisher,
             passed_on: given.properties.passed_on.into(),
         };

@@ -4,7 +4,9 @@ use super::Asked;
 use crate::audience::Audience;
 use crate::base::Key;
 use crate::desk::{Answer, Desk};
+use crate::gate::{self, Deed, Of};
 use crate::mail::{Appearance, Asker};
+use crate::protocol::mqtt::reason_of;
 use crate::session::mqtt::{Delivery, Filter, Subscribing};
 use crate::session::{LocalTopic, Mqtt};
 use crate::topic::mqtt::parse_filter;
@@ -39,7 +41,7 @@ impl Audience {
         let asker = Asker { session, id: Asked::Subscribe.number(subscribe.id, epoch) };
         for (text, options) in &subscribe.filters {
             let result =
-                self.wanted(desk, text, *options, subscribe.subscription_id).and_then(|wanted| self.add_filter(desk, asker, wanted));
+                self.wanted(desk, asker, text, *options, subscribe.subscription_id).and_then(|wanted| self.add_filter(desk, asker, wanted));
             let code = result.map_or_else(|code| code, |()| ReasonCode(options.qos as u8));
             if let Some(held) = self.subscribing(session, subscribe.id) {
                 held.codes.push(code);
@@ -70,9 +72,17 @@ impl Audience {
         self.reply(desk, session, |answers, out| answers.put_suback(out, id, &codes));
     }
 
-    fn wanted<'a>(&self, desk: &Desk, text: &'a str, options: SubscriptionOptions, id: Option<u32>) -> Result<Wanted<'a>, ReasonCode> {
+    fn wanted<'a>(
+        &self,
+        desk: &Desk,
+        asker: Asker,
+        text: &'a str,
+        options: SubscriptionOptions,
+        id: Option<u32>,
+    ) -> Result<Wanted<'a>, ReasonCode> {
         let filter = parse_filter(text).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
         let selector = Selector::parse(&filter.selector, desk.limits.selector).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
+        gate::check(desk, asker, Deed::Select, Of::Selector(&selector)).map_err(|refusal| reason_of(refusal.code))?;
         let selector = self.selected.held(&selector).cloned().unwrap_or(selector);
         Ok(Wanted { text, share: filter.share, selector, options, id })
     }

@@ -1,0 +1,56 @@
+//! May this asker do this? The one place where that is answered.
+//!
+//! It stands below whoever carries something out: sessions of MQTT ask filter by filter, and a will is published when its client asks nothing any
+//! more. Paths and selectors are parsed here too, so that none is met which was not asked about. As long as there are no roles, everybody may do
+//! everything.
+
+use crate::desk::Desk;
+use crate::mail::Asker;
+use crate::protocol::Refusal;
+use crate::topic::selector::Selector;
+
+/// What somebody wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Add a topic, set, patch or append to it; publish a message.
+    Update,
+    Remove,
+    /// Subscribe.
+    Select,
+    Fetch,
+    /// Ask for events of a time series.
+    Query,
+    Listen,
+    /// Be told of selectors that match nothing.
+    HandleMissing,
+    ManageViews,
+    LookAtViews,
+}
+
+/// What of.
+#[derive(Clone, Copy, Debug)]
+pub enum Of<'a> {
+    Path(&'a str),
+    /// All below this path, and what is there.
+    Branch(&'a str),
+    Selector(&'a Selector),
+    Server,
+}
+
+/// Refuses what the asker may not do.
+pub fn check(_desk: &Desk, _asker: Asker, _deed: Deed, _of: Of<'_>) -> Result<(), Refusal> {
+    Ok(())
+}
+
+/// Checks a path, and that the asker may do this there.
+pub fn path(desk: &Desk, asker: Asker, deed: Deed, path: &str) -> Result<(), Refusal> {
+    desk.limits.check_path(path)?;
+    check(desk, asker, deed, Of::Path(path))
+}
+
+/// Parses a selector that the asker may do this with.
+pub fn selector(desk: &Desk, asker: Asker, deed: Deed, text: &str) -> Result<Selector, Refusal> {
+    let selector = desk.limits.parse_selector(text)?;
+    check(desk, asker, deed, Of::Selector(&selector))?;
+    Ok(selector)
+}

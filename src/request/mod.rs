@@ -1,0 +1,119 @@
+//! What clients ask for: checked here, on the session's shard, and given to sessions and to the owners of topics.
+//!
+//! A request is carried out by the rooms below, but for what only the shard can do: that is given back as [`Todo`].
+//!
+//! - here — which request is whose.
+//! - `update` — updates, update streams and appends: values, conditions, specifications.
+//! - `fetch` — fetches, and queries of time series; `views` — what is asked of topic views.
+
+mod fetch;
+mod update;
+mod views;
+
+pub use views::list;
+
+use crate::audience::{Audience, MISSING};
+use crate::desk::Desk;
+use crate::gate::{self, Deed, Of};
+use crate::mail::{Asker, Change};
+use crate::owner::Owner;
+use crate::protocol::{ErrorCode, Refusal};
+use crate::value::json::Checker;
+use crate::wire::event::Form;
+use crate::wire::native::{Ask, Outcome};
+use std::borrow::Cow;
+
+/// A request under way: the rooms, who asks, and the form of its values.
+pub struct Asking<'r> {
+    pub desk: &'r mut Desk,
+    pub owner: &'r Owner,
+    pub audience: &'r mut Audience,
+    pub checker: &'r mut Checker,
+    pub asker: Asker,
+    pub form: Form,
+}
+
+/// What of a request is left to the shard.
+pub enum Todo<'a> {
+    Nothing,
+    /// A change goes to its topic.
+    Route {
+        path: Cow<'a, str>,
+        change: Change<'a>,
+    },
+    /// A review has begun.
+    Review,
+}
+
+impl Asking<'_> {
+    /// Carries the request out. `value` is memory that is used again: a checked value on its way to the owner.
+    pub fn carry_out<'a>(mut self, ask: Ask<'a>, value: &'a mut Vec<u8>) -> Result<Todo<'a>, Refusal> {
+        if self.desk.is_stopping {
+            return Err(Refusal::new(ErrorCode::ShuttingDown, "the server is stopping"));
+        }
+        if ask.asks_owners() {
+            self.audience.check_questions(self.desk, self.asker)?;
+        }
+        let Self { desk, audience, asker, .. } = &mut self;
+        let asker = *asker;
+        match ask {
+            Ask::Update { path, update } => return self.update(path, update, value),
+            Ask::Append { path, kind, append, value: event } => return self.append(path, kind, append, &event),
+            Ask::StreamOpen { stream, path, update } => return self.open_stream(stream, path, update, value),
+            Ask::StreamSet { stream, value: set } => return self.set_by_stream(stream, &set, value),
+            Ask::StreamDelta { stream, form, delta } => return self.step_stream(stream, form, delta),
+            Ask::StreamClose { stream } => {
+                audience.close_stream(asker, stream)?;
+                audience.answer(desk, asker, Ok(Outcome::Done));
+            }
+            Ask::Remove { selector } => {
+                let selector = gate::selector(desk, asker, Deed::Remove, &selector)?;
+                audience.remove(desk, asker, &selector);
+            }
+            Ask::Fetch { fetch } => self.fetch(&fetch)?,
+            Ask::Query { path, query } => self.query(&path, &query)?,
+            Ask::Subscribe { selector, scope } => {
+                check_scope(&scope, desk.limits.scope_bytes_max)?;
+                let selector = gate::selector(desk, asker, Deed::Select, &selector)?;
+                audience.subscribe(desk, asker, &scope, &selector)?;
+            }
+            // Nobody needs leave to have less.
+            Ask::Unsubscribe { selector, scope } => {
+                check_scope(&scope, desk.limits.scope_bytes_max)?;
+                let selector = desk.limits.parse_selector(&selector)?;
+                audience.unsubscribe(desk, asker, Some(&scope), &selector)?;
+            }
+            Ask::UnsubscribeAllScopes { selector } => {
+                let selector = desk.limits.parse_selector(&selector)?;
+                audience.unsubscribe(desk, asker, None, &selector)?;
+            }
+            Ask::Listen { listener, kind, selector } => {
+                gate::check(desk, asker, if kind == MISSING { Deed::HandleMissing } else { Deed::Listen }, Of::Branch(&selector))?;
+                audience.listen(desk, asker, listener, kind, &selector)?;
+            }
+            Ask::Unlisten { listener, selector } => {
+                if audience.unlisten(desk, asker, listener, &selector)? {
+                    return Ok(Todo::Review);
+                }
+            }
+            Ask::CreateView { name, definition } => self.create_view(&name, &definition)?,
+            Ask::RemoveView { name } => self.remove_view(&name)?,
+            Ask::ListViews { after } => self.list_views(after, None)?,
+            Ask::GetView { name } => self.list_views(0, Some(&name))?,
+            Ask::Connect { .. } | Ask::Ping | Ask::Pong | Ask::Close | Ask::Unknown { .. } | Ask::Broken => {
+                unreachable!("the door keeps these")
+            }
+        }
+        Ok(Todo::Nothing)
+    }
+}
+
+fn check_scope(scope: &str, bytes_max: usize) -> Result<(), Refusal> {
+    if scope.starts_with('$') {
+        return Err(Refusal::at(ErrorCode::InvalidScope, 0, "found $, which starts no scope's name"));
+    }
+    if scope.len() > bytes_max {
+        return Err(Refusal::at(ErrorCode::InvalidScope, bytes_max, format!("a scope's name has at most {bytes_max} bytes")));
+    }
+    Ok(())
+}

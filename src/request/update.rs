@@ -1,0 +1,218 @@
+//! Updates, update streams and appends: what a value is checked for before its topic's owner sees it.
+
+use super::{Asking, Todo};
+use crate::gate::{self, Deed};
+use crate::mail::{Action, Change, Conditions, Content, StreamStep};
+use crate::protocol::{ErrorCode, Refusal};
+use crate::session::Stream;
+use crate::topic::constraint::{Constraint, ConstraintLimits};
+use crate::topic::path::TopicPath;
+use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
+use crate::topic::tree::StreamTag;
+use crate::value::json::JsonLimits;
+use crate::value::{ValueType, delta, scalar};
+use crate::wire::event::Form;
+use crate::wire::native::{Append, NULL_BIT, Update, Verb, op};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+impl Asking<'_> {
+    pub(super) fn update<'a>(&mut self, path: Cow<'a, str>, update: Update<'a>, value: &'a mut Vec<u8>) -> Result<Todo<'a>, Refusal> {
+        gate::path(self.desk, self.asker, Deed::Update, &path)?;
+        let conditions = self.conditions(&update.constraint, None)?;
+        let action = self.action(update, value)?;
+        Ok(Todo::Route { path, change: Change { action, conditions } })
+    }
+
+    /// What an update depends on; nothing for most.
+    fn conditions(&self, constraint: &[u8], stream: Option<StreamStep>) -> Result<Option<Box<Conditions>>, Refusal> {
+        if constraint.is_empty() && stream.is_none() {
+            return Ok(None);
+        }
+        let parse = |text: &[u8]| {
+            let limits = ConstraintLimits { json_depth_max: self.desk.limits.json_depth_max, ..self.desk.limits.constraint };
+            Constraint::parse(text, limits).map_err(|error| Refusal::at(ErrorCode::InvalidConstraint, error.position, error.to_string()))
+        };
+        let constraint = if constraint.is_empty() { None } else { Some(parse(constraint)?) };
+        Ok(Some(Box::new(Conditions { constraint, stream })))
+    }
+
+    /// What the update does to its topic. Its value is checked, in memory that is used again.
+    fn action<'a>(&mut self, update: Update<'a>, checked: &'a mut Vec<u8>) -> Result<Action<'a>, Refusal> {
+        let specification = match update.verb {
+            Verb::Add | Verb::AddAndSet => Some(self.specification(&update)?),
+            Verb::Set | Verb::Patch | Verb::Check => None,
+        };
+        let is_null = update.kind & NULL_BIT != 0;
+        let kind = match &specification {
+            Some(specification) => specification.value_type(),
+            None if update.verb == Verb::Patch => ValueType::Json,
+            None => value_type(update.kind)?,
+        };
+        checked.clear();
+        if matches!(update.verb, Verb::Set | Verb::AddAndSet) {
+            match is_null {
+                true if specification.as_ref().is_some_and(|new| new.topic_type() == TopicType::TimeSeries) => return Err(null_event()),
+                true => check_null(kind, &update.value)?,
+                false => self.check_value(kind, &update.value, checked)?,
+            }
+        }
+        let content = Content { kind, value: (!is_null).then_some(Cow::Borrowed(&checked[..])) };
+        Ok(match (update.verb, specification) {
+            (Verb::Add, Some(specification)) => Action::Add(specification),
+            (Verb::AddAndSet, Some(specification)) => Action::AddAndSet(specification, content),
+            (Verb::Patch, _) => Action::Patch(update.value),
+            (Verb::Check, _) => Action::Check(kind),
+            _ => Action::Set(content),
+        })
+    }
+
+    /// What a topic that an update may add would be.
+    fn specification(&mut self, update: &Update<'_>) -> Result<Arc<Specification>, Refusal> {
+        // Only a value can be null: a topic without one has no such mark.
+        let number = if update.verb == Verb::Add { update.kind } else { update.kind & !NULL_BIT };
+        let topic_type = TopicType::from_number(number).ok_or_else(unknown_type)?;
+        if let Some(plain) = self.desk.specifications.known_plain(topic_type).filter(|_| update.properties.is_empty()) {
+            return Ok(plain);
+        }
+        let properties = update.properties.iter().map(|(key, value)| (&**key, &**value));
+        let parsed = Specification::parse(topic_type, properties, SpecificationLimits::default())
+            .map_err(|error| Refusal::at(ErrorCode::InvalidProperty, error.position, error.to_string()))?;
+        Ok(self.desk.specifications.intern(parsed))
+    }
+
+    /// Checks a value and writes its stored form.
+    fn check_value(&mut self, kind: ValueType, value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let limits = JsonLimits { depth_max: self.desk.limits.json_depth_max };
+        match (self.form, kind) {
+            (_, ValueType::Json) => self.checker.compact(value, limits, out).map_err(|error| {
+                Refusal::at(ErrorCode::InvalidValue, error.position, format!("the value is not JSON: {}", error.message))
+            })?,
+            (Form::Binary, _) => {
+                scalar::check(kind, value).map_err(|error| refuse_value(kind, error))?;
+                out.extend_from_slice(value);
+            }
+            (Form::Text, _) => {
+                let json = std::str::from_utf8(value).expect("a text message is UTF-8");
+                scalar::from_json(kind, json, out).map_err(|error| refuse_value(kind, error))?;
+            }
+        }
+        if out.len() > self.desk.limits.value_bytes_max {
+            let message = format!("the value has {} bytes, more than {}", out.len(), self.desk.limits.value_bytes_max);
+            return Err(Refusal::new(ErrorCode::ValueTooLarge, message));
+        }
+        Ok(())
+    }
+
+    pub(super) fn append<'a>(&mut self, path: Cow<'a, str>, kind: u8, append: Append, value: &[u8]) -> Result<Todo<'a>, Refusal> {
+        gate::path(self.desk, self.asker, Deed::Update, &path)?;
+        if kind & NULL_BIT != 0 {
+            return Err(null_event());
+        }
+        let kind = value_type(kind)?;
+        let mut checked = Vec::with_capacity(value.len());
+        self.check_value(kind, value, &mut checked)?;
+        let content = Content { kind, value: Some(Cow::Owned(checked)) };
+        Ok(Todo::Route { path, change: Change { action: Action::Append(append, content), conditions: None } })
+    }
+
+    // Update streams.
+
+    pub(super) fn open_stream<'a>(
+        &mut self,
+        number: u64,
+        path: Cow<'a, str>,
+        update: Update<'a>,
+        value: &'a mut Vec<u8>,
+    ) -> Result<Todo<'a>, Refusal> {
+        gate::path(self.desk, self.asker, Deed::Update, &path)?;
+        if update.verb == Verb::Patch {
+            return Err(Refusal::new(ErrorCode::UnsupportedProperty, "a stream cannot be opened with a patch"));
+        }
+        let kind = match update.verb {
+            Verb::Add | Verb::AddAndSet => self.specification(&update)?.value_type(),
+            _ => value_type(update.kind)?,
+        };
+        self.audience.check_stream(self.desk, self.asker, number)?;
+        let conditions = self.conditions(&update.constraint, Some(StreamStep { stream: self.tag(number), opens: true }))?;
+        let action = self.action(update, value)?;
+        self.audience.open_stream(self.asker, number, Stream { path: TopicPath::of_branch(&path), kind, has_failed: false });
+        Ok(Todo::Route { path, change: Change { action, conditions } })
+    }
+
+    fn tag(&self, number: u64) -> StreamTag {
+        StreamTag { shard: self.desk.identity.index, session: self.asker.session, number }
+    }
+
+    pub(super) fn set_by_stream<'a>(&mut self, number: u64, set: &[u8], value: &'a mut Vec<u8>) -> Result<Todo<'a>, Refusal> {
+        let Stream { path, kind, .. } = self.audience.stream(self.asker, number)?;
+        let (path, kind) = (path.as_str().to_owned(), *kind);
+        let is_null = set.is_empty() && kind != ValueType::Binary && kind != ValueType::String
+            || self.form == Form::Text && set == b"null" && kind != ValueType::Json;
+        value.clear();
+        let result = if is_null { check_null(kind, &[]) } else { self.check_value(kind, set, value) };
+        self.end_stream_on(number, result)?;
+        let content = Content { kind, value: (!is_null).then_some(Cow::Borrowed(&value[..])) };
+        Ok(self.step(number, path, Action::Set(content)))
+    }
+
+    pub(super) fn step_stream<'a>(&mut self, number: u64, form: u8, delta: Cow<'a, [u8]>) -> Result<Todo<'a>, Refusal> {
+        let path = self.audience.stream(self.asker, number)?.path.as_str().to_owned();
+        let form = match form {
+            op::DELTA_DEFLATE => Ok(delta::Form::Deflate),
+            op::DELTA_COPY => Ok(delta::Form::Copy),
+            _ => Err(Refusal::new(ErrorCode::InvalidValue, "there is no such delta form; they are 0x92 and 0x93")),
+        };
+        let form = self.end_stream_on(number, form)?;
+        Ok(self.step(number, path, Action::Delta(form, delta)))
+    }
+
+    fn step<'a>(&self, number: u64, path: String, action: Action<'a>) -> Todo<'a> {
+        let conditions = Conditions { constraint: None, stream: Some(StreamStep { stream: self.tag(number), opens: false }) };
+        Todo::Route { path: Cow::Owned(path), change: Change { action, conditions: Some(Box::new(conditions)) } }
+    }
+
+    /// A value that was refused here ends the stream as one that its topic's owner refuses does. Its number stays taken until it is closed.
+    fn end_stream_on<T>(&mut self, number: u64, result: Result<T, Refusal>) -> Result<T, Refusal> {
+        if result.is_err() {
+            self.audience.fail_stream(self.asker, number);
+        }
+        result
+    }
+}
+
+fn unknown_type() -> Refusal {
+    let message = "there is no such topic type; the types are json, string, int64, double, binary and time_series";
+    Refusal::new(ErrorCode::UnknownType, message)
+}
+
+/// The type of an update's value.
+fn value_type(kind: u8) -> Result<ValueType, Refusal> {
+    match kind & !NULL_BIT {
+        number if number == TopicType::TimeSeries.number() => {
+            let message = "a value has no type time_series; expected the type of the series' events";
+            Err(Refusal::new(ErrorCode::UnknownType, message))
+        }
+        number => ValueType::from_number(number).ok_or_else(unknown_type),
+    }
+}
+
+fn null_event() -> Refusal {
+    Refusal::new(ErrorCode::InvalidValue, "an event of a time series is never null")
+}
+
+fn check_null(kind: ValueType, value: &[u8]) -> Result<(), Refusal> {
+    if !matches!(kind, ValueType::String | ValueType::Int64 | ValueType::Double) {
+        let message = format!("{} topics have no null; STRING, INT64 and DOUBLE do", kind.name());
+        return Err(Refusal::new(ErrorCode::InvalidValue, message));
+    }
+    if !value.is_empty() {
+        return Err(Refusal::new(ErrorCode::InvalidValue, "found bytes behind the mark of null, expected none"));
+    }
+    Ok(())
+}
+
+fn refuse_value(kind: ValueType, error: scalar::ValueError) -> Refusal {
+    let message = format!("the value is not {}: {}", kind.name(), error.message);
+    Refusal { code: ErrorCode::InvalidValue, position: error.position, message }
+}
