@@ -39,13 +39,19 @@ pub enum Properties<'a> {
     Any(&'a [(Box<str>, Box<str>)]),
 }
 
-impl<'a> Properties<'a> {
-    pub(super) fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let (known, any) = match self {
-            Self::Known(known) => (known, &[][..]),
-            Self::Any(any) => (&[][..], any),
-        };
-        known.iter().map(|(key, value)| (*key, &**value)).chain(any.iter().map(|(key, value)| (&**key, &**value)))
+impl Properties<'_> {
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::Known(known) => known.len(),
+            Self::Any(any) => any.len(),
+        }
+    }
+
+    pub(super) fn for_each(self, mut each: impl FnMut(&str, &str)) {
+        match self {
+            Self::Known(known) => known.iter().for_each(|(key, value)| each(key, value)),
+            Self::Any(any) => any.iter().for_each(|(key, value)| each(key, value)),
+        }
     }
 }
 

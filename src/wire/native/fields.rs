@@ -1,6 +1,6 @@
 //! How the binary form writes an event: a frame, each member at its place.
 
-use super::{fill_length, put_bytes_field, put_number_field, put_properties};
+use super::{fill_length, put_bytes_field, put_number_field};
 use crate::value::ValueType;
 use crate::wire::event::{Fields, Form, Properties};
 use crate::wire::varint;
@@ -44,7 +44,11 @@ impl Fields for Body<'_> {
     }
 
     fn properties(&mut self, properties: Properties<'_>) {
-        put_properties(self.out, properties.iter());
+        varint::put(self.out, properties.len() as u64);
+        properties.for_each(|key, value| {
+            varint::put_bytes(self.out, key.as_bytes());
+            varint::put_bytes(self.out, value.as_bytes());
+        });
     }
 
     fn optional(&mut self, _: &str, number: Option<u64>) {

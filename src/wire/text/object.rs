@@ -58,12 +58,15 @@ impl Fields for Object<'_> {
     fn properties(&mut self, properties: Properties<'_>) {
         self.name("properties");
         self.out.push(b'{');
-        for (at, (key, value)) in properties.iter().enumerate() {
-            self.out.extend_from_slice(if at == 0 { b"" } else { b"," });
+        self.is_first = true;
+        properties.for_each(|key, value| {
+            self.out.extend_from_slice(if self.is_first { b"" } else { b"," });
+            self.is_first = false;
             string(self.out, key);
             self.out.push(b':');
             string(self.out, value);
-        }
+        });
+        self.is_first = false;
         self.out.push(b'}');
     }
 
