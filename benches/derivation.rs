@@ -7,7 +7,7 @@
 //! `--only <name>` one case, for `valgrind --tool=callgrind`.
 
 use std::time::Instant;
-use tidewire::base::{Key, ShardIndex, Time};
+use tidewire::base::{ConnectionKey, ShardIndex, Time};
 use tidewire::session::QueueLimits;
 use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 use tidewire::value::ValueType;
@@ -39,7 +39,7 @@ const CASES: &[Case] = &[
 
 struct Bench {
     shard: Shard,
-    client: Key,
+    client: ConnectionKey,
     now: Time,
     topics: usize,
     chance: u64,

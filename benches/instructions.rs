@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::hint::black_box;
-use tidewire::base::{Key, ShardIndex, Time};
+use tidewire::base::{ConnectionKey, ShardIndex, Time};
 use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 use tidewire::topic::specification::TopicType;
 use tidewire::wire::native::{self, Ask, Request, Update, Verb};
@@ -38,7 +38,7 @@ const WORKLOADS: [(&str, Prepare); 5] = [
 struct Workload {
     world: World,
     /// Who says what.
-    inputs: Vec<(Key, Vec<u8>)>,
+    inputs: Vec<(ConnectionKey, Vec<u8>)>,
     expected: Expected,
 }
 
@@ -53,7 +53,7 @@ struct Expected {
 struct World {
     shard: Shard,
     now: Time,
-    wakes: VecDeque<Key>,
+    wakes: VecDeque<ConnectionKey>,
     bytes_sent: usize,
     sends: usize,
     records: u64,
@@ -85,7 +85,7 @@ fn main() {
 /// Everything that is counted. It must not be inlined, and nothing else of this file may have its name in its own: callgrind starts and
 /// stops by it, so a closure in here would stop the count.
 #[inline(never)]
-fn measured(world: &mut World, inputs: &mut [(Key, Vec<u8>)]) {
+fn measured(world: &mut World, inputs: &mut [(ConnectionKey, Vec<u8>)]) {
     for (key, bytes) in inputs {
         world.give(*key, bytes);
     }
@@ -172,7 +172,7 @@ impl World {
     }
 
     /// A session of the binary form, to which values are sent whole.
-    fn connect(&mut self) -> Key {
+    fn connect(&mut self) -> ConnectionKey {
         let key = self.shard.handle_accept(self.now, Transport::Http).expect("the limit on connections is above what workloads open");
         let head = "GET /tidewire HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: tidewire.1\r\n\r\n";
@@ -182,7 +182,7 @@ impl World {
     }
 
     /// What one read brings, and all that follows from it.
-    fn give(&mut self, key: Key, bytes: &mut [u8]) {
+    fn give(&mut self, key: ConnectionKey, bytes: &mut [u8]) {
         self.now = Time(self.now.0 + STEP_NS);
         self.shard.handle_bytes(self.now, key, bytes);
         self.carry_out();
@@ -207,7 +207,7 @@ impl World {
     }
 
     /// The socket takes all there is.
-    fn send_to(&mut self, key: Key) {
+    fn send_to(&mut self, key: ConnectionKey) {
         let Some(bytes) = self.shard.poll_transmit(self.now, key) else { return };
         self.bytes_sent += black_box(bytes).len();
         self.sends += 1;

@@ -38,18 +38,18 @@ pub enum Of<'a> {
 }
 
 /// Refuses what the asker may not do.
-pub fn check(_desk: &Desk, _asker: Asker, _deed: Deed, _of: Of<'_>) -> Result<(), Refusal> {
+pub fn check(_desk: &Desk, _asker: impl Into<Asker>, _deed: Deed, _of: Of<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
 /// Checks a path, and that the asker may do this there.
-pub fn path(desk: &Desk, asker: Asker, deed: Deed, path: &str) -> Result<(), Refusal> {
+pub fn path(desk: &Desk, asker: impl Into<Asker>, deed: Deed, path: &str) -> Result<(), Refusal> {
     desk.limits.check_path(path)?;
     check(desk, asker, deed, Of::Path(path))
 }
 
 /// Parses a selector that the asker may do this with.
-pub fn selector(desk: &Desk, asker: Asker, deed: Deed, text: &str) -> Result<Selector, Refusal> {
+pub fn selector(desk: &Desk, asker: impl Into<Asker>, deed: Deed, text: &str) -> Result<Selector, Refusal> {
     let selector = desk.limits.parse_selector(text)?;
     check(desk, asker, deed, Of::Selector(&selector))?;
     Ok(selector)

@@ -1,29 +1,29 @@
 //! What sessions are answered.
 
 use crate::audience::Audience;
-use crate::base::Key;
+use crate::base::{SessionKey, SlabKey};
 use crate::desk::{Answer, Desk};
-use crate::mail::Asker;
+use crate::mail::{Asker, Call, Caller};
 use crate::protocol::Refusal;
 use crate::session::{Entry, Form};
 use crate::wire::event::{self, Event};
 use crate::wire::native::Outcome;
 
 impl Audience {
-    pub fn answer(&mut self, desk: &mut Desk, to: Asker, result: Result<Outcome, Refusal>) {
+    pub fn answer(&mut self, desk: &mut Desk, to: Caller, result: Result<Outcome, Refusal>) {
         let Some(session) = self.sessions.get(to.session) else { return };
         if session.mqtt.is_some() {
             return self.answer_mqtt(desk, to, result);
         }
-        if let Some(bytes) = encode(session.form, to.id, &result) {
+        if let Some(bytes) = encode(session.form, to.call, &result) {
             self.push(desk, to.session, Entry::Control(bytes));
         }
     }
 
     /// Tells that it is done, behind all that the session still has to be sent.
-    pub fn answer_behind(&mut self, desk: &mut Desk, to: Asker) {
+    pub fn answer_behind(&mut self, desk: &mut Desk, to: Caller) {
         let Some(session) = self.sessions.get(to.session) else { return };
-        if let Some(bytes) = encode(session.form, to.id, &Ok(Outcome::Done)) {
+        if let Some(bytes) = encode(session.form, to.call, &Ok(Outcome::Done)) {
             self.push(desk, to.session, Entry::Behind(bytes));
         }
     }
@@ -31,8 +31,10 @@ impl Audience {
     /// Gives an answer that was held until something was stored.
     pub fn give_answer(&mut self, desk: &mut Desk, answer: Answer, result: Result<Outcome, Refusal>) {
         match (answer, result) {
-            (Answer::Update { to, .. }, result) => self.answer(desk, to, result),
-            (Answer::Route { asker, .. }, Err(refusal)) => self.answer(desk, asker, Err(refusal)),
+            (Answer::Update { to: Asker::Session(to), .. }, result) => self.answer(desk, to, result),
+            (Answer::Route { asker: Asker::Session(to), .. }, Err(refusal)) => self.answer(desk, to, Err(refusal)),
+            // Nobody waits.
+            (Answer::Update { to: Asker::Server, .. } | Answer::Route { asker: Asker::Server, .. }, _) => {}
             // Where storage fails too: sessions do not stand still for what only a crash right now would make of it, a message that comes twice.
             (Answer::Received { session, id, epoch }, _) => self.received_stored(desk, session, id, epoch),
             (Answer::Completed { session, id, epoch, code }, _) => self.completed_stored(desk, session, id, epoch, code),
@@ -41,13 +43,14 @@ impl Audience {
         }
     }
 
-    pub fn session_id(&self, desk: &Desk, session: Key) -> String {
-        format!("{:016x}-{:x}-{:x}-{:x}", desk.identity.run, desk.identity.index.0, session.index, session.generation)
+    pub fn session_id(&self, desk: &Desk, session: SessionKey) -> String {
+        format!("{:016x}-{:x}-{:x}-{:x}", desk.identity.run, desk.identity.index.0, session.index(), session.generation())
     }
 }
 
 /// An answer in a form of the native protocol; clients of MQTT have others.
-fn encode(form: Form, id: u64, result: &Result<Outcome, Refusal>) -> Option<Box<[u8]>> {
+fn encode(form: Form, call: Call, result: &Result<Outcome, Refusal>) -> Option<Box<[u8]>> {
+    let Call::Request(id) = call else { return None };
     let event = match result {
         Ok(outcome) => Event::Ok { id, outcome },
         Err(Refusal { code, position, message }) => Event::Error { id, code: code.code(), name: code.name(), position: *position, message },

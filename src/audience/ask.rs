@@ -4,7 +4,7 @@ use crate::audience::Audience;
 use crate::base::ShardIndex;
 use crate::desk::Desk;
 use crate::mail::views::Figures;
-use crate::mail::{Asker, Fetch, ListenerKind, Mail, Part, Question};
+use crate::mail::{Caller, Fetch, ListenerKind, Mail, Part, Question};
 use crate::owner::{known_selector, merge_pages};
 use crate::protocol::Refusal;
 use crate::topic::path::is_within;
@@ -24,25 +24,25 @@ pub struct Gather {
 }
 
 pub enum Answer {
-    Interest { selector: Selector, asker: Asker },
-    Removed { asker: Asker, count: Result<u64, Refusal> },
-    Page { asker: Asker, fetch: Box<Fetch>, pages: Vec<(Vec<native::Entry>, bool)>, is_thinned: bool },
-    Events { asker: Asker },
-    Listening { asker: Asker },
-    Views { asker: Asker, places: Arc<[u64]>, has_more: bool, figures: Vec<Figures> },
-    View { asker: Asker, result: Result<Outcome, Refusal> },
+    Interest { selector: Selector, asker: Caller },
+    Removed { asker: Caller, count: Result<u64, Refusal> },
+    Page { asker: Caller, fetch: Box<Fetch>, pages: Vec<(Vec<native::Entry>, bool)>, is_thinned: bool },
+    Events { asker: Caller },
+    Listening { asker: Caller },
+    Views { asker: Caller, places: Arc<[u64]>, has_more: bool, figures: Vec<Figures> },
+    View { asker: Caller, result: Result<Outcome, Refusal> },
 }
 
 /// What owners have said of views that a session wants listed.
 pub struct Listing {
-    pub asker: Asker,
+    pub asker: Caller,
     pub places: Arc<[u64]>,
     pub has_more: bool,
     pub figures: Vec<Figures>,
 }
 
 impl Gather {
-    pub fn asker(&self) -> Asker {
+    pub fn asker(&self) -> Caller {
         match self.answer {
             Answer::Interest { asker, .. } | Answer::Removed { asker, .. } | Answer::Page { asker, .. } => asker,
             Answer::Events { asker } | Answer::Listening { asker } => asker,
@@ -62,17 +62,17 @@ impl Audience {
         desk.mail(FIGURES_WRITER, Mail::WantSys);
     }
 
-    pub fn remove(&mut self, desk: &mut Desk, asker: Asker, selector: &Selector) {
+    pub fn remove(&mut self, desk: &mut Desk, asker: Caller, selector: &Selector) {
         self.ask(desk, selector, |selector| Question::Remove { selector }, Answer::Removed { asker, count: Ok(0) });
     }
 
-    pub fn fetch(&mut self, desk: &mut Desk, asker: Asker, selector: &Selector, fetch: Fetch) {
+    pub fn fetch(&mut self, desk: &mut Desk, asker: Caller, selector: &Selector, fetch: Fetch) {
         self.note_wanted(desk, selector);
         let question = Question::Fetch(Box::new(fetch.clone()));
         self.ask(desk, selector, |_| question, Answer::Page { asker, fetch: Box::new(fetch), pages: Vec::new(), is_thinned: false });
     }
 
-    pub fn query_owner(&mut self, desk: &mut Desk, asker: Asker, path: &str, query: crate::series::Query) {
+    pub fn query_owner(&mut self, desk: &mut Desk, asker: Caller, path: &str, query: crate::series::Query) {
         let ticket = desk.take_ticket();
         self.gathers.insert(ticket, Gather { waiting: 1, answer: Answer::Events { asker } });
         let question = Question::Query { path: path.into(), query, bytes_max: desk.limits.message_bytes_max };
@@ -80,7 +80,7 @@ impl Audience {
         desk.mail(owner, Mail::Ask { ticket, question });
     }
 
-    pub fn ask_about_views(&mut self, desk: &mut Desk, asker: Asker, places: Arc<[u64]>, has_more: bool) {
+    pub fn ask_about_views(&mut self, desk: &mut Desk, asker: Caller, places: Arc<[u64]>, has_more: bool) {
         let ticket = desk.take_ticket();
         let answer = Answer::Views { asker, places: places.clone(), has_more, figures: Vec::new() };
         self.gathers.insert(ticket, Gather { waiting: usize::from(desk.identity.count), answer });
@@ -90,7 +90,7 @@ impl Audience {
     }
 
     /// The ticket of an order: answered when the writer's word has come, and every shard has told every other what it had to do.
-    pub fn expect_decision(&mut self, desk: &mut Desk, asker: Asker) -> u64 {
+    pub fn expect_decision(&mut self, desk: &mut Desk, asker: Caller) -> u64 {
         let ticket = desk.take_ticket();
         let count = usize::from(desk.identity.count);
         let answer = Answer::View { asker, result: Ok(Outcome::Done) };
@@ -99,14 +99,14 @@ impl Audience {
     }
 
     /// The ticket of a request that is answered when every shard has sent its fence.
-    pub fn expect_fences(&mut self, desk: &mut Desk, asker: Asker) -> u64 {
+    pub fn expect_fences(&mut self, desk: &mut Desk, asker: Caller) -> u64 {
         let ticket = desk.take_ticket();
         self.gathers.insert(ticket, Gather { waiting: usize::from(desk.identity.count), answer: Answer::Listening { asker } });
         ticket
     }
 
     /// The ticket of the request.
-    pub fn ask_to_listen(&mut self, desk: &mut Desk, asker: Asker, kind: ListenerKind, selector: &Selector) -> u64 {
+    pub fn ask_to_listen(&mut self, desk: &mut Desk, asker: Caller, kind: ListenerKind, selector: &Selector) -> u64 {
         let ticket = desk.take_ticket();
         self.gathers.insert(ticket, Gather { waiting: usize::from(desk.identity.count), answer: Answer::Listening { asker } });
         // What lies below an exact path may have any owner.
@@ -198,11 +198,11 @@ impl Audience {
     }
 
     /// Answers a SUBSCRIBE behind the events of all topics that its selector matched: those of time series may still be on their way.
-    fn answer_subscription(&mut self, desk: &mut Desk, asker: Asker) {
+    fn answer_subscription(&mut self, desk: &mut Desk, asker: Caller) {
         let Some(session) = self.sessions.get_mut(asker.session) else { return };
         match &mut session.extras {
             _ if session.mqtt.is_some() => self.answer_mqtt(desk, asker, Ok(Outcome::Done)),
-            Some(extras) if !extras.histories.is_empty() => extras.answers_held.push(asker.id),
+            Some(extras) if !extras.histories.is_empty() => extras.answers_held.push(asker.call),
             _ => self.answer_behind(desk, asker),
         }
     }

@@ -5,9 +5,9 @@
 //! interest waits in the same way. A session has few such questions under way: see `pace`.
 
 use crate::audience::Audience;
-use crate::base::{Key, TopicId};
+use crate::base::{SessionKey, TopicId};
 use crate::desk::Desk;
-use crate::mail::{Asker, Mail, Subscription};
+use crate::mail::{Caller, Mail, Subscription};
 use crate::session::{Entry, History, LocalTopic};
 use crate::topic::publication::Publication;
 use std::rc::Rc;
@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 impl Audience {
     /// Asks for the first events of a subscription.
-    pub fn ask_history(&mut self, desk: &mut Desk, session: Key, topic: &LocalTopic, generation: u32) {
+    pub fn ask_history(&mut self, desk: &mut Desk, session: SessionKey, topic: &LocalTopic, generation: u32) {
         self.ask_events(desk, session, topic, generation, None);
     }
 
-    fn ask_events(&mut self, desk: &mut Desk, session: Key, topic: &LocalTopic, generation: u32, from: Option<u64>) {
+    fn ask_events(&mut self, desk: &mut Desk, session: SessionKey, topic: &LocalTopic, generation: u32, from: Option<u64>) {
         let Some(asking) = self.sessions.get_mut(session) else { return };
         let extras = asking.extras_mut();
         extras.histories.insert(generation, History { path: topic.path.clone(), from });
@@ -70,7 +70,7 @@ impl Audience {
     }
 
     /// From here on publications are steps of this subscription; tells whether it stands.
-    pub fn end_waiting(&mut self, topic: &Rc<LocalTopic>, key: Key, generation: u32) -> bool {
+    pub fn end_waiting(&mut self, topic: &Rc<LocalTopic>, key: SessionKey, generation: u32) -> bool {
         let Some(session) = self.sessions.get(key).filter(|session| session.holds(topic)) else { return false };
         let Some((_, place)) = session.subscriptions.get(&topic.id) else { return false };
         let mut subscribers = topic.subscribers.borrow_mut();
@@ -83,7 +83,7 @@ impl Audience {
     }
 
     /// A subscription waits no longer; answers that come behind the events of all are due when none does.
-    pub fn history_arrived(&mut self, desk: &mut Desk, topic: &LocalTopic, key: Key, generation: u32) {
+    pub fn history_arrived(&mut self, desk: &mut Desk, topic: &LocalTopic, key: SessionKey, generation: u32) {
         if !topic.is_time_series() {
             return;
         }
@@ -93,8 +93,8 @@ impl Audience {
         if extras.histories.remove(&generation).is_none() || !extras.histories.is_empty() {
             return;
         }
-        for id in std::mem::take(&mut extras.answers_held) {
-            self.answer_behind(desk, Asker { session: key, id });
+        for call in std::mem::take(&mut extras.answers_held) {
+            self.answer_behind(desk, Caller { session: key, call });
         }
     }
 

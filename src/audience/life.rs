@@ -1,24 +1,23 @@
 //! Sessions without a connection: their wills, and when they are over.
 
 use crate::audience::Audience;
-use crate::base::{Key, Time};
+use crate::base::{SessionKey, Time};
 use crate::desk::Desk;
 use crate::mail::Mail;
-use crate::mail::NOBODY;
 use crate::wire::mqtt::{Disconnect, ReasonCode};
 use std::collections::BTreeSet;
 
 /// When the sessions without a connection have something to do: publish a will, or end.
 #[derive(Default)]
 pub struct Ends {
-    due: BTreeSet<(Time, Key)>,
+    due: BTreeSet<(Time, SessionKey)>,
     /// Sessions without a connection.
     pub asleep: usize,
 }
 
 impl Audience {
     /// The session is over.
-    pub fn end_session(&mut self, desk: &mut Desk, key: Key) {
+    pub fn end_session(&mut self, desk: &mut Desk, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if let Some(extras) = &mut session.extras {
             // Nobody is left to be answered; an answer could overfill the queue and end the session again.
@@ -32,6 +31,7 @@ impl Audience {
         self.end_listeners(desk, key);
         self.end_mqtt(desk, key);
         let session = self.sessions.remove(key).expect("it was just there");
+        self.by_id.remove(&session.id);
         for selector in session.selecting() {
             self.release(desk, key, &selector);
         }
@@ -41,7 +41,7 @@ impl Audience {
     }
 
     /// DISCONNECT.
-    pub fn take_leave(&mut self, desk: &Desk, session: Key, disconnect: Disconnect) {
+    pub fn take_leave(&mut self, desk: &Desk, session: SessionKey, disconnect: Disconnect) {
         let expiry_max_s = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.session_expiry_max_s);
         if let Some(mqtt) = self.mqtt(session) {
             // MQTT-3.14.4-3: a normal end discards the will.
@@ -55,7 +55,7 @@ impl Audience {
     }
 
     /// The connection of a session is over; what comes of the session is its client's wish.
-    pub fn leave_session(&mut self, desk: &mut Desk, key: Key) {
+    pub fn leave_session(&mut self, desk: &mut Desk, key: SessionKey) {
         let now = desk.now;
         let sessions_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.sessions_max);
         let is_full = self.broker.ends.asleep >= sessions_max;
@@ -66,7 +66,7 @@ impl Audience {
         }
         // What is not acknowledged is not kept for later.
         session.queue.clear();
-        session.connection = NOBODY;
+        session.connection = None;
         mqtt.answers = None;
         mqtt.subscribing.clear();
         if mqtt.expiry_s == 0 || is_full {
@@ -83,7 +83,7 @@ impl Audience {
     }
 
     /// The session has no connection, and ends at the moment given. When it has something to do next.
-    pub fn fall_asleep(&mut self, desk: &Desk, key: Key, expires: Time) -> Option<Time> {
+    pub fn fall_asleep(&mut self, desk: &Desk, key: SessionKey, expires: Time) -> Option<Time> {
         let now = desk.now;
         let mqtt = self.mqtt(key)?;
         mqtt.expires = Some(expires);
@@ -96,7 +96,7 @@ impl Audience {
     }
 
     /// The session has a connection again.
-    pub fn keep_awake(&mut self, key: Key) {
+    pub fn keep_awake(&mut self, key: SessionKey) {
         let Some(mqtt) = self.mqtt(key) else { return };
         let (due, was_asleep) = (mqtt.due.take(), mqtt.expires.take().is_some());
         if let Some(due) = due {
@@ -115,7 +115,7 @@ impl Audience {
     }
 
     /// A session without a connection has something to do by now.
-    fn check_session(&mut self, desk: &mut Desk, key: Key) {
+    fn check_session(&mut self, desk: &mut Desk, key: SessionKey) {
         let now = desk.now;
         let Some(mqtt) = self.mqtt(key) else { return };
         let expires = mqtt.expires.unwrap_or(now);
@@ -134,13 +134,13 @@ impl Audience {
     }
 
     /// The session is over: its will is published, if that was to come, and nothing of it stays.
-    pub fn finish_session(&mut self, desk: &mut Desk, key: Key) {
+    pub fn finish_session(&mut self, desk: &mut Desk, key: SessionKey) {
         self.publish_will(desk, key);
         self.end_session(desk, key);
     }
 
     /// What of a session that ends is MQTT's.
-    pub fn end_mqtt(&mut self, desk: &mut Desk, key: Key) {
+    pub fn end_mqtt(&mut self, desk: &mut Desk, key: SessionKey) {
         self.keep_awake(key);
         self.leave_groups(desk, key);
         self.unstore_session(desk, key);

@@ -5,10 +5,10 @@
 
 use super::known::{Change, look_again, take_notice};
 use crate::audience::Audience;
-use crate::base::{Key, ShardIndex};
+use crate::base::{SessionKey, ShardIndex};
 use crate::desk::Desk;
 use crate::mail::views::Told;
-use crate::mail::{Asker, Handler, ListenerKind, Mail, Missing, Notice};
+use crate::mail::{Caller, Handler, ListenerKind, Mail, Missing, Notice};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::{Entry, Listened, Listener};
 use crate::topic::selector::Selector;
@@ -27,20 +27,20 @@ const REVIEW_PART: usize = 256;
 
 /// A listener's topics have to be looked at again, since a selector was taken away.
 pub struct Review {
-    asker: Asker,
+    asker: Caller,
     number: u64,
     selector: Selector,
     rest: Span,
 }
 
 impl Review {
-    fn is_of(&self, session: Key, number: u64) -> bool {
+    fn is_of(&self, session: SessionKey, number: u64) -> bool {
         (self.asker.session, self.number) == (session, number)
     }
 }
 
 impl Audience {
-    pub fn listen(&mut self, desk: &mut Desk, asker: Asker, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
+    pub fn listen(&mut self, desk: &mut Desk, asker: Caller, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
         let listeners_max = desk.limits.listeners_max;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let listeners = &mut session.extras_mut().listeners;
@@ -61,7 +61,7 @@ impl Audience {
         }
     }
 
-    fn listen_to(&mut self, desk: &mut Desk, asker: Asker, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
+    fn listen_to(&mut self, desk: &mut Desk, asker: Caller, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
         let selector = desk.limits.parse_selector(text)?;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let listener = session.extras_mut().listeners.entry(number).or_insert_with(|| Listener::new(kind));
@@ -79,14 +79,14 @@ impl Audience {
         Ok(())
     }
 
-    fn handle_missing(&mut self, desk: &mut Desk, asker: Asker, number: u64, branch: &str) -> Result<(), Refusal> {
+    fn handle_missing(&mut self, desk: &mut Desk, asker: Caller, number: u64, branch: &str) -> Result<(), Refusal> {
         crate::topic::path::check_form(branch).map_err(|error| Refusal::at(ErrorCode::InvalidPath, error.position, error.to_string()))?;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let listener = session.extras_mut().listeners.entry(number).or_insert_with(|| Listener::new(MISSING));
         if !listener.branches.iter().any(|held| **held == *branch) {
             listener.branches.push(branch.into());
             self.listening.sessions.insert(asker.session);
-            let handler = Handler { branch: branch.into(), shard: desk.identity.index, session: asker.session, listener: number };
+            let handler = Handler { branch: branch.into(), session: session.id, listener: number };
             self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: true });
         }
         // Whoever misses a topic once this is answered is heard, on whatever shard.
@@ -102,7 +102,7 @@ impl Audience {
     }
 
     /// Takes a selector off a listener; all of them where it is empty. Whether a review begins by that, which gives the answer.
-    pub fn unlisten(&mut self, desk: &mut Desk, asker: Asker, number: u64, text: &str) -> Result<bool, Refusal> {
+    pub fn unlisten(&mut self, desk: &mut Desk, asker: Caller, number: u64, text: &str) -> Result<bool, Refusal> {
         let missing = || Refusal::new(ErrorCode::NoSuchListener, format!("the session has no listener {number}"));
         let session = self.sessions.get_mut(asker.session).ok_or_else(missing)?;
         let listeners = session.extras.as_mut().map(|extras| &mut extras.listeners).ok_or_else(missing)?;
@@ -122,11 +122,12 @@ impl Audience {
         Ok(false)
     }
 
-    fn end_listener(&mut self, desk: &mut Desk, session: Key, number: u64) {
+    fn end_listener(&mut self, desk: &mut Desk, session: SessionKey, number: u64) {
         let extras = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut());
         let Some(listener) = extras.and_then(|extras| extras.listeners.remove(&number)) else { return };
+        let id = self.id_of(session).expect("the session has just lost a listener");
         for branch in listener.branches {
-            let handler = Handler { branch, shard: desk.identity.index, session, listener: number };
+            let handler = Handler { branch, session: id, listener: number };
             self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: false });
         }
         let (ended, kept): (VecDeque<Review>, _) =
@@ -141,20 +142,21 @@ impl Audience {
         }
     }
 
-    fn end_branch(&mut self, desk: &mut Desk, session: Key, number: u64, branch: &str) {
+    fn end_branch(&mut self, desk: &mut Desk, session: SessionKey, number: u64, branch: &str) {
+        let Some(id) = self.id_of(session) else { return };
         if let Some(listener) = self.listener_mut(session, number) {
             listener.branches.retain(|held| **held != *branch);
-            let handler = Handler { branch: branch.into(), shard: desk.identity.index, session, listener: number };
+            let handler = Handler { branch: branch.into(), session: id, listener: number };
             self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: false });
         }
     }
 
-    fn listener_mut(&mut self, session: Key, number: u64) -> Option<&mut Listener> {
+    fn listener_mut(&mut self, session: SessionKey, number: u64) -> Option<&mut Listener> {
         self.sessions.get_mut(session)?.extras.as_mut()?.listeners.get_mut(&number)
     }
 
     /// The session is over.
-    pub fn end_listeners(&mut self, desk: &mut Desk, session: Key) {
+    pub fn end_listeners(&mut self, desk: &mut Desk, session: SessionKey) {
         self.release_slices(desk, session);
         if !self.listening.sessions.remove(&session) {
             return;
@@ -167,7 +169,7 @@ impl Audience {
     }
 
     /// Takes a selector off a listener; tells whether what it leaves is to be reviewed.
-    fn deselect(&mut self, desk: &mut Desk, asker: Asker, number: u64, selector: &Selector) -> bool {
+    fn deselect(&mut self, desk: &mut Desk, asker: Caller, number: u64, selector: &Selector) -> bool {
         let Some(listener) = self.listener_mut(asker.session, number) else { return false };
         if !listener.holds(selector) {
             return false;
@@ -185,7 +187,7 @@ impl Audience {
         false
     }
 
-    pub fn reviews_of(&self, session: Key) -> usize {
+    pub fn reviews_of(&self, session: SessionKey) -> usize {
         self.listening.reviews.iter().filter(|review| review.asker.session == session).count()
     }
 
@@ -220,7 +222,7 @@ impl Audience {
 
     /// Tells the owners where no listener of this shard has the selector any more.
     fn release_listening(&mut self, desk: &mut Desk, number: u8, selector: &Selector) {
-        let holds = |session: &Key| {
+        let holds = |session: &SessionKey| {
             let listeners = self.sessions.get(*session).and_then(|session| session.extras.as_ref()).map(|extras| &extras.listeners);
             listeners.is_some_and(|listeners| listeners.values().any(|held| held.kind == number && held.holds(selector)))
         };
@@ -235,7 +237,7 @@ impl Audience {
 
     /// Something happened to a topic that sessions here listen to.
     pub fn notice_arrived(&mut self, desk: &mut Desk, notice: &Notice, asked: u64) {
-        let sessions: Vec<Key> = self.listening.sessions.iter().copied().collect();
+        let sessions: Vec<SessionKey> = self.listening.sessions.iter().copied().collect();
         for session in sessions {
             let Some(extras) = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut()) else { continue };
             let mut told: Vec<(u64, Change)> = Vec::new();
@@ -264,7 +266,7 @@ impl Audience {
         }
     }
 
-    fn tell_change(&mut self, desk: &mut Desk, key: Key, listener: u64, change: &Change) {
+    fn tell_change(&mut self, desk: &mut Desk, key: SessionKey, listener: u64, change: &Change) {
         let Some(session) = self.sessions.get(key) else { return };
         // MQTT has no listeners.
         let Some(form) = session.form.native() else { return };
@@ -296,7 +298,7 @@ impl Audience {
     }
 
     /// The session's selector matched no topic.
-    pub fn tell_missing(&mut self, desk: &mut Desk, session: Key, selector: &Selector) {
+    pub fn tell_missing(&mut self, desk: &mut Desk, session: SessionKey, selector: &Selector) {
         if self.listening.missing.is_empty() {
             return;
         }
@@ -311,16 +313,17 @@ impl Audience {
             properties: self.session_properties(desk, session),
             handler,
         };
-        desk.mail(missing.handler.shard, Mail::Missing(Box::new(missing)));
+        desk.mail(missing.handler.session.shard(), Mail::Missing(Box::new(missing)));
     }
 
     pub fn missing_told(&mut self, desk: &mut Desk, missing: &Missing) {
         let Missing { handler, selector, session: of, properties } = missing;
-        let Some(session) = self.sessions.get(handler.session) else { return };
+        let Some(key) = self.find(handler.session) else { return };
+        let session = &self.sessions.get(key).expect("a name is of a session");
         let Some(form) = session.form.native() else { return };
         let properties = Properties::Any(properties);
         let mut out = Vec::new();
         event::put(&mut out, form, &Event::MissingNotice { listener: handler.listener, selector, session: of, properties });
-        self.push(desk, handler.session, Entry::Control(out.into_boxed_slice()));
+        self.push(desk, key, Entry::Control(out.into_boxed_slice()));
     }
 }

@@ -29,7 +29,7 @@ mod topics;
 pub use ask::{FIGURES_WRITER, Listing};
 pub use listeners::MISSING;
 
-use crate::base::{Key, Slab, TopicId};
+use crate::base::{SessionId, SessionKey, Slab, TopicId};
 use crate::desk::Ticket;
 use crate::mail::Handler;
 use crate::session::{LocalTopic, Session};
@@ -45,13 +45,14 @@ use std::sync::Arc;
 /// See the module.
 #[derive(Default)]
 pub struct Audience {
-    sessions: Slab<Session>,
+    sessions: Slab<Session, SessionKey>,
+    by_id: HashMap<SessionId, SessionKey>,
     locals: Locals,
     selected: Interests<select::Selected>,
     gathers: Questions,
     listening: Listening,
     /// Sessions that are to be sent more when they have read.
-    held_back: BTreeSet<Key>,
+    held_back: BTreeSet<SessionKey>,
     /// How many sessions match, asked by other shards and not answered yet.
     counts_asked: VecDeque<properties::Asked>,
     broker: Broker,
@@ -77,7 +78,7 @@ struct Locals {
 /// Who listens.
 #[derive(Default)]
 struct Listening {
-    sessions: BTreeSet<Key>,
+    sessions: BTreeSet<SessionKey>,
     reviews: VecDeque<listeners::Review>,
     /// By their branches those anywhere who handle missing topics.
     missing: BTreeMap<Box<str>, Vec<Handler>>,
@@ -87,8 +88,8 @@ struct Listening {
 #[derive(Default)]
 struct Broker {
     /// Sessions by their clients' identifiers, and shared subscriptions by their filters.
-    clients: HashMap<Rc<str>, Key>,
-    groups: HashMap<Box<str>, Key>,
+    clients: HashMap<Rc<str>, SessionKey>,
+    groups: HashMap<Box<str>, SessionKey>,
     ends: life::Ends,
     /// What topics of a rule and type are, by the rule's address.
     of_rules: HashMap<(usize, u8), Arc<Specification>>,
@@ -103,16 +104,28 @@ impl Audience {
         self.sessions.len()
     }
 
-    pub fn session(&self, key: Key) -> Option<&Session> {
+    pub fn session(&self, key: SessionKey) -> Option<&Session> {
         self.sessions.get(key)
     }
 
-    pub fn session_mut(&mut self, key: Key) -> Option<&mut Session> {
+    /// The session of this name, if it is here and not over.
+    fn find(&self, id: SessionId) -> Option<SessionKey> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub fn id_of(&self, session: SessionKey) -> Option<SessionId> {
+        self.sessions.get(session).map(|session| session.id)
+    }
+
+    pub fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         self.sessions.get_mut(key)
     }
 
-    pub fn enter(&mut self, session: Session) -> Key {
-        self.sessions.insert(session)
+    pub fn enter(&mut self, session: Session) -> SessionKey {
+        let id = session.id;
+        let key = self.sessions.insert(session);
+        self.by_id.insert(id, key);
+        key
     }
 
     /// Topics, selectors and questions under way that sessions here hold; all 0 once every session is gone and mail is delivered.
@@ -156,7 +169,7 @@ impl Audience {
         !self.held_back.is_empty()
     }
 
-    pub fn is_held_back(&self, session: Key) -> bool {
+    pub fn is_held_back(&self, session: SessionKey) -> bool {
         self.held_back.contains(&session)
     }
 }

@@ -4,7 +4,7 @@
 //! when its queue is not above its mark: looked at whenever something of it was sent, and at ticks.
 
 use crate::audience::Audience;
-use crate::base::{Key, ShardIndex};
+use crate::base::{SessionKey, ShardIndex};
 use crate::desk::Desk;
 use crate::mail::{Mail, Subscription};
 
@@ -13,7 +13,7 @@ const HISTORIES_ASKED_MAX: usize = 4;
 
 impl Audience {
     /// Goes on with what the session waits for, as far as its queue has room.
-    pub fn go_on(&mut self, desk: &mut Desk, key: Key) {
+    pub fn go_on(&mut self, desk: &mut Desk, key: SessionKey) {
         let asked_max = self.histories_asked_max(desk);
         let bytes_high = desk.limits.queue.bytes_high;
         self.held_back.remove(&key);
@@ -64,7 +64,7 @@ impl Audience {
     }
 
     /// The session is over: others may wait for what its walks tell.
-    pub fn release_slices(&mut self, desk: &mut Desk, session: Key) {
+    pub fn release_slices(&mut self, desk: &mut Desk, session: SessionKey) {
         self.held_back.remove(&session);
         let extras = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut());
         for (owner, ticket) in extras.map(|extras| std::mem::take(&mut extras.slices_held)).unwrap_or_default() {

@@ -3,7 +3,7 @@
 //! Other shards' questions wait for a tick, which answers as many as it has time for.
 
 use crate::audience::Audience;
-use crate::base::{Key, ShardIndex, TopicId};
+use crate::base::{Key, SessionId, SessionKey, ShardIndex, TopicId};
 use crate::desk::Desk;
 use crate::mail::Mail;
 use crate::session::{Form, Session};
@@ -29,14 +29,14 @@ const PROPERTIES: [&str; 6] = ["$ClientType", "$Principal", "$ServerName", "$Ses
 struct Properties<'s> {
     audience: &'s Audience,
     desk: &'s Desk,
-    key: Key,
+    key: SessionKey,
     session: &'s Session,
     id: OnceCell<String>,
     start: OnceCell<String>,
 }
 
 impl<'s> Properties<'s> {
-    fn of(audience: &'s Audience, desk: &'s Desk, key: Key) -> Option<Self> {
+    fn of(audience: &'s Audience, desk: &'s Desk, key: SessionKey) -> Option<Self> {
         let session = audience.sessions.get(key)?;
         Some(Self { audience, desk, key, session, id: OnceCell::new(), start: OnceCell::new() })
     }
@@ -64,22 +64,22 @@ impl<'s> Properties<'s> {
 
 impl Audience {
     /// The session's fixed properties.
-    pub fn session_properties(&self, desk: &Desk, key: Key) -> Vec<(Box<str>, Box<str>)> {
+    pub fn session_properties(&self, desk: &Desk, key: SessionKey) -> Vec<(Box<str>, Box<str>)> {
         let Some(properties) = Properties::of(self, desk, key) else { return Vec::new() };
         PROPERTIES.iter().filter_map(|name| Some(((*name).into(), properties.value(name)?.into()))).collect()
     }
 
     /// The owner of a topic wants to know when the session that made it is over.
-    pub fn watch_session(&mut self, desk: &mut Desk, owner: ShardIndex, session: Key, path: TopicPath, id: TopicId) {
-        match self.sessions.get_mut(session) {
+    pub fn watch_session(&mut self, desk: &mut Desk, owner: ShardIndex, session: SessionId, path: TopicPath, id: TopicId) {
+        match self.find(session).and_then(|session| self.sessions.get_mut(session)) {
             Some(session) => _ = session.extras_mut().watched_by.insert(id, (owner, path)),
             None => desk.mail(owner, Mail::SessionOver { path, id }),
         }
     }
 
     /// The topic is gone.
-    pub fn unwatch_session(&mut self, session: Key, id: TopicId) {
-        let extras = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut());
+    pub fn unwatch_session(&mut self, session: SessionId, id: TopicId) {
+        let extras = self.find(session).and_then(|session| self.sessions.get_mut(session)).and_then(|session| session.extras.as_mut());
         extras.map(|extras| extras.watched_by.remove(&id));
     }
 

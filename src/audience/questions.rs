@@ -5,9 +5,9 @@
 
 use super::ask::Gather;
 use crate::audience::Audience;
-use crate::base::Key;
+use crate::base::SessionKey;
 use crate::desk::Desk;
-use crate::mail::Asker;
+use crate::mail::Caller;
 use crate::protocol::{ErrorCode, Refusal};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -16,7 +16,7 @@ use hashbrown::hash_map::Entry;
 pub struct Questions {
     by_ticket: HashMap<u64, Gather>,
     /// How many each session has; a session without any has no entry.
-    counts: HashMap<Key, usize>,
+    counts: HashMap<SessionKey, usize>,
 }
 
 impl Questions {
@@ -45,14 +45,14 @@ impl Questions {
     }
 
     /// How many the session has under way.
-    pub fn of(&self, session: Key) -> usize {
+    pub fn of(&self, session: SessionKey) -> usize {
         self.counts.get(&session).copied().unwrap_or(0)
     }
 }
 
 impl Audience {
     /// Refuses what would be one question too many.
-    pub fn check_questions(&self, desk: &Desk, asker: Asker) -> Result<(), Refusal> {
+    pub fn check_questions(&self, desk: &Desk, asker: Caller) -> Result<(), Refusal> {
         let questions_max = desk.limits.questions_max;
         let extras = self.sessions.get(asker.session).and_then(|session| session.extras.as_ref());
         let held = extras.map_or(0, |extras| extras.answers_held.len());

@@ -1,17 +1,16 @@
 //! What sessions still have to be sent, and its bound.
 
 use crate::audience::Audience;
-use crate::base::Key;
+use crate::base::SessionKey;
 use crate::desk::{Desk, GivenUp, Why};
-use crate::mail::NOBODY;
 use crate::protocol::Reason;
 use crate::session::{Entry, LocalTopic, Newest};
 
 impl Audience {
     /// Queues something for a session and keeps its bound.
-    pub fn push(&mut self, desk: &mut Desk, key: Key, entry: Entry) {
+    pub fn push(&mut self, desk: &mut Desk, key: SessionKey, entry: Entry) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        if session.connection == NOBODY && session.mqtt.is_none() {
+        if session.connection.is_none() && session.mqtt.is_none() {
             // It was given up.
             return;
         }
@@ -20,10 +19,12 @@ impl Audience {
         if session.queue.bytes() > desk.limits.queue.bytes_high {
             self.keep_bound(desk, key);
         }
-        desk.effects.wake(connection);
+        if let Some(connection) = connection {
+            desk.effects.wake(connection);
+        }
     }
 
-    pub(super) fn keep_bound(&mut self, desk: &mut Desk, key: Key) {
+    pub(super) fn keep_bound(&mut self, desk: &mut Desk, key: SessionKey) {
         let queue_limits = desk.limits.queue;
         if self.sessions.get(key).is_none_or(|session| !session.queue.is_over(queue_limits)) {
             return;
@@ -60,17 +61,16 @@ impl Audience {
     }
 
     /// The session cannot go on with its connection. It has none from now on; the connection is closed when what is under way is done.
-    pub fn give_up(&mut self, desk: &mut Desk, key: Key, why: Why) {
+    pub fn give_up(&mut self, desk: &mut Desk, key: SessionKey, why: Why) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let connection = std::mem::replace(&mut session.connection, NOBODY);
-        if connection != NOBODY {
+        if let Some(connection) = session.connection.take() {
             session.queue.clear();
             desk.given_up.push_back(GivenUp { connection, why });
         }
     }
 
     /// Ends the subscriptions of a queue above its mark whose topics want that rather than conflation.
-    fn unsubscribe_under_pressure(&mut self, desk: &mut Desk, key: Key) {
+    fn unsubscribe_under_pressure(&mut self, desk: &mut Desk, key: SessionKey) {
         // Clients of MQTT are not told that a subscription ends, so theirs do not.
         let Some(session) = self.sessions.get(key).filter(|session| session.mqtt.is_none()) else { return };
         let mut topics = session.queue.topics_to_unsubscribe();

@@ -2,9 +2,9 @@
 
 use super::ask::{Answer, Gather};
 use crate::audience::Audience;
-use crate::base::Key;
+use crate::base::SessionKey;
 use crate::desk::Desk;
-use crate::mail::{Asker, Mail, Question};
+use crate::mail::{Caller, Mail, Question};
 use crate::protocol::{ErrorCode, Reason, Refusal};
 use crate::session::{Entry, LocalTopic, Session};
 use crate::topic::selector::Selector;
@@ -15,13 +15,13 @@ use std::rc::Rc;
 /// A selector that sessions of this shard have.
 #[derive(Default)]
 pub struct Selected {
-    pub(super) sessions: BTreeSet<Key>,
+    pub(super) sessions: BTreeSet<SessionKey>,
     /// The questions to the owners, until all have answered.
     pub(super) asking: BTreeSet<u64>,
 }
 
 impl Audience {
-    pub fn subscribe(&mut self, desk: &mut Desk, asker: Asker, scope: &str, selector: &Selector) -> Result<(), Refusal> {
+    pub fn subscribe(&mut self, desk: &mut Desk, asker: Caller, scope: &str, selector: &Selector) -> Result<(), Refusal> {
         let selections_max = desk.limits.selections_max;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let is_new = session.selections.add(scope, selector, selections_max).map_err(|_| selections_full(selections_max))?;
@@ -32,7 +32,7 @@ impl Audience {
     }
 
     /// The session has the selector: its shard's interest, which the owners of topics are told.
-    pub fn take_interest(&mut self, desk: &mut Desk, asker: Asker, selector: &Selector, is_new: bool) {
+    pub fn take_interest(&mut self, desk: &mut Desk, asker: Caller, selector: &Selector, is_new: bool) {
         self.note_wanted(desk, selector);
         let selected = self.selected.entry(selector, Selected::default);
         if is_new {
@@ -45,12 +45,12 @@ impl Audience {
     }
 
     /// The session has the selector, which the owners of topics know.
-    pub fn hold_selector(&mut self, session: Key, selector: &Selector) {
+    pub fn hold_selector(&mut self, session: SessionKey, selector: &Selector) {
         self.selected.entry(selector, Selected::default).sessions.insert(session);
     }
 
     /// `None`: in every scope.
-    pub fn unsubscribe(&mut self, desk: &mut Desk, asker: Asker, scope: Option<&str>, selector: &Selector) -> Result<(), Refusal> {
+    pub fn unsubscribe(&mut self, desk: &mut Desk, asker: Caller, scope: Option<&str>, selector: &Selector) -> Result<(), Refusal> {
         let selections_max = desk.limits.selections_max;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let released = match scope {
@@ -71,7 +71,7 @@ impl Audience {
         Ok(())
     }
 
-    pub(super) fn unsubscribe_topics(&mut self, desk: &mut Desk, key: Key, topics: &[Rc<LocalTopic>], reason: Reason) {
+    pub(super) fn unsubscribe_topics(&mut self, desk: &mut Desk, key: SessionKey, topics: &[Rc<LocalTopic>], reason: Reason) {
         for topic in topics {
             self.end_subscription(desk, key, topic);
         }
@@ -87,11 +87,13 @@ impl Audience {
         if is_high && reason != Reason::BackPressure {
             self.keep_bound(desk, key);
         }
-        desk.effects.wake(connection);
+        if let Some(connection) = connection {
+            desk.effects.wake(connection);
+        }
     }
 
     /// The session's selections have lost `selector`.
-    pub fn release(&mut self, desk: &mut Desk, session: Key, selector: &Selector) {
+    pub fn release(&mut self, desk: &mut Desk, session: SessionKey, selector: &Selector) {
         let Some(selected) = self.selected.get_mut(selector) else { return };
         selected.sessions.remove(&session);
         if !selected.sessions.is_empty() {

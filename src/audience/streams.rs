@@ -2,22 +2,22 @@
 
 use super::Audience;
 use crate::desk::Desk;
-use crate::mail::Asker;
+use crate::mail::Caller;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::Stream;
 use std::collections::BTreeMap;
 
 impl Audience {
-    fn streams(&self, asker: Asker) -> Option<&BTreeMap<u64, Stream>> {
+    fn streams(&self, asker: Caller) -> Option<&BTreeMap<u64, Stream>> {
         self.sessions.get(asker.session)?.extras.as_ref().map(|extras| &extras.streams)
     }
 
-    fn streams_mut(&mut self, asker: Asker) -> Option<&mut BTreeMap<u64, Stream>> {
+    fn streams_mut(&mut self, asker: Caller) -> Option<&mut BTreeMap<u64, Stream>> {
         self.sessions.get_mut(asker.session)?.extras.as_mut().map(|extras| &mut extras.streams)
     }
 
     /// Whether the session may have another stream, of this number.
-    pub fn check_stream(&self, desk: &Desk, asker: Asker, number: u64) -> Result<(), Refusal> {
+    pub fn check_stream(&self, desk: &Desk, asker: Caller, number: u64) -> Result<(), Refusal> {
         let streams_max = desk.limits.streams_max;
         let Some(streams) = self.streams(asker) else { return Ok(()) };
         if streams.contains_key(&number) {
@@ -30,14 +30,14 @@ impl Audience {
         Ok(())
     }
 
-    pub fn open_stream(&mut self, asker: Asker, number: u64, stream: Stream) {
+    pub fn open_stream(&mut self, asker: Caller, number: u64, stream: Stream) {
         if let Some(session) = self.sessions.get_mut(asker.session) {
             session.extras_mut().streams.insert(number, stream);
         }
     }
 
     /// A stream that may go on.
-    pub fn stream(&self, asker: Asker, number: u64) -> Result<&Stream, Refusal> {
+    pub fn stream(&self, asker: Caller, number: u64) -> Result<&Stream, Refusal> {
         let stream = self.streams(asker).and_then(|streams| streams.get(&number)).ok_or_else(|| no_stream(number))?;
         if stream.has_failed {
             return Err(Refusal::new(ErrorCode::InvalidStream, format!("stream {number} has ended: an operation of it failed")));
@@ -46,13 +46,13 @@ impl Audience {
     }
 
     /// None of its operations may follow.
-    pub fn fail_stream(&mut self, asker: Asker, number: u64) {
+    pub fn fail_stream(&mut self, asker: Caller, number: u64) {
         if let Some(stream) = self.streams_mut(asker).and_then(|streams| streams.get_mut(&number)) {
             stream.has_failed = true;
         }
     }
 
-    pub fn close_stream(&mut self, asker: Asker, number: u64) -> Result<(), Refusal> {
+    pub fn close_stream(&mut self, asker: Caller, number: u64) -> Result<(), Refusal> {
         let closed = self.streams_mut(asker).and_then(|streams| streams.remove(&number));
         closed.map(drop).ok_or_else(|| no_stream(number))
     }

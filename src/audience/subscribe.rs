@@ -1,7 +1,7 @@
 //! Subscriptions: a session and a topic that it selects.
 
 use crate::audience::Audience;
-use crate::base::Key;
+use crate::base::SessionKey;
 use crate::desk::Desk;
 use crate::mail::Appearance;
 use crate::session::mqtt::Delivery;
@@ -12,7 +12,7 @@ use std::ops::Bound;
 use std::rc::Rc;
 
 impl Audience {
-    pub fn subscribe_to_known(&mut self, desk: &mut Desk, session: Key, selector: &Selector) {
+    pub fn subscribe_to_known(&mut self, desk: &mut Desk, session: SessionKey, selector: &Selector) {
         let known: Vec<Rc<LocalTopic>> = self.known_topics(selector).cloned().collect();
         for topic in known {
             self.start_subscription(desk, session, &topic, Appearance::Found);
@@ -28,7 +28,7 @@ impl Audience {
         in_branch.filter(|(path, _)| selector.matches(path.as_str())).map(|(_, topic)| topic)
     }
 
-    pub fn start_subscription(&mut self, desk: &mut Desk, key: Key, topic: &Rc<LocalTopic>, appearance: Appearance) {
+    pub fn start_subscription(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>, appearance: Appearance) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if session.subscriptions.contains_key(&topic.id) || !session.selects(topic.path.as_str()) {
             return;
@@ -56,7 +56,7 @@ impl Audience {
     }
 
     /// Takes the session off the topic's subscribers; the last subscriber takes its place there.
-    pub fn end_subscription(&mut self, desk: &mut Desk, key: Key, topic: &Rc<LocalTopic>) {
+    pub fn end_subscription(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some((_, place)) = session.subscriptions.remove(&topic.id) else { return };
         let mut subscribers = topic.subscribers.borrow_mut();

@@ -1,9 +1,9 @@
 //! What arrives of topics for the sessions of this shard.
 
 use crate::audience::Audience;
-use crate::base::{Key, TopicId};
+use crate::base::{SessionKey, TopicId};
 use crate::desk::Desk;
-use crate::mail::{Appeared, NOBODY};
+use crate::mail::Appeared;
 use crate::protocol::Reason;
 use crate::session::{Entry, LocalTopic, Outgoing};
 use crate::topic::publication::Publication;
@@ -29,7 +29,7 @@ impl Audience {
         if topic.is_time_series() || topic.specification.retains_value() {
             self.send_latest(desk, &topic, is_newer);
         }
-        let mut sessions: Vec<Key> = Vec::new();
+        let mut sessions: Vec<SessionKey> = Vec::new();
         self.selected.for_each_match(path.as_str(), |_, selected| sessions.extend(&selected.sessions));
         for session in sessions {
             self.start_subscription(desk, session, &topic, appearance);
@@ -109,14 +109,12 @@ impl Audience {
             }
             let Some(session) = self.sessions.get_mut(subscriber.session) else { continue };
             // A session without a connection waits for what has to be acknowledged, and for nothing else.
-            if session.connection == NOBODY {
-                continue;
-            }
+            let Some(connection) = session.connection else { continue };
             session.queue.push(Entry::Step(outgoing.clone()));
             if session.queue.bytes() > desk.limits.queue.bytes_high {
                 overfull.push(subscriber.session);
             }
-            desk.effects.wake(session.connection);
+            desk.effects.wake(connection);
         }
         for subscriber in apart {
             self.deliver(desk, &topic, subscriber, &outgoing);

@@ -4,7 +4,7 @@ pub mod placement;
 mod slab;
 mod wheel;
 
-pub use slab::{Key, Slab};
+pub use slab::{ConnectionKey, Key, SessionKey, Slab, SlabKey};
 pub use wheel::Wheel;
 
 /// A point in time, in nanoseconds of the host's monotonic clock. The core never reads a clock: time is an argument.
@@ -25,6 +25,26 @@ impl Time {
 /// One core's number, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardIndex(pub u16);
+
+/// A session of any shard, for whatever outlives its connections or is elsewhere. No other session of this run has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(u64);
+
+impl SessionId {
+    /// The `number`th session of the shard.
+    pub fn new(shard: ShardIndex, number: u64) -> Self {
+        Self(number << 16 | u64::from(shard.0))
+    }
+
+    /// Where the session lives.
+    pub fn shard(self) -> ShardIndex {
+        ShardIndex(self.0 as u16)
+    }
+
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// A topic's server-wide number: never 0, never used again while the server runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

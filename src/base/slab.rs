@@ -1,10 +1,53 @@
 //! A slab whose keys go stale: a key of something removed never finds its successor.
 
-/// Where a value lives, and which of the place's tenants it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    pub index: u32,
-    pub generation: u32,
+use std::marker::PhantomData;
+use std::num::NonZeroU32;
+
+/// What finds a value in a slab of its kind.
+pub trait SlabKey: Copy {
+    fn new(index: u32, generation: u32) -> Self;
+    fn index(self) -> u32;
+    fn generation(self) -> u32;
+}
+
+/// Generations that there are; a key has room for one more, so that no key costs nothing.
+const GENERATIONS: u32 = u32::MAX;
+
+macro_rules! keys {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+            pub struct $name {
+                index: u32,
+                /// One more than the place's tenants before.
+                generation: NonZeroU32,
+            }
+
+            impl SlabKey for $name {
+                fn new(index: u32, generation: u32) -> Self {
+                    Self { index, generation: NonZeroU32::MIN.saturating_add(generation % GENERATIONS) }
+                }
+
+                fn index(self) -> u32 {
+                    self.index
+                }
+
+                fn generation(self) -> u32 {
+                    self.generation.get() - 1
+                }
+            }
+        )*
+    };
+}
+
+keys! {
+    /// Where a value lives, and which of the place's tenants it is.
+    Key;
+    /// A connection of a shard.
+    ConnectionKey;
+    /// A session of a shard.
+    SessionKey;
 }
 
 struct Slot<T> {
@@ -13,18 +56,19 @@ struct Slot<T> {
 }
 
 /// Values by key; places are used again.
-pub struct Slab<T> {
+pub struct Slab<T, K = Key> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
+    keys: PhantomData<fn() -> K>,
 }
 
-impl<T> Default for Slab<T> {
+impl<T, K> Default for Slab<T, K> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new() }
+        Self { slots: Vec::new(), free: Vec::new(), keys: PhantomData }
     }
 }
 
-impl<T> Slab<T> {
+impl<T, K: SlabKey> Slab<T, K> {
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
@@ -33,41 +77,40 @@ impl<T> Slab<T> {
         self.len() == 0
     }
 
-    pub fn insert(&mut self, value: T) -> Key {
+    pub fn insert(&mut self, value: T) -> K {
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index as usize];
             slot.value = Some(value);
-            return Key { index, generation: slot.generation };
+            return K::new(index, slot.generation);
         }
         let index = u32::try_from(self.slots.len()).expect("a shard holds fewer than 2^32 things");
         self.slots.push(Slot { generation: 0, value: Some(value) });
-        Key { index, generation: 0 }
+        K::new(index, 0)
     }
 
-    pub fn get(&self, key: Key) -> Option<&T> {
-        let slot = self.slots.get(key.index as usize)?;
-        if slot.generation == key.generation { slot.value.as_ref() } else { None }
+    pub fn get(&self, key: K) -> Option<&T> {
+        let slot = self.slots.get(key.index() as usize)?;
+        if slot.generation == key.generation() { slot.value.as_ref() } else { None }
     }
 
-    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let slot = self.slots.get_mut(key.index as usize)?;
-        if slot.generation == key.generation { slot.value.as_mut() } else { None }
+    pub fn get_mut(&mut self, key: K) -> Option<&mut T> {
+        let slot = self.slots.get_mut(key.index() as usize)?;
+        if slot.generation == key.generation() { slot.value.as_mut() } else { None }
     }
 
-    pub fn remove(&mut self, key: Key) -> Option<T> {
-        let slot = self.slots.get_mut(key.index as usize)?;
-        if slot.generation != key.generation {
+    pub fn remove(&mut self, key: K) -> Option<T> {
+        let slot = self.slots.get_mut(key.index() as usize)?;
+        if slot.generation != key.generation() {
             return None;
         }
         let value = slot.value.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(key.index);
+        slot.generation = (slot.generation + 1) % GENERATIONS;
+        self.free.push(key.index());
         Some(value)
     }
 
-    pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        let occupied =
-            |(index, slot): (usize, &Slot<T>)| slot.value.as_ref().map(|_| Key { index: index as u32, generation: slot.generation });
+    pub fn keys(&self) -> impl Iterator<Item = K> + '_ {
+        let occupied = |(index, slot): (usize, &Slot<T>)| slot.value.as_ref().map(|_| K::new(index as u32, slot.generation));
         self.slots.iter().enumerate().filter_map(occupied)
     }
 }
@@ -78,11 +121,11 @@ mod tests {
 
     #[test]
     fn a_stale_key_finds_nothing() {
-        let mut slab = Slab::default();
+        let mut slab: Slab<&str> = Slab::default();
         let first = slab.insert("a");
         assert_eq!(slab.remove(first), Some("a"));
         let second = slab.insert("b");
-        assert_eq!(second.index, first.index);
+        assert_eq!(second.index(), first.index());
         assert_eq!(slab.get(first), None);
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get(second), Some(&"b"));

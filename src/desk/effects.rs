@@ -2,7 +2,7 @@
 //!
 //! Any room may find that a connection has something to send; it is named once until it is asked for that.
 
-use crate::base::{Key, ShardIndex};
+use crate::base::{ConnectionKey, ShardIndex, SlabKey};
 use crate::protocol::Refusal;
 use crate::topic::path::TopicPath;
 use crate::wire::http;
@@ -12,18 +12,18 @@ use std::collections::VecDeque;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The connection has something to send: `poll_transmit` it when its socket takes more.
-    Wake(Key),
+    Wake(ConnectionKey),
     /// End the transport now, then call `handle_closed`.
-    Close(Key),
+    Close(ConnectionKey),
     /// An admin page is asked for; answer with `respond`.
-    Http(Key, http::Request),
+    Http(ConnectionKey, http::Request),
     /// The reports asked for by `request_reports` under this number are complete: `take_reports`.
     Reports(u64),
     /// Give the transport to that shard's `handle_handed`, with this, and forget the connection: `handle_closed` is not called.
     /// It comes there in no order with mail.
-    HandOver(Key, ShardIndex, Box<Handover>),
+    HandOver(ConnectionKey, ShardIndex, Box<Handover>),
     /// A client of MQTT goes on to authenticate itself: answer with `handle_authenticated`.
-    Authenticate(Key, Box<Authentication>),
+    Authenticate(ConnectionKey, Box<Authentication>),
     /// To be logged: the first topic that a view did not make because its source is derived too deep already.
     ViewTooDeep { view: Box<str>, source: TopicPath },
 }
@@ -49,7 +49,7 @@ pub struct Handover {
 /// A connection that its session cannot go on with, and that has to be closed for that.
 #[derive(Debug)]
 pub struct GivenUp {
-    pub connection: Key,
+    pub connection: ConnectionKey,
     pub why: Why,
 }
 
@@ -87,23 +87,23 @@ impl Effects {
     }
 
     /// There is such a connection from now on.
-    pub fn open(&mut self, connection: Key) {
-        let place = connection.index as usize;
+    pub fn open(&mut self, connection: ConnectionKey) {
+        let place = connection.index() as usize;
         if self.wakes.len() <= place {
             self.wakes.resize(place + 1, Wakes::default());
         }
-        self.wakes[place] = Wakes { generation: connection.generation, is_open: true, is_woken: false };
+        self.wakes[place] = Wakes { generation: connection.generation(), is_open: true, is_woken: false };
     }
 
     /// It is gone, and not woken any more.
-    pub fn close(&mut self, connection: Key) {
+    pub fn close(&mut self, connection: ConnectionKey) {
         if let Some(wakes) = self.of(connection) {
             wakes.is_open = false;
         }
     }
 
     /// The connection has something to send.
-    pub fn wake(&mut self, connection: Key) {
+    pub fn wake(&mut self, connection: ConnectionKey) {
         if let Some(wakes) = self.of(connection)
             && !std::mem::replace(&mut wakes.is_woken, true)
         {
@@ -112,14 +112,14 @@ impl Effects {
     }
 
     /// It is asked what it has to send.
-    pub fn is_asked(&mut self, connection: Key) {
+    pub fn is_asked(&mut self, connection: ConnectionKey) {
         if let Some(wakes) = self.of(connection) {
             wakes.is_woken = false;
         }
     }
 
-    fn of(&mut self, connection: Key) -> Option<&mut Wakes> {
-        let wakes = self.wakes.get_mut(connection.index as usize)?;
-        (wakes.is_open && wakes.generation == connection.generation).then_some(wakes)
+    fn of(&mut self, connection: ConnectionKey) -> Option<&mut Wakes> {
+        let wakes = self.wakes.get_mut(connection.index() as usize)?;
+        (wakes.is_open && wakes.generation == connection.generation()).then_some(wakes)
     }
 }

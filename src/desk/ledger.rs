@@ -4,7 +4,7 @@
 //! acknowledgements have to be. That of an update without an id is held too, since it is told if storage fails. Storage takes a shard's records
 //! in order, so one number tells how far it has come. The ledger returns what may be answered; giving it is left to others.
 
-use crate::base::{Key, ShardIndex};
+use crate::base::{SessionKey, ShardIndex};
 use crate::journal::{Append, Change};
 use crate::mail::{self, Asker, Share};
 use crate::protocol::{ErrorCode, Refusal};
@@ -58,13 +58,13 @@ pub enum Answer {
     },
     /// The client of a session of MQTT that has received a message, by the connection of that number.
     Received {
-        session: Key,
+        session: SessionKey,
         id: u16,
         epoch: u32,
     },
     /// The client that has released one of its own.
     Completed {
-        session: Key,
+        session: SessionKey,
         id: u16,
         epoch: u32,
         code: ReasonCode,
@@ -74,7 +74,7 @@ pub enum Answer {
 impl Answer {
     /// An update without an id is answered only if it fails.
     pub fn is_only_for_failures(&self) -> bool {
-        matches!(self, Self::Update { to: Asker { id: 0, .. }, .. })
+        matches!(self, Self::Update { to, .. } if to.hears_only_refusals())
     }
 }
 
@@ -88,7 +88,7 @@ pub struct Ledger {
     /// In the order of tickets. Above the mark for mail the shard stops reading, so that it stays bounded while storage stalls.
     held: VecDeque<(Ticket, Answer, Outcome)>,
     /// Sessions that have messages to send once they are stored.
-    sleeping: VecDeque<(Ticket, Key)>,
+    sleeping: VecDeque<(Ticket, SessionKey)>,
     /// Why storage cannot take anything now.
     failure: Option<Box<str>>,
 }
@@ -216,20 +216,20 @@ impl Ledger {
     }
 
     /// The session has something to send once a record is stored.
-    pub fn wake_when_stored(&mut self, ticket: Option<Ticket>, session: Key) {
+    pub fn wake_when_stored(&mut self, ticket: Option<Ticket>, session: SessionKey) {
         if let Some(ticket) = ticket.filter(|ticket| *ticket > self.stored) {
             self.sleeping.push_back((ticket, session));
         }
     }
 
     /// The next session whose record is stored.
-    pub fn poll_woken(&mut self) -> Option<Key> {
+    pub fn poll_woken(&mut self) -> Option<SessionKey> {
         self.sleeping.front().filter(|(ticket, _)| *ticket <= self.stored)?;
         self.sleeping.pop_front().map(|(_, session)| session)
     }
 
     /// The sessions that wait for a record.
-    pub fn sleeping(&self) -> impl Iterator<Item = Key> {
+    pub fn sleeping(&self) -> impl Iterator<Item = SessionKey> {
         self.sleeping.iter().map(|(_, session)| *session)
     }
 }

@@ -11,7 +11,7 @@ pub use effects::{Authentication, Effect, Effects, GivenUp, Handover, Why};
 pub use ledger::{Answer, Applied, Ledger, Storing, Ticket};
 pub use limits::{DerivationLimits, Limits};
 
-use crate::base::{ShardIndex, ShardSet, Time, TopicId, placement};
+use crate::base::{SessionId, ShardIndex, ShardSet, Time, TopicId, placement};
 use crate::mail::report::Report;
 use crate::mail::{Batch, Mail, Part};
 use crate::protocol::Refusal;
@@ -54,6 +54,7 @@ pub struct Desk {
     /// The shards that keep sessions which outlive the server, or deal to who does.
     pub keepers: ShardSet,
     topics_made: u64,
+    sessions_made: u64,
     /// Nothing is begun any more: the server stops.
     pub is_stopping: bool,
 }
@@ -86,6 +87,7 @@ impl Desk {
             specifications: Interner::default(),
             keepers: ShardSet::default(),
             topics_made: 0,
+            sessions_made: 0,
             is_stopping: false,
             identity,
             limits,
@@ -131,6 +133,12 @@ impl Desk {
         let id = self.next_topic_id();
         self.topics_made += 1;
         id
+    }
+
+    /// The name of a session that begins here.
+    pub fn take_session_id(&mut self) -> SessionId {
+        self.sessions_made += 1;
+        SessionId::new(self.identity.index, self.sessions_made)
     }
 
     /// This shard keeps sessions from now on, or deals to who does: others wait for its word. They hear of it before they hear of what those select.

@@ -2,7 +2,7 @@
 
 use super::{Doors, Stage};
 use crate::audience::Audience;
-use crate::base::{Key, Time};
+use crate::base::{ConnectionKey, Time};
 use crate::desk::{Desk, Effect};
 use crate::protocol::CloseCode;
 use crate::wire::event::Event;
@@ -18,7 +18,7 @@ impl Doors {
     }
 
     /// The wheel says that a deadline of this connection may have come.
-    fn check_deadline(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key) {
+    fn check_deadline(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey) {
         let now = desk.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
         if now < connection.deadline {

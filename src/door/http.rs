@@ -4,26 +4,26 @@ use super::mqtt::Link;
 use super::native::Native;
 use super::{Doors, Effect, Stage};
 use crate::audience::Audience;
-use crate::base::Key;
+use crate::base::ConnectionKey;
 use crate::desk::Desk;
 use crate::wire::event::Form;
 use crate::wire::http;
 
 impl Doors {
     /// Answers an admin request.
-    pub fn respond(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, status: u16, page: (&str, &[u8])) {
+    pub fn respond(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, status: u16, page: (&str, &[u8])) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let (content_type, body) = page;
         http::put_response(&mut connection.raw, status, content_type, body);
         self.end(desk, audience, key);
     }
 
-    pub(super) fn respond_text(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, status: u16, text: &str) {
+    pub(super) fn respond_text(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, status: u16, text: &str) {
         self.respond(desk, audience, key, status, ("text/plain; charset=utf-8", format!("{text}\n").as_bytes()));
     }
 
     /// Reads the head, where it is whole; how many bytes that was.
-    pub(super) fn read_head(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, bytes: &[u8]) -> usize {
+    pub(super) fn read_head(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, bytes: &[u8]) -> usize {
         let head = http::parse_head(bytes);
         let head_bytes = head.as_ref().map_or(0, |head| head.as_ref().map_or(bytes.len(), |(length, _)| *length));
         if head_bytes > desk.limits.http_head_bytes_max {
@@ -48,7 +48,7 @@ impl Doors {
         }
     }
 
-    fn upgrade(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, upgrade: &http::Upgrade) {
+    fn upgrade(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, upgrade: &http::Upgrade) {
         let (has_mqtt, offers) = (desk.limits.mqtt.is_some(), &upgrade.protocols);
         match upgrade.path.as_str() {
             "/mqtt" if has_mqtt => {
@@ -74,7 +74,7 @@ impl Doors {
         }
     }
 
-    fn switch(&mut self, desk: &mut Desk, key: Key, stage: Stage, upgrade: &http::Upgrade, protocol: &str) {
+    fn switch(&mut self, desk: &mut Desk, key: ConnectionKey, stage: Stage, upgrade: &http::Upgrade, protocol: &str) {
         self.set_stage(key, stage);
         if let Some(connection) = self.connections.get_mut(key) {
             http::put_switching(&mut connection.raw, &upgrade.accept_key, protocol);
@@ -82,7 +82,7 @@ impl Doors {
         desk.effects.wake(key);
     }
 
-    fn set_stage(&mut self, key: Key, stage: Stage) {
+    fn set_stage(&mut self, key: ConnectionKey, stage: Stage) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.stage = stage;
         }

@@ -18,7 +18,7 @@ pub use mqtt::Verdict;
 pub use read::{Reading, Said};
 
 use crate::audience::Audience;
-use crate::base::{Key, Slab, Time, Wheel};
+use crate::base::{ConnectionKey, SessionKey, Slab, Time, Wheel};
 use crate::desk::{Desk, Effect, GivenUp, Why};
 use crate::protocol::CloseCode;
 use crate::wire::websocket::{self, Opcode};
@@ -37,8 +37,8 @@ pub enum Transport {
 
 /// See the module.
 pub struct Doors {
-    connections: Slab<Connection>,
-    wheel: Wheel,
+    connections: Slab<Connection, ConnectionKey>,
+    wheel: Wheel<ConnectionKey>,
     sends: Sends,
 }
 
@@ -68,7 +68,7 @@ enum Stage {
 
 /// A session that stands only until its queue is sent, and what comes behind that.
 struct Leaving {
-    session: Key,
+    session: SessionKey,
     last: Last,
 }
 
@@ -81,7 +81,7 @@ enum Last {
 type Fragments = Option<Box<(Opcode, Vec<u8>)>>;
 
 impl Stage {
-    fn session(&self) -> Option<Key> {
+    fn session(&self) -> Option<SessionKey> {
         match self {
             Self::Native(native) => native.session,
             Self::Mqtt(link) => link.session,
@@ -104,7 +104,7 @@ impl Doors {
     }
 
     /// A transport was accepted; `None` where the shard holds as many as it may, and the transport should end.
-    pub fn accept(&mut self, desk: &mut Desk, transport: Transport) -> Option<Key> {
+    pub fn accept(&mut self, desk: &mut Desk, transport: Transport) -> Option<ConnectionKey> {
         match transport {
             Transport::Http => self.admit(desk, Stage::Head),
             Transport::Mqtt if desk.limits.mqtt.is_none() => None,
@@ -112,7 +112,7 @@ impl Doors {
         }
     }
 
-    fn admit(&mut self, desk: &mut Desk, stage: Stage) -> Option<Key> {
+    fn admit(&mut self, desk: &mut Desk, stage: Stage) -> Option<ConnectionKey> {
         let now = desk.now;
         if self.connections.len() >= desk.limits.connections_max || desk.is_stopping {
             return None;
@@ -125,24 +125,24 @@ impl Doors {
         Some(key)
     }
 
-    fn stage(&self, key: Key) -> Option<&Stage> {
+    fn stage(&self, key: ConnectionKey) -> Option<&Stage> {
         self.connections.get(key).map(|connection| &connection.stage)
     }
 
     /// The session whose requests the connection brings.
-    pub fn session(&self, key: Key) -> Option<Key> {
+    pub fn session(&self, key: ConnectionKey) -> Option<SessionKey> {
         self.stage(key)?.session()
     }
 
     /// Whether what the connection brings has to wait, so that it should not be read.
-    pub fn is_waiting(&self, key: Key) -> bool {
+    pub fn is_waiting(&self, key: ConnectionKey) -> bool {
         matches!(self.stage(key), Some(Stage::Mqtt(link)) if link.is_waiting())
     }
 
     // Ends.
 
     /// The transport is gone.
-    pub fn closed(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key) {
+    pub fn closed(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey) {
         desk.effects.close(key);
         let Some(connection) = self.connections.remove(key) else { return };
         match connection.stage {
@@ -157,7 +157,7 @@ impl Doors {
     }
 
     /// Closes, and forgets what is queued.
-    pub fn close_now(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, code: CloseCode, reason: &str) {
+    pub fn close_now(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, code: CloseCode, reason: &str) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         match &mut connection.stage {
             Stage::Head | Stage::Page => {}
@@ -177,7 +177,7 @@ impl Doors {
     }
 
     /// Closes once everything queued is sent.
-    pub fn close_after_queue(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, code: CloseCode) {
+    pub fn close_after_queue(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, code: CloseCode) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.stage.session().is_none() {
             return match connection.stage {
@@ -215,14 +215,14 @@ impl Doors {
     }
 
     /// Reads nothing more and leaves the session; sends what `raw` holds, then ends the transport.
-    pub fn end(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key) {
+    pub fn end(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey) {
         if let Some(session) = self.session(key) {
             audience.leave_session(desk, session);
         }
         self.start_ending(desk, key, None);
     }
 
-    fn start_ending(&mut self, desk: &mut Desk, key: Key, leaving: Option<Box<Leaving>>) {
+    fn start_ending(&mut self, desk: &mut Desk, key: ConnectionKey, leaving: Option<Box<Leaving>>) {
         let deadline = desk.now.after_ms(desk.limits.close_timeout_ms);
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.stage = Stage::Ending(leaving);

@@ -3,7 +3,7 @@
 use super::read::Said;
 use super::{Doors, Fragments, Stage};
 use crate::audience::Audience;
-use crate::base::Key;
+use crate::base::{ConnectionKey, SessionKey};
 use crate::desk::Desk;
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
 use crate::session::{self, Entry, Session};
@@ -17,7 +17,7 @@ use crate::wire::websocket::{self, Opcode};
 pub struct Native {
     pub form: Form,
     /// `None` until CONNECT has come.
-    pub session: Option<Key>,
+    pub session: Option<SessionKey>,
     pub fragments: Fragments,
 }
 
@@ -36,7 +36,7 @@ pub fn opcode_of(form: Form) -> Opcode {
 }
 
 impl Doors {
-    fn native(&mut self, key: Key) -> Option<&mut Native> {
+    fn native(&mut self, key: ConnectionKey) -> Option<&mut Native> {
         match &mut self.connections.get_mut(key)?.stage {
             Stage::Native(native) => Some(native),
             _ => None,
@@ -48,7 +48,7 @@ impl Doors {
         &mut self,
         desk: &mut Desk,
         audience: &mut Audience,
-        key: Key,
+        key: ConnectionKey,
         request: Request<'r>,
     ) -> Option<Said<'r>> {
         let Native { form, session, .. } = *self.native(key)?;
@@ -80,7 +80,7 @@ impl Doors {
     }
 
     /// A message of the text form is no request, `offset` bytes behind its start.
-    pub(super) fn refuse_text(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, offset: usize, error: TextError) {
+    pub(super) fn refuse_text(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, offset: usize, error: TextError) {
         let (id, refusal) = match error {
             TextError::Malformed { position, message } => (0, Refusal::at(ErrorCode::MalformedJson, offset + position, message)),
             TextError::Field { id, message } => (id, Refusal::new(ErrorCode::InvalidField, message)),
@@ -88,14 +88,14 @@ impl Doors {
         self.refuse(desk, audience, key, id, refusal);
     }
 
-    fn refuse(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, id: u64, refusal: Refusal) {
+    fn refuse(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, id: u64, refusal: Refusal) {
         let Refusal { code, position, message } = &refusal;
         let event = Event::Error { id, code: code.code(), name: code.name(), position: *position, message };
         self.say(desk, audience, key, &event);
     }
 
     /// Says it through the session's queue, or straight where there is none yet.
-    pub(super) fn say(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, event: &Event<'_>) {
+    pub(super) fn say(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, event: &Event<'_>) {
         let Some(Native { form, session, .. }) = self.native(key) else { return };
         let (form, session) = (*form, *session);
         let mut bytes = Vec::new();
@@ -111,7 +111,7 @@ impl Doors {
         desk.effects.wake(key);
     }
 
-    fn connect(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, id: u64, version: u64, capabilities: u64) {
+    fn connect(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, id: u64, version: u64, capabilities: u64) {
         if version < native::VERSION {
             let message = format!("this server speaks version {}", native::VERSION);
             self.refuse(desk, audience, key, id, Refusal::new(ErrorCode::UnsupportedVersion, message));
@@ -123,7 +123,7 @@ impl Doors {
             Form::Binary => session::Form::Binary(forms),
             Form::Text => session::Form::Text,
         };
-        let session = audience.enter(Session::new(key, form, desk.now));
+        let session = audience.enter(Session::new(desk.take_session_id(), Some(key), form, desk.now));
         native.session = Some(session);
         let limits = &desk.limits;
         let welcome = Welcome {

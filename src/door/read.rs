@@ -7,7 +7,7 @@
 use super::native::opcode_of;
 use super::{Connection, Doors, Fragments, Stage};
 use crate::audience::Audience;
-use crate::base::Key;
+use crate::base::{ConnectionKey, SessionKey};
 use crate::desk::Desk;
 use crate::protocol::CloseCode;
 use crate::protocol::mqtt::Command;
@@ -20,8 +20,8 @@ use std::ops::Range;
 
 /// What a client says to its session.
 pub enum Said<'r> {
-    Request { session: Key, form: Form, request: Request<'r> },
-    Command { session: Key, command: Command<'r> },
+    Request { session: SessionKey, form: Form, request: Request<'r> },
+    Command { session: SessionKey, command: Command<'r> },
 }
 
 /// What one call brought, and how far it is read.
@@ -113,7 +113,7 @@ impl<'b> Reading<'b> {
 
 impl Doors {
     /// The transport brought bytes, behind those that are held.
-    pub fn begin_reading<'b>(&mut self, desk: &Desk, key: Key, bytes: &'b mut [u8]) -> Option<Reading<'b>> {
+    pub fn begin_reading<'b>(&mut self, desk: &Desk, key: ConnectionKey, bytes: &'b mut [u8]) -> Option<Reading<'b>> {
         let connection = self.connections.get_mut(key)?;
         connection.last_received = desk.now;
         let mut held = std::mem::take(&mut connection.unread);
@@ -125,7 +125,7 @@ impl Doors {
     }
 
     /// Goes on with what is held, after a wait.
-    pub fn go_on_reading(&mut self, key: Key) -> Option<Reading<'static>> {
+    pub fn go_on_reading(&mut self, key: ConnectionKey) -> Option<Reading<'static>> {
         let connection = self.connections.get_mut(key)?;
         let mut reading = Reading::new(Bytes::Held(std::mem::take(&mut connection.unread)));
         if let Stage::Mqtt(link) = &mut connection.stage {
@@ -136,7 +136,7 @@ impl Doors {
     }
 
     /// Holds what was not read. A client of another shard goes there with it.
-    pub fn finish_reading(&mut self, desk: &mut Desk, key: Key, reading: Reading<'_>) {
+    pub fn finish_reading(&mut self, desk: &mut Desk, key: ConnectionKey, reading: Reading<'_>) {
         let Some(Connection { stage, unread, .. }) = self.connections.get_mut(key) else { return };
         let Reading { mark, .. } = reading;
         if let Stage::Mqtt(link) = stage {
@@ -165,7 +165,7 @@ impl Doors {
     }
 
     /// The next request or packet that is whole.
-    pub fn next(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, reading: &mut Reading<'_>) -> Option<Piece> {
+    pub fn next(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, reading: &mut Reading<'_>) -> Option<Piece> {
         loop {
             if let Some(piece) = self.next_of_message(desk, audience, key, reading) {
                 return Some(piece);
@@ -212,7 +212,7 @@ impl Doors {
         &mut self,
         desk: &mut Desk,
         audience: &mut Audience,
-        key: Key,
+        key: ConnectionKey,
         piece: &Piece,
         reading: &'r Reading<'_>,
     ) -> Option<Said<'r>> {
@@ -235,7 +235,13 @@ impl Doors {
         }
     }
 
-    fn next_of_message(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, reading: &mut Reading<'_>) -> Option<Piece> {
+    fn next_of_message(
+        &mut self,
+        desk: &mut Desk,
+        audience: &mut Audience,
+        key: ConnectionKey,
+        reading: &mut Reading<'_>,
+    ) -> Option<Piece> {
         match (&mut reading.rest, &self.connections.get(key)?.stage) {
             (Rest::Frames(source, range), Stage::Native(_)) => {
                 let (source, mut range) = (*source, range.clone());
@@ -283,7 +289,7 @@ impl Doors {
         &mut self,
         desk: &mut Desk,
         audience: &mut Audience,
-        key: Key,
+        key: ConnectionKey,
         source: Source,
         range: Range<usize>,
         reading: &mut Reading<'_>,
@@ -309,7 +315,7 @@ impl Doors {
         &mut self,
         desk: &mut Desk,
         audience: &mut Audience,
-        key: Key,
+        key: ConnectionKey,
         head: FrameHead,
         place: Range<usize>,
         reading: &mut Reading<'_>,
@@ -344,7 +350,7 @@ impl Doors {
     fn gather_message(
         &mut self,
         desk: &Desk,
-        key: Key,
+        key: ConnectionKey,
         head: FrameHead,
         place: Range<usize>,
         reading: &mut Reading<'_>,
@@ -371,7 +377,7 @@ impl Doors {
         Ok(Some(Message { opcode, source: Source::Message, range }))
     }
 
-    fn fragments(&mut self, key: Key) -> Option<&mut Fragments> {
+    fn fragments(&mut self, key: ConnectionKey) -> Option<&mut Fragments> {
         match &mut self.connections.get_mut(key)?.stage {
             Stage::Native(native) => Some(&mut native.fragments),
             Stage::Mqtt(link) => Some(&mut link.fragments),
@@ -379,7 +385,7 @@ impl Doors {
         }
     }
 
-    fn begin_message(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, message: Message, reading: &mut Reading<'_>) {
+    fn begin_message(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, message: Message, reading: &mut Reading<'_>) {
         let Message { opcode, source, range } = message;
         let Some(connection) = self.connections.get_mut(key) else { return };
         let expected = match &connection.stage {
@@ -409,7 +415,7 @@ impl Doors {
         };
     }
 
-    fn close_broken(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, error: WebSocketError) {
+    fn close_broken(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, error: WebSocketError) {
         let (code, reason) = match error {
             WebSocketError::Protocol(reason) => (CloseCode::WebSocketError, reason),
             WebSocketError::TooLarge => (CloseCode::MessageTooLarge, "a message is longer than message_bytes_max"),

@@ -5,7 +5,7 @@
 use super::mqtt::{self, Link};
 use super::{Connection, Doors, Last, Leaving, Stage};
 use crate::audience::Audience;
-use crate::base::{Key, Time};
+use crate::base::{ConnectionKey, SessionKey, Time};
 use crate::desk::{Desk, Effect};
 use crate::protocol::Reason;
 use crate::session::Steps;
@@ -48,7 +48,7 @@ impl Sends {
 
 impl Connection {
     /// The session whose queue is sent, and what its connection is beyond any other.
-    fn sending(&mut self) -> (Option<Key>, Option<&mut Link>) {
+    fn sending(&mut self) -> (Option<SessionKey>, Option<&mut Link>) {
         match &mut self.stage {
             Stage::Native(native) => (native.session, None),
             Stage::Mqtt(link) => (link.session, Some(link)),
@@ -68,7 +68,7 @@ impl Connection {
 
 impl Doors {
     /// Makes what the connection sends next, in one piece; `Some(false)` when it has nothing, or has ended, `None` while it may not send.
-    pub fn make_send(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key) -> Option<bool> {
+    pub fn make_send(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey) -> Option<bool> {
         desk.effects.is_asked(key);
         let passed = desk.ledger.passed();
         let connection = self.connections.get_mut(key)?;
@@ -103,7 +103,7 @@ impl Doors {
     }
 
     /// Behind the last of the queue comes the last word.
-    fn put_last(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key) {
+    fn put_last(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey) {
         let Some(Connection { stage: Stage::Ending(leaving), .. }) = self.connections.get_mut(key) else { return };
         let is_sent = |leaving: &Leaving| audience.session(leaving.session).is_none_or(|session| session.queue.is_empty());
         if self.sends.current.is_some() || !leaving.as_deref().is_some_and(is_sent) {
@@ -114,13 +114,13 @@ impl Doors {
         leaving.last.put(desk, &mut self.sends.send.bytes);
     }
 
-    fn is_spent(&self, key: Key) -> bool {
+    fn is_spent(&self, key: ConnectionKey) -> bool {
         let Some(connection) = self.connections.get(key) else { return true };
         matches!(connection.stage, Stage::Ending(None)) && connection.raw.is_empty()
     }
 
     /// Whether `make_send` would give the connection more.
-    pub fn wants_to_send(&self, desk: &Desk, audience: &Audience, key: Key) -> bool {
+    pub fn wants_to_send(&self, desk: &Desk, audience: &Audience, key: ConnectionKey) -> bool {
         let Some(connection) = self.connections.get(key) else { return false };
         let passed = desk.ledger.passed();
         match &connection.stage {
@@ -140,7 +140,7 @@ impl Doors {
     }
 
     /// The bytes that were made last are with the socket.
-    pub fn sent(&mut self, desk: &mut Desk, now: Time, key: Key) {
+    pub fn sent(&mut self, desk: &mut Desk, now: Time, key: ConnectionKey) {
         let send = self.sends.current();
         for received in &send.received {
             desk.report.publish.saturating_record(now.since(*received).max(1));

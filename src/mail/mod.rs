@@ -3,10 +3,11 @@
 pub mod report;
 pub mod views;
 
-use crate::base::{Key, ShardIndex, Time, TopicId};
+use crate::base::{Key, SessionId, SessionKey, ShardIndex, Time, TopicId};
 use crate::protocol::{Reason, Refusal};
 use crate::series;
 use crate::session::mqtt::Member;
+pub use crate::session::{Asker, Call, Caller};
 use crate::topic::constraint::Constraint;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{self, Publication};
@@ -19,9 +20,6 @@ use crate::wire::native::{Append, Entry, Outcome, Shown};
 use report::Report;
 use std::borrow::Cow;
 use std::sync::Arc;
-
-/// No session and no connection: nobody is answered.
-pub const NOBODY: Key = Key { index: u32::MAX, generation: u32::MAX };
 
 /// One turn's mail for one shard.
 pub struct Batch {
@@ -113,7 +111,7 @@ pub enum Mail {
     Missing(Box<Missing>),
     /// To a session's shard: tell the owner of the topic when the session is over.
     WatchSession {
-        session: Key,
+        session: SessionId,
         path: TopicPath,
         id: TopicId,
     },
@@ -123,7 +121,7 @@ pub enum Mail {
     },
     /// The topic is gone.
     UnwatchSession {
-        session: Key,
+        session: SessionId,
         id: TopicId,
     },
     /// How many sessions match? Asked by owners of topics whose removal depends on it; the key is the asker's own.
@@ -220,15 +218,13 @@ pub enum Appearance {
 pub enum GroupChange {
     Join {
         member: Member,
-        asker: Asker,
+        caller: Caller,
     },
     Leave {
-        shard: ShardIndex,
-        session: Key,
+        session: SessionId,
     },
     Connected {
-        shard: ShardIndex,
-        session: Key,
+        session: SessionId,
         is_connected: bool,
     },
     /// The member is gone.
@@ -246,7 +242,7 @@ pub struct Dealt {
 /// One session's subscription to a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscription {
-    pub session: Key,
+    pub session: SessionKey,
     pub generation: u32,
 }
 
@@ -254,6 +250,8 @@ pub struct Subscription {
 pub struct Update {
     pub from: ShardIndex,
     pub to: Asker,
+    /// The session that it comes from.
+    pub by: Option<SessionId>,
     pub path: TopicPath,
     pub change: Change<'static>,
     pub received: Time,
@@ -332,13 +330,6 @@ impl Change<'_> {
         };
         Change { action, conditions: self.conditions }
     }
-}
-
-/// Who gets a request's answer.
-#[derive(Clone, Copy, Debug)]
-pub struct Asker {
-    pub session: Key,
-    pub id: u64,
 }
 
 /// A question about all topics that match. Selectors travel as text: a parsed one is cheapest on the shard that made it.
@@ -434,8 +425,7 @@ pub enum What {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handler {
     pub branch: Box<str>,
-    pub shard: ShardIndex,
-    pub session: Key,
+    pub session: SessionId,
     pub listener: u64,
 }
 

@@ -3,9 +3,10 @@
 //! Applying reads the record and the topic that it is of, and cannot fail. Whether the record is stored is settled before.
 
 use super::record::{Added, Record};
+use crate::base::SessionId;
 use crate::desk::{Desk, Ticket};
 use crate::mail::{Appearance, Appeared, Mail, What};
-use crate::owner::{Creator, Owner};
+use crate::owner::Owner;
 use crate::protocol::Reason;
 use crate::topic::publication::Publication;
 use crate::topic::tree::{Place, Topic};
@@ -66,7 +67,7 @@ impl Owner {
     }
 
     /// Puts a topic into the tree, and tells who is interested.
-    pub(super) fn enter(&mut self, desk: &mut Desk, mut topic: Topic, creator: Option<Creator>, appearance: Appearance) -> Place {
+    pub(super) fn enter(&mut self, desk: &mut Desk, mut topic: Topic, creator: Option<SessionId>, appearance: Appearance) -> Place {
         topic.interested = self.interests.selecting(topic.path.as_str());
         if self.interests.counts_subscribers(topic.path.as_str()) {
             topic.rare_mut().subscribers = Some(Vec::new());

@@ -3,10 +3,10 @@
 use super::make_publication;
 use super::record::{Added, Decided, Event, Record};
 use super::storing::{check_storage, check_topic_storage, store_found};
-use crate::base::{Time, TopicId};
+use crate::base::{SessionId, Time, TopicId};
 use crate::desk::Desk;
 use crate::mail::{Action, Change, Content, StreamStep};
-use crate::owner::{Creator, Owner};
+use crate::owner::Owner;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::series::{Appended, Range, Series, SeriesError};
 use crate::topic::constraint::{Constraint, Subject};
@@ -29,7 +29,7 @@ pub struct Attempt<'a> {
     pub found: Option<Place>,
     /// Whether the topic there gives way to one that is made.
     pub gives_way: bool,
-    pub by: Creator,
+    pub by: Option<SessionId>,
     pub received: Time,
 }
 
@@ -189,7 +189,7 @@ impl Owner {
             specification: specification.clone(),
             is_passing: false,
             value: None,
-            creator: Some(attempt.by),
+            creator: attempt.by,
         }
     }
 

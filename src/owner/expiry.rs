@@ -4,12 +4,12 @@
 //! known. A tick looks at so many and leaves the rest to the next. `filters` counts the sessions, `count` the subscribers, and `errand` removes
 //! what a policy selects.
 
-use crate::base::{Key, ShardIndex, Slab, Time, TopicId};
+use crate::base::{Key, SessionId, ShardIndex, Slab, SlabKey, Time, TopicId};
 use crate::desk::Desk;
 use crate::mail::Mail;
+use crate::owner::Owner;
 use crate::owner::filters::{Counted, FilterCounts};
 use crate::owner::passing::Passing;
-use crate::owner::{Creator, Owner};
 use crate::topic::path::TopicPath;
 use crate::topic::removal::{RemovalClock, RemovalPolicy, RemovalState};
 use crate::topic::session_filter::SessionFilter;
@@ -36,7 +36,7 @@ struct Expiry {
     path: TopicPath,
     state: RemovalState,
     /// The session that tells when it is over, and its shard.
-    watched: Option<Creator>,
+    watched: Option<SessionId>,
     /// The earliest look, whatever the news.
     first_look: Time,
     look: Time,
@@ -102,12 +102,12 @@ impl Expiry {
 
 /// A part of `span_ms` that differs from one policy to the next: those that start together are not looked at together.
 fn spread_ms(key: Key, span_ms: u64) -> u64 {
-    u64::from(key.index) * 97 % span_ms
+    u64::from(key.index()) * 97 % span_ms
 }
 
 impl Owner {
     /// Takes up the policy of a topic that was made, or restored.
-    pub(super) fn start_expiry(&mut self, desk: &mut Desk, place: Place, policy: RemovalPolicy, creator: Option<Creator>) {
+    pub(super) fn start_expiry(&mut self, desk: &mut Desk, place: Place, policy: RemovalPolicy, creator: Option<SessionId>) {
         let topic = self.tree.topic(place);
         let (id, path) = (topic.id, topic.path.clone());
         let mut state = RemovalState::new(policy.clone(), desk.now);
@@ -125,8 +125,8 @@ impl Owner {
         if policy.needs_subscriptions() {
             self.start_counting(desk, place, None);
         }
-        if let Some(Creator { shard, session }) = watched {
-            desk.mail(shard, Mail::WatchSession { session, path, id });
+        if let Some(session) = watched {
+            desk.mail(session.shard(), Mail::WatchSession { session, path, id });
         }
         for filter in policy.filters() {
             self.expiries.filters.join(filter, key, desk.now);
@@ -134,7 +134,7 @@ impl Owner {
     }
 
     /// Whoever makes a topic has a moment to subscribe to it, say. Restored ones come all at once, and are spread over that moment.
-    fn plan_first_look(&mut self, desk: &Desk, key: Key, creator: Option<Creator>) {
+    fn plan_first_look(&mut self, desk: &Desk, key: Key, creator: Option<SessionId>) {
         let clock = removal_clock(desk);
         let Some(expiry) = self.expiries.held.get_mut(key) else { return };
         if creator.is_none() {
@@ -191,8 +191,8 @@ impl Owner {
         for filter in expiry.state.policy().filters() {
             self.expiries.filters.leave(filter, key);
         }
-        if let Some(Creator { shard, session }) = expiry.watched {
-            desk.mail(shard, Mail::UnwatchSession { session, id: expiry.id });
+        if let Some(session) = expiry.watched {
+            desk.mail(session.shard(), Mail::UnwatchSession { session, id: expiry.id });
         }
     }
 

@@ -128,6 +128,7 @@ fn next_count(now: Time) -> Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::SlabKey;
     use crate::topic::session_filter::SessionFilterLimits;
 
     fn filter(text: &str) -> SessionFilter {
@@ -135,7 +136,7 @@ mod tests {
     }
 
     fn policy(index: u32) -> Key {
-        Key { index, generation: 0 }
+        Key::new(index, 0)
     }
 
     /// Counts on two shards all that is due.
@@ -144,7 +145,7 @@ mod tests {
         for (key, _) in filters.begin(now, 2) {
             assert!(filters.add(key, shares[0], now).is_none(), "a shard is missing");
             let Counted { total, policies, .. } = filters.add(key, shares[1], now).unwrap();
-            counted.push((total, policies.iter().map(|key| key.index).collect()));
+            counted.push((total, policies.iter().map(|key| key.index()).collect()));
         }
         counted
     }

@@ -4,12 +4,12 @@
 //! passed through is not stored, and goes in a while (`passing`).
 
 use super::decide::{Attempt, decide_append, first_event, next_publication};
+use super::make_publication;
 use super::record::{Added, Decided, Record};
 use super::storing::{check_storage, check_topic_storage};
-use super::{Creator, make_publication};
 use crate::base::TopicId;
 use crate::desk::Desk;
-use crate::mail::{Content, Making, MessageChange, NOBODY};
+use crate::mail::{Content, Making, MessageChange};
 use crate::owner::Owner;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::topic::publication;
@@ -98,8 +98,7 @@ impl Owner {
         match &message.making {
             // Somebody is subscribed to the topic that there would be.
             Making::Of(specification) if !self.interests.selecting(attempt.path).is_empty() => {
-                let by = Creator { shard: desk.identity.index, session: NOBODY };
-                let added = self.added_for(desk, &Attempt { by, ..*attempt }, specification, &head)?;
+                let added = self.added_for(desk, &Attempt { by: None, ..*attempt }, specification, &head)?;
                 check_storage(desk, specification)?;
                 let record = cleared(added.id, specification, 0, head);
                 Ok(Decided::made(added, Some(record), Outcome::Done))

@@ -47,19 +47,12 @@ use record::{Added, Decided, Record};
 use walk::Walks;
 use workbench::Workbench;
 
-use crate::base::{Key, ShardIndex, Time, TopicId};
+use crate::base::{SessionId, Time, TopicId};
 use crate::desk::{Answer, Applied, Desk, Ticket};
 use crate::mail::{Change, StreamStep, Update};
 use crate::topic::publication::Publication;
 use crate::topic::specification::Specification;
 use crate::topic::tree::{Place, Tree};
-
-/// The session that changes a topic, which counts as its creator if the topic is new.
-#[derive(Clone, Copy)]
-struct Creator {
-    shard: ShardIndex,
-    session: Key,
-}
 
 /// A shard's topics, and all that is done to them. Nothing here looks into a session or a connection: who asks is a key that is only passed on, who
 /// is told is a shard. Every method that may cause mail or a record takes the desk.
@@ -123,17 +116,16 @@ impl Owner {
 
 impl Owner {
     pub fn update_for_other(&mut self, desk: &mut Desk, update: Update) {
-        let Update { from, to, path, change, received } = update;
-        let (applied, keeping) = self.update(desk, from, to.session, path.as_str(), &change, received);
+        let Update { from, to, by, path, change, received } = update;
+        let (applied, keeping) = self.update(desk, by, path.as_str(), &change, received);
         self.acknowledge_kept(desk, applied, Answer::Update { from, to }, keeping);
     }
 
-    /// Decides on an update whose path and value have been checked, and carries that out.
+    /// Decides on an update whose path and value have been checked, and carries that out. Who makes it counts as the topic's creator, if that is new.
     pub fn update(
         &mut self,
         desk: &mut Desk,
-        from: ShardIndex,
-        session: Key,
+        by: Option<SessionId>,
         path: &str,
         change: &Change<'_>,
         received: Time,
@@ -141,7 +133,6 @@ impl Owner {
         let found = self.tree.find(path);
         let step = change.conditions.as_ref().and_then(|conditions| conditions.stream);
         let has_stream = step.is_some() || found.is_some_and(|place| self.tree.topic(place).stream().is_some());
-        let by = Creator { shard: from, session };
         match self.decide(desk, Attempt { path, found, gives_way: false, by, received }, change) {
             Ok(decided) => {
                 let leaves_value = has_stream && decided.leaves_value();

@@ -9,9 +9,8 @@
 //!
 //! A message of MQTT that passes by is a record though it leaves nothing: it reaches those who are subscribed as a value does.
 
-use crate::base::TopicId;
+use crate::base::{SessionId, TopicId};
 use crate::desk::Ticket;
-use crate::owner::Creator;
 use crate::series;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
@@ -44,7 +43,7 @@ pub struct Added {
     pub is_passing: bool,
     /// With its first value those are told of it who wait for it.
     pub value: Option<Arc<Publication>>,
-    pub creator: Option<Creator>,
+    pub creator: Option<SessionId>,
 }
 
 /// An event of a time series, and what of the series it leaves.

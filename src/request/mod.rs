@@ -15,7 +15,7 @@ pub use views::list;
 use crate::audience::{Audience, MISSING};
 use crate::desk::Desk;
 use crate::gate::{self, Deed, Of};
-use crate::mail::{Asker, Change};
+use crate::mail::{Caller, Change};
 use crate::owner::Owner;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::value::json::Checker;
@@ -29,7 +29,7 @@ pub struct Asking<'r> {
     pub owner: &'r Owner,
     pub audience: &'r mut Audience,
     pub checker: &'r mut Checker,
-    pub asker: Asker,
+    pub asker: Caller,
     pub form: Form,
 }
 

@@ -133,15 +133,17 @@ impl Asking<'_> {
             Verb::Add | Verb::AddAndSet => self.specification(&update)?.value_type(),
             _ => value_type(update.kind)?,
         };
+        let Some(stream) = self.tag(number) else { return Ok(Todo::Nothing) };
         self.audience.check_stream(self.desk, self.asker, number)?;
-        let conditions = self.conditions(&update.constraint, Some(StreamStep { stream: self.tag(number), opens: true }))?;
+        let conditions = self.conditions(&update.constraint, Some(StreamStep { stream, opens: true }))?;
         let action = self.action(update, value)?;
         self.audience.open_stream(self.asker, number, Stream { path: TopicPath::of_branch(&path), kind, has_failed: false });
         Ok(Todo::Route { path, change: Change { action, conditions } })
     }
 
-    fn tag(&self, number: u64) -> StreamTag {
-        StreamTag { shard: self.desk.identity.index, session: self.asker.session, number }
+    fn tag(&self, number: u64) -> Option<StreamTag> {
+        let session = self.audience.session(self.asker.session)?.id;
+        Some(StreamTag { session, number })
     }
 
     pub(super) fn set_by_stream<'a>(&mut self, number: u64, set: &[u8], value: &'a mut Vec<u8>) -> Result<Todo<'a>, Refusal> {
@@ -168,7 +170,8 @@ impl Asking<'_> {
     }
 
     fn step<'a>(&self, number: u64, path: String, action: Action<'a>) -> Todo<'a> {
-        let conditions = Conditions { constraint: None, stream: Some(StreamStep { stream: self.tag(number), opens: false }) };
+        let Some(stream) = self.tag(number) else { return Todo::Nothing };
+        let conditions = Conditions { constraint: None, stream: Some(StreamStep { stream, opens: false }) };
         Todo::Route { path: Cow::Owned(path), change: Change { action, conditions: Some(Box::new(conditions)) } }
     }
 

@@ -4,7 +4,7 @@ use super::mesh::{Adoption, Command, Links};
 use super::socket::{self, Socket};
 use super::{Listeners, Settings, now, wall_ms};
 use crate::admin::{self, Answer};
-use crate::base::{Key, ShardIndex};
+use crate::base::{ConnectionKey, ShardIndex, SlabKey};
 use crate::shard::{Effect, Handover, Shard, Transport, Verdict};
 use crate::storage::Answer as StorageAnswer;
 use glommio::net::{TcpListener, TcpStream};
@@ -42,11 +42,11 @@ struct World {
     /// By the index of the connection's key, with its generation.
     sockets: RefCell<Vec<Place>>,
     /// Connections that have something to send, and who sends.
-    wakes: RefCell<VecDeque<Key>>,
+    wakes: RefCell<VecDeque<ConnectionKey>>,
     sender: RefCell<Option<Waker>>,
     read_buffer: RefCell<Vec<u8>>,
     lingering: RefCell<Vec<(u64, Rc<Socket>)>>,
-    report_requests: RefCell<HashMap<u64, Key>>,
+    report_requests: RefCell<HashMap<u64, ConnectionKey>>,
     is_stopping: Cell<bool>,
 }
 
@@ -119,7 +119,7 @@ async fn accept(world: Rc<World>, listener: OwnedFd, transport: Transport) {
     }
 }
 
-async fn read(world: Rc<World>, key: Key, socket: Rc<Socket>) {
+async fn read(world: Rc<World>, key: ConnectionKey, socket: Rc<Socket>) {
     loop {
         while world.is_reading_paused(key) {
             glommio::timer::sleep(Duration::from_millis(1)).await;
@@ -199,7 +199,7 @@ async fn receive_mail(world: Rc<World>) {
 }
 
 /// Sends the rest of what did not fit, when the socket takes more.
-async fn write_tail(world: Rc<World>, key: Key, socket: Rc<Socket>) {
+async fn write_tail(world: Rc<World>, key: ConnectionKey, socket: Rc<Socket>) {
     loop {
         match poll_fn(|context| socket.poll_write_tail(context)).await {
             None => return,
@@ -239,7 +239,7 @@ impl World {
     }
 
     /// Gives a connection to another shard. What the peer sends meanwhile waits in its socket.
-    fn hand_over(&self, key: Key, to: ShardIndex, handover: Box<Handover>) {
+    fn hand_over(&self, key: ConnectionKey, to: ShardIndex, handover: Box<Handover>) {
         let Some(socket) = self.forget_socket(key) else { return };
         match socket.hand_over() {
             Some(Ok((descriptor, tail))) => self.links.borrow().hand_over(to, Adoption { descriptor, tail, handover }),
@@ -248,14 +248,14 @@ impl World {
         }
     }
 
-    fn serve(self: &Rc<Self>, key: Key, socket: Socket) {
+    fn serve(self: &Rc<Self>, key: ConnectionKey, socket: Socket) {
         let socket = Rc::new(socket);
         let mut sockets = self.sockets.borrow_mut();
-        let place = key.index as usize;
+        let place = key.index() as usize;
         if sockets.len() <= place {
             sockets.resize_with(place + 1, || None);
         }
-        sockets[place] = Some((key.generation, socket.clone()));
+        sockets[place] = Some((key.generation(), socket.clone()));
         drop(sockets);
         if socket.has_tail() {
             glommio::spawn_local(write_tail(self.clone(), key, socket.clone())).detach();
@@ -263,19 +263,19 @@ impl World {
         glommio::spawn_local(read(self.clone(), key, socket)).detach();
     }
 
-    fn socket(&self, key: Key) -> Option<Rc<Socket>> {
+    fn socket(&self, key: ConnectionKey) -> Option<Rc<Socket>> {
         let sockets = self.sockets.borrow();
-        let (generation, socket) = sockets.get(key.index as usize)?.as_ref()?;
-        (*generation == key.generation).then(|| socket.clone())
+        let (generation, socket) = sockets.get(key.index() as usize)?.as_ref()?;
+        (*generation == key.generation()).then(|| socket.clone())
     }
 
-    fn forget_socket(&self, key: Key) -> Option<Rc<Socket>> {
+    fn forget_socket(&self, key: ConnectionKey) -> Option<Rc<Socket>> {
         let socket = self.socket(key)?;
-        self.sockets.borrow_mut()[key.index as usize] = None;
+        self.sockets.borrow_mut()[key.index() as usize] = None;
         Some(socket)
     }
 
-    fn wake(&self, key: Key) {
+    fn wake(&self, key: ConnectionKey) {
         self.wakes.borrow_mut().push_back(key);
         self.wake_sender();
     }
@@ -286,7 +286,7 @@ impl World {
         }
     }
 
-    fn send_to(self: &Rc<Self>, key: Key) {
+    fn send_to(self: &Rc<Self>, key: ConnectionKey) {
         let Some(socket) = self.socket(key) else { return };
         if socket.has_tail() {
             return;
@@ -305,7 +305,7 @@ impl World {
     }
 
     /// Whether the connection is not read now: its shard has too much to do, or waits for a word on who its client is.
-    fn is_reading_paused(&self, key: Key) -> bool {
+    fn is_reading_paused(&self, key: ConnectionKey) -> bool {
         let shard = self.shard.borrow();
         shard.is_congested() || shard.is_waiting(key)
     }
@@ -354,7 +354,7 @@ impl World {
     }
 
     /// Ends our side; the peer may still be reading what was sent.
-    fn end_transport(&self, key: Key) {
+    fn end_transport(&self, key: ConnectionKey) {
         self.shard.borrow_mut().handle_closed(now(), key);
         let Some(socket) = self.forget_socket(key) else { return };
         if socket.has_tail() {
@@ -376,7 +376,7 @@ impl World {
         });
     }
 
-    fn answer_request(&self, key: Key, method: &str, path: &str) {
+    fn answer_request(&self, key: ConnectionKey, method: &str, path: &str) {
         let mut shard = self.shard.borrow_mut();
         match admin::answer(&self.settings.pages, method, path) {
             Answer::Page { status, content_type, body } => shard.respond(key, status, content_type, body),

@@ -1,5 +1,6 @@
 //! What few sessions have: listeners, update streams, and what they wait for.
 
+use super::Call;
 use crate::base::{ShardIndex, TopicId};
 use crate::topic::path::TopicPath;
 use crate::topic::selector::Selector;
@@ -19,7 +20,7 @@ pub struct Extras {
     /// Questions that owners have not answered, also those of subscriptions that ended meanwhile.
     pub histories_asked: BTreeSet<u32>,
     /// Requests whose answers come behind those events.
-    pub answers_held: Vec<u64>,
+    pub answers_held: Vec<Call>,
     /// Owners that have told a slice of what listeners find, and the tickets of the requests.
     pub slices_held: Vec<(ShardIndex, u64)>,
     /// The topics that want to know when the session is over, and their owners; they are taken off as they go.

@@ -1,7 +1,7 @@
 //! A topic as a shard with subscribers holds it: the newest value and who wants it.
 
 use super::mqtt::Delivery;
-use crate::base::{Key, Time, TopicId};
+use crate::base::{SessionKey, Time, TopicId};
 use crate::topic::mqtt;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{Encodings, Publication};
@@ -32,7 +32,7 @@ pub struct LocalTopic {
 /// One session's subscription.
 #[derive(Clone, Copy, Debug)]
 pub struct Subscriber {
-    pub session: Key,
+    pub session: SessionKey,
     /// Distinguishes this subscription from an earlier one of the same session.
     pub generation: u32,
     /// Publications need not be queued: an entry of the session's queue will send the newest value anyway, or the owner is still

@@ -1,5 +1,6 @@
 //! A session: what a client has selected, what it holds, and what it still has to be sent.
 
+mod caller;
 mod listener;
 mod local_topic;
 pub mod mqtt;
@@ -7,6 +8,7 @@ mod mqtt_limits;
 mod selections;
 mod send_queue;
 
+pub use caller::{Asker, Call, Caller};
 pub use listener::{Extras, History, Known, Listened, Listener, Stream};
 pub use local_topic::{LocalTopic, Outgoing, Subscriber};
 pub use mqtt::Mqtt;
@@ -14,7 +16,7 @@ pub use mqtt_limits::MqttLimits;
 pub use selections::{Scopes, Selections};
 pub use send_queue::{Entry, Limits as QueueLimits, Newest, Overflow, SendQueue, Steps};
 
-use crate::base::{Key, Time, TopicId};
+use crate::base::{ConnectionKey, SessionId, Time, TopicId};
 use crate::topic::publication::Encodings;
 use crate::topic::selector::Selector;
 use crate::wire::event;
@@ -60,7 +62,9 @@ pub struct MqttForm {
 
 /// A client's state on its shard.
 pub struct Session {
-    pub connection: Key,
+    pub id: SessionId,
+    /// `None` where it has none, or has given it up.
+    pub connection: Option<ConnectionKey>,
     pub form: Form,
     pub selections: Scopes,
     /// Each subscribed topic, and this session's place among its subscribers.
@@ -73,9 +77,9 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(connection: Key, form: Form, connected: Time) -> Self {
+    pub fn new(id: SessionId, connection: Option<ConnectionKey>, form: Form, connected: Time) -> Self {
         let (selections, subscriptions, queue) = (Scopes::default(), HashMap::new(), SendQueue::default());
-        Self { connection, form, selections, subscriptions, queue, connected, extras: None, mqtt: None }
+        Self { id, connection, form, selections, subscriptions, queue, connected, extras: None, mqtt: None }
     }
 
     pub fn extras_mut(&mut self) -> &mut Extras {

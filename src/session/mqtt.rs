@@ -3,8 +3,8 @@
 //! It outlives its connection as long as its client asked. Messages of QoS 1 and 2 have sequence numbers in the order in which they were queued, and
 //! packet identifiers that follow from those: so what is sent again after a new connection, or a restart, has the identifier that it had.
 
-use super::Outgoing;
-use crate::base::{Key, ShardIndex, Time, TopicId};
+use super::{Caller, Outgoing};
+use crate::base::{SessionId, ShardIndex, Time, TopicId};
 use crate::protocol::mqtt::Answers;
 use crate::topic::publication::Publisher;
 use crate::topic::selector::Selector;
@@ -204,14 +204,13 @@ pub struct Group {
     /// Whose turn it is.
     pub next: usize,
     /// Who is answered once the owners of topics know the group's selector, by a number.
-    pub joining: Vec<(u16, ShardIndex, Key, u64)>,
+    pub joining: Vec<(u16, ShardIndex, Caller)>,
     pub last_join: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    pub shard: ShardIndex,
-    pub session: Key,
+    pub session: SessionId,
     pub qos: QoS,
     pub retain_as_published: bool,
     pub id: Option<u32>,

@@ -28,7 +28,7 @@ use crate::base::{ShardIndex, Time};
 use crate::desk::Desk;
 use crate::door::Doors;
 use crate::mail::report::Report;
-use crate::mail::{Batch, Mail};
+use crate::mail::{Asker, Batch, Mail};
 use crate::owner::{Owner, Views};
 use crate::request;
 use crate::value::json::Checker;
@@ -249,7 +249,8 @@ impl Shard {
                     request::list(&mut self.desk, &self.owner, &mut self.audience, &listing);
                 }
             }
-            Mail::Answer { to, result } => self.audience.answer(&mut self.desk, to, result),
+            Mail::Answer { to: Asker::Session(to), result } => self.audience.answer(&mut self.desk, to, result),
+            Mail::Answer { to: Asker::Server, .. } => {}
             Mail::Appeared(appeared) => self.audience.topic_appeared(&mut self.desk, *appeared),
             Mail::Published(publication) => self.audience.publication_arrived(&mut self.desk, publication),
             Mail::Removed { id, reason } => self.audience.topic_removed(&mut self.desk, id, reason),

@@ -1,7 +1,7 @@
 //! The ledger at work: records on their way to storage, and its answers on their way to sessions.
 
 use super::Shard;
-use crate::base::{Key, Time};
+use crate::base::{SessionKey, Time};
 use crate::desk::{Answer, Ledger};
 use crate::journal::Append;
 use crate::protocol::Refusal;
@@ -42,7 +42,7 @@ impl Shard {
             self.give(answer, Err(refusal));
         }
         // Nothing keeps sessions back now. They still wait for what they have not sent when storage works again.
-        for session in self.desk.ledger.sleeping().collect::<Vec<Key>>() {
+        for session in self.desk.ledger.sleeping().collect::<Vec<SessionKey>>() {
             self.audience.wake_session(&mut self.desk, session);
         }
         self.settle();

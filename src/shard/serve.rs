@@ -2,10 +2,10 @@
 
 use super::Shard;
 use crate::audience::mqtt::Published;
-use crate::base::{Key, Time};
+use crate::base::{ConnectionKey, SessionKey, Time};
 use crate::desk::{Answer, Handover};
 use crate::door::{Reading, Said, Transport, Verdict};
-use crate::mail::{Asker, Change, Mail, Update};
+use crate::mail::{Asker, Call, Caller, Change, Mail, Update};
 use crate::protocol::mqtt::Command;
 use crate::request::{Asking, Todo};
 use crate::topic::path::TopicPath;
@@ -15,13 +15,13 @@ use crate::wire::native::Request;
 
 impl Shard {
     /// A transport was accepted; `None` where the shard holds as many as it may, and the transport should end.
-    pub fn handle_accept(&mut self, now: Time, transport: Transport) -> Option<Key> {
+    pub fn handle_accept(&mut self, now: Time, transport: Transport) -> Option<ConnectionKey> {
         self.desk.now = now;
         self.doors.accept(&mut self.desk, transport)
     }
 
     /// Takes up a connection that another shard accepted; `None` where the shard holds as many as it may, and the transport should end.
-    pub fn handle_handed(&mut self, now: Time, handover: Handover) -> Option<Key> {
+    pub fn handle_handed(&mut self, now: Time, handover: Handover) -> Option<ConnectionKey> {
         self.desk.now = now;
         self.begin_turn();
         let key = self.doors.take_over_transport(&mut self.desk, handover)?;
@@ -31,7 +31,7 @@ impl Shard {
     }
 
     /// The transport brought bytes. They are unmasked in place.
-    pub fn handle_bytes(&mut self, now: Time, key: Key, bytes: &mut [u8]) {
+    pub fn handle_bytes(&mut self, now: Time, key: ConnectionKey, bytes: &mut [u8]) {
         self.desk.now = now;
         self.begin_turn();
         if let Some(reading) = self.doors.begin_reading(&self.desk, key, bytes) {
@@ -41,7 +41,7 @@ impl Shard {
     }
 
     /// What came of `Effect::Authenticate`.
-    pub fn handle_authenticated(&mut self, now: Time, key: Key, method: &str, verdict: Verdict) {
+    pub fn handle_authenticated(&mut self, now: Time, key: ConnectionKey, method: &str, verdict: Verdict) {
         self.desk.now = now;
         self.begin_turn();
         self.doors.judged(&mut self.desk, &mut self.audience, key, method, verdict);
@@ -50,25 +50,25 @@ impl Shard {
     }
 
     /// The transport is gone.
-    pub fn handle_closed(&mut self, now: Time, key: Key) {
+    pub fn handle_closed(&mut self, now: Time, key: ConnectionKey) {
         self.desk.now = now;
         self.doors.closed(&mut self.desk, &mut self.audience, key);
         self.settle();
     }
 
     /// Answers an admin request.
-    pub fn respond(&mut self, key: Key, status: u16, content_type: &str, body: &[u8]) {
+    pub fn respond(&mut self, key: ConnectionKey, status: u16, content_type: &str, body: &[u8]) {
         self.doors.respond(&mut self.desk, &mut self.audience, key, status, (content_type, body));
     }
 
-    fn go_on_reading(&mut self, key: Key) {
+    fn go_on_reading(&mut self, key: ConnectionKey) {
         if let Some(reading) = self.doors.go_on_reading(key) {
             self.read(key, reading);
         }
     }
 
     /// Reads as much as is whole. What one request does is done before the next is read.
-    fn read(&mut self, key: Key, mut reading: Reading<'_>) {
+    fn read(&mut self, key: ConnectionKey, mut reading: Reading<'_>) {
         while let Some(piece) = self.doors.next(&mut self.desk, &mut self.audience, key, &mut reading) {
             if let Some(said) = self.doors.hear(&mut self.desk, &mut self.audience, key, &piece, &reading) {
                 self.take_up(key, said);
@@ -79,21 +79,21 @@ impl Shard {
         self.doors.finish_reading(&mut self.desk, key, reading);
     }
 
-    fn take_up(&mut self, key: Key, said: Said<'_>) {
+    fn take_up(&mut self, key: ConnectionKey, said: Said<'_>) {
         match said {
             Said::Request { session, form, request } => self.handle_request(session, form, request),
             Said::Command { session, command } => self.handle_command(key, session, command),
         }
     }
 
-    fn handle_request(&mut self, session: Key, form: Form, request: Request<'_>) {
+    fn handle_request(&mut self, session: SessionKey, form: Form, request: Request<'_>) {
         let Request { id, ask } = request;
-        let asker = Asker { session, id };
+        let asker = Caller { session, call: Call::Request(id) };
         let mut value = std::mem::take(&mut self.value);
         let Self { desk, owner, audience, checker, .. } = self;
         match (Asking { desk, owner, audience, checker, asker, form }).carry_out(ask, &mut value) {
             Ok(Todo::Nothing) => {}
-            Ok(Todo::Route { path, change }) => self.route_change(asker, &path, change),
+            Ok(Todo::Route { path, change }) => self.route_change(asker.into(), &path, change),
             Ok(Todo::Review) => self.audience.run_reviews(&mut self.desk, self.owner.has_walks()),
             Err(refusal) => self.audience.answer(&mut self.desk, asker, Err(refusal)),
         }
@@ -103,11 +103,15 @@ impl Shard {
     /// Sends a change to the owner of its topic.
     pub(super) fn route_change(&mut self, asker: Asker, path: &str, change: Change<'_>) {
         let owner = self.desk.owner_of(path);
+        let by = match asker {
+            Asker::Server => None,
+            Asker::Session(caller) => self.audience.session(caller.session).map(|session| session.id),
+        };
         if owner == self.desk.identity.index {
             // What was asked before comes first, as it does from another shard.
             self.settle();
             let received = self.desk.now;
-            let (applied, keeping) = self.owner.update(&mut self.desk, owner, asker.session, path, &change, received);
+            let (applied, keeping) = self.owner.update(&mut self.desk, by, path, &change, received);
             // What the update caused comes before its answer, as it does from another shard.
             self.settle();
             self.owner.acknowledge_kept(&mut self.desk, applied, Answer::Update { from: owner, to: asker }, keeping);
@@ -115,15 +119,15 @@ impl Shard {
         }
         let path = TopicPath::of_branch(path);
         let (from, received, change) = (self.desk.identity.index, self.desk.now, change.into_owned());
-        self.desk.mail(owner, Mail::Update(Update { from, to: asker, path, change, received }));
+        self.desk.mail(owner, Mail::Update(Update { from, to: asker, by, path, change, received }));
     }
 
-    fn handle_command(&mut self, key: Key, session: Key, command: Command<'_>) {
+    fn handle_command(&mut self, key: ConnectionKey, session: SessionKey, command: Command<'_>) {
         let (desk, audience) = (&mut self.desk, &mut self.audience);
         let fault = match command {
             Command::Publish(publish) => match audience.publish_mqtt(desk, session, &publish) {
                 Ok(None) => return,
-                Ok(Some(Published { asker, path, change })) => return self.route_change(asker, &path, change),
+                Ok(Some(Published { asker, path, change })) => return self.route_change(asker.into(), &path, change),
                 Err(fault) => fault,
             },
             Command::Acknowledged(acknowledgement) => return audience.take_acknowledgement(desk, session, acknowledgement),
@@ -140,7 +144,7 @@ impl Shard {
     }
 
     /// Whether the connection should not be read now: what it brings has to wait for the answer to an effect.
-    pub fn is_waiting(&self, key: Key) -> bool {
+    pub fn is_waiting(&self, key: ConnectionKey) -> bool {
         self.doors.is_waiting(key)
     }
 
@@ -148,7 +152,7 @@ impl Shard {
 
     /// What the connection sends next, in one piece; `None` when it has nothing, or has ended. Give all of it to the socket (or hold the rest back and
     /// do not poll this connection until that is gone), and tell by `handle_sent`.
-    pub fn poll_transmit(&mut self, now: Time, key: Key) -> Option<&[u8]> {
+    pub fn poll_transmit(&mut self, now: Time, key: ConnectionKey) -> Option<&[u8]> {
         self.desk.now = now;
         if !self.doors.make_send(&mut self.desk, &mut self.audience, key)? {
             self.go_on_after_send(key);
@@ -158,12 +162,12 @@ impl Shard {
     }
 
     /// Whether `poll_transmit` would give the connection more.
-    pub fn wants_to_send(&self, key: Key) -> bool {
+    pub fn wants_to_send(&self, key: ConnectionKey) -> bool {
         self.doors.wants_to_send(&self.desk, &self.audience, key)
     }
 
     /// The bytes of the last `poll_transmit` are with the socket.
-    pub fn handle_sent(&mut self, now: Time, key: Key) {
+    pub fn handle_sent(&mut self, now: Time, key: ConnectionKey) {
         self.doors.sent(&mut self.desk, now, key);
         self.go_on_after_send(key);
     }
@@ -174,7 +178,7 @@ impl Shard {
     }
 
     /// Something of the connection's session was sent, or is not wanted any more.
-    fn go_on_after_send(&mut self, key: Key) {
+    fn go_on_after_send(&mut self, key: ConnectionKey) {
         if !self.audience.holds_back() {
             return;
         }

@@ -4,7 +4,6 @@
 
 use crate::audience::FIGURES_WRITER;
 use crate::base::Time;
-use crate::mail::NOBODY;
 use crate::mail::report::Report;
 use crate::mail::{Action, Asker, Change, Content};
 use crate::shard::Shard;
@@ -68,7 +67,7 @@ impl Shard {
         let kind = topic_type.value_type().unwrap_or(ValueType::String);
         let content = Content { kind, value: Some(Cow::Borrowed(value)) };
         let change = Change { action: Action::AddAndSet(specification, content), conditions: None };
-        self.route_change(Asker { session: NOBODY, id: 0 }, path, change);
+        self.route_change(Asker::Server, path, change);
     }
 }
 

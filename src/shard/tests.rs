@@ -1,7 +1,7 @@
 //! What a shard keeps and does for removal policies and listeners, where nobody outside can see it.
 
 use super::{Identity, Limits, Shard, Storing};
-use crate::base::{Key, ShardIndex, Time};
+use crate::base::{ConnectionKey, SessionKey, ShardIndex, SlabKey, Time};
 use crate::mail::{Action, Change, Content, ListenerKind, Question};
 use crate::session::{Form, QueueLimits, Session};
 use crate::topic::path::TopicPath;
@@ -27,9 +27,9 @@ impl World {
         Self { shard: Shard::new(identity, limits, Time(0), WALL_MS), now: Time(0) }
     }
 
-    fn session(&mut self) -> Key {
-        let connection = Key { index: 0, generation: 0 };
-        self.shard.audience.enter(Session::new(connection, Form::Text, self.now))
+    fn session(&mut self) -> SessionKey {
+        let (id, connection) = (self.shard.desk.take_session_id(), ConnectionKey::new(0, 0));
+        self.shard.audience.enter(Session::new(id, Some(connection), Form::Text, self.now))
     }
 
     fn specification(policy: &str) -> Arc<Specification> {
@@ -38,14 +38,15 @@ impl World {
     }
 
     /// A topic that the session makes.
-    fn make(&mut self, session: Key, path: &str, policy: &str) {
+    fn make(&mut self, session: SessionKey, path: &str, policy: &str) {
         let change = Change { action: Action::Add(Self::specification(policy)), conditions: None };
         self.update(session, path, &change);
         self.shard.settle();
     }
 
-    fn update(&mut self, session: Key, path: &str, change: &Change<'_>) {
-        self.shard.owner.update(&mut self.shard.desk, HERE, session, path, change, self.now).0.unwrap();
+    fn update(&mut self, session: SessionKey, path: &str, change: &Change<'_>) {
+        let by = self.shard.audience.id_of(session);
+        self.shard.owner.update(&mut self.shard.desk, by, path, change, self.now).0.unwrap();
     }
 
     fn restore(&mut self, path: &str, policy: &str) {
@@ -56,8 +57,7 @@ impl World {
     fn set(&mut self, path: &str) {
         let content = Content { kind: ValueType::String, value: Some(Cow::Borrowed(b"a")) };
         let change = Change { action: Action::Set(content), conditions: None };
-        let nobody = Key { index: 0, generation: 0 };
-        self.update(nobody, path, &change);
+        self.shard.owner.update(&mut self.shard.desk, None, path, &change, self.now).0.unwrap();
     }
 
     fn tick(&mut self) {

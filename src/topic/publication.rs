@@ -1,7 +1,7 @@
 //! One version of a topic's value, encoded once for everybody.
 
 use super::specification::Compression;
-use crate::base::{Key, ShardIndex, ShardSet, Time, TopicId};
+use crate::base::{SessionId, ShardIndex, ShardSet, Time, TopicId};
 use crate::value::delta::Form;
 use crate::wire::mqtt::QoS;
 use crate::wire::native::{self, EventHead};
@@ -46,7 +46,7 @@ pub struct Message {
     /// The moment from which on it is not sent any more.
     pub expires: Option<Time>,
     /// The session that published it.
-    pub origin: Option<(ShardIndex, Key)>,
+    pub origin: Option<SessionId>,
     /// Of a QoS 2 message of a session that outlives the server.
     pub publisher: Option<Publisher>,
     /// Properties that are passed on as they came, encoded as in a packet of MQTT 5.

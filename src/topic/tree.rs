@@ -4,7 +4,7 @@ use super::path::{TopicPath, compare, is_within};
 use super::publication::Publication;
 use super::selector::Selector;
 use super::specification::{Specification, TopicType};
-use crate::base::{Key, ShardIndex, ShardSet, TopicId};
+use crate::base::{Key, SessionId, ShardIndex, ShardSet, TopicId};
 use crate::series::{self, Series};
 use crate::value::delta::Gain;
 use hashbrown::HashTable;
@@ -52,8 +52,7 @@ pub struct Rare {
 /// Which update stream of which session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamTag {
-    pub shard: ShardIndex,
-    pub session: Key,
+    pub session: SessionId,
     pub number: u64,
 }
 

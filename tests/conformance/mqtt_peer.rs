@@ -3,7 +3,7 @@
 use crate::mqtt_packets::{Packet, parse};
 use crate::peer::{WALL_MS, identity, limits};
 use std::collections::{HashMap, HashSet};
-use tidewire::base::{Key, Time};
+use tidewire::base::{ConnectionKey, Time};
 use tidewire::session::{MqttLimits, QueueLimits};
 use tidewire::shard::{Effect, Limits, Shard, Storing, Transport, Verdict};
 
@@ -18,14 +18,14 @@ pub type Authenticator = Box<dyn FnMut(&str, &[u8]) -> Verdict>;
 pub struct Broker {
     shard: Shard,
     now: Time,
-    sent: HashMap<Key, Vec<u8>>,
-    ended: HashSet<Key>,
+    sent: HashMap<ConnectionKey, Vec<u8>>,
+    ended: HashSet<ConnectionKey>,
     authenticator: Option<Authenticator>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Client {
-    key: Key,
+    key: ConnectionKey,
     pub version: u8,
 }
 
@@ -193,7 +193,7 @@ impl Broker {
         }
     }
 
-    fn send(&mut self, key: Key) {
+    fn send(&mut self, key: ConnectionKey) {
         self.shard.begin_sends();
         while let Some(bytes) = self.shard.poll_transmit(self.now, key) {
             self.sent.entry(key).or_default().extend_from_slice(bytes);

@@ -1,6 +1,6 @@
 //! One shard as a peer: bytes in, bytes out, without sockets.
 
-use tidewire::base::{Key, ShardIndex, Time};
+use tidewire::base::{ConnectionKey, ShardIndex, Time};
 use tidewire::session::QueueLimits;
 use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 
@@ -12,7 +12,7 @@ pub const WALL_MS: u64 = 1_735_689_600_000;
 
 pub struct Peer {
     shard: Shard,
-    key: Key,
+    key: ConnectionKey,
     out: Vec<u8>,
     is_ended: bool,
 }
@@ -68,7 +68,7 @@ impl Peer {
         }
     }
 
-    fn send(&mut self, key: Key) {
+    fn send(&mut self, key: ConnectionKey) {
         self.shard.begin_sends();
         while let Some(bytes) = self.shard.poll_transmit(Time(1), key) {
             self.out.extend_from_slice(bytes);

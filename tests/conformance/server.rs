@@ -4,7 +4,7 @@ use crate::frames::{BINARY, FIN, TEXT, frame, parse_frames};
 use crate::peer::{WALL_MS, identity, limits};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
-use tidewire::base::{Key, Time};
+use tidewire::base::{ConnectionKey, Time};
 use tidewire::journal::Append;
 use tidewire::shard::{Effect, Limits, Shard, Storing, Transport};
 use tidewire::wire::native::{self, Ask, Event, Request};
@@ -12,16 +12,16 @@ use tidewire::wire::native::{self, Ask, Event, Request};
 pub struct Server {
     shard: Shard,
     now: Time,
-    sent: HashMap<Key, Vec<u8>>,
+    sent: HashMap<ConnectionKey, Vec<u8>>,
     records: Vec<Append>,
     /// Views whose depth the log was told.
     pub too_deep: Vec<String>,
     /// Whose socket takes nothing.
-    stalled: HashSet<Key>,
+    stalled: HashSet<ConnectionKey>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Client(Key);
+pub struct Client(ConnectionKey);
 
 impl Server {
     pub fn new() -> Self {
@@ -214,7 +214,7 @@ impl Server {
         }
     }
 
-    fn send(&mut self, key: Key) {
+    fn send(&mut self, key: ConnectionKey) {
         self.shard.begin_sends();
         while let Some(bytes) = self.shard.poll_transmit(self.now, key) {
             self.sent.entry(key).or_default().extend_from_slice(bytes);

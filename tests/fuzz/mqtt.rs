@@ -3,7 +3,7 @@
 use crate::campaign::noise;
 use crate::operations::Source;
 use crate::shard::limits;
-use tidewire::base::{Key, ShardIndex, Time};
+use tidewire::base::{ConnectionKey, ShardIndex, Time};
 use tidewire::session::MqttLimits;
 use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport, Verdict};
 
@@ -14,7 +14,7 @@ const FILTERS: [&str; 9] = ["#", "a/#", "+", "a/b", "$share/g/a/+", "$SYS/#", "+
 struct World {
     shard: Shard,
     now: Time,
-    connections: Vec<Key>,
+    connections: Vec<ConnectionKey>,
     last_ticket: u64,
 }
 
@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    fn give(&mut self, key: Key, mut bytes: Vec<u8>) {
+    fn give(&mut self, key: ConnectionKey, mut bytes: Vec<u8>) {
         self.shard.handle_bytes(self.now, key, &mut bytes);
     }
 
@@ -83,7 +83,7 @@ impl World {
         }
     }
 
-    fn transmit(&mut self, key: Key) {
+    fn transmit(&mut self, key: ConnectionKey) {
         self.shard.begin_sends();
         for _ in 0..1000 {
             if self.shard.poll_transmit(self.now, key).is_none() {

@@ -3,7 +3,7 @@
 use crate::campaign::noise;
 use crate::operations::{self, Source};
 use serde_json::{Value, json};
-use tidewire::base::{Key, ShardIndex, Time};
+use tidewire::base::{ConnectionKey, ShardIndex, SlabKey, Time};
 use tidewire::session::QueueLimits;
 use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 use tidewire::topic::selector::SelectorLimits;
@@ -15,7 +15,7 @@ struct World {
     shard: Shard,
     now: Time,
     /// Each connection, and whether it speaks the text form.
-    connections: Vec<(Key, bool)>,
+    connections: Vec<(ConnectionKey, bool)>,
     /// The last record that storage was given.
     last_ticket: u64,
 }
@@ -72,7 +72,7 @@ impl World {
     /// A connection that is open in its form; one that the shard does not take stands for one that is gone.
     fn connect(&mut self, is_text: bool, connect: &[u8]) {
         let Some(key) = self.shard.handle_accept(self.now, Transport::Http) else {
-            return self.connections.push((Key { index: 0, generation: u32::MAX }, is_text));
+            return self.connections.push((ConnectionKey::new(0, u32::MAX - 1), is_text));
         };
         let protocol = if is_text { "tidewire.1.json" } else { "tidewire.1" };
         let head = format!(
@@ -106,7 +106,7 @@ impl World {
     }
 
     /// As many operations as the payload makes, in one message.
-    fn operate(&mut self, key: Key, is_text: bool, payload: &[u8]) {
+    fn operate(&mut self, key: ConnectionKey, is_text: bool, payload: &[u8]) {
         let mut source = Source(payload);
         let mut messages = Vec::new();
         while !source.0.is_empty() {
@@ -126,7 +126,7 @@ impl World {
     }
 
     /// What the connection is sent, as one piece.
-    fn transmit(&mut self, key: Key) -> Vec<u8> {
+    fn transmit(&mut self, key: ConnectionKey) -> Vec<u8> {
         self.shard.begin_sends();
         let mut sent = Vec::new();
         // A connection that ends wants to send until it is closed.
@@ -191,7 +191,7 @@ impl World {
         assert_eq!((self.shard.topic_count(), self.shard.views().counts()), (0, [0; 8]));
     }
 
-    fn say(&mut self, key: Key, message: Value) {
+    fn say(&mut self, key: ConnectionKey, message: Value) {
         self.shard.handle_bytes(self.now, key, &mut frame(0x81, message.to_string().as_bytes()));
         self.walk();
         self.carry_out();

@@ -3,7 +3,7 @@
 use crate::mqtt_client::{Kind, MqttClient};
 use crate::world::World;
 use std::collections::VecDeque;
-use tidewire::base::{Key, ShardIndex};
+use tidewire::base::{ConnectionKey, ShardIndex};
 use tidewire::shard::{Handover, Transport};
 
 /// A connection with its socket at both ends.
@@ -11,7 +11,7 @@ pub struct PacketLink {
     pub client: usize,
     shard: usize,
     /// As long as the server holds the connection.
-    key: Option<Key>,
+    key: Option<ConnectionKey>,
     outgoing: VecDeque<u8>,
     /// The client's side ended: behind what is under way comes the end.
     is_ended: bool,
@@ -145,7 +145,7 @@ impl World {
         true
     }
 
-    pub fn send_packets_to(&mut self, at: usize, shard: usize, key: Key) {
+    pub fn send_packets_to(&mut self, at: usize, shard: usize, key: ConnectionKey) {
         let link = &mut self.packet_links[at];
         if !link.tail.is_empty() {
             return;
@@ -186,7 +186,7 @@ impl World {
     }
 
     /// The server ends a connection.
-    pub fn finish_packets(&mut self, shard: usize, key: Key) {
+    pub fn finish_packets(&mut self, shard: usize, key: ConnectionKey) {
         if let Some(at) = self.packet_by_key.remove(&(shard, key)) {
             let link = &mut self.packet_links[at];
             (link.key, link.is_finished) = (None, true);
@@ -195,7 +195,7 @@ impl World {
 
     // From shard to shard.
 
-    pub fn hand_over(&mut self, shard: usize, key: Key, to: ShardIndex, handover: Handover) {
+    pub fn hand_over(&mut self, shard: usize, key: ConnectionKey, to: ShardIndex, handover: Handover) {
         let link = self.packet_by_key.remove(&(shard, key)).expect("the connection is known");
         let held = &mut self.packet_links[link];
         assert!(!std::mem::replace(&mut held.is_handed, true), "a connection goes to its client's shard at once");

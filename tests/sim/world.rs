@@ -11,9 +11,9 @@ use crate::random::Random;
 use crate::topics::Topics;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use tidewire::base::placement::owner_of;
-use tidewire::base::{Key, ShardIndex, Time};
+use tidewire::base::{ConnectionKey, ShardIndex, Time};
 use tidewire::journal::Append;
-use tidewire::mail::{Action, Batch, Mail};
+use tidewire::mail::{Asker, Batch, Call, Caller, Mail};
 use tidewire::session::{MqttLimits, QueueLimits};
 use tidewire::shard::{Effect, Identity, Limits, Restoring, Shard, Storing, Transport};
 use xxhash_rust::xxh3::Xxh3;
@@ -104,7 +104,7 @@ pub struct Link {
     pub client: Client,
     pub shard: usize,
     /// As long as the server holds the connection.
-    pub key: Option<Key>,
+    pub key: Option<ConnectionKey>,
     /// Bytes of the client's that the server has read.
     read_total: u64,
     /// The client's side ended: behind what is under way comes the end.
@@ -124,7 +124,7 @@ pub struct World {
     pub now: Time,
     pub mqtt_clients: Vec<MqttClient>,
     pub packet_links: Vec<PacketLink>,
-    pub packet_by_key: HashMap<(usize, Key), usize>,
+    pub packet_by_key: HashMap<(usize, ConnectionKey), usize>,
     /// Connections on their way from shard to shard.
     pub handed: VecDeque<Handed>,
     pub messages: Messages,
@@ -136,9 +136,9 @@ pub struct World {
     rings: BTreeMap<(usize, usize), VecDeque<Batch>>,
     /// Mail that did not fit its ring; it goes back before the next is taken.
     held: BTreeMap<(usize, usize), Batch>,
-    pub wakes: Vec<VecDeque<Key>>,
+    pub wakes: Vec<VecDeque<ConnectionKey>>,
     round_left: Vec<usize>,
-    by_key: HashMap<(usize, Key), usize>,
+    by_key: HashMap<(usize, ConnectionKey), usize>,
     /// Each request by its number.
     asked: BTreeMap<u64, Asked>,
     next_id: u64,
@@ -313,10 +313,10 @@ impl World {
         let Some(batch) = self.rings.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
         for mail in &batch.mails {
             if let Mail::Update(update) = mail
-                && !matches!(update.change.action, Action::Message(_))
+                && let Asker::Session(Caller { call: Call::Request(id), .. }) = update.to
             {
-                let asked = self.asked.get(&update.to.id).and_then(Taken::of_request);
-                self.model.note_update(update.to.id, asked.unwrap_or_else(|| Taken::of_mail(update)));
+                let asked = self.asked.get(&id).and_then(Taken::of_request);
+                self.model.note_update(id, asked.unwrap_or_else(|| Taken::of_mail(update)));
             }
             let (asked, most) = &mut self.histories_asked;
             match mail {
@@ -385,7 +385,7 @@ impl World {
         true
     }
 
-    fn send_to(&mut self, at: usize, shard: usize, key: Key) {
+    fn send_to(&mut self, at: usize, shard: usize, key: ConnectionKey) {
         let link = &mut self.links[at];
         if !link.tail.is_empty() {
             return;

@@ -1,9 +1,8 @@
 //! A client's session and its connections: one to an identifier.
 
 use crate::audience::Audience;
-use crate::base::Key;
+use crate::base::{ConnectionKey, SessionKey};
 use crate::desk::{Desk, Ticket};
-use crate::mail::NOBODY;
 use crate::protocol::mqtt::Answers;
 use crate::session::mqtt::Will;
 use crate::session::{Form, Mqtt, MqttForm, Session};
@@ -12,7 +11,7 @@ use std::rc::Rc;
 
 /// What a session takes from a connection that goes on with it.
 pub struct Connected {
-    pub connection: Key,
+    pub connection: ConnectionKey,
     pub form: MqttForm,
     pub expiry_s: u32,
     pub answers: Answers,
@@ -20,12 +19,12 @@ pub struct Connected {
 }
 
 impl Audience {
-    pub fn client_session(&self, client_id: &str) -> Option<Key> {
+    pub fn client_session(&self, client_id: &str) -> Option<SessionKey> {
         self.broker.clients.get(client_id).copied()
     }
 
     /// Whether the session is in a record.
-    pub fn is_stored(&self, session: Key) -> bool {
+    pub fn is_stored(&self, session: SessionKey) -> bool {
         self.sessions.get(session).and_then(|session| session.mqtt.as_deref()).is_some_and(|mqtt| mqtt.stored.is_some())
     }
 
@@ -40,17 +39,17 @@ impl Audience {
         }
     }
 
-    pub fn make_session(&mut self, desk: &Desk, client_id: &Rc<str>, version: Version) -> Key {
+    pub fn make_session(&mut self, desk: &mut Desk, client_id: &Rc<str>, version: Version) -> SessionKey {
         let form = Form::Mqtt(MqttForm { version, is_websocket: false, is_shared: false });
-        let mut session = Session::new(NOBODY, form, desk.now);
+        let mut session = Session::new(desk.take_session_id(), None, form, desk.now);
         session.mqtt = Some(Box::new(Mqtt::new(client_id.clone(), version)));
-        let key = self.sessions.insert(session);
+        let key = self.enter(session);
         self.broker.clients.insert(client_id.clone(), key);
         key
     }
 
     /// The session's connection is gone, and another goes on with it, or the client starts anew.
-    pub fn take_over(&mut self, desk: &mut Desk, session: Key, is_clean: bool) {
+    pub fn take_over(&mut self, desk: &mut Desk, session: SessionKey, is_clean: bool) {
         if self.sessions.get(session).is_none() {
             return;
         }
@@ -65,10 +64,10 @@ impl Audience {
     }
 
     /// The session has a connection from now on. The record that says so.
-    pub fn connected(&mut self, desk: &mut Desk, session: Key, connected: Connected) -> Option<Ticket> {
+    pub fn connected(&mut self, desk: &mut Desk, session: SessionKey, connected: Connected) -> Option<Ticket> {
         let Connected { connection, form, expiry_s, answers, will } = connected;
         if let Some(held) = self.sessions.get_mut(session) {
-            held.connection = connection;
+            held.connection = Some(connection);
             held.form = Form::Mqtt(form);
         }
         if let Some(mqtt) = self.mqtt(session) {

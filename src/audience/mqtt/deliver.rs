@@ -1,9 +1,9 @@
 //! Messages on their way to clients: what a subscription adds to a publication, and the bounds of what waits.
 
 use crate::audience::Audience;
-use crate::base::Key;
+use crate::base::SessionKey;
 use crate::desk::Desk;
-use crate::mail::{Appearance, NOBODY};
+use crate::mail::Appearance;
 use crate::session::mqtt::{Delivery, Message};
 use crate::session::{Entry, LocalTopic, Outgoing, Session, Subscriber};
 use crate::topic::specification::Conflation;
@@ -16,10 +16,9 @@ impl Audience {
         if subscriber.delivery.is_group() {
             return self.deal_out(desk, subscriber.session, outgoing);
         }
-        let own = (desk.identity.index, subscriber.session);
         let is_connected = self.is_connected(subscriber.session);
         let Some(session) = self.sessions.get_mut(subscriber.session) else { return };
-        let is_own = outgoing.publication().message().is_some_and(|message| message.origin == Some(own));
+        let is_own = outgoing.publication().message().is_some_and(|message| message.origin == Some(session.id));
         let Some(message) = message_for(session, subscriber.delivery, outgoing, is_own) else { return };
         if message.qos == QoS::AtMostOnce && !is_connected {
             return;
@@ -33,7 +32,7 @@ impl Audience {
 
     /// Sends the retained message of a topic, if it has one: all of the session's filters brought it about, or the one whose QoS and identifier
     /// are given.
-    pub fn send_first(&mut self, desk: &mut Desk, key: Key, topic: &Rc<LocalTopic>, filter: Option<(QoS, Option<u32>)>) {
+    pub fn send_first(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>, filter: Option<(QoS, Option<u32>)>) {
         let Some(first) = topic.first() else { return };
         let Some(mqtt) = self.mqtt(key) else { return };
         let (qos, ids) = match filter {
@@ -83,7 +82,7 @@ impl Audience {
 
     /// Room for a session whose queue is over its bound although conflated: the oldest messages that would have to be acknowledged go. Whether that
     /// was enough.
-    pub fn make_room(&mut self, desk: &mut Desk, key: Key) -> bool {
+    pub fn make_room(&mut self, desk: &mut Desk, key: SessionKey) -> bool {
         let bytes_max = desk.limits.queue.bytes_max;
         let Some(session) = self.sessions.get_mut(key) else { return true };
         let dropped = session.queue.drop_oldest_messages(usize::MAX, bytes_max);
@@ -93,7 +92,7 @@ impl Audience {
     }
 
     /// Queues a message and keeps the session's bounds.
-    pub fn push_message(&mut self, desk: &mut Desk, key: Key, mut message: Message) {
+    pub fn push_message(&mut self, desk: &mut Desk, key: SessionKey, mut message: Message) {
         let messages_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.queued_messages_max);
         if message.qos != QoS::AtMostOnce {
             // The server was restarted while it was on its way, and it came again.
@@ -116,19 +115,19 @@ impl Audience {
     }
 
     /// Messages that are not sent any more: others came in their place, or there was no room.
-    pub fn forget_messages(&mut self, desk: &mut Desk, session: Key, sequences: Vec<u64>) {
+    pub fn forget_messages(&mut self, desk: &mut Desk, session: SessionKey, sequences: Vec<u64>) {
         desk.report.mqtt_dropped += sequences.len() as u64;
         for sequence in sequences {
             self.forget_message(desk, session, sequence);
         }
     }
 
-    pub fn is_connected(&self, session: Key) -> bool {
-        self.sessions.get(session).is_some_and(|session| session.connection != NOBODY)
+    pub fn is_connected(&self, session: SessionKey) -> bool {
+        self.sessions.get(session).is_some_and(|session| session.connection.is_some())
     }
 
-    pub fn wake_session(&mut self, desk: &mut Desk, session: Key) {
-        if let Some(connection) = self.sessions.get(session).map(|session| session.connection) {
+    pub fn wake_session(&mut self, desk: &mut Desk, session: SessionKey) {
+        if let Some(connection) = self.sessions.get(session).and_then(|session| session.connection) {
             desk.effects.wake(connection);
         }
     }

@@ -21,9 +21,9 @@ pub use publish::Published;
 pub use store::{home_of, is_unfinished, session_of};
 
 use crate::audience::Audience;
-use crate::base::Key;
+use crate::base::SessionKey;
 use crate::desk::{Answer, Desk, Why};
-use crate::mail::Asker;
+use crate::mail::{Call, Caller};
 use crate::protocol::Refusal;
 use crate::protocol::mqtt::{Answers, reason_of};
 use crate::session::mqtt::{Acknowledged, Inbound};
@@ -31,44 +31,12 @@ use crate::session::{Entry, Mqtt};
 use crate::wire::mqtt::{Acknowledgement, AcknowledgementKind, ReasonCode, Version};
 use crate::wire::native::Outcome;
 
-/// What an owner's answer is to, in the number of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Asked {
-    Publish = 1,
-    PublishOnce = 2,
-    Subscribe = 3,
-    /// Nobody waits for it.
-    Will = 4,
-    /// Of a group's new member.
-    Join = 5,
-}
-
-impl Asked {
-    /// The number of a request: of which packet, in which of the session's connections.
-    fn number(self, id: u16, epoch: u32) -> u64 {
-        u64::from(id) | (self as u64) << 16 | u64::from(epoch) << 24
-    }
-
-    fn of(number: u64) -> Option<(Self, u16, u32)> {
-        let kind = match number >> 16 & 0xff {
-            1 => Self::Publish,
-            2 => Self::PublishOnce,
-            3 => Self::Subscribe,
-            4 => Self::Will,
-            5 => Self::Join,
-            _ => return None,
-        };
-        Some((kind, number as u16, (number >> 24) as u32))
-    }
-}
-
 impl Audience {
-    pub fn mqtt(&mut self, session: Key) -> Option<&mut Mqtt> {
+    pub fn mqtt(&mut self, session: SessionKey) -> Option<&mut Mqtt> {
         self.sessions.get_mut(session)?.mqtt.as_deref_mut()
     }
 
-    pub fn take_acknowledgement(&mut self, desk: &mut Desk, session: Key, acknowledgement: Acknowledgement) {
+    pub fn take_acknowledgement(&mut self, desk: &mut Desk, session: SessionKey, acknowledgement: Acknowledgement) {
         let Acknowledgement { kind, id, code } = acknowledgement;
         let Some(mqtt) = self.mqtt(session) else { return };
         let epoch = mqtt.epoch;
@@ -101,7 +69,7 @@ impl Audience {
     }
 
     /// PUBREL: the identifier is free again.
-    pub fn release_message(&mut self, desk: &mut Desk, session: Key, id: u16) {
+    pub fn release_message(&mut self, desk: &mut Desk, session: SessionKey, id: u16) {
         let Some(mqtt) = self.mqtt(session) else { return };
         let epoch = mqtt.epoch;
         let code = match mqtt.inbound.remove(&id) {
@@ -116,7 +84,7 @@ impl Audience {
     }
 
     /// It is stored that the client has received a message.
-    pub fn received_stored(&mut self, desk: &mut Desk, session: Key, id: u16, epoch: u32) {
+    pub fn received_stored(&mut self, desk: &mut Desk, session: SessionKey, id: u16, epoch: u32) {
         let Some(mqtt) = self.mqtt(session) else { return };
         // On a newer connection it is on its way again, and so will be PUBREC.
         if mqtt.epoch == epoch && mqtt.outbound.receive(id) == Acknowledged::Received {
@@ -125,7 +93,7 @@ impl Audience {
     }
 
     /// It is stored that the client has released a message.
-    pub fn completed_stored(&mut self, desk: &mut Desk, session: Key, id: u16, epoch: u32, code: ReasonCode) {
+    pub fn completed_stored(&mut self, desk: &mut Desk, session: SessionKey, id: u16, epoch: u32, code: ReasonCode) {
         if self.mqtt(session).is_some_and(|mqtt| mqtt.epoch == epoch) {
             self.acknowledge_to(desk, session, AcknowledgementKind::Pubcomp, id, code, None);
         }
@@ -134,7 +102,7 @@ impl Audience {
     pub fn acknowledge_to(
         &mut self,
         desk: &mut Desk,
-        session: Key,
+        session: SessionKey,
         kind: AcknowledgementKind,
         id: u16,
         code: ReasonCode,
@@ -144,7 +112,7 @@ impl Audience {
     }
 
     /// Queues what `put` writes, where the session has a connection.
-    pub fn reply(&mut self, desk: &mut Desk, session: Key, put: impl FnOnce(&mut Answers, &mut Vec<u8>)) {
+    pub fn reply(&mut self, desk: &mut Desk, session: SessionKey, put: impl FnOnce(&mut Answers, &mut Vec<u8>)) {
         let Some(answers) = self.mqtt(session).and_then(|mqtt| mqtt.answers.as_mut()) else { return };
         let mut bytes = Vec::new();
         put(answers, &mut bytes);
@@ -154,18 +122,18 @@ impl Audience {
     }
 
     /// An owner's answer to what this session's client asked.
-    pub fn answer_mqtt(&mut self, desk: &mut Desk, to: Asker, result: Result<Outcome, Refusal>) {
+    pub fn answer_mqtt(&mut self, desk: &mut Desk, to: Caller, result: Result<Outcome, Refusal>) {
         let Some(mqtt) = self.mqtt(to.session) else { return };
         let epoch = mqtt.epoch;
-        match (Asked::of(to.id), result) {
-            (Some((Asked::PublishOnce, id, _)), Ok(_)) => {
+        match (to.call, result) {
+            (Call::PublishOnce { id }, Ok(_)) => {
                 // The client may have asked again by another connection.
                 if let Some(state) = mqtt.inbound.get_mut(&id) {
                     *state = Inbound::Received;
                     self.acknowledge_to(desk, to.session, AcknowledgementKind::Pubrec, id, ReasonCode::SUCCESS, None);
                 }
             }
-            (Some((Asked::PublishOnce, id, _)), Err(refusal)) => {
+            (Call::PublishOnce { id }, Err(refusal)) => {
                 // Who has connected since, and not asked again yet, will.
                 let Some(Inbound::Given { epoch: asked }) = mqtt.inbound.get(&id).copied() else { return };
                 let is_told = asked == epoch && mqtt.version == Version::V5;
@@ -181,23 +149,23 @@ impl Audience {
                     self.refuse_message(desk, to.session, AcknowledgementKind::Pubrec, id, refusal);
                 }
             }
-            (Some((Asked::Join, number, _)), result) => self.group_known(desk, to.session, number, result),
-            (Some((_, _, of)), _) if of != epoch => {}
-            (Some((Asked::Publish, id, _)), Ok(_)) => {
+            (Call::Join { number }, result) => self.group_known(desk, to.session, number, result),
+            (Call::PublishAcknowledged { epoch: of, .. } | Call::Subscribe { epoch: of, .. }, _) if of != epoch => {}
+            (Call::PublishAcknowledged { id, .. }, Ok(_)) => {
                 self.acknowledge_to(desk, to.session, AcknowledgementKind::Puback, id, ReasonCode::SUCCESS, None);
             }
-            (Some((Asked::Publish, id, _)), Err(refusal)) => {
+            (Call::PublishAcknowledged { id, .. }, Err(refusal)) => {
                 self.refuse_message(desk, to.session, AcknowledgementKind::Puback, id, refusal)
             }
-            (Some((Asked::Subscribe, id, _)), _) => self.filter_known(desk, to.session, id),
-            (Some((Asked::Will, ..)), _) | (None, Ok(_)) => {}
+            (Call::Subscribe { id, .. }, _) => self.filter_known(desk, to.session, id),
+            (Call::Unheard | Call::Request(_), _) | (Call::Publish, Ok(_)) => {}
             // At QoS 0 there is no other way to tell.
-            (None, Err(refusal)) => self.give_up(desk, to.session, Why::Refused(refusal)),
+            (Call::Publish, Err(refusal)) => self.give_up(desk, to.session, Why::Refused(refusal)),
         }
     }
 
     /// A message is not taken. MQTT 3.x has no word for that but the end of the connection: an acknowledgement would say that it was.
-    pub fn refuse_message(&mut self, desk: &mut Desk, session: Key, kind: AcknowledgementKind, id: u16, refusal: Refusal) {
+    pub fn refuse_message(&mut self, desk: &mut Desk, session: SessionKey, kind: AcknowledgementKind, id: u16, refusal: Refusal) {
         desk.report.mqtt_refused += 1;
         let Some(mqtt) = self.mqtt(session) else { return };
         if mqtt.version == Version::V5 {

@@ -1,11 +1,10 @@
 //! Messages of clients on their way to topics, and wills.
 
-use super::Asked;
 use crate::audience::Audience;
-use crate::base::Key;
+use crate::base::SessionKey;
 use crate::desk::{Answer, Desk};
 use crate::gate::{self, Deed};
-use crate::mail::{Action, Asker, Change, Mail, Making, MessageChange, Update};
+use crate::mail::{Action, Call, Caller, Change, Mail, Making, MessageChange, Update};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::mqtt::Inbound;
 use crate::topic::mqtt::path_of;
@@ -19,7 +18,7 @@ use std::borrow::Cow;
 
 /// A message that goes to its topic.
 pub struct Published<'a> {
-    pub asker: Asker,
+    pub asker: Caller,
     pub path: Cow<'a, str>,
     pub change: Change<'a>,
 }
@@ -37,7 +36,12 @@ struct Given<'a> {
 
 impl Audience {
     /// A client publishes. Gives the change of the topic, where it may be made now.
-    pub fn publish_mqtt<'a>(&mut self, desk: &mut Desk, session: Key, publish: &'a Publish<'_>) -> Result<Option<Published<'a>>, Fault> {
+    pub fn publish_mqtt<'a>(
+        &mut self,
+        desk: &mut Desk,
+        session: SessionKey,
+        publish: &'a Publish<'_>,
+    ) -> Result<Option<Published<'a>>, Fault> {
         let receive_maximum = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.receive_maximum);
         let Some(mqtt) = self.mqtt(session) else { return Ok(None) };
         if let Some(answers) = &mut mqtt.answers {
@@ -47,18 +51,18 @@ impl Audience {
         let Some(mqtt) = self.mqtt(session) else { return Ok(None) };
         let epoch = mqtt.epoch;
         let (mut publisher, mut ticket) = (None, None);
-        let asked = match publish.qos {
-            QoS::AtMostOnce => None,
-            QoS::AtLeastOnce => Some(Asked::Publish),
+        let call = match publish.qos {
+            QoS::AtMostOnce => Call::Publish,
+            QoS::AtLeastOnce => Call::PublishAcknowledged { id: publish.id, epoch },
             QoS::ExactlyOnce => match mqtt.inbound.insert(publish.id, Inbound::Given { epoch }) {
                 None => {
                     (publisher, ticket) =
                         self.note_inbound(desk, session, publish.id).map_or((None, None), |(publisher, ticket)| (Some(publisher), ticket));
-                    Some(Asked::PublishOnce)
+                    Call::PublishOnce { id: publish.id }
                 }
                 Some(Inbound::Lost { number }) => {
                     publisher = self.publisher_of(session, number);
-                    Some(Asked::PublishOnce)
+                    Call::PublishOnce { id: publish.id }
                 }
                 Some(Inbound::Given { .. }) => {
                     self.answer_repeated(desk, session, publish.id, false);
@@ -71,7 +75,6 @@ impl Audience {
                 }
             },
         };
-        let id = asked.map_or(0, |asked| asked.number(publish.id, epoch));
         let given = Given {
             name: &publish.topic,
             qos: publish.qos,
@@ -80,11 +83,11 @@ impl Audience {
             properties: publish.properties.clone(),
             publisher,
         };
-        let asker = Asker { session, id };
+        let asker = Caller { session, call };
         match self.change_of(desk, asker, given) {
             Ok((path, change)) if ticket.is_some() => {
                 // Its number must not stand for another message after a restart, so nobody is sent it before the number is stored.
-                let answer = Answer::Route { asker, path: (&*path).into(), change: Box::new(change.into_owned()) };
+                let answer = Answer::Route { asker: asker.into(), path: (&*path).into(), change: Box::new(change.into_owned()) };
                 desk.acknowledge(Ok((Outcome::Done, ticket)), answer);
                 Ok(None)
             }
@@ -97,7 +100,7 @@ impl Audience {
     }
 
     /// MQTT-4.3.3-10: the same identifier again is the same message.
-    fn answer_repeated(&mut self, desk: &mut Desk, session: Key, id: u16, is_received: bool) {
+    fn answer_repeated(&mut self, desk: &mut Desk, session: SessionKey, id: u16, is_received: bool) {
         if let Some(answers) = self.mqtt(session).and_then(|mqtt| mqtt.answers.as_mut()) {
             answers.repeated();
         }
@@ -107,9 +110,9 @@ impl Audience {
     }
 
     /// The will of a session whose client is lost.
-    pub fn publish_will(&mut self, desk: &mut Desk, session: Key) {
+    pub fn publish_will(&mut self, desk: &mut Desk, session: SessionKey) {
         let Some(mqtt) = self.mqtt(session) else { return };
-        let epoch = mqtt.epoch;
+        let _epoch = mqtt.epoch;
         let Some(will) = mqtt.will.take() else { return };
         let given = Given {
             name: &will.topic,
@@ -124,12 +127,13 @@ impl Audience {
             },
             publisher: None,
         };
-        let asker = Asker { session, id: Asked::Will.number(0, epoch) };
+        let asker = Caller { session, call: Call::Unheard };
         match self.change_of(desk, asker, given) {
             Ok((path, change)) => {
                 // By mail also to this shard: a client may be lost while something is delivered to others, which must have that first.
                 let (from, received, change) = (desk.identity.index, desk.now, change.into_owned());
-                let update = Update { from, to: asker, path: TopicPath::of_branch(&path), change, received };
+                let by = self.id_of(session);
+                let update = Update { from, to: asker.into(), by, path: TopicPath::of_branch(&path), change, received };
                 desk.mail(desk.owner_of(&path), Mail::Update(update));
             }
             Err(_) => desk.report.mqtt_refused += 1,
@@ -137,7 +141,7 @@ impl Audience {
     }
 
     /// The path of a message, and what the message is to the topic there.
-    fn change_of<'a>(&mut self, desk: &mut Desk, asker: Asker, given: Given<'a>) -> Result<(Cow<'a, str>, Change<'a>), Refusal> {
+    fn change_of<'a>(&mut self, desk: &mut Desk, asker: Caller, given: Given<'a>) -> Result<(Cow<'a, str>, Change<'a>), Refusal> {
         let path = path_of(given.name);
         gate::path(desk, asker, Deed::Update, &path)?;
         if given.payload.len() > desk.limits.value_bytes_max {
@@ -154,7 +158,7 @@ impl Audience {
             is_passing: !given.retain && !keeps,
             is_clearing: false,
             expires: given.properties.expiry_s.map(|seconds| desk.now.after_ms(u64::from(seconds) * 1000)),
-            origin: Some((desk.identity.index, asker.session)),
+            origin: self.id_of(asker.session),
             publisher: given.publisher,
             passed_on: given.properties.passed_on.into(),
         };

@@ -3,12 +3,10 @@
 //! The shard that a group's filter names holds the group, as a session of its own that is subscribed and has no connection. What is published to it is
 //! dealt out in turn, to members that have a connection where there are any; a member elsewhere is sent it by mail.
 
-use super::Asked;
 use crate::audience::Audience;
-use crate::base::{Key, ShardIndex};
+use crate::base::{SessionId, SessionKey};
 use crate::desk::{Desk, Storing};
-use crate::mail::NOBODY;
-use crate::mail::{Asker, Dealt, GroupChange, Mail, Share};
+use crate::mail::{Call, Caller, Dealt, GroupChange, Mail, Share};
 use crate::protocol::Refusal;
 use crate::session::mqtt::{Filter, Group, Member, Message};
 use crate::session::{Form, Mqtt, MqttForm, Outgoing, Session};
@@ -20,35 +18,38 @@ use std::rc::Rc;
 
 impl Audience {
     /// A session's subscription is a group's member.
-    pub fn join_group(&mut self, desk: &mut Desk, asker: Asker, text: &str, options: SubscriptionOptions, id: Option<u32>) {
-        let (shard, session, is_connected) = (desk.identity.index, asker.session, self.is_connected(asker.session));
+    pub fn join_group(&mut self, desk: &mut Desk, asker: Caller, text: &str, options: SubscriptionOptions, id: Option<u32>) {
+        let Some(session) = self.id_of(asker.session) else { return };
+        let is_connected = self.is_connected(asker.session);
         let SubscriptionOptions { qos, retain_as_published, .. } = options;
-        let member = Member { shard, session, qos, retain_as_published, id, is_connected };
-        desk.mail(desk.owner_of(text), Mail::Group { text: text.into(), change: GroupChange::Join { member, asker } });
+        let member = Member { session, qos, retain_as_published, id, is_connected };
+        desk.mail(desk.owner_of(text), Mail::Group { text: text.into(), change: GroupChange::Join { member, caller: asker } });
     }
 
-    pub fn leave_group(&mut self, desk: &mut Desk, session: Key, text: &str) {
-        let change = GroupChange::Leave { shard: desk.identity.index, session };
+    pub fn leave_group(&mut self, desk: &mut Desk, session: SessionKey, text: &str) {
+        let Some(session) = self.id_of(session) else { return };
+        let change = GroupChange::Leave { session };
         desk.mail(desk.owner_of(text), Mail::Group { text: text.into(), change });
     }
 
-    fn shared_filters(&self, session: Key) -> Vec<Box<str>> {
+    fn shared_filters(&self, session: SessionKey) -> Vec<Box<str>> {
         let mqtt = self.sessions.get(session).and_then(|session| session.mqtt.as_ref());
         let filters = mqtt.into_iter().flat_map(|mqtt| mqtt.filters.iter().filter(|filter| filter.is_shared));
         filters.map(|filter| filter.text.clone()).collect()
     }
 
-    pub fn leave_groups(&mut self, desk: &mut Desk, session: Key) {
+    pub fn leave_groups(&mut self, desk: &mut Desk, session: SessionKey) {
         for text in self.shared_filters(session) {
             self.leave_group(desk, session, &text);
         }
     }
 
     /// Groups deal to members that have a connection.
-    pub fn tell_groups(&mut self, desk: &mut Desk, session: Key) {
+    pub fn tell_groups(&mut self, desk: &mut Desk, session: SessionKey) {
         let is_connected = self.is_connected(session);
+        let Some(id) = self.id_of(session) else { return };
         for text in self.shared_filters(session) {
-            let change = GroupChange::Connected { shard: desk.identity.index, session, is_connected };
+            let change = GroupChange::Connected { session: id, is_connected };
             desk.mail(desk.owner_of(&text), Mail::Group { text, change });
         }
     }
@@ -56,11 +57,11 @@ impl Audience {
     /// A change of a group that this shard holds.
     pub fn change_group(&mut self, desk: &mut Desk, text: &str, change: GroupChange) {
         match change {
-            GroupChange::Join { member, asker } => self.take_member(desk, text, member, asker),
-            GroupChange::Leave { shard, session } => self.drop_member(desk, text, shard, session),
-            GroupChange::Connected { shard, session, is_connected } => {
+            GroupChange::Join { member, caller } => self.take_member(desk, text, member, caller),
+            GroupChange::Leave { session } => self.drop_member(desk, text, session),
+            GroupChange::Connected { session, is_connected } => {
                 let group = self.broker.groups.get(text).copied().and_then(|key| self.group(key));
-                let member = group.and_then(|group| group.members.iter_mut().find(|held| held.shard == shard && held.session == session));
+                let member = group.and_then(|group| group.members.iter_mut().find(|held| held.session == session));
                 if let Some(member) = member {
                     member.is_connected = is_connected;
                 }
@@ -89,32 +90,32 @@ impl Audience {
         }
     }
 
-    fn group(&mut self, key: Key) -> Option<&mut Group> {
+    fn group(&mut self, key: SessionKey) -> Option<&mut Group> {
         self.mqtt(key)?.group.as_deref_mut()
     }
 
-    fn take_member(&mut self, desk: &mut Desk, text: &str, member: Member, asker: Asker) {
+    fn take_member(&mut self, desk: &mut Desk, text: &str, member: Member, asker: Caller) {
         let Some(selector) = parse_filter(text).ok().and_then(|filter| Selector::parse(&filter.selector, desk.limits.selector).ok()) else {
-            return desk.mail(member.shard, Mail::Answer { to: asker, result: Ok(Outcome::Done) });
+            return desk.mail(member.session.shard(), Mail::Answer { to: asker.into(), result: Ok(Outcome::Done) });
         };
         let key = match self.broker.groups.get(text) {
             Some(key) => *key,
             None => self.make_group(desk, text, &selector),
         };
         let Some(group) = self.group(key) else { return };
-        group.members.retain(|held| (held.shard, held.session) != (member.shard, member.session));
+        group.members.retain(|held| held.session != member.session);
         group.members.push(member);
         group.last_join = group.last_join.wrapping_add(1);
         let number = group.last_join;
-        group.joining.push((number, member.shard, asker.session, asker.id));
+        group.joining.push((number, member.session.shard(), asker));
         // Answered when every owner knows the group's selector.
-        self.take_interest(desk, Asker { session: key, id: Asked::Join.number(number, 0) }, &selector, true);
+        self.take_interest(desk, Caller { session: key, call: Call::Join { number } }, &selector, true);
         self.subscribe_to_known(desk, key, &selector);
     }
 
-    fn make_group(&mut self, desk: &mut Desk, text: &str, selector: &Selector) -> Key {
+    fn make_group(&mut self, desk: &mut Desk, text: &str, selector: &Selector) -> SessionKey {
         let form = Form::Mqtt(MqttForm { version: Version::V5, is_websocket: false, is_shared: false });
-        let mut session = Session::new(NOBODY, form, desk.now);
+        let mut session = Session::new(desk.take_session_id(), None, form, desk.now);
         let mut mqtt = Mqtt::new(Rc::from(text), Version::V5);
         let options = SubscriptionOptions { qos: QoS::ExactlyOnce, ..SubscriptionOptions::default() };
         mqtt.filters.push(Filter { text: text.into(), selector: selector.clone(), options, id: None, is_shared: false });
@@ -123,36 +124,36 @@ impl Audience {
             desk.become_keeper();
         }
         session.mqtt = Some(Box::new(mqtt));
-        let key = self.sessions.insert(session);
+        let key = self.enter(session);
         self.broker.groups.insert(text.into(), key);
         key
     }
 
-    fn drop_member(&mut self, desk: &mut Desk, text: &str, shard: ShardIndex, session: Key) {
+    fn drop_member(&mut self, desk: &mut Desk, text: &str, session: SessionId) {
         let Some(key) = self.broker.groups.get(text).copied() else { return };
         let Some(group) = self.group(key) else { return };
-        group.members.retain(|held| (held.shard, held.session) != (shard, session));
+        group.members.retain(|held| held.session != session);
         if group.members.is_empty() {
             // Who left before the owners had answered is answered nevertheless.
             let joining = std::mem::take(&mut group.joining);
             self.broker.groups.remove(text);
             self.end_session(desk, key);
-            for (_, shard, session, id) in joining {
-                desk.mail(shard, Mail::Answer { to: Asker { session, id }, result: Ok(Outcome::Done) });
+            for (_, shard, caller) in joining {
+                desk.mail(shard, Mail::Answer { to: caller.into(), result: Ok(Outcome::Done) });
             }
         }
     }
 
     /// Owners know the group's selector.
-    pub fn group_known(&mut self, desk: &mut Desk, key: Key, number: u16, result: Result<Outcome, Refusal>) {
+    pub fn group_known(&mut self, desk: &mut Desk, key: SessionKey, number: u16, result: Result<Outcome, Refusal>) {
         let Some(group) = self.group(key) else { return };
         let Some(at) = group.joining.iter().position(|(held, ..)| *held == number) else { return };
-        let (_, shard, session, id) = group.joining.swap_remove(at);
-        desk.mail(shard, Mail::Answer { to: Asker { session, id }, result });
+        let (_, shard, caller) = group.joining.swap_remove(at);
+        desk.mail(shard, Mail::Answer { to: caller.into(), result });
     }
 
     /// Gives a publication to the member whose turn it is.
-    pub fn deal_out(&mut self, desk: &mut Desk, key: Key, outgoing: &Rc<Outgoing>) {
+    pub fn deal_out(&mut self, desk: &mut Desk, key: SessionKey, outgoing: &Rc<Outgoing>) {
         let Some(mqtt) = self.mqtt(key) else { return };
         let text: Box<str> = (&*mqtt.client_id).into();
         let Some(group) = mqtt.group.as_deref_mut() else { return };
@@ -162,17 +163,17 @@ impl Audience {
         group.next = (at + 1) % count;
         let member = group.members[at];
         let publication = outgoing.publication().clone();
-        if member.shard == desk.identity.index {
+        if member.session.shard() == desk.identity.index {
             return self.take_dealt_here(desk, member, outgoing.clone());
         }
         let (path, specification) = (outgoing.path().clone(), outgoing.specification().clone());
         self.broker.dealt += u32::from(publication.keep().is_some());
-        desk.mail(member.shard, Mail::Dealt(Box::new(Dealt { text, member, publication, path, specification })));
+        desk.mail(member.session.shard(), Mail::Dealt(Box::new(Dealt { text, member, publication, path, specification })));
     }
 
     /// What another shard's group deals to a session here.
     pub fn take_dealt(&mut self, desk: &mut Desk, dealt: Dealt) {
-        if self.sessions.get(dealt.member.session).is_none() {
+        if self.find(dealt.member.session).is_none() {
             // Its leave is on its way, in front of this.
             let text = dealt.text.clone();
             return desk.mail(desk.owner_of(&text), Mail::Group { text, change: GroupChange::DealAgain(dealt) });
@@ -186,8 +187,9 @@ impl Audience {
     }
 
     fn take_dealt_here(&mut self, desk: &mut Desk, member: Member, outgoing: Rc<Outgoing>) {
+        let Some(session) = self.find(member.session) else { return };
         let qos = Self::granted(member.qos, outgoing.publication().qos());
-        if qos == QoS::AtMostOnce && !self.is_connected(member.session) {
+        if qos == QoS::AtMostOnce && !self.is_connected(session) {
             return;
         }
         let is_retained = outgoing.publication().message().is_some_and(|message| message.retain);
@@ -201,6 +203,6 @@ impl Audience {
             ticket: 0,
             subscription_ids: member.id.into_iter().collect(),
         };
-        self.push_message(desk, member.session, message);
+        self.push_message(desk, session, message);
     }
 }

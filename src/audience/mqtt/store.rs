@@ -7,10 +7,9 @@
 use super::record::{EventRecord, MessageRecord, SessionRecord};
 use crate::audience::Audience;
 use crate::base::placement::owner_of;
-use crate::base::{Key, ShardIndex, Time, TopicId};
+use crate::base::{SessionKey, ShardIndex, Time, TopicId};
 use crate::desk::{Answer, Desk, Storing, Ticket};
 use crate::journal::{Change, SESSION_KIND, SESSIONS_BRANCH, StoredTopic};
-use crate::mail::NOBODY;
 use crate::mail::Share;
 use crate::session::mqtt::{Filter, Inbound, Message, Stored};
 use crate::session::{Entry, Form, Mqtt, MqttForm, Session};
@@ -32,7 +31,7 @@ impl Audience {
     }
 
     /// Keeps the session as it is now, or keeps it no longer. The record that says so.
-    pub fn store_session(&mut self, desk: &mut Desk, key: Key) -> Option<Ticket> {
+    pub fn store_session(&mut self, desk: &mut Desk, key: SessionKey) -> Option<Ticket> {
         let mqtt = self.sessions.get(key).and_then(|session| session.mqtt.as_deref())?;
         if !self.keeps(desk, mqtt) {
             return self.unstore_session(desk, key);
@@ -63,7 +62,7 @@ impl Audience {
     }
 
     /// A session that is kept from now on has what waits already kept too.
-    fn store_all(&mut self, desk: &mut Desk, key: Key) {
+    fn store_all(&mut self, desk: &mut Desk, key: SessionKey) {
         let Some(session) = self.sessions.get(key) else { return };
         let Some(mqtt) = session.mqtt.as_deref() else { return };
         let wall = |time| desk.wall_ms_of(time);
@@ -84,14 +83,14 @@ impl Audience {
         }
     }
 
-    pub fn unstore_session(&mut self, desk: &mut Desk, key: Key) -> Option<Ticket> {
+    pub fn unstore_session(&mut self, desk: &mut Desk, key: SessionKey) -> Option<Ticket> {
         let mqtt = self.mqtt(key)?;
         let Stored { topic, .. } = mqtt.stored.take()?;
         (mqtt.released, mqtt.inbound_notes, mqtt.unkept) = Default::default();
         desk.ledger.append_record(Change::Removed { topic })
     }
 
-    pub fn store_message(&mut self, desk: &mut Desk, key: Key, message: &Message) -> Option<Ticket> {
+    pub fn store_message(&mut self, desk: &mut Desk, key: SessionKey, message: &Message) -> Option<Ticket> {
         // One that is not kept knows too what it has had, as long as it lasts: storage may fail, and the message come again.
         if let Some(Publisher { session, number, lowest }) = message.publisher() {
             let seen = &mut self.mqtt(key)?.seen;
@@ -111,7 +110,7 @@ impl Audience {
     }
 
     /// A message is done, or given up.
-    pub fn forget_message(&mut self, desk: &mut Desk, key: Key, sequence: u64) {
+    pub fn forget_message(&mut self, desk: &mut Desk, key: SessionKey, sequence: u64) {
         let Some(mqtt) = self.mqtt(key) else { return };
         if mqtt.stored.is_none() || mqtt.unkept.remove(&sequence) {
             return;
@@ -131,7 +130,7 @@ impl Audience {
     }
 
     /// PUBREC has come. The record that says so.
-    pub fn note_received(&mut self, desk: &mut Desk, key: Key, sequence: u64) -> Option<Ticket> {
+    pub fn note_received(&mut self, desk: &mut Desk, key: SessionKey, sequence: u64) -> Option<Ticket> {
         let mqtt = self.mqtt(key)?;
         mqtt.stored.as_ref()?;
         if mqtt.unkept.contains(&sequence) {
@@ -154,7 +153,7 @@ impl Audience {
     }
 
     /// A QoS 2 message of the client's is on its way: what tells it from others. It has to be stored first.
-    pub fn note_inbound(&mut self, desk: &mut Desk, key: Key, id: u16) -> Option<(Publisher, Option<Ticket>)> {
+    pub fn note_inbound(&mut self, desk: &mut Desk, key: SessionKey, id: u16) -> Option<(Publisher, Option<Ticket>)> {
         let mqtt = self.mqtt(key)?;
         mqtt.stored.as_ref()?;
         let number = mqtt.outbound.next_sequence();
@@ -163,14 +162,14 @@ impl Audience {
         Some((self.publisher_of(key, number)?, ticket))
     }
 
-    pub fn publisher_of(&mut self, key: Key, number: u64) -> Option<Publisher> {
+    pub fn publisher_of(&mut self, key: SessionKey, number: u64) -> Option<Publisher> {
         let mqtt = self.mqtt(key)?;
         let lowest = mqtt.inbound_notes.values().min().copied().unwrap_or(number);
         Some(Publisher { session: mqtt.stored.as_ref()?.topic, number, lowest })
     }
 
     /// The client has released it, or it was refused. The record that says so.
-    pub fn forget_inbound(&mut self, desk: &mut Desk, key: Key, id: u16) -> Option<Ticket> {
+    pub fn forget_inbound(&mut self, desk: &mut Desk, key: SessionKey, id: u16) -> Option<Ticket> {
         let mqtt = self.mqtt(key)?;
         let sequence = mqtt.inbound_notes.remove(&id)?;
         let note = mqtt.outbound.next_sequence();
@@ -178,7 +177,7 @@ impl Audience {
     }
 
     /// Appends an event to the session's record, and takes one away.
-    fn keep_event(&mut self, desk: &mut Desk, key: Key, sequence: u64, value: &[u8], dropped: Option<u64>) -> Option<Ticket> {
+    fn keep_event(&mut self, desk: &mut Desk, key: SessionKey, sequence: u64, value: &[u8], dropped: Option<u64>) -> Option<Ticket> {
         let timestamp_ms = desk.wall_ms();
         let session = self.sessions.get(key)?;
         let mqtt = session.mqtt.as_deref()?;
@@ -193,7 +192,7 @@ impl Audience {
     }
 
     /// An old note of a publisher's number is written again, so that what stands behind it can go.
-    fn renew_oldest(&mut self, desk: &mut Desk, key: Key) {
+    fn renew_oldest(&mut self, desk: &mut Desk, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let waiting = session.queue.messages().next().map(|message| message.sequence);
         let Some(mqtt) = session.mqtt.as_deref_mut() else { return };
@@ -207,7 +206,7 @@ impl Audience {
     }
 
     /// Whether the session has taken this message of another session before.
-    pub fn was_taken(&self, key: Key, publisher: Publisher) -> bool {
+    pub fn was_taken(&self, key: SessionKey, publisher: Publisher) -> bool {
         let mqtt = self.sessions.get(key).and_then(|session| session.mqtt.as_deref());
         mqtt.is_some_and(|mqtt| mqtt.seen.has(publisher.session, publisher.number))
     }
@@ -238,7 +237,7 @@ impl Audience {
         let (client_id, record) = session_of(&stored)?;
         let form = Form::Mqtt(MqttForm { version: record.version(), is_websocket: false, is_shared: false });
         let client_id: Rc<str> = client_id.into();
-        let mut session = Session::new(NOBODY, form, desk.now);
+        let mut session = Session::new(desk.take_session_id(), None, form, desk.now);
         let mut mqtt = Mqtt::new(client_id.clone(), record.version());
         mqtt.expiry_s = record.expiry_s;
         mqtt.stored = Some(Stored { topic: id, version: stored.version });
@@ -282,7 +281,7 @@ impl Audience {
             None => now.after_ms(u64::from(record.expiry_s) * 1000),
         };
         session.mqtt = Some(Box::new(mqtt));
-        let key = self.sessions.insert(session);
+        let key = self.enter(session);
         self.broker.clients.insert(client_id, key);
         self.fall_asleep(desk, key, expires);
         self.restore_filters(desk, key);

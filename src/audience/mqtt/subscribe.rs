@@ -1,11 +1,10 @@
 //! SUBSCRIBE and UNSUBSCRIBE: filters become selectors, which the owners of topics are told as any session's.
 
-use super::Asked;
 use crate::audience::Audience;
-use crate::base::Key;
+use crate::base::SessionKey;
 use crate::desk::{Answer, Desk};
 use crate::gate::{self, Deed, Of};
-use crate::mail::{Appearance, Asker};
+use crate::mail::{Appearance, Call, Caller};
 use crate::protocol::mqtt::reason_of;
 use crate::session::mqtt::{Delivery, Filter, Subscribing};
 use crate::session::{LocalTopic, Mqtt};
@@ -25,7 +24,7 @@ struct Wanted<'a> {
 }
 
 impl Audience {
-    pub fn subscribe_mqtt(&mut self, desk: &mut Desk, session: Key, subscribe: &Subscribe<'_>) -> Result<(), Fault> {
+    pub fn subscribe_mqtt(&mut self, desk: &mut Desk, session: SessionKey, subscribe: &Subscribe<'_>) -> Result<(), Fault> {
         // MQTT-3.8.3-4: no-local on a shared subscription is a protocol error.
         if subscribe.filters.iter().any(|(text, options)| options.no_local && text.starts_with("$share/")) {
             return Err(Fault::new(ReasonCode::PROTOCOL_ERROR, "no-local on a shared subscription"));
@@ -38,7 +37,7 @@ impl Audience {
         }
         let epoch = mqtt.epoch;
         mqtt.subscribing.push(Subscribing { id: subscribe.id, codes: Vec::new(), waiting: 1 });
-        let asker = Asker { session, id: Asked::Subscribe.number(subscribe.id, epoch) };
+        let asker = Caller { session, call: Call::Subscribe { id: subscribe.id, epoch } };
         for (text, options) in &subscribe.filters {
             let result =
                 self.wanted(desk, asker, text, *options, subscribe.subscription_id).and_then(|wanted| self.add_filter(desk, asker, wanted));
@@ -49,16 +48,16 @@ impl Audience {
         }
         // The client is told when its subscriptions outlive the server, as the last of what it waits for.
         let ticket = self.store_session(desk, session);
-        desk.acknowledge(Ok((Outcome::Done, ticket)), Answer::Update { from: desk.identity.index, to: asker });
+        desk.acknowledge(Ok((Outcome::Done, ticket)), Answer::Update { from: desk.identity.index, to: asker.into() });
         Ok(())
     }
 
-    fn subscribing(&mut self, session: Key, id: u16) -> Option<&mut Subscribing> {
+    fn subscribing(&mut self, session: SessionKey, id: u16) -> Option<&mut Subscribing> {
         self.mqtt(session)?.subscribing.iter_mut().find(|held| held.id == id)
     }
 
     /// One filter less to wait for; behind the last comes SUBACK.
-    pub fn filter_known(&mut self, desk: &mut Desk, session: Key, id: u16) {
+    pub fn filter_known(&mut self, desk: &mut Desk, session: SessionKey, id: u16) {
         let Some(held) = self.subscribing(session, id) else { return };
         held.waiting -= 1;
         if held.waiting > 0 {
@@ -75,7 +74,7 @@ impl Audience {
     fn wanted<'a>(
         &self,
         desk: &Desk,
-        asker: Asker,
+        asker: Caller,
         text: &'a str,
         options: SubscriptionOptions,
         id: Option<u32>,
@@ -87,7 +86,7 @@ impl Audience {
         Ok(Wanted { text, share: filter.share, selector, options, id })
     }
 
-    fn add_filter(&mut self, desk: &mut Desk, asker: Asker, wanted: Wanted<'_>) -> Result<(), ReasonCode> {
+    fn add_filter(&mut self, desk: &mut Desk, asker: Caller, wanted: Wanted<'_>) -> Result<(), ReasonCode> {
         let selections_max = desk.limits.selections_max;
         self.check_questions(desk, asker).map_err(|_| ReasonCode::QUOTA_EXCEEDED)?;
         let questions_max = desk.limits.questions_max;
@@ -111,7 +110,9 @@ impl Audience {
                 mqtt.filters.push(filter);
             }
         }
-        if let Some(held) = self.subscribing(asker.session, Asked::of(asker.id).map_or(0, |(_, id, _)| id)) {
+        if let Call::Subscribe { id, .. } = asker.call
+            && let Some(held) = self.subscribing(asker.session, id)
+        {
             held.waiting += 1;
         }
         if share.is_some() {
@@ -145,19 +146,20 @@ impl Audience {
     }
 
     /// The session's filters have changed: how it is sent what is published at the topic follows.
-    fn renew_delivery(&mut self, key: Key, topic: &Rc<LocalTopic>) {
+    fn renew_delivery(&mut self, key: SessionKey, topic: &Rc<LocalTopic>) {
         self.change_delivery(key, topic, |mqtt, _| mqtt.delivery(topic.path.as_str()));
     }
 
     /// The topic is known again: the filters of those who waited for it may have changed meanwhile.
     pub fn renew_deliveries(&mut self, topic: &Rc<LocalTopic>) {
-        let waiting: Vec<Key> = topic.subscribers.borrow().iter().filter(|held| held.delivery.is_mqtt()).map(|held| held.session).collect();
+        let waiting: Vec<SessionKey> =
+            topic.subscribers.borrow().iter().filter(|held| held.delivery.is_mqtt()).map(|held| held.session).collect();
         for session in waiting {
             self.renew_delivery(session, topic);
         }
     }
 
-    fn change_delivery(&mut self, key: Key, topic: &Rc<LocalTopic>, change: impl FnOnce(&Mqtt, Delivery) -> Delivery) {
+    fn change_delivery(&mut self, key: SessionKey, topic: &Rc<LocalTopic>, change: impl FnOnce(&Mqtt, Delivery) -> Delivery) {
         let Some(session) = self.sessions.get(key) else { return };
         let Some((_, place)) = session.subscriptions.get(&topic.id) else { return };
         let Some(mqtt) = &session.mqtt else { return };
@@ -165,7 +167,7 @@ impl Audience {
         subscriber.delivery = change(mqtt, subscriber.delivery);
     }
 
-    pub fn unsubscribe_mqtt(&mut self, desk: &mut Desk, session: Key, unsubscribe: &Unsubscribe<'_>) {
+    pub fn unsubscribe_mqtt(&mut self, desk: &mut Desk, session: SessionKey, unsubscribe: &Unsubscribe<'_>) {
         let codes: Vec<ReasonCode> = unsubscribe
             .filters
             .iter()
@@ -180,7 +182,7 @@ impl Audience {
     }
 
     /// Whether there was such a filter.
-    fn remove_filter(&mut self, desk: &mut Desk, key: Key, text: &str) -> bool {
+    fn remove_filter(&mut self, desk: &mut Desk, key: SessionKey, text: &str) -> bool {
         let Some(mqtt) = self.mqtt(key) else { return false };
         let Some(at) = mqtt.filters.iter().position(|filter| *filter.text == *text) else { return false };
         let filter = mqtt.filters.remove(at);
@@ -207,7 +209,7 @@ impl Audience {
     }
 
     /// Takes up the filters of a session that was restored: the owners of topics know of its selectors already.
-    pub fn restore_filters(&mut self, desk: &mut Desk, key: Key) {
+    pub fn restore_filters(&mut self, desk: &mut Desk, key: SessionKey) {
         let Some(mqtt) = self.sessions.get(key).and_then(|session| session.mqtt.as_deref()) else { return };
         let shared = mqtt.filters.iter().filter(|filter| filter.is_shared);
         let shared: Vec<_> = shared.map(|filter| (filter.text.clone(), filter.options, filter.id)).collect();
@@ -216,7 +218,7 @@ impl Audience {
             self.hold_selector(key, &selector);
         }
         for (text, options, id) in shared {
-            self.join_group(desk, Asker { session: key, id: Asked::Will.number(0, 0) }, &text, options, id);
+            self.join_group(desk, Caller { session: key, call: Call::Unheard }, &text, options, id);
         }
     }
 

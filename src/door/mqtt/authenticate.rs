@@ -3,7 +3,7 @@
 
 use super::{limits, put_packet};
 use crate::audience::Audience;
-use crate::base::Key;
+use crate::base::ConnectionKey;
 use crate::desk::{Authentication, Desk, Effect};
 use crate::door::Doors;
 use crate::wire::mqtt::{self, Auth, Connect, Fault, ReasonCode, Version};
@@ -21,7 +21,7 @@ pub enum Verdict {
 
 impl Doors {
     /// CONNECT names a method; `body` is all of it.
-    pub(super) fn begin_authentication(&mut self, desk: &mut Desk, key: Key, connect: &Connect<'_>, body: &[u8]) {
+    pub(super) fn begin_authentication(&mut self, desk: &mut Desk, key: ConnectionKey, connect: &Connect<'_>, body: &[u8]) {
         if let Some(link) = self.link(key) {
             link.waiting = Some(body.into());
             link.is_judged = true;
@@ -32,7 +32,7 @@ impl Doors {
     }
 
     /// AUTH, before CONNACK or behind it.
-    pub(super) fn judge(&mut self, desk: &mut Desk, key: Key, auth: &Auth<'_>) {
+    pub(super) fn judge(&mut self, desk: &mut Desk, key: ConnectionKey, auth: &Auth<'_>) {
         if let Some(link) = self.link(key) {
             link.is_judged = true;
         }
@@ -41,7 +41,7 @@ impl Doors {
     }
 
     /// The step that was asked about is judged; nothing happens where none was.
-    pub fn judged(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, method: &str, verdict: Verdict) {
+    pub fn judged(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, method: &str, verdict: Verdict) {
         let Some(limits) = limits(desk) else { return };
         let Some(link) = self.link(key).filter(|link| link.is_judged) else { return };
         link.is_judged = false;
@@ -62,7 +62,7 @@ impl Doors {
         }
     }
 
-    fn put_auth(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, code: ReasonCode, said: (&str, &[u8])) {
+    fn put_auth(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, code: ReasonCode, said: (&str, &[u8])) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.raw.len() > desk.limits.http_head_bytes_max {
             return self.close_with(desk, audience, key, ReasonCode::QUOTA_EXCEEDED, "too many steps that are not read");

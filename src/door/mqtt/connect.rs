@@ -7,7 +7,7 @@
 use super::{Link, put_packet};
 use crate::audience::Audience;
 use crate::audience::mqtt::Connected;
-use crate::base::{Key, Time};
+use crate::base::{ConnectionKey, SessionKey, Time};
 use crate::desk::{Desk, Effect, Handover};
 use crate::door::{Connection, Doors, Stage};
 use crate::session::MqttForm;
@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 /// What CONNACK says of the session.
 struct Opening<'a> {
-    session: Key,
+    session: SessionKey,
     is_present: bool,
     assigned: Option<&'a str>,
     /// The last word of an authentication.
@@ -27,7 +27,7 @@ struct Opening<'a> {
 
 impl Doors {
     /// Takes up a connection that another shard accepted; `None` where the shard holds as many as it may, and the transport should end.
-    pub fn take_over_transport(&mut self, desk: &mut Desk, handover: Handover) -> Option<Key> {
+    pub fn take_over_transport(&mut self, desk: &mut Desk, handover: Handover) -> Option<ConnectionKey> {
         let Handover { is_websocket, stream, unread, raw } = handover;
         let link = Box::new(Link { stream, ..*Link::new(is_websocket) });
         let key = self.admit(desk, Stage::Mqtt(link))?;
@@ -41,7 +41,7 @@ impl Doors {
     }
 
     /// Gives a connection up that belongs to another shard.
-    pub(in crate::door) fn hand_over(&mut self, desk: &mut Desk, key: Key) {
+    pub(in crate::door) fn hand_over(&mut self, desk: &mut Desk, key: ConnectionKey) {
         desk.effects.close(key);
         let Some(Connection { stage: Stage::Mqtt(link), unread, raw, .. }) = self.connections.remove(key) else { return };
         let Some(home) = link.home else { return };
@@ -49,7 +49,14 @@ impl Doors {
         desk.effects.push(Effect::HandOver(key, home, Box::new(handover)));
     }
 
-    pub(super) fn hear_connect(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, connect: &Connect<'_>, body: &[u8]) {
+    pub(super) fn hear_connect(
+        &mut self,
+        desk: &mut Desk,
+        audience: &mut Audience,
+        key: ConnectionKey,
+        connect: &Connect<'_>,
+        body: &[u8],
+    ) {
         let home = match connect.client_id {
             "" => desk.identity.index,
             client_id => desk.owner_of(client_id),
@@ -78,7 +85,7 @@ impl Doors {
         &mut self,
         desk: &mut Desk,
         audience: &mut Audience,
-        key: Key,
+        key: ConnectionKey,
         connect: &Connect<'_>,
         answer: Option<&[u8]>,
     ) {
@@ -107,10 +114,10 @@ impl Doors {
     }
 
     /// Another connection of the client's ends, and where it starts anew its session too.
-    fn take_over(&mut self, desk: &mut Desk, audience: &mut Audience, session: Key, is_clean: bool) {
-        let Some(old) = audience.session(session).map(|held| held.connection) else { return };
+    fn take_over(&mut self, desk: &mut Desk, audience: &mut Audience, session: SessionKey, is_clean: bool) {
+        let Some(held) = audience.session(session) else { return };
         // MQTT-3.1.4-3: the existing client is told, and its connection closed.
-        if self.session(old) == Some(session) {
+        if let Some(old) = held.connection.filter(|old| self.session(*old) == Some(session)) {
             let why = "another connection has the same client identifier";
             self.close_with(desk, audience, old, ReasonCode::SESSION_TAKEN_OVER, why);
         }
@@ -118,7 +125,7 @@ impl Doors {
     }
 
     /// Puts CONNACK; gives what the session has to know of the connection.
-    fn open_link(&mut self, desk: &Desk, key: Key, connect: &Connect<'_>, opening: &Opening<'_>) -> Option<Connected> {
+    fn open_link(&mut self, desk: &Desk, key: ConnectionKey, connect: &Connect<'_>, opening: &Opening<'_>) -> Option<Connected> {
         let limits = desk.limits.mqtt.as_ref()?;
         let connection = self.connections.get_mut(key)?;
         let Stage::Mqtt(link) = &mut connection.stage else { return None };

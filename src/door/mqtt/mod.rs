@@ -14,7 +14,7 @@ pub use transmit::{Pace, encode, has_to_send};
 use super::read::Said;
 use super::{Doors, Fragments, Last, Stage};
 use crate::audience::Audience;
-use crate::base::{Key, ShardIndex};
+use crate::base::{ConnectionKey, SessionKey, ShardIndex};
 use crate::desk::Desk;
 use crate::protocol::mqtt::{Command, Dialogue, Limits, reason_of};
 use crate::protocol::{CloseCode, Refusal};
@@ -25,7 +25,7 @@ use crate::wire::websocket;
 pub struct Link {
     pub dialogue: Dialogue,
     /// `None` until the client is admitted.
-    pub session: Option<Key>,
+    pub session: Option<SessionKey>,
     pub is_websocket: bool,
     pub fragments: Fragments,
     /// What of the packets in WebSocket messages was not read.
@@ -70,7 +70,7 @@ impl Link {
 }
 
 impl Doors {
-    pub(super) fn link(&mut self, key: Key) -> Option<&mut Link> {
+    pub(super) fn link(&mut self, key: ConnectionKey) -> Option<&mut Link> {
         match &mut self.connections.get_mut(key)?.stage {
             Stage::Mqtt(link) => Some(link),
             _ => None,
@@ -82,7 +82,7 @@ impl Doors {
         &mut self,
         desk: &mut Desk,
         audience: &mut Audience,
-        key: Key,
+        key: ConnectionKey,
         first: u8,
         body: &'r [u8],
     ) -> Option<Said<'r>> {
@@ -111,16 +111,16 @@ impl Doors {
     // Ends.
 
     /// Ends a connection whose client broke a rule.
-    pub fn close_faulty(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, fault: Fault) {
+    pub fn close_faulty(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, fault: Fault) {
         self.say_last(desk, audience, key, |dialogue, out| dialogue.put_fault(out, fault));
     }
 
-    pub(super) fn close_refused(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, refusal: &Refusal) {
+    pub(super) fn close_refused(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, refusal: &Refusal) {
         self.close_with(desk, audience, key, reason_of(refusal.code), &refusal.message);
     }
 
     /// Ends a connection for the reason given; what is queued for it is not sent any more.
-    fn close_with(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, code: ReasonCode, why: &str) {
+    fn close_with(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, code: ReasonCode, why: &str) {
         let (code, reference) = match code {
             ReasonCode::SERVER_SHUTTING_DOWN => stopping(desk),
             code => (code, None),
@@ -129,7 +129,7 @@ impl Doors {
     }
 
     /// The reason code that says the same as a close code of the native protocol.
-    pub(super) fn close_mqtt(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, code: CloseCode, why: &str) {
+    pub(super) fn close_mqtt(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, code: CloseCode, why: &str) {
         let code = match code {
             CloseCode::Normal => ReasonCode::SUCCESS,
             CloseCode::ShuttingDown => ReasonCode::SERVER_SHUTTING_DOWN,
@@ -145,7 +145,7 @@ impl Doors {
     }
 
     /// Sends what `put` writes, and then ends the connection.
-    fn say_last(&mut self, desk: &mut Desk, audience: &mut Audience, key: Key, put: impl FnOnce(&mut Dialogue, &mut Vec<u8>)) {
+    fn say_last(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, put: impl FnOnce(&mut Dialogue, &mut Vec<u8>)) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Stage::Mqtt(link) = &mut connection.stage else { return };
         let mut packet = Vec::new();
