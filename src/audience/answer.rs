@@ -20,6 +20,11 @@ impl Audience {
         }
     }
 
+    /// Refuses what is no request to be carried out.
+    pub fn refuse(&mut self, desk: &mut Desk, session: SessionKey, id: u64, refusal: Refusal) {
+        self.answer(desk, Caller { session, call: Call::Request(id) }, Err(refusal));
+    }
+
     /// Tells that it is done, behind all that the session still has to be sent.
     pub fn answer_behind(&mut self, desk: &mut Desk, to: Caller) {
         let Some(session) = self.sessions.get(to.session) else { return };

@@ -1,17 +1,18 @@
-//! Sessions without a connection: their wills, and when they are over.
+//! The life of sessions: when they are without a connection, and when they are over.
 
 use crate::audience::Audience;
 use crate::base::{SessionKey, Time};
 use crate::desk::Desk;
 use crate::mail::Mail;
+use crate::session::{Away, Life};
 use crate::wire::mqtt::{Disconnect, ReasonCode};
 use std::collections::BTreeSet;
 
-/// When the sessions without a connection have something to do: publish a will, or end.
+/// When the sessions that are away have something to do: publish a will, or end.
 #[derive(Default)]
-pub struct Ends {
+pub struct Schedule {
     due: BTreeSet<(Time, SessionKey)>,
-    /// Sessions without a connection.
+    /// Sessions that are away.
     pub asleep: usize,
 }
 
@@ -58,23 +59,19 @@ impl Audience {
     pub fn leave_session(&mut self, desk: &mut Desk, key: SessionKey) {
         let now = desk.now;
         let sessions_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.sessions_max);
-        let is_full = self.broker.ends.asleep >= sessions_max;
+        let is_full = self.away.asleep >= sessions_max;
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(mqtt) = session.mqtt.as_deref_mut() else { return self.end_session(desk, key) };
-        if mqtt.expires.is_some() {
+        if session.life.away().is_some() {
             return;
         }
         // What is not acknowledged is not kept for later.
         session.queue.clear();
-        session.connection = None;
-        mqtt.answers = None;
-        mqtt.subscribing.clear();
-        if mqtt.expiry_s == 0 || is_full {
-            desk.report.mqtt_dropped += u64::from(mqtt.expiry_s != 0);
+        let expiry_s = session.leave();
+        if expiry_s == 0 || is_full {
+            desk.report.mqtt_dropped += u64::from(expiry_s != 0);
             return self.finish_session(desk, key);
         }
-        let expires = after(now, mqtt.expiry_s);
-        let due = self.fall_asleep(desk, key, expires);
+        let due = self.fall_asleep(desk, key, after(now, expiry_s));
         self.tell_groups(desk, key);
         self.store_session(desk, key);
         if due.is_some_and(|due| due <= now) {
@@ -84,53 +81,57 @@ impl Audience {
 
     /// The session has no connection, and ends at the moment given. When it has something to do next.
     pub fn fall_asleep(&mut self, desk: &Desk, key: SessionKey, expires: Time) -> Option<Time> {
-        let now = desk.now;
-        let mqtt = self.mqtt(key)?;
-        mqtt.expires = Some(expires);
-        let will = mqtt.will.as_ref().map(|will| after(now, will.delay_s));
+        let session = self.sessions.get_mut(key)?;
+        let will = session.mqtt.as_ref().and_then(|mqtt| mqtt.will.as_ref()).map(|will| after(desk.now, will.delay_s));
         let due = will.map_or(expires, |will| will.min(expires));
-        mqtt.due = Some(due);
-        self.broker.ends.due.insert((due, key));
-        self.broker.ends.asleep += 1;
+        session.life = Life::Away(Away { expires, due: Some(due) });
+        self.away.due.insert((due, key));
+        self.away.asleep += 1;
         Some(due)
     }
 
-    /// The session has a connection again.
+    /// The session is not away any more.
     pub fn keep_awake(&mut self, key: SessionKey) {
-        let Some(mqtt) = self.mqtt(key) else { return };
-        let (due, was_asleep) = (mqtt.due.take(), mqtt.expires.take().is_some());
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Life::Away(Away { due, .. }) = session.life else { return };
+        session.life = Life::GivenUp;
         if let Some(due) = due {
-            self.broker.ends.due.remove(&(due, key));
+            self.away.due.remove(&(due, key));
         }
-        self.broker.ends.asleep -= usize::from(was_asleep);
+        self.away.asleep -= 1;
     }
 
-    pub fn tick_mqtt_ends(&mut self, desk: &mut Desk) {
-        while let Some((due, key)) = self.broker.ends.due.first().copied()
+    pub fn tick_away(&mut self, desk: &mut Desk) {
+        while let Some((due, key)) = self.away.due.first().copied()
             && due <= desk.now
         {
-            self.broker.ends.due.remove(&(due, key));
+            self.away.due.remove(&(due, key));
             self.check_session(desk, key);
         }
     }
 
-    /// A session without a connection has something to do by now.
+    /// A session that is away has something to do by now.
     fn check_session(&mut self, desk: &mut Desk, key: SessionKey) {
-        let now = desk.now;
-        let Some(mqtt) = self.mqtt(key) else { return };
-        let expires = mqtt.expires.unwrap_or(now);
-        if let Some(due) = mqtt.due.take() {
-            self.broker.ends.due.remove(&(due, key));
-        }
-        if expires <= now {
+        let Some(expires) = self.plan(key, |_| None) else { return };
+        if expires <= desk.now {
             return self.finish_session(desk, key);
         }
         self.publish_will(desk, key);
         self.store_session(desk, key);
-        if let Some(mqtt) = self.mqtt(key) {
-            mqtt.due = Some(expires);
-            self.broker.ends.due.insert((expires, key));
+        self.plan(key, Some);
+    }
+
+    /// When a session that is away has something to do next, of when it expires; which is given.
+    fn plan(&mut self, key: SessionKey, next: impl FnOnce(Time) -> Option<Time>) -> Option<Time> {
+        let Life::Away(Away { expires, due }) = &mut self.sessions.get_mut(key)?.life else { return None };
+        if let Some(due) = due.take() {
+            self.away.due.remove(&(due, key));
         }
+        *due = next(*expires);
+        if let Some(due) = due {
+            self.away.due.insert((*due, key));
+        }
+        Some(*expires)
     }
 
     /// The session is over: its will is published, if that was to come, and nothing of it stays.

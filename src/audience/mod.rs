@@ -55,6 +55,7 @@ pub struct Audience {
     held_back: BTreeSet<SessionKey>,
     /// How many sessions match, asked by other shards and not answered yet.
     counts_asked: VecDeque<properties::Asked>,
+    away: life::Schedule,
     broker: Broker,
     /// Whether somebody here has looked for the server's figures.
     wants_figures: bool,
@@ -90,7 +91,6 @@ struct Broker {
     /// Sessions by their clients' identifiers, and shared subscriptions by their filters.
     clients: HashMap<Rc<str>, SessionKey>,
     groups: HashMap<Box<str>, SessionKey>,
-    ends: life::Ends,
     /// What topics of a rule and type are, by the rule's address.
     of_rules: HashMap<(usize, u8), Arc<Specification>>,
     /// The record by which a session keeps what was last delivered to it.
@@ -109,7 +109,7 @@ impl Audience {
     }
 
     /// The session of this name, if it is here and not over.
-    fn find(&self, id: SessionId) -> Option<SessionKey> {
+    pub fn find(&self, id: SessionId) -> Option<SessionKey> {
         self.by_id.get(&id).copied()
     }
 
@@ -141,7 +141,7 @@ impl Audience {
 
     /// Sessions of MQTT, shared subscriptions, and sessions without a connection.
     pub fn mqtt_counts(&self) -> [usize; 3] {
-        [self.broker.clients.len(), self.broker.groups.len(), self.broker.ends.asleep]
+        [self.broker.clients.len(), self.broker.groups.len(), self.away.asleep]
     }
 
     /// The most bytes that any session's queue holds.

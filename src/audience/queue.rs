@@ -2,25 +2,23 @@
 
 use crate::audience::Audience;
 use crate::base::SessionKey;
-use crate::desk::{Desk, GivenUp, Why};
+use crate::desk::{Desk, Effect, GivenUp, Why};
 use crate::protocol::Reason;
-use crate::session::{Entry, LocalTopic, Newest};
+use crate::session::{Entry, Life, LocalTopic, Newest, Session};
 
 impl Audience {
     /// Queues something for a session and keeps its bound.
     pub fn push(&mut self, desk: &mut Desk, key: SessionKey, entry: Entry) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        if session.connection.is_none() && session.mqtt.is_none() {
-            // It was given up.
+        if session.life == Life::GivenUp && session.mqtt.is_none() {
             return;
         }
         session.queue.push(entry);
-        let connection = session.connection;
         if session.queue.bytes() > desk.limits.queue.bytes_high {
             self.keep_bound(desk, key);
         }
-        if let Some(connection) = connection {
-            desk.effects.wake(connection);
+        if let Some(session) = self.sessions.get_mut(key) {
+            wake(desk, session);
         }
     }
 
@@ -63,10 +61,13 @@ impl Audience {
     /// The session cannot go on with its connection. It has none from now on; the connection is closed when what is under way is done.
     pub fn give_up(&mut self, desk: &mut Desk, key: SessionKey, why: Why) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        if let Some(connection) = session.connection.take() {
-            session.queue.clear();
-            desk.given_up.push_back(GivenUp { connection, why });
+        match session.life {
+            Life::Connected(connection) => desk.given_up.push_back(GivenUp { connection, why }),
+            Life::Inside { .. } => desk.effects.push(Effect::InsideOver(session.id)),
+            Life::GivenUp | Life::Away(_) | Life::Shared => return,
         }
+        session.life = Life::GivenUp;
+        session.queue.clear();
     }
 
     /// Ends the subscriptions of a queue above its mark whose topics want that rather than conflation.
@@ -79,5 +80,18 @@ impl Audience {
             desk.report.back_pressure_ends += topics.len() as u64;
             self.unsubscribe_topics(desk, key, &topics, Reason::BackPressure);
         }
+    }
+}
+
+/// The session has something to send.
+pub(super) fn wake(desk: &mut Desk, session: &mut Session) {
+    match &mut session.life {
+        Life::Connected(connection) => desk.effects.wake(*connection),
+        Life::Inside { is_woken } => {
+            if !std::mem::replace(is_woken, true) {
+                desk.effects.push(Effect::Inside(session.id));
+            }
+        }
+        Life::GivenUp | Life::Away(_) | Life::Shared => {}
     }
 }

@@ -2,6 +2,7 @@
 
 use super::ask::{Answer, Gather};
 use crate::audience::Audience;
+use crate::audience::queue::wake;
 use crate::base::SessionKey;
 use crate::desk::Desk;
 use crate::mail::{Caller, Mail, Question};
@@ -82,13 +83,13 @@ impl Audience {
         for topic in topics {
             session.queue.push(Entry::Unsubscribed(topic.clone(), reason));
         }
-        let (connection, is_high) = (session.connection, session.queue.bytes() > desk.limits.queue.bytes_high);
+        let is_high = session.queue.bytes() > desk.limits.queue.bytes_high;
         // Ends under pressure are part of keeping the bound, which goes on behind them.
         if is_high && reason != Reason::BackPressure {
             self.keep_bound(desk, key);
         }
-        if let Some(connection) = connection {
-            desk.effects.wake(connection);
+        if let Some(session) = self.sessions.get_mut(key) {
+            wake(desk, session);
         }
     }
 

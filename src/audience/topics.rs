@@ -1,6 +1,7 @@
 //! What arrives of topics for the sessions of this shard.
 
 use crate::audience::Audience;
+use crate::audience::queue::wake;
 use crate::base::{SessionKey, TopicId};
 use crate::desk::Desk;
 use crate::mail::Appeared;
@@ -109,12 +110,14 @@ impl Audience {
             }
             let Some(session) = self.sessions.get_mut(subscriber.session) else { continue };
             // A session without a connection waits for what has to be acknowledged, and for nothing else.
-            let Some(connection) = session.connection else { continue };
+            if !session.life.is_heard() {
+                continue;
+            }
             session.queue.push(Entry::Step(outgoing.clone()));
             if session.queue.bytes() > desk.limits.queue.bytes_high {
                 overfull.push(subscriber.session);
             }
-            desk.effects.wake(connection);
+            wake(desk, session);
         }
         for subscriber in apart {
             self.deliver(desk, &topic, subscriber, &outgoing);

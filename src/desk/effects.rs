@@ -2,7 +2,7 @@
 //!
 //! Any room may find that a connection has something to send; it is named once until it is asked for that.
 
-use crate::base::{ConnectionKey, ShardIndex, SlabKey};
+use crate::base::{ConnectionKey, SessionId, ShardIndex, SlabKey};
 use crate::protocol::Refusal;
 use crate::topic::path::TopicPath;
 use crate::wire::http;
@@ -24,6 +24,10 @@ pub enum Effect {
     HandOver(ConnectionKey, ShardIndex, Box<Handover>),
     /// A client of MQTT goes on to authenticate itself: answer with `handle_authenticated`.
     Authenticate(ConnectionKey, Box<Authentication>),
+    /// A session that is used from within the process has something: `poll_inside`.
+    Inside(SessionId),
+    /// Such a session is over: what it was sent was not taken fast enough.
+    InsideOver(SessionId),
     /// To be logged: the first topic that a view did not make because its source is derived too deep already.
     ViewTooDeep { view: Box<str>, source: TopicPath },
 }

@@ -6,7 +6,7 @@ use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey};
 use crate::desk::Desk;
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
-use crate::session::{self, Entry, Session};
+use crate::session::{self, Entry, Life, Session};
 use crate::topic::publication::Encodings;
 use crate::wire::event::{self, Event, Form};
 use crate::wire::native::{self, Ask, Request, Welcome};
@@ -123,7 +123,7 @@ impl Doors {
             Form::Binary => session::Form::Binary(forms),
             Form::Text => session::Form::Text,
         };
-        let session = audience.enter(Session::new(desk.take_session_id(), Some(key), form, desk.now));
+        let session = audience.enter(Session::new(desk.take_session_id(), Life::Connected(key), form, desk.now));
         native.session = Some(session);
         let limits = &desk.limits;
         let welcome = Welcome {

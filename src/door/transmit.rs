@@ -9,7 +9,7 @@ use crate::base::{ConnectionKey, SessionKey, Time};
 use crate::desk::{Desk, Effect};
 use crate::protocol::Reason;
 use crate::session::Steps;
-use crate::session::{Entry, Form, LocalTopic, Outgoing, Session};
+use crate::session::{Entry, Form, Life, LocalTopic, Outgoing, Session};
 use crate::topic::publication::Encodings;
 use crate::wire::event::{self, Event};
 use crate::wire::websocket;
@@ -152,6 +152,18 @@ impl Doors {
         }
     }
 
+    /// Appends what a session within the process is told next; whether there may be more.
+    pub fn take_inside(&mut self, desk: &mut Desk, audience: &mut Audience, key: SessionKey, out: &mut Vec<u8>) -> bool {
+        let Some(session) = audience.session_mut(key) else { return false };
+        let (Life::Inside { is_woken }, Form::Binary(encodings)) = (&mut session.life, session.form) else { return false };
+        *is_woken = false;
+        let (start, mut received) = (out.len(), Vec::new());
+        put_frames(session, out, &mut received, desk.limits.transmit_bytes_max, encodings);
+        desk.report.deliveries += received.len() as u64;
+        desk.report.bytes_sent += (out.len() - start) as u64;
+        !session.queue.is_empty()
+    }
+
     /// A round of sends begins: bytes shared in the last one are given up.
     pub fn begin_sends(&mut self) {
         let Sends { cohorts, spare, .. } = &mut self.sends;
@@ -208,17 +220,24 @@ fn encode(session: &mut Session, sends: &mut Sends, bytes_max: usize) {
 
 fn encode_binary(session: &mut Session, sends: &mut Sends, bytes_max: usize, encodings: Encodings) {
     // The head's length is known at the end: leave room for the longest, then move the start.
-    let out = &mut sends.send.bytes;
+    let Send { bytes, received } = &mut sends.send;
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; websocket::HEAD_MAX]);
+    let payload_at = bytes.len();
+    put_frames(session, bytes, received, bytes_max, encodings);
+    websocket::fill_head(bytes, start, payload_at);
+}
+
+/// Appends frames of the native protocol until the queue is empty or so many bytes are there.
+fn put_frames(session: &mut Session, out: &mut Vec<u8>, received: &mut Vec<Time>, bytes_max: usize, encodings: Encodings) {
     let start = out.len();
-    out.extend_from_slice(&[0; websocket::HEAD_MAX]);
-    let payload_at = out.len();
-    while out.len() - payload_at < bytes_max {
+    while out.len() - start < bytes_max {
         let Some(entry) = session.queue.pop() else { break };
         match entry {
             Entry::Control(bytes) | Entry::Behind(bytes) => out.extend_from_slice(&bytes),
             Entry::Step(outgoing) => {
                 out.extend_from_slice(outgoing.step_frame(encodings));
-                sends.send.received.push(outgoing.received());
+                received.push(outgoing.received());
             }
             Entry::Subscribed(topic, generation) => {
                 event::put(out, event::Form::Binary, &subscribed(&topic));
@@ -235,7 +254,6 @@ fn encode_binary(session: &mut Session, sends: &mut Sends, bytes_max: usize, enc
             Entry::Message(_) => unreachable!("only a session of MQTT has messages"),
         }
     }
-    websocket::fill_head(out, start, payload_at);
 }
 
 fn subscribed(topic: &LocalTopic) -> Event<'_> {

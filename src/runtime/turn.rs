@@ -337,6 +337,7 @@ impl World {
                 Some(Effect::Http(key, request)) => self.answer_request(key, &request.method, &request.path),
                 Some(Effect::HandOver(key, to, handover)) => self.hand_over(key, to, handover),
                 Some(Effect::Reports(ticket)) => self.answer_reports(ticket),
+                Some(Effect::Inside(_) | Effect::InsideOver(_)) => unreachable!("nothing in the process has a session"),
                 // This server knows no method.
                 Some(Effect::Authenticate(key, asked)) => {
                     self.shard.borrow_mut().handle_authenticated(now(), key, &asked.method, Verdict::Unknown);

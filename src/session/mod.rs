@@ -1,6 +1,7 @@
 //! A session: what a client has selected, what it holds, and what it still has to be sent.
 
 mod caller;
+mod life;
 mod listener;
 mod local_topic;
 pub mod mqtt;
@@ -9,6 +10,7 @@ mod selections;
 mod send_queue;
 
 pub use caller::{Asker, Call, Caller};
+pub use life::{Away, Life};
 pub use listener::{Extras, History, Known, Listened, Listener, Stream};
 pub use local_topic::{LocalTopic, Outgoing, Subscriber};
 pub use mqtt::Mqtt;
@@ -16,7 +18,7 @@ pub use mqtt_limits::MqttLimits;
 pub use selections::{Scopes, Selections};
 pub use send_queue::{Entry, Limits as QueueLimits, Newest, Overflow, SendQueue, Steps};
 
-use crate::base::{ConnectionKey, SessionId, Time, TopicId};
+use crate::base::{SessionId, Time, TopicId};
 use crate::topic::publication::Encodings;
 use crate::topic::selector::Selector;
 use crate::wire::event;
@@ -63,8 +65,7 @@ pub struct MqttForm {
 /// A client's state on its shard.
 pub struct Session {
     pub id: SessionId,
-    /// `None` where it has none, or has given it up.
-    pub connection: Option<ConnectionKey>,
+    pub life: Life,
     pub form: Form,
     pub selections: Scopes,
     /// Each subscribed topic, and this session's place among its subscribers.
@@ -77,9 +78,18 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(id: SessionId, connection: Option<ConnectionKey>, form: Form, connected: Time) -> Self {
+    pub fn new(id: SessionId, life: Life, form: Form, connected: Time) -> Self {
         let (selections, subscriptions, queue) = (Scopes::default(), HashMap::new(), SendQueue::default());
-        Self { id, connection, form, selections, subscriptions, queue, connected, extras: None, mqtt: None }
+        Self { id, life, form, selections, subscriptions, queue, connected, extras: None, mqtt: None }
+    }
+
+    /// It loses its connection, and what only a connected one has. For how many seconds its client wants it to stay.
+    pub fn leave(&mut self) -> u32 {
+        self.life = Life::GivenUp;
+        let Some(mqtt) = self.mqtt.as_deref_mut() else { return 0 };
+        mqtt.answers = None;
+        mqtt.subscribing.clear();
+        mqtt.expiry_s
     }
 
     pub fn extras_mut(&mut self) -> &mut Extras {

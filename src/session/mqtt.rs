@@ -4,7 +4,7 @@
 //! packet identifiers that follow from those: so what is sent again after a new connection, or a restart, has the identifier that it had.
 
 use super::{Caller, Outgoing};
-use crate::base::{SessionId, ShardIndex, Time, TopicId};
+use crate::base::{SessionId, ShardIndex, TopicId};
 use crate::protocol::mqtt::Answers;
 use crate::topic::publication::Publisher;
 use crate::topic::selector::Selector;
@@ -27,10 +27,6 @@ pub struct Mqtt {
     /// How long the session outlives its connection; `u32::MAX` is for ever.
     pub expiry_s: u32,
     pub will: Option<Box<Will>>,
-    /// When the will is published, or the session ends, whichever is first; `None` while a client is connected, or for ever.
-    pub due: Option<Time>,
-    /// The moment at which a session without a connection ends.
-    pub expires: Option<Time>,
     pub outbound: Outbound,
     /// The client's QoS 2 messages that it has not released, by identifier.
     pub inbound: BTreeMap<u16, Inbound>,
@@ -60,8 +56,6 @@ impl Mqtt {
             filters: Vec::new(),
             expiry_s: 0,
             will: None,
-            due: None,
-            expires: None,
             outbound: Outbound::default(),
             inbound: BTreeMap::new(),
             subscribing: Vec::new(),

@@ -12,6 +12,7 @@
 //! - `mqtt` — connections and sessions of MQTT.
 //! - `transmit` — what a connection sends now.
 
+mod inside;
 mod persistence;
 mod restore;
 mod serve;
@@ -148,7 +149,7 @@ impl Shard {
         self.owner.tick_aging(&self.desk);
         self.audience.tick_held_back(&mut self.desk);
         self.owner.tick_views(&self.desk);
-        self.audience.tick_mqtt_ends(&mut self.desk);
+        self.audience.tick_away(&mut self.desk);
         self.owner.tick_passing(&mut self.desk);
         self.tick_sys();
         self.settle();

@@ -86,7 +86,7 @@ impl Shard {
         }
     }
 
-    fn handle_request(&mut self, session: SessionKey, form: Form, request: Request<'_>) {
+    pub(super) fn handle_request(&mut self, session: SessionKey, form: Form, request: Request<'_>) {
         let Request { id, ask } = request;
         let asker = Caller { session, call: Call::Request(id) };
         let mut value = std::mem::take(&mut self.value);

@@ -3,7 +3,7 @@
 use super::{Identity, Limits, Shard, Storing};
 use crate::base::{ConnectionKey, SessionKey, ShardIndex, SlabKey, Time};
 use crate::mail::{Action, Change, Content, ListenerKind, Question};
-use crate::session::{Form, QueueLimits, Session};
+use crate::session::{Form, Life, QueueLimits, Session};
 use crate::topic::path::TopicPath;
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::topic::tree::Topic;
@@ -29,7 +29,7 @@ impl World {
 
     fn session(&mut self) -> SessionKey {
         let (id, connection) = (self.shard.desk.take_session_id(), ConnectionKey::new(0, 0));
-        self.shard.audience.enter(Session::new(id, Some(connection), Form::Text, self.now))
+        self.shard.audience.enter(Session::new(id, Life::Connected(connection), Form::Text, self.now))
     }
 
     fn specification(policy: &str) -> Arc<Specification> {

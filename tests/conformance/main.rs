@@ -11,6 +11,7 @@ mod examples;
 mod fetches;
 mod frames;
 mod handshake;
+mod inside;
 mod messages;
 mod mqtt_adversary;
 mod mqtt_both;

@@ -63,6 +63,7 @@ impl Peer {
                 Effect::ViewTooDeep { .. } => unreachable!("there are no views"),
                 Effect::HandOver(..) => unreachable!("there is no other shard"),
                 Effect::Authenticate(..) => unreachable!("there is no MQTT"),
+                Effect::Inside(_) | Effect::InsideOver(_) => unreachable!("nothing in the process has a session"),
                 Effect::Reports(_) => unreachable!("nobody asks for reports"),
             }
         }

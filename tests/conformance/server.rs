@@ -4,7 +4,7 @@ use crate::frames::{BINARY, FIN, TEXT, frame, parse_frames};
 use crate::peer::{WALL_MS, identity, limits};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
-use tidewire::base::{ConnectionKey, Time};
+use tidewire::base::{ConnectionKey, SessionId, Time};
 use tidewire::journal::Append;
 use tidewire::shard::{Effect, Limits, Shard, Storing, Transport};
 use tidewire::wire::native::{self, Ask, Event, Request};
@@ -18,7 +18,15 @@ pub struct Server {
     pub too_deep: Vec<String>,
     /// Whose socket takes nothing.
     stalled: HashSet<ConnectionKey>,
+    /// What sessions within the process were told, and which of them take nothing or are over.
+    told_inside: HashMap<SessionId, Vec<u8>>,
+    stalled_inside: HashSet<SessionId>,
+    over_inside: HashSet<SessionId>,
 }
+
+/// A session within the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Inside(SessionId);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Client(ConnectionKey);
@@ -30,7 +38,44 @@ impl Server {
 
     pub fn with(storing: Storing, limits: Limits) -> Self {
         let shard = Shard::new(identity(storing), limits, Time(0), WALL_MS);
-        Self { shard, now: Time(0), sent: HashMap::new(), records: Vec::new(), too_deep: Vec::new(), stalled: HashSet::new() }
+        Self {
+            shard,
+            now: Time(0),
+            sent: HashMap::new(),
+            records: Vec::new(),
+            too_deep: Vec::new(),
+            stalled: HashSet::new(),
+            told_inside: HashMap::new(),
+            stalled_inside: HashSet::new(),
+            over_inside: HashSet::new(),
+        }
+    }
+
+    pub fn open_inside(&mut self) -> Inside {
+        Inside(self.shard.open_inside(self.now))
+    }
+
+    pub fn ask_inside(&mut self, inside: Inside, request: Request<'_>) -> Vec<u8> {
+        assert!(self.shard.handle_inside(self.now, inside.0, request));
+        self.carry_out();
+        self.take_inside(inside)
+    }
+
+    pub fn take_inside(&mut self, inside: Inside) -> Vec<u8> {
+        self.told_inside.remove(&inside.0).unwrap_or_default()
+    }
+
+    pub fn stall_inside(&mut self, inside: Inside) {
+        self.stalled_inside.insert(inside.0);
+    }
+
+    pub fn is_over(&self, inside: Inside) -> bool {
+        self.over_inside.contains(&inside.0)
+    }
+
+    pub fn close_inside(&mut self, inside: Inside) {
+        self.shard.close_inside(self.now, inside.0);
+        self.carry_out();
     }
 
     /// Answers that wait for storage.
@@ -204,6 +249,15 @@ impl Server {
                     Effect::Wake(key) => self.send(key),
                     Effect::Close(key) => self.shard.handle_closed(self.now, key),
                     Effect::ViewTooDeep { view, .. } => self.too_deep.push(view.into()),
+                    Effect::Inside(session) if self.stalled_inside.contains(&session) => {}
+                    Effect::Inside(session) => {
+                        let told = self.told_inside.entry(session).or_default();
+                        while self.shard.poll_inside(self.now, session, told) {}
+                    }
+                    Effect::InsideOver(session) => {
+                        self.shard.close_inside(self.now, session);
+                        self.over_inside.insert(session);
+                    }
                     other => panic!("nobody asks for this: {other:?}"),
                 }
             }

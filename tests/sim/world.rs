@@ -439,6 +439,7 @@ impl World {
                 }
                 Effect::ViewTooDeep { .. } => {}
                 Effect::HandOver(key, to, handover) => self.hand_over(shard, key, to, *handover),
+                Effect::Inside(_) | Effect::InsideOver(_) => panic!("nothing in the process has a session"),
                 Effect::Authenticate(..) => panic!("nobody authenticates itself"),
                 Effect::Http(..) | Effect::Reports(_) => panic!("nobody asked for a page"),
             }

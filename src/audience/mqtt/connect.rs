@@ -5,7 +5,7 @@ use crate::base::{ConnectionKey, SessionKey};
 use crate::desk::{Desk, Ticket};
 use crate::protocol::mqtt::Answers;
 use crate::session::mqtt::Will;
-use crate::session::{Form, Mqtt, MqttForm, Session};
+use crate::session::{Form, Life, Mqtt, MqttForm, Session};
 use crate::wire::mqtt::Version;
 use std::rc::Rc;
 
@@ -41,7 +41,7 @@ impl Audience {
 
     pub fn make_session(&mut self, desk: &mut Desk, client_id: &Rc<str>, version: Version) -> SessionKey {
         let form = Form::Mqtt(MqttForm { version, is_websocket: false, is_shared: false });
-        let mut session = Session::new(desk.take_session_id(), None, form, desk.now);
+        let mut session = Session::new(desk.take_session_id(), Life::GivenUp, form, desk.now);
         session.mqtt = Some(Box::new(Mqtt::new(client_id.clone(), version)));
         let key = self.enter(session);
         self.broker.clients.insert(client_id.clone(), key);
@@ -67,7 +67,7 @@ impl Audience {
     pub fn connected(&mut self, desk: &mut Desk, session: SessionKey, connected: Connected) -> Option<Ticket> {
         let Connected { connection, form, expiry_s, answers, will } = connected;
         if let Some(held) = self.sessions.get_mut(session) {
-            held.connection = Some(connection);
+            held.life = Life::Connected(connection);
             held.form = Form::Mqtt(form);
         }
         if let Some(mqtt) = self.mqtt(session) {

@@ -1,6 +1,7 @@
 //! Messages on their way to clients: what a subscription adds to a publication, and the bounds of what waits.
 
 use crate::audience::Audience;
+use crate::audience::queue::wake;
 use crate::base::SessionKey;
 use crate::desk::Desk;
 use crate::mail::Appearance;
@@ -123,12 +124,12 @@ impl Audience {
     }
 
     pub fn is_connected(&self, session: SessionKey) -> bool {
-        self.sessions.get(session).is_some_and(|session| session.connection.is_some())
+        self.sessions.get(session).is_some_and(|session| session.life.is_heard())
     }
 
     pub fn wake_session(&mut self, desk: &mut Desk, session: SessionKey) {
-        if let Some(connection) = self.sessions.get(session).and_then(|session| session.connection) {
-            desk.effects.wake(connection);
+        if let Some(session) = self.sessions.get_mut(session) {
+            wake(desk, session);
         }
     }
 }

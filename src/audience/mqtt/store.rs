@@ -12,7 +12,7 @@ use crate::desk::{Answer, Desk, Storing, Ticket};
 use crate::journal::{Change, SESSION_KIND, SESSIONS_BRANCH, StoredTopic};
 use crate::mail::Share;
 use crate::session::mqtt::{Filter, Inbound, Message, Stored};
-use crate::session::{Entry, Form, Mqtt, MqttForm, Session};
+use crate::session::{Entry, Form, Life, Mqtt, MqttForm, Session};
 use crate::topic::mqtt::parse_filter;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{Keep, Publication, Publisher};
@@ -32,11 +32,13 @@ impl Audience {
 
     /// Keeps the session as it is now, or keeps it no longer. The record that says so.
     pub fn store_session(&mut self, desk: &mut Desk, key: SessionKey) -> Option<Ticket> {
-        let mqtt = self.sessions.get(key).and_then(|session| session.mqtt.as_deref())?;
+        let session = self.sessions.get(key)?;
+        let mqtt = session.mqtt.as_deref()?;
         if !self.keeps(desk, mqtt) {
             return self.unstore_session(desk, key);
         }
-        let expires_ms = mqtt.expires.filter(|expires| *expires < Time(u64::MAX)).map(|expires| desk.wall_ms_of(expires));
+        let expires = session.life.away().map(|away| away.expires).filter(|expires| *expires < Time(u64::MAX));
+        let expires_ms = expires.map(|expires| desk.wall_ms_of(expires));
         let record = SessionRecord::of(mqtt, expires_ms).encode();
         let (topic, version) = match &mqtt.stored {
             Some(stored) => (stored.topic, stored.version + 1),
@@ -237,7 +239,7 @@ impl Audience {
         let (client_id, record) = session_of(&stored)?;
         let form = Form::Mqtt(MqttForm { version: record.version(), is_websocket: false, is_shared: false });
         let client_id: Rc<str> = client_id.into();
-        let mut session = Session::new(desk.take_session_id(), None, form, desk.now);
+        let mut session = Session::new(desk.take_session_id(), Life::GivenUp, form, desk.now);
         let mut mqtt = Mqtt::new(client_id.clone(), record.version());
         mqtt.expiry_s = record.expiry_s;
         mqtt.stored = Some(Stored { topic: id, version: stored.version });

@@ -117,7 +117,7 @@ impl Doors {
     fn take_over(&mut self, desk: &mut Desk, audience: &mut Audience, session: SessionKey, is_clean: bool) {
         let Some(held) = audience.session(session) else { return };
         // MQTT-3.1.4-3: the existing client is told, and its connection closed.
-        if let Some(old) = held.connection.filter(|old| self.session(*old) == Some(session)) {
+        if let Some(old) = held.life.connection().filter(|old| self.session(*old) == Some(session)) {
             let why = "another connection has the same client identifier";
             self.close_with(desk, audience, old, ReasonCode::SESSION_TAKEN_OVER, why);
         }

@@ -1,6 +1,7 @@
 //! What is under way to a client, step by step.
 
 use super::*;
+use crate::base::Time;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
