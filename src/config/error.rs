@@ -8,7 +8,7 @@ pub const EXIT_CODE: u8 = 2;
 
 /// Where a setting's value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Origin {
     Default,
     File { name: String, line: usize },
     Variable(String),
@@ -20,14 +20,14 @@ pub enum ConfigError {
     /// The file cannot be read.
     Unreadable { name: String, reason: String },
     /// The file is not TOML.
-    Syntax { place: Place, reason: String },
+    Syntax { place: Origin, reason: String },
     /// There is no such key; `nearest` is the one that was probably meant, as written there.
-    UnknownKey { place: Place, key: String, nearest: Option<String> },
+    UnknownKey { place: Origin, key: String, nearest: Option<String> },
     /// The key does not take this value.
-    Value { place: Place, key: &'static str, value: String, allowed: String },
+    Value { place: Origin, key: &'static str, value: String, allowed: String },
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => write!(f, "default"),

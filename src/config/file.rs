@@ -5,7 +5,7 @@
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, Origin};
 use super::settings::Given;
 
 /// One `key = value` of a file.
@@ -15,12 +15,12 @@ pub struct Entry {
     pub given: Given,
     /// The value as it is written.
     pub value: String,
-    pub place: Place,
+    pub place: Origin,
 }
 
 /// All entries of `text`, in no particular order. `file` is what errors call it.
 pub fn entries(text: &str, file: &str) -> Result<Vec<Entry>, ConfigError> {
-    let place = |offset: usize| Place::File { name: file.to_owned(), line: line_at(text, offset) };
+    let place = |offset: usize| Origin::File { name: file.to_owned(), line: line_at(text, offset) };
     let root = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
         place: place(error.span().map_or(0, |span| span.start)),
         reason: error.message().replace('\n', ", "),

@@ -18,7 +18,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use error::nearest;
-pub use error::{ConfigError, EXIT_CODE, Place};
+pub use error::{ConfigError, EXIT_CODE, Origin};
 use settings::{Given, SETTINGS, Setting};
 
 /// The commented reference, which `tidewire config default` prints.
@@ -209,7 +209,7 @@ impl Default for Log {
 #[derive(Default)]
 struct Draft {
     config: Config,
-    places: BTreeMap<&'static str, (Place, String)>,
+    places: BTreeMap<&'static str, (Origin, String)>,
 }
 
 impl Draft {
@@ -230,7 +230,7 @@ impl Draft {
             if !is_ours(&variable) {
                 continue;
             }
-            let place = Place::Variable(variable.clone());
+            let place = Origin::Variable(variable.clone());
             let Some(setting) = SETTINGS.iter().find(|s| s.variable() == variable) else {
                 let known: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
                 let nearest = nearest(&variable, known.iter().map(String::as_str)).map(str::to_owned);
@@ -255,7 +255,7 @@ impl Draft {
         for (flag, key, text) in flags {
             let Some(text) = text else { continue };
             let setting = settings::find(key).expect("every flag's key is a setting, as a test shows");
-            self.take(setting, setting.read_text(&text), text, Place::Flag(flag))?;
+            self.take(setting, setting.read_text(&text), text, Origin::Flag(flag))?;
         }
         Ok(())
     }
@@ -268,7 +268,7 @@ impl Draft {
         }
     }
 
-    fn take(&mut self, setting: &'static Setting, given: Given, value: String, place: Place) -> Result<(), ConfigError> {
+    fn take(&mut self, setting: &'static Setting, given: Given, value: String, place: Origin) -> Result<(), ConfigError> {
         match setting.apply(&mut self.config, &given) {
             Ok(()) => {
                 self.places.insert(setting.key, (place, value));
@@ -343,7 +343,7 @@ impl Draft {
 
     /// Refuses the value that `key` has by now.
     fn refuse(&self, key: &'static str, allowed: String) -> ConfigError {
-        let default = || (Place::Default, "its default".to_owned());
+        let default = || (Origin::Default, "its default".to_owned());
         let (place, value) = self.places.get(key).cloned().unwrap_or_else(default);
         ConfigError::Value { place, key, value, allowed }
     }

@@ -23,7 +23,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Batches handled for one ring before others get their turn.
 const BATCHES_A_TURN: usize = 64;
 
-type Place = Option<(u32, Rc<Socket>)>;
+type Slot = Option<(u32, Rc<Socket>)>;
 
 /// What a read brought.
 enum Read {
@@ -40,7 +40,7 @@ struct World {
     links: RefCell<Links>,
     index: ShardIndex,
     /// By the index of the connection's key, with its generation.
-    sockets: RefCell<Vec<Place>>,
+    sockets: RefCell<Vec<Slot>>,
     /// Connections that have something to send, and who sends.
     wakes: RefCell<VecDeque<ConnectionKey>>,
     sender: RefCell<Option<Waker>>,

@@ -16,7 +16,7 @@ pub use local_topic::{LocalTopic, Outgoing, Subscriber};
 pub use mqtt::Mqtt;
 pub use mqtt_limits::MqttLimits;
 pub use selections::{Scopes, Selections};
-pub use send_queue::{Entry, Limits as QueueLimits, Newest, Overflow, SendQueue, Steps};
+pub use send_queue::{Entry, Newest, Overflow, QueueLimits, SendQueue, Steps};
 
 use crate::base::{SessionId, Time, TopicId};
 use crate::topic::publication::Encodings;

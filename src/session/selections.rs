@@ -4,10 +4,10 @@ use crate::topic::selector::Selector;
 
 #[derive(Default)]
 pub struct Selections {
-    steps: Vec<Step>,
+    steps: Vec<SelectionStep>,
 }
 
-struct Step {
+struct SelectionStep {
     selector: Selector,
     selects: bool,
 }
@@ -43,7 +43,7 @@ impl Selections {
             return Err(Full);
         }
         self.steps.retain(|step| step.selector != *selector);
-        self.steps.push(Step { selector: selector.clone(), selects: true });
+        self.steps.push(SelectionStep { selector: selector.clone(), selects: true });
         Ok(is_new)
     }
 
@@ -67,7 +67,7 @@ impl Selections {
         let released: Vec<Selector> = self.selecting().filter(|held| *held == selector).cloned().collect();
         self.steps.retain(|step| step.selector != *selector);
         if self.steps.iter().any(|step| step.selects) {
-            self.steps.push(Step { selector: selector.clone(), selects: false });
+            self.steps.push(SelectionStep { selector: selector.clone(), selects: false });
         } else {
             self.steps.clear();
         }

@@ -19,14 +19,14 @@ use std::rc::Rc;
 
 /// Every bound the queue obeys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct QueueLimits {
     /// Above this many bytes, older values of a topic give way to newer ones.
     pub bytes_high: usize,
     /// Above this many bytes although conflated, the session is closed.
     pub bytes_max: usize,
 }
 
-impl Default for Limits {
+impl Default for QueueLimits {
     fn default() -> Self {
         Self { bytes_high: 256 << 10, bytes_max: 16 << 20 }
     }
@@ -293,7 +293,7 @@ impl SendQueue {
     }
 
     /// Whether there is so much that it is worth conflating.
-    pub fn is_over(&self, limits: Limits) -> bool {
+    pub fn is_over(&self, limits: QueueLimits) -> bool {
         self.bytes > limits.bytes_high.max(self.conflate_above).min(limits.bytes_max)
     }
 
@@ -330,7 +330,7 @@ impl SendQueue {
 
     /// Keeps the bound: conflates when there is too much. `newest` is asked of each topic with steps whether they give way to one
     /// [`Entry::Latest`], and with `None` of steps of topics that have gone. Messages that had to be acknowledged and gave way are told by [`Self::take_conflated`].
-    pub fn keep_bound(&mut self, limits: Limits, mut newest: impl FnMut(Option<&LocalTopic>) -> Newest) -> Result<(), Overflow> {
+    pub fn keep_bound(&mut self, limits: QueueLimits, mut newest: impl FnMut(Option<&LocalTopic>) -> Newest) -> Result<(), Overflow> {
         if self.is_over(limits) {
             self.entries = conflate(std::mem::take(&mut self.entries), &mut newest);
             if let Some(side) = &mut self.side {
@@ -533,7 +533,7 @@ mod tests {
     fn check(before: &str, after: &str) {
         let mut world = World::new();
         before.split(' ').for_each(|what| world.push(what));
-        world.queue.keep_bound(Limits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Of(1)).unwrap();
+        world.queue.keep_bound(QueueLimits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Of(1)).unwrap();
         assert_eq!(world.print(), after, "{before}");
     }
 
@@ -567,7 +567,7 @@ mod tests {
         {
             let mut world = World::with(&[("CONFLATION", "off"), ("", "")]);
             before.split(' ').for_each(|what| world.push(what));
-            world.queue.keep_bound(Limits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Of(1)).unwrap();
+            world.queue.keep_bound(QueueLimits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Of(1)).unwrap();
             assert_eq!(world.print(), after, "{before}");
         }
     }
@@ -588,7 +588,7 @@ mod tests {
     fn a_value_that_is_not_retained_follows_its_subscription() {
         let mut world = World::with(&[("DONT_RETAIN_VALUE", "true")]);
         "s0 p0 p0".split(' ').for_each(|what| world.push(what));
-        world.queue.keep_bound(Limits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Of(1)).unwrap();
+        world.queue.keep_bound(QueueLimits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Of(1)).unwrap();
         assert_eq!(world.print(), "s0 l0");
     }
 
@@ -612,7 +612,7 @@ mod tests {
     #[test]
     fn above_the_bound_it_overflows() {
         let mut world = World::new();
-        let limits = Limits { bytes_high: 100, bytes_max: 1000 };
+        let limits = QueueLimits { bytes_high: 100, bytes_max: 1000 };
         for _ in 0..17 {
             world.push("c0");
             assert_eq!(world.queue.keep_bound(limits, |_| Newest::Nothing), Ok(()));
@@ -624,7 +624,7 @@ mod tests {
     #[test]
     fn what_is_not_worth_conflating_is_not_once_a_message_of_it_went() {
         let mut world = World::new();
-        let limits = Limits { bytes_high: 100, bytes_max: 10_000 };
+        let limits = QueueLimits { bytes_high: 100, bytes_max: 10_000 };
         "m0 m1 m2".split(' ').for_each(|what| world.push(what));
         assert!(world.queue.is_over(limits));
         assert_eq!(world.queue.keep_bound(limits, |_| Newest::Itself), Ok(()));
@@ -640,7 +640,7 @@ mod tests {
     fn of_messages_to_be_acknowledged_the_newest_of_a_topic_stays() {
         let mut world = World::with(&[("", ""), ("CONFLATION", "off")]);
         "m0 m1 m0 m1 m0".split(' ').for_each(|what| world.push(what));
-        world.queue.keep_bound(Limits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Itself).unwrap();
+        world.queue.keep_bound(QueueLimits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Itself).unwrap();
         assert_eq!(world.queue.messages().map(|message| message.sequence).collect::<Vec<_>>(), [2, 4, 5]);
         assert_eq!((world.queue.take_conflated(), world.queue.take_conflated()), (vec![1, 3], vec![]));
         assert_eq!(world.queue.drop_oldest_messages(1, 10_000), [2, 4]);
@@ -651,7 +651,7 @@ mod tests {
     #[test]
     fn it_does_not_overflow_unconflated() {
         let mut world = World::new();
-        let limits = Limits { bytes_high: 400, bytes_max: 1000 };
+        let limits = QueueLimits { bytes_high: 400, bytes_max: 1000 };
         for what in ["c0"; 16].into_iter().chain(["p0"; 5]) {
             world.push(what);
             assert_eq!(world.queue.keep_bound(limits, |_| Newest::Of(1)), Ok(()));

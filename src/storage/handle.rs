@@ -5,7 +5,7 @@ use super::disk::{Disk, Files};
 use super::error::panic_text;
 use super::fold::{Folder, Job, News};
 use super::open::{Lock, journal_path};
-use super::writer::{Limits, Writer};
+use super::writer::{Writer, WriterLimits};
 use super::{Answer, OpenError, Options, Store};
 use crate::base::{ShardIndex, Time};
 use crate::journal::Append;
@@ -74,7 +74,7 @@ pub(super) fn start_on(
     let waiting = sealed.into();
     let folder = Folder { base, files, salt, options, counters: counters.clone(), waiting, has_garbage: true };
     let Options { ack, shards, segment_bytes, segment_age_ms, .. } = options;
-    let limits = Limits { ack, shards, segment_bytes, segment_age_ms };
+    let limits = WriterLimits { ack, shards, segment_bytes, segment_age_ms };
     let writer = Writer::new(disk, limits, position, counters.clone());
 
     let (channel, messages) = bounded(options.queue_messages_max);

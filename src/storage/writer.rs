@@ -20,7 +20,7 @@ use std::time::Instant;
 
 /// What a writer obeys.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct WriterLimits {
     pub ack: Ack,
     pub shards: u16,
     /// A segment of this size is followed by another.
@@ -43,7 +43,7 @@ pub struct Position {
 /// thread. Answers are pushed to the list that is handed in.
 pub struct Writer {
     disk: Box<dyn Disk>,
-    limits: Limits,
+    limits: WriterLimits,
     salt: Salt,
     counters: Arc<Counters>,
     /// The segment that is written to, if there is one yet.
@@ -93,7 +93,7 @@ struct Group {
 const GROUP_BYTES_KEPT: usize = 4 << 20;
 
 impl Writer {
-    pub fn new(disk: Box<dyn Disk>, limits: Limits, position: Position, counters: Arc<Counters>) -> Self {
+    pub fn new(disk: Box<dyn Disk>, limits: WriterLimits, position: Position, counters: Arc<Counters>) -> Self {
         let Position { salt, next_record, last_segment, checkpoint } = position;
         Self {
             disk,

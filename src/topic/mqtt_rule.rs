@@ -115,7 +115,7 @@ impl TopicRule {
     }
 
     /// `places` says where the values stand.
-    fn check_properties(&self, places: &[Place<'_>]) -> Result<(), SyntaxError> {
+    fn check_properties(&self, places: &[Quoting<'_>]) -> Result<(), SyntaxError> {
         let properties = || self.properties.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         for topic_type in self.kind.topic_types() {
             Specification::parse(topic_type, properties(), SpecificationLimits::default()).map_err(|error| self.locate(error, places))?;
@@ -123,7 +123,7 @@ impl TopicRule {
         Ok(())
     }
 
-    fn locate(&self, error: PropertyError, places: &[Place<'_>]) -> SyntaxError {
+    fn locate(&self, error: PropertyError, places: &[Quoting<'_>]) -> SyntaxError {
         let PropertyError { property, position, found, expected } = error;
         // Of a key that stands twice the second is at fault.
         let index = self.properties.iter().rposition(|(key, _)| brief(key) == property);
@@ -173,12 +173,12 @@ fn take_kind(cursor: &mut Cursor<'_>) -> Result<RuleKind, SyntaxError> {
 }
 
 /// Where a property's value stands in its rule.
-enum Place<'t> {
+enum Quoting<'t> {
     Plain(usize),
     Quoted(super::syntax::Quoted<'t>),
 }
 
-impl Place<'_> {
+impl Quoting<'_> {
     fn position_of(&self, offset: usize) -> usize {
         match self {
             Self::Plain(start) => start + offset,
@@ -187,7 +187,7 @@ impl Place<'_> {
     }
 }
 
-fn take_property<'t>(cursor: &mut Cursor<'t>) -> Result<(String, String, Place<'t>), SyntaxError> {
+fn take_property<'t>(cursor: &mut Cursor<'t>) -> Result<(String, String, Quoting<'t>), SyntaxError> {
     let key = cursor.word();
     if key.is_empty() {
         return Err(cursor.error(AN_OPTION));
@@ -199,12 +199,12 @@ fn take_property<'t>(cursor: &mut Cursor<'t>) -> Result<(String, String, Place<'
     cursor.take_symbol('=').ok_or_else(|| cursor.error("`=` and the property's value"))?;
     if cursor.is_quoted() {
         let quoted = cursor.expect_quoted("a quoted value")?;
-        return Ok((key.to_owned(), quoted.content().into_owned(), Place::Quoted(quoted)));
+        return Ok((key.to_owned(), quoted.content().into_owned(), Quoting::Quoted(quoted)));
     }
     let start = cursor.position();
     let bytes = cursor.rest().find(char::is_whitespace).unwrap_or(cursor.rest().len());
     if bytes == 0 {
         return Err(cursor.error("the property's value"));
     }
-    Ok((key.to_owned(), cursor.take(bytes).to_owned(), Place::Plain(start)))
+    Ok((key.to_owned(), cursor.take(bytes).to_owned(), Quoting::Plain(start)))
 }

@@ -130,27 +130,27 @@ pub fn find_below<'a>(text: &'a [u8], tokens: &[Token]) -> Option<&'a [u8]> {
 
 /// What was found in a value, and how far it was read: up to `position`, with `open` arrays and objects still to be
 /// closed. Arrays are left open, for nothing behind the element matters but to an object around them.
-struct Step<'a> {
+struct Found<'a> {
     value: Option<&'a [u8]>,
     position: usize,
     open: usize,
 }
 
 /// Looks in the value that starts at `start`. It calls itself once a token.
-fn find_at<'a>(text: &'a [u8], start: usize, tokens: &[Token]) -> Option<Step<'a>> {
+fn find_at<'a>(text: &'a [u8], start: usize, tokens: &[Token]) -> Option<Found<'a>> {
     let Some((token, inner_tokens)) = tokens.split_first() else {
         let end = walk::value_end(text, start)?;
-        return Some(Step { value: Some(&text[start..end]), position: end, open: 0 });
+        return Some(Found { value: Some(&text[start..end]), position: end, open: 0 });
     };
     match text.get(start)? {
         b'{' => find_in_object(text, start, token, inner_tokens),
         b'[' => find_in_array(text, start, token, inner_tokens),
-        _ => Some(Step { value: None, position: walk::value_end(text, start)?, open: 0 }),
+        _ => Some(Found { value: None, position: walk::value_end(text, start)?, open: 0 }),
     }
 }
 
 /// Reads on behind the member, as a later one of the same name would be the one that counts.
-fn find_in_object<'a>(text: &'a [u8], start: usize, token: &Token, inner_tokens: &[Token]) -> Option<Step<'a>> {
+fn find_in_object<'a>(text: &'a [u8], start: usize, token: &Token, inner_tokens: &[Token]) -> Option<Found<'a>> {
     let mut value = None;
     let mut position = start + 1;
     while text.get(position) == Some(&b'"') {
@@ -167,10 +167,10 @@ fn find_in_object<'a>(text: &'a [u8], start: usize, token: &Token, inner_tokens:
             position += 1;
         }
     }
-    Some(Step { value, position: position + 1, open: 0 })
+    Some(Found { value, position: position + 1, open: 0 })
 }
 
-fn find_in_array<'a>(text: &'a [u8], start: usize, token: &Token, inner_tokens: &[Token]) -> Option<Step<'a>> {
+fn find_in_array<'a>(text: &'a [u8], start: usize, token: &Token, inner_tokens: &[Token]) -> Option<Found<'a>> {
     let mut position = start + 1;
     let mut is_there = token.index.is_some() && text.get(position) != Some(&b']');
     for _ in 0..token.index.unwrap_or(0) {
@@ -182,10 +182,10 @@ fn find_in_array<'a>(text: &'a [u8], start: usize, token: &Token, inner_tokens: 
         position += usize::from(is_there);
     }
     if !is_there {
-        return Some(Step { value: None, position, open: 1 });
+        return Some(Found { value: None, position, open: 1 });
     }
     let inner = find_at(text, position, inner_tokens)?;
-    Some(Step { open: inner.open + 1, ..inner })
+    Some(Found { open: inner.open + 1, ..inner })
 }
 
 /// The text that parses to it.

@@ -216,7 +216,7 @@ impl<'a> Pass<'_, 'a> {
                     return self.expand(&expand, element);
                 }
                 _ => {
-                    let appended = self.writer(Place::Path).append(part, element);
+                    let appended = self.writer(Use::Path).append(part, element);
                     if matches!(appended, Err(Stop::Waiting)) {
                         self.ask(&self.definition.transformations)?;
                     }
@@ -252,7 +252,7 @@ impl<'a> Pass<'_, 'a> {
     ) -> Result<(), Stop> {
         self.work.charge(REFERENCE_STEPS)?;
         let path_bytes = self.scratch.path.len();
-        let mut path = self.writer(Place::Path);
+        let mut path = self.writer(Use::Path);
         let named = match expand.name {
             Some(pointer) => path.append_scalar(value, pointer),
             None => append_key(&mut path),
@@ -411,10 +411,10 @@ impl<'a> Pass<'_, 'a> {
     }
 
     /// For the path of the reference topic, or of one to be looked up.
-    fn writer(&mut self, place: Place) -> PathWriter<'_, 'a> {
+    fn writer(&mut self, place: Use) -> PathWriter<'_, 'a> {
         let out = match place {
-            Place::Path => &mut self.scratch.path,
-            Place::LookUp => &mut self.scratch.lookup_path,
+            Use::Path => &mut self.scratch.path,
+            Use::LookUp => &mut self.scratch.lookup_path,
         };
         PathWriter {
             out,
@@ -427,7 +427,7 @@ impl<'a> Pass<'_, 'a> {
     }
 }
 
-enum Place {
+enum Use {
     Path,
     LookUp,
 }

@@ -109,7 +109,7 @@ pub fn delta(input: &[u8]) {
     }
 }
 
-const MQTT_LIMITS: mqtt::Limits = mqtt::Limits { packet_bytes_max: 1000, user_properties_max: 4, filters_max: 4 };
+const MQTT_LIMITS: mqtt::PacketLimits = mqtt::PacketLimits { packet_bytes_max: 1000, user_properties_max: 4, filters_max: 4 };
 
 /// A fixed header is the same whatever follows it, and none before it is whole.
 pub fn mqtt_head(input: &[u8]) {

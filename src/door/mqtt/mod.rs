@@ -16,7 +16,7 @@ use super::{Doors, Fragments, Last, Stage};
 use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex};
 use crate::desk::Desk;
-use crate::protocol::mqtt::{Command, Dialogue, Limits, reason_of};
+use crate::protocol::mqtt::{Command, Dialogue, DialogueLimits, reason_of};
 use crate::protocol::{CloseCode, Refusal};
 use crate::wire::mqtt::{self, Fault, ReasonCode};
 use crate::wire::websocket;
@@ -182,10 +182,10 @@ fn stopping(desk: &Desk) -> (ReasonCode, Option<Box<str>>) {
     (if reference.is_some() { ReasonCode::USE_ANOTHER_SERVER } else { ReasonCode::SERVER_SHUTTING_DOWN }, reference)
 }
 
-fn limits(desk: &Desk) -> Option<Limits> {
+fn limits(desk: &Desk) -> Option<DialogueLimits> {
     let limits = desk.limits.mqtt.as_ref()?;
-    Some(Limits {
-        packet: mqtt::Limits {
+    Some(DialogueLimits {
+        packet: mqtt::PacketLimits {
             packet_bytes_max: limits.packet_bytes_max,
             user_properties_max: limits.user_properties_max,
             filters_max: limits.filters_max,

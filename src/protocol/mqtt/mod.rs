@@ -27,8 +27,8 @@ use crate::wire::mqtt::{
 
 /// Every bound the dialogue obeys. All required: the caller chooses.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub packet: wire::mqtt::Limits,
+pub struct DialogueLimits {
+    pub packet: wire::mqtt::PacketLimits,
     /// QoS 1 and 2 messages of a client that are not acknowledged. It is for CONNACK to tell the client.
     pub receive_maximum: u16,
     /// Topic aliases, of a client and of the server each. It is for CONNACK to tell the client.
@@ -188,7 +188,7 @@ impl Dialogue {
     }
 
     /// Takes one packet. After a fault, and after DISCONNECT, whatever comes is a fault.
-    pub fn handle<'a>(&mut self, first: u8, body: &'a [u8], limits: &Limits) -> Result<Command<'a>, Fault> {
+    pub fn handle<'a>(&mut self, first: u8, body: &'a [u8], limits: &DialogueLimits) -> Result<Command<'a>, Fault> {
         match self.decode(first, body, limits) {
             Ok(packet) => self.step(packet, limits),
             Err(fault) => {
@@ -201,7 +201,7 @@ impl Dialogue {
         }
     }
 
-    fn decode<'a>(&self, first: u8, body: &'a [u8], limits: &Limits) -> Result<Packet<'a>, Fault> {
+    fn decode<'a>(&self, first: u8, body: &'a [u8], limits: &DialogueLimits) -> Result<Packet<'a>, Fault> {
         match &self.state {
             State::Greeting if !is_connect(first) => return Err(NOT_CONNECT),
             State::V3(v3::Machine { phase, .. }) | State::V5(v5::Machine { phase, .. }) if !phase.is_open() => return Err(ENDED),
@@ -210,7 +210,7 @@ impl Dialogue {
         wire::mqtt::decode(self.version(), first, body, &limits.packet)
     }
 
-    fn step<'a>(&mut self, packet: Packet<'a>, limits: &Limits) -> Result<Command<'a>, Fault> {
+    fn step<'a>(&mut self, packet: Packet<'a>, limits: &DialogueLimits) -> Result<Command<'a>, Fault> {
         let result = match (&mut self.state, packet) {
             (State::Greeting, Packet::Connect(connect)) => self.greet(connect, limits),
             // MQTT-3.1.0-1: the first packet of a client is CONNECT.
@@ -229,7 +229,7 @@ impl Dialogue {
         result
     }
 
-    fn greet<'a>(&mut self, connect: Box<Connect<'a>>, limits: &Limits) -> Result<Command<'a>, Fault> {
+    fn greet<'a>(&mut self, connect: Box<Connect<'a>>, limits: &DialogueLimits) -> Result<Command<'a>, Fault> {
         // First of all, so that a refusal is said in the client's version.
         self.state = match connect.version {
             Version::V5 => State::V5(v5::Machine::new(&connect, limits)),

@@ -10,8 +10,8 @@ use crate::wire::mqtt::{AcknowledgementKind, MessageProperties, QoS};
 
 const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 
-const LIMITS: Limits = Limits {
-    packet: wire::mqtt::Limits { packet_bytes_max: 1000, user_properties_max: 4, filters_max: 4 },
+const LIMITS: DialogueLimits = DialogueLimits {
+    packet: wire::mqtt::PacketLimits { packet_bytes_max: 1000, user_properties_max: 4, filters_max: 4 },
     receive_maximum: 3,
     topic_alias_maximum: 4,
     client_id_bytes_max: 8,

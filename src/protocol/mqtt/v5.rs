@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use hashbrown::HashMap;
 
 use super::answers::put_fitting;
-use super::{Alias, ClientLimits, Command, ENDED, Limits, Phase, TOO_EARLY, protocol_error, reason};
+use super::{Alias, ClientLimits, Command, DialogueLimits, ENDED, Phase, TOO_EARLY, protocol_error, reason};
 use crate::wire::mqtt::{self, AcknowledgementKind, Auth, Connack, Connect, Disconnect, Fault, Packet, Publish, ReasonCode, Version};
 
 /// Flat, so that the dialogue stays as small as it promises.
@@ -36,7 +36,7 @@ struct Rare {
 }
 
 impl Machine {
-    pub fn new(connect: &Connect<'_>, limits: &Limits) -> Self {
+    pub fn new(connect: &Connect<'_>, limits: &DialogueLimits) -> Self {
         let rare =
             connect.authentication.map(|(method, _)| Box::new(Rare { authentication_method: Some(method.into()), ..Rare::default() }));
         Self {
@@ -80,7 +80,7 @@ impl Machine {
         self.rare.is_some()
     }
 
-    pub fn step<'a>(&mut self, packet: Packet<'a>, limits: &Limits) -> Result<Command<'a>, Fault> {
+    pub fn step<'a>(&mut self, packet: Packet<'a>, limits: &DialogueLimits) -> Result<Command<'a>, Fault> {
         match (self.phase, &packet) {
             (Phase::Connecting, Packet::Auth(_)) | (Phase::Connected, _) => {}
             (Phase::Connecting, _) => return Err(TOO_EARLY),
@@ -101,7 +101,7 @@ impl Machine {
         })
     }
 
-    fn publish<'a>(&mut self, mut publish: Publish<'a>, limits: &Limits) -> Result<Publish<'a>, Fault> {
+    fn publish<'a>(&mut self, mut publish: Publish<'a>, limits: &DialogueLimits) -> Result<Publish<'a>, Fault> {
         let Some(alias) = publish.alias else { return Ok(publish) };
         // MQTT-3.3.2-8, MQTT-3.3.2-9: an alias is greater than 0 and not greater than the topic alias maximum.
         if alias == 0 || alias > limits.topic_alias_maximum {

@@ -5,7 +5,7 @@ use super::sample::{added, appends, event, removed, state, value};
 use crate::base::{ShardIndex, Time};
 use crate::journal::{Change, Expected, Salt, State, read_segment};
 use crate::storage::replay::{Corruption, Journal, ReplayError, Sealed, replay};
-use crate::storage::writer::{Limits, Position, Writer};
+use crate::storage::writer::{Position, Writer, WriterLimits};
 use crate::storage::{Ack, Answer, Disk};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -165,7 +165,7 @@ impl World {
 }
 
 fn writer(disk: &Faulty, ack: Ack, position: Position) -> Writer {
-    let limits = Limits { ack, shards: 1, segment_bytes: 1500, segment_age_ms: 1000 };
+    let limits = WriterLimits { ack, shards: 1, segment_bytes: 1500, segment_age_ms: 1000 };
     Writer::new(Box::new(disk.clone()), limits, position, Arc::default())
 }
 

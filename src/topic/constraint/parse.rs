@@ -25,7 +25,7 @@ pub fn parse(text: &[u8], limits: ConstraintLimits) -> Result<Part, ConstraintEr
     let compact = plain::compact(text, json_limits).or_else(|error| refuse_worded(error.position, &error.message))?;
     let mut parser = Parser { limits, parts: 0 };
     parser
-        .conjunction(Place { position: 0, text: &compact }, 0)
+        .conjunction(Placed { position: 0, text: &compact }, 0)
         .map_err(|error| ConstraintError { position: plain::position_in(text, error.position), ..error })
 }
 
@@ -37,14 +37,14 @@ struct Parser {
 
 /// A value in the compact text.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct Placed<'a> {
     position: usize,
     text: &'a [u8],
 }
 
 impl Parser {
     /// A constraint by itself, or one of the alternatives of an `or`: all that must hold together.
-    fn conjunction(&mut self, place: Place<'_>, depth: usize) -> Result<Part, ConstraintError> {
+    fn conjunction(&mut self, place: Placed<'_>, depth: usize) -> Result<Part, ConstraintError> {
         let mut parts = Vec::new();
         self.read(place, depth, &mut parts)?;
         for (index, (position, part)) in parts.iter().enumerate() {
@@ -58,7 +58,7 @@ impl Parser {
     }
 
     /// Appends what must hold for the constraint at `place`, each part with its position.
-    fn read(&mut self, place: Place<'_>, depth: usize, parts: &mut Vec<(usize, Part)>) -> Result<(), ConstraintError> {
+    fn read(&mut self, place: Placed<'_>, depth: usize, parts: &mut Vec<(usize, Part)>) -> Result<(), ConstraintError> {
         let (name_position, name, value) = place.only_member()?;
         match &*name {
             b"no_topic" => value.demand_true().and_then(|()| self.push(place.position, Part::NoTopic, parts)),
@@ -90,7 +90,7 @@ impl Parser {
     }
 }
 
-fn value_test(place: Place<'_>, limits: ConstraintLimits) -> Result<ValueTest, ConstraintError> {
+fn value_test(place: Placed<'_>, limits: ConstraintLimits) -> Result<ValueTest, ConstraintError> {
     let (mut kind, mut test) = (None, None);
     for member in place.members()? {
         match &*member.name {
@@ -113,7 +113,7 @@ fn value_test(place: Place<'_>, limits: ConstraintLimits) -> Result<ValueTest, C
     }
 }
 
-fn json_part(place: Place<'_>, limits: ConstraintLimits) -> Result<Part, ConstraintError> {
+fn json_part(place: Placed<'_>, limits: ConstraintLimits) -> Result<Part, ConstraintError> {
     let (mut pointer, mut test) = (None, None);
     for member in place.members()? {
         match &*member.name {
@@ -136,7 +136,7 @@ fn json_part(place: Place<'_>, limits: ConstraintLimits) -> Result<Part, Constra
     }
 }
 
-fn comparison(operator: Operator, value: Place<'_>) -> Result<Comparison, ConstraintError> {
+fn comparison(operator: Operator, value: Placed<'_>) -> Result<Comparison, ConstraintError> {
     let is_equality = matches!(operator, Operator::Eq | Operator::Ne);
     let operand = match value.text.first() {
         Some(b'-' | b'0'..=b'9') => Operand::Number(value.text.into()),
@@ -151,7 +151,7 @@ fn comparison(operator: Operator, value: Place<'_>) -> Result<Comparison, Constr
     Ok(Comparison { operator, operand })
 }
 
-fn value_type(place: Place<'_>) -> Result<ValueType, ConstraintError> {
+fn value_type(place: Placed<'_>) -> Result<ValueType, ConstraintError> {
     let name = walk::string(place.text).map(|text| text.decode());
     let known = ValueType::ALL.into_iter().find(|kind| name.as_deref() == Some(kind.name().as_bytes()));
     known.map_or_else(
@@ -166,10 +166,10 @@ fn value_type(place: Place<'_>) -> Result<ValueType, ConstraintError> {
 struct Member<'a> {
     position: usize,
     name: Cow<'a, [u8]>,
-    value: Place<'a>,
+    value: Placed<'a>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Placed<'a> {
     fn members(self) -> Result<impl Iterator<Item = Member<'a>>, ConstraintError> {
         if self.text.first() != Some(&b'{') {
             return refuse(self.position, walk::noun(self.text), "an object");
@@ -177,12 +177,12 @@ impl<'a> Place<'a> {
         Ok(walk::members(self.text).map(move |member| Member {
             position: self.position + member.position,
             name: member.name.decode(),
-            value: Place { position: self.position + member.value_position, text: member.value },
+            value: Placed { position: self.position + member.value_position, text: member.value },
         }))
     }
 
     /// The place of its name, its name and its value.
-    fn only_member(self) -> Result<(usize, Cow<'a, [u8]>, Place<'a>), ConstraintError> {
+    fn only_member(self) -> Result<(usize, Cow<'a, [u8]>, Placed<'a>), ConstraintError> {
         let mut members = self.members()?;
         let Some(member) = members.next() else {
             return refuse(self.position, "an object without members", format!("one of {KINDS}"));
@@ -194,11 +194,11 @@ impl<'a> Place<'a> {
     }
 
     /// The elements of an array that has some.
-    fn items(self) -> Result<Vec<Place<'a>>, ConstraintError> {
+    fn items(self) -> Result<Vec<Placed<'a>>, ConstraintError> {
         if self.text.first() != Some(&b'[') {
             return refuse(self.position, walk::noun(self.text), "an array");
         }
-        let items = walk::elements(self.text).map(|(position, text)| Place { position: self.position + position, text });
+        let items = walk::elements(self.text).map(|(position, text)| Placed { position: self.position + position, text });
         let items: Vec<_> = items.collect();
         if items.is_empty() {
             return refuse(self.position, "an array without elements", "one or more");

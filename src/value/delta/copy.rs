@@ -18,7 +18,7 @@ const NEAR_BYTES: usize = 16;
 const LITERALS_BEFORE_INDEX: usize = 12;
 
 /// Literals `next[start..end]`, then `copy` bytes (0: the rest) `step` behind the place expected.
-struct Step {
+struct Instruction {
     start: usize,
     end: usize,
     step: isize,
@@ -49,7 +49,7 @@ impl Copier {
         let suffix = common_suffix(&previous[prefix..], &next[prefix..]);
         let end = next.len() - suffix;
         let (mut place, mut literals, mut position) = (prefix, prefix, prefix);
-        let mut held: Option<Step> = None;
+        let mut held: Option<Instruction> = None;
         while place < end {
             let expected = position + (place - literals);
             let Some(mut piece) = self.piece(previous, &next[..end], place, expected, place - literals) else {
@@ -65,7 +65,7 @@ impl Copier {
                 piece = Piece { from: piece.from - 1, length: piece.length + 1 };
             }
             let expected = position + (place - literals);
-            let step = Step { start: literals, end: place, step: piece.from as isize - expected as isize, copy: piece.length };
+            let step = Instruction { start: literals, end: place, step: piece.from as isize - expected as isize, copy: piece.length };
             if let Some(before) = held.replace(step) {
                 self.write(&before, next);
             }
@@ -80,7 +80,7 @@ impl Copier {
     /// The last literals, and what stays at the end.
     fn finish(
         &mut self,
-        held: Option<Step>,
+        held: Option<Instruction>,
         next: &[u8],
         literals: std::ops::Range<usize>,
         previous_length: usize,
@@ -100,7 +100,7 @@ impl Copier {
         if !literals.is_empty() || suffix > 0 {
             let expected = position + literals.len();
             let step = previous_length as isize - suffix as isize - expected as isize;
-            self.write(&Step { start: literals.start, end: literals.end, step, copy: 0 }, next);
+            self.write(&Instruction { start: literals.start, end: literals.end, step, copy: 0 }, next);
         }
     }
 
@@ -146,7 +146,7 @@ impl Copier {
         (best_gain > 0).then_some(best)
     }
 
-    fn write(&mut self, step: &Step, next: &[u8]) {
+    fn write(&mut self, step: &Instruction, next: &[u8]) {
         let insert = step.end - step.start;
         let moves = if step.step == 0 { 0 } else { 0x80 };
         self.program.push(moves | (insert.min(INSERT_ESCAPE) << 4) as u8 | step.copy.min(COPY_ESCAPE) as u8);

@@ -55,14 +55,14 @@ fn operations(text: &[u8], limits: PatchLimits) -> Result<Box<[Operation]>, Malf
 #[derive(Default)]
 struct Members<'a> {
     position: usize,
-    op: Option<Place<'a>>,
-    path: Option<Place<'a>>,
-    from: Option<Place<'a>>,
-    value: Option<Place<'a>>,
+    op: Option<Placed<'a>>,
+    path: Option<Placed<'a>>,
+    from: Option<Placed<'a>>,
+    value: Option<Placed<'a>>,
 }
 
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct Placed<'a> {
     position: usize,
     text: &'a [u8],
 }
@@ -82,7 +82,7 @@ impl<'a> Members<'a> {
                 let name = String::from_utf8_lossy(member.name.content());
                 return malformed(position + member.position, format!("found `{name}` again, expected it once"));
             }
-            *slot = Some(Place { position: position + member.value_position, text: member.value });
+            *slot = Some(Placed { position: position + member.value_position, text: member.value });
         }
         Ok(found)
     }
@@ -92,7 +92,7 @@ impl<'a> Members<'a> {
         let name = op.string("op")?.decode();
         let path = || self.need(self.path, "path")?.pointer("path");
         let from = || self.need(self.from, "from")?.pointer("from");
-        let value = || self.need(self.value, "value").map(Place::range);
+        let value = || self.need(self.value, "value").map(Placed::range);
         let (path, action) = match &*name {
             b"add" => (path()?, Action::Add(value()?)),
             b"remove" => (path()?, Action::Remove),
@@ -108,7 +108,7 @@ impl<'a> Members<'a> {
         Ok(Operation { action, path })
     }
 
-    fn need(&self, place: Option<Place<'a>>, name: &str) -> Result<Place<'a>, Malformed> {
+    fn need(&self, place: Option<Placed<'a>>, name: &str) -> Result<Placed<'a>, Malformed> {
         match place {
             Some(place) => Ok(place),
             None => malformed(self.position, format!("found an operation without `{name}`, expected that member")),
@@ -116,7 +116,7 @@ impl<'a> Members<'a> {
     }
 }
 
-impl<'a> Place<'a> {
+impl<'a> Placed<'a> {
     fn range(self) -> Range<usize> {
         self.position..self.position + self.text.len()
     }

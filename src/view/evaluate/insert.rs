@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::edit::Edited;
-use super::{Looked, Pass, Place, REFERENCE_STEPS, Stop, source};
+use super::{Looked, Pass, REFERENCE_STEPS, Stop, Use, source};
 use crate::value::ValueType;
 use crate::value::pointer::Pointer;
 use crate::value::scalar;
@@ -49,7 +49,7 @@ impl Pass<'_, '_> {
     fn write_look_up(&mut self, template: &PathTemplate, current: Option<&[u8]>) -> Result<(), Stop> {
         self.work.charge(REFERENCE_STEPS)?;
         self.scratch.lookup_path.clear();
-        let mut path = self.writer(Place::LookUp);
+        let mut path = self.writer(Use::LookUp);
         template.parts.iter().try_for_each(|part| path.append(part, current))
     }
 }

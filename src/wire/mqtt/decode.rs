@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::property::{Place, Properties};
+use super::property::{Carrier, Properties};
 use super::reader::{Reader, malformed, parse_varint, protocol_error};
 use super::{
     Acknowledgement, AcknowledgementKind, Auth, Connect, Disconnect, Fault, Head, MessageProperties, Packet, Publish, QoS, ReasonCode,
@@ -14,7 +14,7 @@ use super::{
 
 /// Every bound that decoding obeys. All required: the caller chooses.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct PacketLimits {
     /// The longest packet, its fixed header included.
     pub packet_bytes_max: usize,
     /// User properties of one packet.
@@ -66,7 +66,7 @@ fn check_first(first: u8) -> Result<(), Fault> {
 }
 
 /// Decodes the packet whose fixed header starts with `first`; a CONNECT says for itself which version it is of.
-pub fn decode<'a>(version: Version, first: u8, body: &'a [u8], limits: &Limits) -> Result<Packet<'a>, Fault> {
+pub fn decode<'a>(version: Version, first: u8, body: &'a [u8], limits: &PacketLimits) -> Result<Packet<'a>, Fault> {
     check_first(first)?;
     let kind = first >> 4;
     if kind == PUBLISH {
@@ -102,12 +102,12 @@ struct ConnectFlags {
 }
 
 /// Decodes what follows the fixed header of a CONNECT.
-pub fn decode_connect<'a>(body: &'a [u8], limits: &Limits) -> Result<Connect<'a>, Fault> {
+pub fn decode_connect<'a>(body: &'a [u8], limits: &PacketLimits) -> Result<Connect<'a>, Fault> {
     let mut reader = Reader(body);
     let version = connect_version(&mut reader)?;
     let flags = connect_flags(reader.byte()?, version)?;
     let keep_alive_s = reader.two_bytes()?;
-    let properties = properties(&mut reader, version, Place::Connect, limits.user_properties_max)?;
+    let properties = properties(&mut reader, version, Carrier::Connect, limits.user_properties_max)?;
     let client_id = reader.string()?;
     let will = match flags.will {
         Some((qos, retain)) => {
@@ -185,7 +185,7 @@ fn connect_flags(flags: u8, version: Version) -> Result<ConnectFlags, Fault> {
 }
 
 fn will<'a>(reader: &mut Reader<'a>, version: Version, qos: QoS, retain: bool, user_properties_max: usize) -> Result<Will<'a>, Fault> {
-    let properties = properties(reader, version, Place::Will, user_properties_max)?;
+    let properties = properties(reader, version, Carrier::Will, user_properties_max)?;
     let topic = reader.string()?;
     check_topic_name(topic, version)?;
     let payload = reader.binary()?;
@@ -193,7 +193,7 @@ fn will<'a>(reader: &mut Reader<'a>, version: Version, qos: QoS, retain: bool, u
 }
 
 /// The properties that only 5 has.
-fn properties<'a>(reader: &mut Reader<'a>, version: Version, place: Place, user_properties_max: usize) -> Result<Properties<'a>, Fault> {
+fn properties<'a>(reader: &mut Reader<'a>, version: Version, place: Carrier, user_properties_max: usize) -> Result<Properties<'a>, Fault> {
     match version {
         Version::V5 => Properties::read(reader, place, user_properties_max),
         _ => Ok(Properties::default()),
@@ -213,7 +213,7 @@ fn check_topic_name(topic: &str, version: Version) -> Result<(), Fault> {
     Ok(())
 }
 
-fn publish<'a>(version: Version, first: u8, body: &'a [u8], limits: &Limits) -> Result<Publish<'a>, Fault> {
+fn publish<'a>(version: Version, first: u8, body: &'a [u8], limits: &PacketLimits) -> Result<Publish<'a>, Fault> {
     let mut reader = Reader(body);
     let qos = QoS::from_number(first >> 1 & 3).ok_or(malformed("a PUBLISH has QoS 3"))?;
     let topic = reader.string()?;
@@ -237,7 +237,7 @@ fn publish<'a>(version: Version, first: u8, body: &'a [u8], limits: &Limits) -> 
 fn publish_properties<'a>(
     reader: &mut Reader<'a>,
     version: Version,
-    limits: &Limits,
+    limits: &PacketLimits,
 ) -> Result<(Option<u16>, MessageProperties<'a>), Fault> {
     if version != Version::V5 {
         return Ok((None, MessageProperties::default()));
@@ -247,11 +247,11 @@ fn publish_properties<'a>(
         reader.0 = rest;
         return Ok((None, MessageProperties::default()));
     }
-    let properties = Properties::read(reader, Place::Publish, limits.user_properties_max)?;
+    let properties = Properties::read(reader, Carrier::Publish, limits.user_properties_max)?;
     Ok((properties.alias, properties.message))
 }
 
-fn acknowledgement<'a>(version: Version, kind: AcknowledgementKind, body: &[u8], limits: &Limits) -> Result<Packet<'a>, Fault> {
+fn acknowledgement<'a>(version: Version, kind: AcknowledgementKind, body: &[u8], limits: &PacketLimits) -> Result<Packet<'a>, Fault> {
     let mut reader = Reader(body);
     let id = reader.packet_id()?;
     let mut code = ReasonCode::SUCCESS;
@@ -261,7 +261,7 @@ fn acknowledgement<'a>(version: Version, kind: AcknowledgementKind, body: &[u8],
             return Err(protocol_error("a reason code that does not belong to the packet"));
         }
         if !reader.is_empty() {
-            Properties::read(&mut reader, Place::Acknowledgement, limits.user_properties_max)?;
+            Properties::read(&mut reader, Carrier::Acknowledgement, limits.user_properties_max)?;
         }
     }
     reader.finish()?;
@@ -289,25 +289,25 @@ fn may_acknowledge(kind: AcknowledgementKind, code: ReasonCode) -> bool {
     }
 }
 
-fn subscribe<'a>(version: Version, body: &'a [u8], limits: &Limits) -> Result<Subscribe<'a>, Fault> {
+fn subscribe<'a>(version: Version, body: &'a [u8], limits: &PacketLimits) -> Result<Subscribe<'a>, Fault> {
     let mut reader = Reader(body);
     let id = reader.packet_id()?;
-    let properties = properties(&mut reader, version, Place::Subscribe, limits.user_properties_max)?;
+    let properties = properties(&mut reader, version, Carrier::Subscribe, limits.user_properties_max)?;
     let filters = filters(reader, limits, |reader| Ok((filter(reader)?, subscription_options(reader.byte()?, version)?)))?;
     Ok(Subscribe { id, subscription_id: properties.subscription_id, filters })
 }
 
-fn unsubscribe<'a>(version: Version, body: &'a [u8], limits: &Limits) -> Result<Unsubscribe<'a>, Fault> {
+fn unsubscribe<'a>(version: Version, body: &'a [u8], limits: &PacketLimits) -> Result<Unsubscribe<'a>, Fault> {
     let mut reader = Reader(body);
     let id = reader.packet_id()?;
-    properties(&mut reader, version, Place::Unsubscribe, limits.user_properties_max)?;
+    properties(&mut reader, version, Carrier::Unsubscribe, limits.user_properties_max)?;
     Ok(Unsubscribe { id, filters: filters(reader, limits, filter)? })
 }
 
 /// Takes all that is left, at least one filter.
 fn filters<'a, T>(
     mut reader: Reader<'a>,
-    limits: &Limits,
+    limits: &PacketLimits,
     mut read: impl FnMut(&mut Reader<'a>) -> Result<T, Fault>,
 ) -> Result<Vec<T>, Fault> {
     let mut filters = Vec::new();
@@ -351,7 +351,7 @@ fn subscription_options(options: u8, version: Version) -> Result<SubscriptionOpt
     Ok(SubscriptionOptions { qos, no_local: options & 4 != 0, retain_as_published: options & 8 != 0, retain_handling })
 }
 
-fn disconnect(version: Version, body: &[u8], limits: &Limits) -> Result<Disconnect, Fault> {
+fn disconnect(version: Version, body: &[u8], limits: &PacketLimits) -> Result<Disconnect, Fault> {
     let mut reader = Reader(body);
     let mut disconnect = Disconnect { code: ReasonCode::SUCCESS, session_expiry_s: None };
     if version == Version::V5 && !reader.is_empty() {
@@ -360,7 +360,7 @@ fn disconnect(version: Version, body: &[u8], limits: &Limits) -> Result<Disconne
             return Err(protocol_error("a reason code that does not belong to the packet"));
         }
         if !reader.is_empty() {
-            let properties = Properties::read(&mut reader, Place::Disconnect, limits.user_properties_max)?;
+            let properties = Properties::read(&mut reader, Carrier::Disconnect, limits.user_properties_max)?;
             disconnect.session_expiry_s = properties.session_expiry_s;
         }
     }
@@ -389,7 +389,7 @@ fn may_disconnect(code: ReasonCode) -> bool {
     )
 }
 
-fn auth<'a>(body: &'a [u8], limits: &Limits) -> Result<Auth<'a>, Fault> {
+fn auth<'a>(body: &'a [u8], limits: &PacketLimits) -> Result<Auth<'a>, Fault> {
     let mut reader = Reader(body);
     // An empty body says success.
     let code = if reader.is_empty() { ReasonCode::SUCCESS } else { ReasonCode(reader.byte()?) };
@@ -397,7 +397,7 @@ fn auth<'a>(body: &'a [u8], limits: &Limits) -> Result<Auth<'a>, Fault> {
     if !matches!(code, ReasonCode::CONTINUE_AUTHENTICATION | ReasonCode::REAUTHENTICATE) {
         return Err(protocol_error("a reason code that does not belong to the packet"));
     }
-    let properties = Properties::read(&mut reader, Place::Auth, limits.user_properties_max)?;
+    let properties = Properties::read(&mut reader, Carrier::Auth, limits.user_properties_max)?;
     reader.finish()?;
     // Section 3.15.2.2.2: the method is always said.
     let method = properties.authentication_method.ok_or(protocol_error("an AUTH without an authentication method"))?;

@@ -16,7 +16,7 @@ mod reason;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Limits, decode, decode_connect, parse_head};
+pub use decode::{PacketLimits, decode, decode_connect, parse_head};
 pub use encode::{
     Connack, put_acknowledgement, put_auth, put_connack, put_disconnect, put_pingresp, put_publish, put_suback, put_unsuback,
 };

@@ -68,16 +68,16 @@ const OF_SERVERS: u64 = set(&[
 
 /// Every identifier of the standard's table.
 const KNOWN: u64 = OF_SERVERS
-    | Place::Connect.allowed()
-    | Place::Will.allowed()
-    | Place::Publish.allowed()
-    | Place::Subscribe.allowed()
-    | Place::Disconnect.allowed()
-    | Place::Auth.allowed();
+    | Carrier::Connect.allowed()
+    | Carrier::Will.allowed()
+    | Carrier::Publish.allowed()
+    | Carrier::Subscribe.allowed()
+    | Carrier::Disconnect.allowed()
+    | Carrier::Auth.allowed();
 
 /// Where properties stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Carrier {
     Connect,
     Will,
     Publish,
@@ -88,7 +88,7 @@ pub(super) enum Place {
     Auth,
 }
 
-impl Place {
+impl Carrier {
     /// What a client may send there.
     const fn allowed(self) -> u64 {
         match self {
@@ -135,7 +135,7 @@ pub(super) struct Properties<'a> {
 
 impl<'a> Properties<'a> {
     /// Takes the properties' length and the properties.
-    pub fn read(reader: &mut Reader<'a>, place: Place, user_properties_max: usize) -> Result<Self, Fault> {
+    pub fn read(reader: &mut Reader<'a>, place: Carrier, user_properties_max: usize) -> Result<Self, Fault> {
         let length = reader.varint()?;
         let section = reader.take(length as usize)?;
         let mut properties = Self::default();
@@ -150,7 +150,7 @@ impl<'a> Properties<'a> {
             if properties.user_properties > user_properties_max {
                 return Err(Fault::new(ReasonCode::QUOTA_EXCEEDED, "more user properties than are allowed"));
             }
-            if has(PASSED_ON, identifier) && matches!(place, Place::Publish | Place::Will) {
+            if has(PASSED_ON, identifier) && matches!(place, Carrier::Publish | Carrier::Will) {
                 passed_on.add(start..section.len() - reader.0.len());
             }
         }
@@ -195,13 +195,13 @@ impl<'a> Properties<'a> {
     }
 }
 
-fn check_identifier(identifier: u8, place: Place, seen: &mut u64) -> Result<(), Fault> {
+fn check_identifier(identifier: u8, place: Carrier, seen: &mut u64) -> Result<(), Fault> {
     if !has(KNOWN, identifier) {
         return Err(malformed("an unknown property"));
     }
     if !has(place.allowed(), identifier) {
         // MQTT-3.3.4-6 names another code for this one.
-        let is_subscription = identifier == SUBSCRIPTION_IDENTIFIER && place == Place::Publish;
+        let is_subscription = identifier == SUBSCRIPTION_IDENTIFIER && place == Carrier::Publish;
         let refuse = if is_subscription { protocol_error } else { malformed };
         return Err(refuse("a property that does not belong to the packet"));
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits { packet_bytes_max: 1000, user_properties_max: 3, filters_max: 3 };
+const LIMITS: PacketLimits = PacketLimits { packet_bytes_max: 1000, user_properties_max: 3, filters_max: 3 };
 
 const V3: [Version; 2] = [Version::V31, Version::V311];
 const ALL: [Version; 3] = [Version::V31, Version::V311, Version::V5];
