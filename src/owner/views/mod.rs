@@ -1,7 +1,7 @@
 //! Topic views at work: each shard derives from the topics that it owns, and sends what comes out to the owners of the reference topics.
 //!
 //! - here — which views there are: the one writer on the first shard, and every shard's copy.
-//! - `work` — what waits for its turn; `walk` — a view that comes, changes or goes finds its topics.
+//! - `work` — what waits for its turn, and the turn; `walk` — a view that comes, changes or goes finds its topics.
 //! - `source` — what views make of a topic of this shard: evaluated in slices, and only what its change touches.
 //! - `series` — the same for the events of time series.
 //! - `pace` — views that throttle and delay.
@@ -126,11 +126,6 @@ impl Views {
         self.work.backlog()
     }
 
-    /// Whether the next turn has something to do.
-    pub fn has_work(&self) -> bool {
-        self.work.has_jobs() || self.work.walk_count() > 0 || self.watches.spreading_count() > 0
-    }
-
     pub fn has_watchers(&self) -> bool {
         self.watches.has_watchers()
     }
@@ -138,7 +133,7 @@ impl Views {
     /// What is kept on account of views; all 0 once every view is gone and mail is delivered.
     pub fn counts(&self) -> [usize; 8] {
         let (sources, contests, [watchers, watched]) = (self.sources.len(), self.contests.len(), self.watches.counts());
-        let work = self.backlog() + self.work.walk_count() + self.pacing.count() + self.watches.spreading_count();
+        let work = self.work.count() + self.pacing.count();
         [self.by_place.len(), self.selectors.len(), sources, watchers, contests, self.contests.view_count(), watched, work]
     }
 
@@ -374,46 +369,6 @@ impl Owner {
     /// All that the shard which sent it had sent before has come.
     pub fn fence(&mut self, desk: &mut Desk, to: Told) {
         desk.mail(to.shard, Mail::Part { ticket: to.ticket, part: Part::Ready });
-    }
-
-    // Turns.
-
-    pub fn run_views(&mut self, desk: &mut Desk) {
-        while self.views.work.units_left() > 0 && !desk.has_mail() {
-            // Walks and changes that many depend on have their slice of every turn, and what is left when nothing else is to be done.
-            if self.views.work.takes_slice() {
-                let has_walked = self.walk_views(desk);
-                let has_spread = self.spread_watched();
-                if !has_walked && !has_spread && !self.views.work.has_jobs() {
-                    return;
-                }
-            }
-            match self.views.work.pop() {
-                Some(Job::Derive(id, place)) => self.derive(desk, id, place),
-                Some(Job::Send(derived)) => {
-                    if let Some(view) = self.views.by_place.get_mut(&derived.view) {
-                        view.sends_waiting -= 1;
-                    }
-                    self.views.work.spend(1);
-                    self.mail_derived(desk, *derived);
-                }
-                Some(Job::Tell(to)) => {
-                    for shard in (0..desk.identity.count).map(ShardIndex) {
-                        desk.mail(shard, Mail::Fence { to });
-                    }
-                }
-                None => {}
-            }
-        }
-    }
-
-    pub fn begin_view_turn(&mut self, desk: &Desk) {
-        self.views.work.begin_turn(desk.limits.views.units_per_turn);
-    }
-
-    pub fn tick_views(&mut self, desk: &Desk) {
-        self.tick_throttled(desk);
-        self.tick_delayed(desk);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::topic::path::TopicPath;
 use crate::topic::tree::Place;
 use crate::view::evaluate::{Looked, Topics};
 use hashbrown::HashMap;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A topic that views on this shard look at.
@@ -32,18 +32,12 @@ pub struct Watches {
     watchers: HashMap<TopicPath, ShardSet>,
     /// The topics that views here look at.
     watched: HashMap<TopicPath, Watched>,
-    /// Those whose change their dependents have not all heard of.
-    spreading: VecDeque<TopicPath>,
 }
 
 impl Watches {
     /// Topics that are looked at, here and by views here.
     pub fn counts(&self) -> [usize; 2] {
         [self.watchers.len(), self.watched.len()]
-    }
-
-    pub fn spreading_count(&self) -> usize {
-        self.spreading.len()
     }
 
     pub fn has_watchers(&self) -> bool {
@@ -147,7 +141,7 @@ impl Owner {
         let Some(watched) = self.views.watches.watched.get_mut(path) else { return };
         watched.state = value.map_or(State::Missing, State::There);
         if watched.behind == 0 {
-            self.views.watches.spreading.push_back(path.clone());
+            self.views.work.push_spreading(path.clone());
         }
         watched.behind = watched.dependents.len();
     }
@@ -157,7 +151,7 @@ impl Owner {
         if self.views.work.is_full() {
             return false;
         }
-        let Some(path) = self.views.watches.spreading.pop_front() else { return false };
+        let Some(path) = self.views.work.pop_spreading() else { return false };
         let Some(watched) = self.views.watches.watched.get_mut(&path) else { return true };
         let count = watched.behind.min(SPREAD_SLICE);
         let round = watched.dependents.range(watched.next..).chain(watched.dependents.range(..watched.next));
@@ -165,7 +159,7 @@ impl Owner {
         watched.behind = (watched.behind - count).min(watched.dependents.len());
         watched.next = told.last().map_or((TopicId(0), 0), |(id, view)| (*id, view + 1));
         if watched.behind > 0 {
-            self.views.watches.spreading.push_back(path);
+            self.views.work.push_spreading(path);
         }
         self.views.work.spend(told.len() / 16);
         for (id, view) in told {

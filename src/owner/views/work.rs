@@ -1,8 +1,13 @@
-//! What views have still to do here, and what of it the turn may do.
+//! What views have still to do here, and the turns in which it is done.
 
+use super::Views;
 use super::walk::ViewWalk;
-use crate::base::TopicId;
+use crate::base::{ShardIndex, TopicId};
+use crate::desk::Desk;
+use crate::mail::Mail;
 use crate::mail::views::{Derived, Told};
+use crate::owner::Owner;
+use crate::topic::path::TopicPath;
 use std::collections::VecDeque;
 
 /// Jobs that may wait before one more slice of what makes many is taken.
@@ -24,6 +29,8 @@ pub struct Work {
     /// Updates that derivations have to see each, and have not.
     updates_pending: usize,
     walks: VecDeque<ViewWalk>,
+    /// Topics that views look at, whose change their dependents have not all heard of.
+    spreading: VecDeque<TopicPath>,
     /// Whether this turn has had its slice of a walk.
     has_walked: bool,
     units_left: usize,
@@ -35,12 +42,9 @@ impl Work {
         self.jobs.len() + self.updates_pending
     }
 
-    pub fn walk_count(&self) -> usize {
-        self.walks.len()
-    }
-
-    pub fn has_jobs(&self) -> bool {
-        !self.jobs.is_empty()
+    /// The same, with what makes more of it.
+    pub fn count(&self) -> usize {
+        self.backlog() + self.walks.len() + self.spreading.len()
     }
 
     /// Whether so many jobs wait that nothing may make more.
@@ -52,15 +56,7 @@ impl Work {
         self.jobs.push_back(job);
     }
 
-    pub fn pop(&mut self) -> Option<Job> {
-        self.jobs.pop_front()
-    }
-
     // Turns.
-
-    pub fn begin_turn(&mut self, units: usize) {
-        (self.units_left, self.has_walked) = (units, false);
-    }
 
     pub fn units_left(&self) -> usize {
         self.units_left
@@ -71,7 +67,7 @@ impl Work {
     }
 
     /// Whether a slice of what makes many jobs is due: once a turn, and when nothing else is to be done.
-    pub fn takes_slice(&mut self) -> bool {
+    fn takes_slice(&mut self) -> bool {
         self.jobs.is_empty() || !std::mem::replace(&mut self.has_walked, true)
     }
 
@@ -90,6 +86,16 @@ impl Work {
         self.walks.push_front(walk);
     }
 
+    // Changes, whose dependents hear of them in turn.
+
+    pub fn push_spreading(&mut self, path: TopicPath) {
+        self.spreading.push_back(path);
+    }
+
+    pub fn pop_spreading(&mut self) -> Option<TopicPath> {
+        self.spreading.pop_front()
+    }
+
     // Updates that are to be seen each.
 
     /// A derivation that had `before` of them to see has `now`.
@@ -99,5 +105,54 @@ impl Work {
 
     pub fn forget_updates(&mut self, count: usize) {
         self.updates_pending -= count;
+    }
+}
+
+impl Views {
+    /// Whether the next turn has something to do.
+    pub fn has_work(&self) -> bool {
+        let Work { jobs, walks, spreading, .. } = &self.work;
+        !jobs.is_empty() || !walks.is_empty() || !spreading.is_empty()
+    }
+}
+
+impl Owner {
+    pub fn begin_view_turn(&mut self, desk: &Desk) {
+        let Work { units_left, has_walked, .. } = &mut self.views.work;
+        (*units_left, *has_walked) = (desk.limits.views.units_per_turn, false);
+    }
+
+    pub fn run_views(&mut self, desk: &mut Desk) {
+        while self.views.work.units_left > 0 && !desk.has_mail() {
+            // Walks and changes that many depend on have their slice of every turn, and what is left when nothing else is to be done.
+            if self.views.work.takes_slice() {
+                let has_walked = self.walk_views(desk);
+                let has_spread = self.spread_watched();
+                if !has_walked && !has_spread && self.views.work.jobs.is_empty() {
+                    return;
+                }
+            }
+            match self.views.work.jobs.pop_front() {
+                Some(Job::Derive(id, place)) => self.derive(desk, id, place),
+                Some(Job::Send(derived)) => {
+                    if let Some(view) = self.views.by_place.get_mut(&derived.view) {
+                        view.sends_waiting -= 1;
+                    }
+                    self.views.work.spend(1);
+                    self.mail_derived(desk, *derived);
+                }
+                Some(Job::Tell(to)) => {
+                    for shard in (0..desk.identity.count).map(ShardIndex) {
+                        desk.mail(shard, Mail::Fence { to });
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    pub fn tick_views(&mut self, desk: &Desk) {
+        self.tick_throttled(desk);
+        self.tick_delayed(desk);
     }
 }
