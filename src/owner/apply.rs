@@ -22,7 +22,9 @@ impl Owner {
         match &record {
             Record::Value(publication) => {
                 let topic = self.tree.topic_mut(place);
-                self.workbench.make_delta(topic, publication);
+                if wants_delta(topic) {
+                    self.workbench.make_delta(topic, publication);
+                }
                 record.change(topic);
                 self.send(desk, place, publication);
                 self.note_publication(desk, place, publication);
@@ -35,7 +37,9 @@ impl Owner {
             Record::Passed(publication) | Record::Cleared(publication) => {
                 record.change(self.tree.topic_mut(place));
                 self.send(desk, place, publication);
-                self.note_update(desk, place);
+                if let Some(removal) = self.tree.topic(place).removal() {
+                    self.note_update(desk, removal);
+                }
             }
             Record::Kept => record.change(self.tree.topic_mut(place)),
             Record::Added(_) | Record::Removed => {}
@@ -101,11 +105,13 @@ impl Owner {
 
     /// What else follows from a new value.
     fn note_publication(&mut self, desk: &mut Desk, place: Place, publication: &Arc<Publication>) {
-        self.note_update(desk, place);
         let topic = self.tree.topic(place);
-        let (id, is_source) = (topic.id, topic.is_source);
-        if topic.is_watched {
-            let path = topic.path.clone();
+        let (id, is_source, is_watched) = (topic.id, topic.is_source, topic.is_watched);
+        if let Some(removal) = topic.removal() {
+            self.note_update(desk, removal);
+        }
+        if is_watched {
+            let path = self.tree.topic(place).path.clone();
             self.tell_watchers(desk, &path);
         }
         if is_source {
@@ -128,7 +134,7 @@ impl Owner {
             desk.mail(shard, Mail::Removed { id: topic.id, reason: Reason::Removed });
         }
         self.interests.notice(desk, &topic, What::Removed);
-        if let Some(removal) = topic.rare.as_ref().and_then(|rare| rare.removal) {
+        if let Some(removal) = topic.removal() {
             self.end_expiry(desk, removal);
         }
         self.lose_subscribers(desk, &topic);
@@ -140,6 +146,14 @@ impl Owner {
         }
         topic
     }
+}
+
+/// Whether somebody may have use for what turns the topic's value into the next.
+fn wants_delta(topic: &Topic) -> bool {
+    let specification = &topic.specification;
+    // Who was sent what did not become the value does not hold the value before.
+    let is_followed = !topic.has_passed && !topic.interested.is_empty();
+    specification.value_type().has_deltas() && !specification.publishes_values_only() && is_followed
 }
 
 pub(super) fn appeared(topic: &Topic, appearance: Appearance) -> Mail {

@@ -36,7 +36,9 @@ pub struct Attempt<'a> {
 impl Owner {
     /// Decides on an update whose path and value have been checked.
     pub(super) fn decide(&self, desk: &Desk, attempt: Attempt<'_>, change: &Change<'_>) -> Result<Decided, Refusal> {
-        self.check_keeping(desk, &attempt, change)?;
+        if let Action::Message(message) = &change.action {
+            self.check_keeping(desk, &attempt, message)?;
+        }
         let attempt = &self.find_changed(desk, attempt, change)?;
         let Attempt { path, found, received, .. } = *attempt;
         if let Some(conditions) = &change.conditions {
@@ -232,7 +234,7 @@ impl Owner {
     fn decide_delta(&self, desk: &Desk, place: Place, (form, bytes): (Form, &[u8]), received: Time) -> Result<Decided, Refusal> {
         let topic = self.tree.topic(place);
         let kind = topic.specification.value_type();
-        let previous = topic.latest.as_ref().and_then(|latest| latest.value()).filter(|_| has_deltas(kind));
+        let previous = topic.latest.as_ref().and_then(|latest| latest.value()).filter(|_| kind.has_deltas());
         let previous = previous.ok_or_else(|| {
             Refusal::new(ErrorCode::InvalidValue, "there is no previous value that the server keeps, so a delta cannot be applied")
         })?;
@@ -304,11 +306,6 @@ pub(super) fn plan_event(
 pub(super) fn next_publication(topic: &Topic, value: Option<&[u8]>, received: Time) -> Publication {
     let version = topic.latest.as_ref().map_or(1, |latest| latest.version + 1);
     make_publication(topic.id, &topic.specification, version, value, received)
-}
-
-/// Scalars are shorter than their deltas.
-pub(super) fn has_deltas(kind: ValueType) -> bool {
-    matches!(kind, ValueType::Json | ValueType::String | ValueType::Binary)
 }
 
 pub(super) fn check_kind(topic: &Topic, kind: ValueType) -> Result<(), Refusal> {

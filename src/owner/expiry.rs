@@ -196,8 +196,8 @@ impl Owner {
         }
     }
 
-    pub(super) fn note_update(&mut self, desk: &Desk, place: Place) {
-        let Some(key) = self.expiry_of(place) else { return };
+    /// The topic with the policy was updated.
+    pub(super) fn note_update(&mut self, desk: &Desk, key: Key) {
         let now = desk.now;
         match self.expiries.held.get_mut(key) {
             // An update never brings a policy nearer, and the look that is planned finds out that it is farther.
@@ -207,19 +207,15 @@ impl Owner {
     }
 
     pub(super) fn note_subscriptions(&mut self, desk: &Desk, place: Place, count: u64) {
-        if let Some(key) = self.expiry_of(place) {
+        if let Some(key) = self.tree.topic(place).removal() {
             self.take_news(desk, key, |state, now| state.note_subscriptions(count, count, now));
         }
-    }
-
-    fn expiry_of(&self, place: Place) -> Option<Key> {
-        self.tree.topic(place).rare.as_ref()?.removal
     }
 
     /// The session that made a topic is over.
     pub fn creator_over(&mut self, desk: &Desk, path: &TopicPath, id: TopicId) {
         let place = self.tree.find(path.as_str()).filter(|place| self.tree.topic(*place).id == id);
-        let Some(key) = place.and_then(|place| self.expiry_of(place)) else { return };
+        let Some(key) = place.and_then(|place| self.tree.topic(place).removal()) else { return };
         if let Some(expiry) = self.expiries.held.get_mut(key) {
             expiry.watched = None;
         }

@@ -5,7 +5,7 @@
 //! that deals a message to another shard says how many more answers there will be.
 
 use crate::desk::{Answer, Applied, Desk, Storing};
-use crate::mail::{Action, Change, Share};
+use crate::mail::{MessageChange, Share};
 use crate::owner::Owner;
 use crate::owner::decide::Attempt;
 use crate::owner::record::Record;
@@ -60,8 +60,7 @@ impl Owner {
     }
 
     /// While storage fails, a message that its publisher relies on is refused where sessions would have to keep it.
-    pub(super) fn check_keeping(&self, desk: &Desk, attempt: &Attempt<'_>, change: &Change<'_>) -> Result<(), Refusal> {
-        let Action::Message(message) = &change.action else { return Ok(()) };
+    pub(super) fn check_keeping(&self, desk: &Desk, attempt: &Attempt<'_>, message: &MessageChange<'_>) -> Result<(), Refusal> {
         if !desk.ledger.is_failing() || message.head.qos == QoS::AtMostOnce {
             return Ok(());
         }
@@ -76,11 +75,11 @@ impl Owner {
         Err(Refusal::new(ErrorCode::StorageUnavailable, why))
     }
 
-    /// Answers an update, once its message is kept.
-    pub fn acknowledge_kept(&mut self, desk: &mut Desk, applied: Applied, answer: Answer, keeping: Option<Keeping>) {
-        match keeping.and_then(|keeping| Some((keeping, self.keepings.under_way.get_mut(&keeping)?))) {
+    /// Answers an update once its message is kept.
+    pub(super) fn hold_answer(&mut self, desk: &mut Desk, applied: Applied, answer: Answer, keeping: Keeping) {
+        match self.keepings.under_way.get_mut(&keeping) {
             None => desk.acknowledge(applied, answer),
-            Some((keeping, waiting)) => {
+            Some(waiting) => {
                 waiting.held = Some((applied, answer));
                 self.finish_keeping(desk, keeping);
             }

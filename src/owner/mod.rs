@@ -150,6 +150,14 @@ impl Owner {
         }
     }
 
+    /// Answers an update, once its message is kept where it has to be.
+    pub fn acknowledge_kept(&mut self, desk: &mut Desk, applied: Applied, answer: Answer, keeping: Option<Keeping>) {
+        match keeping {
+            Some(keeping) => self.hold_answer(desk, applied, answer, keeping),
+            None => desk.acknowledge(applied, answer),
+        }
+    }
+
     /// Applies the records of an update, and has those of stored topics stored. Gives where the topic stands then, the last record that is stored,
     /// and who has to be waited for.
     fn carry_out(
@@ -168,7 +176,10 @@ impl Owner {
             at = self.apply(desk, at, record);
         }
         let Some(mut record) = record else { return (at, ticket, None) };
-        let keeping = at.and_then(|place| self.start_keeping(desk, place, &mut record));
+        let keeping = match at {
+            Some(place) if !desk.keepers.is_empty() => self.start_keeping(desk, place, &mut record),
+            _ => None,
+        };
         ticket = self.store(desk, at, &record).or(ticket);
         (self.apply(desk, at, record), ticket, keeping)
     }

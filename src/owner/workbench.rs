@@ -1,6 +1,5 @@
 //! What reading and making values needs and leaves nothing in: memory that is used again.
 
-use super::decide::has_deltas;
 use crate::desk::Desk;
 use crate::topic::publication::Publication;
 use crate::topic::tree::Topic;
@@ -26,14 +25,8 @@ impl Workbench {
         Ok(compact)
     }
 
-    /// The hot path: makes what turns the topic's value into the one that is about to be, where somebody may have use for that.
+    /// Makes what turns the topic's value into the one that is about to be, where that pays.
     pub fn make_delta(&mut self, topic: &mut Topic, publication: &Publication) {
-        let specification = &topic.specification;
-        // Who was sent what did not become the value does not hold the value before.
-        let is_followed = !topic.has_passed && !topic.interested.is_empty();
-        if !has_deltas(specification.value_type()) || specification.publishes_values_only() || !is_followed {
-            return;
-        }
         let previous = topic.latest.as_deref().and_then(Publication::value);
         if let (Some(previous), Some(value)) = (previous, publication.value())
             && topic.gain.should_attempt()

@@ -100,6 +100,11 @@ impl Topic {
         self.rare.as_ref()?.stream
     }
 
+    /// Its automatic removal.
+    pub fn removal(&self) -> Option<Key> {
+        self.rare.as_ref()?.removal
+    }
+
     /// Whether somebody wants to know how many subscribers it has.
     pub fn is_counted(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.subscribers.is_some())

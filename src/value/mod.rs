@@ -27,6 +27,11 @@ impl ValueType {
         Self::ALL.into_iter().find(|t| *t as u8 == number)
     }
 
+    /// Whether values are ever said as their difference from the one before: numbers are shorter than that.
+    pub fn has_deltas(self) -> bool {
+        matches!(self, Self::Json | Self::String | Self::Binary)
+    }
+
     /// The name in the text form, on the command line and in documents.
     pub fn name(self) -> &'static str {
         match self {
