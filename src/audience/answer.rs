@@ -1,7 +1,7 @@
 //! What sessions are answered.
 
 use crate::audience::Audience;
-use crate::base::{SessionKey, SlabKey};
+use crate::base::{SessionId, SessionKey};
 use crate::desk::{Answer, Desk};
 use crate::mail::{Asker, Call, Caller};
 use crate::protocol::Refusal;
@@ -48,8 +48,10 @@ impl Audience {
         }
     }
 
+    /// The session's name to clients, which no session of another run of the server has.
     pub fn session_id(&self, desk: &Desk, session: SessionKey) -> String {
-        format!("{:016x}-{:x}-{:x}-{:x}", desk.identity.run, desk.identity.index.0, session.index(), session.generation())
+        let number = self.id_of(session).map_or(0, SessionId::number);
+        format!("{:016x}-{number:x}", desk.identity.run)
     }
 }
 
