@@ -9,13 +9,17 @@ use crate::session::{Entry, Form};
 use crate::wire::event::{self, Event};
 use crate::wire::native::Outcome;
 
+/// An answer is made in room that is used again, unless one was longer than most.
+const ROOM_KEPT: usize = 64 << 10;
+
 impl Audience {
     pub fn answer(&mut self, desk: &mut Desk, to: Caller, result: Result<Outcome, Refusal>) {
         let Some(session) = self.sessions.get(to.session) else { return };
         if session.mqtt.is_some() {
             return self.answer_mqtt(desk, to, result);
         }
-        if let Some(bytes) = encode(session.form, to.call, &result) {
+        let form = session.form;
+        if let Some(bytes) = self.encode(form, to.call, &result) {
             self.push(desk, to.session, Entry::Control(bytes));
         }
     }
@@ -28,7 +32,8 @@ impl Audience {
     /// Tells that it is done, behind all that the session still has to be sent.
     pub fn answer_behind(&mut self, desk: &mut Desk, to: Caller) {
         let Some(session) = self.sessions.get(to.session) else { return };
-        if let Some(bytes) = encode(session.form, to.call, &Ok(Outcome::Done)) {
+        let form = session.form;
+        if let Some(bytes) = self.encode(form, to.call, &Ok(Outcome::Done)) {
             self.push(desk, to.session, Entry::Behind(bytes));
         }
     }
@@ -53,16 +58,22 @@ impl Audience {
         let number = self.id_of(session).map_or(0, SessionId::number);
         format!("{:016x}-{number:x}", desk.identity.run)
     }
-}
 
-/// An answer in a form of the native protocol; clients of MQTT have others.
-fn encode(form: Form, call: Call, result: &Result<Outcome, Refusal>) -> Option<Box<[u8]>> {
-    let Call::Request(id) = call else { return None };
-    let event = match result {
-        Ok(outcome) => Event::Ok { id, outcome },
-        Err(Refusal { code, position, message }) => Event::Error { id, code: code.code(), name: code.name(), position: *position, message },
-    };
-    let mut bytes = Vec::new();
-    event::put(&mut bytes, form.native()?, &event);
-    Some(bytes.into_boxed_slice())
+    /// An answer in a form of the native protocol; clients of MQTT have others.
+    fn encode(&mut self, form: Form, call: Call, result: &Result<Outcome, Refusal>) -> Option<Box<[u8]>> {
+        let Call::Request(id) = call else { return None };
+        let event = match result {
+            Ok(outcome) => Event::Ok { id, outcome },
+            Err(Refusal { code, position, message }) => {
+                Event::Error { id, code: code.code(), name: code.name(), position: *position, message }
+            }
+        };
+        self.answer.clear();
+        event::put(&mut self.answer, form.native()?, &event);
+        let bytes = self.answer.as_slice().into();
+        if self.answer.capacity() > ROOM_KEPT {
+            self.answer = Vec::new();
+        }
+        Some(bytes)
+    }
 }

@@ -32,7 +32,6 @@ impl Audience {
         self.end_listeners(desk, key);
         self.end_mqtt(desk, key);
         let session = self.sessions.remove(key).expect("it was just there");
-        self.by_id.remove(&session.id);
         for selector in session.selecting() {
             self.release(desk, key, &selector);
         }
@@ -59,7 +58,7 @@ impl Audience {
     pub fn leave_session(&mut self, desk: &mut Desk, key: SessionKey) {
         let now = desk.now;
         let sessions_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.sessions_max);
-        let is_full = self.away.asleep >= sessions_max;
+        let is_full = self.sessions.away.asleep >= sessions_max;
         let Some(session) = self.sessions.get_mut(key) else { return };
         if session.life.away().is_some() {
             return;
@@ -85,8 +84,8 @@ impl Audience {
         let will = session.mqtt.as_ref().and_then(|mqtt| mqtt.will.as_ref()).map(|will| after(desk.now, will.delay_s));
         let due = will.map_or(expires, |will| will.min(expires));
         session.life = Life::Away(Away { expires, due: Some(due) });
-        self.away.due.insert((due, key));
-        self.away.asleep += 1;
+        self.sessions.away.due.insert((due, key));
+        self.sessions.away.asleep += 1;
         Some(due)
     }
 
@@ -96,16 +95,16 @@ impl Audience {
         let Life::Away(Away { due, .. }) = session.life else { return };
         session.life = Life::GivenUp;
         if let Some(due) = due {
-            self.away.due.remove(&(due, key));
+            self.sessions.away.due.remove(&(due, key));
         }
-        self.away.asleep -= 1;
+        self.sessions.away.asleep -= 1;
     }
 
     pub fn tick_away(&mut self, desk: &mut Desk) {
-        while let Some((due, key)) = self.away.due.first().copied()
+        while let Some((due, key)) = self.sessions.away.due.first().copied()
             && due <= desk.now
         {
-            self.away.due.remove(&(due, key));
+            self.sessions.away.due.remove(&(due, key));
             self.check_session(desk, key);
         }
     }
@@ -124,14 +123,16 @@ impl Audience {
     /// When a session that is away has something to do next, of when it expires; which is given.
     fn plan(&mut self, key: SessionKey, next: impl FnOnce(Time) -> Option<Time>) -> Option<Time> {
         let Life::Away(Away { expires, due }) = &mut self.sessions.get_mut(key)?.life else { return None };
-        if let Some(due) = due.take() {
-            self.away.due.remove(&(due, key));
+        let (expires, before) = (*expires, due.take());
+        *due = next(expires);
+        let planned = *due;
+        if let Some(due) = before {
+            self.sessions.away.due.remove(&(due, key));
         }
-        *due = next(*expires);
-        if let Some(due) = due {
-            self.away.due.insert((*due, key));
+        if let Some(due) = planned {
+            self.sessions.away.due.insert((due, key));
         }
-        Some(*expires)
+        Some(expires)
     }
 
     /// The session is over: its will is published, if that was to come, and nothing of it stays.

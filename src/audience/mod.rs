@@ -7,6 +7,7 @@
 //! - `queue` — what a session still has to be sent; `pace` — what waits until it reads; `history` — what a subscriber is told beside values.
 //! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing; `known` — what a listener knows.
 //! - `streams` — the update streams of sessions.
+//! - `sessions` — the sessions themselves, by key and by name.
 //! - `life` — when a session is over; `properties` — sessions as others see them.
 //! - `mqtt` — what sessions of MQTT are beyond that.
 
@@ -22,6 +23,7 @@ mod properties;
 mod questions;
 mod queue;
 mod select;
+mod sessions;
 mod streams;
 mod subscribe;
 mod topics;
@@ -29,7 +31,7 @@ mod topics;
 pub use ask::{FIGURES_WRITER, Listing};
 pub use listeners::MISSING;
 
-use crate::base::{SessionId, SessionKey, Slab, TopicId};
+use crate::base::{SessionId, SessionKey, TopicId};
 use crate::desk::Ticket;
 use crate::mail::Handler;
 use crate::session::{LocalTopic, Session};
@@ -38,6 +40,7 @@ use crate::topic::path::TopicPath;
 use crate::topic::specification::Specification;
 use hashbrown::HashMap;
 use questions::Questions;
+use sessions::Sessions;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,8 +48,7 @@ use std::sync::Arc;
 /// See the module.
 #[derive(Default)]
 pub struct Audience {
-    sessions: Slab<Session, SessionKey>,
-    by_id: HashMap<SessionId, SessionKey>,
+    sessions: Sessions,
     locals: Locals,
     selected: Interests<select::Selected>,
     gathers: Questions,
@@ -55,8 +57,9 @@ pub struct Audience {
     held_back: BTreeSet<SessionKey>,
     /// How many sessions match, asked by other shards and not answered yet.
     counts_asked: VecDeque<properties::Asked>,
-    away: life::Schedule,
     broker: Broker,
+    /// An answer, in memory that is used again.
+    answer: Vec<u8>,
     /// Whether somebody here has looked for the server's figures.
     wants_figures: bool,
 }
@@ -110,7 +113,7 @@ impl Audience {
 
     /// The session of this name, if it is here and not over.
     pub fn find(&self, id: SessionId) -> Option<SessionKey> {
-        self.by_id.get(&id).copied()
+        self.sessions.find(id)
     }
 
     pub fn id_of(&self, session: SessionKey) -> Option<SessionId> {
@@ -122,10 +125,7 @@ impl Audience {
     }
 
     pub fn enter(&mut self, session: Session) -> SessionKey {
-        let id = session.id;
-        let key = self.sessions.insert(session);
-        self.by_id.insert(id, key);
-        key
+        self.sessions.insert(session)
     }
 
     /// Topics, selectors and questions under way that sessions here hold; all 0 once every session is gone and mail is delivered.
@@ -141,7 +141,7 @@ impl Audience {
 
     /// Sessions of MQTT, shared subscriptions, and sessions without a connection.
     pub fn mqtt_counts(&self) -> [usize; 3] {
-        [self.broker.clients.len(), self.broker.groups.len(), self.away.asleep]
+        [self.broker.clients.len(), self.broker.groups.len(), self.sessions.away.asleep]
     }
 
     /// The most bytes that any session's queue holds.

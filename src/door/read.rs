@@ -100,12 +100,12 @@ impl<'b> Reading<'b> {
     }
 
     /// What is not read, to be held.
-    fn into_unread(self) -> Vec<u8> {
-        match self.bytes {
+    fn take_unread(&mut self) -> Vec<u8> {
+        match &mut self.bytes {
             Bytes::Fresh(bytes) => bytes[self.used..].to_vec(),
-            Bytes::Held(mut bytes) => {
+            Bytes::Held(bytes) => {
                 bytes.drain(..self.used);
-                bytes
+                std::mem::take(bytes)
             }
         }
     }
@@ -136,9 +136,9 @@ impl Doors {
     }
 
     /// Holds what was not read. A client of another shard goes there with it.
-    pub fn finish_reading(&mut self, desk: &mut Desk, key: ConnectionKey, reading: Reading<'_>) {
+    pub fn finish_reading(&mut self, desk: &mut Desk, key: ConnectionKey, reading: &mut Reading<'_>) {
         let Some(Connection { stage, unread, .. }) = self.connections.get_mut(key) else { return };
-        let Reading { mark, .. } = reading;
+        let mark = reading.mark;
         if let Stage::Mqtt(link) = stage {
             // The shard that it goes to reads CONNECT again.
             let is_leaving = link.home().is_some();
@@ -148,27 +148,31 @@ impl Doors {
                     link.stream = reading.of(*source)[from..range.end].to_vec();
                 }
                 _ if is_leaving => {
-                    let mut reading = reading;
                     reading.used = mark;
-                    *unread = reading.into_unread();
+                    *unread = reading.take_unread();
                     return self.hand_over(desk, key);
                 }
                 _ => {}
             }
-            *unread = reading.into_unread();
+            *unread = reading.take_unread();
             if is_leaving {
                 self.hand_over(desk, key);
             }
         } else if !matches!(stage, Stage::Ending(_)) {
-            *unread = reading.into_unread();
+            *unread = reading.take_unread();
         }
     }
 
     /// The next request or packet that is whole.
     pub fn next(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, reading: &mut Reading<'_>) -> Option<Piece> {
         loop {
-            if let Some(piece) = self.next_of_message(desk, audience, key, reading) {
+            if !matches!(reading.rest, Rest::Nothing)
+                && let Some(piece) = self.next_of_message(desk, audience, key, reading)
+            {
                 return Some(piece);
+            }
+            if reading.unread().is_empty() {
+                return None;
             }
             match self.stage(key)? {
                 Stage::Page | Stage::Ending(_) => return None,
@@ -251,7 +255,7 @@ impl Doors {
                         // The body is the frame's end.
                         range.start = range.end - message.len();
                         let (op, body) = (frame.op, range.start - frame.body.len()..range.start);
-                        reading.rest = Rest::Frames(source, range);
+                        reading.rest = if message.is_empty() { Rest::Nothing } else { Rest::Frames(source, range) };
                         return Some(Piece::Frame { op, source, body });
                     }
                     Ok(None) => {}

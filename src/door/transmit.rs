@@ -21,9 +21,12 @@ use std::rc::Rc;
 pub struct Sends {
     send: Send,
     text: Vec<u8>,
-    cohorts: HashMap<(Form, Steps), Send>,
+    /// Sends for several sessions, by what their queues held.
+    shared: Vec<Send>,
+    cohorts: HashMap<(Form, Steps), usize>,
     spare: Vec<Send>,
-    current: Option<(Form, Steps)>,
+    /// The shared one that was made last, if it was one.
+    current: Option<usize>,
 }
 
 /// The bytes of one send, and when each of the publications in them was received.
@@ -42,7 +45,7 @@ impl Send {
 
 impl Sends {
     fn current(&self) -> &Send {
-        self.current.as_ref().map_or(&self.send, |cohort| &self.cohorts[cohort])
+        self.current.map_or(&self.send, |shared| &self.shared[shared])
     }
 }
 
@@ -166,8 +169,9 @@ impl Doors {
 
     /// A round of sends begins: bytes shared in the last one are given up.
     pub fn begin_sends(&mut self) {
-        let Sends { cohorts, spare, .. } = &mut self.sends;
-        for (_, mut send) in cohorts.drain() {
+        let Sends { shared, cohorts, spare, .. } = &mut self.sends;
+        cohorts.clear();
+        for mut send in shared.drain(..) {
             send.clear();
             if spare.len() < 8 && send.bytes.capacity() <= 1 << 20 {
                 spare.push(send);
@@ -184,9 +188,9 @@ fn inflight_max(desk: &Desk) -> usize {
 fn make(sends: &mut Sends, session: &mut Session, link: Option<&mut Link>, desk: &Desk) -> Vec<u64> {
     let is_shared = sends.send.bytes.is_empty() && session.form.is_shared();
     let started = session.queue.steps().filter(|_| is_shared).map(|steps| (session.form, steps));
-    if let Some(cohort) = started.filter(|cohort| sends.cohorts.contains_key(cohort)) {
+    if let Some(shared) = started.and_then(|cohort| sends.cohorts.get(&cohort)) {
         session.queue.clear();
-        sends.current = Some(cohort);
+        sends.current = Some(*shared);
         return Vec::new();
     }
     let bytes_max = desk.limits.transmit_bytes_max;
@@ -203,8 +207,9 @@ fn make(sends: &mut Sends, session: &mut Session, link: Option<&mut Link>, desk:
     if let Some(cohort) = started.filter(|_| session.queue.is_empty()) {
         let spare = sends.spare.pop().unwrap_or_default();
         let send = std::mem::replace(&mut sends.send, spare);
-        sends.cohorts.insert(cohort, send);
-        sends.current = Some(cohort);
+        sends.cohorts.insert(cohort, sends.shared.len());
+        sends.current = Some(sends.shared.len());
+        sends.shared.push(send);
     }
     unsent
 }

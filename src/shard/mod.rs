@@ -220,12 +220,12 @@ impl Shard {
 
     /// Handles all mail at hand, that from this shard to itself too, and what views make of it as far as this turn goes.
     fn settle(&mut self) {
-        self.doors.close_given_up(&mut self.desk, &mut self.audience);
+        self.close_given_up();
         loop {
             while let Some((from, mail)) = self.desk.poll_inbox() {
                 self.open_mail(from, mail);
                 self.give_answers();
-                self.doors.close_given_up(&mut self.desk, &mut self.audience);
+                self.close_given_up();
             }
             if self.audience.has_counts() {
                 self.audience.tell_counts(&mut self.desk);
@@ -237,6 +237,13 @@ impl Shard {
             } else {
                 return;
             }
+        }
+    }
+
+    /// Closes the connections that their sessions cannot go on with.
+    fn close_given_up(&mut self) {
+        if !self.desk.given_up.is_empty() {
+            self.doors.close_given_up(&mut self.desk, &mut self.audience);
         }
     }
 

@@ -74,9 +74,9 @@ impl Shard {
                 self.take_up(key, said);
                 self.give_answers();
             }
-            self.doors.close_given_up(&mut self.desk, &mut self.audience);
+            self.close_given_up();
         }
-        self.doors.finish_reading(&mut self.desk, key, reading);
+        self.doors.finish_reading(&mut self.desk, key, &mut reading);
     }
 
     fn take_up(&mut self, key: ConnectionKey, said: Said<'_>) {
