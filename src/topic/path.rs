@@ -46,7 +46,7 @@ pub fn check_path(text: &str, path_bytes_max: usize) -> Result<(), PathError> {
         return Err(PathError { position: path_bytes_max, kind: PathErrorKind::TooLong });
     }
     check_form(text)?;
-    let first = text.find('/').map_or(text, |end| &text[..end]);
+    let first = text.bytes().position(|byte| byte == b'/').map_or(text, |end| &text[..end]);
     if RESERVED.contains(&first) {
         return Err(PathError { position: 0, kind: PathErrorKind::Reserved });
     }
