@@ -20,7 +20,6 @@ use crate::value::ValueType;
 use crate::wire::event::Properties;
 pub use interner::Interner;
 use property::{CONFLATIONS, FLAGS, Property, Reader, SERIES_CONFLATIONS};
-pub use property::{Compression, Conflation, Priority};
 
 /// The type of a topic. The numbers are those of the wire, and for all but time series those of the value's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +76,36 @@ impl From<ValueType> for TopicType {
             ValueType::Binary => Self::Binary,
         }
     }
+}
+
+/// What may be left out for a session that falls behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Conflation {
+    /// Nothing: a session that falls too far behind is closed.
+    Off,
+    /// Older values of a topic, once the session's queue is long.
+    Conflate,
+    /// The topic altogether: the session is unsubscribed from it.
+    Unsubscribe,
+    /// Older values of the topic, always.
+    Always,
+}
+
+/// How hard to try to make a topic's messages smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Compression {
+    Off,
+    Low,
+    Medium,
+    High,
+}
+
+/// The topic's place among what waits in one session's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    Low,
+    Default,
+    High,
 }
 
 /// Every bound a specification obeys. The default is part of what a specification is, the same on every server: one that is kept is read

@@ -1,6 +1,6 @@
 //! The properties that there are, for which types, and how each is read and noted.
 
-use super::{PropertyError, SpecificationLimits, TopicType};
+use super::{Compression, Conflation, Priority, PropertyError, SpecificationLimits, TopicType};
 use crate::topic::range_expression::RangeExpression;
 use crate::topic::syntax::{SyntaxError, brief, check_canonical_length, check_length};
 
@@ -65,36 +65,6 @@ impl Property {
             _ => true,
         }
     }
-}
-
-/// What may be left out for a session that falls behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Conflation {
-    /// Nothing: a session that falls too far behind is closed.
-    Off,
-    /// Older values of a topic, once the session's queue is long.
-    Conflate,
-    /// The topic altogether: the session is unsubscribed from it.
-    Unsubscribe,
-    /// Older values of the topic, always.
-    Always,
-}
-
-/// How hard to try to make a topic's messages smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Compression {
-    Off,
-    Low,
-    Medium,
-    High,
-}
-
-/// The topic's place among what waits in one session's queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Priority {
-    Low,
-    Default,
-    High,
 }
 
 /// Words and what they mean; the first word of a meaning is the canonical one.
