@@ -1,13 +1,12 @@
 //! A topic as a shard with subscribers holds it: the newest value and who wants it.
 
-use super::mqtt::Delivery;
 use crate::base::{SessionKey, Time, TopicId};
 use crate::topic::mqtt;
 use crate::topic::path::TopicPath;
-use crate::topic::publication::{Encodings, Publication};
+use crate::topic::publication::{Encodings, Message, Publication};
 use crate::topic::specification::{Conflation, Priority, Specification, TopicType};
 use crate::value::{ValueType, scalar};
-use crate::wire::mqtt::{PublishHead, Version, put_publish};
+use crate::wire::mqtt::{PublishHead, QoS, SubscriptionOptions, Version, put_publish};
 use crate::wire::{text, websocket};
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -39,6 +38,73 @@ pub struct Subscriber {
     /// to say which events of a time series come first.
     pub is_latest_queued: bool,
     pub delivery: Delivery,
+}
+
+/// How a subscription's publications are sent, in bits: those of every filter that matches the topic, taken together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery(u8);
+
+impl Delivery {
+    /// The native protocol: values and deltas.
+    pub const NATIVE: Self = Self(0);
+    /// MQTT: messages of QoS 0.
+    pub const MQTT: Self = Self(Self::IS_MQTT);
+    /// The same to a shared subscription, which deals them out.
+    pub const GROUP: Self = Self(Self::IS_MQTT | Self::IS_GROUP);
+    const QOS: u8 = 0b11;
+    const RETAIN_AS_PUBLISHED: u8 = 1 << 2;
+    const NO_LOCAL: u8 = 1 << 3;
+    const HAS_IDS: u8 = 1 << 4;
+    const IS_MQTT: u8 = 1 << 5;
+    const IS_GROUP: u8 = 1 << 6;
+
+    /// The same where one filter more matches the topic.
+    pub fn with(self, options: SubscriptionOptions, id: Option<u32>) -> Self {
+        let flag = |holds: bool, bit: u8| if holds { bit } else { 0 };
+        let more = flag(options.retain_as_published, Self::RETAIN_AS_PUBLISHED)
+            | flag(options.no_local, Self::NO_LOCAL)
+            | flag(id.is_some(), Self::HAS_IDS);
+        Self(self.0 & !Self::QOS | self.qos().max(options.qos) as u8 | more)
+    }
+
+    pub fn is_mqtt(self) -> bool {
+        self.0 & Self::IS_MQTT != 0
+    }
+
+    pub fn is_group(self) -> bool {
+        self.0 & Self::IS_GROUP != 0
+    }
+
+    /// The bits of a subscription for which the plain packet of a publication does not do. What did not come by MQTT is delivered as the subscription
+    /// wants.
+    fn distinct(message: Option<&Message>) -> Self {
+        let Some(message) = message else { return Self(Self::QOS | Self::HAS_IDS | Self::IS_GROUP) };
+        let qos = if message.qos == QoS::AtMostOnce { 0 } else { Self::QOS };
+        let retain = if message.retain { Self::RETAIN_AS_PUBLISHED } else { 0 };
+        let origin = if message.origin.is_some() { Self::NO_LOCAL } else { 0 };
+        Self(qos | retain | origin | Self::HAS_IDS | Self::IS_GROUP)
+    }
+
+    pub fn qos(self) -> QoS {
+        QoS::from_number(self.0 & Self::QOS).unwrap_or_default()
+    }
+
+    pub fn retains_as_published(self) -> bool {
+        self.0 & Self::RETAIN_AS_PUBLISHED != 0
+    }
+
+    pub fn has_no_local(self) -> bool {
+        self.0 & Self::NO_LOCAL != 0
+    }
+
+    pub fn has_ids(self) -> bool {
+        self.0 & Self::HAS_IDS != 0
+    }
+
+    /// Whether any bit is of both.
+    pub fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
 }
 
 impl LocalTopic {
@@ -185,8 +251,7 @@ impl Outgoing {
 
     /// The bits of a subscription for which its plain packet does not do.
     pub fn distinct(&self) -> Delivery {
-        let (qos, message) = (self.publication.qos(), self.publication.message());
-        Delivery::distinct(qos, message.is_some_and(|message| message.retain), message.is_some_and(|message| message.origin.is_some()))
+        Delivery::distinct(self.publication.message())
     }
 
     /// The payload of MQTT: the value as text where it is a number, else its bytes; empty for null.

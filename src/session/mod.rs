@@ -12,7 +12,7 @@ mod send_queue;
 pub use caller::{Asker, Call, Caller};
 pub use life::{Away, Life};
 pub use listener::{Extras, History, Known, Listened, Listener, Stream};
-pub use local_topic::{LocalTopic, Outgoing, Subscriber};
+pub use local_topic::{Delivery, LocalTopic, Outgoing, Subscriber};
 pub use mqtt::Mqtt;
 pub use mqtt_limits::MqttLimits;
 pub use selections::{Scopes, Selections};

@@ -3,7 +3,7 @@
 //! It outlives its connection as long as its client asked. Messages of QoS 1 and 2 have sequence numbers in the order in which they were queued, and
 //! packet identifiers that follow from those: so what is sent again after a new connection, or a restart, has the identifier that it had.
 
-use super::{Caller, Outgoing};
+use super::{Caller, Delivery, Outgoing};
 use crate::base::{SessionId, ShardIndex, TopicId};
 use crate::protocol::mqtt::Answers;
 use crate::topic::publication::Publisher;
@@ -89,8 +89,8 @@ impl Mqtt {
 
     /// How what is at `path` is sent.
     pub fn delivery(&self, path: &str) -> Delivery {
-        let group = if self.group.is_some() { Delivery::GROUP } else { 0 };
-        self.matching(path).fold(Delivery(Delivery::MQTT | group), |delivery, filter| delivery.with(filter.options, filter.id))
+        let plain = if self.group.is_some() { Delivery::GROUP } else { Delivery::MQTT };
+        self.matching(path).fold(plain, |delivery, filter| delivery.with(filter.options, filter.id))
     }
 }
 
@@ -209,67 +209,6 @@ pub struct Member {
     pub retain_as_published: bool,
     pub id: Option<u32>,
     pub is_connected: bool,
-}
-
-/// How a subscription's publications are sent, in bits: those of every filter that matches the topic, taken together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Delivery(u8);
-
-impl Delivery {
-    /// The native protocol: values and deltas.
-    pub const NATIVE: Self = Self(0);
-    const QOS: u8 = 0b11;
-    const RETAIN_AS_PUBLISHED: u8 = 1 << 2;
-    const NO_LOCAL: u8 = 1 << 3;
-    const HAS_IDS: u8 = 1 << 4;
-    const MQTT: u8 = 1 << 5;
-    const GROUP: u8 = 1 << 6;
-
-    /// The same where one filter more matches the topic.
-    pub fn with(self, options: SubscriptionOptions, id: Option<u32>) -> Self {
-        let flag = |holds: bool, bit: u8| if holds { bit } else { 0 };
-        let more = flag(options.retain_as_published, Self::RETAIN_AS_PUBLISHED)
-            | flag(options.no_local, Self::NO_LOCAL)
-            | flag(id.is_some(), Self::HAS_IDS);
-        Self(self.0 & !Self::QOS | self.qos().max(options.qos) as u8 | more)
-    }
-
-    pub fn is_mqtt(self) -> bool {
-        self.0 & Self::MQTT != 0
-    }
-
-    pub fn is_group(self) -> bool {
-        self.0 & Self::GROUP != 0
-    }
-
-    /// The bits that make a message differ from the plain one of its publication.
-    pub fn distinct(qos: QoS, is_retained: bool, has_origin: bool) -> Self {
-        let qos = if qos == QoS::AtMostOnce { 0 } else { Self::QOS };
-        let retain = if is_retained { Self::RETAIN_AS_PUBLISHED } else { 0 };
-        let origin = if has_origin { Self::NO_LOCAL } else { 0 };
-        Self(qos | retain | origin | Self::HAS_IDS | Self::GROUP)
-    }
-
-    pub fn qos(self) -> QoS {
-        QoS::from_number(self.0 & Self::QOS).unwrap_or_default()
-    }
-
-    pub fn retains_as_published(self) -> bool {
-        self.0 & Self::RETAIN_AS_PUBLISHED != 0
-    }
-
-    pub fn has_no_local(self) -> bool {
-        self.0 & Self::NO_LOCAL != 0
-    }
-
-    pub fn has_ids(self) -> bool {
-        self.0 & Self::HAS_IDS != 0
-    }
-
-    /// Whether any bit is of both.
-    pub fn meets(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
 }
 
 /// One message to a subscriber that is more than its publication's plain bytes.
