@@ -4,79 +4,16 @@
 //! acknowledgements have to be. That of an update without an id is held too, since it is told if storage fails. Storage takes a shard's records
 //! in order, so one number tells how far it has come. The ledger returns what may be answered; giving it is left to others.
 
-use crate::base::{SessionKey, ShardIndex};
+use super::{Answer, Storing};
+use crate::base::SessionKey;
 use crate::journal::{Append, Change};
-use crate::mail::{self, Asker, Share};
 use crate::protocol::{ErrorCode, Refusal};
-use crate::wire::mqtt::ReasonCode;
 use crate::wire::native::Outcome;
 use std::collections::VecDeque;
-
-/// What an update did, and the record that has to be stored before it is acknowledged.
-pub type Applied = Result<(Outcome, Option<Ticket>), Refusal>;
 
 /// The number of a record of this shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
-
-/// Whether this shard's topics are stored, and when an update of one is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storing {
-    /// Nothing is stored.
-    Off,
-    /// Stored; acknowledged at once.
-    Memory,
-    /// Acknowledged when storage says so.
-    Stored,
-}
-
-/// Who is answered once a record is stored.
-pub enum Answer {
-    Update {
-        from: ShardIndex,
-        to: Asker,
-    },
-    Removal {
-        from: ShardIndex,
-        ticket: u64,
-    },
-    View {
-        from: ShardIndex,
-        ticket: u64,
-    },
-    /// The owner of a topic whose message sessions of this shard keep.
-    Kept {
-        owner: ShardIndex,
-        ticket: u64,
-        share: Share,
-    },
-    /// A change that nobody may see before something else is stored: it goes to its topic then.
-    Route {
-        asker: Asker,
-        path: Box<str>,
-        change: Box<mail::Change<'static>>,
-    },
-    /// The client of a session of MQTT that has received a message, by the connection of that number.
-    Received {
-        session: SessionKey,
-        id: u16,
-        epoch: u32,
-    },
-    /// The client that has released one of its own.
-    Completed {
-        session: SessionKey,
-        id: u16,
-        epoch: u32,
-        code: ReasonCode,
-    },
-}
-
-impl Answer {
-    /// An update without an id is answered only if it fails.
-    pub fn is_only_for_failures(&self) -> bool {
-        matches!(self, Self::Update { to, .. } if to.hears_only_refusals())
-    }
-}
 
 /// See the module.
 pub struct Ledger {
@@ -104,10 +41,6 @@ impl Ledger {
             stored: Ticket(0),
             failure: None,
         }
-    }
-
-    pub fn storing(&self) -> Storing {
-        self.storing
     }
 
     pub fn is_failing(&self) -> bool {
@@ -173,24 +106,21 @@ impl Ledger {
         self.unsent.extend(newer);
     }
 
-    /// Takes up what an update did: gives its answer where it is due at once, else holds it.
-    pub fn acknowledge(&mut self, applied: Applied, answer: Answer) -> Option<(Answer, Result<Outcome, Refusal>)> {
-        match applied {
-            // A removal is answered when its last slice is done, and the record of an earlier one may have been stored meanwhile.
-            Ok((outcome, Some(ticket))) if ticket > self.stored => {
-                if let Some(reason) = &self.failure {
-                    return Some((answer, Err(cannot_store(reason))));
-                }
-                // One with the ticket of the update before changed nothing: without an id there is nothing to tell of it.
-                let is_same = self.held.back().is_some_and(|(last, ..)| *last == ticket);
-                if !is_same || !answer.is_only_for_failures() {
-                    self.held.push_back((ticket, answer, outcome));
-                }
-                None
-            }
-            Ok((outcome, _)) => Some((answer, Ok(outcome))),
-            Err(refusal) => Some((answer, Err(refusal))),
+    /// Holds the answer until the record is stored; gives it back where it is due at once.
+    pub fn hold(&mut self, ticket: Ticket, answer: Answer, outcome: Outcome) -> Option<(Answer, Result<Outcome, Refusal>)> {
+        // A removal is answered when its last slice is done, and the record of an earlier one may have been stored meanwhile.
+        if ticket <= self.stored {
+            return Some((answer, Ok(outcome)));
         }
+        if let Some(reason) = &self.failure {
+            return Some((answer, Err(cannot_store(reason))));
+        }
+        // One with the ticket of the update before changed nothing: without an id there is nothing to tell of it.
+        let is_same = self.held.back().is_some_and(|(last, ..)| *last == ticket);
+        if !is_same || !answer.is_only_for_failures() {
+            self.held.push_back((ticket, answer, outcome));
+        }
+        None
     }
 
     /// Every record up to this ticket is stored.

@@ -1,4 +1,5 @@
-//! What every room of a shard works with: who the shard is, its bounds, its clock, its post, its records and its figures.
+//! What every room of a shard works with: who the shard is, its bounds, its clock, its post, its records, its answers and
+//! its figures.
 //!
 //! The desk decides nothing and knows no room. It is handed down as an argument, so a room that has it can send mail and store records, and can
 //! do nothing to another room.
@@ -8,14 +9,15 @@ mod ledger;
 mod limits;
 
 pub use effects::{Authentication, Effect, Effects, GivenUp, Handover, Why};
-pub use ledger::{Answer, Applied, Ledger, Storing, Ticket};
+pub use ledger::{Ledger, Ticket};
 pub use limits::{DerivationLimits, Limits};
 
-use crate::base::{SessionId, ShardIndex, ShardSet, Time, TopicId, placement};
+use crate::base::{SessionId, SessionKey, ShardIndex, ShardSet, Time, TopicId, placement};
 use crate::mail::report::Report;
-use crate::mail::{Batch, Mail, Part};
+use crate::mail::{self, Asker, Batch, Mail, Part, Share};
 use crate::protocol::Refusal;
 use crate::topic::specification::Interner;
+use crate::wire::mqtt::ReasonCode;
 use crate::wire::native::Outcome;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,6 +33,68 @@ pub struct Identity {
     pub storing: Storing,
     /// Topics of earlier runs have numbers up to this one.
     pub topics_base: u64,
+}
+
+/// Whether this shard's topics are stored, and when an update of one is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storing {
+    /// Nothing is stored.
+    Off,
+    /// Stored; acknowledged at once.
+    Memory,
+    /// Acknowledged when storage says so.
+    Stored,
+}
+
+/// What an update did, and the record that has to be stored before it is acknowledged.
+pub type Applied = Result<(Outcome, Option<Ticket>), Refusal>;
+
+/// Who is answered once a record is stored.
+pub enum Answer {
+    Update {
+        from: ShardIndex,
+        to: Asker,
+    },
+    Removal {
+        from: ShardIndex,
+        ticket: u64,
+    },
+    View {
+        from: ShardIndex,
+        ticket: u64,
+    },
+    /// The owner of a topic whose message sessions of this shard keep.
+    Kept {
+        owner: ShardIndex,
+        ticket: u64,
+        share: Share,
+    },
+    /// A change that nobody may see before something else is stored: it goes to its topic then.
+    Route {
+        asker: Asker,
+        path: Box<str>,
+        change: Box<mail::Change<'static>>,
+    },
+    /// The client of a session of MQTT that has received a message, by the connection of that number.
+    Received {
+        session: SessionKey,
+        id: u16,
+        epoch: u32,
+    },
+    /// The client that has released one of its own.
+    Completed {
+        session: SessionKey,
+        id: u16,
+        epoch: u32,
+        code: ReasonCode,
+    },
+}
+
+impl Answer {
+    /// An update without an id is answered only if it fails.
+    pub fn is_only_for_failures(&self) -> bool {
+        matches!(self, Self::Update { to, .. } if to.hears_only_refusals())
+    }
 }
 
 /// See the module.
@@ -202,12 +266,23 @@ impl Desk {
         self.post.outboxes.iter().any(|outbox| outbox.len() > self.limits.mail_high)
     }
 
-    // Answers.
+    // Records and answers.
+
+    /// Whether topics are stored.
+    pub fn stores(&self) -> bool {
+        self.identity.storing != Storing::Off
+    }
 
     /// Answers what was asked, now or once its record is stored.
     pub fn acknowledge(&mut self, applied: Applied, answer: Answer) {
-        if let Some((answer, result)) = self.ledger.acknowledge(applied, answer) {
-            self.give(answer, result);
+        match applied {
+            Ok((outcome, Some(ticket))) => {
+                if let Some((answer, result)) = self.ledger.hold(ticket, answer, outcome) {
+                    self.give(answer, result);
+                }
+            }
+            Ok((outcome, None)) => self.give(answer, Ok(outcome)),
+            Err(refusal) => self.give(answer, Err(refusal)),
         }
     }
 

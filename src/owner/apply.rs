@@ -121,7 +121,7 @@ impl Owner {
 
     /// Removes a topic, be it a client's or a view's; the record of that, if it is stored.
     pub(super) fn remove_topic(&mut self, desk: &mut Desk, place: Place) -> Option<Ticket> {
-        let ticket = self.store(desk, Some(place), &Record::Removed);
+        let ticket = if desk.stores() { self.store(desk, Some(place), &Record::Removed) } else { None };
         self.apply(desk, Some(place), Record::Removed);
         ticket
     }

@@ -1,10 +1,11 @@
 //! What an update comes to: decided from the topic at its path as it is. Nothing changes here; a refusal leaves everything as it was.
+//!
+//! While storage fails, updates of stored topics are refused before they change anything; what was sent before stays on its way.
 
 use super::make_publication;
 use super::record::{Added, Decided, Event, Record};
-use super::storing::{check_storage, check_topic_storage, store_found};
 use crate::base::{SessionId, Time, TopicId};
-use crate::desk::Desk;
+use crate::desk::{Desk, Ticket};
 use crate::mail::{Action, Change, Content, StreamStep};
 use crate::owner::Owner;
 use crate::protocol::{ErrorCode, Refusal};
@@ -150,7 +151,7 @@ impl Owner {
         let topic = self.tree.topic(place);
         if topic.is_passing {
             // Who adds a topic finds it later.
-            check_topic_storage(desk, topic)?;
+            check_storage(desk, &topic.specification)?;
             return Ok(Decided::one(Record::Kept, Outcome::Created(false)));
         }
         Ok(Decided::nothing(Outcome::Created(false), store_found(desk, topic)))
@@ -203,7 +204,7 @@ impl Owner {
             let appended = decide_append(desk, topic, Append::Original { timestamp_ms: None }, content, received)?;
             return Ok(Decided { outcome: Outcome::Done, ..appended });
         }
-        check_topic_storage(desk, topic)?;
+        check_storage(desk, &topic.specification)?;
         let publication = next_publication(topic, content.value.as_deref(), received);
         Ok(Decided::one(Record::Value(Arc::new(publication)), Outcome::Done))
     }
@@ -215,7 +216,7 @@ impl Owner {
             let message = format!("a patch is for JSON topics; '{}' is a time series", topic.path.as_str());
             return Err(Refusal::new(ErrorCode::IncompatibleType, message));
         }
-        check_topic_storage(desk, topic)?;
+        check_storage(desk, &topic.specification)?;
         let value = topic.latest.as_ref().and_then(|latest| latest.value());
         let value = value.ok_or_else(|| Refusal::at(ErrorCode::FailedPatch, 0, "the topic has no value to patch"))?;
         let limits = patch::PatchLimits {
@@ -261,7 +262,7 @@ impl Owner {
 /// Appends an event, or an edit of one.
 pub(super) fn decide_append(desk: &Desk, topic: &Topic, append: Append, content: &Content<'_>, received: Time) -> Result<Decided, Refusal> {
     check_kind(topic, content.kind)?;
-    check_topic_storage(desk, topic)?;
+    check_storage(desk, &topic.specification)?;
     let Some(series) = topic.series() else {
         let message = format!("the topic at '{}' is no time series", topic.path.as_str());
         return Err(Refusal::new(ErrorCode::IncompatibleType, message));
@@ -316,6 +317,22 @@ pub(super) fn check_kind(topic: &Topic, kind: ValueType) -> Result<(), Refusal> 
     let what = if topic.series().is_some() { "is a time series of" } else { "has type" };
     let message = format!("the topic at '{}' {what} {}, not {}", topic.path.as_str(), held.name(), kind.name());
     Err(Refusal::new(ErrorCode::IncompatibleType, message))
+}
+
+/// Refuses what could not be stored now.
+pub(super) fn check_storage(desk: &Desk, specification: &Specification) -> Result<(), Refusal> {
+    if !desk.stores() || !specification.is_persistent() {
+        return Ok(());
+    }
+    match desk.ledger.failure() {
+        None => Ok(()),
+        Some(reason) => Err(Refusal::new(ErrorCode::StorageUnavailable, format!("updates of stored topics are refused for now: {reason}"))),
+    }
+}
+
+/// What an answer about a topic as it is waits for where it changes nothing: a topic that was found must not be gone after a crash.
+fn store_found(desk: &Desk, topic: &Topic) -> Option<Ticket> {
+    if desk.stores() && topic.specification.is_persistent() { desk.ledger.earlier() } else { None }
 }
 
 /// What a topic's being a view's means for who wants to change it.

@@ -2,7 +2,7 @@
 //!
 //! One slice a turn, whatever waits: errands take turns with each other and with all else that the shard does.
 
-use super::storing::check_topic_storage;
+use super::decide::check_storage;
 use super::walk::known_selector;
 use crate::desk::Desk;
 use crate::owner::Owner;
@@ -91,7 +91,7 @@ impl Owner {
         for path in paths {
             // What storage cannot take now is left for the next time that the policy removes.
             let Some(place) = self.tree.find(path.as_str()) else { continue };
-            if check_topic_storage(desk, self.tree.topic(place)).is_ok() {
+            if check_storage(desk, &self.tree.topic(place).specification).is_ok() {
                 self.remove_topic(desk, place);
                 desk.report.expired += 1;
             }

@@ -48,7 +48,7 @@ impl Owner {
     /// nothing is to be waited for.
     pub(super) fn start_keeping(&mut self, desk: &mut Desk, place: Place, record: &mut Record) -> Option<Keeping> {
         let shards = self.tree.topic(place).interested.intersection(desk.keepers);
-        if shards.is_empty() || desk.ledger.storing() != Storing::Stored {
+        if shards.is_empty() || desk.identity.storing != Storing::Stored {
             return None;
         }
         let publication = record.publication_mut().filter(|publication| publication.qos() != QoS::AtMostOnce)?;

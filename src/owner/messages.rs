@@ -3,10 +3,9 @@
 //! A retained message is the topic's value. Any other reaches those who are subscribed and leaves the value as it is. A topic that has only been
 //! passed through is not stored, and goes in a while (`passing`).
 
-use super::decide::{Attempt, decide_append, first_event, next_publication};
+use super::decide::{Attempt, check_storage, decide_append, first_event, next_publication};
 use super::make_publication;
 use super::record::{Added, Decided, Record};
-use super::storing::{check_storage, check_topic_storage};
 use crate::base::TopicId;
 use crate::desk::Desk;
 use crate::mail::{Content, Making, MessageChange};
@@ -40,7 +39,7 @@ impl Owner {
             let publication = make_publication(topic.id, &topic.specification, version, Some(&value), attempt.received);
             return Ok(Decided::one(Record::Passed(Arc::new(publication.with_message(message.head.clone()))), Outcome::Done));
         }
-        check_topic_storage(desk, topic)?;
+        check_storage(desk, &topic.specification)?;
         let publication = next_publication(topic, Some(&value), attempt.received).with_message(message.head.clone());
         Ok(Decided::one(Record::Value(Arc::new(publication)), Outcome::Done))
     }
@@ -91,7 +90,7 @@ impl Owner {
             Record::Cleared(Arc::new(publication.with_message(head)))
         };
         if let Some(topic) = attempt.found.map(|place| self.tree.topic(place)) {
-            check_topic_storage(desk, topic)?;
+            check_storage(desk, &topic.specification)?;
             let version = topic.latest.as_ref().map_or(0, |latest| latest.version);
             return Ok(Decided::one(cleared(topic.id, &topic.specification, version, head), Outcome::Done));
         }

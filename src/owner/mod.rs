@@ -172,7 +172,7 @@ impl Owner {
             let id = desk.take_topic_id();
             assert_eq!(id, added.id, "no topic was made since it was decided");
             let record = Record::Added(added);
-            ticket = self.store(desk, at, &record);
+            ticket = if desk.stores() { self.store(desk, at, &record) } else { None };
             at = self.apply(desk, at, record);
         }
         let Some(mut record) = record else { return (at, ticket, None) };
@@ -180,7 +180,9 @@ impl Owner {
             Some(place) if !desk.keepers.is_empty() => self.start_keeping(desk, place, &mut record),
             _ => None,
         };
-        ticket = self.store(desk, at, &record).or(ticket);
+        if desk.stores() {
+            ticket = self.store(desk, at, &record).or(ticket);
+        }
         (self.apply(desk, at, record), ticket, keeping)
     }
 

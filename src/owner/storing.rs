@@ -1,13 +1,10 @@
 //! What of topics is stored, as records for the ledger.
-//!
-//! While storage fails, updates of stored topics are refused before they change anything; what was sent before stays on its way.
 
 use super::record::{Added, Event, Record};
 use crate::base::TopicId;
-use crate::desk::{Desk, Storing, Ticket};
+use crate::desk::{Desk, Ticket};
 use crate::journal::Change;
 use crate::owner::Owner;
-use crate::protocol::{ErrorCode, Refusal};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::specification::Specification;
@@ -16,11 +13,8 @@ use crate::wire::native::EventHead;
 use std::sync::Arc;
 
 impl Owner {
-    /// Has stored what of a record is to be, which is about to be applied to the topic at its path.
+    /// Where topics are stored: has stored what of a record is to be, which is about to be applied to the topic at its path.
     pub(super) fn store(&self, desk: &mut Desk, at: Option<Place>, record: &Record) -> Option<Ticket> {
-        if desk.ledger.storing() == Storing::Off {
-            return None;
-        }
         if let Record::Added(added) = record {
             return store_new(desk, added);
         }
@@ -72,38 +66,4 @@ fn store_event(desk: &mut Desk, event: &Event) -> Option<Ticket> {
     let value = publication.value().expect("an event has a value").into();
     let (author, first_kept, dropped) = (author.clone(), *first_kept, *dropped);
     desk.ledger.append(Change::Event { topic: publication.topic, sequence, original, timestamp_ms, author, value, first_kept, dropped })
-}
-
-pub(super) fn check_topic_storage(desk: &Desk, topic: &Topic) -> Result<(), Refusal> {
-    match desk.ledger.failure() {
-        None => Ok(()),
-        Some(_) => check_storage(desk, &topic.specification),
-    }
-}
-
-/// What an answer about a topic as it is waits for where it changes nothing: a topic that was found must not be gone after a crash.
-pub(super) fn store_found(desk: &Desk, topic: &Topic) -> Option<Ticket> {
-    desk.ledger.earlier().filter(|_| stores(desk, &topic.specification))
-}
-
-fn stores(desk: &Desk, specification: &Specification) -> bool {
-    desk.ledger.storing() != Storing::Off && specification.is_persistent()
-}
-
-/// Refuses what could not be stored now.
-pub(super) fn check_storage(desk: &Desk, specification: &Specification) -> Result<(), Refusal> {
-    match desk.ledger.failure() {
-        Some(reason) if stores(desk, specification) => {
-            Err(Refusal::new(ErrorCode::StorageUnavailable, format!("updates of stored topics are refused for now: {reason}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Refuses a change of views that could not be stored now.
-pub(super) fn check_view_storage(desk: &Desk) -> Result<(), Refusal> {
-    match desk.ledger.failure() {
-        Some(reason) => Err(Refusal::new(ErrorCode::StorageUnavailable, format!("views cannot be changed for now: {reason}"))),
-        None => Ok(()),
-    }
 }

@@ -4,7 +4,7 @@
 //! ones are soon done.
 
 use super::apply::appeared;
-use super::storing::check_topic_storage;
+use super::decide::check_storage;
 use crate::base::ShardIndex;
 use crate::desk::{Answer, Desk, Ticket};
 use crate::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, What};
@@ -238,7 +238,7 @@ impl Owner {
         });
         for path in paths {
             let Some(place) = self.tree.find(path.as_str()) else { continue };
-            if let Err(refusal) = check_topic_storage(desk, self.tree.topic(place)) {
+            if let Err(refusal) = check_storage(desk, &self.tree.topic(place).specification) {
                 walk.progress.refusal = Some(refusal);
                 continue;
             }

@@ -120,7 +120,7 @@ impl Audience {
         let options = SubscriptionOptions { qos: QoS::ExactlyOnce, ..SubscriptionOptions::default() };
         mqtt.filters.push(Filter { text: text.into(), selector: selector.clone(), options, id: None, is_shared: false });
         mqtt.group = Some(Box::default());
-        if desk.ledger.storing() == Storing::Stored {
+        if desk.identity.storing == Storing::Stored {
             desk.become_keeper();
         }
         session.mqtt = Some(Box::new(mqtt));

@@ -8,7 +8,7 @@ use super::record::{EventRecord, MessageRecord, SessionRecord};
 use crate::audience::Audience;
 use crate::base::placement::owner_of;
 use crate::base::{SessionKey, ShardIndex, Time, TopicId};
-use crate::desk::{Answer, Desk, Storing, Ticket};
+use crate::desk::{Answer, Desk, Ticket};
 use crate::journal::{Change, SESSION_KIND, SESSIONS_BRANCH, StoredTopic};
 use crate::mail::Share;
 use crate::session::mqtt::{Filter, Inbound, Message, Stored};
@@ -27,7 +27,7 @@ const NOTES_MAX: u64 = 1000;
 
 impl Audience {
     fn keeps(&self, desk: &Desk, mqtt: &Mqtt) -> bool {
-        desk.ledger.storing() != Storing::Off && mqtt.expiry_s > 0 && mqtt.group.is_none()
+        desk.stores() && mqtt.expiry_s > 0 && mqtt.group.is_none()
     }
 
     /// Keeps the session as it is now, or keeps it no longer. The record that says so.

@@ -25,7 +25,6 @@ use crate::journal::{Change, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
 use crate::mail::views::{Decision, Derived, Figures, Order, Told};
 use crate::mail::{Mail, Part};
 use crate::owner::Owner;
-use crate::owner::storing::check_view_storage;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
@@ -379,6 +378,14 @@ fn evaluation_limits(desk: &Desk) -> EvaluationLimits {
         path_bytes_max: desk.limits.path_bytes_max,
         depth_max: desk.limits.json_depth_max,
         work_max: desk.limits.views.work_max,
+    }
+}
+
+/// Refuses a change of views that could not be stored now.
+fn check_view_storage(desk: &Desk) -> Result<(), Refusal> {
+    match desk.ledger.failure() {
+        Some(reason) => Err(Refusal::new(ErrorCode::StorageUnavailable, format!("views cannot be changed for now: {reason}"))),
+        None => Ok(()),
     }
 }
 
