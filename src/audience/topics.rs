@@ -4,7 +4,7 @@ use crate::audience::Audience;
 use crate::audience::queue::wake;
 use crate::base::{SessionKey, TopicId};
 use crate::desk::Desk;
-use crate::mail::Appeared;
+use crate::mail::{Appeared, Share};
 use crate::protocol::Reason;
 use crate::session::{Entry, LocalTopic, Outgoing};
 use crate::topic::publication::Publication;
@@ -86,17 +86,25 @@ impl Audience {
     /// The hot path: one publication to all its subscribers here.
     pub fn publication_arrived(&mut self, desk: &mut Desk, publication: Arc<Publication>) {
         let keep = publication.keep_of(desk.identity.index);
-        let Some(topic) = self.locals.known.get(&publication.topic).cloned() else { return self.tell_kept_whole(desk, keep) };
+        if let Some(topic) = self.locals.known.get(&publication.topic).cloned() {
+            self.publish(desk, &topic, publication);
+        }
+        let dealt = std::mem::take(&mut self.broker.dealt);
+        if let Some(keep) = keep {
+            self.tell_kept(desk, keep, Share::Whole { dealt });
+        }
+    }
+
+    fn publish(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, publication: Arc<Publication>) {
         let is_clearing = publication.message().is_some_and(|message| message.is_clearing);
-        let outgoing = self.outgoing(publication, &topic);
+        let outgoing = self.outgoing(publication, topic);
         if topic.is_time_series() {
             topic.last_sequence.set(Some(outgoing.version()));
         } else if !is_clearing {
             topic.take(&outgoing, self.locals.generation);
         }
         if topic.specification.conflation() == Conflation::Always && !is_clearing {
-            self.send_latest(desk, &topic, true);
-            return self.tell_kept_whole(desk, keep);
+            return self.send_latest(desk, topic, true);
         }
         let distinct = outgoing.distinct();
         let (mut overfull, mut apart) = (Vec::new(), Vec::new());
@@ -120,12 +128,11 @@ impl Audience {
             wake(desk, session);
         }
         for subscriber in apart {
-            self.deliver(desk, &topic, subscriber, &outgoing);
+            self.deliver(desk, topic, subscriber, &outgoing);
         }
         for session in overfull {
             self.keep_bound(desk, session);
         }
-        self.tell_kept_whole(desk, keep);
     }
 
     pub fn topic_removed(&mut self, desk: &mut Desk, id: TopicId, reason: Reason) {
@@ -151,5 +158,4 @@ impl Audience {
     pub fn outgoing(&mut self, publication: Arc<Publication>, topic: &Rc<LocalTopic>) -> Rc<Outgoing> {
         self.locals.sequence += 1;
         Outgoing::new(publication, topic, self.locals.sequence)
-    }
-}
+    }}

@@ -85,7 +85,7 @@ impl Audience {
             }
             None => desk.report.mqtt_dropped += 1,
         }
-        if std::mem::replace(&mut self.broker.dealt, before) == 0 {
+        if let (0, Some(keep)) = (std::mem::replace(&mut self.broker.dealt, before), keep) {
             self.tell_kept(desk, keep, Share::Dealt);
         }
     }
@@ -183,7 +183,9 @@ impl Audience {
         let keep = publication.keep();
         let outgoing = Outgoing::without_topic(publication, path, &specification, self.locals.sequence);
         self.take_dealt_here(desk, member, outgoing);
-        self.tell_kept(desk, keep, Share::Dealt);
+        if let Some(keep) = keep {
+            self.tell_kept(desk, keep, Share::Dealt);
+        }
     }
 
     fn take_dealt_here(&mut self, desk: &mut Desk, member: Member, outgoing: Rc<Outgoing>) {

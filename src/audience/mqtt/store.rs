@@ -216,16 +216,10 @@ impl Audience {
     // Messages that have to be kept before they are acknowledged.
 
     /// Tells the owner of a topic that the sessions here that are kept keep its message, once that is stored.
-    pub fn tell_kept(&mut self, desk: &mut Desk, keep: Option<Keep>, share: Share) {
-        let Some(Keep { owner, ticket, .. }) = keep else { return };
+    pub fn tell_kept(&mut self, desk: &mut Desk, keep: Keep, share: Share) {
+        let Keep { owner, ticket, .. } = keep;
         let stored = self.broker.ticket.take();
         desk.acknowledge(Ok((Outcome::Done, stored)), Answer::Kept { owner, ticket, share });
-    }
-
-    /// The same for a shard that the owner sent the message to.
-    pub fn tell_kept_whole(&mut self, desk: &mut Desk, keep: Option<Keep>) {
-        let dealt = std::mem::take(&mut self.broker.dealt);
-        self.tell_kept(desk, keep, Share::Whole { dealt });
     }
 
     // Restoring.
