@@ -1,4 +1,4 @@
-//! What subscribers are asked and told beside values: the events that a time series' new subscriber gets, and how many subscribers a topic has.
+//! What subscribers are asked and told beside values: the events that a time series' new subscriber gets.
 //!
 //! A new subscriber of a time series waits until the owner has said which events come first; what is published before the owner's answer
 //! is among them, what is published after it comes behind. A subscriber that missed events while the owner had forgotten this shard's
@@ -7,7 +7,7 @@
 use crate::audience::Audience;
 use crate::base::{SessionKey, TopicId};
 use crate::desk::Desk;
-use crate::mail::{Caller, Mail, Subscription};
+use crate::mail::{Caller, Subscription};
 use crate::session::{Entry, History, LocalTopic};
 use crate::topic::publication::Publication;
 use std::rc::Rc;
@@ -95,38 +95,6 @@ impl Audience {
         }
         for call in std::mem::take(&mut extras.answers_held) {
             self.answer_behind(desk, Caller { session: key, call });
-        }
-    }
-
-    // Counts of subscribers.
-
-    pub fn count_topic(&mut self, id: TopicId, counts: bool) {
-        if let Some(topic) = self.locals.known.get(&id).cloned() {
-            topic.is_counted.set(counts);
-            self.note_count(&topic);
-        }
-    }
-
-    /// The number of the topic's subscribers may have changed.
-    pub fn note_count(&mut self, topic: &Rc<LocalTopic>) {
-        if topic.is_counted.get() {
-            self.locals.recounted.push(topic.clone());
-        }
-    }
-
-    /// Tells the owners of counted topics what has changed in this turn.
-    pub fn tell_counts(&mut self, desk: &mut Desk) {
-        let mut recounted = std::mem::take(&mut self.locals.recounted);
-        recounted.sort_unstable_by_key(|topic| topic.id);
-        recounted.dedup_by_key(|topic| topic.id);
-        for topic in recounted {
-            // What the owner has forgotten here it counts as none.
-            let is_known = self.locals.known.get(&topic.id).is_some_and(|known| Rc::ptr_eq(known, &topic));
-            if is_known {
-                let count = topic.subscribers.borrow().len() as u64;
-                let owner = desk.owner_of(topic.path.as_str());
-                desk.mail(owner, Mail::Subscribers { path: topic.path.clone(), id: topic.id, count });
-            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! - `select`, `subscribe` — what sessions select, and the topics that they are subscribed to by that; `topics` — what arrives of topics.
 //! - `ask`, `questions` — what sessions ask the owners of topics; `answer` — what they are answered.
-//! - `queue` — what a session still has to be sent; `pace` — what waits until it reads; `history` — what a subscriber is told beside values.
+//! - `queue` — what a session still has to be sent; `pace` — what waits until it reads; `history` — what a subscriber of a time series is told first.
 //! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing; `known` — what a listener knows.
 //! - `streams` — the update streams of sessions.
 //! - `sessions` — the sessions themselves, by key and by name.
@@ -151,11 +151,6 @@ impl Audience {
 
     pub fn has_reviews(&self) -> bool {
         !self.listening.reviews.is_empty()
-    }
-
-    /// Whether subscribers of counted topics have changed.
-    pub fn has_counts(&self) -> bool {
-        !self.locals.recounted.is_empty()
     }
 
     /// Questions of other shards how many sessions match, which are not answered.

@@ -1,10 +1,10 @@
-//! What arrives of topics for the sessions of this shard.
+//! What arrives of topics for the sessions of this shard, and how many of these are subscribed.
 
 use crate::audience::Audience;
 use crate::audience::queue::wake;
 use crate::base::{SessionKey, TopicId};
 use crate::desk::Desk;
-use crate::mail::{Appeared, Share};
+use crate::mail::{Appeared, Mail, Share};
 use crate::protocol::Reason;
 use crate::session::{Entry, LocalTopic, Outgoing};
 use crate::topic::publication::Publication;
@@ -158,4 +158,41 @@ impl Audience {
     pub fn outgoing(&mut self, publication: Arc<Publication>, topic: &Rc<LocalTopic>) -> Rc<Outgoing> {
         self.locals.sequence += 1;
         Outgoing::new(publication, topic, self.locals.sequence)
-    }}
+    }
+    // Counts of subscribers.
+
+    pub fn count_topic(&mut self, id: TopicId, counts: bool) {
+        if let Some(topic) = self.locals.known.get(&id).cloned() {
+            topic.is_counted.set(counts);
+            self.note_count(&topic);
+        }
+    }
+
+    /// The number of the topic's subscribers may have changed.
+    pub fn note_count(&mut self, topic: &Rc<LocalTopic>) {
+        if topic.is_counted.get() {
+            self.locals.recounted.push(topic.clone());
+        }
+    }
+
+    /// Whether subscribers of counted topics have changed.
+    pub fn has_counts(&self) -> bool {
+        !self.locals.recounted.is_empty()
+    }
+
+    /// Tells the owners of counted topics what has changed in this turn.
+    pub fn tell_counts(&mut self, desk: &mut Desk) {
+        let mut recounted = std::mem::take(&mut self.locals.recounted);
+        recounted.sort_unstable_by_key(|topic| topic.id);
+        recounted.dedup_by_key(|topic| topic.id);
+        for topic in recounted {
+            // What the owner has forgotten here it counts as none.
+            let is_known = self.locals.known.get(&topic.id).is_some_and(|known| Rc::ptr_eq(known, &topic));
+            if is_known {
+                let count = topic.subscribers.borrow().len() as u64;
+                let owner = desk.owner_of(topic.path.as_str());
+                desk.mail(owner, Mail::Subscribers { path: topic.path.clone(), id: topic.id, count });
+            }
+        }
+    }
+}
