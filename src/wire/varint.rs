@@ -1,4 +1,4 @@
-//! Unsigned LEB128 varints and the reader that every binary frame is taken apart with.
+//! What the binary form is made of: unsigned LEB128 varints, frames and their fields, and the reader that takes them apart.
 
 pub fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -69,6 +69,80 @@ impl<'a> Reader<'a> {
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
+}
+
+/// One frame of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    pub op: u8,
+    pub body: &'a [u8],
+}
+
+/// Takes the next frame off `message`; `None` at its end.
+pub fn next_frame<'a>(message: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Malformed> {
+    if message.is_empty() {
+        return Ok(None);
+    }
+    let mut reader = Reader(message);
+    let op = reader.byte()?;
+    let body = reader.bytes()?;
+    *message = reader.0;
+    Ok(Some(Frame { op, body }))
+}
+
+/// Says how long the body is that follows the byte at `at`.
+pub fn fill_length(out: &mut Vec<u8>, at: usize) {
+    let length = out.len() - at - 1;
+    if length < 0x80 {
+        out[at] = length as u8;
+        return;
+    }
+    let mut prefix = Vec::with_capacity(len(length as u64));
+    put(&mut prefix, length as u64);
+    out.splice(at..=at, prefix);
+}
+
+/// Appends a tagged field that holds one number.
+pub fn put_number_field(out: &mut Vec<u8>, tag: u64, value: u64) {
+    put(out, tag);
+    put(out, len(value) as u64);
+    put(out, value);
+}
+
+/// Appends a tagged field.
+pub fn put_bytes_field(out: &mut Vec<u8>, tag: u64, bytes: &[u8]) {
+    put(out, tag);
+    put_bytes(out, bytes);
+}
+
+/// Appends `count, count × (key, value)`.
+pub fn put_properties<'a>(out: &mut Vec<u8>, properties: impl Iterator<Item = (&'a str, &'a str)>) {
+    // Fewer than 128 properties have a value: the count takes one byte, known at the end.
+    let at = out.len();
+    out.push(0);
+    let mut count = 0;
+    for (key, value) in properties {
+        put_bytes(out, key.as_bytes());
+        put_bytes(out, value.as_bytes());
+        count += 1;
+    }
+    if count < 0x80 {
+        out[at] = count as u8;
+        return;
+    }
+    let mut prefix = Vec::new();
+    put(&mut prefix, count);
+    out.splice(at..=at, prefix);
+}
+
+/// Reads `count, count × (key, value)`.
+pub fn read_properties<'a>(reader: &mut Reader<'a>) -> Result<Vec<(&'a str, &'a str)>, Malformed> {
+    let count = reader.varint()?;
+    let mut properties = Vec::new();
+    for _ in 0..count {
+        properties.push((reader.string()?, reader.string()?));
+    }
+    Ok(properties)
 }
 
 #[cfg(test)]

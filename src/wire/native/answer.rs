@@ -1,8 +1,7 @@
 //! What `WELCOME` and `OK` carry, and how a client reads an answer.
 
-use super::read_properties;
 use crate::value::ValueType;
-use crate::wire::varint::{Malformed, Reader};
+use crate::wire::varint::{Malformed, Reader, read_properties};
 use std::sync::Arc;
 
 /// What the server tells a session at connect.

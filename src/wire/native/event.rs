@@ -1,9 +1,12 @@
-//! Frames about a topic's values, each made once for all who are sent it; and what the server says, as a client reads it.
+//! Frames about a topic's values, each made once for all who are sent it; how an event is written, each member at its place; and what the server
+//! says, as a client reads it.
 
-use super::{Frame, op, read_properties};
+use super::{Frame, next_frame, op};
 use crate::base::TopicId;
-use crate::value::delta::Form;
-use crate::wire::varint::{self, Malformed, Reader};
+use crate::value::ValueType;
+use crate::value::delta;
+use crate::wire::event::{Fields, Form, Properties};
+use crate::wire::varint::{self, Malformed, Reader, fill_length, put_bytes_field, put_number_field, read_properties};
 
 /// A whole VALUE frame, and where in it the value starts.
 pub fn value_frame(topic: TopicId, value: &[u8]) -> (Vec<u8>, usize) {
@@ -28,10 +31,10 @@ fn topic_frame(op: u8, topic: TopicId, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-pub fn delta_frame(topic: TopicId, form: Form, delta: &[u8]) -> Vec<u8> {
+pub fn delta_frame(topic: TopicId, form: delta::Form, delta: &[u8]) -> Vec<u8> {
     let op = match form {
-        Form::Deflate => op::DELTA_DEFLATE,
-        Form::Copy => op::DELTA_COPY,
+        delta::Form::Deflate => op::DELTA_DEFLATE,
+        delta::Form::Copy => op::DELTA_COPY,
     };
     topic_frame(op, topic, delta)
 }
@@ -82,7 +85,84 @@ pub fn decode_event_head(frame: &[u8]) -> Option<EventHead<'_>> {
 }
 
 fn next_event<'a>(rest: &mut &'a [u8]) -> Option<Frame<'a>> {
-    super::next_frame(rest).ok().flatten()
+    next_frame(rest).ok().flatten()
+}
+
+/// A frame that is being written.
+pub struct Body<'o> {
+    out: &'o mut Vec<u8>,
+    length_at: usize,
+}
+
+/// Appends the frame that `describe` makes.
+pub fn put_fields(out: &mut Vec<u8>, describe: impl FnOnce(&mut Body<'_>)) {
+    let mut body = Body { out, length_at: 0 };
+    describe(&mut body);
+    fill_length(body.out, body.length_at);
+}
+
+impl Fields for Body<'_> {
+    const FORM: Form = Form::Binary;
+
+    fn begin(&mut self, op: u8, _: &str) {
+        self.out.push(op);
+        self.length_at = self.out.len();
+        self.out.push(0);
+    }
+
+    fn number(&mut self, _: &str, number: u64) {
+        varint::put(self.out, number);
+    }
+
+    fn flag(&mut self, _: &str, flag: bool) {
+        self.out.push(u8::from(flag));
+    }
+
+    fn text(&mut self, _: &str, text: &str) {
+        varint::put_bytes(self.out, text.as_bytes());
+    }
+
+    fn named(&mut self, _: &str, number: u8, _: &str) {
+        self.out.push(number);
+    }
+
+    fn properties(&mut self, properties: Properties<'_>) {
+        varint::put(self.out, properties.len() as u64);
+        properties.for_each(|key, value| {
+            varint::put_bytes(self.out, key.as_bytes());
+            varint::put_bytes(self.out, value.as_bytes());
+        });
+    }
+
+    fn optional(&mut self, _: &str, number: Option<u64>) {
+        varint::put(self.out, number.map_or(0, |number| number + 1));
+    }
+
+    fn value(&mut self, _: ValueType, value: &[u8]) {
+        varint::put_bytes(self.out, value);
+    }
+
+    fn optional_value(&mut self, _: ValueType, value: Option<&[u8]>) {
+        varint::put(self.out, value.map_or(0, |value| 1 + value.len() as u64));
+        self.out.extend_from_slice(value.unwrap_or_default());
+    }
+
+    fn tagged_number(&mut self, tag: u64, _: &str, number: u64) {
+        put_number_field(self.out, tag, number);
+    }
+
+    fn tagged_text(&mut self, tag: u64, _: &str, text: &str) {
+        put_bytes_field(self.out, tag, text.as_bytes());
+    }
+
+    fn rest(&mut self, _: &str, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    fn list<T>(&mut self, _: &str, items: &[T], describe: impl Fn(&mut Self, &T)) {
+        varint::put(self.out, items.len() as u64);
+        items.iter().for_each(|item| describe(self, item));
+    }
 }
 
 /// What the server says, as a client reads it.
@@ -97,7 +177,7 @@ pub enum Event<'a> {
     Value { topic: TopicId, value: &'a [u8] },
     ValueDeflate { topic: TopicId, deflated: &'a [u8] },
     Null { topic: TopicId },
-    Delta { topic: TopicId, form: Form, delta: &'a [u8] },
+    Delta { topic: TopicId, form: delta::Form, delta: &'a [u8] },
     Event { topic: TopicId, head: EventHead<'a>, value: &'a [u8] },
     Unsubscribed { topic: TopicId, reason: u8 },
     TopicNotice { listener: u64, what: u8, path: &'a str, kind: u8, properties: Vec<(&'a str, &'a str)> },
@@ -136,8 +216,8 @@ fn decode_topic_event<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Event<'a>, 
         op::VALUE => Event::Value { topic: TopicId(reader.varint()?), value: reader.rest() },
         op::VALUE_DEFLATE => Event::ValueDeflate { topic: TopicId(reader.varint()?), deflated: reader.rest() },
         op::NULL_VALUE => Event::Null { topic: TopicId(reader.varint()?) },
-        op::DELTA_DEFLATE => Event::Delta { topic: TopicId(reader.varint()?), form: Form::Deflate, delta: reader.rest() },
-        op::DELTA_COPY => Event::Delta { topic: TopicId(reader.varint()?), form: Form::Copy, delta: reader.rest() },
+        op::DELTA_DEFLATE => Event::Delta { topic: TopicId(reader.varint()?), form: delta::Form::Deflate, delta: reader.rest() },
+        op::DELTA_COPY => Event::Delta { topic: TopicId(reader.varint()?), form: delta::Form::Copy, delta: reader.rest() },
         op::EVENT => {
             let (topic, sequence, timestamp_ms) = (TopicId(reader.varint()?), reader.varint()?, reader.varint()?);
             let (original, author) = (reader.varint()?.checked_sub(1), reader.string()?);

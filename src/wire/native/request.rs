@@ -1,8 +1,10 @@
 //! How the binary form reads and writes a request: a frame, each member at its place.
 
-use super::{Frame, fill_length, op, put_bytes_field, put_number_field, put_properties, read_properties};
+use super::op;
 use crate::wire::request::{Append, Ask, Fetch, OPERATIONS, Properties, Query, QueryRange, Request, Source, Update, Verb};
-use crate::wire::varint::{self, Malformed, Reader};
+use crate::wire::varint::{
+    self, Frame, Malformed, Reader, fill_length, put_bytes_field, put_number_field, put_properties, read_properties,
+};
 use std::borrow::Cow;
 
 /// Reads what a client's frame asks for.
