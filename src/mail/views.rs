@@ -50,10 +50,10 @@ pub struct Derived {
     pub view: u64,
     pub source: TopicPath,
     pub path: TopicPath,
-    pub step: Step,
+    pub step: ClaimChange,
 }
 
-pub enum Step {
+pub enum ClaimChange {
     /// The path is claimed, or claimed anew; what the claim held before is replaced.
     Offer {
         specification: Arc<Specification>,
@@ -147,9 +147,9 @@ impl Derived {
             Content::Events(events) => events.iter().map(|event| event.value.len()).sum(),
         };
         match &self.step {
-            Step::Offer { content, .. } | Step::Value { content, .. } => of(content),
-            Step::Event { event, .. } => event.value.len(),
-            Step::Withdraw => 0,
+            ClaimChange::Offer { content, .. } | ClaimChange::Value { content, .. } => of(content),
+            ClaimChange::Event { event, .. } => event.value.len(),
+            ClaimChange::Withdraw => 0,
         }
     }
 }

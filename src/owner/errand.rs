@@ -7,7 +7,7 @@ use super::walk::known_selector;
 use crate::desk::Desk;
 use crate::owner::Owner;
 use crate::topic::selector::Selector;
-use crate::topic::tree::{Direction, Place, Span, Step};
+use crate::topic::tree::{Direction, Onward, Place, Span};
 use std::collections::VecDeque;
 
 /// The most selectors that wait to be removed. A policy that stays due comes back to one that finds no room.
@@ -86,7 +86,7 @@ impl Owner {
             if !topic.is_reference {
                 paths.push(topic.path.clone());
             }
-            Step::Next
+            Onward::Next
         });
         for path in paths {
             // What storage cannot take now is left for the next time that the policy removes.
@@ -105,7 +105,7 @@ impl Owner {
             if topic.is_counted() {
                 places.push(place);
             }
-            Step::Next
+            Onward::Next
         });
         for place in places {
             self.stop_counting(desk, place);

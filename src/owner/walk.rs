@@ -12,7 +12,7 @@ use crate::owner::Owner;
 use crate::protocol::Refusal;
 use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::{Selector, SelectorLimits};
-use crate::topic::tree::{Direction, Span, Step, Topic, branch_of};
+use crate::topic::tree::{Direction, Onward, Span, Topic, branch_of};
 use crate::wire::native::{Entry, Outcome};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -216,7 +216,7 @@ impl Owner {
             if !topic.interested.contains(walk.from) {
                 places.push(place);
             }
-            Step::Next
+            Onward::Next
         });
         for place in places {
             let topic = self.tree.topic_mut(place);
@@ -234,7 +234,7 @@ impl Owner {
             if !topic.is_reference {
                 paths.push(topic.path.clone());
             }
-            Step::Next
+            Onward::Next
         });
         for path in paths {
             let Some(place) = self.tree.find(path.as_str()) else { continue };
@@ -261,12 +261,12 @@ impl Owner {
             if matches_from_above(&walk.selector, topic.path.as_str()) {
                 let (path, specification) = (topic.path.clone(), topic.specification.clone());
                 if bytes > NOTICE_BYTES_MAX {
-                    return Step::Stop;
+                    return Onward::Stop;
                 }
                 bytes += notice_bytes(topic);
                 notices.push(Notice::Topic { what: What::Selected, path, specification });
             }
-            Step::Next
+            Onward::Next
         });
         walk.progress.has_told = !notices.is_empty();
         for notice in notices {
@@ -279,7 +279,7 @@ impl Owner {
         let mut places = Vec::new();
         let next = self.tree.scan_within(&walk.selector, &walk.rest, Direction::Forward, budget, |place, _| {
             places.push(place);
-            Step::Next
+            Onward::Next
         });
         walk.progress.has_told = !places.is_empty();
         for place in places {
@@ -304,7 +304,7 @@ impl Owner {
             if topic.interested.contains(from) && !self.interests.selecting(topic.path.as_str()).contains(from) {
                 places.push(place);
             }
-            Step::Next
+            Onward::Next
         });
         for place in places {
             let topic = self.tree.topic_mut(place);
@@ -346,18 +346,18 @@ fn matches_from_above(selector: &Selector, path: &str) -> bool {
 }
 
 impl Page {
-    fn take(&mut self, fetch: &Fetch, topic: &Topic) -> Step {
+    fn take(&mut self, fetch: &Fetch, topic: &Topic) -> Onward {
         let specification = &topic.specification;
         let number = specification.topic_type().number();
         if fetch.types != 0 && fetch.types & (1 << number) == 0 {
-            return Step::Next;
+            return Onward::Next;
         }
         let path = topic.path.as_str();
         if let Some(deep) = fetch.deep
             && self.is_full(deep, path)
         {
             self.is_thinned = true;
-            return Step::SkipBranch(deep.depth);
+            return Onward::SkipBranch(deep.depth);
         }
         let held = topic.latest.as_ref().and_then(|latest| latest.value());
         let value = held.filter(|_| fetch.shown.values).map(<[u8]>::to_vec);
@@ -371,14 +371,14 @@ impl Page {
         let bytes = bytes(&entry);
         if self.entries.len() >= fetch.count_max || (!self.entries.is_empty() && self.bytes + bytes > fetch.bytes_max) {
             self.is_cut = true;
-            return Step::Stop;
+            return Onward::Stop;
         }
         self.bytes += bytes;
         if let Some(deep) = fetch.deep {
             self.note_branch(deep, path);
         }
         self.entries.push(entry);
-        Step::Next
+        Onward::Next
     }
 
     /// Whether the path's deep branch has given all that it may.

@@ -192,7 +192,7 @@ pub enum Direction {
 
 /// How a scan goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Onward {
     Next,
     Stop,
     /// Past the rest of the branch that the path's first so many segments name.
@@ -350,7 +350,7 @@ impl Tree {
         span: &Span,
         direction: Direction,
         mut budget: usize,
-        visit: impl FnMut(Place, &Topic) -> Step,
+        visit: impl FnMut(Place, &Topic) -> Onward,
     ) -> Option<Span> {
         self.scan_within(selector, span, direction, &mut budget, visit)
     }
@@ -362,7 +362,7 @@ impl Tree {
         span: &Span,
         direction: Direction,
         budget: &mut usize,
-        mut visit: impl FnMut(Place, &Topic) -> Step,
+        mut visit: impl FnMut(Place, &Topic) -> Onward,
     ) -> Option<Span> {
         let mut rest = span.clone().and(Span::of_branch(selector.prefix()));
         'again: while !rest.is_empty() {
@@ -370,12 +370,12 @@ impl Tree {
             let mut forward = range;
             while let Some((path, index)) = if direction == Direction::Forward { forward.next() } else { forward.next_back() } {
                 *budget = budget.saturating_sub(1);
-                let step = if selector.matches(path.as_str()) { visit(Place(*index), self.topic(Place(*index))) } else { Step::Next };
+                let step = if selector.matches(path.as_str()) { visit(Place(*index), self.topic(Place(*index))) } else { Onward::Next };
                 match step {
-                    Step::Stop => return Some(rest.starting_at(direction, Bound::Included(path.clone()))),
-                    Step::Next if *budget == 0 => return Some(rest.starting_at(direction, Bound::Excluded(path.clone()))),
-                    Step::Next => {}
-                    Step::SkipBranch(segments) => {
+                    Onward::Stop => return Some(rest.starting_at(direction, Bound::Included(path.clone()))),
+                    Onward::Next if *budget == 0 => return Some(rest.starting_at(direction, Bound::Excluded(path.clone()))),
+                    Onward::Next => {}
+                    Onward::SkipBranch(segments) => {
                         let branch = branch_of(path.as_str(), segments).unwrap_or(path.as_str());
                         let behind = match direction {
                             Direction::Forward => Bound::Included(behind_branch(branch)),
@@ -472,7 +472,7 @@ mod tests {
             while let Some(span) = rest {
                 rest = tree.scan(&selector, &span, direction, budget, |_, topic| {
                     seen.push(topic.path.as_str().to_owned());
-                    Step::Next
+                    Onward::Next
                 });
             }
             if direction == Direction::Backward {
@@ -506,7 +506,7 @@ mod tests {
             let mut seen = Vec::new();
             tree.scan(&selector, &Span::default(), direction, 100, |_, topic| {
                 seen.push(topic.path.as_str().to_owned());
-                Step::SkipBranch(2)
+                Onward::SkipBranch(2)
             });
             assert_eq!(seen, expected);
         }

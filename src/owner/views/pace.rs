@@ -8,7 +8,7 @@ use super::source::{Derivation, Pending};
 use super::work::Job;
 use crate::base::{Key, Slab, Time, TopicId, Wheel};
 use crate::desk::Desk;
-use crate::mail::views::{Derived, Step};
+use crate::mail::views::{ClaimChange, Derived};
 use crate::owner::Owner;
 use crate::view::Definition;
 use std::collections::BTreeSet;
@@ -182,7 +182,7 @@ impl Owner {
         view.starved.clear();
         for Delayed { derived, bytes, .. } in std::mem::take(&mut view.delayed) {
             self.views.pacing.delayed_bytes -= bytes;
-            if matches!(derived.step, Step::Withdraw) {
+            if matches!(derived.step, ClaimChange::Withdraw) {
                 self.views.send_later(derived);
             }
         }

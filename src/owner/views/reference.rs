@@ -6,7 +6,7 @@
 use crate::base::Time;
 use crate::desk::Desk;
 use crate::mail::Appearance;
-use crate::mail::views::{Ancestry, Content, Derived, Step};
+use crate::mail::views::{Ancestry, ClaimChange, Content, Derived};
 use crate::owner::Owner;
 use crate::owner::decide::{next_publication, plan_event};
 use crate::owner::make_publication;
@@ -128,13 +128,13 @@ impl Owner {
     pub fn derived_arrived(&mut self, desk: &mut Desk, derived: Derived) {
         let Derived { view, source, path, step } = derived;
         match step {
-            Step::Offer { specification, ancestry, content, received } => {
+            ClaimChange::Offer { specification, ancestry, content, received } => {
                 let held = hold(&specification, content, &desk.anonymous, desk.wall_ms());
                 self.claim(desk, &path, Claim { view, source, specification, ancestry, held, received });
             }
-            Step::Value { content, received } => self.claim_valued(desk, &path, view, &source, content, received),
-            Step::Event { event, received } => self.claim_extended(desk, &path, view, &source, event, received),
-            Step::Withdraw => self.withdraw_claim(desk, &path, view, &source),
+            ClaimChange::Value { content, received } => self.claim_valued(desk, &path, view, &source, content, received),
+            ClaimChange::Event { event, received } => self.claim_extended(desk, &path, view, &source, event, received),
+            ClaimChange::Withdraw => self.withdraw_claim(desk, &path, view, &source),
         }
     }
 

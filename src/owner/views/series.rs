@@ -7,7 +7,7 @@ use super::source::{Deriving, Made, Pending};
 use super::watch::Looking;
 use crate::base::TopicId;
 use crate::desk::Desk;
-use crate::mail::views::{Content, Step};
+use crate::mail::views::{ClaimChange, Content};
 use crate::owner::Owner;
 use crate::owner::views::evaluation_limits;
 use crate::series::{Event, EventRef, Range};
@@ -73,7 +73,7 @@ impl Owner {
             return false;
         }
         for ((_, event), path) in made.into_iter().zip(paths) {
-            self.send_derived(desk, deriving, path, Step::Event { event, received: publication.received });
+            self.send_derived(desk, deriving, path, ClaimChange::Event { event, received: publication.received });
         }
         true
     }

@@ -9,7 +9,7 @@ use super::work::Job;
 use crate::base::{Time, TopicId};
 use crate::desk::{Desk, Effect};
 use crate::mail::Mail;
-use crate::mail::views::{Ancestry, Content, DEPTH_MAX, Derived, Step};
+use crate::mail::views::{Ancestry, ClaimChange, Content, DEPTH_MAX, Derived};
 use crate::owner::Owner;
 use crate::owner::views::evaluation_limits;
 use crate::topic::path::TopicPath;
@@ -258,7 +258,7 @@ impl Owner {
             let Pending::Latest(publication) = std::mem::replace(&mut derivation.pending, Pending::Nothing) else { return };
             held.evaluations += 1;
             let (received, bytes) = (publication.received, publication.bytes());
-            let step = Step::Value { content: Content::Shared(publication), received };
+            let step = ClaimChange::Value { content: Content::Shared(publication), received };
             let derived = Derived { view, source: path, path: output.path.clone(), step };
             self.views.work.spend(1 + bytes / (4 * UNIT_BYTES));
             return self.mail_derived(desk, derived);
@@ -433,7 +433,7 @@ impl Owner {
             let step = match found {
                 Some(_) if deriving.is_new => Some(offer(deriving, content)),
                 Some(at) if old[at].digest == digest && deriving.shape != Shape::Collected => None,
-                Some(_) => Some(Step::Value { content, received: deriving.received }),
+                Some(_) => Some(ClaimChange::Value { content, received: deriving.received }),
                 None => Some(offer(deriving, content)),
             };
             steps.extend(step.map(|step| (path.clone(), step)));
@@ -448,7 +448,7 @@ impl Owner {
             if is_preserved && !loops.iter().any(|path| *path == *output.path.as_str()) {
                 outputs.push(output);
             } else {
-                steps.push((output.path, Step::Withdraw));
+                steps.push((output.path, ClaimChange::Withdraw));
             }
         }
         derivation.outputs = outputs;
@@ -462,7 +462,7 @@ impl Owner {
         }
     }
 
-    pub(super) fn send_derived(&mut self, desk: &mut Desk, deriving: &Deriving<'_>, path: TopicPath, step: Step) {
+    pub(super) fn send_derived(&mut self, desk: &mut Desk, deriving: &Deriving<'_>, path: TopicPath, step: ClaimChange) {
         let derived = Derived { view: deriving.view, source: deriving.source.clone(), path, step };
         self.hand_on(desk, derived, deriving.definition.delay_ms, 0);
     }
@@ -480,12 +480,13 @@ impl Owner {
     }
 
     pub(super) fn mail_derived(&mut self, desk: &mut Desk, derived: Derived) {
-        if matches!(derived.step, Step::Offer { .. } | Step::Withdraw) {
+        if matches!(derived.step, ClaimChange::Offer { .. } | ClaimChange::Withdraw) {
             self.views.work.spend(TOPIC_UNITS);
         }
         let owner = desk.owner_of(derived.path.as_str());
         // Values change no structure, so they need not wait for their turn where nothing does.
-        if owner == desk.identity.index && !desk.has_mail() && matches!(derived.step, Step::Value { .. } | Step::Event { .. }) {
+        if owner == desk.identity.index && !desk.has_mail() && matches!(derived.step, ClaimChange::Value { .. } | ClaimChange::Event { .. })
+        {
             return self.derived_arrived(desk, derived);
         }
         desk.mail(owner, Mail::Derived(Box::new(derived)));
@@ -516,7 +517,7 @@ impl Owner {
     fn withdraw(&mut self, desk: &mut Desk, view: u64, source: &TopicPath, outputs: Vec<Output>) {
         let delay_ms = self.views.by_place.get(&view).filter(|view| !view.is_ending).and_then(|view| view.definition.delay_ms);
         for (count, output) in outputs.into_iter().enumerate() {
-            let derived = Derived { view, source: source.clone(), path: output.path, step: Step::Withdraw };
+            let derived = Derived { view, source: source.clone(), path: output.path, step: ClaimChange::Withdraw };
             self.hand_on(desk, derived, delay_ms, count);
         }
     }
@@ -570,8 +571,13 @@ pub struct Made {
     pub content: Content,
 }
 
-fn offer(deriving: &Deriving<'_>, content: Content) -> Step {
-    Step::Offer { specification: deriving.specification.clone(), ancestry: deriving.ancestry.clone(), content, received: deriving.received }
+fn offer(deriving: &Deriving<'_>, content: Content) -> ClaimChange {
+    ClaimChange::Offer {
+        specification: deriving.specification.clone(),
+        ancestry: deriving.ancestry.clone(),
+        content,
+        received: deriving.received,
+    }
 }
 
 fn digest(kind: ValueType, content: &Content) -> u128 {

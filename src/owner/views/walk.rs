@@ -6,7 +6,7 @@ use crate::desk::Desk;
 use crate::mail::views::Told;
 use crate::owner::Owner;
 use crate::topic::selector::Selector;
-use crate::topic::tree::{Direction, Place, Span, Step};
+use crate::topic::tree::{Direction, Onward, Place, Span};
 
 /// Topics that are looked at for one unit of work.
 const TOPICS_PER_UNIT: usize = 4;
@@ -95,7 +95,7 @@ impl Owner {
         let mut left = budget;
         let next = self.tree.scan_within(selector, rest, Direction::Forward, &mut left, |place, _| {
             found.push(place);
-            Step::Next
+            Onward::Next
         });
         self.views.work.spend((budget - left) / TOPICS_PER_UNIT);
         (found, next)
