@@ -6,8 +6,9 @@
 
 use crate::desk::Desk;
 use crate::mail::Asker;
-use crate::protocol::Refusal;
-use crate::topic::selector::Selector;
+use crate::protocol::{ErrorCode, Refusal};
+use crate::topic::path::{self, PathErrorKind};
+use crate::topic::selector::{Selector, SelectorError};
 
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +45,27 @@ pub fn check(_desk: &Desk, _asker: impl Into<Asker>, _deed: Deed, _of: Of<'_>) -
 
 /// Checks a path, and that the asker may do this there.
 pub fn path(desk: &Desk, asker: impl Into<Asker>, deed: Deed, path: &str) -> Result<(), Refusal> {
-    desk.limits.check_path(path)?;
+    check_path(desk, path)?;
     check(desk, asker, deed, Of::Path(path))
 }
 
 /// Parses a selector that the asker may do this with.
 pub fn selector(desk: &Desk, asker: impl Into<Asker>, deed: Deed, text: &str) -> Result<Selector, Refusal> {
-    let selector = desk.limits.parse_selector(text)?;
+    let selector = parse_selector(desk, text)?;
     check(desk, asker, deed, Of::Selector(&selector))?;
     Ok(selector)
+}
+
+/// Checks a path where nobody asks to do something.
+pub fn check_path(desk: &Desk, path: &str) -> Result<(), Refusal> {
+    path::check_path(path, desk.limits.path_bytes_max).map_err(|error| {
+        let code = if error.kind == PathErrorKind::Reserved { ErrorCode::ReservedPath } else { ErrorCode::InvalidPath };
+        Refusal::at(code, error.position, error.to_string())
+    })
+}
+
+/// Parses a selector of what somebody gives up.
+pub fn parse_selector(desk: &Desk, text: &str) -> Result<Selector, Refusal> {
+    let refuse = |error: SelectorError| Refusal::at(ErrorCode::InvalidSelector, error.position, error.to_string());
+    Selector::parse(text, desk.limits.selector).map_err(refuse)
 }

@@ -7,6 +7,7 @@ use super::known::{Change, look_again, take_notice};
 use crate::audience::Audience;
 use crate::base::{SessionKey, ShardIndex};
 use crate::desk::Desk;
+use crate::gate;
 use crate::mail::views::Told;
 use crate::mail::{Caller, Handler, ListenerKind, Mail, Missing, Notice};
 use crate::protocol::{ErrorCode, Refusal};
@@ -62,7 +63,7 @@ impl Audience {
     }
 
     fn listen_to(&mut self, desk: &mut Desk, asker: Caller, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
-        let selector = desk.limits.parse_selector(text)?;
+        let selector = gate::parse_selector(desk, text)?;
         let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
         let listener = session.extras_mut().listeners.entry(number).or_insert_with(|| Listener::new(kind));
         let is_new = !listener.holds(&selector);
@@ -112,7 +113,7 @@ impl Audience {
         } else if kind == MISSING {
             self.end_branch(desk, asker.session, number, text);
         } else {
-            let selector = desk.limits.parse_selector(text)?;
+            let selector = gate::parse_selector(desk, text)?;
             self.check_questions(desk, asker)?;
             if self.deselect(desk, asker, number, &selector) {
                 return Ok(true);

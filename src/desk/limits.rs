@@ -3,11 +3,9 @@
 //! A limit is defined here, or in the limits of a part that stand in here. The configuration sets these fields: `config/settings.rs` says by which key and
 //! within which range, `config/default.toml` says to the operator what each costs.
 
-use crate::protocol::{ErrorCode, Refusal};
 use crate::session::{MqttLimits, QueueLimits};
 use crate::topic::constraint::ConstraintLimits;
-use crate::topic::path::{PathErrorKind, check_path};
-use crate::topic::selector::{Selector, SelectorLimits};
+use crate::topic::selector::SelectorLimits;
 use crate::value::json::JsonLimits;
 use crate::view::ViewLimits;
 use crate::view::catalogue::CatalogueLimits;
@@ -107,17 +105,6 @@ impl Limits {
     pub fn split(self, shards: usize) -> Self {
         let mqtt = self.mqtt.map(|mqtt| MqttLimits { sessions_max: mqtt.sessions_max.div_ceil(shards), ..mqtt });
         Self { topics_max: self.topics_max.div_ceil(shards), connections_max: self.connections_max.div_ceil(shards), mqtt, ..self }
-    }
-
-    pub fn check_path(&self, path: &str) -> Result<(), Refusal> {
-        check_path(path, self.path_bytes_max).map_err(|error| {
-            let code = if error.kind == PathErrorKind::Reserved { ErrorCode::ReservedPath } else { ErrorCode::InvalidPath };
-            Refusal::at(code, error.position, error.to_string())
-        })
-    }
-
-    pub fn parse_selector(&self, text: &str) -> Result<Selector, Refusal> {
-        Selector::parse(text, self.selector).map_err(|error| Refusal::at(ErrorCode::InvalidSelector, error.position, error.to_string()))
     }
 }
 

@@ -80,11 +80,11 @@ impl Asking<'_> {
             // Nobody needs leave to have less.
             Ask::Unsubscribe { selector, scope } => {
                 check_scope(&scope, desk.limits.scope_bytes_max)?;
-                let selector = desk.limits.parse_selector(&selector)?;
+                let selector = gate::parse_selector(desk, &selector)?;
                 audience.unsubscribe(desk, asker, Some(&scope), &selector)?;
             }
             Ask::UnsubscribeAllScopes { selector } => {
-                let selector = desk.limits.parse_selector(&selector)?;
+                let selector = gate::parse_selector(desk, &selector)?;
                 audience.unsubscribe(desk, asker, None, &selector)?;
             }
             Ask::Listen { listener, kind, selector } => {

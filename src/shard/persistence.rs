@@ -58,14 +58,4 @@ impl Shard {
         self.desk.give(answer, result);
         self.give_answers();
     }
-
-    /// Gives sessions of this shard the answers that are due.
-    pub(super) fn give_answers(&mut self) {
-        while let Some((answer, result)) = self.desk.poll_answer() {
-            match (answer, result) {
-                (Answer::Route { asker, path, change }, Ok(_)) => self.route_change(asker, &path, *change),
-                (answer, result) => self.audience.give_answer(&mut self.desk, answer, result),
-            }
-        }
-    }
 }

@@ -122,6 +122,16 @@ impl Shard {
         self.desk.mail(owner, Mail::Update(Update { from, to: asker, by, path, change, received }));
     }
 
+    /// Gives sessions of this shard the answers that are due.
+    pub(super) fn give_answers(&mut self) {
+        while let Some((answer, result)) = self.desk.poll_answer() {
+            match (answer, result) {
+                (Answer::Route { asker, path, change }, Ok(_)) => self.route_change(asker, &path, *change),
+                (answer, result) => self.audience.give_answer(&mut self.desk, answer, result),
+            }
+        }
+    }
+
     fn handle_command(&mut self, key: ConnectionKey, session: SessionKey, command: Command<'_>) {
         let (desk, audience) = (&mut self.desk, &mut self.audience);
         let fault = match command {

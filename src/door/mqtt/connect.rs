@@ -10,6 +10,7 @@ use crate::audience::mqtt::Connected;
 use crate::base::{ConnectionKey, SessionKey, Time};
 use crate::desk::{Desk, Effect, Handover};
 use crate::door::{Connection, Doors, Stage};
+use crate::gate;
 use crate::session::MqttForm;
 use crate::session::mqtt::Will;
 use crate::topic::mqtt::path_of;
@@ -70,7 +71,7 @@ impl Doors {
         if desk.is_stopping {
             return self.close_with(desk, audience, key, ReasonCode::SERVER_SHUTTING_DOWN, "the server is stopping");
         }
-        if connect.will.as_ref().is_some_and(|will| desk.limits.check_path(&path_of(will.topic)).is_err()) {
+        if connect.will.as_ref().is_some_and(|will| gate::check_path(desk, &path_of(will.topic)).is_err()) {
             let fault = Fault::new(ReasonCode::TOPIC_NAME_INVALID, "the will's topic cannot be published to");
             return self.close_faulty(desk, audience, key, fault);
         }
