@@ -10,7 +10,7 @@ use flate2::{Compress, Compression};
 use reference::{fossil, splice, vcdiff, zlib};
 use std::io::Read;
 use std::time::Instant;
-use tidewire::value::delta::Encoder;
+use tidewire::surface::value::delta::Encoder;
 
 const SEQUENCES: [&str; 14] = [
     "tick",

@@ -7,11 +7,11 @@
 //! `--only <name>` one case, for `valgrind --tool=callgrind`.
 
 use std::time::Instant;
-use tidewire::base::{ConnectionKey, ShardIndex, Time};
-use tidewire::session::QueueLimits;
-use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
-use tidewire::value::ValueType;
-use tidewire::wire::native::{self, Ask, Request, Update, Verb};
+use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
+use tidewire::surface::session::QueueLimits;
+use tidewire::surface::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::{self, Ask, Request, Update, Verb};
 
 const BATCH: usize = 100;
 

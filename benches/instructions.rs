@@ -11,10 +11,10 @@
 
 use std::collections::VecDeque;
 use std::hint::black_box;
-use tidewire::base::{ConnectionKey, ShardIndex, Time};
-use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
-use tidewire::topic::specification::TopicType;
-use tidewire::wire::native::{self, Ask, Request, Update, Verb};
+use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
+use tidewire::surface::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::wire::native::{self, Ask, Request, Update, Verb};
 
 const WALL_MS: u64 = 1_735_689_600_000;
 /// How much later each input comes than the one before.

@@ -7,7 +7,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
-use tidewire::series::{Anchor, EVENT_BYTES, Query, QueryKind, QueryRange, Range, Series, Span};
+use tidewire::surface::series::{Anchor, EVENT_BYTES, Query, QueryKind, QueryRange, Range, Series, Span};
 
 const VALUE_BYTES: usize = 100;
 /// What a query selects.

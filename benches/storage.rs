@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tidewire::base::{ShardIndex, Time, TopicId};
-use tidewire::journal::{Append, Change};
-use tidewire::storage::{Ack, Answer, Options, Store, start};
-use tidewire::topic::path::TopicPath;
-use tidewire::topic::publication::Publication;
+use tidewire::surface::base::{ShardIndex, Time, TopicId};
+use tidewire::surface::journal::{Append, Change};
+use tidewire::surface::storage::{Ack, Answer, Options, Store, start};
+use tidewire::surface::topic::path::TopicPath;
+use tidewire::surface::topic::publication::Publication;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

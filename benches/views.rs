@@ -8,9 +8,9 @@ use std::fmt::Write;
 use std::hint::black_box;
 use std::time::Instant;
 
-use tidewire::value::ValueType;
-use tidewire::view::evaluate::{Evaluation, EvaluationLimits, Evaluator, Input, Looked, Topics};
-use tidewire::view::{Definition, ViewLimits};
+use tidewire::surface::value::ValueType;
+use tidewire::surface::view::evaluate::{Evaluation, EvaluationLimits, Evaluator, Input, Looked, Topics};
+use tidewire::surface::view::{Definition, ViewLimits};
 
 const BATCH: usize = 200;
 /// The bar on a process of two conditions and one calculation.

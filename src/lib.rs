@@ -30,37 +30,40 @@
 //! - `server` — assembles the process; shutdown order.
 //! - `demo` — this host's telemetry as topics, and the page that draws the tree.
 //! - `cli` — the commands.
+//! - `surface` — what the binary, the tests, the benches and the load test use of all this, item by item. The one public room.
 #![forbid(unsafe_op_in_unsafe_fn)]
 
-pub mod base;
-pub mod value;
-pub mod wire;
-pub mod protocol;
-pub mod series;
-pub mod topic;
-pub mod view;
-pub mod session;
-pub mod journal;
-pub mod mail;
-pub mod desk;
-pub mod gate;
-pub mod owner;
-pub mod audience;
-pub mod request;
-pub mod door;
-pub mod shard;
+mod base;
+mod value;
+mod wire;
+mod protocol;
+mod series;
+mod topic;
+mod view;
+mod session;
+mod journal;
+mod mail;
+mod desk;
+mod gate;
+mod owner;
+mod audience;
+mod request;
+mod door;
+mod shard;
 
 #[cfg(feature = "server")]
-pub mod storage;
+mod storage;
 #[cfg(feature = "server")]
-pub mod config;
+mod config;
 #[cfg(feature = "server")]
-pub mod admin;
+mod admin;
 #[cfg(feature = "server")]
-pub mod runtime;
+mod runtime;
 #[cfg(feature = "server")]
-pub mod server;
+mod server;
 #[cfg(feature = "server")]
-pub mod demo;
+mod demo;
 #[cfg(feature = "server")]
-pub mod cli;
+mod cli;
+
+pub mod surface;

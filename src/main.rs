@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use tidewire::cli::{demo, doctor, latency, listen, series, serve, spec, storage, topics, view};
+use tidewire::surface::cli::{demo, doctor, latency, listen, series, serve, spec, storage, topics, view};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use tidewire::base::{ShardIndex, Time, TopicId};
-use tidewire::journal::{Append, Change, State};
-use tidewire::storage::{Ack, Answer, Options, Store, check, start};
-use tidewire::topic::path::TopicPath;
-use tidewire::topic::publication::Publication;
+use tidewire::surface::base::{ShardIndex, Time, TopicId};
+use tidewire::surface::journal::{Append, Change, State};
+use tidewire::surface::storage::{Ack, Answer, Options, Store, check, start};
+use tidewire::surface::topic::path::TopicPath;
+use tidewire::surface::topic::publication::Publication;
 
 /// Names the directory for the process that is killed.
 const DIRECTORY: &str = "TIDEWIRE_TEST_STORE";
@@ -78,7 +78,7 @@ fn the_process_that_is_killed() {
     }
 }
 
-fn send(sender: &tidewire::storage::Sender, mut message: Vec<Append>) {
+fn send(sender: &tidewire::surface::storage::Sender, mut message: Vec<Append>) {
     while let Err(refused) = sender.try_send(message) {
         message = refused;
         std::thread::sleep(Duration::from_micros(50));

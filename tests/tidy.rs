@@ -90,11 +90,14 @@ fn rust_sources() -> Vec<Source> {
     found
 }
 
+fn crate_root() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap()
+}
+
 /// The modules of the crate, in the order of `src/lib.rs`.
 fn rooms() -> Vec<String> {
-    let map = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
     let name = |line: &str| Some(visible(line).strip_prefix("mod ")?.strip_suffix(';')?.to_string());
-    let found: Vec<String> = map.lines().filter_map(name).collect();
+    let found: Vec<String> = crate_root().lines().filter_map(name).collect();
     assert!(found.len() > 10, "the modules are found");
     found
 }
@@ -116,6 +119,15 @@ fn indentation(line: &str) -> usize {
 fn word(text: &str) -> &str {
     let end = text.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(text.len());
     &text[..end]
+}
+
+/// All identifiers and keywords.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !letter.is_alphanumeric() && letter != '_').filter(|word| !word.is_empty())
+}
+
+fn without_comments(text: &str) -> String {
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// The first words of what stands behind a path's `::`: one, or in braces one of each element.
@@ -140,8 +152,9 @@ fn heads(text: &str) -> Vec<String> {
 /// The code without comments and without the items that exist only for tests. An item ends where rustfmt puts its last bracket: at the
 /// indentation it began with.
 fn without_tests(text: &str) -> String {
+    let text = without_comments(text);
     let mut code = String::new();
-    let mut lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if line.trim() != "#[cfg(test)]" {
             code.push_str(line);
@@ -259,6 +272,33 @@ fn rooms_do_not_circle() {
             }
         }
     }
+}
+
+#[test]
+fn only_the_surface_is_public() {
+    let root = crate_root();
+    let public: Vec<&str> = root.lines().filter(|line| line.starts_with("pub")).collect();
+    assert_eq!(public, ["pub mod surface;"], "an item that nobody uses is found only behind a private module");
+}
+
+#[test]
+fn the_surface_holds_only_what_others_name() {
+    let sources = rust_sources();
+    let is_other = |source: &&Source| !source.path.starts_with("src/") || source.path == "src/main.rs";
+    let others: String = sources.iter().filter(is_other).map(|source| without_comments(&source.text)).collect();
+    let named: BTreeSet<&str> = words(&others).collect();
+    let surface = sources.iter().find(|source| source.path == "src/surface.rs").unwrap();
+    let mut count = 0;
+    for reexport in without_comments(&surface.text).split("pub use crate::").skip(1) {
+        let path = reexport.split_once(';').unwrap().0;
+        assert!(!path.contains('*'), "the surface names each item of `{path}`");
+        let items = path.rsplit("::").next().unwrap();
+        for item in words(items) {
+            count += 1;
+            assert!(named.contains(item), "nobody names `{item}` of `{path}`: take it from the surface");
+        }
+    }
+    assert!(count > 100, "the items are found");
 }
 
 #[test]

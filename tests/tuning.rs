@@ -64,7 +64,7 @@ fn a_shard_serves_a_connection_under_the_profile() {
         // SAFETY: the call takes no pointer, and concerns this thread alone.
         let refused = unsafe { libc::unshare(libc::CLONE_NEWUTS) };
         assert_eq!((refused, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EPERM)));
-        LocalExecutorBuilder::new(Placement::Fixed(tidewire::config::usable_cores()[0]))
+        LocalExecutorBuilder::new(Placement::Fixed(tidewire::surface::config::usable_cores()[0]))
             .io_memory(64 << 10)
             .spawn(echo)
             .expect("an executor starts under the profile")

@@ -6,7 +6,7 @@
 pub mod mqtt;
 pub mod native;
 
-use tidewire::value::ValueType;
+use tidewire::surface::value::ValueType;
 
 /// Which protocol a run speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! A value has exactly the size asked for, in every type. Binary values start with two big-endian
 //! integers; JSON and string values hold the same numbers as text.
 
-use tidewire::value::ValueType;
+use tidewire::surface::value::ValueType;
 
 /// When an update was due, and which update of its topic it is. Number 0 is the value that a
 /// topic is created with; the updates count from 1.

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::flags::{DialectFlag, Flags, MqttVersionFlag};
 use crate::payload::Payload;
 use std::net::{SocketAddr, ToSocketAddrs};
-use tidewire::value::ValueType;
+use tidewire::surface::value::ValueType;
 
 /// A validated scenario. `flags` is what it was made from, for the report.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use crate::peer::limits;
 use crate::server::{Client, Server};
 use serde_json::{Value, json};
-use tidewire::shard::{Limits, Storing};
+use tidewire::surface::shard::{Limits, Storing};
 
 /// A server whose walks take several turns, with topics below `b`.
 fn start(questions_max: usize) -> (Server, Client) {

@@ -84,8 +84,8 @@ fn topics(server: &mut Server, client: Client) -> BTreeMap<String, Value> {
     }
 }
 
-fn limits() -> tidewire::shard::Limits {
-    tidewire::shard::Limits { topics_max: 1000, ..crate::peer::limits() }
+fn limits() -> tidewire::surface::shard::Limits {
+    tidewire::surface::shard::Limits { topics_max: 1000, ..crate::peer::limits() }
 }
 
 fn set(server: &mut Server, client: Client, path: &str, value: &Value) {
@@ -94,7 +94,7 @@ fn set(server: &mut Server, client: Client, path: &str, value: &Value) {
 
 /// The same topics and views in a server that has seen nothing else; the views come before the topics, or behind them.
 fn again(topics: &BTreeMap<String, Value>, views: &[Value], topics_first: &[bool]) -> (Server, Client) {
-    let mut server = Server::with(tidewire::shard::Storing::Off, limits());
+    let mut server = Server::with(tidewire::surface::shard::Storing::Off, limits());
     let client = server.connect();
     for now in topics_first {
         if *now {
@@ -115,7 +115,7 @@ proptest! {
 
     #[test]
     fn reference_topics_are_what_a_new_server_makes(changes in prop::collection::vec(change(), 0..60)) {
-        let mut server = Server::with(tidewire::shard::Storing::Off, limits());
+        let mut server = Server::with(tidewire::surface::shard::Storing::Off, limits());
         let client = server.connect();
         for change in changes {
             match change {

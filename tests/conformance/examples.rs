@@ -14,11 +14,11 @@
 use crate::server::{Client, Server};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use tidewire::topic::specification::TopicType;
-use tidewire::value::json::{JsonLimits, plain};
-use tidewire::value::{ValueType, scalar};
-use tidewire::wire::native::{self, Ask, Entry, Event, Fetch, Frame, Outcome, Query, Request, Shown};
-use tidewire::wire::varint::Reader;
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::json::{JsonLimits, plain};
+use tidewire::surface::value::{ValueType, scalar};
+use tidewire::surface::wire::native::{self, Ask, Entry, Event, Fetch, Frame, Outcome, Query, Request, Shown};
+use tidewire::surface::wire::varint::Reader;
 
 const DOCUMENT: &str = include_str!("../../docs/topic-views.md");
 const MORE: &str = include_str!("../data/topic-views.md");

@@ -4,9 +4,9 @@ use crate::peer::limits;
 use crate::server::{Client, Inside, Server};
 use serde_json::json;
 use std::borrow::Cow;
-use tidewire::session::QueueLimits;
-use tidewire::shard::{Limits, Storing};
-use tidewire::wire::native::{self, Ask, Event, Request, Update, Verb};
+use tidewire::surface::session::QueueLimits;
+use tidewire::surface::shard::{Limits, Storing};
+use tidewire::surface::wire::native::{self, Ask, Event, Request, Update, Verb};
 
 const JSON: u8 = 1;
 

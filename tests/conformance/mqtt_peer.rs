@@ -3,9 +3,9 @@
 use crate::mqtt_packets::{Packet, parse};
 use crate::peer::{WALL_MS, identity, limits};
 use std::collections::{HashMap, HashSet};
-use tidewire::base::{ConnectionKey, Time};
-use tidewire::session::{MqttLimits, QueueLimits};
-use tidewire::shard::{Effect, Limits, Shard, Storing, Transport, Verdict};
+use tidewire::surface::base::{ConnectionKey, Time};
+use tidewire::surface::session::{MqttLimits, QueueLimits};
+use tidewire::surface::shard::{Effect, Limits, Shard, Storing, Transport, Verdict};
 
 /// What CONNACK says.
 pub const PACKET_BYTES_MAX: u32 = 70_000;

@@ -1,8 +1,8 @@
 //! One shard as a peer: bytes in, bytes out, without sockets.
 
-use tidewire::base::{ConnectionKey, ShardIndex, Time};
-use tidewire::session::QueueLimits;
-use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
+use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
+use tidewire::surface::session::QueueLimits;
+use tidewire::surface::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 
 /// The longest message that the peer takes.
 pub const MESSAGE_BYTES_MAX: usize = 70_000;

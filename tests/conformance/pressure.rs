@@ -3,8 +3,8 @@
 use crate::peer::limits;
 use crate::server::{Client, Server};
 use serde_json::{Value, json};
-use tidewire::session::QueueLimits;
-use tidewire::shard::{Limits, Storing};
+use tidewire::surface::session::QueueLimits;
+use tidewire::surface::shard::{Limits, Storing};
 
 /// A server with topics `t/0`, `t/1` … of this property, a publisher, and a subscriber of all that has read everything.
 fn start(topics: usize, key: &str, value: &str, queue: QueueLimits) -> (Server, Client, Client) {

@@ -2,7 +2,7 @@
 
 use crate::server::{Server, events};
 use serde_json::{Value, json};
-use tidewire::wire::native::{self, Ask, CAPABILITY_COMPRESSION, Event, Request, Update, Verb, op};
+use tidewire::surface::wire::native::{self, Ask, CAPABILITY_COMPRESSION, Event, Request, Update, Verb, op};
 
 /// A topic of this type with these properties shows those.
 fn shown(kind: &str, given: Value, expected: Value) {
@@ -182,7 +182,7 @@ fn a_compressed_value_inflates_to_the_value_and_is_shorter() {
     let frames = server.ask_binary(client, &Request { id: 2, ask: Ask::Update { path: "a".into(), update } });
     let frame = frames.iter().find(|frame| frame[0] == op::VALUE_DEFLATE).expect("the value is compressed");
     assert!(frame.len() < text.len() / 2);
-    let inflated = tidewire::value::delta::apply(tidewire::value::delta::Form::Deflate, b"", &frame[2..], 10_000);
+    let inflated = tidewire::surface::value::delta::apply(tidewire::surface::value::delta::Form::Deflate, b"", &frame[2..], 10_000);
     assert_eq!(inflated.as_deref(), Ok(text.as_bytes()));
 }
 

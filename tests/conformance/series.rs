@@ -3,7 +3,7 @@
 use crate::peer::WALL_MS;
 use crate::server::{Client, Server, events};
 use serde_json::{Value, json};
-use tidewire::wire::native::{Ask, NULL_BIT, Query, QueryRange, Request};
+use tidewire::surface::wire::native::{Ask, NULL_BIT, Query, QueryRange, Request};
 
 /// A server with an empty series of doubles at `s`.
 fn start(properties: Value) -> (Server, Client) {
@@ -70,7 +70,7 @@ fn what_is_no_event_is_refused() {
     server.refuse(client, json!({ "op": "set", "id": 7, "path": "s", "type": "double", "value": null }), 205, None);
     server.refuse(client, json!({ "op": "edit", "id": 7, "path": "s", "type": "double", "value": 1 }), 106, None);
     let binary = server.connect_binary(0);
-    let append = tidewire::wire::native::Append::Original { timestamp_ms: None };
+    let append = tidewire::surface::wire::native::Append::Original { timestamp_ms: None };
     let null = Request { id: 3, ask: Ask::Append { path: "s".into(), kind: 4 | NULL_BIT, append, value: b"".as_slice().into() } };
     server.refuse_binary(binary, &null, 205);
     assert!(sequences(&server.ok(client, json!({ "op": "query", "path": "s" }))).is_empty());

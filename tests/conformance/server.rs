@@ -4,10 +4,10 @@ use crate::frames::{BINARY, FIN, TEXT, frame, parse_frames};
 use crate::peer::{WALL_MS, identity, limits};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
-use tidewire::base::{ConnectionKey, SessionId, Time};
-use tidewire::journal::Append;
-use tidewire::shard::{Effect, Limits, Shard, Storing, Transport};
-use tidewire::wire::native::{self, Ask, Event, Request};
+use tidewire::surface::base::{ConnectionKey, SessionId, Time};
+use tidewire::surface::journal::Append;
+use tidewire::surface::shard::{Effect, Limits, Shard, Storing, Transport};
+use tidewire::surface::wire::native::{self, Ask, Event, Request};
 
 pub struct Server {
     shard: Shard,

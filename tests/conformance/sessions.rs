@@ -3,8 +3,8 @@
 use crate::peer::limits;
 use crate::server::{Client, Server, events};
 use serde_json::{Value, json};
-use tidewire::shard::{Limits, Storing};
-use tidewire::topic::selector::SelectorLimits;
+use tidewire::surface::shard::{Limits, Storing};
+use tidewire::surface::topic::selector::SelectorLimits;
 
 fn start(paths: &[&str]) -> (Server, Client) {
     let mut server = Server::new();

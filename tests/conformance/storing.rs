@@ -3,7 +3,7 @@
 use crate::peer::limits;
 use crate::server::{Client, Server};
 use serde_json::{Value, json};
-use tidewire::shard::Storing;
+use tidewire::surface::shard::Storing;
 
 fn start(storing: Storing) -> (Server, Client) {
     let mut server = Server::with(storing, limits());

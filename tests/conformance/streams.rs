@@ -2,8 +2,8 @@
 
 use crate::server::{Client, Server};
 use serde_json::{Value, json};
-use tidewire::value::delta::{Encoder, Form};
-use tidewire::wire::native::{Ask, Request, Update, Verb, op};
+use tidewire::surface::value::delta::{Encoder, Form};
+use tidewire::surface::wire::native::{Ask, Request, Update, Verb, op};
 
 /// A server with a JSON topic `a` of value 0, and a session with stream 1 on it.
 fn open() -> (Server, Client) {

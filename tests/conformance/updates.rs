@@ -4,9 +4,9 @@ use crate::frames::{BINARY, FIN};
 use crate::peer::limits;
 use crate::server::{Client, Server, events};
 use serde_json::{Value, json};
-use tidewire::shard::{Limits, Storing};
-use tidewire::topic::constraint::ConstraintLimits;
-use tidewire::wire::native::{Ask, NULL_BIT, Request, Update, Verb, op};
+use tidewire::surface::shard::{Limits, Storing};
+use tidewire::surface::topic::constraint::ConstraintLimits;
+use tidewire::surface::wire::native::{Ask, NULL_BIT, Request, Update, Verb, op};
 
 const STRING: u8 = 2;
 

@@ -9,8 +9,8 @@ mod requests;
 mod table;
 
 use serde_json::Value;
-use tidewire::wire::native;
-use tidewire::wire::varint::Malformed;
+use tidewire::surface::wire::native;
+use tidewire::surface::wire::varint::Malformed;
 
 fn vectors(direction: &str) -> Vec<Value> {
     let all: Vec<Value> = serde_json::from_str(include_str!("../../sdk/protocol/vectors/frames.json")).expect("the vectors are JSON");

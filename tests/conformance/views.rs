@@ -2,7 +2,7 @@
 
 use crate::server::{Client, Server, events};
 use serde_json::{Value, json};
-use tidewire::shard::Storing;
+use tidewire::surface::shard::Storing;
 
 fn start() -> (Server, Client) {
     let mut server = Server::new();

@@ -1,18 +1,18 @@
 //! What is to hold for the texts of the topic model, for patches, series and the journal.
 
 use std::sync::Arc;
-use tidewire::base::TopicId;
-use tidewire::journal::{Expected, Frame, HEADER_BYTES, Header, Record, RecordKind, Salt, encode, read_segment, synced_mark};
-use tidewire::series::{Anchor, EVENT_NUMBERS_BYTES, Query, QueryKind, QueryRange, Range, Series, Span};
-use tidewire::topic::constraint::{Constraint, ConstraintLimits, Subject};
-use tidewire::topic::range_expression::RangeExpression;
-use tidewire::topic::removal::{RemovalLimits, RemovalPolicy};
-use tidewire::topic::session_filter::{SessionFilter, SessionFilterLimits};
-use tidewire::topic::specification::{Specification, SpecificationLimits, TopicType};
-use tidewire::value::json::{Checker, JsonLimits, is_compact};
-use tidewire::value::patch::{self, PatchError, PatchLimits};
-use tidewire::value::pointer::{Pointer, find};
-use tidewire::value::{ValueType, scalar};
+use tidewire::surface::base::TopicId;
+use tidewire::surface::journal::{Expected, Frame, HEADER_BYTES, Header, Record, RecordKind, Salt, encode, read_segment, synced_mark};
+use tidewire::surface::series::{Anchor, EVENT_NUMBERS_BYTES, Query, QueryKind, QueryRange, Range, Series, Span};
+use tidewire::surface::topic::constraint::{Constraint, ConstraintLimits, Subject};
+use tidewire::surface::topic::range_expression::RangeExpression;
+use tidewire::surface::topic::removal::{RemovalLimits, RemovalPolicy};
+use tidewire::surface::topic::session_filter::{SessionFilter, SessionFilterLimits};
+use tidewire::surface::topic::specification::{Specification, SpecificationLimits, TopicType};
+use tidewire::surface::value::json::{Checker, JsonLimits, is_compact};
+use tidewire::surface::value::patch::{self, PatchError, PatchLimits};
+use tidewire::surface::value::pointer::{Pointer, find};
+use tidewire::surface::value::{ValueType, scalar};
 
 /// A type and properties, a line each: `json`, then keys and values by turns. What is shown means the same, and is shown again as it is.
 pub fn specification(input: &[u8]) {

@@ -3,9 +3,9 @@
 use crate::campaign::noise;
 use crate::operations::Source;
 use crate::shard::limits;
-use tidewire::base::{ConnectionKey, ShardIndex, Time};
-use tidewire::session::MqttLimits;
-use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport, Verdict};
+use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
+use tidewire::surface::session::MqttLimits;
+use tidewire::surface::shard::{Effect, Identity, Limits, Shard, Storing, Transport, Verdict};
 
 const WALL_MS: u64 = 2_000_000;
 const NAMES: [&str; 6] = ["a", "a/b", "/", "~", "$SYS/x", "a//b"];

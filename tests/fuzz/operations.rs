@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 use std::borrow::Cow;
-use tidewire::value::json::{Checker, JsonLimits};
-use tidewire::value::{ValueType, scalar};
-use tidewire::wire::native::{self, Ask, NULL_BIT, Request, Update, Verb};
-use tidewire::wire::text;
+use tidewire::surface::value::json::{Checker, JsonLimits};
+use tidewire::surface::value::{ValueType, scalar};
+use tidewire::surface::wire::native::{self, Ask, NULL_BIT, Request, Update, Verb};
+use tidewire::surface::wire::text;
 
 /// Choices out of bytes; 0 where they have ended.
 pub struct Source<'a>(pub &'a [u8]);

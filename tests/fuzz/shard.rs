@@ -3,11 +3,11 @@
 use crate::campaign::noise;
 use crate::operations::{self, Source};
 use serde_json::{Value, json};
-use tidewire::base::{ConnectionKey, ShardIndex, SlabKey, Time};
-use tidewire::session::QueueLimits;
-use tidewire::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
-use tidewire::topic::selector::SelectorLimits;
-use tidewire::wire::native::{self, Event};
+use tidewire::surface::base::{ConnectionKey, ShardIndex, SlabKey, Time};
+use tidewire::surface::session::QueueLimits;
+use tidewire::surface::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
+use tidewire::surface::topic::selector::SelectorLimits;
+use tidewire::surface::wire::native::{self, Event};
 
 const WALL_MS: u64 = 2_000_000;
 
@@ -228,11 +228,11 @@ pub fn limits() -> Limits {
         keep_alive_ms: 2000,
         walk_slice: 1,
         mail_high: 10,
-        views: tidewire::shard::DerivationLimits {
+        views: tidewire::surface::shard::DerivationLimits {
             units_per_turn: 5,
             delay_bytes_max: 2000,
             views_max: 5,
-            ..tidewire::shard::DerivationLimits::default()
+            ..tidewire::surface::shard::DerivationLimits::default()
         },
         ..Limits::default()
     }

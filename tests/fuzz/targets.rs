@@ -1,11 +1,11 @@
 //! What is to hold for any bytes, one function for each decoder and parser.
 
 use serde_json::Value;
-use tidewire::topic::path::{TopicPath, check_form, compare, is_within};
-use tidewire::topic::selector::{Selector, SelectorLimits};
-use tidewire::value::ValueType;
-use tidewire::value::json::{Checker, JsonLimits, is_compact};
-use tidewire::value::scalar;
+use tidewire::surface::topic::path::{TopicPath, check_form, compare, is_within};
+use tidewire::surface::topic::selector::{Selector, SelectorLimits};
+use tidewire::surface::value::ValueType;
+use tidewire::surface::value::json::{Checker, JsonLimits, is_compact};
+use tidewire::surface::value::scalar;
 
 /// Two paths, one a line: both are judged, and compared.
 pub fn path(input: &[u8]) {

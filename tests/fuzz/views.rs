@@ -1,11 +1,11 @@
 //! The language of views, and what any view makes of any topic.
 
 use std::collections::BTreeSet;
-use tidewire::topic::path::TopicPath;
-use tidewire::value::json::{Checker, JsonLimits, is_compact};
-use tidewire::value::{ValueType, scalar};
-use tidewire::view::evaluate::{Derived, Evaluation, EvaluationLimits, Evaluator, Input, Looked, Topics};
-use tidewire::view::{Definition, ViewLimits};
+use tidewire::surface::topic::path::TopicPath;
+use tidewire::surface::value::json::{Checker, JsonLimits, is_compact};
+use tidewire::surface::value::{ValueType, scalar};
+use tidewire::surface::view::evaluate::{Derived, Evaluation, EvaluationLimits, Evaluator, Input, Looked, Topics};
+use tidewire::surface::view::{Definition, ViewLimits};
 
 const LIMITS: EvaluationLimits =
     EvaluationLimits { references_max: 20, value_bytes_max: 500, path_bytes_max: 60, depth_max: 20, work_max: 200_000 };

@@ -1,13 +1,13 @@
 //! What is to hold for any bytes that a peer sends: decoders, each for itself.
 
 use serde_json::value::RawValue;
-use tidewire::value::delta::{self, Encoder};
-use tidewire::wire::event;
-use tidewire::wire::mqtt::{self, Fault, Packet, PublishHead, QoS, Version};
-use tidewire::wire::native::{self, Event, Outcome, Shown};
-use tidewire::wire::text::{self, TextError};
-use tidewire::wire::varint::{Malformed, Reader};
-use tidewire::wire::{http, websocket};
+use tidewire::surface::value::delta::{self, Encoder};
+use tidewire::surface::wire::event;
+use tidewire::surface::wire::mqtt::{self, Fault, Packet, PublishHead, QoS, Version};
+use tidewire::surface::wire::native::{self, Event, Outcome, Shown};
+use tidewire::surface::wire::text::{self, TextError};
+use tidewire::surface::wire::varint::{Malformed, Reader};
+use tidewire::surface::wire::{http, websocket};
 
 /// A message of the binary form from a client: what is read can be written, and is read again.
 pub fn native_request(mut input: &[u8]) {

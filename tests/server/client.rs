@@ -8,10 +8,10 @@ use soketto::handshake::{Client, ServerResponse};
 use soketto::{Data, Incoming, Receiver, Sender};
 use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, TcpStream};
-use tidewire::base::TopicId;
-use tidewire::topic::specification::TopicType;
-use tidewire::value::delta::{self, Form};
-use tidewire::wire::native::{self, Ask, Event, Frame, Request};
+use tidewire::surface::base::TopicId;
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::delta::{self, Form};
+use tidewire::surface::wire::native::{self, Ask, Event, Frame, Request};
 
 type Stream = AssertAsync<TcpStream>;
 

@@ -4,9 +4,9 @@ use crate::client::Seen;
 use crate::raw::masked;
 use crate::server::{PATIENCE, Server};
 use std::time::{Duration, Instant};
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
-use tidewire::wire::native::{Ask, Request};
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::{Ask, Request};
 
 /// Sends bytes on a connected connection; the close code that answers them. A session beside it goes on.
 fn check(protocol: &str, bytes: &[u8], code: u16) {

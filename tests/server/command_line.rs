@@ -40,7 +40,7 @@ fn fetch_goes_on_to_the_last_page() {
     let server = Server::start_with(2, &[("LIMITS_FETCH_PAGE_MAX", "2")]);
     let mut session = server.connect();
     for number in 0..5 {
-        session.add(&number.to_string(), tidewire::value::ValueType::Json).unwrap();
+        session.add(&number.to_string(), tidewire::surface::value::ValueType::Json).unwrap();
     }
     let lines: String = (0..5).map(|number| format!("{{\"path\":\"{number}\",\"type\":\"json\",\"value\":null}}\n")).collect();
     check(&server.command(&["fetch", "*.*"]), 0, &lines);
@@ -87,7 +87,7 @@ fn latency_prints_a_table_and_writes_histograms() {
     let mut session = server.connect();
     session.subscribe("a").unwrap();
     for value in [b"1", b"2"] {
-        session.add_and_set("a", tidewire::value::ValueType::Json, value).unwrap();
+        session.add_and_set("a", tidewire::surface::value::ValueType::Json, value).unwrap();
         session.wait_for_value("a", value);
     }
     let folder = std::env::temp_dir().join(format!("tidewire-latency-{}", std::process::id()));

@@ -2,9 +2,9 @@
 
 use crate::client::{Seen, Session};
 use crate::server::Server;
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
-use tidewire::wire::native::{CAPABILITY_COMPRESSION, op};
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::{CAPABILITY_COMPRESSION, op};
 
 /// The operation and the length of the frame that brings a value; the session checks that it inflates to the value.
 fn check(capabilities: u64, compression: &str, value: &[u8]) -> (u8, usize) {

@@ -2,9 +2,9 @@
 
 use crate::client::{Refused, Seen, Session};
 use crate::server::Server;
-use tidewire::value::ValueType;
-use tidewire::value::delta::{Encoder, Form};
-use tidewire::wire::native::{Ask, Request, Update, Verb, op};
+use tidewire::surface::value::ValueType;
+use tidewire::surface::value::delta::{Encoder, Form};
+use tidewire::surface::wire::native::{Ask, Request, Update, Verb, op};
 
 fn refused<T>(code: u16) -> Result<T, Refused> {
     Err(Refused { code, position: None })

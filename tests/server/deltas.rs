@@ -2,8 +2,8 @@
 
 use crate::client::{Seen, Session};
 use crate::server::Server;
-use tidewire::value::ValueType;
-use tidewire::wire::native::op;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::op;
 
 /// A table of which each version changes one cell.
 fn table(version: usize) -> Vec<u8> {

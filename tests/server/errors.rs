@@ -5,8 +5,8 @@
 use crate::client::{Refused, Seen, Session};
 use crate::raw::masked;
 use crate::server::Server;
-use tidewire::value::ValueType;
-use tidewire::wire::native::{Ask, Request, Update, Verb};
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::{Ask, Request, Update, Verb};
 
 fn check<T: std::fmt::Debug + PartialEq>(
     session: &mut Session,

@@ -3,9 +3,9 @@
 use crate::client::{Seen, Session};
 use crate::requests::Pairs;
 use crate::server::Server;
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
-use tidewire::wire::native::{Ask, Request};
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::{Ask, Request};
 
 /// More than the sockets between server and client hold, and less than what closes a session.
 const UPDATES: u32 = 60;

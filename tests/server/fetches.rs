@@ -3,9 +3,9 @@
 use crate::client::{Refused, Session};
 use crate::requests::series_of_json;
 use crate::server::Server;
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
-use tidewire::wire::native::Fetch;
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::Fetch;
 
 const PATHS: [&str; 9] = ["a", "a/1", "a/2", "a/2/x", "b", "b/1", "b/2", "c/1", "c/2"];
 

@@ -32,9 +32,9 @@ fn latency_reports_every_shard() {
     let server = Server::start(2);
     let mut session = server.connect();
     session.subscribe("a").unwrap();
-    session.add_and_set("a", tidewire::value::ValueType::Json, b"1").unwrap();
+    session.add_and_set("a", tidewire::surface::value::ValueType::Json, b"1").unwrap();
     session.wait_for_value("a", b"1");
-    session.set("a", tidewire::value::ValueType::Json, b"2").unwrap();
+    session.set("a", tidewire::surface::value::ValueType::Json, b"2").unwrap();
     session.wait_for_value("a", b"2");
     let (status, body) = ask(&server, "GET /latency HTTP/1.1\r\nHost: h\r\n\r\n");
     let report: serde_json::Value = serde_json::from_str(&body).expect("the report is JSON");

@@ -12,8 +12,8 @@ use crate::server::{Directory, Server, start_and_kill};
 use model::{Found, Shown, Topic};
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tidewire::topic::specification::TopicType;
-use tidewire::wire::native::{Entry, EventEntry, Query};
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::wire::native::{Entry, EventEntry, Query};
 use writer::{Writer, number_of};
 
 const ROUNDS: u64 = 20;

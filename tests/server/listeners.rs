@@ -2,9 +2,9 @@
 
 use crate::client::{Refused, Seen, Session};
 use crate::server::Server;
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
-use tidewire::wire::native::{Ask, Request};
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::{Ask, Request};
 
 const TOPICS: u8 = 1;
 const SUBSCRIBERS: u8 = 2;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
 
 const VERSIONS: [&str; 3] = ["mqttv31", "mqttv311", "mqttv5"];
 

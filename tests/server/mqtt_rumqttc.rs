@@ -6,8 +6,8 @@ use crate::server::{Directory, PATIENCE, Server};
 use rumqttc::{self as v4, v5};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
 
 /// What comes to a client, in the words of both versions.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use crate::client::{Refused, Seen};
 use crate::requests::update;
 use crate::server::Server;
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
-use tidewire::wire::native::Verb;
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::Verb;
 
 /// A value of each type, in its wire form, and the form in which it is kept.
 fn values() -> [(ValueType, Vec<u8>, Vec<u8>); 5] {

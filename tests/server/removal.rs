@@ -2,8 +2,8 @@
 
 use crate::client::Seen;
 use crate::server::Server;
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
 
 /// A topic with this policy goes by itself, and one without stays.
 fn check(policy: &str) {

@@ -1,12 +1,12 @@
 //! What a session of the binary form asks for, each with its answer.
 
 use crate::client::{Refused, Session};
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
-use tidewire::wire::native::{
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::{
     self, Append, Ask, Entry, EventEntry, Fetch, NULL_BIT, Outcome, Query, QueryRange, Request, Shown, Update, Verb,
 };
-use tidewire::wire::varint::Reader;
+use tidewire::surface::wire::varint::Reader;
 
 /// An update of a plain topic, as it is sent.
 pub fn update(id: u64, verb: Verb, path: &str, kind: ValueType, value: &[u8]) -> Request<'static> {

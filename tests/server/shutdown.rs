@@ -3,7 +3,7 @@
 use crate::client::Seen;
 use crate::server::Server;
 use std::time::Duration;
-use tidewire::value::ValueType;
+use tidewire::surface::value::ValueType;
 
 #[test]
 fn sessions_are_told_1001() {

@@ -2,8 +2,8 @@
 
 use crate::client::Session;
 use crate::server::Server;
-use tidewire::value::ValueType;
-use tidewire::wire::native::{Ask, Fetch, Request};
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::{Ask, Fetch, Request};
 
 /// More than the sockets between server and client can hold.
 const UPDATES: u32 = 300;

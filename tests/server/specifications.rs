@@ -3,8 +3,8 @@
 use crate::client::{Refused, Seen};
 use crate::requests::{Pairs, series_of_json};
 use crate::server::Server;
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
 
 /// Adds a topic with these properties, and sees these.
 fn check(kind: TopicType, given: Pairs<'_>, shown: Pairs<'_>) {

@@ -6,9 +6,9 @@ use crate::server::{Directory, PATIENCE, Server, tidewire};
 use std::path::PathBuf;
 use std::process::Output;
 use std::time::Instant;
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
-use tidewire::wire::native::{Append, Entry, EventEntry, Query};
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::{Append, Entry, EventEntry, Query};
 
 fn start(directory: &Directory, shards: usize) -> Server {
     // Nothing is noted as synced by the clock, so that a test knows what a cut may take.

@@ -2,8 +2,8 @@
 
 use crate::client::{Seen, Session};
 use crate::server::Server;
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
 
 fn subscribed(path: &str) -> Seen {
     Seen::Subscribed(path.into(), TopicType::Json)

@@ -108,7 +108,7 @@ fn a_value_that_nests_too_deep_is_refused_as_a_value() {
 fn both_forms_see_the_same_topics() {
     let server = Server::start(2);
     let mut binary = server.connect();
-    binary.add_and_set("a", tidewire::value::ValueType::Int64, &7i64.to_be_bytes()).unwrap();
+    binary.add_and_set("a", tidewire::surface::value::ValueType::Int64, &7i64.to_be_bytes()).unwrap();
     check(
         &server,
         r#"

@@ -3,9 +3,9 @@
 use crate::client::{Refused, Seen, SeenEvent, Session};
 use crate::requests::{range, series_of_json};
 use crate::server::Server;
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
-use tidewire::wire::native::{Append, Query};
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::{Append, Query};
 
 const AT_SERVER_TIME: Append = Append::Original { timestamp_ms: None };
 

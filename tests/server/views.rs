@@ -3,9 +3,9 @@
 use crate::client::{Refused, Session};
 use crate::server::{Directory, PATIENCE, Server, tidewire};
 use std::time::Instant;
-use tidewire::value::ValueType;
-use tidewire::wire::native::{Ask, Outcome, Request, ViewEntry, decode_views};
-use tidewire::wire::varint::Reader;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::{Ask, Outcome, Request, ViewEntry, decode_views};
+use tidewire::surface::wire::varint::Reader;
 
 impl Session {
     fn create_view(&mut self, name: &'static str, definition: &'static str) -> Result<bool, Refused> {

@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use tidewire::value::{ValueType, delta, scalar};
-use tidewire::wire::native::{self, Append, Ask, NULL_BIT, Request, Verb, op};
+use tidewire::surface::value::{ValueType, delta, scalar};
+use tidewire::surface::wire::native::{self, Append, Ask, NULL_BIT, Request, Verb, op};
 
 #[derive(Clone, Debug)]
 pub struct Update {
@@ -253,7 +253,7 @@ fn fetch(wanted: &Wanted) -> native::Fetch<'_> {
 /// Frames whose bodies are not what their operations want, and one of an operation that is not there.
 fn nonsense(id: u64) -> Vec<u8> {
     let mut body = Vec::new();
-    tidewire::wire::varint::put(&mut body, id);
+    tidewire::surface::wire::varint::put(&mut body, id);
     let (op, tail): (u8, &[u8]) =
         [(0x7f, &b"x"[..]), (0x11, b"\x05ab"), (0x18, b""), (0x14, b"\x01a\x00"), (0x18, b"\x01a\x05s")][id as usize % 5];
     body.extend_from_slice(tail);

@@ -6,8 +6,8 @@ use crate::model::{Model, Setting, Taken};
 use crate::random::Random;
 use crate::topics::{PATHS, Pattern, TIME_SERIES, in_path_order, value_kind};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use tidewire::value::{ValueType, delta};
-use tidewire::wire::native;
+use tidewire::surface::value::{ValueType, delta};
+use tidewire::surface::wire::native;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {

@@ -6,8 +6,8 @@ use crate::random::Random;
 use crate::topics::{PATHS, Pattern, Plan, Properties, Topics, everything, plan};
 use crate::workload::{check_at_rest, value};
 use crate::world::{Conditions, World};
-use tidewire::value::ValueType;
-use tidewire::wire::native::Verb;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::Verb;
 
 const BINARY: Form = Form::Binary { capabilities: 7 };
 

@@ -4,8 +4,8 @@ use crate::ask::{Asked, Update};
 use crate::random::Random;
 use crate::workload::{check_at_rest, fetch_all, form};
 use crate::world::{Conditions, World};
-use tidewire::value::ValueType;
-use tidewire::wire::native::Verb;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::Verb;
 
 const PATH: &str = "a/b";
 

@@ -5,7 +5,7 @@ use crate::topics::{TIME_SERIES, in_path_order, value_kind};
 use serde_json::Value as Json;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use tidewire::value::ValueType;
+use tidewire::surface::value::ValueType;
 
 /// How many topics may be derived from each other in a row.
 const DEPTH_MAX: usize = 16;

@@ -4,7 +4,7 @@
 
 use crate::random::Random;
 use std::collections::VecDeque;
-use tidewire::journal::{self, Append, Expected, Frame, Header, Record, SESSION_KIND, Salt, State, VIEW_KIND, read_segment};
+use tidewire::surface::journal::{self, Append, Expected, Frame, Header, Record, SESSION_KIND, Salt, State, VIEW_KIND, read_segment};
 
 const SALT: Salt = Salt(0x5eed);
 

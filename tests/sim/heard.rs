@@ -4,9 +4,9 @@ use crate::topics::{TIME_SERIES, value_kind};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::io::Read;
-use tidewire::value::{ValueType, delta, scalar};
-use tidewire::wire::native::{self, Outcome, Shown};
-use tidewire::wire::varint::Reader;
+use tidewire::surface::value::{ValueType, delta, scalar};
+use tidewire::surface::wire::native::{self, Outcome, Shown};
+use tidewire::surface::wire::varint::Reader;
 
 /// The body of an `OK`, as far as its form tells.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use crate::topics::{PATTERNS, Pattern};
 use crate::workload::{self, Tree, check_at_rest, fetch_all, form};
 use crate::world::{Conditions, World, owner};
 use std::collections::{BTreeMap, BTreeSet};
-use tidewire::value::ValueType;
-use tidewire::wire::native::Verb;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::Verb;
 
 const ADDED: u8 = 1;
 const SELECTED: u8 = 3;

@@ -7,8 +7,8 @@ use crate::ask::Asked;
 use crate::heard::{HeardEvent, Row};
 use crate::topics::is_persistent;
 use std::collections::{BTreeMap, BTreeSet};
-use tidewire::mail;
-use tidewire::wire::native;
+use tidewire::surface::mail;
+use tidewire::surface::wire::native;
 
 /// What an update does to a topic's value.
 #[derive(Clone, Debug, PartialEq, Eq)]

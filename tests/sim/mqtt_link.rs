@@ -3,8 +3,8 @@
 use crate::mqtt_client::{Kind, MqttClient};
 use crate::world::World;
 use std::collections::VecDeque;
-use tidewire::base::{ConnectionKey, ShardIndex};
-use tidewire::shard::{Handover, Transport};
+use tidewire::surface::base::{ConnectionKey, ShardIndex};
+use tidewire::surface::shard::{Handover, Transport};
 
 /// A connection with its socket at both ends.
 pub struct PacketLink {

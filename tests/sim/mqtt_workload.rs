@@ -7,7 +7,7 @@ use crate::storage::step_disk;
 use crate::world::{Conditions, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tidewire::session::MqttLimits;
+use tidewire::surface::session::MqttLimits;
 
 /// Small bounds of what is under way, and queues without end: nothing is dropped.
 pub fn conditions(random: &mut Random) -> Conditions {

@@ -6,8 +6,8 @@ use crate::client::{Form, Notice};
 use crate::random::Random;
 use crate::topics::{Pattern, Properties, TIME_SERIES};
 use crate::world::{Conditions, World, owner};
-use tidewire::value::ValueType;
-use tidewire::wire::native::Verb;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::Verb;
 
 const PROPERTIES: Properties = &[
     ("TIME_SERIES_EVENT_VALUE_TYPE", "string"),

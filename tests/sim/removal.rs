@@ -7,9 +7,9 @@ use crate::topics::{Pattern, Properties, everything};
 use crate::workload::{check_at_rest, value};
 use crate::world::{Conditions, World, wall_ms};
 use std::collections::BTreeSet;
-use tidewire::base::Time;
-use tidewire::value::ValueType;
-use tidewire::wire::native::Verb;
+use tidewire::surface::base::Time;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::Verb;
 
 const STEP_MS: u64 = 200;
 /// How long after it should a topic may go: policies are looked at, and sessions counted, every two seconds.

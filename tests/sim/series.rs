@@ -8,8 +8,8 @@ use crate::random::Random;
 use crate::topics::{Pattern, Properties, TIME_SERIES};
 use crate::workload::{check_at_rest, run, value};
 use crate::world::{Conditions, World, owner};
-use tidewire::value::ValueType;
-use tidewire::wire::native::Verb;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::Verb;
 
 const PATH: &str = "a/b";
 const PROPERTIES: Properties = &[

@@ -10,8 +10,8 @@ use crate::random::Random;
 use crate::topics::{PATHS, Plan, TIME_SERIES, Topics, everything, is_persistent, plan};
 use crate::workload::{self, check_at_rest, fetch_all, form, value};
 use crate::world::{Conditions, World};
-use tidewire::value::ValueType;
-use tidewire::wire::native::Verb;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::Verb;
 
 /// Kinds of queries.
 const VALUES: u8 = 0;

@@ -8,9 +8,9 @@ use crate::topics::{Pattern, everything};
 use crate::workload::{check_at_rest, fetch_all, value};
 use crate::world::{Conditions, World};
 use std::collections::BTreeSet;
-use tidewire::value::delta::{self, Encoder};
-use tidewire::value::{ValueType, delta::Form as DeltaForm};
-use tidewire::wire::native::Verb;
+use tidewire::surface::value::delta::{self, Encoder};
+use tidewire::surface::value::{ValueType, delta::Form as DeltaForm};
+use tidewire::surface::wire::native::Verb;
 
 const BINARY: Form = Form::Binary { capabilities: 7 };
 const PATHS: [&str; 2] = ["a", "a/b"];

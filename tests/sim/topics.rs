@@ -1,6 +1,6 @@
 //! The topics and selectors of the simulation, and what is said of them again without the core's code.
 
-use tidewire::value::ValueType;
+use tidewire::surface::value::ValueType;
 
 /// A selector, and its meaning said again without the selector's code.
 #[derive(Clone, Copy)]

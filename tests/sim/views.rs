@@ -15,8 +15,8 @@ use crate::topics::{Pattern, Properties, TIME_SERIES, everything};
 use crate::workload::{Tree, befall, check_answered, check_copies, fetch_all, form};
 use crate::world::{Conditions, World};
 use std::collections::{BTreeMap, BTreeSet};
-use tidewire::value::ValueType;
-use tidewire::wire::native::Verb;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::Verb;
 
 const BINARY: Form = Form::Binary { capabilities: 7 };
 

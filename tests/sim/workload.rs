@@ -7,8 +7,8 @@ use crate::random::Random;
 use crate::topics::{PATHS, PATTERNS, Pattern, Plan, Topics, everything, in_path_order, plan};
 use crate::world::{Conditions, World};
 use std::collections::BTreeMap;
-use tidewire::value::ValueType;
-use tidewire::wire::native::Verb;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::Verb;
 
 pub fn run(seed: u64, change: impl Fn(&mut Conditions)) -> World {
     let mut random = Random::new(seed);

@@ -10,12 +10,12 @@ use crate::mqtt_model::Messages;
 use crate::random::Random;
 use crate::topics::Topics;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use tidewire::base::placement::owner_of;
-use tidewire::base::{ConnectionKey, ShardIndex, Time};
-use tidewire::journal::Append;
-use tidewire::mail::{Asker, Batch, Call, Caller, Mail};
-use tidewire::session::{MqttLimits, QueueLimits};
-use tidewire::shard::{Effect, Identity, Limits, Restoring, Shard, Storing, Transport};
+use tidewire::surface::base::placement::owner_of;
+use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
+use tidewire::surface::journal::Append;
+use tidewire::surface::mail::{Asker, Batch, Call, Caller, Mail};
+use tidewire::surface::session::{MqttLimits, QueueLimits};
+use tidewire::surface::shard::{Effect, Identity, Limits, Restoring, Shard, Storing, Transport};
 use xxhash_rust::xxh3::Xxh3;
 
 /// What the run is put through.
@@ -88,10 +88,10 @@ impl Conditions {
             keep_alive_ms: self.keep_alive_ms,
             walk_slice: self.walk_slice,
             mail_high: 5,
-            views: tidewire::shard::DerivationLimits {
+            views: tidewire::surface::shard::DerivationLimits {
                 units_per_turn: 4,
                 delay_bytes_max: 2000,
-                ..tidewire::shard::DerivationLimits::default()
+                ..tidewire::surface::shard::DerivationLimits::default()
             },
             mqtt: self.mqtt.clone(),
             ..Limits::default()

@@ -11,7 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tidewire::value::ValueType;
+use tidewire::surface::value::ValueType;
 use tidewire_loadtest::clock::{SECOND_NS, now_ns};
 use tidewire_loadtest::dialect::native::{self, op};
 use tidewire_loadtest::host;

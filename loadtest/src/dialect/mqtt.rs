@@ -320,7 +320,7 @@ pub fn take_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidewire::value::ValueType;
+    use tidewire::surface::value::ValueType;
 
     const OLD: Options = Options { version: Version::V3_1_1, qos: Qos::AtMostOnce, updates: Updates::Passing };
     const NEW: Options = Options { version: Version::V5, qos: Qos::ExactlyOnce, updates: Updates::Retained };

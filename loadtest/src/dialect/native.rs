@@ -209,7 +209,7 @@ pub fn take_varint(bytes: &[u8]) -> Result<Option<(u64, usize)>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidewire::value::ValueType;
+    use tidewire::surface::value::ValueType;
 
     fn check_encode(request: Request<'_>, expected: &[u8]) {
         let mut out = vec![0xEE];

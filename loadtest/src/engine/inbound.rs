@@ -11,7 +11,7 @@ use crate::websocket::Opcode;
 use hdrhistogram::Histogram;
 use mio::Events;
 use std::collections::HashMap;
-use tidewire::value::delta;
+use tidewire::surface::value::delta;
 
 /// What all connections share on the receiving side.
 pub struct Shared {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use tidewire::value::delta;
+use tidewire::surface::value::delta;
 use tidewire_loadtest::dialect::native::{self, op, push_string, push_varint};
 use tidewire_loadtest::websocket::{self, Opcode};
 

@@ -2,8 +2,8 @@
 
 use crate::mqtt_packets::{Packet, V5, Value, auth, connect, id, packet, property, publish, text};
 use crate::mqtt_peer::Broker;
-use tidewire::shard::Verdict;
-use tidewire::wire::mqtt::ReasonCode;
+use tidewire::surface::shard::Verdict;
+use tidewire::surface::wire::mqtt::ReasonCode;
 
 #[test]
 fn a_method_that_is_not_known_is_refused() {

@@ -7,7 +7,7 @@ use crate::mqtt_packets::{
     connect, disconnect, id, packet, persistent, publish, text, user,
 };
 use crate::mqtt_peer::{Broker, Client};
-use tidewire::session::QueueLimits;
+use tidewire::surface::session::QueueLimits;
 
 fn watched(broker: &mut Broker) -> Client {
     let watcher = broker.join(&connect(V5, "watcher"));

@@ -2,12 +2,12 @@
 
 use super::{bytes, decode, hex, is_written, messages, vectors};
 use serde_json::{Value, json};
-use tidewire::protocol::{ErrorCode, Reason};
-use tidewire::value::{ValueType, delta};
-use tidewire::wire::event::{self, Form};
-use tidewire::wire::native::{self, Event, EventHead, Outcome, Shown, Welcome};
-use tidewire::wire::text;
-use tidewire::wire::varint::{Malformed, Reader};
+use tidewire::surface::protocol::{ErrorCode, Reason};
+use tidewire::surface::value::{ValueType, delta};
+use tidewire::surface::wire::event::{self, Form};
+use tidewire::surface::wire::native::{self, Event, EventHead, Outcome, Shown, Welcome};
+use tidewire::surface::wire::text;
+use tidewire::surface::wire::varint::{Malformed, Reader};
 
 /// The text form names topics by their paths, which are all this in the vectors; and their values are JSON where nothing says another type.
 const PATH: &str = "a/b";

@@ -5,10 +5,10 @@ use crate::frames::{BINARY, FIN, frame, parse_frames};
 use crate::peer::Peer;
 use serde_json::{Value, json};
 use std::borrow::Cow;
-use tidewire::value::json::{Checker, JsonLimits};
-use tidewire::value::{ValueType, scalar};
-use tidewire::wire::native::{self, Append, Ask, Event, Fetch, NULL_BIT, Query, QueryRange, Request, Update, Verb};
-use tidewire::wire::text;
+use tidewire::surface::value::json::{Checker, JsonLimits};
+use tidewire::surface::value::{ValueType, scalar};
+use tidewire::surface::wire::native::{self, Append, Ask, Event, Fetch, NULL_BIT, Query, QueryRange, Request, Update, Verb};
+use tidewire::surface::wire::text;
 
 /// The kinds of listeners and queries, by number.
 const LISTENERS: [&str; 4] = ["", "topics", "subscribers", "missing"];

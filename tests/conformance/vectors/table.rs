@@ -2,8 +2,8 @@
 
 use super::{bytes, vectors};
 use std::collections::BTreeSet;
-use tidewire::wire::native::{self, Ask, Event, Frame, OPERATIONS};
-use tidewire::wire::text;
+use tidewire::surface::wire::native::{self, Ask, Event, Frame, OPERATIONS};
+use tidewire::surface::wire::text;
 
 /// One row: the number, the name in lower case, as the text form has it, and the members.
 struct Row {

@@ -1,7 +1,7 @@
 //! What one topic must be after a crash: what some number of the operations sent made of it, and at least those acknowledged.
 
 use std::collections::VecDeque;
-use tidewire::topic::specification::TopicType;
+use tidewire::surface::topic::specification::TopicType;
 
 /// The events that the series keep.
 pub const KEPT_EVENTS: usize = 200;

@@ -5,9 +5,9 @@ use crate::client::{Message, Socket};
 use crate::random::Random;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use tidewire::topic::specification::TopicType;
-use tidewire::value::ValueType;
-use tidewire::wire::native::{self, Append, Ask, Event, Request, Update, Verb};
+use tidewire::surface::topic::specification::TopicType;
+use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::{self, Append, Ask, Event, Request, Update, Verb};
 
 /// Messages that are under way at a time.
 const BATCHES_MAX: usize = 4;
