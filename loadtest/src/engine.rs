@@ -13,7 +13,6 @@ use crate::connection::{Connection, ReadEnd, Role, State};
 use crate::dialect::Request;
 use crate::failure::Failure;
 use crate::in_flight::InFlight;
-use crate::payload::Payload;
 use crate::plan::{Plan, Transport};
 use crate::record::Record;
 use crate::websocket::Upgrade;
@@ -98,10 +97,6 @@ impl Engine {
 
     pub fn record(&mut self) -> &mut Record {
         &mut self.shared.record
-    }
-
-    pub fn payload(&self) -> &Payload {
-        &self.shared.payload
     }
 
     /// Opens `count` connections at the plan's rate and waits until all have what they asked for.

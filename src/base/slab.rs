@@ -73,10 +73,6 @@ impl<T, K: SlabKey> Slab<T, K> {
         self.slots.len() - self.free.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     pub fn insert(&mut self, value: T) -> K {
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index as usize];

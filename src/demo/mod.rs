@@ -13,4 +13,4 @@ pub mod page;
 mod process;
 pub mod telemetry;
 
-pub use telemetry::{Sample, Telemetry, Update};
+pub use telemetry::Telemetry;

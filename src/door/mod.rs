@@ -99,10 +99,6 @@ impl Doors {
         self.connections.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.connections.is_empty()
-    }
-
     /// A transport was accepted; `None` where the shard holds as many as it may, and the transport should end.
     pub fn accept(&mut self, desk: &mut Desk, transport: Transport) -> Option<ConnectionKey> {
         match transport {

@@ -14,10 +14,12 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use frame::{FRAME_BYTES, Frame, Salt, encode};
-pub use record::{Malformed, Record, RecordKind};
-pub use segment::{Damage, Expected, HEADER_BYTES, Header, HeaderError, Read, SegmentRead, read_segment, synced_mark};
-pub use state::{SESSION_KIND, SESSIONS_BRANCH, State, StoredEvent, StoredMessage, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
+pub use frame::{Frame, Salt, encode};
+pub use record::{Record, RecordKind};
+#[cfg(feature = "server")]
+pub use segment::{Damage, HeaderError, Read};
+pub use segment::{Expected, HEADER_BYTES, Header, read_segment, synced_mark};
+pub use state::{SESSION_KIND, SESSIONS_BRANCH, State, StoredEvent, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
 
 use crate::base::TopicId;
 use crate::topic::path::TopicPath;

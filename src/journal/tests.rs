@@ -1,5 +1,6 @@
 //! Records written and read again, torn, flipped and foreign ones among them.
 
+use super::segment::{HeaderError, SegmentRead};
 use super::*;
 use proptest::prelude::*;
 use std::borrow::Cow;

@@ -113,7 +113,7 @@ impl Owner {
                     Some(series) => series.latest().map(|event| event.value),
                     None => topic.latest.as_ref().and_then(|latest| latest.value()),
                 };
-                value.map_or(Subject::NoValue { kind }, |bytes| Subject::Value { kind, bytes })
+                value.map_or(Subject::NoValue, |bytes| Subject::Value { kind, bytes })
             }
         };
         if constraint.evaluate(subject) {

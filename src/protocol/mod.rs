@@ -8,6 +8,7 @@ macro_rules! codes {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $name { $($variant = $code,)* }
         impl $name {
+            #[allow(dead_code, reason = "of some tables only a test asks for all")]
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
             pub fn code(self) -> u16 { self as u16 }
             pub fn name(self) -> &'static str { match self { $(Self::$variant => $text,)* } }

@@ -17,7 +17,7 @@ mod query;
 #[cfg(test)]
 mod tests;
 
-pub use query::{Anchor, EVENT_NUMBERS_BYTES, Query, QueryKind, QueryRange, Selection, Span};
+pub use query::{Anchor, EVENT_NUMBERS_BYTES, Query, QueryKind, QueryRange, Span};
 
 use log::{Log, Stored};
 use std::collections::BTreeSet;
@@ -216,11 +216,6 @@ impl Series {
     /// The sequence of the event to come.
     pub fn next_sequence(&self) -> u64 {
         self.next_sequence
-    }
-
-    /// The timestamp of the latest event, kept or not; 0 before the first.
-    pub fn latest_ms(&self) -> u64 {
-        self.latest_ms
     }
 
     /// The sequence of the oldest event held, the next one's where none is.

@@ -59,7 +59,7 @@ fn timestamps_do_not_go_back() {
     let refused = series.append(b"", Some(199), &author, 300).unwrap_err();
     assert_eq!(refused, SeriesError::TimestampBeforeLatest { given_ms: 199, latest_ms: 200 });
     assert_eq!(refused.to_string(), "found the timestamp 199 ms, expected at least that of the latest event, 200 ms");
-    assert_eq!((series.next_sequence(), series.latest_ms()), (5, 200), "what is refused leaves nothing behind");
+    assert_eq!((series.next_sequence(), series.latest_ms), (5, 200), "what is refused leaves nothing behind");
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn check_restored(limit: Option<u64>, events: &[(u64, u64, Option<u64>)], result
     let restored = events.iter().try_for_each(|(sequence, ms, original)| series.restore(stored(*sequence, *ms, *original)));
     assert_eq!(restored.map(|()| held(&series)), result.map(str::to_owned), "{events:?}");
     if let (Ok(()), Some(last)) = (restored, events.last()) {
-        assert_eq!((series.next_sequence(), series.latest_ms()), (last.0 + 1, last.1));
+        assert_eq!((series.next_sequence(), series.latest_ms), (last.0 + 1, last.1));
     }
 }
 
@@ -250,5 +250,5 @@ fn a_series_whose_events_all_went_does_not_use_their_sequences_again() {
     assert_eq!((series.is_empty(), series.first_kept()), (true, 5));
     assert_eq!(series.append(b"", None, &anne(), 90).unwrap(), Appended { sequence: 5, timestamp_ms: 100, first_kept: 5, dropped: None });
     series.restore_end(2, 3);
-    assert_eq!((series.next_sequence(), series.latest_ms()), (6, 100), "it only goes on");
+    assert_eq!((series.next_sequence(), series.latest_ms), (6, 100), "it only goes on");
 }

@@ -15,8 +15,8 @@ pub use listener::{Extras, History, Known, Listened, Listener, Stream};
 pub use local_topic::{Delivery, LocalTopic, Outgoing, Subscriber};
 pub use mqtt::Mqtt;
 pub use mqtt_limits::MqttLimits;
-pub use selections::{Scopes, Selections};
-pub use send_queue::{Entry, Newest, Overflow, QueueLimits, SendQueue, Steps};
+pub use selections::Scopes;
+pub use send_queue::{Entry, Newest, QueueLimits, SendQueue, Steps};
 
 use crate::base::{SessionId, Time, TopicId};
 use crate::topic::publication::Encodings;

@@ -29,13 +29,10 @@ mod tests;
 
 pub use base::BaseError;
 pub use counters::Counters;
-pub use disk::{Disk, Files};
 pub use error::OpenError;
 pub use handle::{Handle, Sender, start};
-pub use lines::LineError;
 pub use open::{Recovered, Store};
-pub use replay::{Corruption, Torn};
-pub use tools::{Cut, Report, ToolError, check, cut, export, import};
+pub use tools::{Report, ToolError, check, cut, export, import};
 
 use std::sync::Arc;
 

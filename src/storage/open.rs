@@ -45,8 +45,6 @@ pub struct Recovered {
     pub torn: Option<Torn>,
     /// Records replayed from the journal.
     pub records: u64,
-    /// Bytes of the journal that were read.
-    pub journal_bytes: u64,
 }
 
 impl Store {
@@ -62,10 +60,10 @@ impl Store {
         let journal =
             replay(&mut files, salt, base.through(), &mut |record| state.apply(record)).map_err(OpenError::replay(&journal_path))?;
         journal.settle(&mut files).map_err(OpenError::host(&journal_path))?;
-        let Journal { sealed, torn, next_record, last_segment, records, bytes: journal_bytes, .. } = journal;
+        let Journal { sealed, torn, next_record, last_segment, records, .. } = journal;
         let position = Position { salt, next_record, last_segment, checkpoint: base.through() };
         let store = Self { directory: directory.to_owned(), base, position, sealed, lock };
-        Ok((store, Recovered { state, torn, records, journal_bytes }))
+        Ok((store, Recovered { state, torn, records }))
     }
 }
 

@@ -67,9 +67,7 @@ pub struct Constraint(Part);
 #[derive(Clone, Copy, Debug)]
 pub enum Subject<'a> {
     NoTopic,
-    NoValue {
-        kind: ValueType,
-    },
+    NoValue,
     /// For a time series that is its latest event's value.
     Value {
         kind: ValueType,
@@ -130,7 +128,7 @@ impl Part {
         match (self, subject) {
             (Self::And(parts), _) => parts.iter().all(|part| part.holds(subject)),
             (Self::Or(parts), _) => parts.iter().any(|part| part.holds(subject)),
-            (Self::NoTopic, Subject::NoTopic) | (Self::NoValue, Subject::NoValue { .. }) => true,
+            (Self::NoTopic, Subject::NoTopic) | (Self::NoValue, Subject::NoValue) => true,
             (Self::Value(test), Subject::Value { kind, bytes }) => test.passes(kind, bytes),
             (Self::Json { pointer, test }, Subject::Value { kind: ValueType::Json, bytes }) => test.passes(pointer::find(bytes, pointer)),
             _ => false,

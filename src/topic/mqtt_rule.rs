@@ -81,10 +81,6 @@ impl TopicRules {
     pub fn find(&self, path: &str) -> Option<&TopicRule> {
         self.0.iter().filter(|rule| is_within(path, &rule.branch)).max_by_key(|rule| rule.branch.len())
     }
-
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &TopicRule> {
-        self.0.iter()
-    }
 }
 
 const A_TYPE: &str = "auto, json, string, int64, double, binary or refuse";

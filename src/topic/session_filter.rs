@@ -168,16 +168,6 @@ pub fn roles(value: &str) -> impl Iterator<Item = Cow<'_, str>> {
     std::iter::from_fn(move || next_role(&mut cursor))
 }
 
-/// The value of `$Roles` that lists `roles`.
-pub fn print_roles<'r>(roles: impl IntoIterator<Item = &'r str>) -> String {
-    let mut value = String::new();
-    for role in roles {
-        value.push_str(if value.is_empty() { "" } else { " " });
-        print_quoted(role, &mut value);
-    }
-    value
-}
-
 fn next_role<'v>(cursor: &mut Cursor<'v>) -> Option<Cow<'v, str>> {
     // A comma is as good as the space that it may stand in for.
     let _ = cursor.take_symbol(',');

@@ -1,6 +1,6 @@
 //! The topics of one shard's partitions: found by path in constant time, walked in path order.
 
-use super::path::{TopicPath, compare, is_within};
+use super::path::TopicPath;
 use super::publication::Publication;
 use super::selector::Selector;
 use super::specification::{Specification, TopicType};
@@ -267,10 +267,6 @@ impl Tree {
         self.topics.len() - self.free.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     pub fn find(&self, path: &str) -> Option<Place> {
         let topics = &self.topics;
         let hash = short_hash(path);
@@ -309,37 +305,6 @@ impl Tree {
         self.order.remove(&topic.path);
         self.free.push(index);
         Some(topic)
-    }
-
-    /// Walks in path order what lies in the branch of `selector` behind `after`, at most `budget` topics. `visit` sees those that match and
-    /// may stop the walk by `false`. Returns where to go on, or `None` when the branch is done.
-    pub fn walk(
-        &self,
-        selector: &Selector,
-        after: Option<&TopicPath>,
-        budget: usize,
-        mut visit: impl FnMut(Place, &Topic) -> bool,
-    ) -> Option<TopicPath> {
-        let branch = selector.prefix();
-        let begins_behind = after.is_some_and(|after| branch.is_empty() || compare(after.as_str(), branch).is_ge());
-        let start = match after {
-            Some(after) if begins_behind => Bound::Excluded(after.clone()),
-            _ if branch.is_empty() => Bound::Unbounded,
-            _ => Bound::Included(TopicPath::of_branch(branch)),
-        };
-        for (walked, (path, index)) in self.order.range((start, Bound::Unbounded)).enumerate() {
-            if !branch.is_empty() && !is_within(path.as_str(), branch) {
-                return None;
-            }
-            let place = Place(*index);
-            if selector.matches(path.as_str()) && !visit(place, self.topic(place)) {
-                return Some(path.clone());
-            }
-            if walked + 1 >= budget {
-                return Some(path.clone());
-            }
-        }
-        None
     }
 
     /// Visits what `selector` matches in `span`, at most `budget` topics in one call. Returns where to go on (in the direction of the scan: behind
@@ -421,25 +386,6 @@ mod tests {
         tree
     }
 
-    fn check(selector: &str, after: Option<&str>, expected: &[&str]) {
-        let tree = tree(&["b", "a/c", "a", "a/b/c", "a-b", "ab", "a/b"]);
-        let selector = Selector::parse(selector, SelectorLimits::default()).unwrap();
-        for budget in 1..10 {
-            let mut seen = Vec::new();
-            let mut at = after.map(|p| TopicPath::parse(p, 100).unwrap());
-            loop {
-                at = tree.walk(&selector, at.as_ref(), budget, |_, topic| {
-                    seen.push(topic.path.as_str().to_owned());
-                    true
-                });
-                if at.is_none() {
-                    break;
-                }
-            }
-            assert_eq!(seen, expected, "budget {budget}");
-        }
-    }
-
     #[test]
     fn what_few_topics_have_is_small() {
         assert!(size_of::<Rare>() <= 80);
@@ -450,17 +396,6 @@ mod tests {
         topic.rare_mut().subscribers = None;
         topic.drop_empty_rare();
         assert!(topic.rare.is_none());
-    }
-
-    #[test]
-    fn a_walk_goes_in_path_order_in_slices_of_any_size() {
-        check("?.*//", None, &["a", "a/b", "a/b/c", "a/c", "a-b", "ab", "b"]);
-        check("?a//", None, &["a", "a/b", "a/b/c", "a/c"]);
-        check("?a/", None, &["a/b", "a/b/c", "a/c"]);
-        check("?.*//", Some("a/b"), &["a/b/c", "a/c", "a-b", "ab", "b"]);
-        check("?a/", Some("0"), &["a/b", "a/b/c", "a/c"]);
-        check("?a/", Some("z"), &[]);
-        check("a/b", None, &["a/b"]);
     }
 
     fn check_scan(selector: &str, span: Span, expected: &[&str]) {
@@ -493,6 +428,10 @@ mod tests {
         check_scan("?.*//", Span { start: Bound::Included(at("a/b/x")), end: Bound::Included(at("ab")) }, &["a/c", "a-b", "ab"]);
         check_scan("?.*//", Span { start: Bound::Included(at("b")), end: Bound::Excluded(at("a")) }, &[]);
         check_scan("?.*//", Span { start: Bound::Excluded(at("a")), end: Bound::Excluded(at("a")) }, &[]);
+        check_scan("?a//", Span::default(), &["a", "a/b", "a/b/c", "a/c"]);
+        check_scan("?a/", Span::default(), &["a/b", "a/b/c", "a/c"]);
+        check_scan("?a/", Span { start: Bound::Excluded(at("z")), end: Bound::Unbounded }, &[]);
+        check_scan("a/b", Span::default(), &["a/b"]);
         check_scan("?a/", Span { start: Bound::Unbounded, end: Bound::Excluded(at("a/c")) }, &["a/b", "a/b/c"]);
     }
 

@@ -32,10 +32,6 @@ impl Work {
         }
     }
 
-    pub fn left(&self) -> usize {
-        if self.is_exhausted { 0 } else { self.left }
-    }
-
     /// Whether a charge has failed.
     pub fn is_exhausted(&self) -> bool {
         self.is_exhausted
@@ -69,7 +65,7 @@ mod tests {
     #[test]
     fn the_last_step_is_taken_and_one_more_is_the_end() {
         let mut work = Work::new(3);
-        assert_eq!((work.charge(1), work.charge(2), work.left()), (Ok(()), Ok(()), 0));
+        assert_eq!((work.charge(1), work.charge(2), work.left), (Ok(()), Ok(()), 0));
         assert!(work.charge(0).is_ok() && !work.is_exhausted());
         assert!(work.charge(1).unwrap_err().to_string().contains("more than 3 steps"));
         assert!(work.charge(0).is_err() && work.is_exhausted());

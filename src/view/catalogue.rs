@@ -73,10 +73,6 @@ pub struct Put {
 }
 
 impl Catalogue {
-    pub fn get(&self, name: &str) -> Option<&Entry> {
-        self.views.get(name)
-    }
-
     /// Adds a view, or replaces the one of its name.
     pub fn put(&mut self, name: &str, text: &str, definition: Definition, limits: CatalogueLimits) -> Result<Put, CatalogueError> {
         check_name(name).map_err(|message| CatalogueError::Name { message })?;

@@ -14,4 +14,4 @@ pub mod parse;
 pub mod specification;
 
 pub use definition::Definition;
-pub use parse::{ViewError, ViewLimits};
+pub use parse::ViewLimits;

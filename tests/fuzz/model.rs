@@ -85,9 +85,9 @@ pub fn constraint(input: &[u8]) {
     match Constraint::parse(text, ConstraintLimits::default()) {
         Ok(constraint) => {
             let is_bare = !constraint.evaluate(Subject::NoTopic);
+            constraint.evaluate(Subject::NoValue);
             let kinds = [ValueType::Json, ValueType::String, ValueType::Int64, ValueType::Double, ValueType::Binary];
             for kind in kinds {
-                constraint.evaluate(Subject::NoValue { kind });
                 let mut bytes = Vec::new();
                 let is_value = match kind {
                     ValueType::Json => Checker::new().compact(value, JsonLimits { depth_max: 100 }, &mut bytes).is_ok(),

@@ -190,7 +190,6 @@ fn limits(desk: &Desk) -> Option<DialogueLimits> {
             user_properties_max: limits.user_properties_max,
             filters_max: limits.filters_max,
         },
-        receive_maximum: limits.receive_maximum,
         topic_alias_maximum: limits.topic_alias_maximum,
         client_id_bytes_max: limits.client_id_bytes_max,
     })

@@ -29,8 +29,6 @@ use crate::wire::mqtt::{
 #[derive(Clone, Copy, Debug)]
 pub struct DialogueLimits {
     pub packet: wire::mqtt::PacketLimits,
-    /// QoS 1 and 2 messages of a client that are not acknowledged. It is for CONNACK to tell the client.
-    pub receive_maximum: u16,
     /// Topic aliases, of a client and of the server each. It is for CONNACK to tell the client.
     pub topic_alias_maximum: u16,
     pub client_id_bytes_max: usize,
@@ -167,7 +165,8 @@ impl Dialogue {
     }
 
     /// Whether a CONNACK with success was put; it stays so when the dialogue has ended.
-    pub fn is_connected(&self) -> bool {
+    #[cfg(test)]
+    fn is_connected(&self) -> bool {
         match &self.state {
             State::Greeting => false,
             State::V3(machine) => machine.phase.was_connected(),

@@ -10,9 +10,10 @@ use crate::wire::mqtt::{AcknowledgementKind, MessageProperties, QoS};
 
 const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 
+const RECEIVE_MAXIMUM: u16 = 3;
+
 const LIMITS: DialogueLimits = DialogueLimits {
     packet: wire::mqtt::PacketLimits { packet_bytes_max: 1000, user_properties_max: 4, filters_max: 4 },
-    receive_maximum: 3,
     topic_alias_maximum: 4,
     client_id_bytes_max: 8,
 };
@@ -225,8 +226,8 @@ fn more_messages_than_the_receive_maximum_are_a_fault() {
     let mut answers = connected(Version::V5).answers();
     let mut out = Vec::new();
     for _ in 1..=3 {
-        answers.take_publish(QoS::AtLeastOnce, LIMITS.receive_maximum).unwrap();
-        answers.take_publish(QoS::AtMostOnce, LIMITS.receive_maximum).unwrap();
+        answers.take_publish(QoS::AtLeastOnce, RECEIVE_MAXIMUM).unwrap();
+        answers.take_publish(QoS::AtMostOnce, RECEIVE_MAXIMUM).unwrap();
     }
     // What ends a message makes room for another; a PUBREC with success does not end one.
     for (kind, code) in [
@@ -235,10 +236,10 @@ fn more_messages_than_the_receive_maximum_are_a_fault() {
         (AcknowledgementKind::Pubrec, ReasonCode::QUOTA_EXCEEDED),
     ] {
         acknowledge(&mut answers, &mut out, kind, code);
-        answers.take_publish(QoS::ExactlyOnce, LIMITS.receive_maximum).unwrap();
+        answers.take_publish(QoS::ExactlyOnce, RECEIVE_MAXIMUM).unwrap();
     }
     acknowledge(&mut answers, &mut out, AcknowledgementKind::Pubrec, ReasonCode::SUCCESS);
-    let fault = answers.take_publish(QoS::ExactlyOnce, LIMITS.receive_maximum).unwrap_err();
+    let fault = answers.take_publish(QoS::ExactlyOnce, RECEIVE_MAXIMUM).unwrap_err();
     assert_eq!(fault.code, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
     put_fault(&mut connected(Version::V5), fault.code, &[0xe0, 7, 0x93, 5, 0x1f, 0, 2, b'n', b'o']);
 }
@@ -248,9 +249,9 @@ fn a_message_that_is_sent_again_takes_the_quota_once() {
     for version in VERSIONS {
         let mut answers = connected(version).answers();
         let mut out = Vec::new();
-        answers.take_publish(QoS::ExactlyOnce, LIMITS.receive_maximum).unwrap();
+        answers.take_publish(QoS::ExactlyOnce, RECEIVE_MAXIMUM).unwrap();
         for _ in 0..u32::from(u16::MAX) + 1 {
-            answers.take_publish(QoS::ExactlyOnce, LIMITS.receive_maximum).unwrap();
+            answers.take_publish(QoS::ExactlyOnce, RECEIVE_MAXIMUM).unwrap();
             answers.repeated();
             acknowledge(&mut answers, &mut out, AcknowledgementKind::Pubrec, ReasonCode::SUCCESS);
             out.clear();
@@ -259,8 +260,8 @@ fn a_message_that_is_sent_again_takes_the_quota_once() {
         for _ in 0..3 {
             acknowledge(&mut answers, &mut out, AcknowledgementKind::Pubcomp, ReasonCode::SUCCESS);
         }
-        for _ in 1..=LIMITS.receive_maximum {
-            answers.take_publish(QoS::ExactlyOnce, LIMITS.receive_maximum).unwrap();
+        for _ in 1..=RECEIVE_MAXIMUM {
+            answers.take_publish(QoS::ExactlyOnce, RECEIVE_MAXIMUM).unwrap();
         }
     }
 }
@@ -269,9 +270,9 @@ fn a_message_that_is_sent_again_takes_the_quota_once() {
 fn clients_of_3_1_1_may_use_every_identifier() {
     let mut answers = connected(Version::V311).answers();
     for _ in 1..=u16::MAX {
-        answers.take_publish(QoS::AtLeastOnce, LIMITS.receive_maximum).unwrap();
+        answers.take_publish(QoS::AtLeastOnce, RECEIVE_MAXIMUM).unwrap();
     }
-    let fault = answers.take_publish(QoS::AtLeastOnce, LIMITS.receive_maximum).unwrap_err();
+    let fault = answers.take_publish(QoS::AtLeastOnce, RECEIVE_MAXIMUM).unwrap_err();
     assert_eq!(fault.code, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
     put_fault(&mut connected(Version::V311), fault.code, b"");
 }

@@ -1,6 +1,7 @@
 //! The series against a list of all events that ever were, in which everything is found by looking at each.
 
 use super::*;
+use crate::series::query::Selection;
 use proptest::prelude::*;
 
 /// Straight from the words of the documentation: no positions, no searching, no state but the events.
@@ -173,13 +174,13 @@ fn check_restored(series: &Series, model: &Model, now_ms: u64) {
         for event in stored {
             restored.restore(event.clone()).unwrap();
         }
-        restored.restore_end(series.next_sequence(), series.latest_ms());
+        restored.restore_end(series.next_sequence(), series.latest_ms);
         let mut expected = Model { retained: model.retained, all: model.all.clone(), first: model.first };
         assert_eq!(restored.trim(now_ms), expected.trim(now_ms));
         assert_eq!(events(restored.subscription(&Range::default(), usize::MAX)), (true, expected.held()));
         let latest = Query { edit_range: Some(QueryRange::default()), ..Query::default() };
         assert_eq!(events(restored.query(&latest, usize::MAX)), expected.query(&latest, usize::MAX));
-        assert_eq!((restored.next_sequence(), restored.latest_ms()), (series.next_sequence(), series.latest_ms()));
+        assert_eq!((restored.next_sequence(), restored.latest_ms), (series.next_sequence(), series.latest_ms));
     }
 }
 

@@ -1,6 +1,7 @@
 //! What each query selects of one small series, by anchor, span and kind.
 
 use super::*;
+use crate::series::query::Selection;
 
 /// ```text
 /// sequence  0   1   2   3   4   5   6   7   8   9

@@ -4,9 +4,10 @@ use super::faulty::{Fault, Faulty};
 use super::sample::{added, appends, event, removed, state, value};
 use crate::base::{ShardIndex, Time};
 use crate::journal::{Change, Expected, Salt, State, read_segment};
+use crate::storage::disk::Disk;
 use crate::storage::replay::{Corruption, Journal, ReplayError, Sealed, replay};
 use crate::storage::writer::{Position, Writer, WriterLimits};
-use crate::storage::{Ack, Answer, Disk};
+use crate::storage::{Ack, Answer};
 use proptest::prelude::*;
 use std::sync::Arc;
 

@@ -50,15 +50,6 @@ impl Interner {
             self.intern(parsed.expect("the types of values need no properties"))
         })
     }
-
-    /// How many are known, in use or not.
-    pub fn len(&self) -> usize {
-        self.known.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -77,7 +68,7 @@ mod tests {
         let first = interner.intern(specification(1));
         assert!(Arc::ptr_eq(&first, &interner.intern(specification(1))));
         assert!(!Arc::ptr_eq(&first, &interner.intern(specification(2))));
-        assert_eq!(interner.len(), 2);
+        assert_eq!(interner.known.len(), 2);
     }
 
     #[test]
@@ -86,7 +77,7 @@ mod tests {
         let kept: Vec<_> = (0..100).map(|owner| interner.intern(specification(owner))).collect();
         for owner in 100..10_000 {
             interner.intern(specification(owner));
-            assert!(interner.len() <= 2 * kept.len() + 1);
+            assert!(interner.known.len() <= 2 * kept.len() + 1);
         }
         for (owner, known) in kept.iter().enumerate() {
             assert!(Arc::ptr_eq(known, &interner.intern(specification(owner))));
@@ -95,6 +86,6 @@ mod tests {
         for owner in 0..1000 {
             interner.intern(specification(owner));
         }
-        assert!(interner.len() <= SWEEP_LEN_MIN);
+        assert!(interner.known.len() <= SWEEP_LEN_MIN);
     }
 }
