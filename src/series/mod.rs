@@ -353,8 +353,8 @@ impl Appended {
 }
 
 impl EventRef<'_> {
-    pub fn to_event(&self) -> Event {
-        let Self { value, sequence, timestamp_ms, author, original } = *self;
+    pub fn to_event(self) -> Event {
+        let Self { value, sequence, timestamp_ms, author, original } = self;
         Event { value: value.into(), sequence, timestamp_ms, author: author.clone(), original }
     }
 }
