@@ -121,17 +121,17 @@ impl RemovalPolicy {
         &self.0.text
     }
 
-    /// Whether [`RemovalState::note_subscriptions`] can change anything.
+    /// Whether `RemovalState::note_subscriptions` can change anything.
     pub fn needs_subscriptions(&self) -> bool {
         self.0.conditions.iter().any(|condition| matches!(condition, Condition::Subscriptions { .. }))
     }
 
-    /// The filters to count sessions by, for [`RemovalState::note_sessions`].
+    /// The filters to count sessions by, for `RemovalState::note_sessions`.
     pub fn filters(&self) -> &[SessionFilter] {
         &self.0.filters
     }
 
-    /// Whether [`RemovalState::note_creator_closed`] can change anything.
+    /// Whether `RemovalState::note_creator_closed` can change anything.
     pub fn needs_creator(&self) -> bool {
         self.0.conditions.iter().any(|condition| matches!(condition, Condition::CreatorCloses))
     }

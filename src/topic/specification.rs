@@ -127,7 +127,7 @@ impl Default for SpecificationLimits {
     }
 }
 
-/// A checked specification. Topics share one by [`Interner`].
+/// A checked specification. Topics share one by `Interner`.
 pub struct Specification {
     topic_type: TopicType,
     value_type: ValueType,

@@ -221,6 +221,6 @@ pub struct PublishHead<'a> {
     pub alias: Option<u16>,
     pub expiry_s: Option<u32>,
     pub subscription_ids: &'a [u32],
-    /// As [`MessageProperties::passed_on`].
+    /// As `MessageProperties::passed_on`.
     pub passed_on: &'a [u8],
 }
