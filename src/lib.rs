@@ -8,7 +8,7 @@
 //! - `value` — the types of values, compact JSON, deltas.
 //! - `series` — the events of one time series: append, edit, ranges, queries.
 //! - `topic` — paths, selectors, the tree, publications, who is interested; MQTT's names and filters for them.
-//! - `protocol` — the one table of error and close codes, and the dialogue of MQTT.
+//! - `protocol` — the one table of error and close codes, and the dialogues of both protocols.
 //! - `view` — topic views: their language, and what a view makes of one topic's value.
 //! - `session` — selections, and what a session still has to be sent; what MQTT's are beyond that.
 //! - `journal` — what is kept of persistent topics: records over bytes, and what they add up to.

@@ -83,7 +83,7 @@ type Fragments = Option<Box<(Opcode, Vec<u8>)>>;
 impl Stage {
     fn session(&self) -> Option<SessionKey> {
         match self {
-            Self::Native(native) => native.session,
+            Self::Native(native) => native.dialogue.session(),
             Self::Mqtt(link) => link.session,
             Self::Head | Self::Page | Self::Ending(_) => None,
         }
@@ -183,7 +183,7 @@ impl Doors {
             };
         }
         let (session, last) = match std::mem::replace(&mut connection.stage, Stage::Ending(None)) {
-            Stage::Native(Native { session: Some(session), .. }) => (session, Last::Close(code)),
+            Stage::Native(native) => (native.dialogue.session().expect("it has a session"), Last::Close(code)),
             Stage::Mqtt(link) => (link.session.expect("it has a session"), Last::Mqtt(link)),
             _ => unreachable!("only these have sessions"),
         };

@@ -5,25 +5,25 @@ use super::{Doors, Fragments, Stage};
 use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey};
 use crate::desk::Desk;
+use crate::protocol::native::{Dialogue, Turn};
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
 use crate::session::{self, Entry, Life, Session};
 use crate::topic::publication::Encodings;
 use crate::wire::event::{self, Event, Form};
-use crate::wire::native::{self, Ask, Request, Welcome};
+use crate::wire::native::{Request, Welcome};
 use crate::wire::text::TextError;
 use crate::wire::websocket::{self, Opcode};
 
 /// A connection of the native protocol, on WebSocket.
 pub struct Native {
+    pub dialogue: Dialogue<SessionKey>,
     pub form: Form,
-    /// `None` until CONNECT has come.
-    pub session: Option<SessionKey>,
     pub fragments: Fragments,
 }
 
 impl Native {
     pub fn new(form: Form) -> Self {
-        Self { form, session: None, fragments: None }
+        Self { dialogue: Dialogue::Greeting, form, fragments: None }
     }
 }
 
@@ -51,31 +51,20 @@ impl Doors {
         key: ConnectionKey,
         request: Request<'r>,
     ) -> Option<Said<'r>> {
-        let Native { form, session, .. } = *self.native(key)?;
-        let Request { id, ask } = request;
-        let refusal = match (ask, session) {
-            (Ask::Ping, _) => {
-                self.say(desk, audience, key, &Event::Pong);
-                return None;
+        let native = self.native(key)?;
+        let form = native.form;
+        match native.dialogue.handle(request) {
+            Turn::Serve(session, request) => return Some(Said::Request { session, form, request }),
+            Turn::Quiet => {}
+            Turn::Pong => self.say(desk, audience, key, &Event::Pong),
+            Turn::Welcome { id, capabilities } => self.welcome(desk, audience, key, id, capabilities),
+            Turn::Refuse { id, refusal } => self.refuse(desk, audience, key, id, &refusal),
+            Turn::RefuseVersion { id, refusal } => {
+                self.refuse(desk, audience, key, id, &refusal);
+                self.close_now(desk, audience, key, CloseCode::UnsupportedVersion, "no common protocol version");
             }
-            (Ask::Pong, _) => return None,
-            (Ask::Close, _) => {
-                self.close_after_queue(desk, audience, key, CloseCode::Normal);
-                return None;
-            }
-            (Ask::Broken, _) => Refusal::new(ErrorCode::MalformedFrame, "the frame's body does not have its operation's form"),
-            (Ask::Unknown { name }, _) => {
-                Refusal::new(ErrorCode::UnknownOperation, format!("this server does not know the operation '{name}'"))
-            }
-            (Ask::Connect { version, capabilities, .. }, None) => {
-                self.connect(desk, audience, key, id, version, capabilities);
-                return None;
-            }
-            (Ask::Connect { .. }, Some(_)) => Refusal::new(ErrorCode::AlreadyConnected, "this connection is connected already"),
-            (_, None) => Refusal::new(ErrorCode::NotConnected, "CONNECT must come first"),
-            (ask, Some(session)) => return Some(Said::Request { session, form, request: Request { id, ask } }),
-        };
-        self.refuse(desk, audience, key, id, refusal);
+            Turn::Close => self.close_after_queue(desk, audience, key, CloseCode::Normal),
+        }
         None
     }
 
@@ -85,19 +74,19 @@ impl Doors {
             TextError::Malformed { position, message } => (0, Refusal::at(ErrorCode::MalformedJson, offset + position, message)),
             TextError::Field { id, message } => (id, Refusal::new(ErrorCode::InvalidField, message)),
         };
-        self.refuse(desk, audience, key, id, refusal);
+        self.refuse(desk, audience, key, id, &refusal);
     }
 
-    fn refuse(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, id: u64, refusal: Refusal) {
-        let Refusal { code, position, message } = &refusal;
+    fn refuse(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, id: u64, refusal: &Refusal) {
+        let Refusal { code, position, message } = refusal;
         let event = Event::Error { id, code: code.code(), name: code.name(), position: *position, message };
         self.say(desk, audience, key, &event);
     }
 
     /// Says it through the session's queue, or straight where there is none yet.
     pub(super) fn say(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, event: &Event<'_>) {
-        let Some(Native { form, session, .. }) = self.native(key) else { return };
-        let (form, session) = (*form, *session);
+        let Some(native) = self.native(key) else { return };
+        let (form, session) = (native.form, native.dialogue.session());
         let mut bytes = Vec::new();
         event::put(&mut bytes, form, event);
         if let Some(session) = session {
@@ -111,12 +100,7 @@ impl Doors {
         desk.effects.wake(key);
     }
 
-    fn connect(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, id: u64, version: u64, capabilities: u64) {
-        if version < native::VERSION {
-            let message = format!("this server speaks version {}", native::VERSION);
-            self.refuse(desk, audience, key, id, Refusal::new(ErrorCode::UnsupportedVersion, message));
-            return self.close_now(desk, audience, key, CloseCode::UnsupportedVersion, "no common protocol version");
-        }
+    fn welcome(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, id: u64, capabilities: u64) {
         let Some(native) = self.native(key) else { return };
         let forms = Encodings::from_capabilities(capabilities);
         let form = match native.form {
@@ -124,7 +108,7 @@ impl Doors {
             Form::Text => session::Form::Text,
         };
         let session = audience.enter(Session::new(desk.take_session_id(), Life::Connected(key), form, desk.now));
-        native.session = Some(session);
+        native.dialogue = Dialogue::Open(session);
         let limits = &desk.limits;
         let welcome = Welcome {
             server: desk.identity.server.clone(),

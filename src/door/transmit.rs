@@ -53,7 +53,7 @@ impl Connection {
     /// The session whose queue is sent, and what its connection is beyond any other.
     fn sending(&mut self) -> (Option<SessionKey>, Option<&mut Link>) {
         match &mut self.stage {
-            Stage::Native(native) => (native.session, None),
+            Stage::Native(native) => (native.dialogue.session(), None),
             Stage::Mqtt(link) => (link.session, Some(link)),
             Stage::Ending(Some(leaving)) => match &mut leaving.last {
                 Last::Close(_) => (Some(leaving.session), None),
@@ -132,7 +132,7 @@ impl Doors {
             _ if !connection.raw.is_empty() => true,
             Stage::Head | Stage::Page => false,
             Stage::Native(native) => {
-                native.session.and_then(|session| audience.session(session)).is_some_and(|session| !session.queue.is_empty())
+                native.dialogue.session().and_then(|session| audience.session(session)).is_some_and(|session| !session.queue.is_empty())
             }
             Stage::Mqtt(link) => {
                 let inflight_max = inflight_max(desk);

@@ -1,6 +1,7 @@
-//! The one table of error and close codes; `sdk/protocol/codes.json` says the same to every SDK.
+//! The one table of error and close codes, and the dialogues of both protocols; `sdk/protocol/codes.json` says the same to every SDK.
 
 pub mod mqtt;
+pub mod native;
 
 macro_rules! codes {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $code:literal $text:literal,)* }) => {
