@@ -56,7 +56,7 @@ impl Audience {
 
     /// The connection of a session is over; what comes of the session is its client's wish.
     pub fn leave_session(&mut self, desk: &mut Desk, key: SessionKey) {
-        let now = desk.now;
+        let now = desk.turn.now;
         let sessions_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.sessions_max);
         let is_full = self.sessions.away.asleep >= sessions_max;
         let Some(session) = self.sessions.get_mut(key) else { return };
@@ -81,7 +81,7 @@ impl Audience {
     /// The session has no connection, and ends at the moment given. When it has something to do next.
     pub fn fall_asleep(&mut self, desk: &Desk, key: SessionKey, expires: Time) -> Option<Time> {
         let session = self.sessions.get_mut(key)?;
-        let will = session.mqtt.as_ref().and_then(|mqtt| mqtt.will.as_ref()).map(|will| after(desk.now, will.delay_s));
+        let will = session.mqtt.as_ref().and_then(|mqtt| mqtt.will.as_ref()).map(|will| after(desk.turn.now, will.delay_s));
         let due = will.map_or(expires, |will| will.min(expires));
         session.life = Life::Away(Away { expires, due: Some(due) });
         self.sessions.away.due.insert((due, key));
@@ -102,7 +102,7 @@ impl Audience {
 
     pub fn tick_away(&mut self, desk: &mut Desk) {
         while let Some((due, key)) = self.sessions.away.due.first().copied()
-            && due <= desk.now
+            && due <= desk.turn.now
         {
             self.sessions.away.due.remove(&(due, key));
             self.check_session(desk, key);
@@ -112,7 +112,7 @@ impl Audience {
     /// A session that is away has something to do by now.
     fn check_session(&mut self, desk: &mut Desk, key: SessionKey) {
         let Some(expires) = self.plan(key, |_| None) else { return };
-        if expires <= desk.now {
+        if expires <= desk.turn.now {
             return self.finish_session(desk, key);
         }
         self.publish_will(desk, key);

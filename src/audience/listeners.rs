@@ -195,11 +195,11 @@ impl Audience {
     /// Goes on with the reviews under way, each a part in its turn, within this turn's budget.
     pub fn run_reviews(&mut self, desk: &mut Desk, walks_wait: bool) {
         // Walks that wait get the other half.
-        let kept = if walks_wait { desk.walk_budget / 2 } else { 0 };
-        while desk.walk_budget > kept
+        let kept = if walks_wait { desk.turn.walk_budget / 2 } else { 0 };
+        while desk.turn.walk_budget > kept
             && let Some(review) = self.listening.reviews.pop_front()
         {
-            let part = REVIEW_PART.min(desk.walk_budget - kept);
+            let part = REVIEW_PART.min(desk.turn.walk_budget - kept);
             let Review { asker, number, selector, rest } = review;
             let Some(listener) = self.listener_mut(asker.session, number) else {
                 // What it was told has closed the session.
@@ -208,7 +208,7 @@ impl Audience {
             };
             let mut left = part;
             let (changes, rest) = look_again(listener, rest, &mut left);
-            desk.walk_budget -= (part - left).max(1);
+            desk.turn.walk_budget -= (part - left).max(1);
             for change in changes {
                 self.tell_change(desk, asker.session, number, &change);
             }

@@ -58,7 +58,7 @@ impl<'s> Properties<'s> {
 
     /// By today's wall clock.
     fn start_ms(&self) -> u64 {
-        self.desk.wall_ms().saturating_sub(self.desk.now.since(self.session.connected) / 1_000_000)
+        self.desk.wall_ms().saturating_sub(self.desk.turn.now.since(self.session.connected) / 1_000_000)
     }
 }
 

@@ -62,7 +62,7 @@ impl Audience {
     pub fn give_up(&mut self, desk: &mut Desk, key: SessionKey, why: Why) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         match session.life {
-            Life::Connected(connection) => desk.given_up.push_back(GivenUp { connection, why }),
+            Life::Connected(connection) => desk.effects.given_up.push_back(GivenUp { connection, why }),
             Life::Inside { .. } => desk.effects.push(Effect::InsideOver(session.id)),
             Life::GivenUp | Life::Away(_) | Life::Shared => return,
         }

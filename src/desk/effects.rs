@@ -69,6 +69,8 @@ pub enum Why {
 #[derive(Default)]
 pub struct Effects {
     queue: VecDeque<Effect>,
+    /// Connections whose sessions have given them up: they are closed when what is under way is done.
+    pub given_up: VecDeque<GivenUp>,
     /// By the index of a connection's key.
     wakes: Vec<Wakes>,
 }

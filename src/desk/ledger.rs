@@ -5,7 +5,7 @@
 //! in order, so one number tells how far it has come. The ledger returns what may be answered; giving it is left to others.
 
 use super::{Answer, Storing};
-use crate::base::SessionKey;
+use crate::base::{SessionKey, ShardSet};
 use crate::journal::{Append, Change};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::wire::native::Outcome;
@@ -28,6 +28,8 @@ pub struct Ledger {
     sleeping: VecDeque<(Ticket, SessionKey)>,
     /// Why storage cannot take anything now.
     failure: Option<Box<str>>,
+    /// The shards that keep sessions which outlive the server, or deal to who does: what these have to keep they have to store.
+    pub keepers: ShardSet,
 }
 
 impl Ledger {
@@ -40,6 +42,7 @@ impl Ledger {
             sleeping: VecDeque::new(),
             stored: Ticket(0),
             failure: None,
+            keepers: ShardSet::default(),
         }
     }
 

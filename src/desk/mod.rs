@@ -101,26 +101,34 @@ impl Answer {
 pub struct Desk {
     pub identity: Identity,
     pub limits: Limits,
-    pub now: Time,
-    /// A moment, and the milliseconds since the epoch that it was.
-    wall: (Time, u64),
-    /// Topics that walks and reviews may still look at in this turn.
-    pub walk_budget: usize,
+    pub turn: Turn,
     post: Post,
     pub ledger: Ledger,
     pub report: Report,
     /// The author of events that sessions without a principal append.
     pub anonymous: Arc<str>,
     pub effects: Effects,
-    /// Connections whose sessions have given them up.
-    pub given_up: VecDeque<GivenUp>,
     pub specifications: Interner,
-    /// The shards that keep sessions which outlive the server, or deal to who does.
-    pub keepers: ShardSet,
-    topics_made: u64,
-    sessions_made: u64,
+    numbers: Numbers,
+}
+
+/// What holds for this turn of the shard.
+pub struct Turn {
+    pub now: Time,
+    /// A moment, and the milliseconds since the epoch that it was.
+    wall: (Time, u64),
+    /// Topics that walks and reviews may still look at.
+    pub walk_budget: usize,
     /// Nothing is begun any more: the server stops.
     pub is_stopping: bool,
+}
+
+/// How many there were so far of what is numbered here.
+#[derive(Default)]
+struct Numbers {
+    topics: u64,
+    sessions: u64,
+    tickets: u64,
 }
 
 /// Mail on its way, and the answers that are due here.
@@ -129,7 +137,6 @@ struct Post {
     inbox: VecDeque<(ShardIndex, Mail)>,
     outboxes: Vec<Vec<Mail>>,
     answers: VecDeque<(Answer, Result<Outcome, Refusal>)>,
-    last_ticket: u64,
 }
 
 impl Desk {
@@ -139,20 +146,14 @@ impl Desk {
         assert!(limits.queue.bytes_high <= limits.queue.bytes_max);
         let outboxes = (0..identity.count).map(|_| Vec::new()).collect();
         Self {
-            now,
-            wall: (now, wall_ms),
-            walk_budget: limits.walk_slice,
-            post: Post { inbox: VecDeque::new(), outboxes, answers: VecDeque::new(), last_ticket: 0 },
+            turn: Turn { now, wall: (now, wall_ms), walk_budget: limits.walk_slice, is_stopping: false },
+            post: Post { inbox: VecDeque::new(), outboxes, answers: VecDeque::new() },
             ledger: Ledger::new(identity.storing),
             report: Report::new(identity.index.0),
             anonymous: Arc::from(""),
             effects: Effects::default(),
-            given_up: VecDeque::new(),
             specifications: Interner::default(),
-            keepers: ShardSet::default(),
-            topics_made: 0,
-            sessions_made: 0,
-            is_stopping: false,
+            numbers: Numbers::default(),
             identity,
             limits,
         }
@@ -162,23 +163,23 @@ impl Desk {
 
     /// Milliseconds since the epoch.
     pub fn wall_ms(&self) -> u64 {
-        self.wall.1 + self.now.since(self.wall.0) / 1_000_000
+        self.turn.wall.1 + self.turn.now.since(self.turn.wall.0) / 1_000_000
     }
 
     /// The same of a moment that is not over.
     pub fn wall_ms_of(&self, time: Time) -> u64 {
-        self.wall_ms() + time.since(self.now) / 1_000_000
+        self.wall_ms() + time.since(self.turn.now) / 1_000_000
     }
 
     /// The same at the last tick.
     pub fn ticked_ms(&self) -> u64 {
-        self.wall.1
+        self.turn.wall.1
     }
 
     /// The host's clock may be set while the other runs on.
     pub fn tick(&mut self, now: Time, wall_ms: u64) {
-        self.now = now;
-        self.wall = (now, wall_ms);
+        self.turn.now = now;
+        self.turn.wall = (now, wall_ms);
     }
 
     // The post.
@@ -190,26 +191,26 @@ impl Desk {
     /// The number that the next topic of this shard has: no other of any shard has it, and no record of a session.
     pub fn next_topic_id(&self) -> TopicId {
         let count = u64::from(self.identity.count);
-        TopicId(self.identity.topics_base + self.topics_made * count + u64::from(self.identity.index.0) + 1)
+        TopicId(self.identity.topics_base + self.numbers.topics * count + u64::from(self.identity.index.0) + 1)
     }
 
     pub fn take_topic_id(&mut self) -> TopicId {
         let id = self.next_topic_id();
-        self.topics_made += 1;
+        self.numbers.topics += 1;
         id
     }
 
     /// The name of a session that begins here.
     pub fn take_session_id(&mut self) -> SessionId {
-        self.sessions_made += 1;
-        SessionId::new(self.identity.index, self.sessions_made)
+        self.numbers.sessions += 1;
+        SessionId::new(self.identity.index, self.numbers.sessions)
     }
 
     /// This shard keeps sessions from now on, or deals to who does: others wait for its word. They hear of it before they hear of what those select.
     pub fn become_keeper(&mut self) {
         let own = self.identity.index;
-        if !self.keepers.contains(own) {
-            self.keepers.insert(own);
+        if !self.ledger.keepers.contains(own) {
+            self.ledger.keepers.insert(own);
             for other in (0..self.identity.count).map(ShardIndex).filter(|other| *other != own) {
                 self.mail(other, Mail::Keeper { shard: own });
             }
@@ -218,8 +219,8 @@ impl Desk {
 
     /// A number for what will be answered.
     pub fn take_ticket(&mut self) -> u64 {
-        self.post.last_ticket += 1;
-        self.post.last_ticket
+        self.numbers.tickets += 1;
+        self.numbers.tickets
     }
 
     pub fn mail(&mut self, to: ShardIndex, mail: Mail) {
@@ -232,7 +233,7 @@ impl Desk {
 
     /// A turn's mail has come from another shard.
     pub fn take_batch(&mut self, from: ShardIndex, batch: Batch) {
-        self.report.ring.saturating_record(self.now.since(batch.sent).max(1));
+        self.report.ring.saturating_record(self.turn.now.since(batch.sent).max(1));
         self.post.inbox.extend(batch.mails.into_iter().map(|mail| (from, mail)));
     }
 
@@ -251,7 +252,7 @@ impl Desk {
         if outbox.is_empty() {
             return None;
         }
-        Some(Batch { sent: self.now, mails: std::mem::take(outbox) })
+        Some(Batch { sent: self.turn.now, mails: std::mem::take(outbox) })
     }
 
     /// Mail that did not fit its ring comes back, in front of what came since.

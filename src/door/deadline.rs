@@ -11,7 +11,7 @@ impl Doors {
     /// Time passed.
     pub fn tick(&mut self, desk: &mut Desk, audience: &mut Audience) {
         let mut due = Vec::new();
-        self.wheel.advance(desk.now, &mut due);
+        self.wheel.advance(desk.turn.now, &mut due);
         for key in due {
             self.check_deadline(desk, audience, key);
         }
@@ -19,14 +19,14 @@ impl Doors {
 
     /// The wheel says that a deadline of this connection may have come.
     fn check_deadline(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey) {
-        let now = desk.now;
+        let now = desk.turn.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
         if now < connection.deadline {
             return self.wheel.insert(connection.deadline, key);
         }
         match &connection.stage {
             // A stopping server gives every queue the same time, which its runtime measures.
-            Stage::Ending(_) if desk.is_stopping => connection.deadline = now.after_ms(desk.limits.close_timeout_ms),
+            Stage::Ending(_) if desk.turn.is_stopping => connection.deadline = now.after_ms(desk.limits.close_timeout_ms),
             Stage::Ending(_) => desk.effects.push(Effect::Close(key)),
             Stage::Page => connection.deadline = now.after_ms(desk.limits.close_timeout_ms),
             Stage::Head => return self.respond_text(desk, audience, key, 408, "the request's head did not come in time"),

@@ -109,8 +109,8 @@ impl Doors {
     }
 
     fn admit(&mut self, desk: &mut Desk, stage: Stage) -> Option<ConnectionKey> {
-        let now = desk.now;
-        if self.connections.len() >= desk.limits.connections_max || desk.is_stopping {
+        let now = desk.turn.now;
+        if self.connections.len() >= desk.limits.connections_max || desk.turn.is_stopping {
             return None;
         }
         let deadline = now.after_ms(desk.limits.handshake_timeout_ms);
@@ -192,7 +192,7 @@ impl Doors {
 
     /// Closes the connections that their sessions cannot go on with.
     pub fn close_given_up(&mut self, desk: &mut Desk, audience: &mut Audience) {
-        while let Some(GivenUp { connection, why }) = desk.given_up.pop_front() {
+        while let Some(GivenUp { connection, why }) = desk.effects.given_up.pop_front() {
             match why {
                 Why::Overflow => {
                     let reason = "the session does not read fast enough";
@@ -219,7 +219,7 @@ impl Doors {
     }
 
     fn start_ending(&mut self, desk: &mut Desk, key: ConnectionKey, leaving: Option<Box<Leaving>>) {
-        let deadline = desk.now.after_ms(desk.limits.close_timeout_ms);
+        let deadline = desk.turn.now.after_ms(desk.limits.close_timeout_ms);
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.stage = Stage::Ending(leaving);
         connection.deadline = deadline;

@@ -107,7 +107,7 @@ impl Doors {
             Form::Binary => session::Form::Binary(forms),
             Form::Text => session::Form::Text,
         };
-        let session = audience.enter(Session::new(desk.take_session_id(), Life::Connected(key), form, desk.now));
+        let session = audience.enter(Session::new(desk.take_session_id(), Life::Connected(key), form, desk.turn.now));
         native.dialogue = Dialogue::Open(session);
         let limits = &desk.limits;
         let welcome = Welcome {
@@ -121,7 +121,7 @@ impl Doors {
             selections_max: limits.selections_max as u64,
             fetch_page_max: limits.fetch_page_max as u64,
         };
-        let deadline = desk.now.after_ms(limits.keep_alive_ms);
+        let deadline = desk.turn.now.after_ms(limits.keep_alive_ms);
         let connection = self.connections.get_mut(key).expect("it was just there");
         connection.deadline = deadline;
         self.wheel.insert(deadline, key);

@@ -115,7 +115,7 @@ impl Doors {
     /// The transport brought bytes, behind those that are held.
     pub fn begin_reading<'b>(&mut self, desk: &Desk, key: ConnectionKey, bytes: &'b mut [u8]) -> Option<Reading<'b>> {
         let connection = self.connections.get_mut(key)?;
-        connection.last_received = desk.now;
+        connection.last_received = desk.turn.now;
         let mut held = std::mem::take(&mut connection.unread);
         if held.is_empty() {
             return Some(Reading::new(Bytes::Fresh(bytes)));

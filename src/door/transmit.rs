@@ -196,7 +196,7 @@ fn make(sends: &mut Sends, session: &mut Session, link: Option<&mut Link>, desk:
     let bytes_max = desk.limits.transmit_bytes_max;
     let unsent = match (session.form, link) {
         (Form::Mqtt(form), Some(link)) => {
-            let pace = mqtt::Pace { now: desk.now, bytes_max, inflight_max: inflight_max(desk), passed: desk.ledger.passed() };
+            let pace = mqtt::Pace { now: desk.turn.now, bytes_max, inflight_max: inflight_max(desk), passed: desk.ledger.passed() };
             mqtt::encode(session, link, form, &mut sends.send, pace)
         }
         _ => {

@@ -23,14 +23,14 @@ impl Aging {
     pub fn start(&mut self, desk: &Desk, topic: &Topic) {
         if topic.series().is_some_and(|series| series.retained().last_ms.is_some()) {
             let key = self.series.insert((topic.id, topic.path.clone()));
-            self.wheel.insert(desk.now.after_ms(AGING_MS), key);
+            self.wheel.insert(desk.turn.now.after_ms(AGING_MS), key);
         }
     }
 
     /// Drops events that have become too old.
     pub fn tick(&mut self, desk: &Desk, tree: &mut Tree) {
         let mut due = Vec::new();
-        self.wheel.advance(desk.now, &mut due);
+        self.wheel.advance(desk.turn.now, &mut due);
         let now_ms = desk.wall_ms();
         for key in due {
             let Some((id, path)) = self.series.get(key) else { continue };
@@ -40,7 +40,7 @@ impl Aging {
                 continue;
             };
             drop_aged(tree.topic_mut(place), now_ms);
-            self.wheel.insert(desk.now.after_ms(AGING_MS), key);
+            self.wheel.insert(desk.turn.now.after_ms(AGING_MS), key);
         }
     }
 }

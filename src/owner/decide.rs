@@ -176,7 +176,7 @@ impl Owner {
         }
         let publication = Arc::new(make_publication(added.id, specification, 1, content.value.as_deref(), attempt.received));
         // A value that is not kept, or that sessions may have to keep, follows its topic as every other does.
-        if specification.retains_value() && desk.keepers.is_empty() {
+        if specification.retains_value() && desk.ledger.keepers.is_empty() {
             added.value = Some(publication);
             return Ok(Decided::made(added, None, outcome));
         }

@@ -110,14 +110,14 @@ impl Owner {
     pub(super) fn start_expiry(&mut self, desk: &mut Desk, place: Place, policy: RemovalPolicy, creator: Option<SessionId>) {
         let topic = self.tree.topic(place);
         let (id, path) = (topic.id, topic.path.clone());
-        let mut state = RemovalState::new(policy.clone(), desk.now);
-        state.note_subscriptions(0, 0, desk.now);
+        let mut state = RemovalState::new(policy.clone(), desk.turn.now);
+        state.note_subscriptions(0, 0, desk.turn.now);
         let watched = creator.filter(|_| policy.needs_creator());
         if creator.is_none() {
             // Restored: the session that made it is over.
-            state.note_creator_closed(desk.now);
+            state.note_creator_closed(desk.turn.now);
         }
-        let (first_look, path_held) = (desk.now.after_ms(LOOK_MS), path.clone());
+        let (first_look, path_held) = (desk.turn.now.after_ms(LOOK_MS), path.clone());
         let expiry = Expiry { id, path: path_held, state, watched, first_look, look: first_look, removed_selected: None };
         let key = self.expiries.insert(expiry);
         self.tree.topic_mut(place).rare_mut().removal = Some(key);
@@ -129,7 +129,7 @@ impl Owner {
             desk.mail(session.shard(), Mail::WatchSession { session, path, id });
         }
         for filter in policy.filters() {
-            self.expiries.filters.join(filter, key, desk.now);
+            self.expiries.filters.join(filter, key, desk.turn.now);
         }
     }
 
@@ -160,7 +160,7 @@ impl Owner {
     }
 
     fn ask_sessions(&mut self, desk: &mut Desk) {
-        for (key, filter) in self.expiries.filters.begin(desk.now, desk.identity.count) {
+        for (key, filter) in self.expiries.filters.begin(desk.turn.now, desk.identity.count) {
             for shard in 0..desk.identity.count {
                 desk.mail(ShardIndex(shard), Mail::AskSessions { filter: filter.clone(), count: key });
             }
@@ -169,7 +169,7 @@ impl Owner {
 
     /// A shard tells how many of its sessions match.
     pub fn sessions_counted(&mut self, desk: &Desk, key: Key, share: u64) {
-        if let Some(Counted { filter, total, policies }) = self.expiries.filters.add(key, share, desk.now) {
+        if let Some(Counted { filter, total, policies }) = self.expiries.filters.add(key, share, desk.turn.now) {
             self.note_sessions(desk, &policies, &filter, total);
         }
     }
@@ -198,7 +198,7 @@ impl Owner {
 
     /// The topic with the policy was updated.
     pub(super) fn note_update(&mut self, desk: &Desk, key: Key) {
-        let now = desk.now;
+        let now = desk.turn.now;
         match self.expiries.held.get_mut(key) {
             // An update never brings a policy nearer, and the look that is planned finds out that it is farther.
             Some(expiry) if expiry.removed_selected.is_none() => expiry.state.note_update(now),
@@ -268,5 +268,5 @@ impl Owner {
 }
 
 fn removal_clock(desk: &Desk) -> RemovalClock {
-    RemovalClock { now: desk.now, wall_ms: desk.wall_ms() }
+    RemovalClock { now: desk.turn.now, wall_ms: desk.wall_ms() }
 }

@@ -47,7 +47,7 @@ impl Owner {
     /// A client's update of a topic is about to be sent to shards some of which keep sessions: they have to say that these keep it. `None` where
     /// nothing is to be waited for.
     pub(super) fn start_keeping(&mut self, desk: &mut Desk, place: Place, record: &mut Record) -> Option<Keeping> {
-        let shards = self.tree.topic(place).interested.intersection(desk.keepers);
+        let shards = self.tree.topic(place).interested.intersection(desk.ledger.keepers);
         if shards.is_empty() || desk.identity.storing != Storing::Stored {
             return None;
         }
@@ -68,7 +68,7 @@ impl Owner {
             Some(place) => self.tree.topic(place).interested,
             None => self.interests.selecting(attempt.path),
         };
-        if interested.intersection(desk.keepers).is_empty() {
+        if interested.intersection(desk.ledger.keepers).is_empty() {
             return Ok(());
         }
         let why = "sessions that outlive the server would have to keep the message, and storage fails";

@@ -77,9 +77,9 @@ impl Owner {
             errands: Errands::default(),
             keepings: Keepings::default(),
             expiries: Expiries::default(),
-            aging: Aging::new(desk.now),
+            aging: Aging::new(desk.turn.now),
             workbench: Workbench::default(),
-            views: Views::new(desk.now),
+            views: Views::new(desk.turn.now),
         }
     }
 
@@ -177,7 +177,7 @@ impl Owner {
         }
         let Some(mut record) = record else { return (at, ticket, None) };
         let keeping = match at {
-            Some(place) if !desk.keepers.is_empty() => self.start_keeping(desk, place, &mut record),
+            Some(place) if !desk.ledger.keepers.is_empty() => self.start_keeping(desk, place, &mut record),
             _ => None,
         };
         if desk.stores() {

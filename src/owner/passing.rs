@@ -28,12 +28,12 @@ impl Passing {
                 tree.find(path.as_str()).is_some_and(|place| tree.topic(place).id == *id && tree.topic(place).is_passing)
             });
         }
-        self.due.push_back((desk.now.after_ms(period_ms(desk)), id, path.clone()));
+        self.due.push_back((desk.turn.now.after_ms(period_ms(desk)), id, path.clone()));
     }
 
     /// The next topic that goes.
     pub fn poll_due(&mut self, desk: &Desk, tree: &mut Tree) -> Option<Place> {
-        while self.due.front().is_some_and(|(due, ..)| *due <= desk.now) {
+        while self.due.front().is_some_and(|(due, ..)| *due <= desk.turn.now) {
             let (due, id, path) = self.due.pop_front()?;
             let Some(place) = tree.find(path.as_str()) else { continue };
             let topic = tree.topic_mut(place);
@@ -43,7 +43,7 @@ impl Passing {
             if !std::mem::take(&mut topic.has_passed) {
                 return Some(place);
             }
-            self.due.push_back((due.after_ms(period_ms(desk).max(1)).max(desk.now), id, path));
+            self.due.push_back((due.after_ms(period_ms(desk).max(1)).max(desk.turn.now), id, path));
         }
         None
     }

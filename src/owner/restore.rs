@@ -48,12 +48,12 @@ impl Owner {
 }
 
 fn value_of(desk: &Desk, id: TopicId, stored: &StoredTopic, specification: &Specification) -> Publication {
-    let publication = make_publication(id, specification, stored.version, stored.value.as_deref(), desk.now);
+    let publication = make_publication(id, specification, stored.version, stored.value.as_deref(), desk.turn.now);
     let Some(message) = &stored.message else { return publication };
     publication.with_message(publication::Message {
         qos: QoS::from_number(message.qos).unwrap_or_default(),
         retain: true,
-        expires: message.expires_ms.map(|ms| desk.now.after_ms(ms.saturating_sub(desk.ticked_ms()))),
+        expires: message.expires_ms.map(|ms| desk.turn.now.after_ms(ms.saturating_sub(desk.ticked_ms()))),
         passed_on: message.passed_on.clone(),
         ..publication::Message::default()
     })
@@ -65,6 +65,6 @@ fn event_of(desk: &Desk, id: TopicId, series: &Series, stored: StoredEvent) -> R
     let author: Arc<str> = if author.is_empty() { desk.anonymous.clone() } else { author.into() };
     let Appended { first_kept, dropped, .. } = series.plan_foreign(Numbers { sequence, timestamp_ms, original }, None)?;
     let head = EventHead { sequence, timestamp_ms, original, author: &author };
-    let publication = Arc::new(Publication::event(id, desk.now, head, &value));
+    let publication = Arc::new(Publication::event(id, desk.turn.now, head, &value));
     Ok(Event { publication, author, first_kept, dropped })
 }

@@ -142,26 +142,26 @@ impl Owner {
             return;
         }
         self.walks.queue.push_back(walk);
-        if self.walks.queue.len() == 1 && desk.walk_budget > 0 {
+        if self.walks.queue.len() == 1 && desk.turn.walk_budget > 0 {
             self.walk_part(desk);
         }
     }
 
     /// Goes on with the walks until this turn's budget is spent.
     pub fn run_walks(&mut self, desk: &mut Desk) {
-        while desk.walk_budget > 0 && self.walks.can_go_on() {
+        while desk.turn.walk_budget > 0 && self.walks.can_go_on() {
             self.walk_part(desk);
         }
     }
 
     /// Gives the first walk its part of the slice, and puts it behind the others if it is not done.
     fn walk_part(&mut self, desk: &mut Desk) {
-        let part = (desk.limits.walk_slice / self.walks.queue.len().max(1)).max(PART_MIN).min(desk.walk_budget);
+        let part = (desk.limits.walk_slice / self.walks.queue.len().max(1)).max(PART_MIN).min(desk.turn.walk_budget);
         let Some(walk) = self.walks.queue.pop_front() else { return };
         let mut left = part;
         let walk = self.walk_on(desk, walk, &mut left);
         // One that finds no topics costs something too.
-        desk.walk_budget = desk.walk_budget.saturating_sub((part - left).max(1));
+        desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub((part - left).max(1));
         self.walks.queue.extend(walk);
     }
 

@@ -48,7 +48,7 @@ pub enum Todo<'a> {
 impl Asking<'_> {
     /// Carries the request out. `value` is memory that is used again: a checked value on its way to the owner.
     pub fn carry_out<'a>(mut self, ask: Ask<'a>, value: &'a mut Vec<u8>) -> Result<Todo<'a>, Refusal> {
-        if self.desk.is_stopping {
+        if self.desk.turn.is_stopping {
             return Err(Refusal::new(ErrorCode::ShuttingDown, "the server is stopping"));
         }
         if ask.asks_owners() {

@@ -15,7 +15,7 @@ impl Shard {
     /// A session for something within the process, until `close_inside`. `Effect::Inside` says when there is something for it, and
     /// `Effect::InsideOver` that it has to be closed.
     pub fn open_inside(&mut self, now: Time) -> SessionId {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         let id = self.desk.take_session_id();
         let form = Form::Binary(Encodings::from_capabilities(0));
         self.audience.enter(Session::new(id, Life::Inside { is_woken: false }, form, now));
@@ -24,7 +24,7 @@ impl Shard {
 
     /// The session asks for something. Whether there is such a session.
     pub fn handle_inside(&mut self, now: Time, session: SessionId, request: Request<'_>) -> bool {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         let Some(key) = self.audience.find(session) else { return false };
         self.begin_turn();
         match request.ask {
@@ -41,7 +41,7 @@ impl Shard {
 
     /// Appends what the session is told next, as whole frames; whether there may be more.
     pub fn poll_inside(&mut self, now: Time, session: SessionId, out: &mut Vec<u8>) -> bool {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         let Some(key) = self.audience.find(session) else { return false };
         let has_more = self.doors.take_inside(&mut self.desk, &mut self.audience, key, out);
         if self.audience.is_held_back(key) {
@@ -53,7 +53,7 @@ impl Shard {
 
     /// The session is over.
     pub fn close_inside(&mut self, now: Time, session: SessionId) {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         if let Some(key) = self.audience.find(session) {
             self.audience.leave_session(&mut self.desk, key);
             self.settle();

@@ -134,7 +134,7 @@ impl Shard {
 
     /// Mail from another shard, of which all that it sent before was handled.
     pub fn handle_mail(&mut self, now: Time, from: ShardIndex, batch: Batch) {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         self.begin_turn();
         self.desk.take_batch(from, batch);
         self.settle();
@@ -164,7 +164,7 @@ impl Shard {
 
     /// Goes on with the walks under way, a slice for all.
     pub fn run_slice(&mut self, now: Time) {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         self.begin_turn();
         let walks_wait = self.owner.has_walks();
         self.audience.run_reviews(&mut self.desk, walks_wait);
@@ -189,8 +189,8 @@ impl Shard {
 
     /// Tells every session that the server stops. Queues are still sent; nothing is read any more.
     pub fn shut_down(&mut self, now: Time) {
-        self.desk.now = now;
-        self.desk.is_stopping = true;
+        self.desk.turn.now = now;
+        self.desk.turn.is_stopping = true;
         self.doors.shut_down(&mut self.desk, &mut self.audience);
     }
 
@@ -214,7 +214,7 @@ impl Shard {
 
     /// What this turn may do begins anew.
     fn begin_turn(&mut self) {
-        self.desk.walk_budget = self.desk.limits.walk_slice;
+        self.desk.turn.walk_budget = self.desk.limits.walk_slice;
         self.owner.begin_view_turn(&self.desk);
     }
 
@@ -242,7 +242,7 @@ impl Shard {
 
     /// Closes the connections that their sessions cannot go on with.
     fn close_given_up(&mut self) {
-        if !self.desk.given_up.is_empty() {
+        if !self.desk.effects.given_up.is_empty() {
             self.doors.close_given_up(&mut self.desk, &mut self.audience);
         }
     }
@@ -289,7 +289,7 @@ impl Shard {
             Mail::Group { text, change } => self.audience.change_group(&mut self.desk, &text, change),
             Mail::Dealt(dealt) => self.audience.take_dealt(&mut self.desk, *dealt),
             Mail::WantSys => self.sys_wanted(),
-            Mail::Keeper { shard } => self.desk.keepers.insert(shard),
+            Mail::Keeper { shard } => self.desk.ledger.keepers.insert(shard),
             Mail::Kept { ticket, share, refusal } => self.owner.kept(&mut self.desk, ticket, share, refusal),
             Mail::AskReport { from, ticket } => {
                 let report = Box::new(self.own_report());

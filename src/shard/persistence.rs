@@ -24,7 +24,7 @@ impl Shard {
 
     /// Every record up to this ticket is stored.
     pub fn handle_stored(&mut self, now: Time, through: u64) {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         self.desk.ledger.note_stored(through);
         while let Some((answer, outcome)) = self.desk.ledger.poll_stored(through) {
             self.give(answer, Ok(outcome));
@@ -37,7 +37,7 @@ impl Shard {
 
     /// Storage fails: who waits is told so. What was sent is stored when it works again.
     pub fn handle_storage_failure(&mut self, now: Time, reason: &str) {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         for (answer, refusal) in self.desk.ledger.note_failure(reason) {
             self.give(answer, Err(refusal));
         }
@@ -50,7 +50,7 @@ impl Shard {
 
     /// Storage works again.
     pub fn handle_storage_recovery(&mut self, now: Time) {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         self.desk.ledger.note_recovery();
     }
 

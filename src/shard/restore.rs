@@ -65,12 +65,12 @@ impl Shard {
             return Ok(());
         }
         let (_, record) = session_of(stored)?;
-        self.desk.keepers.insert(home);
+        self.desk.ledger.keepers.insert(home);
         for filter in &record.filters {
             let parsed = parse_filter(&filter.text).map_err(str::to_owned)?;
             let selector = Selector::parse(&parsed.selector, self.desk.limits.selector).map_err(|error| error.to_string())?;
             let home = if parsed.share.is_some() { self.desk.owner_of(&filter.text) } else { home };
-            self.desk.keepers.insert(home);
+            self.desk.ledger.keepers.insert(home);
             // Of a path only its owner is told, as by any subscription.
             if selector.exact_path().is_none_or(|path| self.desk.owner_of(path) == self.desk.identity.index) {
                 self.owner.restore_interest(home, &selector);

@@ -16,13 +16,13 @@ use crate::wire::native::Request;
 impl Shard {
     /// A transport was accepted; `None` where the shard holds as many as it may, and the transport should end.
     pub fn handle_accept(&mut self, now: Time, transport: Transport) -> Option<ConnectionKey> {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         self.doors.accept(&mut self.desk, transport)
     }
 
     /// Takes up a connection that another shard accepted; `None` where the shard holds as many as it may, and the transport should end.
     pub fn handle_handed(&mut self, now: Time, handover: Handover) -> Option<ConnectionKey> {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         self.begin_turn();
         let key = self.doors.take_over_transport(&mut self.desk, handover)?;
         self.go_on_reading(key);
@@ -32,7 +32,7 @@ impl Shard {
 
     /// The transport brought bytes. They are unmasked in place.
     pub fn handle_bytes(&mut self, now: Time, key: ConnectionKey, bytes: &mut [u8]) {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         self.begin_turn();
         if let Some(reading) = self.doors.begin_reading(&self.desk, key, bytes) {
             self.read(key, reading);
@@ -42,7 +42,7 @@ impl Shard {
 
     /// What came of `Effect::Authenticate`.
     pub fn handle_authenticated(&mut self, now: Time, key: ConnectionKey, method: &str, verdict: Verdict) {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         self.begin_turn();
         self.doors.judged(&mut self.desk, &mut self.audience, key, method, verdict);
         self.go_on_reading(key);
@@ -51,7 +51,7 @@ impl Shard {
 
     /// The transport is gone.
     pub fn handle_closed(&mut self, now: Time, key: ConnectionKey) {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         self.doors.closed(&mut self.desk, &mut self.audience, key);
         self.settle();
     }
@@ -110,7 +110,7 @@ impl Shard {
         if owner == self.desk.identity.index {
             // What was asked before comes first, as it does from another shard.
             self.settle();
-            let received = self.desk.now;
+            let received = self.desk.turn.now;
             let (applied, keeping) = self.owner.update(&mut self.desk, by, path, &change, received);
             // What the update caused comes before its answer, as it does from another shard.
             self.settle();
@@ -118,7 +118,7 @@ impl Shard {
             return self.give_answers();
         }
         let path = TopicPath::of_branch(path);
-        let (from, received, change) = (self.desk.identity.index, self.desk.now, change.into_owned());
+        let (from, received, change) = (self.desk.identity.index, self.desk.turn.now, change.into_owned());
         self.desk.mail(owner, Mail::Update(Update { from, to: asker, by, path, change, received }));
     }
 
@@ -163,7 +163,7 @@ impl Shard {
     /// What the connection sends next, in one piece; `None` when it has nothing, or has ended. Give all of it to the socket (or hold the rest back and
     /// do not poll this connection until that is gone), and tell by `handle_sent`.
     pub fn poll_transmit(&mut self, now: Time, key: ConnectionKey) -> Option<&[u8]> {
-        self.desk.now = now;
+        self.desk.turn.now = now;
         if !self.doors.make_send(&mut self.desk, &mut self.audience, key)? {
             self.go_on_after_send(key);
             return None;

@@ -24,21 +24,21 @@ pub struct Sys {
 impl Shard {
     pub(in crate::shard) fn sys_wanted(&mut self) {
         self.sys.is_wanted = true;
-        if self.sys.next <= self.desk.now {
+        if self.sys.next <= self.desk.turn.now {
             self.ask_figures();
         }
     }
 
     pub(in crate::shard) fn tick_sys(&mut self) {
-        if self.sys.is_wanted && self.desk.identity.index == FIGURES_WRITER && self.sys.next <= self.desk.now {
+        if self.sys.is_wanted && self.desk.identity.index == FIGURES_WRITER && self.sys.next <= self.desk.turn.now {
             self.ask_figures();
         }
     }
 
     fn ask_figures(&mut self) {
         let Some(interval_ms) = self.desk.limits.mqtt.as_ref().map(|limits| limits.sys_interval_ms) else { return };
-        self.sys.next = self.desk.now.after_ms(interval_ms);
-        if self.sys.ticket.is_none() && !self.desk.is_stopping {
+        self.sys.next = self.desk.turn.now.after_ms(interval_ms);
+        if self.sys.ticket.is_none() && !self.desk.turn.is_stopping {
             self.sys.ticket = Some(self.ask_reports());
         }
     }
@@ -52,7 +52,7 @@ impl Shard {
         let reports = self.take_reports(ticket);
         let text = format!("Tidewire {}", env!("CARGO_PKG_VERSION"));
         self.set_figure("$SYS/broker/version", TopicType::String, text.as_bytes());
-        let uptime_s = self.desk.now.since(self.started) / 1_000_000_000;
+        let uptime_s = self.desk.turn.now.since(self.started) / 1_000_000_000;
         for (name, figure) in figures(&reports, uptime_s) {
             let figure = i64::try_from(figure).unwrap_or(i64::MAX);
             self.set_figure(&name, TopicType::Int64, &figure.to_be_bytes());

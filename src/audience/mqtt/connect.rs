@@ -41,7 +41,7 @@ impl Audience {
 
     pub fn make_session(&mut self, desk: &mut Desk, client_id: &Rc<str>, version: Version) -> SessionKey {
         let form = Form::Mqtt(MqttForm { version, is_websocket: false, is_shared: false });
-        let mut session = Session::new(desk.take_session_id(), Life::GivenUp, form, desk.now);
+        let mut session = Session::new(desk.take_session_id(), Life::GivenUp, form, desk.turn.now);
         session.mqtt = Some(Box::new(Mqtt::new(client_id.clone(), version)));
         let key = self.enter(session);
         self.broker.clients.insert(client_id.clone(), key);

@@ -131,7 +131,7 @@ impl Audience {
         match self.change_of(desk, asker, given) {
             Ok((path, change)) => {
                 // By mail also to this shard: a client may be lost while something is delivered to others, which must have that first.
-                let (from, received, change) = (desk.identity.index, desk.now, change.into_owned());
+                let (from, received, change) = (desk.identity.index, desk.turn.now, change.into_owned());
                 let by = self.id_of(session);
                 let update = Update { from, to: asker.into(), by, path: TopicPath::of_branch(&path), change, received };
                 desk.mail(desk.owner_of(&path), Mail::Update(update));
@@ -157,7 +157,7 @@ impl Audience {
             retain: given.retain,
             is_passing: !given.retain && !keeps,
             is_clearing: false,
-            expires: given.properties.expiry_s.map(|seconds| desk.now.after_ms(u64::from(seconds) * 1000)),
+            expires: given.properties.expiry_s.map(|seconds| desk.turn.now.after_ms(u64::from(seconds) * 1000)),
             origin: self.id_of(asker.session),
             publisher: given.publisher,
             passed_on: given.properties.passed_on.into(),

@@ -115,7 +115,7 @@ impl Audience {
 
     fn make_group(&mut self, desk: &mut Desk, text: &str, selector: &Selector) -> SessionKey {
         let form = Form::Mqtt(MqttForm { version: Version::V5, is_websocket: false, is_shared: false });
-        let mut session = Session::new(desk.take_session_id(), Life::Shared, form, desk.now);
+        let mut session = Session::new(desk.take_session_id(), Life::Shared, form, desk.turn.now);
         let mut mqtt = Mqtt::new(Rc::from(text), Version::V5);
         let options = SubscriptionOptions { qos: QoS::ExactlyOnce, ..SubscriptionOptions::default() };
         mqtt.filters.push(Filter { text: text.into(), selector: selector.clone(), options, id: None, is_shared: false });

@@ -50,7 +50,7 @@ impl Audience {
                 (topic, 1)
             }
         };
-        let publication = Arc::new(Publication::new(topic, version, desk.now, &record));
+        let publication = Arc::new(Publication::new(topic, version, desk.turn.now, &record));
         let ticket = desk.ledger.append_record(Change::Value { publication });
         if let Some(mqtt) = self.mqtt(key) {
             let is_new = mqtt.stored.is_none();
@@ -233,12 +233,12 @@ impl Audience {
         let (client_id, record) = session_of(&stored)?;
         let form = Form::Mqtt(MqttForm { version: record.version(), is_websocket: false, is_shared: false });
         let client_id: Rc<str> = client_id.into();
-        let mut session = Session::new(desk.take_session_id(), Life::GivenUp, form, desk.now);
+        let mut session = Session::new(desk.take_session_id(), Life::GivenUp, form, desk.turn.now);
         let mut mqtt = Mqtt::new(client_id.clone(), record.version());
         mqtt.expiry_s = record.expiry_s;
         mqtt.stored = Some(Stored { topic: id, version: stored.version });
         mqtt.outbound.restore_sequence(stored.last_sequence.unwrap_or(0));
-        let now = desk.now;
+        let now = desk.turn.now;
         let wall_ms = desk.wall_ms();
         let time_of = |ms: u64| now.after_ms(ms.saturating_sub(wall_ms));
         let binary = desk.specifications.plain(TopicType::Binary);

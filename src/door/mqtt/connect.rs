@@ -68,7 +68,7 @@ impl Doors {
             }
             return;
         }
-        if desk.is_stopping {
+        if desk.turn.is_stopping {
             return self.close_with(desk, audience, key, ReasonCode::SERVER_SHUTTING_DOWN, "the server is stopping");
         }
         if connect.will.as_ref().is_some_and(|will| gate::check_path(desk, &path_of(will.topic)).is_err()) {
@@ -156,7 +156,7 @@ impl Doors {
         link.session = Some(opening.session);
         let form = MqttForm { version: connect.version, is_websocket: link.is_websocket, is_shared };
         let answers = link.dialogue.answers();
-        connection.deadline = link.silence_ms.map_or(Time(u64::MAX), |silence_ms| desk.now.after_ms(silence_ms));
+        connection.deadline = link.silence_ms.map_or(Time(u64::MAX), |silence_ms| desk.turn.now.after_ms(silence_ms));
         if connection.deadline < Time(u64::MAX) {
             self.wheel.insert(connection.deadline, key);
         }

@@ -53,7 +53,7 @@ impl Owner {
     /// Whether the derivation has had its updates of the period; it is queued again at its end.
     pub(super) fn is_throttled(&mut self, desk: &Desk, id: TopicId, view: u64, definition: &Definition) -> bool {
         let Some(throttle) = definition.throttle else { return false };
-        let (now, revision) = (desk.now, self.views.by_place.get(&view).map(|held| held.revision));
+        let (now, revision) = (desk.turn.now, self.views.by_place.get(&view).map(|held| held.revision));
         let Some(source) = self.views.sources.get_mut(&id) else { return false };
         // Every event of a time series counts.
         if self.tree.topic(source.place).series().is_some() {
@@ -92,7 +92,7 @@ impl Owner {
 
     pub(super) fn tick_throttled(&mut self, desk: &Desk) {
         let mut due = Vec::new();
-        self.views.pacing.wheel.advance(desk.now, &mut due);
+        self.views.pacing.wheel.advance(desk.turn.now, &mut due);
         for key in due {
             let Some((id, view)) = self.views.pacing.throttled.get(key).copied() else { continue };
             let period_ms =
@@ -103,7 +103,7 @@ impl Owner {
                 continue;
             };
             let period_end = pace.period_start.after_ms(period_ms);
-            if desk.now < period_end {
+            if desk.turn.now < period_end {
                 self.views.pacing.wheel.insert(period_end, key);
                 continue;
             }
@@ -139,7 +139,7 @@ impl Owner {
         let Some(view) = self.views.by_place.get_mut(&derived.view) else { return };
         let bytes = DELAYED_BYTES + derived.bytes();
         // A definition with a shorter delay lets nothing overtake.
-        let due = desk.now.after_ms(delay_ms).max(view.delayed.back().map_or(Time(0), |last| last.due));
+        let due = desk.turn.now.after_ms(delay_ms).max(view.delayed.back().map_or(Time(0), |last| last.due));
         self.views.pacing.delayed_bytes += bytes;
         view.delayed.push_back(Delayed { due, derived, bytes });
     }
@@ -147,7 +147,7 @@ impl Owner {
     pub(super) fn tick_delayed(&mut self, desk: &Desk) {
         let mut due = Vec::new();
         for view in self.views.by_place.values_mut() {
-            while view.delayed.front().is_some_and(|first| first.due <= desk.now) {
+            while view.delayed.front().is_some_and(|first| first.due <= desk.turn.now) {
                 due.extend(view.delayed.pop_front());
             }
         }
@@ -172,7 +172,7 @@ impl Owner {
     pub(super) fn release_delayed(&mut self, desk: &Desk, view: u64) {
         let Some(view) = self.views.by_place.get_mut(&view) else { return };
         for delayed in &mut view.delayed {
-            delayed.due = desk.now;
+            delayed.due = desk.turn.now;
         }
     }
 

@@ -296,7 +296,7 @@ impl Owner {
             ancestry: &ancestry,
             is_new,
             is_redefined: is_new,
-            received: desk.now,
+            received: desk.turn.now,
             shape,
         };
         self.derive_pending(desk, id, place, &mut deriving, pending, latest);
