@@ -219,7 +219,15 @@ impl Shard {
     }
 
     /// Handles all mail at hand, that from this shard to itself too, and what views make of it as far as this turn goes.
+    #[inline]
     fn settle(&mut self) {
+        let is_quiet = !self.desk.has_mail() && self.desk.effects.given_up.is_empty() && !self.audience.has_counts();
+        if !is_quiet || self.owner.views().has_work() {
+            self.settle_all();
+        }
+    }
+
+    fn settle_all(&mut self) {
         self.close_given_up();
         loop {
             while let Some((from, mail)) = self.desk.poll_inbox() {
@@ -241,6 +249,7 @@ impl Shard {
     }
 
     /// Closes the connections that their sessions cannot go on with.
+    #[inline]
     fn close_given_up(&mut self) {
         if !self.desk.effects.given_up.is_empty() {
             self.doors.close_given_up(&mut self.desk, &mut self.audience);
