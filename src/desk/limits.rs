@@ -24,6 +24,12 @@ pub struct Limits {
     pub scope_bytes_max: usize,
     /// Of an update's condition; how deep its values of JSON may be says `json_depth_max`.
     pub constraint: ConstraintLimits,
+    /// Operations of one patch.
+    pub patch_operations_max: usize,
+    /// Bytes that one patch tests, moves and copies in all.
+    pub patch_handled_bytes_max: usize,
+    /// Steps that one patch takes in all.
+    pub patch_work_max: usize,
     /// Selectors that one session subscribes to.
     pub selections_max: usize,
     /// Selectors of one session's listeners.
@@ -44,6 +50,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// The longest head of a request of HTTP.
     pub http_head_bytes_max: usize,
+    /// Header fields of one head.
+    pub http_fields_max: usize,
     /// Arrays and objects within each other.
     pub json_depth_max: usize,
     pub queue: QueueLimits,
@@ -75,6 +83,9 @@ impl Default for Limits {
             selector: SelectorLimits::default(),
             scope_bytes_max: 256,
             constraint: ConstraintLimits::default(),
+            patch_operations_max: 1000,
+            patch_handled_bytes_max: 8 << 20,
+            patch_work_max: 64 << 20,
             selections_max: 1000,
             listeners_max: 1000,
             streams_max: 10_000,
@@ -85,6 +96,7 @@ impl Default for Limits {
             topics_max: 10_000_000,
             connections_max: 1_000_000,
             http_head_bytes_max: 8192,
+            http_fields_max: 64,
             json_depth_max: JsonLimits::default().depth_max,
             queue: QueueLimits::default(),
             transmit_bytes_max: 64 << 10,

@@ -24,7 +24,7 @@ impl Doors {
 
     /// Reads the head, where it is whole; how many bytes that was.
     pub(super) fn read_head(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, bytes: &[u8]) -> usize {
-        let head = http::parse_head(bytes);
+        let head = http::parse_head(bytes, desk.limits.http_fields_max);
         let head_bytes = head.as_ref().map_or(0, |head| head.as_ref().map_or(bytes.len(), |(length, _)| *length));
         if head_bytes > desk.limits.http_head_bytes_max {
             self.respond_text(desk, audience, key, 431, "the request's head is too long");

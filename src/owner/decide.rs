@@ -223,7 +223,9 @@ impl Owner {
             depth_max: desk.limits.json_depth_max,
             value_bytes_max: desk.limits.value_bytes_max,
             text_bytes_max: desk.limits.message_bytes_max,
-            ..patch::PatchLimits::default()
+            operations_max: desk.limits.patch_operations_max,
+            handled_bytes_max: desk.limits.patch_handled_bytes_max,
+            work_max: desk.limits.patch_work_max,
         };
         let patched = patch::apply(value, text, limits).map_err(refuse_patch)?;
         check_size(desk, patched.len())?;

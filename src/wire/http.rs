@@ -31,16 +31,16 @@ pub struct Refusal {
     pub reason: &'static str,
 }
 
-const HEADERS_MAX: usize = 64;
-
-/// Parses the head that `bytes` starts with: its length and what it asks for; `None` while it is incomplete.
-pub fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Head)>, Refusal> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+/// Parses the head that `bytes` starts with, of at most so many fields: its length and what it asks for; `None` while it is incomplete.
+pub fn parse_head(bytes: &[u8], fields_max: usize) -> Result<Option<(usize, Head)>, Refusal> {
+    let mut headers = vec![httparse::EMPTY_HEADER; fields_max];
     let mut request = httparse::Request::new(&mut headers);
     let length = match request.parse(bytes) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(Refusal { status: 431, reason: "more than 64 header fields" }),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(Refusal { status: 431, reason: "more header fields than limits.http_fields_max" });
+        }
         Err(_) => return Err(Refusal { status: 400, reason: "not an HTTP/1.1 request" }),
     };
     let method = request.method.unwrap_or_default().to_owned();
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_handshake_of_the_rfc_is_accepted() {
-        let Ok(Some((length, Head::Upgrade(upgrade)))) = parse_head(HANDSHAKE.as_bytes()) else { panic!() };
+        let Ok(Some((length, Head::Upgrade(upgrade)))) = parse_head(HANDSHAKE.as_bytes(), 64) else { panic!() };
         assert_eq!(length, HANDSHAKE.len());
         assert_eq!(upgrade.path, "/tidewire");
         assert_eq!(upgrade.accept_key, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn a_cut_head_waits() {
         for cut in 0..HANDSHAKE.len() {
-            assert_eq!(parse_head(&HANDSHAKE.as_bytes()[..cut]), Ok(None));
+            assert_eq!(parse_head(&HANDSHAKE.as_bytes()[..cut], 64), Ok(None));
         }
     }
 
@@ -160,7 +160,7 @@ mod tests {
             ("HTTP/1.1", "HTTP/1.0", 400),
             ("HTTP/1.1", "HTTQ", 400),
         ] {
-            let got = parse_head(HANDSHAKE.replace(from, to).as_bytes());
+            let got = parse_head(HANDSHAKE.replace(from, to).as_bytes(), 64);
             assert_eq!(got.map_err(|r| r.status), Err(status), "{to}");
         }
     }
@@ -174,7 +174,7 @@ mod tests {
             ("ftp://h/a", "ftp://h/a"),
             ("/a?b=http://h/c", "/a"),
         ] {
-            let Head::Request(request) = parse_head(format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes()).unwrap().unwrap().1 else {
+            let Head::Request(request) = parse_head(format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes(), 64).unwrap().unwrap().1 else {
                 panic!()
             };
             assert_eq!(request.path, path, "{target}");
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn other_requests_keep_their_method_and_path() {
-        let head = parse_head(b"GET /health?now HTTP/1.1\r\n\r\n").unwrap().unwrap().1;
+        let head = parse_head(b"GET /health?now HTTP/1.1\r\n\r\n", 64).unwrap().unwrap().1;
         assert_eq!(head, Head::Request(Request { method: "GET".into(), path: "/health".into() }));
     }
 }
