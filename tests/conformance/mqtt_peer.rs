@@ -21,6 +21,8 @@ pub struct Broker {
     sent: HashMap<ConnectionKey, Vec<u8>>,
     ended: HashSet<ConnectionKey>,
     authenticator: Option<Authenticator>,
+    /// Steps that are judged later, where they are.
+    unjudged: Option<Vec<(ConnectionKey, Box<str>)>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,11 +71,29 @@ impl Broker {
 
     fn of(storing: Storing, limits: Limits) -> Self {
         let shard = Shard::new(identity(storing), limits, Time(0), WALL_MS);
-        Self { shard, now: Time(0), sent: HashMap::new(), ended: HashSet::new(), authenticator: None }
+        Self { shard, now: Time(0), sent: HashMap::new(), ended: HashSet::new(), authenticator: None, unjudged: None }
     }
 
     pub fn authenticate(&mut self, authenticator: Authenticator) {
         self.authenticator = Some(authenticator);
+    }
+
+    /// From now on steps of an authentication wait for `judge`.
+    pub fn judge_later(&mut self) {
+        self.unjudged = Some(Vec::new());
+    }
+
+    /// Whether the client's connection should not be read now.
+    pub fn is_waiting(&self, client: Client) -> bool {
+        self.shard.is_waiting(client.key)
+    }
+
+    /// Says the same of every step that waits.
+    pub fn judge(&mut self, verdict: &Verdict) {
+        for (key, method) in std::mem::take(self.unjudged.as_mut().expect("steps wait")) {
+            self.shard.handle_authenticated(self.now, key, &method, verdict.clone());
+        }
+        self.carry_out();
     }
 
     /// A connection that has said nothing yet; the version is the one that answers are read by.
@@ -177,6 +197,9 @@ impl Broker {
                     Effect::Close(key) => {
                         self.ended.insert(key);
                         self.shard.handle_closed(self.now, key);
+                    }
+                    Effect::Authenticate(key, asked) if self.unjudged.is_some() => {
+                        self.unjudged.as_mut().expect("it is some").push((key, asked.method));
                     }
                     Effect::Authenticate(key, asked) => {
                         let judge = |judge: &mut Authenticator| judge(&asked.method, &asked.content);

@@ -1,6 +1,6 @@
 //! AUTH: where nobody authenticates in steps, and where a method is known.
 
-use crate::mqtt_packets::{Packet, V5, Value, auth, connect, id, packet, property, publish, text};
+use crate::mqtt_packets::{Packet, V5, Value, auth, connect, id, packet, property, publish, subscribe, text};
 use crate::mqtt_peer::Broker;
 use tidewire::surface::shard::Verdict;
 use tidewire::surface::wire::mqtt::ReasonCode;
@@ -103,4 +103,35 @@ fn the_method_stays_that_of_connect() {
     let packets = broker.ask(client, &auth(0x18, &[text(id::AUTHENTICATION_METHOD, "other")]));
     assert!(matches!(packets[..], [Packet::Connack { code: 0x82 | 0x8c, .. }]), "{packets:?}");
     assert!(broker.is_ended(client));
+}
+
+#[test]
+fn what_comes_while_a_step_is_judged_waits_and_is_not_lost() {
+    let mut broker = Broker::new();
+    broker.judge_later();
+    let client = broker.open(V5);
+    let connect = connect(V5, "a").with(text(id::AUTHENTICATION_METHOD, "count")).bytes();
+    let bytes = [connect, subscribe(V5, 1, &[], &[("t", 0)]), publish("t", "1").bytes(V5)].concat();
+    // In two pieces, of which the first ends within a packet.
+    let (first, second) = bytes.split_at(bytes.len() - 3);
+    broker.give(client, first);
+    broker.give(client, second);
+    assert_eq!(broker.take(client), [], "nothing is said before the verdict");
+    assert!(broker.is_waiting(client));
+    broker.judge(&Verdict::Accept(Vec::new()));
+    let packets = broker.take(client);
+    assert!(!broker.is_waiting(client));
+    assert!(matches!(packets[..], [Packet::Connack { code: 0, .. }, Packet::Suback { .. }, Packet::Publish { .. }]), "{packets:?}");
+}
+
+#[test]
+fn a_step_that_is_never_judged_does_not_hold_its_connection() {
+    let mut broker = Broker::new();
+    broker.judge_later();
+    let client = broker.open(V5);
+    broker.give(client, &connect(V5, "a").with(text(id::AUTHENTICATION_METHOD, "count")).bytes());
+    broker.advance(60_000);
+    broker.advance(60_000);
+    assert!(broker.is_ended(client));
+    broker.judge(&Verdict::Accept(Vec::new()));
 }
