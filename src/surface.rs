@@ -135,6 +135,7 @@ pub mod view {
 
 pub mod session {
     pub use crate::session::{MqttLimits, QueueLimits};
+    pub use crate::topic::mqtt_rule::TopicRules;
 }
 
 pub mod journal {
@@ -149,7 +150,7 @@ pub mod mail {
 }
 
 pub mod shard {
-    pub use crate::shard::{DerivationLimits, Effect, Handover, Identity, Limits, Restoring, Shard, Storing, Transport, Verdict};
+    pub use crate::shard::{DerivationLimits, Effect, Handover, Identity, Limits, Log, Restoring, Shard, Storing, Transport, Verdict};
 }
 
 #[cfg(feature = "server")]

@@ -49,13 +49,21 @@ impl Audience {
         desk.report.conflations += u64::from(session.queue.bytes() < before);
         let conflated = session.queue.take_conflated();
         self.forget_messages(desk, key, conflated);
-        if result.is_err() && is_mqtt && self.make_room(desk, key) {
-            return;
-        }
-        if result.is_err() {
+        if result.is_err() && !(is_mqtt && self.make_room(desk, key)) {
             desk.report.overflows += 1;
             self.give_up(desk, key, Why::Overflow);
         }
+    }
+
+    /// Room for a session of MQTT whose queue is over its bound although conflated: what its client does not acknowledge goes. Whether that was enough.
+    fn make_room(&mut self, desk: &mut Desk, key: SessionKey) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return true };
+        let dropped = session.queue.drop_unacknowledged(desk.limits.queue);
+        desk.report.mqtt_dropped += dropped as u64;
+        if let Some(mqtt) = &mut session.mqtt {
+            mqtt.missed = mqtt.missed.saturating_add(u32::try_from(dropped).unwrap_or(u32::MAX));
+        }
+        session.queue.bytes() <= desk.limits.queue.bytes_max
     }
 
     /// The session cannot go on with its connection. It has none from now on; the connection is closed when what is under way is done.

@@ -28,8 +28,17 @@ pub enum Effect {
     Inside(SessionId),
     /// Such a session is over: what it was sent was not taken fast enough.
     InsideOver(SessionId),
-    /// To be logged: the first topic that a view did not make because its source is derived too deep already.
+    /// The operator should know.
+    Log(Log),
+}
+
+/// What the operator should know.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Log {
+    /// The first topic that a view did not make because its source is derived too deep already.
     ViewTooDeep { view: Box<str>, source: TopicPath },
+    /// A client of MQTT misses messages from now on: its session has no room for them.
+    QueueFull { client_id: Box<str> },
 }
 
 /// A step of an enhanced authentication, as the client says it.

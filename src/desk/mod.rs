@@ -8,7 +8,7 @@ mod effects;
 mod ledger;
 mod limits;
 
-pub use effects::{Authentication, Effect, Effects, GivenUp, Handover, Why};
+pub use effects::{Authentication, Effect, Effects, GivenUp, Handover, Log, Why};
 pub use ledger::{Ledger, Ticket};
 pub use limits::{DerivationLimits, Limits};
 

@@ -125,7 +125,7 @@ impl Owner {
     fn check_same(&self, place: Place, specification: &Arc<Specification>) -> Result<(), Refusal> {
         let topic = self.tree.topic(place);
         let held = &topic.specification;
-        if Arc::ptr_eq(held, specification) || held == specification {
+        if Arc::ptr_eq(held, specification) || held.agrees_with(specification) {
             return Ok(());
         }
         let what = if held.topic_type() == specification.topic_type() {

@@ -2,6 +2,7 @@
 //!
 //! The only module that names glommio. Nothing here decides anything: bytes, time and mail go into the shard, effects come out.
 
+mod log;
 mod mesh;
 mod socket;
 mod turn;

@@ -1,5 +1,6 @@
 //! The tasks of one shard, and the turn they share: inputs go into the shard, effects are carried out, sends follow together.
 
+use super::log::Logger;
 use super::mesh::{Adoption, Command, Links};
 use super::socket::{self, Socket};
 use super::{Listeners, Settings, now, wall_ms};
@@ -38,6 +39,7 @@ struct World {
     shard: RefCell<Shard>,
     settings: Settings,
     links: RefCell<Links>,
+    logger: RefCell<Logger>,
     index: ShardIndex,
     /// By the index of the connection's key, with its generation.
     sockets: RefCell<Vec<Slot>>,
@@ -59,6 +61,7 @@ pub async fn run(shard: Shard, settings: Settings, listeners: Listeners, links: 
         shard: RefCell::new(shard),
         settings,
         links: RefCell::new(links),
+        logger: RefCell::default(),
         index: ShardIndex(index),
         sockets: RefCell::default(),
         wakes: RefCell::default(),
@@ -342,9 +345,7 @@ impl World {
                 Some(Effect::Authenticate(key, asked)) => {
                     self.shard.borrow_mut().handle_authenticated(now(), key, &asked.method, Verdict::Unknown);
                 }
-                Some(Effect::ViewTooDeep { view, source }) => {
-                    tracing::warn!(%view, %source, "a view derives too deep: what it would make of this topic, and of others, is not made");
-                }
+                Some(Effect::Log(news)) => self.logger.borrow_mut().log(now(), &news),
             }
         }
         self.send_mail();

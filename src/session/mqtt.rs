@@ -42,6 +42,8 @@ pub struct Mqtt {
     pub unkept: BTreeSet<u64>,
     /// What of other sessions that are kept was taken.
     pub seen: Seen,
+    /// Messages that there was no room for, since the last that was taken.
+    pub missed: u32,
     /// The members of a shared subscription, where this is one and no client's session.
     pub group: Option<Box<Group>>,
 }
@@ -64,6 +66,7 @@ impl Mqtt {
             inbound_notes: BTreeMap::new(),
             unkept: BTreeSet::new(),
             seen: Seen::default(),
+            missed: 0,
             group: None,
         }
     }
@@ -225,6 +228,8 @@ pub struct Message {
     /// The ticket of the record that has to be stored before it is sent, of a QoS 2 message of a session that is kept: its identifier must not
     /// stand for another message after a restart.
     pub ticket: u64,
+    /// How many the session had no room for, before this one.
+    pub missed: u32,
     pub subscription_ids: Box<[u32]>,
 }
 
@@ -232,6 +237,16 @@ impl Message {
     /// What tells it from other messages if it comes again. A retained message that a new subscription finds is no news, and may be found again.
     pub fn publisher(&self) -> Option<Publisher> {
         if self.is_first { None } else { self.outgoing.publication().message()?.publisher }
+    }
+
+    /// Whether it waits until it is sent, whatever comes after it: it has to be acknowledged, and nobody set its topic's CONFLATION to let it give way.
+    pub fn is_lasting(&self) -> bool {
+        self.qos != QoS::AtMostOnce && !self.outgoing.specification().conflates_on_purpose()
+    }
+
+    /// Bytes that a queue counts for it. What a new subscription is sent is held by its topic; seldom, and then once for all sessions, by none.
+    pub fn cost(&self) -> usize {
+        if self.is_first { 0 } else { self.outgoing.bytes() }
     }
 
     /// The identifier that the sequence number gives.
@@ -305,6 +320,16 @@ impl Outbound {
         self.sequence
     }
 
+    /// Numbers a message: by a number whose packet identifier is not that of a message which stays under way for long.
+    pub fn next_message(&mut self) -> u64 {
+        loop {
+            let sequence = self.next_sequence();
+            if self.find(identifier(sequence)).is_none() {
+                return sequence;
+            }
+        }
+    }
+
     pub fn last_sequence(&self) -> u64 {
         self.sequence
     }
@@ -316,8 +341,7 @@ impl Outbound {
 
     /// Whether a message that was numbered `sequence` may be sent: so many are under way at most, and none with its identifier.
     pub fn has_room(&self, sequence: u64, inflight_max: usize) -> bool {
-        let oldest = self.inflight.front().map_or(sequence, Inflight::sequence);
-        self.repeat == 0 && self.inflight.len() < inflight_max && sequence - oldest.min(sequence) < IDENTIFIERS
+        self.repeat == 0 && self.inflight.len() < inflight_max && self.find(identifier(sequence)).is_none()
     }
 
     /// A message was sent.
@@ -337,8 +361,12 @@ impl Outbound {
         self.inflight.insert(self.inflight.len() - behind, held);
     }
 
+    /// They are in the order of their numbers, so few can have an identifier: one of each round of identifiers.
     fn find(&self, id: u16) -> Option<usize> {
-        self.inflight.iter().position(|held| identifier(held.sequence()) == id)
+        let (oldest, newest) = (self.inflight.front()?.sequence(), self.inflight.back()?.sequence());
+        let behind = (u64::from(id) + IDENTIFIERS - u64::from(identifier(oldest))) % IDENTIFIERS;
+        let candidates = (oldest + behind..=newest).step_by(IDENTIFIERS as usize);
+        candidates.into_iter().find_map(|sequence| self.inflight.binary_search_by_key(&sequence, Inflight::sequence).ok())
     }
 
     /// PUBACK.

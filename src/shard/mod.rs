@@ -20,7 +20,7 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
-pub use crate::desk::{DerivationLimits, Effect, Handover, Identity, Limits, Storing};
+pub use crate::desk::{DerivationLimits, Effect, Handover, Identity, Limits, Log, Storing};
 pub use crate::door::{Transport, Verdict};
 pub use restore::Restoring;
 

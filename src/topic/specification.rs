@@ -1,7 +1,8 @@
 //! What a topic is: its type and its properties.
 //!
 //! Properties are texts by key. Those that mean something for the type are checked and brought into canonical form, and
-//! those that say the default are left out; all others are ignored. So two specifications are equal exactly when their
+//! those that say the default are left out; all others are ignored. Only CONFLATION is noted where it says the default too: what is acknowledged
+//! gives way by conflation where somebody said so, and not by default. So two specifications are equal exactly when their
 //! topics behave alike, and adding a topic again with the same meaning in other words finds it there. Acting on what the
 //! properties say is left to others.
 
@@ -132,6 +133,7 @@ pub struct Specification {
     topic_type: TopicType,
     value_type: ValueType,
     conflation: Conflation,
+    conflates_on_purpose: bool,
     compression: Compression,
     priority: Priority,
     publishes_values_only: bool,
@@ -164,7 +166,10 @@ impl Specification {
         // In the order of keys, so that what differs from the default is noted in that order.
         let compression = if compresses { Compression::Low } else { Compression::Off };
         let compression = reader.choice(P::Compression, compression, &Compression::CHOICES)?;
-        let conflation = reader.choice(P::Conflation, conflation, conflations)?;
+        let (conflation, is_on_purpose) = match is_series {
+            true => (reader.choice(P::Conflation, conflation, conflations)?, false),
+            false => reader.deliberate_choice(P::Conflation, conflation, conflations)?,
+        };
         let drops_value = reader.choice(P::DontRetainValue, false, &FLAGS)?;
         let owner = reader.text(P::Owner, parse_owner, |owner| print_owner(owner))?;
         let is_persistent = reader.choice(P::Persistent, true, &FLAGS)?;
@@ -184,6 +189,7 @@ impl Specification {
             topic_type,
             value_type,
             conflation,
+            conflates_on_purpose: is_on_purpose && conflation != Conflation::Off,
             compression,
             priority,
             publishes_values_only,
@@ -207,6 +213,12 @@ impl Specification {
     /// The canonical properties that differ from the default, in the order of keys: what is shown and stored.
     pub fn properties(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.properties.iter().map(|(key, value)| (*key, &**value))
+    }
+
+    /// Whether a topic of one may be taken for one of the other: they are equal but for what is said of CONFLATION on purpose and is so anyway.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let others = |(key, value): &(&str, &str)| (*key, *value) != CONFLATES;
+        self.topic_type == other.topic_type && self.properties().filter(others).eq(other.properties().filter(others))
     }
 
     /// The same properties, to be said to a client.
@@ -245,6 +257,11 @@ impl Specification {
 
     pub fn conflation(&self) -> Conflation {
         self.conflation
+    }
+
+    /// Whether CONFLATION was set so that updates give way: then those give way too that their receivers acknowledge.
+    pub fn conflates_on_purpose(&self) -> bool {
+        self.conflates_on_purpose
     }
 
     /// `Off` for the types that have nothing to compress.
@@ -303,6 +320,9 @@ fn print_owner(name: &str) -> String {
 }
 
 /// The properties follow from the canonical ones.
+/// The property that says on purpose what is so without it too.
+const CONFLATES: (&str, &str) = ("CONFLATION", "conflate");
+
 impl PartialEq for Specification {
     fn eq(&self, other: &Self) -> bool {
         self.topic_type == other.topic_type && self.properties == other.properties

@@ -24,6 +24,7 @@ mod mqtt_table;
 mod mqtt_typed;
 mod mqtt_v3;
 mod mqtt_v5;
+mod mqtt_waiting;
 mod mqtt_websocket;
 mod peer;
 mod pressure;

@@ -5,7 +5,7 @@ use crate::peer::{WALL_MS, identity, limits};
 use std::collections::{HashMap, HashSet};
 use tidewire::surface::base::{ConnectionKey, Time};
 use tidewire::surface::session::{MqttLimits, QueueLimits};
-use tidewire::surface::shard::{Effect, Limits, Shard, Storing, Transport, Verdict};
+use tidewire::surface::shard::{Effect, Limits, Log, Shard, Storing, Transport, Verdict};
 
 /// What CONNACK says.
 pub const PACKET_BYTES_MAX: u32 = 70_000;
@@ -23,6 +23,10 @@ pub struct Broker {
     authenticator: Option<Authenticator>,
     /// Steps that are judged later, where they are.
     unjudged: Option<Vec<(ConnectionKey, Box<str>)>>,
+    /// Connections that do not read.
+    stalled: HashSet<ConnectionKey>,
+    /// The clients of which the operator was told that their queues are full.
+    full: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +52,10 @@ impl Broker {
 
     /// Sessions hold few bytes.
     pub fn narrow(queue: QueueLimits) -> Self {
-        let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
+        Self::narrow_with(queue, MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() })
+    }
+
+    pub fn narrow_with(queue: QueueLimits, mqtt: MqttLimits) -> Self {
         Self::within(Limits { mqtt: Some(mqtt), queue, topics_max: 1000, ..limits() })
     }
 
@@ -71,7 +78,24 @@ impl Broker {
 
     fn of(storing: Storing, limits: Limits) -> Self {
         let shard = Shard::new(identity(storing), limits, Time(0), WALL_MS);
-        Self { shard, now: Time(0), sent: HashMap::new(), ended: HashSet::new(), authenticator: None, unjudged: None }
+        let (sent, ended, stalled) = (HashMap::new(), HashSet::new(), HashSet::new());
+        Self { shard, now: Time(0), sent, ended, authenticator: None, unjudged: None, stalled, full: Vec::new() }
+    }
+
+    /// The client reads nothing from now on.
+    pub fn stall(&mut self, client: Client) {
+        self.stalled.insert(client.key);
+    }
+
+    pub fn read_on(&mut self, client: Client) {
+        self.stalled.remove(&client.key);
+        self.send(client.key);
+        self.carry_out();
+    }
+
+    /// The clients of which the operator was told that their queues are full.
+    pub fn full(&self) -> &[String] {
+        &self.full
     }
 
     pub fn authenticate(&mut self, authenticator: Authenticator) {
@@ -206,6 +230,7 @@ impl Broker {
                         let verdict = self.authenticator.as_mut().map_or(Verdict::Unknown, judge);
                         self.shard.handle_authenticated(self.now, key, &asked.method, verdict);
                     }
+                    Effect::Log(Log::QueueFull { client_id }) => self.full.push(client_id.into()),
                     other => panic!("nobody asks for this: {other:?}"),
                 }
             }
@@ -217,6 +242,9 @@ impl Broker {
     }
 
     fn send(&mut self, key: ConnectionKey) {
+        if self.stalled.contains(&key) {
+            return;
+        }
         self.shard.begin_sends();
         while let Some(bytes) = self.shard.poll_transmit(self.now, key) {
             self.sent.entry(key).or_default().extend_from_slice(bytes);

@@ -60,7 +60,7 @@ impl Peer {
                     self.is_ended = true;
                 }
                 Effect::Http(key, _) => self.shard.respond(key, 200, "text/plain", b"page"),
-                Effect::ViewTooDeep { .. } => unreachable!("there are no views"),
+                Effect::Log(_) => unreachable!("there are no views"),
                 Effect::HandOver(..) => unreachable!("there is no other shard"),
                 Effect::Authenticate(..) => unreachable!("there is no MQTT"),
                 Effect::Inside(_) | Effect::InsideOver(_) => unreachable!("nothing in the process has a session"),

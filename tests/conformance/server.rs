@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use tidewire::surface::base::{ConnectionKey, SessionId, Time};
 use tidewire::surface::journal::Append;
-use tidewire::surface::shard::{Effect, Limits, Shard, Storing, Transport};
+use tidewire::surface::shard::{Effect, Limits, Log, Shard, Storing, Transport};
 use tidewire::surface::wire::native::{self, Ask, Event, Request};
 
 pub struct Server {
@@ -248,7 +248,7 @@ impl Server {
                     Effect::Wake(key) if self.stalled.contains(&key) => {}
                     Effect::Wake(key) => self.send(key),
                     Effect::Close(key) => self.shard.handle_closed(self.now, key),
-                    Effect::ViewTooDeep { view, .. } => self.too_deep.push(view.into()),
+                    Effect::Log(Log::ViewTooDeep { view, .. }) => self.too_deep.push(view.into()),
                     Effect::Inside(session) if self.stalled_inside.contains(&session) => {}
                     Effect::Inside(session) => {
                         let told = self.told_inside.entry(session).or_default();

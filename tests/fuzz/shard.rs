@@ -147,7 +147,7 @@ impl World {
                 Effect::HandOver(..) => unreachable!("there is no other shard"),
                 Effect::Authenticate(..) => unreachable!("there is no MQTT"),
                 Effect::Inside(_) | Effect::InsideOver(_) => unreachable!("nothing in the process has a session"),
-                Effect::Wake(_) | Effect::Reports(_) | Effect::ViewTooDeep { .. } => {}
+                Effect::Wake(_) | Effect::Reports(_) | Effect::Log(_) => {}
             }
         }
     }

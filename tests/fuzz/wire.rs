@@ -164,6 +164,7 @@ fn mqtt_packet(version: Version, packet: &Packet<'_>) {
             assert_eq!(publish.id == 0, publish.qos == QoS::AtMostOnce);
             assert!(!publish.topic.contains(['+', '#', '\0']) && (!publish.topic.is_empty() || publish.alias.is_some()));
             let head = PublishHead {
+                missed: 0,
                 is_duplicate: publish.is_duplicate,
                 qos: publish.qos,
                 retain: publish.retain,

@@ -240,7 +240,10 @@ impl MqttClient {
         );
         match packet {
             Packet::Connack { is_present, code, receive_maximum } => self.begin(is_present, code, receive_maximum, messages),
-            Packet::Publish { first, topic, alias, id, number } => self.take_message(first, topic, alias, id, number, messages),
+            Packet::Publish { first, topic, alias, id, number, missed } => {
+                assert!(!missed || messages.has_drops, "{}: there is room for all", self.kind.id);
+                self.take_message(first, topic, alias, id, number, messages);
+            }
             Packet::Acknowledgement { kind, id, code } => self.take_acknowledgement(kind, id, code, messages),
             Packet::Suback { id, code } => {
                 let held = self.subscriptions.iter_mut().find(|held| held.standing == Standing::Asked(id));

@@ -12,7 +12,7 @@ pub const PUBCOMP: u8 = 7;
 #[derive(Debug)]
 pub enum Packet {
     Connack { is_present: bool, code: u8, receive_maximum: Option<u16> },
-    Publish { first: u8, topic: String, alias: Option<u16>, id: u16, number: usize },
+    Publish { first: u8, topic: String, alias: Option<u16>, id: u16, number: usize, missed: bool },
     Acknowledgement { kind: u8, id: u16, code: u8 },
     Suback { id: u16, code: u8 },
     Unsuback { id: u16 },
@@ -163,13 +163,14 @@ fn read_publish(first: u8, body: &[u8], is_v5: bool) -> Packet {
         at += 2;
         assert_ne!(id, 0, "an identifier is never 0");
     }
-    let mut alias = None;
+    let (mut alias, mut missed) = (None, false);
     if is_v5 {
         let (properties, length) = Properties::read(&body[at..]);
         alias = properties.alias;
+        missed = properties.is_missed_told;
         at += length;
     }
-    Packet::Publish { first, topic, alias, id, number: Message::number_of(&body[at..]) }
+    Packet::Publish { first, topic, alias, id, number: Message::number_of(&body[at..]), missed }
 }
 
 /// Of the properties those that matter.
@@ -177,6 +178,8 @@ fn read_publish(first: u8, body: &[u8], is_v5: bool) -> Packet {
 struct Properties {
     receive_maximum: Option<u16>,
     alias: Option<u16>,
+    /// Whether the session had no room for some messages.
+    is_missed_told: bool,
 }
 
 impl Properties {
@@ -200,6 +203,12 @@ impl Properties {
                 0x02 | 0x11 | 0x27 => value + 4,
                 0x01 | 0x24 | 0x25 | 0x28 | 0x29 | 0x2a => value + 1,
                 0x0b => value + 1,
+                0x26 => {
+                    let name = value + 2..value + 2 + usize::from(number(bytes, value));
+                    assert_eq!(&bytes[name.clone()], b"tidewire-missed");
+                    properties.is_missed_told = true;
+                    name.end + 2 + usize::from(number(bytes, name.end))
+                }
                 0x12 | 0x1f | 0x1c => value + 2 + usize::from(number(bytes, value)),
                 other => panic!("the property 0x{other:02x}"),
             };

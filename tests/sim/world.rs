@@ -437,7 +437,7 @@ impl World {
                     }
                     self.finish_packets(shard, key);
                 }
-                Effect::ViewTooDeep { .. } => {}
+                Effect::Log(_) => {}
                 Effect::HandOver(key, to, handover) => self.hand_over(shard, key, to, *handover),
                 Effect::Inside(_) | Effect::InsideOver(_) => panic!("nothing in the process has a session"),
                 Effect::Authenticate(..) => panic!("nobody authenticates itself"),

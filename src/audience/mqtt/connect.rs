@@ -19,6 +19,11 @@ pub struct Connected {
 }
 
 impl Audience {
+    /// How many messages the session had no room for, since the last that it took.
+    pub fn take_missed(&mut self, session: SessionKey) -> u32 {
+        self.mqtt(session).map_or(0, |mqtt| std::mem::take(&mut mqtt.missed))
+    }
+
     pub fn client_session(&self, client_id: &str) -> Option<SessionKey> {
         self.broker.clients.get(client_id).copied()
     }

@@ -3,7 +3,7 @@
 use crate::audience::Audience;
 use crate::audience::queue::wake;
 use crate::base::SessionKey;
-use crate::desk::Desk;
+use crate::desk::{Desk, Effect, Log};
 use crate::mail::Appearance;
 use crate::session::mqtt::Message;
 use crate::session::{Delivery, Entry, LocalTopic, Outgoing, Session, Subscriber};
@@ -52,6 +52,7 @@ impl Audience {
             is_repeated: false,
             sequence: 0,
             ticket: 0,
+            missed: 0,
             subscription_ids: ids,
         };
         self.push_message(desk, key, message);
@@ -81,41 +82,38 @@ impl Audience {
         }
     }
 
-    /// Room for a session whose queue is over its bound although conflated: the oldest messages that would have to be acknowledged go. Whether that
-    /// was enough.
-    pub fn make_room(&mut self, desk: &mut Desk, key: SessionKey) -> bool {
-        let bytes_max = desk.limits.queue.bytes_max;
-        let Some(session) = self.sessions.get_mut(key) else { return true };
-        let dropped = session.queue.drop_oldest_messages(usize::MAX, bytes_max);
-        let is_enough = session.queue.bytes() <= bytes_max;
-        self.forget_messages(desk, key, dropped);
-        is_enough
-    }
-
-    /// Queues a message and keeps the session's bounds.
+    /// Queues a message, where the session has room for it. One that it has to acknowledge and for which there is no room is counted: the client is told
+    /// with the next that is taken.
     pub fn push_message(&mut self, desk: &mut Desk, key: SessionKey, mut message: Message) {
+        if message.qos == QoS::AtMostOnce {
+            return self.push(desk, key, Entry::Message(Box::new(message)));
+        }
+        // The server was restarted while it was on its way, and it came again.
+        if message.publisher().is_some_and(|publisher| self.was_taken(key, publisher)) {
+            return;
+        }
         let messages_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.queued_messages_max);
-        if message.qos != QoS::AtMostOnce {
-            // The server was restarted while it was on its way, and it came again.
-            if message.publisher().is_some_and(|publisher| self.was_taken(key, publisher)) {
-                return;
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(mqtt) = session.mqtt.as_deref_mut() else { return };
+        if !session.queue.has_room(&message, messages_max, desk.limits.queue) {
+            if mqtt.missed == 0 {
+                desk.effects.push(Effect::Log(Log::QueueFull { client_id: (&*mqtt.client_id).into() }));
             }
-            let Some(mqtt) = self.mqtt(key) else { return };
-            message.sequence = mqtt.outbound.next_sequence();
-            let ticket = self.store_message(desk, key, &message);
-            if message.qos == QoS::ExactlyOnce {
-                message.ticket = ticket.map_or(0, |ticket| ticket.0);
-                desk.ledger.wake_when_stored(ticket, key);
-            }
+            mqtt.missed = mqtt.missed.saturating_add(1);
+            desk.report.mqtt_dropped += 1;
+            return;
+        }
+        message.sequence = mqtt.outbound.next_message();
+        message.missed = std::mem::take(&mut mqtt.missed);
+        let ticket = self.store_message(desk, key, &message);
+        if message.qos == QoS::ExactlyOnce {
+            message.ticket = ticket.map_or(0, |ticket| ticket.0);
+            desk.ledger.wake_when_stored(ticket, key);
         }
         self.push(desk, key, Entry::Message(Box::new(message)));
-        let bytes_max = desk.limits.queue.bytes_max;
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let dropped = session.queue.drop_oldest_messages(messages_max, bytes_max);
-        self.forget_messages(desk, key, dropped);
     }
 
-    /// Messages that are not sent any more: others came in their place, or there was no room.
+    /// Messages that are not sent any more: others came in their place, or they cannot be sent.
     pub fn forget_messages(&mut self, desk: &mut Desk, session: SessionKey, sequences: Vec<u64>) {
         desk.report.mqtt_dropped += sequences.len() as u64;
         for sequence in sequences {
@@ -145,6 +143,7 @@ fn message_for(session: &Session, delivery: Delivery, outgoing: &Rc<Outgoing>, i
         is_repeated: false,
         sequence: 0,
         ticket: 0,
+        missed: 0,
         subscription_ids: Box::default(),
     };
     if delivery.has_ids() || delivery.has_no_local() && is_own {

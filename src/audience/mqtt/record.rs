@@ -197,6 +197,7 @@ impl MessageRecord {
             is_repeated: true,
             sequence,
             ticket: 0,
+            missed: 0,
             subscription_ids: self.subscription_ids.into(),
         }
     }

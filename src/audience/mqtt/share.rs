@@ -203,6 +203,7 @@ impl Audience {
             is_repeated: false,
             sequence: 0,
             ticket: 0,
+            missed: 0,
             subscription_ids: member.id.into_iter().collect(),
         };
         self.push_message(desk, session, message);

@@ -184,7 +184,7 @@ impl Audience {
         let session = self.sessions.get(key)?;
         let mqtt = session.mqtt.as_deref()?;
         let Stored { topic, .. } = *mqtt.stored.as_ref()?;
-        let waiting = session.queue.messages().next().map(|message| message.sequence);
+        let waiting = session.queue.oldest_message();
         let first_kept = mqtt.oldest_kept(waiting).unwrap_or(u64::MAX).min(if value.is_empty() { sequence + 1 } else { sequence });
         let author = desk.anonymous.clone();
         let value: Arc<[u8]> = value.into();
@@ -196,7 +196,7 @@ impl Audience {
     /// An old note of a publisher's number is written again, so that what stands behind it can go.
     fn renew_oldest(&mut self, desk: &mut Desk, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let waiting = session.queue.messages().next().map(|message| message.sequence);
+        let waiting = session.queue.oldest_message();
         let Some(mqtt) = session.mqtt.as_deref_mut() else { return };
         let pending = mqtt.outbound.oldest().into_iter().chain(waiting).min().unwrap_or(u64::MAX);
         let is_old = |event: &u64| mqtt.outbound.last_sequence() - event > NOTES_MAX && *event < pending;

@@ -24,6 +24,8 @@ struct Opening<'a> {
     assigned: Option<&'a str>,
     /// The last word of an authentication.
     answer: Option<&'a [u8]>,
+    /// Messages that the session had no room for.
+    missed: u32,
 }
 
 impl Doors {
@@ -100,7 +102,8 @@ impl Doors {
         let ended = desk.ledger.earlier().filter(|_| was_kept);
         let found = found.filter(|session| audience.session(*session).is_some());
         let session = found.unwrap_or_else(|| audience.make_session(desk, &client_id, connect.version));
-        let opening = Opening { session, is_present: found.is_some(), assigned: assigned.as_deref(), answer };
+        let missed = audience.take_missed(session);
+        let opening = Opening { session, is_present: found.is_some(), assigned: assigned.as_deref(), answer, missed };
         let Some(connected) = self.open_link(desk, key, connect, &opening) else { return };
         let ticket = audience.connected(desk, session, connected);
         desk.effects.wake(key);
@@ -147,6 +150,7 @@ impl Doors {
             assigned_client_id: opening.assigned,
             topic_alias_maximum: limits.topic_alias_maximum,
             keep_alive_s: is_too_long.then_some(keep_alive_s),
+            missed: opening.missed,
             authentication: connect.authentication.zip(opening.answer).map(|((method, _), answer)| (method, answer)),
             ..Connack::default()
         };

@@ -42,18 +42,16 @@ pub fn encode(session: &mut Session, link: &mut Link, form: MqttForm, send: &mut
             continue;
         }
         let outbound = &mqtt.outbound;
-        let message = session.queue.pop_message(|message| outbound.has_room(message.sequence, inflight_max) && message.ticket <= passed);
-        let is_message = message.is_some();
-        if let Some(message) = message {
-            if put_message(link, form, &message, send, now) {
-                mqtt.outbound.sent(message);
-            } else {
-                unsent.push(message.sequence);
+        let fits = |message: &Message| outbound.has_room(message.sequence, inflight_max) && message.ticket <= passed;
+        match session.queue.pop_fitting(fits) {
+            Some(Entry::Message(message)) if message.qos != QoS::AtMostOnce => {
+                if put_message(link, form, &message, send, now) {
+                    mqtt.outbound.sent(message);
+                } else {
+                    unsent.push(message.sequence);
+                }
             }
-        }
-        match session.queue.pop() {
             Some(entry) => put_entry(session, link, form, entry, send, now),
-            None if is_message => {}
             None => break,
         }
     }
@@ -96,6 +94,7 @@ fn put_message(link: &mut Link, form: MqttForm, message: &Message, send: &mut Se
         qos: message.qos,
         retain: message.retain,
         id: message.id(),
+        missed: message.missed,
         subscription_ids: &message.subscription_ids,
         ..PublishHead::default()
     };
@@ -116,7 +115,7 @@ fn put(link: &mut Link, form: MqttForm, outgoing: &Outgoing, head: PublishHead<'
     let client = link.dialogue.client();
     // One that is hardly as short as the client takes goes without an alias, which the client would not learn if it is too long.
     let passed_on = outgoing.passed_on();
-    let rest = passed_on.len() + head.subscription_ids.len() * 5 + 64;
+    let rest = passed_on.len() + head.subscription_ids.len() * 5 + 96;
     let is_short = name.len() + payload.len() + rest <= client.packet_bytes_max as usize;
     let alias = if is_short { link.dialogue.alias_for(&name) } else { Alias::None };
     let (topic, alias) = match alias {
@@ -151,5 +150,5 @@ pub fn has_to_send(session: &Session, link: &Link, inflight_max: usize, passed: 
     let Some(mqtt) = &session.mqtt else { return false };
     let inflight_max = inflight_max.min(usize::from(link.dialogue.client().receive_maximum));
     let is_next = |message: &Message| mqtt.outbound.has_room(message.sequence, inflight_max) && message.ticket <= passed;
-    !session.queue.is_empty() || mqtt.outbound.has_to_repeat(inflight_max) || session.queue.messages().next().is_some_and(is_next)
+    mqtt.outbound.has_to_repeat(inflight_max) || session.queue.can_send(is_next)
 }

@@ -7,7 +7,7 @@ use super::View;
 use super::pace::Pace;
 use super::work::Job;
 use crate::base::{Time, TopicId};
-use crate::desk::{Desk, Effect};
+use crate::desk::{Desk, Effect, Log};
 use crate::mail::Mail;
 use crate::mail::views::{Ancestry, ClaimChange, Content, DEPTH_MAX, Derived};
 use crate::owner::Owner;
@@ -497,7 +497,7 @@ impl Owner {
         self.fail_derivation(desk, id, view, &format!("{what} is derived {DEPTH_MAX} deep already"));
         let (Some(held), Some(source)) = (self.views.by_place.get_mut(&view), self.views.sources.get(&id)) else { return };
         if !std::mem::replace(&mut held.is_depth_told, true) {
-            desk.effects.push(Effect::ViewTooDeep { view: held.name.clone(), source: source.path.clone() });
+            desk.effects.push(Effect::Log(Log::ViewTooDeep { view: held.name.clone(), source: source.path.clone() }));
         }
     }
 

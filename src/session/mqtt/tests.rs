@@ -12,7 +12,7 @@ fn message(sequence: u64, qos: QoS) -> Box<Message> {
     let publication = Arc::new(Publication::new(TopicId(1), 0, Time(0), b"m"));
     let outgoing = Outgoing::without_topic(publication, TopicPath::parse("t", 10).unwrap(), &Arc::new(specification), 0);
     let (retain, is_first, is_repeated) = (false, false, false);
-    Box::new(Message { outgoing, qos, retain, is_first, is_repeated, sequence, ticket: 0, subscription_ids: Box::default() })
+    Box::new(Message { outgoing, qos, retain, is_first, is_repeated, sequence, ticket: 0, missed: 0, subscription_ids: Box::default() })
 }
 
 /// Steps, separated by blanks, on what is under way, where at most `inflight_max` may be: `q1` and `q2` send the next message of that QoS, `w1` and
@@ -120,5 +120,23 @@ fn no_two_messages_under_way_have_the_same_identifier() {
     outbound.sent(message(1, QoS::AtLeastOnce));
     assert!(outbound.has_room(IDENTIFIERS, 100));
     assert!(!outbound.has_room(IDENTIFIERS + 1, 100), "it would be 1");
+    assert!(outbound.has_room(IDENTIFIERS + 2, 100), "the client has acknowledged 2");
+    assert!(!outbound.has_room(2 * IDENTIFIERS + 3, 100), "it would be 3");
     assert_eq!([identifier(1), identifier(IDENTIFIERS), identifier(IDENTIFIERS + 1)], [1, 65_535, 1]);
+}
+
+#[test]
+fn one_that_is_never_acknowledged_does_not_hold_up_others() {
+    let mut outbound = Outbound::default();
+    let stuck = [1, 2, 700];
+    for count in 0..3 * IDENTIFIERS {
+        let sequence = outbound.next_message();
+        assert!(outbound.has_room(sequence, 10), "{count}");
+        outbound.sent(message(sequence, QoS::AtLeastOnce));
+        if !stuck.contains(&sequence) {
+            assert_eq!(outbound.acknowledge(identifier(sequence)), Acknowledged::Done { sequence });
+        }
+    }
+    assert_eq!(outbound.messages().map(|message| message.sequence).collect::<Vec<_>>(), stuck);
+    assert_eq!(outbound.acknowledge(1), Acknowledged::Done { sequence: 1 });
 }

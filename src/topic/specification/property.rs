@@ -140,6 +140,19 @@ impl<'p> Reader<'p> {
         Ok(value)
     }
 
+    /// As [`Self::choice`], but the default means something too where it is given: it is noted. With whether any was given.
+    pub fn deliberate_choice<T: Copy + PartialEq>(
+        &mut self,
+        property: Property,
+        default: T,
+        choices: &Choices<T>,
+    ) -> Result<(T, bool), PropertyError> {
+        let Some(text) = self.given[property as usize] else { return Ok((default, false)) };
+        let value = choose(property, text, choices)?;
+        self.note_choice(property, value, choices);
+        Ok((value, true))
+    }
+
     /// As [`Self::choice`], but must be given.
     pub fn mandatory_choice<T: Copy + PartialEq>(&mut self, property: Property, choices: &Choices<T>) -> Result<T, PropertyError> {
         let Some(text) = self.given[property as usize] else {

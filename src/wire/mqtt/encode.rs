@@ -32,6 +32,8 @@ pub struct Connack<'a> {
     pub response_information: Option<&'a str>,
     pub server_reference: Option<&'a str>,
     pub authentication: Option<(&'a str, &'a [u8])>,
+    /// Messages that the session had no room for, since the last that it took.
+    pub missed: u32,
 }
 
 /// In 3.x only the return code is said, and whether the session was there: in 3.1 not even that.
@@ -63,6 +65,7 @@ fn put_connack_properties(out: &mut Vec<u8>, connack: &Connack<'_>) {
     if let Some((method, content)) = connack.authentication {
         put_authentication(out, method, content);
     }
+    put_missed(out, connack.missed);
 }
 
 /// The hot path: one look at the room that is there, and nothing but copies.
@@ -93,7 +96,8 @@ fn publish_properties_len(head: &PublishHead<'_>) -> usize {
     let expiry = if head.expiry_s.is_some() { 5 } else { 0 };
     let alias = if head.alias.is_some() { 3 } else { 0 };
     let subscriptions: usize = head.subscription_ids.iter().map(|id| 1 + varint_len(*id as usize)).sum();
-    expiry + alias + subscriptions + head.passed_on.len()
+    let missed = head.missed.checked_ilog10().map_or(0, |digits| 1 + 2 + MISSED.len() + 2 + digits as usize + 1);
+    expiry + alias + subscriptions + missed + head.passed_on.len()
 }
 
 fn put_publish_properties(out: &mut Vec<u8>, head: &PublishHead<'_>) {
@@ -104,6 +108,18 @@ fn put_publish_properties(out: &mut Vec<u8>, head: &PublishHead<'_>) {
         put_varint(out, *subscription_id as usize);
     }
     out.extend_from_slice(head.passed_on);
+    put_missed(out, head.missed);
+}
+
+/// The user property by which a client of MQTT 5 learns how many messages its session had no room for.
+const MISSED: &str = "tidewire-missed";
+
+fn put_missed(out: &mut Vec<u8>, missed: u32) {
+    if missed > 0 {
+        out.push(id::USER_PROPERTY);
+        put_binary(out, MISSED.as_bytes());
+        put_binary(out, missed.to_string().as_bytes());
+    }
 }
 
 /// Takes the shortest form that says all.
@@ -346,6 +362,7 @@ mod tests {
             subscription_ids: &[1, 128],
             passed_on: &[0x01, 1],
             qos: QoS::AtMostOnce,
+            missed: 0,
         };
         for version in V3 {
             // MQTT-3.3.1-2, MQTT-2.2.1-2: at QoS 0 there is neither a duplicate nor an identifier.

@@ -223,4 +223,6 @@ pub struct PublishHead<'a> {
     pub subscription_ids: &'a [u32],
     /// As `MessageProperties::passed_on`.
     pub passed_on: &'a [u8],
+    /// Messages before this one that the session had no room for: told to clients of MQTT 5.
+    pub missed: u32,
 }

@@ -1,11 +1,7 @@
 //! DISCONNECT of either side, and wills that wait.
 
 use crate::mqtt_client::lines;
-use crate::mqtt_packets::{
-    PINGREQ, Packet, V5,
-    Value::{Four, Variable},
-    connect, disconnect, id, packet, persistent, publish, text, user,
-};
+use crate::mqtt_packets::{PINGREQ, Packet, V5, Value::Four, connect, disconnect, id, packet, persistent, publish, text, user};
 use crate::mqtt_peer::{Broker, Client};
 use tidewire::surface::session::QueueLimits;
 
@@ -101,30 +97,6 @@ fn the_connection_that_was_taken_over_is_told() {
     let packets = broker.take(older);
     assert!(matches!(packets[..], [Packet::Disconnect { code: 0x8e, .. }]), "{packets:?}");
     assert!(broker.is_ended(older));
-}
-
-#[test]
-fn a_message_comes_before_the_will_of_a_client_that_it_overfilled() {
-    let mut broker = Broker::narrow(QueueLimits { bytes_high: 10_000, bytes_max: 20_000 });
-    let publisher = broker.join(&connect(V5, "p"));
-    broker.publish(publisher, &publish("t", "0").retained());
-    let numbered = [(id::SUBSCRIPTION, Variable(7))];
-    let slow = connect(V5, "slow").will(publish("t", "gone"));
-    let clients = [connect(V5, "before"), slow, connect(V5, "behind")].map(|connect| {
-        let client = broker.join(&connect);
-        broker.subscribe_with(client, "t", 0, &numbered);
-        client
-    });
-    broker.subscribe(clients[1], "x/#", 0);
-    let filling = (0..19).flat_map(|number| publish(&format!("x/{number}"), &"x".repeat(980)).bytes(V5));
-    let last = publish("t", &"y".repeat(900));
-    let bytes: Vec<u8> = filling.chain(last.bytes(V5)).collect();
-    broker.give(publisher, &bytes);
-    assert!(broker.is_ended(clients[1]));
-    for client in [clients[0], clients[2]] {
-        let payloads: Vec<usize> = broker.messages(client).iter().map(|message| message.payload.len()).collect();
-        assert_eq!(payloads, [900, 4]);
-    }
 }
 
 #[test]

@@ -1,0 +1,46 @@
+//! What the operator is told of a shard's clients, and how often: a client can give occasion to any of it as often as it likes.
+
+use crate::base::Time;
+use crate::shard::Log;
+
+/// Of each kind one line is logged in so long, with how many there would have been.
+const PAUSE_NS: u64 = 1_000_000_000;
+
+/// One kind's lines.
+#[derive(Clone, Copy, Default)]
+struct Kind {
+    due: Time,
+    skipped: u64,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Logger {
+    kinds: [Kind; 2],
+}
+
+impl Logger {
+    pub fn log(&mut self, now: Time, news: &Log) {
+        let kind = match news {
+            Log::ViewTooDeep { .. } => 0,
+            Log::QueueFull { .. } => 1,
+        };
+        let Kind { due, skipped } = &mut self.kinds[kind];
+        if now < *due {
+            *skipped += 1;
+            return;
+        }
+        let skipped = std::mem::take(skipped);
+        *due = Time(now.0 + PAUSE_NS);
+        match news {
+            Log::ViewTooDeep { view, source } => {
+                tracing::warn!(%view, %source, skipped, "a view derives too deep: what it would make of this topic, and of others, is not made");
+            }
+            Log::QueueFull { client_id } => tracing::warn!(
+                %client_id,
+                skipped,
+                "an MQTT client misses messages: its session holds all that session.queue_bytes_max and mqtt.queued_messages_max allow"
+            ),
+        }
+    }
+}

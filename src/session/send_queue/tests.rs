@@ -1,0 +1,304 @@
+//! What waits, what of it gives way, and in which order the rest is sent.
+
+use super::*;
+use crate::base::{Time, TopicId};
+use crate::topic::path::TopicPath;
+use crate::topic::publication::Publication;
+use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
+use std::sync::Arc;
+
+struct World {
+    topics: Vec<Rc<LocalTopic>>,
+    queue: SendQueue,
+    sequence: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(&[("", ""), ("", ""), ("", "")])
+    }
+
+    /// Topics `t0`, `t1` … with a property each.
+    fn with(properties: &[(&str, &str)]) -> Self {
+        let topic = |(number, property): (usize, &(&str, &str))| {
+            let path = TopicPath::parse(&format!("t{number}"), 100).unwrap();
+            let specification =
+                Specification::parse(TopicType::Binary, std::iter::once(*property), SpecificationLimits::default()).unwrap();
+            LocalTopic::new(TopicId(number as u64), path, Arc::new(specification))
+        };
+        Self { topics: properties.iter().enumerate().map(topic).collect(), queue: SendQueue::default(), sequence: 0 }
+    }
+
+    fn push(&mut self, what: &str) {
+        let topic = self.topics[what[1..].parse::<usize>().unwrap()].clone();
+        self.sequence += 1;
+        let entry = match &what[..1] {
+            "s" => Entry::Subscribed(topic, 1),
+            "l" => Entry::Latest(topic, 1),
+            "u" => Entry::Unsubscribed(topic, Reason::Requested),
+            "e" => Entry::Unsubscribed(topic, Reason::BackPressure),
+            "p" => Entry::Step(Outgoing::new(Arc::new(Publication::new(topic.id, 1, Time(0), &[0; 100])), &topic, self.sequence)),
+            "b" => Entry::Behind(Box::new([0; 10])),
+            "m" | "n" => {
+                let outgoing = Outgoing::new(Arc::new(Publication::new(topic.id, 1, Time(0), &[0; 100])), &topic, self.sequence);
+                let qos = if what.starts_with('m') { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+                let (retain, is_first, is_repeated, sequence) = (false, false, false, self.sequence);
+                let subscription_ids = Box::default();
+                Entry::Message(Box::new(Message {
+                    outgoing,
+                    qos,
+                    retain,
+                    is_first,
+                    is_repeated,
+                    sequence,
+                    ticket: 0,
+                    missed: 0,
+                    subscription_ids,
+                }))
+            }
+            _ => Entry::Control(Box::new([0; 10])),
+        };
+        self.queue.push(entry);
+    }
+
+    /// Empties the queue and tells what was in it, in the order in which it is sent.
+    fn print(&mut self) -> String {
+        let printed = std::iter::from_fn(|| self.queue.pop()).map(|entry| label(&entry)).collect::<Vec<_>>().join(" ");
+        assert_eq!(self.queue.bytes(), 0, "what is empty holds nothing");
+        printed
+    }
+
+    /// What is sent now, where the client may be sent so many messages more that it has to acknowledge.
+    fn send(&mut self, mut room: usize) -> String {
+        let mut sent = Vec::new();
+        while let Some(entry) = self.queue.pop_fitting(|_| room > 0) {
+            sent.push(label(&entry));
+            room -= usize::from(matches!(&entry, Entry::Message(message) if message.qos != QoS::AtMostOnce));
+        }
+        assert!(!self.queue.can_send(|_| room > 0));
+        sent.join(" ")
+    }
+}
+
+fn label(entry: &Entry) -> String {
+    match entry {
+        Entry::Control(_) => "c0".to_owned(),
+        Entry::Behind(_) => "b0".to_owned(),
+        Entry::Subscribed(topic, _) => format!("s{}", topic.id.0),
+        Entry::Latest(topic, _) => format!("l{}", topic.id.0),
+        Entry::Step(outgoing) => format!("p{}", outgoing.topic().unwrap().id.0),
+        Entry::Unsubscribed(topic, Reason::BackPressure) => format!("e{}", topic.id.0),
+        Entry::Unsubscribed(topic, _) => format!("u{}", topic.id.0),
+        Entry::Message(message) if message.qos == QoS::AtMostOnce => format!("n{}", message.outgoing.topic().unwrap().id.0),
+        Entry::Message(message) => format!("m{}", message.sequence),
+    }
+}
+
+fn check(before: &str, after: &str) {
+    let mut world = World::new();
+    before.split(' ').for_each(|what| world.push(what));
+    world.queue.keep_bound(QueueLimits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Of(1)).unwrap();
+    assert_eq!(world.print(), after, "{before}");
+}
+
+fn check_lanes(properties: &[(&str, &str)], pushed: &str, sent: &str) {
+    let mut world = World::with(properties);
+    pushed.split(' ').for_each(|what| world.push(what));
+    assert_eq!(world.print(), sent, "{pushed}");
+}
+
+#[test]
+fn a_topic_of_high_priority_is_sent_first_and_one_of_low_priority_last() {
+    let lanes = [("PRIORITY", "low"), ("", ""), ("PRIORITY", "high")];
+    check_lanes(&lanes, "p0 p1 p2 c0 p0 p1 p2", "p2 p2 p1 c0 p1 p0 p0");
+    check_lanes(&lanes, "s0 p0 u0 s2 p2 u2 s1", "s2 p2 u2 s1 s0 p0 u0");
+    check_lanes(&lanes, "s0 b0 p1", "p1 s0 b0");
+    check_lanes(&lanes, "p1 b0 p1", "p1 b0 p1");
+}
+
+#[test]
+fn updates_of_a_topic_can_be_dropped_while_they_wait() {
+    let mut world = World::with(&[("", ""), ("PRIORITY", "low")]);
+    "s0 p0 p1 l1 c0 l0 u0".split(' ').for_each(|what| world.push(what));
+    let (first, second) = (world.topics[0].clone(), world.topics[1].clone());
+    world.queue.drop_updates(&[first, second]);
+    assert_eq!(world.print(), "s0 c0 u0");
+}
+
+#[test]
+fn steps_of_a_topic_that_does_not_conflate_stand() {
+    for (before, after) in [("p0 p1 c0 p0 p1", "p0 c0 p0 l1"), ("s0 p0 p0 u0 p1 u1", "s0 p0 p0 u0 u1"), ("p0 u0 s0 u0", "p0 u0 s0 u0")] {
+        let mut world = World::with(&[("CONFLATION", "off"), ("", "")]);
+        before.split(' ').for_each(|what| world.push(what));
+        world.queue.keep_bound(QueueLimits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Of(1)).unwrap();
+        assert_eq!(world.print(), after, "{before}");
+    }
+}
+
+#[test]
+fn topics_whose_subscriptions_should_end_are_named_once_while_updates_of_them_wait() {
+    let mut world = World::with(&[("CONFLATION", "unsubscribe"), ("", "")]);
+    "s0 p0 p0 p1".split(' ').for_each(|what| world.push(what));
+    let named = |world: &World| world.queue.topics_to_unsubscribe().iter().map(|topic| topic.id.0).collect::<Vec<_>>();
+    assert_eq!(named(&world), [0]);
+    let topic = world.topics[0].clone();
+    world.queue.drop_updates(&[topic]);
+    assert_eq!(named(&world), [0u64; 0]);
+    assert_eq!(world.print(), "s0 p1");
+}
+
+#[test]
+fn a_value_that_is_not_retained_follows_its_subscription() {
+    let mut world = World::with(&[("DONT_RETAIN_VALUE", "true")]);
+    "s0 p0 p0".split(' ').for_each(|what| world.push(what));
+    world.queue.keep_bound(QueueLimits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Of(1)).unwrap();
+    assert_eq!(world.print(), "s0 l0");
+}
+
+#[test]
+fn conflation_keeps_the_newest_value_of_each_topic_in_order() {
+    check("p0 p1 p0 p2 p1", "l0 l2 l1");
+    check("l0 p1 p1", "l0 l1");
+    check("s0 c0 p1 p1 c0", "s0 c0 l1 c0");
+}
+
+#[test]
+fn a_subscription_that_ended_unseen_is_not_sent() {
+    check("s0 p1 u0 p1", "l1");
+    check("p0 u0 p1", "u0 l1");
+    check("p0 u0 s0", "u0 s0");
+    check("u0 s0 u0", "u0");
+    check("s0 u0 s0 u0 s0", "s0");
+    check("s0 p0 e0 s0 u0", "s0 e0");
+}
+
+#[test]
+fn above_the_bound_it_overflows() {
+    let mut world = World::new();
+    let limits = QueueLimits { bytes_high: 100, bytes_max: 1000 };
+    for _ in 0..17 {
+        world.push("c0");
+        assert_eq!(world.queue.keep_bound(limits, |_| Newest::Nothing), Ok(()));
+    }
+    world.push("c0");
+    assert_eq!(world.queue.keep_bound(limits, |_| Newest::Nothing), Err(Overflow));
+}
+
+#[test]
+fn what_is_not_worth_conflating_is_not_once_a_message_of_it_went() {
+    let mut world = World::with(&[("CONFLATION", "conflate"), ("CONFLATION", "always"), ("CONFLATION", "conflate")]);
+    let limits = QueueLimits { bytes_high: 100, bytes_max: 10_000 };
+    "m0 m1 m2".split(' ').for_each(|what| world.push(what));
+    assert!(world.queue.is_over(limits));
+    assert_eq!(world.queue.keep_bound(limits, |_| Newest::Itself), Ok(()));
+    assert!(world.queue.pop_fitting(|_| true).is_some());
+    world.push("m0");
+    assert!(!world.queue.is_over(limits));
+    while world.queue.pop_fitting(|_| true).is_some() {}
+    "m0 m1".split(' ').for_each(|what| world.push(what));
+    assert!(world.queue.is_over(limits), "what was empty starts anew");
+}
+
+#[test]
+fn what_is_acknowledged_gives_way_only_where_conflation_was_set_on_purpose() {
+    let conflated = |property: (&str, &str)| {
+        let mut world = World::with(&[property, ("CONFLATION", "off")]);
+        "m0 m1 m0 m1 m0".split(' ').for_each(|what| world.push(what));
+        world.queue.keep_bound(QueueLimits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Itself).unwrap();
+        let conflated = world.queue.take_conflated();
+        let kept: Vec<u64> = world.queue.messages().map(|message| message.sequence).collect();
+        assert_eq!((conflated.len() + kept.len(), kept.len()), (5, world.queue.message_count()));
+        assert_eq!(world.queue.take_conflated(), [0; 0]);
+        conflated
+    };
+    assert_eq!(conflated(("", "")), [0; 0]);
+    assert_eq!(conflated(("CONFLATION", "off")), [0; 0]);
+    for purpose in ["conflate", "always", "unsubscribe"] {
+        assert_eq!(conflated(("CONFLATION", purpose)), [1, 3], "{purpose}");
+    }
+}
+
+#[test]
+fn what_is_not_acknowledged_gives_way_to_newer_messages_beside_which_it_waits() {
+    let mut world = World::new();
+    "n0 m0 n0 n1 n0 n1".split(' ').for_each(|what| world.push(what));
+    world.queue.keep_bound(QueueLimits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Itself).unwrap();
+    assert_eq!(world.print(), "m2 n0 n1");
+}
+
+#[test]
+fn a_topic_keeps_its_order_whatever_its_messages_have_to_be_acknowledged() {
+    let mut world = World::new();
+    "n0 m0 n1 p0 m1 n2 p1 c0".split(' ').for_each(|what| world.push(what));
+    assert_eq!(world.send(0), "n0 n1 n2 c0", "what waits holds up nothing else");
+    "n2 n0".split(' ').for_each(|what| world.push(what));
+    assert_eq!(world.send(1), "m2 p0 n2 n0", "the first of those that wait, what follows it, and what waits for nothing");
+    "n1 n0".split(' ').for_each(|what| world.push(what));
+    assert_eq!(world.send(0), "n0");
+    assert_eq!((world.send(1).as_str(), world.queue.bytes()), ("m5 p1 n1", 0));
+}
+
+#[test]
+fn who_loses_the_connection_keeps_what_has_to_be_acknowledged() {
+    let mut world = World::with(&[("PRIORITY", "high"), ("", ""), ("PRIORITY", "low")]);
+    "m1 n1 m0 p0 m2 p2 c0".split(' ').for_each(|what| world.push(what));
+    assert_eq!(world.send(0), "c0", "the others wait behind messages of their topics");
+    "m0 n0".split(' ').for_each(|what| world.push(what));
+    world.queue.clear();
+    assert_eq!((world.queue.message_count(), world.queue.oldest_message()), (4, Some(1)));
+    assert_eq!(world.send(9), "m3 m1 m5 m8");
+}
+
+#[test]
+fn messages_leave_room_for_what_is_not_acknowledged() {
+    let mut world = World::new();
+    let limits = QueueLimits { bytes_high: 300, bytes_max: 1000 };
+    let has_room = |world: &mut World, messages_max: usize| {
+        world.push("m0");
+        let Some(Entry::Message(message)) = world.queue.entries.pop_back() else { panic!("it was just pushed") };
+        world.queue.count_again();
+        world.queue.has_room(&message, messages_max, limits)
+    };
+    let mut count = 0;
+    while has_room(&mut world, 100) {
+        world.push("m0");
+        count += 1;
+    }
+    assert_eq!(count, (limits.bytes_max - limits.bytes_high) / (ENTRY_BYTES + 100));
+    assert!(!has_room(&mut world, 100) && has_room(&mut World::new(), 1) && !has_room(&mut World::new(), 0));
+    while world.queue.bytes() <= limits.bytes_max {
+        world.push("n1");
+    }
+    assert!(world.queue.is_over(limits));
+    assert!(world.queue.drop_unacknowledged(limits) > 0);
+    assert!(world.queue.bytes() <= limits.bytes_max);
+    assert_eq!(world.queue.message_count(), count, "what is acknowledged stays");
+}
+
+#[test]
+fn it_does_not_overflow_unconflated() {
+    let mut world = World::new();
+    let limits = QueueLimits { bytes_high: 400, bytes_max: 1000 };
+    for what in ["c0"; 16].into_iter().chain(["p0"; 5]) {
+        world.push(what);
+        assert_eq!(world.queue.keep_bound(limits, |_| Newest::Of(1)), Ok(()));
+    }
+    assert!(world.print().ends_with("c0 l0"));
+}
+
+#[test]
+fn equal_runs_of_steps_have_equal_identities() {
+    let (mut a, mut b) = (World::new(), World::new());
+    for what in ["p0", "p1", "p0"] {
+        a.push(what);
+        b.push(what);
+        assert!(a.queue.steps().is_some());
+        assert_eq!(a.queue.steps(), b.queue.steps());
+    }
+    b.push("p1");
+    assert_ne!(a.queue.steps(), b.queue.steps());
+    b.push("c0");
+    assert_eq!(b.queue.steps(), None);
+    a.queue.clear();
+    assert_eq!(a.queue.steps(), None, "what was sent is not sent again");
+}
