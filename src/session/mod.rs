@@ -1,7 +1,7 @@
 //! A session: what a client has selected, what it holds, and what it still has to be sent.
+//!
+//! How it stands with its client is one enum for every protocol, `Life`. Who asks for something is one too, `Asker`: most often a session, by its key.
 
-mod caller;
-mod life;
 mod listener;
 mod local_topic;
 pub mod mqtt;
@@ -9,8 +9,6 @@ mod mqtt_limits;
 mod selections;
 mod send_queue;
 
-pub use caller::{Asker, Call, Caller};
-pub use life::{Away, Life};
 pub use listener::{Extras, History, Known, Listened, Listener, Stream};
 pub use local_topic::{Delivery, LocalTopic, Outgoing, Subscriber};
 pub use mqtt::Mqtt;
@@ -18,7 +16,7 @@ pub use mqtt_limits::MqttLimits;
 pub use selections::Scopes;
 pub use send_queue::{Entry, Newest, QueueLimits, SendQueue, Steps};
 
-use crate::base::{SessionId, Time, TopicId};
+use crate::base::{ConnectionKey, SessionId, SessionKey, Time, TopicId};
 use crate::topic::publication::Encodings;
 use crate::topic::selector::Selector;
 use crate::wire::event;
@@ -109,5 +107,106 @@ impl Session {
     /// Whether it is subscribed to this very topic, and not to another of the path or a forgotten one.
     pub fn holds(&self, topic: &LocalTopic) -> bool {
         self.subscriptions.get(&topic.id).is_some_and(|(held, _)| std::ptr::eq(&**held, topic))
+    }
+}
+
+/// How a session stands with its client. One that is over is not there any more; one that is taken over is connected by another connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Connected(ConnectionKey),
+    /// It is used from within the process; whether it was told that there is something for it.
+    Inside {
+        is_woken: bool,
+    },
+    /// It cannot go on with its connection, which is about to be closed.
+    GivenUp,
+    /// It has no connection.
+    Away(Away),
+    /// It stands for many and never has a connection.
+    Shared,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// The moment at which it is over.
+    pub expires: Time,
+    /// The moment at which it has something to do next: to publish its will, or to end. `None` while that is under way.
+    pub due: Option<Time>,
+}
+
+impl Life {
+    pub fn connection(self) -> Option<ConnectionKey> {
+        match self {
+            Self::Connected(connection) => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// Whether somebody takes at once what it is sent.
+    pub fn is_heard(self) -> bool {
+        matches!(self, Self::Connected(_) | Self::Inside { .. })
+    }
+
+    pub fn away(self) -> Option<Away> {
+        match self {
+            Self::Away(away) => Some(away),
+            _ => None,
+        }
+    }
+}
+
+/// Who wants something, and gets the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// The server itself, which waits for none.
+    Server,
+    Session(Caller),
+}
+
+/// A session, and what of it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub session: SessionKey,
+    pub call: Call,
+}
+
+/// What a session is answered. Those of packets name the session's connection too, since an identifier is used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// A request of the native protocol; 0 where only a refusal is told.
+    Request(u64),
+    /// PUBLISH of QoS 0: only a refusal is told.
+    Publish,
+    /// PUBLISH of QoS 1.
+    PublishAcknowledged {
+        id: u16,
+        epoch: u32,
+    },
+    /// PUBLISH of QoS 2.
+    PublishOnce {
+        id: u16,
+    },
+    Subscribe {
+        id: u16,
+        epoch: u32,
+    },
+    /// A group's selector, for the member of this number.
+    Join {
+        number: u16,
+    },
+    /// A will, or a filter that is taken up again: nobody waits.
+    Unheard,
+}
+
+impl Asker {
+    /// Whether it is answered only if what it asks is refused.
+    pub fn hears_only_refusals(self) -> bool {
+        matches!(self, Self::Server | Self::Session(Caller { call: Call::Request(0) | Call::Publish, .. }))
+    }
+}
+
+impl From<Caller> for Asker {
+    fn from(caller: Caller) -> Self {
+        Self::Session(caller)
     }
 }
