@@ -174,7 +174,7 @@ impl Doors {
             if reading.unread().is_empty() {
                 return None;
             }
-            match self.stage(key)? {
+            match &self.connections.get(key)?.stage {
                 Stage::Page | Stage::Ending(_) => return None,
                 Stage::Head => {
                     let used = self.read_head(desk, audience, key, reading.unread());
