@@ -3,7 +3,7 @@
 //! While storage fails, updates of stored topics are refused before they change anything; what was sent before stays on its way.
 
 use super::make_publication;
-use super::record::{Added, Decided, Event, Record};
+use super::record::{Added, Event, Record};
 use crate::base::{SessionId, Time, TopicId};
 use crate::desk::{Desk, Ticket};
 use crate::mail::{Action, Change, Content, StreamStep};
@@ -32,6 +32,36 @@ pub struct Attempt<'a> {
     pub gives_way: bool,
     pub by: Option<SessionId>,
     pub received: Time,
+}
+
+/// What an update comes to.
+pub struct Decided {
+    /// The topic that is made first.
+    pub added: Option<Box<Added>>,
+    /// What happens to the topic that is there then.
+    pub record: Option<Record>,
+    pub outcome: Outcome,
+    /// What the answer waits for where no record of the update is stored.
+    pub earlier: Option<Ticket>,
+}
+
+impl Decided {
+    pub fn nothing(outcome: Outcome, earlier: Option<Ticket>) -> Self {
+        Self { added: None, record: None, outcome, earlier }
+    }
+
+    pub fn one(record: Record, outcome: Outcome) -> Self {
+        Self { added: None, record: Some(record), outcome, earlier: None }
+    }
+
+    pub fn made(added: Added, record: Option<Record>, outcome: Outcome) -> Self {
+        Self { added: Some(Box::new(added)), record, outcome, earlier: None }
+    }
+
+    /// Whether the topic's value stays as it is, and with it the stream that the topic has.
+    pub fn leaves_value(&self) -> bool {
+        !matches!(self.record, Some(Record::Value(_) | Record::Event(_)))
+    }
 }
 
 impl Owner {

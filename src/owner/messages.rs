@@ -3,9 +3,9 @@
 //! A retained message is the topic's value. Any other reaches those who are subscribed and leaves the value as it is. A topic that has only been
 //! passed through is not stored, and goes in a while (`passing`).
 
-use super::decide::{Attempt, check_storage, decide_append, first_event, next_publication};
+use super::decide::{Attempt, Decided, check_storage, decide_append, first_event, next_publication};
 use super::make_publication;
-use super::record::{Added, Decided, Record};
+use super::record::{Added, Record};
 use crate::base::TopicId;
 use crate::desk::Desk;
 use crate::mail::{Content, Making, MessageChange};

@@ -5,7 +5,7 @@
 //!
 //! - here — an update's way, and its stream.
 //! - `decide` — what it comes to: conditions, topics made, values, events; `messages` — what comes by MQTT.
-//! - `record` — what changes a topic; `apply` — who is told; `storing` — what of it is stored; `restore` — topics that were stored.
+//! - `record` — what changes a topic, and who is told; `storing` — what of it is stored; `restore` — topics that were stored.
 //! - `keeping` — who has to keep a message before it is acknowledged.
 //! - `events` — time series: what new subscribers get, queries; `aging` — events that get too old.
 //! - `interests` — which shards want to know of what; `count` — how many subscribers a topic has, where somebody wants to know.
@@ -16,7 +16,6 @@
 //! - `views` — what views make of topics.
 
 mod aging;
-mod apply;
 mod count;
 mod decide;
 mod errand;
@@ -38,12 +37,12 @@ pub use views::{VIEWS_WRITER, Views, parse_view};
 pub use walk::{known_selector, merge_pages};
 
 use aging::Aging;
-use decide::Attempt;
+use decide::{Attempt, Decided};
 use errand::Errands;
 use expiry::Expiries;
 use interests::ShardInterests;
 use keeping::{Keeping, Keepings};
-use record::{Added, Decided, Record};
+use record::{Added, Record};
 use walk::Walks;
 use workbench::Workbench;
 

@@ -1,4 +1,4 @@
-//! What changes topics: records. A decision gives them, applying takes them.
+//! What changes topics: records. A decision gives them, applying takes them, and tells who is to be told: shards, views, listeners and policies.
 //!
 //! A record says all that applying it needs beside its topic, so that it may come from a decision just now, from a store, or from elsewhere.
 //! Topics that are not stored change by the same records; which of them the ledger gets is said by `storing`. What is no part of a record:
@@ -8,15 +8,20 @@
 //! - Events that grow too old go by the clock of whoever holds them. What a new event leaves of its series its record says.
 //!
 //! A message of MQTT that passes by is a record though it leaves nothing: it reaches those who are subscribed as a value does.
+//!
+//! Applying reads the record and the topic that it is of, and cannot fail. Whether the record is stored is settled before.
 
 use crate::base::{SessionId, TopicId};
-use crate::desk::Ticket;
+use crate::desk::{Desk, Ticket};
+use crate::mail::{Appearance, Appeared, Mail, What};
+use crate::owner::Owner;
+use crate::protocol::Reason;
 use crate::series;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::specification::Specification;
-use crate::topic::tree::Topic;
-use crate::wire::native::{EventHead, Outcome};
+use crate::topic::tree::{Place, Topic};
+use crate::wire::native::EventHead;
 use std::sync::Arc;
 
 /// One change of one topic.
@@ -104,32 +109,157 @@ impl Record {
     }
 }
 
-/// What an update comes to.
-pub struct Decided {
-    /// The topic that is made first.
-    pub added: Option<Box<Added>>,
-    /// What happens to the topic that is there then.
-    pub record: Option<Record>,
-    pub outcome: Outcome,
-    /// What the answer waits for where no record of the update is stored.
-    pub earlier: Option<Ticket>,
+impl Owner {
+    /// Applies a record to the topic at its path, or makes that. Gives where the topic stands then.
+    pub(super) fn apply(&mut self, desk: &mut Desk, at: Option<Place>, record: Record) -> Option<Place> {
+        if let Record::Added(added) = record {
+            return Some(self.apply_added(desk, at, *added));
+        }
+        let place = at.expect("only what is added is of a topic that is not there");
+        match &record {
+            Record::Value(publication) => {
+                let topic = self.tree.topic_mut(place);
+                if wants_delta(topic) {
+                    self.workbench.make_delta(topic, publication);
+                }
+                record.change(topic);
+                self.send(desk, place, publication);
+                self.note_publication(desk, place, publication);
+            }
+            Record::Event(event) => {
+                record.change(self.tree.topic_mut(place));
+                self.send(desk, place, &event.publication);
+                self.note_publication(desk, place, &event.publication);
+            }
+            Record::Passed(publication) | Record::Cleared(publication) => {
+                record.change(self.tree.topic_mut(place));
+                self.send(desk, place, publication);
+                if let Some(removal) = self.tree.topic(place).removal() {
+                    self.note_update(desk, removal);
+                }
+            }
+            Record::Kept => record.change(self.tree.topic_mut(place)),
+            Record::Added(_) | Record::Removed => {}
+        }
+        if !matches!(record, Record::Cleared(_) | Record::Removed) {
+            return Some(place);
+        }
+        let topic = self.take_away(desk, place);
+        if !topic.is_reference {
+            self.revive_reference(desk, topic.path.as_str());
+        }
+        None
+    }
+
+    fn apply_added(&mut self, desk: &mut Desk, at: Option<Place>, added: Added) -> Place {
+        match at {
+            Some(place) if self.tree.topic(place).is_reference => self.displace_reference(desk, place),
+            Some(place) => _ = self.take_away(desk, place),
+            None => {}
+        }
+        if added.value.is_some() {
+            desk.report.updates += 1;
+        }
+        if added.is_passing {
+            self.expiries.passing().note(desk, &self.tree, added.id, &added.path);
+        }
+        let creator = added.creator;
+        self.enter(desk, added.into_topic(), creator, Appearance::Made)
+    }
+
+    /// Puts a topic into the tree, and tells who is interested.
+    pub(super) fn enter(&mut self, desk: &mut Desk, mut topic: Topic, creator: Option<SessionId>, appearance: Appearance) -> Place {
+        topic.interested = self.interests.selecting(topic.path.as_str());
+        if self.interests.counts_subscribers(topic.path.as_str()) {
+            topic.rare_mut().subscribers = Some(Vec::new());
+        }
+        self.interests.notice(desk, &topic, What::Added);
+        let policy = topic.specification.removal().cloned();
+        let place = self.tree.insert(topic);
+        if let Some(policy) = policy {
+            self.start_expiry(desk, place, policy, creator);
+        }
+        let topic = self.tree.topic(place);
+        self.aging.start(desk, topic);
+        for shard in topic.interested.iter() {
+            desk.mail(shard, appeared(topic, appearance));
+        }
+        self.link_views(place);
+        if self.views.has_watchers() {
+            let path = self.tree.topic(place).path.clone();
+            self.link_watchers(desk, &path);
+        }
+        place
+    }
+
+    /// Sends what was published to the shards that want the topic.
+    fn send(&mut self, desk: &mut Desk, place: Place, publication: &Arc<Publication>) {
+        desk.report.updates += 1;
+        for shard in self.tree.topic(place).interested.iter() {
+            desk.mail(shard, Mail::Published(publication.clone()));
+        }
+    }
+
+    /// What else follows from a new value.
+    fn note_publication(&mut self, desk: &mut Desk, place: Place, publication: &Arc<Publication>) {
+        let topic = self.tree.topic(place);
+        let (id, is_source, is_watched) = (topic.id, topic.is_source, topic.is_watched);
+        if let Some(removal) = topic.removal() {
+            self.note_update(desk, removal);
+        }
+        if is_watched {
+            let path = self.tree.topic(place).path.clone();
+            self.tell_watchers(desk, &path);
+        }
+        if is_source {
+            self.note_source(id, publication);
+        }
+    }
+
+    /// Removes a topic, be it a client's or a view's; the record of that, if it is stored.
+    pub(super) fn remove_topic(&mut self, desk: &mut Desk, place: Place) -> Option<Ticket> {
+        let ticket = if desk.stores() { self.store(desk, Some(place), &Record::Removed) } else { None };
+        self.apply(desk, Some(place), Record::Removed);
+        ticket
+    }
+
+    /// Takes a topic out of the tree, and tells who was interested.
+    pub(super) fn take_away(&mut self, desk: &mut Desk, place: Place) -> Topic {
+        let path = self.tree.topic(place).path.clone();
+        let topic = self.tree.remove(path.as_str()).expect("a topic stands where its place says");
+        for shard in topic.interested.iter() {
+            desk.mail(shard, Mail::Removed { id: topic.id, reason: Reason::Removed });
+        }
+        self.interests.notice(desk, &topic, What::Removed);
+        if let Some(removal) = topic.removal() {
+            self.end_expiry(desk, removal);
+        }
+        self.lose_subscribers(desk, &topic);
+        if topic.is_source {
+            self.end_source(desk, &topic);
+        }
+        if topic.is_watched {
+            self.tell_watchers(desk, &topic.path);
+        }
+        topic
+    }
 }
 
-impl Decided {
-    pub fn nothing(outcome: Outcome, earlier: Option<Ticket>) -> Self {
-        Self { added: None, record: None, outcome, earlier }
-    }
+/// Whether somebody may have use for what turns the topic's value into the next.
+fn wants_delta(topic: &Topic) -> bool {
+    let specification = &topic.specification;
+    // Who was sent what did not become the value does not hold the value before.
+    let is_followed = !topic.has_passed && !topic.interested.is_empty();
+    specification.value_type().has_deltas() && !specification.publishes_values_only() && is_followed
+}
 
-    pub fn one(record: Record, outcome: Outcome) -> Self {
-        Self { added: None, record: Some(record), outcome, earlier: None }
-    }
-
-    pub fn made(added: Added, record: Option<Record>, outcome: Outcome) -> Self {
-        Self { added: Some(Box::new(added)), record, outcome, earlier: None }
-    }
-
-    /// Whether the topic's value stays as it is, and with it the stream that the topic has.
-    pub fn leaves_value(&self) -> bool {
-        !matches!(self.record, Some(Record::Value(_) | Record::Event(_)))
-    }
+pub(super) fn appeared(topic: &Topic, appearance: Appearance) -> Mail {
+    Mail::Appeared(Box::new(Appeared {
+        id: topic.id,
+        path: topic.path.clone(),
+        specification: topic.specification.clone(),
+        latest: topic.latest.clone(),
+        is_counted: topic.is_counted(),
+        appearance,
+    }))
 }

@@ -3,8 +3,8 @@
 //! All walks together look at one slice of topics a turn, which they share: a walk among many gets a small part each time its turn comes, so that short
 //! ones are soon done.
 
-use super::apply::appeared;
 use super::decide::check_storage;
+use super::record::appeared;
 use crate::base::ShardIndex;
 use crate::desk::{Answer, Desk, Ticket};
 use crate::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, What};
