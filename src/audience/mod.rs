@@ -2,12 +2,12 @@
 //!
 //! It knows no connection but by its key, which it wakes, and no owner of topics but by mail.
 //!
+//! - here — the sessions themselves, by key and by name.
 //! - `select`, `subscribe` — what sessions select, and the topics that they are subscribed to by that; `topics` — what arrives of topics.
 //! - `ask`, `questions` — what sessions ask the owners of topics; `answer` — what they are answered.
 //! - `queue` — what a session still has to be sent; `pace` — what waits until it reads; `history` — what a subscriber of a time series is told first.
 //! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing; `known` — what a listener knows.
 //! - `streams` — the update streams of sessions.
-//! - `sessions` — the sessions themselves, by key and by name.
 //! - `life` — when a session is over; `properties` — sessions as others see them.
 //! - `mqtt` — what sessions of MQTT are beyond that.
 
@@ -23,7 +23,6 @@ mod properties;
 mod questions;
 mod queue;
 mod select;
-mod sessions;
 mod streams;
 mod subscribe;
 mod topics;
@@ -31,7 +30,7 @@ mod topics;
 pub use ask::{FIGURES_WRITER, Listing};
 pub use listeners::MISSING;
 
-use crate::base::{SessionId, SessionKey, TopicId};
+use crate::base::{SessionId, SessionKey, Slab, TopicId};
 use crate::desk::Ticket;
 use crate::mail::Handler;
 use crate::session::{LocalTopic, Session};
@@ -40,7 +39,6 @@ use crate::topic::path::TopicPath;
 use crate::topic::specification::Specification;
 use hashbrown::HashMap;
 use questions::Questions;
-use sessions::Sessions;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -62,6 +60,15 @@ pub struct Audience {
     answer: Vec<u8>,
     /// Whether somebody here has looked for the server's figures.
     wants_figures: bool,
+}
+
+/// The sessions themselves, by key and by name.
+#[derive(Default)]
+struct Sessions {
+    slab: Slab<Session, SessionKey>,
+    by_id: HashMap<SessionId, SessionKey>,
+    /// Those that are away.
+    away: life::Schedule,
 }
 
 /// The topics that sessions here select.
@@ -100,6 +107,42 @@ struct Broker {
     ticket: Option<Ticket>,
     /// Messages that groups have dealt to other shards in this delivery.
     dealt: u32,
+}
+
+impl Sessions {
+    fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    fn insert(&mut self, session: Session) -> SessionKey {
+        let id = session.id;
+        let key = self.slab.insert(session);
+        self.by_id.insert(id, key);
+        key
+    }
+
+    fn get(&self, key: SessionKey) -> Option<&Session> {
+        self.slab.get(key)
+    }
+
+    fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.slab.get_mut(key)
+    }
+
+    fn remove(&mut self, key: SessionKey) -> Option<Session> {
+        let session = self.slab.remove(key)?;
+        self.by_id.remove(&session.id);
+        Some(session)
+    }
+
+    /// The session of this name, if it is here and not over.
+    fn find(&self, id: SessionId) -> Option<SessionKey> {
+        self.by_id.get(&id).copied()
+    }
+
+    fn keys(&self) -> impl Iterator<Item = SessionKey> + '_ {
+        self.slab.keys()
+    }
 }
 
 impl Audience {
