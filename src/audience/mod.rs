@@ -4,14 +4,13 @@
 //!
 //! - here — the sessions themselves, by key and by name.
 //! - `select`, `subscribe` — what sessions select, and the topics that they are subscribed to by that; `topics` — what arrives of topics.
-//! - `ask`, `questions` — what sessions ask the owners of topics; `answer` — what they are answered.
-//! - `queue` — what a session still has to be sent; `pace` — what waits until it reads; `history` — what a subscriber of a time series is told first.
+//! - `ask`, `questions` — what sessions ask the owners of topics.
+//! - `queue` — what a session is answered and still has to be sent; `pace` — what waits until it reads; `history` — what a subscriber of a time series is told first.
 //! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing; `known` — what a listener knows.
 //! - `streams` — the update streams of sessions.
 //! - `life` — when a session is over; `properties` — sessions as others see them.
 //! - `mqtt` — what sessions of MQTT are beyond that.
 
-mod answer;
 mod ask;
 mod history;
 mod known;
@@ -31,7 +30,7 @@ pub use ask::{FIGURES_WRITER, Listing};
 pub use listeners::MISSING;
 
 use crate::base::{SessionId, SessionKey, Slab, TopicId};
-use crate::desk::Ticket;
+use crate::desk::{Desk, Ticket};
 use crate::mail::Handler;
 use crate::session::{LocalTopic, Session};
 use crate::topic::interest::Interests;
@@ -161,6 +160,12 @@ impl Audience {
 
     pub fn id_of(&self, session: SessionKey) -> Option<SessionId> {
         self.sessions.get(session).map(|session| session.id)
+    }
+
+    /// The session's name to clients, which no session of another run of the server has.
+    pub fn session_id(&self, desk: &Desk, session: SessionKey) -> String {
+        let number = self.id_of(session).map_or(0, SessionId::number);
+        format!("{:016x}-{number:x}", desk.identity.run)
     }
 
     pub fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
