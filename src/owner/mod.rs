@@ -43,6 +43,7 @@ use expiry::Expiries;
 use interests::ShardInterests;
 use keeping::{Keeping, Keepings};
 use record::{Added, Record};
+use views::Turn;
 use walk::Walks;
 use workbench::Workbench;
 
@@ -105,7 +106,12 @@ impl Owner {
 
     /// Whether walks, errands or views wait for their next slice.
     pub fn has_slices(&self) -> bool {
-        self.walks.can_go_on() || !self.errands.is_empty() || self.views.has_work()
+        self.walks.can_go_on() || !self.errands.is_empty() || self.views.work.is_due
+    }
+
+    /// Whether what views have to do waits for its turn.
+    pub fn has_view_work(&self) -> bool {
+        self.views.work.is_due
     }
 
     pub fn views(&self) -> &Views {
@@ -203,6 +209,11 @@ impl Owner {
         if topic.stream() == Some(stream) {
             topic.rare_mut().stream = None;
         }
+    }
+
+    /// What views may do in a turn begins anew.
+    pub fn begin_view_turn(&mut self, desk: &Desk) {
+        self.views.work.turn = Turn { units_left: desk.limits.views.units_per_turn, has_walked: false };
     }
 
     /// Drops events that have become too old.

@@ -222,7 +222,7 @@ impl Shard {
     #[inline]
     fn settle(&mut self) {
         let is_quiet = !self.desk.has_mail() && self.desk.effects.given_up.is_empty() && !self.audience.has_counts();
-        if !is_quiet || self.owner.views().has_work() {
+        if !is_quiet || self.owner.has_view_work() {
             self.settle_all();
         }
     }
@@ -237,7 +237,7 @@ impl Shard {
             }
             if self.audience.has_counts() {
                 self.audience.tell_counts(&mut self.desk);
-            } else if self.owner.views().has_work() {
+            } else if self.owner.has_view_work() {
                 self.owner.run_views(&mut self.desk);
                 if !self.desk.has_mail() {
                     return;

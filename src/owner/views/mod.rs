@@ -37,6 +37,7 @@ use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+pub(super) use work::Turn;
 use work::{Job, Work};
 
 /// The only shard that decides on views.
@@ -96,7 +97,7 @@ struct Writer {
 pub struct Views {
     by_place: BTreeMap<u64, View>,
     selectors: Interests<Vec<u64>>,
-    work: Work,
+    pub(super) work: Work,
     evaluator: Evaluator,
     sources: HashMap<TopicId, Box<source::Source>>,
     contests: reference::Contests,

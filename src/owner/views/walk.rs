@@ -91,7 +91,7 @@ impl Owner {
     /// What the selector matches in the next part of the tree, and what is left of it.
     fn view_slice(&mut self, selector: &Selector, rest: &Span) -> (Vec<Place>, Option<Span>) {
         let mut found = Vec::new();
-        let budget = self.views.work.units_left().clamp(1, UNITS_MAX) * TOPICS_PER_UNIT;
+        let budget = self.views.work.turn.units_left.clamp(1, UNITS_MAX) * TOPICS_PER_UNIT;
         let mut left = budget;
         let next = self.tree.scan_within(selector, rest, Direction::Forward, &mut left, |place, _| {
             found.push(place);

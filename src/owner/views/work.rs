@@ -1,6 +1,5 @@
 //! What views have still to do here, and the turns in which it is done.
 
-use super::Views;
 use super::walk::ViewWalk;
 use crate::base::{ShardIndex, TopicId};
 use crate::desk::Desk;
@@ -31,9 +30,17 @@ pub struct Work {
     walks: VecDeque<ViewWalk>,
     /// Topics that views look at, whose change their dependents have not all heard of.
     spreading: VecDeque<TopicPath>,
-    /// Whether this turn has had its slice of a walk.
-    has_walked: bool,
-    units_left: usize,
+    /// Whether any job, walk or change waits; only `run_views` takes them. Every update asks for it several times, mostly where there are no views.
+    pub is_due: bool,
+    pub turn: Turn,
+}
+
+/// What views may still do in this turn of the shard.
+#[derive(Default)]
+pub struct Turn {
+    pub units_left: usize,
+    /// Whether it has had its slice of a walk.
+    pub has_walked: bool,
 }
 
 impl Work {
@@ -53,27 +60,25 @@ impl Work {
     }
 
     pub fn push(&mut self, job: Job) {
+        self.is_due = true;
         self.jobs.push_back(job);
     }
 
     // Turns.
 
-    pub fn units_left(&self) -> usize {
-        self.units_left
-    }
-
     pub fn spend(&mut self, units: usize) {
-        self.units_left = self.units_left.saturating_sub(units.max(1));
+        self.turn.units_left = self.turn.units_left.saturating_sub(units.max(1));
     }
 
     /// Whether a slice of what makes many jobs is due: once a turn, and when nothing else is to be done.
     fn takes_slice(&mut self) -> bool {
-        self.jobs.is_empty() || !std::mem::replace(&mut self.has_walked, true)
+        self.jobs.is_empty() || !std::mem::replace(&mut self.turn.has_walked, true)
     }
 
     // Walks, which are done in order.
 
     pub fn push_walk(&mut self, walk: ViewWalk) {
+        self.is_due = true;
         self.walks.push_back(walk);
     }
 
@@ -89,6 +94,7 @@ impl Work {
     // Changes, whose dependents hear of them in turn.
 
     pub fn push_spreading(&mut self, path: TopicPath) {
+        self.is_due = true;
         self.spreading.push_back(path);
     }
 
@@ -108,22 +114,15 @@ impl Work {
     }
 }
 
-impl Views {
-    /// Whether the next turn has something to do.
-    pub fn has_work(&self) -> bool {
-        let Work { jobs, walks, spreading, .. } = &self.work;
-        !jobs.is_empty() || !walks.is_empty() || !spreading.is_empty()
-    }
-}
-
 impl Owner {
-    pub fn begin_view_turn(&mut self, desk: &Desk) {
-        let Work { units_left, has_walked, .. } = &mut self.views.work;
-        (*units_left, *has_walked) = (desk.limits.views.units_per_turn, false);
+    pub fn run_views(&mut self, desk: &mut Desk) {
+        self.run_jobs(desk);
+        let Work { jobs, walks, spreading, is_due, .. } = &mut self.views.work;
+        *is_due = !jobs.is_empty() || !walks.is_empty() || !spreading.is_empty();
     }
 
-    pub fn run_views(&mut self, desk: &mut Desk) {
-        while self.views.work.units_left > 0 && !desk.has_mail() {
+    fn run_jobs(&mut self, desk: &mut Desk) {
+        while self.views.work.turn.units_left > 0 && !desk.has_mail() {
             // Walks and changes that many depend on have their slice of every turn, and what is left when nothing else is to be done.
             if self.views.work.takes_slice() {
                 let has_walked = self.walk_views(desk);
