@@ -1,16 +1,12 @@
-//! One core's whole world: routes inputs to the rules below and collects their effects.
+//! One core's whole world: routes inputs to the rooms above it, and carries out requests.
 //!
-//! Topics are the owner's (`crate::owner`); what both work with is the desk (`crate::desk`).
+//! Topics are the owner's (`crate::owner`), sessions the audience's (`crate::audience`), connections the doors' (`crate::door`); what all of them work
+//! with is the desk (`crate::desk`).
 //!
+//! - here — what a shard is, how it is asked and told, and its report.
+//! - `serve` — a turn: what comes by connections and by mail is carried out, until nothing is at hand.
+//! - `inside` — sessions that are used from within the process; `sys` — figures of the server as topics.
 //! - `persistence` — the ledger at work: records out, answers in; `restore` — what was stored before.
-//! - `audience` — the sessions of this shard: what they selected, what arrives for them.
-//! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing; `known` — what a listener knows.
-//! - `dialogue` — a connection's bytes: HTTP head, WebSocket frames, answers; `requests` — what sessions ask for.
-//! - `questions` — what sessions have asked the owners of topics; `pace` — what waits until a session reads.
-//! - `sessions` — sessions as others see them: properties, how many match a filter, when one is over.
-//! - `views` — what sessions ask of topic views.
-//! - `mqtt` — connections and sessions of MQTT.
-//! - `transmit` — what a connection sends now.
 
 mod inside;
 mod persistence;
@@ -29,9 +25,8 @@ use crate::base::{ShardIndex, Time};
 use crate::desk::Desk;
 use crate::door::Doors;
 use crate::mail::report::Report;
-use crate::mail::{Asker, Batch, Mail};
+use crate::mail::{Batch, Mail};
 use crate::owner::{Owner, Views};
-use crate::request;
 use crate::value::json::Checker;
 use hashbrown::HashMap;
 
@@ -210,103 +205,7 @@ impl Shard {
         self.desk.return_mail(to, batch);
     }
 
-    // Routing.
-
-    /// What this turn may do begins anew.
-    fn begin_turn(&mut self) {
-        self.desk.turn.walk_budget = self.desk.limits.walk_slice;
-        self.owner.begin_view_turn(&self.desk);
-    }
-
-    /// Handles all mail at hand, that from this shard to itself too, and what views make of it as far as this turn goes.
-    #[inline]
-    fn settle(&mut self) {
-        let is_quiet = !self.desk.has_mail() && self.desk.effects.given_up.is_empty() && !self.audience.has_counts();
-        if !is_quiet || self.owner.has_view_work() {
-            self.settle_all();
-        }
-    }
-
-    fn settle_all(&mut self) {
-        self.close_given_up();
-        loop {
-            while let Some((from, mail)) = self.desk.poll_inbox() {
-                self.open_mail(from, mail);
-                self.give_answers();
-                self.close_given_up();
-            }
-            if self.audience.has_counts() {
-                self.audience.tell_counts(&mut self.desk);
-            } else if self.owner.has_view_work() {
-                self.owner.run_views(&mut self.desk);
-                if !self.desk.has_mail() {
-                    return;
-                }
-            } else {
-                return;
-            }
-        }
-    }
-
-    /// Closes the connections that their sessions cannot go on with.
-    #[inline]
-    fn close_given_up(&mut self) {
-        if !self.desk.effects.given_up.is_empty() {
-            self.doors.close_given_up(&mut self.desk, &mut self.audience);
-        }
-    }
-
-    fn open_mail(&mut self, from: ShardIndex, mail: Mail) {
-        match mail {
-            Mail::Update(update) => self.owner.update_for_other(&mut self.desk, update),
-            Mail::Ask { ticket, question } => self.owner.start_walk(&mut self.desk, from, ticket, question),
-            Mail::Release { selector } => self.owner.release_interest(&mut self.desk, from, &selector),
-            Mail::Part { ticket, part } => {
-                if let Some(listing) = self.audience.gather_part(&mut self.desk, ticket, part) {
-                    request::list(&mut self.desk, &self.owner, &mut self.audience, &listing);
-                }
-            }
-            Mail::Answer { to: Asker::Session(to), result } => self.audience.answer(&mut self.desk, to, result),
-            Mail::Answer { to: Asker::Server, .. } => {}
-            Mail::Appeared(appeared) => self.audience.topic_appeared(&mut self.desk, *appeared),
-            Mail::Published(publication) => self.audience.publication_arrived(&mut self.desk, publication),
-            Mail::Removed { id, reason } => self.audience.topic_removed(&mut self.desk, id, reason),
-            Mail::Forgotten { id } => self.audience.topic_forgotten(id),
-            Mail::AskHistory { path, after, to, .. } => self.owner.tell_history(&mut self.desk, from, &path, after, to),
-            Mail::History { id, to, events } => self.audience.take_history(&mut self.desk, id, to, events),
-            Mail::Count { id, counts } => self.audience.count_topic(id, counts),
-            Mail::Subscribers { path, id, count } => self.owner.subscribers_counted(&mut self.desk, from, &path, id, count),
-            Mail::Noticed { notice, asked } => self.audience.notice_arrived(&mut self.desk, &notice, asked),
-            Mail::SliceTold { ticket } => self.audience.slice_told(&mut self.desk, from, ticket),
-            Mail::GoOn { ticket } => self.owner.resume_walk(from, ticket),
-            Mail::StopListening { kind, selector } => self.owner.stop_listening(&mut self.desk, from, kind, &selector),
-            Mail::Handler { handler, handles } => self.audience.handler_told(handler, handles),
-            Mail::Missing(missing) => self.audience.missing_told(&mut self.desk, &missing),
-            Mail::WatchSession { session, path, id } => self.audience.watch_session(&mut self.desk, from, session, path, id),
-            Mail::SessionOver { path, id } => self.owner.creator_over(&self.desk, &path, id),
-            Mail::UnwatchSession { session, id } => self.audience.unwatch_session(session, id),
-            Mail::AskSessions { filter, count } => self.audience.sessions_asked(from, filter, count),
-            Mail::Sessions { count, share } => self.owner.sessions_counted(&self.desk, count, share),
-            Mail::RemoveSelected { selector } => self.owner.remove_selected(selector),
-            Mail::OrderView { order, to } => self.owner.view_ordered(&mut self.desk, *order, to),
-            Mail::ViewDecided { decision, to } => self.owner.view_decided(&self.desk, *decision, to),
-            Mail::Fence { to } => self.owner.fence(&mut self.desk, to),
-            Mail::Derived(derived) => self.owner.derived_arrived(&mut self.desk, *derived),
-            Mail::Watch { path } => self.owner.start_watch(&mut self.desk, from, path),
-            Mail::Unwatch { path } => self.owner.end_watch(from, &path),
-            Mail::Watched { path, value } => self.owner.watched_told(&path, value),
-            Mail::Group { text, change } => self.audience.change_group(&mut self.desk, &text, change),
-            Mail::Dealt(dealt) => self.audience.take_dealt(&mut self.desk, *dealt),
-            Mail::WantSys => self.sys_wanted(),
-            Mail::Keeper { shard } => self.desk.ledger.keepers.insert(shard),
-            Mail::Kept { ticket, share, refusal } => self.owner.kept(&mut self.desk, ticket, share, refusal),
-            Mail::AskReport { from, ticket } => {
-                let report = Box::new(self.own_report());
-                self.desk.mail(from, Mail::Report { ticket, report });
-            }
-            Mail::Report { ticket, report } => self.gather_report(ticket, *report),
-        }
-    }
+    // Reports.
 
     fn ask_reports(&mut self) -> u64 {
         let ticket = self.desk.take_ticket();

@@ -1,13 +1,15 @@
-//! Connections at the shard's doors: what they bring is carried out here, request by request.
+//! A turn of the shard: what comes by connections and by mail is carried out, until nothing is at hand.
+//!
+//! Requests are carried out one by one, each with all that follows from it here before the next. What follows elsewhere goes by mail.
 
 use super::Shard;
 use crate::audience::mqtt::Published;
-use crate::base::{ConnectionKey, SessionKey, Time};
+use crate::base::{ConnectionKey, SessionKey, ShardIndex, Time};
 use crate::desk::{Answer, Handover};
 use crate::door::{Reading, Said, Transport, Verdict};
 use crate::mail::{Asker, Call, Caller, Change, Mail, Update};
 use crate::protocol::mqtt::Command;
-use crate::request::{Asking, Todo};
+use crate::request::{self, Asking, Todo};
 use crate::topic::path::TopicPath;
 use crate::wire::event::Form;
 use crate::wire::mqtt;
@@ -151,6 +153,104 @@ impl Shard {
             Command::Connect(_) | Command::Authenticate(_) | Command::Disconnect(_) => unreachable!("the door keeps these"),
         };
         self.doors.close_faulty(&mut self.desk, &mut self.audience, key, fault);
+    }
+
+    // Turns.
+
+    /// What this turn may do begins anew.
+    pub(super) fn begin_turn(&mut self) {
+        self.desk.turn.walk_budget = self.desk.limits.walk_slice;
+        self.owner.begin_view_turn(&self.desk);
+    }
+
+    /// Handles all mail at hand, that from this shard to itself too, and what views make of it as far as this turn goes.
+    #[inline]
+    pub(super) fn settle(&mut self) {
+        let is_quiet = !self.desk.has_mail() && self.desk.effects.given_up.is_empty() && !self.audience.has_counts();
+        if !is_quiet || self.owner.has_view_work() {
+            self.settle_all();
+        }
+    }
+
+    fn settle_all(&mut self) {
+        self.close_given_up();
+        loop {
+            while let Some((from, mail)) = self.desk.poll_inbox() {
+                self.open_mail(from, mail);
+                self.give_answers();
+                self.close_given_up();
+            }
+            if self.audience.has_counts() {
+                self.audience.tell_counts(&mut self.desk);
+            } else if self.owner.has_view_work() {
+                self.owner.run_views(&mut self.desk);
+                if !self.desk.has_mail() {
+                    return;
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Closes the connections that their sessions cannot go on with.
+    #[inline]
+    fn close_given_up(&mut self) {
+        if !self.desk.effects.given_up.is_empty() {
+            self.doors.close_given_up(&mut self.desk, &mut self.audience);
+        }
+    }
+
+    fn open_mail(&mut self, from: ShardIndex, mail: Mail) {
+        match mail {
+            Mail::Update(update) => self.owner.update_for_other(&mut self.desk, update),
+            Mail::Ask { ticket, question } => self.owner.start_walk(&mut self.desk, from, ticket, question),
+            Mail::Release { selector } => self.owner.release_interest(&mut self.desk, from, &selector),
+            Mail::Part { ticket, part } => {
+                if let Some(listing) = self.audience.gather_part(&mut self.desk, ticket, part) {
+                    request::list(&mut self.desk, &self.owner, &mut self.audience, &listing);
+                }
+            }
+            Mail::Answer { to: Asker::Session(to), result } => self.audience.answer(&mut self.desk, to, result),
+            Mail::Answer { to: Asker::Server, .. } => {}
+            Mail::Appeared(appeared) => self.audience.topic_appeared(&mut self.desk, *appeared),
+            Mail::Published(publication) => self.audience.publication_arrived(&mut self.desk, publication),
+            Mail::Removed { id, reason } => self.audience.topic_removed(&mut self.desk, id, reason),
+            Mail::Forgotten { id } => self.audience.topic_forgotten(id),
+            Mail::AskHistory { path, after, to, .. } => self.owner.tell_history(&mut self.desk, from, &path, after, to),
+            Mail::History { id, to, events } => self.audience.take_history(&mut self.desk, id, to, events),
+            Mail::Count { id, counts } => self.audience.count_topic(id, counts),
+            Mail::Subscribers { path, id, count } => self.owner.subscribers_counted(&mut self.desk, from, &path, id, count),
+            Mail::Noticed { notice, asked } => self.audience.notice_arrived(&mut self.desk, &notice, asked),
+            Mail::SliceTold { ticket } => self.audience.slice_told(&mut self.desk, from, ticket),
+            Mail::GoOn { ticket } => self.owner.resume_walk(from, ticket),
+            Mail::StopListening { kind, selector } => self.owner.stop_listening(&mut self.desk, from, kind, &selector),
+            Mail::Handler { handler, handles } => self.audience.handler_told(handler, handles),
+            Mail::Missing(missing) => self.audience.missing_told(&mut self.desk, &missing),
+            Mail::WatchSession { session, path, id } => self.audience.watch_session(&mut self.desk, from, session, path, id),
+            Mail::SessionOver { path, id } => self.owner.creator_over(&self.desk, &path, id),
+            Mail::UnwatchSession { session, id } => self.audience.unwatch_session(session, id),
+            Mail::AskSessions { filter, count } => self.audience.sessions_asked(from, filter, count),
+            Mail::Sessions { count, share } => self.owner.sessions_counted(&self.desk, count, share),
+            Mail::RemoveSelected { selector } => self.owner.remove_selected(selector),
+            Mail::OrderView { order, to } => self.owner.view_ordered(&mut self.desk, *order, to),
+            Mail::ViewDecided { decision, to } => self.owner.view_decided(&self.desk, *decision, to),
+            Mail::Fence { to } => self.owner.fence(&mut self.desk, to),
+            Mail::Derived(derived) => self.owner.derived_arrived(&mut self.desk, *derived),
+            Mail::Watch { path } => self.owner.start_watch(&mut self.desk, from, path),
+            Mail::Unwatch { path } => self.owner.end_watch(from, &path),
+            Mail::Watched { path, value } => self.owner.watched_told(&path, value),
+            Mail::Group { text, change } => self.audience.change_group(&mut self.desk, &text, change),
+            Mail::Dealt(dealt) => self.audience.take_dealt(&mut self.desk, *dealt),
+            Mail::WantSys => self.sys_wanted(),
+            Mail::Keeper { shard } => self.desk.ledger.keepers.insert(shard),
+            Mail::Kept { ticket, share, refusal } => self.owner.kept(&mut self.desk, ticket, share, refusal),
+            Mail::AskReport { from, ticket } => {
+                let report = Box::new(self.own_report());
+                self.desk.mail(from, Mail::Report { ticket, report });
+            }
+            Mail::Report { ticket, report } => self.gather_report(ticket, *report),
+        }
     }
 
     /// Whether the connection should not be read now: what it brings has to wait for the answer to an effect.
