@@ -158,6 +158,7 @@ impl Audience {
 }
 
 /// The session has something to send.
+#[inline]
 pub(super) fn wake(desk: &mut Desk, session: &mut Session) {
     match &mut session.life {
         Life::Connected(connection) => desk.effects.wake(*connection),
