@@ -5,7 +5,7 @@ use crate::topic::specification::TopicType;
 use crate::value::delta::Form;
 use crate::value::{ValueType, delta};
 use crate::wire::native::{
-    self, Ask, CAPABILITY_COMPRESSION, CAPABILITY_COPY, CAPABILITY_DEFLATE, Event, EventEntry, Fetch, Outcome, Request, Shown, Update,
+    self, Ask, CAPABILITY_COMPRESSION, CAPABILITY_COPY, CAPABILITY_DEFLATE, EventEntry, Fetch, Heard, Outcome, Request, Shown, Update,
     VERSION,
 };
 use crate::wire::varint::Reader;
@@ -223,10 +223,10 @@ impl Client {
         let mut answer = None;
         while let Some(frame) = native::next_frame(&mut rest).map_err(|_| malformed())? {
             match native::decode_event(frame).map_err(|_| malformed())? {
-                Event::Ping => self.send(&Request { id: 0, ask: Ask::Pong })?,
-                Event::Welcome { id: to, .. } if Some(to) == id => answer = Some(Vec::new()),
-                Event::Ok { id: to, body } if Some(to) == id => answer = Some(body.to_vec()),
-                Event::Error { id: to, code, position, message } if Some(to) == id || to == 0 => {
+                Heard::Ping => self.send(&Request { id: 0, ask: Ask::Pong })?,
+                Heard::Welcome { id: to, .. } if Some(to) == id => answer = Some(Vec::new()),
+                Heard::Ok { id: to, body } if Some(to) == id => answer = Some(body.to_vec()),
+                Heard::Error { id: to, code, position, message } if Some(to) == id || to == 0 => {
                     return Err(ClientError::Refused { code, position, message: message.to_owned() });
                 }
                 event => self.note(event)?,
@@ -235,31 +235,31 @@ impl Client {
         Ok(answer)
     }
 
-    fn note(&mut self, event: Event<'_>) -> Result<(), ClientError> {
+    fn note(&mut self, event: Heard<'_>) -> Result<(), ClientError> {
         match event {
-            Event::Subscribed { topic, path, kind, properties } => {
+            Heard::Subscribed { topic, path, kind, properties } => {
                 let described = Rc::new(describe(path, kind, &properties)?);
                 self.changes.push_back(Change::Subscribed(described.clone()));
                 self.subscriptions.insert(topic, Subscription { topic: described, value: Vec::new() });
             }
-            Event::Value { topic, value } => self.set_value(topic, Some(value.to_vec()))?,
-            Event::ValueDeflate { topic, deflated } => {
+            Heard::Value { topic, value } => self.set_value(topic, Some(value.to_vec()))?,
+            Heard::ValueDeflate { topic, deflated } => {
                 let value = delta::apply(Form::Deflate, &[], deflated, self.value_bytes_max).map_err(|_| malformed())?;
                 self.set_value(topic, Some(value))?;
             }
-            Event::Null { topic } => self.set_value(topic, None)?,
-            Event::Delta { topic, form, delta } => {
+            Heard::Null { topic } => self.set_value(topic, None)?,
+            Heard::Delta { topic, form, delta } => {
                 let previous = &self.subscriptions.get(&topic).ok_or_else(malformed)?.value;
                 let value = delta::apply(form, previous, delta, self.value_bytes_max).map_err(|_| malformed())?;
                 self.set_value(topic, Some(value))?;
             }
-            Event::Event { topic, head, value } => {
+            Heard::Event { topic, head, value } => {
                 let topic = self.subscriptions.get(&topic).ok_or_else(malformed)?.topic.clone();
                 let native::EventHead { sequence, timestamp_ms, original, author } = head;
                 let event = EventEntry { sequence, timestamp_ms, original, author: author.into(), value: value.to_vec() };
                 self.changes.push_back(Change::Event(topic, event));
             }
-            Event::Unsubscribed { topic, reason } => {
+            Heard::Unsubscribed { topic, reason } => {
                 if let Some(Subscription { topic, .. }) = self.subscriptions.remove(&topic) {
                     self.changes.push_back(Change::Unsubscribed(topic, reason));
                 }
@@ -289,16 +289,16 @@ fn describe(path: &str, kind: u8, properties: &[(&str, &str)]) -> Result<Topic, 
     Ok(Topic { path: path.to_owned(), kind, value_kind, properties: owned(properties) })
 }
 
-fn notice(event: &Event<'_>) -> Option<Notice> {
+fn notice(event: &Heard<'_>) -> Option<Notice> {
     Some(match event {
-        Event::TopicNotice { what, path, kind, properties, .. } => {
+        Heard::TopicNotice { what, path, kind, properties, .. } => {
             Notice::Topic { what: *what, path: (*path).to_owned(), kind: *kind, properties: owned(properties) }
         }
-        Event::DescendantNotice { what, path, .. } => Notice::Descendant { what: *what, path: (*path).to_owned() },
-        Event::SubscribersNotice { path, has_subscribers, .. } => {
+        Heard::DescendantNotice { what, path, .. } => Notice::Descendant { what: *what, path: (*path).to_owned() },
+        Heard::SubscribersNotice { path, has_subscribers, .. } => {
             Notice::Subscribers { path: (*path).to_owned(), has_subscribers: *has_subscribers }
         }
-        Event::MissingNotice { selector, session, properties, .. } => {
+        Heard::MissingNotice { selector, session, properties, .. } => {
             Notice::Missing { selector: (*selector).to_owned(), session: (*session).to_owned(), properties: owned(properties) }
         }
         _ => return None,

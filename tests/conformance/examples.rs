@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidewire::surface::topic::specification::TopicType;
 use tidewire::surface::value::json::{JsonLimits, plain};
 use tidewire::surface::value::{ValueType, scalar};
-use tidewire::surface::wire::native::{self, Ask, Entry, Event, Fetch, Frame, Outcome, Query, Request, Shown};
+use tidewire::surface::wire::native::{self, Ask, Entry, Fetch, Frame, Heard, Outcome, Query, Request, Shown};
 use tidewire::surface::wire::varint::Reader;
 
 const DOCUMENT: &str = include_str!("../../docs/topic-views.md");
@@ -231,7 +231,7 @@ impl Run {
         let told = self.server.ask_binary(self.binary, request);
         let answer = told.last().expect("an answer");
         match native::decode_event(Frame { op: answer[0], body: &answer[1..] }) {
-            Ok(Event::Ok { body, .. }) => body.to_vec(),
+            Ok(Heard::Ok { body, .. }) => body.to_vec(),
             _ => panic!("{request:?} is answered"),
         }
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::borrow::Cow;
 use tidewire::surface::session::QueueLimits;
 use tidewire::surface::shard::{Limits, Storing};
-use tidewire::surface::wire::native::{self, Ask, Event, Request, Update, Verb};
+use tidewire::surface::wire::native::{self, Ask, Heard, Request, Update, Verb};
 
 const JSON: u8 = 1;
 
@@ -31,11 +31,11 @@ fn brief(frames: &[u8]) -> Vec<String> {
     let mut told = Vec::new();
     while let Some(frame) = native::next_frame(&mut rest).expect("frames are whole") {
         told.push(match native::decode_event(frame).expect("frames have their form") {
-            Event::Ok { id, .. } => format!("ok {id}"),
-            Event::Error { id, code, .. } => format!("error {id} {code}"),
-            Event::Subscribed { path, .. } => format!("subscribed {path}"),
-            Event::Value { value, .. } => format!("value {}", String::from_utf8_lossy(value)),
-            Event::Unsubscribed { .. } => "unsubscribed".to_owned(),
+            Heard::Ok { id, .. } => format!("ok {id}"),
+            Heard::Error { id, code, .. } => format!("error {id} {code}"),
+            Heard::Subscribed { path, .. } => format!("subscribed {path}"),
+            Heard::Value { value, .. } => format!("value {}", String::from_utf8_lossy(value)),
+            Heard::Unsubscribed { .. } => "unsubscribed".to_owned(),
             other => panic!("{other:?}"),
         });
     }

@@ -2,7 +2,7 @@
 
 use crate::server::{Server, events};
 use serde_json::{Value, json};
-use tidewire::surface::wire::native::{self, Ask, CAPABILITY_COMPRESSION, Event, Request, Update, Verb, op};
+use tidewire::surface::wire::native::{self, Ask, CAPABILITY_COMPRESSION, Heard, Request, Update, Verb, op};
 
 /// A topic of this type with these properties shows those.
 fn shown(kind: &str, given: Value, expected: Value) {
@@ -192,7 +192,7 @@ fn the_welcome_names_the_capabilities_in_force() {
         let client = server.upgrade("tidewire.1");
         let told = server.ask_binary(client, &Request { id: 1, ask: Ask::Connect { version: 1, name: "".into(), capabilities: offered } });
         let frame = native::Frame { op: told[0][0], body: &told[0][1..] };
-        let Ok(Event::Welcome { capabilities, .. }) = native::decode_event(frame) else { panic!("no WELCOME: {told:?}") };
+        let Ok(Heard::Welcome { capabilities, .. }) = native::decode_event(frame) else { panic!("no WELCOME: {told:?}") };
         assert_eq!(capabilities, in_force);
     }
 }

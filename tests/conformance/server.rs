@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use tidewire::surface::base::{ConnectionKey, SessionId, Time};
 use tidewire::surface::journal::Append;
 use tidewire::surface::shard::{Effect, Limits, Log, Shard, Storing, Transport};
-use tidewire::surface::wire::native::{self, Ask, Event, Request};
+use tidewire::surface::wire::native::{self, Ask, Heard, Request};
 
 pub struct Server {
     shard: Shard,
@@ -181,7 +181,7 @@ impl Server {
         let told = self.ask_binary(client, request);
         let [answer] = &told[..] else { panic!("one answer to {request:?}: {told:?}") };
         let frame = native::Frame { op: answer[0], body: &answer[1..] };
-        let Ok(Event::Error { id, code: found, .. }) = native::decode_event(frame) else { panic!("not refused: {request:?}: {answer:?}") };
+        let Ok(Heard::Error { id, code: found, .. }) = native::decode_event(frame) else { panic!("not refused: {request:?}: {answer:?}") };
         assert_eq!((id, found), (request.id, code), "{request:?}");
     }
 

@@ -7,7 +7,7 @@ use tidewire::surface::base::{ConnectionKey, ShardIndex, SlabKey, Time};
 use tidewire::surface::session::QueueLimits;
 use tidewire::surface::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 use tidewire::surface::topic::selector::SelectorLimits;
-use tidewire::surface::wire::native::{self, Event};
+use tidewire::surface::wire::native::{self, Heard};
 
 const WALL_MS: u64 = 2_000_000;
 
@@ -345,17 +345,17 @@ fn of_binary(mut payload: &[u8]) -> Vec<Told> {
     let mut told = Vec::new();
     while let Some(frame) = native::next_frame(&mut payload).expect("the server's frames are whole") {
         let (op, number, beside) = match native::decode_event(frame).expect("the server's frames have their form") {
-            Event::Ok { id, .. } => ("ok", id, 0),
-            Event::Error { id, code, .. } => ("error", id, u64::from(code)),
-            Event::Subscribed { topic, .. } => ("subscribed", topic.0, 0),
-            Event::Value { topic, .. } | Event::Null { topic } => ("value", topic.0, 0),
-            Event::Event { topic, head, .. } => ("event", topic.0, head.sequence),
-            Event::Unsubscribed { topic, .. } => ("unsubscribed", topic.0, 0),
-            Event::TopicNotice { listener, .. } => ("topic_notice", listener, 0),
-            Event::DescendantNotice { listener, .. } => ("descendant_notice", listener, 0),
-            Event::SubscribersNotice { listener, .. } => ("subscribers_notice", listener, 0),
-            Event::MissingNotice { listener, .. } => ("missing_notice", listener, 0),
-            Event::Ping => ("ping", 0, 0),
+            Heard::Ok { id, .. } => ("ok", id, 0),
+            Heard::Error { id, code, .. } => ("error", id, u64::from(code)),
+            Heard::Subscribed { topic, .. } => ("subscribed", topic.0, 0),
+            Heard::Value { topic, .. } | Heard::Null { topic } => ("value", topic.0, 0),
+            Heard::Event { topic, head, .. } => ("event", topic.0, head.sequence),
+            Heard::Unsubscribed { topic, .. } => ("unsubscribed", topic.0, 0),
+            Heard::TopicNotice { listener, .. } => ("topic_notice", listener, 0),
+            Heard::DescendantNotice { listener, .. } => ("descendant_notice", listener, 0),
+            Heard::SubscribersNotice { listener, .. } => ("subscribers_notice", listener, 0),
+            Heard::MissingNotice { listener, .. } => ("missing_notice", listener, 0),
+            Heard::Ping => ("ping", 0, 0),
             other => panic!("nobody asked for this: {other:?}"),
         };
         told.push((op.to_owned(), number, beside));

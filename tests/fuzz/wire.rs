@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 use tidewire::surface::value::delta::{self, Encoder};
 use tidewire::surface::wire::event;
 use tidewire::surface::wire::mqtt::{self, Fault, Packet, PublishHead, QoS, Version};
-use tidewire::surface::wire::native::{self, Event, Outcome, Shown};
+use tidewire::surface::wire::native::{self, Heard, Outcome, Shown};
 use tidewire::surface::wire::text::{self, TextError};
 use tidewire::surface::wire::varint::{Malformed, Reader};
 use tidewire::surface::wire::{http, websocket};
@@ -25,7 +25,7 @@ pub fn native_request(mut input: &[u8]) {
 /// A message of the binary form from a server.
 pub fn native_event(mut input: &[u8]) {
     while let Ok(Some(frame)) = native::next_frame(&mut input) {
-        if let Ok(Event::Ok { body, .. }) = native::decode_event(frame) {
+        if let Ok(Heard::Ok { body, .. }) = native::decode_event(frame) {
             for bits in 0..8 {
                 let shown = Shown { values: bits & 1 != 0, properties: bits & 2 != 0, sizes: bits & 4 != 0 };
                 if let Ok(page) = native::decode_page(&mut Reader(body), shown) {

@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use tidewire::surface::base::TopicId;
 use tidewire::surface::topic::specification::TopicType;
 use tidewire::surface::value::delta::{self, Form};
-use tidewire::surface::wire::native::{self, Ask, Event, Frame, Request};
+use tidewire::surface::wire::native::{self, Ask, Frame, Heard, Request};
 
 type Stream = AssertAsync<TcpStream>;
 
@@ -230,55 +230,55 @@ impl Session {
 
     fn read(&mut self, frame: Frame<'_>) -> Seen {
         match native::decode_event(frame).expect("the server's frames have their form") {
-            Event::Ping => Seen::Ping,
-            Event::Pong => Seen::Pong,
-            Event::Welcome { limits, session, .. } => {
+            Heard::Ping => Seen::Ping,
+            Heard::Pong => Seen::Pong,
+            Heard::Welcome { limits, session, .. } => {
                 self.limits = limits.into_iter().collect();
                 self.id = session.to_owned();
                 Seen::Welcome
             }
-            Event::Ok { id, body } => Seen::Ok(id, body.to_vec()),
-            Event::Error { id, code, position, .. } => Seen::Error { id, code, position },
-            Event::Subscribed { topic, path, kind, properties } => {
+            Heard::Ok { id, body } => Seen::Ok(id, body.to_vec()),
+            Heard::Error { id, code, position, .. } => Seen::Error { id, code, position },
+            Heard::Subscribed { topic, path, kind, properties } => {
                 self.topics.insert(topic, (path.to_owned(), Vec::new()));
                 self.properties.insert(path.to_owned(), owned(&properties));
                 Seen::Subscribed(path.to_owned(), TopicType::from_number(kind).expect("a topic has a type"))
             }
-            Event::Unsubscribed { topic, reason } => {
+            Heard::Unsubscribed { topic, reason } => {
                 let (path, _) = self.topics.remove(&topic).expect("only what was subscribed is unsubscribed");
                 Seen::Unsubscribed(path, reason)
             }
-            Event::TopicNotice { listener, what, path, kind, properties } => {
+            Heard::TopicNotice { listener, what, path, kind, properties } => {
                 Seen::TopicNotice { listener, what, path: path.to_owned(), kind, properties: owned(&properties) }
             }
-            Event::DescendantNotice { listener, what, path } => Seen::DescendantNotice { listener, what, path: path.to_owned() },
-            Event::SubscribersNotice { listener, path, has_subscribers } => {
+            Heard::DescendantNotice { listener, what, path } => Seen::DescendantNotice { listener, what, path: path.to_owned() },
+            Heard::SubscribersNotice { listener, path, has_subscribers } => {
                 Seen::SubscribersNotice { listener, path: path.to_owned(), has_subscribers }
             }
-            Event::MissingNotice { listener, selector, session, .. } => {
+            Heard::MissingNotice { listener, selector, session, .. } => {
                 Seen::MissingNotice { listener, selector: selector.to_owned(), session: session.to_owned() }
             }
-            Event::Unknown => panic!("an unknown operation: {:#x}", frame.op),
+            Heard::Unknown => panic!("an unknown operation: {:#x}", frame.op),
             update => self.read_update(frame, update),
         }
     }
 
-    fn read_update(&mut self, frame: Frame<'_>, update: Event<'_>) -> Seen {
+    fn read_update(&mut self, frame: Frame<'_>, update: Heard<'_>) -> Seen {
         self.update_frames.push((frame.op, frame.body.len()));
         match update {
-            Event::Value { topic, value } => self.note_value(topic, value.to_vec()),
-            Event::ValueDeflate { topic, deflated } => self.note_value(topic, inflate(deflated)),
-            Event::Delta { topic, form, delta } => {
+            Heard::Value { topic, value } => self.note_value(topic, value.to_vec()),
+            Heard::ValueDeflate { topic, deflated } => self.note_value(topic, inflate(deflated)),
+            Heard::Delta { topic, form, delta } => {
                 let previous = &self.topics[&topic].1;
                 let value = delta::apply(form, previous, delta, 64 << 20).expect("a delta applies to the value that came last");
                 self.note_value(topic, value)
             }
-            Event::Null { topic } => {
+            Heard::Null { topic } => {
                 let (path, latest) = self.topics.get_mut(&topic).expect("a null comes behind its subscription");
                 latest.clear();
                 Seen::Null(path.clone())
             }
-            Event::Event { topic, head, value } => {
+            Heard::Event { topic, head, value } => {
                 let (path, _) = self.topics.get(&topic).expect("an event comes behind its subscription");
                 let event = SeenEvent { sequence: head.sequence, original: head.original, value: value.to_vec() };
                 Seen::Event(path.clone(), event)

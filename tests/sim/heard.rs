@@ -146,36 +146,35 @@ pub fn read_binary(mut message: &[u8]) -> Vec<Heard> {
     heard
 }
 
-fn read_event(event: native::Event<'_>) -> Heard {
-    use native::Event;
+fn read_event(event: native::Heard<'_>) -> Heard {
     match event {
-        Event::Ping => Heard::Ping,
-        Event::Pong => Heard::Pong,
-        Event::Welcome { session, .. } => Heard::Welcome { session: session.to_owned() },
-        Event::Ok { id, body } => Heard::Ok { id, body: Body::Binary(body.to_vec()) },
-        Event::Error { id, code, .. } => Heard::Error { id, code },
-        Event::Subscribed { topic, path, kind, properties } => {
+        native::Heard::Ping => Heard::Ping,
+        native::Heard::Pong => Heard::Pong,
+        native::Heard::Welcome { session, .. } => Heard::Welcome { session: session.to_owned() },
+        native::Heard::Ok { id, body } => Heard::Ok { id, body: Body::Binary(body.to_vec()) },
+        native::Heard::Error { id, code, .. } => Heard::Error { id, code },
+        native::Heard::Subscribed { topic, path, kind, properties } => {
             Heard::Subscribed { topic: topic.0, path: path.to_owned(), number: kind, properties: owned(&properties) }
         }
-        Event::Value { topic, value } => Heard::Value { topic: topic.0, value: value.to_vec() },
-        Event::ValueDeflate { topic, deflated } => Heard::Deflated { topic: topic.0, value: inflate(deflated) },
-        Event::Null { topic } => Heard::Null { topic: topic.0 },
-        Event::Delta { topic, form, delta } => Heard::Delta { topic: topic.0, form, delta: delta.to_vec() },
-        Event::Event { topic, head, value } => {
+        native::Heard::Value { topic, value } => Heard::Value { topic: topic.0, value: value.to_vec() },
+        native::Heard::ValueDeflate { topic, deflated } => Heard::Deflated { topic: topic.0, value: inflate(deflated) },
+        native::Heard::Null { topic } => Heard::Null { topic: topic.0 },
+        native::Heard::Delta { topic, form, delta } => Heard::Delta { topic: topic.0, form, delta: delta.to_vec() },
+        native::Heard::Event { topic, head, value } => {
             assert_eq!(head.author, "", "nobody is authenticated");
             let (sequence, timestamp_ms, original) = (head.sequence, head.timestamp_ms, head.original);
             Heard::Event { topic: topic.0, event: HeardEvent { sequence, timestamp_ms, original, value: value.to_vec() } }
         }
-        Event::Unsubscribed { topic, reason } => Heard::Unsubscribed { topic: topic.0, reason },
-        Event::TopicNotice { listener, what, path, .. } => Heard::TopicNotice { listener, what, path: path.to_owned() },
-        Event::DescendantNotice { listener, what, path } => Heard::DescendantNotice { listener, what, path: path.to_owned() },
-        Event::SubscribersNotice { listener, path, has_subscribers } => {
+        native::Heard::Unsubscribed { topic, reason } => Heard::Unsubscribed { topic: topic.0, reason },
+        native::Heard::TopicNotice { listener, what, path, .. } => Heard::TopicNotice { listener, what, path: path.to_owned() },
+        native::Heard::DescendantNotice { listener, what, path } => Heard::DescendantNotice { listener, what, path: path.to_owned() },
+        native::Heard::SubscribersNotice { listener, path, has_subscribers } => {
             Heard::SubscribersNotice { listener, path: path.to_owned(), has_subscribers }
         }
-        Event::MissingNotice { listener, selector, session, .. } => {
+        native::Heard::MissingNotice { listener, selector, session, .. } => {
             Heard::MissingNotice { listener, selector: selector.to_owned(), session: session.to_owned() }
         }
-        Event::Unknown => panic!("the server sent an operation that the protocol does not have"),
+        native::Heard::Unknown => panic!("the server sent an operation that the protocol does not have"),
     }
 }
 

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use tidewire::surface::value::ValueType;
-use tidewire::surface::wire::native::{self, Append, Ask, Event, Request, Update, Verb};
+use tidewire::surface::wire::native::{self, Append, Ask, Heard, Request, Update, Verb};
 use tidewire_loadtest::host;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
@@ -224,8 +224,8 @@ impl Link {
         let mut rest = &message[..];
         while let Some(frame) = native::next_frame(&mut rest).map_err(|_| "a frame overruns its message")? {
             match native::decode_event(frame).map_err(|_| "a frame does not have its form")? {
-                Event::Ok { .. } => self.acknowledged += 1,
-                Event::Error { code, message, .. } => {
+                Heard::Ok { .. } => self.acknowledged += 1,
+                Heard::Error { code, message, .. } => {
                     if self.refused == 0 {
                         eprintln!("refused: {code} {message}");
                     }

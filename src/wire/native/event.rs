@@ -1,5 +1,5 @@
-//! Frames about a topic's values, each made once for all who are sent it; how an event is written, each member at its place; and what the server
-//! says, as a client reads it.
+//! Frames about a topic's values, each made once for all who are sent it; how an event is written, each member at its place; and what a
+//! client hears, read from its frame.
 
 use super::{Frame, next_frame, op};
 use crate::base::TopicId;
@@ -79,7 +79,7 @@ pub fn decode_event_head(frame: &[u8]) -> Option<EventHead<'_>> {
     let mut rest = frame;
     let frame = next_event(&mut rest)?;
     match decode_event(frame) {
-        Ok(Event::Event { head, .. }) => Some(head),
+        Ok(Heard::Event { head, .. }) => Some(head),
         _ => None,
     }
 }
@@ -165,9 +165,9 @@ impl Fields for Body<'_> {
     }
 }
 
-/// What the server says, as a client reads it.
+/// What a client hears, read from its frame. What the server says by it is `wire::event::Event`.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event<'a> {
+pub enum Heard<'a> {
     Ping,
     Pong,
     Welcome { id: u64, version: u64, server: &'a str, capabilities: u64, session: &'a str, limits: Vec<(u64, u64)> },
@@ -187,14 +187,14 @@ pub enum Event<'a> {
     Unknown,
 }
 
-pub fn decode_event(frame: Frame<'_>) -> Result<Event<'_>, Malformed> {
+pub fn decode_event(frame: Frame<'_>) -> Result<Heard<'_>, Malformed> {
     let mut reader = Reader(frame.body);
     Ok(match frame.op {
-        op::PING => Event::Ping,
-        op::PONG => Event::Pong,
+        op::PING => Heard::Ping,
+        op::PONG => Heard::Pong,
         op::WELCOME => decode_welcome(&mut reader)?,
-        op::OK => Event::Ok { id: reader.varint()?, body: reader.rest() },
-        op::ERROR => Event::Error {
+        op::OK => Heard::Ok { id: reader.varint()?, body: reader.rest() },
+        op::ERROR => Heard::Error {
             id: reader.varint()?,
             code: u16::try_from(reader.varint()?).map_err(|_| Malformed)?,
             position: reader.varint()?.checked_sub(1).map(|p| p as usize),
@@ -205,46 +205,46 @@ pub fn decode_event(frame: Frame<'_>) -> Result<Event<'_>, Malformed> {
     })
 }
 
-fn decode_topic_event<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Event<'a>, Malformed> {
+fn decode_topic_event<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Heard<'a>, Malformed> {
     Ok(match op {
-        op::SUBSCRIBED => Event::Subscribed {
+        op::SUBSCRIBED => Heard::Subscribed {
             topic: TopicId(reader.varint()?),
             path: reader.string()?,
             kind: reader.byte()?,
             properties: read_properties(reader)?,
         },
-        op::VALUE => Event::Value { topic: TopicId(reader.varint()?), value: reader.rest() },
-        op::VALUE_DEFLATE => Event::ValueDeflate { topic: TopicId(reader.varint()?), deflated: reader.rest() },
-        op::NULL_VALUE => Event::Null { topic: TopicId(reader.varint()?) },
-        op::DELTA_DEFLATE => Event::Delta { topic: TopicId(reader.varint()?), form: delta::Form::Deflate, delta: reader.rest() },
-        op::DELTA_COPY => Event::Delta { topic: TopicId(reader.varint()?), form: delta::Form::Copy, delta: reader.rest() },
+        op::VALUE => Heard::Value { topic: TopicId(reader.varint()?), value: reader.rest() },
+        op::VALUE_DEFLATE => Heard::ValueDeflate { topic: TopicId(reader.varint()?), deflated: reader.rest() },
+        op::NULL_VALUE => Heard::Null { topic: TopicId(reader.varint()?) },
+        op::DELTA_DEFLATE => Heard::Delta { topic: TopicId(reader.varint()?), form: delta::Form::Deflate, delta: reader.rest() },
+        op::DELTA_COPY => Heard::Delta { topic: TopicId(reader.varint()?), form: delta::Form::Copy, delta: reader.rest() },
         op::EVENT => {
             let (topic, sequence, timestamp_ms) = (TopicId(reader.varint()?), reader.varint()?, reader.varint()?);
             let (original, author) = (reader.varint()?.checked_sub(1), reader.string()?);
-            Event::Event { topic, head: EventHead { sequence, timestamp_ms, original, author }, value: reader.rest() }
+            Heard::Event { topic, head: EventHead { sequence, timestamp_ms, original, author }, value: reader.rest() }
         }
-        op::UNSUBSCRIBED => Event::Unsubscribed { topic: TopicId(reader.varint()?), reason: reader.byte()? },
-        _ => Event::Unknown,
+        op::UNSUBSCRIBED => Heard::Unsubscribed { topic: TopicId(reader.varint()?), reason: reader.byte()? },
+        _ => Heard::Unknown,
     })
 }
 
-fn decode_notice<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Event<'a>, Malformed> {
+fn decode_notice<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Heard<'a>, Malformed> {
     let listener = reader.varint()?;
     Ok(match op {
-        op::TOPIC_NOTICE => Event::TopicNotice {
+        op::TOPIC_NOTICE => Heard::TopicNotice {
             listener,
             what: reader.byte()?,
             path: reader.string()?,
             kind: reader.byte()?,
             properties: read_properties(reader)?,
         },
-        op::DESCENDANT_NOTICE => Event::DescendantNotice { listener, what: reader.byte()?, path: reader.string()? },
-        op::SUBSCRIBERS_NOTICE => Event::SubscribersNotice { listener, path: reader.string()?, has_subscribers: reader.byte()? != 0 },
-        _ => Event::MissingNotice { listener, selector: reader.string()?, session: reader.string()?, properties: read_properties(reader)? },
+        op::DESCENDANT_NOTICE => Heard::DescendantNotice { listener, what: reader.byte()?, path: reader.string()? },
+        op::SUBSCRIBERS_NOTICE => Heard::SubscribersNotice { listener, path: reader.string()?, has_subscribers: reader.byte()? != 0 },
+        _ => Heard::MissingNotice { listener, selector: reader.string()?, session: reader.string()?, properties: read_properties(reader)? },
     })
 }
 
-fn decode_welcome<'a>(reader: &mut Reader<'a>) -> Result<Event<'a>, Malformed> {
+fn decode_welcome<'a>(reader: &mut Reader<'a>) -> Result<Heard<'a>, Malformed> {
     let (id, version) = (reader.varint()?, reader.varint()?);
     let (mut server, mut capabilities, mut session, mut limits) = ("", 0, "", Vec::new());
     while !reader.is_empty() {
@@ -257,5 +257,5 @@ fn decode_welcome<'a>(reader: &mut Reader<'a>) -> Result<Event<'a>, Malformed> {
             _ => limits.push((tag, Reader(field).varint().unwrap_or_default())),
         }
     }
-    Ok(Event::Welcome { id, version, server, capabilities, session, limits })
+    Ok(Heard::Welcome { id, version, server, capabilities, session, limits })
 }

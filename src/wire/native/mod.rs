@@ -2,7 +2,7 @@
 //!
 //! - `request` — how a request is read, and written.
 //! - `answer` — what `WELCOME` and `OK` carry.
-//! - `event` — frames about a topic's values, how an event is written, and what the server says as a client reads it.
+//! - `event` — frames about a topic's values, how an event is written, and what a client hears.
 
 mod answer;
 mod event;
@@ -13,7 +13,7 @@ pub use super::varint::{Frame, next_frame};
 pub use answer::{Entry, EventEntry, Outcome, Shown, ViewEntry, Welcome, decode_events, decode_page, decode_views};
 pub(super) use event::put_fields;
 pub use event::{
-    Event, EventHead, decode_event, decode_event_head, delta_frame, event_frame, null_frame, value_deflate_frame, value_frame,
+    EventHead, Heard, decode_event, decode_event_head, delta_frame, event_frame, null_frame, value_deflate_frame, value_frame,
 };
 pub(super) use request::Writer;
 pub use request::{decode_request, put_request};

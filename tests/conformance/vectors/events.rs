@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tidewire::surface::protocol::{ErrorCode, Reason};
 use tidewire::surface::value::{ValueType, delta};
 use tidewire::surface::wire::event::{self, Form};
-use tidewire::surface::wire::native::{self, Event, EventHead, Outcome, Shown, Welcome};
+use tidewire::surface::wire::native::{self, EventHead, Heard, Outcome, Shown, Welcome};
 use tidewire::surface::wire::text;
 use tidewire::surface::wire::varint::{Malformed, Reader};
 
@@ -16,12 +16,12 @@ const PATH: &str = "a/b";
 const LIMITS: [&str; 6] = ["keep_alive_ms", "message_bytes_max", "path_bytes_max", "value_bytes_max", "selections_max", "fetch_page_max"];
 
 /// What an event says, in the members of the vectors; `None` for what a client skips.
-fn print_event(event: &Event<'_>, outcome: &Outcome) -> Option<Value> {
+fn print_event(event: &Heard<'_>, outcome: &Outcome) -> Option<Value> {
     Some(match event {
-        Event::Unknown => return None,
-        Event::Ping => json!({ "op": "ping" }),
-        Event::Pong => json!({ "op": "pong" }),
-        Event::Welcome { id, version, server, capabilities, session, limits } => {
+        Heard::Unknown => return None,
+        Heard::Ping => json!({ "op": "ping" }),
+        Heard::Pong => json!({ "op": "pong" }),
+        Heard::Welcome { id, version, server, capabilities, session, limits } => {
             let mut message = json!({ "op": "welcome", "id": id, "version": version });
             let texts = [("server", server), ("session", session)].into_iter().filter(|(_, text)| !text.is_empty());
             texts.for_each(|(name, text)| message[name] = (*text).into());
@@ -33,46 +33,46 @@ fn print_event(event: &Event<'_>, outcome: &Outcome) -> Option<Value> {
             }
             message
         }
-        Event::Ok { id, .. } => print_ok(*id, outcome),
-        Event::Error { id, code, position, message } => {
+        Heard::Ok { id, .. } => print_ok(*id, outcome),
+        Heard::Error { id, code, position, message } => {
             let mut error = json!({ "op": "error", "id": id, "code": code, "message": message });
             if let Some(position) = position {
                 error["position"] = (*position).into();
             }
             error
         }
-        Event::Subscribed { topic, path, kind, properties } => json!({
+        Heard::Subscribed { topic, path, kind, properties } => json!({
             "op": "subscribed", "topic": topic.0, "path": path, "type": text::type_name(*kind), "properties": object(properties),
         }),
-        Event::Value { topic, value } => json!({ "op": "value", "topic": topic.0, "value": hex(value) }),
-        Event::ValueDeflate { topic, deflated } => json!({ "op": "value_deflate", "topic": topic.0, "deflated": hex(deflated) }),
-        Event::Null { topic } => json!({ "op": "null_value", "topic": topic.0 }),
-        Event::Delta { topic, form, delta } => {
+        Heard::Value { topic, value } => json!({ "op": "value", "topic": topic.0, "value": hex(value) }),
+        Heard::ValueDeflate { topic, deflated } => json!({ "op": "value_deflate", "topic": topic.0, "deflated": hex(deflated) }),
+        Heard::Null { topic } => json!({ "op": "null_value", "topic": topic.0 }),
+        Heard::Delta { topic, form, delta } => {
             let op = if *form == delta::Form::Deflate { "delta_deflate" } else { "delta_copy" };
             json!({ "op": op, "topic": topic.0, "delta": hex(delta) })
         }
-        Event::Event { topic, head, value } => {
+        Heard::Event { topic, head, value } => {
             let mut message = print_head(*head, value);
             (message["op"], message["topic"]) = ("event".into(), topic.0.into());
             message
         }
-        Event::Unsubscribed { topic, reason } => json!({ "op": "unsubscribed", "topic": topic.0, "reason": reason }),
+        Heard::Unsubscribed { topic, reason } => json!({ "op": "unsubscribed", "topic": topic.0, "reason": reason }),
         notice => print_notice(notice),
     })
 }
 
-fn print_notice(notice: &Event<'_>) -> Value {
+fn print_notice(notice: &Heard<'_>) -> Value {
     match notice {
-        Event::TopicNotice { listener, what, path, kind, properties } => json!({
+        Heard::TopicNotice { listener, what, path, kind, properties } => json!({
             "op": "topic_notice", "listener": listener, "what": what, "path": path, "type": text::type_name(*kind), "properties": object(properties),
         }),
-        Event::DescendantNotice { listener, what, path } => {
+        Heard::DescendantNotice { listener, what, path } => {
             json!({ "op": "descendant_notice", "listener": listener, "what": what, "path": path })
         }
-        Event::SubscribersNotice { listener, path, has_subscribers } => {
+        Heard::SubscribersNotice { listener, path, has_subscribers } => {
             json!({ "op": "subscribers_notice", "listener": listener, "path": path, "has_subscribers": has_subscribers })
         }
-        Event::MissingNotice { listener, selector, session, properties } => json!({
+        Heard::MissingNotice { listener, selector, session, properties } => json!({
             "op": "missing_notice", "listener": listener, "selector": selector, "session": session, "properties": object(properties),
         }),
         other => panic!("no notice: {other:?}"),
@@ -139,8 +139,8 @@ fn print_entry(entry: &native::Entry, shown: Shown) -> Value {
 }
 
 /// What an OK's body says as the answer to the operation that the vector names.
-fn read_outcome(vector: &Value, event: &Event<'_>) -> Outcome {
-    let Event::Ok { body, .. } = event else { return Outcome::Done };
+fn read_outcome(vector: &Value, event: &Heard<'_>) -> Outcome {
+    let Heard::Ok { body, .. } = event else { return Outcome::Done };
     let mut reader = Reader(body);
     let has = |name: &str| vector[name] == true;
     let outcome = match vector["answers"].as_str() {
@@ -173,8 +173,8 @@ fn normal_event(message: &Value) -> Value {
 }
 
 /// The limits of a WELCOME that has them all, which is the only one that the server writes.
-fn read_welcome(event: &Event<'_>) -> Option<Welcome> {
-    let Event::Welcome { server, capabilities, session, limits, .. } = event else { return None };
+fn read_welcome(event: &Heard<'_>) -> Option<Welcome> {
+    let Heard::Welcome { server, capabilities, session, limits, .. } = event else { return None };
     let [keep_alive_ms, message_bytes_max, path_bytes_max, value_bytes_max, selections_max, fetch_page_max] =
         limits.iter().map(|(_, number)| *number).collect::<Vec<_>>().try_into().ok()?;
     Some(Welcome {
@@ -191,52 +191,52 @@ fn read_welcome(event: &Event<'_>) -> Option<Welcome> {
 }
 
 /// Writes an event as the server does, `put` what is described for both forms; tells whether it writes such a one.
-fn say(event: &Event<'_>, outcome: &Outcome, put: impl FnOnce(&event::Event<'_>)) -> bool {
+fn say(event: &Heard<'_>, outcome: &Outcome, put: impl FnOnce(&event::Event<'_>)) -> bool {
     let welcome = read_welcome(event);
     let properties = owned_properties(event);
     let properties = event::Properties::Any(&properties);
     put(&match *event {
-        Event::Ping => event::Event::Ping,
-        Event::Pong => event::Event::Pong,
-        Event::Welcome { id, .. } => match &welcome {
+        Heard::Ping => event::Event::Ping,
+        Heard::Pong => event::Event::Pong,
+        Heard::Welcome { id, .. } => match &welcome {
             Some(welcome) => event::Event::Welcome { id, welcome },
             None => return false,
         },
-        Event::Ok { id, .. } => event::Event::Ok { id, outcome },
-        Event::Error { id, code, position, message } => {
+        Heard::Ok { id, .. } => event::Event::Ok { id, outcome },
+        Heard::Error { id, code, position, message } => {
             let name = ErrorCode::ALL.iter().find(|known| known.code() == code).map_or("", |known| known.name());
             event::Event::Error { id, code, name, position, message }
         }
-        Event::Subscribed { topic, path, kind, .. } => event::Event::Subscribed { topic, path, kind, properties },
-        Event::Unsubscribed { topic, reason } => {
+        Heard::Subscribed { topic, path, kind, .. } => event::Event::Subscribed { topic, path, kind, properties },
+        Heard::Unsubscribed { topic, reason } => {
             let name = Reason::ALL.iter().find(|known| known.code() == u16::from(reason)).map_or("", |known| known.name());
             event::Event::Unsubscribed { topic, path: PATH, reason, name }
         }
-        Event::TopicNotice { listener, what, path, kind, .. } => event::Event::TopicNotice { listener, what, path, kind, properties },
-        Event::DescendantNotice { listener, what, path } => event::Event::DescendantNotice { listener, what, path },
-        Event::SubscribersNotice { listener, path, has_subscribers } => event::Event::SubscribersNotice { listener, path, has_subscribers },
-        Event::MissingNotice { listener, selector, session, .. } => event::Event::MissingNotice { listener, selector, session, properties },
+        Heard::TopicNotice { listener, what, path, kind, .. } => event::Event::TopicNotice { listener, what, path, kind, properties },
+        Heard::DescendantNotice { listener, what, path } => event::Event::DescendantNotice { listener, what, path },
+        Heard::SubscribersNotice { listener, path, has_subscribers } => event::Event::SubscribersNotice { listener, path, has_subscribers },
+        Heard::MissingNotice { listener, selector, session, .. } => event::Event::MissingNotice { listener, selector, session, properties },
         _ => return false,
     });
     true
 }
 
-fn owned_properties(event: &Event<'_>) -> Vec<(Box<str>, Box<str>)> {
+fn owned_properties(event: &Heard<'_>) -> Vec<(Box<str>, Box<str>)> {
     match event {
-        Event::Subscribed { properties, .. } | Event::TopicNotice { properties, .. } | Event::MissingNotice { properties, .. } => {
+        Heard::Subscribed { properties, .. } | Heard::TopicNotice { properties, .. } | Heard::MissingNotice { properties, .. } => {
             properties.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
         }
         _ => Vec::new(),
     }
 }
 
-fn put_binary(out: &mut Vec<u8>, event: &Event<'_>, outcome: &Outcome) -> bool {
+fn put_binary(out: &mut Vec<u8>, event: &Heard<'_>, outcome: &Outcome) -> bool {
     match event {
-        Event::Value { topic, value } => out.extend(native::value_frame(*topic, value).0),
-        Event::ValueDeflate { topic, deflated } => out.extend(native::value_deflate_frame(*topic, deflated)),
-        Event::Null { topic } => out.extend(native::null_frame(*topic)),
-        Event::Delta { topic, form, delta } => out.extend(native::delta_frame(*topic, *form, delta)),
-        Event::Event { topic, head, value } => out.extend(native::event_frame(*topic, *head, value).0),
+        Heard::Value { topic, value } => out.extend(native::value_frame(*topic, value).0),
+        Heard::ValueDeflate { topic, deflated } => out.extend(native::value_deflate_frame(*topic, deflated)),
+        Heard::Null { topic } => out.extend(native::null_frame(*topic)),
+        Heard::Delta { topic, form, delta } => out.extend(native::delta_frame(*topic, *form, delta)),
+        Heard::Event { topic, head, value } => out.extend(native::event_frame(*topic, *head, value).0),
         said => return say(said, outcome, |event| event::put(out, Form::Binary, event)),
     }
     true
@@ -278,11 +278,11 @@ fn the_text_form_says_the_same() {
     }
 }
 
-fn put_text(out: &mut Vec<u8>, event: &Event<'_>, outcome: &Outcome) {
+fn put_text(out: &mut Vec<u8>, event: &Heard<'_>, outcome: &Outcome) {
     match event {
-        Event::Value { topic, value } => text::put_value(out, *topic, PATH, ValueType::Json, value),
-        Event::Null { topic } => text::put_null(out, *topic, PATH),
-        Event::Event { topic, head, value } => text::put_event(out, *topic, PATH, *head, ValueType::Json, value),
+        Heard::Value { topic, value } => text::put_value(out, *topic, PATH, ValueType::Json, value),
+        Heard::Null { topic } => text::put_null(out, *topic, PATH),
+        Heard::Event { topic, head, value } => text::put_event(out, *topic, PATH, *head, ValueType::Json, value),
         said => assert!(say(said, outcome, |event| event::put(out, Form::Text, event)), "the server does not write this: {said:?}"),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use tidewire::surface::value::json::{Checker, JsonLimits};
 use tidewire::surface::value::{ValueType, scalar};
-use tidewire::surface::wire::native::{self, Append, Ask, Event, Fetch, NULL_BIT, Query, QueryRange, Request, Update, Verb};
+use tidewire::surface::wire::native::{self, Append, Ask, Fetch, Heard, NULL_BIT, Query, QueryRange, Request, Update, Verb};
 use tidewire::surface::wire::text;
 
 /// The kinds of listeners and queries, by number.
@@ -246,7 +246,7 @@ fn broken_ones_are_answered_as_the_vectors_say() {
         } else {
             let mut rest = &payload[..];
             let frame = native::next_frame(&mut rest).expect("a whole frame").expect("one frame");
-            let Ok(Event::Error { id, code, .. }) = native::decode_event(frame) else { panic!("not an ERROR: {vector}") };
+            let Ok(Heard::Error { id, code, .. }) = native::decode_event(frame) else { panic!("not an ERROR: {vector}") };
             json!({ "code": code, "id": id })
         };
         assert_eq!(answer, vector["error"], "{vector}");

@@ -2,7 +2,7 @@
 
 use super::{bytes, vectors};
 use std::collections::BTreeSet;
-use tidewire::surface::wire::native::{self, Ask, Event, Frame, OPERATIONS};
+use tidewire::surface::wire::native::{self, Ask, Frame, Heard, OPERATIONS};
 use tidewire::surface::wire::text;
 
 /// One row: the number, the name in lower case, as the text form has it, and the members.
@@ -69,7 +69,7 @@ fn no_other_operation_is_read() {
 
 #[test]
 fn clients_read_every_event_and_no_other() {
-    let is_known = |op: &u8| !matches!(native::decode_event(Frame { op: *op, body: &[] }), Ok(Event::Unknown));
+    let is_known = |op: &u8| !matches!(native::decode_event(Frame { op: *op, body: &[] }), Ok(Heard::Unknown));
     let table: BTreeSet<u8> = events().into_iter().map(|row| row.op).collect();
     assert_eq!((0..=u8::MAX).filter(is_known).collect::<BTreeSet<_>>(), table);
 }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use tidewire::surface::topic::specification::TopicType;
 use tidewire::surface::value::ValueType;
-use tidewire::surface::wire::native::{self, Append, Ask, Event, Request, Update, Verb};
+use tidewire::surface::wire::native::{self, Append, Ask, Heard, Request, Update, Verb};
 
 /// Messages that are under way at a time.
 const BATCHES_MAX: usize = 4;
@@ -174,13 +174,13 @@ impl Writer {
         let mut rest = &message[..];
         while let Ok(Some(frame)) = native::next_frame(&mut rest) {
             match native::decode_event(frame).expect("the server's frames have their form") {
-                Event::Ok { id, .. } => {
+                Heard::Ok { id, .. } => {
                     let (index, place) = run.waiting.remove(&id).expect("only what was asked is answered");
                     self.topics[index].acknowledge(place);
                     self.acknowledged += 1;
                 }
-                Event::Error { id, code, message, .. } => panic!("{:?} refused: {code} {message}", run.waiting.get(&id)),
-                Event::Ping => run.socket.try_send_binary(&[0x03, 0]).then_some(())?,
+                Heard::Error { id, code, message, .. } => panic!("{:?} refused: {code} {message}", run.waiting.get(&id)),
+                Heard::Ping => run.socket.try_send_binary(&[0x03, 0]).then_some(())?,
                 other => panic!("not an answer: {other:?}"),
             }
         }
