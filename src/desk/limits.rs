@@ -44,6 +44,8 @@ pub struct Limits {
     pub query_events_max: usize,
     /// Bytes of events that a new subscriber of a time series is sent at first: the latest that fit.
     pub history_bytes_max: usize,
+    /// Selectors of removal policies that wait on this shard until what they match is removed.
+    pub removals_max: usize,
     /// Topics of this shard.
     pub topics_max: usize,
     /// Connections of this shard.
@@ -93,6 +95,7 @@ impl Default for Limits {
             fetch_page_max: 1000,
             query_events_max: 10_000,
             history_bytes_max: 1 << 20,
+            removals_max: 10_000,
             topics_max: 10_000_000,
             connections_max: 1_000_000,
             http_head_bytes_max: 8192,
@@ -129,6 +132,10 @@ pub struct DerivationLimits {
     pub language: ViewLimits,
     /// Reference topics that one view makes of one topic.
     pub references_max: usize,
+    /// Events of a time series that one view takes up when it comes to the series, or its paths change: the latest.
+    pub events_max: u64,
+    /// Bytes of those events.
+    pub event_bytes_max: usize,
     /// Bytes looked at or copied to evaluate one view for one value.
     pub work_max: usize,
     /// What one turn may do.
@@ -145,6 +152,8 @@ impl Default for DerivationLimits {
             text_bytes_max: 4 << 20,
             language: ViewLimits::default(),
             references_max,
+            events_max: 10_000,
+            event_bytes_max: 8 << 20,
             work_max,
             units_per_turn: 300,
             delay_bytes_max: 64 << 20,

@@ -10,9 +10,6 @@ use crate::topic::selector::Selector;
 use crate::topic::tree::{Direction, Onward, Place, Span};
 use std::collections::VecDeque;
 
-/// The most selectors that wait to be removed. A policy that stays due comes back to one that finds no room.
-const REMOVALS_MAX: usize = 10_000;
-
 enum Errand {
     Remove { selector: Box<str> },
     EndCounting { selector: Selector },
@@ -36,9 +33,9 @@ impl Errands {
         self.waiting.is_empty()
     }
 
-    /// A removal policy removes what its selector matches.
-    pub fn remove(&mut self, selector: Box<str>) {
-        if self.removals.len() < REMOVALS_MAX && self.removals.insert(selector.clone()) {
+    /// A removal policy removes what its selector matches. One that finds no room comes back if it stays due.
+    pub fn remove(&mut self, selector: Box<str>, removals_max: usize) {
+        if self.removals.len() < removals_max && self.removals.insert(selector.clone()) {
             self.waiting.push_back(Errand::Remove { selector });
         }
     }
@@ -59,8 +56,8 @@ impl Errands {
 }
 
 impl Owner {
-    pub fn remove_selected(&mut self, selector: Box<str>) {
-        self.errands.remove(selector);
+    pub fn remove_selected(&mut self, desk: &Desk, selector: Box<str>) {
+        self.errands.remove(selector, desk.limits.removals_max);
     }
 
     /// Does a slice of the first errand, and puts it behind the others if it is not done.
@@ -111,5 +108,19 @@ impl Owner {
             self.stop_counting(desk, place);
         }
         next.map(|rest| Errand::EndingCounts(selector, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removals_are_bounded_and_one_selector_waits_once() {
+        let mut errands = Errands::default();
+        for selector in ["?a/", "?b/", "?a/", "?c/"] {
+            errands.remove(selector.into(), 2);
+        }
+        assert_eq!(errands.len(), 2, "the last found no room");
     }
 }

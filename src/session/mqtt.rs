@@ -155,9 +155,6 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// More are not remembered: the oldest are of sessions that have been silent for long.
-    const MESSAGES_MAX: usize = 10_000;
-
     pub fn has(&self, session: TopicId, number: u64) -> bool {
         self.events.contains_key(&(session, number))
     }
@@ -168,7 +165,11 @@ impl Seen {
             self.messages.remove(&before);
         }
         self.messages.insert(event, (session, number));
-        if self.messages.len() > Self::MESSAGES_MAX
+    }
+
+    /// Forgets the oldest beyond so many: they are of sessions that have been silent for long.
+    pub fn keep_newest(&mut self, messages_max: usize) {
+        while self.messages.len() > messages_max
             && let Some((_, oldest)) = self.messages.pop_first()
         {
             self.events.remove(&oldest);

@@ -14,6 +14,8 @@ pub struct MqttLimits {
     pub inflight_max: u16,
     /// QoS 1 and 2 messages that wait for one session, also while its client is away.
     pub queued_messages_max: usize,
+    /// QoS 2 messages of other sessions of which one session that is kept remembers that it was sent them.
+    pub seen_messages_max: usize,
     /// Topic aliases of a client.
     pub topic_alias_maximum: u16,
     /// User properties of one packet.
@@ -42,6 +44,7 @@ impl Default for MqttLimits {
             receive_maximum: 1024,
             inflight_max: 1024,
             queued_messages_max: 10_000,
+            seen_messages_max: 10_000,
             topic_alias_maximum: 64,
             user_properties_max: 64,
             filters_max: 256,

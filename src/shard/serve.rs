@@ -232,7 +232,7 @@ impl Shard {
             Mail::UnwatchSession { session, id } => self.audience.unwatch_session(session, id),
             Mail::AskSessions { filter, count } => self.audience.sessions_asked(from, filter, count),
             Mail::Sessions { count, share } => self.owner.sessions_counted(&self.desk, count, share),
-            Mail::RemoveSelected { selector } => self.owner.remove_selected(selector),
+            Mail::RemoveSelected { selector } => self.owner.remove_selected(&self.desk, selector),
             Mail::OrderView { order, to } => self.owner.view_ordered(&mut self.desk, *order, to),
             Mail::ViewDecided { decision, to } => self.owner.view_decided(&self.desk, *decision, to),
             Mail::Fence { to } => self.owner.fence(&mut self.desk, to),

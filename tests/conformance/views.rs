@@ -2,7 +2,7 @@
 
 use crate::server::{Client, Server, events};
 use serde_json::{Value, json};
-use tidewire::surface::shard::Storing;
+use tidewire::surface::shard::{DerivationLimits, Storing};
 
 fn start() -> (Server, Client) {
     let mut server = Server::new();
@@ -332,6 +332,31 @@ fn a_view_that_comes_to_a_series_takes_up_the_edits_of_all_events_that_it_keeps(
         let mut query = |path: &str| server.ok(client, json!({ "op": "query", "path": path, "kind": kind }))["events"].clone();
         assert_eq!(query("b"), query("a"), "{kind}");
     }
+}
+
+/// A view that comes to a series of four events of one byte, under limits, makes a series of these.
+fn check_taken_up(set: impl FnOnce(&mut DerivationLimits), expected: &[i64]) {
+    let mut limits = crate::peer::limits();
+    set(&mut limits.views);
+    let mut server = Server::with(Storing::Off, limits);
+    let client = server.connect();
+    let properties = json!({ "TIME_SERIES_EVENT_VALUE_TYPE": "json" });
+    server.ok(client, json!({ "op": "add", "path": "a", "type": "time_series", "properties": properties }));
+    for value in 0..4 {
+        server.ok(client, json!({ "op": "append", "path": "a", "type": "json", "value": value }));
+    }
+    create(&mut server, client, "v", "map a to b");
+    let answer = server.ok(client, json!({ "op": "query", "path": "b" }));
+    let events = answer["events"].as_array().expect("events").iter();
+    assert_eq!(events.map(|event| event["value"].as_i64().expect("a number")).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_view_that_comes_to_a_series_takes_up_so_many_events() {
+    check_taken_up(|limits| limits.events_max = 4, &[0, 1, 2, 3]);
+    check_taken_up(|limits| limits.events_max = 3, &[1, 2, 3]);
+    // An event counts its value and 32 bytes beside it.
+    check_taken_up(|limits| limits.event_bytes_max = 2 * (1 + 32), &[2, 3]);
 }
 
 #[test]

@@ -98,6 +98,9 @@ impl Audience {
             let seen = &mut self.mqtt(key)?.seen;
             seen.insert(session, number, message.sequence);
             seen.forget_below(session, lowest);
+            if let Some(limits) = &desk.limits.mqtt {
+                seen.keep_newest(limits.seen_messages_max);
+            }
         }
         let is_failing = desk.ledger.is_failing();
         let mqtt = self.mqtt(key)?;

@@ -20,12 +20,6 @@ use hashbrown::HashMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Events that a view takes up when it comes to a series, or its paths change: the latest.
-const EVENTS_MAX: u64 = 10_000;
-
-/// Their bytes.
-const EVENT_BYTES_MAX: usize = 8 << 20;
-
 /// Topics that a series may watch beyond two for each of its events, before those that only events of the past looked at are let go.
 const WATCHES_SPARE: u64 = 16;
 
@@ -93,8 +87,9 @@ impl Owner {
     /// All events from the start.
     fn derive_series(&mut self, desk: &mut Desk, id: TopicId, place: Place, deriving: &Deriving<'_>) {
         let Some(series) = self.tree.topic(place).series() else { return };
-        let retained = deriving.specification.retained_range().limit.unwrap_or(EVENTS_MAX);
-        let latest = series.subscription(&Range { limit: Some(EVENTS_MAX), last_ms: None }, EVENT_BYTES_MAX);
+        let (events_max, bytes_max) = (desk.limits.views.events_max, desk.limits.views.event_bytes_max);
+        let retained = deriving.specification.retained_range().limit.unwrap_or(events_max);
+        let latest = series.subscription(&Range { limit: Some(events_max), last_ms: None }, bytes_max);
         let latest: Vec<EventRef<'_>> = latest.into_iter().collect();
         // A retained range counts originals; their edits follow them.
         let mut originals = latest.iter().enumerate().rev().filter(|(_, event)| event.original.is_none());

@@ -140,3 +140,15 @@ fn one_that_is_never_acknowledged_does_not_hold_up_others() {
     assert_eq!(outbound.messages().map(|message| message.sequence).collect::<Vec<_>>(), stuck);
     assert_eq!(outbound.acknowledge(1), Acknowledged::Done { sequence: 1 });
 }
+
+#[test]
+fn the_oldest_messages_are_forgotten_first() {
+    let mut seen = Seen::default();
+    (1..=4).for_each(|number| seen.insert(TopicId(7), number, 10 + number));
+    seen.insert(TopicId(7), 1, 20);
+    seen.keep_newest(4);
+    assert!((1..=4).all(|number| seen.has(TopicId(7), number)));
+    seen.keep_newest(2);
+    assert_eq!((1..=4).filter(|number| seen.has(TopicId(7), *number)).collect::<Vec<_>>(), [1, 4]);
+    assert_eq!(seen.oldest(), Some(14));
+}
