@@ -298,9 +298,9 @@ impl Audience {
         }
     }
 
-    /// The session's selector matched no topic.
+    /// The session's selector matched no topic. One that is over by now misses nothing.
     pub fn tell_missing(&mut self, desk: &mut Desk, session: SessionKey, selector: &Selector) {
-        if self.listening.missing.is_empty() {
+        if self.listening.missing.is_empty() || self.sessions.get(session).is_none() {
             return;
         }
         let prefix = selector.prefix();

@@ -164,7 +164,7 @@ impl Audience {
 
     /// The session's name to clients, which no session of another run of the server has.
     pub fn session_id(&self, desk: &Desk, session: SessionKey) -> String {
-        let number = self.id_of(session).map_or(0, SessionId::number);
+        let number = self.id_of(session).expect("only a session that stands is named").number();
         format!("{:016x}-{number:x}", desk.identity.run)
     }
 

@@ -1,13 +1,16 @@
 //! What a shard keeps and does for removal policies and listeners, where nobody outside can see it.
 
 use super::{Identity, Limits, Shard, Storing};
+use crate::audience::MISSING;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex, SlabKey, Time};
-use crate::mail::{Action, Change, Content, ListenerKind, Question};
+use crate::mail::{Action, Call, Caller, Change, Content, Fetch, ListenerKind, Question};
 use crate::session::{Form, Life, QueueLimits, Session};
 use crate::topic::path::TopicPath;
+use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
-use crate::topic::tree::Topic;
+use crate::topic::tree::{Direction, Span, Topic};
 use crate::value::ValueType;
+use crate::wire::native::Shown;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -226,4 +229,41 @@ fn sessions_are_counted_a_bounded_part_a_tick() {
     assert_eq!(waiting, [10, 7, 4, 1, 0]);
     world.wait(3_000);
     assert_eq!(world.shard.topic_count(), 0, "no session is any of these");
+}
+
+/// What the handler of missing topics is told, in bytes, when a fetch finds nothing slice by slice; whether its session is over by then.
+fn told_of_missing(is_over: bool) -> usize {
+    let mut world = World::new();
+    let (asking, handling) = (world.session(), world.session());
+    (0..10).for_each(|number| world.make(asking, &format!("a/{number}"), ""));
+    let caller = |session| Caller { session, call: Call::Request(1) };
+    world.shard.audience.listen(&mut world.shard.desk, caller(handling), 1, MISSING, "a").unwrap();
+    world.walk();
+    let told = |world: &World| world.shard.audience.session(handling).unwrap().queue.bytes();
+    let before = told(&world);
+    let selector = Selector::parse("?a/x.*", SelectorLimits::default()).unwrap();
+    let fetch = Fetch {
+        selector: selector.as_str().into(),
+        span: Span::default(),
+        direction: Direction::Forward,
+        count_max: 10,
+        bytes_max: 1000,
+        types: 0,
+        shown: Shown::default(),
+        deep: None,
+    };
+    world.shard.audience.fetch(&mut world.shard.desk, caller(asking), &selector, fetch);
+    world.shard.settle();
+    assert!(world.shard.has_walks(), "the fetch is under way");
+    if is_over {
+        world.shard.audience.end_session(&mut world.shard.desk, asking);
+    }
+    world.walk();
+    told(&world) - before
+}
+
+#[test]
+fn a_session_that_is_over_misses_nothing() {
+    assert!(told_of_missing(false) > 0);
+    assert_eq!(told_of_missing(true), 0);
 }
