@@ -138,6 +138,7 @@ impl Audience {
 
     /// Gives what is to be listed of views, when all owners have answered that.
     pub fn gather_part(&mut self, desk: &mut Desk, ticket: u64, part: Part) -> Option<Listing> {
+        // A selector that nobody has any more took its questions along.
         let gather = self.gathers.get_mut(&ticket)?;
         gather.waiting -= 1;
         match (&mut gather.answer, part) {
@@ -171,9 +172,8 @@ impl Audience {
         let gather = self.gathers.remove(&ticket).expect("it was just there");
         match gather.answer {
             Answer::Interest { selector, asker } => {
-                if let Some(selected) = self.selected.get_mut(&selector) {
-                    selected.asking.remove(&ticket);
-                }
+                let selected = self.selected.get_mut(&selector).expect("a selector that goes takes its questions along");
+                selected.asking.remove(&ticket);
                 self.settle_limbo(desk, &selector);
                 if !self.listening.missing.is_empty() && self.known_topics(&selector).next().is_none() {
                     self.tell_missing(desk, asker.session, &selector);
@@ -199,6 +199,7 @@ impl Audience {
 
     /// Answers a SUBSCRIBE behind the events of all topics that its selector matched: those of time series may still be on their way.
     fn answer_subscription(&mut self, desk: &mut Desk, asker: Caller) {
+        // Others may have the selector still when the session that asked is over.
         let Some(session) = self.sessions.get_mut(asker.session) else { return };
         match &mut session.extras {
             _ if session.mqtt.is_some() => self.answer_mqtt(desk, asker, Ok(Outcome::Done)),

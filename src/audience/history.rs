@@ -20,8 +20,7 @@ impl Audience {
     }
 
     fn ask_events(&mut self, desk: &mut Desk, session: SessionKey, topic: &LocalTopic, generation: u32, from: Option<u64>) {
-        let Some(asking) = self.sessions.get_mut(session) else { return };
-        let extras = asking.extras_mut();
+        let extras = self.sessions.get_mut(session).expect("a subscriber is a session").extras_mut();
         extras.histories.insert(generation, History { path: topic.path.clone(), from });
         extras.histories_waiting.insert(generation);
         self.go_on(desk, session);
@@ -38,8 +37,8 @@ impl Audience {
             asked.push((subscriber.session, before, subscriber.generation, is_waiting));
         }
         for (session, before, generation, is_waiting) in asked {
-            let extras = self.sessions.get(session).and_then(|session| session.extras.as_ref());
-            let waited_for = extras.and_then(|extras| extras.histories.get(&before)).and_then(|history| history.from);
+            let extras = &self.sessions.get(session).expect("a subscriber is a session").extras;
+            let waited_for = extras.as_ref().and_then(|extras| extras.histories.get(&before)).and_then(|history| history.from);
             let from = if is_waiting { waited_for } else { Some(last.map_or(0, |last| last + 1)) };
             self.ask_events(desk, session, topic, generation, from);
             self.history_arrived(desk, topic, session, before);
@@ -49,10 +48,11 @@ impl Audience {
     /// The owner's answer: what comes first, and from now on each event as it is published.
     pub fn take_history(&mut self, desk: &mut Desk, id: Option<TopicId>, to: Subscription, events: Vec<Arc<Publication>>) {
         self.take_events(desk, id, to, events);
-        if let Some(extras) = self.sessions.get_mut(to.session).and_then(|session| session.extras.as_mut()) {
-            extras.histories_asked.remove(&to.generation);
-            self.go_on(desk, to.session);
-        }
+        // The session may be over.
+        let Some(session) = self.sessions.get_mut(to.session) else { return };
+        let extras = session.extras.as_mut().expect("whoever asks for events notes that");
+        extras.histories_asked.remove(&to.generation);
+        self.go_on(desk, to.session);
     }
 
     fn take_events(&mut self, desk: &mut Desk, id: Option<TopicId>, to: Subscription, events: Vec<Arc<Publication>>) {
@@ -72,7 +72,7 @@ impl Audience {
     /// From here on publications are steps of this subscription; tells whether it stands.
     pub fn end_waiting(&mut self, topic: &Rc<LocalTopic>, key: SessionKey, generation: u32) -> bool {
         let Some(session) = self.sessions.get(key).filter(|session| session.holds(topic)) else { return false };
-        let Some((_, place)) = session.subscriptions.get(&topic.id) else { return false };
+        let (_, place) = session.subscriptions.get(&topic.id).expect("it holds the topic");
         let mut subscribers = topic.subscribers.borrow_mut();
         let subscriber = &mut subscribers[*place as usize];
         if subscriber.generation != generation {
@@ -87,8 +87,9 @@ impl Audience {
         if !topic.is_time_series() {
             return;
         }
-        let extras = self.sessions.get_mut(key).and_then(|session| session.extras.as_mut());
-        let Some(extras) = extras else { return };
+        let session = self.sessions.get_mut(key).expect("a subscriber is a session");
+        // Clients of MQTT ask for no first events.
+        let Some(extras) = session.extras.as_mut() else { return };
         extras.histories_waiting.remove(&generation);
         if extras.histories.remove(&generation).is_none() || !extras.histories.is_empty() {
             return;

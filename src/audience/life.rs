@@ -19,7 +19,7 @@ pub struct Schedule {
 impl Audience {
     /// The session is over.
     pub fn end_session(&mut self, desk: &mut Desk, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let session = self.sessions.get_mut(key).expect("a session ends once");
         if let Some(extras) = &mut session.extras {
             // Nobody is left to be answered; an answer could overfill the queue and end the session again.
             extras.histories.clear();
@@ -43,14 +43,13 @@ impl Audience {
     /// DISCONNECT.
     pub fn take_leave(&mut self, desk: &Desk, session: SessionKey, disconnect: Disconnect) {
         let expiry_max_s = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.session_expiry_max_s);
-        if let Some(mqtt) = self.mqtt(session) {
-            // MQTT-3.14.4-3: a normal end discards the will.
-            if disconnect.code == ReasonCode::SUCCESS {
-                mqtt.will = None;
-            }
-            if let Some(expiry_s) = disconnect.session_expiry_s {
-                mqtt.expiry_s = expiry_s.min(expiry_max_s);
-            }
+        let mqtt = self.mqtt(session).expect("a client that says something has a session");
+        // MQTT-3.14.4-3: a normal end discards the will.
+        if disconnect.code == ReasonCode::SUCCESS {
+            mqtt.will = None;
+        }
+        if let Some(expiry_s) = disconnect.session_expiry_s {
+            mqtt.expiry_s = expiry_s.min(expiry_max_s);
         }
     }
 
@@ -59,7 +58,7 @@ impl Audience {
         let now = desk.turn.now;
         let sessions_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.sessions_max);
         let is_full = self.sessions.away.asleep >= sessions_max;
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let session = self.sessions.get_mut(key).expect("a session stands as long as its connection");
         if session.life.away().is_some() {
             return;
         }
@@ -73,25 +72,25 @@ impl Audience {
         let due = self.fall_asleep(desk, key, after(now, expiry_s));
         self.tell_groups(desk, key);
         self.store_session(desk, key);
-        if due.is_some_and(|due| due <= now) {
+        if due <= now {
             self.check_session(desk, key);
         }
     }
 
     /// The session has no connection, and ends at the moment given. When it has something to do next.
-    pub fn fall_asleep(&mut self, desk: &Desk, key: SessionKey, expires: Time) -> Option<Time> {
-        let session = self.sessions.get_mut(key)?;
+    pub fn fall_asleep(&mut self, desk: &Desk, key: SessionKey, expires: Time) -> Time {
+        let session = self.sessions.get_mut(key).expect("a session that loses its connection is not over");
         let will = session.mqtt.as_ref().and_then(|mqtt| mqtt.will.as_ref()).map(|will| after(desk.turn.now, will.delay_s));
         let due = will.map_or(expires, |will| will.min(expires));
         session.life = Life::Away(Away { expires, due: Some(due) });
         self.sessions.away.due.insert((due, key));
         self.sessions.away.asleep += 1;
-        Some(due)
+        due
     }
 
     /// The session is not away any more.
     pub fn keep_awake(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let session = self.sessions.get_mut(key).expect("a session is taken over, or ends, while it stands");
         let Life::Away(Away { due, .. }) = session.life else { return };
         session.life = Life::GivenUp;
         if let Some(due) = due {
@@ -111,7 +110,7 @@ impl Audience {
 
     /// A session that is away has something to do by now.
     fn check_session(&mut self, desk: &mut Desk, key: SessionKey) {
-        let Some(expires) = self.plan(key, |_| None) else { return };
+        let expires = self.plan(key, |_| None);
         if expires <= desk.turn.now {
             return self.finish_session(desk, key);
         }
@@ -121,8 +120,9 @@ impl Audience {
     }
 
     /// When a session that is away has something to do next, of when it expires; which is given.
-    fn plan(&mut self, key: SessionKey, next: impl FnOnce(Time) -> Option<Time>) -> Option<Time> {
-        let Life::Away(Away { expires, due }) = &mut self.sessions.get_mut(key)?.life else { return None };
+    fn plan(&mut self, key: SessionKey, next: impl FnOnce(Time) -> Option<Time>) -> Time {
+        let session = self.sessions.get_mut(key).expect("a session that ends takes its time along");
+        let Life::Away(Away { expires, due }) = &mut session.life else { unreachable!("only a session that is away has a time") };
         let (expires, before) = (*expires, due.take());
         *due = next(expires);
         let planned = *due;
@@ -132,7 +132,7 @@ impl Audience {
         if let Some(due) = planned {
             self.sessions.away.due.insert((due, key));
         }
-        Some(expires)
+        expires
     }
 
     /// The session is over: its will is published, if that was to come, and nothing of it stays.

@@ -43,7 +43,7 @@ impl Review {
 impl Audience {
     pub fn listen(&mut self, desk: &mut Desk, asker: Caller, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
         let listeners_max = desk.limits.listeners_max;
-        let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
+        let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
         let listeners = &mut session.extras_mut().listeners;
         if listeners.get(&number).is_some_and(|listener| listener.kind != kind) {
             return Err(Refusal::new(ErrorCode::NoSuchListener, format!("listener {number} is of another kind")));
@@ -64,7 +64,7 @@ impl Audience {
 
     fn listen_to(&mut self, desk: &mut Desk, asker: Caller, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
         let selector = gate::parse_selector(desk, text)?;
-        let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
+        let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
         let listener = session.extras_mut().listeners.entry(number).or_insert_with(|| Listener::new(kind));
         let is_new = !listener.holds(&selector);
         self.listening.sessions.insert(asker.session);
@@ -74,15 +74,14 @@ impl Audience {
             return Ok(());
         }
         let asked = self.ask_to_listen(desk, asker, of, &selector);
-        if let Some(listener) = self.listener_mut(asker.session, number) {
-            listener.selectors.push(Listened { selector, asked });
-        }
+        let listener = self.listener_mut(asker.session, number).expect("it was just there");
+        listener.selectors.push(Listened { selector, asked });
         Ok(())
     }
 
     fn handle_missing(&mut self, desk: &mut Desk, asker: Caller, number: u64, branch: &str) -> Result<(), Refusal> {
         crate::topic::path::check_form(branch).map_err(|error| Refusal::at(ErrorCode::InvalidPath, error.position, error.to_string()))?;
-        let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
+        let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
         let listener = session.extras_mut().listeners.entry(number).or_insert_with(|| Listener::new(MISSING));
         if !listener.branches.iter().any(|held| **held == *branch) {
             listener.branches.push(branch.into());
@@ -105,7 +104,7 @@ impl Audience {
     /// Takes a selector off a listener; all of them where it is empty. Whether a review begins by that, which gives the answer.
     pub fn unlisten(&mut self, desk: &mut Desk, asker: Caller, number: u64, text: &str) -> Result<bool, Refusal> {
         let missing = || Refusal::new(ErrorCode::NoSuchListener, format!("the session has no listener {number}"));
-        let session = self.sessions.get_mut(asker.session).ok_or_else(missing)?;
+        let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
         let listeners = session.extras.as_mut().map(|extras| &mut extras.listeners).ok_or_else(missing)?;
         let kind = listeners.get(&number).ok_or_else(missing)?.kind;
         if text.is_empty() {
@@ -124,9 +123,9 @@ impl Audience {
     }
 
     fn end_listener(&mut self, desk: &mut Desk, session: SessionKey, number: u64) {
-        let extras = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut());
-        let Some(listener) = extras.and_then(|extras| extras.listeners.remove(&number)) else { return };
-        let id = self.id_of(session).expect("the session has just lost a listener");
+        let held = self.sessions.get_mut(session).expect("a session with a listener stands");
+        let id = held.id;
+        let listener = held.extras_mut().listeners.remove(&number).expect("a listener ends once");
         for branch in listener.branches {
             let handler = Handler { branch, session: id, listener: number };
             self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: false });
@@ -144,12 +143,11 @@ impl Audience {
     }
 
     fn end_branch(&mut self, desk: &mut Desk, session: SessionKey, number: u64, branch: &str) {
-        let Some(id) = self.id_of(session) else { return };
-        if let Some(listener) = self.listener_mut(session, number) {
-            listener.branches.retain(|held| **held != *branch);
-            let handler = Handler { branch: branch.into(), session: id, listener: number };
-            self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: false });
-        }
+        let id = self.id_of(session).expect("a session with a listener stands");
+        let listener = self.listener_mut(session, number).expect("the listener was found to be a handler");
+        listener.branches.retain(|held| **held != *branch);
+        let handler = Handler { branch: branch.into(), session: id, listener: number };
+        self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: false });
     }
 
     fn listener_mut(&mut self, session: SessionKey, number: u64) -> Option<&mut Listener> {
@@ -162,8 +160,8 @@ impl Audience {
         if !self.listening.sessions.remove(&session) {
             return;
         }
-        let extras = self.sessions.get(session).and_then(|session| session.extras.as_ref());
-        let numbers: Vec<u64> = extras.map(|extras| extras.listeners.keys().copied().collect()).unwrap_or_default();
+        let listeners = &self.sessions.get_mut(session).expect("a session that listens stands").extras_mut().listeners;
+        let numbers: Vec<u64> = listeners.keys().copied().collect();
         for number in numbers {
             self.end_listener(desk, session, number);
         }
@@ -171,7 +169,7 @@ impl Audience {
 
     /// Takes a selector off a listener; tells whether what it leaves is to be reviewed.
     fn deselect(&mut self, desk: &mut Desk, asker: Caller, number: u64, selector: &Selector) -> bool {
-        let Some(listener) = self.listener_mut(asker.session, number) else { return false };
+        let listener = self.listener_mut(asker.session, number).expect("the listener's kind was just looked up");
         if !listener.holds(selector) {
             return false;
         }
@@ -201,11 +199,7 @@ impl Audience {
         {
             let part = REVIEW_PART.min(desk.turn.walk_budget - kept);
             let Review { asker, number, selector, rest } = review;
-            let Some(listener) = self.listener_mut(asker.session, number) else {
-                // What it was told has closed the session.
-                self.release_listening(desk, TOPICS, &selector);
-                continue;
-            };
+            let listener = self.listener_mut(asker.session, number).expect("a listener that ends takes its reviews along");
             let mut left = part;
             let (changes, rest) = look_again(listener, rest, &mut left);
             desk.turn.walk_budget -= (part - left).max(1);
@@ -224,8 +218,8 @@ impl Audience {
     /// Tells the owners where no listener of this shard has the selector any more.
     fn release_listening(&mut self, desk: &mut Desk, number: u8, selector: &Selector) {
         let holds = |session: &SessionKey| {
-            let listeners = self.sessions.get(*session).and_then(|session| session.extras.as_ref()).map(|extras| &extras.listeners);
-            listeners.is_some_and(|listeners| listeners.values().any(|held| held.kind == number && held.holds(selector)))
+            let extras = &self.sessions.get(*session).expect("a session that listens stands").extras;
+            extras.as_ref().is_some_and(|extras| extras.listeners.values().any(|held| held.kind == number && held.holds(selector)))
         };
         // What is still to be reviewed has to stay true until then.
         let is_reviewed = number == TOPICS && self.listening.reviews.iter().any(|review| review.selector == *selector);
@@ -240,7 +234,7 @@ impl Audience {
     pub fn notice_arrived(&mut self, desk: &mut Desk, notice: &Notice, asked: u64) {
         let sessions: Vec<SessionKey> = self.listening.sessions.iter().copied().collect();
         for session in sessions {
-            let Some(extras) = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut()) else { continue };
+            let extras = self.sessions.get_mut(session).expect("a session that listens stands").extras_mut();
             let mut told: Vec<(u64, Change)> = Vec::new();
             for (number, listener) in &mut extras.listeners {
                 match notice {
@@ -268,9 +262,8 @@ impl Audience {
     }
 
     fn tell_change(&mut self, desk: &mut Desk, key: SessionKey, listener: u64, change: &Change) {
-        let Some(session) = self.sessions.get(key) else { return };
-        // MQTT has no listeners.
-        let Some(form) = session.form.native() else { return };
+        let session = self.sessions.get(key).expect("a session that listens stands");
+        let form = session.form.native().expect("MQTT has no listeners");
         let event = match change {
             Change::Topic { what, path, specification } => {
                 let (kind, properties) = (specification.topic_type().number(), specification.said_properties());
@@ -320,8 +313,8 @@ impl Audience {
     pub fn missing_told(&mut self, desk: &mut Desk, missing: &Missing) {
         let Missing { handler, selector, session: of, properties } = missing;
         let Some(key) = self.find(handler.session) else { return };
-        let session = &self.sessions.get(key).expect("a name is of a session");
-        let Some(form) = session.form.native() else { return };
+        let session = self.sessions.get(key).expect("a name is of a session");
+        let form = session.form.native().expect("MQTT has no listeners");
         let properties = Properties::Any(properties);
         let mut out = Vec::new();
         event::put(&mut out, form, &Event::MissingNotice { listener: handler.listener, selector, session: of, properties });

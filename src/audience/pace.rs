@@ -17,15 +17,15 @@ impl Audience {
         let asked_max = self.histories_asked_max(desk);
         let bytes_high = desk.limits.queue.bytes_high;
         self.held_back.remove(&key);
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(extras) = session.extras.as_mut() else { return };
+        let session = self.sessions.get_mut(key).expect("a session that is over waits for nothing");
+        let extras = session.extras.as_mut().expect("what a session waits for stands there");
         let (mut slices, mut asks) = (Vec::new(), Vec::new());
         if session.queue.bytes() <= bytes_high {
             slices = std::mem::take(&mut extras.slices_held);
             while extras.histories_asked.len() < asked_max
                 && let Some(generation) = extras.histories_waiting.pop_first()
             {
-                let Some(history) = extras.histories.get(&generation) else { continue };
+                let history = extras.histories.get(&generation).expect("a subscription that ends waits no longer");
                 extras.histories_asked.insert(generation);
                 let to = Subscription { session: key, generation };
                 asks.push((history.path.clone(), history.from, to));
@@ -56,6 +56,7 @@ impl Audience {
 
     /// An owner has told the slice of a listener's walk, and waits.
     pub fn slice_told(&mut self, desk: &mut Desk, owner: ShardIndex, ticket: u64) {
+        // The session may be over.
         let asker = self.gathers.get_mut(&ticket).map(|gather| gather.asker());
         let session = asker.and_then(|asker| self.sessions.get_mut(asker.session).map(|session| (asker.session, session)));
         let Some((key, session)) = session else { return desk.mail(owner, Mail::GoOn { ticket }) };
@@ -66,8 +67,8 @@ impl Audience {
     /// The session is over: others may wait for what its walks tell.
     pub fn release_slices(&mut self, desk: &mut Desk, session: SessionKey) {
         self.held_back.remove(&session);
-        let extras = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut());
-        for (owner, ticket) in extras.map(|extras| std::mem::take(&mut extras.slices_held)).unwrap_or_default() {
+        let extras = &mut self.sessions.get_mut(session).expect("a session that ends still stands").extras;
+        for (owner, ticket) in extras.as_mut().map(|extras| std::mem::take(&mut extras.slices_held)).unwrap_or_default() {
             desk.mail(owner, Mail::GoOn { ticket });
         }
     }

@@ -36,9 +36,9 @@ struct Properties<'s> {
 }
 
 impl<'s> Properties<'s> {
-    fn of(audience: &'s Audience, desk: &'s Desk, key: SessionKey) -> Option<Self> {
-        let session = audience.sessions.get(key)?;
-        Some(Self { audience, desk, key, session, id: OnceCell::new(), start: OnceCell::new() })
+    fn of(audience: &'s Audience, desk: &'s Desk, key: SessionKey) -> Self {
+        let session = audience.sessions.get(key).expect("only a session that stands is looked at");
+        Self { audience, desk, key, session, id: OnceCell::new(), start: OnceCell::new() }
     }
 
     fn value(&self, name: &str) -> Option<&str> {
@@ -65,7 +65,7 @@ impl<'s> Properties<'s> {
 impl Audience {
     /// The session's fixed properties.
     pub fn session_properties(&self, desk: &Desk, key: SessionKey) -> Vec<(Box<str>, Box<str>)> {
-        let Some(properties) = Properties::of(self, desk, key) else { return Vec::new() };
+        let properties = Properties::of(self, desk, key);
         PROPERTIES.iter().filter_map(|name| Some(((*name).into(), properties.value(name)?.into()))).collect()
     }
 
@@ -110,7 +110,7 @@ impl Audience {
         if asked.is_empty() {
             return counts;
         }
-        for properties in self.sessions.keys().filter_map(|key| Properties::of(self, desk, key)) {
+        for properties in self.sessions.keys().map(|key| Properties::of(self, desk, key)) {
             for (asked, count) in asked.iter().zip(&mut counts) {
                 *count += u64::from(asked.filter.matches(|name| properties.value(name)));
             }

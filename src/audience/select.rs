@@ -24,7 +24,7 @@ pub struct Selected {
 impl Audience {
     pub fn subscribe(&mut self, desk: &mut Desk, asker: Caller, scope: &str, selector: &Selector) -> Result<(), Refusal> {
         let selections_max = desk.limits.selections_max;
-        let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
+        let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
         let is_new = session.selections.add(scope, selector, selections_max).map_err(|_| selections_full(selections_max))?;
         self.take_interest(desk, asker, selector, is_new);
         // The owners do not send again what the shard has.
@@ -53,7 +53,7 @@ impl Audience {
     /// `None`: in every scope.
     pub fn unsubscribe(&mut self, desk: &mut Desk, asker: Caller, scope: Option<&str>, selector: &Selector) -> Result<(), Refusal> {
         let selections_max = desk.limits.selections_max;
-        let Some(session) = self.sessions.get_mut(asker.session) else { return Ok(()) };
+        let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
         let released = match scope {
             Some(scope) => session.selections.remove(scope, selector, selections_max),
             None => session.selections.remove_everywhere(selector, selections_max),
@@ -78,7 +78,7 @@ impl Audience {
         }
         let is_tidied = |topic: &&Rc<LocalTopic>| topic.specification.tidies_on_unsubscribe() || reason == Reason::BackPressure;
         let tidied: Vec<Rc<LocalTopic>> = topics.iter().filter(is_tidied).cloned().collect();
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let session = self.sessions.get_mut(key).expect("a session with subscriptions stands");
         session.queue.drop_updates(&tidied);
         for topic in topics {
             session.queue.push(Entry::Unsubscribed(topic.clone(), reason));
@@ -88,13 +88,12 @@ impl Audience {
         if is_high && reason != Reason::BackPressure {
             self.keep_bound(desk, key);
         }
-        if let Some(session) = self.sessions.get_mut(key) {
-            wake(desk, session);
-        }
+        wake(desk, self.sessions.get_mut(key).expect("keeping a queue's bound ends no session"));
     }
 
     /// The session's selections have lost `selector`.
     pub fn release(&mut self, desk: &mut Desk, session: SessionKey, selector: &Selector) {
+        // A session of MQTT may have had it by two filters.
         let Some(selected) = self.selected.get_mut(selector) else { return };
         selected.sessions.remove(&session);
         if !selected.sessions.is_empty() {

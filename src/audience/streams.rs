@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 
 impl Audience {
     fn streams(&self, asker: Caller) -> Option<&BTreeMap<u64, Stream>> {
-        self.sessions.get(asker.session)?.extras.as_ref().map(|extras| &extras.streams)
+        let session = self.sessions.get(asker.session).expect("a client that asks has a session");
+        session.extras.as_ref().map(|extras| &extras.streams)
     }
 
-    fn streams_mut(&mut self, asker: Caller) -> Option<&mut BTreeMap<u64, Stream>> {
-        self.sessions.get_mut(asker.session)?.extras.as_mut().map(|extras| &mut extras.streams)
+    fn streams_mut(&mut self, asker: Caller) -> &mut BTreeMap<u64, Stream> {
+        let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
+        &mut session.extras_mut().streams
     }
 
     /// Whether the session may have another stream, of this number.
@@ -31,9 +33,7 @@ impl Audience {
     }
 
     pub fn open_stream(&mut self, asker: Caller, number: u64, stream: Stream) {
-        if let Some(session) = self.sessions.get_mut(asker.session) {
-            session.extras_mut().streams.insert(number, stream);
-        }
+        self.streams_mut(asker).insert(number, stream);
     }
 
     /// A stream that may go on.
@@ -47,14 +47,11 @@ impl Audience {
 
     /// None of its operations may follow.
     pub fn fail_stream(&mut self, asker: Caller, number: u64) {
-        if let Some(stream) = self.streams_mut(asker).and_then(|streams| streams.get_mut(&number)) {
-            stream.has_failed = true;
-        }
+        self.streams_mut(asker).get_mut(&number).expect("its operation was just looked at").has_failed = true;
     }
 
     pub fn close_stream(&mut self, asker: Caller, number: u64) -> Result<(), Refusal> {
-        let closed = self.streams_mut(asker).and_then(|streams| streams.remove(&number));
-        closed.map(drop).ok_or_else(|| no_stream(number))
+        self.streams_mut(asker).remove(&number).map(drop).ok_or_else(|| no_stream(number))
     }
 }
 

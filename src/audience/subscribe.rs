@@ -28,7 +28,7 @@ impl Audience {
     }
 
     pub fn start_subscription(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>, appearance: Appearance) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let session = self.sessions.get_mut(key).expect("a session that selects stands");
         if session.subscriptions.contains_key(&topic.id) || !session.selects(topic.path.as_str()) {
             return;
         }
@@ -56,7 +56,8 @@ impl Audience {
 
     /// Takes the session off the topic's subscribers; the last subscriber takes its place there.
     pub fn end_subscription(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let session = self.sessions.get_mut(key).expect("a session with subscriptions stands");
+        // An answer that came due when another of its subscriptions ended may have put its queue under pressure, which ended this one.
         let Some((_, place)) = session.subscriptions.remove(&topic.id) else { return };
         let mut subscribers = topic.subscribers.borrow_mut();
         let ended = subscribers.swap_remove(place as usize);

@@ -116,7 +116,7 @@ impl Audience {
             if is_clearing && !subscriber.delivery.is_mqtt() {
                 continue;
             }
-            let Some(session) = self.sessions.get_mut(subscriber.session) else { continue };
+            let session = self.sessions.get_mut(subscriber.session).expect("a subscriber is a session");
             // A session without a connection waits for what has to be acknowledged, and for nothing else.
             if !session.life.is_heard() {
                 continue;
@@ -144,9 +144,8 @@ impl Audience {
     fn end_subscribers(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, reason: Reason) {
         let subscribers = std::mem::take(&mut *topic.subscribers.borrow_mut());
         for subscriber in subscribers {
-            if let Some(session) = self.sessions.get_mut(subscriber.session) {
-                session.subscriptions.remove(&topic.id);
-            }
+            let session = self.sessions.get_mut(subscriber.session).expect("a subscriber is a session");
+            session.subscriptions.remove(&topic.id);
             self.history_arrived(desk, topic, subscriber.session, subscriber.generation);
             // Clients of MQTT are not told; one that is away would be left with a longer queue for every topic that goes.
             if !subscriber.delivery.is_mqtt() {

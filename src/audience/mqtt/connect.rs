@@ -30,7 +30,8 @@ impl Audience {
 
     /// Whether the session is in a record.
     pub fn is_stored(&self, session: SessionKey) -> bool {
-        self.sessions.get(session).and_then(|session| session.mqtt.as_deref()).is_some_and(|mqtt| mqtt.stored.is_some())
+        let session = self.sessions.get(session).expect("a client's session stands");
+        session.mqtt.as_ref().is_some_and(|mqtt| mqtt.stored.is_some())
     }
 
     /// An identifier that nobody has and whose shard is this one.
@@ -55,6 +56,7 @@ impl Audience {
 
     /// The session's connection is gone, and another goes on with it, or the client starts anew.
     pub fn take_over(&mut self, desk: &mut Desk, session: SessionKey, is_clean: bool) {
+        // It may have ended with its connection.
         if self.sessions.get(session).is_none() {
             return;
         }
@@ -62,27 +64,23 @@ impl Audience {
             return self.finish_session(desk, session);
         }
         // MQTT-3.1.3-9: a new connection before the delay has passed, and the will is not published.
-        if let Some(mqtt) = self.mqtt(session) {
-            mqtt.will = None;
-        }
+        self.mqtt(session).expect("a client's session is of MQTT").will = None;
         self.keep_awake(session);
     }
 
     /// The session has a connection from now on. The record that says so.
     pub fn connected(&mut self, desk: &mut Desk, session: SessionKey, connected: Connected) -> Option<Ticket> {
         let Connected { connection, form, expiry_s, answers, will } = connected;
-        if let Some(held) = self.sessions.get_mut(session) {
-            held.life = Life::Connected(connection);
-            held.form = Form::Mqtt(form);
-        }
-        if let Some(mqtt) = self.mqtt(session) {
-            mqtt.version = form.version;
-            mqtt.answers = Some(answers);
-            mqtt.expiry_s = expiry_s;
-            mqtt.epoch = mqtt.epoch.wrapping_add(1);
-            mqtt.will = will;
-            mqtt.outbound.start_again();
-        }
+        let held = self.sessions.get_mut(session).expect("it was just found, or made");
+        held.life = Life::Connected(connection);
+        held.form = Form::Mqtt(form);
+        let mqtt = held.mqtt.as_mut().expect("a client's session is of MQTT");
+        mqtt.version = form.version;
+        mqtt.answers = Some(answers);
+        mqtt.expiry_s = expiry_s;
+        mqtt.epoch = mqtt.epoch.wrapping_add(1);
+        mqtt.will = will;
+        mqtt.outbound.start_again();
         self.tell_groups(desk, session);
         self.store_session(desk, session)
     }

@@ -18,7 +18,7 @@ impl Audience {
             return self.deal_out(desk, subscriber.session, outgoing);
         }
         let is_connected = self.is_connected(subscriber.session);
-        let Some(session) = self.sessions.get_mut(subscriber.session) else { return };
+        let session = self.sessions.get_mut(subscriber.session).expect("a subscriber is a session");
         let is_own = outgoing.publication().message().is_some_and(|message| message.origin == Some(session.id));
         let Some(message) = message_for(session, subscriber.delivery, outgoing, is_own) else { return };
         if message.qos == QoS::AtMostOnce && !is_connected {
@@ -26,8 +26,9 @@ impl Audience {
         }
         self.push_message(desk, subscriber.session, message);
         if topic.specification.conflation() == Conflation::Always {
-            let dropped = self.sessions.get_mut(subscriber.session).map(|session| session.queue.conflate_messages(topic));
-            self.forget_messages(desk, subscriber.session, dropped.unwrap_or_default());
+            let session = self.sessions.get_mut(subscriber.session).expect("a subscriber is a session");
+            let dropped = session.queue.conflate_messages(topic);
+            self.forget_messages(desk, subscriber.session, dropped);
         }
     }
 
@@ -35,7 +36,7 @@ impl Audience {
     /// are given.
     pub fn send_first(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>, filter: Option<(QoS, Option<u32>)>) {
         let Some(first) = topic.first() else { return };
-        let Some(mqtt) = self.mqtt(key) else { return };
+        let mqtt = self.mqtt(key).expect("a subscriber by filters is a session of MQTT");
         let (qos, ids) = match filter {
             Some((qos, id)) => (qos, id.into_iter().collect()),
             None => {
@@ -64,7 +65,7 @@ impl Audience {
             return;
         }
         if appearance == Appearance::Found {
-            let Some(mqtt) = self.mqtt(subscriber.session) else { return };
+            let mqtt = self.mqtt(subscriber.session).expect("a subscriber by filters is a session of MQTT");
             let wants = |handling: RetainHandling| handling != RetainHandling::Never;
             if mqtt.matching(topic.path.as_str()).any(|filter| wants(filter.options.retain_handling)) {
                 self.send_first(desk, subscriber.session, topic, None);
@@ -93,8 +94,8 @@ impl Audience {
             return;
         }
         let messages_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.queued_messages_max);
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(mqtt) = session.mqtt.as_deref_mut() else { return };
+        let session = self.sessions.get_mut(key).expect("who is sent a message stands");
+        let mqtt = session.mqtt.as_deref_mut().expect("only a session of MQTT is sent messages");
         if !session.queue.has_room(&message, messages_max, desk.limits.queue) {
             if mqtt.missed == 0 {
                 desk.effects.push(Effect::Log(Log::QueueFull { client_id: (&*mqtt.client_id).into() }));
@@ -126,6 +127,7 @@ impl Audience {
     }
 
     pub fn wake_session(&mut self, desk: &mut Desk, session: SessionKey) {
+        // It may be over by the time that its record is stored.
         if let Some(session) = self.sessions.get_mut(session) {
             wake(desk, session);
         }

@@ -38,7 +38,7 @@ impl Audience {
 
     pub fn take_acknowledgement(&mut self, desk: &mut Desk, session: SessionKey, acknowledgement: Acknowledgement) {
         let Acknowledgement { kind, id, code } = acknowledgement;
-        let Some(mqtt) = self.mqtt(session) else { return };
+        let mqtt = self.mqtt(session).expect("a client that says something has a session");
         let epoch = mqtt.epoch;
         let outbound = &mut mqtt.outbound;
         if kind == AcknowledgementKind::Pubrec
@@ -70,7 +70,7 @@ impl Audience {
 
     /// PUBREL: the identifier is free again.
     pub fn release_message(&mut self, desk: &mut Desk, session: SessionKey, id: u16) {
-        let Some(mqtt) = self.mqtt(session) else { return };
+        let mqtt = self.mqtt(session).expect("a client that says something has a session");
         let epoch = mqtt.epoch;
         let code = match mqtt.inbound.remove(&id) {
             Some(_) => ReasonCode::SUCCESS,
@@ -85,6 +85,7 @@ impl Audience {
 
     /// It is stored that the client has received a message.
     pub fn received_stored(&mut self, desk: &mut Desk, session: SessionKey, id: u16, epoch: u32) {
+        // The session may be over.
         let Some(mqtt) = self.mqtt(session) else { return };
         // On a newer connection it is on its way again, and so will be PUBREC.
         if mqtt.epoch == epoch && mqtt.outbound.receive(id) == Acknowledged::Received {
@@ -113,7 +114,8 @@ impl Audience {
 
     /// Queues what `put` writes, where the session has a connection.
     pub fn reply(&mut self, desk: &mut Desk, session: SessionKey, put: impl FnOnce(&mut Answers, &mut Vec<u8>)) {
-        let Some(answers) = self.mqtt(session).and_then(|mqtt| mqtt.answers.as_mut()) else { return };
+        let mqtt = self.mqtt(session).expect("the session was found to be one of MQTT");
+        let Some(answers) = mqtt.answers.as_mut() else { return };
         let mut bytes = Vec::new();
         put(answers, &mut bytes);
         if !bytes.is_empty() {
@@ -123,7 +125,7 @@ impl Audience {
 
     /// An owner's answer to what this session's client asked.
     pub fn answer_mqtt(&mut self, desk: &mut Desk, to: Caller, result: Result<Outcome, Refusal>) {
-        let Some(mqtt) = self.mqtt(to.session) else { return };
+        let mqtt = self.mqtt(to.session).expect("the session was found to be one of MQTT");
         let epoch = mqtt.epoch;
         match (to.call, result) {
             (Call::PublishOnce { id }, Ok(_)) => {
@@ -167,7 +169,7 @@ impl Audience {
     /// A message is not taken. MQTT 3.x has no word for that but the end of the connection: an acknowledgement would say that it was.
     pub fn refuse_message(&mut self, desk: &mut Desk, session: SessionKey, kind: AcknowledgementKind, id: u16, refusal: Refusal) {
         desk.report.mqtt_refused += 1;
-        let Some(mqtt) = self.mqtt(session) else { return };
+        let mqtt = self.mqtt(session).expect("the session was found to be one of MQTT");
         if mqtt.version == Version::V5 {
             self.acknowledge_to(desk, session, kind, id, reason_of(refusal.code), Some(&refusal.message));
         } else {

@@ -43,12 +43,9 @@ impl Audience {
         publish: &'a Publish<'_>,
     ) -> Result<Option<Published<'a>>, Fault> {
         let receive_maximum = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.receive_maximum);
-        let Some(mqtt) = self.mqtt(session) else { return Ok(None) };
-        if let Some(answers) = &mut mqtt.answers {
-            answers.take_publish(publish.qos, receive_maximum)?;
-        }
+        let mqtt = self.mqtt(session).expect("a client that says something has a session");
+        mqtt.answers.as_mut().expect("a client that says something is connected").take_publish(publish.qos, receive_maximum)?;
         desk.report.mqtt_received += 1;
-        let Some(mqtt) = self.mqtt(session) else { return Ok(None) };
         let epoch = mqtt.epoch;
         let (mut publisher, mut ticket) = (None, None);
         let call = match publish.qos {
@@ -101,9 +98,8 @@ impl Audience {
 
     /// MQTT-4.3.3-10: the same identifier again is the same message.
     fn answer_repeated(&mut self, desk: &mut Desk, session: SessionKey, id: u16, is_received: bool) {
-        if let Some(answers) = self.mqtt(session).and_then(|mqtt| mqtt.answers.as_mut()) {
-            answers.repeated();
-        }
+        let mqtt = self.mqtt(session).expect("a client that says something has a session");
+        mqtt.answers.as_mut().expect("a client that says something is connected").repeated();
         if is_received {
             self.acknowledge_to(desk, session, AcknowledgementKind::Pubrec, id, ReasonCode::SUCCESS, None);
         }
@@ -112,7 +108,6 @@ impl Audience {
     /// The will of a session whose client is lost.
     pub fn publish_will(&mut self, desk: &mut Desk, session: SessionKey) {
         let Some(mqtt) = self.mqtt(session) else { return };
-        let _epoch = mqtt.epoch;
         let Some(will) = mqtt.will.take() else { return };
         let given = Given {
             name: &will.topic,

@@ -19,7 +19,7 @@ use std::rc::Rc;
 impl Audience {
     /// A session's subscription is a group's member.
     pub fn join_group(&mut self, desk: &mut Desk, asker: Caller, text: &str, options: SubscriptionOptions, id: Option<u32>) {
-        let Some(session) = self.id_of(asker.session) else { return };
+        let session = self.id_of(asker.session).expect("a session with filters stands");
         let is_connected = self.is_connected(asker.session);
         let SubscriptionOptions { qos, retain_as_published, .. } = options;
         let member = Member { session, qos, retain_as_published, id, is_connected };
@@ -27,7 +27,7 @@ impl Audience {
     }
 
     pub fn leave_group(&mut self, desk: &mut Desk, session: SessionKey, text: &str) {
-        let Some(session) = self.id_of(session) else { return };
+        let session = self.id_of(session).expect("a session with filters stands");
         let change = GroupChange::Leave { session };
         desk.mail(desk.owner_of(text), Mail::Group { text: text.into(), change });
     }
@@ -47,7 +47,7 @@ impl Audience {
     /// Groups deal to members that have a connection.
     pub fn tell_groups(&mut self, desk: &mut Desk, session: SessionKey) {
         let is_connected = self.is_connected(session);
-        let Some(id) = self.id_of(session) else { return };
+        let id = self.id_of(session).expect("a session that gets or loses a connection stands");
         for text in self.shared_filters(session) {
             let change = GroupChange::Connected { session: id, is_connected };
             desk.mail(desk.owner_of(&text), Mail::Group { text, change });
@@ -60,7 +60,7 @@ impl Audience {
             GroupChange::Join { member, caller } => self.take_member(desk, text, member, caller),
             GroupChange::Leave { session } => self.drop_member(desk, text, session),
             GroupChange::Connected { session, is_connected } => {
-                let group = self.broker.groups.get(text).copied().and_then(|key| self.group(key));
+                let group = self.broker.groups.get(text).copied().map(|key| self.group(key));
                 let member = group.and_then(|group| group.members.iter_mut().find(|held| held.session == session));
                 if let Some(member) = member {
                     member.is_connected = is_connected;
@@ -90,19 +90,21 @@ impl Audience {
         }
     }
 
-    fn group(&mut self, key: SessionKey) -> Option<&mut Group> {
-        self.mqtt(key)?.group.as_deref_mut()
+    /// The group that is a session.
+    fn group(&mut self, key: SessionKey) -> &mut Group {
+        let mqtt = self.mqtt(key).expect("a group is a session of MQTT");
+        mqtt.group.as_mut().expect("the session is a group")
     }
 
     fn take_member(&mut self, desk: &mut Desk, text: &str, member: Member, asker: Caller) {
-        let Some(selector) = parse_filter(text).ok().and_then(|filter| Selector::parse(&filter.selector, desk.limits.selector).ok()) else {
-            return desk.mail(member.session.shard(), Mail::Answer { to: asker.into(), result: Ok(Outcome::Done) });
-        };
+        let filter = parse_filter(text).expect("the member's shard has parsed it");
+        let selector =
+            Selector::parse(&filter.selector, desk.limits.selector).expect("the member's shard has parsed it by the same limits");
         let key = match self.broker.groups.get(text) {
             Some(key) => *key,
             None => self.make_group(desk, text, &selector),
         };
-        let Some(group) = self.group(key) else { return };
+        let group = self.group(key);
         group.members.retain(|held| held.session != member.session);
         group.members.push(member);
         group.last_join = group.last_join.wrapping_add(1);
@@ -131,7 +133,7 @@ impl Audience {
 
     fn drop_member(&mut self, desk: &mut Desk, text: &str, session: SessionId) {
         let Some(key) = self.broker.groups.get(text).copied() else { return };
-        let Some(group) = self.group(key) else { return };
+        let group = self.group(key);
         group.members.retain(|held| held.session != session);
         if group.members.is_empty() {
             // Who left before the owners had answered is answered nevertheless.
@@ -146,17 +148,17 @@ impl Audience {
 
     /// Owners know the group's selector.
     pub fn group_known(&mut self, desk: &mut Desk, key: SessionKey, number: u16, result: Result<Outcome, Refusal>) {
-        let Some(group) = self.group(key) else { return };
-        let Some(at) = group.joining.iter().position(|(held, ..)| *held == number) else { return };
+        let group = self.group(key);
+        let at = group.joining.iter().position(|(held, ..)| *held == number).expect("a member that joins is answered once");
         let (_, shard, caller) = group.joining.swap_remove(at);
         desk.mail(shard, Mail::Answer { to: caller.into(), result });
     }
 
     /// Gives a publication to the member whose turn it is.
     pub fn deal_out(&mut self, desk: &mut Desk, key: SessionKey, outgoing: &Rc<Outgoing>) {
-        let Some(mqtt) = self.mqtt(key) else { return };
+        let mqtt = self.mqtt(key).expect("a group is a session of MQTT");
         let text: Box<str> = (&*mqtt.client_id).into();
-        let Some(group) = mqtt.group.as_deref_mut() else { return };
+        let group = mqtt.group.as_deref_mut().expect("the session is a group");
         let count = group.members.len();
         let in_turn = (0..count).map(|step| (group.next + step) % count.max(1));
         let Some(at) = in_turn.clone().find(|at| group.members[*at].is_connected).or_else(|| in_turn.clone().next()) else { return };

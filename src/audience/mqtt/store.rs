@@ -32,8 +32,8 @@ impl Audience {
 
     /// Keeps the session as it is now, or keeps it no longer. The record that says so.
     pub fn store_session(&mut self, desk: &mut Desk, key: SessionKey) -> Option<Ticket> {
-        let session = self.sessions.get(key)?;
-        let mqtt = session.mqtt.as_deref()?;
+        let session = self.sessions.get(key).expect("a session that is kept stands");
+        let mqtt = session.mqtt.as_deref().expect("only sessions of MQTT are kept");
         if !self.keeps(desk, mqtt) {
             return self.unstore_session(desk, key);
         }
@@ -52,21 +52,19 @@ impl Audience {
         };
         let publication = Arc::new(Publication::new(topic, version, desk.turn.now, &record));
         let ticket = desk.ledger.append_record(Change::Value { publication });
-        if let Some(mqtt) = self.mqtt(key) {
-            let is_new = mqtt.stored.is_none();
-            let stored = mqtt.stored.get_or_insert(Stored { topic, version });
-            stored.version = version;
-            if is_new {
-                self.store_all(desk, key);
-            }
+        let mqtt = self.mqtt(key).expect("it was just there");
+        let is_new = mqtt.stored.is_none();
+        mqtt.stored = Some(Stored { topic, version });
+        if is_new {
+            self.store_all(desk, key);
         }
         ticket
     }
 
     /// A session that is kept from now on has what waits already kept too.
     fn store_all(&mut self, desk: &mut Desk, key: SessionKey) {
-        let Some(session) = self.sessions.get(key) else { return };
-        let Some(mqtt) = session.mqtt.as_deref() else { return };
+        let session = self.sessions.get(key).expect("a session that is kept stands");
+        let mqtt = session.mqtt.as_deref().expect("only sessions of MQTT are kept");
         let wall = |time| desk.wall_ms_of(time);
         let waiting = mqtt.outbound.messages().chain(session.queue.messages());
         let messages: Vec<(u64, MessageRecord)> = waiting.map(|message| (message.sequence, MessageRecord::of(message, wall))).collect();
@@ -75,7 +73,7 @@ impl Audience {
             self.keep_event(desk, key, sequence, &EventRecord::Message(record).encode(), None);
         }
         for sequence in released {
-            let Some(mqtt) = self.mqtt(key) else { return };
+            let mqtt = self.mqtt(key).expect("it was just there");
             let note = mqtt.outbound.next_sequence();
             mqtt.released.insert(sequence, note);
             self.keep_event(desk, key, note, &EventRecord::Released { sequence }.encode(), None);
@@ -95,7 +93,7 @@ impl Audience {
     pub fn store_message(&mut self, desk: &mut Desk, key: SessionKey, message: &Message) -> Option<Ticket> {
         // One that is not kept knows too what it has had, as long as it lasts: storage may fail, and the message come again.
         if let Some(Publisher { session, number, lowest }) = message.publisher() {
-            let seen = &mut self.mqtt(key)?.seen;
+            let seen = &mut self.mqtt(key).expect("only a session of MQTT is sent messages").seen;
             seen.insert(session, number, message.sequence);
             seen.forget_below(session, lowest);
             if let Some(limits) = &desk.limits.mqtt {
@@ -103,7 +101,7 @@ impl Audience {
             }
         }
         let is_failing = desk.ledger.is_failing();
-        let mqtt = self.mqtt(key)?;
+        let mqtt = self.mqtt(key).expect("only a session of MQTT is sent messages");
         mqtt.stored.as_ref()?;
         if is_failing {
             // Records would pile up for as long as that lasts. What its publisher relies on was refused.
@@ -116,7 +114,7 @@ impl Audience {
 
     /// A message is done, or given up.
     pub fn forget_message(&mut self, desk: &mut Desk, key: SessionKey, sequence: u64) {
-        let Some(mqtt) = self.mqtt(key) else { return };
+        let mqtt = self.mqtt(key).expect("only a session of MQTT is sent messages");
         if mqtt.stored.is_none() || mqtt.unkept.remove(&sequence) {
             return;
         }
@@ -136,7 +134,7 @@ impl Audience {
 
     /// PUBREC has come. The record that says so.
     pub fn note_received(&mut self, desk: &mut Desk, key: SessionKey, sequence: u64) -> Option<Ticket> {
-        let mqtt = self.mqtt(key)?;
+        let mqtt = self.mqtt(key).expect("only a session of MQTT is sent messages");
         mqtt.stored.as_ref()?;
         if mqtt.unkept.contains(&sequence) {
             return None;
@@ -151,7 +149,7 @@ impl Audience {
             mqtt.seen.insert(session, number, own);
             self.keep_event(desk, key, own, &EventRecord::Seen { publisher: session.0, number }.encode(), None);
         }
-        let mqtt = self.mqtt(key)?;
+        let mqtt = self.mqtt(key).expect("it was just there");
         let note = mqtt.outbound.next_sequence();
         mqtt.released.insert(sequence, note);
         self.keep_event(desk, key, note, &EventRecord::Released { sequence }.encode(), Some(sequence))
@@ -159,7 +157,7 @@ impl Audience {
 
     /// A QoS 2 message of the client's is on its way: what tells it from others. It has to be stored first.
     pub fn note_inbound(&mut self, desk: &mut Desk, key: SessionKey, id: u16) -> Option<(Publisher, Option<Ticket>)> {
-        let mqtt = self.mqtt(key)?;
+        let mqtt = self.mqtt(key).expect("only a client of MQTT sends messages");
         mqtt.stored.as_ref()?;
         let number = mqtt.outbound.next_sequence();
         mqtt.inbound_notes.insert(id, number);
@@ -168,14 +166,14 @@ impl Audience {
     }
 
     pub fn publisher_of(&mut self, key: SessionKey, number: u64) -> Option<Publisher> {
-        let mqtt = self.mqtt(key)?;
+        let mqtt = self.mqtt(key).expect("only a client of MQTT sends messages");
         let lowest = mqtt.inbound_notes.values().min().copied().unwrap_or(number);
         Some(Publisher { session: mqtt.stored.as_ref()?.topic, number, lowest })
     }
 
     /// The client has released it, or it was refused. The record that says so.
     pub fn forget_inbound(&mut self, desk: &mut Desk, key: SessionKey, id: u16) -> Option<Ticket> {
-        let mqtt = self.mqtt(key)?;
+        let mqtt = self.mqtt(key).expect("only a client of MQTT sends messages");
         let sequence = mqtt.inbound_notes.remove(&id)?;
         let note = mqtt.outbound.next_sequence();
         self.keep_event(desk, key, note, &[], Some(sequence))
@@ -184,9 +182,9 @@ impl Audience {
     /// Appends an event to the session's record, and takes one away.
     fn keep_event(&mut self, desk: &mut Desk, key: SessionKey, sequence: u64, value: &[u8], dropped: Option<u64>) -> Option<Ticket> {
         let timestamp_ms = desk.wall_ms();
-        let session = self.sessions.get(key)?;
-        let mqtt = session.mqtt.as_deref()?;
-        let Stored { topic, .. } = *mqtt.stored.as_ref()?;
+        let session = self.sessions.get(key).expect("a session that is kept stands");
+        let mqtt = session.mqtt.as_deref().expect("only sessions of MQTT are kept");
+        let Stored { topic, .. } = *mqtt.stored.as_ref().expect("only what is kept has events");
         let waiting = session.queue.oldest_message();
         let first_kept = mqtt.oldest_kept(waiting).unwrap_or(u64::MAX).min(if value.is_empty() { sequence + 1 } else { sequence });
         let author = desk.anonymous.clone();
@@ -198,13 +196,13 @@ impl Audience {
 
     /// An old note of a publisher's number is written again, so that what stands behind it can go.
     fn renew_oldest(&mut self, desk: &mut Desk, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let session = self.sessions.get_mut(key).expect("a session that is kept stands");
         let waiting = session.queue.oldest_message();
-        let Some(mqtt) = session.mqtt.as_deref_mut() else { return };
+        let mqtt = session.mqtt.as_deref_mut().expect("only sessions of MQTT are kept");
         let pending = mqtt.outbound.oldest().into_iter().chain(waiting).min().unwrap_or(u64::MAX);
         let is_old = |event: &u64| mqtt.outbound.last_sequence() - event > NOTES_MAX && *event < pending;
         let Some(before) = mqtt.seen.oldest().filter(is_old) else { return };
-        let Some((session, number)) = mqtt.seen.said_by(before) else { return };
+        let (session, number) = mqtt.seen.said_by(before).expect("the oldest is there");
         let note = mqtt.outbound.next_sequence();
         mqtt.seen.insert(session, number, note);
         self.keep_event(desk, key, note, &EventRecord::Seen { publisher: session.0, number }.encode(), Some(before));
@@ -212,8 +210,8 @@ impl Audience {
 
     /// Whether the session has taken this message of another session before.
     pub fn was_taken(&self, key: SessionKey, publisher: Publisher) -> bool {
-        let mqtt = self.sessions.get(key).and_then(|session| session.mqtt.as_deref());
-        mqtt.is_some_and(|mqtt| mqtt.seen.has(publisher.session, publisher.number))
+        let session = self.sessions.get(key).expect("a session that is sent something stands");
+        session.mqtt.as_ref().is_some_and(|mqtt| mqtt.seen.has(publisher.session, publisher.number))
     }
 
     // Messages that have to be kept before they are acknowledged.

@@ -29,7 +29,7 @@ impl Audience {
         if subscribe.filters.iter().any(|(text, options)| options.no_local && text.starts_with("$share/")) {
             return Err(Fault::new(ReasonCode::PROTOCOL_ERROR, "no-local on a shared subscription"));
         }
-        let Some(mqtt) = self.mqtt(session) else { return Ok(()) };
+        let mqtt = self.mqtt(session).expect("a client that says something has a session");
         if mqtt.subscribing.iter().any(|held| held.id == subscribe.id) {
             let codes = vec![ReasonCode::PACKET_IDENTIFIER_IN_USE; subscribe.filters.len()];
             self.reply(desk, session, |answers, out| answers.put_suback(out, subscribe.id, &codes));
@@ -42,9 +42,7 @@ impl Audience {
             let result =
                 self.wanted(desk, asker, text, *options, subscribe.subscription_id).and_then(|wanted| self.add_filter(desk, asker, wanted));
             let code = result.map_or_else(|code| code, |()| ReasonCode(options.qos as u8));
-            if let Some(held) = self.subscribing(session, subscribe.id) {
-                held.codes.push(code);
-            }
+            self.subscribing(session, subscribe.id).expect("it waits for its own record still").codes.push(code);
         }
         // The client is told when its subscriptions outlive the server, as the last of what it waits for.
         let ticket = self.store_session(desk, session);
@@ -58,16 +56,16 @@ impl Audience {
 
     /// One filter less to wait for; behind the last comes SUBACK.
     pub fn filter_known(&mut self, desk: &mut Desk, session: SessionKey, id: u16) {
+        // Its connection may be over, and the session without another.
         let Some(held) = self.subscribing(session, id) else { return };
         held.waiting -= 1;
         if held.waiting > 0 {
             return;
         }
         let codes = std::mem::take(&mut held.codes);
-        if let Some(mqtt) = self.mqtt(session) {
-            mqtt.subscribing.retain(|held| held.id != id);
-            mqtt.subscribing.shrink_to_fit();
-        }
+        let mqtt = self.mqtt(session).expect("it was just there");
+        mqtt.subscribing.retain(|held| held.id != id);
+        mqtt.subscribing.shrink_to_fit();
         self.reply(desk, session, |answers, out| answers.put_suback(out, id, &codes));
     }
 
@@ -90,7 +88,7 @@ impl Audience {
         let selections_max = desk.limits.selections_max;
         self.check_questions(desk, asker).map_err(|_| ReasonCode::QUOTA_EXCEEDED)?;
         let questions_max = desk.limits.questions_max;
-        let Some(mqtt) = self.mqtt(asker.session) else { return Err(ReasonCode::UNSPECIFIED_ERROR) };
+        let mqtt = self.mqtt(asker.session).expect("a client that says something has a session");
         // A group asks on behalf of its member.
         if mqtt.subscribing.iter().map(|held| held.waiting).sum::<usize>() > questions_max {
             return Err(ReasonCode::QUOTA_EXCEEDED);
@@ -110,17 +108,15 @@ impl Audience {
                 mqtt.filters.push(filter);
             }
         }
-        if let Call::Subscribe { id, .. } = asker.call
-            && let Some(held) = self.subscribing(asker.session, id)
-        {
-            held.waiting += 1;
+        if let Call::Subscribe { id, .. } = asker.call {
+            self.subscribing(asker.session, id).expect("it waits for its own record still").waiting += 1;
         }
         if share.is_some() {
             self.join_group(desk, asker, text, options, id);
             return Ok(());
         }
-        let mqtt = self.sessions.get(asker.session).and_then(|session| session.mqtt.as_ref());
-        let is_new = mqtt.is_none_or(|mqtt| mqtt.selectors().filter(|held| **held == selector).count() <= 1);
+        let mqtt = self.mqtt(asker.session).expect("it was just there");
+        let is_new = mqtt.selectors().filter(|held| **held == selector).count() <= 1;
         self.take_interest(desk, asker, &selector, is_new);
         let known: Vec<Rc<LocalTopic>> = self.known_topics(&selector).cloned().collect();
         let sends_first = match options.retain_handling {
@@ -129,7 +125,7 @@ impl Audience {
             RetainHandling::Never => false,
         };
         for topic in known {
-            if self.sessions.get(asker.session).is_some_and(|session| session.holds(&topic)) {
+            if self.sessions.get(asker.session).expect("it was just there").holds(&topic) {
                 if found.is_some() {
                     self.renew_delivery(asker.session, &topic);
                 } else {
@@ -160,9 +156,9 @@ impl Audience {
     }
 
     fn change_delivery(&mut self, key: SessionKey, topic: &Rc<LocalTopic>, change: impl FnOnce(&Mqtt, Delivery) -> Delivery) {
-        let Some(session) = self.sessions.get(key) else { return };
-        let Some((_, place)) = session.subscriptions.get(&topic.id) else { return };
-        let Some(mqtt) = &session.mqtt else { return };
+        let session = self.sessions.get(key).expect("a subscriber is a session");
+        let (_, place) = session.subscriptions.get(&topic.id).expect("a subscriber has the subscription");
+        let mqtt = session.mqtt.as_ref().expect("a subscriber by filters is a session of MQTT");
         let subscriber = &mut topic.subscribers.borrow_mut()[*place as usize];
         subscriber.delivery = change(mqtt, subscriber.delivery);
     }
@@ -183,20 +179,20 @@ impl Audience {
 
     /// Whether there was such a filter.
     fn remove_filter(&mut self, desk: &mut Desk, key: SessionKey, text: &str) -> bool {
-        let Some(mqtt) = self.mqtt(key) else { return false };
+        let mqtt = self.mqtt(key).expect("a client that says something has a session");
         let Some(at) = mqtt.filters.iter().position(|filter| *filter.text == *text) else { return false };
         let filter = mqtt.filters.remove(at);
         if filter.is_shared {
             self.leave_group(desk, key, text);
             return true;
         }
-        let Some(session) = self.sessions.get(key) else { return true };
+        let session = self.sessions.get(key).expect("it was just there");
         let matched = session.subscriptions.values().map(|(topic, _)| topic);
         let mut matched: Vec<Rc<LocalTopic>> = matched.filter(|topic| filter.selector.matches(topic.path.as_str())).cloned().collect();
         matched.sort_unstable_by_key(|topic| topic.id);
         let is_held = session.mqtt.as_ref().is_some_and(|mqtt| mqtt.selectors().any(|held| *held == filter.selector));
         for topic in matched {
-            if self.sessions.get(key).is_some_and(|session| session.selects(topic.path.as_str())) {
+            if self.sessions.get(key).expect("it was just there").selects(topic.path.as_str()) {
                 self.renew_delivery(key, &topic);
             } else {
                 self.end_subscription(desk, key, &topic);
@@ -210,7 +206,7 @@ impl Audience {
 
     /// Takes up the filters of a session that was restored: the owners of topics know of its selectors already.
     pub fn restore_filters(&mut self, desk: &mut Desk, key: SessionKey) {
-        let Some(mqtt) = self.sessions.get(key).and_then(|session| session.mqtt.as_deref()) else { return };
+        let mqtt = self.mqtt(key).expect("it was just restored");
         let shared = mqtt.filters.iter().filter(|filter| filter.is_shared);
         let shared: Vec<_> = shared.map(|filter| (filter.text.clone(), filter.options, filter.id)).collect();
         let selectors: Vec<Selector> = mqtt.selectors().cloned().collect();
