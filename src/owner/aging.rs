@@ -33,7 +33,7 @@ impl Aging {
         self.wheel.advance(desk.turn.now, &mut due);
         let now_ms = desk.wall_ms();
         for key in due {
-            let Some((id, path)) = self.series.get(key) else { continue };
+            let (id, path) = self.series.get(key).expect("what is looked at again is held");
             let place = tree.find(path.as_str()).filter(|place| tree.topic(*place).id == *id);
             let Some(place) = place else {
                 self.series.remove(key);

@@ -70,14 +70,14 @@ impl Expiries {
         key
     }
 
-    fn remove(&mut self, key: Key) -> Option<Expiry> {
-        let expiry = self.held.remove(key)?;
+    fn remove(&mut self, key: Key) -> Expiry {
+        let expiry = self.held.remove(key).expect("a topic takes its policy along once");
         self.looks.remove(&(expiry.look, key));
-        Some(expiry)
+        expiry
     }
 
     fn look_at(&mut self, key: Key, look: Time) {
-        let Some(expiry) = self.held.get_mut(key) else { return };
+        let expiry = self.held.get_mut(key).expect("a policy that is planned is held");
         self.looks.remove(&(expiry.look, key));
         expiry.look = look;
         self.looks.insert((look, key));
@@ -136,7 +136,7 @@ impl Owner {
     /// Whoever makes a topic has a moment to subscribe to it, say. Restored ones come all at once, and are spread over that moment.
     fn plan_first_look(&mut self, desk: &Desk, key: Key, creator: Option<SessionId>) {
         let clock = removal_clock(desk);
-        let Some(expiry) = self.expiries.held.get_mut(key) else { return };
+        let expiry = self.expiries.held.get_mut(key).expect("it was just inserted");
         if creator.is_none() {
             expiry.first_look = clock.now.after_ms(spread_ms(key, LOOK_MS));
         }
@@ -148,7 +148,7 @@ impl Owner {
     /// true in between.
     fn take_news(&mut self, desk: &Desk, key: Key, note: impl FnOnce(&mut RemovalState, Time)) {
         let clock = removal_clock(desk);
-        let Some(expiry) = self.expiries.held.get_mut(key) else { return };
+        let expiry = self.expiries.held.get_mut(key).expect("a topic that stands has its policy");
         note(&mut expiry.state, clock.now);
         if !expiry.state.is_due(clock) {
             expiry.removed_selected = None;
@@ -187,7 +187,7 @@ impl Owner {
 
     /// The topic is gone.
     pub(super) fn end_expiry(&mut self, desk: &mut Desk, key: Key) {
-        let Some(expiry) = self.expiries.remove(key) else { return };
+        let expiry = self.expiries.remove(key);
         for filter in expiry.state.policy().filters() {
             self.expiries.filters.leave(filter, key);
         }
@@ -199,11 +199,12 @@ impl Owner {
     /// The topic with the policy was updated.
     pub(super) fn note_update(&mut self, desk: &Desk, key: Key) {
         let now = desk.turn.now;
-        match self.expiries.held.get_mut(key) {
-            // An update never brings a policy nearer, and the look that is planned finds out that it is farther.
-            Some(expiry) if expiry.removed_selected.is_none() => expiry.state.note_update(now),
-            _ => self.take_news(desk, key, RemovalState::note_update),
+        let expiry = self.expiries.held.get_mut(key).expect("a topic that stands has its policy");
+        // An update never brings a policy nearer, and the look that is planned finds out that it is farther.
+        if expiry.removed_selected.is_none() {
+            return expiry.state.note_update(now);
         }
+        self.take_news(desk, key, RemovalState::note_update);
     }
 
     pub(super) fn note_subscriptions(&mut self, desk: &Desk, place: Place, count: u64) {
@@ -216,9 +217,7 @@ impl Owner {
     pub fn creator_over(&mut self, desk: &Desk, path: &TopicPath, id: TopicId) {
         let place = self.tree.find(path.as_str()).filter(|place| self.tree.topic(*place).id == id);
         let Some(key) = place.and_then(|place| self.tree.topic(place).removal()) else { return };
-        if let Some(expiry) = self.expiries.held.get_mut(key) {
-            expiry.watched = None;
-        }
+        self.expiries.held.get_mut(key).expect("a topic that stands has its policy").watched = None;
         self.take_news(desk, key, RemovalState::note_creator_closed);
     }
 
@@ -246,7 +245,7 @@ impl Owner {
 
     /// Removes the topic if it is time; gives the selector of what else is to be removed.
     fn look_at_expiry(&mut self, desk: &mut Desk, key: Key, clock: RemovalClock) -> Option<Box<str>> {
-        let expiry = self.expiries.held.get_mut(key)?;
+        let expiry = self.expiries.held.get_mut(key).expect("a policy that goes takes its look along");
         let mut selector = None;
         if !expiry.state.is_due(clock) {
             expiry.removed_selected = None;

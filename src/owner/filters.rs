@@ -64,14 +64,13 @@ impl FilterCounts {
             self.due.insert((now, key));
             key
         });
-        if let Some(count) = self.counts.get_mut(key) {
-            count.new.insert(policy);
-        }
+        self.counts.get_mut(key).expect("a filter that is asked for has a count").new.insert(policy);
     }
 
     pub fn leave(&mut self, filter: &SessionFilter, policy: Key) {
+        // A policy that names the filter twice has left it already.
         let Some(key) = self.keys.get(filter).copied() else { return };
-        let Some(count) = self.counts.get_mut(key) else { return };
+        let count = self.counts.get_mut(key).expect("a filter that is asked for has a count");
         let mut held = [&mut count.told, &mut count.asking, &mut count.new];
         held.iter_mut().for_each(|policies| _ = policies.remove(&policy));
         if held.iter().all(|policies| policies.is_empty()) {

@@ -77,13 +77,9 @@ impl Owner {
 
     /// Answers an update once its message is kept.
     pub(super) fn hold_answer(&mut self, desk: &mut Desk, applied: Applied, answer: Answer, keeping: Keeping) {
-        match self.keepings.under_way.get_mut(&keeping) {
-            None => desk.acknowledge(applied, answer),
-            Some(waiting) => {
-                waiting.held = Some((applied, answer));
-                self.finish_keeping(desk, keeping);
-            }
-        }
+        let waiting = self.keepings.under_way.get_mut(&keeping).expect("a message is under way until its answer is held");
+        waiting.held = Some((applied, answer));
+        self.finish_keeping(desk, keeping);
     }
 
     pub fn kept(&mut self, desk: &mut Desk, ticket: u64, share: Share, refusal: Option<Refusal>) {
@@ -101,11 +97,13 @@ impl Owner {
     }
 
     fn finish_keeping(&mut self, desk: &mut Desk, keeping: Keeping) {
-        let is_done = |waiting: &Waiting| waiting.waiting == 0 && waiting.dealt == 0 && waiting.held.is_some();
-        if !self.keepings.under_way.get(&keeping).is_some_and(is_done) {
+        let waiting = self.keepings.under_way.get_mut(&keeping).expect("it was just there");
+        if waiting.waiting > 0 || waiting.dealt != 0 {
             return;
         }
-        let Some(Waiting { refusal, held: Some((applied, answer)), .. }) = self.keepings.under_way.remove(&keeping) else { return };
+        let Some((applied, answer)) = waiting.held.take() else { return };
+        let refusal = waiting.refusal.take();
+        self.keepings.under_way.remove(&keeping);
         let why = |refusal: Refusal| Refusal::new(ErrorCode::StorageUnavailable, refusal.message);
         desk.acknowledge(applied.and_then(|applied| refusal.map_or(Ok(applied), |refusal| Err(why(refusal)))), answer);
     }

@@ -34,7 +34,7 @@ impl Passing {
     /// The next topic that goes.
     pub fn poll_due(&mut self, desk: &Desk, tree: &mut Tree) -> Option<Place> {
         while self.due.front().is_some_and(|(due, ..)| *due <= desk.turn.now) {
-            let (due, id, path) = self.due.pop_front()?;
+            let (due, id, path) = self.due.pop_front().expect("it was just there");
             let Some(place) = tree.find(path.as_str()) else { continue };
             let topic = tree.topic_mut(place);
             if topic.id != id || !topic.is_passing {

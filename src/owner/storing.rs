@@ -18,7 +18,7 @@ impl Owner {
         if let Record::Added(added) = record {
             return store_new(desk, added);
         }
-        let topic = self.tree.topic(at?);
+        let topic = self.tree.topic(at.expect("only what is added is of a topic that is not there"));
         let Topic { id, path, specification, is_passing, .. } = topic;
         if !specification.is_persistent() {
             return None;

@@ -156,8 +156,8 @@ impl Owner {
 
     /// Gives the first walk its part of the slice, and puts it behind the others if it is not done.
     fn walk_part(&mut self, desk: &mut Desk) {
-        let part = (desk.limits.walk_slice / self.walks.queue.len().max(1)).max(PART_MIN).min(desk.turn.walk_budget);
-        let Some(walk) = self.walks.queue.pop_front() else { return };
+        let part = (desk.limits.walk_slice / self.walks.queue.len()).max(PART_MIN).min(desk.turn.walk_budget);
+        let walk = self.walks.queue.pop_front().expect("a walk can go on");
         let mut left = part;
         let walk = self.walk_on(desk, walk, &mut left);
         // One that finds no topics costs something too.
@@ -206,6 +206,7 @@ impl Owner {
     }
 
     pub fn resume_walk(&mut self, from: ShardIndex, ticket: u64) {
+        // Nobody may listen any more.
         let walk = self.walks.waiting.remove(&(from, ticket));
         self.walks.queue.extend(walk);
     }
@@ -237,7 +238,7 @@ impl Owner {
             Onward::Next
         });
         for path in paths {
-            let Some(place) = self.tree.find(path.as_str()) else { continue };
+            let place = self.tree.find(path.as_str()).expect("the removal of one topic takes no other along");
             if let Err(refusal) = check_storage(desk, &self.tree.topic(place).specification) {
                 walk.progress.refusal = Some(refusal);
                 continue;

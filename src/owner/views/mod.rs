@@ -145,13 +145,13 @@ impl Views {
 
     /// Sends a result in its turn.
     fn send_later(&mut self, derived: Derived) {
-        if let Some(view) = self.by_place.get_mut(&derived.view) {
-            view.sends_waiting += 1;
-        }
+        let view = self.by_place.get_mut(&derived.view).expect("what derives has its view");
+        view.sends_waiting += 1;
         self.work.push(Job::Send(Box::new(derived)));
     }
 
     fn note_failure(&mut self, place: u64, source: &str, message: &str) {
+        // A claim may come from another shard, and outlive its view here.
         if let Some(view) = self.by_place.get_mut(&place) {
             view.note_failure(source, message);
         }
@@ -269,8 +269,8 @@ impl Owner {
     fn decide_removal(&mut self, desk: &mut Desk, name: &str, to: Told) -> Result<Option<(Outcome, Option<Ticket>)>, Refusal> {
         check_view_storage(desk)?;
         let Some(Entry { place, .. }) = self.views.writer.catalogue.remove(name) else { return Ok(None) };
-        let record = self.views.writer.records.remove(name);
-        let ticket = record.and_then(|topic| desk.ledger.append_record(Change::Removed { topic }));
+        let topic = self.views.writer.records.remove(name).expect("a view has its record");
+        let ticket = desk.ledger.append_record(Change::Removed { topic });
         announce(desk, &Decision::Removed { place }, to);
         Ok(Some((Outcome::Removed(1), ticket)))
     }
@@ -334,7 +334,7 @@ impl Owner {
     }
 
     fn end_view(&mut self, place: u64, to: Told) {
-        let Some(view) = self.views.by_place.get_mut(&place) else { return };
+        let view = self.views.by_place.get_mut(&place).expect("the writer removes what it has put");
         view.is_ending = true;
         let definition = view.definition.clone();
         self.unlink_view(place, &definition);
@@ -343,7 +343,10 @@ impl Owner {
     }
 
     fn unlink_view(&mut self, place: u64, definition: &Definition) {
-        let Some(places) = self.views.selectors.get_mut(&definition.selector) else { return };
+        if definition.remote.is_some() {
+            return;
+        }
+        let places = self.views.selectors.get_mut(&definition.selector).expect("a view that is at work is found by its selector");
         places.retain(|held| *held != place);
         if places.is_empty() {
             self.views.selectors.remove(&definition.selector);

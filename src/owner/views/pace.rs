@@ -53,15 +53,15 @@ impl Owner {
     /// Whether the derivation has had its updates of the period; it is queued again at its end.
     pub(super) fn is_throttled(&mut self, desk: &Desk, id: TopicId, view: u64, definition: &Definition) -> bool {
         let Some(throttle) = definition.throttle else { return false };
-        let (now, revision) = (desk.turn.now, self.views.by_place.get(&view).map(|held| held.revision));
-        let Some(source) = self.views.sources.get_mut(&id) else { return false };
+        let (now, revision) = (desk.turn.now, self.views.by_place.get(&view).expect("it was just there").revision);
+        let source = self.views.sources.get_mut(&id).expect("it was just there");
         // Every event of a time series counts.
         if self.tree.topic(source.place).series().is_some() {
             return false;
         }
-        let Some(derivation) = source.find(view) else { return false };
+        let derivation = source.find(view).expect("it was just there");
         // What it makes at first is no update, nor is what a new definition makes.
-        if derivation.outputs.is_empty() || Some(derivation.revision) != revision {
+        if derivation.outputs.is_empty() || derivation.revision != revision {
             return false;
         }
         let Derivation { pace, .. } = derivation;
@@ -85,23 +85,20 @@ impl Owner {
 
     /// Of what a derivation that is held up has not looked at, the newest is kept.
     fn forget_older(&mut self, id: TopicId, view: u64) {
-        if let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(view)) {
-            self.views.work.forget_updates(derivation.forget_older());
-        }
+        let forgotten = self.views.derivation(id, view).forget_older();
+        self.views.work.forget_updates(forgotten);
     }
 
     pub(super) fn tick_throttled(&mut self, desk: &Desk) {
         let mut due = Vec::new();
         self.views.pacing.wheel.advance(desk.turn.now, &mut due);
         for key in due {
+            // A derivation that is gone took its pace along, but for the time at which it was to be looked at.
             let Some((id, view)) = self.views.pacing.throttled.get(key).copied() else { continue };
-            let period_ms =
-                self.views.by_place.get(&view).and_then(|held| held.definition.throttle).map_or(0, |throttle| throttle.period_ms);
-            let derivation = self.views.sources.get_mut(&id).and_then(|source| source.find(view));
-            let Some(pace) = derivation.and_then(|derivation| derivation.pace.as_mut()) else {
-                self.views.pacing.throttled.remove(key);
-                continue;
-            };
+            let held = self.views.by_place.get(&view).expect("what derives has its view");
+            // A newer definition may not throttle.
+            let period_ms = held.definition.throttle.map_or(0, |throttle| throttle.period_ms);
+            let pace = self.views.derivation(id, view).pace.as_mut().expect("a derivation that waits has its pace");
             let period_end = pace.period_start.after_ms(period_ms);
             if desk.turn.now < period_end {
                 self.views.pacing.wheel.insert(period_end, key);
@@ -125,10 +122,10 @@ impl Owner {
         if definition.delay_ms.is_none() || self.views.pacing.delayed_bytes < desk.limits.views.delay_bytes_max {
             return false;
         }
-        let Some(source) = self.views.sources.get(&id) else { return false };
+        let source = self.views.sources.get(&id).expect("it was just there");
         let path = self.tree.topic(source.place).path.clone();
         let bytes_max = desk.limits.views.delay_bytes_max;
-        let Some(held) = self.views.by_place.get_mut(&view) else { return false };
+        let held = self.views.by_place.get_mut(&view).expect("it was just there");
         held.note_failure(path.as_str(), &format!("{bytes_max} bytes wait for their delay, which is the most; the change waits"));
         held.starved.insert(id);
         self.forget_older(id, view);
@@ -136,7 +133,7 @@ impl Owner {
     }
 
     pub(super) fn delay_derived(&mut self, desk: &Desk, derived: Derived, delay_ms: u64) {
-        let Some(view) = self.views.by_place.get_mut(&derived.view) else { return };
+        let view = self.views.by_place.get_mut(&derived.view).expect("what derives has its view");
         let bytes = DELAYED_BYTES + derived.bytes();
         // A definition with a shorter delay lets nothing overtake.
         let due = desk.turn.now.after_ms(delay_ms).max(view.delayed.back().map_or(Time(0), |last| last.due));
@@ -170,7 +167,7 @@ impl Owner {
 
     /// The view delays no more: what waits is due now, and goes before what the view makes from here on.
     pub(super) fn release_delayed(&mut self, desk: &Desk, view: u64) {
-        let Some(view) = self.views.by_place.get_mut(&view) else { return };
+        let view = self.views.by_place.get_mut(&view).expect("it was just there");
         for delayed in &mut view.delayed {
             delayed.due = desk.turn.now;
         }
@@ -178,7 +175,7 @@ impl Owner {
 
     /// The view ends: what waits for its delay never comes, and what was to go goes now.
     pub(super) fn drop_delayed(&mut self, view: u64) {
-        let Some(view) = self.views.by_place.get_mut(&view) else { return };
+        let view = self.views.by_place.get_mut(&view).expect("it was just there");
         view.starved.clear();
         for Delayed { derived, bytes, .. } in std::mem::take(&mut view.delayed) {
             self.views.pacing.delayed_bytes -= bytes;
@@ -190,6 +187,7 @@ impl Owner {
 
     /// Looks again at what is still noted.
     fn requeue(&mut self, id: TopicId, view: u64) {
+        // A topic that found no room may be gone.
         let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(view)) else { return };
         if matches!(derivation.pending, Pending::Nothing) {
             return;

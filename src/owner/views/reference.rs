@@ -243,7 +243,7 @@ impl Owner {
 
     /// Makes the winning claim's topic stand, if it may.
     pub(in crate::owner) fn settle_contest(&mut self, desk: &mut Desk, path: &TopicPath) {
-        let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
+        let contest = self.views.contests.get_mut(path.as_str()).expect("a contest stands as long as somebody claims its path");
         if contest.claims.is_empty() {
             self.views.contests.remove(path.as_str());
             return;
@@ -280,9 +280,7 @@ impl Owner {
             }
         }
         let place = self.enter(desk, topic, None, Appearance::Made);
-        if let Some(contest) = self.views.contests.get_mut(path.as_str()) {
-            contest.standing = Some(place);
-        }
+        self.views.contests.get_mut(path.as_str()).expect("it was just there").standing = Some(place);
         if let Some(Some(value)) = unkept.as_ref().map(Content::value) {
             self.publish(desk, place, value, received);
         }
@@ -290,8 +288,8 @@ impl Owner {
 
     /// The standing topic goes, and its claim holds again what it held.
     fn take_down(&mut self, desk: &mut Desk, path: &TopicPath) {
-        let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
-        let Some(place) = contest.standing.take() else { return };
+        let contest = self.views.contests.get_mut(path.as_str()).expect("a reference topic is claimed");
+        let place = contest.standing.take().expect("the reference topic stands");
         let topic = self.tree.topic_mut(place);
         let claim = &mut contest.claims[0];
         claim.held = match topic.rare.as_mut().and_then(|rare| rare.series.take()) {
@@ -316,9 +314,10 @@ impl Owner {
         }
     }
 
-    pub(super) fn standing_ancestry(&self, path: &str) -> Option<Arc<Ancestry>> {
-        let contest = self.views.contests.get(path)?;
-        Some(contest.claims.first()?.ancestry.clone())
+    /// What the reference topic at the path is derived from.
+    pub(super) fn standing_ancestry(&self, path: &str) -> Arc<Ancestry> {
+        let contest = self.views.contests.get(path).expect("a reference topic is claimed");
+        contest.claims.first().expect("the first claim's topic stands").ancestry.clone()
     }
 
     /// A reference topic's next value.

@@ -41,10 +41,9 @@ impl Owner {
 
     /// One more event where the others are; `false` where it leads elsewhere.
     fn derive_event(&mut self, desk: &mut Desk, id: TopicId, deriving: &Deriving<'_>, publication: &Publication) -> bool {
-        let (Some(EventHead { sequence, timestamp_ms, original, author }), Some(value)) = (publication.event_head(), publication.value())
-        else {
-            return false;
-        };
+        let head = publication.event_head().expect("a time series publishes events");
+        let value = publication.value().expect("an event has a value");
+        let EventHead { sequence, timestamp_ms, original, author } = head;
         let author: Arc<str> = if author.is_empty() { desk.anonymous.clone() } else { author.into() };
         let event = EventRef { value, sequence, timestamp_ms, author: &author, original };
         let (made, looked) = self.evaluate_event(desk, id, deriving, event);
@@ -52,7 +51,7 @@ impl Owner {
             return false;
         }
         let joined = self.joined(id, deriving);
-        let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view)) else { return true };
+        let derivation = self.views.derivation(id, deriving.view);
         let Some(made) = made else {
             // The series keeps the event until all of it can be looked at.
             derivation.pending = Pending::Whole;
@@ -74,9 +73,9 @@ impl Owner {
 
     /// Watches these topics too; `false` where the series watches so many that some must be of the past.
     fn watch_more(&mut self, desk: &mut Desk, id: TopicId, deriving: &Deriving<'_>, looked: LookedAt) -> bool {
-        let Some(source) = self.views.sources.get_mut(&id) else { return true };
-        let events = self.tree.topic(source.place).series().map_or(0, |series| series.len() as u64);
-        let Some(derivation) = source.find(deriving.view) else { return true };
+        let source = self.views.sources.get_mut(&id).expect("what derives has its source");
+        let events = self.tree.topic(source.place).series().expect("events are of a time series").len() as u64;
+        let derivation = source.find(deriving.view).expect("what derives stands");
         let mut paths = derivation.watches.clone();
         paths.extend(looked.into_iter().filter(|path| !derivation.watches.contains(path)));
         let is_room = paths.len() as u64 <= 2 * events + WATCHES_SPARE;
@@ -86,7 +85,7 @@ impl Owner {
 
     /// All events from the start.
     fn derive_series(&mut self, desk: &mut Desk, id: TopicId, place: Place, deriving: &Deriving<'_>) {
-        let Some(series) = self.tree.topic(place).series() else { return };
+        let series = self.tree.topic(place).series().expect("events are of a time series");
         let (events_max, bytes_max) = (desk.limits.views.events_max, desk.limits.views.event_bytes_max);
         let retained = deriving.specification.retained_range().limit.unwrap_or(events_max);
         let latest = series.subscription(&Range { limit: Some(events_max), last_ms: None }, bytes_max);
@@ -126,9 +125,7 @@ impl Owner {
         self.watch(desk, id, deriving.view, looked.into_iter().collect());
         if is_waiting {
             // What is awaited queues the derivation again.
-            if let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view)) {
-                derivation.pending = Pending::Whole;
-            }
+            self.views.derivation(id, deriving.view).pending = Pending::Whole;
             return;
         }
         let kind = deriving.specification.value_type();
@@ -155,7 +152,7 @@ impl Owner {
     fn evaluate_event(&mut self, desk: &Desk, id: TopicId, deriving: &Deriving<'_>, event: EventRef<'_>) -> (Led, LookedAt) {
         let limits = evaluation_limits(desk);
         let mut evaluation = Evaluation::default();
-        let Some(source) = self.views.sources.get(&id) else { return (None, Vec::new()) };
+        let source = self.views.sources.get(&id).expect("what derives has its source");
         let kind = self.tree.topic(source.place).specification.value_type();
         let input = Input { path: deriving.source.as_str(), kind, value: Some(event.value) };
         let mut topics = Looking::new(&self.views.watches);

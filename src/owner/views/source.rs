@@ -3,9 +3,9 @@
 //! A source topic holds a derivation for each view that selects it: what the view last made of it, and what it has still to look at. A change
 //! queues the derivations of its topic, and nothing else.
 
-use super::View;
 use super::pace::Pace;
 use super::work::Job;
+use super::{View, Views};
 use crate::base::{Time, TopicId};
 use crate::desk::{Desk, Effect, Log};
 use crate::mail::Mail;
@@ -171,6 +171,14 @@ pub struct Deriving<'d> {
     pub shape: Shape,
 }
 
+impl Views {
+    /// What a view makes of a topic, where it is known to make something.
+    pub(super) fn derivation(&mut self, id: TopicId, view: u64) -> &mut Derivation {
+        let source = self.sources.get_mut(&id).expect("what derives has its source");
+        source.find(view).expect("what derives stands")
+    }
+}
+
 impl Owner {
     /// A topic has come: whatever selects it derives from it.
     pub fn link_views(&mut self, place: Place) {
@@ -191,7 +199,7 @@ impl Owner {
     pub(super) fn link_view(&mut self, place: Place, id: TopicId, view: u64) {
         let ancestry = if self.views.sources.contains_key(&id) { None } else { self.ancestry(place) };
         let topic = self.tree.topic_mut(place);
-        let Some(held) = self.views.by_place.get_mut(&view) else { return };
+        let held = self.views.by_place.get_mut(&view).expect("a view that selects is at work");
         let reference = specification_for(held, &topic.specification);
         let shape = reference.as_ref().map_or(Shape::Values, |reference| Shape::of(&topic.specification, reference));
         let new = || Box::new(Source { place, path: topic.path.clone(), ancestry, derivations: Vec::with_capacity(1) });
@@ -216,7 +224,7 @@ impl Owner {
 
     /// A topic has a new value.
     pub fn note_source(&mut self, id: TopicId, publication: &Arc<Publication>) {
-        let Some(source) = self.views.sources.get_mut(&id) else { return };
+        let source = self.views.sources.get_mut(&id).expect("a topic is marked as long as it is a source");
         for derivation in &mut source.derivations {
             let before = derivation.updates_pending();
             derivation.note(Pending::Latest(publication.clone()));
@@ -228,17 +236,19 @@ impl Owner {
     }
 
     pub(super) fn queue_derivation(&mut self, id: TopicId, view: u64, news: Pending) {
-        let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(view)) else { return };
+        let derivation = self.views.derivation(id, view);
         let before = derivation.updates_pending();
         derivation.note(news);
-        self.views.work.count_updates(before, derivation.updates_pending());
-        if !std::mem::replace(&mut derivation.is_queued, true) {
+        let (now, was_queued) = (derivation.updates_pending(), std::mem::replace(&mut derivation.is_queued, true));
+        self.views.work.count_updates(before, now);
+        if !was_queued {
             self.views.work.push(Job::Derive(id, view));
         }
     }
 
     /// Looks at what a derivation has not seen yet.
     pub(super) fn derive(&mut self, desk: &mut Desk, id: TopicId, view: u64) {
+        // The view or the topic may have gone since the derivation was queued.
         let Some(held) = self.views.by_place.get_mut(&view) else { return };
         let Some(source) = self.views.sources.get_mut(&id) else { return };
         let (place, path) = (source.place, source.path.clone());
@@ -284,10 +294,11 @@ impl Owner {
         };
         let shape = Shape::of(&topic.specification, &reference);
         let latest = topic.latest.clone();
-        let derivation = self.views.sources.get_mut(&id).and_then(|source| source.find(view)).expect("it was just there");
-        self.views.work.forget_updates(derivation.updates_pending());
+        let derivation = self.views.derivation(id, view);
+        let updates = derivation.updates_pending();
         let pending = std::mem::replace(&mut derivation.pending, Pending::Nothing);
         let is_new = std::mem::replace(&mut derivation.revision, revision) != revision;
+        self.views.work.forget_updates(updates);
         let mut deriving = Deriving {
             view,
             source: &path,
@@ -359,9 +370,8 @@ impl Owner {
             // What is awaited queues the derivation again.
             return self.keep_pending(id, deriving, publication);
         }
-        if let Some(view) = self.views.by_place.get_mut(&deriving.view)
-            && let Some(failure) = last_failure
-        {
+        if let Some(failure) = last_failure {
+            let view = self.views.by_place.get_mut(&deriving.view).expect("what derives has its view");
             view.failures += failures.saturating_sub(1);
             view.note_failure(deriving.source.as_str(), &failure.message);
         }
@@ -369,7 +379,7 @@ impl Owner {
     }
 
     fn keep_pending(&mut self, id: TopicId, deriving: &Deriving<'_>, publication: Option<Arc<Publication>>) {
-        let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view)) else { return };
+        let derivation = self.views.derivation(id, deriving.view);
         if deriving.is_new {
             derivation.revision = derivation.revision.wrapping_sub(1);
         }
@@ -381,25 +391,26 @@ impl Owner {
             }
             _ => {}
         }
-        self.views.work.count_updates(before, derivation.updates_pending());
+        let now = derivation.updates_pending();
+        self.views.work.count_updates(before, now);
     }
 
     /// What the outputs are derived from, where that is more than their source.
     pub(super) fn joined(&mut self, id: TopicId, deriving: &Deriving<'_>) -> Option<Arc<Ancestry>> {
-        let derivation = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view))?;
+        let derivation = self.views.derivation(id, deriving.view);
         if derivation.watches.is_empty() {
             return None;
         }
         let watches = std::mem::take(&mut derivation.watches);
         let joined = self.joined_ancestry(deriving.ancestry, &watches);
-        self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view))?.watches = watches;
+        self.views.derivation(id, deriving.view).watches = watches;
         Some(joined)
     }
 
     /// Sends what differs from what was made before.
     pub(super) fn settle_outputs(&mut self, desk: &mut Desk, id: TopicId, deriving: &Deriving<'_>, made: Vec<Made>) {
         let joined = self.joined(id, deriving);
-        let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(deriving.view)) else { return };
+        let derivation = self.views.derivation(id, deriving.view);
         let is_moved = derivation.joined != joined;
         derivation.joined.clone_from(&joined);
         let ancestry = joined.as_ref().unwrap_or(deriving.ancestry);
@@ -469,8 +480,8 @@ impl Owner {
 
     /// Sends a result before which its evaluation had `count` others. Nothing overtakes what its view has still to send.
     fn hand_on(&mut self, desk: &mut Desk, derived: Derived, delay_ms: Option<u64>, count: usize) {
-        let view = self.views.by_place.get(&derived.view);
-        let (is_delaying, is_sending) = view.map_or((false, false), |view| (!view.delayed.is_empty(), view.sends_waiting > 0));
+        let view = self.views.by_place.get(&derived.view).expect("what derives has its view");
+        let (is_delaying, is_sending) = (!view.delayed.is_empty(), view.sends_waiting > 0);
         match delay_ms {
             Some(delay_ms) => self.delay_derived(desk, derived, delay_ms),
             None if is_delaying => self.delay_derived(desk, derived, 0),
@@ -495,7 +506,8 @@ impl Owner {
     /// Counted like every failure, and told to the log once for each definition.
     fn fail_too_deep(&mut self, desk: &mut Desk, id: TopicId, view: u64, what: &str) {
         self.fail_derivation(desk, id, view, &format!("{what} is derived {DEPTH_MAX} deep already"));
-        let (Some(held), Some(source)) = (self.views.by_place.get_mut(&view), self.views.sources.get(&id)) else { return };
+        let held = self.views.by_place.get_mut(&view).expect("what derives has its view");
+        let source = self.views.sources.get(&id).expect("what derives has its source");
         if !std::mem::replace(&mut held.is_depth_told, true) {
             desk.effects.push(Effect::Log(Log::ViewTooDeep { view: held.name.clone(), source: source.path.clone() }));
         }
@@ -503,9 +515,9 @@ impl Owner {
 
     /// What the view makes of the topic goes; why is kept for who asks.
     pub(super) fn fail_derivation(&mut self, desk: &mut Desk, id: TopicId, view: u64, why: &str) {
-        let Some(source) = self.views.sources.get_mut(&id) else { return };
+        let source = self.views.sources.get_mut(&id).expect("what derives has its source");
         let path = source.path.clone();
-        let Some(derivation) = source.find(view) else { return };
+        let derivation = source.find(view).expect("what derives stands");
         self.views.work.forget_updates(derivation.updates_pending());
         derivation.pending = Pending::Nothing;
         let outputs = std::mem::take(&mut derivation.outputs);
@@ -515,7 +527,8 @@ impl Owner {
     }
 
     fn withdraw(&mut self, desk: &mut Desk, view: u64, source: &TopicPath, outputs: Vec<Output>) {
-        let delay_ms = self.views.by_place.get(&view).filter(|view| !view.is_ending).and_then(|view| view.definition.delay_ms);
+        let held = self.views.by_place.get(&view).expect("what derives has its view");
+        let delay_ms = if held.is_ending { None } else { held.definition.delay_ms };
         for (count, output) in outputs.into_iter().enumerate() {
             let derived = Derived { view, source: source.clone(), path: output.path, step: ClaimChange::Withdraw };
             self.hand_on(desk, derived, delay_ms, count);
@@ -524,7 +537,7 @@ impl Owner {
 
     /// Takes back what one view made of a topic.
     pub(super) fn unlink_derivation(&mut self, desk: &mut Desk, id: TopicId, view: u64) {
-        let Some(source) = self.views.sources.get_mut(&id) else { return };
+        let source = self.views.sources.get_mut(&id).expect("a topic is marked as long as it is a source");
         let Ok(at) = source.position(view) else { return };
         let derivation = source.derivations.remove(at);
         let (place, is_last) = (source.place, source.derivations.is_empty());
@@ -538,7 +551,7 @@ impl Owner {
 
     /// A topic has gone, and all that was made of it goes.
     pub(in crate::owner) fn end_source(&mut self, desk: &mut Desk, topic: &Topic) {
-        let Some(source) = self.views.sources.remove(&topic.id) else { return };
+        let source = self.views.sources.remove(&topic.id).expect("a topic is marked as long as it is a source");
         for derivation in source.derivations {
             self.end_derivation(desk, topic.id, &topic.path, derivation);
         }
@@ -547,9 +560,7 @@ impl Owner {
     fn end_derivation(&mut self, desk: &mut Desk, id: TopicId, path: &TopicPath, derivation: Derivation) {
         self.views.work.forget_updates(derivation.updates_pending());
         let Derivation { view, outputs, watches, pace, .. } = derivation;
-        if let Some(held) = self.views.by_place.get_mut(&view) {
-            held.sources -= 1;
-        }
+        self.views.by_place.get_mut(&view).expect("a view stays as long as it has sources").sources -= 1;
         self.unwatch(desk, id, view, watches);
         self.end_pace(pace);
         self.withdraw(desk, view, path, outputs);
@@ -558,7 +569,7 @@ impl Owner {
     /// One topic's way from the topics it is derived from, with itself; `None` where that is too long.
     fn ancestry(&self, place: Place) -> Option<Arc<Ancestry>> {
         let topic = self.tree.topic(place);
-        let own = if topic.is_reference { self.standing_ancestry(topic.path.as_str()) } else { None };
+        let own = topic.is_reference.then(|| self.standing_ancestry(topic.path.as_str()));
         let ancestry = Ancestry::of(&topic.path, own.as_deref());
         (!ancestry.is_too_deep()).then(|| Arc::new(ancestry))
     }

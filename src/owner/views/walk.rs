@@ -25,7 +25,7 @@ pub struct ViewWalk {
 impl Owner {
     /// `old` is the selector that the view had.
     pub(super) fn start_view_walk(&mut self, place: u64, old: Option<Selector>, told: Option<Told>) {
-        let Some(view) = self.views.by_place.get(&place) else { return };
+        let view = self.views.by_place.get(&place).expect("it was just there");
         let new = (!view.is_ending && view.definition.remote.is_none()).then(|| (view.definition.selector.clone(), Span::default()));
         let old = old.map(|selector| (selector, Span::default()));
         self.views.work.push_walk(ViewWalk { place, old, new, told });

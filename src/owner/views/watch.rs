@@ -90,7 +90,7 @@ impl Topics for Looking<'_> {
 impl Owner {
     /// From here on the derivation looks at `paths` and at no others.
     pub(super) fn watch(&mut self, desk: &mut Desk, id: TopicId, view: u64, paths: Vec<TopicPath>) {
-        let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(view)) else { return };
+        let derivation = self.views.derivation(id, view);
         if derivation.watches == paths {
             return;
         }
@@ -115,7 +115,7 @@ impl Owner {
 
     pub(super) fn unwatch(&mut self, desk: &mut Desk, id: TopicId, view: u64, paths: Vec<TopicPath>) {
         for path in paths {
-            let Some(watched) = self.views.watches.watched.get_mut(&path) else { continue };
+            let watched = self.views.watches.watched.get_mut(&path).expect("what a derivation looks at is watched");
             watched.dependents.remove(&(id, view));
             if watched.dependents.is_empty() {
                 self.views.watches.watched.remove(&path);
@@ -152,6 +152,7 @@ impl Owner {
             return false;
         }
         let Some(path) = self.views.work.pop_spreading() else { return false };
+        // Nobody may look at it any more.
         let Some(watched) = self.views.watches.watched.get_mut(&path) else { return true };
         let count = watched.behind.min(SPREAD_SLICE);
         let round = watched.dependents.range(watched.next..).chain(watched.dependents.range(..watched.next));
@@ -193,16 +194,15 @@ impl Owner {
     /// A topic has come, that somebody may wait for.
     pub(in crate::owner) fn link_watchers(&mut self, desk: &mut Desk, path: &TopicPath) {
         if self.views.watches.watchers.contains_key(path) {
-            if let Some(place) = self.tree.find(path.as_str()) {
-                self.tree.topic_mut(place).is_watched = true;
-            }
+            let place = self.tree.find(path.as_str()).expect("the topic was just entered");
+            self.tree.topic_mut(place).is_watched = true;
             self.tell_watchers(desk, path);
         }
     }
 
     /// A watched topic has changed, or is gone.
     pub(in crate::owner) fn tell_watchers(&mut self, desk: &mut Desk, path: &TopicPath) {
-        let Some(watchers) = self.views.watches.watchers.get(path).copied() else { return };
+        let watchers = *self.views.watches.watchers.get(path).expect("a topic is marked as long as it is watched");
         let value = self.tree.find(path.as_str()).map(|place| self.seen(place));
         for shard in watchers.iter() {
             desk.mail(shard, Mail::Watched { path: path.clone(), value: value.clone() });
@@ -211,7 +211,7 @@ impl Owner {
 
     fn seen(&self, place: Place) -> Seen {
         let topic = self.tree.topic(place);
-        let ancestry = if topic.is_reference { self.standing_ancestry(topic.path.as_str()) } else { None };
+        let ancestry = topic.is_reference.then(|| self.standing_ancestry(topic.path.as_str()));
         Seen { kind: topic.specification.value_type(), latest: topic.latest.clone(), ancestry }
     }
 }
