@@ -20,6 +20,7 @@ impl Doors {
     /// The wheel says that a deadline of this connection may have come.
     fn check_deadline(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey) {
         let now = desk.turn.now;
+        // The wheel is not told of a connection that is gone.
         let Some(connection) = self.connections.get_mut(key) else { return };
         if now < connection.deadline {
             return self.wheel.insert(connection.deadline, key);
@@ -62,8 +63,7 @@ impl Doors {
                 }
             }
         }
-        if let Some(connection) = self.connections.get(key) {
-            self.wheel.insert(connection.deadline, key);
-        }
+        let connection = self.connections.get(key).expect("only its transport's end takes a connection away");
+        self.wheel.insert(connection.deadline, key);
     }
 }

@@ -37,7 +37,7 @@ impl Doors {
                 0
             }
             Ok(Some((length, http::Head::Request(request)))) => {
-                self.set_stage(key, Stage::Page);
+                self.connections.get_mut(key).expect("its head was just read").stage = Stage::Page;
                 desk.effects.push(Effect::Http(key, request));
                 length
             }
@@ -75,16 +75,9 @@ impl Doors {
     }
 
     fn switch(&mut self, desk: &mut Desk, key: ConnectionKey, stage: Stage, upgrade: &http::Upgrade, protocol: &str) {
-        self.set_stage(key, stage);
-        if let Some(connection) = self.connections.get_mut(key) {
-            http::put_switching(&mut connection.raw, &upgrade.accept_key, protocol);
-        }
+        let connection = self.connections.get_mut(key).expect("its head was just read");
+        connection.stage = stage;
+        http::put_switching(&mut connection.raw, &upgrade.accept_key, protocol);
         desk.effects.wake(key);
-    }
-
-    fn set_stage(&mut self, key: ConnectionKey, stage: Stage) {
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.stage = stage;
-        }
     }
 }

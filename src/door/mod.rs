@@ -220,7 +220,7 @@ impl Doors {
 
     fn start_ending(&mut self, desk: &mut Desk, key: ConnectionKey, leaving: Option<Box<Leaving>>) {
         let deadline = desk.turn.now.after_ms(desk.limits.close_timeout_ms);
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let connection = self.connections.get_mut(key).expect("a connection that begins to end is there");
         connection.stage = Stage::Ending(leaving);
         connection.deadline = deadline;
         self.wheel.insert(deadline, key);

@@ -51,7 +51,7 @@ impl Doors {
         key: ConnectionKey,
         request: Request<'r>,
     ) -> Option<Said<'r>> {
-        let native = self.native(key)?;
+        let native = self.native(key).expect("a request comes by a connection of the native protocol");
         let form = native.form;
         match native.dialogue.handle(request) {
             Turn::Serve(session, request) => return Some(Said::Request { session, form, request }),
@@ -85,7 +85,7 @@ impl Doors {
 
     /// Says it through the session's queue, or straight where there is none yet.
     pub(super) fn say(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, event: &Event<'_>) {
-        let Some(native) = self.native(key) else { return };
+        let native = self.native(key).expect("events go by a connection of the native protocol");
         let (form, session) = (native.form, native.dialogue.session());
         let mut bytes = Vec::new();
         event::put(&mut bytes, form, event);
@@ -101,7 +101,7 @@ impl Doors {
     }
 
     fn welcome(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, id: u64, capabilities: u64) {
-        let Some(native) = self.native(key) else { return };
+        let native = self.native(key).expect("CONNECT has just come by it");
         let forms = Encodings::from_capabilities(capabilities);
         let form = match native.form {
             Form::Binary => session::Form::Binary(forms),

@@ -137,7 +137,7 @@ impl Doors {
 
     /// Holds what was not read. A client of another shard goes there with it.
     pub fn finish_reading(&mut self, desk: &mut Desk, key: ConnectionKey, reading: &mut Reading<'_>) {
-        let Some(Connection { stage, unread, .. }) = self.connections.get_mut(key) else { return };
+        let Connection { stage, unread, .. } = self.connections.get_mut(key).expect("a connection that is read is there");
         let mark = reading.mark;
         if let Stage::Mqtt(link) = stage {
             // The shard that it goes to reads CONNECT again.
@@ -174,7 +174,7 @@ impl Doors {
             if reading.unread().is_empty() {
                 return None;
             }
-            match &self.connections.get(key)?.stage {
+            match &self.connections.get(key).expect("a connection that is read is there").stage {
                 Stage::Page | Stage::Ending(_) => return None,
                 Stage::Head => {
                     let used = self.read_head(desk, audience, key, reading.unread());
@@ -246,7 +246,7 @@ impl Doors {
         key: ConnectionKey,
         reading: &mut Reading<'_>,
     ) -> Option<Piece> {
-        match (&mut reading.rest, &self.connections.get(key)?.stage) {
+        match (&mut reading.rest, self.stage(key).expect("a connection that is read is there")) {
             (Rest::Frames(source, range), Stage::Native(_)) => {
                 let (source, mut range) = (*source, range.clone());
                 let mut message = &reading.of(source)[range.clone()];
@@ -298,7 +298,7 @@ impl Doors {
         range: Range<usize>,
         reading: &mut Reading<'_>,
     ) -> Option<Piece> {
-        let packet_bytes_max = desk.limits.mqtt.as_ref()?.packet_bytes_max;
+        let packet_bytes_max = desk.limits.mqtt.as_ref().expect("a connection of MQTT is only where there is MQTT").packet_bytes_max;
         reading.mark = range.start;
         match mqtt::parse_head(&reading.of(source)[range.clone()], packet_bytes_max) {
             Ok(Some(head)) if range.len() >= head.head_len + head.body_len => {
@@ -326,7 +326,7 @@ impl Doors {
     ) {
         let payload = &mut reading.bytes_mut()[place.clone()];
         websocket::unmask(payload, head.mask);
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let connection = self.connections.get_mut(key).expect("a connection that is read is there");
         match head.opcode {
             websocket::PING => {
                 if connection.raw.len() < desk.limits.pong_bytes_high {
@@ -359,7 +359,7 @@ impl Doors {
         place: Range<usize>,
         reading: &mut Reading<'_>,
     ) -> Result<Option<Message>, WebSocketError> {
-        let Some(fragments) = self.fragments(key) else { return Ok(None) };
+        let fragments = self.fragments(key);
         let is_first = head.opcode != websocket::CONTINUATION;
         if is_first == fragments.is_some() {
             return Err(WebSocketError::Protocol("a message's fragments are out of order"));
@@ -381,17 +381,18 @@ impl Doors {
         Ok(Some(Message { opcode, source: Source::Message, range }))
     }
 
-    fn fragments(&mut self, key: ConnectionKey) -> Option<&mut Fragments> {
-        match &mut self.connections.get_mut(key)?.stage {
-            Stage::Native(native) => Some(&mut native.fragments),
-            Stage::Mqtt(link) => Some(&mut link.fragments),
-            _ => None,
+    fn fragments(&mut self, key: ConnectionKey) -> &mut Fragments {
+        let connection = self.connections.get_mut(key).expect("a connection that is read is there");
+        match &mut connection.stage {
+            Stage::Native(native) => &mut native.fragments,
+            Stage::Mqtt(link) => &mut link.fragments,
+            Stage::Head | Stage::Page | Stage::Ending(_) => unreachable!("frames are read of no others"),
         }
     }
 
     fn begin_message(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, message: Message, reading: &mut Reading<'_>) {
         let Message { opcode, source, range } = message;
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let connection = self.connections.get_mut(key).expect("a connection that is read is there");
         let expected = match &connection.stage {
             Stage::Native(native) => opcode_of(native.form),
             _ => websocket::BINARY,

@@ -84,7 +84,8 @@ impl Doors {
         // Its room goes too: most connections never need it again.
         sends.send.bytes.extend_from_slice(&std::mem::take(&mut connection.raw));
         let (session_key, link) = connection.sending();
-        if let Some((session_key, session)) = session_key.and_then(|key| Some((key, audience.session_mut(key)?))) {
+        if let Some(session_key) = session_key {
+            let session = audience.session_mut(session_key).expect("a session stands as long as its connection");
             let unsent = make(sends, session, link, desk);
             if !unsent.is_empty() {
                 audience.forget_messages(desk, session_key, unsent);
@@ -108,17 +109,20 @@ impl Doors {
     /// Behind the last of the queue comes the last word.
     fn put_last(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey) {
         let Some(Connection { stage: Stage::Ending(leaving), .. }) = self.connections.get_mut(key) else { return };
-        let is_sent = |leaving: &Leaving| audience.session(leaving.session).is_none_or(|session| session.queue.is_empty());
-        if self.sends.current.is_some() || !leaving.as_deref().is_some_and(is_sent) {
+        if self.sends.current.is_some() {
             return;
         }
-        let Some(leaving) = leaving.take() else { return };
+        let is_sent = |leaving: &mut Box<Leaving>| {
+            let session = audience.session(leaving.session).expect("a session stands until its queue is sent");
+            session.queue.is_empty()
+        };
+        let Some(leaving) = leaving.take_if(is_sent) else { return };
         audience.leave_session(desk, leaving.session);
         leaving.last.put(desk, &mut self.sends.send.bytes);
     }
 
     fn is_spent(&self, key: ConnectionKey) -> bool {
-        let Some(connection) = self.connections.get(key) else { return true };
+        let connection = self.connections.get(key).expect("it was just there");
         matches!(connection.stage, Stage::Ending(None)) && connection.raw.is_empty()
     }
 

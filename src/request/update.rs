@@ -133,7 +133,7 @@ impl Asking<'_> {
             Verb::Add | Verb::AddAndSet => self.specification(&update)?.value_type(),
             _ => value_type(update.kind)?,
         };
-        let Some(stream) = self.tag(number) else { return Ok(Todo::Nothing) };
+        let stream = self.tag(number);
         self.audience.check_stream(self.desk, self.asker, number)?;
         let conditions = self.conditions(&update.constraint, Some(StreamStep { stream, opens: true }))?;
         let action = self.action(update, value)?;
@@ -141,9 +141,9 @@ impl Asking<'_> {
         Ok(Todo::Route { path, change: Change { action, conditions } })
     }
 
-    fn tag(&self, number: u64) -> Option<StreamTag> {
-        let session = self.audience.session(self.asker.session)?.id;
-        Some(StreamTag { session, number })
+    fn tag(&self, number: u64) -> StreamTag {
+        let session = self.audience.id_of(self.asker.session).expect("a client that asks has a session");
+        StreamTag { session, number }
     }
 
     pub(super) fn set_by_stream<'a>(&mut self, number: u64, set: &[u8], value: &'a mut Vec<u8>) -> Result<Todo<'a>, Refusal> {
@@ -170,8 +170,8 @@ impl Asking<'_> {
     }
 
     fn step<'a>(&self, number: u64, path: String, action: Action<'a>) -> Todo<'a> {
-        let Some(stream) = self.tag(number) else { return Todo::Nothing };
-        let conditions = Conditions { constraint: None, stream: Some(StreamStep { stream, opens: false }) };
+        let step = StreamStep { stream: self.tag(number), opens: false };
+        let conditions = Conditions { constraint: None, stream: Some(step) };
         Todo::Route { path: Cow::Owned(path), change: Change { action, conditions: Some(Box::new(conditions)) } }
     }
 

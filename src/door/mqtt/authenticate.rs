@@ -5,7 +5,7 @@ use super::{limits, put_packet};
 use crate::audience::Audience;
 use crate::base::ConnectionKey;
 use crate::desk::{Authentication, Desk, Effect};
-use crate::door::Doors;
+use crate::door::{Doors, Stage};
 use crate::wire::mqtt::{self, Auth, Connect, Fault, ReasonCode, Version};
 
 /// What comes of a step. The bytes are for the client.
@@ -22,10 +22,9 @@ pub enum Verdict {
 impl Doors {
     /// CONNECT names a method; `body` is all of it.
     pub(super) fn begin_authentication(&mut self, desk: &mut Desk, key: ConnectionKey, connect: &Connect<'_>, body: &[u8]) {
-        if let Some(link) = self.link(key) {
-            link.waiting = Some(body.into());
-            link.is_judged = true;
-        }
+        let link = self.link(key).expect("CONNECT has just come by it");
+        link.waiting = Some(body.into());
+        link.is_judged = true;
         let (method, content) = connect.authentication.unwrap_or_default();
         let authentication = Authentication { method: method.into(), content: content.into() };
         desk.effects.push(Effect::Authenticate(key, Box::new(authentication)));
@@ -33,22 +32,19 @@ impl Doors {
 
     /// AUTH, before CONNACK or behind it.
     pub(super) fn judge(&mut self, desk: &mut Desk, key: ConnectionKey, auth: &Auth<'_>) {
-        if let Some(link) = self.link(key) {
-            link.is_judged = true;
-        }
+        self.link(key).expect("AUTH has just come by it").is_judged = true;
         let authentication = Authentication { method: auth.method.unwrap_or_default().into(), content: auth.content.into() };
         desk.effects.push(Effect::Authenticate(key, Box::new(authentication)));
     }
 
     /// The step that was asked about is judged; nothing happens where none was.
     pub fn judged(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, method: &str, verdict: Verdict) {
-        let Some(limits) = limits(desk) else { return };
         let Some(link) = self.link(key).filter(|link| link.is_judged) else { return };
         link.is_judged = false;
         match verdict {
             Verdict::Continue(answer) => self.put_auth(desk, audience, key, ReasonCode::CONTINUE_AUTHENTICATION, (method, &answer)),
             Verdict::Accept(answer) => match link.waiting.take() {
-                Some(body) => match mqtt::decode_connect(&body, &limits.packet) {
+                Some(body) => match mqtt::decode_connect(&body, &limits(desk).packet) {
                     Ok(connect) => self.admit_client(desk, audience, key, &connect, Some(&answer)),
                     Err(fault) => self.close_faulty(desk, audience, key, fault),
                 },
@@ -63,11 +59,11 @@ impl Doors {
     }
 
     fn put_auth(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, code: ReasonCode, said: (&str, &[u8])) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let connection = self.connections.get_mut(key).expect("its step was just judged");
         if connection.raw.len() > desk.limits.http_head_bytes_max {
             return self.close_with(desk, audience, key, ReasonCode::QUOTA_EXCEEDED, "too many steps that are not read");
         }
-        let crate::door::Stage::Mqtt(link) = &mut connection.stage else { return };
+        let Stage::Mqtt(link) = &mut connection.stage else { unreachable!("its step was just judged") };
         if link.dialogue.version() != Version::V5 {
             return;
         }

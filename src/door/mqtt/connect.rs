@@ -46,8 +46,9 @@ impl Doors {
     /// Gives a connection up that belongs to another shard.
     pub(in crate::door) fn hand_over(&mut self, desk: &mut Desk, key: ConnectionKey) {
         desk.effects.close(key);
-        let Some(Connection { stage: Stage::Mqtt(link), unread, raw, .. }) = self.connections.remove(key) else { return };
-        let Some(home) = link.home else { return };
+        let Connection { stage, unread, raw, .. } = self.connections.remove(key).expect("a connection that is read is there");
+        let Stage::Mqtt(link) = stage else { unreachable!("only a client of MQTT may belong to another shard") };
+        let home = link.home.expect("CONNECT named the client's shard");
         let handover = Handover { is_websocket: link.is_websocket, stream: link.stream, unread, raw };
         desk.effects.push(Effect::HandOver(key, home, Box::new(handover)));
     }
@@ -65,9 +66,7 @@ impl Doors {
             client_id => desk.owner_of(client_id),
         };
         if home != desk.identity.index {
-            if let Some(link) = self.link(key) {
-                link.home = Some(home);
-            }
+            self.link(key).expect("CONNECT has just come by it").home = Some(home);
             return;
         }
         if desk.turn.is_stopping {
@@ -104,22 +103,20 @@ impl Doors {
         let session = found.unwrap_or_else(|| audience.make_session(desk, &client_id, connect.version));
         let missed = audience.take_missed(session);
         let opening = Opening { session, is_present: found.is_some(), assigned: assigned.as_deref(), answer, missed };
-        let Some(connected) = self.open_link(desk, key, connect, &opening) else { return };
+        let connected = self.open_link(desk, key, connect, &opening);
         let ticket = audience.connected(desk, session, connected);
         desk.effects.wake(key);
         if opening.is_present {
             return;
         }
         let ticket = ticket.or(ended);
-        if let Some(link) = self.link(key) {
-            link.ticket = ticket.map_or(0, |ticket| ticket.0);
-        }
+        self.link(key).expect("it was just opened").ticket = ticket.map_or(0, |ticket| ticket.0);
         desk.ledger.wake_when_stored(ticket, session);
     }
 
     /// Another connection of the client's ends, and where it starts anew its session too.
     fn take_over(&mut self, desk: &mut Desk, audience: &mut Audience, session: SessionKey, is_clean: bool) {
-        let Some(held) = audience.session(session) else { return };
+        let held = audience.session(session).expect("a client's session stands");
         // MQTT-3.1.4-3: the existing client is told, and its connection closed.
         if let Some(old) = held.life.connection().filter(|old| self.session(*old) == Some(session)) {
             let why = "another connection has the same client identifier";
@@ -129,10 +126,10 @@ impl Doors {
     }
 
     /// Puts CONNACK; gives what the session has to know of the connection.
-    fn open_link(&mut self, desk: &Desk, key: ConnectionKey, connect: &Connect<'_>, opening: &Opening<'_>) -> Option<Connected> {
-        let limits = desk.limits.mqtt.as_ref()?;
-        let connection = self.connections.get_mut(key)?;
-        let Stage::Mqtt(link) = &mut connection.stage else { return None };
+    fn open_link(&mut self, desk: &Desk, key: ConnectionKey, connect: &Connect<'_>, opening: &Opening<'_>) -> Connected {
+        let limits = desk.limits.mqtt.as_ref().expect("a connection of MQTT is only where there is MQTT");
+        let connection = self.connections.get_mut(key).expect("its client was just admitted");
+        let Stage::Mqtt(link) = &mut connection.stage else { unreachable!("its client was just admitted") };
         let client = link.dialogue.client();
         let is_shared = client.topic_alias_maximum == 0 && client.packet_bytes_max as usize >= limits.packet_bytes_max;
         let expiry_s = connect.session_expiry_s.min(limits.session_expiry_max_s);
@@ -165,7 +162,7 @@ impl Doors {
             self.wheel.insert(connection.deadline, key);
         }
         let will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
-        Some(Connected { connection: key, form, expiry_s, answers, will })
+        Connected { connection: key, form, expiry_s, answers, will }
     }
 }
 

@@ -86,9 +86,8 @@ impl Doors {
         first: u8,
         body: &'r [u8],
     ) -> Option<Said<'r>> {
-        let limits = limits(desk)?;
-        let link = self.link(key)?;
-        let command = match link.dialogue.handle(first, body, &limits) {
+        let link = self.link(key).expect("a packet comes by a connection of MQTT");
+        let command = match link.dialogue.handle(first, body, &limits(desk)) {
             Ok(command) => command,
             Err(fault) => {
                 self.close_faulty(desk, audience, key, fault);
@@ -182,9 +181,9 @@ fn stopping(desk: &Desk) -> (ReasonCode, Option<Box<str>>) {
     (if reference.is_some() { ReasonCode::USE_ANOTHER_SERVER } else { ReasonCode::SERVER_SHUTTING_DOWN }, reference)
 }
 
-fn limits(desk: &Desk) -> Option<DialogueLimits> {
-    let limits = desk.limits.mqtt.as_ref()?;
-    Some(DialogueLimits {
+fn limits(desk: &Desk) -> DialogueLimits {
+    let limits = desk.limits.mqtt.as_ref().expect("a connection of MQTT is only where there is MQTT");
+    DialogueLimits {
         packet: mqtt::PacketLimits {
             packet_bytes_max: limits.packet_bytes_max,
             user_properties_max: limits.user_properties_max,
@@ -192,7 +191,7 @@ fn limits(desk: &Desk) -> Option<DialogueLimits> {
         },
         topic_alias_maximum: limits.topic_alias_maximum,
         client_id_bytes_max: limits.client_id_bytes_max,
-    })
+    }
 }
 
 /// Appends a packet as the transport carries it.

@@ -33,7 +33,7 @@ pub fn encode(session: &mut Session, link: &mut Link, form: MqttForm, send: &mut
     let inflight_max = inflight_max.min(usize::from(link.dialogue.client().receive_maximum));
     let mut unsent = Vec::new();
     while send.bytes.len() - payload_at < bytes_max {
-        let Some(mqtt) = session.mqtt.as_deref_mut() else { break };
+        let mqtt = session.mqtt.as_deref_mut().expect("a connection of MQTT has a session of it");
         if let Some(again) = mqtt.outbound.poll_repeat(inflight_max) {
             if let Some(sequence) = repeat(link, form, again, send, now) {
                 mqtt.outbound.skip(sequence);
@@ -147,7 +147,7 @@ fn repeat(link: &mut Link, form: MqttForm, again: Again<'_>, send: &mut Send, no
 
 /// Whether the session has something that its connection may be sent now.
 pub fn has_to_send(session: &Session, link: &Link, inflight_max: usize, passed: u64) -> bool {
-    let Some(mqtt) = &session.mqtt else { return false };
+    let mqtt = session.mqtt.as_ref().expect("a connection of MQTT has a session of it");
     let inflight_max = inflight_max.min(usize::from(link.dialogue.client().receive_maximum));
     let is_next = |message: &Message| mqtt.outbound.has_room(message.sequence, inflight_max) && message.ticket <= passed;
     mqtt.outbound.has_to_repeat(inflight_max) || session.queue.can_send(is_next)
