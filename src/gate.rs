@@ -1,8 +1,8 @@
 //! May this asker do this? The one place where that is answered.
 //!
-//! It stands below whoever carries something out: sessions of MQTT ask filter by filter, and a will is published when its client asks nothing any
-//! more. Paths and selectors are parsed here too, so that none is met which was not asked about. As long as there are no roles, everybody may do
-//! everything.
+//! It stands below whoever carries something out, since not all is asked for at a door: sessions of MQTT ask filter by filter, and a will is
+//! published when its client is gone. Paths and selectors are parsed here too, so that nobody uses one that the gate was not asked about. As long
+//! as there are no roles, everybody may do everything.
 
 use crate::desk::Desk;
 use crate::mail::Asker;
@@ -28,7 +28,7 @@ pub enum Deed {
     LookAtViews,
 }
 
-/// What of.
+/// What somebody wants to do it with.
 #[expect(dead_code, reason = "whoever asks may do everything, so nothing is looked at yet")]
 #[derive(Clone, Copy, Debug)]
 pub enum Of<'a> {

@@ -13,8 +13,9 @@ use crate::wire::native::{self, Outcome};
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// Whose figures they are, and where.
+/// The shard that sets the server's figures as topics.
 pub const FIGURES_WRITER: ShardIndex = ShardIndex(0);
+/// The branch of those topics.
 const FIGURES: &str = "$SYS";
 
 /// A question to several owners, until all have answered.
@@ -52,7 +53,7 @@ impl Gather {
 }
 
 impl Audience {
-    /// Somebody selects or fetches this. The server's figures are told from the first time that somebody looks for them.
+    /// A session selects or fetches by the selector. The server's figures are told from the first time that somebody looks for them.
     pub fn note_wanted(&mut self, desk: &mut Desk, selector: &Selector) {
         let interval_ms = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.sys_interval_ms);
         if interval_ms == 0 || self.wants_figures || !is_within(selector.prefix(), FIGURES) || selector.prefix().is_empty() {
@@ -89,7 +90,8 @@ impl Audience {
         }
     }
 
-    /// The ticket of an order: answered when the writer's word has come, and every shard has told every other what it had to do.
+    /// Takes a ticket for an order to the writer of views. The asker is answered when the writer's word has come, and the fence of every shard for
+    /// every other: by then each has sent what it had to.
     pub fn expect_decision(&mut self, desk: &mut Desk, asker: Caller) -> u64 {
         let ticket = desk.take_ticket();
         let count = usize::from(desk.identity.count);
@@ -98,14 +100,14 @@ impl Audience {
         ticket
     }
 
-    /// The ticket of a request that is answered when every shard has sent its fence.
+    /// Takes a ticket for a request that is answered when every shard has sent its fence.
     pub fn expect_fences(&mut self, desk: &mut Desk, asker: Caller) -> u64 {
         let ticket = desk.take_ticket();
         self.gathers.insert(ticket, Gather { waiting: usize::from(desk.identity.count), answer: Answer::Listening { asker } });
         ticket
     }
 
-    /// The ticket of the request.
+    /// Asks every owner to tell of topics that the selector matches. Gives the ticket of the request.
     pub fn ask_to_listen(&mut self, desk: &mut Desk, asker: Caller, kind: ListenerKind, selector: &Selector) -> u64 {
         let ticket = desk.take_ticket();
         self.gathers.insert(ticket, Gather { waiting: usize::from(desk.identity.count), answer: Answer::Listening { asker } });
@@ -136,7 +138,7 @@ impl Audience {
         }
     }
 
-    /// Gives what is to be listed of views, when all owners have answered that.
+    /// An owner's part of an answer has come; the last completes it. What is to be listed of views is given, and all else is answered here.
     pub fn gather_part(&mut self, desk: &mut Desk, ticket: u64, part: Part) -> Option<Listing> {
         // A selector that nobody has any more took its questions along.
         let gather = self.gathers.get_mut(&ticket)?;
@@ -210,7 +212,7 @@ impl Audience {
 }
 
 impl Fetch {
-    /// Whether it finds nothing only where its selector matches nothing.
+    /// Whether an empty page can only mean that the selector matches no topic: the fetch leaves nothing out by place or type.
     fn is_plain(&self) -> bool {
         let is_whole = matches!((&self.span.start, &self.span.end), (Bound::Unbounded, Bound::Unbounded));
         is_whole && self.types == 0

@@ -26,7 +26,7 @@ impl Audience {
         self.go_on(desk, session);
     }
 
-    /// The topic appeared again: its subscribers are asked for anew, each from what it has.
+    /// The topic appeared again: events are asked for anew for each subscriber, from the first that it has not.
     pub fn ask_missed_events(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>) {
         let last = topic.last_sequence.get();
         let mut asked = Vec::new();
@@ -45,7 +45,7 @@ impl Audience {
         }
     }
 
-    /// The owner's answer: what comes first, and from now on each event as it is published.
+    /// The owner has said which events come first. From now on the subscriber is sent each event as it is published.
     pub fn take_history(&mut self, desk: &mut Desk, id: Option<TopicId>, to: Subscription, events: Vec<Arc<Publication>>) {
         self.take_events(desk, id, to, events);
         // The session may be over.

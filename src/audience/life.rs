@@ -62,7 +62,7 @@ impl Audience {
         if session.life.away().is_some() {
             return;
         }
-        // What is not acknowledged is not kept for later.
+        // What needs no acknowledgement does not wait for another connection.
         session.queue.clear();
         let expiry_s = session.leave();
         if expiry_s == 0 || is_full {
@@ -77,7 +77,7 @@ impl Audience {
         }
     }
 
-    /// The session has no connection, and ends at the moment given. When it has something to do next.
+    /// The session has no connection from now on, and ends at the moment given. Gives when it has something to do next.
     pub fn fall_asleep(&mut self, desk: &Desk, key: SessionKey, expires: Time) -> Time {
         let session = self.sessions.get_mut(key).expect("a session that loses its connection is not over");
         let will = session.mqtt.as_ref().and_then(|mqtt| mqtt.will.as_ref()).map(|will| after(desk.turn.now, will.delay_s));
@@ -108,7 +108,7 @@ impl Audience {
         }
     }
 
-    /// A session that is away has something to do by now.
+    /// The time has come at which a session that is away has something to do: to publish its will, or to end.
     fn check_session(&mut self, desk: &mut Desk, key: SessionKey) {
         let expires = self.plan(key, |_| None);
         if expires <= desk.turn.now {
@@ -119,7 +119,7 @@ impl Audience {
         self.plan(key, Some);
     }
 
-    /// When a session that is away has something to do next, of when it expires; which is given.
+    /// Plans when a session that is away has something to do next: `next` makes that of the moment at which it expires, which is given.
     fn plan(&mut self, key: SessionKey, next: impl FnOnce(Time) -> Option<Time>) -> Time {
         let session = self.sessions.get_mut(key).expect("a session that ends takes its time along");
         let Life::Away(Away { expires, due }) = &mut session.life else { unreachable!("only a session that is away has a time") };
@@ -141,7 +141,7 @@ impl Audience {
         self.end_session(desk, key);
     }
 
-    /// What of a session that ends is MQTT's.
+    /// The session is over: what it has of MQTT ends, if it has any.
     pub fn end_mqtt(&mut self, desk: &mut Desk, key: SessionKey) {
         self.keep_awake(key);
         self.leave_groups(desk, key);
@@ -154,7 +154,7 @@ impl Audience {
     }
 }
 
-/// So many seconds after `now`; the most that there are is never.
+/// The moment so many seconds after `now`. The most seconds that can be said stand for never.
 fn after(now: Time, seconds: u32) -> Time {
     if seconds == u32::MAX { Time(u64::MAX) } else { now.after_ms(u64::from(seconds) * 1000) }
 }

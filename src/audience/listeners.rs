@@ -23,7 +23,7 @@ const TOPICS: u8 = 1;
 const SUBSCRIBERS: u8 = 2;
 pub const MISSING: u8 = 3;
 
-/// Topics of a review that are looked at in its turn.
+/// How many topics of a review are looked at when its turn comes.
 const REVIEW_PART: usize = 256;
 
 /// A listener's topics have to be looked at again, since a selector was taken away.
@@ -101,7 +101,8 @@ impl Audience {
         }
     }
 
-    /// Takes a selector off a listener; all of them where it is empty. Whether a review begins by that, which gives the answer.
+    /// Takes a selector off a listener, or ends the listener where the text is empty. Tells whether a review begins by that: its end is answered
+    /// then.
     pub fn unlisten(&mut self, desk: &mut Desk, asker: Caller, number: u64, text: &str) -> Result<bool, Refusal> {
         let missing = || Refusal::new(ErrorCode::NoSuchListener, format!("the session has no listener {number}"));
         let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
@@ -192,7 +193,7 @@ impl Audience {
 
     /// Goes on with the reviews under way, each a part in its turn, within this turn's budget.
     pub fn run_reviews(&mut self, desk: &mut Desk, walks_wait: bool) {
-        // Walks that wait get the other half.
+        // Where walks wait they get half of the budget.
         let kept = if walks_wait { desk.turn.walk_budget / 2 } else { 0 };
         while desk.turn.walk_budget > kept
             && let Some(review) = self.listening.reviews.pop_front()
@@ -243,7 +244,7 @@ impl Audience {
                         told.extend(changes.into_iter().map(|change| (*number, change)));
                     }
                     Notice::Subscribers { path, has_subscribers } if listener.kind == SUBSCRIBERS && listener.selects(path.as_str()) => {
-                        // What another listener of this shard asked for reaches every one.
+                        // A notice reaches every listener of this shard, whichever has asked for it.
                         let is_news = match has_subscribers {
                             true => listener.is_told_of(path.as_str(), asked) && listener.subscribed.insert(path.clone()),
                             false => listener.subscribed.remove(path),

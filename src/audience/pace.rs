@@ -8,7 +8,7 @@ use crate::base::{SessionKey, ShardIndex};
 use crate::desk::Desk;
 use crate::mail::{Mail, Subscription};
 
-/// The most questions for first events that a session has under way.
+/// The most questions for first events that a session has under way; further ones wait their turn, and none is refused.
 const HISTORIES_ASKED_MAX: usize = 4;
 
 impl Audience {
@@ -42,7 +42,8 @@ impl Audience {
         }
     }
 
-    /// So many that their answers fit the queue beside what may wait in it already, but always one.
+    /// How many questions for first events a session may have under way: so many that their answers fit the queue beside what may wait in it
+    /// already, but always one.
     fn histories_asked_max(&self, desk: &Desk) -> usize {
         let room = desk.limits.queue.bytes_max - desk.limits.queue.bytes_high;
         (room / desk.limits.history_bytes_max.max(1)).clamp(1, HISTORIES_ASKED_MAX)
@@ -54,7 +55,7 @@ impl Audience {
         }
     }
 
-    /// An owner has told the slice of a listener's walk, and waits.
+    /// An owner has told a slice of what a walk for a listener finds, and waits for the word to go on.
     pub fn slice_told(&mut self, desk: &mut Desk, owner: ShardIndex, ticket: u64) {
         // The session may be over.
         let asker = self.gathers.get_mut(&ticket).map(|gather| gather.asker());
@@ -64,7 +65,7 @@ impl Audience {
         self.go_on(desk, key);
     }
 
-    /// The session is over: others may wait for what its walks tell.
+    /// The session is over: its walks go on, since other listeners may wait for what they tell.
     pub fn release_slices(&mut self, desk: &mut Desk, session: SessionKey) {
         self.held_back.remove(&session);
         let extras = &mut self.sessions.get_mut(session).expect("a session that ends still stands").extras;

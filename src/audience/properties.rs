@@ -16,7 +16,7 @@ use std::cell::OnceCell;
 /// between two parts of a count would be missed.
 const COUNTED_BYTES_PER_TICK: usize = 1_000_000;
 
-/// Another shard's question how many sessions match.
+/// Another shard's question how many sessions match a filter.
 pub struct Asked {
     from: ShardIndex,
     count: Key,
@@ -56,7 +56,7 @@ impl<'s> Properties<'s> {
         }
     }
 
-    /// By today's wall clock.
+    /// When the session began, in milliseconds since the epoch by the wall clock as it is set now.
     fn start_ms(&self) -> u64 {
         self.desk.wall_ms().saturating_sub(self.desk.turn.now.since(self.session.connected) / 1_000_000)
     }

@@ -130,7 +130,8 @@ impl Audience {
             (Answer::Route { asker: Asker::Session(to), .. }, Err(refusal)) => self.answer(desk, to, Err(refusal)),
             // Nobody waits.
             (Answer::Update { to: Asker::Server, .. } | Answer::Route { asker: Asker::Server, .. }, _) => {}
-            // Where storage fails too: sessions do not stand still for what only a crash right now would make of it, a message that comes twice.
+            // The client is answered where storage fails too: only if the server is killed right now does a message come twice, and no session stands
+            // still for that.
             (Answer::Received { session, id, epoch }, _) => self.received_stored(desk, session, id, epoch),
             (Answer::Completed { session, id, epoch, code }, _) => self.completed_stored(desk, session, id, epoch, code),
             (Answer::Route { .. }, Ok(_)) => unreachable!("the shard routes it"),

@@ -17,7 +17,7 @@ use std::rc::Rc;
 #[derive(Default)]
 pub struct Selected {
     pub(super) sessions: BTreeSet<SessionKey>,
-    /// The questions to the owners, until all have answered.
+    /// The tickets of the questions that not all owners have answered.
     pub(super) asking: BTreeSet<u64>,
 }
 
@@ -32,7 +32,7 @@ impl Audience {
         Ok(())
     }
 
-    /// The session has the selector: its shard's interest, which the owners of topics are told.
+    /// The session has the selector from now on; the owners of topics are told that this shard is interested in it.
     pub fn take_interest(&mut self, desk: &mut Desk, asker: Caller, selector: &Selector, is_new: bool) {
         self.note_wanted(desk, selector);
         let selected = self.selected.entry(selector, Selected::default);
@@ -45,12 +45,12 @@ impl Audience {
         self.selected.entry(selector, Selected::default).asking.insert(ticket);
     }
 
-    /// The session has the selector, which the owners of topics know.
+    /// The session has the selector, and the owners of topics know already that this shard is interested.
     pub fn hold_selector(&mut self, session: SessionKey, selector: &Selector) {
         self.selected.entry(selector, Selected::default).sessions.insert(session);
     }
 
-    /// `None`: in every scope.
+    /// Takes the selector out of one scope, or of every scope where none is named.
     pub fn unsubscribe(&mut self, desk: &mut Desk, asker: Caller, scope: Option<&str>, selector: &Selector) -> Result<(), Refusal> {
         let selections_max = desk.limits.selections_max;
         let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");

@@ -45,7 +45,7 @@ impl Audience {
         Ok(stream)
     }
 
-    /// None of its operations may follow.
+    /// An operation of the stream was refused: no other of its operations may follow.
     pub fn fail_stream(&mut self, asker: Caller, number: u64) {
         self.streams_mut(asker).get_mut(&number).expect("its operation was just looked at").has_failed = true;
     }

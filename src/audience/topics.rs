@@ -35,12 +35,12 @@ impl Audience {
         for session in sessions {
             self.start_subscription(desk, session, &topic, appearance);
         }
-        // Nobody waits for what groups dealt of it.
+        // Nothing that appears with its topic has to be acknowledged as kept, so nobody asks what groups have dealt of it.
         self.broker.dealt = 0;
         self.note_count(&topic);
     }
 
-    /// Gives whoever is subscribed already the newest value whole; those of MQTT only if they have not had it.
+    /// Gives whoever is subscribed already the newest value whole; clients of MQTT get it only if `is_newer` says that they have not had it.
     fn send_latest(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, is_newer: bool) {
         if topic.is_time_series() {
             return self.ask_missed_events(desk, topic);
@@ -158,6 +158,7 @@ impl Audience {
         self.locals.sequence += 1;
         Outgoing::new(publication, topic, self.locals.sequence)
     }
+
     // Counts of subscribers.
 
     pub fn count_topic(&mut self, id: TopicId, counts: bool) {
@@ -185,7 +186,7 @@ impl Audience {
         recounted.sort_unstable_by_key(|topic| topic.id);
         recounted.dedup_by_key(|topic| topic.id);
         for topic in recounted {
-            // What the owner has forgotten here it counts as none.
+            // The owner counts no subscribers on a shard that it has forgotten.
             let is_known = self.locals.known.get(&topic.id).is_some_and(|known| Rc::ptr_eq(known, &topic));
             if is_known {
                 let count = topic.subscribers.borrow().len() as u64;

@@ -26,7 +26,7 @@ pub enum Effect {
     Authenticate(ConnectionKey, Box<Authentication>),
     /// A session that is used from within the process has something: `poll_inside`.
     Inside(SessionId),
-    /// Such a session is over: what it was sent was not taken fast enough.
+    /// A session that is used from within the process has to be closed, by `close_inside`: what it was sent was not taken fast enough.
     InsideOver(SessionId),
     /// The operator should know.
     Log(Log),
@@ -84,7 +84,7 @@ pub struct Effects {
     wakes: Vec<Wakes>,
 }
 
-/// Of one place among the connections.
+/// Whether the connection at one place is woken.
 #[derive(Clone, Copy, Default)]
 struct Wakes {
     generation: u32,
@@ -110,7 +110,7 @@ impl Effects {
         self.wakes[place] = Wakes { generation: connection.generation(), is_open: true, is_woken: false };
     }
 
-    /// It is gone, and not woken any more.
+    /// The connection is gone, and is not woken any more.
     pub fn close(&mut self, connection: ConnectionKey) {
         if let Some(wakes) = self.of(connection) {
             wakes.is_open = false;
@@ -126,7 +126,7 @@ impl Effects {
         }
     }
 
-    /// It is asked what it has to send.
+    /// The connection is asked what it has to send: it may be woken again.
     pub fn is_asked(&mut self, connection: ConnectionKey) {
         if let Some(wakes) = self.of(connection) {
             wakes.is_woken = false;

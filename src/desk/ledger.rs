@@ -22,13 +22,14 @@ pub struct Ledger {
     /// Every record up to this one is as safe as acknowledgements have to be.
     stored: Ticket,
     unsent: Vec<Append>,
-    /// In the order of tickets. Above the mark for mail the shard stops reading, so that it stays bounded while storage stalls.
+    /// Answers that wait for their records, in the order of tickets. The shard stops reading its clients above its mark for mail, so that there are
+    /// not too many while storage stalls.
     held: VecDeque<(Ticket, Answer, Outcome)>,
     /// Sessions that have messages to send once they are stored.
     sleeping: VecDeque<(Ticket, SessionKey)>,
     /// Why storage cannot take anything now.
     failure: Option<Box<str>>,
-    /// The shards that keep sessions which outlive the server, or deal to who does: what these have to keep they have to store.
+    /// The shards that keep sessions which outlive the server, or have groups that deal to such shards. They say when a message is kept.
     pub keepers: ShardSet,
 }
 
@@ -82,7 +83,7 @@ impl Ledger {
         (self.storing == Storing::Stored).then_some(self.last)
     }
 
-    /// The same for what is no topic, a view or a session: where nothing is stored, it is not either.
+    /// The same for a record that is not a topic's, but a view's or a session's: where nothing is stored there is none.
     pub fn append_record(&mut self, change: Change) -> Option<Ticket> {
         if self.storing == Storing::Off { None } else { self.append(change) }
     }
@@ -118,7 +119,7 @@ impl Ledger {
         if let Some(reason) = &self.failure {
             return Some((answer, Err(cannot_store(reason))));
         }
-        // One with the ticket of the update before changed nothing: without an id there is nothing to tell of it.
+        // An update that has the ticket of the one before has changed nothing: if it has no id there is nothing to tell of it, not even a failure.
         let is_same = self.held.back().is_some_and(|(last, ..)| *last == ticket);
         if !is_same || !answer.is_only_for_failures() {
             self.held.push_back((ticket, answer, outcome));

@@ -166,12 +166,12 @@ impl Desk {
         self.turn.wall.1 + self.turn.now.since(self.turn.wall.0) / 1_000_000
     }
 
-    /// The same of a moment that is not over.
+    /// Milliseconds since the epoch at a moment that is still to come.
     pub fn wall_ms_of(&self, time: Time) -> u64 {
         self.wall_ms() + time.since(self.turn.now) / 1_000_000
     }
 
-    /// The same at the last tick.
+    /// Milliseconds since the epoch at the last tick.
     pub fn ticked_ms(&self) -> u64 {
         self.turn.wall.1
     }

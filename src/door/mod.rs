@@ -142,7 +142,7 @@ impl Doors {
         desk.effects.close(key);
         let Some(connection) = self.connections.remove(key) else { return };
         match connection.stage {
-            // It still stood for its queue.
+            // The session still stood, for its queue.
             Stage::Ending(Some(leaving)) => audience.leave_session(desk, leaving.session),
             stage => {
                 if let Some(session) = stage.session() {
@@ -159,7 +159,7 @@ impl Doors {
             Stage::Head | Stage::Page => {}
             Stage::Native(_) => websocket::put_close(&mut connection.raw, code.code(), reason),
             Stage::Mqtt(_) => return self.close_mqtt(desk, audience, key, code, reason),
-            // A session that still stands for its queue keeps the queue's bound too; another has ended already.
+            // Where the session still stands for its queue it may overflow: it ends now. Otherwise it has ended already.
             Stage::Ending(leaving) => {
                 let Some(leaving) = leaving.take() else { return };
                 if let Last::Close(_) = leaving.last {

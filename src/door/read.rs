@@ -37,7 +37,7 @@ pub struct Reading<'b> {
 
 enum Bytes<'b> {
     Fresh(&'b mut [u8]),
-    /// Behind what was held from earlier calls.
+    /// What was held from earlier calls, and the new bytes behind it.
     Held(Vec<u8>),
 }
 
@@ -140,7 +140,7 @@ impl Doors {
         let Connection { stage, unread, .. } = self.connections.get_mut(key).expect("a connection that is read is there");
         let mark = reading.mark;
         if let Stage::Mqtt(link) = stage {
-            // The shard that it goes to reads CONNECT again.
+            // The shard that the connection goes to reads CONNECT again.
             let is_leaving = link.home().is_some();
             match &reading.rest {
                 Rest::Packets(source, range) if link.is_websocket => {
@@ -269,7 +269,7 @@ impl Doors {
                     return Some(Piece::Object { source: *source, offset, text });
                 }
             }
-            // What waits stays where it is.
+            // Packets that have to wait stay in the reading until it ends.
             (Rest::Packets(..), Stage::Mqtt(link)) if link.is_waiting() => return None,
             (Rest::Packets(source, range), Stage::Mqtt(_)) => {
                 let (source, range) = (*source, range.clone());

@@ -25,7 +25,7 @@ pub struct Sends {
     shared: Vec<Send>,
     cohorts: HashMap<(Form, Steps), usize>,
     spare: Vec<Send>,
-    /// The shared one that was made last, if it was one.
+    /// The place of the send that was made last, if it is a shared one.
     current: Option<usize>,
 }
 
@@ -81,7 +81,7 @@ impl Doors {
         let sends = &mut self.sends;
         sends.current = None;
         sends.send.clear();
-        // Its room goes too: most connections never need it again.
+        // The memory goes too: most connections never need it again.
         sends.send.bytes.extend_from_slice(&std::mem::take(&mut connection.raw));
         let (session_key, link) = connection.sending();
         if let Some(session_key) = session_key {

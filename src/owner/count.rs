@@ -11,7 +11,7 @@ use crate::topic::removal::RemovalPolicy;
 use crate::topic::tree::{Place, Topic};
 
 impl Owner {
-    /// From here on the topic's subscribers are counted. A shard that begins to listen is told if there are some already.
+    /// From here on the topic's subscribers are counted. `listener` is a shard that begins to listen: it is told if there are some already.
     pub(super) fn start_counting(&mut self, desk: &mut Desk, place: Place, listener: Option<ShardIndex>) {
         let topic = self.tree.topic_mut(place);
         let (id, interested) = (topic.id, topic.interested);

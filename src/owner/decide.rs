@@ -111,7 +111,7 @@ impl Owner {
                 check_storage(desk, specification)?;
                 Ok(given_way)
             }
-            // It holds nothing that could be lost.
+            // A topic that is only passed through holds nothing that could be lost.
             Action::Add(specification) | Action::AddAndSet(specification, _)
                 if topic.is_passing && self.check_same(place, specification).is_err() =>
             {
@@ -180,7 +180,7 @@ impl Owner {
         self.check_same(place, specification)?;
         let topic = self.tree.topic(place);
         if topic.is_passing {
-            // Who adds a topic finds it later.
+            // Whoever adds a topic finds it later, so it is only passed through no longer.
             check_storage(desk, &topic.specification)?;
             return Ok(Decided::one(Record::Kept, Outcome::Created(false)));
         }
@@ -362,12 +362,12 @@ pub(super) fn check_storage(desk: &Desk, specification: &Specification) -> Resul
     }
 }
 
-/// What an answer about a topic as it is waits for where it changes nothing: a topic that was found must not be gone after a crash.
+/// The record that an answer waits for where an update changes nothing: the topic that it found must not be gone after a crash.
 fn store_found(desk: &Desk, topic: &Topic) -> Option<Ticket> {
     if desk.stores() && topic.specification.is_persistent() { desk.ledger.earlier() } else { None }
 }
 
-/// What a topic's being a view's means for who wants to change it.
+/// Refuses to change a topic that a view makes.
 pub(super) fn check_not_reference(topic: &Topic) -> Result<(), Refusal> {
     if !topic.is_reference {
         return Ok(());

@@ -47,7 +47,7 @@ impl Errands {
             _ => None,
         });
         match waiting {
-            // One errand for all that comes while it waits: counts that somebody needs stand in any case.
+            // One errand does for all selectors that come while it waits. It looks at every topic then, and leaves the counts that somebody needs.
             Some(held) if *held != selector => *held = everything.clone(),
             Some(_) => {}
             None => self.waiting.push_back(Errand::EndCounting { selector }),
@@ -79,7 +79,7 @@ impl Owner {
     fn remove_slice(&mut self, desk: &mut Desk, selector: Selector, rest: Span) -> Option<Errand> {
         let mut paths = Vec::new();
         let next = self.tree.scan(&selector, &rest, Direction::Forward, desk.limits.walk_slice, |_, topic| {
-            // Those of views stand as long as their views make them.
+            // Topics that views make stand as long as their views make them.
             if !topic.is_reference {
                 paths.push(topic.path.clone());
             }

@@ -26,8 +26,8 @@ const LOOK_SPREAD_MS: u64 = 20_000;
 /// How long a policy stays due before what it selects is removed once more: it may have come back.
 const REMOVE_AGAIN_MS: u64 = 60_000;
 
-/// The most policies that a tick looks at. All of them may be due, and their topics be removed in this one turn; at ten ticks a second a million
-/// policies still have their turn within the longest time between two looks.
+/// The most policies that a tick looks at; the rest wait for the next. All of them may be due, and their topics be removed in this one turn; at ten
+/// ticks a second a million policies still have their turn within the longest time between two looks.
 const LOOKS_PER_TICK_MAX: usize = 4_000;
 
 /// One topic's policy.
@@ -35,9 +35,9 @@ struct Expiry {
     id: TopicId,
     path: TopicPath,
     state: RemovalState,
-    /// The session that tells when it is over, and its shard.
+    /// The session that made the topic, where its shard is to tell when it is over.
     watched: Option<SessionId>,
-    /// The earliest look, whatever the news.
+    /// There is no look before this moment, whatever becomes known.
     first_look: Time,
     look: Time,
     /// When what the policy selects was removed, if it has been due ever since.
@@ -133,7 +133,8 @@ impl Owner {
         }
     }
 
-    /// Whoever makes a topic has a moment to subscribe to it, say. Restored ones come all at once, and are spread over that moment.
+    /// The first look leaves whoever made the topic a moment, to subscribe to it for example. Restored topics come all at once, so their first
+    /// looks are spread over that moment.
     fn plan_first_look(&mut self, desk: &Desk, key: Key, creator: Option<SessionId>) {
         let clock = removal_clock(desk);
         let expiry = self.expiries.held.get_mut(key).expect("it was just inserted");
@@ -174,7 +175,7 @@ impl Owner {
         }
     }
 
-    /// How many sessions match a filter is known anew to these.
+    /// A count of the sessions that match a filter is complete, and news to these policies.
     fn note_sessions(&mut self, desk: &Desk, keys: &BTreeSet<Key>, counted: &SessionFilter, total: u64) {
         for key in keys {
             self.take_news(desk, *key, |state, now| {

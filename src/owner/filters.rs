@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 /// How long between two counts. They begin together at its multiples, so that a shard counts for many filters at once.
 const COUNT_MS: u64 = 2_000;
 
-/// The most filters that a tick asks for: the mail of one turn stays short.
+/// The most filters that a tick asks for, so that the mail of one turn stays short; the rest wait for the next.
 const ASKED_PER_TICK_MAX: usize = 256;
 
 /// The filters that policies of this shard ask for.
@@ -25,13 +25,13 @@ pub struct FilterCounts {
 
 struct FilterCount {
     filter: SessionFilter,
-    /// While it is not being counted.
+    /// When it is counted next; `None` while it is being counted.
     due: Option<Time>,
     /// The policies that know the last count.
     told: BTreeSet<Key>,
-    /// Those that will know the count under way, and those that will know the next one only: a session that came behind the question is not in
-    /// its answer, and a policy may be made by that session.
+    /// The policies that will know the count under way.
     asking: BTreeSet<Key>,
+    /// The policies that will know the next count only: a session that came behind the question is not in its answer, and may have made the policy.
     new: BTreeSet<Key>,
     shards_missing: u16,
     total: u64,

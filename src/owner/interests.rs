@@ -35,7 +35,7 @@ impl ShardInterests {
         selecting
     }
 
-    /// Sessions of the shard select by the selector; whether they did not before.
+    /// Sessions of the shard select by the selector; tells whether none did before.
     pub fn select(&mut self, selector: &Selector, from: ShardIndex) -> bool {
         let shards = self.selected.entry(selector, ShardSet::default);
         let is_new = !shards.contains(from);
@@ -43,7 +43,7 @@ impl ShardInterests {
         is_new
     }
 
-    /// No session of the shard selects by the selector any more; whether anybody did.
+    /// No session of the shard selects by the selector any more; tells whether sessions of any shard did.
     pub fn release(&mut self, selector: &Selector, from: ShardIndex) -> bool {
         let Some(shards) = self.selected.get_mut(selector) else { return false };
         shards.remove(from);

@@ -28,9 +28,10 @@ pub struct Keeping(u64);
 
 #[derive(Default)]
 struct Waiting {
-    /// Answers of shards that the owner sent the message to.
+    /// How many shards that the owner sent the message to have not answered.
     waiting: u32,
-    /// Answers of those to whom it was dealt; below 0 while these are ahead of who dealt.
+    /// How many shards that groups dealt it to have not answered; below 0 while such answers are ahead of that of the group's shard, which counts
+    /// them.
     dealt: i64,
     refusal: Option<Refusal>,
     /// The publisher's answer, once the message is applied.
@@ -44,8 +45,8 @@ impl Keepings {
 }
 
 impl Owner {
-    /// A client's update of a topic is about to be sent to shards some of which keep sessions: they have to say that these keep it. `None` where
-    /// nothing is to be waited for.
+    /// A client's update of a topic is about to be sent to shards. Those that keep sessions have to say that the sessions keep it; `None` where
+    /// none has to.
     pub(super) fn start_keeping(&mut self, desk: &mut Desk, place: Place, record: &mut Record) -> Option<Keeping> {
         let shards = self.tree.topic(place).interested.intersection(desk.ledger.keepers);
         if shards.is_empty() || desk.identity.storing != Storing::Stored {

@@ -82,7 +82,7 @@ impl Owner {
         Ok(Added { is_passing, ..self.added(desk, attempt, specification) })
     }
 
-    /// A retained message without a payload: it is sent as any other, and then there is none. With it goes the topic.
+    /// A retained message without a payload: it is sent as any other message, and then the topic goes, with the retained message that it had.
     fn decide_cleared(&self, desk: &Desk, attempt: &Attempt<'_>, message: &MessageChange<'_>) -> Result<Decided, Refusal> {
         let head = publication::Message { is_passing: true, is_clearing: true, ..message.head.clone() };
         let cleared = |id: TopicId, specification: &Specification, version: u64, head: publication::Message| {
@@ -136,7 +136,7 @@ impl Owner {
     }
 }
 
-/// Whether an empty payload is a value of the topic, and no wish to clear it. Only a topic of a time series holds on to what was published.
+/// Whether an empty payload is a value of the topic, and no wish to clear it: of a time series, which keeps the events that it has.
 fn takes_empty(topic: Option<&Topic>) -> bool {
     topic.is_some_and(|topic| topic.series().is_some())
 }

@@ -6,7 +6,8 @@ use crate::topic::path::TopicPath;
 use crate::topic::tree::{Place, Tree};
 use std::collections::VecDeque;
 
-/// Topics that have gone may stand among those that are looked at: so many, beside two for each topic that is there.
+/// So many entries may stand in the queue beyond two for each topic that is there, before those of topics that have gone are taken out. No client is
+/// bounded by it.
 const GONE_MAX: usize = 1000;
 
 /// Such topics, by when they are looked at.
@@ -23,7 +24,7 @@ impl Passing {
     /// A topic is made that is only passed through.
     pub fn note(&mut self, desk: &Desk, tree: &Tree, id: TopicId, path: &TopicPath) {
         if self.due.len() > 2 * tree.len() + GONE_MAX {
-            // Clients may make and clear topics faster than their time comes.
+            // Clients may make and clear topics faster than their entries come due.
             self.due.retain(|(_, id, path)| {
                 tree.find(path.as_str()).is_some_and(|place| tree.topic(place).id == *id && tree.topic(place).is_passing)
             });

@@ -41,7 +41,7 @@ impl Owner {
         Ok(())
     }
 
-    /// Sessions of the shard `home`, which were kept, select this: publications go there. Before topics are restored.
+    /// Sessions of the shard `home` that were kept select by this selector: publications go there. To be called before topics are restored.
     pub fn restore_interest(&mut self, home: ShardIndex, selector: &Selector) {
         self.interests.select(selector, home);
     }

@@ -13,7 +13,7 @@ use crate::wire::native::EventHead;
 use std::sync::Arc;
 
 impl Owner {
-    /// Where topics are stored: has stored what of a record is to be, which is about to be applied to the topic at its path.
+    /// Gives the ledger what of a record is to be stored, before the record is applied to the topic at its path. Only where topics are stored.
     pub(super) fn store(&self, desk: &mut Desk, at: Option<Place>, record: &Record) -> Option<Ticket> {
         if let Record::Added(added) = record {
             return store_new(desk, added);

@@ -17,7 +17,7 @@ use crate::wire::native::{Entry, Outcome};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// What a walk among many gets at a time.
+/// The fewest topics that a walk among many looks at when its turn comes.
 const PART_MIN: usize = 32;
 
 /// A question whose share here is walked slice by slice.
@@ -160,7 +160,7 @@ impl Owner {
         let walk = self.walks.queue.pop_front().expect("a walk can go on");
         let mut left = part;
         let walk = self.walk_on(desk, walk, &mut left);
-        // One that finds no topics costs something too.
+        // A part that finds no topics costs something too.
         desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub((part - left).max(1));
         self.walks.queue.extend(walk);
     }
@@ -231,7 +231,7 @@ impl Owner {
     fn walk_removal(&mut self, desk: &mut Desk, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
         let mut paths = Vec::new();
         let next = self.tree.scan_within(&walk.selector, &walk.rest, Direction::Forward, budget, |_, topic| {
-            // Those of views stand as long as their views make them.
+            // Topics that views make stand as long as their views make them.
             if !topic.is_reference {
                 paths.push(topic.path.clone());
             }
@@ -291,7 +291,7 @@ impl Owner {
 
     pub fn release_interest(&mut self, desk: &mut Desk, from: ShardIndex, selector: &str) {
         let selector = known_selector(desk.limits.selector, selector);
-        // Answers to an interest that ended are not wanted any more, nor may its walk mark further topics.
+        // The walk for an interest that ended gives no answer, and may mark no further topics.
         self.walks.queue.retain(|walk| !walk.is_interest(from, &selector));
         if self.interests.release(&selector, from) {
             self.forget_interest(desk, from, &selector);
@@ -318,7 +318,7 @@ impl Owner {
 
     pub fn stop_listening(&mut self, desk: &mut Desk, from: ShardIndex, kind: ListenerKind, selector: &str) {
         let selector = known_selector(desk.limits.selector, selector);
-        // What was asked is answered all the same: only what it would have told is not wanted any more.
+        // The request to listen is answered all the same; only what its walk would have told is not wanted any more.
         for walk in self.walks.end(|walk| walk.is_listen(from, kind, &selector)) {
             desk.mail(from, Mail::Part { ticket: walk.ticket, part: Part::Ready });
         }
@@ -397,7 +397,7 @@ impl Page {
     }
 }
 
-/// What the notices of one slice take at most, exceeded by at most one.
+/// The most bytes of the notices of one slice, exceeded by at most one notice; the rest follow in the next slice.
 const NOTICE_BYTES_MAX: usize = 64 << 10;
 
 /// What a notice of the topic takes, roughly.

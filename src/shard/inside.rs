@@ -1,7 +1,7 @@
-//! Whoever uses the server from within its process: an adapter, or a page. It has a session as any client, and no connection.
+//! Whoever uses the server from within its process: an adapter, or a page. It has a session as any client has, and no connection.
 //!
-//! It asks by requests of the native protocol, and is told in frames of its binary form, values whole. What it does not take is bounded as every
-//! session's queue is.
+//! It asks by requests of the native protocol, and is told in frames of its binary form, values whole. What it has not taken yet is
+//! bounded as every session's queue is.
 
 use super::Shard;
 use crate::base::{SessionId, Time};
@@ -22,7 +22,7 @@ impl Shard {
         id
     }
 
-    /// The session asks for something. Whether there is such a session.
+    /// The session asks for something. Tells whether there is such a session.
     pub fn handle_inside(&mut self, now: Time, session: SessionId, request: Request<'_>) -> bool {
         self.desk.turn.now = now;
         let Some(key) = self.audience.find(session) else { return false };

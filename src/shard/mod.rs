@@ -40,6 +40,7 @@ pub struct Shard {
     owner: Owner,
     audience: Audience,
     doors: Doors,
+    /// The reports that have come, by the number of the request for them.
     reports: HashMap<u64, Vec<Report>>,
     sys: sys::Sys,
     started: Time,

@@ -41,7 +41,7 @@ impl Shard {
         for (answer, refusal) in self.desk.ledger.note_failure(reason) {
             self.give(answer, Err(refusal));
         }
-        // Nothing keeps sessions back now. They still wait for what they have not sent when storage works again.
+        // What waits for a record is sent now. Those sessions stay noted for when storage works again.
         for session in self.desk.ledger.sleeping().collect::<Vec<SessionKey>>() {
             self.audience.wake_session(&mut self.desk, session);
         }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// One shard's share of what was stored.
 #[derive(Default)]
 pub struct Restoring {
-    /// Sessions of all shards without what waits for them, and where each lives.
+    /// The sessions of all shards, without the messages that wait for them, and the shard of each.
     interests: Arc<[(ShardIndex, StoredTopic)]>,
     sessions: Vec<(TopicId, StoredTopic)>,
     topics: Vec<(TopicId, StoredTopic)>,

@@ -12,12 +12,12 @@ use crate::value::ValueType;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// When the figures are told.
+/// When the figures are told next.
 #[derive(Default)]
 pub struct Sys {
     is_wanted: bool,
     next: Time,
-    /// The reports under way.
+    /// The number of the request for reports that is under way.
     ticket: Option<u64>,
 }
 
@@ -43,7 +43,7 @@ impl Shard {
         }
     }
 
-    /// All shards have reported. Whether that was asked for `$SYS`.
+    /// All shards have reported. Sets the figures, where the reports were asked for them; tells whether they were.
     pub(in crate::shard) fn take_figures(&mut self, ticket: u64) -> bool {
         if self.sys.ticket != Some(ticket) {
             return false;

@@ -32,8 +32,8 @@ impl Audience {
         }
     }
 
-    /// Sends the retained message of a topic, if it has one: all of the session's filters brought it about, or the one whose QoS and identifier
-    /// are given.
+    /// Sends the retained message of a topic, if it has one, on account of the filter whose QoS and identifier are given, or else of all the
+    /// session's filters.
     pub fn send_first(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>, filter: Option<(QoS, Option<u32>)>) {
         let Some(first) = topic.first() else { return };
         let mqtt = self.mqtt(key).expect("a subscriber by filters is a session of MQTT");
@@ -89,7 +89,7 @@ impl Audience {
         if message.qos == QoS::AtMostOnce {
             return self.push(desk, key, Entry::Message(Box::new(message)));
         }
-        // The server was restarted while it was on its way, and it came again.
+        // A message that was on its way when the server was restarted has come again.
         if message.publisher().is_some_and(|publisher| self.was_taken(key, publisher)) {
             return;
         }

@@ -30,7 +30,7 @@ struct Given<'a> {
     retain: bool,
     payload: &'a [u8],
     properties: MessageProperties<'a>,
-    /// Of a QoS 2 message of a session that is kept.
+    /// What tells it from other messages, where it is a QoS 2 message of a session that is kept.
     publisher: Option<Publisher>,
 }
 

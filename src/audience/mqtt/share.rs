@@ -72,7 +72,8 @@ impl Audience {
         }
     }
 
-    /// Its owner still waits for the answer of who it was dealt to: that of who gets it now, or this shard's own.
+    /// The member that a message was dealt to is gone, so another gets it. The owner of the message's topic still waits for the word that the
+    /// message is kept: it comes from the new member's shard, or from this one where nobody is left.
     fn deal_again(&mut self, desk: &mut Desk, text: &str, dealt: Dealt) {
         let Dealt { publication, path, specification, .. } = dealt;
         let keep = publication.keep();
@@ -146,7 +147,7 @@ impl Audience {
         }
     }
 
-    /// Owners know the group's selector.
+    /// The owners of topics know the group's selector: the member that joined is answered.
     pub fn group_known(&mut self, desk: &mut Desk, key: SessionKey, number: u16, result: Result<Outcome, Refusal>) {
         let group = self.group(key);
         let at = group.joining.iter().position(|(held, ..)| *held == number).expect("a member that joins is answered once");
@@ -176,7 +177,7 @@ impl Audience {
     /// What another shard's group deals to a session here.
     pub fn take_dealt(&mut self, desk: &mut Desk, dealt: Dealt) {
         if self.find(dealt.member.session).is_none() {
-            // Its leave is on its way, in front of this.
+            // The group does not know yet that the member has left. The word of that is on its way, in front of this.
             let text = dealt.text.clone();
             return desk.mail(desk.owner_of(&text), Mail::Group { text, change: GroupChange::DealAgain(dealt) });
         }

@@ -22,7 +22,7 @@ use crate::wire::native::Outcome;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Notes that may stand behind an event before it is written again, so that they can go.
+/// Notes that may stand behind an old one before that is written again at the end, so that those before it can go. No client is bounded by it.
 const NOTES_MAX: u64 = 1000;
 
 impl Audience {
@@ -91,7 +91,7 @@ impl Audience {
     }
 
     pub fn store_message(&mut self, desk: &mut Desk, key: SessionKey, message: &Message) -> Option<Ticket> {
-        // One that is not kept knows too what it has had, as long as it lasts: storage may fail, and the message come again.
+        // A session that is not kept remembers too what it was sent, as long as it lasts: storage may fail, and the message may come again.
         if let Some(Publisher { session, number, lowest }) = message.publisher() {
             let seen = &mut self.mqtt(key).expect("only a session of MQTT is sent messages").seen;
             seen.insert(session, number, message.sequence);
@@ -104,7 +104,7 @@ impl Audience {
         let mqtt = self.mqtt(key).expect("only a session of MQTT is sent messages");
         mqtt.stored.as_ref()?;
         if is_failing {
-            // Records would pile up for as long as that lasts. What its publisher relies on was refused.
+            // Records would pile up for as long as storage fails. A message that its publisher relies on was refused before it came here.
             mqtt.unkept.insert(message.sequence);
             return None;
         }

@@ -58,7 +58,7 @@ impl Link {
         })
     }
 
-    /// Whether its packets wait: for the shard that it goes to, or for a word on who it is.
+    /// Whether its packets wait: for the shard that the connection goes to, or until a step of its authentication is judged.
     pub fn is_waiting(&self) -> bool {
         self.home.is_some() || self.is_judged
     }

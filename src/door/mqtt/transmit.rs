@@ -113,7 +113,7 @@ fn put(link: &mut Link, form: MqttForm, outgoing: &Outgoing, head: PublishHead<'
     let payload = outgoing.payload();
     let start = send.bytes.len();
     let client = link.dialogue.client();
-    // One that is hardly as short as the client takes goes without an alias, which the client would not learn if it is too long.
+    // A message that may be too long for the client goes without an alias: if it is not sent, the client does not learn the alias.
     let passed_on = outgoing.passed_on();
     let rest = passed_on.len() + head.subscription_ids.len() * 5 + 96;
     let is_short = name.len() + payload.len() + rest <= client.packet_bytes_max as usize;

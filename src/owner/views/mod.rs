@@ -59,7 +59,7 @@ struct View {
     is_ending: bool,
     /// What its reference topics are, by what their sources are.
     specifications: Vec<(Arc<Specification>, Made)>,
-    /// Whether the log knows that its derivations go too deep.
+    /// Whether the log was told that what it makes is derived too deep.
     is_depth_told: bool,
     sources: u64,
     evaluations: u64,
@@ -74,6 +74,7 @@ struct View {
 
 impl View {
     fn note_failure(&mut self, source: &str, message: &str) {
+        // One answer lists many views, each with its last failure: see `view_places`.
         const BYTES_MAX: usize = 1000;
         self.failures += 1;
         self.last_failure.clear();
@@ -250,11 +251,11 @@ impl Owner {
             Refusal::new(code, error.to_string())
         })?;
         if put.is_same {
-            // Nothing changes, but who asks may rely on what was asked before.
+            // Nothing changes, but the answer waits for what was decided before: whoever asks may rely on that.
             announce(desk, &Decision::Put { place: put.place, name: name.into(), text: text.into() }, to);
             return Ok(Some((Outcome::Created(false), desk.ledger.earlier())));
         }
-        // The new one first: after a crash between the two the later one stands.
+        // The record of the new definition comes before the removal of the old one: after a crash between the two the newer stands.
         let id = desk.take_topic_id();
         let properties = [("definition".into(), text.into()), ("place".into(), put.place.to_string().into())];
         let path = TopicPath::of_branch(&format!("{VIEWS_BRANCH}{name}"));
@@ -369,7 +370,7 @@ impl Owner {
         Ok(())
     }
 
-    /// All that the shard which sent it had sent before has come.
+    /// A shard's fence has come, and so has all that the shard had sent before. The shard that waits for it is told.
     pub fn fence(&mut self, desk: &mut Desk, to: Told) {
         desk.mail(to.shard, Mail::Part { ticket: to.ticket, part: Part::Ready });
     }

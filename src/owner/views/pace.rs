@@ -27,7 +27,7 @@ pub struct Pace {
 pub struct Pacing {
     throttled: Slab<(TopicId, u64)>,
     wheel: Wheel,
-    /// What waits for its delay takes, in all views.
+    /// The bytes of what waits for its delay, in all views.
     delayed_bytes: usize,
 }
 
@@ -106,7 +106,7 @@ impl Owner {
             }
             pace.waiting = None;
             self.views.pacing.throttled.remove(key);
-            // What it has not looked at yet is still noted there.
+            // What the derivation has not looked at yet is still noted with it.
             self.requeue(id, view);
         }
     }
@@ -150,7 +150,7 @@ impl Owner {
         }
         for Delayed { derived, bytes, .. } in due {
             self.views.pacing.delayed_bytes -= bytes;
-            // Many may be due together.
+            // Many may be due together, so they are sent in their turn.
             self.views.send_later(derived);
         }
         if self.views.pacing.delayed_bytes > desk.limits.views.delay_bytes_max / 2 {
@@ -185,7 +185,7 @@ impl Owner {
         }
     }
 
-    /// Looks again at what is still noted.
+    /// Queues a derivation that was held up, if it still has something to look at.
     fn requeue(&mut self, id: TopicId, view: u64) {
         // A topic that found no room may be gone.
         let Some(derivation) = self.views.sources.get_mut(&id).and_then(|source| source.find(view)) else { return };

@@ -28,7 +28,7 @@ struct Claim {
     source: TopicPath,
     specification: Arc<Specification>,
     ancestry: Arc<Ancestry>,
-    /// While its topic does not stand.
+    /// What its topic would hold, while that does not stand.
     held: Held,
     received: Time,
 }
@@ -164,7 +164,7 @@ impl Owner {
         self.settle_contest(desk, path);
     }
 
-    /// The topic's value as it is now; one that is the same is not published.
+    /// Publishes the value, unless the topic has it already.
     fn refresh(&mut self, desk: &mut Desk, place: Place, content: &Content, received: Time) {
         let Some(value) = content.value() else { return };
         let latest = self.tree.topic(place).latest.as_ref();
@@ -188,7 +188,7 @@ impl Owner {
                 }
             }
             claim.received = received;
-            // One that found the tree full may find room now.
+            // A claim that found no room for its topic may find some now.
             return self.settle_contest(desk, path);
         };
         let Some(value) = content.value() else { return };

@@ -20,7 +20,8 @@ use hashbrown::HashMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Topics that a series may watch beyond two for each of its events, before those that only events of the past looked at are let go.
+/// Topics that a series may watch beyond two for each of its events, before it is made anew and lets go of those that only events of the past
+/// looked at.
 const WATCHES_SPARE: u64 = 16;
 
 /// One event on the paths where it leads; `None` where it has to wait for another topic.

@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Results of one evaluation that are sent in its turn; those behind them have theirs.
+/// How many results of one evaluation are sent at once; those behind them are sent one by one, each in a turn of its own.
 const STEPS_AT_ONCE: usize = 64;
 
 /// What a topic that comes or goes costs, most of it at its owner.
@@ -33,7 +33,8 @@ const TOPIC_UNITS: usize = 4;
 /// Bytes that cost one unit to evaluate.
 const UNIT_BYTES: usize = 256;
 
-/// Specifications of sources that a view remembers; more differ hardly ever.
+/// How many different specifications of sources a view remembers. There are hardly ever more; where there are, the oldest is made again when it is
+/// needed.
 const SPECIFICATIONS_MAX: usize = 64;
 
 /// A topic that views derive from.
@@ -56,7 +57,7 @@ pub struct Derivation {
     pub outputs: Vec<Output>,
     /// The other topics that it looks at.
     pub watches: Vec<TopicPath>,
-    /// Of the outputs, where that is more than the source's.
+    /// What the outputs are derived from, where that is more than what the source is.
     pub joined: Option<Arc<Ancestry>>,
     pub pace: Option<Box<Pace>>,
 }
@@ -116,7 +117,7 @@ impl Derivation {
     fn note(&mut self, news: Pending) {
         let pending = std::mem::replace(&mut self.pending, Pending::Nothing);
         self.pending = match (self.shape, pending, news) {
-            // The topic keeps its events.
+            // The topic keeps its events, so they need not be held here once all of it is to be looked at.
             (Shape::Events, Pending::Whole, _) | (Shape::Events, _, Pending::Whole) => Pending::Whole,
             (Shape::Events | Shape::Collected, Pending::Each(mut held), Pending::Latest(publication)) => {
                 held.push_back(publication);
@@ -215,7 +216,7 @@ impl Owner {
             }
         }
         let news = match (shape, topic.latest.clone()) {
-            // Its value becomes the first event, be the next one as near as it may.
+            // Its value becomes the first event, however soon the next value follows.
             (Shape::Collected, Some(latest)) => Pending::Latest(latest),
             _ => Pending::Whole,
         };
@@ -273,7 +274,7 @@ impl Owner {
             self.views.work.spend(1 + bytes / (4 * UNIT_BYTES));
             return self.mail_derived(desk, derived);
         }
-        // What a new definition does not select waits for being unlinked.
+        // Where the new definition does not select the topic, the view's walk will unlink the derivation.
         if derivation.revision != held.revision && !held.definition.selector.matches(path.as_str()) {
             return;
         }

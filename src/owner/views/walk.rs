@@ -11,7 +11,7 @@ use crate::topic::tree::{Direction, Onward, Place, Span};
 /// Topics that are looked at for one unit of work.
 const TOPICS_PER_UNIT: usize = 4;
 
-/// Units of one slice.
+/// The most units of work that one slice of a walk takes; the rest of the walk follows in later turns.
 const UNITS_MAX: usize = 256;
 
 /// One view's way over the topics: first those that its old definition selects, then those of the new one.
@@ -31,7 +31,7 @@ impl Owner {
         self.views.work.push_walk(ViewWalk { place, old, new, told });
     }
 
-    /// Tells when the walks before it are done.
+    /// A walk that looks at nothing, and so tells when the walks before it are done.
     pub(super) fn start_empty_walk(&mut self, place: u64, told: Told) {
         self.views.work.push_walk(ViewWalk { place, old: None, new: None, told: Some(told) });
     }

@@ -18,10 +18,11 @@ use std::sync::Arc;
 /// A topic that views on this shard look at.
 struct Watched {
     state: State,
-    /// The derivations that do, by topic and view.
+    /// The derivations that look at it, by topic and view.
     dependents: BTreeSet<(TopicId, u64)>,
-    /// So many of them, round from that one, have not heard of the last change.
+    /// How many dependents have not heard of the last change.
     behind: usize,
+    /// The first of those; they go on from the last dependent to the first of all.
     next: (TopicId, u64),
 }
 
@@ -45,7 +46,7 @@ impl Watches {
     }
 }
 
-/// Dependents that hear of a change in one slice.
+/// How many dependents hear of a change in one slice; the rest hear of it in the next.
 const SPREAD_SLICE: usize = 256;
 
 enum State {
@@ -100,7 +101,8 @@ impl Owner {
             let watched = self.views.watches.watched.entry(path.clone());
             let watched =
                 watched.or_insert_with(|| Watched { state: State::Asked, dependents: BTreeSet::new(), behind: 0, next: (TopicId(0), 0) });
-            // It may come between those that have still to hear of a change, of which none must be left out.
+            // The new dependent may stand among those that have still to hear of a change. One more hears of it then, so that none of them is left
+            // out.
             if watched.dependents.insert((id, view)) && watched.behind > 0 {
                 watched.behind += 1;
             }
