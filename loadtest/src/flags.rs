@@ -86,7 +86,7 @@ pub struct Flags {
     /// Take skipped updates for conflation; only a missing last value counts as lost.
     #[arg(long)]
     pub allow_conflation: bool,
-    /// Topics are made below this path; load/<process id> where not given.
+    /// Topics are made below this path; load/ and the process id where not given.
     #[arg(long)]
     pub root: Option<String>,
     /// A bar: a 99th percentile above this fails the run, or ends --find-max.

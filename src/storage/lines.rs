@@ -155,7 +155,7 @@ fn write_event(topic: &StoredTopic, event: &StoredEvent, out: &mut dyn Write) ->
     out.write_all(b"}\n")
 }
 
-/// Reads what [`write`] wrote. The topics get new ids, in the order of the lines.
+/// Reads what [`write()`] wrote. The topics get new ids, in the order of the lines.
 pub fn read(lines: &mut dyn BufRead) -> Result<Result<State, LineError>, io::Error> {
     let mut reading = Reading::default();
     for (at, line) in lines.lines().enumerate() {
