@@ -15,7 +15,7 @@ const ROOM_KEPT: usize = 64 << 10;
 impl Audience {
     /// Queues something for a session and keeps its bound.
     pub fn push(&mut self, desk: &mut Desk, key: SessionKey, entry: Entry) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let session = self.sessions.get_mut(key).expect("a session that is sent something stands");
         if session.life == Life::GivenUp && session.mqtt.is_none() {
             return;
         }
@@ -23,18 +23,16 @@ impl Audience {
         if session.queue.bytes() > desk.limits.queue.bytes_high {
             self.keep_bound(desk, key);
         }
-        if let Some(session) = self.sessions.get_mut(key) {
-            wake(desk, session);
-        }
+        wake(desk, self.sessions.get_mut(key).expect("keeping a queue's bound ends no session"));
     }
 
     pub(super) fn keep_bound(&mut self, desk: &mut Desk, key: SessionKey) {
         let queue_limits = desk.limits.queue;
-        if self.sessions.get(key).is_none_or(|session| !session.queue.is_over(queue_limits)) {
+        if !self.sessions.get(key).expect("a session whose queue grows stands").queue.is_over(queue_limits) {
             return;
         }
         self.unsubscribe_under_pressure(desk, key);
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let session = self.sessions.get_mut(key).expect("the end of a subscription ends no session");
         let subscriptions = &session.subscriptions;
         let before = session.queue.bytes();
         let is_mqtt = session.mqtt.is_some();
@@ -74,7 +72,7 @@ impl Audience {
 
     /// The session cannot go on with its connection. It has none from now on; the connection is closed when what is under way is done.
     pub fn give_up(&mut self, desk: &mut Desk, key: SessionKey, why: Why) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let session = self.sessions.get_mut(key).expect("a session that gives up stands");
         match session.life {
             Life::Connected(connection) => desk.effects.given_up.push_back(GivenUp { connection, why }),
             Life::Inside { .. } => desk.effects.push(Effect::InsideOver(session.id)),
@@ -87,7 +85,10 @@ impl Audience {
     /// Ends the subscriptions of a queue above its mark whose topics want that rather than conflation.
     fn unsubscribe_under_pressure(&mut self, desk: &mut Desk, key: SessionKey) {
         // Clients of MQTT are not told that a subscription ends, so theirs do not.
-        let Some(session) = self.sessions.get(key).filter(|session| session.mqtt.is_none()) else { return };
+        let session = self.sessions.get(key).expect("a session whose queue is full stands");
+        if session.mqtt.is_some() {
+            return;
+        }
         let mut topics = session.queue.topics_to_unsubscribe();
         topics.retain(|topic| session.holds(topic));
         if !topics.is_empty() {
@@ -99,6 +100,7 @@ impl Audience {
     // Answers.
 
     pub fn answer(&mut self, desk: &mut Desk, to: Caller, result: Result<Outcome, Refusal>) {
+        // The session may be over.
         let Some(session) = self.sessions.get(to.session) else { return };
         if session.mqtt.is_some() {
             return self.answer_mqtt(desk, to, result);
@@ -116,8 +118,7 @@ impl Audience {
 
     /// Tells that it is done, behind all that the session still has to be sent.
     pub fn answer_behind(&mut self, desk: &mut Desk, to: Caller) {
-        let Some(session) = self.sessions.get(to.session) else { return };
-        let form = session.form;
+        let form = self.sessions.get(to.session).expect("a session that waits for an answer behind its events stands").form;
         if let Some(bytes) = self.encode(form, to.call, &Ok(Outcome::Done)) {
             self.push(desk, to.session, Entry::Behind(bytes));
         }

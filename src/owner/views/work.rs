@@ -9,7 +9,7 @@ use crate::owner::Owner;
 use crate::topic::path::TopicPath;
 use std::collections::VecDeque;
 
-/// Jobs that may wait before one more slice of what makes many is taken.
+/// Where more jobs wait, no further slice is taken of a walk or a change that makes many: it follows in a later turn. No client is bounded by it.
 const WAITING_MAX: usize = 10_000;
 
 /// Something to be done in its turn.
@@ -134,6 +134,7 @@ impl Owner {
             match self.views.work.jobs.pop_front() {
                 Some(Job::Derive(id, place)) => self.derive(desk, id, place),
                 Some(Job::Send(derived)) => {
+                    // The view may be gone by now.
                     if let Some(view) = self.views.by_place.get_mut(&derived.view) {
                         view.sends_waiting -= 1;
                     }
