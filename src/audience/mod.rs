@@ -32,7 +32,7 @@ pub use listeners::MISSING;
 use crate::base::{SessionId, SessionKey, Slab, TopicId};
 use crate::desk::{Desk, Ticket};
 use crate::mail::Handler;
-use crate::session::{LocalTopic, Session};
+use crate::session::{HeldBytes, LocalTopic, Session};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
 use crate::topic::specification::Specification;
@@ -106,6 +106,10 @@ struct Broker {
     ticket: Option<Ticket>,
     /// Messages that groups have dealt to other shards in this delivery.
     dealt: u32,
+    /// What waits until it is acknowledged, in all sessions together.
+    held: HeldBytes,
+    /// Whether the owners of topics know that this is about as much as it may be.
+    is_full: bool,
 }
 
 impl Sessions {

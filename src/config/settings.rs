@@ -130,6 +130,7 @@ pub const SETTINGS: &[Setting] = &[
     number("mqtt.receive_maximum", 1, 65535, |c, v| c.mqtt.limits.receive_maximum = v as u16),
     number("mqtt.inflight_max", 1, 65535, |c, v| c.mqtt.limits.inflight_max = v as u16),
     number("mqtt.queued_messages_max", 1, 60_000, |c, v| c.mqtt.limits.queued_messages_max = v as usize),
+    number("mqtt.held_bytes_max", 1 << 16, 1 << 44, |c, v| c.mqtt.limits.held_bytes_max = v as usize),
     number("mqtt.seen_messages_max", 1, 1_000_000, |c, v| c.mqtt.limits.seen_messages_max = v as usize),
     number("mqtt.topic_alias_maximum", 0, 65535, |c, v| c.mqtt.limits.topic_alias_maximum = v as u16),
     number("mqtt.user_properties_max", 0, 10_000, |c, v| c.mqtt.limits.user_properties_max = v as usize),

@@ -118,7 +118,11 @@ impl Default for Limits {
 impl Limits {
     /// What each of so many shards may hold, so that together they hold what one was allowed.
     pub fn split(self, shards: usize) -> Self {
-        let mqtt = self.mqtt.map(|mqtt| MqttLimits { sessions_max: mqtt.sessions_max.div_ceil(shards), ..mqtt });
+        let mqtt = self.mqtt.map(|mqtt| MqttLimits {
+            sessions_max: mqtt.sessions_max.div_ceil(shards),
+            held_bytes_max: mqtt.held_bytes_max.div_ceil(shards),
+            ..mqtt
+        });
         Self { topics_max: self.topics_max.div_ceil(shards), connections_max: self.connections_max.div_ceil(shards), mqtt, ..self }
     }
 }

@@ -45,6 +45,10 @@ pub enum Mail {
         to: Asker,
         result: Result<Outcome, Refusal>,
     },
+    /// Whether sessions here hold about as many messages as they may together: further ones are refused to their publishers.
+    Full {
+        is_full: bool,
+    },
     /// This shard's interest in a selector ended.
     Release {
         selector: Box<str>,

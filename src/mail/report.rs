@@ -74,6 +74,8 @@ report! {
     mqtt_dropped,
     /// Sessions of MQTT without a connection.
     mqtt_asleep,
+    /// Bytes of messages of QoS 1 and 2 that wait or are under way.
+    mqtt_held_bytes,
 }
 
 impl Report {

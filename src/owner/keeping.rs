@@ -4,6 +4,7 @@
 //! message once it is acknowledged; so the owner of its topic answers when every shard that it was sent to has said that its sessions keep it. A group
 //! that deals a message to another shard says how many more answers there will be.
 
+use crate::base::{ShardIndex, ShardSet};
 use crate::desk::{Answer, Applied, Desk, Storing};
 use crate::mail::{MessageChange, Share};
 use crate::owner::Owner;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Keepings {
     under_way: HashMap<Keeping, Waiting>,
+    /// Shards whose sessions hold about as many messages as they may.
+    full: ShardSet,
 }
 
 /// A message that has to be kept before its publisher is answered: the ticket that shards answer it by.
@@ -60,20 +63,34 @@ impl Owner {
         Some(Keeping(ticket))
     }
 
-    /// While storage fails, a message that its publisher relies on is refused where sessions would have to keep it.
+    pub fn shard_is_full(&mut self, shard: ShardIndex, is_full: bool) {
+        if is_full {
+            self.keepings.full.insert(shard);
+        } else {
+            self.keepings.full.remove(shard);
+        }
+    }
+
+    /// A message that its publisher relies on is refused where sessions could not keep it: while storage fails and they would have to, and while the
+    /// sessions of a shard hold as much as they may together.
     pub(super) fn check_keeping(&self, desk: &Desk, attempt: &Attempt<'_>, message: &MessageChange<'_>) -> Result<(), Refusal> {
-        if !desk.ledger.is_failing() || message.head.qos == QoS::AtMostOnce {
+        let is_failing = desk.ledger.is_failing();
+        if !is_failing && self.keepings.full.is_empty() || message.head.qos == QoS::AtMostOnce {
             return Ok(());
         }
         let interested = match attempt.found {
             Some(place) => self.tree.topic(place).interested,
             None => self.interests.selecting(attempt.path),
         };
-        if interested.intersection(desk.ledger.keepers).is_empty() {
-            return Ok(());
+        if is_failing && !interested.intersection(desk.ledger.keepers).is_empty() {
+            let why = "sessions that outlive the server would have to keep the message, and storage fails";
+            return Err(Refusal::new(ErrorCode::StorageUnavailable, why));
         }
-        let why = "sessions that outlive the server would have to keep the message, and storage fails";
-        Err(Refusal::new(ErrorCode::StorageUnavailable, why))
+        if !interested.intersection(self.keepings.full).is_empty() {
+            let why = "the sessions of MQTT together hold as many bytes of messages as mqtt.held_bytes_max allows";
+            return Err(Refusal::new(ErrorCode::Overloaded, why));
+        }
+        Ok(())
     }
 
     /// Answers an update once its message is kept.

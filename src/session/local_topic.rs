@@ -161,6 +161,8 @@ pub struct Outgoing {
     pub priority: Priority,
     /// Whether the topic's subscriptions end rather than be conflated.
     pub ends_under_pressure: bool,
+    /// Messages of it that wait until they are acknowledged.
+    pub(super) holds: Cell<u32>,
     text: OnceCell<Box<[u8]>>,
     /// Whole packets of QoS 0, of MQTT 3.x and 5.
     packets: [OnceCell<Box<[u8]>>; 2],
@@ -172,7 +174,18 @@ impl Outgoing {
         let ends_under_pressure = topic.specification.conflation() == Conflation::Unsubscribe;
         let (path, specification, topic) = (topic.path.clone(), topic.specification.clone(), Rc::downgrade(topic));
         let (text, packets) = (OnceCell::new(), Default::default());
-        Rc::new(Self { publication, topic, path, specification, sequence, priority, ends_under_pressure, text, packets })
+        Rc::new(Self {
+            publication,
+            topic,
+            path,
+            specification,
+            sequence,
+            priority,
+            ends_under_pressure,
+            holds: Cell::new(0),
+            text,
+            packets,
+        })
     }
 
     /// A message of a topic that need not be held here.
@@ -180,7 +193,18 @@ impl Outgoing {
         let (priority, specification) = (specification.priority(), specification.clone());
         let (text, packets) = (OnceCell::new(), Default::default());
         let (topic, ends_under_pressure) = (Weak::new(), false);
-        Rc::new(Self { publication, topic, path, specification, sequence, priority, ends_under_pressure, text, packets })
+        Rc::new(Self {
+            publication,
+            topic,
+            path,
+            specification,
+            sequence,
+            priority,
+            ends_under_pressure,
+            holds: Cell::new(0),
+            text,
+            packets,
+        })
     }
 
     pub fn specification(&self) -> &Arc<Specification> {

@@ -2,6 +2,7 @@
 //!
 //! How it stands with its client is one enum for every protocol, `Life`. Who asks for something is one too, `Asker`: most often a session, by its key.
 
+mod held;
 mod listener;
 mod local_topic;
 pub mod mqtt;
@@ -9,6 +10,7 @@ mod mqtt_limits;
 mod selections;
 mod send_queue;
 
+pub use held::{HeldBytes, Hold};
 pub use listener::{Extras, History, Known, Listened, Listener, Stream};
 pub use local_topic::{Delivery, LocalTopic, Outgoing, Subscriber};
 pub use mqtt::Mqtt;

@@ -3,7 +3,7 @@
 //! It outlives its connection as long as its client asked. Messages of QoS 1 and 2 have sequence numbers in the order in which they were queued, and
 //! packet identifiers that follow from those: so what is sent again after a new connection, or a restart, has the identifier that it had.
 
-use super::{Caller, Delivery, Outgoing};
+use super::{Caller, Delivery, Hold, Outgoing};
 use crate::base::{SessionId, ShardIndex, TopicId};
 use crate::protocol::mqtt::Answers;
 use crate::topic::publication::Publisher;
@@ -232,6 +232,8 @@ pub struct Message {
     /// How many the session had no room for, before this one.
     pub missed: u32,
     pub subscription_ids: Box<[u32]>,
+    /// Its part of what all sessions hold; none at QoS 0.
+    pub hold: Option<Hold>,
 }
 
 impl Message {

@@ -16,6 +16,8 @@ pub struct MqttLimits {
     pub queued_messages_max: usize,
     /// QoS 2 messages of other sessions of which one session that is kept remembers that it was sent them.
     pub seen_messages_max: usize,
+    /// Bytes of QoS 1 and 2 messages that all sessions of this shard hold together, a publication counted once.
+    pub held_bytes_max: usize,
     /// Topic aliases of a client.
     pub topic_alias_maximum: u16,
     /// User properties of one packet.
@@ -43,7 +45,8 @@ impl Default for MqttLimits {
             packet_bytes_max: 256 << 10,
             receive_maximum: 1024,
             inflight_max: 1024,
-            queued_messages_max: 10_000,
+            queued_messages_max: 60_000,
+            held_bytes_max: 1 << 30,
             seen_messages_max: 10_000,
             topic_alias_maximum: 64,
             user_properties_max: 64,

@@ -98,12 +98,12 @@ impl Shard {
         [interests, walks]
     }
 
-    /// What is held for MQTT: sessions, shared subscriptions, sessions without a connection, messages that are not kept everywhere, and topics that are
-    /// only passed through; all 0 once every session is over, mail is delivered and such topics have gone.
-    pub fn mqtt_counts(&self) -> [usize; 5] {
+    /// What is held for MQTT: sessions, shared subscriptions, sessions without a connection, messages that are not kept everywhere, topics that are
+    /// only passed through, and bytes of messages that are not acknowledged; all 0 once every session is over, mail is delivered and such topics have gone.
+    pub fn mqtt_counts(&self) -> [usize; 6] {
         let [sessions, groups, asleep] = self.audience.mqtt_counts();
         let [keepings, passing] = self.owner.message_counts();
-        [sessions, groups, asleep, keepings, passing]
+        [sessions, groups, asleep, keepings, passing, self.audience.held_bytes()]
     }
 
     /// The most bytes that any session's queue holds.
@@ -146,6 +146,7 @@ impl Shard {
         self.audience.tick_held_back(&mut self.desk);
         self.owner.tick_views(&self.desk);
         self.audience.tick_away(&mut self.desk);
+        self.audience.tick_full(&mut self.desk);
         self.owner.tick_passing(&mut self.desk);
         self.tick_sys();
         self.settle();
@@ -233,6 +234,7 @@ impl Shard {
             view_references,
             view_backlog: self.owner.views().backlog() as u64,
             mqtt_asleep: self.audience.mqtt_counts()[2] as u64,
+            mqtt_held_bytes: self.audience.held_bytes() as u64,
             ..self.desk.report.clone()
         }
     }

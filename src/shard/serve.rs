@@ -243,6 +243,7 @@ impl Shard {
             Mail::Group { text, change } => self.audience.change_group(&mut self.desk, &text, change),
             Mail::Dealt(dealt) => self.audience.take_dealt(&mut self.desk, *dealt),
             Mail::WantSys => self.sys_wanted(),
+            Mail::Full { is_full } => self.owner.shard_is_full(from, is_full),
             Mail::Keeper { shard } => self.desk.ledger.keepers.insert(shard),
             Mail::Kept { ticket, share, refusal } => self.owner.kept(&mut self.desk, ticket, share, refusal),
             Mail::AskReport { from, ticket } => {

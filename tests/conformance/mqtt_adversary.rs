@@ -148,6 +148,6 @@ fn whatever_clients_say_the_server_stands_and_nothing_stays() {
             broker.advance(ms);
             broker.store();
         }
-        assert_eq!(broker.counts(), [0; 5], "seed {seed}");
+        assert_eq!(broker.counts(), [0; 6], "seed {seed}");
     }
 }

@@ -203,7 +203,7 @@ impl Broker {
     }
 
     /// All that is held for MQTT.
-    pub fn counts(&self) -> [usize; 5] {
+    pub fn counts(&self) -> [usize; 6] {
         self.shard.mqtt_counts()
     }
 

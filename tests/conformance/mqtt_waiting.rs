@@ -149,6 +149,40 @@ fn a_full_queue_costs_its_own_session_and_tells_it_what_it_missed() {
 }
 
 #[test]
+fn publishers_are_refused_where_all_sessions_together_hold_what_they_may() {
+    let mqtt = MqttLimits { held_bytes_max: 100_000, sys_interval_ms: 0, ..MqttLimits::default() };
+    let mut broker = Broker::narrow_with(QUEUE, mqtt);
+    let (client, publisher) = pair(&mut broker, &slow(10));
+    let (twin, old) = (broker.join(&persistent(V5, "twin")), broker.join(&connect(V311, "old")));
+    broker.subscribe(twin, "t", 1);
+    for client in [client, twin] {
+        broker.lose(client);
+    }
+    let publish_one = |number: usize| publish("t", &numbered(number, 1000)).qos(1, number as u16);
+    let mut taken = 0;
+    let code = loop {
+        match &broker.ask(publisher, &publish_one(taken + 1).bytes(V5))[..] {
+            [Packet::Acknowledged { kind: PUBACK, code: 0, .. }] => taken += 1,
+            [Packet::Acknowledged { kind: PUBACK, code, .. }] => break *code,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(code, 0x97);
+    assert!((60..90).contains(&taken), "two sessions hold each publication once: {taken}");
+    // What nobody here waits for, and what need not be acknowledged, is taken.
+    broker.publish(publisher, &publish("t", "0."));
+    // 3.1.1 has no word for it.
+    assert_eq!(broker.ask(old, &publish_one(1).bytes(V311)), []);
+    assert!(broker.is_ended(old));
+    for name in ["slow", "twin"] {
+        let (client, packets) = broker.resume(&persistent(V5, name));
+        assert_eq!(numbers(&take_all(&mut broker, client, packets)), (1..=taken).collect::<Vec<_>>());
+    }
+    broker.advance(100);
+    broker.publish(publisher, &publish_one(taken + 1));
+}
+
+#[test]
 fn a_session_whose_queue_is_full_is_answered_and_hears_what_need_not_be_acknowledged() {
     let mut broker = Broker::narrow(QueueLimits { bytes_high: 4000, bytes_max: 20_000 });
     let (client, publisher) = pair(&mut broker, &slow(1));

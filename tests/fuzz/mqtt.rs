@@ -127,7 +127,7 @@ impl World {
             }
             self.carry_out();
         }
-        assert_eq!((self.shard.connection_count(), self.shard.session_count(), self.shard.mqtt_counts()), (0, 0, [0; 5]));
+        assert_eq!((self.shard.connection_count(), self.shard.session_count(), self.shard.mqtt_counts()), (0, 0, [0; 6]));
         assert_eq!((self.shard.audience_counts(), self.shard.owner_counts()), ([0; 5], [0; 2]));
     }
 }

@@ -228,7 +228,7 @@ pub fn check_end(world: &mut World) {
     for shard in world.shards() {
         assert_eq!(shard.session_count(), 0, "sessions stay");
         assert_eq!(shard.connection_count(), 0, "connections stay");
-        assert_eq!(shard.mqtt_counts(), [0; 5], "something of MQTT stays");
+        assert_eq!(shard.mqtt_counts(), [0; 6], "something of MQTT stays");
         assert_eq!(shard.audience_counts(), [0; 5], "the audience holds something");
         assert_eq!(shard.owner_counts(), [0; 2], "owners hold selectors or walks");
     }

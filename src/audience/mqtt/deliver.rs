@@ -2,9 +2,9 @@
 
 use crate::audience::Audience;
 use crate::audience::queue::wake;
-use crate::base::SessionKey;
+use crate::base::{SessionKey, ShardIndex};
 use crate::desk::{Desk, Effect, Log};
-use crate::mail::Appearance;
+use crate::mail::{Appearance, Mail};
 use crate::session::mqtt::Message;
 use crate::session::{Delivery, Entry, LocalTopic, Outgoing, Session, Subscriber};
 use crate::topic::specification::Conflation;
@@ -54,6 +54,7 @@ impl Audience {
             sequence: 0,
             ticket: 0,
             missed: 0,
+            hold: None,
             subscription_ids: ids,
         };
         self.push_message(desk, key, message);
@@ -93,10 +94,12 @@ impl Audience {
         if message.publisher().is_some_and(|publisher| self.was_taken(key, publisher)) {
             return;
         }
-        let messages_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.queued_messages_max);
+        let (messages_max, held_bytes_max) =
+            desk.limits.mqtt.as_ref().map_or((0, 0), |limits| (limits.queued_messages_max, limits.held_bytes_max));
         let session = self.sessions.get_mut(key).expect("who is sent a message stands");
         let mqtt = session.mqtt.as_deref_mut().expect("only a session of MQTT is sent messages");
-        if !session.queue.has_room(&message, messages_max, desk.limits.queue) {
+        let is_room = self.broker.held.get() < held_bytes_max;
+        if !is_room || !session.queue.has_room(&message, messages_max, desk.limits.queue) {
             if mqtt.missed == 0 {
                 desk.effects.push(Effect::Log(Log::QueueFull { client_id: (&*mqtt.client_id).into() }));
             }
@@ -106,12 +109,35 @@ impl Audience {
         }
         message.sequence = mqtt.outbound.next_message();
         message.missed = std::mem::take(&mut mqtt.missed);
+        message.hold = Some(self.broker.held.hold(&message.outgoing));
         let ticket = self.store_message(desk, key, &message);
         if message.qos == QoS::ExactlyOnce {
             message.ticket = ticket.map_or(0, |ticket| ticket.0);
             desk.ledger.wake_when_stored(ticket, key);
         }
         self.push(desk, key, Entry::Message(Box::new(message)));
+        if self.broker.held.get() > held_bytes_max / 8 * 7 && !self.broker.is_full {
+            self.tell_full(desk, true);
+        }
+    }
+
+    /// Publishers are refused by the owners of topics while sessions here hold about as much as they may together.
+    fn tell_full(&mut self, desk: &mut Desk, is_full: bool) {
+        self.broker.is_full = is_full;
+        for owner in (0..desk.identity.count).map(ShardIndex) {
+            desk.mail(owner, Mail::Full { is_full });
+        }
+    }
+
+    pub fn tick_full(&mut self, desk: &mut Desk) {
+        let held_bytes_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.held_bytes_max);
+        if self.broker.is_full && self.broker.held.get() <= held_bytes_max / 4 * 3 {
+            self.tell_full(desk, false);
+        }
+    }
+
+    pub fn held_bytes(&self) -> usize {
+        self.broker.held.get()
     }
 
     /// Messages that are not sent any more: others came in their place, or they cannot be sent.
@@ -146,6 +172,7 @@ fn message_for(session: &Session, delivery: Delivery, outgoing: &Rc<Outgoing>, i
         sequence: 0,
         ticket: 0,
         missed: 0,
+        hold: None,
         subscription_ids: Box::default(),
     };
     if delivery.has_ids() || delivery.has_no_local() && is_own {

@@ -198,6 +198,7 @@ impl MessageRecord {
             sequence,
             ticket: 0,
             missed: 0,
+            hold: None,
             subscription_ids: self.subscription_ids.into(),
         }
     }

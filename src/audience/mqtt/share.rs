@@ -207,6 +207,7 @@ impl Audience {
             sequence: 0,
             ticket: 0,
             missed: 0,
+            hold: None,
             subscription_ids: member.id.into_iter().collect(),
         };
         self.push_message(desk, session, message);

@@ -250,7 +250,9 @@ impl Audience {
                     if let Some((publisher, number)) = record.publisher {
                         mqtt.seen.insert(TopicId(publisher), number, sequence);
                     }
-                    session.queue.push(Entry::Message(Box::new(record.into_message(sequence, &binary, now, time_of))));
+                    let mut message = record.into_message(sequence, &binary, now, time_of);
+                    message.hold = Some(self.broker.held.hold(&message.outgoing));
+                    session.queue.push(Entry::Message(Box::new(message)));
                 }
                 Some(EventRecord::Released { sequence: released }) => {
                     mqtt.released.insert(released, sequence);

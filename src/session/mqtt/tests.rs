@@ -12,7 +12,18 @@ fn message(sequence: u64, qos: QoS) -> Box<Message> {
     let publication = Arc::new(Publication::new(TopicId(1), 0, Time(0), b"m"));
     let outgoing = Outgoing::without_topic(publication, TopicPath::parse("t", 10).unwrap(), &Arc::new(specification), 0);
     let (retain, is_first, is_repeated) = (false, false, false);
-    Box::new(Message { outgoing, qos, retain, is_first, is_repeated, sequence, ticket: 0, missed: 0, subscription_ids: Box::default() })
+    Box::new(Message {
+        outgoing,
+        qos,
+        retain,
+        is_first,
+        is_repeated,
+        sequence,
+        ticket: 0,
+        missed: 0,
+        subscription_ids: Box::default(),
+        hold: None,
+    })
 }
 
 /// Steps, separated by blanks, on what is under way, where at most `inflight_max` may be: `q1` and `q2` send the next message of that QoS, `w1` and

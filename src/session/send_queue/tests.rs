@@ -53,6 +53,7 @@ impl World {
                     sequence,
                     ticket: 0,
                     missed: 0,
+                    hold: None,
                     subscription_ids,
                 }))
             }
