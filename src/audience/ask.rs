@@ -7,6 +7,7 @@ use crate::mail::views::Figures;
 use crate::mail::{Caller, Fetch, ListenerKind, Mail, Part, Question};
 use crate::owner::{known_selector, merge_pages};
 use crate::protocol::Refusal;
+use crate::session::{Ending, Life};
 use crate::topic::path::is_within;
 use crate::topic::selector::Selector;
 use crate::wire::native::{self, Outcome};
@@ -200,11 +201,14 @@ impl Audience {
     }
 
     /// Answers a SUBSCRIBE behind the events of all topics that its selector matched: those of time series may still be on their way.
-    fn answer_subscription(&mut self, desk: &mut Desk, asker: Caller) {
+    pub(super) fn answer_subscription(&mut self, desk: &mut Desk, asker: Caller) {
         // Others may have the selector still when the session that asked is over.
-        let Some(session) = self.sessions.get_mut(asker.session) else { return };
+        let Some(session) = self.sessions.get_mut(asker.session).filter(|session| session.life != Life::Over) else { return };
         match &mut session.extras {
             _ if session.mqtt.is_some() => self.answer_mqtt(desk, asker, Ok(Outcome::Done)),
+            Some(extras) if !extras.sweeps.is_empty() => {
+                extras.sweeps.back_mut().expect("there is one").endings.push(Ending::Subscribed(asker));
+            }
             Some(extras) if !extras.histories.is_empty() => extras.answers_held.push(asker.call),
             _ => self.answer_behind(desk, asker),
         }

@@ -4,7 +4,8 @@ use crate::audience::Audience;
 use crate::base::{SessionKey, Time};
 use crate::desk::Desk;
 use crate::mail::Mail;
-use crate::session::{Away, Life};
+use crate::session::mqtt::Outbound;
+use crate::session::{Away, Life, SendQueue};
 use crate::wire::mqtt::{Disconnect, ReasonCode};
 use std::collections::BTreeSet;
 
@@ -25,19 +26,19 @@ impl Audience {
             extras.histories.clear();
             extras.answers_held.clear();
         }
-        let topics: Vec<_> = session.subscriptions.values().map(|(topic, _)| topic.clone()).collect();
-        for topic in topics {
-            self.end_subscription(desk, key, &topic);
-        }
         self.end_listeners(desk, key);
         self.end_mqtt(desk, key);
-        let session = self.sessions.remove(key).expect("it was just there");
-        for selector in session.selecting() {
-            self.release(desk, key, &selector);
+        self.sessions.forget_name(key);
+        let session = self.sessions.get_mut(key).expect("it was just there");
+        session.queue = SendQueue::default();
+        if let Some(mqtt) = &mut session.mqtt {
+            mqtt.outbound = Outbound::default();
         }
-        for (id, (owner, path)) in session.extras.map(|extras| extras.watched_by).unwrap_or_default() {
+        let extras = session.extras.as_mut();
+        for (id, (owner, path)) in extras.map(|extras| std::mem::take(&mut extras.watched_by)).unwrap_or_default() {
             desk.mail(owner, Mail::SessionOver { path, id });
         }
+        self.leave_topics(desk, key);
     }
 
     /// DISCONNECT.

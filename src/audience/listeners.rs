@@ -11,7 +11,7 @@ use crate::gate;
 use crate::mail::views::Told;
 use crate::mail::{Caller, Handler, ListenerKind, Mail, Missing, Notice};
 use crate::protocol::{ErrorCode, Refusal};
-use crate::session::{Entry, Listened, Listener};
+use crate::session::{Entry, Life, Listened, Listener};
 use crate::topic::selector::Selector;
 use crate::topic::tree::Span;
 use crate::wire::event::{self, Event, Properties};
@@ -131,9 +131,11 @@ impl Audience {
             let handler = Handler { branch, session: id, listener: number };
             self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: false });
         }
-        let (ended, kept): (VecDeque<Review>, _) =
+        let held_back = self.listening.reviews_held.extract_if(.., |review| review.is_of(session, number)).collect::<Vec<_>>();
+        let (mut ended, kept): (VecDeque<Review>, _) =
             std::mem::take(&mut self.listening.reviews).into_iter().partition(|review: &Review| review.is_of(session, number));
         self.listening.reviews = kept;
+        ended.extend(held_back);
         for review in ended {
             self.answer(desk, review.asker, Ok(Outcome::Done));
             self.release_listening(desk, TOPICS, &review.selector);
@@ -188,7 +190,14 @@ impl Audience {
     }
 
     pub fn reviews_of(&self, session: SessionKey) -> usize {
-        self.listening.reviews.iter().filter(|review| review.asker.session == session).count()
+        let reviews = self.listening.reviews.iter().chain(&self.listening.reviews_held);
+        reviews.filter(|review| review.asker.session == session).count()
+    }
+
+    /// The session has read: its reviews go on.
+    pub(super) fn resume_reviews(&mut self, session: SessionKey) {
+        let resumed = self.listening.reviews_held.extract_if(.., |review| review.asker.session == session);
+        self.listening.reviews.extend(resumed);
     }
 
     /// Goes on with the reviews under way, each a part in its turn, within this turn's budget.
@@ -199,6 +208,12 @@ impl Audience {
             && let Some(review) = self.listening.reviews.pop_front()
         {
             let part = REVIEW_PART.min(desk.turn.walk_budget - kept);
+            let session = self.sessions.get(review.asker.session).expect("a session that ends takes its reviews along");
+            if Self::is_busy(desk, session) {
+                self.held_back.insert(review.asker.session);
+                self.listening.reviews_held.push(review);
+                continue;
+            }
             let Review { asker, number, selector, rest } = review;
             let listener = self.listener_mut(asker.session, number).expect("a listener that ends takes its reviews along");
             let mut left = part;
@@ -223,7 +238,8 @@ impl Audience {
             extras.as_ref().is_some_and(|extras| extras.listeners.values().any(|held| held.kind == number && held.holds(selector)))
         };
         // What is still to be reviewed has to stay true until then.
-        let is_reviewed = number == TOPICS && self.listening.reviews.iter().any(|review| review.selector == *selector);
+        let mut reviews = self.listening.reviews.iter().chain(&self.listening.reviews_held);
+        let is_reviewed = number == TOPICS && reviews.any(|review| review.selector == *selector);
         if is_reviewed || self.listening.sessions.iter().any(holds) {
             return;
         }
@@ -294,7 +310,7 @@ impl Audience {
 
     /// The session's selector matched no topic. One that is over by now misses nothing.
     pub fn tell_missing(&mut self, desk: &mut Desk, session: SessionKey, selector: &Selector) {
-        if self.listening.missing.is_empty() || self.sessions.get(session).is_none() {
+        if self.listening.missing.is_empty() || self.sessions.get(session).is_none_or(|session| session.life == Life::Over) {
             return;
         }
         let prefix = selector.prefix();

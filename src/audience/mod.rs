@@ -3,7 +3,7 @@
 //! It knows no connection but by its key, which it wakes, and no owner of topics but by mail.
 //!
 //! - here — the sessions themselves, by key and by name.
-//! - `select`, `subscribe` — what sessions select, and the topics that they are subscribed to by that; `topics` — what arrives of topics.
+//! - `select`, `subscribe` — what sessions select, and the topics that they are subscribed to by that; `sweep` — a part at a time; `topics` — what arrives of topics.
 //! - `ask`, `questions` — what sessions ask the owners of topics.
 //! - `queue` — what a session is answered and still has to be sent; `pace` — what waits until it reads; `history` — what a subscriber of a time series is told first.
 //! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing; `known` — what a listener knows.
@@ -24,6 +24,7 @@ mod queue;
 mod select;
 mod streams;
 mod subscribe;
+mod sweep;
 mod topics;
 
 pub use ask::{FIGURES_WRITER, Listing};
@@ -32,7 +33,7 @@ pub use listeners::MISSING;
 use crate::base::{SessionId, SessionKey, Slab, TopicId};
 use crate::desk::{Desk, Ticket};
 use crate::mail::Handler;
-use crate::session::{HeldBytes, LocalTopic, Session};
+use crate::session::{HeldBytes, Life, LocalTopic, Session};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
 use crate::topic::specification::Specification;
@@ -83,6 +84,8 @@ struct Locals {
     sequence: u64,
     /// Counted topics whose subscribers have changed in this turn.
     recounted: Vec<Rc<LocalTopic>>,
+    /// Sessions that are brought in line with their selections, in turn; those that have to read first are held back.
+    sweeping: VecDeque<SessionKey>,
 }
 
 /// Who listens.
@@ -90,6 +93,8 @@ struct Locals {
 struct Listening {
     sessions: BTreeSet<SessionKey>,
     reviews: VecDeque<listeners::Review>,
+    /// Those whose sessions have to read first.
+    reviews_held: Vec<listeners::Review>,
     /// By their branches those anywhere who handle missing topics.
     missing: BTreeMap<Box<str>, Vec<Handler>>,
 }
@@ -114,7 +119,7 @@ struct Broker {
 
 impl Sessions {
     fn len(&self) -> usize {
-        self.slab.len()
+        self.by_id.len()
     }
 
     fn insert(&mut self, session: Session) -> SessionKey {
@@ -132,10 +137,15 @@ impl Sessions {
         self.slab.get_mut(key)
     }
 
-    fn remove(&mut self, key: SessionKey) -> Option<Session> {
-        let session = self.slab.remove(key)?;
+    /// The session is over: its name is nobody's.
+    fn forget_name(&mut self, key: SessionKey) {
+        let session = self.slab.get_mut(key).expect("a session ends once");
+        session.life = Life::Over;
         self.by_id.remove(&session.id);
-        Some(session)
+    }
+
+    fn remove(&mut self, key: SessionKey) -> Option<Session> {
+        self.slab.remove(key)
     }
 
     /// The session of this name, if it is here and not over.
@@ -143,12 +153,14 @@ impl Sessions {
         self.by_id.get(&id).copied()
     }
 
+    /// Of those that are not over.
     fn keys(&self) -> impl Iterator<Item = SessionKey> + '_ {
-        self.slab.keys()
+        self.slab.keys().filter(|key| self.slab.get(*key).is_some_and(|session| session.life != Life::Over))
     }
 }
 
 impl Audience {
+    /// Those that are not over.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
     }
@@ -188,7 +200,10 @@ impl Audience {
 
     /// What listeners anywhere are kept here for; the same holds.
     pub fn listener_counts(&self) -> [usize; 2] {
-        [self.listening.sessions.len() + self.listening.reviews.len(), self.listening.missing.len()]
+        {
+            let Listening { sessions, reviews, reviews_held, missing } = &self.listening;
+            [sessions.len() + reviews.len() + reviews_held.len(), missing.len()]
+        }
     }
 
     /// Sessions of MQTT, shared subscriptions, and sessions without a connection.
@@ -198,11 +213,12 @@ impl Audience {
 
     /// The most bytes that any session's queue holds.
     pub fn queue_bytes_most(&self) -> usize {
-        self.sessions.keys().filter_map(|key| self.sessions.get(key)).map(|session| session.queue.bytes()).max().unwrap_or(0)
+        self.sessions.keys().filter_map(|key| self.sessions.get(key)).map(|session| session.queue.bounded_bytes()).max().unwrap_or(0)
     }
 
-    pub fn has_reviews(&self) -> bool {
-        !self.listening.reviews.is_empty()
+    /// Whether reviews or sweeps wait for their next slice.
+    pub fn has_slices(&self) -> bool {
+        !self.listening.reviews.is_empty() || !self.locals.sweeping.is_empty()
     }
 
     /// Questions of other shards how many sessions match, which are not answered.

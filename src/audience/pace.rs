@@ -40,6 +40,8 @@ impl Audience {
         for (path, after, to) in asks {
             desk.mail(desk.owner_of(path.as_str()), Mail::AskHistory { path, after, to });
         }
+        self.resume_reviews(key);
+        self.resume_sweeps(key);
     }
 
     /// How many questions for first events a session may have under way: so many that their answers fit the queue beside what may wait in it

@@ -55,7 +55,7 @@ impl Audience {
     pub fn check_questions(&self, desk: &Desk, asker: Caller) -> Result<(), Refusal> {
         let questions_max = desk.limits.questions_max;
         let extras = self.sessions.get(asker.session).and_then(|session| session.extras.as_ref());
-        let held = extras.map_or(0, |extras| extras.answers_held.len());
+        let held = extras.map_or(0, |extras| extras.answers_held.len() + extras.sweeps.len());
         if self.gathers.of(asker.session) + held + self.reviews_of(asker.session) < questions_max {
             return Ok(());
         }

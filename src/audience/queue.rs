@@ -16,7 +16,7 @@ impl Audience {
     /// Queues something for a session and keeps its bound.
     pub fn push(&mut self, desk: &mut Desk, key: SessionKey, entry: Entry) {
         let session = self.sessions.get_mut(key).expect("a session that is sent something stands");
-        if session.life == Life::GivenUp && session.mqtt.is_none() {
+        if session.life == Life::Over || session.life == Life::GivenUp && session.mqtt.is_none() {
             return;
         }
         session.queue.push(entry);
@@ -67,7 +67,7 @@ impl Audience {
         if let Some(mqtt) = &mut session.mqtt {
             mqtt.missed = mqtt.missed.saturating_add(u32::try_from(dropped).unwrap_or(u32::MAX));
         }
-        session.queue.bytes() <= desk.limits.queue.bytes_max
+        session.queue.bounded_bytes() <= desk.limits.queue.bytes_max
     }
 
     /// The session cannot go on with its connection. It has none from now on; the connection is closed when what is under way is done.
@@ -76,7 +76,7 @@ impl Audience {
         match session.life {
             Life::Connected(connection) => desk.effects.given_up.push_back(GivenUp { connection, why }),
             Life::Inside { .. } => desk.effects.push(Effect::InsideOver(session.id)),
-            Life::GivenUp | Life::Away(_) | Life::Shared => return,
+            Life::GivenUp | Life::Away(_) | Life::Shared | Life::Over => return,
         }
         session.life = Life::GivenUp;
         session.queue.clear();
@@ -169,6 +169,6 @@ pub(super) fn wake(desk: &mut Desk, session: &mut Session) {
                 desk.effects.push(Effect::Inside(session.id));
             }
         }
-        Life::GivenUp | Life::Away(_) | Life::Shared => {}
+        Life::GivenUp | Life::Away(_) | Life::Shared | Life::Over => {}
     }
 }

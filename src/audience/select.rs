@@ -7,7 +7,7 @@ use crate::base::SessionKey;
 use crate::desk::Desk;
 use crate::mail::{Caller, Mail, Question};
 use crate::protocol::{ErrorCode, Reason, Refusal};
-use crate::session::{Entry, LocalTopic, Session};
+use crate::session::{Ending, Entry, LocalTopic, Sweep, SweepKind};
 use crate::topic::selector::Selector;
 use crate::wire::native::Outcome;
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ impl Audience {
         let is_new = session.selections.add(scope, selector, selections_max).map_err(|_| selections_full(selections_max))?;
         self.take_interest(desk, asker, selector, is_new);
         // The owners do not send again what the shard has.
-        self.subscribe_to_known(desk, asker.session, selector);
+        self.begin_sweep(desk, asker.session, Sweep::of(selector, SweepKind::Adjust));
         Ok(())
     }
 
@@ -53,22 +53,15 @@ impl Audience {
     /// Takes the selector out of one scope, or of every scope where none is named.
     pub fn unsubscribe(&mut self, desk: &mut Desk, asker: Caller, scope: Option<&str>, selector: &Selector) -> Result<(), Refusal> {
         let selections_max = desk.limits.selections_max;
+        self.check_questions(desk, asker)?;
         let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
         let released = match scope {
             Some(scope) => session.selections.remove(scope, selector, selections_max),
             None => session.selections.remove_everywhere(selector, selections_max),
         };
         let released = released.map_err(|_| selections_full(selections_max))?;
-        let ends = |path: &str, session: &Session| !session.selections.select(path);
-        let mut ended: Vec<_> =
-            session.subscriptions.values().map(|(topic, _)| topic).filter(|topic| ends(topic.path.as_str(), session)).cloned().collect();
-        // A removed topic may wait in limbo beside the next of its path.
-        ended.sort_unstable_by(|a, b| a.path.cmp(&b.path).then(a.id.cmp(&b.id)));
-        self.unsubscribe_topics(desk, asker.session, &ended, Reason::Requested);
-        for selector in released {
-            self.release(desk, asker.session, &selector);
-        }
-        self.answer(desk, asker, Ok(Outcome::Done));
+        let sweep = Sweep::of(selector, SweepKind::Withdraw);
+        self.begin_sweep(desk, asker.session, Sweep { released, endings: vec![Ending::Done(asker)], ..sweep });
         Ok(())
     }
 

@@ -11,13 +11,6 @@ use std::ops::Bound;
 use std::rc::Rc;
 
 impl Audience {
-    pub fn subscribe_to_known(&mut self, desk: &mut Desk, session: SessionKey, selector: &Selector) {
-        let known: Vec<Rc<LocalTopic>> = self.known_topics(selector).cloned().collect();
-        for topic in known {
-            self.start_subscription(desk, session, &topic, Appearance::Found);
-        }
-    }
-
     /// The topics held here that `selector` matches, in path order.
     pub fn known_topics(&self, selector: &Selector) -> impl Iterator<Item = &Rc<LocalTopic>> {
         let branch = selector.prefix();

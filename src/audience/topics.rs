@@ -6,7 +6,7 @@ use crate::base::{SessionKey, TopicId};
 use crate::desk::Desk;
 use crate::mail::{Appeared, Mail, Share};
 use crate::protocol::Reason;
-use crate::session::{Entry, LocalTopic, Outgoing};
+use crate::session::{Entry, Life, LocalTopic, Outgoing};
 use crate::topic::publication::Publication;
 use crate::topic::selector::Selector;
 use crate::topic::specification::Conflation;
@@ -30,14 +30,31 @@ impl Audience {
         if topic.is_time_series() || topic.specification.retains_value() {
             self.send_latest(desk, &topic, is_newer);
         }
+        self.end_withdrawn(desk, &topic);
         let mut sessions: Vec<SessionKey> = Vec::new();
         self.selected.for_each_match(path.as_str(), |_, selected| sessions.extend(&selected.sessions));
         for session in sessions {
-            self.start_subscription(desk, session, &topic, appearance);
+            self.offer_topic(desk, session, &topic, appearance);
         }
         // Nothing that appears with its topic has to be acknowledged as kept, so nobody asks what groups have dealt of it.
         self.broker.dealt = 0;
         self.note_count(&topic);
+    }
+
+    /// Who waited for the topic to appear again may have withdrawn what selected it.
+    fn end_withdrawn(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>) {
+        let sessions: Vec<SessionKey> = topic.subscribers.borrow().iter().map(|subscriber| subscriber.session).collect();
+        for key in sessions {
+            let session = self.sessions.get(key).expect("a subscriber is a session");
+            if session.life == Life::Over || session.selects(topic.path.as_str()) {
+                continue;
+            }
+            if session.mqtt.is_some() {
+                self.end_subscription(desk, key, topic);
+            } else {
+                self.unsubscribe_topics(desk, key, std::slice::from_ref(topic), Reason::Requested);
+            }
+        }
     }
 
     /// Gives whoever is subscribed already the newest value whole; clients of MQTT get it only if `is_newer` says that they have not had it.

@@ -4,17 +4,25 @@
 
 use super::decide::check_storage;
 use super::walk::known_selector;
+use crate::base::ShardIndex;
 use crate::desk::Desk;
+use crate::mail::Mail;
 use crate::owner::Owner;
 use crate::topic::selector::Selector;
 use crate::topic::tree::{Direction, Onward, Place, Span};
 use std::collections::VecDeque;
 
 enum Errand {
-    Remove { selector: Box<str> },
-    EndCounting { selector: Selector },
+    Remove {
+        selector: Box<str>,
+    },
+    EndCounting {
+        selector: Selector,
+    },
     Removing(Selector, Span),
     EndingCounts(Selector, Span),
+    /// A shard's interest in the selector has ended.
+    Forgetting(ShardIndex, Selector, Span),
 }
 
 #[derive(Default)]
@@ -72,8 +80,44 @@ impl Owner {
             Errand::EndCounting { selector } => self.end_counts_slice(desk, selector, Span::default()),
             Errand::Removing(selector, rest) => self.remove_slice(desk, selector, rest),
             Errand::EndingCounts(selector, rest) => self.end_counts_slice(desk, selector, rest),
+            Errand::Forgetting(from, selector, rest) => {
+                let mut budget = desk.limits.walk_slice;
+                self.forget_slice(desk, from, selector, rest, &mut budget)
+            }
         };
         self.errands.waiting.extend(next);
+    }
+
+    /// Takes `from` off the topics that no other selector of it matches, and tells it so: its table follows the owner's word alone. What this turn does
+    /// not do is left to an errand. Who selects them again meanwhile is left where it is.
+    pub(super) fn forget_interest(&mut self, desk: &mut Desk, from: ShardIndex, selector: Selector) {
+        let mut budget = desk.turn.walk_budget;
+        let rest = selector.exact_path().map_or_else(|| Span::of_branch(selector.prefix()), Span::of_path);
+        let next = if budget > 0 {
+            self.forget_slice(desk, from, selector, rest, &mut budget)
+        } else {
+            Some(Errand::Forgetting(from, selector, rest))
+        };
+        desk.turn.walk_budget = budget.min(desk.turn.walk_budget.saturating_sub(1));
+        self.errands.waiting.extend(next);
+    }
+
+    fn forget_slice(&mut self, desk: &mut Desk, from: ShardIndex, selector: Selector, rest: Span, budget: &mut usize) -> Option<Errand> {
+        let mut places = Vec::new();
+        let next = self.tree.scan_within(&selector, &rest, Direction::Forward, budget, |place, topic| {
+            if topic.interested.contains(from) && !self.interests.selecting(topic.path.as_str()).contains(from) {
+                places.push(place);
+            }
+            Onward::Next
+        });
+        for place in places {
+            let topic = self.tree.topic_mut(place);
+            topic.interested.remove(from);
+            let id = topic.id;
+            self.count_subscribers(desk, place, from, 0);
+            desk.mail(from, Mail::Forgotten { id });
+        }
+        next.map(|rest| Errand::Forgetting(from, selector, rest))
     }
 
     fn remove_slice(&mut self, desk: &mut Desk, selector: Selector, rest: Span) -> Option<Errand> {

@@ -294,25 +294,7 @@ impl Owner {
         // The walk for an interest that ended gives no answer, and may mark no further topics.
         self.walks.queue.retain(|walk| !walk.is_interest(from, &selector));
         if self.interests.release(&selector, from) {
-            self.forget_interest(desk, from, &selector);
-        }
-    }
-
-    /// Takes `from` off the topics that no other selector of it matches, and tells it so: its table follows the owner's word alone.
-    fn forget_interest(&mut self, desk: &mut Desk, from: ShardIndex, selector: &Selector) {
-        let mut places = Vec::new();
-        self.tree.scan(selector, &Span::default(), Direction::Forward, usize::MAX, |place, topic| {
-            if topic.interested.contains(from) && !self.interests.selecting(topic.path.as_str()).contains(from) {
-                places.push(place);
-            }
-            Onward::Next
-        });
-        for place in places {
-            let topic = self.tree.topic_mut(place);
-            topic.interested.remove(from);
-            let id = topic.id;
-            self.count_subscribers(desk, place, from, 0);
-            desk.mail(from, Mail::Forgotten { id });
+            self.forget_interest(desk, from, selector);
         }
     }
 

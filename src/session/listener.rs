@@ -1,12 +1,12 @@
 //! What few sessions have: listeners, update streams, and what they wait for.
 
-use super::Call;
+use super::{Call, Sweep};
 use crate::base::{ShardIndex, TopicId};
 use crate::topic::path::TopicPath;
 use crate::topic::selector::Selector;
 use crate::topic::specification::Specification;
 use crate::value::ValueType;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -23,6 +23,12 @@ pub struct Extras {
     pub answers_held: Vec<Call>,
     /// Owners that have told a slice of what listeners find, and the tickets of the requests.
     pub slices_held: Vec<(ShardIndex, u64)>,
+    /// What its selectors still have to find, or to leave, in their order.
+    pub sweeps: VecDeque<Sweep>,
+    /// Whether its turn to go on with them comes without more ado: else the session has to read first.
+    pub is_sweeping: bool,
+    /// The first topic whose retained message waits until the client has read.
+    pub firsts_from: Option<TopicPath>,
     /// The topics that want to know when the session is over, and their owners; they are taken off as they go.
     pub watched_by: BTreeMap<TopicId, (ShardIndex, TopicPath)>,
 }

@@ -57,6 +57,9 @@ impl Delivery {
     const HAS_IDS: u8 = 1 << 4;
     const IS_MQTT: u8 = 1 << 5;
     const IS_GROUP: u8 = 1 << 6;
+    const IS_FIRST_DUE: u8 = 1 << 7;
+    /// For which no publication's plain packet does.
+    const NEVER_PLAIN: u8 = Self::HAS_IDS | Self::IS_GROUP | Self::IS_FIRST_DUE;
 
     /// The same where one filter more matches the topic.
     pub fn with(self, options: SubscriptionOptions, id: Option<u32>) -> Self {
@@ -78,11 +81,11 @@ impl Delivery {
     /// The bits of a subscription for which the plain packet of a publication does not do. What did not come by MQTT is delivered as the subscription
     /// wants.
     fn distinct(message: Option<&Message>) -> Self {
-        let Some(message) = message else { return Self(Self::QOS | Self::HAS_IDS | Self::IS_GROUP) };
+        let Some(message) = message else { return Self(Self::QOS | Self::NEVER_PLAIN) };
         let qos = if message.qos == QoS::AtMostOnce { 0 } else { Self::QOS };
         let retain = if message.retain { Self::RETAIN_AS_PUBLISHED } else { 0 };
         let origin = if message.origin.is_some() { Self::NO_LOCAL } else { 0 };
-        Self(qos | retain | origin | Self::HAS_IDS | Self::IS_GROUP)
+        Self(qos | retain | origin | Self::NEVER_PLAIN)
     }
 
     pub fn qos(self) -> QoS {
@@ -99,6 +102,19 @@ impl Delivery {
 
     pub fn has_ids(self) -> bool {
         self.0 & Self::HAS_IDS != 0
+    }
+
+    /// Whether the topic's retained message is still to be sent.
+    pub fn is_first_due(self) -> bool {
+        self.0 & Self::IS_FIRST_DUE != 0
+    }
+
+    pub fn with_first_due(self) -> Self {
+        Self(self.0 | Self::IS_FIRST_DUE)
+    }
+
+    pub fn without_first_due(self) -> Self {
+        Self(self.0 & !Self::IS_FIRST_DUE)
     }
 
     /// Whether any bit is of both.

@@ -9,6 +9,7 @@ pub mod mqtt;
 mod mqtt_limits;
 mod selections;
 mod send_queue;
+mod sweep;
 
 pub use held::{HeldBytes, Hold};
 pub use listener::{Extras, History, Known, Listened, Listener, Stream};
@@ -17,6 +18,7 @@ pub use mqtt::Mqtt;
 pub use mqtt_limits::MqttLimits;
 pub use selections::Scopes;
 pub use send_queue::{Entry, Newest, QueueLimits, SendQueue, Steps};
+pub use sweep::{Ending, Sweep, SweepKind};
 
 use crate::base::{ConnectionKey, SessionId, SessionKey, Time, TopicId};
 use crate::topic::publication::Encodings;
@@ -126,6 +128,8 @@ pub enum Life {
     Away(Away),
     /// It stands for many and never has a connection.
     Shared,
+    /// It is over, has no name any more, and is sent nothing; it stands until it is taken off its topics.
+    Over,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,7 +30,7 @@ use std::rc::Rc;
 pub struct QueueLimits {
     /// Above this many bytes, older values of a topic give way to newer ones.
     pub bytes_high: usize,
-    /// Above this many bytes although conflated, the session is closed.
+    /// Above this many bytes although conflated, the session is closed. What says that topics are subscribed, or no longer, does not count.
     pub bytes_max: usize,
 }
 
@@ -120,7 +120,7 @@ pub struct SendQueue {
     /// What most sessions have none of.
     side: Option<Box<SideLanes>>,
     bytes: usize,
-    messages: Messages,
+    tally: Tally,
     /// Waiting updates whose subscriptions end under pressure.
     ending: usize,
     /// No use conflating again below this.
@@ -149,9 +149,12 @@ impl SideLanes {
     }
 }
 
-/// Of the waiting messages that the client has to acknowledge.
+/// What waits, by kind.
 #[derive(Clone, Copy, Default)]
-struct Messages {
+struct Tally {
+    /// Entries that say how the session stands with a topic: at most a few for each that it selects.
+    states: u32,
+    /// Messages that the client has to acknowledge.
     count: u32,
     /// Bytes of those that never give way.
     lasting_bytes: usize,
@@ -159,18 +162,22 @@ struct Messages {
     oldest: u64,
 }
 
-impl Messages {
+impl Tally {
     #[inline]
     fn add(&mut self, entry: &Entry) {
-        if let Entry::Message(message) = entry {
-            self.add_message(message, entry.cost());
+        match entry {
+            Entry::Message(message) => self.add_message(message, entry.cost()),
+            Entry::Subscribed(..) | Entry::Latest(..) | Entry::Unsubscribed(..) => self.states += 1,
+            Entry::Step(_) | Entry::Control(_) | Entry::Behind(_) => {}
         }
     }
 
     #[inline]
     fn remove(&mut self, entry: &Entry) {
-        if let Entry::Message(message) = entry {
-            self.remove_message(message, entry.cost());
+        match entry {
+            Entry::Message(message) => self.remove_message(message, entry.cost()),
+            Entry::Subscribed(..) | Entry::Latest(..) | Entry::Unsubscribed(..) => self.states -= 1,
+            Entry::Step(_) | Entry::Control(_) | Entry::Behind(_) => {}
         }
     }
 
@@ -224,12 +231,12 @@ impl SendQueue {
     }
 
     pub fn message_count(&self) -> usize {
-        self.messages.count as usize
+        self.tally.count as usize
     }
 
     /// No message that waits to be acknowledged has a lower sequence number.
     pub fn oldest_message(&self) -> Option<u64> {
-        (self.messages.count > 0).then_some(self.messages.oldest)
+        (self.tally.count > 0).then_some(self.tally.oldest)
     }
 
     /// Whether there is room for one more message that the client has to acknowledge. What it does not acknowledge keeps some room of its own, so that
@@ -237,12 +244,18 @@ impl SendQueue {
     pub fn has_room(&self, message: &Message, messages_max: usize, limits: QueueLimits) -> bool {
         let reserve = limits.bytes_high.min(limits.bytes_max / 2);
         let cost = ENTRY_BYTES + message.cost();
-        self.message_count() < messages_max && self.bytes.max(self.messages.lasting_bytes + reserve) + cost <= limits.bytes_max
+        self.message_count() < messages_max && self.bounded_bytes().max(self.tally.lasting_bytes + reserve) + cost <= limits.bytes_max
     }
 
     /// Bytes held on account of this session.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The same without what says how the session stands with topics, which is bounded by the topics that it selects: nobody is closed for being told
+    /// of many.
+    pub fn bounded_bytes(&self) -> usize {
+        self.bytes - self.tally.states as usize * ENTRY_BYTES
     }
 
     /// The run of steps that is all the queue holds.
@@ -258,7 +271,7 @@ impl SendQueue {
         };
         self.bytes += entry.cost();
         self.ending += usize::from(entry.ends_under_pressure());
-        self.messages.add(&entry);
+        self.tally.add(&entry);
         let is_low_empty = self.side.as_ref().is_none_or(|side| side.low.is_empty());
         match entry.priority() {
             Priority::Low if is_low_empty && matches!(entry, Entry::Behind(_)) => self.entries.push_back(entry),
@@ -312,7 +325,7 @@ impl SendQueue {
     fn left(&mut self, entry: &Entry) {
         self.bytes -= entry.cost();
         self.ending -= usize::from(entry.ends_under_pressure());
-        self.messages.remove(entry);
+        self.tally.remove(entry);
         self.steps = None;
         if self.is_empty() {
             self.settle();
@@ -321,7 +334,7 @@ impl SendQueue {
 
     /// Forgets everything but what has to be acknowledged: it was sent, or nobody is left to send it to.
     pub fn clear(&mut self) {
-        if self.messages.count == 0 {
+        if self.tally.count == 0 {
             self.entries.clear();
             (self.side, self.bytes, self.ending) = (None, 0, 0);
             return self.settle();
@@ -366,18 +379,18 @@ impl SendQueue {
 
     fn count_again(&mut self) {
         let side = self.side.iter().flat_map(|side| side.iter());
-        (self.bytes, self.ending, self.messages) = (0, 0, Messages::default());
+        (self.bytes, self.ending, self.tally) = (0, 0, Tally::default());
         for entry in self.entries.iter().chain(side) {
             self.bytes += entry.cost();
             self.ending += usize::from(entry.ends_under_pressure());
-            self.messages.add(entry);
+            self.tally.add(entry);
         }
         self.steps = None;
     }
 
     /// Whether there is so much that it is worth conflating.
     pub fn is_over(&self, limits: QueueLimits) -> bool {
-        self.bytes - self.messages.lasting_bytes > limits.bytes_high.max(self.conflate_above) || self.bytes > limits.bytes_max
+        self.bytes - self.tally.lasting_bytes > limits.bytes_high.max(self.conflate_above) || self.bounded_bytes() > limits.bytes_max
     }
 
     /// Of the messages of a topic that wait to be acknowledged only the newest stays. The sequence numbers of the others.
@@ -420,9 +433,9 @@ impl SendQueue {
                 self.side.get_or_insert_default().conflated.extend(gone);
             }
             self.count_again();
-            self.conflate_above = self.bytes - self.messages.lasting_bytes + limits.bytes_high / 2;
+            self.conflate_above = self.bytes - self.tally.lasting_bytes + limits.bytes_high / 2;
         }
-        if self.bytes > limits.bytes_max { Err(Overflow) } else { Ok(()) }
+        if self.bounded_bytes() > limits.bytes_max { Err(Overflow) } else { Ok(()) }
     }
 
     /// What the client does not acknowledge goes, the oldest first, until no more than half the room is taken that messages leave it. How many went.
@@ -432,8 +445,8 @@ impl SendQueue {
             Entry::Message(message) => message.qos != QoS::AtMostOnce,
             Entry::Control(_) | Entry::Behind(_) | Entry::Subscribed(..) | Entry::Unsubscribed(..) => true,
         };
-        let room = limits.bytes_max.saturating_sub(self.messages.lasting_bytes) / 2;
-        let (mut others, mut dropped) = (self.bytes - self.messages.lasting_bytes, 0);
+        let room = limits.bytes_max.saturating_sub(self.tally.lasting_bytes) / 2;
+        let (mut others, mut dropped) = (self.bytes - self.tally.lasting_bytes, 0);
         let mut stays = |entry: &Entry| {
             let stays = keeps(entry) || others <= room;
             if !stays {

@@ -113,7 +113,7 @@ impl Shard {
 
     /// Whether a walk waits for `run_slice`.
     pub fn has_walks(&self) -> bool {
-        self.audience.has_reviews() || self.owner.has_slices()
+        self.audience.has_slices() || self.owner.has_slices()
     }
 
     /// Whether so much mail waits that publishers should not be read now.
@@ -164,6 +164,7 @@ impl Shard {
         self.desk.turn.now = now;
         self.begin_turn();
         let walks_wait = self.owner.has_walks();
+        self.audience.run_sweeps(&mut self.desk, walks_wait);
         self.audience.run_reviews(&mut self.desk, walks_wait);
         self.owner.run_walks(&mut self.desk);
         self.owner.run_errand(&mut self.desk);

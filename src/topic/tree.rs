@@ -9,7 +9,7 @@ use crate::series::{self, Series};
 use crate::value::delta::Gain;
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -137,6 +137,10 @@ impl Span {
             return Self::default();
         }
         Self { start: Bound::Included(TopicPath::of_branch(branch)), end: Bound::Excluded(behind_branch(branch)) }
+    }
+
+    pub fn contains(&self, path: &TopicPath) -> bool {
+        (self.start.as_ref(), self.end.as_ref()).contains(path)
     }
 
     /// What is in both.

@@ -6,7 +6,7 @@ use crate::base::{SessionKey, ShardIndex};
 use crate::desk::{Desk, Effect, Log};
 use crate::mail::{Appearance, Mail};
 use crate::session::mqtt::Message;
-use crate::session::{Delivery, Entry, LocalTopic, Outgoing, Session, Subscriber};
+use crate::session::{Delivery, Entry, Life, LocalTopic, Outgoing, Session, Subscriber};
 use crate::topic::specification::Conflation;
 use crate::wire::mqtt::{QoS, RetainHandling};
 use std::rc::Rc;
@@ -14,8 +14,14 @@ use std::rc::Rc;
 impl Audience {
     /// Sends a publication to a subscription that needs more than its plain bytes.
     pub fn deliver(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, subscriber: Subscriber, outgoing: &Rc<Outgoing>) {
+        if self.sessions.get(subscriber.session).expect("a subscriber is a session").life == Life::Over {
+            return;
+        }
         if subscriber.delivery.is_group() {
             return self.deal_out(desk, subscriber.session, outgoing);
+        }
+        if subscriber.delivery.is_first_due() {
+            self.settle_first(desk, subscriber.session, topic, outgoing.is_passing());
         }
         let is_connected = self.is_connected(subscriber.session);
         let session = self.sessions.get_mut(subscriber.session).expect("a subscriber is a session");
@@ -69,7 +75,7 @@ impl Audience {
             let mqtt = self.mqtt(subscriber.session).expect("a subscriber by filters is a session of MQTT");
             let wants = |handling: RetainHandling| handling != RetainHandling::Never;
             if mqtt.matching(topic.path.as_str()).any(|filter| wants(filter.options.retain_handling)) {
-                self.send_first(desk, subscriber.session, topic, None);
+                self.offer_first(desk, subscriber.session, topic, None);
             }
         } else if let Some(made) = topic.newest() {
             self.deliver_any(desk, topic, subscriber, &made);

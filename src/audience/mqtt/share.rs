@@ -9,7 +9,7 @@ use crate::desk::{Desk, Storing};
 use crate::mail::{Call, Caller, Dealt, GroupChange, Mail, Share};
 use crate::protocol::Refusal;
 use crate::session::mqtt::{Filter, Group, Member, Message};
-use crate::session::{Form, Life, Mqtt, MqttForm, Outgoing, Session};
+use crate::session::{Form, Life, Mqtt, MqttForm, Outgoing, Session, Sweep, SweepKind};
 use crate::topic::mqtt::parse_filter;
 use crate::topic::selector::Selector;
 use crate::wire::mqtt::{QoS, SubscriptionOptions, Version};
@@ -113,7 +113,7 @@ impl Audience {
         group.joining.push((number, member.session.shard(), asker));
         // Answered when every owner knows the group's selector.
         self.take_interest(desk, Caller { session: key, call: Call::Join { number } }, &selector, true);
-        self.subscribe_to_known(desk, key, &selector);
+        self.begin_sweep(desk, key, Sweep::of(&selector, SweepKind::Adjust));
     }
 
     fn make_group(&mut self, desk: &mut Desk, text: &str, selector: &Selector) -> SessionKey {

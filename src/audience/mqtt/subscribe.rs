@@ -4,10 +4,10 @@ use crate::audience::Audience;
 use crate::base::SessionKey;
 use crate::desk::{Answer, Desk};
 use crate::gate::{self, Deed, Of};
-use crate::mail::{Appearance, Call, Caller};
+use crate::mail::{Call, Caller};
 use crate::protocol::mqtt::reason_of;
 use crate::session::mqtt::{Filter, Subscribing};
-use crate::session::{Delivery, LocalTopic, Mqtt};
+use crate::session::{Delivery, Ending, LocalTopic, Mqtt, Sweep, SweepKind};
 use crate::topic::mqtt::parse_filter;
 use crate::topic::selector::Selector;
 use crate::wire::mqtt::{Fault, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
@@ -118,32 +118,28 @@ impl Audience {
         let mqtt = self.mqtt(asker.session).expect("it was just there");
         let is_new = mqtt.selectors().filter(|held| **held == selector).count() <= 1;
         self.take_interest(desk, asker, &selector, is_new);
-        let known: Vec<Rc<LocalTopic>> = self.known_topics(&selector).cloned().collect();
         let sends_first = match options.retain_handling {
             RetainHandling::Always => true,
             RetainHandling::IfNew => found.is_none(),
             RetainHandling::Never => false,
         };
-        for topic in known {
-            if self.sessions.get(asker.session).expect("it was just there").holds(&topic) {
-                if found.is_some() {
-                    self.renew_delivery(asker.session, &topic);
-                } else {
-                    self.change_delivery(asker.session, &topic, |_, delivery| delivery.with(options, id));
-                }
-                if sends_first {
-                    self.send_first(desk, asker.session, &topic, Some((options.qos, id)));
-                }
-            } else {
-                self.start_subscription(desk, asker.session, &topic, Appearance::Found);
-            }
+        let mut sweep = Sweep::of(&selector, SweepKind::Filter { options, id, is_replaced: found.is_some(), sends_first });
+        if let Call::Subscribe { id, .. } = asker.call
+            && let Some(held) = self.subscribing(asker.session, id)
+        {
+            held.waiting += 1;
+            sweep.endings.push(Ending::Filter { id });
         }
+        self.begin_sweep(desk, asker.session, sweep);
         Ok(())
     }
 
     /// The session's filters have changed: how it is sent what is published at the topic follows.
-    fn renew_delivery(&mut self, key: SessionKey, topic: &Rc<LocalTopic>) {
-        self.change_delivery(key, topic, |mqtt, _| mqtt.delivery(topic.path.as_str()));
+    pub fn renew_delivery(&mut self, key: SessionKey, topic: &Rc<LocalTopic>) {
+        self.change_delivery(key, topic, |mqtt, before| {
+            let delivery = mqtt.delivery(topic.path.as_str());
+            if before.is_first_due() { delivery.with_first_due() } else { delivery }
+        });
     }
 
     /// The topic is known again: the filters of those who waited for it may have changed meanwhile.
@@ -155,12 +151,13 @@ impl Audience {
         }
     }
 
-    fn change_delivery(&mut self, key: SessionKey, topic: &Rc<LocalTopic>, change: impl FnOnce(&Mqtt, Delivery) -> Delivery) {
+    pub fn change_delivery(&mut self, key: SessionKey, topic: &Rc<LocalTopic>, change: impl FnOnce(&Mqtt, Delivery) -> Delivery) {
         let session = self.sessions.get(key).expect("a subscriber is a session");
         let (_, place) = session.subscriptions.get(&topic.id).expect("a subscriber has the subscription");
         let mqtt = session.mqtt.as_ref().expect("a subscriber by filters is a session of MQTT");
         let subscriber = &mut topic.subscribers.borrow_mut()[*place as usize];
-        subscriber.delivery = change(mqtt, subscriber.delivery);
+        let changed = change(mqtt, subscriber.delivery);
+        subscriber.delivery = changed;
     }
 
     pub fn unsubscribe_mqtt(&mut self, desk: &mut Desk, session: SessionKey, unsubscribe: &Unsubscribe<'_>) {
@@ -174,7 +171,12 @@ impl Audience {
             })
             .collect();
         self.store_session(desk, session);
-        self.reply(desk, session, |answers, out| answers.put_unsuback(out, unsubscribe.id, &codes));
+        // MQTT-3.10.4-2: nothing matches the filters any more once that is said.
+        let extras = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut());
+        match extras.and_then(|extras| extras.sweeps.back_mut()) {
+            Some(last) => last.endings.push(Ending::Unsuback { id: unsubscribe.id, codes }),
+            None => self.reply(desk, session, |answers, out| answers.put_unsuback(out, unsubscribe.id, &codes)),
+        }
     }
 
     /// Whether there was such a filter.
@@ -186,21 +188,10 @@ impl Audience {
             self.leave_group(desk, key, text);
             return true;
         }
-        let session = self.sessions.get(key).expect("it was just there");
-        let matched = session.subscriptions.values().map(|(topic, _)| topic);
-        let mut matched: Vec<Rc<LocalTopic>> = matched.filter(|topic| filter.selector.matches(topic.path.as_str())).cloned().collect();
-        matched.sort_unstable_by_key(|topic| topic.id);
-        let is_held = session.mqtt.as_ref().is_some_and(|mqtt| mqtt.selectors().any(|held| *held == filter.selector));
-        for topic in matched {
-            if self.sessions.get(key).expect("it was just there").selects(topic.path.as_str()) {
-                self.renew_delivery(key, &topic);
-            } else {
-                self.end_subscription(desk, key, &topic);
-            }
-        }
-        if !is_held {
-            self.release(desk, key, &filter.selector);
-        }
+        let is_held = mqtt.selectors().any(|held| *held == filter.selector);
+        let sweep = Sweep::of(&filter.selector, SweepKind::Withdraw);
+        let released = if is_held { Vec::new() } else { vec![filter.selector] };
+        self.begin_sweep(desk, key, Sweep { released, ..sweep });
         true
     }
 

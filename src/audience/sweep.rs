@@ -1,0 +1,328 @@
+//! Sessions are brought in line with their selections: a part of the topics at a time, as far as they read.
+//!
+//! A session is told about very many topics at the pace at which it reads, whatever it is told: while its queue is above its mark, what it selects
+//! and withdraws waits. What has no value that a later one replaces is not put off: a message, an event, what is not retained. A session of MQTT is
+//! subscribed at once, since messages would be lost, and only its retained messages wait.
+
+use crate::audience::Audience;
+use crate::base::SessionKey;
+use crate::desk::Desk;
+use crate::mail::Appearance;
+use crate::protocol::Reason;
+use crate::session::{Delivery, Ending, Life, LocalTopic, Session, Sweep, SweepKind};
+use crate::topic::path::TopicPath;
+use crate::topic::specification::Conflation;
+use crate::topic::tree::Span;
+use crate::wire::mqtt::QoS;
+use crate::wire::native::Outcome;
+use std::ops::Bound;
+use std::rc::Rc;
+
+/// Topics that one session has looked at when its turn comes.
+const PART: usize = 256;
+
+/// How a session goes on.
+enum Next {
+    /// Its turn comes again.
+    More,
+    /// It has to read first.
+    Held,
+    Done,
+}
+
+impl Audience {
+    /// Begins behind what the session has under way, and does what this turn allows.
+    pub fn begin_sweep(&mut self, desk: &mut Desk, key: SessionKey, sweep: Sweep) {
+        let session = self.sessions.get_mut(key).expect("a session that asks stands");
+        let extras = session.extras_mut();
+        extras.sweeps.push_back(sweep);
+        if extras.sweeps.len() > 1 || std::mem::replace(&mut extras.is_sweeping, true) {
+            return;
+        }
+        while desk.turn.walk_budget > 0 {
+            match self.sweep_part(desk, key) {
+                Next::More => {}
+                next => return self.pause(key, &next),
+            }
+        }
+        self.locals.sweeping.push_back(key);
+    }
+
+    /// The session has read: what it has to look at goes on.
+    pub(super) fn resume_sweeps(&mut self, key: SessionKey) {
+        let Some(extras) = self.sessions.get_mut(key).and_then(|session| session.extras.as_mut()) else { return };
+        let has_work = !extras.sweeps.is_empty() || extras.firsts_from.is_some();
+        if has_work && !std::mem::replace(&mut extras.is_sweeping, true) {
+            self.locals.sweeping.push_back(key);
+        }
+    }
+
+    fn pause(&mut self, key: SessionKey, next: &Next) {
+        // One that was taken off its topics is gone.
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.extras_mut().is_sweeping = false;
+        if matches!(next, Next::Held) {
+            self.held_back.insert(key);
+        }
+    }
+
+    /// Goes on with all sessions that have something to look at, each a part in its turn, within this turn's budget.
+    pub fn run_sweeps(&mut self, desk: &mut Desk, walks_wait: bool) {
+        let kept = if walks_wait { desk.turn.walk_budget / 2 } else { 0 };
+        while desk.turn.walk_budget > kept
+            && let Some(key) = self.locals.sweeping.pop_front()
+        {
+            match self.sweep_part(desk, key) {
+                Next::More => self.locals.sweeping.push_back(key),
+                next => self.pause(key, &next),
+            }
+        }
+    }
+
+    /// Whether the session should read before it is told about more topics.
+    pub(super) fn is_busy(desk: &Desk, session: &Session) -> bool {
+        let messages_max = desk.limits.mqtt.as_ref().map_or(usize::MAX, |limits| limits.queued_messages_max);
+        session.queue.bytes() > desk.limits.queue.bytes_high || session.queue.message_count() > messages_max / 2
+    }
+
+    fn sweep_part(&mut self, desk: &mut Desk, key: SessionKey) -> Next {
+        // It may have ended meanwhile.
+        let Some(session) = self.sessions.get(key) else { return Next::Done };
+        if session.life == Life::Over {
+            return self.end_part(desk, key);
+        }
+        let Some(extras) = session.extras.as_ref() else { return Next::Done };
+        let Some(sweep) = extras.sweeps.front() else { return self.send_firsts(desk, key) };
+        let has_to_read = session.mqtt.is_none() && Self::is_busy(desk, session);
+        if has_to_read && !session.subscriptions.is_empty() && sweep.kind == SweepKind::Withdraw {
+            return Next::Held;
+        }
+        if sweep.kind == SweepKind::Withdraw && session.subscriptions.len() <= PART {
+            let held = session.subscriptions.values().map(|(topic, _)| topic);
+            let selects = |topic: &&Rc<LocalTopic>| sweep.selector.as_ref().is_none_or(|selector| selector.matches(topic.path.as_str()));
+            let mut topics: Vec<Rc<LocalTopic>> = held.filter(selects).cloned().collect();
+            topics.sort_unstable_by(|a, b| a.path.cmp(&b.path).then(a.id.cmp(&b.id)));
+            desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub(topics.len().max(1));
+            self.look_at(desk, key, SweepKind::Withdraw, &topics);
+            return self.finish_sweep(desk, key);
+        }
+        let (kind, selector) = (sweep.kind, sweep.selector.clone());
+        let part = PART.min(desk.turn.walk_budget.max(1));
+        let (mut topics, mut last, mut looked) = (Vec::new(), None, 0);
+        for (path, topic) in self.locals.by_path.range((sweep.rest.start.clone(), sweep.rest.end.clone())).take(part) {
+            looked += 1;
+            last = Some(path.clone());
+            if selector.as_ref().is_none_or(|selector| selector.matches(path.as_str())) {
+                topics.push(topic.clone());
+            }
+        }
+        desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub(looked.max(1));
+        if has_to_read && !topics.is_empty() {
+            return Next::Held;
+        }
+        // What it is told of these topics may change what is left to look at, so that is noted first.
+        if let Some(last) = last.filter(|_| looked == part) {
+            self.first_sweep(key).rest.start = Bound::Excluded(last);
+            self.look_at(desk, key, kind, &topics);
+            return Next::More;
+        }
+        self.first_sweep(key).rest = Span::of_path("");
+        self.look_at(desk, key, kind, &topics);
+        // Few wait there, and not for long: their owners have forgotten them and know of a newer interest.
+        let waiting: Vec<Rc<LocalTopic>> = self.locals.limbo.values().cloned().collect();
+        self.look_at(desk, key, SweepKind::Withdraw, &waiting);
+        self.finish_sweep(desk, key)
+    }
+
+    fn first_sweep(&mut self, key: SessionKey) -> &mut Sweep {
+        let extras = self.sessions.get_mut(key).and_then(|session| session.extras.as_mut());
+        extras.and_then(|extras| extras.sweeps.front_mut()).expect("the sweep is under way")
+    }
+
+    /// Brings the session's subscriptions to these topics in line.
+    fn look_at(&mut self, desk: &mut Desk, key: SessionKey, kind: SweepKind, topics: &[Rc<LocalTopic>]) {
+        let session = self.sessions.get(key).expect("a session that is looked at stands");
+        let ends = |topic: &&Rc<LocalTopic>| session.holds(topic) && !session.selects(topic.path.as_str());
+        let ended: Vec<Rc<LocalTopic>> = topics.iter().filter(ends).cloned().collect();
+        let is_mqtt = session.mqtt.is_some();
+        if is_mqtt {
+            for topic in &ended {
+                self.end_subscription(desk, key, topic);
+            }
+        } else if !ended.is_empty() {
+            self.unsubscribe_topics(desk, key, &ended, Reason::Requested);
+        }
+        for topic in topics {
+            // Falling behind may have ended its connection.
+            let Some(session) = self.sessions.get(key).filter(|session| session.life != Life::Over) else { return };
+            let is_held = session.holds(topic);
+            match kind {
+                SweepKind::Filter { options, id, is_replaced, sends_first } if is_held => {
+                    self.change_filter(key, topic, is_replaced, |delivery| delivery.with(options, id));
+                    if sends_first {
+                        self.offer_first(desk, key, topic, Some((options.qos, id)));
+                    }
+                }
+                SweepKind::Adjust | SweepKind::Withdraw if is_held => {
+                    if is_mqtt {
+                        self.change_filter(key, topic, true, |delivery| delivery);
+                    }
+                }
+                SweepKind::Withdraw => {}
+                SweepKind::Adjust | SweepKind::Filter { .. } => self.start_subscription(desk, key, topic, Appearance::Found),
+            }
+        }
+    }
+
+    /// How the session is sent what is published at the topic follows its filters: all of them again, where one was replaced or is gone.
+    fn change_filter(&mut self, key: SessionKey, topic: &Rc<LocalTopic>, is_replaced: bool, add: impl FnOnce(Delivery) -> Delivery) {
+        if is_replaced {
+            self.renew_delivery(key, topic);
+        } else {
+            self.change_delivery(key, topic, |_, delivery| add(delivery));
+        }
+    }
+
+    fn finish_sweep(&mut self, desk: &mut Desk, key: SessionKey) -> Next {
+        let Some(session) = self.sessions.get_mut(key).filter(|session| session.life != Life::Over) else { return Next::More };
+        let sweep = session.extras_mut().sweeps.pop_front().expect("the sweep was under way");
+        for selector in &sweep.released {
+            // It may have been selected again meanwhile.
+            let session = self.sessions.get(key).expect("it stands");
+            if !session.selecting().contains(selector) {
+                self.release(desk, key, selector);
+            }
+        }
+        for ending in sweep.endings {
+            match ending {
+                Ending::Done(asker) => self.answer(desk, asker, Ok(Outcome::Done)),
+                Ending::Subscribed(asker) => self.answer_subscription(desk, asker),
+                Ending::Filter { id } => self.filter_known(desk, key, id),
+                Ending::Unsuback { id, codes } => self.reply(desk, key, |answers, out| answers.put_unsuback(out, id, &codes)),
+            }
+        }
+        Next::More
+    }
+
+    /// A topic of which a session may have to hear has come here: now, or when it has read.
+    pub(super) fn offer_topic(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>, appearance: Appearance) {
+        let session = self.sessions.get_mut(key).expect("a selector is a session's");
+        if session.life == Life::Over || session.subscriptions.contains_key(&topic.id) {
+            return;
+        }
+        let is_mqtt = session.mqtt.is_some();
+        let sweeps = session.extras.as_ref().map(|extras| &extras.sweeps);
+        let will_reach = sweeps.into_iter().flatten().any(|sweep| sweep.will_reach(&topic.path));
+        if will_reach && (appearance == Appearance::Found || !is_mqtt && is_state(topic)) {
+            return;
+        }
+        if is_mqtt || !is_state(topic) || !Self::is_busy(desk, session) || !session.selects(topic.path.as_str()) {
+            return self.start_subscription(desk, key, topic, appearance);
+        }
+        let extras = session.extras_mut();
+        let start = Bound::Included(topic.path.clone());
+        match extras.sweeps.back_mut() {
+            // From the first of those that it has not heard of.
+            Some(last) if last.selector.is_none() && last.kind == SweepKind::Adjust => last.rest.start = start,
+            _ => extras.sweeps.push_back(Sweep::from(start)),
+        }
+        self.held_back.insert(key);
+    }
+
+    // Retained messages.
+
+    /// Sends the retained message of a topic, if it has one, or notes that it is to be sent when the client has read.
+    pub fn offer_first(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>, filter: Option<(QoS, Option<u32>)>) {
+        if topic.first().is_none() {
+            return;
+        }
+        let session = self.sessions.get_mut(key).expect("a subscriber is a session");
+        let from = session.extras.as_ref().and_then(|extras| extras.firsts_from.clone());
+        if from.is_none() && !Self::is_busy(desk, session) {
+            return self.send_first(desk, key, topic, filter);
+        }
+        let extras = session.extras_mut();
+        extras.firsts_from = Some(from.map_or_else(|| topic.path.clone(), |from| from.min(topic.path.clone())));
+        self.change_delivery(key, topic, |_, delivery| delivery.with_first_due());
+        self.held_back.insert(key);
+    }
+
+    /// A message comes to a subscriber whose retained message waits: that is what it replaces, or comes before it.
+    pub fn settle_first(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>, is_passing: bool) {
+        self.change_delivery(key, topic, |_, delivery| delivery.without_first_due());
+        if is_passing {
+            self.send_first(desk, key, topic, None);
+        }
+    }
+
+    fn send_firsts(&mut self, desk: &mut Desk, key: SessionKey) -> Next {
+        let session = self.sessions.get_mut(key).expect("it was just there");
+        let Some(from) = session.extras_mut().firsts_from.clone() else { return Next::Done };
+        if Self::is_busy(desk, session) || !session.life.is_heard() {
+            return Next::Held;
+        }
+        let part = PART.min(desk.turn.walk_budget.max(1));
+        let mut range = self.locals.by_path.range((Bound::Included(from), Bound::Unbounded));
+        let topics: Vec<Rc<LocalTopic>> = range.by_ref().take(part).map(|(_, topic)| topic.clone()).collect();
+        let next: Option<TopicPath> = range.next().map(|(path, _)| path.clone());
+        desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub(topics.len().max(1));
+        let is_last = next.is_none();
+        let session = self.sessions.get_mut(key).expect("it was just there");
+        session.extras_mut().firsts_from = next;
+        for topic in topics {
+            let session = self.sessions.get(key).expect("sending a message ends no session");
+            let held = session.subscriptions.get(&topic.id).filter(|_| session.holds(&topic));
+            let is_due = held.is_some_and(|(_, place)| topic.subscribers.borrow()[*place as usize].delivery.is_first_due());
+            if is_due {
+                self.settle_first(desk, key, &topic, true);
+            }
+        }
+        if is_last { Next::Done } else { Next::More }
+    }
+
+    // The end of sessions.
+
+    /// Takes the session, which is over, off a part of its topics; behind the last it goes.
+    fn end_part(&mut self, desk: &mut Desk, key: SessionKey) -> Next {
+        let session = self.sessions.get(key).expect("it stands until it is taken off its topics");
+        let topics: Vec<Rc<LocalTopic>> = session.subscriptions.values().take(PART).map(|(topic, _)| topic.clone()).collect();
+        desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub(topics.len().max(1));
+        for topic in &topics {
+            self.end_subscription(desk, key, topic);
+        }
+        if topics.len() == PART {
+            return Next::More;
+        }
+        let session = self.sessions.remove(key).expect("it was just there");
+        for selector in session.selecting() {
+            self.release(desk, key, &selector);
+        }
+        for sweep in session.extras.into_iter().flat_map(|extras| extras.sweeps) {
+            for selector in &sweep.released {
+                self.release(desk, key, selector);
+            }
+        }
+        Next::Done
+    }
+
+    /// The session is over. It is taken off its topics a part at a time.
+    pub(super) fn leave_topics(&mut self, desk: &mut Desk, key: SessionKey) {
+        if matches!(self.end_part(desk, key), Next::More) {
+            self.locals.sweeping.push_back(key);
+        }
+    }
+}
+
+impl Sweep {
+    /// All that the session selects, from one path on.
+    fn from(start: Bound<TopicPath>) -> Self {
+        let rest = Span { start, end: Bound::Unbounded };
+        Self { selector: None, rest, kind: SweepKind::Adjust, released: Vec::new(), endings: Vec::new() }
+    }
+}
+
+/// Whether what a subscriber hears later of the topic makes good for what it did not hear before.
+fn is_state(topic: &LocalTopic) -> bool {
+    let specification = &topic.specification;
+    !topic.is_time_series() && specification.retains_value() && specification.conflation() != Conflation::Off
+}
