@@ -82,7 +82,8 @@ impl Audience {
     /// Whether the session should read before it is told about more topics.
     pub(super) fn is_busy(desk: &Desk, session: &Session) -> bool {
         let messages_max = desk.limits.mqtt.as_ref().map_or(usize::MAX, |limits| limits.queued_messages_max);
-        session.queue.bytes() > desk.limits.queue.bytes_high || session.queue.message_count() > messages_max / 2
+        let queue = desk.limits.queue;
+        session.queue.bytes() > queue.bytes_high.min(queue.bytes_max / 4) || session.queue.message_count() > messages_max / 2
     }
 
     fn sweep_part(&mut self, desk: &mut Desk, key: SessionKey) -> Next {
@@ -270,7 +271,11 @@ impl Audience {
         let session = self.sessions.get_mut(key).expect("it was just there");
         session.extras_mut().firsts_from = next;
         for topic in topics {
-            let session = self.sessions.get(key).expect("sending a message ends no session");
+            let session = self.sessions.get_mut(key).expect("sending a message ends no session");
+            if Self::is_busy(desk, session) {
+                session.extras_mut().firsts_from = Some(topic.path.clone());
+                return Next::Held;
+            }
             let held = session.subscriptions.get(&topic.id).filter(|_| session.holds(&topic));
             let is_due = held.is_some_and(|(_, place)| topic.subscribers.borrow()[*place as usize].delivery.is_first_due());
             if is_due {
@@ -285,12 +290,13 @@ impl Audience {
     /// Takes the session, which is over, off a part of its topics; behind the last it goes.
     fn end_part(&mut self, desk: &mut Desk, key: SessionKey) -> Next {
         let session = self.sessions.get(key).expect("it stands until it is taken off its topics");
-        let topics: Vec<Rc<LocalTopic>> = session.subscriptions.values().take(PART).map(|(topic, _)| topic.clone()).collect();
+        let part = PART.min(desk.turn.walk_budget.max(1));
+        let topics: Vec<Rc<LocalTopic>> = session.subscriptions.values().take(part).map(|(topic, _)| topic.clone()).collect();
         desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub(topics.len().max(1));
         for topic in &topics {
             self.end_subscription(desk, key, topic);
         }
-        if topics.len() == PART {
+        if topics.len() == part {
             return Next::More;
         }
         let session = self.sessions.remove(key).expect("it was just there");

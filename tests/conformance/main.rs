@@ -26,6 +26,7 @@ mod mqtt_v3;
 mod mqtt_v5;
 mod mqtt_waiting;
 mod mqtt_websocket;
+mod pacing;
 mod peer;
 mod pressure;
 mod properties;

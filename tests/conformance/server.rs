@@ -18,6 +18,8 @@ pub struct Server {
     pub too_deep: Vec<String>,
     /// Whose socket takes nothing.
     stalled: HashSet<ConnectionKey>,
+    /// How often the shard went on with what is done slice by slice.
+    pub slices: usize,
     /// What sessions within the process were told, and which of them take nothing or are over.
     told_inside: HashMap<SessionId, Vec<u8>>,
     stalled_inside: HashSet<SessionId>,
@@ -45,6 +47,7 @@ impl Server {
             records: Vec::new(),
             too_deep: Vec::new(),
             stalled: HashSet::new(),
+            slices: 0,
             told_inside: HashMap::new(),
             stalled_inside: HashSet::new(),
             over_inside: HashSet::new(),
@@ -264,6 +267,7 @@ impl Server {
             if !self.shard.has_walks() {
                 return;
             }
+            self.slices += 1;
             self.shard.run_slice(self.now);
         }
     }
