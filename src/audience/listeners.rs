@@ -12,11 +12,13 @@ use crate::mail::views::Told;
 use crate::mail::{Caller, Handler, ListenerKind, Mail, Missing, Notice};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::{Entry, Life, Listened, Listener};
+use crate::topic::path::TopicPath;
 use crate::topic::selector::Selector;
 use crate::topic::tree::Span;
 use crate::wire::event::{self, Event, Properties};
 use crate::wire::native::Outcome;
 use std::collections::VecDeque;
+use std::ops::Bound;
 
 /// The wire's numbers of what is listened to.
 const TOPICS: u8 = 1;
@@ -30,6 +32,7 @@ const REVIEW_PART: usize = 256;
 pub struct Review {
     asker: Caller,
     number: u64,
+    kind: u8,
     selector: Selector,
     rest: Span,
 }
@@ -38,6 +41,19 @@ impl Review {
     fn is_of(&self, session: SessionKey, number: u64) -> bool {
         (self.asker.session, self.number) == (session, number)
     }
+}
+
+/// Forgets what the listener was told of subscribers in `span` and does not select any more: looks at so many topics as `budget` has. What is left.
+fn forget_subscribed(listener: &mut Listener, span: Span, budget: &mut usize) -> Option<Span> {
+    let range = listener.subscribed.range((span.start.clone(), span.end.clone()));
+    let paths: Vec<TopicPath> = range.take(*budget).cloned().collect();
+    *budget -= paths.len();
+    for path in &paths {
+        if !listener.selects(path.as_str()) {
+            listener.subscribed.remove(path);
+        }
+    }
+    paths.into_iter().next_back().filter(|_| *budget == 0).map(|last| Span { start: Bound::Excluded(last), ..span })
 }
 
 impl Audience {
@@ -115,7 +131,7 @@ impl Audience {
         } else {
             let selector = gate::parse_selector(desk, text)?;
             self.check_questions(desk, asker)?;
-            if self.deselect(desk, asker, number, &selector) {
+            if self.deselect(asker, number, &selector) {
                 return Ok(true);
             }
         }
@@ -138,7 +154,7 @@ impl Audience {
         ended.extend(held_back);
         for review in ended {
             self.answer(desk, review.asker, Ok(Outcome::Done));
-            self.release_listening(desk, TOPICS, &review.selector);
+            self.release_listening(desk, listener.kind, &review.selector);
         }
         for held in listener.selectors {
             self.release_listening(desk, listener.kind, &held.selector);
@@ -171,22 +187,15 @@ impl Audience {
     }
 
     /// Takes a selector off a listener; tells whether what it leaves is to be reviewed.
-    fn deselect(&mut self, desk: &mut Desk, asker: Caller, number: u64, selector: &Selector) -> bool {
+    fn deselect(&mut self, asker: Caller, number: u64, selector: &Selector) -> bool {
         let listener = self.listener_mut(asker.session, number).expect("the listener's kind was just looked up");
         if !listener.holds(selector) {
             return false;
         }
         listener.selectors.retain(|held| held.selector != *selector);
-        if listener.kind == TOPICS {
-            let rest = Span::of_branch(selector.prefix());
-            self.listening.reviews.push_back(Review { asker, number, selector: selector.clone(), rest });
-            return true;
-        }
-        let mut subscribed = std::mem::take(&mut listener.subscribed);
-        subscribed.retain(|path| !selector.matches(path.as_str()) || listener.selects(path.as_str()));
-        listener.subscribed = subscribed;
-        self.release_listening(desk, SUBSCRIBERS, selector);
-        false
+        let (kind, rest) = (listener.kind, Span::of_branch(selector.prefix()));
+        self.listening.reviews.push_back(Review { asker, number, kind, selector: selector.clone(), rest });
+        true
     }
 
     pub fn reviews_of(&self, session: SessionKey) -> usize {
@@ -214,19 +223,22 @@ impl Audience {
                 self.listening.reviews_held.push(review);
                 continue;
             }
-            let Review { asker, number, selector, rest } = review;
+            let Review { asker, number, kind, selector, rest } = review;
             let listener = self.listener_mut(asker.session, number).expect("a listener that ends takes its reviews along");
             let mut left = part;
-            let (changes, rest) = look_again(listener, rest, &mut left);
+            let (changes, rest) = match kind {
+                TOPICS => look_again(listener, rest, &mut left),
+                _ => (Vec::new(), forget_subscribed(listener, rest, &mut left)),
+            };
             desk.turn.walk_budget -= (part - left).max(1);
             for change in changes {
                 self.tell_change(desk, asker.session, number, &change);
             }
             if let Some(rest) = rest {
-                self.listening.reviews.push_back(Review { asker, number, selector, rest });
+                self.listening.reviews.push_back(Review { asker, number, kind, selector, rest });
                 continue;
             }
-            self.release_listening(desk, TOPICS, &selector);
+            self.release_listening(desk, kind, &selector);
             self.answer(desk, asker, Ok(Outcome::Done));
         }
     }
@@ -239,7 +251,7 @@ impl Audience {
         };
         // What is still to be reviewed has to stay true until then.
         let mut reviews = self.listening.reviews.iter().chain(&self.listening.reviews_held);
-        let is_reviewed = number == TOPICS && reviews.any(|review| review.selector == *selector);
+        let is_reviewed = reviews.any(|review| review.kind == number && review.selector == *selector);
         if is_reviewed || self.listening.sessions.iter().any(holds) {
             return;
         }
@@ -259,13 +271,17 @@ impl Audience {
                         let changes = take_notice(listener, *what, path, specification, asked);
                         told.extend(changes.into_iter().map(|change| (*number, change)));
                     }
-                    Notice::Subscribers { path, has_subscribers } if listener.kind == SUBSCRIBERS && listener.selects(path.as_str()) => {
+                    Notice::Subscribers { path, has_subscribers } if listener.kind == SUBSCRIBERS => {
                         // A notice reaches every listener of this shard, whichever has asked for it.
                         let is_news = match has_subscribers {
-                            true => listener.is_told_of(path.as_str(), asked) && listener.subscribed.insert(path.clone()),
+                            true => {
+                                listener.selects(path.as_str())
+                                    && listener.is_told_of(path.as_str(), asked)
+                                    && listener.subscribed.insert(path.clone())
+                            }
                             false => listener.subscribed.remove(path),
                         };
-                        if is_news {
+                        if is_news && listener.selects(path.as_str()) {
                             told.push((*number, Change::Subscribers { path: path.clone(), has_subscribers: *has_subscribers }));
                         }
                     }

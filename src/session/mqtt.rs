@@ -352,16 +352,17 @@ impl Outbound {
         self.insert(Inflight::Sent(message));
     }
 
-    /// PUBREC came before a restart.
-    pub fn restore_released(&mut self, sequence: u64) {
-        self.insert(Inflight::Released { sequence });
+    /// For these PUBREC came before a restart. Nothing else is under way yet.
+    pub fn restore_released(&mut self, mut sequences: Vec<u64>) {
+        sequences.sort_unstable();
+        self.inflight = sequences.into_iter().map(|sequence| Inflight::Released { sequence }).collect();
     }
 
     /// Mostly the last. After a restart what was released is known before what waits to be sent again, which may be older; nothing is to be repeated
     /// at that point.
     fn insert(&mut self, held: Inflight) {
-        let behind = self.inflight.iter().rev().take_while(|other| other.sequence() > held.sequence()).count();
-        self.inflight.insert(self.inflight.len() - behind, held);
+        let at = self.inflight.partition_point(|other| other.sequence() <= held.sequence());
+        self.inflight.insert(at, held);
     }
 
     /// They are in the order of their numbers, so few can have an identifier: one of each round of identifiers.

@@ -243,6 +243,7 @@ impl Audience {
         let wall_ms = desk.wall_ms();
         let time_of = |ms: u64| now.after_ms(ms.saturating_sub(wall_ms));
         let binary = desk.specifications.plain(TopicType::Binary);
+        let mut released_before = Vec::new();
         for (sequence, event) in stored.events {
             match EventRecord::decode(&event.value) {
                 None => {}
@@ -256,7 +257,7 @@ impl Audience {
                 }
                 Some(EventRecord::Released { sequence: released }) => {
                     mqtt.released.insert(released, sequence);
-                    mqtt.outbound.restore_released(released);
+                    released_before.push(released);
                 }
                 Some(EventRecord::Inbound { id, number }) => {
                     mqtt.inbound.insert(id, Inbound::Lost { number });
@@ -267,6 +268,7 @@ impl Audience {
                 }
             }
         }
+        mqtt.outbound.restore_released(released_before);
         mqtt.will = record.will.map(|will| Box::new(will.into_will()));
         for filter in record.filters {
             let parsed = parse_filter(&filter.text).map_err(str::to_owned)?;

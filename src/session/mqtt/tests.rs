@@ -31,7 +31,7 @@ fn message(sequence: u64, qos: QoS) -> Box<Message> {
 /// `bN` PUBREC, `cN` PUBCOMP, `eN` PUBREC with an error; `new` is a new connection. What is sent and what acknowledgements did not fit comes out.
 fn check(inflight_max: usize, steps: &str, expected: &str) {
     let mut outbound = Outbound::default();
-    let mut told: Vec<String> = Vec::new();
+    let (mut told, mut released): (Vec<String>, Vec<u64>) = Default::default();
     for step in steps.split(' ') {
         let (what, number) = step.split_at(1);
         let id: u64 = number.parse().unwrap_or(0);
@@ -51,7 +51,8 @@ fn check(inflight_max: usize, steps: &str, expected: &str) {
             }
             "r" => {
                 outbound.restore_sequence(id);
-                outbound.restore_released(id);
+                released.push(id);
+                outbound.restore_released(released.clone());
                 None
             }
             "n" => {
@@ -127,7 +128,7 @@ fn what_was_released_before_a_restart_hides_no_older_message() {
 #[test]
 fn no_two_messages_under_way_have_the_same_identifier() {
     let mut outbound = Outbound::default();
-    outbound.restore_released(3);
+    outbound.restore_released(vec![3]);
     outbound.sent(message(1, QoS::AtLeastOnce));
     assert!(outbound.has_room(IDENTIFIERS, 100));
     assert!(!outbound.has_room(IDENTIFIERS + 1, 100), "it would be 1");
