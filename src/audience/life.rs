@@ -24,6 +24,7 @@ impl Audience {
         if let Some(extras) = &mut session.extras {
             // Nobody is left to be answered; an answer could overfill the queue and end the session again.
             extras.histories.clear();
+            extras.histories_waiting.clear();
             extras.answers_held.clear();
         }
         self.end_listeners(desk, key);

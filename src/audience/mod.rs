@@ -165,8 +165,9 @@ impl Audience {
         self.sessions.len()
     }
 
+    /// A session that is not over.
     pub fn session(&self, key: SessionKey) -> Option<&Session> {
-        self.sessions.get(key)
+        self.sessions.get(key).filter(|session| session.life != Life::Over)
     }
 
     /// The session of this name, if it is here and not over.
@@ -185,7 +186,7 @@ impl Audience {
     }
 
     pub fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
-        self.sessions.get_mut(key)
+        self.sessions.get_mut(key).filter(|session| session.life != Life::Over)
     }
 
     pub fn enter(&mut self, session: Session) -> SessionKey {

@@ -130,7 +130,8 @@ impl Audience {
         self.first_sweep(key).rest = Span::of_path("");
         self.look_at(desk, key, kind, &topics);
         // Few wait there, and not for long: their owners have forgotten them and know of a newer interest.
-        let waiting: Vec<Rc<LocalTopic>> = self.locals.limbo.values().cloned().collect();
+        let mut waiting: Vec<Rc<LocalTopic>> = self.locals.limbo.values().cloned().collect();
+        waiting.sort_unstable_by_key(|topic| topic.id);
         self.look_at(desk, key, SweepKind::Withdraw, &waiting);
         self.finish_sweep(desk, key)
     }
