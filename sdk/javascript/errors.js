@@ -35,6 +35,25 @@ export class TidewireError extends Error {
   static className = 'TidewireError';
 }
 
+/** Events of a time series came while there was no connection, and the server does not keep them any more. */
+export class MissedEventsError extends TidewireError {
+  /**
+   * @param {string} path
+   * @param {number} first sequence
+   * @param {number} last sequence
+   */
+  constructor(path, first, last) {
+    super(`events ${first} to ${last} of ${path} came while there was no connection, and are not kept any more`);
+    this.path = path;
+    /** The sequence of the first event that was missed. */
+    this.first = first;
+    /** That of the last. */
+    this.last = last;
+  }
+
+  static className = 'MissedEventsError';
+}
+
 /** A numbered error of the protocol. Its `code` is that of its class. */
 export class RequestError extends TidewireError {
   /**

@@ -432,8 +432,8 @@ export class Session {
   }
 
   /**
-   * Makes the selections again, in their order, and the listeners. What the server refuses now is dropped and told; what it cannot do now
-   * fails the attempt.
+   * Makes the selections again, in their order, and the listeners, and asks for the events that were missed. What the server refuses now is
+   * dropped and told; what it cannot do now fails the attempt.
    *
    * @param {Connection} connection
    */
@@ -462,7 +462,8 @@ export class Session {
       asked[index].drop(error);
     });
     if (this.#abort.signal.aborted) throw new ConnectionError('the session is closed', { code: CloseCode.NORMAL });
-    this.#subscriptions.endRecovery();
+    await this.#subscriptions.endRecovery((message) => connection.request(message));
+    if (this.#abort.signal.aborted) throw new ConnectionError('the session is closed', { code: CloseCode.NORMAL });
   }
 
   /**

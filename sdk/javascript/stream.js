@@ -26,7 +26,8 @@
  *   for the first value; both may be null, which is no value. On a stream of time series they are the event and the one before it.
  * @property {(path: string, specification: Specification, reason: UnsubscriptionReason) => void} [unsubscription]
  * @property {() => void} [close] the stream was closed, or its session
- * @property {(error: unknown) => void} [error] a callback threw, or a value did not decode; the stream goes on. Without this callback
+ * @property {(error: unknown) => void} [error] a callback threw, a value did not decode, or events of a time series were missed while there
+ *   was no connection (`MissedEventsError`); the stream goes on. Without this callback
  *   the error is reported as uncaught.
  */
 

@@ -5,14 +5,16 @@
  * by every value stream that matches its path and can read its type; where there is none, by the fallback streams that can.
  *
  * On a new connection topics have new numbers; they are matched by path. `beginRecovery` and `endRecovery` surround that, so that
- * a stream sees only what really changed meanwhile.
+ * a stream sees only what really changed meanwhile. Of a time series it sees every event: those that came meanwhile are asked for, and
+ * those that come in the meantime wait for them.
  *
  * @module
  */
 
 import { applyDelta } from './delta.js';
-import { ProtocolError } from './errors.js';
+import { MissedEventsError, OverloadedError, ProtocolError, RequestError, ShuttingDownError } from './errors.js';
 import { inflate } from './inflate.js';
+import { askForEvents } from './missed.js';
 import { decodeEvent } from './series.js';
 import { ValueStream } from './stream.js';
 import { canRead, decodeValue, TopicProperty, valueType } from './types.js';
@@ -23,6 +25,9 @@ import { canRead, decodeValue, TopicProperty, valueType } from './types.js';
 const REASONS = [undefined, 'requested', 'removed', 'back_pressure'];
 
 const NOTHING = new Uint8Array(0);
+
+/** The time series whose missed events are asked for at a time: the server bounds what a session has under way. */
+const ASKED_MAX = 50;
 
 /**
  * The name of a reason in `codes.json`; `unknown` for one that only a newer server knows.
@@ -49,8 +54,16 @@ class Topic {
     this.content = message.type === 'time_series' ? 'events' : 'values';
     /** The last value's bytes; the next delta applies to them. @type {Uint8Array | undefined} */
     this.bytes = undefined;
-    /** The last event, of a time series. @type {import('./codec.js').EventMessage | undefined} */
+    /** The last event, of a time series. @type {import('./codec.js').EventEntry | undefined} */
     this.event = undefined;
+    /**
+     * Events of a new connection that wait for those before them, which came while there was none.
+     *
+     * @type {import('./codec.js').EventEntry[] | undefined}
+     */
+    this.waiting = undefined;
+    /** Whether the last event has come again on the new connection, so that nothing was missed up to it. */
+    this.resumed = false;
     /** It was set to no value, and has had none since. */
     this.isNull = false;
     /** The last value, decoded only if somebody reads it. @type {any} */
@@ -87,6 +100,11 @@ class Topic {
    */
   hasSeen({ sequence, timestamp }) {
     return this.event !== undefined && sequence <= this.event.sequence && timestamp <= this.event.timestamp;
+  }
+
+  /** Whether events may have been missed while there was no connection. */
+  get hasGap() {
+    return this.waiting !== undefined || (this.event !== undefined && !this.resumed);
   }
 
   /** @param {ValueStream} stream */
@@ -212,9 +230,20 @@ export class Subscriptions {
   #handleEvent(event) {
     const topic = this.#byNumber.get(event.topic);
     if (topic === undefined || topic.content !== 'events') return;
-    if (topic.recovery === 'found') {
-      if (topic.hasSeen(event)) return;
-      topic.recovery = 'current';
+    if (topic.waiting !== undefined) {
+      topic.waiting.push(event);
+      return;
+    }
+    if (topic.recovery === 'found' && !topic.resumed) {
+      if (topic.hasSeen(event)) {
+        topic.resumed = event.sequence === topic.event?.sequence;
+        return;
+      }
+      if (event.sequence !== nextSequence(topic.event)) {
+        topic.waiting = [event];
+        return;
+      }
+      topic.resumed = true;
     }
     topic.event = event;
     this.#update(topic, event.value);
@@ -243,14 +272,80 @@ export class Subscriptions {
   /** The connection is new: every topic has yet to be seen on it. */
   beginRecovery() {
     this.#byNumber.clear();
-    for (const topic of this.#byPath.values()) topic.recovery = 'lost';
+    for (const topic of this.#byPath.values()) {
+      topic.recovery = 'lost';
+      topic.resumed = false;
+      topic.waiting = undefined;
+    }
   }
 
-  /** The selections have been made again: what has not been seen is gone. */
-  endRecovery() {
+  /**
+   * The selections have been made again: what has not been seen is gone, and the events that were missed are asked for.
+   *
+   * @param {import('./missed.js').Request} request on the new connection
+   */
+  async endRecovery(request) {
+    /** @type {Topic[]} */
+    const behind = [];
     for (const topic of [...this.#byPath.values()]) {
       if (topic.recovery === 'lost') this.#end(topic, 'removed');
-      if (topic.recovery === 'found') this.#settle(topic);
+      if (topic.recovery !== 'found') continue;
+      this.#settle(topic);
+      if (topic.content !== 'events' || !topic.hasGap) continue;
+      topic.waiting ??= [];
+      behind.push(topic);
+    }
+    while (behind.length > 0) await Promise.all(behind.splice(0, ASKED_MAX).map((topic) => this.#catchUp(topic, request)));
+  }
+
+  /**
+   * Tells a topic's readers of the events that they missed, then of those that came meanwhile, and of the events that cannot be had any more.
+   *
+   * @param {Topic} topic
+   * @param {import('./missed.js').Request} request
+   */
+  async #catchUp(topic, request) {
+    const missed = await this.#missedEvents(topic, request);
+    // It may have been removed meanwhile.
+    if (this.#byPath.get(topic.path) !== topic) return;
+    const { from, events } = missed;
+    const waiting = topic.waiting ?? [];
+    topic.waiting = undefined;
+    let next = from;
+    for (const event of [...events, ...waiting]) {
+      if (event.sequence < next) continue;
+      if (event.sequence > next) {
+        const error = new MissedEventsError(topic.path, next, event.sequence - 1);
+        for (const reader of topic.readers) reader.notifyError(error);
+      }
+      next = event.sequence + 1;
+      topic.event = event;
+      this.#update(topic, event.value);
+    }
+  }
+
+  /**
+   * The events behind the last that was seen. A topic that was made anew has events of the same numbers that are others: of that all are missed.
+   *
+   * @param {Topic} topic
+   * @param {import('./missed.js').Request} request
+   * @returns {Promise<{ from: number, events: import('./codec.js').EventEntry[] }>}
+   */
+  async #missedEvents(topic, request) {
+    const { path, event: last, waiting } = topic;
+    const first = waiting?.[0];
+    try {
+      if (last !== undefined && (first === undefined || first.sequence > last.sequence)) {
+        const [again, ...events] = await askForEvents(request, path, last.sequence);
+        if (again === undefined) return { from: nextSequence(last), events };
+        if (again.sequence !== last.sequence) return { from: nextSequence(last), events: [again, ...events] };
+        if (again.timestamp === last.timestamp && sameBytes(again.value, last.value)) return { from: nextSequence(last), events };
+      }
+      return { from: 0, events: await askForEvents(request, path, 0) };
+    } catch (error) {
+      if (!(error instanceof RequestError) || error instanceof OverloadedError || error instanceof ShuttingDownError) throw error;
+      // What is refused is told as missed.
+      return { from: first !== undefined && last !== undefined && first.sequence <= last.sequence ? 0 : nextSequence(last), events: [] };
     }
   }
 
@@ -391,6 +486,13 @@ export class Subscriptions {
     if (added.length === 0 || !this.#decode(topic)) return;
     for (const reader of added) reader.notifyValue(path, specification, topic.value, undefined);
   }
+}
+
+/**
+ * @param {import('./codec.js').EventEntry | undefined} event
+ */
+function nextSequence(event) {
+  return event === undefined ? 0 : event.sequence + 1;
 }
 
 /**

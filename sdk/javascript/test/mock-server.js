@@ -28,10 +28,11 @@ class MockServer {
   #nextTopic = 1;
 
   /** `answer(message, connection)` may answer in the server's place by returning true. */
-  constructor({ keepAliveMs = 30_000, messageBytesMax = 65536, pageMax = 10, answer = () => false } = {}) {
+  constructor({ keepAliveMs = 30_000, messageBytesMax = 65536, pageMax = 10, queryEventsMax = 100, answer = () => false } = {}) {
     this.keepAliveMs = keepAliveMs;
     this.messageBytesMax = messageBytesMax;
     this.pageMax = pageMax;
+    this.queryEventsMax = queryEventsMax;
     this.answer = answer;
   }
 
@@ -209,10 +210,12 @@ class MockServer {
     this.append(message, connection);
   }
 
-  /** Knows no ranges: the limit, and whether edits are wanted. */
-  query({ id, path, kind = 'values', limit = 100 }, connection) {
-    const { events, properties: { TIME_SERIES_EVENT_VALUE_TYPE: type } } = this.topics.get(path);
-    const wanted = events.filter(({ original }) => kind === 'values' || original !== undefined);
+  /** Knows ranges of sequences, the limit, and whether edits are wanted; of values that an edit range is none. Of a topic, `kept` is the first event that it keeps. */
+  query({ id, path, kind = 'values', range = {}, edit_range: editRange, limit = this.queryEventsMax }, connection) {
+    const { events, kept = 0, properties: { TIME_SERIES_EVENT_VALUE_TYPE: type } } = this.topics.get(path);
+    const isOfKind = ({ original }) => (kind === 'values' ? editRange === undefined || original === undefined : original !== undefined);
+    const { from: { sequence: first = 0 } = {}, to: { sequence: last = Infinity } = {} } = kind === 'values' ? range : editRange ?? {};
+    const wanted = events.filter((event) => isOfKind(event) && event.sequence >= Math.max(first, kept) && event.sequence <= last);
     const parts = wanted.slice(-limit).map((event) => Buffer.concat([eventHead(event), varint(event.value.length), event.value]));
     connection.send(frame(0x82, varint(id), wanted.length > limit ? 0 : 1, TYPES[type], varint(parts.length), ...parts));
   }
@@ -312,7 +315,8 @@ class MockServer {
       if (now && !before.has(path)) {
         connection.send(subscribed(path, topic));
         const event = topic.events.at(-1);
-        if (event !== undefined) connection.send(eventFrame(topic, event));
+        const isQuiet = topic.properties.PUBLISH_VALUES_ONLY === 'true';
+        if (event !== undefined) isQuiet || connection.send(eventFrame(topic, event));
         else if (topic.value) connection.send(frame(0x91, varint(topic.number), topic.value));
       }
       if (!now && before.has(path)) connection.send(frame(0x98, varint(topic.number), 1));

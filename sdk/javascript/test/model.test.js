@@ -464,6 +464,73 @@ test('a new connection brings only events that are new', async () => {
   assert.deepEqual([events.length, events[3][2].sequence, events[3][2].value], [4, 0, 0]);
 });
 
+/** Events come while the session has no connection. Settles when it has one again. */
+async function missEvents(server, session, count) {
+  const back = becomes(session, 'connected');
+  await server.stop();
+  for (let value = 0; value < count; value += 1) server.put('s', 'time_series', double(100 + value));
+  await server.restart();
+  await back;
+}
+
+const double = (value) => {
+  const bytes = Buffer.alloc(8);
+  bytes.writeDoubleBE(value);
+  return bytes;
+};
+
+/** The sequences of events, and errors. */
+const sequencesOf = (events) => events.filter(([kind]) => kind !== '+').map(([kind, what, event]) => (kind === '=' ? event.sequence : what));
+
+for (const [what, properties] of [['', {}], [' that sends no first events', { PUBLISH_VALUES_ONLY: 'true' }]]) {
+  test(`the events that came while there was no connection are asked for, of a series${what}`, async () => {
+    const { server, session } = await start({ queryEventsMax: 2 });
+    await session.topics.addAndSet('s', { ...SERIES, properties: { ...SERIES.properties, ...properties } }, 1);
+    const { events, until } = recordStream((callbacks) => session.addTimeSeriesStream('s', 'double', callbacks));
+    await session.subscribe('s');
+    await session.timeSeries.append('s', 2, { type: 'double' });
+    await missEvents(server, session, 5);
+    await session.timeSeries.append('s', 3, { type: 'double' });
+    const seen = properties.PUBLISH_VALUES_ONLY ? [1, 2, 3, 4, 5, 6, 7] : [0, 1, 2, 3, 4, 5, 6, 7];
+    await until(seen.length + 1);
+    assert.deepEqual(sequencesOf(events), seen);
+    assert.deepEqual(events.at(-2)[2].value, 104);
+  });
+}
+
+test('edits that came while there was no connection are told as such', async () => {
+  const { server, session } = await start();
+  await session.topics.addAndSet('s', SERIES, 1);
+  const { events } = recordStream((callbacks) => session.addTimeSeriesStream('s', 'double', callbacks));
+  await session.subscribe('s');
+  const edit = { sequence: 1, timestamp: 1_001, original: 0, author: 'mock', value: double(2) };
+  server.topics.get('s').events.push(edit);
+  await missEvents(server, session, 2);
+  const told = events.slice(1).map(([, , { sequence, value, isEdit }]) => [sequence, value, isEdit]);
+  assert.deepEqual(told, [[0, 1, false], [1, 2, true], [2, 100, false], [3, 101, false]]);
+});
+
+test('events that are not kept any more are told as missed', async () => {
+  const { server, session } = await start();
+  await session.topics.addAndSet('s', SERIES, 1);
+  const { events } = recordStream((callbacks) => session.addTimeSeriesStream('s', 'double', callbacks));
+  await session.subscribe('s');
+  server.topics.get('s').kept = 4;
+  await missEvents(server, session, 6);
+  const missed = 'events 1 to 3 of s came while there was no connection, and are not kept any more';
+  assert.deepEqual(sequencesOf(events), [0, missed, 4, 5, 6]);
+});
+
+test('events of a series that may not be asked for are told as missed', async () => {
+  const { server, session } = await start({ answer: refusal('query', 202) });
+  await session.topics.addAndSet('s', SERIES, 1);
+  const { events } = recordStream((callbacks) => session.addTimeSeriesStream('s', 'double', callbacks));
+  await session.subscribe('s');
+  await missEvents(server, session, 2);
+  const missed = 'events 1 to 1 of s came while there was no connection, and are not kept any more';
+  assert.deepEqual(sequencesOf(events), [0, missed, 2]);
+});
+
 test('a slow reader of a time series is given every event', async () => {
   const { session } = await start();
   await session.topics.add('s', SERIES);
