@@ -19,8 +19,8 @@
 //! | `"absent":true` | nothing is there (only beside `at`) |
 //!
 //! `is` compares JSON as compact text: order of members, spelling of numbers and escapes count. The other tests look at
-//! what a value means. Beside a number, a value counts as a number if it is one or a string that reads as one, and
-//! is compared exactly, digit by digit; a DOUBLE is the number that it prints as. Beside a string or boolean, a value
+//! what a value means. Beside a number, a value counts as a number if it is one or a string that reads as one (that of a
+//! STRING topic also with zeros before its digits: identifiers are often written so), and is compared exactly, digit by digit; a DOUBLE is the number that it prints as. Beside a string or boolean, a value
 //! counts by its string form: a string by its characters, a number as it is written, a boolean as `true` or `false`.
 //! Beside null, only a JSON null is equal. What cannot be compared so (an array or object beside anything but null, a
 //! null beside anything else, a string that is no number, and `NaN` or `Infinity`, beside a number) passes no test, nor

@@ -23,11 +23,17 @@ pub struct Decimal<'a> {
 impl<'a> Decimal<'a> {
     /// Reads `text`, all of it, by the grammar of JSON: no `+`, no leading zeros, no white space, digits around a point.
     pub fn parse(text: &'a [u8]) -> Option<Self> {
+        match text.strip_prefix(b"-").unwrap_or(text) {
+            [b'0', b'0'..=b'9', ..] => None,
+            _ => Self::parse_with_zeros(text),
+        }
+    }
+
+    /// Reads `text` likewise, but for zeros that may stand before the number's digits: `007` is 7.
+    pub fn parse_with_zeros(text: &'a [u8]) -> Option<Self> {
         let (is_negative, text) = text.strip_prefix(b"-").map_or((false, text), |rest| (true, rest));
         let (whole, rest) = digits(text)?;
-        if whole.len() > 1 && whole[0] == b'0' {
-            return None;
-        }
+        let whole = &whole[leading_zeros(whole).min(whole.len() - 1)..];
         let (fraction, rest) = rest.strip_prefix(b".").map_or(Some((&b""[..], rest)), digits)?;
         let written_exponent = match rest {
             [] => 0,
@@ -39,7 +45,6 @@ impl<'a> Decimal<'a> {
     }
 
     fn of_digits(is_negative: bool, whole: &'a [u8], fraction: &'a [u8], exponent: i64) -> Self {
-        let leading_zeros = |digits: &[u8]| digits.iter().take_while(|&&digit| digit == b'0').count();
         let (mut head, mut tail, mut exponent) = (whole, fraction, exponent);
         if head == b"0" {
             let zeros = leading_zeros(tail);
@@ -70,6 +75,10 @@ impl<'a> Decimal<'a> {
         // Without trailing zeros a number whose digits another one continues is the smaller.
         self.exponent.cmp(&other.exponent).then_with(|| digits(self).cmp(digits(other)))
     }
+}
+
+fn leading_zeros(digits: &[u8]) -> usize {
+    digits.iter().take_while(|&&digit| digit == b'0').count()
 }
 
 fn digits(text: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -168,6 +177,17 @@ mod tests {
     }
 
     #[test]
+    fn zeros_before_the_digits_do_not_count_where_they_may_stand() {
+        for (text, same) in [("000001", "1"), ("00", "0"), ("-007.50", "-7.5"), ("00.1", "0.1"), ("010e1", "100"), ("-00", "0"), ("0", "0")]
+        {
+            assert_eq!(Decimal::parse_with_zeros(text.as_bytes()), Some(decimal(same)), "{text}");
+        }
+        for text in ["", "-", "+1", "+01", " 01", "01 ", "01.", "00.", ".5", "0x01", "01e", "--01"] {
+            assert!(Decimal::parse_with_zeros(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
     fn only_the_grammar_of_json_is_a_number() {
         for text in
             ["", "-", "+1", "01", "-01", "1.", ".5", "1e", "1e+", " 1", "1 ", "1,000", "0x1", "NaN", "Infinity", "1e1.5", "١", "--1"]
@@ -199,6 +219,7 @@ mod tests {
             // serde_json refuses what is beyond a double; the grammar is the same.
             let is_json = serde_json::from_str::<Box<serde_json::value::RawValue>>(&text).is_ok();
             prop_assert_eq!(Decimal::parse(text.as_bytes()).is_some(), is_json, "{}", text);
+            prop_assert!(!is_json || Decimal::parse_with_zeros(text.as_bytes()) == Decimal::parse(text.as_bytes()), "{}", text);
         }
     }
 }

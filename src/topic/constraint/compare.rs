@@ -39,6 +39,8 @@ pub enum Form<'a> {
     Null,
     /// The characters of a string, or of `true` or `false`.
     Text(Cow<'a, [u8]>),
+    /// The characters that a STRING topic holds: the digits of a number in them may begin with zeros.
+    Plain(&'a [u8]),
     /// A number as JSON writes it.
     Number(Cow<'a, [u8]>),
     /// Nothing that can be compared.
@@ -76,6 +78,7 @@ impl Comparison {
             Operand::Null => self.is_equality_of(matches!(form, Form::Null)),
             Operand::Text(wanted) => match form {
                 Form::Text(text) | Form::Number(text) => self.is_equality_of(**text == **wanted),
+                Form::Plain(text) => self.is_equality_of(**text == **wanted),
                 Form::Null | Form::Other => false,
             },
             Operand::Number(wanted) => match (form.number(), Decimal::parse(wanted)) {
@@ -105,7 +108,8 @@ impl Comparison {
             // A number may be written in many ways, so what its string form is not can be said of none.
             (Operand::Number(_), Operand::Text(_)) => return false,
             (Operand::Null, _) => Form::Null,
-            (Operand::Text(text), _) => Form::Text(Cow::Borrowed(text)),
+            // What passes as a string of JSON passes as a STRING topic's.
+            (Operand::Text(text), _) => Form::Plain(text),
             (Operand::Number(text), _) => Form::Number(Cow::Borrowed(text)),
         };
         !other.holds(&pinned)
@@ -138,7 +142,7 @@ impl<'a> Form<'a> {
     pub fn of_value(kind: ValueType, bytes: &'a [u8]) -> Self {
         match kind {
             ValueType::Json => Self::of_json(bytes),
-            ValueType::String => Self::Text(Cow::Borrowed(bytes)),
+            ValueType::String => Self::Plain(bytes),
             ValueType::Int64 | ValueType::Double if bytes.len() == 8 => {
                 let mut text = Vec::with_capacity(24);
                 scalar::append_json(kind, bytes, &mut text);
@@ -165,6 +169,7 @@ impl<'a> Form<'a> {
     fn number(&self) -> Option<Decimal<'_>> {
         match self {
             Self::Number(text) | Self::Text(text) => Decimal::parse(text),
+            Self::Plain(text) => Decimal::parse_with_zeros(text),
             Self::Null | Self::Other => None,
         }
     }

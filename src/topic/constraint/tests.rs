@@ -144,9 +144,29 @@ fn numbers_compare_exactly_whatever_their_type_and_spelling() {
 }
 
 #[test]
+fn the_text_of_a_string_topic_is_a_number_also_with_zeros_before_its_digits() {
+    use ValueType::*;
+    for (test, is_passed) in [("\"eq\":1", true), ("\"ne\":1", false), ("\"ge\":1.0", true), ("\"gt\":1", false), ("\"lt\":1.5", true)] {
+        check_test(test, String, "\"000001\"", is_passed);
+        check_test(test, String, "\"01.0\"", is_passed);
+        check_test(test, Json, "\"000001\"", false);
+    }
+    check_test("\"eq\":0", String, "\"00\"", true);
+    check_test("\"eq\":\"000001\"", String, "\"000001\"", true);
+    check_test("\"eq\":\"1\"", String, "\"000001\"", false);
+    check_test("\"ne\":\"1\"", String, "\"000001\"", true);
+    // Of one topic both may hold, so they do not contradict each other.
+    check(r#"{"and":[{"value":{"eq":"007"}},{"value":{"gt":5}}]}"#, String, "\"007\"", true);
+}
+
+#[test]
 fn what_is_no_number_passes_no_test_beside_a_number() {
     use ValueType::*;
     for (kind, value) in [
+        (String, "\"+01\""),
+        (String, "\"01.\""),
+        (String, "\".1\""),
+        (Json, "\"01\""),
         (String, "\"abc\""),
         (String, "\"\""),
         (String, "\" 1\""),
