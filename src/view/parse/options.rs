@@ -1,6 +1,5 @@
 //! What stands behind the transformations: each option at most once, in any order.
 
-use super::path::POINTER_ENDS;
 use super::{Parser, TRANSFORMATIONS, token};
 use crate::topic::specification::{PropertyError, Specification, TopicType};
 use crate::topic::syntax::{Cursor, SyntaxError, brief};
@@ -164,7 +163,7 @@ fn value(cursor: &mut Cursor<'_>) -> Result<Pointer, SyntaxError> {
     cursor.take_symbol('<').ok_or_else(|| cursor.error("`<value(…)>`"))?;
     cursor.expect_keywords(&["value"])?;
     token::expect_symbol(cursor, '(')?;
-    let pointer = token::pointer(cursor, &POINTER_ENDS)?;
+    let pointer = token::argument(cursor)?;
     token::expect_symbol(cursor, ')')?;
     token::expect_symbol(cursor, '>')?;
     Ok(pointer)

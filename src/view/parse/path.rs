@@ -7,8 +7,6 @@ use crate::view::definition::{PathPart, PathTemplate};
 
 /// More segments than any path may have.
 const SEGMENTS_MAX: usize = 65_535;
-/// What ends a pointer without quotation marks in a directive.
-pub const POINTER_ENDS: [char; 2] = [',', ')'];
 
 /// Which path it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -128,7 +126,7 @@ fn path_directive(cursor: &mut Cursor<'_>) -> Result<PathPart, SyntaxError> {
 
 fn scalar_directive(cursor: &mut Cursor<'_>) -> Result<PathPart, SyntaxError> {
     token::expect_symbol(cursor, '(')?;
-    let pointer = token::pointer(cursor, &POINTER_ENDS)?;
+    let pointer = token::argument(cursor)?;
     let level = match cursor.take_symbol(',') {
         Some(()) => Some(segments(cursor, "the level of an ancestor")?),
         None => None,
@@ -139,12 +137,9 @@ fn scalar_directive(cursor: &mut Cursor<'_>) -> Result<PathPart, SyntaxError> {
 
 fn expand_directive(cursor: &mut Cursor<'_>) -> Result<PathPart, SyntaxError> {
     token::expect_symbol(cursor, '(')?;
-    if cursor.take_symbol(')').is_some() {
-        return Ok(PathPart::Expand { source: token::whole_value(), name: None });
-    }
-    let source = token::pointer(cursor, &POINTER_ENDS)?;
+    let source = token::argument(cursor)?;
     let name = match cursor.take_symbol(',') {
-        Some(()) => Some(token::pointer(cursor, &POINTER_ENDS)?),
+        Some(()) => Some(token::argument(cursor)?),
         None => None,
     };
     close(cursor, name.as_ref())?;

@@ -4,7 +4,6 @@
 //! belongs to the branch up to the next `elseif` or `else`, or the end of the block. As it would be easy to misread, an
 //! `if` in such operations is refused: braces around the branch say whether it stands in it or behind it.
 
-use super::path::POINTER_ENDS;
 use super::{Parser, token};
 use crate::topic::syntax::{Cursor, Quoted, SyntaxError};
 use crate::view::definition::{Block, Branch, Format, FormatKind, Rounding, Statement, ValueSource};
@@ -76,13 +75,13 @@ impl Parser<'_> {
         }
         if cursor.take_keyword("remove").is_some() {
             token::expect_symbol(cursor, '(')?;
-            let target = token::pointer(cursor, &POINTER_ENDS)?;
+            let target = token::argument(cursor)?;
             token::expect_symbol(cursor, ')')?;
             return Ok(Statement::Remove(target));
         }
         cursor.take_keyword("set").ok_or_else(|| cursor.error(expected))?;
         token::expect_symbol(cursor, '(')?;
-        let target = token::pointer(cursor, &POINTER_ENDS)?;
+        let target = token::argument(cursor)?;
         if cursor.take_symbol(')').is_some() {
             let source = ValueSource::Pointer { pointer: target.clone(), format: None };
             return Ok(Statement::Set { target, source });
@@ -112,8 +111,11 @@ impl Parser<'_> {
             let calculation = self.calculation(cursor)?;
             return Ok(ValueSource::Calculation { calculation, format: format(cursor)? });
         }
+        if token::is_argument_empty(cursor) {
+            return Ok(ValueSource::Pointer { pointer: token::whole_value(), format: None });
+        }
         if token::is_pointer(cursor) {
-            let pointer = token::plain_pointer(cursor, &POINTER_ENDS)?;
+            let pointer = token::plain_pointer(cursor, &token::ARGUMENT_ENDS)?;
             return Ok(ValueSource::Pointer { pointer, format: format(cursor)? });
         }
         match token::constant(cursor, self.limits.json)? {

@@ -158,6 +158,23 @@ fn a_process_is_a_list_of_statements() {
 }
 
 #[test]
+fn an_argument_that_is_left_out_is_the_whole_value() {
+    check_process("set(, empty_object)", "set(, {})");
+    check_process("set(,/a)", "set(, /a)");
+    check_process("set( , 1)", "set(, 1)");
+    check_process("set(/a,)", "set(/a, )");
+    check_process("set(/a , )", "set(/a, )");
+    check_process("set(,)", "set(, )");
+    check_process("set()", "set(, )");
+    check_process("remove()", "remove()");
+    check_path("<scalar()>", "scalar()");
+    check_path("<scalar(,0)>", "scalar(,0)");
+    check_path("<expand(,/a)>", "expand(,/a)");
+    check_path("<expand(/a, )>", "expand(/a,)");
+    assert_eq!(parse_options("as <value( )>").value.map(|pointer| pointer.to_string()).as_deref(), Some(""));
+}
+
+#[test]
 fn a_source_is_a_pointer_or_a_constant_or_a_calculation() {
     check_source("/a/b", "/a/b");
     check_source("-1.50e3", "-1.50e3");

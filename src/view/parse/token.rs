@@ -49,6 +49,22 @@ pub fn name(cursor: &mut Cursor<'_>, expected: &str) -> Result<Box<str>, SyntaxE
     if name.is_empty() { Err(before.error(expected)) } else { Ok(name) }
 }
 
+/// What ends a pointer without quotation marks in a list of arguments.
+pub const ARGUMENT_ENDS: [char; 2] = [',', ')'];
+
+/// A pointer in a list of arguments, where nothing is the empty one: the whole value.
+pub fn argument(cursor: &mut Cursor<'_>) -> Result<Pointer, SyntaxError> {
+    if is_argument_empty(cursor) {
+        return Ok(whole_value());
+    }
+    pointer(cursor, &ARGUMENT_ENDS)
+}
+
+/// Whether the argument that is due is left out.
+pub fn is_argument_empty(cursor: &Cursor<'_>) -> bool {
+    cursor.rest().starts_with(ARGUMENT_ENDS)
+}
+
 /// A pointer in quotation marks, or as [`plain_pointer`].
 pub fn pointer(cursor: &mut Cursor<'_>, ends: &[char]) -> Result<Pointer, SyntaxError> {
     if !cursor.is_quoted() {
