@@ -15,7 +15,7 @@ mod state;
 mod tests;
 
 pub use frame::{Frame, Salt, encode};
-pub use record::{Record, RecordKind};
+pub use record::{Expiry, Record, RecordKind};
 #[cfg(feature = "server")]
 pub use segment::{Damage, HeaderError, Read};
 pub use segment::{Expected, HEADER_BYTES, Header, read_segment, synced_mark};
@@ -39,10 +39,10 @@ pub enum Change {
     Value {
         publication: Arc<Publication>,
     },
-    /// A value that is a retained message of MQTT, and when it expires, in milliseconds since the epoch.
+    /// A value that is a retained message of MQTT, and when it expires.
     Message {
         publication: Arc<Publication>,
-        expires_ms: Option<u64>,
+        expiry: Option<Expiry>,
     },
     /// The topic has no value any more.
     NoValue {

@@ -38,8 +38,7 @@ pub enum Record<'a> {
         topic: TopicId,
         version: u64,
         qos: u8,
-        /// Milliseconds since the epoch.
-        expires_ms: Option<u64>,
+        expiry: Option<Expiry>,
         /// Properties of a packet of MQTT 5, as they are passed on.
         passed_on: &'a [u8],
         value: &'a [u8],
@@ -61,6 +60,28 @@ pub enum Record<'a> {
     Mark,
 }
 
+/// When something expires. What the wall clock says is needed where the server was away, and may be wrong, then or now: so nothing has longer
+/// than it had when this was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// Milliseconds since the epoch.
+    pub at_ms: u64,
+    /// What was left when it was written.
+    pub left_ms: u64,
+}
+
+impl Expiry {
+    /// What expires at `at_ms` and is written when the wall clock says `written_ms`.
+    pub fn new(at_ms: u64, written_ms: u64) -> Self {
+        Self { at_ms, left_ms: at_ms.saturating_sub(written_ms) }
+    }
+
+    /// How long it has when the wall clock says `now_ms`.
+    pub fn left_ms(self, now_ms: u64) -> u64 {
+        self.at_ms.saturating_sub(now_ms).min(self.left_ms)
+    }
+}
+
 /// The kind's number in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -72,10 +93,13 @@ pub enum RecordKind {
     Event = 4,
     Removed = 5,
     Message = 6,
+    /// A message that expires. Earlier servers wrote it as any other, with the moment alone.
+    ExpiringMessage = 7,
 }
 
 impl RecordKind {
-    pub const ALL: [Self; 7] = [Self::Mark, Self::Added, Self::Value, Self::NoValue, Self::Event, Self::Removed, Self::Message];
+    pub const ALL: [Self; 8] =
+        [Self::Mark, Self::Added, Self::Value, Self::NoValue, Self::Event, Self::Removed, Self::Message, Self::ExpiringMessage];
 
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == number)
@@ -139,6 +163,19 @@ struct Message<'a> {
 }
 
 #[derive(Archive, Serialize)]
+struct ExpiringMessage<'a> {
+    topic: u64,
+    version: u64,
+    qos: u8,
+    at_ms: u64,
+    left_ms: u64,
+    #[rkyv(with = InlineAsBox)]
+    passed_on: &'a [u8],
+    #[rkyv(with = InlineAsBox)]
+    value: &'a [u8],
+}
+
+#[derive(Archive, Serialize)]
 struct Removed {
     topic: u64,
 }
@@ -152,13 +189,13 @@ impl<'a> From<&'a Change> for Record<'a> {
             Change::Value { publication } => {
                 Self::Value { topic: publication.topic, version: publication.version, value: publication.value().unwrap_or_default() }
             }
-            Change::Message { publication, expires_ms } => {
+            Change::Message { publication, expiry } => {
                 let message = publication.message();
                 Self::Message {
                     topic: publication.topic,
                     version: publication.version,
                     qos: publication.qos() as u8,
-                    expires_ms: *expires_ms,
+                    expiry: *expiry,
                     passed_on: message.map_or(&[][..], |message| &message.passed_on),
                     value: publication.value().unwrap_or_default(),
                 }
@@ -186,7 +223,8 @@ impl<'a> Record<'a> {
             Self::Added { .. } => RecordKind::Added,
             Self::Value { .. } => RecordKind::Value,
             Self::NoValue { .. } => RecordKind::NoValue,
-            Self::Message { .. } => RecordKind::Message,
+            Self::Message { expiry: None, .. } => RecordKind::Message,
+            Self::Message { expiry: Some(_), .. } => RecordKind::ExpiringMessage,
             Self::Event { .. } => RecordKind::Event,
             Self::Removed { .. } => RecordKind::Removed,
         }
@@ -217,8 +255,11 @@ impl<'a> Record<'a> {
             }
             Self::Value { topic, version, value } => put(&Value { topic: topic.0, version, value }, out),
             Self::NoValue { topic, version } => put(&NoValue { topic: topic.0, version }, out),
-            Self::Message { topic, version, qos, expires_ms, passed_on, value } => {
-                put(&Message { topic: topic.0, version, qos, expires_ms, passed_on, value }, out);
+            Self::Message { topic, version, qos, expiry: None, passed_on, value } => {
+                put(&Message { topic: topic.0, version, qos, expires_ms: None, passed_on, value }, out);
+            }
+            Self::Message { topic, version, qos, expiry: Some(Expiry { at_ms, left_ms }), passed_on, value } => {
+                put(&ExpiringMessage { topic: topic.0, version, qos, at_ms, left_ms, passed_on, value }, out);
             }
             Self::Event { topic, sequence, original, timestamp_ms, author, value, first_kept, dropped } => {
                 put(&Event { topic: topic.0, sequence, original, timestamp_ms, first_kept, dropped, author, value }, out);
@@ -271,7 +312,19 @@ impl<'a> Record<'a> {
                     topic: TopicId(read.topic.to_native()),
                     version: read.version.to_native(),
                     qos: read.qos,
-                    expires_ms: read.expires_ms.as_ref().map(|expires_ms| expires_ms.to_native()),
+                    expiry: read.expires_ms.as_ref().map(|at_ms| Expiry { at_ms: at_ms.to_native(), left_ms: u64::MAX }),
+                    passed_on: &read.passed_on,
+                    value: &read.value,
+                }
+            }
+            RecordKind::ExpiringMessage => {
+                let read = rkyv::access::<ArchivedExpiringMessage<'a>, Failure>(payload)
+                    .map_err(malformed("an expiring message that is malformed"))?;
+                Self::Message {
+                    topic: TopicId(read.topic.to_native()),
+                    version: read.version.to_native(),
+                    qos: read.qos,
+                    expiry: Some(Expiry { at_ms: read.at_ms.to_native(), left_ms: read.left_ms.to_native() }),
                     passed_on: &read.passed_on,
                     value: &read.value,
                 }
@@ -294,4 +347,18 @@ where
     let mut none: [MaybeUninit<u8>; 0] = [];
     let mut serializer = Serializer::new(out, SubAllocator::new(&mut none), Unshare);
     rkyv::api::serialize_using::<_, Failure>(archived, &mut serializer).expect("memory takes it");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_an_earlier_server_stored_expires_at_its_moment() {
+        let mut payload = Vec::new();
+        put(&Message { topic: 7, version: 3, qos: 1, expires_ms: Some(900), passed_on: b"p", value: b"v" }, &mut payload);
+        let expiry = Some(Expiry { at_ms: 900, left_ms: u64::MAX });
+        let expected = Record::Message { topic: TopicId(7), version: 3, qos: 1, expiry, passed_on: b"p", value: b"v" };
+        assert_eq!(Record::from_payload(RecordKind::Message, &payload), Ok(expected));
+    }
 }

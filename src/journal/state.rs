@@ -1,6 +1,6 @@
 //! What records add up to: the topics, their values and their events.
 
-use super::record::Record;
+use super::record::{Expiry, Record};
 use crate::base::TopicId;
 use crate::topic::path::TopicPath;
 use std::collections::BTreeMap;
@@ -31,8 +31,7 @@ pub struct StoredTopic {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMessage {
     pub qos: u8,
-    /// Milliseconds since the epoch.
-    pub expires_ms: Option<u64>,
+    pub expiry: Option<Expiry>,
     pub passed_on: Box<[u8]>,
 }
 
@@ -134,8 +133,8 @@ impl State {
             }
             Record::Value { topic, version, value } => self.change(topic, |found| found.set(version, Some(value), None)),
             Record::NoValue { topic, version } => self.change(topic, |found| found.set(version, None, None)),
-            Record::Message { topic, version, qos, expires_ms, passed_on, value } => {
-                let message = StoredMessage { qos, expires_ms, passed_on: passed_on.into() };
+            Record::Message { topic, version, qos, expiry, passed_on, value } => {
+                let message = StoredMessage { qos, expiry, passed_on: passed_on.into() };
                 self.change(topic, |found| found.set(version, Some(value), Some(message)));
             }
             Record::Event { topic, sequence, original, timestamp_ms, author, value, first_kept, dropped } => {

@@ -21,8 +21,8 @@ fn records() -> Vec<Record<'static>> {
         Record::Value { topic, version: 1, value: b"{\"a\":1}" },
         Record::Mark,
         Record::Value { topic, version: 2, value: &[0xf5; 40] },
-        Record::Message { topic, version: 3, qos: 1, expires_ms: Some(7), passed_on: &[1, 1], value: b"kept" },
-        Record::Message { topic, version: 4, qos: 0, expires_ms: None, passed_on: &[], value: &[] },
+        Record::Message { topic, version: 3, qos: 1, expiry: Some(Expiry { at_ms: 9, left_ms: 7 }), passed_on: &[1, 1], value: b"kept" },
+        Record::Message { topic, version: 4, qos: 0, expiry: None, passed_on: &[], value: &[] },
         Record::NoValue { topic, version: 3 },
         Record::Event {
             topic,
@@ -73,6 +73,17 @@ fn every_kind_of_record_comes_back() {
     assert_eq!(found, records());
     assert_eq!(read.damage, None);
     assert_eq!(Header::decode(&written.bytes, SALT), Ok(header(10, 9)));
+}
+
+#[test]
+fn nothing_has_longer_than_it_had_when_it_was_written() {
+    let expiry = Expiry::new(700, 100);
+    assert_eq!(expiry.left_ms(100), 600);
+    assert_eq!(expiry.left_ms(400), 300);
+    assert_eq!(expiry.left_ms(700), 0);
+    assert_eq!(expiry.left_ms(5000), 0);
+    assert_eq!(expiry.left_ms(0), 600, "the clock was set back, or was ahead when it was written");
+    assert_eq!(Expiry::new(100, 700).left_ms(0), 0);
 }
 
 fn found_count() -> u64 {

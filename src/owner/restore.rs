@@ -53,7 +53,7 @@ fn value_of(desk: &Desk, id: TopicId, stored: &StoredTopic, specification: &Spec
     publication.with_message(publication::Message {
         qos: QoS::from_number(message.qos).unwrap_or_default(),
         retain: true,
-        expires: message.expires_ms.map(|ms| desk.turn.now.after_ms(ms.saturating_sub(desk.ticked_ms()))),
+        expires: message.expiry.map(|expiry| desk.turn.now.after_ms(expiry.left_ms(desk.ticked_ms()))),
         passed_on: message.passed_on.clone(),
         ..publication::Message::default()
     })

@@ -3,7 +3,7 @@
 use super::record::{Added, Event, Record};
 use crate::base::TopicId;
 use crate::desk::{Desk, Ticket};
-use crate::journal::Change;
+use crate::journal::{Change, Expiry};
 use crate::owner::Owner;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
@@ -52,9 +52,10 @@ fn store_added(desk: &mut Desk, topic: TopicId, path: &TopicPath, specification:
 }
 
 fn store_value(desk: &mut Desk, publication: &Arc<Publication>) -> Option<Ticket> {
-    let expires_ms = publication.message().and_then(|message| message.expires).map(|expires| desk.wall_ms_of(expires));
+    let expires = publication.message().and_then(|message| message.expires);
+    let expiry = expires.map(|expires| Expiry::new(desk.wall_ms_of(expires), desk.wall_ms()));
     desk.ledger.append(match publication.is_null() {
-        false if publication.message().is_some() => Change::Message { publication: publication.clone(), expires_ms },
+        false if publication.message().is_some() => Change::Message { publication: publication.clone(), expiry },
         false => Change::Value { publication: publication.clone() },
         true => Change::NoValue { topic: publication.topic, version: publication.version },
     })

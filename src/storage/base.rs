@@ -446,7 +446,7 @@ fn topic_records(id: TopicId, topic: &StoredTopic) -> Vec<Record<'_>> {
             topic: id,
             version: topic.version,
             qos: message.qos,
-            expires_ms: message.expires_ms,
+            expiry: message.expiry,
             passed_on: &message.passed_on,
             value,
         }),

@@ -1,9 +1,10 @@
 //! One shard with several MQTT connections, driven by bytes and by what a runtime would tell it.
 
 use crate::mqtt_packets::{Packet, parse};
-use crate::peer::{WALL_MS, identity, limits};
+use crate::peer::{WALL_MS, identity, limits, restored};
 use std::collections::{HashMap, HashSet};
 use tidewire::surface::base::{ConnectionKey, Time};
+use tidewire::surface::journal::{Record, State};
 use tidewire::surface::session::{MqttLimits, QueueLimits};
 use tidewire::surface::shard::{Effect, Limits, Log, Shard, Storing, Transport, Verdict};
 
@@ -18,6 +19,10 @@ pub type Authenticator = Box<dyn FnMut(&str, &[u8]) -> Verdict>;
 pub struct Broker {
     shard: Shard,
     now: Time,
+    /// What the host's clock said at the start.
+    wall_ms: u64,
+    /// What [`Self::store`] has stored.
+    state: State,
     sent: HashMap<ConnectionKey, Vec<u8>>,
     ended: HashSet<ConnectionKey>,
     authenticator: Option<Authenticator>,
@@ -79,7 +84,8 @@ impl Broker {
     fn of(storing: Storing, limits: Limits) -> Self {
         let shard = Shard::new(identity(storing), limits, Time(0), WALL_MS);
         let (sent, ended, stalled) = (HashMap::new(), HashSet::new(), HashSet::new());
-        Self { shard, now: Time(0), sent, ended, authenticator: None, unjudged: None, stalled, full: Vec::new() }
+        let (wall_ms, state) = (WALL_MS, State::default());
+        Self { shard, now: Time(0), wall_ms, state, sent, ended, authenticator: None, unjudged: None, stalled, full: Vec::new() }
     }
 
     /// The client reads nothing from now on.
@@ -177,10 +183,18 @@ impl Broker {
 
     /// All that was to be stored by now is.
     pub fn store(&mut self) {
-        if let Some(last) = self.shard.poll_records().as_ref().and_then(|records| records.last()) {
-            self.shard.handle_stored(self.now, last.ticket);
+        for append in self.shard.poll_records().unwrap_or_default() {
+            self.state.apply(&Record::from(&append.change));
+            self.shard.handle_stored(self.now, append.ticket);
         }
         self.carry_out();
+    }
+
+    /// The process ends, and another starts with what was stored, while the host's clock says so.
+    pub fn restart(self, wall_ms: u64) -> Self {
+        let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
+        let shard = restored(&self.state, Storing::Stored, Limits { mqtt: Some(mqtt), ..limits() }, wall_ms);
+        Self { shard, wall_ms, state: self.state, ..Self::storing() }
     }
 
     pub fn fail_storage(&mut self) {
@@ -209,7 +223,7 @@ impl Broker {
 
     pub fn advance(&mut self, ms: u64) {
         self.now = self.now.after_ms(ms);
-        self.shard.handle_tick(self.now, WALL_MS + self.now.0 / 1_000_000);
+        self.shard.handle_tick(self.now, self.wall_ms + self.now.0 / 1_000_000);
         self.carry_out();
     }
 

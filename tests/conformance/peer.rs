@@ -1,8 +1,9 @@
 //! One shard as a peer: bytes in, bytes out, without sockets.
 
 use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
+use tidewire::surface::journal::State;
 use tidewire::surface::session::QueueLimits;
-use tidewire::surface::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
+use tidewire::surface::shard::{Effect, Identity, Limits, Restoring, Shard, Storing, Transport};
 
 /// The longest message that the peer takes.
 pub const MESSAGE_BYTES_MAX: usize = 70_000;
@@ -83,6 +84,17 @@ impl Peer {
 
 pub fn identity(storing: Storing) -> Identity {
     Identity { index: ShardIndex(0), count: 1, server: "tidewire".into(), run: 0, storing, topics_base: 0 }
+}
+
+/// A server that starts with what was stored, while the host's clock says so.
+pub fn restored(state: &State, storing: Storing, limits: Limits, wall_ms: u64) -> Shard {
+    let identity = Identity { topics_base: state.highest_topic, ..identity(storing) };
+    let mut shard = Shard::new(identity, limits, Time(0), wall_ms);
+    let stored = state.topics.iter().map(|(id, stored)| (*id, stored.clone()));
+    for restoring in Restoring::deal(stored, 1) {
+        shard.restore(restoring).expect("what was stored is restored");
+    }
+    shard
 }
 
 pub fn limits() -> Limits {

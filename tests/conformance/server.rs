@@ -1,17 +1,19 @@
 //! One shard with several sessions of either form, driven by bytes and by what a runtime would tell it.
 
 use crate::frames::{BINARY, FIN, TEXT, frame, parse_frames};
-use crate::peer::{WALL_MS, identity, limits};
+use crate::peer::{WALL_MS, identity, limits, restored};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use tidewire::surface::base::{ConnectionKey, SessionId, Time};
-use tidewire::surface::journal::Append;
+use tidewire::surface::journal::{Append, Record, State};
 use tidewire::surface::shard::{Effect, Limits, Log, Shard, Storing, Transport};
 use tidewire::surface::wire::native::{self, Ask, Heard, Request};
 
 pub struct Server {
     shard: Shard,
     now: Time,
+    /// What the host's clock said at the start.
+    wall_ms: u64,
     sent: HashMap<ConnectionKey, Vec<u8>>,
     records: Vec<Append>,
     /// Views whose depth the log was told.
@@ -43,6 +45,7 @@ impl Server {
         Self {
             shard,
             now: Time(0),
+            wall_ms: WALL_MS,
             sent: HashMap::new(),
             records: Vec::new(),
             too_deep: Vec::new(),
@@ -52,6 +55,15 @@ impl Server {
             stalled_inside: HashSet::new(),
             over_inside: HashSet::new(),
         }
+    }
+
+    /// The process ends, and another, whose answers wait for no disk, starts with all that there was to store, while the host's clock says so.
+    pub fn restart(mut self, wall_ms: u64) -> Self {
+        self.stored_last();
+        let mut state = State::default();
+        self.records.iter().for_each(|append| state.apply(&Record::from(&append.change)));
+        let shard = restored(&state, Storing::Memory, limits(), wall_ms);
+        Self { shard, wall_ms, ..Self::with(Storing::Memory, limits()) }
     }
 
     pub fn open_inside(&mut self) -> Inside {
@@ -202,7 +214,7 @@ impl Server {
 
     pub fn advance(&mut self, ms: u64) {
         self.now = self.now.after_ms(ms);
-        self.shard.handle_tick(self.now, WALL_MS + self.now.0 / 1_000_000);
+        self.shard.handle_tick(self.now, self.wall_ms + self.now.0 / 1_000_000);
         self.carry_out();
     }
 

@@ -9,7 +9,7 @@ use crate::audience::Audience;
 use crate::base::placement::owner_of;
 use crate::base::{SessionKey, ShardIndex, Time, TopicId};
 use crate::desk::{Answer, Desk, Ticket};
-use crate::journal::{Change, SESSION_KIND, SESSIONS_BRANCH, StoredTopic};
+use crate::journal::{Change, Expiry, SESSION_KIND, SESSIONS_BRANCH, StoredTopic};
 use crate::mail::Share;
 use crate::session::mqtt::{Filter, Inbound, Message, Stored};
 use crate::session::{Entry, Form, Life, Mqtt, MqttForm, Session};
@@ -241,7 +241,6 @@ impl Audience {
         mqtt.outbound.restore_sequence(stored.last_sequence.unwrap_or(0));
         let now = desk.turn.now;
         let wall_ms = desk.wall_ms();
-        let time_of = |ms: u64| now.after_ms(ms.saturating_sub(wall_ms));
         let binary = desk.specifications.plain(TopicType::Binary);
         let mut released_before = Vec::new();
         for (sequence, event) in stored.events {
@@ -251,6 +250,7 @@ impl Audience {
                     if let Some((publisher, number)) = record.publisher {
                         mqtt.seen.insert(TopicId(publisher), number, sequence);
                     }
+                    let time_of = |at_ms| now.after_ms(Expiry::new(at_ms, event.timestamp_ms).left_ms(wall_ms));
                     let mut message = record.into_message(sequence, &binary, now, time_of);
                     message.hold = Some(self.broker.held.hold(&message.outgoing));
                     session.queue.push(Entry::Message(Box::new(message)));
@@ -276,10 +276,11 @@ impl Audience {
             let (options, id, is_shared) = (filter.options(), filter.id, parsed.share.is_some());
             mqtt.filters.push(Filter { text: filter.text.into(), selector, options, id, is_shared });
         }
+        let left_ms = u64::from(record.expiry_s) * 1000;
         let expires = match record.expires_ms {
-            Some(expires_ms) => time_of(expires_ms),
+            Some(at_ms) => now.after_ms(Expiry { at_ms, left_ms }.left_ms(wall_ms)),
             None if record.expiry_s == u32::MAX => Time(u64::MAX),
-            None => now.after_ms(u64::from(record.expiry_s) * 1000),
+            None => now.after_ms(left_ms),
         };
         session.mqtt = Some(Box::new(mqtt));
         let key = self.enter(session);
