@@ -7,7 +7,7 @@
 //! - `decide` — what it comes to: conditions, topics made, values, events; `messages` — what comes by MQTT.
 //! - `record` — what changes a topic, and who is told; `storing` — what of it is stored; `restore` — topics that were stored.
 //! - `keeping` — who has to keep a message before it is acknowledged.
-//! - `events` — time series: what new subscribers get, queries; `aging` — events that get too old.
+//! - `events` — time series: what new subscribers get, queries.
 //! - `interests` — which shards want to know of what; `count` — how many subscribers a topic has, where somebody wants to know.
 //! - `walk` — questions about all topics that match, answered slice by slice.
 //! - `expiry` — removal policies; `filters` — how many sessions match, for them; `passing` — topics that only messages had made.
@@ -15,7 +15,6 @@
 //! - `workbench` — memory for reading and making values.
 //! - `views` — what views make of topics.
 
-mod aging;
 mod count;
 mod decide;
 mod errand;
@@ -36,7 +35,6 @@ mod workbench;
 pub use views::{VIEWS_WRITER, Views, parse_view};
 pub use walk::{known_selector, merge_pages};
 
-use aging::Aging;
 use decide::{Attempt, Decided};
 use errand::Errands;
 use expiry::Expiries;
@@ -63,7 +61,6 @@ pub struct Owner {
     errands: Errands,
     keepings: Keepings,
     expiries: Expiries,
-    aging: Aging,
     workbench: Workbench,
     views: Views,
 }
@@ -77,7 +74,6 @@ impl Owner {
             errands: Errands::default(),
             keepings: Keepings::default(),
             expiries: Expiries::default(),
-            aging: Aging::new(desk.turn.now),
             workbench: Workbench::default(),
             views: Views::new(desk.turn.now),
         }
@@ -214,11 +210,6 @@ impl Owner {
     /// What views may do in a turn begins anew.
     pub fn begin_view_turn(&mut self, desk: &Desk) {
         self.views.work.turn = Turn { units_left: desk.limits.views.units_per_turn, has_walked: false };
-    }
-
-    /// Drops events that have become too old.
-    pub fn tick_aging(&mut self, desk: &Desk) {
-        self.aging.tick(desk, &mut self.tree);
     }
 }
 

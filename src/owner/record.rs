@@ -5,7 +5,7 @@
 //!
 //! - A delta is how a value is sent. Whoever applies the value makes it from the one before.
 //! - A stream is of this run and of one session; `update` notes on its topic who has it, be the update refused or not.
-//! - Events that grow too old go by the clock of whoever holds them. What a new event leaves of its series its record says.
+//! - What a new event leaves of its series its record says: nothing of it goes by the clock.
 //!
 //! A message of MQTT that passes by is a record though it leaves nothing: it reaches those who are subscribed as a value does.
 //!
@@ -78,7 +78,7 @@ impl Event {
         let event = series::Event { value, sequence, timestamp_ms, author: self.author.clone(), original };
         let series = topic.series_mut().expect("an event is of a time series");
         series.take(event, self.first_kept, self.dropped);
-        // An event with an old timestamp may be beyond the retained range at once.
+        // A stored edit whose original is gone leaves nothing; the original that made that go comes behind it.
         let is_kept = series.latest().is_some_and(|latest| latest.sequence == sequence);
         topic.latest = (is_kept && topic.specification.retains_value()).then(|| self.publication.clone());
     }
@@ -180,7 +180,6 @@ impl Owner {
             self.start_expiry(desk, place, policy, creator);
         }
         let topic = self.tree.topic(place);
-        self.aging.start(desk, topic);
         for shard in topic.interested.iter() {
             desk.mail(shard, appeared(topic, appearance));
         }

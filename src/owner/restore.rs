@@ -1,6 +1,5 @@
 //! Topics that were stored, taken up again before anybody is connected.
 
-use super::aging::drop_aged;
 use super::record::{Added, Event, Record};
 use super::{Owner, make_publication};
 use crate::base::{ShardIndex, TopicId};
@@ -36,7 +35,6 @@ impl Owner {
         if let (Some(series), Some(last)) = (topic.series_mut(), stored.last_sequence) {
             series.restore_end(last.saturating_add(1), stored.latest_ms);
         }
-        drop_aged(&mut topic, desk.ticked_ms());
         self.enter(desk, topic, None, Appearance::Restored);
         Ok(())
     }
@@ -59,11 +57,11 @@ fn value_of(desk: &Desk, id: TopicId, stored: &StoredTopic, specification: &Spec
     })
 }
 
-/// The next event of a stored series. What has grown too old meanwhile goes when all are there.
+/// The next event of a stored series.
 fn event_of(desk: &Desk, id: TopicId, series: &Series, stored: StoredEvent) -> Result<Event, SeriesError> {
     let StoredEvent { sequence, original, timestamp_ms, author, value } = stored;
     let author: Arc<str> = if author.is_empty() { desk.anonymous.clone() } else { author.into() };
-    let Appended { first_kept, dropped, .. } = series.plan_foreign(Numbers { sequence, timestamp_ms, original }, None)?;
+    let Appended { first_kept, dropped, .. } = series.plan_foreign(Numbers { sequence, timestamp_ms, original })?;
     let head = EventHead { sequence, timestamp_ms, original, author: &author };
     let publication = Arc::new(Publication::event(id, desk.turn.now, head, &value));
     Ok(Event { publication, author, first_kept, dropped })

@@ -6,7 +6,8 @@
 //!
 //! The retained range bounds the original events. One that goes takes its edits along, however new they are: an edit without its
 //! original says nothing. Originals go oldest first, so that those kept are always the latest; the sequences of edits that went may
-//! leave gaps between them. Of one original at most [`EDITS_PER_ORIGINAL_MAX`] edits are kept.
+//! leave gaps between them. A retained duration counts back from the timestamp of the latest original, whatever the clock says: only
+//! another original makes one go, so that an idle series, or one of past times, keeps what it has. Of one original at most [`EDITS_PER_ORIGINAL_MAX`] edits are kept.
 //!
 //! Appending is amortised O(1), editing O(log n), a query O(log n) and what it selects. An event costs [`EVENT_BYTES`] beside its
 //! value and at most 50 more if it is an edit; [`Series::bytes`] counts them, for whoever bounds a topic's memory.
@@ -38,7 +39,7 @@ pub const SEQUENCE_MAX: u64 = i64::MAX as u64;
 pub struct Range {
     /// The latest so many.
     pub limit: Option<u64>,
-    /// Those at most so old.
+    /// Those at most so long before the latest.
     pub last_ms: Option<u64>,
 }
 
@@ -87,8 +88,8 @@ pub struct Appended {
     pub dropped: Option<u64>,
 }
 
-/// See the module. In order: [`Series::new`], for a stored series [`Series::restore`] for each event, [`Series::restore_end`] and
-/// [`Series::trim`]; then the commands, and `trim` now and then where the retained range has a duration.
+/// See the module. In order: [`Series::new`], for a stored series [`Series::restore`] for each event and [`Series::restore_end`]; then
+/// the commands.
 #[derive(Default)]
 pub struct Series {
     retained: Range,
@@ -128,7 +129,7 @@ impl Series {
     pub fn plan_append(&self, timestamp_ms: Option<u64>, now_ms: u64) -> Result<Appended, SeriesError> {
         let (sequence, timestamp_ms) = (self.next_sequence, timestamp_ms.unwrap_or(now_ms.max(self.latest_ms)));
         self.check_next(sequence, timestamp_ms)?;
-        Ok(self.planned(sequence, timestamp_ms, None, Some(now_ms)))
+        Ok(self.planned(sequence, timestamp_ms, None))
     }
 
     /// What [`Series::edit`] would do; [`Series::take`] does it.
@@ -136,13 +137,12 @@ impl Series {
         let (sequence, timestamp_ms) = (self.next_sequence, now_ms.max(self.latest_ms));
         self.check_next(sequence, timestamp_ms)?;
         self.check_original(original)?;
-        Ok(self.planned(sequence, timestamp_ms, Some(original), Some(now_ms)))
+        Ok(self.planned(sequence, timestamp_ms, Some(original)))
     }
 
     /// What taking an event of another series or of a store would do, which has its sequence already. The first may be any, and events
-    /// that were not kept may be missing or come again with an original that is gone: such an edit only moves the sequence on. Without
-    /// a time only the retained limit counts.
-    pub fn plan_foreign(&self, event: Numbers, now_ms: Option<u64>) -> Result<Appended, SeriesError> {
+    /// that were not kept may be missing or come again with an original that is gone: such an edit only moves the sequence on.
+    pub fn plan_foreign(&self, event: Numbers) -> Result<Appended, SeriesError> {
         let Numbers { sequence, timestamp_ms, original } = event;
         self.check_next(sequence, timestamp_ms)?;
         match original {
@@ -150,7 +150,7 @@ impl Series {
             Some(original) if !self.is_gone(original) => self.check_original(original)?,
             _ => {}
         }
-        Ok(self.planned(sequence, timestamp_ms, original, now_ms))
+        Ok(self.planned(sequence, timestamp_ms, original))
     }
 
     /// Takes an event as it was planned: it follows all that there are, those below `first_kept` go, and the edit `dropped`. An edit whose
@@ -170,22 +170,12 @@ impl Series {
         }
     }
 
-    /// Takes up an event as [`Series::plan_foreign`] says, trimming by the retained limit only.
+    /// Takes up an event as [`Series::plan_foreign`] says, then trims.
     pub fn restore(&mut self, event: Event) -> Result<(), SeriesError> {
         let Event { sequence, timestamp_ms, original, .. } = event;
-        let Appended { first_kept, dropped, .. } = self.plan_foreign(Numbers { sequence, timestamp_ms, original }, None)?;
+        let Appended { first_kept, dropped, .. } = self.plan_foreign(Numbers { sequence, timestamp_ms, original })?;
         self.take(event, first_kept, dropped);
         Ok(())
-    }
-
-    /// Drops what the retained range's duration before `now_ms` does not hold any more; returns the first sequence kept. What was
-    /// dropped does not come back when the clock does.
-    pub fn trim(&mut self, now_ms: u64) -> u64 {
-        let oldest_ms = self.oldest_ms(now_ms);
-        while self.originals.first().is_some_and(|first| first.timestamp_ms < oldest_ms) {
-            self.drop_first();
-        }
-        self.first_kept()
     }
 
     /// Goes on behind events that are not kept: the sequence of the next event is at least this, its timestamp too. A series all of
@@ -223,7 +213,7 @@ impl Series {
         self.originals.first().map_or(self.next_sequence, |first| first.sequence)
     }
 
-    /// Whether an event that was planned stays, be it only until the clock is looked at: an edit whose original is gone does not.
+    /// Whether an event that was planned stays: an edit whose original is gone does not.
     pub fn admits(&self, original: Option<u64>) -> bool {
         original.is_none_or(|original| !self.is_gone(original))
     }
@@ -269,19 +259,15 @@ impl Series {
         self.originals.first().is_none_or(|first| original < first.sequence)
     }
 
-    fn oldest_ms(&self, now_ms: u64) -> u64 {
-        self.retained.last_ms.map_or(0, |last_ms| now_ms.saturating_sub(last_ms))
-    }
-
-    fn planned(&self, sequence: u64, timestamp_ms: u64, original: Option<u64>, now_ms: Option<u64>) -> Appended {
-        let held = self.originals.len();
-        let all = held + usize::from(original.is_none());
-        let oldest_ms = now_ms.map_or(0, |now_ms| self.oldest_ms(now_ms));
+    /// An original makes those go that are too long before it; an edit, however late, none.
+    fn planned(&self, sequence: u64, timestamp_ms: u64, original: Option<u64>) -> Appended {
+        let all = self.originals.len() + usize::from(original.is_none());
+        let last_ms = self.retained.last_ms.filter(|_| original.is_none());
+        let oldest_ms = last_ms.map_or(0, |last_ms| timestamp_ms.saturating_sub(last_ms));
         let too_old = match self.originals.first() {
             Some(first) if first.timestamp_ms < oldest_ms => self.originals.partition_point(|event| event.timestamp_ms < oldest_ms),
             _ => 0,
         };
-        let too_old = if too_old == held && original.is_none() && timestamp_ms < oldest_ms { all } else { too_old };
         let too_many = self.retained.limit.map_or(0, |limit| (all as u64).saturating_sub(limit) as usize);
         let gone = too_old.max(too_many);
         let first_kept = match self.originals.at(gone) {

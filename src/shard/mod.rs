@@ -142,7 +142,6 @@ impl Shard {
         self.doors.tick(&mut self.desk, &mut self.audience);
         self.owner.tick_expiries(&mut self.desk);
         self.audience.tick_sessions_asked(&mut self.desk);
-        self.owner.tick_aging(&self.desk);
         self.audience.tick_held_back(&mut self.desk);
         self.owner.tick_views(&self.desk);
         self.audience.tick_away(&mut self.desk);

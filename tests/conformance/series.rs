@@ -1,8 +1,9 @@
 //! *Time series*: APPEND, EDIT, QUERY, and what subscribers are sent.
 
-use crate::peer::WALL_MS;
+use crate::peer::{WALL_MS, limits};
 use crate::server::{Client, Server, events};
 use serde_json::{Value, json};
+use tidewire::surface::shard::Storing;
 use tidewire::surface::wire::native::{Ask, NULL_BIT, Query, QueryRange, Request};
 
 /// A server with an empty series of doubles at `s`.
@@ -205,13 +206,47 @@ fn a_subscriber_is_sent_every_event() {
 }
 
 #[test]
-fn old_events_go() {
+fn events_go_that_are_too_long_before_the_latest() {
     let (mut server, client) = start(json!({ "TIME_SERIES_RETAINED_RANGE": "last 5S" }));
+    let query = || json!({ "op": "query", "path": "s" });
     server.ok(client, append(0.5));
     server.advance(4000);
     server.ok(client, append(1.5));
-    for _ in 0..4 {
+    for _ in 0..20 {
         server.advance(1000);
     }
-    assert_eq!(sequences(&server.ok(client, json!({ "op": "query", "path": "s" }))), [1]);
+    assert_eq!(sequences(&server.ok(client, query())), [0, 1], "an idle series keeps its events");
+    assert_eq!(server.value(client, "s"), 1.5);
+    server.ok(client, edit(0, 2.5));
+    assert_eq!(sequences(&server.ok(client, query())), [2, 1], "an edit is no later original");
+    server.ok(client, append(3.5));
+    assert_eq!(sequences(&server.ok(client, query())), [3]);
+}
+
+#[test]
+fn a_series_of_past_times_keeps_what_lies_within_its_range_of_the_latest() {
+    let (mut server, client) = start(json!({ "TIME_SERIES_RETAINED_RANGE": "last 5S" }));
+    for ms in [0, 1000, 6000, 7000] {
+        server.ok(client, at(append(0.5), WALL_MS / 2 + ms));
+    }
+    server.advance(10_000);
+    assert_eq!(sequences(&server.ok(client, json!({ "op": "query", "path": "s" }))), [2, 3]);
+}
+
+#[test]
+fn a_restart_keeps_what_a_series_had_whatever_the_clock_says() {
+    for wall_ms in [WALL_MS, 1, 2 * WALL_MS] {
+        let mut server = Server::with(Storing::Memory, limits());
+        let client = server.connect();
+        let properties = json!({ "TIME_SERIES_EVENT_VALUE_TYPE": "double", "TIME_SERIES_RETAINED_RANGE": "last 5S" });
+        server.ok(client, json!({ "op": "add", "path": "s", "type": "time_series", "properties": properties }));
+        for ms in [0, 1000, 6000] {
+            server.ok(client, at(append(0.5), WALL_MS + ms));
+        }
+        server.ok(client, edit(1, 1.5));
+        let mut server = server.restart(wall_ms);
+        let client = server.connect();
+        assert_eq!(sequences(&server.ok(client, json!({ "op": "query", "path": "s" }))), [3, 2], "{wall_ms}");
+        assert_eq!(server.value(client, "s"), 1.5);
+    }
 }

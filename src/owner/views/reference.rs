@@ -202,14 +202,12 @@ impl Owner {
     }
 
     fn claim_extended(&mut self, desk: &mut Desk, path: &TopicPath, view: u64, source: &TopicPath, event: Event, received: Time) {
-        let now_ms = desk.wall_ms();
         let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
         let Ok(at) = contest.find(view, source) else { return };
         if let Some(place) = contest.standing.filter(|_| at == 0) {
             self.extend_standing(desk, place, event, received);
         } else if let Held::Series(series) = &mut contest.claims[at].held {
             let _ = series.restore(event);
-            series.trim(now_ms);
         }
     }
 
@@ -218,7 +216,7 @@ impl Owner {
         let id = topic.id;
         let Some(series) = topic.series_mut() else { return };
         let Event { value, sequence, timestamp_ms, author, original } = event;
-        let Ok(planned) = series.plan_foreign(Numbers { sequence, timestamp_ms, original }, Some(desk.wall_ms())) else { return };
+        let Ok(planned) = series.plan_foreign(Numbers { sequence, timestamp_ms, original }) else { return };
         let series::Appended { first_kept, dropped, .. } = planned;
         if !series.admits(original) {
             // An edit of an event that is not here is none of this series.
@@ -342,7 +340,6 @@ fn hold(specification: &Specification, content: Content, anonymous: &Arc<str>, n
             // An edit of an event that leads elsewhere is none of this series.
             let _ = series.restore(event);
         }
-        series.trim(now_ms);
     }
     Held::Series(series)
 }

@@ -14,16 +14,17 @@ struct Model {
 }
 
 impl Model {
-    fn push(&mut self, value: &[u8], timestamp_ms: u64, author: &Arc<str>, original: Option<u64>, now_ms: u64) -> Appended {
+    fn push(&mut self, value: &[u8], timestamp_ms: u64, author: &Arc<str>, original: Option<u64>) -> Appended {
         let sequence = self.all.len() as u64;
         self.all.push(Event { value: value.into(), sequence, timestamp_ms, author: author.clone(), original });
-        Appended { sequence, timestamp_ms, first_kept: self.trim(now_ms), dropped: None }
+        Appended { sequence, timestamp_ms, first_kept: self.trim(), dropped: None }
     }
 
-    fn trim(&mut self, now_ms: u64) -> u64 {
+    fn trim(&mut self) -> u64 {
         let originals: Vec<&Event> = self.all.iter().filter(|event| event.original.is_none()).collect();
         let too_many = originals.len().saturating_sub(self.retained.limit.map_or(usize::MAX, |limit| limit as usize));
-        let oldest_ms = i128::from(now_ms) - self.retained.last_ms.map_or(i128::MAX / 2, i128::from);
+        let latest_ms = originals.last().map_or(0, |last| last.timestamp_ms);
+        let oldest_ms = i128::from(latest_ms) - self.retained.last_ms.map_or(i128::MAX / 2, i128::from);
         let too_old = originals.iter().take_while(|event| i128::from(event.timestamp_ms) < oldest_ms).count();
         let gone = originals.get(..too_many.max(too_old)).and_then(<[_]>::last).map_or(0, |last| last.sequence + 1);
         self.first = self.first.max(gone);
@@ -128,7 +129,6 @@ fn events(selection: Selection<'_>) -> (bool, Vec<Event>) {
 enum Step {
     Append { later_ms: Option<u64>, value: usize, author: usize },
     Edit { original: u64, value: usize, author: usize },
-    Trim,
     Wait(u64),
 }
 
@@ -139,13 +139,13 @@ fn apply(series: &mut Series, model: &mut Model, step: &Step, now_ms: &mut u64) 
     match *step {
         Step::Append { later_ms, value, author } => {
             let given_ms = later_ms.map(|later_ms| model.latest_ms() + later_ms);
-            let expected = model.push(&vec![7; value], given_ms.unwrap_or(stamp_ms), &authors[author], None, *now_ms);
+            let expected = model.push(&vec![7; value], given_ms.unwrap_or(stamp_ms), &authors[author], None);
             assert_eq!(series.append(&vec![7; value], given_ms, &authors[author], *now_ms), Ok(expected));
         }
         Step::Edit { original, value, author } => {
             let result = series.edit(original, &vec![8; value], &authors[author], *now_ms);
             if model.originals().iter().any(|event| event.sequence == original) {
-                let expected = model.push(&vec![8; value], stamp_ms, &authors[author], Some(original), *now_ms);
+                let expected = model.push(&vec![8; value], stamp_ms, &authors[author], Some(original));
                 assert_eq!(result, Ok(expected));
             } else {
                 let was_edit = model.edits().iter().any(|event| event.sequence == original);
@@ -157,7 +157,6 @@ fn apply(series: &mut Series, model: &mut Model, step: &Step, now_ms: &mut u64) 
                 }
             }
         }
-        Step::Trim => assert_eq!(series.trim(*now_ms), model.trim(*now_ms)),
         Step::Wait(ms) => *now_ms += ms,
     }
     let held = model.held();
@@ -168,15 +167,15 @@ fn apply(series: &mut Series, model: &mut Model, step: &Step, now_ms: &mut u64) 
 }
 
 /// A store that kept the events held, or all of them, makes the same series.
-fn check_restored(series: &Series, model: &Model, now_ms: u64) {
+fn check_restored(series: &Series, model: &Model) {
     for stored in [&model.held(), &model.all] {
         let mut restored = Series::new(series.retained());
         for event in stored {
             restored.restore(event.clone()).unwrap();
         }
         restored.restore_end(series.next_sequence(), series.latest_ms);
-        let mut expected = Model { retained: model.retained, all: model.all.clone(), first: model.first };
-        assert_eq!(restored.trim(now_ms), expected.trim(now_ms));
+        let expected = Model { retained: model.retained, all: model.all.clone(), first: model.first };
+        assert_eq!(restored.first_kept(), series.first_kept());
         assert_eq!(events(restored.subscription(&Range::default(), usize::MAX)), (true, expected.held()));
         let latest = Query { edit_range: Some(QueryRange::default()), ..Query::default() };
         assert_eq!(events(restored.query(&latest, usize::MAX)), expected.query(&latest, usize::MAX));
@@ -189,7 +188,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (later_ms, 0..20_usize, 0..3_usize).prop_map(|(later_ms, value, author)| Step::Append { later_ms, value, author }),
         6 => (0..60_u64, 0..20_usize, 0..3_usize).prop_map(|(original, value, author)| Step::Edit { original, value, author }),
-        1 => Just(Step::Trim),
         3 => (0..4_u64).prop_map(Step::Wait),
     ];
     proptest::collection::vec(step, 0..80)
@@ -259,6 +257,6 @@ proptest! {
         for (range, bytes_max) in &ranges {
             prop_assert_eq!(events(series.subscription(range, *bytes_max)), model.subscription(range, *bytes_max), "{:?}", range);
         }
-        check_restored(&series, &model, now_ms);
+        check_restored(&series, &model);
     }
 }
