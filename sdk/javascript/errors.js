@@ -285,6 +285,13 @@ export class InvalidQueryError extends RequestError {
   static codeName = 'invalid_query';
 }
 
+/** 226: the timestamp is too far ahead of the server's clock. */
+export class TimestampAheadError extends RequestError {
+  static className = 'TimestampAheadError';
+  static code = 226;
+  static codeName = 'timestamp_ahead';
+}
+
 /** 230: no view has this name. */
 export class NoSuchViewError extends RequestError {
   static className = 'NoSuchViewError';
@@ -423,6 +430,7 @@ export const REQUEST_ERRORS = Object.freeze([
   NoSuchEventError,
   EventIsEditError,
   InvalidQueryError,
+  TimestampAheadError,
   NoSuchViewError,
   InvalidViewError,
   ViewLimitError,

@@ -108,6 +108,7 @@ pub const SETTINGS: &[Setting] = &[
     number("limits.json_depth_max", 1, 1024, |c, v| c.limits.json_depth_max = v as usize),
     number("limits.walk_slice", 1, 1_000_000, |c, v| c.limits.walk_slice = v as usize),
     number("limits.mail_high", 1, 100_000_000, |c, v| c.limits.mail_high = v as usize),
+    number("series.ahead_ms_max", 0, 1 << 62, |c, v| c.limits.ahead_ms_max = v),
     number("views.views_max", 0, 100_000, |c, v| c.limits.views.views_max = v as usize),
     number("views.text_bytes_max", 0, 1 << 30, |c, v| c.limits.views.text_bytes_max = v as usize),
     number("views.definition_bytes_max", 16, 64 << 10, |c, v| c.limits.views.language.text_bytes_max = v as usize),

@@ -44,6 +44,8 @@ pub struct Limits {
     pub query_events_max: usize,
     /// Bytes of events that a new subscriber of a time series is sent at first: the latest that fit.
     pub history_bytes_max: usize,
+    /// How far ahead of the server's clock the timestamp may be that a client gives an event.
+    pub ahead_ms_max: u64,
     /// Selectors of removal policies that wait on this shard until what they match is removed.
     pub removals_max: usize,
     /// Topics of this shard.
@@ -95,6 +97,7 @@ impl Default for Limits {
             fetch_page_max: 1000,
             query_events_max: 10_000,
             history_bytes_max: 1 << 20,
+            ahead_ms_max: 86_400_000,
             removals_max: 10_000,
             topics_max: 10_000_000,
             connections_max: 1_000_000,

@@ -300,6 +300,7 @@ pub(super) fn decide_append(desk: &Desk, topic: &Topic, append: Append, content:
         return Err(Refusal::new(ErrorCode::IncompatibleType, message));
     };
     let value = content.value.as_deref().ok_or_else(null_event)?;
+    check_ahead(desk, append)?;
     let (event, appended) = plan_event(desk, topic.id, series, append, value, received).map_err(refuse_event)?;
     let Appended { sequence, timestamp_ms, .. } = appended;
     Ok(Decided::one(Record::Event(event), Outcome::Appended { sequence, timestamp_ms }))
@@ -374,6 +375,18 @@ pub(super) fn check_not_reference(topic: &Topic) -> Result<(), Refusal> {
     }
     let message = format!("the topic at '{}' is made by a view; only what it is derived from can be updated", topic.path.as_str());
     Err(Refusal::new(ErrorCode::ReadOnlyTopic, message))
+}
+
+/// Refuses a timestamp that would have all others wait until the clock has come to it.
+fn check_ahead(desk: &Desk, append: Append) -> Result<(), Refusal> {
+    let Append::Original { timestamp_ms: Some(given_ms) } = append else { return Ok(()) };
+    let (now_ms, ahead_ms_max) = (desk.wall_ms(), desk.limits.ahead_ms_max);
+    if given_ms <= now_ms.saturating_add(ahead_ms_max) {
+        return Ok(());
+    }
+    let message =
+        format!("found the timestamp {given_ms} ms, expected at most {ahead_ms_max} ms more than the server's clock, {now_ms} ms");
+    Err(Refusal::new(ErrorCode::TimestampAhead, message))
 }
 
 fn check_size(desk: &Desk, bytes: usize) -> Result<(), Refusal> {

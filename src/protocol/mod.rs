@@ -50,6 +50,7 @@ codes! {
         NoSuchEvent = 223 "no_such_event",
         EventIsEdit = 224 "event_is_edit",
         InvalidQuery = 225 "invalid_query",
+        TimestampAhead = 226 "timestamp_ahead",
         NoSuchView = 230 "no_such_view",
         InvalidView = 231 "invalid_view",
         ViewLimit = 232 "view_limit",

@@ -250,3 +250,30 @@ fn a_restart_keeps_what_a_series_had_whatever_the_clock_says() {
         assert_eq!(server.value(client, "s"), 1.5);
     }
 }
+
+const DAY_MS: u64 = 86_400_000;
+
+#[test]
+fn a_timestamp_that_is_too_far_ahead_of_the_clock_is_refused() {
+    let (mut server, client) = start(json!({}));
+    server.refuse(client, at(append(0.5), WALL_MS + DAY_MS + 1), 226, None);
+    server.refuse(client, at(append(0.5), (1 << 63) - 1), 226, None);
+    assert_eq!(server.ok(client, append(1.5)), json!({ "sequence": 0, "timestamp": WALL_MS }), "nobody is shut out");
+    server.ok(client, at(append(2.5), WALL_MS + DAY_MS));
+    server.advance(1000);
+    server.ok(client, at(append(3.5), WALL_MS + DAY_MS + 1000));
+}
+
+#[test]
+fn a_stored_series_that_is_far_ahead_of_the_clock_is_taken_as_it_is() {
+    let mut server = Server::with(Storing::Memory, limits());
+    let client = server.connect();
+    let properties = json!({ "TIME_SERIES_EVENT_VALUE_TYPE": "double" });
+    server.ok(client, json!({ "op": "add", "path": "s", "type": "time_series", "properties": properties }));
+    server.ok(client, append(0.5));
+    let mut server = server.restart(WALL_MS - 7 * DAY_MS);
+    let client = server.connect();
+    assert_eq!(sequences(&server.ok(client, json!({ "op": "query", "path": "s" }))), [0]);
+    assert_eq!(server.ok(client, append(1.5)), json!({ "sequence": 1, "timestamp": WALL_MS }), "the server's stamps do not go back");
+    server.refuse(client, at(append(2.5), WALL_MS), 226, None);
+}

@@ -32,6 +32,7 @@ pub fn reason_of(code: ErrorCode) -> ReasonCode {
         | E::NoSuchEvent
         | E::EventIsEdit
         | E::InvalidQuery
+        | E::TimestampAhead
         | E::NoSuchView
         | E::InvalidView
         | E::CyclicView
