@@ -8,7 +8,7 @@ use crate::audience::Audience;
 use crate::base::{SessionKey, TopicId};
 use crate::desk::Desk;
 use crate::mail::{Caller, Subscription};
-use crate::session::{Entry, History, LocalTopic};
+use crate::session::{History, LocalTopic, Subscriber};
 use crate::topic::publication::Publication;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -58,28 +58,26 @@ impl Audience {
     fn take_events(&mut self, desk: &mut Desk, id: Option<TopicId>, to: Subscription, events: Vec<Arc<Publication>>) {
         // While the topic waits in limbo the answer is not used: it is asked again when the topic appears.
         let Some(topic) = id.and_then(|id| self.locals.known.get(&id).cloned()) else { return };
-        if !self.end_waiting(&topic, to.session, to.generation) {
-            return;
-        }
+        let Some(subscriber) = self.end_waiting(&topic, to.session, to.generation) else { return };
         for event in events {
             topic.last_sequence.set(topic.last_sequence.get().max(Some(event.version)));
             let outgoing = self.outgoing(event, &topic);
-            self.push(desk, to.session, Entry::Step(outgoing));
+            self.deliver_any(desk, &topic, subscriber, &outgoing);
         }
         self.history_arrived(desk, &topic, to.session, to.generation);
     }
 
-    /// From here on publications are steps of this subscription; tells whether it stands.
-    pub fn end_waiting(&mut self, topic: &Rc<LocalTopic>, key: SessionKey, generation: u32) -> bool {
-        let Some(session) = self.sessions.get(key).filter(|session| session.holds(topic)) else { return false };
+    /// From here on publications are steps of this subscription, which is given if it stands.
+    pub fn end_waiting(&mut self, topic: &Rc<LocalTopic>, key: SessionKey, generation: u32) -> Option<Subscriber> {
+        let session = self.sessions.get(key).filter(|session| session.holds(topic))?;
         let (_, place) = session.subscriptions.get(&topic.id).expect("it holds the topic");
         let mut subscribers = topic.subscribers.borrow_mut();
         let subscriber = &mut subscribers[*place as usize];
         if subscriber.generation != generation {
-            return false;
+            return None;
         }
         subscriber.is_latest_queued = false;
-        true
+        Some(*subscriber)
     }
 
     /// A subscription waits no longer; answers that come behind the events of all are due when none does.

@@ -16,6 +16,7 @@ mod messages;
 mod mqtt_adversary;
 mod mqtt_both;
 mod mqtt_client;
+mod mqtt_limbo;
 mod mqtt_native;
 mod mqtt_packets;
 mod mqtt_peer;

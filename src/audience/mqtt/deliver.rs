@@ -82,7 +82,8 @@ impl Audience {
         }
     }
 
-    fn deliver_any(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, subscriber: Subscriber, outgoing: &Rc<Outgoing>) {
+    /// Sends a publication to any subscription, as one that arrives: what is away is sent what it has to acknowledge.
+    pub fn deliver_any(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, subscriber: Subscriber, outgoing: &Rc<Outgoing>) {
         if subscriber.delivery.meets(outgoing.distinct()) {
             self.deliver(desk, topic, subscriber, outgoing);
         } else if self.is_connected(subscriber.session) {
