@@ -101,8 +101,8 @@ fn write(directory: &Path, core: Option<usize>, ack: Ack, bytes: usize, length: 
         "{:<8} {bytes:>8} {per_second:>14.0} {:>10.1} {:>14} {:>14} {:>12}",
         format!("{ack:?}").to_lowercase(),
         counters.bytes.load(Ordering::Relaxed) as f64 / 1e6 / began.elapsed().as_secs_f64(),
-        counters.write_ns.copied().value_at_quantile(0.99) / 1000,
-        counters.sync_ns.copied().value_at_quantile(0.99) / 1000,
+        counters.write_ns.copied().total().value_at_quantile(0.99) / 1000,
+        counters.sync_ns.copied().total().value_at_quantile(0.99) / 1000,
         counters.checkpoints.load(Ordering::Relaxed),
     );
 }

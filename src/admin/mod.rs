@@ -1,5 +1,6 @@
 //! The HTTP side: health, latency reports, and the pages that the process serves.
 
+use crate::base::{INTERVAL_MS, Latencies};
 use crate::mail::report::Report;
 use crate::storage::Counters;
 use base64::Engine;
@@ -48,28 +49,35 @@ pub fn answer<'a>(pages: &'a Pages, method: &str, path: &str) -> Answer<'a> {
     }
 }
 
-/// The reports as JSON: counts, percentiles in nanoseconds, and each histogram whole (HdrHistogram V2, base64) to merge and keep. `storage` is null
-/// where nothing is stored.
+/// The reports as JSON: counts, percentiles in nanoseconds, and each histogram whole (HdrHistogram V2, base64) to merge and keep: since the start, and
+/// as `interval` the last whole one of `interval_ms`. `storage` is null where nothing is stored.
 pub fn print_reports(reports: &[Report], storage: Option<&Counters>) -> Vec<u8> {
     let shards: Vec<Value> = reports.iter().map(print_report).collect();
     let storage = storage.map(print_storage);
-    serde_json::to_vec(&json!({ "unit": "ns", "shards": shards, "storage": storage })).expect("JSON values print")
+    serde_json::to_vec(&json!({ "unit": "ns", "interval_ms": INTERVAL_MS, "shards": shards, "storage": storage }))
+        .expect("JSON values print")
 }
 
 fn print_storage(counters: &Counters) -> Value {
     let histograms: Map<String, Value> =
-        counters.histograms().into_iter().map(|(name, histogram)| (name.into(), print_histogram(&histogram))).collect();
+        counters.histograms().into_iter().map(|(name, histogram)| (name.into(), print_latencies(&histogram))).collect();
     json!({ "counts": print_counts(&counters.counts()), "histograms": histograms })
 }
 
 fn print_report(report: &Report) -> Value {
     let histograms: Map<String, Value> =
-        report.histograms().into_iter().map(|(name, histogram)| (name.into(), print_histogram(histogram))).collect();
+        report.histograms().into_iter().map(|(name, histogram)| (name.into(), print_latencies(histogram))).collect();
     json!({ "shard": report.shard, "counts": print_counts(&report.counts()), "histograms": histograms })
 }
 
 fn print_counts(counts: &[(&'static str, u64)]) -> Map<String, Value> {
     counts.iter().map(|(name, count)| ((*name).into(), (*count).into())).collect()
+}
+
+fn print_latencies(latencies: &Latencies) -> Value {
+    let mut printed = print_histogram(&latencies.total());
+    printed["interval"] = print_histogram(latencies.last());
+    printed
 }
 
 fn print_histogram(histogram: &Histogram<u64>) -> Value {

@@ -8,7 +8,7 @@ use crate::audience::Audience;
 use crate::base::{SessionKey, TopicId};
 use crate::desk::Desk;
 use crate::mail::{Caller, Subscription};
-use crate::session::{History, LocalTopic, Subscriber};
+use crate::session::{History, LocalTopic, Outgoing, Subscriber};
 use crate::topic::publication::Publication;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,7 +61,8 @@ impl Audience {
         let Some(subscriber) = self.end_waiting(&topic, to.session, to.generation) else { return };
         for event in events {
             topic.last_sequence.set(topic.last_sequence.get().max(Some(event.version)));
-            let outgoing = self.outgoing(event, &topic);
+            self.locals.sequence += 1;
+            let outgoing = Outgoing::history(event, &topic, self.locals.sequence);
             self.deliver_any(desk, &topic, subscriber, &outgoing);
         }
         self.history_arrived(desk, &topic, to.session, to.generation);

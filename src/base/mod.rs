@@ -1,9 +1,13 @@
 //! Ids, time, placement and slabs: what everything above stands on.
 
+mod latencies;
 pub mod placement;
 mod slab;
 mod wheel;
 
+#[cfg(feature = "server")]
+pub use latencies::INTERVAL_MS;
+pub use latencies::Latencies;
 pub use slab::{ConnectionKey, Key, SessionKey, Slab, SlabKey};
 pub use wheel::Wheel;
 

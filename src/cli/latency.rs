@@ -1,4 +1,4 @@
-//! `tidewire latency`: each core's latencies and all cores' together, from the server's histograms.
+//! `tidewire latency`: each core's latencies and all cores' together, from the server's histograms: in the last interval, and since the start.
 
 use super::client::ClientError;
 use super::read::{Failure, exit};
@@ -19,7 +19,7 @@ pub struct Latency {
     /// Print again every second
     #[arg(long)]
     watch: bool,
-    /// Write the merged histograms as NAME.hgrm into this folder
+    /// Write the merged histograms since the start as NAME.hgrm into this folder
     #[arg(long, value_name = "DIR")]
     hgrm: Option<PathBuf>,
     /// The server's address
@@ -30,6 +30,8 @@ pub struct Latency {
 /// One histogram of every shard.
 struct Series {
     name: String,
+    /// Of the last interval, this; since the server's start where it is `None`.
+    interval_ms: Option<u64>,
     by_shard: Vec<(u64, Histogram<u64>)>,
 }
 
@@ -70,24 +72,30 @@ fn read(server: &str) -> Result<Vec<Series>, String> {
 }
 
 fn parse(report: &Value) -> Option<Vec<Series>> {
+    let interval_ms = report["interval_ms"].as_u64()?;
     let mut series: Vec<Series> = Vec::new();
     for shard in report["shards"].as_array()? {
-        let number = shard["shard"].as_u64()?;
-        for (name, histogram) in shard["histograms"].as_object()? {
-            let bytes = base64::engine::general_purpose::STANDARD.decode(histogram["hdr"].as_str()?).ok()?;
+        take_histograms(&mut series, shard["shard"].as_u64()?, &shard["histograms"], interval_ms)?;
+    }
+    if !report["storage"].is_null() {
+        take_histograms(&mut series, 0, &report["storage"]["histograms"], interval_ms)?;
+    }
+    Some(series)
+}
+
+/// Adds a shard's histograms to those of the same name.
+fn take_histograms(series: &mut Vec<Series>, shard: u64, histograms: &Value, interval_ms: u64) -> Option<()> {
+    for (name, printed) in histograms.as_object()? {
+        for (interval_ms, printed) in [(Some(interval_ms), &printed["interval"]), (None, printed)] {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(printed["hdr"].as_str()?).ok()?;
             let histogram = Deserializer::new().deserialize(&mut &bytes[..]).ok()?;
-            match series.iter_mut().find(|series| series.name == *name) {
-                Some(series) => series.by_shard.push((number, histogram)),
-                None => series.push(Series { name: name.clone(), by_shard: vec![(number, histogram)] }),
+            match series.iter_mut().find(|series| series.name == *name && series.interval_ms == interval_ms) {
+                Some(series) => series.by_shard.push((shard, histogram)),
+                None => series.push(Series { name: name.clone(), interval_ms, by_shard: vec![(shard, histogram)] }),
             }
         }
     }
-    for (name, histogram) in report["storage"]["histograms"].as_object().into_iter().flatten() {
-        let bytes = base64::engine::general_purpose::STANDARD.decode(histogram["hdr"].as_str()?).ok()?;
-        let histogram = Deserializer::new().deserialize(&mut &bytes[..]).ok()?;
-        series.push(Series { name: name.clone(), by_shard: vec![(0, histogram)] });
-    }
-    Some(series)
+    Some(())
 }
 
 impl Series {
@@ -105,7 +113,8 @@ const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), 
 fn print_table(series: &[Series]) -> String {
     let mut out = String::new();
     for series in series {
-        let _ = write!(out, "{} (µs)\n{:>8} {:>12}", series.name, "core", "count");
+        let when = series.interval_ms.map_or("since the start".to_owned(), |ms| format!("in the last {} s", ms / 1000));
+        let _ = write!(out, "{} {when} (µs)\n{:>8} {:>12}", series.name, "core", "count");
         for (name, _) in QUANTILES {
             let _ = write!(out, " {name:>10}");
         }
@@ -130,7 +139,7 @@ fn print_row(out: &mut String, label: &str, histogram: &Histogram<u64>) {
 
 fn write_hgrm(folder: &Path, series: &[Series]) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    for series in series {
+    for series in series.iter().filter(|series| series.interval_ms.is_none()) {
         std::fs::write(folder.join(format!("{}.hgrm", series.name)), print_hgrm(&series.merged()))?;
     }
     Ok(())

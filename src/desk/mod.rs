@@ -149,7 +149,7 @@ impl Desk {
             turn: Turn { now, wall: (now, wall_ms), walk_budget: limits.walk_slice, is_stopping: false },
             post: Post { inbox: VecDeque::new(), outboxes, answers: VecDeque::new() },
             ledger: Ledger::new(identity.storing),
-            report: Report::new(identity.index.0),
+            report: Report::new(identity.index.0, now),
             anonymous: Arc::from(""),
             effects: Effects::default(),
             specifications: Interner::default(),
@@ -180,6 +180,7 @@ impl Desk {
     pub fn tick(&mut self, now: Time, wall_ms: u64) {
         self.turn.now = now;
         self.turn.wall = (now, wall_ms);
+        self.report.advance(now);
     }
 
     // The post.
@@ -233,7 +234,7 @@ impl Desk {
 
     /// A turn's mail has come from another shard.
     pub fn take_batch(&mut self, from: ShardIndex, batch: Batch) {
-        self.report.ring.saturating_record(self.turn.now.since(batch.sent).max(1));
+        self.report.ring.record(self.turn.now.since(batch.sent));
         self.post.inbox.extend(batch.mails.into_iter().map(|mail| (from, mail)));
     }
 

@@ -29,17 +29,34 @@ pub struct Sends {
     current: Option<usize>,
 }
 
-/// The bytes of one send, and when each of the publications in them was received.
+/// The bytes of one send, and what they tell of.
 #[derive(Default)]
 pub struct Send {
     pub bytes: Vec<u8>,
-    pub received: Vec<Time>,
+    pub told: Told,
+}
+
+/// The publications in a send.
+#[derive(Default)]
+pub struct Told {
+    count: u64,
+    /// When each of those was received that its subscriber waited for.
+    received: Vec<Time>,
+}
+
+impl Told {
+    /// One publication more; with the time only if the subscriber was there when it was received.
+    pub fn note(&mut self, received: Option<Time>) {
+        self.count += 1;
+        self.received.extend(received);
+    }
 }
 
 impl Send {
     fn clear(&mut self) {
         self.bytes.clear();
-        self.received.clear();
+        self.told.count = 0;
+        self.told.received.clear();
     }
 }
 
@@ -149,10 +166,10 @@ impl Doors {
     /// The bytes that were made last are with the socket.
     pub fn sent(&mut self, desk: &mut Desk, now: Time, key: ConnectionKey) {
         let send = self.sends.current();
-        for received in &send.received {
-            desk.report.publish.saturating_record(now.since(*received).max(1));
+        for received in &send.told.received {
+            desk.report.publish.record(now.since(*received));
         }
-        desk.report.deliveries += send.received.len() as u64;
+        desk.report.deliveries += send.told.count;
         desk.report.bytes_sent += send.bytes.len() as u64;
         if let Some(connection) = self.connections.get_mut(key) {
             connection.last_sent = now;
@@ -164,9 +181,9 @@ impl Doors {
         let Some(session) = audience.session_mut(key) else { return false };
         let (Life::Inside { is_woken }, Form::Binary(encodings)) = (&mut session.life, session.form) else { return false };
         *is_woken = false;
-        let (start, mut received) = (out.len(), Vec::new());
-        put_frames(session, out, &mut received, desk.limits.transmit_bytes_max, encodings);
-        desk.report.deliveries += received.len() as u64;
+        let (start, mut told) = (out.len(), Told::default());
+        put_frames(session, out, &mut told, desk.limits.transmit_bytes_max, encodings);
+        desk.report.deliveries += told.count;
         desk.report.bytes_sent += (out.len() - start) as u64;
         !session.queue.is_empty()
     }
@@ -229,16 +246,16 @@ fn encode(session: &mut Session, sends: &mut Sends, bytes_max: usize) {
 
 fn encode_binary(session: &mut Session, sends: &mut Sends, bytes_max: usize, encodings: Encodings) {
     // The head's length is known at the end: leave room for the longest, then move the start.
-    let Send { bytes, received } = &mut sends.send;
+    let Send { bytes, told } = &mut sends.send;
     let start = bytes.len();
     bytes.extend_from_slice(&[0; websocket::HEAD_MAX]);
     let payload_at = bytes.len();
-    put_frames(session, bytes, received, bytes_max, encodings);
+    put_frames(session, bytes, told, bytes_max, encodings);
     websocket::fill_head(bytes, start, payload_at);
 }
 
 /// Appends frames of the native protocol until the queue is empty or so many bytes are there.
-fn put_frames(session: &mut Session, out: &mut Vec<u8>, received: &mut Vec<Time>, bytes_max: usize, encodings: Encodings) {
+fn put_frames(session: &mut Session, out: &mut Vec<u8>, told: &mut Told, bytes_max: usize, encodings: Encodings) {
     let start = out.len();
     while out.len() - start < bytes_max {
         let Some(entry) = session.queue.pop() else { break };
@@ -246,7 +263,7 @@ fn put_frames(session: &mut Session, out: &mut Vec<u8>, received: &mut Vec<Time>
             Entry::Control(bytes) | Entry::Behind(bytes) => out.extend_from_slice(&bytes),
             Entry::Step(outgoing) => {
                 out.extend_from_slice(outgoing.step_frame(encodings));
-                received.push(outgoing.received());
+                told.note(outgoing.received());
             }
             Entry::Subscribed(topic, generation) => {
                 event::put(out, event::Form::Binary, &subscribed(&topic));
@@ -310,7 +327,7 @@ fn encode_text(session: &mut Session, sends: &mut Sends, bytes_max: usize) {
             Entry::Control(bytes) | Entry::Behind(bytes) => payload.extend_from_slice(&bytes),
             Entry::Step(outgoing) => {
                 out.extend_from_slice(outgoing.text_message());
-                sends.send.received.push(outgoing.received());
+                sends.send.told.note(outgoing.received());
             }
             Entry::Subscribed(topic, generation) => {
                 event::put(payload, event::Form::Text, &subscribed(&topic));

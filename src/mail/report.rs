@@ -1,8 +1,9 @@
 //! What a shard measures of itself: latencies in HDR histograms, and counts.
 
-use hdrhistogram::Histogram;
+use crate::base::{Latencies, Time};
 
-const HIGHEST_NS: u64 = 60_000_000_000;
+/// The significant digits of latencies.
+const DIGITS: u8 = 3;
 
 /// Makes the report of the counters that are listed: each is a field and is told by the same name, so a counter is one line.
 macro_rules! report {
@@ -11,20 +12,28 @@ macro_rules! report {
         #[derive(Clone)]
         pub struct Report {
             pub shard: u16,
-            /// From an update read off its publisher's socket to its bytes handed to a subscriber's socket.
-            pub publish: Histogram<u64>,
+            /// From an update read off its publisher's socket to its bytes handed to a subscriber's socket, where the subscriber was there: what a value
+            /// was published before its subscription, or before the client came back, says nothing of the server.
+            pub publish: Latencies,
             /// How long a turn took: mail, requests, and the sends that follow.
-            pub tick: Histogram<u64>,
+            pub tick: Latencies,
             /// From mail sent by another shard to its handling here.
-            pub ring: Histogram<u64>,
+            pub ring: Latencies,
             $($(#[$about])* pub $counter: u64,)*
         }
 
         impl Report {
             const COUNTERS: usize = [$(stringify!($counter)),*].len();
 
-            pub fn new(shard: u16) -> Self {
-                Self { shard, publish: histogram(), tick: histogram(), ring: histogram(), $($counter: 0,)* }
+            pub fn new(shard: u16, now: Time) -> Self {
+                let none = Latencies::new(DIGITS, now);
+                Self { shard, publish: none.clone(), tick: none.clone(), ring: none, $($counter: 0,)* }
+            }
+
+            pub fn advance(&mut self, now: Time) {
+                for latencies in [&mut self.publish, &mut self.tick, &mut self.ring] {
+                    latencies.advance(now);
+                }
             }
 
             /// The counts by their published names.
@@ -80,11 +89,7 @@ report! {
 
 impl Report {
     /// The histograms by their published names.
-    pub fn histograms(&self) -> [(&'static str, &Histogram<u64>); 3] {
+    pub fn histograms(&self) -> [(&'static str, &Latencies); 3] {
         [("publish_to_socket", &self.publish), ("tick", &self.tick), ("ring_wait", &self.ring)]
     }
-}
-
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("the bounds are valid")
 }

@@ -179,6 +179,8 @@ pub struct Outgoing {
     pub ends_under_pressure: bool,
     /// Messages of it that wait until they are acknowledged.
     pub(super) holds: Cell<u32>,
+    /// Whether it was there before its subscriber, or before that was told of it.
+    is_history: bool,
     text: OnceCell<Box<[u8]>>,
     /// Whole packets of QoS 0, of MQTT 3.x and 5.
     packets: [OnceCell<Box<[u8]>>; 2],
@@ -199,9 +201,16 @@ impl Outgoing {
             priority,
             ends_under_pressure,
             holds: Cell::new(0),
+            is_history: false,
             text,
             packets,
         })
+    }
+
+    /// An event that one subscriber is told of behind its time.
+    pub fn history(publication: Arc<Publication>, topic: &Rc<LocalTopic>, sequence: u64) -> Rc<Self> {
+        let outgoing = Rc::into_inner(Self::new(publication, topic, sequence)).expect("nobody else has it yet");
+        Rc::new(Self { is_history: true, ..outgoing })
     }
 
     /// A message of a topic that need not be held here.
@@ -218,6 +227,7 @@ impl Outgoing {
             priority,
             ends_under_pressure,
             holds: Cell::new(0),
+            is_history: false,
             text,
             packets,
         })
@@ -248,8 +258,9 @@ impl Outgoing {
         self.topic.upgrade()
     }
 
-    pub fn received(&self) -> Time {
-        self.publication.received
+    /// When it was received; `None` for what its subscriber did not wait for.
+    pub fn received(&self) -> Option<Time> {
+        (!self.is_history).then_some(self.publication.received)
     }
 
     /// Of an event its sequence.

@@ -1,10 +1,10 @@
 //! What the storage counts for metrics. Written by its threads, read by whoever asks.
 
-use hdrhistogram::Histogram;
+use crate::base::{Latencies, Time};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -35,7 +35,10 @@ pub struct Counters {
 
 /// Nanoseconds. Recorded once a group, by one thread, so the lock is free.
 #[derive(Debug)]
-pub struct Times(Mutex<Histogram<u64>>);
+pub struct Times {
+    began: Instant,
+    held: Mutex<Latencies>,
+}
 
 impl Counters {
     pub fn note_write(&self, records: u64, bytes: usize, took: Duration) {
@@ -75,23 +78,29 @@ impl Counters {
     }
 
     /// The histograms by their published names.
-    pub fn histograms(&self) -> [(&'static str, Histogram<u64>); 2] {
+    pub fn histograms(&self) -> [(&'static str, Latencies); 2] {
         [("storage_write", self.write_ns.copied()), ("storage_sync", self.sync_ns.copied())]
     }
 }
 
 impl Default for Times {
     fn default() -> Self {
-        Self(Mutex::new(Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("the bounds are in order")))
+        Self { began: Instant::now(), held: Mutex::new(Latencies::new(2, Time(0))) }
     }
 }
 
 impl Times {
     fn record(&self, took: Duration) {
-        self.0.lock().expect("nothing panics while it is held").saturating_record(took.as_nanos() as u64);
+        self.advanced(|held| held.record(took.as_nanos() as u64));
     }
 
-    pub fn copied(&self) -> Histogram<u64> {
-        self.0.lock().expect("nothing panics while it is held").clone()
+    pub fn copied(&self) -> Latencies {
+        self.advanced(|held| held.clone())
+    }
+
+    fn advanced<T>(&self, then: impl FnOnce(&mut Latencies) -> T) -> T {
+        let mut held = self.held.lock().expect("nothing panics while it is held");
+        held.advance(Time(self.began.elapsed().as_nanos() as u64));
+        then(&mut held)
     }
 }

@@ -12,6 +12,7 @@ mod fetches;
 mod frames;
 mod handshake;
 mod inside;
+mod latencies;
 mod messages;
 mod mqtt_adversary;
 mod mqtt_both;

@@ -221,6 +221,15 @@ impl Broker {
         self.shard.mqtt_counts()
     }
 
+    /// So much was handed to sockets, and how much of it has a latency; none of that more than a millisecond, as no time passes on the way.
+    pub fn latencies(&mut self) -> (u64, u64) {
+        let ticket = self.shard.request_reports();
+        let report = self.shard.take_reports(ticket).remove(0);
+        let published = report.publish.total();
+        assert!(published.max() < 1_000_000, "{} ns", published.max());
+        (report.deliveries, published.len())
+    }
+
     pub fn advance(&mut self, ms: u64) {
         self.now = self.now.after_ms(ms);
         self.shard.handle_tick(self.now, self.wall_ms + self.now.0 / 1_000_000);
@@ -245,6 +254,8 @@ impl Broker {
                         self.shard.handle_authenticated(self.now, key, &asked.method, verdict);
                     }
                     Effect::Log(Log::QueueFull { client_id }) => self.full.push(client_id.into()),
+                    // They are taken at once.
+                    Effect::Reports(_) => {}
                     other => panic!("nobody asks for this: {other:?}"),
                 }
             }

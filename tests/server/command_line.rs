@@ -93,7 +93,10 @@ fn latency_prints_a_table_and_writes_histograms() {
     let folder = std::env::temp_dir().join(format!("tidewire-latency-{}", std::process::id()));
     let output = server.command(&["latency", "--hgrm", folder.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("publish_to_socket"));
+    let printed = String::from_utf8_lossy(&output.stdout);
+    for when in ["in the last 10 s", "since the start"] {
+        assert!(printed.contains(&format!("publish_to_socket {when} (µs)")), "{printed}");
+    }
     let written = std::fs::read_to_string(folder.join("publish_to_socket.hgrm")).unwrap();
     assert!(written.contains("Percentile"), "{written}");
     std::fs::remove_dir_all(&folder).unwrap();

@@ -155,6 +155,7 @@ impl Doors {
         link.dialogue.put_connack(&mut packet, &connack);
         put_packet(&mut connection.raw, link.is_websocket, &packet);
         link.session = Some(opening.session);
+        link.admitted = desk.turn.now;
         let form = MqttForm { version: connect.version, is_websocket: link.is_websocket, is_shared };
         let answers = link.dialogue.answers();
         connection.deadline = link.silence_ms.map_or(Time(u64::MAX), |silence_ms| desk.turn.now.after_ms(silence_ms));

@@ -14,7 +14,7 @@ pub use transmit::{Pace, encode, has_to_send};
 use super::read::Said;
 use super::{Doors, Fragments, Last, Stage};
 use crate::audience::Audience;
-use crate::base::{ConnectionKey, SessionKey, ShardIndex};
+use crate::base::{ConnectionKey, SessionKey, ShardIndex, Time};
 use crate::desk::Desk;
 use crate::protocol::mqtt::{Command, Dialogue, DialogueLimits, reason_of};
 use crate::protocol::{CloseCode, Refusal};
@@ -30,6 +30,8 @@ pub struct Link {
     pub fragments: Fragments,
     /// What of the packets in WebSocket messages was not read.
     pub stream: Vec<u8>,
+    /// When the client was admitted.
+    pub admitted: Time,
     /// How long the client may be silent; `None` for as long as it likes.
     pub silence_ms: Option<u64>,
     /// The ticket of the record that has to be stored before anything is sent: CONNACK says that an earlier session is over, or that there is one.
@@ -50,6 +52,7 @@ impl Link {
             is_websocket,
             fragments: None,
             stream: Vec::new(),
+            admitted: Time(0),
             silence_ms: None,
             ticket: 0,
             home: None,

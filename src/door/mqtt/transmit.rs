@@ -79,11 +79,15 @@ fn put_entry(session: &Session, link: &mut Link, form: MqttForm, entry: Entry, s
 fn put_plain(link: &mut Link, form: MqttForm, outgoing: &Outgoing, send: &mut Send, now: Time) {
     let expires = outgoing.publication().message().is_some_and(|message| message.expires.is_some());
     if !form.is_shared || expires {
-        put(link, form, outgoing, PublishHead::default(), send, now);
+        if put(link, form, outgoing, PublishHead::default(), send, now) {
+            send.told.note(outgoing.received());
+        }
     } else {
         let packet = outgoing.packet(form.version);
         send.bytes.extend_from_slice(packet);
-        send.received.extend((!packet.is_empty()).then(|| outgoing.received()));
+        if !packet.is_empty() {
+            send.told.note(outgoing.received());
+        }
     }
 }
 
@@ -98,7 +102,13 @@ fn put_message(link: &mut Link, form: MqttForm, message: &Message, send: &mut Se
         subscription_ids: &message.subscription_ids,
         ..PublishHead::default()
     };
-    put(link, form, &message.outgoing, head, send, now)
+    let is_sent = put(link, form, &message.outgoing, head, send, now);
+    if is_sent {
+        // What is retained, or came while the client was away, nobody waited for.
+        let received = message.outgoing.received().filter(|received| !message.is_first && *received >= link.admitted);
+        send.told.note(received);
+    }
+    is_sent
 }
 
 /// Whether it is sent: not when it has expired, is longer than the client takes, or its topic has no name in MQTT.
@@ -130,7 +140,6 @@ fn put(link: &mut Link, form: MqttForm, outgoing: &Outgoing, head: PublishHead<'
         send.bytes.truncate(start);
         return false;
     }
-    send.received.push(outgoing.received());
     true
 }
 
