@@ -119,6 +119,11 @@ impl MqttClient {
     pub fn connect(&mut self, starts_clean: bool, messages: &mut Messages) {
         self.forget_connection();
         self.starts_clean = starts_clean || self.has_forgotten || !self.kind.is_kept;
+        // MQTT-3.1.2-6 of 3.1.1: what started clean ended with its connection. The next session may have begun without a word that came through.
+        if !self.has_session {
+            self.drop_state(messages);
+            messages.note_new_session(self.at);
+        }
         if self.starts_clean {
             self.forget(messages);
         }
@@ -128,6 +133,10 @@ impl MqttClient {
     /// Gives up its side of the session. Until the server has said that it did too, no other is gone on with.
     fn forget(&mut self, messages: &mut Messages) {
         (self.has_forgotten, self.has_session) = (true, false);
+        self.drop_state(messages);
+    }
+
+    fn drop_state(&mut self, messages: &mut Messages) {
         self.subscriptions.clear();
         messages.note_unsubscribed(self.at, |_| None);
         self.sent.clear();
