@@ -6,11 +6,11 @@ pub mod views;
 use crate::base::{Key, SessionId, SessionKey, ShardIndex, Time, TopicId};
 use crate::protocol::{Reason, Refusal};
 use crate::series;
-use crate::session::mqtt::Member;
+use crate::session::mqtt::{Member, Standing};
 pub use crate::session::{Asker, Call, Caller};
 use crate::topic::constraint::Constraint;
 use crate::topic::path::TopicPath;
-use crate::topic::publication::{self, Publication};
+use crate::topic::publication::{self, Keep, Publication};
 use crate::topic::session_filter::SessionFilter;
 use crate::topic::specification::Specification;
 use crate::topic::tree::{Direction, Span, StreamTag};
@@ -227,20 +227,27 @@ pub enum GroupChange {
     Leave {
         session: SessionId,
     },
-    Connected {
+    Standing {
         session: SessionId,
-        is_connected: bool,
+        standing: Standing,
     },
-    /// The member is gone.
-    DealAgain(Dealt),
+    /// The member that it was dealt to is gone, and has not acknowledged it.
+    DealAgain(Dealing),
 }
 
 pub struct Dealt {
     pub text: Box<str>,
     pub member: Member,
+    pub dealing: Dealing,
+}
+
+/// A message that a group deals out.
+pub struct Dealing {
     pub publication: Arc<Publication>,
     pub path: TopicPath,
     pub specification: Arc<Specification>,
+    /// Who waits for the word that it is kept, where that has not been given.
+    pub keep: Option<Keep>,
 }
 
 /// One session's subscription to a topic.

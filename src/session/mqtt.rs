@@ -44,6 +44,10 @@ pub struct Mqtt {
     pub seen: Seen,
     /// Messages that there was no room for, since the last that was taken.
     pub missed: u32,
+    /// The most messages that its client takes before it acknowledges one.
+    pub receive_maximum: u16,
+    /// What the groups of which it is a member were told last; `None` where it is in none.
+    pub told: Option<Standing>,
     /// The members of a shared subscription, where this is one and no client's session.
     pub group: Option<Box<Group>>,
 }
@@ -67,6 +71,8 @@ impl Mqtt {
             unkept: BTreeSet::new(),
             seen: Seen::default(),
             missed: 0,
+            receive_maximum: u16::MAX,
+            told: None,
             group: None,
         }
     }
@@ -110,7 +116,7 @@ pub enum Inbound {
 
 /// One subscription.
 pub struct Filter {
-    pub text: Box<str>,
+    pub text: Rc<str>,
     pub selector: Selector,
     pub options: SubscriptionOptions,
     pub id: Option<u32>,
@@ -212,7 +218,17 @@ pub struct Member {
     pub qos: QoS,
     pub retain_as_published: bool,
     pub id: Option<u32>,
-    pub is_connected: bool,
+    pub standing: Standing,
+}
+
+/// How soon a member of a group has what it is dealt. The sooner, the less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It is connected, and may be sent a message more.
+    Ready,
+    /// It is connected, and has to acknowledge something before it is sent more.
+    Full,
+    Away,
 }
 
 /// One message to a subscriber that is more than its publication's plain bytes.
@@ -234,6 +250,8 @@ pub struct Message {
     pub subscription_ids: Box<[u32]>,
     /// Its part of what all sessions hold; none at QoS 0.
     pub hold: Option<Hold>,
+    /// The shared subscription that dealt it: another member gets it if this one's session ends.
+    pub group: Option<Rc<str>>,
 }
 
 impl Message {

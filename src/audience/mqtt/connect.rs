@@ -14,6 +14,7 @@ pub struct Connected {
     pub connection: ConnectionKey,
     pub form: MqttForm,
     pub expiry_s: u32,
+    pub receive_maximum: u16,
     pub answers: Answers,
     pub will: Option<Box<Will>>,
 }
@@ -70,14 +71,14 @@ impl Audience {
 
     /// The session has a connection from now on. The record that says so.
     pub fn connected(&mut self, desk: &mut Desk, session: SessionKey, connected: Connected) -> Option<Ticket> {
-        let Connected { connection, form, expiry_s, answers, will } = connected;
+        let Connected { connection, form, expiry_s, receive_maximum, answers, will } = connected;
         let held = self.sessions.get_mut(session).expect("it was just found, or made");
         held.life = Life::Connected(connection);
         held.form = Form::Mqtt(form);
         let mqtt = held.mqtt.as_mut().expect("a client's session is of MQTT");
         mqtt.version = form.version;
         mqtt.answers = Some(answers);
-        mqtt.expiry_s = expiry_s;
+        (mqtt.expiry_s, mqtt.receive_maximum) = (expiry_s, receive_maximum);
         mqtt.epoch = mqtt.epoch.wrapping_add(1);
         mqtt.will = will;
         mqtt.outbound.start_again();

@@ -18,7 +18,8 @@ impl Audience {
             return;
         }
         if subscriber.delivery.is_group() {
-            return self.deal_out(desk, subscriber.session, outgoing);
+            let keep = outgoing.publication().keep_of(desk.identity.index);
+            return self.deal_out(desk, subscriber.session, outgoing, keep);
         }
         if subscriber.delivery.is_first_due() {
             self.settle_first(desk, subscriber.session, topic, outgoing.is_passing());
@@ -62,6 +63,7 @@ impl Audience {
             missed: 0,
             hold: None,
             subscription_ids: ids,
+            group: None,
         };
         self.push_message(desk, key, message);
     }
@@ -123,6 +125,7 @@ impl Audience {
             desk.ledger.wake_when_stored(ticket, key);
         }
         self.push(desk, key, Entry::Message(Box::new(message)));
+        self.tell_groups(desk, key);
         if self.broker.held.get() > held_bytes_max / 8 * 7 && !self.broker.is_full {
             self.tell_full(desk, true);
         }
@@ -153,6 +156,7 @@ impl Audience {
         for sequence in sequences {
             self.forget_message(desk, session, sequence);
         }
+        self.tell_groups(desk, session);
     }
 
     pub fn is_connected(&self, session: SessionKey) -> bool {
@@ -181,6 +185,7 @@ fn message_for(session: &Session, delivery: Delivery, outgoing: &Rc<Outgoing>, i
         missed: 0,
         hold: None,
         subscription_ids: Box::default(),
+        group: None,
     };
     if delivery.has_ids() || delivery.has_no_local() && is_own {
         let filters = session.mqtt.as_ref()?.matching(outgoing.path().as_str());

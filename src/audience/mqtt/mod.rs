@@ -58,6 +58,7 @@ impl Audience {
         match result {
             Acknowledged::Done { sequence } => {
                 self.forget_message(desk, session, sequence);
+                self.tell_groups(desk, session);
                 self.wake_session(desk, session);
             }
             Acknowledged::Received => self.acknowledge_to(desk, session, AcknowledgementKind::Pubrel, id, ReasonCode::SUCCESS, None),

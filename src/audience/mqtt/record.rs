@@ -75,6 +75,8 @@ pub struct MessageRecord {
     pub expires_ms: Option<u64>,
     /// Of a QoS 2 message of a session that is kept: which, and its number there.
     pub publisher: Option<(u64, u64)>,
+    /// The shared subscription that dealt it.
+    pub group: Option<String>,
 }
 
 impl SessionRecord {
@@ -176,6 +178,7 @@ impl MessageRecord {
             passed_on: message.outgoing.passed_on().to_vec(),
             expires_ms: head.and_then(|head| head.expires).map(wall_ms),
             publisher: message.publisher().map(|publisher| (publisher.session.0, publisher.number)),
+            group: message.group.as_deref().map(str::to_owned),
         }
     }
 
@@ -200,6 +203,7 @@ impl MessageRecord {
             missed: 0,
             hold: None,
             subscription_ids: self.subscription_ids.into(),
+            group: self.group.map(Into::into),
         }
     }
 }

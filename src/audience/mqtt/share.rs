@@ -1,16 +1,18 @@
 //! Shared subscriptions: of a group's members each message reaches one.
 //!
 //! The shard that a group's filter names holds the group, as a session of its own that is subscribed and has no connection. What is published to it is
-//! dealt out in turn, to members that have a connection where there are any; a member elsewhere is sent it by mail.
+//! dealt out in turn, to members that may be sent it at once where there are any, else to those that have a connection; a member elsewhere is sent it
+//! by mail. What a member has not acknowledged when its session ends is dealt again, but for QoS 2 that was sent to it.
 
 use crate::audience::Audience;
 use crate::base::{SessionId, SessionKey};
 use crate::desk::{Desk, Storing};
-use crate::mail::{Call, Caller, Dealt, GroupChange, Mail, Share};
+use crate::mail::{Call, Caller, Dealing, Dealt, GroupChange, Mail, Share};
 use crate::protocol::Refusal;
-use crate::session::mqtt::{Filter, Group, Member, Message};
+use crate::session::mqtt::{Filter, Group, Member, Message, Standing};
 use crate::session::{Form, Life, Mqtt, MqttForm, Outgoing, Session, Sweep, SweepKind};
 use crate::topic::mqtt::parse_filter;
+use crate::topic::publication::Keep;
 use crate::topic::selector::Selector;
 use crate::wire::mqtt::{QoS, SubscriptionOptions, Version};
 use crate::wire::native::Outcome;
@@ -20,9 +22,12 @@ impl Audience {
     /// A session's subscription is a group's member.
     pub fn join_group(&mut self, desk: &mut Desk, asker: Caller, text: &str, options: SubscriptionOptions, id: Option<u32>) {
         let session = self.id_of(asker.session).expect("a session with filters stands");
-        let is_connected = self.is_connected(asker.session);
+        let standing = self.standing(desk, asker.session);
+        // Other groups of the session's may have been told otherwise.
+        self.tell_groups(desk, asker.session);
+        self.mqtt(asker.session).expect("only a session of MQTT has filters").told = Some(standing);
         let SubscriptionOptions { qos, retain_as_published, .. } = options;
-        let member = Member { session, qos, retain_as_published, id, is_connected };
+        let member = Member { session, qos, retain_as_published, id, standing };
         desk.mail(desk.owner_of(text), Mail::Group { text: text.into(), change: GroupChange::Join { member, caller: asker } });
     }
 
@@ -32,25 +37,65 @@ impl Audience {
         desk.mail(desk.owner_of(text), Mail::Group { text: text.into(), change });
     }
 
-    fn shared_filters(&self, session: SessionKey) -> Vec<Box<str>> {
+    /// How soon the session would have a message that is dealt to it now.
+    fn standing(&self, desk: &Desk, key: SessionKey) -> Standing {
+        let session = self.sessions.get(key).expect("who is sent a message stands");
+        let mqtt = session.mqtt.as_deref().expect("only a session of MQTT is sent messages");
+        let inflight_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.inflight_max);
+        let window = usize::from(inflight_max.min(mqtt.receive_maximum));
+        match session.life.is_heard() {
+            true if mqtt.outbound.len() + session.queue.message_count() < window => Standing::Ready,
+            true => Standing::Full,
+            false => Standing::Away,
+        }
+    }
+
+    fn shared_filters(&self, session: SessionKey) -> Vec<Rc<str>> {
         let mqtt = self.sessions.get(session).and_then(|session| session.mqtt.as_ref());
         let filters = mqtt.into_iter().flat_map(|mqtt| mqtt.filters.iter().filter(|filter| filter.is_shared));
         filters.map(|filter| filter.text.clone()).collect()
     }
 
+    /// The session is over: others get what it was dealt.
     pub fn leave_groups(&mut self, desk: &mut Desk, session: SessionKey) {
         for text in self.shared_filters(session) {
             self.leave_group(desk, session, &text);
         }
+        for (text, dealing) in self.dealt_to(session) {
+            desk.mail(desk.owner_of(&text), Mail::Group { text: (&*text).into(), change: GroupChange::DealAgain(dealing) });
+        }
     }
 
-    /// Groups deal to members that have a connection.
+    /// What groups have dealt to the session and it has not acknowledged, in the order in which it came.
+    fn dealt_to(&self, key: SessionKey) -> Vec<(Rc<str>, Dealing)> {
+        let session = self.sessions.get(key).expect("a session that ends stands");
+        let Some(mqtt) = &session.mqtt else { return Vec::new() };
+        // MQTT-4.8.2-5: a QoS 2 message that was sent to one member is sent to no other.
+        let sent = mqtt.outbound.messages().filter(|message| message.qos == QoS::AtLeastOnce);
+        let waiting = session.queue.messages().filter(|message| message.qos == QoS::AtLeastOnce || !message.is_repeated);
+        let mut messages: Vec<_> = sent.chain(waiting).filter_map(|message| Some((message.group.clone()?, message))).collect();
+        messages.sort_unstable_by_key(|(_, message)| message.sequence);
+        let dealings = messages.into_iter().map(|(text, message)| {
+            let Message { outgoing, .. } = message;
+            let (path, specification) = (outgoing.path().clone(), outgoing.specification().clone());
+            // Who waited for the word that it is kept has had it from this session, or has it when that is stored.
+            (text, Dealing { publication: outgoing.publication().clone(), path, specification, keep: None })
+        });
+        dealings.collect()
+    }
+
+    /// Groups deal to members that have a connection, and room for more.
     pub fn tell_groups(&mut self, desk: &mut Desk, session: SessionKey) {
-        let is_connected = self.is_connected(session);
-        let id = self.id_of(session).expect("a session that gets or loses a connection stands");
+        let Some(told) = self.mqtt(session).and_then(|mqtt| mqtt.told) else { return };
+        let standing = self.standing(desk, session);
+        if standing == told {
+            return;
+        }
+        self.mqtt(session).expect("it was just there").told = Some(standing);
+        let id = self.id_of(session).expect("it was just there");
         for text in self.shared_filters(session) {
-            let change = GroupChange::Connected { session: id, is_connected };
-            desk.mail(desk.owner_of(&text), Mail::Group { text, change });
+            let change = GroupChange::Standing { session: id, standing };
+            desk.mail(desk.owner_of(&text), Mail::Group { text: (&*text).into(), change });
         }
     }
 
@@ -59,30 +104,27 @@ impl Audience {
         match change {
             GroupChange::Join { member, caller } => self.take_member(desk, text, member, caller),
             GroupChange::Leave { session } => self.drop_member(desk, text, session),
-            GroupChange::Connected { session, is_connected } => {
+            GroupChange::Standing { session, standing } => {
                 let group = self.broker.groups.get(text).copied().map(|key| self.group(key));
                 let member = group.and_then(|group| group.members.iter_mut().find(|held| held.session == session));
                 if let Some(member) = member {
-                    member.is_connected = is_connected;
+                    member.standing = standing;
                 }
             }
-            GroupChange::DealAgain(dealt) => {
-                self.deal_again(desk, text, dealt);
-            }
+            GroupChange::DealAgain(dealing) => self.deal_again(desk, text, dealing),
         }
     }
 
-    /// The member that a message was dealt to is gone, so another gets it. The owner of the message's topic still waits for the word that the
-    /// message is kept: it comes from the new member's shard, or from this one where nobody is left.
-    fn deal_again(&mut self, desk: &mut Desk, text: &str, dealt: Dealt) {
-        let Dealt { publication, path, specification, .. } = dealt;
-        let keep = publication.keep();
+    /// The member that a message was dealt to is gone, so another gets it. Where the owner of the message's topic still waits for the word that the
+    /// message is kept, it comes from the new member's shard, or from this one where nobody is left.
+    fn deal_again(&mut self, desk: &mut Desk, text: &str, dealing: Dealing) {
+        let Dealing { publication, path, specification, keep } = dealing;
         let before = std::mem::take(&mut self.broker.dealt);
         match self.broker.groups.get(text).copied() {
             Some(key) => {
                 self.locals.sequence += 1;
                 let outgoing = Outgoing::without_topic(publication, path, &specification, self.locals.sequence);
-                self.deal_out(desk, key, &outgoing);
+                self.deal_out(desk, key, &outgoing, keep);
             }
             None => desk.report.mqtt_dropped += 1,
         }
@@ -155,44 +197,65 @@ impl Audience {
         desk.mail(shard, Mail::Answer { to: caller.into(), result });
     }
 
-    /// Gives a publication to the member whose turn it is.
-    pub fn deal_out(&mut self, desk: &mut Desk, key: SessionKey, outgoing: &Rc<Outgoing>) {
-        let mqtt = self.mqtt(key).expect("a group is a session of MQTT");
-        let text: Box<str> = (&*mqtt.client_id).into();
-        let group = mqtt.group.as_deref_mut().expect("the session is a group");
-        let count = group.members.len();
-        let in_turn = (0..count).map(|step| (group.next + step) % count.max(1));
-        let Some(at) = in_turn.clone().find(|at| group.members[*at].is_connected).or_else(|| in_turn.clone().next()) else { return };
-        group.next = (at + 1) % count;
-        let member = group.members[at];
-        let publication = outgoing.publication().clone();
+    /// Gives a publication to the member whose turn it is. `keep` says who waits for the word that it is kept.
+    pub fn deal_out(&mut self, desk: &mut Desk, key: SessionKey, outgoing: &Rc<Outgoing>, keep: Option<Keep>) {
+        let Some(member) = self.next_member(desk, key) else {
+            desk.report.mqtt_dropped += 1;
+            return;
+        };
+        let text = self.mqtt(key).expect("a group is a session of MQTT").client_id.clone();
         if member.session.shard() == desk.identity.index {
-            return self.take_dealt_here(desk, member, outgoing.clone());
+            return self.take_dealt_here(desk, &text, member, outgoing.clone());
         }
-        let (path, specification) = (outgoing.path().clone(), outgoing.specification().clone());
-        self.broker.dealt += u32::from(publication.keep().is_some());
-        desk.mail(member.session.shard(), Mail::Dealt(Box::new(Dealt { text, member, publication, path, specification })));
+        let (publication, path, specification) =
+            (outgoing.publication().clone(), outgoing.path().clone(), outgoing.specification().clone());
+        self.broker.dealt += u32::from(keep.is_some());
+        let dealing = Dealing { publication, path, specification, keep };
+        desk.mail(member.session.shard(), Mail::Dealt(Box::new(Dealt { text: (&*text).into(), member, dealing })));
+    }
+
+    /// The member whose turn it is, of those that have a message soonest.
+    fn next_member(&mut self, desk: &Desk, key: SessionKey) -> Option<Member> {
+        let mqtt = self.sessions.get(key).and_then(|session| session.mqtt.as_deref()).expect("a group is a session of MQTT");
+        let Group { members, next, .. } = mqtt.group.as_deref().expect("the session is a group");
+        // The word that a member here has left may be behind the message.
+        let here = desk.identity.index;
+        let has_left = |member: &Member| member.session.shard() == here && !self.has_filter(member.session, &mqtt.client_id);
+        let in_turn = (0..members.len()).map(|step| (next + step) % members.len());
+        let of = |standing: Standing| in_turn.clone().find(|at| members[*at].standing == standing && !has_left(&members[*at]));
+        let at = of(Standing::Ready).or_else(|| of(Standing::Full)).or_else(|| of(Standing::Away))?;
+        let (member, count) = (members[at], members.len());
+        self.group(key).next = (at + 1) % count;
+        Some(member)
+    }
+
+    /// Whether the session is here, and has that shared subscription still.
+    fn has_filter(&self, session: SessionId, text: &str) -> bool {
+        let held = self.find(session).and_then(|key| self.sessions.get(key));
+        held.and_then(|session| session.mqtt.as_deref()).is_some_and(|mqtt| mqtt.filters.iter().any(|filter| *filter.text == *text))
     }
 
     /// What another shard's group deals to a session here.
     pub fn take_dealt(&mut self, desk: &mut Desk, dealt: Dealt) {
-        if self.find(dealt.member.session).is_none() {
+        let Dealt { text, member, dealing } = dealt;
+        if !self.has_filter(member.session, &text) {
             // The group does not know yet that the member has left. The word of that is on its way, in front of this.
-            let text = dealt.text.clone();
-            return desk.mail(desk.owner_of(&text), Mail::Group { text, change: GroupChange::DealAgain(dealt) });
+            return desk.mail(desk.owner_of(&text), Mail::Group { text, change: GroupChange::DealAgain(dealing) });
         }
         self.locals.sequence += 1;
-        let Dealt { member, publication, path, specification, .. } = dealt;
-        let keep = publication.keep();
+        let Dealing { publication, path, specification, keep } = dealing;
         let outgoing = Outgoing::without_topic(publication, path, &specification, self.locals.sequence);
-        self.take_dealt_here(desk, member, outgoing);
+        self.take_dealt_here(desk, &text, member, outgoing);
         if let Some(keep) = keep {
             self.tell_kept(desk, keep, Share::Dealt);
         }
     }
 
-    fn take_dealt_here(&mut self, desk: &mut Desk, member: Member, outgoing: Rc<Outgoing>) {
-        let Some(session) = self.find(member.session) else { return };
+    /// The member was found to be here, and to have the subscription.
+    fn take_dealt_here(&mut self, desk: &mut Desk, text: &str, member: Member, outgoing: Rc<Outgoing>) {
+        let session = self.find(member.session).expect("the member is here");
+        let mqtt = self.mqtt(session).expect("a member is a session of MQTT");
+        let group = mqtt.filters.iter().find(|filter| *filter.text == *text).map(|filter| filter.text.clone());
         let qos = Self::granted(member.qos, outgoing.publication().qos());
         if qos == QoS::AtMostOnce && !self.is_connected(session) {
             return;
@@ -209,6 +272,7 @@ impl Audience {
             missed: 0,
             hold: None,
             subscription_ids: member.id.into_iter().collect(),
+            group,
         };
         self.push_message(desk, session, message);
     }

@@ -131,6 +131,7 @@ impl Doors {
         let connection = self.connections.get_mut(key).expect("its client was just admitted");
         let Stage::Mqtt(link) = &mut connection.stage else { unreachable!("its client was just admitted") };
         let client = link.dialogue.client();
+        let receive_maximum = client.receive_maximum;
         let is_shared = client.topic_alias_maximum == 0 && client.packet_bytes_max as usize >= limits.packet_bytes_max;
         let expiry_s = connect.session_expiry_s.min(limits.session_expiry_max_s);
         let (longest, wanted) = (limits.keep_alive_max_s, connect.keep_alive_s);
@@ -163,7 +164,7 @@ impl Doors {
             self.wheel.insert(connection.deadline, key);
         }
         let will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
-        Connected { connection: key, form, expiry_s, answers, will }
+        Connected { connection: key, form, expiry_s, receive_maximum, answers, will }
     }
 }
 

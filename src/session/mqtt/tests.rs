@@ -23,6 +23,7 @@ fn message(sequence: u64, qos: QoS) -> Box<Message> {
         missed: 0,
         subscription_ids: Box::default(),
         hold: None,
+        group: None,
     })
 }
 

@@ -55,6 +55,7 @@ impl World {
                     missed: 0,
                     hold: None,
                     subscription_ids,
+                    group: None,
                 }))
             }
             _ => Entry::Control(Box::new([0; 10])),

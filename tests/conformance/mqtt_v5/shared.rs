@@ -1,8 +1,11 @@
 //! Shared subscriptions.
 
 use crate::mqtt_client::lines;
-use crate::mqtt_packets::{PUBREC, Packet, V5, V311, acknowledge_with, connect, persistent, publish, subscribe, unsubscribe};
-use crate::mqtt_peer::Broker;
+use crate::mqtt_packets::{
+    PUBACK, PUBREC, Packet, V5, V311, Value, acknowledge, acknowledge_with, connect, disconnect, id, persistent, publish, subscribe,
+    unsubscribe,
+};
+use crate::mqtt_peer::{Broker, Client};
 
 #[test]
 fn each_message_goes_to_one_member() {
@@ -119,4 +122,86 @@ fn a_member_is_told_that_a_message_was_published_with_retain_where_it_asks() {
         let flags: Vec<bool> = broker.messages(client).iter().map(|message| message.retain).collect();
         assert_eq!(flags, [retain, false]);
     }
+}
+
+/// Members of `$share/g/t`, of which each takes so many messages before it acknowledges one, and one that publishes.
+fn members<const COUNT: usize>(broker: &mut Broker, windows: [u16; COUNT], qos: u8) -> ([Client; COUNT], Client) {
+    let members: [Client; COUNT] = std::array::from_fn(|at| {
+        let connect = persistent(V5, &format!("member-{at}"));
+        broker.join(&connect.with((id::RECEIVE_MAXIMUM, Value::Two(windows[at]))))
+    });
+    for member in members {
+        broker.subscribe(member, "$share/g/t", qos);
+    }
+    (members, broker.join(&connect(V5, "p")))
+}
+
+#[test]
+fn a_member_whose_window_is_full_is_passed_over_while_another_has_room() {
+    let mut broker = Broker::new();
+    let ([narrow, wide], publisher) = members(&mut broker, [1, 50], 1);
+    let publish_all = |broker: &mut Broker, numbers: std::ops::Range<u16>| {
+        for number in numbers {
+            broker.publish(publisher, &publish("t", &number.to_string()).qos(1, 1));
+        }
+    };
+    publish_all(&mut broker, 0..6);
+    let first = broker.messages(narrow);
+    assert_eq!(lines(&first), ["t=0"]);
+    assert_eq!(lines(&broker.messages(wide)), ["t=1", "t=2", "t=3", "t=4", "t=5"]);
+    broker.give(narrow, &acknowledge(PUBACK, first[0].id));
+    publish_all(&mut broker, 6..8);
+    assert_eq!(lines(&broker.messages(narrow)), ["t=6"], "it has room again");
+    assert_eq!(lines(&broker.messages(wide)), ["t=7"]);
+    broker.lose(wide);
+    publish_all(&mut broker, 8..9);
+    assert_eq!(broker.messages(narrow), [], "it is connected, so it has what waits");
+    let (_, packets) = broker.resume(&persistent(V5, "member-1"));
+    assert!(packets.iter().all(|packet| !matches!(packet, Packet::Publish(publish) if publish.payload == b"8")));
+}
+
+#[test]
+fn what_a_member_has_not_acknowledged_when_its_session_ends_is_dealt_again_in_order() {
+    let ends: [fn(&mut Broker, Client); 3] = [
+        |broker, member| broker.give(member, &disconnect(0, &[(id::SESSION_EXPIRY, Value::Four(0))])),
+        |broker, member| {
+            broker.lose(member);
+            broker.join(&connect(V5, "member-0").clean(true));
+        },
+        |broker, member| {
+            broker.give(member, &disconnect(0, &[(id::SESSION_EXPIRY, Value::Four(5))]));
+            broker.advance(6_000);
+        },
+    ];
+    for end in ends {
+        let mut broker = Broker::new();
+        let ([leaving], publisher) = members(&mut broker, [2], 1);
+        for number in 0..4 {
+            broker.publish(publisher, &publish("t", &number.to_string()).qos(1, 1));
+        }
+        let sent = broker.messages(leaving);
+        assert_eq!(lines(&sent), ["t=0", "t=1"], "the rest waits");
+        broker.give(leaving, &acknowledge(PUBACK, sent[0].id));
+        assert_eq!(lines(&broker.messages(leaving)), ["t=2"]);
+        let other = broker.join(&connect(V5, "other"));
+        broker.subscribe(other, "$share/g/t", 1);
+        end(&mut broker, leaving);
+        let messages = broker.messages(other);
+        assert_eq!(lines(&messages), ["t=1", "t=2", "t=3"]);
+        assert!(messages.iter().all(|message| !message.is_duplicate), "it has not had them before");
+    }
+}
+
+#[test]
+fn of_qos_2_what_was_sent_to_a_member_that_ends_goes_to_nobody_and_what_waited_to_another() {
+    let mut broker = Broker::new();
+    let ([leaving], publisher) = members(&mut broker, [1], 2);
+    for number in 0..3 {
+        broker.publish(publisher, &publish("t", &number.to_string()).qos(2, 1));
+    }
+    assert_eq!(lines(&broker.messages(leaving)), ["t=0"]);
+    let other = broker.join(&connect(V5, "other"));
+    broker.subscribe(other, "$share/g/t", 2);
+    broker.give(leaving, &disconnect(0, &[(id::SESSION_EXPIRY, Value::Four(0))]));
+    assert_eq!(lines(&broker.messages(other)), ["t=1", "t=2"]);
 }
