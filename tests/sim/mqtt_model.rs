@@ -161,9 +161,10 @@ impl Messages {
         // A client of MQTT 5 may send again what was refused, and does not tell that it did.
         let may_repeat = self.has_refusals && self.v5_clients.contains(&message.publisher);
         assert!(heard[2] <= 1 || may_repeat, "client {client} hears the QoS 2 message {number} of {topic} by {} twice", message.publisher);
-        // What QoS 0 makes of lost links has no order, nor has what is sent again to who was not subscribed the first time.
-        let is_ordered = !self.has_refusals && (message.qos == 2 || !self.has_drops);
-        if is_first && qos > 0 && is_ordered && message.wanted.contains_key(&client) {
+        // What QoS 0 makes of lost links has no order, nor has what is sent again to who was not subscribed the first time, or at QoS 0.
+        let was_kept = message.wanted.get(&client).is_some_and(|granted| *granted > 0);
+        let is_ordered = was_kept && !self.has_refusals && (message.qos == 2 || !self.has_drops);
+        if is_first && qos > 0 && is_ordered {
             let last = self.order.entry((client, message.publisher, message.topic, message.qos, qos)).or_default();
             assert!(*last < number, "client {client} hears message {number} of {topic}, QoS {} as {qos}, behind {last}", message.qos);
             *last = number;
