@@ -56,8 +56,8 @@ impl Gather {
 impl Audience {
     /// A session selects or fetches by the selector. The server's figures are told from the first time that somebody looks for them.
     pub fn note_wanted(&mut self, desk: &mut Desk, selector: &Selector) {
-        let interval_ms = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.sys_interval_ms);
-        if interval_ms == 0 || self.wants_figures || !is_within(selector.prefix(), FIGURES) || selector.prefix().is_empty() {
+        let has_figures = desk.limits.has_mqtt && desk.limits.mqtt.sys_interval_ms > 0;
+        if !has_figures || self.wants_figures || !is_within(selector.prefix(), FIGURES) || selector.prefix().is_empty() {
             return;
         }
         self.wants_figures = true;

@@ -44,7 +44,7 @@ impl Audience {
 
     /// DISCONNECT.
     pub fn take_leave(&mut self, desk: &Desk, session: SessionKey, disconnect: Disconnect) {
-        let expiry_max_s = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.session_expiry_max_s);
+        let expiry_max_s = desk.limits.mqtt.session_expiry_max_s;
         let mqtt = self.mqtt(session).expect("a client that says something has a session");
         // MQTT-3.14.4-3: a normal end discards the will.
         if disconnect.code == ReasonCode::SUCCESS {
@@ -58,7 +58,7 @@ impl Audience {
     /// The connection of a session is over; what comes of the session is its client's wish.
     pub fn leave_session(&mut self, desk: &mut Desk, key: SessionKey) {
         let now = desk.turn.now;
-        let sessions_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.sessions_max);
+        let sessions_max = desk.limits.mqtt.sessions_max;
         let is_full = self.sessions.away.asleep >= sessions_max;
         let session = self.sessions.get_mut(key).expect("a session stands as long as its connection");
         if session.life.away().is_some() {

@@ -81,7 +81,7 @@ impl Audience {
 
     /// Whether the session should read before it is told about more topics.
     pub(super) fn is_busy(desk: &Desk, session: &Session) -> bool {
-        let messages_max = desk.limits.mqtt.as_ref().map_or(usize::MAX, |limits| limits.queued_messages_max);
+        let messages_max = desk.limits.mqtt.queued_messages_max;
         let queue = desk.limits.queue;
         session.queue.bytes() > queue.bytes_high.min(queue.bytes_max / 4) || session.queue.message_count() > messages_max / 2
     }

@@ -11,7 +11,6 @@ mod settings;
 mod tests;
 
 use crate::desk::Limits;
-use crate::session::MqttLimits;
 use crate::storage::Options;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -34,7 +33,7 @@ const FRAME_BYTES_RESERVED: usize = 1024;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     pub server: Server,
-    /// As for one shard that has everything; those of MQTT stand in `mqtt`.
+    /// As for one shard that has everything.
     pub limits: Limits,
     pub mqtt: Mqtt,
     pub storage: Storage,
@@ -56,8 +55,6 @@ pub struct Server {
 pub struct Mqtt {
     /// `None`: there is no MQTT, on the common port neither.
     pub listen: Option<SocketAddr>,
-    /// As for one shard that has all sessions.
-    pub limits: MqttLimits,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,7 +186,7 @@ impl Default for Server {
 
 impl Default for Mqtt {
     fn default() -> Self {
-        Self { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1883))), limits: MqttLimits::default() }
+        Self { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1883))) }
     }
 }
 
@@ -292,7 +289,7 @@ impl Draft {
         self.check_fits(value, queue, 0)?;
         self.check_fits(("limits.history_bytes_max", limits.history_bytes_max), queue, 0)?;
         if mqtt.listen.is_some() {
-            self.check_fits(("mqtt.packet_bytes_max", mqtt.limits.packet_bytes_max), message, 0)?;
+            self.check_fits(("mqtt.packet_bytes_max", limits.mqtt.packet_bytes_max), message, 0)?;
         }
         self.check_exposure("server.listen", Some(&server.listen))?;
         self.check_exposure("mqtt.listen", mqtt.listen.as_ref())?;

@@ -54,7 +54,7 @@ fn the_reference_names_nothing_else() {
 fn numbers(config: &Config) -> Vec<(String, String)> {
     let mut around: Vec<String> = Vec::new();
     let mut numbers = Vec::new();
-    for line in format!("{:#?}", (&config.limits, &config.mqtt.limits)).lines().map(str::trim) {
+    for line in format!("{:#?}", &config.limits).lines().map(str::trim) {
         let (name, rest) = line.split_once(": ").unwrap_or(("", line));
         if rest.ends_with(['{', '(', '[']) {
             around.push(format!("{name}."));
@@ -282,7 +282,7 @@ fn a_packet_of_mqtt_has_to_fit_a_message() {
 #[test]
 fn rules_for_topics_are_a_list_of_texts() {
     let branches = |config: &Config| {
-        let rules = &config.mqtt.limits.rules;
+        let rules = &config.limits.mqtt.rules;
         ["a", "b", "x"].into_iter().filter(|branch| rules.find(branch).is_some()).collect::<Vec<_>>()
     };
     assert_eq!(branches(&check_accepted("mqtt.topics = ['a: json', \"b: auto keep\"]")), ["a", "b"]);
@@ -308,7 +308,7 @@ fn a_rule_that_is_none_is_told_with_its_number_and_place() {
 
 #[test]
 fn a_text_has_a_bound_and_no_zero() {
-    let reference = |text: &str| check_accepted(text).mqtt.limits.server_reference;
+    let reference = |text: &str| check_accepted(text).limits.mqtt.server_reference;
     assert_eq!(&*reference("mqtt.server_reference = 'other:1883'"), "other:1883");
     check_accepted(&format!("mqtt.server_reference = '{}'", "x".repeat(1024)));
     let long = format!("'{}'", "x".repeat(1025));

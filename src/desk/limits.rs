@@ -74,8 +74,9 @@ pub struct Limits {
     /// Mail that may wait for one shard, or records for storage, before this one stops reading its publishers.
     pub mail_high: usize,
     pub views: DerivationLimits,
-    /// `None`: there is no MQTT.
-    pub mqtt: Option<MqttLimits>,
+    /// Whether clients of MQTT may connect. Sessions of theirs that were kept stand in any case, and are bounded as ever.
+    pub has_mqtt: bool,
+    pub mqtt: MqttLimits,
 }
 
 impl Default for Limits {
@@ -113,7 +114,8 @@ impl Default for Limits {
             walk_slice: 1000,
             mail_high: 100_000,
             views: DerivationLimits::default(),
-            mqtt: None,
+            has_mqtt: false,
+            mqtt: MqttLimits::default(),
         }
     }
 }
@@ -121,11 +123,11 @@ impl Default for Limits {
 impl Limits {
     /// What each of so many shards may hold, so that together they hold what one was allowed.
     pub fn split(self, shards: usize) -> Self {
-        let mqtt = self.mqtt.map(|mqtt| MqttLimits {
-            sessions_max: mqtt.sessions_max.div_ceil(shards),
-            held_bytes_max: mqtt.held_bytes_max.div_ceil(shards),
-            ..mqtt
-        });
+        let mqtt = MqttLimits {
+            sessions_max: self.mqtt.sessions_max.div_ceil(shards),
+            held_bytes_max: self.mqtt.held_bytes_max.div_ceil(shards),
+            ..self.mqtt
+        };
         Self { topics_max: self.topics_max.div_ceil(shards), connections_max: self.connections_max.div_ceil(shards), mqtt, ..self }
     }
 }

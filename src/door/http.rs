@@ -49,7 +49,7 @@ impl Doors {
     }
 
     fn upgrade(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, upgrade: &http::Upgrade) {
-        let (has_mqtt, offers) = (desk.limits.mqtt.is_some(), &upgrade.protocols);
+        let (has_mqtt, offers) = (desk.limits.has_mqtt, &upgrade.protocols);
         match upgrade.path.as_str() {
             "/mqtt" if has_mqtt => {
                 // MQTT-6.0.0-3 and 4: the client offers `mqtt`, and the server chooses it; `mqttv3.1` is that of MQTT 3.1.

@@ -103,7 +103,7 @@ impl Doors {
     pub fn accept(&mut self, desk: &mut Desk, transport: Transport) -> Option<ConnectionKey> {
         match transport {
             Transport::Http => self.admit(desk, Stage::Head),
-            Transport::Mqtt if desk.limits.mqtt.is_none() => None,
+            Transport::Mqtt if !desk.limits.has_mqtt => None,
             Transport::Mqtt => self.admit(desk, Stage::Mqtt(Link::new(false))),
         }
     }

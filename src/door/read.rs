@@ -298,7 +298,7 @@ impl Doors {
         range: Range<usize>,
         reading: &mut Reading<'_>,
     ) -> Option<Piece> {
-        let packet_bytes_max = desk.limits.mqtt.as_ref().expect("a connection of MQTT is only where there is MQTT").packet_bytes_max;
+        let packet_bytes_max = desk.limits.mqtt.packet_bytes_max;
         reading.mark = range.start;
         match mqtt::parse_head(&reading.of(source)[range.clone()], packet_bytes_max) {
             Ok(Some(head)) if range.len() >= head.head_len + head.body_len => {

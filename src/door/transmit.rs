@@ -202,7 +202,7 @@ impl Doors {
 }
 
 fn inflight_max(desk: &Desk) -> usize {
-    desk.limits.mqtt.as_ref().map_or(0, |limits| usize::from(limits.inflight_max))
+    usize::from(desk.limits.mqtt.inflight_max)
 }
 
 /// Makes a send of the session's queue, or takes that of one whose queue is the same. Gives the messages of MQTT that are not sent at all.

@@ -51,5 +51,5 @@ impl Passing {
 }
 
 fn period_ms(desk: &Desk) -> u64 {
-    desk.limits.mqtt.as_ref().map_or(0, |limits| limits.passing_topic_ms)
+    desk.limits.mqtt.passing_topic_ms
 }

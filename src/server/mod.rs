@@ -178,8 +178,8 @@ fn listen(address: SocketAddr, socket_send_bytes: usize) -> io::Result<Socket> {
 
 /// Those of each shard.
 fn limits(config: &Config, shards: usize) -> Limits {
-    let mqtt = config.mqtt.listen.map(|_| config.mqtt.limits.clone());
-    let mut limits = Limits { mqtt, ..config.limits.clone() }.split(shards);
+    let has_mqtt = config.mqtt.listen.is_some();
+    let mut limits = Limits { has_mqtt, ..config.limits.clone() }.split(shards);
     limits.views.language.selector = limits.selector;
     limits
 }
@@ -209,14 +209,14 @@ mod tests {
 
     #[test]
     fn one_shard_gets_the_default_limits_of_mqtt() {
-        assert_eq!(limits(&Config::default(), 1).mqtt, Some(MqttLimits::default()));
+        assert_eq!(limits(&Config::default(), 1).mqtt, MqttLimits::default());
     }
 
     #[test]
     fn shards_share_what_the_server_may_hold() {
         let shared = limits(&Config::default(), 3);
         assert_eq!((shared.topics_max, shared.connections_max), (3_333_334, 333_334));
-        assert_eq!(shared.mqtt.expect("it is on").sessions_max, 33_334);
+        assert_eq!(shared.mqtt.sessions_max, 33_334);
     }
 
     #[test]
@@ -227,9 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_listener_there_is_no_mqtt() {
+    fn without_a_listener_no_client_of_mqtt_may_connect_and_what_sessions_hold_is_bounded_as_ever() {
         let mut config = Config::default();
+        assert!(limits(&config, 1).has_mqtt);
         config.mqtt.listen = None;
-        assert_eq!(limits(&config, 1).mqtt, None);
+        config.limits.mqtt.queued_messages_max = 7;
+        let limits = limits(&config, 1);
+        assert_eq!((limits.has_mqtt, limits.mqtt.queued_messages_max), (false, 7));
     }
 }

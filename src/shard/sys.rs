@@ -36,8 +36,7 @@ impl Shard {
     }
 
     fn ask_figures(&mut self) {
-        let Some(interval_ms) = self.desk.limits.mqtt.as_ref().map(|limits| limits.sys_interval_ms) else { return };
-        self.sys.next = self.desk.turn.now.after_ms(interval_ms);
+        self.sys.next = self.desk.turn.now.after_ms(self.desk.limits.mqtt.sys_interval_ms);
         if self.sys.ticket.is_none() && !self.desk.turn.is_stopping {
             self.sys.ticket = Some(self.ask_reports());
         }

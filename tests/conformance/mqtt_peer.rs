@@ -52,7 +52,7 @@ impl Broker {
     }
 
     pub fn with(mqtt: MqttLimits) -> Self {
-        Self::within(Limits { mqtt: Some(mqtt), connections_max: 50, selections_max: 50, topics_max: 1000, ..limits() })
+        Self::within(Limits { has_mqtt: true, mqtt, connections_max: 50, selections_max: 50, topics_max: 1000, ..limits() })
     }
 
     /// Sessions hold few bytes.
@@ -61,20 +61,20 @@ impl Broker {
     }
 
     pub fn narrow_with(queue: QueueLimits, mqtt: MqttLimits) -> Self {
-        Self::within(Limits { mqtt: Some(mqtt), queue, topics_max: 1000, ..limits() })
+        Self::within(Limits { has_mqtt: true, mqtt, queue, topics_max: 1000, ..limits() })
     }
 
     /// What has to be stored is stored when [`Self::store`] says so.
     pub fn storing() -> Self {
         let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
-        Self::of(Storing::Stored, Limits { mqtt: Some(mqtt), ..limits() })
+        Self::of(Storing::Stored, Limits { has_mqtt: true, mqtt, ..limits() })
     }
 
     /// With bounds that are met soon.
     pub fn tiny() -> Self {
         let mqtt = MqttLimits { sys_interval_ms: 0, queued_messages_max: 5, inflight_max: 3, sessions_max: 2, ..MqttLimits::default() };
         let queue = QueueLimits { bytes_high: 500, bytes_max: 1500 };
-        Self::within(Limits { mqtt: Some(mqtt), queue, questions_max: 5, selections_max: 6, topics_max: 8, ..limits() })
+        Self::within(Limits { has_mqtt: true, mqtt, queue, questions_max: 5, selections_max: 6, topics_max: 8, ..limits() })
     }
 
     fn within(limits: Limits) -> Self {
@@ -193,7 +193,7 @@ impl Broker {
     /// The process ends, and another starts with what was stored, while the host's clock says so.
     pub fn restart(self, wall_ms: u64) -> Self {
         let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
-        let shard = restored(&self.state, Storing::Stored, Limits { mqtt: Some(mqtt), ..limits() }, wall_ms);
+        let shard = restored(&self.state, Storing::Stored, Limits { mqtt, ..limits() }, wall_ms);
         Self { shard, wall_ms, state: self.state, ..Self::storing() }
     }
 

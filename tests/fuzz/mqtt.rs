@@ -149,7 +149,7 @@ fn bounds() -> Limits {
         sys_interval_ms: 700,
         ..MqttLimits::default()
     };
-    Limits { mqtt: Some(mqtt), topics_max: 60, ..limits() }
+    Limits { has_mqtt: true, mqtt, topics_max: 60, ..limits() }
 }
 
 fn text(out: &mut Vec<u8>, text: &[u8]) {

@@ -271,6 +271,30 @@ fn a_session_is_there_again_behind_a_lost_connection() {
     }
 }
 
+#[test]
+fn sessions_are_kept_while_the_server_serves_no_mqtt() {
+    let directory = Directory::new("mqtt-off");
+    let mut server = start_storing(&directory, 1);
+    let relay = Relay::to(mqtt(&server));
+    let mut client = Client::start(Version::V5, "kept", relay.address);
+    client.subscribe("kept/#");
+    relay.cut();
+    client.expect(Heard::Lost);
+    server.kill();
+    server = Server::start_with(1, &[("STORAGE_DIRECTORY", directory.name())]);
+    let mut session = server.connect();
+    for value in ["1", "2"] {
+        session.add_and_set("kept/state", ValueType::Json, value.as_bytes()).unwrap();
+    }
+    server.kill();
+    server = start_storing(&directory, 1);
+    relay.mend(mqtt(&server));
+    assert!(client.reconnect(), "the session is there");
+    for value in ["1", "2"] {
+        client.expect(message("kept/state", 2, value));
+    }
+}
+
 /// A server that keeps topics and sessions.
 fn start_storing(directory: &Directory, shards: usize) -> Server {
     Server::start_with_mqtt(shards, &[("STORAGE_DIRECTORY", directory.name())])

@@ -93,7 +93,8 @@ impl Conditions {
                 delay_bytes_max: 2000,
                 ..tidewire::surface::shard::DerivationLimits::default()
             },
-            mqtt: self.mqtt.clone(),
+            has_mqtt: self.mqtt.is_some(),
+            mqtt: self.mqtt.clone().unwrap_or_default(),
             ..Limits::default()
         }
     }

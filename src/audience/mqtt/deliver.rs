@@ -103,8 +103,7 @@ impl Audience {
         if message.publisher().is_some_and(|publisher| self.was_taken(key, publisher)) {
             return;
         }
-        let (messages_max, held_bytes_max) =
-            desk.limits.mqtt.as_ref().map_or((0, 0), |limits| (limits.queued_messages_max, limits.held_bytes_max));
+        let (messages_max, held_bytes_max) = (desk.limits.mqtt.queued_messages_max, desk.limits.mqtt.held_bytes_max);
         let session = self.sessions.get_mut(key).expect("who is sent a message stands");
         let mqtt = session.mqtt.as_deref_mut().expect("only a session of MQTT is sent messages");
         let is_room = self.broker.held.get() < held_bytes_max;
@@ -140,7 +139,7 @@ impl Audience {
     }
 
     pub fn tick_full(&mut self, desk: &mut Desk) {
-        let held_bytes_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.held_bytes_max);
+        let held_bytes_max = desk.limits.mqtt.held_bytes_max;
         if self.broker.is_full && self.broker.held.get() <= held_bytes_max / 4 * 3 {
             self.tell_full(desk, false);
         }

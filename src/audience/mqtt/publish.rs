@@ -42,7 +42,7 @@ impl Audience {
         session: SessionKey,
         publish: &'a Publish<'_>,
     ) -> Result<Option<Published<'a>>, Fault> {
-        let receive_maximum = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.receive_maximum);
+        let receive_maximum = desk.limits.mqtt.receive_maximum;
         let mqtt = self.mqtt(session).expect("a client that says something has a session");
         mqtt.answers.as_mut().expect("a client that says something is connected").take_publish(publish.qos, receive_maximum)?;
         desk.report.mqtt_received += 1;
@@ -163,8 +163,8 @@ impl Audience {
 
     /// What a topic would be that is not there, by the rules, and whether what is published without retain becomes its value too.
     fn making(&mut self, desk: &mut Desk, path: &str, properties: &MessageProperties<'_>) -> Result<(Making, bool), Refusal> {
-        let rules = desk.limits.mqtt.as_ref().map(|limits| limits.rules.clone());
-        let rule = rules.as_ref().and_then(|rules| rules.find(path));
+        let rules = desk.limits.mqtt.rules.clone();
+        let rule = rules.find(path);
         let keeps = rule.is_some_and(|rule| rule.keeps);
         let topic_type = match rule.map_or(RuleKind::Auto, |rule| rule.kind) {
             RuleKind::Refuse => return Ok((Making::Refused, keeps)),

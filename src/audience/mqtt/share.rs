@@ -41,7 +41,7 @@ impl Audience {
     fn standing(&self, desk: &Desk, key: SessionKey) -> Standing {
         let session = self.sessions.get(key).expect("who is sent a message stands");
         let mqtt = session.mqtt.as_deref().expect("only a session of MQTT is sent messages");
-        let inflight_max = desk.limits.mqtt.as_ref().map_or(0, |limits| limits.inflight_max);
+        let inflight_max = desk.limits.mqtt.inflight_max;
         let window = usize::from(inflight_max.min(mqtt.receive_maximum));
         match session.life.is_heard() {
             true if mqtt.outbound.len() + session.queue.message_count() < window => Standing::Ready,

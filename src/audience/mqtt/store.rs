@@ -96,9 +96,7 @@ impl Audience {
             let seen = &mut self.mqtt(key).expect("only a session of MQTT is sent messages").seen;
             seen.insert(session, number, message.sequence);
             seen.forget_below(session, lowest);
-            if let Some(limits) = &desk.limits.mqtt {
-                seen.keep_newest(limits.seen_messages_max);
-            }
+            seen.keep_newest(desk.limits.mqtt.seen_messages_max);
         }
         let is_failing = desk.ledger.is_failing();
         let mqtt = self.mqtt(key).expect("only a session of MQTT is sent messages");

@@ -127,7 +127,7 @@ impl Doors {
 
     /// Puts CONNACK; gives what the session has to know of the connection.
     fn open_link(&mut self, desk: &Desk, key: ConnectionKey, connect: &Connect<'_>, opening: &Opening<'_>) -> Connected {
-        let limits = desk.limits.mqtt.as_ref().expect("a connection of MQTT is only where there is MQTT");
+        let limits = &desk.limits.mqtt;
         let connection = self.connections.get_mut(key).expect("its client was just admitted");
         let Stage::Mqtt(link) = &mut connection.stage else { unreachable!("its client was just admitted") };
         let client = link.dialogue.client();

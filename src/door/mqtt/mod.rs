@@ -180,12 +180,12 @@ impl Last {
 
 /// How it is said that the server stops, and where else to go.
 fn stopping(desk: &Desk) -> (ReasonCode, Option<Box<str>>) {
-    let reference = desk.limits.mqtt.as_ref().map(|limits| limits.server_reference.clone()).filter(|text| !text.is_empty());
+    let reference = Some(desk.limits.mqtt.server_reference.clone()).filter(|text| !text.is_empty());
     (if reference.is_some() { ReasonCode::USE_ANOTHER_SERVER } else { ReasonCode::SERVER_SHUTTING_DOWN }, reference)
 }
 
 fn limits(desk: &Desk) -> DialogueLimits {
-    let limits = desk.limits.mqtt.as_ref().expect("a connection of MQTT is only where there is MQTT");
+    let limits = &desk.limits.mqtt;
     DialogueLimits {
         packet: mqtt::PacketLimits {
             packet_bytes_max: limits.packet_bytes_max,
