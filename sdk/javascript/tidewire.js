@@ -17,7 +17,7 @@ export { Listener, NotificationType } from './listeners.js';
 export { RangeQuery, TimeSeries } from './series.js';
 export { ValueStream } from './stream.js';
 export { anyOf, Selector } from './selector.js';
-export { DataType, TopicProperty, TopicType } from './types.js';
+export { DataType, textOf, TopicProperty, TopicType } from './types.js';
 export { RecoverableUpdateStream, UpdateStream } from './updates.js';
 export { TopicViews } from './views.js';
 export * from './errors.js';

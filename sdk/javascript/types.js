@@ -75,6 +75,8 @@ const INT64_MIN = -(2n ** 63n);
 const INT64_MAX = 2n ** 63n - 1n;
 
 const loneSurrogate = /\p{Surrogate}/u;
+/** A control character that is no white space. */
+const control = /(?![\t\n\r])\p{Control}/u;
 const scratch = new DataView(new ArrayBuffer(8));
 
 /**
@@ -217,6 +219,22 @@ export function decodeValue(type, bytes) {
     case 'binary':
       // A copy, for the caller may write in it and the next delta needs the bytes as they were.
       return bytes.slice();
+  }
+}
+
+/**
+ * The text that a BINARY value is, as the payloads of most clients of MQTT are: UTF-8, and no control characters but white space. Undefined for
+ * other bytes, and for none.
+ *
+ * @param {Uint8Array} bytes
+ * @returns {string | undefined}
+ */
+export function textOf(bytes) {
+  try {
+    const text = decodeUtf8(bytes);
+    return text === '' || control.test(text) ? undefined : text;
+  } catch {
+    return undefined;
   }
 }
 

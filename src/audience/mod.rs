@@ -107,6 +107,9 @@ struct Broker {
     groups: HashMap<Box<str>, SessionKey>,
     /// What topics of a rule and type are, by the rule's address.
     of_rules: HashMap<(usize, u8), Arc<Specification>>,
+    /// Wills on their way to their topics, by number: whose each is, and where it goes.
+    wills: HashMap<u32, (Rc<str>, Box<str>)>,
+    last_will: u32,
     /// The record by which a session keeps what was last delivered to it.
     ticket: Option<Ticket>,
     /// Messages that groups have dealt to other shards in this delivery.

@@ -100,6 +100,9 @@ impl Audience {
     // Answers.
 
     pub fn answer(&mut self, desk: &mut Desk, to: Caller, result: Result<Outcome, Refusal>) {
+        if let Call::Will { number } = to.call {
+            return self.will_answered(desk, number, result);
+        }
         // The session may be over.
         let Some(session) = self.sessions.get(to.session) else { return };
         if session.mqtt.is_some() {

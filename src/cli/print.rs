@@ -90,7 +90,7 @@ impl Printer {
         if self.is_json() {
             let mut line = format!(r#"{{"path":{},"type":"{kind}""#, json_string(&entry.path));
             if shown.values {
-                line += &format!(r#","value":{}"#, json_or_null(entry.value_kind, entry.value.as_deref()));
+                line += &json_members(entry.value_kind, entry.value.as_deref());
             }
             if shown.properties {
                 line += &format!(r#","properties":{}"#, json_object(properties()));
@@ -122,6 +122,7 @@ impl Printer {
         let Some(value) = value else { return self.styled(Style::Faint, "no value") };
         match kind {
             ValueType::String => printable(&String::from_utf8_lossy(value)),
+            ValueType::Binary if let Some(text) = text_of(value) => printable(text),
             ValueType::Binary => {
                 let shown: String = value.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
                 let more = if value.len() > 32 { "…" } else { "" };
@@ -192,7 +193,7 @@ fn json_change(change: &Change) -> String {
             let properties = json_object(topic.properties.iter().map(|(key, value)| (&**key, &**value)));
             line("subscribed", topic, format!(r#","properties":{properties}"#))
         }
-        Change::Value(topic, value) => line("value", topic, format!(r#","value":{}"#, json_or_null(topic.value_kind, value.as_deref()))),
+        Change::Value(topic, value) => line("value", topic, json_members(topic.value_kind, value.as_deref())),
         Change::Event(topic, event) => line("event", topic, format!(",{}", json_event_members(topic.value_kind, event))),
         Change::Unsubscribed(topic, number) => line("unsubscribed", topic, format!(r#","reason":"{}""#, reason(*number))),
         Change::Notice(notice) => json_notice(notice),
@@ -228,7 +229,8 @@ fn json_notice(notice: &Notice) -> String {
 pub fn json_event_members(kind: ValueType, event: &EventEntry) -> String {
     let original = event.original.map_or(String::new(), |original| format!(r#""original":{original},"#));
     let (sequence, timestamp, author) = (event.sequence, event.timestamp_ms, json_string(&event.author));
-    format!(r#""sequence":{sequence},"timestamp":{timestamp},{original}"author":{author},"value":{}"#, json_value(kind, &event.value))
+    let value = json_members(kind, Some(&event.value));
+    format!(r#""sequence":{sequence},"timestamp":{timestamp},{original}"author":{author}{value}"#)
 }
 
 pub fn json_string(text: &str) -> String {
@@ -246,8 +248,18 @@ fn json_value(kind: ValueType, value: &[u8]) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn json_or_null(kind: ValueType, value: Option<&[u8]>) -> String {
-    value.map_or("null".to_owned(), |value| json_value(kind, value))
+/// The members that say a value, with a comma before each. A BINARY value stands there as base64 in any case, and as text too where it is that.
+fn json_members(kind: ValueType, value: Option<&[u8]>) -> String {
+    let shown = value.map_or("null".to_owned(), |value| json_value(kind, value));
+    let text = value.filter(|_| kind == ValueType::Binary).and_then(text_of);
+    let text = text.map_or(String::new(), |text| format!(r#","text":{}"#, json_string(text)));
+    format!(r#","value":{shown}{text}"#)
+}
+
+/// The text that bytes are, as the payloads of most clients of MQTT: UTF-8, and no control characters but white space.
+fn text_of(value: &[u8]) -> Option<&str> {
+    let is_text = |text: &&str| !text.is_empty() && !text.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r'));
+    std::str::from_utf8(value).ok().filter(is_text)
 }
 
 fn reason(number: u8) -> &'static str {
@@ -264,4 +276,24 @@ fn type_name(number: u8) -> &'static str {
 
 pub fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(value: &[u8], plain: &str, members: &str) {
+        assert_eq!(Printer { form: Form::Plain }.value(ValueType::Binary, Some(value)), plain);
+        assert_eq!(json_members(ValueType::Binary, Some(value)), members);
+    }
+
+    #[test]
+    fn bytes_that_are_text_are_shown_as_text() {
+        check(b"21.5", "21.5", r#","value":"MjEuNQ==","text":"21.5""#);
+        check(br#"{"on":true}"#, r#"{"on":true}"#, r#","value":"eyJvbiI6dHJ1ZX0=","text":"{\"on\":true}""#);
+        check("1 °C\n".as_bytes(), "1 °C\\n", r#","value":"MSDCsEMK","text":"1 °C\n""#);
+        check(b"\xff\xfe", "0xfffe 2 bytes", r#","value":"//4=""#);
+        check(b"a\0", "0x6100 2 bytes", r#","value":"YQA=""#);
+        check(b"", "0x 0 bytes", r#","value":"""#);
+    }
 }

@@ -285,9 +285,9 @@ fn rules_for_topics_are_a_list_of_texts() {
         let rules = &config.limits.mqtt.rules;
         ["a", "b", "x"].into_iter().filter(|branch| rules.find(branch).is_some()).collect::<Vec<_>>()
     };
-    assert_eq!(branches(&check_accepted("mqtt.topics = ['a: json', \"b: auto keep\"]")), ["a", "b"]);
+    assert_eq!(branches(&check_accepted("mqtt.topics = ['a: json', \"b: binary keep\"]")), ["a", "b"]);
     assert!(branches(&check_accepted("mqtt.topics = []")).is_empty());
-    let variable = |text: &str| made("mqtt.topics = ['x: auto']", &[("TIDEWIRE_MQTT_TOPICS", text)], Overrides::default()).unwrap();
+    let variable = |text: &str| made("mqtt.topics = ['x: binary']", &[("TIDEWIRE_MQTT_TOPICS", text)], Overrides::default()).unwrap();
     assert_eq!(branches(&variable(" a: json ; b: refuse;")), ["a", "b"]);
     assert!(branches(&variable("")).is_empty());
 }
@@ -301,7 +301,7 @@ fn a_rule_that_is_none_is_told_with_its_number_and_place() {
         "mqtt.topics = ['a: json', 'b: jsn']",
         &format!(
             "t.toml line 1: mqtt.topics = ['a: json', 'b: jsn'] is refused; {allowed}; \
-             rule 2: found `jsn` at byte 3, expected auto, json, string, int64, double, binary or refuse"
+             rule 2: found `jsn` at byte 3, expected json, string, int64, double, binary or refuse"
         ),
     );
 }

@@ -39,6 +39,8 @@ pub enum Log {
     ViewTooDeep { view: Box<str>, source: TopicPath },
     /// A client of MQTT misses messages from now on: its session has no room for them.
     QueueFull { client_id: Box<str> },
+    /// The will of a client of MQTT is not published.
+    WillRefused { client_id: Box<str>, topic: Box<str>, why: Box<str> },
 }
 
 /// A step of an enhanced authentication, as the client says it.

@@ -16,7 +16,7 @@ struct Kind {
 /// See the module.
 #[derive(Default)]
 pub struct Logger {
-    kinds: [Kind; 2],
+    kinds: [Kind; 3],
 }
 
 impl Logger {
@@ -24,6 +24,7 @@ impl Logger {
         let kind = match news {
             Log::ViewTooDeep { .. } => 0,
             Log::QueueFull { .. } => 1,
+            Log::WillRefused { .. } => 2,
         };
         let Kind { due, skipped } = &mut self.kinds[kind];
         if now < *due {
@@ -41,6 +42,9 @@ impl Logger {
                 skipped,
                 "an MQTT client misses messages: its session holds all that session.queue_bytes_max and mqtt.queued_messages_max allow"
             ),
+            Log::WillRefused { client_id, topic, why } => {
+                tracing::warn!(%client_id, %topic, %why, skipped, "the will of an MQTT client is not published");
+            }
         }
     }
 }

@@ -199,7 +199,11 @@ pub enum Call {
     Join {
         number: u16,
     },
-    /// A will, or a filter that is taken up again: nobody waits.
+    /// A will: a refusal is told to the operator.
+    Will {
+        number: u32,
+    },
+    /// A filter that is taken up again: nobody waits.
     Unheard,
 }
 

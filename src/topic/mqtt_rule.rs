@@ -19,8 +19,6 @@ pub const RULES_MAX: usize = 1000;
 /// What the topics are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleKind {
-    /// Of the type that the message says its payload has.
-    Auto,
     Of(ValueType),
     /// No topic is made.
     Refuse,
@@ -83,7 +81,7 @@ impl TopicRules {
     }
 }
 
-const A_TYPE: &str = "auto, json, string, int64, double, binary or refuse";
+const A_TYPE: &str = "json, string, int64, double, binary or refuse";
 const AN_OPTION: &str = "KEY=VALUE, `keep` or the end";
 
 impl TopicRule {
@@ -132,7 +130,6 @@ impl RuleKind {
     /// The types that topics of this kind may have.
     pub fn topic_types(self) -> impl Iterator<Item = TopicType> {
         ValueType::ALL.into_iter().map(TopicType::from).filter(move |topic_type| match self {
-            Self::Auto => true,
             Self::Of(value_type) => topic_type.value_type() == Some(value_type),
             Self::Refuse => false,
         })
@@ -160,7 +157,6 @@ fn take_branch(text: &str, cursor: &mut Cursor<'_>) -> Result<String, SyntaxErro
 
 fn take_kind(cursor: &mut Cursor<'_>) -> Result<RuleKind, SyntaxError> {
     let kind = match cursor.word() {
-        "auto" => RuleKind::Auto,
         "refuse" => RuleKind::Refuse,
         word => ValueType::from_name(word).map(RuleKind::Of).ok_or_else(|| cursor.error(A_TYPE))?,
     };

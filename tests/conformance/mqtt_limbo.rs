@@ -32,7 +32,7 @@ struct Two {
 impl Two {
     fn new() -> Self {
         let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
-        let limits = Limits { mqtt, ..limits() };
+        let limits = Limits { has_mqtt: true, mqtt, ..limits() };
         let mut shards = [0, 1].map(|index| {
             let identity = Identity { index: ShardIndex(index), count: 2, ..identity(Storing::Off) };
             Shard::new(identity, limits.clone(), NOW, WALL_MS)

@@ -32,6 +32,8 @@ pub struct Broker {
     stalled: HashSet<ConnectionKey>,
     /// The clients of which the operator was told that their queues are full.
     full: Vec<String>,
+    /// Those of which it was told that their wills are not published.
+    without_will: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +87,19 @@ impl Broker {
         let shard = Shard::new(identity(storing), limits, Time(0), WALL_MS);
         let (sent, ended, stalled) = (HashMap::new(), HashSet::new(), HashSet::new());
         let (wall_ms, state) = (WALL_MS, State::default());
-        Self { shard, now: Time(0), wall_ms, state, sent, ended, authenticator: None, unjudged: None, stalled, full: Vec::new() }
+        Self {
+            shard,
+            now: Time(0),
+            wall_ms,
+            state,
+            sent,
+            ended,
+            authenticator: None,
+            unjudged: None,
+            stalled,
+            full: Vec::new(),
+            without_will: Vec::new(),
+        }
     }
 
     /// The client reads nothing from now on.
@@ -102,6 +116,11 @@ impl Broker {
     /// The clients of which the operator was told that their queues are full.
     pub fn full(&self) -> &[String] {
         &self.full
+    }
+
+    /// The clients of which the operator was told that their wills are not published.
+    pub fn without_will(&self) -> &[String] {
+        &self.without_will
     }
 
     pub fn authenticate(&mut self, authenticator: Authenticator) {
@@ -193,7 +212,7 @@ impl Broker {
     /// The process ends, and another starts with what was stored, while the host's clock says so.
     pub fn restart(self, wall_ms: u64) -> Self {
         let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
-        let shard = restored(&self.state, Storing::Stored, Limits { mqtt, ..limits() }, wall_ms);
+        let shard = restored(&self.state, Storing::Stored, Limits { has_mqtt: true, mqtt, ..limits() }, wall_ms);
         Self { shard, wall_ms, state: self.state, ..Self::storing() }
     }
 
@@ -256,6 +275,7 @@ impl Broker {
                     Effect::Log(Log::QueueFull { client_id }) => self.full.push(client_id.into()),
                     // They are taken at once.
                     Effect::Reports(_) => {}
+                    Effect::Log(Log::WillRefused { client_id, .. }) => self.without_will.push(client_id.into()),
                     other => panic!("nobody asks for this: {other:?}"),
                 }
             }

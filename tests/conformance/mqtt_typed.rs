@@ -2,9 +2,9 @@
 
 use crate::mqtt_client::lines;
 use crate::mqtt_packets::{
-    PUBACK, PUBREC, Packet, V5, V31, V311,
+    PUBACK, PUBREC, Packet, Publish, V5, V31, V311,
     Value::{Byte, Four},
-    connect, id, property, publish,
+    connect, id, property, publish, text,
 };
 use crate::mqtt_peer::Broker;
 use serde_json::json;
@@ -72,6 +72,44 @@ fn reasons_are_left_out_where_they_are_too_large_or_not_wanted() {
         let [Packet::Acknowledged { code: 0x99, properties, .. }] = &packets[..] else { panic!("{packets:?}") };
         assert_eq!(properties, &[], "it wants none");
     }
+}
+
+#[test]
+fn what_a_message_says_of_its_payload_binds_no_other() {
+    let mut broker = Broker::new();
+    let watcher = broker.join(&connect(V5, "watcher"));
+    broker.subscribe(watcher, "#", 0);
+    let plain = broker.join(&connect(V311, "plain"));
+    for (topic, said) in [("format", (id::PAYLOAD_FORMAT, Byte(1))), ("content", text(id::CONTENT_TYPE, "application/json"))] {
+        let publisher = broker.join(&connect(V5, topic));
+        let hinted = publish(topic, "{\"on\":true}").retained().with(said.clone());
+        broker.publish(publisher, &hinted);
+        let bytes = Publish { payload: vec![0xff, 0xfe], ..publish(topic, "") };
+        for qos in 0..3 {
+            broker.publish(plain, &Publish { retain: true, ..bytes.clone() }.qos(qos, 7));
+        }
+        let messages = broker.messages(watcher);
+        assert_eq!(messages[0].properties, [said], "it goes along with its message");
+        assert!(messages[1..].iter().all(|message| message.payload == bytes.payload && message.properties.is_empty()), "{messages:?}");
+        assert_eq!(messages.len(), 4);
+    }
+}
+
+#[test]
+fn a_will_that_its_topic_refuses_is_told_to_the_operator() {
+    for version in [V31, V311, V5] {
+        let mut broker = with_numbers();
+        let takes = broker.join(&connect(version, "takes").will(publish("n", "2")));
+        let refused = broker.join(&connect(version, "refused").will(publish("n", "many")));
+        broker.lose(takes);
+        broker.lose(refused);
+        assert_eq!(broker.without_will(), ["refused"]);
+    }
+    let mut broker = Broker::new();
+    let liar = Publish { payload: vec![0xff], ..publish("t", "") }.with((id::PAYLOAD_FORMAT, Byte(1)));
+    let liar = broker.join(&connect(V5, "liar").will(liar));
+    broker.lose(liar);
+    assert_eq!(broker.without_will(), ["liar"]);
 }
 
 #[test]

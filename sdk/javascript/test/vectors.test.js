@@ -7,7 +7,7 @@ import { Writer } from '../bytes.js';
 import { decodeMessage, encodeFrame, readAnswer } from '../codec.js';
 import { CloseCode, ProtocolError, REQUEST_ERRORS, requestError } from '../errors.js';
 import { reasonName } from '../subscriptions.js';
-import { decodeValue, encodeValue } from '../types.js';
+import { decodeValue, encodeValue, textOf } from '../types.js';
 import { decodeClientMessage, ClientFrameError } from './mock-codec.js';
 
 const protocol = new URL('../../protocol/', import.meta.url);
@@ -119,4 +119,14 @@ test('every unsubscription reason of codes.json has its name', () => {
 test('an error of a later version keeps its number', () => {
   const error = requestError(999, 'new');
   assert.deepEqual([error.code, error.name, error.message], [999, 'RequestError', 'new']);
+});
+
+test('bytes that are text are told from others', () => {
+  const check = (bytes, expected) => assert.equal(textOf(new Uint8Array(bytes)), expected);
+  check(Buffer.from('21.5'), '21.5');
+  check(Buffer.from('{"on":true}'), '{"on":true}');
+  check(Buffer.from('1 °C\n'), '1 °C\n');
+  check([0xff, 0xfe], undefined);
+  check([0x61, 0], undefined);
+  check([], undefined);
 });

@@ -2,7 +2,7 @@
 
 use crate::audience::Audience;
 use crate::base::SessionKey;
-use crate::desk::{Answer, Desk};
+use crate::desk::{Answer, Desk, Effect, Log};
 use crate::gate::{self, Deed};
 use crate::mail::{Action, Call, Caller, Change, Mail, Making, MessageChange, Update};
 use crate::protocol::{ErrorCode, Refusal};
@@ -122,7 +122,10 @@ impl Audience {
             },
             publisher: None,
         };
-        let asker = Caller { session, call: Call::Unheard };
+        let client_id = self.mqtt(session).expect("it was just there").client_id.clone();
+        self.broker.last_will = self.broker.last_will.wrapping_add(1);
+        let number = self.broker.last_will;
+        let asker = Caller { session, call: Call::Will { number } };
         match self.change_of(desk, asker, given) {
             Ok((path, change)) => {
                 // By mail also to this shard: a client may be lost while something is delivered to others, which must have that first.
@@ -130,8 +133,17 @@ impl Audience {
                 let by = self.id_of(session);
                 let update = Update { from, to: asker.into(), by, path: TopicPath::of_branch(&path), change, received };
                 desk.mail(desk.owner_of(&path), Mail::Update(update));
+                self.broker.wills.insert(number, (client_id, will.topic));
             }
-            Err(_) => desk.report.mqtt_refused += 1,
+            Err(refusal) => log_refused_will(desk, &client_id, &will.topic, refusal),
+        }
+    }
+
+    /// A will has come to its topic. Its client is not there, and its session may be over: a refusal is told to the operator.
+    pub fn will_answered(&mut self, desk: &mut Desk, number: u32, result: Result<Outcome, Refusal>) {
+        let (client_id, topic) = self.broker.wills.remove(&number).expect("a will is answered once");
+        if let Err(refusal) = result {
+            log_refused_will(desk, &client_id, &topic, refusal);
         }
     }
 
@@ -146,7 +158,7 @@ impl Audience {
         if given.properties.is_utf8 && std::str::from_utf8(given.payload).is_err() {
             return Err(Refusal::new(ErrorCode::InvalidValue, "the payload is not UTF-8, as its payload format says"));
         }
-        let (making, keeps) = self.making(desk, &path, &given.properties)?;
+        let (making, keeps) = self.making(desk, &path)?;
         let head = publication::Message {
             qos: given.qos,
             retain: given.retain,
@@ -161,15 +173,16 @@ impl Audience {
         Ok((path, Change { action: Action::Message(Box::new(message)), conditions: None }))
     }
 
-    /// What a topic would be that is not there, by the rules, and whether what is published without retain becomes its value too.
-    fn making(&mut self, desk: &mut Desk, path: &str, properties: &MessageProperties<'_>) -> Result<(Making, bool), Refusal> {
+    /// What a topic would be that is not there, by the rules, and whether what is published without retain becomes its value too. A payload is the
+    /// application's: what a message says of its own binds no other, so without a rule a topic takes any.
+    fn making(&mut self, desk: &mut Desk, path: &str) -> Result<(Making, bool), Refusal> {
         let rules = desk.limits.mqtt.rules.clone();
         let rule = rules.find(path);
         let keeps = rule.is_some_and(|rule| rule.keeps);
-        let topic_type = match rule.map_or(RuleKind::Auto, |rule| rule.kind) {
-            RuleKind::Refuse => return Ok((Making::Refused, keeps)),
-            RuleKind::Of(value_type) => value_type.into(),
-            RuleKind::Auto => type_of(properties),
+        let topic_type = match rule.map(|rule| rule.kind) {
+            Some(RuleKind::Refuse) => return Ok((Making::Refused, keeps)),
+            Some(RuleKind::Of(value_type)) => value_type.into(),
+            None => TopicType::Binary,
         };
         let Some(rule) = rule.filter(|rule| !rule.properties.is_empty()) else {
             return Ok((Making::Of(desk.specifications.plain(topic_type)), keeps));
@@ -188,15 +201,8 @@ impl Audience {
     }
 }
 
-/// The type of a topic that a message makes where no rule names one: what the message says of its payload.
-fn type_of(properties: &MessageProperties<'_>) -> TopicType {
-    let content_type = properties.content_type.unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json") {
-        TopicType::Json
-    } else if properties.is_utf8 || essence.to_ascii_lowercase().starts_with("text/") {
-        TopicType::String
-    } else {
-        TopicType::Binary
-    }
+fn log_refused_will(desk: &mut Desk, client_id: &str, topic: &str, refusal: Refusal) {
+    desk.report.mqtt_refused += 1;
+    let why = refusal.message.into();
+    desk.effects.push(Effect::Log(Log::WillRefused { client_id: client_id.into(), topic: topic.into(), why }));
 }

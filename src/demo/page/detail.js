@@ -1,5 +1,6 @@
 // The pane that shows one topic whole: its value, how often it changed, and its course where it is a number.
 
+import { textOf } from '/sdk/tidewire.js';
 import { count, element, number, setText, sparkline } from './draw.js';
 
 /** More lines, or bytes of a binary value, are not shown: the page stays quick whatever a value holds. */
@@ -117,8 +118,8 @@ function ageText(topic, now) {
 }
 
 function linesOf(topic) {
-  if (topic.type === 'binary') return hexLines(topic.value);
-  const text = topic.type === 'json' ? JSON.stringify(topic.value, null, 2) ?? '' : topic.value;
+  const text = topic.type === 'json' ? JSON.stringify(topic.value, null, 2) ?? '' : topic.type === 'binary' ? textOf(topic.value) : topic.value;
+  if (text === undefined) return hexLines(topic.value);
   const cut = text.length > TEXT_CHARACTERS_MAX ? `${text.slice(0, TEXT_CHARACTERS_MAX)}…` : text;
   return cut.split('\n');
 }

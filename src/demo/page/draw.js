@@ -1,5 +1,7 @@
 // Small drawings and texts that several parts of the page share.
 
+import { textOf } from '/sdk/tidewire.js';
+
 /** Draws numbers as a line with a soft area below. `floor` and `ceiling`, where given, hold the scale still. */
 export function sparkline(canvas, history, { floor, ceiling, color } = {}) {
   const context = fitted(canvas);
@@ -130,7 +132,7 @@ export function preview(topic) {
   if (value === undefined) return 'no value';
   if (type === 'int64' || type === 'double') return number(value);
   if (type === 'string') return value.slice(0, PREVIEW_CHARACTERS_MAX);
-  if (type === 'binary') return `${count(value.length)} bytes`;
+  if (type === 'binary') return textOf(value)?.slice(0, PREVIEW_CHARACTERS_MAX) ?? `${count(value.length)} bytes`;
   return previewJson(value, PREVIEW_CHARACTERS_MAX);
 }
 

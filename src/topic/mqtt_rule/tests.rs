@@ -21,7 +21,7 @@ fn check_refused(texts: &[&str], message: &str) {
 #[test]
 fn a_rule_has_a_branch_a_type_and_options() {
     check("sensors: json", "sensors", RuleKind::Of(ValueType::Json), &[], false);
-    check(" a/b : auto ", "a/b", RuleKind::Auto, &[], false);
+    check(" a/b : binary ", "a/b", RuleKind::Of(ValueType::Binary), &[], false);
     check(": string", "", RuleKind::Of(ValueType::String), &[], false);
     check("private: refuse", "private", RuleKind::Refuse, &[], false);
     check("raw/cam: binary PERSISTENT=false", "raw/cam", RuleKind::Of(ValueType::Binary), &[("PERSISTENT", "false")], false);
@@ -42,10 +42,10 @@ fn a_quoted_value_may_have_white_space() {
 
 #[test]
 fn the_longest_branch_counts() {
-    let rules = parsed(&[": auto", "a: json", "a/b: refuse"]).unwrap();
+    let rules = parsed(&[": binary", "a: json", "a/b: refuse"]).unwrap();
     let kind = |path: &str| rules.find(path).unwrap().kind;
-    assert_eq!(kind("x"), RuleKind::Auto);
-    assert_eq!(kind("ab"), RuleKind::Auto);
+    assert_eq!(kind("x"), RuleKind::Of(ValueType::Binary));
+    assert_eq!(kind("ab"), RuleKind::Of(ValueType::Binary));
     assert_eq!(kind("a"), RuleKind::Of(ValueType::Json));
     assert_eq!(kind("a/c"), RuleKind::Of(ValueType::Json));
     assert_eq!(kind("a/b/c"), RuleKind::Refuse);
@@ -55,8 +55,8 @@ fn the_longest_branch_counts() {
 
 #[test]
 fn an_error_says_which_rule_where_and_what_was_expected() {
-    check_refused(&["a: json", "b: jsn"], "rule 2: found `jsn` at byte 3, expected auto, json, string, int64, double, binary or refuse");
-    check_refused(&["a:"], "rule 1: found the end of the text at byte 2, expected auto, json, string, int64, double, binary or refuse");
+    check_refused(&["a: json", "b: jsn"], "rule 2: found `jsn` at byte 3, expected json, string, int64, double, binary or refuse");
+    check_refused(&["a:"], "rule 1: found the end of the text at byte 2, expected json, string, int64, double, binary or refuse");
     check_refused(&["a:json"], "rule 1: found `a:json` at byte 0, expected `BRANCH: TYPE`, with white space behind the colon");
     check_refused(&[""], "rule 1: found nothing at byte 0, expected `BRANCH: TYPE`, with white space behind the colon");
     check_refused(
@@ -71,7 +71,7 @@ fn an_error_says_which_rule_where_and_what_was_expected() {
     );
     check_refused(&["a: json PERSISTENT"], "rule 1: found the end of the text at byte 18, expected `=` and the property's value");
     check_refused(&["a: json PERSISTENT="], "rule 1: found the end of the text at byte 19, expected the property's value");
-    check_refused(&["a: json", " a : auto"], "rule 2: found `a`, as in rule 1 at byte 0, expected each branch once");
+    check_refused(&["a: json", " a : binary"], "rule 2: found `a`, as in rule 1 at byte 0, expected each branch once");
 }
 
 #[test]
@@ -81,8 +81,8 @@ fn a_property_is_checked_where_it_stands() {
     assert!(refused.to_string().contains("PERSISTENT"), "{refused}");
     let refused = parsed(&["a: json REMOVAL='when no cats for 10m'"]).unwrap_err();
     assert_eq!(refused.error.position, "a: json REMOVAL='when no ".len(), "{refused}");
-    let refused = parsed(&["a: auto PERSISTENT=true PERSISTENT=true"]).unwrap_err();
-    assert_eq!(refused.error.position, "a: auto PERSISTENT=true PERSISTENT=".len(), "{refused}");
+    let refused = parsed(&["a: binary PERSISTENT=true PERSISTENT=true"]).unwrap_err();
+    assert_eq!(refused.error.position, "a: binary PERSISTENT=true PERSISTENT=".len(), "{refused}");
 }
 
 #[test]
@@ -95,6 +95,6 @@ fn there_are_only_so_many_rules() {
 #[test]
 fn every_error_lies_inside_its_text() {
     let texts =
-        ["sensors/a: json PERSISTENT=false keep", ": auto", "a: refuse", "é b: binary REMOVAL=\"when time after 'x'\" PRIORITY=low"];
+        ["sensors/a: json PERSISTENT=false keep", ": binary", "a: refuse", "é b: binary REMOVAL=\"when time after 'x'\" PRIORITY=low"];
     fuzz::check(&texts, |text| parsed(&[text]).map(drop).map_err(|error| error.error));
 }
