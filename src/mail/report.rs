@@ -63,7 +63,7 @@ report! {
     overflows,
     /// Subscriptions that ended because the session fell behind.
     back_pressure_ends,
-    /// Topics that removal policies removed.
+    /// Topics that removal policies removed, and retained messages that expired.
     expired,
     /// 1 while storage takes no updates.
     storage_failing,

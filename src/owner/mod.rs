@@ -10,7 +10,8 @@
 //! - `events` — time series: what new subscribers get, queries.
 //! - `interests` — which shards want to know of what; `count` — how many subscribers a topic has, where somebody wants to know.
 //! - `walk` — questions about all topics that match, answered slice by slice.
-//! - `expiry` — removal policies; `filters` — how many sessions match, for them; `passing` — topics that only messages had made.
+//! - `expiry` — removal policies; `filters` — how many sessions match, for them; `passing` — topics that only messages had made; `retained` — messages
+//!   that expire.
 //! - `errand` — what is done to all topics that match though nobody waits for an answer.
 //! - `workbench` — memory for reading and making values.
 //! - `views` — what views make of topics.
@@ -27,6 +28,7 @@ mod messages;
 mod passing;
 mod record;
 mod restore;
+mod retained;
 mod storing;
 mod views;
 mod walk;
@@ -41,6 +43,7 @@ use expiry::Expiries;
 use interests::ShardInterests;
 use keeping::{Keeping, Keepings};
 use record::{Added, Record};
+use retained::Retained;
 use views::Turn;
 use walk::Walks;
 use workbench::Workbench;
@@ -61,6 +64,7 @@ pub struct Owner {
     errands: Errands,
     keepings: Keepings,
     expiries: Expiries,
+    retained: Retained,
     workbench: Workbench,
     views: Views,
 }
@@ -74,6 +78,7 @@ impl Owner {
             errands: Errands::default(),
             keepings: Keepings::default(),
             expiries: Expiries::default(),
+            retained: Retained::default(),
             workbench: Workbench::default(),
             views: Views::new(desk.turn.now),
         }

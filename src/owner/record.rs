@@ -122,7 +122,9 @@ impl Owner {
                 if wants_delta(topic) {
                     self.workbench.make_delta(topic, publication);
                 }
+                self.retained.forget(topic);
                 record.change(topic);
+                self.retained.note(topic);
                 self.send(desk, place, publication);
                 self.note_publication(desk, place, publication);
             }
@@ -180,6 +182,7 @@ impl Owner {
             self.start_expiry(desk, place, policy, creator);
         }
         let topic = self.tree.topic(place);
+        self.retained.note(topic);
         for shard in topic.interested.iter() {
             desk.mail(shard, appeared(topic, appearance));
         }
@@ -230,6 +233,7 @@ impl Owner {
             desk.mail(shard, Mail::Removed { id: topic.id, reason: Reason::Removed });
         }
         self.interests.notice(desk, &topic, What::Removed);
+        self.retained.forget(&topic);
         if let Some(removal) = topic.removal() {
             self.end_expiry(desk, removal);
         }

@@ -147,6 +147,7 @@ impl Shard {
         self.audience.tick_away(&mut self.desk);
         self.audience.tick_full(&mut self.desk);
         self.owner.tick_passing(&mut self.desk);
+        self.owner.tick_retained(&mut self.desk);
         self.tick_sys();
         self.settle();
     }

@@ -3,8 +3,8 @@
 use crate::frames::{FIN, TEXT, frame, parse_frames};
 use crate::handshake::request;
 use crate::mqtt_client::lines;
-use crate::mqtt_packets::Value::Byte;
-use crate::mqtt_packets::{V5, V311, connect, id, publish, text};
+use crate::mqtt_packets::Value::{Byte, Four};
+use crate::mqtt_packets::{Packet, V5, V311, connect, id, persistent, publish, text};
 use crate::mqtt_peer::{Broker, Client};
 use serde_json::{Value, json};
 
@@ -71,6 +71,49 @@ fn who_subscribes_behind_a_message_that_passed_is_sent_the_value_and_what_follow
     broker.publish(publisher, &publish("t", "new").retained());
     assert_eq!(broker.news(other), ["\"again\"", "\"new\""]);
     assert_eq!(broker.news(native), ["\"again\"", "\"new\""]);
+}
+
+#[test]
+fn a_retained_message_that_expires_takes_its_topic_along_and_leaves_null_in_one_that_was_given_a_type() {
+    let (mut broker, native, publisher) = with_text();
+    broker.ask_native(native, json!({ "op": "subscribe", "selector": "*.*" }));
+    broker.take_bytes(native);
+    let client = broker.join(&persistent(V5, "a"));
+    broker.subscribe(client, "#", 2);
+    let expiring = |topic: &str, payload: &str, seconds: u32| publish(topic, payload).retained().with((id::MESSAGE_EXPIRY, Four(seconds)));
+    broker.publish(publisher, &expiring("t", "short", 1));
+    broker.publish(publisher, &expiring("made", "short", 1));
+    broker.publish(publisher, &expiring("kept", "short", 1));
+    broker.publish(publisher, &publish("kept", "long").retained());
+    broker.messages(client);
+    broker.take_bytes(native);
+    broker.advance(900);
+    assert_eq!(broker.news(native), [""; 0]);
+    broker.advance(200);
+    assert_eq!(broker.news(native), ["null", "-"]);
+    assert_eq!(broker.messages(client), [], "no message has come");
+    let late = broker.join(&connect(V5, "late"));
+    assert_eq!(lines(&broker.subscribe(late, "#", 0)), ["kept=long"]);
+    broker.publish(publisher, &publish("t", "again").retained());
+    assert_eq!(broker.news(native), ["\"again\""]);
+    let other = broker.join_native();
+    let page = broker.ask_native(other, json!({ "op": "fetch", "selector": "*.*", "values": true }));
+    let paths: Vec<&str> = page["topics"].as_array().expect("topics").iter().filter_map(|topic| topic["path"].as_str()).collect();
+    assert_eq!(paths, ["kept", "t"]);
+}
+
+#[test]
+fn a_topic_that_is_set_to_null_while_a_client_is_away_is_null_to_it_and_not_removed() {
+    let (mut broker, native, _) = with_text();
+    let client = broker.join(&persistent(V5, "a"));
+    // With retain as published, and without the message that is retained now.
+    broker.subscribe(client, "t", 1 | 1 << 3 | 2 << 4);
+    broker.lose(client);
+    broker.ask_native(native, json!({ "op": "set", "path": "t", "type": "string", "value": null }));
+    let (_, packets) = broker.resume(&persistent(V5, "a"));
+    let [Packet::Publish(null)] = &packets[..] else { panic!("{packets:?}") };
+    assert_eq!((null.payload.len(), null.retain), (0, false), "empty with retain says that it has gone");
+    broker.ask_native(native, json!({ "op": "set", "path": "t", "type": "string", "value": "there" }));
 }
 
 #[test]
