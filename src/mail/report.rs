@@ -85,6 +85,8 @@ report! {
     mqtt_asleep,
     /// Bytes of messages of QoS 1 and 2 that wait or are under way.
     mqtt_held_bytes,
+    /// How often the shard was interrupted because it did not tick: it was busy, had no core, or slept over what it had to do.
+    interruptions,
 }
 
 impl Report {

@@ -71,6 +71,8 @@ pub struct Mailbox {
     thread: AtomicU64,
     /// Ticks of the shard so far.
     beats: AtomicU64,
+    /// How often it was interrupted because it did not tick.
+    interruptions: AtomicU64,
 }
 
 impl Mailbox {
@@ -100,13 +102,18 @@ impl Mailbox {
         self.beats.load(Ordering::Relaxed)
     }
 
-    /// Interrupts the shard's sleep. The thread must not have been joined yet.
-    pub fn interrupt(&self) {
+    /// Interrupts the shard's sleep; returns how often that was done so far. The thread must not have been joined yet.
+    pub fn interrupt(&self) -> u64 {
         let thread = self.thread.load(Ordering::Acquire);
         if thread != 0 {
             // SAFETY: a thread that was not joined has its number still, and the signal's handler does nothing.
             unsafe { libc::pthread_kill(thread, INTERRUPT) };
         }
+        self.interruptions.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub fn interruptions(&self) -> u64 {
+        self.interruptions.load(Ordering::Relaxed)
     }
 
     pub fn end(&self) {

@@ -5,6 +5,7 @@
 mod log;
 mod mesh;
 mod socket;
+mod tick;
 mod turn;
 
 pub use mesh::Command;
@@ -167,12 +168,20 @@ impl Runtime {
         self.shards.iter().map(|(_, mailbox, _)| mailbox.beats()).collect()
     }
 
-    /// Interrupts the shards that have not ticked since `before`. An executor that sleeps waits on one ring for another, and the wake of
-    /// that at times is lost: timers, sockets and other shards then call in vain until something interrupts the wait.
+    /// Interrupts the shards that have not ticked since `before`, which ends a sleep over tasks that could run where all that `tick` has for that was
+    /// slept over too. Counted, and logged at the first and whenever there are twice as many.
     pub fn interrupt_stalled(&self, before: &[u64]) {
-        for ((_, mailbox, _), before) in self.shards.iter().zip(before) {
-            if mailbox.beats() == *before {
-                mailbox.interrupt();
+        for (shard, ((_, mailbox, _), before)) in self.shards.iter().zip(before).enumerate() {
+            if mailbox.beats() != *before {
+                continue;
+            }
+            let interruptions = mailbox.interrupt();
+            if interruptions.is_power_of_two() {
+                tracing::warn!(
+                    shard,
+                    interruptions,
+                    "a shard does not tick: it is busy, has no core, or sleeps over what it has to do; it is interrupted"
+                );
             }
         }
     }
@@ -190,14 +199,14 @@ fn wait_until_ready(readiness: &Receiver<Result<(), String>>) -> Option<String> 
             Ok(Ok(())) => {}
             Ok(Err(what)) => return Some(what),
             Err(RecvTimeoutError::Disconnected) => return None,
-            // An executor may sleep through its own start, as it may later.
+            // An executor may sleep over its own start, before it has any timer.
             Err(RecvTimeoutError::Timeout) => mesh::interrupt_all(),
         }
     }
 }
 
 /// A shard that restores many topics takes longer, and does not mind.
-const READY_PATIENCE: Duration = Duration::from_millis(200);
+const READY_PATIENCE: Duration = Duration::from_millis(20);
 
 /// Interruptions after which a shard that does not tick is taken for one that has failed; joining it tells why.
 const INTERRUPTIONS_MAX: u32 = 20;

@@ -3,6 +3,7 @@
 use super::log::Logger;
 use super::mesh::{Adoption, Command, Links};
 use super::socket::{self, Socket};
+use super::tick::{self, TICK};
 use super::{Listeners, Settings, now, wall_ms};
 use crate::admin::{self, Answer};
 use crate::base::{ConnectionKey, ShardIndex, SlabKey};
@@ -20,7 +21,6 @@ use std::time::Duration;
 
 /// One read takes at most this much; the buffer is the shard's, not the connection's.
 const READ_BYTES: usize = 256 << 10;
-const TICK: Duration = Duration::from_millis(100);
 /// Batches handled for one ring before others get their turn.
 const BATCHES_A_TURN: usize = 64;
 
@@ -50,6 +50,8 @@ struct World {
     lingering: RefCell<Vec<(u64, Rc<Socket>)>>,
     report_requests: RefCell<HashMap<u64, ConnectionKey>>,
     is_stopping: Cell<bool>,
+    /// Whether anything came, or was sent, since the last tick.
+    has_traffic: Cell<bool>,
 }
 
 /// Runs the shard until it is told to stop and has taken leave.
@@ -70,6 +72,7 @@ pub async fn run(shard: Shard, settings: Settings, listeners: Listeners, links: 
         lingering: RefCell::default(),
         report_requests: RefCell::default(),
         is_stopping: Cell::new(false),
+        has_traffic: Cell::new(false),
     });
     let mut tasks = vec![
         glommio::spawn_local(accept(world.clone(), listeners.http, Transport::Http)),
@@ -80,8 +83,9 @@ pub async fn run(shard: Shard, settings: Settings, listeners: Listeners, links: 
     mailbox.begin();
     let mut ticks_left = ticks_of(drain_ms);
     loop {
-        glommio::timer::sleep(TICK).await;
+        tick::wait(world.has_traffic.take()).await;
         mailbox.beat();
+        world.shard.borrow_mut().note_interruptions(mailbox.interruptions());
         world.shard.borrow_mut().handle_tick(now(), wall_ms());
         world.carry_out();
         world.tick_lingering();
@@ -133,6 +137,7 @@ async fn read(world: Rc<World>, key: ConnectionKey, socket: Rc<Socket>) {
                 None => Read::HandedOver,
                 Some(Ok(0) | Err(_)) => Read::End,
                 Some(Ok(length)) => {
+                    world.has_traffic.set(true);
                     world.shard.borrow_mut().handle_bytes(now(), key, &mut buffer[..length]);
                     Read::Bytes
                 }
@@ -193,7 +198,11 @@ async fn receive_mail(world: Rc<World>) {
         poll_fn(|context| {
             // Registered before looking, so that what comes in between wakes.
             mailbox.register(context.waker());
-            if world.take_mail() { Poll::Ready(()) } else { Poll::Pending }
+            if !world.take_mail() {
+                return Poll::Pending;
+            }
+            world.has_traffic.set(true);
+            Poll::Ready(())
         })
         .await;
         world.carry_out();
@@ -297,6 +306,7 @@ impl World {
         let mut shard = self.shard.borrow_mut();
         let Some(bytes) = shard.poll_transmit(now(), key) else { return };
         let is_sent = socket.send(bytes);
+        self.has_traffic.set(true);
         shard.handle_sent(now(), key);
         let wants_more = shard.wants_to_send(key);
         drop(shard);

@@ -157,6 +157,11 @@ impl Shard {
         self.desk.report.tick.record(turn_ns);
     }
 
+    /// So often the runtime has interrupted the shard's thread since the start because it did not tick.
+    pub fn note_interruptions(&mut self, count: u64) {
+        self.desk.report.interruptions = count;
+    }
+
     // C. Commands.
 
     /// Goes on with the walks under way, a slice for all.
