@@ -52,7 +52,7 @@ impl Bench {
         let identity = Identity { index: ShardIndex(0), count: 1, server: "bench".into(), run: 0, storing: Storing::Off, topics_base: 0 };
         let mut shard = Shard::new(identity, limits(), Time(0), 0);
         let client = shard.handle_accept(Time(0), Transport::Http).expect("there is room");
-        let head = "GET /tidewire HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        let head = "GET /tidewire HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: tidewire.1\r\n\r\n";
         shard.handle_bytes(Time(0), client, &mut head.as_bytes().to_vec());
         let mut bench = Self { shard, client, now: Time(0), topics, chance: 1, count: 0, longest_turn_ns: 0 };

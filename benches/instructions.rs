@@ -174,7 +174,7 @@ impl World {
     /// A session of the binary form, to which values are sent whole.
     fn connect(&mut self) -> ConnectionKey {
         let key = self.shard.handle_accept(self.now, Transport::Http).expect("the limit on connections is above what workloads open");
-        let head = "GET /tidewire HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        let head = "GET /tidewire HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: tidewire.1\r\n\r\n";
         self.give(key, &mut head.as_bytes().to_vec());
         self.give(key, &mut message(&[Request { id: 1, ask: Ask::Connect { version: 1, name: "".into(), capabilities: 0 } }]));

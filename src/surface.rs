@@ -55,6 +55,10 @@ pub mod wire {
         };
     }
 
+    pub mod origin {
+        pub use crate::wire::origin::{Hosts, Origins, WebRules};
+    }
+
     pub mod native {
         pub use crate::wire::native::{
             Append, Ask, CAPABILITY_COMPRESSION, CAPABILITY_COPY, CAPABILITY_DEFLATE, Entry, EventEntry, EventHead, Fetch, Frame, Heard,

@@ -12,6 +12,7 @@ mod tests;
 
 use crate::desk::Limits;
 use crate::storage::Options;
+use crate::wire::origin::{Hosts, WebRules};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -157,6 +158,13 @@ impl Config {
         let cores = if self.server.cores.is_empty() { usable } else { &self.server.cores };
         let shards = if self.server.shards == 0 { cores.len() } else { self.server.shards };
         cores.iter().copied().cycle().take(shards).collect()
+    }
+
+    /// Which names the server has, and whose pages may ask. Where other hosts reach it, it has any name unless some are listed.
+    pub fn web(&self) -> WebRules {
+        let WebRules { hosts, origins } = self.limits.web.clone();
+        let has_any = hosts.is_empty() && !is_loopback(&self.server.listen);
+        WebRules { hosts: if has_any { Hosts::Any } else { hosts }, origins }
     }
 
     /// Who can reach the server, for the line it prints when it starts.

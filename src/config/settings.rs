@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::{Config, LogFormat, LogLevel};
 use crate::storage::Ack;
 use crate::topic::mqtt_rule::TopicRules;
+use crate::wire::origin::{Hosts, Origins};
 
 /// One key that can be set.
 pub struct Setting {
@@ -73,6 +74,14 @@ const OFF: &str = "off";
 
 pub const SETTINGS: &[Setting] = &[
     address("server.listen", |c, v| c.server.listen = v),
+    texts("server.hosts", "a list of hosts without ports", |c, texts| {
+        c.limits.web.hosts = Hosts::parse(texts)?;
+        Ok(())
+    }),
+    texts("server.origins", "a list of origins", |c, texts| {
+        c.limits.web.origins = Origins::parse(texts)?;
+        Ok(())
+    }),
     flag("server.insecure_any_address", |c, v| c.server.insecure_any_address = v),
     number("server.shards", 0, 256, |c, v| c.server.shards = v as usize),
     cores("server.cores", |c, v| c.server.cores = v),

@@ -41,6 +41,10 @@ pub enum Log {
     QueueFull { client_id: Box<str> },
     /// The will of a client of MQTT is not published.
     WillRefused { client_id: Box<str>, topic: Box<str>, why: Box<str> },
+    /// Somebody asked for a name that is not the server's, which was refused. Both are as they were sent, cut.
+    ForeignHost { host: Box<str> },
+    /// A page of another origin asked, which was refused.
+    ForeignPage { origin: Box<str>, host: Box<str> },
 }
 
 /// A step of an enhanced authentication, as the client says it.

@@ -10,6 +10,7 @@ use crate::value::json::JsonLimits;
 use crate::view::ViewLimits;
 use crate::view::catalogue::CatalogueLimits;
 use crate::view::evaluate::EvaluationLimits;
+use crate::wire::origin::WebRules;
 
 /// Every bound a shard obeys. The default is that of the configuration for one shard that has everything, without MQTT.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub struct Limits {
     pub walk_slice: usize,
     /// Mail that may wait for one shard, or records for storage, before this one stops reading its publishers.
     pub mail_high: usize,
+    /// Which names the server has, and whose pages may ask.
+    pub web: WebRules,
     pub views: DerivationLimits,
     /// Whether clients of MQTT may connect. Sessions of theirs that were kept stand in any case, and are bounded as ever.
     pub has_mqtt: bool,
@@ -113,6 +116,7 @@ impl Default for Limits {
             pong_bytes_high: 4096,
             walk_slice: 1000,
             mail_high: 100_000,
+            web: WebRules::default(),
             views: DerivationLimits::default(),
             has_mqtt: false,
             mqtt: MqttLimits::default(),

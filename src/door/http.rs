@@ -1,13 +1,17 @@
-//! The head of a connection of the common port: an upgrade to WebSocket, or a request for a page.
+//! The head of a connection of the common port: who asks, and for what: an upgrade to WebSocket, or a page.
 
 use super::mqtt::Link;
 use super::native::Native;
 use super::{Doors, Effect, Stage};
 use crate::audience::Audience;
 use crate::base::ConnectionKey;
-use crate::desk::Desk;
+use crate::desk::{Desk, Log};
 use crate::wire::event::Form;
 use crate::wire::http;
+use crate::wire::origin::Foreign;
+
+/// What is logged of a name that somebody sent.
+const LOGGED_CHARACTERS_MAX: usize = 200;
 
 impl Doors {
     /// Answers an admin request.
@@ -25,7 +29,7 @@ impl Doors {
     /// Reads the head, where it is whole; how many bytes that was.
     pub(super) fn read_head(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, bytes: &[u8]) -> usize {
         let head = http::parse_head(bytes, desk.limits.http_fields_max);
-        let head_bytes = head.as_ref().map_or(0, |head| head.as_ref().map_or(bytes.len(), |(length, _)| *length));
+        let head_bytes = head.as_ref().map_or(0, |head| head.as_ref().map_or(bytes.len(), |head| head.length));
         if head_bytes > desk.limits.http_head_bytes_max {
             self.respond_text(desk, audience, key, 431, "the request's head is too long");
             return 0;
@@ -36,16 +40,40 @@ impl Doors {
                 self.respond_text(desk, audience, key, refusal.status, refusal.reason);
                 0
             }
-            Ok(Some((length, http::Head::Request(request)))) => {
-                self.connections.get_mut(key).expect("its head was just read").stage = Stage::Page;
-                desk.effects.push(Effect::Http(key, request));
-                length
-            }
-            Ok(Some((length, http::Head::Upgrade(upgrade)))) => {
-                self.upgrade(desk, audience, key, &upgrade);
-                length
+            Ok(Some(head)) => {
+                match desk.limits.web.check(head.host.as_deref(), head.origin.as_deref()) {
+                    Err(foreign) => self.refuse_foreign(desk, audience, key, &head, foreign),
+                    Ok(()) => self.take_head(desk, audience, key, head.asks),
+                }
+                head_bytes
             }
         }
+    }
+
+    fn take_head(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, asks: http::Asks) {
+        match asks {
+            http::Asks::Request(request) => {
+                self.connections.get_mut(key).expect("its head was just read").stage = Stage::Page;
+                desk.effects.push(Effect::Http(key, request));
+            }
+            http::Asks::Upgrade(upgrade) => self.upgrade(desk, audience, key, &upgrade),
+        }
+    }
+
+    /// The operator is told too: whose page it was may be one of his own.
+    fn refuse_foreign(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, head: &http::Head, foreign: Foreign) {
+        let said =
+            |text: &Option<String>| text.as_deref().unwrap_or_default().chars().take(LOGGED_CHARACTERS_MAX).collect::<String>().into();
+        let host = said(&head.host);
+        let (log, text) = match foreign {
+            Foreign::Host => (Log::ForeignHost { host }, "the server has no such name; server.hosts names those that it has"),
+            Foreign::Page => {
+                let log = Log::ForeignPage { origin: said(&head.origin), host };
+                (log, "the page is of another origin than the server; server.origins names others that may ask")
+            }
+        };
+        desk.effects.push(Effect::Log(log));
+        self.respond_text(desk, audience, key, 403, text);
     }
 
     fn upgrade(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, upgrade: &http::Upgrade) {

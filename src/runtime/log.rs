@@ -16,7 +16,7 @@ struct Kind {
 /// See the module.
 #[derive(Default)]
 pub struct Logger {
-    kinds: [Kind; 3],
+    kinds: [Kind; 5],
 }
 
 impl Logger {
@@ -25,6 +25,8 @@ impl Logger {
             Log::ViewTooDeep { .. } => 0,
             Log::QueueFull { .. } => 1,
             Log::WillRefused { .. } => 2,
+            Log::ForeignHost { .. } => 3,
+            Log::ForeignPage { .. } => 4,
         };
         let Kind { due, skipped } = &mut self.kinds[kind];
         if now < *due {
@@ -45,6 +47,17 @@ impl Logger {
             Log::WillRefused { client_id, topic, why } => {
                 tracing::warn!(%client_id, %topic, %why, skipped, "the will of an MQTT client is not published");
             }
+            Log::ForeignHost { host } => tracing::warn!(
+                ?host,
+                skipped,
+                "a request was refused: the server has no such name; server.hosts names those that it has beside loopback's"
+            ),
+            Log::ForeignPage { origin, host } => tracing::warn!(
+                ?origin,
+                ?host,
+                skipped,
+                "a page was refused: it is of another origin than the host that it asks; server.origins names others that may ask"
+            ),
         }
     }
 }

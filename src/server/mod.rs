@@ -179,7 +179,7 @@ fn listen(address: SocketAddr, socket_send_bytes: usize) -> io::Result<Socket> {
 /// Those of each shard.
 fn limits(config: &Config, shards: usize) -> Limits {
     let has_mqtt = config.mqtt.listen.is_some();
-    let mut limits = Limits { has_mqtt, ..config.limits.clone() }.split(shards);
+    let mut limits = Limits { has_mqtt, web: config.web(), ..config.limits.clone() }.split(shards);
     limits.views.language.selector = limits.selector;
     limits
 }
@@ -206,6 +206,7 @@ fn raise_open_files() {
 mod tests {
     use super::*;
     use crate::session::MqttLimits;
+    use crate::wire::origin::Hosts;
 
     #[test]
     fn one_shard_gets_the_default_limits_of_mqtt() {
@@ -224,6 +225,22 @@ mod tests {
         let mut config = Config::default();
         config.limits.selector.members_max = 7;
         assert_eq!(limits(&config, 1).views.language.selector, config.limits.selector);
+    }
+
+    #[test]
+    fn a_server_that_others_reach_has_any_name_unless_some_are_listed() {
+        let hosts = |listen: &str, listed: &[String]| {
+            let mut config = Config::default();
+            config.server.listen = listen.parse().expect("an address");
+            config.limits.web.hosts = Hosts::parse(listed).expect("names");
+            limits(&config, 1).web.hosts
+        };
+        let listed = ["a.example".to_owned()];
+        let named = Hosts::parse(&listed).expect("names");
+        assert_eq!(hosts("127.0.0.1:1", &[]), Hosts::default());
+        assert_eq!(hosts("[::ffff:127.0.0.1]:1", &listed), named);
+        assert_eq!(hosts("0.0.0.0:1", &[]), Hosts::Any);
+        assert_eq!(hosts("[::]:1", &listed), named);
     }
 
     #[test]

@@ -2,9 +2,21 @@
 
 use tungstenite::handshake::derive_accept_key;
 
-/// What a connection's first bytes ask for.
+/// What a connection's first bytes say.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Head {
+pub struct Head {
+    /// Bytes of it.
+    pub length: usize,
+    /// The host, and mostly the port, that the client asks; only HTTP/1.0 need not say it.
+    pub host: Option<String>,
+    /// Whose page asks. Only browsers say it.
+    pub origin: Option<String>,
+    pub asks: Asks,
+}
+
+/// What they ask for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asks {
     Upgrade(Upgrade),
     Request(Request),
 }
@@ -31,8 +43,8 @@ pub struct Refusal {
     pub reason: &'static str,
 }
 
-/// Parses the head that `bytes` starts with, of at most so many fields: its length and what it asks for; `None` while it is incomplete.
-pub fn parse_head(bytes: &[u8], fields_max: usize) -> Result<Option<(usize, Head)>, Refusal> {
+/// Parses the head that `bytes` starts with, of at most so many fields; `None` while it is incomplete.
+pub fn parse_head(bytes: &[u8], fields_max: usize) -> Result<Option<Head>, Refusal> {
     let mut headers = vec![httparse::EMPTY_HEADER; fields_max];
     let mut request = httparse::Request::new(&mut headers);
     let length = match request.parse(bytes) {
@@ -44,31 +56,46 @@ pub fn parse_head(bytes: &[u8], fields_max: usize) -> Result<Option<(usize, Head
         Err(_) => return Err(Refusal { status: 400, reason: "not an HTTP/1.1 request" }),
     };
     let method = request.method.unwrap_or_default().to_owned();
-    let path = request.path.unwrap_or_default();
-    let path = origin_form(path).split(['?', '#']).next().unwrap_or_default().to_owned();
-    if !has_token(request.headers, "upgrade", "websocket") {
-        return Ok(Some((length, Head::Request(Request { method, path }))));
+    let (authority, path) = split_target(request.path.unwrap_or_default());
+    let path = path.split(['?', '#']).next().unwrap_or_default().to_owned();
+    let (host, origin) = (single(request.headers, "host")?, single(request.headers, "origin")?);
+    // RFC 9112 section 3.2: a request of HTTP/1.1 without Host is answered with 400.
+    if host.is_none() && request.version != Some(0) {
+        return Err(Refusal { status: 400, reason: "a request of HTTP/1.1 needs a Host" });
     }
-    let upgrade = upgrade(&method, request.version, request.headers)?;
-    Ok(Some((length, Head::Upgrade(Upgrade { path, ..upgrade }))))
+    let asks = if has_token(request.headers, "upgrade", "websocket") {
+        Asks::Upgrade(Upgrade { path, ..upgrade(&method, request.version, request.headers)? })
+    } else {
+        Asks::Request(Request { method, path })
+    };
+    // RFC 9112 section 3.2.2: the authority of an absolute URI stands in place of Host.
+    Ok(Some(Head { length, host: authority.map(str::to_owned).or(host), origin, asks }))
 }
 
-/// A request may name its resource by an absolute URI (RFC 9112 section 3.2.2): the part behind the authority is meant.
-fn origin_form(target: &str) -> &str {
-    let Some((scheme, rest)) = target.split_once("://") else { return target };
+/// A request may name its resource by an absolute URI (RFC 9112 section 3.2.2): its authority, and the part behind it, which is meant.
+fn split_target(target: &str) -> (Option<&str>, &str) {
+    let Some((scheme, rest)) = target.split_once("://") else { return (None, target) };
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return target;
+        return (None, target);
     }
-    rest.find(['/', '?']).map_or("/", |at| &rest[at..])
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    (Some(&rest[..end]), if end < rest.len() { &rest[end..] } else { "/" })
+}
+
+/// The text of a field that is there once at most: of two, somebody on the way might have looked at the other.
+fn single(headers: &[httparse::Header<'_>], name: &str) -> Result<Option<String>, Refusal> {
+    let mut named = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+    let first = named.next().map(|header| String::from_utf8_lossy(header.value.trim_ascii()).into_owned());
+    match named.next() {
+        Some(_) => Err(Refusal { status: 400, reason: "Host or Origin is there twice" }),
+        None => Ok(first),
+    }
 }
 
 fn upgrade(method: &str, version: Option<u8>, headers: &[httparse::Header<'_>]) -> Result<Upgrade, Refusal> {
     let refuse = |status, reason| Err(Refusal { status, reason });
     if method != "GET" || version != Some(1) {
         return refuse(400, "a WebSocket handshake is an HTTP/1.1 GET");
-    }
-    if find(headers, "host").is_none() {
-        return refuse(400, "a WebSocket handshake needs a Host");
     }
     if !has_token(headers, "connection", "upgrade") {
         return refuse(400, "a WebSocket handshake needs 'Connection: Upgrade'");
@@ -110,6 +137,7 @@ pub fn put_response(out: &mut Vec<u8>, status: u16, content_type: &str, body: &[
     let name = match status {
         200 => "OK",
         400 => "Bad Request",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
@@ -135,8 +163,10 @@ mod tests {
 
     #[test]
     fn the_handshake_of_the_rfc_is_accepted() {
-        let Ok(Some((length, Head::Upgrade(upgrade)))) = parse_head(HANDSHAKE.as_bytes(), 64) else { panic!() };
-        assert_eq!(length, HANDSHAKE.len());
+        let Ok(Some(Head { length, host, origin: None, asks: Asks::Upgrade(upgrade) })) = parse_head(HANDSHAKE.as_bytes(), 64) else {
+            panic!()
+        };
+        assert_eq!((length, host.as_deref()), (HANDSHAKE.len(), Some("h")));
         assert_eq!(upgrade.path, "/tidewire");
         assert_eq!(upgrade.accept_key, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(upgrade.protocols, ["a", "tidewire.1"]);
@@ -154,6 +184,8 @@ mod tests {
         for (from, to, status) in [
             ("GET", "POST", 400),
             ("Host: h\r\n", "", 400),
+            ("Host: h\r\n", "Host: h\r\nHost: h\r\n", 400),
+            ("Host: h\r\n", "Host: h\r\nOrigin: a\r\nOrigin: b\r\n", 400),
             ("keep-alive, Upgrade", "keep-alive", 400),
             ("Version: 13", "Version: 8", 426),
             ("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", 400),
@@ -167,23 +199,25 @@ mod tests {
 
     #[test]
     fn an_absolute_target_means_its_path() {
-        for (target, path) in [
-            ("http://h/health?now", "/health"),
-            ("HTTPS://h:1/a/b", "/a/b"),
-            ("http://h", "/"),
-            ("ftp://h/a", "ftp://h/a"),
-            ("/a?b=http://h/c", "/a"),
+        for (target, path, host) in [
+            ("http://h/health?now", "/health", "h"),
+            ("HTTPS://h:1/a/b", "/a/b", "h:1"),
+            ("http://h", "/", "h"),
+            ("http://h?a", "?a", "h"),
+            ("ftp://h/a", "ftp://h/a", "of-the-field"),
+            ("/a?b=http://h/c", "/a", "of-the-field"),
         ] {
-            let Head::Request(request) = parse_head(format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes(), 64).unwrap().unwrap().1 else {
-                panic!()
-            };
-            assert_eq!(request.path, path, "{target}");
+            let head = parse_head(format!("GET {target} HTTP/1.1\r\nHost: of-the-field\r\n\r\n").as_bytes(), 64).unwrap().unwrap();
+            let path = path.split('?').next().unwrap().to_owned();
+            assert_eq!(head.asks, Asks::Request(Request { method: "GET".into(), path }), "{target}");
+            assert_eq!(head.host.as_deref(), Some(host), "{target}");
         }
     }
 
     #[test]
     fn other_requests_keep_their_method_and_path() {
-        let head = parse_head(b"GET /health?now HTTP/1.1\r\n\r\n", 64).unwrap().unwrap().1;
-        assert_eq!(head, Head::Request(Request { method: "GET".into(), path: "/health".into() }));
+        let head = parse_head(b"GET /health?now HTTP/1.0\r\norigin:  null \r\n\r\n", 64).unwrap().unwrap();
+        assert_eq!(head.asks, Asks::Request(Request { method: "GET".into(), path: "/health".into() }));
+        assert_eq!((head.host, head.origin.as_deref()), (None, Some("null")));
     }
 }

@@ -6,6 +6,7 @@ pub mod event;
 pub mod http;
 pub mod mqtt;
 pub mod native;
+pub mod origin;
 pub mod request;
 pub mod text;
 pub mod varint;

@@ -3,7 +3,8 @@
 use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
 use tidewire::surface::journal::State;
 use tidewire::surface::session::QueueLimits;
-use tidewire::surface::shard::{Effect, Identity, Limits, Restoring, Shard, Storing, Transport};
+use tidewire::surface::shard::{Effect, Identity, Limits, Log, Restoring, Shard, Storing, Transport};
+use tidewire::surface::wire::origin::{Hosts, Origins, WebRules};
 
 /// The longest message that the peer takes.
 pub const MESSAGE_BYTES_MAX: usize = 70_000;
@@ -16,13 +17,18 @@ pub struct Peer {
     key: ConnectionKey,
     out: Vec<u8>,
     is_ended: bool,
+    logged: Vec<Log>,
 }
 
 impl Peer {
     pub fn new() -> Self {
-        let mut shard = Shard::new(identity(Storing::Off), limits(), Time(0), WALL_MS);
+        Self::within(limits())
+    }
+
+    pub fn within(limits: Limits) -> Self {
+        let mut shard = Shard::new(identity(Storing::Off), limits, Time(0), WALL_MS);
         let key = shard.handle_accept(Time(0), Transport::Http).expect("the first connection is taken");
-        Self { shard, key, out: Vec::new(), is_ended: false }
+        Self { shard, key, out: Vec::new(), is_ended: false, logged: Vec::new() }
     }
 
     /// Behind the handshake of the RFC's example, with what it answered taken off.
@@ -47,6 +53,11 @@ impl Peer {
         std::mem::take(&mut self.out)
     }
 
+    /// What the operator was told.
+    pub fn logged(&self) -> &[Log] {
+        &self.logged
+    }
+
     /// Whether the peer has ended the transport.
     pub fn is_ended(&self) -> bool {
         self.is_ended
@@ -61,7 +72,7 @@ impl Peer {
                     self.is_ended = true;
                 }
                 Effect::Http(key, _) => self.shard.respond(key, 200, "text/plain", b"page"),
-                Effect::Log(_) => unreachable!("there are no views"),
+                Effect::Log(log) => self.logged.push(log),
                 Effect::HandOver(..) => unreachable!("there is no other shard"),
                 Effect::Authenticate(..) => unreachable!("there is no MQTT"),
                 Effect::Inside(_) | Effect::InsideOver(_) => unreachable!("nothing in the process has a session"),
@@ -80,6 +91,12 @@ impl Peer {
             }
         }
     }
+}
+
+/// Names of the server, and origins of others that may ask, as an operator lists them.
+pub fn web(hosts: &[&str], origins: &[&str]) -> WebRules {
+    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    WebRules { hosts: Hosts::parse(&owned(hosts)).expect("names"), origins: Origins::parse(&owned(origins)).expect("origins") }
 }
 
 pub fn identity(storing: Storing) -> Identity {
@@ -113,6 +130,7 @@ pub fn limits() -> Limits {
         queue: QueueLimits { bytes_high: 1 << 20, bytes_max: 1 << 24 },
         transmit_bytes_max: 1 << 20,
         mail_high: 1000,
+        web: web(&["server.example.com"], &["http://example.com"]),
         ..Limits::default()
     }
 }

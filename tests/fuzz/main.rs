@@ -161,7 +161,7 @@ fn http_head() {
     run(
         wire::http_head,
         &[
-            b"GET /tidewire?x HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+            b"GET /tidewire?x HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
               Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: x, tidewire.1\r\n\r\nmore",
             b"GET /health HTTP/1.0\r\nA: b\r\n\r\n",
         ],

@@ -76,7 +76,7 @@ impl World {
         };
         let protocol = if is_text { "tidewire.1.json" } else { "tidewire.1" };
         let head = format!(
-            "GET /tidewire HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+            "GET /tidewire HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {protocol}\r\n\r\n"
         );
         self.shard.handle_bytes(self.now, key, &mut head.into_bytes());

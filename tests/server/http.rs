@@ -23,8 +23,8 @@ fn check(request: &str, status: u16) {
 #[test]
 fn health_is_ok() {
     let server = Server::start(2);
-    assert_eq!(ask(&server, "GET /health HTTP/1.1\r\nHost: h\r\n\r\n"), (200, "ok\n".into()));
-    assert_eq!(ask(&server, "GET /health?now HTTP/1.1\r\nHost: h\r\n\r\n").0, 200);
+    assert_eq!(ask(&server, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"), (200, "ok\n".into()));
+    assert_eq!(ask(&server, "GET /health?now HTTP/1.1\r\nHost: localhost\r\n\r\n").0, 200);
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn latency_reports_every_shard() {
     session.wait_for_value("a", b"1");
     session.set("a", tidewire::surface::value::ValueType::Json, b"2").unwrap();
     session.wait_for_value("a", b"2");
-    let (status, body) = ask(&server, "GET /latency HTTP/1.1\r\nHost: h\r\n\r\n");
+    let (status, body) = ask(&server, "GET /latency HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let report: serde_json::Value = serde_json::from_str(&body).expect("the report is JSON");
     assert_eq!(status, 200);
     assert_eq!(report["unit"], "ns");
@@ -51,9 +51,9 @@ fn latency_reports_every_shard() {
 
 #[test]
 fn other_pages_are_404_and_other_methods_405() {
-    check("GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n", 404);
-    check("POST /health HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", 405);
-    check("DELETE /nothing HTTP/1.1\r\nHost: h\r\n\r\n", 405);
+    check("GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 404);
+    check("POST /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 405);
+    check("DELETE /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 405);
 }
 
 #[test]
@@ -65,10 +65,10 @@ fn what_is_not_http_is_400() {
 #[test]
 fn a_head_longer_than_its_limit_is_431() {
     let many: String = (0..65).map(|number| format!("x-{number}: 1\r\n")).collect();
-    check(&format!("GET /health HTTP/1.1\r\nHost: h\r\n{many}\r\n"), 431);
+    check(&format!("GET /health HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"), 431);
     let long = "x".repeat(9000);
-    check(&format!("GET /health HTTP/1.1\r\nHost: h\r\nlong: {long}"), 431);
-    check(&format!("GET /health HTTP/1.1\r\nHost: h\r\nlong: {long}\r\n\r\n"), 431);
+    check(&format!("GET /health HTTP/1.1\r\nHost: localhost\r\nlong: {long}"), 431);
+    check(&format!("GET /health HTTP/1.1\r\nHost: localhost\r\nlong: {long}\r\n\r\n"), 431);
 }
 
 #[test]
@@ -97,4 +97,49 @@ fn without_mqtt_nothing_is_at_its_path() {
     let server = Server::start(1);
     assert_eq!(server.mqtt, None);
     assert_eq!(ask(&server, &upgrade_request("/mqtt", "mqtt")).0, 404);
+}
+
+/// What a handshake is answered whose head has these fields.
+fn shake_hands(server: &Server, path: &str, protocol: &str, fields: &str) -> u16 {
+    let mut socket = server.open_raw();
+    let request = upgrade_request(path, protocol).replacen("Host: localhost\r\n", fields, 1);
+    socket.send(request.as_bytes());
+    socket.read_head().split(' ').nth(1).expect("a status line").parse().expect("a number")
+}
+
+#[test]
+fn a_page_of_another_origin_reaches_nothing() {
+    let server = Server::start_with_mqtt(2, &[("SERVER_ORIGINS", "http://localhost:5173; null")]);
+    let own = server.address;
+    for (path, protocol) in [("/tidewire", "tidewire.1"), ("/tidewire", "tidewire.1.json"), ("/mqtt", "mqtt")] {
+        for (fields, status) in [
+            (format!("Host: {own}\r\n"), 101),
+            (format!("Host: {own}\r\nOrigin: http://{own}\r\n"), 101),
+            (format!("Host: {own}\r\nOrigin: http://localhost:5173\r\n"), 101),
+            (format!("Host: {own}\r\nOrigin: null\r\n"), 101),
+            (format!("Host: {own}\r\nOrigin: https://evil.example\r\n"), 403),
+            (format!("Host: {own}\r\nOrigin: http://localhost:5174\r\n"), 403),
+            ("Host: evil.example\r\n".to_owned(), 403),
+            ("Host: evil.example\r\nOrigin: http://evil.example\r\n".to_owned(), 403),
+        ] {
+            assert_eq!(shake_hands(&server, path, protocol, &fields), status, "{path} {fields}");
+        }
+    }
+    for path in ["/", "/health", "/latency", "/nothing"] {
+        let (status, text) = ask(&server, &format!("GET {path} HTTP/1.1\r\nHost: {own}\r\nOrigin: https://evil.example\r\n\r\n"));
+        assert_eq!(status, 403);
+        assert!(text.contains("server.origins"), "{text}");
+        let (status, text) = ask(&server, &format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\n\r\n"));
+        assert_eq!(status, 403);
+        assert!(text.contains("server.hosts"), "{text}");
+    }
+}
+
+#[test]
+fn behind_a_proxy_the_names_that_are_listed_are_the_servers() {
+    let server = Server::start_with(1, &[("SERVER_HOSTS", "tide.example")]);
+    let page = "Host: tide.example\r\nOrigin: https://tide.example\r\n";
+    assert_eq!(shake_hands(&server, "/tidewire", "tidewire.1", page), 101);
+    assert_eq!(shake_hands(&server, "/tidewire", "tidewire.1", "Host: other.example\r\n"), 403);
+    assert_eq!(ask(&server, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").0, 200);
 }
