@@ -7,6 +7,7 @@
 use crate::desk::Desk;
 use crate::mail::Asker;
 use crate::protocol::{ErrorCode, Refusal};
+use crate::topic::mqtt::is_of_bridge;
 use crate::topic::path::{self, PathErrorKind};
 use crate::topic::selector::{Selector, SelectorError};
 
@@ -48,6 +49,20 @@ pub fn check(_desk: &Desk, _asker: impl Into<Asker>, _deed: Deed, _of: Of<'_>) -
 pub fn path(desk: &Desk, asker: impl Into<Asker>, deed: Deed, path: &str) -> Result<(), Refusal> {
     check_path(desk, path)?;
     check(desk, asker, deed, Of::Path(path))
+}
+
+/// Checks the path of a message, and that the asker may publish it: beyond what anybody may make, brokers say there how their bridges stand.
+pub fn message_path(desk: &Desk, asker: impl Into<Asker>, path: &str) -> Result<(), Refusal> {
+    check_message_path(desk, path)?;
+    check(desk, asker, Deed::Update, Of::Path(path))
+}
+
+/// Checks the path of a message where nobody publishes one yet.
+pub fn check_message_path(desk: &Desk, path: &str) -> Result<(), Refusal> {
+    match check_path(desk, path) {
+        Err(Refusal { code: ErrorCode::ReservedPath, .. }) if is_of_bridge(path) => Ok(()),
+        result => result,
+    }
 }
 
 /// Parses a selector that the asker may do this with.

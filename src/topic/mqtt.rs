@@ -33,6 +33,12 @@ pub fn path_of(name: &str) -> Cow<'_, str> {
     Cow::Owned(path)
 }
 
+/// Whether a broker says at `path` how its connection to another one stands, by a retained `1` and a will of `0`. It is the one place below `$SYS`
+/// that clients publish to; other brokers have it under the same name.
+pub fn is_of_bridge(path: &str) -> bool {
+    path.strip_prefix("$SYS/broker/connection/").and_then(|rest| rest.strip_suffix("/state")).is_some_and(|name| !name.is_empty())
+}
+
 /// The MQTT topic name of a valid path; `None` for a path that no name stands for: one with `+`, `#` or U+0000 in it, and the path `~`.
 pub fn name_of(path: &str) -> Option<Cow<'_, str>> {
     // MQTT-3.3.2-2, MQTT-1.5.4-2, MQTT-4.7.3-1: no name holds a wildcard or U+0000, and none is empty.

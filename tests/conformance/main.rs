@@ -17,6 +17,7 @@ mod latencies;
 mod messages;
 mod mqtt_adversary;
 mod mqtt_both;
+mod mqtt_bridge;
 mod mqtt_client;
 mod mqtt_limbo;
 mod mqtt_native;

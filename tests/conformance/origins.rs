@@ -27,7 +27,7 @@ fn request(path: &str, protocol: &str, fields: &str) -> String {
 
 /// What is answered, and what the operator is told.
 fn ask(web: &WebRules, request: &str) -> (u16, String, Vec<String>) {
-    let limits = Limits { web: web.clone(), mqtt: Some(MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() }), ..limits() };
+    let limits = Limits { web: web.clone(), has_mqtt: true, mqtt: MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() }, ..limits() };
     let mut peer = Peer::within(limits);
     peer.give(request.as_bytes());
     let answer = String::from_utf8(peer.take()).expect("an answer is text");

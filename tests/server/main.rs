@@ -4,6 +4,7 @@
 //! the timeouts only bound a test that would hang.
 
 mod client;
+mod mosquitto;
 mod random;
 mod raw;
 mod relay;
@@ -23,6 +24,7 @@ mod fetches;
 mod http;
 mod kill;
 mod listeners;
+mod mqtt_bridge;
 mod mqtt_mosquitto;
 mod mqtt_rumqttc;
 mod operations;

@@ -3,105 +3,16 @@
 //! They are the package `mosquitto-clients`.
 
 use crate::client::Seen;
-use crate::server::{PATIENCE, Server};
+use crate::mosquitto::{Subscriber, VERSIONS, mosquitto, publish};
+use crate::server::Server;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::io::Write;
+use std::process::Stdio;
 use tidewire::surface::topic::specification::TopicType;
 use tidewire::surface::value::ValueType;
 
-const VERSIONS: [&str; 3] = ["mqttv31", "mqttv311", "mqttv5"];
-
-/// Topic, QoS, RETAIN and payload of a message.
-const FORMAT: [&str; 2] = ["-F", "got %t %q %r %p"];
-
 fn start() -> Server {
     Server::start_with_mqtt(2, &[])
-}
-
-/// A command of Mosquitto that talks to this server.
-fn mosquitto(name: &str, server: &Server, version: &str, arguments: &[&str]) -> Command {
-    let address = server.mqtt.expect("it serves MQTT");
-    let mut command = Command::new("stdbuf");
-    // Its lines are to be read as they come.
-    command.args(["-oL", name, "-h", &address.ip().to_string(), "-p", &address.port().to_string(), "-V", version]);
-    command.args(arguments).stdin(Stdio::null());
-    command
-}
-
-fn publish(server: &Server, version: &str, arguments: &[&str]) -> Output {
-    let output = mosquitto("mosquitto_pub", server, version, arguments).output().expect("the package mosquitto-clients is installed");
-    assert!(output.status.success(), "mosquitto_pub {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output
-}
-
-/// `mosquitto_sub` from the moment that it is subscribed.
-struct Subscriber {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Subscriber {
-    fn start(server: &Server, version: &str, arguments: &[&str]) -> Self {
-        let subscriber = Self::start_unheard(server, version, arguments);
-        while !subscriber.line().starts_with("Subscribed ") {}
-        subscriber
-    }
-
-    /// Some messages may come before it says that it is subscribed: its output is read from the start.
-    fn start_unheard(server: &Server, version: &str, arguments: &[&str]) -> Self {
-        let mut command = mosquitto("mosquitto_sub", server, version, &["-d"]);
-        if !arguments.contains(&"-F") {
-            command.args(FORMAT);
-        }
-        let mut child = command
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the package mosquitto-clients is installed");
-        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
-        let (sender, lines) = channel();
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Self { child, lines }
-    }
-
-    fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("a line comes")
-    }
-
-    /// The next message, as its format says.
-    fn next(&self) -> String {
-        loop {
-            if let Some(message) = self.line().strip_prefix("got ") {
-                return message.to_owned();
-            }
-        }
-    }
-
-    fn expect(&self, message: &str) {
-        assert_eq!(self.next(), message);
-    }
-
-    /// Ends the process without a word to the server.
-    fn kill(mut self) {
-        self.child.kill().expect("it is our child");
-        self.child.wait().expect("it is our child");
-    }
-
-    /// Waits for the process to end; its exit code.
-    fn wait(mut self) -> Option<i32> {
-        while self.lines.recv_timeout(PATIENCE).is_ok() {}
-        self.child.wait().expect("it is our child").code()
-    }
-}
-
-impl Drop for Subscriber {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

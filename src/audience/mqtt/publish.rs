@@ -3,11 +3,11 @@
 use crate::audience::Audience;
 use crate::base::SessionKey;
 use crate::desk::{Answer, Desk, Effect, Log};
-use crate::gate::{self, Deed};
+use crate::gate;
 use crate::mail::{Action, Call, Caller, Change, Mail, Making, MessageChange, Update};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::mqtt::Inbound;
-use crate::topic::mqtt::path_of;
+use crate::topic::mqtt::{is_of_bridge, path_of};
 use crate::topic::mqtt_rule::RuleKind;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{self, Publisher};
@@ -150,7 +150,7 @@ impl Audience {
     /// The path of a message, and what the message is to the topic there.
     fn change_of<'a>(&mut self, desk: &mut Desk, asker: Caller, given: Given<'a>) -> Result<(Cow<'a, str>, Change<'a>), Refusal> {
         let path = path_of(given.name);
-        gate::path(desk, asker, Deed::Update, &path)?;
+        gate::message_path(desk, asker, &path)?;
         if given.payload.len() > desk.limits.value_bytes_max {
             let message = format!("the payload has {} bytes, more than {}", given.payload.len(), desk.limits.value_bytes_max);
             return Err(Refusal::new(ErrorCode::ValueTooLarge, message));
@@ -176,6 +176,12 @@ impl Audience {
     /// What a topic would be that is not there, by the rules, and whether what is published without retain becomes its value too. A payload is the
     /// application's: what a message says of its own binds no other, so without a rule a topic takes any.
     fn making(&mut self, desk: &mut Desk, path: &str) -> Result<(Making, bool), Refusal> {
+        if is_of_bridge(path) {
+            // As all below `$SYS` it is of this run: whoever is connected says so again.
+            let parsed = Specification::parse(TopicType::Binary, [("PERSISTENT", "false")].into_iter(), SpecificationLimits::default());
+            let specification = parsed.expect("the property is of every type");
+            return Ok((Making::Of(desk.specifications.intern(specification)), false));
+        }
         let rules = desk.limits.mqtt.rules.clone();
         let rule = rules.find(path);
         let keeps = rule.is_some_and(|rule| rule.keeps);

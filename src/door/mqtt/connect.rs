@@ -11,6 +11,7 @@ use crate::base::{ConnectionKey, SessionKey, Time};
 use crate::desk::{Desk, Effect, Handover};
 use crate::door::{Connection, Doors, Stage};
 use crate::gate;
+use crate::protocol::{ErrorCode, Refusal};
 use crate::session::MqttForm;
 use crate::session::mqtt::Will;
 use crate::topic::mqtt::path_of;
@@ -72,7 +73,9 @@ impl Doors {
         if desk.turn.is_stopping {
             return self.close_with(desk, audience, key, ReasonCode::SERVER_SHUTTING_DOWN, "the server is stopping");
         }
-        if connect.will.as_ref().is_some_and(|will| gate::check_path(desk, &path_of(will.topic)).is_err()) {
+        // One for a topic that is the server's own is not published when it comes to it, and its client's messages go on until then.
+        let is_refused = |refusal: Refusal| refusal.code != ErrorCode::ReservedPath;
+        if connect.will.as_ref().is_some_and(|will| gate::check_message_path(desk, &path_of(will.topic)).is_err_and(is_refused)) {
             let fault = Fault::new(ReasonCode::TOPIC_NAME_INVALID, "the will's topic cannot be published to");
             return self.close_faulty(desk, audience, key, fault);
         }

@@ -232,7 +232,7 @@ impl Dialogue {
         // First of all, so that a refusal is said in the client's version.
         self.state = match connect.version {
             Version::V5 => State::V5(v5::Machine::new(&connect, limits)),
-            version => State::V3(v3::Machine::new(version)),
+            version => State::V3(v3::Machine::new(version, connect.is_bridge)),
         };
         // MQTT-3.1.3-5: a server may take longer ones than 23 bytes, and need not take more.
         if connect.client_id.len() > limits.client_id_bytes_max {
@@ -297,7 +297,7 @@ impl State {
     fn of(version: Version) -> Self {
         match version {
             Version::V5 => Self::V5(v5::Machine::unsaid()),
-            version => Self::V3(v3::Machine::new(version)),
+            version => Self::V3(v3::Machine::new(version, false)),
         }
     }
 }
@@ -314,10 +314,11 @@ fn is_connect(first: u8) -> bool {
     first >> 4 == 1
 }
 
-/// The version of a CONNECT that is broken, to say so in: a later one than 5 is thought to understand it.
+/// The version of a CONNECT that is broken, to say so in. A level that is not known is answered in the form that all know: MQTT-3.1.2-2 of 3.1.1
+/// has return code 1 for it, which is how a client finds out that it has to try another.
 fn version_named(first: u8, body: &[u8]) -> Version {
     match body {
-        [0, 4, b'M', b'Q', b'T', b'T', level, ..] if is_connect(first) && *level >= 5 => Version::V5,
+        [0, 4, b'M', b'Q', b'T', b'T', 5, ..] if is_connect(first) => Version::V5,
         _ => Version::V311,
     }
 }

@@ -21,6 +21,7 @@ const LIMITS: DialogueLimits = DialogueLimits {
 fn connect(version: Version) -> Connect<'static> {
     Connect {
         version,
+        is_bridge: false,
         client_id: "c",
         is_clean: true,
         keep_alive_s: 0,
@@ -475,8 +476,10 @@ fn a_broken_connect_is_answered_in_its_own_version() {
         assert_eq!(dialogue.handle(0x10, CONNECT_311, &LIMITS).unwrap_err().code, ReasonCode::PROTOCOL_ERROR);
     };
     let (version, malformed) = (ReasonCode::UNSUPPORTED_PROTOCOL_VERSION, ReasonCode::MALFORMED_PACKET);
-    check(0x10, b"\0\x04MQTT\x06\x02\0\x0a\0\0\x01c", version, &[0x20, 8, 0, 0x84, 5, 0x1f, 0, 2, b'n', b'o']);
-    check(0x10, b"\0\x04MQTT\x02\x02\0\x0a\0\x01c", version, &[0x20, 2, 0, 1]);
+    for level in [0, 2, 3, 6, 0x7f, 0x83, 0x85, 0xff] {
+        let body = [b"\0\x04MQTT", &[level][..], b"\x02\0\x0a\0\0\x01c"].concat();
+        check(0x10, &body, version, &[0x20, 2, 0, 1]);
+    }
     check(0x10, &CONNECT_5[..10], malformed, &[0x20, 8, 0, 0x81, 5, 0x1f, 0, 2, b'n', b'o']);
     check(0x10, &CONNECT_311[..10], malformed, b"");
     check(0xc0, b"", ReasonCode::PROTOCOL_ERROR, b"");

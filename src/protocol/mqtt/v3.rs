@@ -3,17 +3,18 @@
 //! Both know no reason and no last word of a server but the return code of CONNACK.
 
 use super::{Command, ENDED, Phase, TOO_EARLY};
-use crate::wire::mqtt::{self, AcknowledgementKind, Connack, Fault, Packet, ReasonCode, Version};
+use crate::wire::mqtt::{self, AcknowledgementKind, Connack, Fault, Packet, ReasonCode, Subscribe, Version};
 
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) phase: Phase,
     is_v31: bool,
+    is_bridge: bool,
 }
 
 impl Machine {
-    pub fn new(version: Version) -> Self {
-        Self { phase: Phase::Connecting, is_v31: version == Version::V31 }
+    pub fn new(version: Version, is_bridge: bool) -> Self {
+        Self { phase: Phase::Connecting, is_v31: version == Version::V31, is_bridge }
     }
 
     pub fn version(&self) -> Version {
@@ -32,6 +33,7 @@ impl Machine {
                 AcknowledgementKind::Pubrel => Command::Release { id: acknowledgement.id },
                 _ => Command::Acknowledged(acknowledgement),
             },
+            Packet::Subscribe(subscribe) if self.is_bridge => Command::Subscribe(as_bridge(subscribe)),
             Packet::Subscribe(subscribe) => Command::Subscribe(subscribe),
             Packet::Unsubscribe(unsubscribe) => Command::Unsubscribe(unsubscribe),
             Packet::Pingreq => Command::Ping,
@@ -61,6 +63,16 @@ impl Machine {
         }
         self.phase.finish();
     }
+}
+
+/// What a bridge means by its filters and cannot say in 3.x: what it brought is not sent back to it, or two brokers would send each other the same
+/// message for ever, and the retain flag says whether the message was published so. A shared subscription sends back what comes, as in MQTT 5.
+fn as_bridge(mut subscribe: Subscribe<'_>) -> Subscribe<'_> {
+    for (filter, options) in &mut subscribe.filters {
+        options.no_local = !filter.starts_with("$share/");
+        options.retain_as_published = true;
+    }
+    subscribe
 }
 
 /// Whether a return code says it. MQTT-3.2.2-6 of 3.1.1: where none does, the connection is closed without CONNACK.

@@ -104,7 +104,7 @@ struct ConnectFlags {
 /// Decodes what follows the fixed header of a CONNECT.
 pub fn decode_connect<'a>(body: &'a [u8], limits: &PacketLimits) -> Result<Connect<'a>, Fault> {
     let mut reader = Reader(body);
-    let version = connect_version(&mut reader)?;
+    let (version, is_bridge) = connect_version(&mut reader)?;
     let flags = connect_flags(reader.byte()?, version)?;
     let keep_alive_s = reader.two_bytes()?;
     let properties = properties(&mut reader, version, Carrier::Connect, limits.user_properties_max)?;
@@ -132,6 +132,7 @@ pub fn decode_connect<'a>(body: &'a [u8], limits: &PacketLimits) -> Result<Conne
     };
     Ok(Connect {
         version,
+        is_bridge,
         client_id,
         is_clean: flags.is_clean,
         keep_alive_s,
@@ -148,13 +149,17 @@ pub fn decode_connect<'a>(body: &'a [u8], limits: &PacketLimits) -> Result<Conne
     })
 }
 
-fn connect_version(reader: &mut Reader<'_>) -> Result<Version, Fault> {
+/// What brokers add to the level of 3.x when they connect to each other. MQTT 5 has subscription options instead.
+const BRIDGE: u8 = 0x80;
+
+fn connect_version(reader: &mut Reader<'_>) -> Result<(Version, bool), Fault> {
     let name = reader.string()?;
+    let level = reader.byte()?;
     // MQTT-3.1.2-1, MQTT-3.1.2-2
-    match (name, reader.byte()?) {
-        ("MQIsdp", 3) => Ok(Version::V31),
-        ("MQTT", 4) => Ok(Version::V311),
-        ("MQTT", 5) => Ok(Version::V5),
+    match (name, level & !BRIDGE) {
+        ("MQIsdp", 3) => Ok((Version::V31, level & BRIDGE != 0)),
+        ("MQTT", 4) => Ok((Version::V311, level & BRIDGE != 0)),
+        ("MQTT", 5) if level & BRIDGE == 0 => Ok((Version::V5, false)),
         _ => Err(Fault::new(ReasonCode::UNSUPPORTED_PROTOCOL_VERSION, "an unknown protocol or version")),
     }
 }

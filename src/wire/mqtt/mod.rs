@@ -85,6 +85,8 @@ pub enum Packet<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connect<'a> {
     pub version: Version,
+    /// The client is another broker, which 3.x has a bit for that brokers agree on: see the dialogue.
+    pub is_bridge: bool,
     pub client_id: &'a str,
     /// Clean session in 3.x, clean start in 5.
     pub is_clean: bool,

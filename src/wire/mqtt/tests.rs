@@ -126,6 +126,7 @@ fn connect_with(properties: &[u8]) -> Vec<u8> {
 fn plain_connect(version: Version, is_clean: bool) -> Connect<'static> {
     Connect {
         version,
+        is_bridge: false,
         client_id: "c",
         is_clean,
         keep_alive_s: 60,
@@ -188,12 +189,25 @@ fn a_connect_of_every_version_is_read_and_cut_anywhere_is_malformed() {
 /// MQTT-3.1.2-1, MQTT-3.1.2-2
 #[test]
 fn unknown_protocols_and_levels_are_told_from_malformed_ones() {
-    for (name, level) in [("MQTT", 3), ("MQTT", 6), ("MQTT", 0x84), ("MQIsdp", 4), ("MQIsdp", 0x83), ("mqtt", 4), ("", 4), ("HTTP", 5)] {
+    for (name, level) in
+        [("MQTT", 3), ("MQTT", 6), ("MQTT", 0x83), ("MQTT", 0x85), ("MQIsdp", 4), ("MQIsdp", 0x84), ("mqtt", 4), ("", 4), ("HTTP", 5)]
+    {
         let body = [&field(name)[..], &[level]].concat();
         check_connect_refused(&body, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION);
     }
     check_connect_refused(&[0, 4, b'M', b'Q'], ReasonCode::MALFORMED_PACKET);
     check_connect_refused(&[0, 2, 0xff, 0xfe, 4], ReasonCode::MALFORMED_PACKET);
+}
+
+#[test]
+fn a_broker_says_of_itself_that_it_is_one() {
+    for version in [Version::V31, Version::V311] {
+        let mut body = connect(version, 2, &[b"c"]);
+        let level = if version == Version::V31 { 8 } else { 6 };
+        assert_eq!(body[level], version as u8);
+        body[level] |= 0x80;
+        check_connect(&body, Connect { is_bridge: true, ..plain_connect(version, true) });
+    }
 }
 
 #[test]
