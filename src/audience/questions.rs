@@ -9,6 +9,7 @@ use crate::base::SessionKey;
 use crate::desk::Desk;
 use crate::mail::Caller;
 use crate::protocol::{ErrorCode, Refusal};
+use crate::session::Session;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
@@ -54,12 +55,22 @@ impl Audience {
     /// Refuses what would be one question too many.
     pub fn check_questions(&self, desk: &Desk, asker: Caller) -> Result<(), Refusal> {
         let questions_max = desk.limits.questions_max;
-        let extras = self.sessions.get(asker.session).and_then(|session| session.extras.as_ref());
-        let held = extras.map_or(0, |extras| extras.answers_held.len() + extras.sweeps.len());
-        if self.gathers.of(asker.session) + held + self.reviews_of(asker.session) < questions_max {
+        if self.questions_of(asker.session) < questions_max {
             return Ok(());
         }
         let message = format!("{questions_max} questions of the session are under way, which is its most; this one changed nothing");
         Err(Refusal::new(ErrorCode::Overloaded, message))
+    }
+
+    /// Questions of the session that are under way.
+    pub fn questions_of(&self, session: SessionKey) -> usize {
+        let held = match self.sessions.get(session) {
+            // The sweeps of MQTT are parts of SUBSCRIBEs that are counted already.
+            Some(Session { extras: Some(extras), mqtt, .. }) => {
+                extras.answers_held.len() + if mqtt.is_none() { extras.sweeps.len() } else { 0 }
+            }
+            _ => 0,
+        };
+        self.gathers.of(session) + held + self.reviews_of(session)
     }
 }

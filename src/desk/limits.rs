@@ -94,7 +94,7 @@ impl Default for Limits {
             patch_operations_max: 1000,
             patch_handled_bytes_max: 8 << 20,
             patch_work_max: 64 << 20,
-            selections_max: 1000,
+            selections_max: 10_000,
             listeners_max: 1000,
             streams_max: 10_000,
             questions_max: 1000,

@@ -50,7 +50,7 @@ impl Default for MqttLimits {
             seen_messages_max: 10_000,
             topic_alias_maximum: 64,
             user_properties_max: 64,
-            filters_max: 256,
+            filters_max: 10_000,
             client_id_bytes_max: 1024,
             session_expiry_max_s: 604_800,
             sessions_max: 100_000,

@@ -57,6 +57,28 @@ impl Broker {
         Self::within(Limits { has_mqtt: true, mqtt, connections_max: 50, selections_max: 50, topics_max: 1000, ..limits() })
     }
 
+    /// With the bounds that a server has by default.
+    pub fn wide() -> Self {
+        Self::within(Limits {
+            has_mqtt: true,
+            mqtt: MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() },
+            web: limits().web,
+            ..Limits::default()
+        })
+    }
+
+    /// Clients get a keep alive of so many seconds at most.
+    pub fn with_keep_alive(keep_alive_max_s: u16) -> Self {
+        let mqtt = MqttLimits { sys_interval_ms: 0, keep_alive_max_s, ..MqttLimits::default() };
+        Self::within(Limits { has_mqtt: true, mqtt, ..limits() })
+    }
+
+    /// So many filters of one SUBSCRIBE, and of a session.
+    pub fn with_filters(filters_max: usize, selections_max: usize) -> Self {
+        let mqtt = MqttLimits { sys_interval_ms: 0, filters_max, ..MqttLimits::default() };
+        Self::within(Limits { has_mqtt: true, mqtt, selections_max, topics_max: 1000, ..limits() })
+    }
+
     /// Sessions hold few bytes.
     pub fn narrow(queue: QueueLimits) -> Self {
         Self::narrow_with(queue, MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() })

@@ -12,6 +12,7 @@ use crate::topic::mqtt::parse_filter;
 use crate::topic::selector::Selector;
 use crate::wire::mqtt::{Fault, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
 use crate::wire::native::Outcome;
+use hashbrown::HashSet;
 use std::rc::Rc;
 
 /// A filter as a client gives it, found to be one.
@@ -38,12 +39,19 @@ impl Audience {
         let epoch = mqtt.epoch;
         mqtt.subscribing.push(Subscribing { id: subscribe.id, codes: Vec::new(), waiting: 1 });
         let asker = Caller { session, call: Call::Subscribe { id: subscribe.id, epoch } };
-        for (text, options) in &subscribe.filters {
-            let result =
-                self.wanted(desk, asker, text, *options, subscribe.subscription_id).and_then(|wanted| self.add_filter(desk, asker, wanted));
+        // Most sessions have one or two filters, and there may be hundreds of thousands: room for these and no others.
+        let filters_max = desk.limits.mqtt.filters_max;
+        mqtt.filters.reserve_exact(subscribe.filters.len().min(filters_max).min(desk.limits.selections_max));
+        for (at, (text, options)) in subscribe.filters.iter().enumerate() {
+            let wanted = match at < filters_max {
+                true => self.wanted(desk, asker, text, *options, subscribe.subscription_id),
+                false => Err(ReasonCode::QUOTA_EXCEEDED),
+            };
+            let result = wanted.and_then(|wanted| self.add_filter(desk, asker, wanted));
             let code = result.map_or_else(|code| code, |()| ReasonCode(options.qos as u8));
             self.subscribing(session, subscribe.id).expect("it waits for its own record still").codes.push(code);
         }
+        self.mqtt(session).expect("it was just there").filters.shrink_to_fit();
         // The client is told when its subscriptions outlive the server, as the last of what it waits for.
         let ticket = self.store_session(desk, session);
         desk.acknowledge(Ok((Outcome::Done, ticket)), Answer::Update { from: desk.identity.index, to: asker.into() });
@@ -86,11 +94,16 @@ impl Audience {
 
     fn add_filter(&mut self, desk: &mut Desk, asker: Caller, wanted: Wanted<'_>) -> Result<(), ReasonCode> {
         let selections_max = desk.limits.selections_max;
-        self.check_questions(desk, asker).map_err(|_| ReasonCode::QUOTA_EXCEEDED)?;
-        let questions_max = desk.limits.questions_max;
-        let mqtt = self.mqtt(asker.session).expect("a client that says something has a session");
+        // One SUBSCRIBE alone may have as many filters, each of which is a question.
+        let filters_max = desk.limits.mqtt.filters_max;
+        let questions_max = desk.limits.questions_max.max(filters_max);
+        let asked = self.questions_of(asker.session);
+        let session = self.sessions.get_mut(asker.session).expect("a client that says something has a session");
+        let sweeps = session.extras.as_ref().map_or(0, |extras| extras.sweeps.len());
+        let mqtt = session.mqtt.as_mut().expect("it is a session of MQTT");
         // A group asks on behalf of its member.
-        if mqtt.subscribing.iter().map(|held| held.waiting).sum::<usize>() > questions_max {
+        let waiting = mqtt.subscribing.iter().map(|held| held.waiting).sum::<usize>();
+        if asked >= questions_max || waiting.saturating_sub(sweeps) > questions_max {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
         let found = mqtt.filters.iter().position(|filter| *filter.text == *wanted.text);
@@ -102,11 +115,7 @@ impl Audience {
         // MQTT-3.8.4-3: the same filter again replaces the subscription.
         match found {
             Some(at) => mqtt.filters[at] = filter,
-            // Most sessions have one or two, and there may be hundreds of thousands.
-            None => {
-                mqtt.filters.reserve_exact(1);
-                mqtt.filters.push(filter);
-            }
+            None => mqtt.filters.push(filter),
         }
         if let Call::Subscribe { id, .. } = asker.call {
             self.subscribing(asker.session, id).expect("it waits for its own record still").waiting += 1;
@@ -161,12 +170,15 @@ impl Audience {
     }
 
     pub fn unsubscribe_mqtt(&mut self, desk: &mut Desk, session: SessionKey, unsubscribe: &Unsubscribe<'_>) {
+        // A packet may have far more filters than the session: those are not looked for among them one by one.
+        let held = &self.mqtt(session).expect("a client that says something has a session").filters;
+        let held: HashSet<Rc<str>> = held.iter().map(|filter| filter.text.clone()).collect();
         let codes: Vec<ReasonCode> = unsubscribe
             .filters
             .iter()
             .map(|text| match parse_filter(text) {
                 Err(_) => ReasonCode::TOPIC_FILTER_INVALID,
-                Ok(_) if self.remove_filter(desk, session, text) => ReasonCode::SUCCESS,
+                Ok(_) if held.contains(*text) && self.remove_filter(desk, session, text) => ReasonCode::SUCCESS,
                 Ok(_) => ReasonCode::NO_SUBSCRIPTION_EXISTED,
             })
             .collect();

@@ -187,11 +187,7 @@ fn stopping(desk: &Desk) -> (ReasonCode, Option<Box<str>>) {
 fn limits(desk: &Desk) -> DialogueLimits {
     let limits = &desk.limits.mqtt;
     DialogueLimits {
-        packet: mqtt::PacketLimits {
-            packet_bytes_max: limits.packet_bytes_max,
-            user_properties_max: limits.user_properties_max,
-            filters_max: limits.filters_max,
-        },
+        packet: mqtt::PacketLimits { packet_bytes_max: limits.packet_bytes_max, user_properties_max: limits.user_properties_max },
         topic_alias_maximum: limits.topic_alias_maximum,
         client_id_bytes_max: limits.client_id_bytes_max,
     }

@@ -13,7 +13,7 @@ const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 const RECEIVE_MAXIMUM: u16 = 3;
 
 const LIMITS: DialogueLimits = DialogueLimits {
-    packet: wire::mqtt::PacketLimits { packet_bytes_max: 1000, user_properties_max: 4, filters_max: 4 },
+    packet: wire::mqtt::PacketLimits { packet_bytes_max: 1000, user_properties_max: 4 },
     topic_alias_maximum: 4,
     client_id_bytes_max: 8,
 };

@@ -19,8 +19,6 @@ pub struct PacketLimits {
     pub packet_bytes_max: usize,
     /// User properties of one packet.
     pub user_properties_max: usize,
-    /// Filters of one SUBSCRIBE or UNSUBSCRIBE.
-    pub filters_max: usize,
 }
 
 const CONNECT: u8 = 1;
@@ -298,7 +296,7 @@ fn subscribe<'a>(version: Version, body: &'a [u8], limits: &PacketLimits) -> Res
     let mut reader = Reader(body);
     let id = reader.packet_id()?;
     let properties = properties(&mut reader, version, Carrier::Subscribe, limits.user_properties_max)?;
-    let filters = filters(reader, limits, |reader| Ok((filter(reader)?, subscription_options(reader.byte()?, version)?)))?;
+    let filters = filters(reader, |reader| Ok((filter(reader)?, subscription_options(reader.byte()?, version)?)))?;
     Ok(Subscribe { id, subscription_id: properties.subscription_id, filters })
 }
 
@@ -306,20 +304,13 @@ fn unsubscribe<'a>(version: Version, body: &'a [u8], limits: &PacketLimits) -> R
     let mut reader = Reader(body);
     let id = reader.packet_id()?;
     properties(&mut reader, version, Carrier::Unsubscribe, limits.user_properties_max)?;
-    Ok(Unsubscribe { id, filters: filters(reader, limits, filter)? })
+    Ok(Unsubscribe { id, filters: filters(reader, filter)? })
 }
 
-/// Takes all that is left, at least one filter.
-fn filters<'a, T>(
-    mut reader: Reader<'a>,
-    limits: &PacketLimits,
-    mut read: impl FnMut(&mut Reader<'a>) -> Result<T, Fault>,
-) -> Result<Vec<T>, Fault> {
+/// Takes all that is left, at least one filter. Each is answered, so there may be as many as the packet holds.
+fn filters<'a, T>(mut reader: Reader<'a>, mut read: impl FnMut(&mut Reader<'a>) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
     let mut filters = Vec::new();
     while !reader.is_empty() {
-        if filters.len() == limits.filters_max {
-            return Err(Fault::new(ReasonCode::QUOTA_EXCEEDED, "more filters than one packet may have"));
-        }
         filters.push(read(&mut reader)?);
     }
     // MQTT-3.8.3-2, MQTT-3.10.3-2: there is at least one.

@@ -1,6 +1,7 @@
 //! What 3.1.1 and 5 ask alike, by each of them.
 
 mod connections;
+mod filters;
 mod malformed;
 mod messages;
 mod quality;

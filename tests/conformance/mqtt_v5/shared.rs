@@ -102,7 +102,7 @@ fn who_leaves_at_once_is_answered_both() {
 
 #[test]
 fn no_more_than_so_many_subscriptions_are_under_way() {
-    let mut broker = Broker::new();
+    let mut broker = Broker::with_filters(20, 50);
     let client = broker.join(&connect(V5, "a"));
     let bytes: Vec<u8> = (1..=40).flat_map(|id| subscribe(V5, id, &[], &[("$share/g/t", 1)])).collect();
     let packets = broker.ask(client, &bytes);
