@@ -178,16 +178,16 @@ fn what_is_not_toml_is_refused_with_its_line() {
 
 #[test]
 fn a_value_and_its_path_have_to_fit_a_message() {
-    check_accepted("limits.value_bytes_max = 260096");
+    check_accepted("limits.value_bytes_max = 1112064");
     check(
-        "limits.value_bytes_max = 260097",
-        "t.toml line 1: limits.value_bytes_max = 260097 is refused; allowed: at most 260096, \
-         as limits.message_bytes_max = 262144 has to hold it and 2048 bytes beside it",
+        "limits.value_bytes_max = 1112065",
+        "t.toml line 1: limits.value_bytes_max = 1112065 is refused; allowed: at most 1112064, \
+         as limits.message_bytes_max = 1114112 has to hold it and 2048 bytes beside it",
     );
     check(
         "limits.message_bytes_max = 4096",
-        "t.toml line 1: limits.message_bytes_max = 4096 is refused; allowed: at least 262144, \
-         to hold limits.value_bytes_max = 260096 and 2048 bytes beside it",
+        "t.toml line 1: limits.message_bytes_max = 4096 is refused; allowed: at least 1050624, \
+         to hold limits.value_bytes_max = 1048576 and 2048 bytes beside it",
     );
 }
 
@@ -271,12 +271,12 @@ fn mqtt_is_listened_for_on_loopback_only_unless_told() {
 #[test]
 fn a_packet_of_mqtt_has_to_fit_a_message() {
     check(
-        "mqtt.packet_bytes_max = 262145",
-        "t.toml line 1: mqtt.packet_bytes_max = 262145 is refused; allowed: at most 262144, \
-         as limits.message_bytes_max = 262144 has to hold it",
+        "mqtt.packet_bytes_max = 1114113",
+        "t.toml line 1: mqtt.packet_bytes_max = 1114113 is refused; allowed: at most 1114112, \
+         as limits.message_bytes_max = 1114112 has to hold it",
     );
-    check_accepted("mqtt.packet_bytes_max = 262145\nlimits.message_bytes_max = 262145");
-    check_accepted("mqtt.packet_bytes_max = 262145\nmqtt.listen = 'off'");
+    check_accepted("mqtt.packet_bytes_max = 1114113\nlimits.message_bytes_max = 1114113");
+    check_accepted("mqtt.packet_bytes_max = 1114113\nmqtt.listen = 'off'");
 }
 
 #[test]

@@ -41,6 +41,9 @@ pub enum Log {
     QueueFull { client_id: Box<str> },
     /// The will of a client of MQTT is not published.
     WillRefused { client_id: Box<str>, topic: Box<str>, why: Box<str> },
+    /// A client sent something that is longer than the limit of this key, which was refused, mostly by closing the connection. Empty where it is
+    /// not known yet which client.
+    Oversized { client: Box<str>, limit: &'static str },
     /// Somebody asked for a name that is not the server's, which was refused. Both are as they were sent, cut.
     ForeignHost { host: Box<str> },
     /// A page of another origin asked, which was refused.

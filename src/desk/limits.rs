@@ -85,9 +85,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            message_bytes_max: 256 << 10,
+            message_bytes_max: (1 << 20) + (64 << 10),
             path_bytes_max: 1024,
-            value_bytes_max: (256 << 10) - 2048,
+            value_bytes_max: 1 << 20,
             selector: SelectorLimits::default(),
             scope_bytes_max: 256,
             constraint: ConstraintLimits::default(),
@@ -100,7 +100,7 @@ impl Default for Limits {
             questions_max: 1000,
             fetch_page_max: 1000,
             query_events_max: 10_000,
-            history_bytes_max: 1 << 20,
+            history_bytes_max: 2 << 20,
             ahead_ms_max: 86_400_000,
             removals_max: 10_000,
             topics_max: 10_000_000,

@@ -268,6 +268,12 @@ impl Desk {
         self.post.outboxes.iter().any(|outbox| outbox.len() > self.limits.mail_high)
     }
 
+    /// A client, where it is known by now, sent something that is longer than the limit of this key.
+    pub fn note_oversized(&mut self, client: Box<str>, limit: &'static str) {
+        self.report.oversized += 1;
+        self.effects.push(Effect::Log(Log::Oversized { client, limit }));
+    }
+
     // Records and answers.
 
     /// Whether topics are stored.

@@ -103,10 +103,15 @@ impl<'b> Reading<'b> {
     fn take_unread(&mut self) -> Vec<u8> {
         match &mut self.bytes {
             Bytes::Fresh(bytes) => bytes[self.used..].to_vec(),
-            Bytes::Held(bytes) => {
-                bytes.drain(..self.used);
-                std::mem::take(bytes)
-            }
+            Bytes::Held(bytes) => keep(std::mem::take(bytes), self.used..usize::MAX),
+        }
+    }
+
+    /// What of a message is not read, to be held: its bytes move where they are the reading's own, or each frame would copy all that came before.
+    fn take_rest(&mut self, source: Source, range: Range<usize>) -> Vec<u8> {
+        match source {
+            Source::Bytes => self.bytes()[range].to_vec(),
+            Source::Message => keep(std::mem::take(&mut self.message), range),
         }
     }
 }
@@ -145,7 +150,8 @@ impl Doors {
             match &reading.rest {
                 Rest::Packets(source, range) if link.is_websocket => {
                     let from = if is_leaving { mark } else { range.start };
-                    link.stream = reading.of(*source)[from..range.end].to_vec();
+                    let (source, range) = (*source, from..range.end);
+                    link.stream = reading.take_rest(source, range);
                 }
                 _ if is_leaving => {
                     reading.used = mark;
@@ -280,7 +286,7 @@ impl Doors {
                     return Some(piece);
                 }
                 if let Some(Connection { stage: Stage::Mqtt(link), .. }) = self.connections.get_mut(key) {
-                    link.stream = reading.of(source)[range].to_vec();
+                    link.stream = reading.take_rest(source, range);
                 }
             }
             _ => {}
@@ -307,10 +313,23 @@ impl Doors {
             }
             Ok(_) => None,
             Err(fault) => {
+                if fault.code == mqtt::ReasonCode::PACKET_TOO_LARGE {
+                    self.note_oversized(desk, audience, key, "mqtt.packet_bytes_max");
+                }
                 self.close_faulty(desk, audience, key, fault);
                 None
             }
         }
+    }
+
+    /// The operator is told: a client of MQTT 3.x cannot be.
+    fn note_oversized(&self, desk: &mut Desk, audience: &Audience, key: ConnectionKey, limit: &'static str) {
+        let name = |key| match audience.session(key).and_then(|session| session.mqtt.as_ref()) {
+            Some(mqtt) => mqtt.client_id.to_string(),
+            None => audience.session_id(desk, key),
+        };
+        let client = self.session(key).map(name);
+        desk.note_oversized(client.unwrap_or_default().into(), limit);
     }
 
     // WebSocket.
@@ -423,10 +442,23 @@ impl Doors {
     fn close_broken(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, error: WebSocketError) {
         let (code, reason) = match error {
             WebSocketError::Protocol(reason) => (CloseCode::WebSocketError, reason),
-            WebSocketError::TooLarge => (CloseCode::MessageTooLarge, "a message is longer than message_bytes_max"),
+            WebSocketError::TooLarge => {
+                self.note_oversized(desk, audience, key, "limits.message_bytes_max");
+                (CloseCode::MessageTooLarge, "a message is longer than message_bytes_max")
+            }
         };
         self.close_now(desk, audience, key, code, reason);
     }
+}
+
+/// A part of the bytes, to be held. Not more room than twice what is held, or a connection that brought one long packet would hold as much for ever.
+fn keep(mut bytes: Vec<u8>, part: Range<usize>) -> Vec<u8> {
+    bytes.truncate(part.end);
+    bytes.drain(..part.start);
+    if bytes.capacity() / 2 > bytes.len() {
+        bytes.shrink_to_fit();
+    }
+    bytes
 }
 
 /// The objects of a message that begins at `start`, by their offsets in it and their places.
@@ -435,4 +467,34 @@ fn split_text(message: &[u8], start: usize) -> Result<Result<Vec<(usize, Range<u
     let objects = text::split_batch(std::str::from_utf8(message)?);
     let placed = |(offset, object): (usize, &str)| (offset, start + offset..start + offset + object.len());
     Ok(objects.map(|objects| objects.into_iter().map(placed).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_takes_no_more_room_than_twice_its_size() {
+        let long = || vec![7; 1 << 20];
+        for (part, held) in [(1 << 20..usize::MAX, 0), ((1 << 20) - 3..usize::MAX, 3), (10..20, 10), (1 << 19..1 << 20, 1 << 19)] {
+            let kept = keep(long(), part.clone());
+            assert!(kept.len() == held && kept.capacity() <= 2 * held, "{part:?}: {} bytes in {}", kept.len(), kept.capacity());
+        }
+        let mut growing = Vec::new();
+        for _ in 0..1000 {
+            growing.extend_from_slice(&[7; 1000]);
+            let before = growing.as_ptr();
+            growing = keep(growing, 0..usize::MAX);
+            assert!(growing.as_ptr() == before, "what grows is not copied each time");
+        }
+    }
+
+    #[test]
+    fn nothing_is_held_behind_a_packet() {
+        let mut reading = Reading::new(Bytes::Held(vec![7; 1 << 20]));
+        reading.used = 1 << 20;
+        assert_eq!(reading.take_unread().capacity(), 0);
+        reading.message = vec![7; 1 << 20];
+        assert_eq!(reading.take_rest(Source::Message, 1 << 20..1 << 20).capacity(), 0);
+    }
 }

@@ -65,6 +65,8 @@ report! {
     back_pressure_ends,
     /// Topics that removal policies removed, and retained messages that expired.
     expired,
+    /// Packets, messages and payloads of clients that were longer than their limits.
+    oversized,
     /// 1 while storage takes no updates.
     storage_failing,
     /// How often a view was evaluated.

@@ -16,7 +16,7 @@ struct Kind {
 /// See the module.
 #[derive(Default)]
 pub struct Logger {
-    kinds: [Kind; 5],
+    kinds: [Kind; 6],
 }
 
 impl Logger {
@@ -27,6 +27,7 @@ impl Logger {
             Log::WillRefused { .. } => 2,
             Log::ForeignHost { .. } => 3,
             Log::ForeignPage { .. } => 4,
+            Log::Oversized { .. } => 5,
         };
         let Kind { due, skipped } = &mut self.kinds[kind];
         if now < *due {
@@ -46,6 +47,9 @@ impl Logger {
             ),
             Log::WillRefused { client_id, topic, why } => {
                 tracing::warn!(%client_id, %topic, %why, skipped, "the will of an MQTT client is not published");
+            }
+            Log::Oversized { client, limit } => {
+                tracing::warn!(?client, limit, skipped, "a client sent something longer than this limit allows, which was refused");
             }
             Log::ForeignHost { host } => tracing::warn!(
                 ?host,

@@ -22,7 +22,7 @@ pub struct MqttLimits {
     pub topic_alias_maximum: u16,
     /// User properties of one packet.
     pub user_properties_max: usize,
-    /// Filters of one SUBSCRIBE or UNSUBSCRIBE.
+    /// Filters of one SUBSCRIBE that are looked at; those behind them are refused.
     pub filters_max: usize,
     pub client_id_bytes_max: usize,
     pub session_expiry_max_s: u32,
@@ -42,7 +42,7 @@ pub struct MqttLimits {
 impl Default for MqttLimits {
     fn default() -> Self {
         Self {
-            packet_bytes_max: 256 << 10,
+            packet_bytes_max: (1 << 20) + (64 << 10),
             receive_maximum: 1024,
             inflight_max: 1024,
             queued_messages_max: 60_000,

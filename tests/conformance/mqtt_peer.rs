@@ -34,6 +34,8 @@ pub struct Broker {
     full: Vec<String>,
     /// Those of which it was told that their wills are not published.
     without_will: Vec<String>,
+    /// The clients of which the operator was told that they sent something too long, and the limits.
+    oversized: Vec<(String, &'static str)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +123,7 @@ impl Broker {
             stalled,
             full: Vec::new(),
             without_will: Vec::new(),
+            oversized: Vec::new(),
         }
     }
 
@@ -143,6 +146,11 @@ impl Broker {
     /// The clients of which the operator was told that their wills are not published.
     pub fn without_will(&self) -> &[String] {
         &self.without_will
+    }
+
+    /// The clients of which the operator was told that they sent something too long, and the limits.
+    pub fn oversized(&self) -> &[(String, &'static str)] {
+        &self.oversized
     }
 
     pub fn authenticate(&mut self, authenticator: Authenticator) {
@@ -298,6 +306,7 @@ impl Broker {
                     // They are taken at once.
                     Effect::Reports(_) => {}
                     Effect::Log(Log::WillRefused { client_id, .. }) => self.without_will.push(client_id.into()),
+                    Effect::Log(Log::Oversized { client, limit }) => self.oversized.push((client.into(), limit)),
                     other => panic!("nobody asks for this: {other:?}"),
                 }
             }

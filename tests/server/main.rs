@@ -25,6 +25,7 @@ mod http;
 mod kill;
 mod listeners;
 mod mqtt_bridge;
+mod mqtt_large;
 mod mqtt_mosquitto;
 mod mqtt_rumqttc;
 mod operations;

@@ -152,7 +152,13 @@ impl Audience {
         let path = path_of(given.name);
         gate::message_path(desk, asker, &path)?;
         if given.payload.len() > desk.limits.value_bytes_max {
-            let message = format!("the payload has {} bytes, more than {}", given.payload.len(), desk.limits.value_bytes_max);
+            let mqtt = self.mqtt(asker.session).expect("a client that says something has a session");
+            desk.note_oversized((&*mqtt.client_id).into(), "limits.value_bytes_max");
+            let message = format!(
+                "the payload has {} bytes, more than limits.value_bytes_max = {}",
+                given.payload.len(),
+                desk.limits.value_bytes_max
+            );
             return Err(Refusal::new(ErrorCode::ValueTooLarge, message));
         }
         if given.properties.is_utf8 && std::str::from_utf8(given.payload).is_err() {

@@ -10,8 +10,8 @@ pub fn reason_of(code: ErrorCode) -> ReasonCode {
         E::InvalidPath | E::ReservedPath | E::NoSuchTopic => ReasonCode::TOPIC_NAME_INVALID,
         E::InvalidSelector => ReasonCode::TOPIC_FILTER_INVALID,
         E::InvalidValue | E::IncompatibleType => ReasonCode::PAYLOAD_FORMAT_INVALID,
-        E::ValueTooLarge => ReasonCode::PACKET_TOO_LARGE,
-        E::TopicLimit | E::SelectionLimit | E::ListenerLimit | E::ViewLimit | E::Overloaded | E::StorageUnavailable => {
+        // Not 0x95: the packet was not longer than the maximum that CONNACK told.
+        E::ValueTooLarge | E::TopicLimit | E::SelectionLimit | E::ListenerLimit | E::ViewLimit | E::Overloaded | E::StorageUnavailable => {
             ReasonCode::QUOTA_EXCEEDED
         }
         E::ReadOnlyTopic => ReasonCode::NOT_AUTHORIZED,

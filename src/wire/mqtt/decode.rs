@@ -43,7 +43,7 @@ pub fn parse_head(bytes: &[u8], packet_bytes_max: usize) -> Result<Option<Head>,
     let Some((length, length_len)) = parse_varint(rest)? else { return Ok(None) };
     let (head_len, body_len) = (1 + length_len, length as usize);
     if head_len + body_len > packet_bytes_max {
-        return Err(Fault::new(ReasonCode::PACKET_TOO_LARGE, "the packet is larger than is allowed"));
+        return Err(Fault::new(ReasonCode::PACKET_TOO_LARGE, "the packet is longer than mqtt.packet_bytes_max"));
     }
     Ok(Some(Head { first: *first, head_len, body_len }))
 }

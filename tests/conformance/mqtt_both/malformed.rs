@@ -142,5 +142,36 @@ fn a_packet_above_the_servers_maximum_closes() {
         let mut message = publish("a", "");
         message.payload = vec![0; 80_000];
         check(version, &message.bytes(version), &[0x95], "too large");
+        let mut broker = Broker::new();
+        let client = broker.join(&connect(version, "a"));
+        broker.give(client, &message.bytes(version));
+        broker.give(client, &PINGREQ);
+        assert_eq!(broker.oversized(), [("a".into(), "mqtt.packet_bytes_max")], "the operator is told, once");
+        let unknown = broker.open(version);
+        broker.give(unknown, &packet(0x10, &[0; 80_000]));
+        assert_eq!(broker.oversized()[1], (String::new(), "mqtt.packet_bytes_max"));
+    });
+}
+
+#[test]
+fn a_payload_above_the_longest_value_is_over_the_quota() {
+    both(|version| {
+        for qos in 0..3 {
+            let mut broker = Broker::new();
+            let client = broker.join(&connect(version, "a"));
+            let mut message = publish("a", "").qos(qos, u16::from(qos > 0));
+            message.payload = vec![0; 60_001];
+            broker.give(client, &message.bytes(version));
+            if version == V5 && qos > 0 {
+                let packets = broker.take(client);
+                assert!(matches!(packets[..], [Packet::Acknowledged { id: 1, code: 0x97, .. }]), "{packets:?}");
+            } else {
+                broker.assert_ended(client, &[0x97], "too long a payload");
+            }
+            assert_eq!(broker.oversized(), [("a".into(), "limits.value_bytes_max")]);
+            let client = broker.join(&connect(version, "b"));
+            message.payload.pop();
+            broker.publish(client, &message);
+        }
     });
 }

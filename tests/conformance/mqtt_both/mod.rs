@@ -2,6 +2,7 @@
 
 mod connections;
 mod filters;
+mod large;
 mod malformed;
 mod messages;
 mod quality;

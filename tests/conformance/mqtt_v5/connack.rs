@@ -104,6 +104,20 @@ fn a_refusal_has_a_code_and_closes() {
 }
 
 #[test]
+fn the_servers_keep_alive_is_told_and_holds() {
+    for (wanted, told) in [(0, Some(10)), (11, Some(10)), (10, None), (3, None)] {
+        let mut broker = Broker::with_keep_alive(10);
+        let (client, _, properties) = broker.connack(&connect(V5, "a").keep_alive(wanted));
+        assert_eq!(property(&properties, id::SERVER_KEEP_ALIVE), told.map(Two).as_ref(), "{wanted}");
+        let silence_s = u64::from(told.unwrap_or(wanted));
+        broker.advance(silence_s * 1500 - 200);
+        assert!(!broker.is_ended(client), "{wanted}");
+        broker.advance(400);
+        broker.assert_ended(client, &[0x8d], "one and a half times the keep alive");
+    }
+}
+
+#[test]
 fn an_unknown_version_is_told_in_the_form_that_all_know_and_closed() {
     for version in [6, 7, 0x85, 0xff] {
         let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', version, 2, 0, 0];
