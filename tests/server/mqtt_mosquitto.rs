@@ -182,16 +182,16 @@ fn the_properties_of_a_message_arrive_with_it() {
 }
 
 #[test]
-fn what_a_message_says_of_its_payload_is_the_type_of_the_topic_that_it_makes() {
-    let server = start();
+fn a_topic_that_a_message_makes_is_of_its_rules_type_and_takes_any_payload_without_one() {
+    let server = Server::start_with_mqtt(2, &[("MQTT_TOPICS", "from/text: string;from/json: json")]);
     let mut session = server.connect();
     session.subscribe("?from//").unwrap();
     type Kind<'a> = (&'a str, &'a [&'a str], &'a str, TopicType, &'a [u8]);
     let kinds: [Kind<'_>; 4] = [
-        ("from/bytes", &[], "{}", TopicType::Binary, b"{}"),
-        ("from/text", &["-D", "publish", "payload-format-indicator", "1"], "é", TopicType::String, "é".as_bytes()),
-        ("from/page", &["-D", "publish", "content-type", "text/html"], "<p>", TopicType::String, b"<p>"),
-        ("from/json", &["-D", "publish", "content-type", "application/json"], "{ \"a\": [1, 2] }", TopicType::Json, br#"{"a":[1,2]}"#),
+        ("from/bytes", &["-D", "publish", "payload-format-indicator", "1"], "é", TopicType::Binary, "é".as_bytes()),
+        ("from/page", &["-D", "publish", "content-type", "application/json"], "{ }", TopicType::Binary, b"{ }"),
+        ("from/text", &[], "é", TopicType::String, "é".as_bytes()),
+        ("from/json", &[], "{ \"a\": [1, 2] }", TopicType::Json, br#"{"a":[1,2]}"#),
     ];
     for (topic, properties, payload, kind, value) in kinds {
         for retain in [&[][..], &["-r"]] {
