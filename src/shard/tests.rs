@@ -267,3 +267,30 @@ fn a_session_that_is_over_misses_nothing() {
     assert!(told_of_missing(false) > 0);
     assert_eq!(told_of_missing(true), 0);
 }
+
+#[test]
+fn who_subscribes_right_behind_the_last_subscriber_that_left_is_sent_the_value_once() {
+    let mut world = World::new();
+    let sessions = [(); 2].map(|()| world.shard.open_inside(world.now));
+    let keys = sessions.map(|session| world.shard.audience.find(session).unwrap());
+    world.make(keys[0], "a", "");
+    world.set("a");
+    let selector = Selector::parse("a", SelectorLimits::default()).unwrap();
+    let caller = |session| Caller { session, call: Call::Unheard };
+    world.shard.audience.subscribe(&mut world.shard.desk, caller(keys[0]), "", &selector).unwrap();
+    world.walk();
+    let mut told = Vec::new();
+    // Before the owner hears of either.
+    world.shard.audience.unsubscribe(&mut world.shard.desk, caller(keys[0]), None, &selector).unwrap();
+    world.shard.audience.subscribe(&mut world.shard.desk, caller(keys[1]), "", &selector).unwrap();
+    world.shard.poll_inside(world.now, sessions[1], &mut told);
+    assert!(!told.is_empty(), "the shard has the value");
+    world.walk();
+    told.clear();
+    world.shard.poll_inside(world.now, sessions[1], &mut told);
+    assert_eq!(told, [0; 0], "it is not sent again");
+    world.set("a");
+    world.walk();
+    world.shard.poll_inside(world.now, sessions[1], &mut told);
+    assert!(!told.is_empty(), "what follows is");
+}
