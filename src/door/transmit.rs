@@ -103,7 +103,8 @@ impl Doors {
         let (session_key, link) = connection.sending();
         if let Some(session_key) = session_key {
             let session = audience.session_mut(session_key).expect("a session stands as long as its connection");
-            let unsent = make(sends, session, link, desk);
+            let mqtt::Became { unsent, begun } = make(sends, session, link, desk);
+            audience.note_sent(desk, session_key, &begun);
             if !unsent.is_empty() {
                 audience.forget_messages(desk, session_key, unsent);
             }
@@ -205,24 +206,24 @@ fn inflight_max(desk: &Desk) -> usize {
     usize::from(desk.limits.mqtt.inflight_max)
 }
 
-/// Makes a send of the session's queue, or takes that of one whose queue is the same. Gives the messages of MQTT that are not sent at all.
-fn make(sends: &mut Sends, session: &mut Session, link: Option<&mut Link>, desk: &Desk) -> Vec<u64> {
+/// Makes a send of the session's queue, or takes that of one whose queue is the same. Gives what became of messages of MQTT.
+fn make(sends: &mut Sends, session: &mut Session, link: Option<&mut Link>, desk: &Desk) -> mqtt::Became {
     let is_shared = sends.send.bytes.is_empty() && session.form.is_shared();
     let started = session.queue.steps().filter(|_| is_shared).map(|steps| (session.form, steps));
     if let Some(shared) = started.and_then(|cohort| sends.cohorts.get(&cohort)) {
         session.queue.clear();
         sends.current = Some(*shared);
-        return Vec::new();
+        return mqtt::Became::default();
     }
     let bytes_max = desk.limits.transmit_bytes_max;
-    let unsent = match (session.form, link) {
+    let became = match (session.form, link) {
         (Form::Mqtt(form), Some(link)) => {
             let pace = mqtt::Pace { now: desk.turn.now, bytes_max, inflight_max: inflight_max(desk), passed: desk.ledger.passed() };
             mqtt::encode(session, link, form, &mut sends.send, pace)
         }
         _ => {
             encode(session, sends, bytes_max);
-            Vec::new()
+            mqtt::Became::default()
         }
     };
     if let Some(cohort) = started.filter(|_| session.queue.is_empty()) {
@@ -232,7 +233,7 @@ fn make(sends: &mut Sends, session: &mut Session, link: Option<&mut Link>, desk:
         sends.current = Some(sends.shared.len());
         sends.shared.push(send);
     }
-    unsent
+    became
 }
 
 /// Encodes from the front of the queue until it is empty or the send is full.

@@ -4,7 +4,7 @@
 //! packet identifiers that follow from those: so what is sent again after a new connection, or a restart, has the identifier that it had.
 
 use super::{Caller, Delivery, Hold, Outgoing};
-use crate::base::{SessionId, ShardIndex, TopicId};
+use crate::base::{SessionId, ShardIndex, Time, TopicId};
 use crate::protocol::mqtt::Answers;
 use crate::topic::publication::Publisher;
 use crate::topic::selector::Selector;
@@ -44,6 +44,9 @@ pub struct Mqtt {
     pub seen: Seen,
     /// Messages that there was no room for, since the last that was taken.
     pub missed: u32,
+    /// The ticket of the record that says that the session was gone on with. What waited is sent behind that: else nothing would tell after a restart
+    /// that it may have been sent.
+    pub resumed: u64,
     /// The most messages that its client takes before it acknowledges one.
     pub receive_maximum: u16,
     /// What the groups of which it is a member were told last; `None` where it is in none.
@@ -71,6 +74,7 @@ impl Mqtt {
             unkept: BTreeSet::new(),
             seen: Seen::default(),
             missed: 0,
+            resumed: 0,
             receive_maximum: u16::MAX,
             told: None,
             group: None,
@@ -94,6 +98,11 @@ impl Mqtt {
     pub fn oldest_kept(&self, waiting: Option<u64>) -> Option<u64> {
         let events = self.released.values().chain(self.inbound_notes.values()).copied();
         events.chain(self.seen.oldest()).chain(self.outbound.oldest()).chain(waiting).min()
+    }
+
+    /// Whether the message may be sent now, to a client that takes so many: `passed` is the last record that is stored.
+    pub fn may_send(&self, message: &Message, inflight_max: usize, passed: u64) -> bool {
+        self.outbound.has_room(message.sequence, inflight_max) && message.ticket.max(self.resumed) <= passed
     }
 
     /// How what is at `path` is sent.
@@ -240,6 +249,8 @@ pub struct Message {
     pub is_first: bool,
     /// It may have reached the client before.
     pub is_repeated: bool,
+    /// Its record says that it was sent, or was to be at once.
+    pub is_noted: bool,
     /// Numbers the session's messages of QoS 1 and 2; 0 at QoS 0.
     pub sequence: u64,
     /// The ticket of the record that has to be stored before it is sent, of a QoS 2 message of a session that is kept: its identifier must not
@@ -255,6 +266,17 @@ pub struct Message {
 }
 
 impl Message {
+    /// Whether its record has to say that it is sent now, for the first time: an expiry holds until then.
+    pub fn has_to_be_noted(&self) -> bool {
+        !self.is_noted && self.outgoing.publication().message().is_some_and(|message| message.expires.is_some())
+    }
+
+    /// MQTT-3.3.2-5: whether it has expired before it was sent for the first time.
+    pub fn is_over(&self, now: Time) -> bool {
+        let expires = self.outgoing.publication().message().and_then(|message| message.expires);
+        expires.is_some_and(|expires| expires <= now) && !(self.is_repeated && self.is_noted)
+    }
+
     /// What tells it from other messages if it comes again. A retained message that a new subscription finds is no news, and may be found again.
     pub fn publisher(&self) -> Option<Publisher> {
         if self.is_first { None } else { self.outgoing.publication().message()?.publisher }
@@ -444,7 +466,7 @@ impl Outbound {
         self.repeat = self.inflight.len();
         for held in &mut self.inflight {
             if let Inflight::Sent(message) = held {
-                message.is_repeated = true;
+                (message.is_repeated, message.is_noted) = (true, true);
             }
         }
     }

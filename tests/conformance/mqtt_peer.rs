@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use tidewire::surface::base::{ConnectionKey, Time};
 use tidewire::surface::journal::{Record, State};
 use tidewire::surface::session::{MqttLimits, QueueLimits};
-use tidewire::surface::shard::{Effect, Limits, Log, Shard, Storing, Transport, Verdict};
+use tidewire::surface::shard::{Effect, Identity, Limits, Log, Restoring, Shard, Storing, Transport, Verdict};
 
 /// What CONNACK says.
 pub const PACKET_BYTES_MAX: u32 = 70_000;
@@ -18,6 +18,7 @@ pub type Authenticator = Box<dyn FnMut(&str, &[u8]) -> Verdict>;
 
 pub struct Broker {
     shard: Shard,
+    limits: Limits,
     now: Time,
     /// What the host's clock said at the start.
     wall_ms: u64,
@@ -108,11 +109,12 @@ impl Broker {
     }
 
     fn of(storing: Storing, limits: Limits) -> Self {
-        let shard = Shard::new(identity(storing), limits, Time(0), WALL_MS);
+        let shard = Shard::new(identity(storing), limits.clone(), Time(0), WALL_MS);
         let (sent, ended, stalled) = (HashMap::new(), HashSet::new(), HashSet::new());
         let (wall_ms, state) = (WALL_MS, State::default());
         Self {
             shard,
+            limits,
             now: Time(0),
             wall_ms,
             state,
@@ -244,6 +246,18 @@ impl Broker {
         let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
         let shard = restored(&self.state, Storing::Stored, Limits { has_mqtt: true, mqtt, ..limits() }, wall_ms);
         Self { shard, wall_ms, state: self.state, ..Self::storing() }
+    }
+
+    /// The server is killed, and starts so much later with what was stored.
+    pub fn restart_later(&mut self, later_ms: u64) {
+        self.now = self.now.after_ms(later_ms);
+        let identity = Identity { topics_base: self.state.highest_topic, ..identity(Storing::Stored) };
+        self.shard = Shard::new(identity, self.limits.clone(), self.now, WALL_MS + self.now.0 / 1_000_000);
+        let stored = self.state.topics.iter().map(|(id, stored)| (*id, stored.clone()));
+        let restoring = Restoring::deal(stored, 1).remove(0);
+        self.shard.restore(restoring).expect("what was stored is restored");
+        (self.sent, self.ended, self.stalled) = Default::default();
+        self.carry_out();
     }
 
     pub fn fail_storage(&mut self) {

@@ -1,7 +1,11 @@
 //! When what sessions keep is stored, and what waits for that.
 
 use crate::mqtt_client::{lines, outline};
-use crate::mqtt_packets::{PUBACK, PUBREC, Packet, Publish, V5, Value::Four, connect, id, persistent, property, publish, subscribe};
+use crate::mqtt_packets::{
+    PUBACK, PUBREC, Packet, Publish, V5,
+    Value::{Four, Two},
+    acknowledge, connect, id, persistent, property, publish, subscribe,
+};
 use crate::mqtt_peer::{Broker, Client};
 use crate::peer::WALL_MS;
 use serde_json::json;
@@ -128,6 +132,75 @@ fn nothing_that_was_stored_outlives_its_own_expiry_whatever_the_clock_says() {
     }
 }
 
+fn expiring(payload: &str) -> Publish {
+    publish("t", payload).qos(1, 7).with((id::MESSAGE_EXPIRY, Four(2)))
+}
+
+/// What is published, stored, and acknowledged.
+fn publish_stored(broker: &mut Broker, publisher: Client, publish: &Publish) {
+    broker.give(publisher, &publish.bytes(V5));
+    broker.store();
+    assert_eq!(outline(&broker.take(publisher)), [(PUBACK, 7)]);
+}
+
+/// The server is killed and starts again, when what expires has; the payloads of what then comes to the client, marked where it may be a repetition.
+fn restarted(broker: &mut Broker) -> Vec<String> {
+    broker.restart_later(5_000);
+    let (client, packets) = broker.resume(&persistent(V5, "a"));
+    assert_eq!(packets, [], "it is not stored yet that the client is back");
+    broker.store();
+    let marked =
+        |message: &Publish| format!("{}{}", lines(std::slice::from_ref(message))[0], if message.is_duplicate { " again" } else { "" });
+    broker.messages(client).iter().map(marked).collect()
+}
+
+#[test]
+fn what_expired_while_the_server_was_down_and_was_not_sent_before_does_not_come() {
+    let mut broker = Broker::storing();
+    let (client, publisher) = pair(&mut broker);
+    broker.lose(client);
+    broker.store();
+    publish_stored(&mut broker, publisher, &expiring("short"));
+    publish_stored(&mut broker, publisher, &publish("t", "long").qos(1, 7));
+    assert_eq!(restarted(&mut broker), ["t=long"], "it comes for the first time");
+}
+
+#[test]
+fn what_was_sent_before_the_server_was_killed_comes_again_though_it_expired() {
+    for is_lost in [false, true] {
+        let mut broker = Broker::storing();
+        let (client, publisher) = pair(&mut broker);
+        publish_stored(&mut broker, publisher, &expiring("sent"));
+        assert_eq!(lines(&broker.messages(client)), ["t=sent"]);
+        if is_lost {
+            broker.lose(client);
+            broker.store();
+        }
+        assert_eq!(restarted(&mut broker), ["t=sent again"]);
+    }
+}
+
+#[test]
+fn what_waited_for_room_is_known_to_be_sent_from_when_it_was() {
+    for is_sent in [false, true] {
+        let mut broker = Broker::storing();
+        let (client, publisher) = pair(&mut broker);
+        broker.lose(client);
+        let (client, _) = broker.resume(&persistent(V5, "a").with((id::RECEIVE_MAXIMUM, Two(1))));
+        broker.store();
+        publish_stored(&mut broker, publisher, &publish("t", "first").qos(1, 7));
+        publish_stored(&mut broker, publisher, &expiring("second"));
+        let first = broker.messages(client);
+        assert_eq!(lines(&first), ["t=first"]);
+        if is_sent {
+            broker.give(client, &acknowledge(PUBACK, first[0].id));
+            assert_eq!(lines(&broker.messages(client)), ["t=second"]);
+            broker.store();
+        }
+        assert_eq!(restarted(&mut broker), [if is_sent { "t=second again" } else { "t=first again" }]);
+    }
+}
+
 #[test]
 fn no_session_that_was_stored_outlives_its_own_expiry_whatever_the_clock_says() {
     for (behind_ms, advanced_ms, is_there) in
@@ -141,4 +214,24 @@ fn no_session_that_was_stored_outlives_its_own_expiry_whatever_the_clock_says() 
         broker.advance(advanced_ms);
         assert_eq!(come_back(&mut broker).0, is_there, "{behind_ms} {advanced_ms}");
     }
+}
+
+#[test]
+fn what_a_group_dealt_is_dealt_again_when_the_member_ends_behind_a_restart() {
+    let mut broker = Broker::storing();
+    let (member, _) = broker.connect(&persistent(V5, "a"));
+    broker.give(member, &subscribe(V5, 1, &[], &[("$share/g/t", 1)]));
+    broker.store();
+    let publisher = broker.join(&connect(V5, "p"));
+    broker.lose(member);
+    broker.store();
+    for payload in ["1", "2"] {
+        publish_stored(&mut broker, publisher, &publish("t", payload).qos(1, 7));
+    }
+    broker.restart_later(100);
+    let other = broker.join(&connect(V5, "other"));
+    broker.subscribe(other, "$share/g/t", 1);
+    let anew = broker.open(V5);
+    broker.give(anew, &connect(V5, "a").bytes());
+    assert_eq!(lines(&broker.messages(other)), ["t=1", "t=2"]);
 }

@@ -83,6 +83,9 @@ impl Audience {
         mqtt.will = will;
         mqtt.outbound.start_again();
         self.tell_groups(desk, session);
-        self.store_session(desk, session)
+        let ticket = self.store_session(desk, session);
+        self.mqtt(session).expect("it was just there").resumed = ticket.map_or(0, |ticket| ticket.0);
+        desk.ledger.wake_when_stored(ticket, session);
+        ticket
     }
 }

@@ -5,7 +5,7 @@ use crate::audience::queue::wake;
 use crate::base::{SessionKey, ShardIndex};
 use crate::desk::{Desk, Effect, Log};
 use crate::mail::{Appearance, Mail};
-use crate::session::mqtt::Message;
+use crate::session::mqtt::{Message, Standing};
 use crate::session::{Delivery, Entry, Life, LocalTopic, Outgoing, Session, Subscriber};
 use crate::topic::specification::Conflation;
 use crate::wire::mqtt::{QoS, RetainHandling};
@@ -58,6 +58,7 @@ impl Audience {
             retain: true,
             is_first: true,
             is_repeated: false,
+            is_noted: false,
             sequence: 0,
             ticket: 0,
             missed: 0,
@@ -118,6 +119,8 @@ impl Audience {
         message.sequence = mqtt.outbound.next_message();
         message.missed = std::mem::take(&mut mqtt.missed);
         message.hold = Some(self.broker.held.hold(&message.outgoing));
+        // It is sent in this turn, then. That of QoS 2 waits for its record first.
+        message.is_noted = session.queue.message_count() == 0 && self.standing(desk, key) == Standing::Ready;
         let ticket = self.store_message(desk, key, &message);
         if message.qos == QoS::ExactlyOnce {
             message.ticket = ticket.map_or(0, |ticket| ticket.0);
@@ -179,6 +182,7 @@ fn message_for(session: &Session, delivery: Delivery, outgoing: &Rc<Outgoing>, i
         retain: publication.message().is_some_and(|message| message.retain) && delivery.retains_as_published(),
         is_first: false,
         is_repeated: false,
+        is_noted: false,
         sequence: 0,
         ticket: 0,
         missed: 0,

@@ -23,6 +23,8 @@ pub struct SessionRecord {
     pub expiry_s: u32,
     /// Milliseconds since the epoch at which it ends; `None` while its client is connected, or for ever.
     pub expires_ms: Option<u64>,
+    /// The messages that were under way when its connection was lost; `None` while it has one, and where that is not known.
+    pub sent: Option<Vec<u64>>,
     pub filters: Vec<FilterRecord>,
     pub will: Option<WillRecord>,
 }
@@ -57,6 +59,8 @@ pub enum EventRecord {
     Message(MessageRecord),
     /// PUBREC has come for the message of this sequence number: PUBCOMP is to come.
     Released { sequence: u64 },
+    /// The message of this sequence number, which had waited, was sent.
+    Sent { sequence: u64 },
     /// A QoS 2 message of the client's that it has not released.
     Inbound { id: u16, number: u64 },
     /// The QoS 2 message of another session with this number was taken, and is not taken again. A session is named by the number of its record.
@@ -77,10 +81,12 @@ pub struct MessageRecord {
     pub publisher: Option<(u64, u64)>,
     /// The shared subscription that dealt it.
     pub group: Option<String>,
+    /// Whether it was sent, or was to be at once.
+    pub is_sent: bool,
 }
 
 impl SessionRecord {
-    pub fn of(mqtt: &Mqtt, expires_ms: Option<u64>) -> Self {
+    pub fn of(mqtt: &Mqtt, expires_ms: Option<u64>, sent: Option<Vec<u64>>) -> Self {
         let filters = mqtt.filters.iter().map(|filter| FilterRecord {
             text: filter.text.to_string(),
             qos: filter.options.qos as u8,
@@ -93,6 +99,7 @@ impl SessionRecord {
             version: mqtt.version as u8,
             expiry_s: mqtt.expiry_s,
             expires_ms,
+            sent,
             filters: filters.collect(),
             will: mqtt.will.as_ref().map(|will| WillRecord::of(will)),
         }
@@ -159,6 +166,11 @@ impl EventRecord {
         rkyv::to_bytes::<Failure>(self).expect("memory takes it").into_vec()
     }
 
+    /// The message that it says was sent.
+    pub fn sent(&self) -> Option<u64> {
+        if let Self::Sent { sequence } = self { Some(*sequence) } else { None }
+    }
+
     /// `None` where the bytes are no such record; a note that something was done is empty.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         rkyv::from_bytes::<Self, Failure>(bytes).ok()
@@ -179,6 +191,7 @@ impl MessageRecord {
             expires_ms: head.and_then(|head| head.expires).map(wall_ms),
             publisher: message.publisher().map(|publisher| (publisher.session.0, publisher.number)),
             group: message.group.as_deref().map(str::to_owned),
+            is_sent: message.is_noted,
         }
     }
 
@@ -198,6 +211,7 @@ impl MessageRecord {
             retain: self.retain,
             is_first: false,
             is_repeated: true,
+            is_noted: self.is_sent,
             sequence,
             ticket: 0,
             missed: 0,

@@ -38,7 +38,7 @@ impl Audience {
     }
 
     /// How soon the session would have a message that is dealt to it now.
-    fn standing(&self, desk: &Desk, key: SessionKey) -> Standing {
+    pub(super) fn standing(&self, desk: &Desk, key: SessionKey) -> Standing {
         let session = self.sessions.get(key).expect("who is sent a message stands");
         let mqtt = session.mqtt.as_deref().expect("only a session of MQTT is sent messages");
         let inflight_max = desk.limits.mqtt.inflight_max;
@@ -267,6 +267,7 @@ impl Audience {
             retain: is_retained && member.retain_as_published,
             is_first: false,
             is_repeated: false,
+            is_noted: false,
             sequence: 0,
             ticket: 0,
             missed: 0,

@@ -9,7 +9,7 @@ use crate::audience::Audience;
 use crate::base::placement::owner_of;
 use crate::base::{SessionKey, ShardIndex, Time, TopicId};
 use crate::desk::{Answer, Desk, Ticket};
-use crate::journal::{Change, Expiry, SESSION_KIND, SESSIONS_BRANCH, StoredTopic};
+use crate::journal::{Change, Expiry, SESSION_KIND, SESSIONS_BRANCH, StoredEvent, StoredTopic};
 use crate::mail::Share;
 use crate::session::mqtt::{Filter, Inbound, Message, Stored};
 use crate::session::{Entry, Form, Life, Mqtt, MqttForm, Session};
@@ -19,6 +19,7 @@ use crate::topic::publication::{Keep, Publication, Publisher};
 use crate::topic::selector::Selector;
 use crate::topic::specification::TopicType;
 use crate::wire::native::Outcome;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ impl Audience {
         }
         let expires = session.life.away().map(|away| away.expires).filter(|expires| *expires < Time(u64::MAX));
         let expires_ms = expires.map(|expires| desk.wall_ms_of(expires));
-        let record = SessionRecord::of(mqtt, expires_ms).encode();
+        let record = SessionRecord::of(mqtt, expires_ms, sent_messages(session)).encode();
         let (topic, version) = match &mqtt.stored {
             Some(stored) => (stored.topic, stored.version + 1),
             None => {
@@ -108,6 +109,17 @@ impl Audience {
         }
         let record = EventRecord::Message(MessageRecord::of(message, |time| desk.wall_ms_of(time))).encode();
         self.keep_event(desk, key, message.sequence, &record, None)
+    }
+
+    /// Messages that had waited are sent. Nothing waits for the record: where that is lost, the message comes as one that may have been sent.
+    pub fn note_sent(&mut self, desk: &mut Desk, key: SessionKey, sequences: &[u64]) {
+        for &sequence in sequences {
+            let mqtt = self.mqtt(key).expect("only a session of MQTT is sent messages");
+            if mqtt.stored.is_some() && !mqtt.unkept.contains(&sequence) {
+                let note = mqtt.outbound.next_sequence();
+                self.keep_event(desk, key, note, &EventRecord::Sent { sequence }.encode(), None);
+            }
+        }
     }
 
     /// A message is done, or given up.
@@ -241,16 +253,24 @@ impl Audience {
         let wall_ms = desk.wall_ms();
         let binary = desk.specifications.plain(TopicType::Binary);
         let mut released_before = Vec::new();
-        for (sequence, event) in stored.events {
-            match EventRecord::decode(&event.value) {
-                None => {}
-                Some(EventRecord::Message(record)) => {
-                    if let Some((publisher, number)) = record.publisher {
+        let decoded = |event: &StoredEvent| (event.timestamp_ms, EventRecord::decode(&event.value));
+        let events: Vec<_> = stored.events.iter().map(|(sequence, event)| (*sequence, decoded(event))).collect();
+        let noted: BTreeSet<u64> = events.iter().filter_map(|(_, (_, event))| event.as_ref()?.sent()).collect();
+        for (sequence, (timestamp_ms, event)) in events {
+            match event {
+                None | Some(EventRecord::Sent { .. }) => {}
+                Some(EventRecord::Message(kept)) => {
+                    if let Some((publisher, number)) = kept.publisher {
                         mqtt.seen.insert(TopicId(publisher), number, sequence);
                     }
-                    let time_of = |at_ms| now.after_ms(Expiry::new(at_ms, event.timestamp_ms).left_ms(wall_ms));
-                    let mut message = record.into_message(sequence, &binary, now, time_of);
+                    let time_of = |at_ms| now.after_ms(Expiry::new(at_ms, timestamp_ms).left_ms(wall_ms));
+                    let mut message = kept.into_message(sequence, &binary, now, time_of);
                     message.hold = Some(self.broker.held.hold(&message.outgoing));
+                    message.is_noted |= noted.contains(&sequence);
+                    if let Some(sent) = &record.sent {
+                        message.is_repeated = sent.contains(&sequence);
+                        message.is_noted = message.is_repeated;
+                    }
                     session.queue.push(Entry::Message(Box::new(message)));
                 }
                 Some(EventRecord::Released { sequence: released }) => {
@@ -287,6 +307,17 @@ impl Audience {
         self.restore_filters(desk, key);
         Ok(())
     }
+}
+
+/// What was sent to a session that is away and may come again; `None` where it has a connection, and where a restart has left that unclear.
+fn sent_messages(session: &Session) -> Option<Vec<u64>> {
+    let mqtt = session.mqtt.as_deref().expect("only sessions of MQTT are kept");
+    let is_unclear = session.queue.messages().any(|message| message.is_repeated && !message.is_noted);
+    if session.life.away().is_none() || is_unclear {
+        return None;
+    }
+    let waiting = session.queue.messages().filter(|message| message.is_repeated);
+    Some(mqtt.outbound.messages().chain(waiting).map(|message| message.sequence).collect())
 }
 
 /// The shard of a session that was kept, of so many.

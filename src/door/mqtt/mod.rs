@@ -9,7 +9,7 @@ mod connect;
 mod transmit;
 
 pub use authenticate::Verdict;
-pub use transmit::{Pace, encode, has_to_send};
+pub use transmit::{Became, Pace, encode, has_to_send};
 
 use super::read::Said;
 use super::{Doors, Fragments, Last, Stage};

@@ -21,9 +21,17 @@ pub struct Pace {
     pub passed: u64,
 }
 
-/// Encodes from the front of the queue until it is empty or the send is full. Gives the sequence numbers of messages that are not sent at all:
-/// they have expired, are longer than the client takes, or of a topic that has no name in MQTT.
-pub fn encode(session: &mut Session, link: &mut Link, form: MqttForm, send: &mut Send, pace: Pace) -> Vec<u64> {
+/// What became of messages that the client acknowledges, by their sequence numbers.
+#[derive(Default)]
+pub struct Became {
+    /// Not sent at all: they have expired, are longer than the client takes, or of a topic that has no name in MQTT.
+    pub unsent: Vec<u64>,
+    /// Sent for the first time, of which their records do not say so.
+    pub begun: Vec<u64>,
+}
+
+/// Encodes from the front of the queue until it is empty or the send is full.
+pub fn encode(session: &mut Session, link: &mut Link, form: MqttForm, send: &mut Send, pace: Pace) -> Became {
     let Pace { now, bytes_max, inflight_max, passed } = pace;
     let start = send.bytes.len();
     if form.is_websocket {
@@ -31,24 +39,24 @@ pub fn encode(session: &mut Session, link: &mut Link, form: MqttForm, send: &mut
     }
     let payload_at = send.bytes.len();
     let inflight_max = inflight_max.min(usize::from(link.dialogue.client().receive_maximum));
-    let mut unsent = Vec::new();
+    let mut became = Became::default();
     while send.bytes.len() - payload_at < bytes_max {
         let mqtt = session.mqtt.as_deref_mut().expect("a connection of MQTT has a session of it");
         if let Some(again) = mqtt.outbound.poll_repeat(inflight_max) {
             if let Some(sequence) = repeat(link, form, again, send, now) {
                 mqtt.outbound.skip(sequence);
-                unsent.push(sequence);
+                became.unsent.push(sequence);
             }
             continue;
         }
-        let outbound = &mqtt.outbound;
-        let fits = |message: &Message| outbound.has_room(message.sequence, inflight_max) && message.ticket <= passed;
+        let fits = |message: &Message| mqtt.may_send(message, inflight_max, passed);
         match session.queue.pop_fitting(fits) {
             Some(Entry::Message(message)) if message.qos != QoS::AtMostOnce => {
                 if put_message(link, form, &message, send, now) {
+                    became.begun.extend(message.has_to_be_noted().then_some(message.sequence));
                     mqtt.outbound.sent(message);
                 } else {
-                    unsent.push(message.sequence);
+                    became.unsent.push(message.sequence);
                 }
             }
             Some(entry) => put_entry(session, link, form, entry, send, now),
@@ -58,7 +66,7 @@ pub fn encode(session: &mut Session, link: &mut Link, form: MqttForm, send: &mut
     if form.is_websocket {
         websocket::fill_head(&mut send.bytes, start, payload_at);
     }
-    unsent
+    became
 }
 
 fn put_entry(session: &Session, link: &mut Link, form: MqttForm, entry: Entry, send: &mut Send, now: Time) {
@@ -77,8 +85,12 @@ fn put_entry(session: &Session, link: &mut Link, form: MqttForm, entry: Entry, s
 
 /// A publication of QoS 0 without options.
 fn put_plain(link: &mut Link, form: MqttForm, outgoing: &Outgoing, send: &mut Send, now: Time) {
-    let expires = outgoing.publication().message().is_some_and(|message| message.expires.is_some());
-    if !form.is_shared || expires {
+    let expires = outgoing.publication().message().and_then(|message| message.expires);
+    // MQTT-3.3.2-5: it has expired before it was sent.
+    if expires.is_some_and(|expires| expires <= now) {
+        return;
+    }
+    if !form.is_shared || expires.is_some() {
         if put(link, form, outgoing, PublishHead::default(), send, now) {
             send.told.note(outgoing.received());
         }
@@ -93,6 +105,9 @@ fn put_plain(link: &mut Link, form: MqttForm, outgoing: &Outgoing, send: &mut Se
 
 /// Whether it is sent.
 fn put_message(link: &mut Link, form: MqttForm, message: &Message, send: &mut Send, now: Time) -> bool {
+    if message.is_over(now) {
+        return false;
+    }
     let head = PublishHead {
         is_duplicate: message.is_repeated && message.qos != QoS::AtMostOnce,
         qos: message.qos,
@@ -111,14 +126,10 @@ fn put_message(link: &mut Link, form: MqttForm, message: &Message, send: &mut Se
     is_sent
 }
 
-/// Whether it is sent: not when it has expired, is longer than the client takes, or its topic has no name in MQTT.
+/// Whether it is sent: not when it is longer than the client takes, or its topic has no name in MQTT.
 fn put(link: &mut Link, form: MqttForm, outgoing: &Outgoing, head: PublishHead<'_>, send: &mut Send, now: Time) -> bool {
     let message = outgoing.publication().message();
     let expires = message.and_then(|message| message.expires);
-    // MQTT-3.3.2-5: it has expired before it was sent for the first time.
-    if expires.is_some_and(|expires| expires <= now) && !head.is_duplicate {
-        return false;
-    }
     let Some(name) = outgoing.name() else { return false };
     let payload = outgoing.payload();
     let start = send.bytes.len();
@@ -158,6 +169,6 @@ fn repeat(link: &mut Link, form: MqttForm, again: Again<'_>, send: &mut Send, no
 pub fn has_to_send(session: &Session, link: &Link, inflight_max: usize, passed: u64) -> bool {
     let mqtt = session.mqtt.as_ref().expect("a connection of MQTT has a session of it");
     let inflight_max = inflight_max.min(usize::from(link.dialogue.client().receive_maximum));
-    let is_next = |message: &Message| mqtt.outbound.has_room(message.sequence, inflight_max) && message.ticket <= passed;
+    let is_next = |message: &Message| mqtt.may_send(message, inflight_max, passed);
     mqtt.outbound.has_to_repeat(inflight_max) || session.queue.can_send(is_next)
 }

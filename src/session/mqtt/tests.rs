@@ -11,13 +11,14 @@ fn message(sequence: u64, qos: QoS) -> Box<Message> {
     let specification = Specification::parse(TopicType::Binary, std::iter::empty(), SpecificationLimits::default()).unwrap();
     let publication = Arc::new(Publication::new(TopicId(1), 0, Time(0), b"m"));
     let outgoing = Outgoing::without_topic(publication, TopicPath::parse("t", 10).unwrap(), &Arc::new(specification), 0);
-    let (retain, is_first, is_repeated) = (false, false, false);
+    let (retain, is_first, is_repeated, is_noted) = (false, false, false, false);
     Box::new(Message {
         outgoing,
         qos,
         retain,
         is_first,
         is_repeated,
+        is_noted,
         sequence,
         ticket: 0,
         missed: 0,

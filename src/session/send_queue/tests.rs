@@ -50,6 +50,7 @@ impl World {
                     retain,
                     is_first,
                     is_repeated,
+                    is_noted: false,
                     sequence,
                     ticket: 0,
                     missed: 0,
