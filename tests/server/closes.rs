@@ -48,8 +48,8 @@ fn text_that_is_not_utf8_is_1007() {
 #[test]
 fn a_message_longer_than_the_limit_is_1009() {
     // The head alone says enough.
-    check("tidewire.1", &masked(0x82, &vec![0; 262_145])[..14], 1009);
-    let half = vec![0; 131_073];
+    check("tidewire.1", &masked(0x82, &vec![0; 1_114_113])[..14], 1009);
+    let half = vec![0; 557_057];
     check("tidewire.1", &[masked(0x02, &half), masked(0x80, &half)].concat(), 1009);
 }
 

@@ -25,7 +25,7 @@ fn welcome_tells_the_limits_in_force() {
     let session = server.connect();
     assert_eq!(session.limits[&8], 7);
     assert_eq!(session.limits[&4], 5000);
-    assert_eq!(session.limits[&5], 262_144);
+    assert_eq!(session.limits[&5], 1_114_112);
 }
 
 #[test]

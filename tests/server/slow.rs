@@ -77,7 +77,12 @@ fn deltas_behind_a_gap_apply_to_what_the_subscriber_has() {
 fn a_queue_that_conflation_cannot_keep_under_its_bound_is_closed_with_4104() {
     let server = Server::start_with(
         1,
-        &[("SESSION_QUEUE_BYTES_HIGH", "50000"), ("SESSION_QUEUE_BYTES_MAX", "300000"), ("LIMITS_HISTORY_BYTES_MAX", "50000")],
+        &[
+            ("SESSION_QUEUE_BYTES_HIGH", "50000"),
+            ("SESSION_QUEUE_BYTES_MAX", "300000"),
+            ("LIMITS_HISTORY_BYTES_MAX", "50000"),
+            ("LIMITS_VALUE_BYTES_MAX", "300000"),
+        ],
     );
     let (mut writer, mut stalled) = (server.connect(), server.connect());
     writer.add_and_set("a", ValueType::Binary, &large(0)).unwrap();

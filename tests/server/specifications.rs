@@ -28,7 +28,7 @@ fn properties_are_shown_in_canonical_form_without_defaults() {
     check(
         TopicType::String,
         &[("PRIORITY", "HIGH"), ("CONFLATION", "conflate"), ("COMPRESSION", "true"), ("OWNER", "$Principal  eq 'a'"), ("colour", "red")],
-        &[("COMPRESSION", "medium"), ("OWNER", "$Principal is \"a\""), ("PRIORITY", "high")],
+        &[("COMPRESSION", "medium"), ("CONFLATION", "conflate"), ("OWNER", "$Principal is \"a\""), ("PRIORITY", "high")],
     );
     check(TopicType::Int64, &[("COMPRESSION", "nonsense for a number"), ("PERSISTENT", "False")], &[("PERSISTENT", "false")]);
     check(

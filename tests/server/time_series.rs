@@ -110,7 +110,7 @@ fn an_answer_that_would_be_too_long_is_the_latest_part() {
     let mut session = server.connect();
     add(&mut session, &[]);
     for number in 0..5 {
-        session.append_json("s", &format!("\"{number}{}\"", "x".repeat(100_000)));
+        session.append_json("s", &format!("\"{number}{}\"", "x".repeat(400_000)));
     }
     let (is_complete, events) = session.query("s", Query::default()).unwrap();
     assert!(!is_complete && events.len() < 5 && events.last().unwrap().sequence == 4, "{}", events.len());

@@ -6,10 +6,11 @@
 //! - `deliver` — messages on their way to clients.
 //! - `share` — shared subscriptions.
 //! - `connect` — a client's session and its connections.
-//! - `store` — what is kept of sessions through a restart; `record` — how sessions are written.
+//! - `store` — what is kept of sessions through a restart; `record` — how sessions are written; `old_record` — how they were.
 
 mod connect;
 mod deliver;
+mod old_record;
 mod publish;
 mod record;
 mod share;

@@ -9,12 +9,24 @@ use crate::topic::path::TopicPath;
 use crate::topic::publication::{self, Publication};
 use crate::topic::specification::Specification;
 use crate::wire::mqtt::{QoS, RetainHandling, SubscriptionOptions, Version};
+use rkyv::api::high::HighSerializer;
 use rkyv::rancor::Failure;
+use rkyv::ser::allocator::ArenaHandle;
+use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::old_record;
 use crate::base::{Time, TopicId};
+
+/// What a record begins with. Those of earlier servers begin with a text or a payload, see `old_record`.
+const FORM: [u8; 8] = *b"\xf7tw\x00ses\x02";
+
+fn encode(record: &impl for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Failure>>) -> Vec<u8> {
+    let archived = rkyv::to_bytes::<Failure>(record).expect("memory takes it");
+    [&FORM[..], &archived[..]].concat()
+}
 
 /// A session as it is kept.
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq, Eq)]
@@ -110,12 +122,13 @@ impl SessionRecord {
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        rkyv::to_bytes::<Failure>(self).expect("memory takes it").into_vec()
+        encode(self)
     }
 
     /// `None` where the bytes are no such record.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        rkyv::from_bytes::<Self, Failure>(bytes).ok()
+        let new = bytes.strip_prefix(&FORM).and_then(|bytes| rkyv::from_bytes::<Self, Failure>(bytes).ok());
+        new.or_else(|| old_record::decode_session(bytes))
     }
 }
 
@@ -163,7 +176,7 @@ impl WillRecord {
 
 impl EventRecord {
     pub fn encode(&self) -> Vec<u8> {
-        rkyv::to_bytes::<Failure>(self).expect("memory takes it").into_vec()
+        encode(self)
     }
 
     /// The message that it says was sent.
@@ -173,7 +186,8 @@ impl EventRecord {
 
     /// `None` where the bytes are no such record; a note that something was done is empty.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        rkyv::from_bytes::<Self, Failure>(bytes).ok()
+        let new = bytes.strip_prefix(&FORM).and_then(|bytes| rkyv::from_bytes::<Self, Failure>(bytes).ok());
+        new.or_else(|| old_record::decode_event(bytes))
     }
 }
 
