@@ -66,9 +66,15 @@ impl Audience {
     }
 
     pub(super) fn unsubscribe_topics(&mut self, desk: &mut Desk, key: SessionKey, topics: &[Rc<LocalTopic>], reason: Reason) {
+        // What one end causes may end another under pressure, which is told then.
+        let mut ended = Vec::new();
         for topic in topics {
-            self.end_subscription(desk, key, topic);
+            if self.sessions.get(key).expect("a session with subscriptions stands").holds(topic) {
+                self.end_subscription(desk, key, topic);
+                ended.push(topic.clone());
+            }
         }
+        let topics = &ended;
         let is_tidied = |topic: &&Rc<LocalTopic>| topic.specification.tidies_on_unsubscribe() || reason == Reason::BackPressure;
         let tidied: Vec<Rc<LocalTopic>> = topics.iter().filter(is_tidied).cloned().collect();
         let session = self.sessions.get_mut(key).expect("a session with subscriptions stands");

@@ -8,6 +8,7 @@
 mod batches;
 mod close;
 mod derivations;
+mod double_end;
 mod examples;
 mod fetches;
 mod frames;
