@@ -249,13 +249,37 @@ impl Audience {
         mqtt.expiry_s = record.expiry_s;
         mqtt.stored = Some(Stored { topic: id, version: stored.version });
         mqtt.outbound.restore_sequence(stored.last_sequence.unwrap_or(0));
-        let now = desk.turn.now;
-        let wall_ms = desk.wall_ms();
+        self.restore_events(desk, &mut session, &mut mqtt, &stored, record.sent);
+        mqtt.will = record.will.map(|will| Box::new(will.into_will()));
+        for filter in record.filters {
+            let parsed = parse_filter(&filter.text).map_err(str::to_owned)?;
+            let selector = Selector::parse(&parsed.selector, desk.limits.selector).map_err(|error| error.to_string())?;
+            let (options, id, is_shared) = (filter.options(), filter.id, parsed.share.is_some());
+            mqtt.filters.push(Filter { text: filter.text.into(), selector, options, id, is_shared });
+        }
+        let (now, left_ms) = (desk.turn.now, u64::from(record.expiry_s) * 1000);
+        let expires = match record.expires_ms {
+            Some(at_ms) => now.after_ms(Expiry { at_ms, left_ms }.left_ms(desk.wall_ms())),
+            None if record.expiry_s == u32::MAX => Time(u64::MAX),
+            None => now.after_ms(left_ms),
+        };
+        session.mqtt = Some(Box::new(mqtt));
+        let key = self.enter(session);
+        self.broker.clients.insert(client_id, key);
+        self.fall_asleep(desk, key, expires);
+        self.restore_filters(desk, key);
+        Ok(())
+    }
+
+    /// What waits for the session and what is under way; `sent` names what was sent, where that is known.
+    fn restore_events(&self, desk: &mut Desk, session: &mut Session, mqtt: &mut Mqtt, stored: &StoredTopic, sent: Option<Vec<u64>>) {
+        let (now, wall_ms) = (desk.turn.now, desk.wall_ms());
         let binary = desk.specifications.plain(TopicType::Binary);
-        let mut released_before = Vec::new();
+        let sent: Option<BTreeSet<u64>> = sent.map(|sent| sent.into_iter().collect());
         let decoded = |event: &StoredEvent| (event.timestamp_ms, EventRecord::decode(&event.value));
         let events: Vec<_> = stored.events.iter().map(|(sequence, event)| (*sequence, decoded(event))).collect();
         let noted: BTreeSet<u64> = events.iter().filter_map(|(_, (_, event))| event.as_ref()?.sent()).collect();
+        let mut released_before = Vec::new();
         for (sequence, (timestamp_ms, event)) in events {
             match event {
                 None | Some(EventRecord::Sent { .. }) => {}
@@ -267,7 +291,7 @@ impl Audience {
                     let mut message = kept.into_message(sequence, &binary, now, time_of);
                     message.hold = Some(self.broker.held.hold(&message.outgoing));
                     message.is_noted |= noted.contains(&sequence);
-                    if let Some(sent) = &record.sent {
+                    if let Some(sent) = &sent {
                         message.is_repeated = sent.contains(&sequence);
                         message.is_noted = message.is_repeated;
                     }
@@ -281,31 +305,10 @@ impl Audience {
                     mqtt.inbound.insert(id, Inbound::Lost { number });
                     mqtt.inbound_notes.insert(id, sequence);
                 }
-                Some(EventRecord::Seen { publisher, number }) => {
-                    mqtt.seen.insert(TopicId(publisher), number, sequence);
-                }
+                Some(EventRecord::Seen { publisher, number }) => mqtt.seen.insert(TopicId(publisher), number, sequence),
             }
         }
         mqtt.outbound.restore_released(released_before);
-        mqtt.will = record.will.map(|will| Box::new(will.into_will()));
-        for filter in record.filters {
-            let parsed = parse_filter(&filter.text).map_err(str::to_owned)?;
-            let selector = Selector::parse(&parsed.selector, desk.limits.selector).map_err(|error| error.to_string())?;
-            let (options, id, is_shared) = (filter.options(), filter.id, parsed.share.is_some());
-            mqtt.filters.push(Filter { text: filter.text.into(), selector, options, id, is_shared });
-        }
-        let left_ms = u64::from(record.expiry_s) * 1000;
-        let expires = match record.expires_ms {
-            Some(at_ms) => now.after_ms(Expiry { at_ms, left_ms }.left_ms(wall_ms)),
-            None if record.expiry_s == u32::MAX => Time(u64::MAX),
-            None => now.after_ms(left_ms),
-        };
-        session.mqtt = Some(Box::new(mqtt));
-        let key = self.enter(session);
-        self.broker.clients.insert(client_id, key);
-        self.fall_asleep(desk, key, expires);
-        self.restore_filters(desk, key);
-        Ok(())
     }
 }
 
