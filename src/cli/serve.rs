@@ -128,6 +128,7 @@ const SDK: &[(&str, &[u8])] = &[
     ("/sdk/fetch.js", include_bytes!("../../sdk/javascript/fetch.js")),
     ("/sdk/inflate.js", include_bytes!("../../sdk/javascript/inflate.js")),
     ("/sdk/listeners.js", include_bytes!("../../sdk/javascript/listeners.js")),
+    ("/sdk/missed.js", include_bytes!("../../sdk/javascript/missed.js")),
     ("/sdk/pattern.js", include_bytes!("../../sdk/javascript/pattern.js")),
     ("/sdk/selections.js", include_bytes!("../../sdk/javascript/selections.js")),
     ("/sdk/selector.js", include_bytes!("../../sdk/javascript/selector.js")),

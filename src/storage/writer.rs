@@ -339,13 +339,18 @@ impl Writer {
         self.commit(now, answers);
         let Some(active) = &self.active else { return Ok(()) };
         let is_synced_before = self.synced + 1 >= active.first_record && self.checkpoint >= self.doubtful;
-        self.disk.sync()?;
+        self.sync_at_end()?;
         if self.failing.is_none() && is_synced_before && self.noted < self.last_change {
             self.synced = self.last_change;
             self.encode(&Record::Mark);
             self.commit(now, answers);
-            self.disk.sync()?;
+            self.sync_at_end()?;
         }
         Ok(())
+    }
+
+    /// What a failed sync was to keep may be lost, so nothing more may be written behind it.
+    fn sync_at_end(&mut self) -> io::Result<()> {
+        self.disk.sync().inspect_err(|_| self.must_roll = true)
     }
 }

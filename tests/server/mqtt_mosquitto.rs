@@ -295,3 +295,43 @@ fn the_servers_figures_are_topics_once_somebody_looks_for_them() {
     publish(&server, "mqttv5", &["-t", "a", "-m", "1"]);
     everything.expect("a 0 0 1");
 }
+
+#[test]
+fn who_subscribes_at_qos_1_gets_all_of_30000_retained_messages() {
+    const MESSAGES: usize = 30_000;
+    let server = start();
+    let mut session = server.connect();
+    for number in 0..MESSAGES {
+        session.add_and_set(&format!("many/{number}"), ValueType::Binary, number.to_string().as_bytes()).unwrap();
+    }
+    let count = MESSAGES.to_string();
+    for version in ["mqttv311", "mqttv5"] {
+        let arguments = ["-t", "many/#", "-q", "1", "-C", &count, "-W", "60", "-F", "%q %r %p"];
+        let output = mosquitto("mosquitto_sub", &server, version, &arguments).output().expect("the package mosquitto-clients is installed");
+        let mut lines: Vec<&str> = std::str::from_utf8(&output.stdout).expect("they are numbers").lines().collect();
+        lines.sort_unstable();
+        lines.dedup();
+        assert_eq!(lines.len(), MESSAGES, "{version}: each once");
+        assert!(lines.iter().all(|line| line.starts_with("1 1 ")), "{version}");
+    }
+}
+
+#[test]
+fn what_was_acknowledged_waits_for_a_client_that_is_away() {
+    let server = start();
+    for (version, id) in [("mqttv311", "old"), ("mqttv5", "new")] {
+        let kept = ["-i", id, "-c", "-q", "1", "-t", "kept", "-x", "600"];
+        let left = mosquitto("mosquitto_sub", &server, version, &[&kept[..], &["-E"]].concat()).output().expect("the package is installed");
+        assert!(left.status.success(), "{left:?}");
+        let mut publisher =
+            mosquitto("mosquitto_pub", &server, version, &["-t", "kept", "-q", "1", "-l"]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = publisher.stdin.take().expect("it is piped");
+        (0..1000).for_each(|number| writeln!(input, "{number}.{}", "x".repeat(1000)).expect("the process reads"));
+        drop(input);
+        assert!(publisher.wait().unwrap().success(), "each is acknowledged");
+        let output = mosquitto("mosquitto_sub", &server, version, &[&kept[..], &["-C", "1000", "-W", "60"]].concat()).output().unwrap();
+        let text = std::str::from_utf8(&output.stdout).expect("they are texts");
+        let numbers: Vec<usize> = text.lines().map(|line| line.split('.').next().unwrap().parse().unwrap()).collect();
+        assert_eq!(numbers, (0..1000).collect::<Vec<_>>(), "{version}");
+    }
+}

@@ -323,6 +323,13 @@ fn a_full_disk_does_not_keep_what_is_written_from_being_synced_at_the_end() {
 }
 
 #[test]
+fn nothing_is_written_behind_what_a_failed_sync_at_the_end_may_have_lost() {
+    use Step::{Close, Fault as Set, Rest, Retry, Send};
+    let steps = [Send(4), Retry, Rest, Set(Fault::Sync), Close, Set(Fault::None), Send(1), Close];
+    check_crashes(Ack::Durable, &steps, 0);
+}
+
+#[test]
 fn damage_in_what_was_synced_stops_and_says_where() {
     let mut world = World::new(Ack::Durable);
     run(&mut world, &[Step::Send(5), Step::Commit, Step::Send(5), Step::Commit, Step::Rest]);
