@@ -188,23 +188,9 @@ pub struct Outgoing {
 
 impl Outgoing {
     pub fn new(publication: Arc<Publication>, topic: &Rc<LocalTopic>, sequence: u64) -> Rc<Self> {
-        let priority = topic.specification.priority();
         let ends_under_pressure = topic.specification.conflation() == Conflation::Unsubscribe;
-        let (path, specification, topic) = (topic.path.clone(), topic.specification.clone(), Rc::downgrade(topic));
-        let (text, packets) = (OnceCell::new(), Default::default());
-        Rc::new(Self {
-            publication,
-            topic,
-            path,
-            specification,
-            sequence,
-            priority,
-            ends_under_pressure,
-            holds: Cell::new(0),
-            is_history: false,
-            text,
-            packets,
-        })
+        let bare = Self::bare(publication, topic.path.clone(), &topic.specification, sequence);
+        Rc::new(Self { topic: Rc::downgrade(topic), ends_under_pressure, ..bare })
     }
 
     /// An event that one subscriber is told of behind its time.
@@ -215,22 +201,24 @@ impl Outgoing {
 
     /// A message of a topic that need not be held here.
     pub fn without_topic(publication: Arc<Publication>, path: TopicPath, specification: &Arc<Specification>, sequence: u64) -> Rc<Self> {
-        let (priority, specification) = (specification.priority(), specification.clone());
-        let (text, packets) = (OnceCell::new(), Default::default());
-        let (topic, ends_under_pressure) = (Weak::new(), false);
-        Rc::new(Self {
+        Rc::new(Self::bare(publication, path, specification, sequence))
+    }
+
+    #[inline]
+    fn bare(publication: Arc<Publication>, path: TopicPath, specification: &Arc<Specification>, sequence: u64) -> Self {
+        Self {
             publication,
-            topic,
+            topic: Weak::new(),
             path,
-            specification,
+            specification: specification.clone(),
             sequence,
-            priority,
-            ends_under_pressure,
+            priority: specification.priority(),
+            ends_under_pressure: false,
             holds: Cell::new(0),
             is_history: false,
-            text,
-            packets,
-        })
+            text: OnceCell::new(),
+            packets: Default::default(),
+        }
     }
 
     pub fn specification(&self) -> &Arc<Specification> {
