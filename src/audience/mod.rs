@@ -30,7 +30,7 @@ mod topics;
 pub use ask::{FIGURES_WRITER, Listing};
 pub use listeners::MISSING;
 
-use crate::base::{SessionId, SessionKey, Slab, TopicId};
+use crate::base::{SessionId, SessionKey, Slab, SplitMap, TopicId};
 use crate::desk::{Desk, Ticket};
 use crate::mail::Handler;
 use crate::session::{HeldBytes, Life, LocalTopic, Session};
@@ -74,7 +74,7 @@ struct Sessions {
 /// The topics that sessions here select.
 #[derive(Default)]
 struct Locals {
-    known: HashMap<TopicId, Rc<LocalTopic>>,
+    known: SplitMap<TopicId, Rc<LocalTopic>>,
     by_path: BTreeMap<TopicPath, Rc<LocalTopic>>,
     /// Those that owners have forgotten although sessions here wait for them to appear again.
     limbo: HashMap<TopicId, Rc<LocalTopic>>,

@@ -3,12 +3,14 @@
 mod latencies;
 pub mod placement;
 mod slab;
+mod split_map;
 mod wheel;
 
 #[cfg(feature = "server")]
 pub use latencies::INTERVAL_MS;
 pub use latencies::Latencies;
 pub use slab::{ConnectionKey, Key, SessionKey, Slab, SlabKey};
+pub use split_map::SplitMap;
 pub use wheel::Wheel;
 
 /// A point in time, in nanoseconds of the host's monotonic clock. The core never reads a clock: time is an argument.

@@ -36,6 +36,7 @@ const BACKLOG: i32 = 4096;
 /// Starts to serve.
 pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     raise_open_files();
+    keep_pages_small();
     ignore_file_size_signal();
     let cores = config.placement(&crate::config::usable_cores());
     let (address, listeners) = listen_on_common_port(config, &cores)?;
@@ -200,6 +201,13 @@ fn raise_open_files() {
             libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
         }
     }
+}
+
+/// The kernel clears a huge page when it is first touched, which takes as long as clearing 512 small ones at once: where a table grows, many are touched
+/// in one turn, and all that its core serves waits.
+fn keep_pages_small() {
+    // SAFETY: it changes how this process is given memory, and nothing that it has; a kernel without it gives pages of any size.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
 }
 
 #[cfg(test)]

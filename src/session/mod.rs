@@ -20,7 +20,7 @@ pub use selections::Scopes;
 pub use send_queue::{Entry, Newest, QueueLimits, SendQueue, Steps};
 pub use sweep::{Ending, Sweep, SweepKind};
 
-use crate::base::{ConnectionKey, IdMap, SessionId, SessionKey, Time, TopicId};
+use crate::base::{ConnectionKey, SessionId, SessionKey, SplitMap, Time, TopicId};
 use crate::topic::publication::Encodings;
 use crate::topic::selector::Selector;
 use crate::wire::event;
@@ -70,7 +70,7 @@ pub struct Session {
     pub form: Form,
     pub selections: Scopes,
     /// Each subscribed topic, and this session's place among its subscribers.
-    pub subscriptions: IdMap<TopicId, (Rc<LocalTopic>, u32)>,
+    pub subscriptions: SplitMap<TopicId, (Rc<LocalTopic>, u32)>,
     pub queue: SendQueue,
     pub connected: Time,
     pub extras: Option<Box<Extras>>,
@@ -80,7 +80,7 @@ pub struct Session {
 
 impl Session {
     pub fn new(id: SessionId, life: Life, form: Form, connected: Time) -> Self {
-        let (selections, subscriptions, queue) = (Scopes::default(), IdMap::default(), SendQueue::default());
+        let (selections, subscriptions, queue) = (Scopes::default(), SplitMap::default(), SendQueue::default());
         Self { id, life, form, selections, subscriptions, queue, connected, extras: None, mqtt: None }
     }
 

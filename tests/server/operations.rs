@@ -28,6 +28,13 @@ fn welcome_tells_the_limits_in_force() {
     assert_eq!(session.limits[&5], 1_114_112);
 }
 
+/// Clearing huge pages is work of one turn that no slice bounds. A kernel without the setting does not tell it.
+#[test]
+fn the_server_takes_no_transparent_huge_pages() {
+    let server = Server::start(1);
+    assert_ne!(server.status("THP_enabled:").as_deref(), Some("1"));
+}
+
 #[test]
 fn every_type_makes_a_round_trip() {
     let server = Server::start(2);

@@ -143,9 +143,14 @@ impl Server {
 
     /// The most memory that the process has held so far.
     pub fn memory_bytes_most(&self) -> usize {
+        let most = self.status("VmHWM:").expect("Linux tells the high-water mark");
+        most.trim_end_matches(" kB").parse::<usize>().expect("a number of KiB") << 10
+    }
+
+    /// What the kernel tells of the process behind this name.
+    pub fn status(&self, name: &str) -> Option<String> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the process runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells the high-water mark");
-        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number of KiB") << 10
+        status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_string())
     }
 
     /// Asks the process to end.
