@@ -37,7 +37,6 @@ pub fn examine(host: &Host, wanted: &Wanted) -> Vec<Finding> {
     findings.push(siblings(host, wanted));
     findings.push(governor(host, wanted));
     findings.push(clocksource(host));
-    findings.push(huge_pages(host));
     findings.extend(host.network.iter().map(|device| interrupts(host, device, wanted)));
     for finding in findings.iter_mut().filter(|finding| finding.severity == Severity::Ok) {
         finding.remedy.clear();
@@ -211,19 +210,6 @@ fn clocksource(host: &Host) -> Finding {
         wanted: "tsc, or another that is read in place".into(),
         why: "The clock is read at every turn of a shard; other sources take a system call each time.".into(),
         remedy: "Boot with clocksource=tsc, if the processor's is stable.".into(),
-    }
-}
-
-fn huge_pages(host: &Host) -> Finding {
-    let mode = host.huge_pages.as_deref().unwrap_or("not shown");
-    let met = mode != "always";
-    Finding {
-        severity: if met { Severity::Ok } else { Severity::Advice },
-        what: "transparent huge pages".into(),
-        found: mode.into(),
-        wanted: "madvise or never".into(),
-        why: "Always gives small heaps whole huge pages, and stops threads while it gathers them.".into(),
-        remedy: "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled, or boot with transparent_hugepage=madvise.".into(),
     }
 }
 

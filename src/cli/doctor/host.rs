@@ -27,8 +27,6 @@ pub struct Host {
     pub siblings: Vec<Vec<usize>>,
     /// By core, where the kernel governs the clock at all.
     pub governors: BTreeMap<usize, String>,
-    /// The mode of transparent huge pages: always, madvise or never.
-    pub huge_pages: Option<String>,
     pub clocksource: Option<String>,
     pub network: Vec<NetworkDevice>,
 }
@@ -81,7 +79,6 @@ impl Host {
             cores_isolated: text(&cpu.join("isolated")).map_or_else(Vec::new, |list| cores(&list)),
             siblings: siblings(&cpu, &cores_online),
             governors: governors(&cpu, &cores_online),
-            huge_pages: text(&root.join("sys/kernel/mm/transparent_hugepage/enabled")).and_then(|modes| chosen(&modes)),
             clocksource: text(&root.join("sys/devices/system/clocksource/clocksource0/current_clocksource")),
             network: network(root),
             cores_online,
@@ -106,11 +103,6 @@ fn cores(list: &str) -> Vec<usize> {
         Some(first.parse().ok()?..=last.parse().ok()?)
     };
     list.split(',').filter_map(range).flatten().collect()
-}
-
-/// `always [madvise] never` → madvise
-fn chosen(modes: &str) -> Option<String> {
-    Some(modes.split_once('[')?.1.split_once(']')?.0.to_owned())
 }
 
 #[derive(Clone, Copy)]

@@ -24,7 +24,6 @@ impl Tree {
             tree.write(&format!("{folder}/topology/thread_siblings_list"), &core.to_string());
             tree.write(&format!("{folder}/cpufreq/scaling_governor"), "performance");
         }
-        tree.write("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never");
         tree.write("sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc");
         for (interrupt, core) in [(30, "0"), (31, "1"), (32, "0")] {
             tree.write(&format!("sys/class/net/eth0/device/msi_irqs/{interrupt}"), "msix");
@@ -165,11 +164,9 @@ fn the_governor_counts_on_the_cores_of_shards_only() {
 }
 
 #[test]
-fn slow_clocks_and_greedy_huge_pages_are_advised_against() {
+fn slow_clocks_are_advised_against() {
     let clock = "sys/devices/system/clocksource/clocksource0/current_clocksource";
     check_file("clock", clock, "hpet", "clocksource", "clocksource=tsc");
-    let pages = "sys/kernel/mm/transparent_hugepage/enabled";
-    check_file("pages", pages, "[always] madvise never", "transparent huge pages", "echo madvise");
 }
 
 #[test]
