@@ -172,17 +172,14 @@ impl Audience {
         if gather.waiting > 0 {
             return None;
         }
+        if let Answer::Interest { selector, .. } = &gather.answer {
+            let selector = selector.clone();
+            self.interest_answered(desk, ticket, selector);
+            return None;
+        }
         let gather = self.gathers.remove(&ticket).expect("it was just there");
         match gather.answer {
-            Answer::Interest { selector, asker } => {
-                let selected = self.selected.get_mut(&selector).expect("a selector that goes takes its questions along");
-                selected.asking.remove(&ticket);
-                self.settle_limbo(desk, &selector);
-                if !self.listening.missing.is_empty() && self.known_topics(&selector).next().is_none() {
-                    self.tell_missing(desk, asker.session, &selector);
-                }
-                self.answer_subscription(desk, asker);
-            }
+            Answer::Interest { .. } => {}
             Answer::Removed { asker, count } => self.answer(desk, asker, count.map(Outcome::Removed)),
             Answer::Page { asker, fetch, pages, is_thinned } => {
                 let (entries, has_more) = merge_pages(&fetch, pages);

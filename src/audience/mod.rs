@@ -3,7 +3,8 @@
 //! It knows no connection but by its key, which it wakes, and no owner of topics but by mail.
 //!
 //! - here — the sessions themselves, by key and by name.
-//! - `select`, `subscribe` — what sessions select, and the topics that they are subscribed to by that; `sweep` — a part at a time; `topics` — what arrives of topics.
+//! - `select`, `subscribe` — what sessions select, and the topics that they are subscribed to by that; `sweep` — a part at a time; `topics` — what arrives of topics; `limbo` —
+//!   those that are to appear again.
 //! - `ask`, `questions` — what sessions ask the owners of topics.
 //! - `queue` — what a session is answered and still has to be sent; `pace` — what waits until it reads; `history` — what a subscriber of a time series is told first.
 //! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing; `known` — what a listener knows.
@@ -15,6 +16,7 @@ mod ask;
 mod history;
 mod known;
 mod life;
+mod limbo;
 mod listeners;
 pub mod mqtt;
 mod pace;
@@ -76,8 +78,9 @@ struct Sessions {
 struct Locals {
     known: SplitMap<TopicId, Rc<LocalTopic>>,
     by_path: BTreeMap<TopicPath, Rc<LocalTopic>>,
-    /// Those that owners have forgotten although sessions here wait for them to appear again.
-    limbo: HashMap<TopicId, Rc<LocalTopic>>,
+    limbo: limbo::Limbo,
+    /// Interests that all owners have answered, whose sessions are not.
+    settling: VecDeque<limbo::Settling>,
     /// Of the newest subscription.
     generation: u32,
     /// Of the newest publication.
@@ -220,9 +223,9 @@ impl Audience {
         self.sessions.keys().filter_map(|key| self.sessions.get(key)).map(|session| session.queue.bounded_bytes()).max().unwrap_or(0)
     }
 
-    /// Whether reviews or sweeps wait for their next slice.
+    /// Whether reviews, sweeps or answered interests wait for their next slice.
     pub fn has_slices(&self) -> bool {
-        !self.listening.reviews.is_empty() || !self.locals.sweeping.is_empty()
+        !self.listening.reviews.is_empty() || !self.locals.sweeping.is_empty() || !self.locals.settling.is_empty()
     }
 
     /// Questions of other shards how many sessions match, which are not answered.

@@ -109,7 +109,6 @@ impl Audience {
         for owner in self.owners_of(desk, selector) {
             desk.mail(owner, Mail::Release { selector: selector.as_str().into() });
         }
-        self.locals.limbo.retain(|_, topic| !topic.subscribers.borrow().is_empty());
     }
 }
 

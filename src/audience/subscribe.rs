@@ -5,21 +5,9 @@ use crate::base::SessionKey;
 use crate::desk::Desk;
 use crate::mail::Appearance;
 use crate::session::{Delivery, Entry, LocalTopic, Subscriber};
-use crate::topic::path::{TopicPath, is_within};
-use crate::topic::selector::Selector;
-use std::ops::Bound;
 use std::rc::Rc;
 
 impl Audience {
-    /// The topics held here that `selector` matches, in path order.
-    pub fn known_topics(&self, selector: &Selector) -> impl Iterator<Item = &Rc<LocalTopic>> {
-        let branch = selector.prefix();
-        let start = if branch.is_empty() { Bound::Unbounded } else { Bound::Included(TopicPath::of_branch(branch)) };
-        let range = self.locals.by_path.range((start, Bound::Unbounded));
-        let in_branch = range.take_while(|(path, _)| branch.is_empty() || is_within(path.as_str(), branch));
-        in_branch.filter(|(path, _)| selector.matches(path.as_str())).map(|(_, topic)| topic)
-    }
-
     pub fn start_subscription(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>, appearance: Appearance) {
         let session = self.sessions.get_mut(key).expect("a session that selects stands");
         if session.subscriptions.contains_key(&topic.id) || !session.selects(topic.path.as_str()) {
@@ -57,6 +45,9 @@ impl Audience {
         if let Some(moved) = subscribers.get(place as usize) {
             let moved = self.sessions.get_mut(moved.session).expect("a subscriber is a session");
             moved.subscriptions.get_mut(&topic.id).expect("a subscriber has the subscription").1 = place;
+        }
+        if subscribers.is_empty() {
+            self.locals.limbo.take(&topic.path, topic.id);
         }
         drop(subscribers);
         self.history_arrived(desk, topic, key, ended.generation);

@@ -4,6 +4,7 @@
 //! and withdraws waits. What has no value that a later one replaces is not put off: a message, an event, what is not retained. A session of MQTT is
 //! subscribed at once, since messages would be lost, and only its retained messages wait.
 
+use super::limbo::Part;
 use crate::audience::Audience;
 use crate::base::SessionKey;
 use crate::desk::Desk;
@@ -66,9 +67,10 @@ impl Audience {
         }
     }
 
-    /// Goes on with all sessions that have something to look at, each a part in its turn, within this turn's budget.
+    /// Goes on with all sessions that have something to look at, and with interests that are answered, each a part in its turn, within this turn's budget.
     pub fn run_sweeps(&mut self, desk: &mut Desk, walks_wait: bool) {
         let kept = if walks_wait { desk.turn.walk_budget / 2 } else { 0 };
+        self.run_settlings(desk, kept);
         while desk.turn.walk_budget > kept
             && let Some(key) = self.locals.sweeping.pop_front()
         {
@@ -107,6 +109,9 @@ impl Audience {
             self.look_at(desk, key, SweepKind::Withdraw, &topics);
             return self.finish_sweep(desk, key);
         }
+        if sweep.is_in_limbo {
+            return self.sweep_limbo(desk, key, has_to_read);
+        }
         let (kind, selector) = (sweep.kind, sweep.selector.clone());
         let part = PART.min(desk.turn.walk_budget.max(1));
         let (mut topics, mut last, mut looked) = (Vec::new(), None, 0);
@@ -127,13 +132,33 @@ impl Audience {
             self.look_at(desk, key, kind, &topics);
             return Next::More;
         }
-        self.first_sweep(key).rest = Span::of_path("");
+        let sweep = self.first_sweep(key);
+        sweep.is_in_limbo = true;
+        sweep.rest = sweep.selector.as_ref().map(Span::of_selector).unwrap_or_default();
         self.look_at(desk, key, kind, &topics);
-        // Few wait there, and not for long: their owners have forgotten them and know of a newer interest.
-        let mut waiting: Vec<Rc<LocalTopic>> = self.locals.limbo.values().cloned().collect();
-        waiting.sort_unstable_by_key(|topic| topic.id);
-        self.look_at(desk, key, SweepKind::Withdraw, &waiting);
-        self.finish_sweep(desk, key)
+        // Where no selector is named the sweep only finds topics; none is to end.
+        if selector.is_none() || self.locals.limbo.is_empty() {
+            return self.finish_sweep(desk, key);
+        }
+        Next::More
+    }
+
+    /// Looks at a part of the topics that the session may have, and that are to appear again.
+    fn sweep_limbo(&mut self, desk: &mut Desk, key: SessionKey, has_to_read: bool) -> Next {
+        let sweep = self.first_sweep(key);
+        let (selector, rest) = (sweep.selector.clone().expect("only a sweep of one selector looks here"), sweep.rest.clone());
+        let count = PART.min(desk.turn.walk_budget.max(1));
+        let Part { topics, looked, last } = self.locals.limbo.part(&rest, &selector, u64::MAX, count);
+        desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub(looked.max(1));
+        if has_to_read && !topics.is_empty() {
+            return Next::Held;
+        }
+        let is_last = last.is_none();
+        if let Some(last) = last {
+            self.first_sweep(key).rest.start = Bound::Excluded(last);
+        }
+        self.look_at(desk, key, SweepKind::Withdraw, &topics);
+        if is_last { self.finish_sweep(desk, key) } else { Next::More }
     }
 
     fn first_sweep(&mut self, key: SessionKey) -> &mut Sweep {
@@ -324,7 +349,7 @@ impl Sweep {
     /// All that the session selects, from one path on.
     fn from(start: Bound<TopicPath>) -> Self {
         let rest = Span { start, end: Bound::Unbounded };
-        Self { selector: None, rest, kind: SweepKind::Adjust, released: Vec::new(), endings: Vec::new() }
+        Self { selector: None, rest, is_in_limbo: false, kind: SweepKind::Adjust, released: Vec::new(), endings: Vec::new() }
     }
 }
 

@@ -8,7 +8,6 @@ use crate::mail::{Appeared, Mail, Share};
 use crate::protocol::Reason;
 use crate::session::{Entry, Life, LocalTopic, Outgoing};
 use crate::topic::publication::Publication;
-use crate::topic::selector::Selector;
 use crate::topic::specification::Conflation;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use std::sync::Arc;
 impl Audience {
     pub fn topic_appeared(&mut self, desk: &mut Desk, appeared: Appeared) {
         let Appeared { id, path, specification, latest, is_counted, appearance } = appeared;
-        let topic = self.locals.limbo.remove(&id).unwrap_or_else(|| LocalTopic::new(id, path.clone(), specification));
+        let topic = self.locals.limbo.take(&path, id).unwrap_or_else(|| LocalTopic::new(id, path.clone(), specification));
         topic.is_counted.set(is_counted);
         let version = topic.latest.borrow().as_ref().map(|latest| latest.version());
         if let Some(publication) = latest.filter(|_| !topic.is_time_series()) {
@@ -80,26 +79,6 @@ impl Audience {
         }
     }
 
-    /// The owner has seen an interest end. Where a newer one is on its way, subscribers wait in limbo for the topic to appear again.
-    pub fn topic_forgotten(&mut self, id: TopicId) {
-        let Some(topic) = self.locals.known.remove(&id) else { return };
-        self.locals.by_path.remove(&topic.path);
-        if !topic.subscribers.borrow().is_empty() {
-            self.locals.limbo.insert(id, topic);
-        }
-    }
-
-    /// All owners have answered an interest: what it matches and still is in limbo was removed meanwhile.
-    pub(super) fn settle_limbo(&mut self, desk: &mut Desk, selector: &Selector) {
-        let mut gone: Vec<_> = self.locals.limbo.values().filter(|topic| selector.matches(topic.path.as_str())).cloned().collect();
-        gone.sort_unstable_by_key(|topic| topic.id.0);
-        for topic in gone {
-            self.locals.limbo.remove(&topic.id);
-            self.end_subscribers(desk, &topic, Reason::Removed);
-        }
-        self.locals.limbo.retain(|_, topic| !topic.subscribers.borrow().is_empty());
-    }
-
     /// The hot path: one publication to all its subscribers here.
     pub fn publication_arrived(&mut self, desk: &mut Desk, publication: Arc<Publication>) {
         let keep = publication.keep_of(desk.identity.index);
@@ -158,8 +137,9 @@ impl Audience {
         self.end_subscribers(desk, &topic, reason);
     }
 
-    fn end_subscribers(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, reason: Reason) {
+    pub(super) fn end_subscribers(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, reason: Reason) {
         let subscribers = std::mem::take(&mut *topic.subscribers.borrow_mut());
+        self.locals.limbo.take(&topic.path, topic.id);
         for subscriber in subscribers {
             let session = self.sessions.get_mut(subscriber.session).expect("a subscriber is a session");
             session.subscriptions.remove(&topic.id);

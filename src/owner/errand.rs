@@ -92,7 +92,7 @@ impl Owner {
     /// not do is left to an errand. Who selects them again meanwhile is left where it is.
     pub(super) fn forget_interest(&mut self, desk: &mut Desk, from: ShardIndex, selector: Selector) {
         let mut budget = desk.turn.walk_budget;
-        let rest = selector.exact_path().map_or_else(|| Span::of_branch(selector.prefix()), Span::of_path);
+        let rest = Span::of_selector(&selector);
         let next = if budget > 0 {
             self.forget_slice(desk, from, selector, rest, &mut budget)
         } else {

@@ -14,6 +14,8 @@ pub struct Sweep {
     /// Of which topics; by default of all.
     pub selector: Option<Selector>,
     pub rest: Span,
+    /// Whether those that are known were all looked at, and `rest` is of those that are to appear again.
+    pub is_in_limbo: bool,
     pub kind: SweepKind,
     /// Selectors that the session gives up when it is done.
     pub released: Vec<Selector>,
@@ -48,13 +50,13 @@ pub enum Ending {
 
 impl Sweep {
     pub fn of(selector: &Selector, kind: SweepKind) -> Self {
-        let rest = selector.exact_path().map_or_else(|| Span::of_branch(selector.prefix()), Span::of_path);
-        Self { selector: Some(selector.clone()), rest, kind, released: Vec::new(), endings: Vec::new() }
+        let (selector, rest) = (Some(selector.clone()), Span::of_selector(selector));
+        Self { selector, rest, is_in_limbo: false, kind, released: Vec::new(), endings: Vec::new() }
     }
 
-    /// Whether it will look at the topic at `path`.
+    /// Whether it will look at the known topic at `path`.
     pub fn will_reach(&self, path: &TopicPath) -> bool {
         let matches = |selector: &Selector| selector.matches(path.as_str());
-        self.kind != SweepKind::Withdraw && self.rest.contains(path) && self.selector.as_ref().is_none_or(matches)
+        self.kind != SweepKind::Withdraw && !self.is_in_limbo && self.rest.contains(path) && self.selector.as_ref().is_none_or(matches)
     }
 }

@@ -131,6 +131,11 @@ impl Span {
         Self { start: Bound::Included(path.clone()), end: Bound::Included(path) }
     }
 
+    /// Where all lies that the selector matches.
+    pub fn of_selector(selector: &Selector) -> Self {
+        selector.exact_path().map_or_else(|| Self::of_branch(selector.prefix()), Self::of_path)
+    }
+
     /// `branch` and all below it; everything where it is empty.
     pub fn of_branch(branch: &str) -> Self {
         if branch.is_empty() {
