@@ -1,47 +1,35 @@
-//! Who listens on this shard: to topics that come and go, to topics that get and lose subscribers, to selectors that match nothing.
+//! Who listens on this shard: to topics that come and go, to topics that get and lose subscribers.
 //!
 //! What listeners to topics find is told by the owners' walks, also of topics that are known already: a new selector looks at nothing here. What a
 //! selector leaves that is taken away is looked at slice by slice, as walks are; until then the owners go on telling.
 
 use super::known::{Change, look_again, take_notice};
+use super::missing::MISSING;
 use crate::audience::Audience;
 use crate::base::{SessionKey, ShardIndex};
 use crate::desk::Desk;
 use crate::gate;
-use crate::mail::views::Told;
-use crate::mail::{Caller, Handler, ListenerKind, Mail, Missing, Notice};
+use crate::mail::{Caller, Handler, ListenerKind, Mail, Notice};
 use crate::protocol::{ErrorCode, Refusal};
-use crate::session::{Entry, Life, Listened, Listener};
+use crate::session::{Entry, Listened, Listener, Review};
+use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
 use crate::topic::selector::Selector;
 use crate::topic::tree::Span;
-use crate::wire::event::{self, Event, Properties};
+use crate::wire::event::{self, Event};
 use crate::wire::native::Outcome;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
 /// The wire's numbers of what is listened to.
 const TOPICS: u8 = 1;
 const SUBSCRIBERS: u8 = 2;
-pub const MISSING: u8 = 3;
 
 /// How many topics of a review are looked at when its turn comes.
 const REVIEW_PART: usize = 256;
 
-/// A listener's topics have to be looked at again, since a selector was taken away.
-pub struct Review {
-    asker: Caller,
-    number: u64,
-    kind: u8,
-    selector: Selector,
-    rest: Span,
-}
-
-impl Review {
-    fn is_of(&self, session: SessionKey, number: u64) -> bool {
-        (self.asker.session, self.number) == (session, number)
-    }
-}
+/// The sessions that have a selector, and how many of their listeners and reviews do.
+pub type Holders = BTreeMap<SessionKey, u32>;
 
 /// Forgets what the listener was told of subscribers in `span` and does not select any more: looks at so many topics as `budget` has. What is left.
 fn forget_subscribed(listener: &mut Listener, span: Span, budget: &mut usize) -> Option<Span> {
@@ -64,8 +52,11 @@ impl Audience {
         if listeners.get(&number).is_some_and(|listener| listener.kind != kind) {
             return Err(Refusal::new(ErrorCode::NoSuchListener, format!("listener {number} is of another kind")));
         }
-        let held: usize = listeners.values().map(|listener| listener.selectors.len() + listener.branches.len()).sum();
-        if held >= listeners_max {
+        // One that has none any more takes room nevertheless: a client may make as many of them as it has numbers.
+        let room = |listener: &Listener| (listener.selectors.len() + listener.branches.len()).max(1);
+        let held: usize = listeners.values().map(room).sum();
+        let is_empty = listeners.get(&number).is_some_and(|listener| listener.selectors.is_empty() && listener.branches.is_empty());
+        if held + usize::from(!is_empty) > listeners_max {
             let message = format!("the session's listeners have their most of {listeners_max} selectors");
             return Err(Refusal::new(ErrorCode::ListenerLimit, message));
         }
@@ -91,27 +82,12 @@ impl Audience {
         }
         let asked = self.ask_to_listen(desk, asker, of, &selector);
         let listener = self.listener_mut(asker.session, number).expect("it was just there");
-        listener.selectors.push(Listened { selector, asked });
+        listener.selectors.push(Listened { selector: selector.clone(), asked });
+        *self.holders(kind).entry(&selector, Holders::new).entry(asker.session).or_default() += 1;
         Ok(())
     }
 
-    fn handle_missing(&mut self, desk: &mut Desk, asker: Caller, number: u64, branch: &str) -> Result<(), Refusal> {
-        crate::topic::path::check_form(branch).map_err(|error| Refusal::at(ErrorCode::InvalidPath, error.position, error.to_string()))?;
-        let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
-        let listener = session.extras_mut().listeners.entry(number).or_insert_with(|| Listener::new(MISSING));
-        if !listener.branches.iter().any(|held| **held == *branch) {
-            listener.branches.push(branch.into());
-            self.listening.sessions.insert(asker.session);
-            let handler = Handler { branch: branch.into(), session: session.id, listener: number };
-            self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: true });
-        }
-        // Whoever misses a topic once this is answered is heard, on whatever shard.
-        let to = Told { shard: desk.identity.index, ticket: self.expect_fences(desk, asker) };
-        self.tell_all(desk, || Mail::Fence { to });
-        Ok(())
-    }
-
-    fn tell_all(&mut self, desk: &mut Desk, mail: impl Fn() -> Mail) {
+    pub(super) fn tell_all(&mut self, desk: &mut Desk, mail: impl Fn() -> Mail) {
         for shard in (0..desk.identity.count).map(ShardIndex) {
             desk.mail(shard, mail());
         }
@@ -147,29 +123,21 @@ impl Audience {
             let handler = Handler { branch, session: id, listener: number };
             self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: false });
         }
-        let held_back = self.listening.reviews_held.extract_if(.., |review| review.is_of(session, number)).collect::<Vec<_>>();
-        let (mut ended, kept): (VecDeque<Review>, _) =
-            std::mem::take(&mut self.listening.reviews).into_iter().partition(|review: &Review| review.is_of(session, number));
-        self.listening.reviews = kept;
-        ended.extend(held_back);
+        let extras = self.sessions.get_mut(session).expect("it was just there").extras_mut();
+        // Bounded by `limits.questions_max`, as every review is a request that is not answered.
+        let (ended, kept): (VecDeque<Review>, _) =
+            std::mem::take(&mut extras.reviews).into_iter().partition(|review| review.number == number);
+        extras.reviews = kept;
         for review in ended {
             self.answer(desk, review.asker, Ok(Outcome::Done));
-            self.release_listening(desk, listener.kind, &review.selector);
+            self.release_listening(desk, session, listener.kind, &review.selector);
         }
         for held in listener.selectors {
-            self.release_listening(desk, listener.kind, &held.selector);
+            self.release_listening(desk, session, listener.kind, &held.selector);
         }
     }
 
-    fn end_branch(&mut self, desk: &mut Desk, session: SessionKey, number: u64, branch: &str) {
-        let id = self.id_of(session).expect("a session with a listener stands");
-        let listener = self.listener_mut(session, number).expect("the listener was found to be a handler");
-        listener.branches.retain(|held| **held != *branch);
-        let handler = Handler { branch: branch.into(), session: id, listener: number };
-        self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: false });
-    }
-
-    fn listener_mut(&mut self, session: SessionKey, number: u64) -> Option<&mut Listener> {
+    pub(super) fn listener_mut(&mut self, session: SessionKey, number: u64) -> Option<&mut Listener> {
         self.sessions.get_mut(session)?.extras.as_mut()?.listeners.get_mut(&number)
     }
 
@@ -179,8 +147,13 @@ impl Audience {
         if !self.listening.sessions.remove(&session) {
             return;
         }
-        let listeners = &self.sessions.get_mut(session).expect("a session that listens stands").extras_mut().listeners;
-        let numbers: Vec<u64> = listeners.keys().copied().collect();
+        let extras = self.sessions.get_mut(session).expect("a session that listens stands").extras_mut();
+        let numbers: Vec<u64> = extras.listeners.keys().copied().collect();
+        // All at once: else each listener looks for its own among them.
+        for review in std::mem::take(&mut extras.reviews) {
+            let kind = self.listener_mut(session, review.number).expect("a listener that ends takes its reviews along").kind;
+            self.release_listening(desk, session, kind, &review.selector);
+        }
         for number in numbers {
             self.end_listener(desk, session, number);
         }
@@ -193,76 +166,116 @@ impl Audience {
             return false;
         }
         listener.selectors.retain(|held| held.selector != *selector);
-        let (kind, rest) = (listener.kind, Span::of_branch(selector.prefix()));
-        self.listening.reviews.push_back(Review { asker, number, kind, selector: selector.clone(), rest });
+        let rest = Span::of_branch(selector.prefix());
+        let extras = self.sessions.get_mut(asker.session).expect("it was just there").extras_mut();
+        extras.reviews.push_back(Review { asker, number, selector: selector.clone(), rest });
+        self.resume_reviews(asker.session);
         true
     }
 
     pub fn reviews_of(&self, session: SessionKey) -> usize {
-        let reviews = self.listening.reviews.iter().chain(&self.listening.reviews_held);
-        reviews.filter(|review| review.asker.session == session).count()
+        self.sessions.get(session).and_then(|session| session.extras.as_ref()).map_or(0, |extras| extras.reviews.len())
     }
 
-    /// The session has read: its reviews go on.
+    /// The session's reviews go on: it has read, or has a new one.
     pub(super) fn resume_reviews(&mut self, session: SessionKey) {
-        let resumed = self.listening.reviews_held.extract_if(.., |review| review.asker.session == session);
-        self.listening.reviews.extend(resumed);
+        let Some(extras) = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut()) else { return };
+        if !extras.reviews.is_empty() && !std::mem::replace(&mut extras.is_reviewing, true) {
+            self.listening.reviewing.push_back(session);
+        }
     }
 
-    /// Goes on with the reviews under way, each a part in its turn, within this turn's budget.
+    /// Goes on with the reviews under way, each session's first a part in its turn, within this turn's budget.
     pub fn run_reviews(&mut self, desk: &mut Desk, walks_wait: bool) {
         // Where walks wait they get half of the budget.
         let kept = if walks_wait { desk.turn.walk_budget / 2 } else { 0 };
         while desk.turn.walk_budget > kept
-            && let Some(review) = self.listening.reviews.pop_front()
+            && let Some(key) = self.listening.reviewing.pop_front()
         {
-            let part = REVIEW_PART.min(desk.turn.walk_budget - kept);
-            let session = self.sessions.get(review.asker.session).expect("a session that ends takes its reviews along");
+            // The session may be over.
+            let Some(session) = self.sessions.get_mut(key) else { continue };
+            session.extras_mut().is_reviewing = false;
+            if session.extras_mut().reviews.is_empty() {
+                continue;
+            }
             if Self::is_busy(desk, session) {
-                self.held_back.insert(review.asker.session);
-                self.listening.reviews_held.push(review);
+                self.held_back.insert(key);
                 continue;
             }
-            let Review { asker, number, kind, selector, rest } = review;
-            let listener = self.listener_mut(asker.session, number).expect("a listener that ends takes its reviews along");
-            let mut left = part;
-            let (changes, rest) = match kind {
-                TOPICS => look_again(listener, rest, &mut left),
-                _ => (Vec::new(), forget_subscribed(listener, rest, &mut left)),
-            };
-            desk.turn.walk_budget -= (part - left).max(1);
-            for change in changes {
-                self.tell_change(desk, asker.session, number, &change);
-            }
-            if let Some(rest) = rest {
-                self.listening.reviews.push_back(Review { asker, number, kind, selector, rest });
-                continue;
-            }
-            self.release_listening(desk, kind, &selector);
+            self.review_part(desk, key, kept);
+            self.resume_reviews(key);
+        }
+    }
+
+    fn review_part(&mut self, desk: &mut Desk, key: SessionKey, kept: usize) {
+        let part = REVIEW_PART.min(desk.turn.walk_budget - kept);
+        let extras = self.sessions.get_mut(key).expect("it was just there").extras_mut();
+        let Review { asker, number, selector, rest } = extras.reviews.pop_front().expect("a session with a turn has a review");
+        let listener = extras.listeners.get_mut(&number).expect("a listener that ends takes its reviews along");
+        let (kind, mut left) = (listener.kind, part);
+        let (changes, rest) = match kind {
+            TOPICS => look_again(listener, rest, &mut left),
+            _ => (Vec::new(), forget_subscribed(listener, rest, &mut left)),
+        };
+        let is_done = rest.is_none();
+        if let Some(rest) = rest {
+            extras.reviews.push_back(Review { asker, number, selector: selector.clone(), rest });
+        }
+        desk.turn.walk_budget -= (part - left).max(1);
+        for change in changes {
+            self.tell_change(desk, key, number, &change);
+        }
+        if is_done {
+            self.release_listening(desk, key, kind, &selector);
             self.answer(desk, asker, Ok(Outcome::Done));
         }
     }
 
-    /// Tells the owners where no listener of this shard has the selector any more.
-    fn release_listening(&mut self, desk: &mut Desk, number: u8, selector: &Selector) {
-        let holds = |session: &SessionKey| {
-            let extras = &self.sessions.get(*session).expect("a session that listens stands").extras;
-            extras.as_ref().is_some_and(|extras| extras.listeners.values().any(|held| held.kind == number && held.holds(selector)))
-        };
-        // What is still to be reviewed has to stay true until then.
-        let mut reviews = self.listening.reviews.iter().chain(&self.listening.reviews_held);
-        let is_reviewed = reviews.any(|review| review.kind == number && review.selector == *selector);
-        if is_reviewed || self.listening.sessions.iter().any(holds) {
+    fn holders(&mut self, kind: u8) -> &mut Interests<Holders> {
+        if kind == TOPICS { &mut self.listening.topics } else { &mut self.listening.subscribers }
+    }
+
+    /// A listener of the session has the selector no longer, or its review is done. Tells the owners where no other of this shard has it: what is still
+    /// to be reviewed has to stay true until then.
+    fn release_listening(&mut self, desk: &mut Desk, session: SessionKey, number: u8, selector: &Selector) {
+        let table = self.holders(number);
+        let holders = table.get_mut(selector).expect("a selector stands as long as it is held");
+        let count = holders.get_mut(&session).expect("it is held as often as it is released");
+        *count -= 1;
+        if *count > 0 {
             return;
         }
+        holders.remove(&session);
+        if !holders.is_empty() {
+            return;
+        }
+        table.remove(selector);
         let kind = if number == TOPICS { ListenerKind::Topics } else { ListenerKind::Subscribers };
         self.tell_all(desk, || Mail::StopListening { kind, selector: selector.as_str().into() });
     }
 
+    /// The sessions whose listeners may have to be told what happened at the path.
+    fn listening_to(&self, notice: &Notice) -> BTreeSet<SessionKey> {
+        let mut sessions = BTreeSet::new();
+        match notice {
+            Notice::Topic { path, .. } => {
+                let path = path.as_str();
+                let ends = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at).chain([path.len()]);
+                for end in ends {
+                    self.listening.topics.for_each_match(&path[..end], |_, holders| sessions.extend(holders.keys()));
+                }
+            }
+            Notice::Subscribers { path, .. } => {
+                self.listening.subscribers.for_each_match(path.as_str(), |_, holders| sessions.extend(holders.keys()));
+            }
+        }
+        sessions
+    }
+
     /// Something happened to a topic that sessions here listen to.
     pub fn notice_arrived(&mut self, desk: &mut Desk, notice: &Notice, asked: u64) {
-        let sessions: Vec<SessionKey> = self.listening.sessions.iter().copied().collect();
-        for session in sessions {
+        // One for each session with a listener that the notice is for, or was a moment ago.
+        for session in self.listening_to(notice) {
             let extras = self.sessions.get_mut(session).expect("a session that listens stands").extras_mut();
             let mut told: Vec<(u64, Change)> = Vec::new();
             for (number, listener) in &mut extras.listeners {
@@ -309,48 +322,6 @@ impl Audience {
         };
         let mut out = Vec::new();
         event::put(&mut out, form, &event);
-        self.push(desk, key, Entry::Control(out.into_boxed_slice()));
-    }
-
-    // Missing topics.
-
-    pub fn handler_told(&mut self, handler: Handler, handles: bool) {
-        let list = self.listening.missing.entry(handler.branch.clone()).or_default();
-        list.retain(|held| *held != handler);
-        if handles {
-            list.push(handler);
-        } else if list.is_empty() {
-            self.listening.missing.remove(&handler.branch);
-        }
-    }
-
-    /// The session's selector matched no topic. One that is over by now misses nothing.
-    pub fn tell_missing(&mut self, desk: &mut Desk, session: SessionKey, selector: &Selector) {
-        if self.listening.missing.is_empty() || self.sessions.get(session).is_none_or(|session| session.life == Life::Over) {
-            return;
-        }
-        let prefix = selector.prefix();
-        let ends = prefix.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at).chain([prefix.len()]);
-        let branches: Vec<usize> = ends.collect();
-        let found = branches.iter().rev().find_map(|end| self.listening.missing.get(&prefix[..*end])?.first().cloned());
-        let Some(handler) = found else { return };
-        let missing = Missing {
-            selector: selector.as_str().into(),
-            session: self.session_id(desk, session).into(),
-            properties: self.session_properties(desk, session),
-            handler,
-        };
-        desk.mail(missing.handler.session.shard(), Mail::Missing(Box::new(missing)));
-    }
-
-    pub fn missing_told(&mut self, desk: &mut Desk, missing: &Missing) {
-        let Missing { handler, selector, session: of, properties } = missing;
-        let Some(key) = self.find(handler.session) else { return };
-        let session = self.sessions.get(key).expect("a name is of a session");
-        let form = session.form.native().expect("MQTT has no listeners");
-        let properties = Properties::Any(properties);
-        let mut out = Vec::new();
-        event::put(&mut out, form, &Event::MissingNotice { listener: handler.listener, selector, session: of, properties });
         self.push(desk, key, Entry::Control(out.into_boxed_slice()));
     }
 }

@@ -7,7 +7,8 @@
 //!   those that are to appear again.
 //! - `ask`, `questions` — what sessions ask the owners of topics.
 //! - `queue` — what a session is answered and still has to be sent; `pace` — what waits until it reads; `history` — what a subscriber of a time series is told first.
-//! - `listeners` — sessions that are told of topics that come and go, of subscribers, and of selectors that match nothing; `known` — what a listener knows.
+//! - `listeners` — sessions that are told of topics that come and go, and of subscribers; `known` — what a listener knows; `missing` — sessions that are
+//!   told of selectors that match nothing.
 //! - `streams` — the update streams of sessions.
 //! - `life` — when a session is over; `properties` — sessions as others see them.
 //! - `mqtt` — what sessions of MQTT are beyond that.
@@ -18,6 +19,7 @@ mod known;
 mod life;
 mod limbo;
 mod listeners;
+mod missing;
 pub mod mqtt;
 mod pace;
 mod properties;
@@ -30,11 +32,10 @@ mod sweep;
 mod topics;
 
 pub use ask::{FIGURES_WRITER, Listing};
-pub use listeners::MISSING;
+pub use missing::MISSING;
 
 use crate::base::{SessionId, SessionKey, Slab, SplitMap, TopicId};
 use crate::desk::{Desk, Ticket};
-use crate::mail::Handler;
 use crate::session::{HeldBytes, Life, LocalTopic, Session};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
@@ -95,11 +96,13 @@ struct Locals {
 #[derive(Default)]
 struct Listening {
     sessions: BTreeSet<SessionKey>,
-    reviews: VecDeque<listeners::Review>,
-    /// Those whose sessions have to read first.
-    reviews_held: Vec<listeners::Review>,
+    /// Who has which selectors, as long as one of its listeners has it or what that leaves is reviewed.
+    topics: Interests<listeners::Holders>,
+    subscribers: Interests<listeners::Holders>,
+    /// Sessions with something to review, in turn; those that have to read first are held back.
+    reviewing: VecDeque<SessionKey>,
     /// By their branches those anywhere who handle missing topics.
-    missing: BTreeMap<Box<str>, Vec<Handler>>,
+    missing: BTreeMap<Box<str>, missing::Handlers>,
 }
 
 /// What sessions of MQTT share.
@@ -207,10 +210,8 @@ impl Audience {
 
     /// What listeners anywhere are kept here for; the same holds.
     pub fn listener_counts(&self) -> [usize; 2] {
-        {
-            let Listening { sessions, reviews, reviews_held, missing } = &self.listening;
-            [sessions.len() + reviews.len() + reviews_held.len(), missing.len()]
-        }
+        let Listening { sessions, topics, subscribers, missing, .. } = &self.listening;
+        [sessions.len() + topics.len() + subscribers.len(), missing.len()]
     }
 
     /// Sessions of MQTT, shared subscriptions, and sessions without a connection.
@@ -225,7 +226,7 @@ impl Audience {
 
     /// Whether reviews, sweeps or answered interests wait for their next slice.
     pub fn has_slices(&self) -> bool {
-        !self.listening.reviews.is_empty() || !self.locals.sweeping.is_empty() || !self.locals.settling.is_empty()
+        !self.listening.reviewing.is_empty() || !self.locals.sweeping.is_empty() || !self.locals.settling.is_empty()
     }
 
     /// Questions of other shards how many sessions match, which are not answered.

@@ -1,10 +1,11 @@
 //! What few sessions have: listeners, update streams, and what they wait for.
 
-use super::{Call, Sweep};
+use super::{Call, Caller, Sweep};
 use crate::base::{ShardIndex, TopicId};
 use crate::topic::path::TopicPath;
 use crate::topic::selector::Selector;
 use crate::topic::specification::Specification;
+use crate::topic::tree::Span;
 use crate::value::ValueType;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -12,6 +13,10 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Extras {
     pub listeners: BTreeMap<u64, Listener>,
+    /// What of them has to be looked at again.
+    pub reviews: VecDeque<Review>,
+    /// Whether its turn to go on with those comes without more ado: else the session has to read first.
+    pub is_reviewing: bool,
     pub streams: BTreeMap<u64, Stream>,
     /// The subscriptions to time series, by generation, whose first events have not come.
     pub histories: BTreeMap<u32, History>,
@@ -68,6 +73,16 @@ pub struct Listened {
     pub asked: u64,
 }
 
+/// A listener's topics have to be looked at again, since a selector was taken away.
+pub struct Review {
+    pub asker: Caller,
+    /// The listener's number.
+    pub number: u64,
+    pub selector: Selector,
+    pub rest: Span,
+}
+
+// The loops over a session's selectors, branches and listeners are bounded by `limits.listeners_max`, and by the levels of a path.
 impl Listener {
     pub fn new(kind: u8) -> Self {
         let (selectors, branches, known) = (Vec::new(), Vec::new(), BTreeMap::new());

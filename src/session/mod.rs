@@ -12,7 +12,7 @@ mod send_queue;
 mod sweep;
 
 pub use held::{HeldBytes, Hold};
-pub use listener::{Extras, History, Known, Listened, Listener, Stream};
+pub use listener::{Extras, History, Known, Listened, Listener, Review, Stream};
 pub use local_topic::{Delivery, LocalTopic, Outgoing, Subscriber};
 pub use mqtt::Mqtt;
 pub use mqtt_limits::MqttLimits;
