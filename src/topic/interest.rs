@@ -1,19 +1,70 @@
 //! Which selectors somebody has: at an owner the shards that have them, on a shard its sessions that have them.
 //!
-//! Indexed by a selector's literal branch, so that a topic is matched against the selectors above it and not against all.
+//! Indexed by a selector's literal branch, so that a topic is matched against the selectors above it and not against all. Where a branch has many, each
+//! of them is found by its text.
 
 use super::selector::Selector;
 use hashbrown::HashMap;
 
+/// So many selectors of a branch are looked through: more have a table. Most branches have one, and need none.
+const SCANNED_MAX: usize = 16;
+
 /// Values of `T` by distinct selector.
 pub struct Interests<T> {
-    by_branch: HashMap<String, Vec<(Selector, T)>>,
+    by_branch: HashMap<String, Branch<T>>,
     count: usize,
+}
+
+/// The selectors of one literal branch.
+struct Branch<T> {
+    held: Vec<(Selector, T)>,
+    /// Where each of them is, if there are or were many.
+    places: Option<Box<HashMap<Selector, usize>>>,
 }
 
 impl<T> Default for Interests<T> {
     fn default() -> Self {
         Self { by_branch: HashMap::new(), count: 0 }
+    }
+}
+
+impl<T> Default for Branch<T> {
+    fn default() -> Self {
+        Self { held: Vec::new(), places: None }
+    }
+}
+
+impl<T> Branch<T> {
+    fn find(&self, selector: &Selector) -> Option<usize> {
+        match &self.places {
+            Some(places) => places.get(selector).copied(),
+            // Bounded by `SCANNED_MAX`.
+            None => self.held.iter().position(|(held, _)| held == selector),
+        }
+    }
+
+    fn push(&mut self, selector: &Selector, value: T) -> usize {
+        let place = self.held.len();
+        self.held.push((selector.clone(), value));
+        if let Some(places) = &mut self.places {
+            places.insert(selector.clone(), place);
+        } else if self.held.len() > SCANNED_MAX {
+            let places = self.held.iter().enumerate().map(|(place, (held, _))| (held.clone(), place));
+            self.places = Some(Box::new(places.collect()));
+        }
+        place
+    }
+
+    /// The last takes the place of what goes.
+    fn swap_remove(&mut self, place: usize) -> (Selector, T) {
+        let removed = self.held.swap_remove(place);
+        if let Some(places) = &mut self.places {
+            places.remove(&removed.0);
+            if let Some((moved, _)) = self.held.get(place) {
+                places.insert(moved.clone(), place);
+            }
+        }
+        removed
     }
 }
 
@@ -28,43 +79,44 @@ impl<T> Interests<T> {
     }
 
     pub fn get_mut(&mut self, selector: &Selector) -> Option<&mut T> {
-        let list = self.by_branch.get_mut(selector.prefix())?;
-        list.iter_mut().find(|(held, _)| held == selector).map(|(_, value)| value)
+        let branch = self.by_branch.get_mut(selector.prefix())?;
+        let place = branch.find(selector)?;
+        Some(&mut branch.held[place].1)
     }
 
     /// The equal selector that is held already, so that many need not hold one each.
     pub fn held(&self, selector: &Selector) -> Option<&Selector> {
-        let list = self.by_branch.get(selector.prefix())?;
-        list.iter().find(|(held, _)| held == selector).map(|(held, _)| held)
+        let branch = self.by_branch.get(selector.prefix())?;
+        branch.find(selector).map(|place| &branch.held[place].0)
     }
 
     /// The selector's value, made if it is new.
     pub fn entry(&mut self, selector: &Selector, make: impl FnOnce() -> T) -> &mut T {
-        let list = self.by_branch.entry_ref(selector.prefix()).or_default();
-        let at = list.iter().position(|(held, _)| held == selector).unwrap_or_else(|| {
-            list.push((selector.clone(), make()));
+        let branch = self.by_branch.entry_ref(selector.prefix()).or_default();
+        let place = branch.find(selector).unwrap_or_else(|| {
             self.count += 1;
-            list.len() - 1
+            branch.push(selector, make())
         });
-        &mut list[at].1
+        &mut branch.held[place].1
     }
 
     pub fn remove(&mut self, selector: &Selector) -> Option<T> {
-        let list = self.by_branch.get_mut(selector.prefix())?;
-        let at = list.iter().position(|(held, _)| held == selector)?;
-        let (_, value) = list.swap_remove(at);
-        if list.is_empty() {
+        let branch = self.by_branch.get_mut(selector.prefix())?;
+        let place = branch.find(selector)?;
+        let (_, value) = branch.swap_remove(place);
+        if branch.held.is_empty() {
             self.by_branch.remove(selector.prefix());
         }
         self.count -= 1;
         Some(value)
     }
 
-    /// Calls `visit` for every selector that matches `path`.
+    /// Calls `visit` for every selector that matches `path`. Looks at all of the branches above it: how many sessions may have `limits.selections_max`
+    /// says to the operator.
     pub fn for_each_match<'a>(&'a self, path: &str, mut visit: impl FnMut(&'a Selector, &'a T)) {
         let ends = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
         for end in std::iter::once(0).chain(ends).chain([path.len()]) {
-            for (selector, value) in self.by_branch.get(&path[..end]).into_iter().flatten() {
+            for (selector, value) in self.by_branch.get(&path[..end]).into_iter().flat_map(|branch| &branch.held) {
                 if selector.matches(path) {
                     visit(selector, value);
                 }
@@ -95,5 +147,28 @@ mod tests {
         interests.remove(&Selector::parse("?a//", SelectorLimits::default()).unwrap());
         assert_eq!(found(&interests), [0, 2, 3, 6]);
         assert_eq!(interests.len(), 6);
+    }
+
+    #[test]
+    fn of_many_selectors_of_one_branch_each_is_found() {
+        let selectors: Vec<Selector> =
+            (0..200).map(|number| Selector::parse(&format!("?a/x{number}.*/"), SelectorLimits::default()).unwrap()).collect();
+        let mut interests = Interests::default();
+        for (number, selector) in selectors.iter().enumerate() {
+            assert_eq!(*interests.entry(selector, || number), number);
+            assert_eq!(*interests.entry(selector, || 0), number, "it is there");
+        }
+        let branch = &interests.by_branch["a"];
+        assert!(branch.places.as_ref().is_some_and(|places| places.len() == selectors.len()));
+        // Taken away from the middle, so that others take their places.
+        for (number, selector) in selectors.iter().enumerate().filter(|(number, _)| number % 3 != 0) {
+            assert_eq!(interests.remove(selector), Some(number));
+            assert_eq!((interests.remove(selector), interests.held(selector)), (None, None));
+        }
+        for (number, selector) in selectors.iter().enumerate().filter(|(number, _)| number % 3 == 0) {
+            assert_eq!(interests.get_mut(selector).copied(), Some(number));
+            assert_eq!(interests.remove(selector), Some(number));
+        }
+        assert!(interests.is_empty() && interests.by_branch.is_empty());
     }
 }
