@@ -2,6 +2,7 @@
 //!
 //! How it stands with its client is one enum for every protocol, `Life`. Who asks for something is one too, `Asker`: most often a session, by its key.
 
+mod filters;
 mod held;
 mod listener;
 mod local_topic;
@@ -11,6 +12,7 @@ mod selections;
 mod send_queue;
 mod sweep;
 
+pub use filters::Filter;
 pub use held::{HeldBytes, Hold};
 pub use listener::{Extras, History, Known, Listened, Listener, Review, Stream};
 pub use local_topic::{Delivery, LocalTopic, Outgoing, Subscriber};
@@ -104,7 +106,7 @@ impl Session {
 
     /// The selectors that select, each once.
     pub fn selecting(&self) -> Vec<Selector> {
-        self.mqtt.as_ref().map_or_else(|| self.selections.selecting(), |mqtt| mqtt.selectors().cloned().collect())
+        self.mqtt.as_ref().map_or_else(|| self.selections.selecting(), |mqtt| mqtt.filters.selectors().cloned().collect())
     }
 
     /// Whether it is subscribed to this very topic, and not to another of the path or a forgotten one.

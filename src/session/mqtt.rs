@@ -3,12 +3,12 @@
 //! It outlives its connection as long as its client asked. Messages of QoS 1 and 2 have sequence numbers in the order in which they were queued, and
 //! packet identifiers that follow from those: so what is sent again after a new connection, or a restart, has the identifier that it had.
 
+use super::filters::{Filter, Filters, Subscribings};
 use super::{Caller, Delivery, Hold, Outgoing};
 use crate::base::{SessionId, ShardIndex, Time, TopicId};
 use crate::protocol::mqtt::Answers;
 use crate::topic::publication::Publisher;
-use crate::topic::selector::Selector;
-use crate::wire::mqtt::{QoS, ReasonCode, SubscriptionOptions, Version};
+use crate::wire::mqtt::{QoS, Version};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
@@ -23,7 +23,7 @@ pub struct Mqtt {
     pub answers: Option<Answers>,
     /// Numbers the session's connections.
     pub epoch: u32,
-    pub filters: Vec<Filter>,
+    pub filters: Filters,
     /// How long the session outlives its connection; `u32::MAX` is for ever.
     pub expiry_s: u32,
     pub will: Option<Box<Will>>,
@@ -31,7 +31,7 @@ pub struct Mqtt {
     /// The client's QoS 2 messages that it has not released, by identifier.
     pub inbound: BTreeMap<u16, Inbound>,
     /// SUBSCRIBEs whose filters are not all known to the owners of topics.
-    pub subscribing: Vec<Subscribing>,
+    pub subscribing: Subscribings,
     /// Where the session is kept: its record's number.
     pub stored: Option<Stored>,
     /// Of a session that is kept: by the sequence number of a message the event that says that PUBREC has come.
@@ -62,12 +62,12 @@ impl Mqtt {
             version,
             answers: None,
             epoch: 0,
-            filters: Vec::new(),
+            filters: Filters::default(),
             expiry_s: 0,
             will: None,
             outbound: Outbound::default(),
             inbound: BTreeMap::new(),
-            subscribing: Vec::new(),
+            subscribing: Subscribings::default(),
             stored: None,
             released: BTreeMap::new(),
             inbound_notes: BTreeMap::new(),
@@ -83,15 +83,11 @@ impl Mqtt {
 
     /// The filters by which the session itself is sent what is at `path`.
     pub fn matching<'m>(&'m self, path: &'m str) -> impl Iterator<Item = &'m Filter> {
-        self.filters.iter().filter(move |filter| !filter.is_shared && filter.selector.matches(path))
+        self.filters.matching(path)
     }
 
     pub fn selects(&self, path: &str) -> bool {
         self.matching(path).next().is_some()
-    }
-
-    pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
-        self.filters.iter().filter(|filter| !filter.is_shared).map(|filter| &filter.selector)
     }
 
     /// The oldest event of the session's record that is still needed; `waiting` is the first message that waits to be sent.
@@ -121,23 +117,6 @@ pub enum Inbound {
     Lost { number: u64 },
     /// The owner has it, and PUBREC was sent.
     Received,
-}
-
-/// One subscription.
-pub struct Filter {
-    pub text: Rc<str>,
-    pub selector: Selector,
-    pub options: SubscriptionOptions,
-    pub id: Option<u32>,
-    /// Whether it is a member's of a shared subscription, whose messages its group deals out.
-    pub is_shared: bool,
-}
-
-/// A SUBSCRIBE under way.
-pub struct Subscribing {
-    pub id: u16,
-    pub codes: Vec<ReasonCode>,
-    pub waiting: usize,
 }
 
 /// A message for when the client is lost.

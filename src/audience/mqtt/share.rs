@@ -9,8 +9,8 @@ use crate::base::{SessionId, SessionKey};
 use crate::desk::{Desk, Storing};
 use crate::mail::{Call, Caller, Dealing, Dealt, GroupChange, Mail, Share};
 use crate::protocol::Refusal;
-use crate::session::mqtt::{Filter, Group, Member, Message, Standing};
-use crate::session::{Form, Life, Mqtt, MqttForm, Outgoing, Session, Sweep, SweepKind};
+use crate::session::mqtt::{Group, Member, Message, Standing};
+use crate::session::{Filter, Form, Life, Mqtt, MqttForm, Outgoing, Session, Sweep, SweepKind};
 use crate::topic::mqtt::parse_filter;
 use crate::topic::publication::Keep;
 use crate::topic::selector::Selector;
@@ -52,7 +52,7 @@ impl Audience {
 
     fn shared_filters(&self, session: SessionKey) -> Vec<Rc<str>> {
         let mqtt = self.sessions.get(session).and_then(|session| session.mqtt.as_ref());
-        let filters = mqtt.into_iter().flat_map(|mqtt| mqtt.filters.iter().filter(|filter| filter.is_shared));
+        let filters = mqtt.into_iter().flat_map(|mqtt| mqtt.filters.shared());
         filters.map(|filter| filter.text.clone()).collect()
     }
 
@@ -163,7 +163,7 @@ impl Audience {
         let mut session = Session::new(desk.take_session_id(), Life::Shared, form, desk.turn.now);
         let mut mqtt = Mqtt::new(Rc::from(text), Version::V5);
         let options = SubscriptionOptions { qos: QoS::ExactlyOnce, ..SubscriptionOptions::default() };
-        mqtt.filters.push(Filter { text: text.into(), selector: selector.clone(), options, id: None, is_shared: false });
+        mqtt.filters.put(Filter { text: text.into(), selector: selector.clone(), options, id: None, is_shared: false });
         mqtt.group = Some(Box::default());
         if desk.identity.storing == Storing::Stored {
             desk.become_keeper();
@@ -232,7 +232,7 @@ impl Audience {
     /// Whether the session is here, and has that shared subscription still.
     fn has_filter(&self, session: SessionId, text: &str) -> bool {
         let held = self.find(session).and_then(|key| self.sessions.get(key));
-        held.and_then(|session| session.mqtt.as_deref()).is_some_and(|mqtt| mqtt.filters.iter().any(|filter| *filter.text == *text))
+        held.and_then(|session| session.mqtt.as_deref()).is_some_and(|mqtt| mqtt.filters.find(text).is_some())
     }
 
     /// What another shard's group deals to a session here.
@@ -255,7 +255,7 @@ impl Audience {
     fn take_dealt_here(&mut self, desk: &mut Desk, text: &str, member: Member, outgoing: Rc<Outgoing>) {
         let session = self.find(member.session).expect("the member is here");
         let mqtt = self.mqtt(session).expect("a member is a session of MQTT");
-        let group = mqtt.filters.iter().find(|filter| *filter.text == *text).map(|filter| filter.text.clone());
+        let group = mqtt.filters.find(text).map(|filter| filter.text.clone());
         let qos = Self::granted(member.qos, outgoing.publication().qos());
         if qos == QoS::AtMostOnce && !self.is_connected(session) {
             return;

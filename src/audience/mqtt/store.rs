@@ -11,8 +11,8 @@ use crate::base::{SessionKey, ShardIndex, Time, TopicId};
 use crate::desk::{Answer, Desk, Ticket};
 use crate::journal::{Change, Expiry, SESSION_KIND, SESSIONS_BRANCH, StoredEvent, StoredTopic};
 use crate::mail::Share;
-use crate::session::mqtt::{Filter, Inbound, Message, Stored};
-use crate::session::{Entry, Form, Life, Mqtt, MqttForm, Session};
+use crate::session::mqtt::{Inbound, Message, Stored};
+use crate::session::{Entry, Filter, Form, Life, Mqtt, MqttForm, Session};
 use crate::topic::mqtt::parse_filter;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{Keep, Publication, Publisher};
@@ -255,7 +255,7 @@ impl Audience {
             let parsed = parse_filter(&filter.text).map_err(str::to_owned)?;
             let selector = Selector::parse(&parsed.selector, desk.limits.selector).map_err(|error| error.to_string())?;
             let (options, id, is_shared) = (filter.options(), filter.id, parsed.share.is_some());
-            mqtt.filters.push(Filter { text: filter.text.into(), selector, options, id, is_shared });
+            mqtt.filters.put(Filter { text: filter.text.into(), selector, options, id, is_shared });
         }
         let (now, left_ms) = (desk.turn.now, u64::from(record.expiry_s) * 1000);
         let expires = match record.expires_ms {

@@ -6,13 +6,11 @@ use crate::desk::{Answer, Desk};
 use crate::gate::{self, Deed, Of};
 use crate::mail::{Call, Caller};
 use crate::protocol::mqtt::reason_of;
-use crate::session::mqtt::{Filter, Subscribing};
-use crate::session::{Delivery, Ending, LocalTopic, Mqtt, Sweep, SweepKind};
+use crate::session::{Delivery, Ending, Filter, LocalTopic, Mqtt, Sweep, SweepKind};
 use crate::topic::mqtt::parse_filter;
 use crate::topic::selector::Selector;
 use crate::wire::mqtt::{Fault, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
 use crate::wire::native::Outcome;
-use hashbrown::HashSet;
 use std::rc::Rc;
 
 /// A filter as a client gives it, found to be one.
@@ -31,17 +29,17 @@ impl Audience {
             return Err(Fault::new(ReasonCode::PROTOCOL_ERROR, "no-local on a shared subscription"));
         }
         let mqtt = self.mqtt(session).expect("a client that says something has a session");
-        if mqtt.subscribing.iter().any(|held| held.id == subscribe.id) {
+        if mqtt.subscribing.has(subscribe.id) {
             let codes = vec![ReasonCode::PACKET_IDENTIFIER_IN_USE; subscribe.filters.len()];
             self.reply(desk, session, |answers, out| answers.put_suback(out, subscribe.id, &codes));
             return Ok(());
         }
         let epoch = mqtt.epoch;
-        mqtt.subscribing.push(Subscribing { id: subscribe.id, codes: Vec::new(), waiting: 1 });
+        mqtt.subscribing.wait(subscribe.id);
         let asker = Caller { session, call: Call::Subscribe { id: subscribe.id, epoch } };
         // Most sessions have one or two filters, and there may be hundreds of thousands: room for these and no others.
         let filters_max = desk.limits.mqtt.filters_max;
-        mqtt.filters.reserve_exact(subscribe.filters.len().min(filters_max).min(desk.limits.selections_max));
+        mqtt.filters.reserve(subscribe.filters.len().min(filters_max).min(desk.limits.selections_max));
         for (at, (text, options)) in subscribe.filters.iter().enumerate() {
             let wanted = match at < filters_max {
                 true => self.wanted(desk, asker, text, *options, subscribe.subscription_id),
@@ -49,31 +47,19 @@ impl Audience {
             };
             let result = wanted.and_then(|wanted| self.add_filter(desk, asker, wanted));
             let code = result.map_or_else(|code| code, |()| ReasonCode(options.qos as u8));
-            self.subscribing(session, subscribe.id).expect("it waits for its own record still").codes.push(code);
+            self.mqtt(session).expect("it was just there").subscribing.push_code(subscribe.id, code);
         }
-        self.mqtt(session).expect("it was just there").filters.shrink_to_fit();
+        self.mqtt(session).expect("it was just there").filters.shrink();
         // The client is told when its subscriptions outlive the server, as the last of what it waits for.
         let ticket = self.store_session(desk, session);
         desk.acknowledge(Ok((Outcome::Done, ticket)), Answer::Update { from: desk.identity.index, to: asker.into() });
         Ok(())
     }
 
-    fn subscribing(&mut self, session: SessionKey, id: u16) -> Option<&mut Subscribing> {
-        self.mqtt(session)?.subscribing.iter_mut().find(|held| held.id == id)
-    }
-
     /// One filter less to wait for; behind the last comes SUBACK.
     pub fn filter_known(&mut self, desk: &mut Desk, session: SessionKey, id: u16) {
         // Its connection may be over, and the session without another.
-        let Some(held) = self.subscribing(session, id) else { return };
-        held.waiting -= 1;
-        if held.waiting > 0 {
-            return;
-        }
-        let codes = std::mem::take(&mut held.codes);
-        let mqtt = self.mqtt(session).expect("it was just there");
-        mqtt.subscribing.retain(|held| held.id != id);
-        mqtt.subscribing.shrink_to_fit();
+        let Some(codes) = self.mqtt(session).and_then(|mqtt| mqtt.subscribing.arrived(id)) else { return };
         self.reply(desk, session, |answers, out| answers.put_suback(out, id, &codes));
     }
 
@@ -102,41 +88,39 @@ impl Audience {
         let sweeps = session.extras.as_ref().map_or(0, |extras| extras.sweeps.len());
         let mqtt = session.mqtt.as_mut().expect("it is a session of MQTT");
         // A group asks on behalf of its member.
-        let waiting = mqtt.subscribing.iter().map(|held| held.waiting).sum::<usize>();
+        let waiting = mqtt.subscribing.waiting();
         if asked >= questions_max || waiting.saturating_sub(sweeps) > questions_max {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
-        let found = mqtt.filters.iter().position(|filter| *filter.text == *wanted.text);
-        if found.is_none() && mqtt.filters.len() >= selections_max {
+        let is_replaced = mqtt.filters.find(wanted.text).is_some();
+        if !is_replaced && mqtt.filters.len() >= selections_max {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
         let Wanted { text, share, selector, options, id } = wanted;
         let filter = Filter { text: text.into(), selector: selector.clone(), options, id, is_shared: share.is_some() };
         // MQTT-3.8.4-3: the same filter again replaces the subscription.
-        match found {
-            Some(at) => mqtt.filters[at] = filter,
-            None => mqtt.filters.push(filter),
-        }
+        mqtt.filters.put(filter);
         if let Call::Subscribe { id, .. } = asker.call {
-            self.subscribing(asker.session, id).expect("it waits for its own record still").waiting += 1;
+            mqtt.subscribing.wait(id);
         }
         if share.is_some() {
             self.join_group(desk, asker, text, options, id);
             return Ok(());
         }
         let mqtt = self.mqtt(asker.session).expect("it was just there");
-        let is_new = mqtt.selectors().filter(|held| **held == selector).count() <= 1;
+        let is_new = mqtt.filters.count(&selector) <= 1;
         self.take_interest(desk, asker, &selector, is_new);
         let sends_first = match options.retain_handling {
             RetainHandling::Always => true,
-            RetainHandling::IfNew => found.is_none(),
+            RetainHandling::IfNew => !is_replaced,
             RetainHandling::Never => false,
         };
-        let mut sweep = Sweep::of(&selector, SweepKind::Filter { options, id, is_replaced: found.is_some(), sends_first });
+        let mut sweep = Sweep::of(&selector, SweepKind::Filter { options, id, is_replaced, sends_first });
+        // A question that is answered at once may have ended the connection.
         if let Call::Subscribe { id, .. } = asker.call
-            && let Some(held) = self.subscribing(asker.session, id)
+            && let Some(mqtt) = self.mqtt(asker.session).filter(|mqtt| mqtt.subscribing.has(id))
         {
-            held.waiting += 1;
+            mqtt.subscribing.wait(id);
             sweep.endings.push(Ending::Filter { id });
         }
         self.begin_sweep(desk, asker.session, sweep);
@@ -170,15 +154,12 @@ impl Audience {
     }
 
     pub fn unsubscribe_mqtt(&mut self, desk: &mut Desk, session: SessionKey, unsubscribe: &Unsubscribe<'_>) {
-        // A packet may have far more filters than the session: those are not looked for among them one by one.
-        let held = &self.mqtt(session).expect("a client that says something has a session").filters;
-        let held: HashSet<Rc<str>> = held.iter().map(|filter| filter.text.clone()).collect();
         let codes: Vec<ReasonCode> = unsubscribe
             .filters
             .iter()
             .map(|text| match parse_filter(text) {
                 Err(_) => ReasonCode::TOPIC_FILTER_INVALID,
-                Ok(_) if held.contains(*text) && self.remove_filter(desk, session, text) => ReasonCode::SUCCESS,
+                Ok(_) if self.remove_filter(desk, session, text) => ReasonCode::SUCCESS,
                 Ok(_) => ReasonCode::NO_SUBSCRIPTION_EXISTED,
             })
             .collect();
@@ -194,13 +175,12 @@ impl Audience {
     /// Whether there was such a filter.
     fn remove_filter(&mut self, desk: &mut Desk, key: SessionKey, text: &str) -> bool {
         let mqtt = self.mqtt(key).expect("a client that says something has a session");
-        let Some(at) = mqtt.filters.iter().position(|filter| *filter.text == *text) else { return false };
-        let filter = mqtt.filters.remove(at);
+        let Some(filter) = mqtt.filters.remove(text) else { return false };
         if filter.is_shared {
             self.leave_group(desk, key, text);
             return true;
         }
-        let is_held = mqtt.selectors().any(|held| *held == filter.selector);
+        let is_held = mqtt.filters.count(&filter.selector) > 0;
         let sweep = Sweep::of(&filter.selector, SweepKind::Withdraw);
         let released = if is_held { Vec::new() } else { vec![filter.selector] };
         self.begin_sweep(desk, key, Sweep { released, ..sweep });
@@ -210,9 +190,8 @@ impl Audience {
     /// Takes up the filters of a session that was restored: the owners of topics know of its selectors already.
     pub fn restore_filters(&mut self, desk: &mut Desk, key: SessionKey) {
         let mqtt = self.mqtt(key).expect("it was just restored");
-        let shared = mqtt.filters.iter().filter(|filter| filter.is_shared);
-        let shared: Vec<_> = shared.map(|filter| (filter.text.clone(), filter.options, filter.id)).collect();
-        let selectors: Vec<Selector> = mqtt.selectors().cloned().collect();
+        let shared: Vec<_> = mqtt.filters.shared().map(|filter| (filter.text.clone(), filter.options, filter.id)).collect();
+        let selectors: Vec<Selector> = mqtt.filters.selectors().cloned().collect();
         for selector in selectors {
             self.hold_selector(key, &selector);
         }
