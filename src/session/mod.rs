@@ -8,6 +8,7 @@ mod listener;
 mod local_topic;
 pub mod mqtt;
 mod mqtt_limits;
+mod notes;
 mod selections;
 mod send_queue;
 mod sweep;

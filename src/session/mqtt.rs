@@ -4,6 +4,7 @@
 //! packet identifiers that follow from those: so what is sent again after a new connection, or a restart, has the identifier that it had.
 
 use super::filters::{Filter, Filters, Subscribings};
+use super::notes::Notes;
 use super::{Caller, Delivery, Hold, Outgoing};
 use crate::base::{SessionId, ShardIndex, Time, TopicId};
 use crate::protocol::mqtt::Answers;
@@ -35,9 +36,9 @@ pub struct Mqtt {
     /// Where the session is kept: its record's number.
     pub stored: Option<Stored>,
     /// Of a session that is kept: by the sequence number of a message the event that says that PUBREC has come.
-    pub released: BTreeMap<u64, u64>,
+    pub released: Notes<u64>,
     /// By the identifier of a message of the client's the event that says that it is not released.
-    pub inbound_notes: BTreeMap<u16, u64>,
+    pub inbound_notes: Notes<u16>,
     /// Messages that came while storage failed, and are in no record.
     pub unkept: BTreeSet<u64>,
     /// What of other sessions that are kept was taken.
@@ -69,8 +70,8 @@ impl Mqtt {
             inbound: BTreeMap::new(),
             subscribing: Subscribings::default(),
             stored: None,
-            released: BTreeMap::new(),
-            inbound_notes: BTreeMap::new(),
+            released: Notes::default(),
+            inbound_notes: Notes::default(),
             unkept: BTreeSet::new(),
             seen: Seen::default(),
             missed: 0,
@@ -92,8 +93,8 @@ impl Mqtt {
 
     /// The oldest event of the session's record that is still needed; `waiting` is the first message that waits to be sent.
     pub fn oldest_kept(&self, waiting: Option<u64>) -> Option<u64> {
-        let events = self.released.values().chain(self.inbound_notes.values()).copied();
-        events.chain(self.seen.oldest()).chain(self.outbound.oldest()).chain(waiting).min()
+        let notes = [self.released.oldest(), self.inbound_notes.oldest(), self.seen.oldest()];
+        notes.into_iter().chain([self.outbound.oldest(), waiting]).flatten().min()
     }
 
     /// Whether the message may be sent now, to a client that takes so many: `passed` is the last record that is stored.
@@ -389,6 +390,10 @@ impl Outbound {
         let (oldest, newest) = (self.inflight.front()?.sequence(), self.inflight.back()?.sequence());
         let behind = (u64::from(id) + IDENTIFIERS - u64::from(identifier(oldest))) % IDENTIFIERS;
         let candidates = (oldest + behind..=newest).step_by(IDENTIFIERS as usize);
+        // A client that never acknowledges one message goes round again and again behind it: then those under way are fewer, by `mqtt.inflight_max`.
+        if (newest - oldest) / IDENTIFIERS > self.inflight.len() as u64 {
+            return self.inflight.iter().position(|held| identifier(held.sequence()) == id);
+        }
         candidates.into_iter().find_map(|sequence| self.inflight.binary_search_by_key(&sequence, Inflight::sequence).ok())
     }
 

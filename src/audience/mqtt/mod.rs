@@ -141,7 +141,7 @@ impl Audience {
                 // A client that has connected again since, and has not sent the message again yet, will do so.
                 let Some(Inbound::Given { epoch: asked }) = mqtt.inbound.get(&id).copied() else { return };
                 let is_told = asked == epoch && mqtt.version == Version::V5;
-                match mqtt.inbound_notes.get(&id).copied().filter(|_| !is_told) {
+                match mqtt.inbound_notes.get(&id).filter(|_| !is_told) {
                     // The client sends it again. It may have reached some sessions already, where storage failed for others.
                     Some(number) => drop(mqtt.inbound.insert(id, Inbound::Lost { number })),
                     None => {

@@ -149,7 +149,7 @@ impl Audience {
         if mqtt.unkept.contains(&sequence) {
             return None;
         }
-        if mqtt.released.contains_key(&sequence) {
+        if mqtt.released.get(&sequence).is_some() {
             // It came before, by a connection that is lost.
             return desk.ledger.earlier();
         }
@@ -177,7 +177,7 @@ impl Audience {
 
     pub fn publisher_of(&mut self, key: SessionKey, number: u64) -> Option<Publisher> {
         let mqtt = self.mqtt(key).expect("only a client of MQTT sends messages");
-        let lowest = mqtt.inbound_notes.values().min().copied().unwrap_or(number);
+        let lowest = mqtt.inbound_notes.oldest().unwrap_or(number);
         Some(Publisher { session: mqtt.stored.as_ref()?.topic, number, lowest })
     }
 
