@@ -233,10 +233,6 @@ impl Outgoing {
         &self.publication
     }
 
-    pub fn is_of(&self, topic: &LocalTopic) -> bool {
-        std::ptr::eq(self.topic.as_ptr(), topic)
-    }
-
     /// Whether it was published without becoming the topic's value.
     pub fn is_passing(&self) -> bool {
         self.publication.message().is_some_and(|message| message.is_passing)

@@ -10,6 +10,7 @@
 
 mod blocked;
 mod conflate;
+mod superseded;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use conflate::conflate;
 use hashbrown::HashSet;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use superseded::{Superseded, is_noted};
 
 /// Every bound the queue obeys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,11 +139,17 @@ struct SideLanes {
     blocked: Blocked,
     /// The sequence numbers of messages that had to be acknowledged and gave way.
     conflated: Vec<u64>,
+    /// What gave way is no first of its lane.
+    superseded: Superseded,
 }
 
 impl SideLanes {
     fn is_empty(&self) -> bool {
         self.high.is_empty() && self.low.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.high.len() + self.low.len() + self.blocked.iter().len()
     }
 
     fn iter(&self) -> impl Iterator<Item = &Entry> {
@@ -189,6 +197,12 @@ impl Tally {
         }
     }
 
+    /// One that does not last gave way.
+    fn give_way(&mut self, sequence: u64) {
+        self.oldest += u64::from(self.oldest == sequence);
+        self.count -= 1;
+    }
+
     fn remove_message(&mut self, message: &Message, cost: usize) {
         if message.qos != QoS::AtMostOnce {
             self.oldest += u64::from(self.oldest == message.sequence);
@@ -224,8 +238,9 @@ impl SendQueue {
     /// Messages that wait to be sent and acknowledged, those of a topic in their order.
     pub fn messages(&self) -> impl Iterator<Item = &Message> {
         let side = self.side.iter().flat_map(|side| side.blocked.iter().chain(&side.high).chain(&side.low));
-        side.chain(&self.entries).filter_map(|entry| match entry {
-            Entry::Message(message) if message.qos != QoS::AtMostOnce => Some(&**message),
+        let is_gone = |message: &Message| self.side.as_ref().is_some_and(|side| side.superseded.is_gone(message));
+        side.chain(&self.entries).filter_map(move |entry| match entry {
+            Entry::Message(message) if message.qos != QoS::AtMostOnce && !is_gone(message) => Some(&**message),
             _ => None,
         })
     }
@@ -272,6 +287,9 @@ impl SendQueue {
         self.bytes += entry.cost();
         self.ending += usize::from(entry.ends_under_pressure());
         self.tally.add(&entry);
+        if is_noted(&entry) {
+            self.side.get_or_insert_default().superseded.note(&entry, false);
+        }
         let is_low_empty = self.side.as_ref().is_none_or(|side| side.low.is_empty());
         match entry.priority() {
             Priority::Low if is_low_empty && matches!(entry, Entry::Behind(_)) => self.entries.push_back(entry),
@@ -293,18 +311,24 @@ impl SendQueue {
         let goes = |entry: &Entry| !matches!(entry, Entry::Message(message) if message.qos != QoS::AtMostOnce && !fits(message));
         let blocked = self.side.as_mut().and_then(|side| side.blocked.pop_if(goes));
         if let Some(entry) = blocked {
+            self.drop_first_gone();
             self.left(&entry);
             return Some(entry);
         }
         // As many steps as messages wait, each of which is put aside once.
         loop {
             let entry = self.take_next()?;
-            let is_blocked = self.side.as_ref().is_some_and(|side| !side.blocked.is_empty() && side.blocked.holds_up(&entry));
+            let is_blocked =
+                self.side.as_ref().is_some_and(|side| !side.blocked.is_empty() && side.blocked.holds_up(&entry, &side.superseded));
             if !is_blocked && goes(&entry) {
                 self.left(&entry);
                 return Some(entry);
             }
-            self.side.get_or_insert_default().blocked.push(entry);
+            let side = self.side.get_or_insert_default();
+            if side.superseded.has_waiting() && is_noted(&entry) {
+                side.superseded.note(&entry, true);
+            }
+            side.blocked.push(entry);
         }
     }
 
@@ -315,10 +339,32 @@ impl SendQueue {
     }
 
     fn take_next(&mut self) -> Option<Entry> {
-        match &mut self.side {
-            None => self.entries.pop_front(),
-            Some(side) => side.high.pop_front().or_else(|| self.entries.pop_front()).or_else(|| side.low.pop_front()),
+        let Some(side) = &mut self.side else { return self.entries.pop_front() };
+        let entry = side.high.pop_front().or_else(|| self.entries.pop_front()).or_else(|| side.low.pop_front());
+        self.drop_first_gone();
+        entry
+    }
+
+    /// Takes out what gave way and has come to be the first of its lane. Each goes once.
+    fn drop_first_gone(&mut self) {
+        let Some(side) = self.side.as_mut().filter(|side| side.superseded.has_gone()) else { return };
+        let SideLanes { high, low, blocked, superseded, .. } = &mut **side;
+        for lane in [high, &mut self.entries, low] {
+            while lane.front().is_some_and(|entry| superseded.take_gone(entry)) {
+                lane.pop_front();
+            }
         }
+        blocked.drop_first(|entry| superseded.take_gone(entry));
+    }
+
+    /// Takes out all that gave way.
+    fn drop_gone(&mut self) {
+        let Some(side) = self.side.as_mut().filter(|side| side.superseded.has_gone()) else { return };
+        let SideLanes { high, low, blocked, superseded, .. } = &mut **side;
+        for lane in [high, &mut self.entries, low] {
+            lane.retain(|entry| !superseded.take_gone(entry));
+        }
+        blocked.retain(|entry| !superseded.take_gone(entry));
     }
 
     /// The entry has left the queue.
@@ -326,6 +372,9 @@ impl SendQueue {
         self.bytes -= entry.cost();
         self.ending -= usize::from(entry.ends_under_pressure());
         self.tally.remove(entry);
+        if let Some(side) = self.side.as_mut().filter(|side| side.superseded.has_waiting()) {
+            side.superseded.forget(entry);
+        }
         self.steps = None;
         if self.is_empty() {
             self.settle();
@@ -339,6 +388,7 @@ impl SendQueue {
             (self.side, self.bytes, self.ending) = (None, 0, 0);
             return self.settle();
         }
+        self.drop_gone();
         let stays = |entry: &Entry| matches!(entry, Entry::Message(message) if message.qos != QoS::AtMostOnce);
         self.entries.retain(stays);
         if let Some(side) = &mut self.side {
@@ -355,7 +405,7 @@ impl SendQueue {
         if self.bytes == 0 {
             self.conflate_above = 0;
         }
-        self.side.take_if(|side| side.is_empty() && side.blocked.is_empty() && side.conflated.is_empty());
+        self.side.take_if(|side| side.is_empty() && side.blocked.is_empty() && side.conflated.is_empty() && side.superseded.is_empty());
         if self.entries.is_empty() && self.entries.capacity() > 256 {
             self.entries = VecDeque::new();
         }
@@ -366,6 +416,7 @@ impl SendQueue {
         if topics.is_empty() {
             return;
         }
+        self.drop_gone();
         let dropped: HashSet<*const LocalTopic> = topics.iter().map(Rc::as_ptr).collect();
         let is_kept = |entry: &Entry| match entry {
             Entry::Step(outgoing) => outgoing.topic().is_some_and(|of| !dropped.contains(&Rc::as_ptr(&of))),
@@ -386,6 +437,13 @@ impl SendQueue {
             self.tally.add(entry);
         }
         self.steps = None;
+        if let Some(side) = self.side.as_mut().filter(|side| side.superseded.has_waiting()) {
+            let SideLanes { high, low, blocked, superseded, .. } = &mut **side;
+            superseded.forget_waiting();
+            let entries = high.iter().chain(&*low).chain(&self.entries);
+            entries.filter(|entry| is_noted(entry)).for_each(|entry| superseded.note(entry, false));
+            blocked.iter().filter(|entry| is_noted(entry)).for_each(|entry| superseded.note(entry, true));
+        }
     }
 
     /// Whether there is so much that it is worth conflating.
@@ -395,32 +453,30 @@ impl SendQueue {
 
     /// Of the messages of a topic that wait to be acknowledged only the newest stays. The sequence numbers of the others.
     pub fn conflate_messages(&mut self, topic: &LocalTopic) -> Vec<u64> {
-        let is_of =
-            |entry: &Entry| matches!(entry, Entry::Message(message) if message.qos != QoS::AtMostOnce && message.outgoing.is_of(topic));
-        let newest = self.messages().filter(|message| message.outgoing.is_of(topic)).map(|message| message.sequence).max();
-        let mut dropped = Vec::new();
-        let mut stays = |entry: &Entry| {
-            let Entry::Message(message) = entry else { return true };
-            let stays = !is_of(entry) || Some(message.sequence) == newest;
-            dropped.extend((!stays).then_some(message.sequence));
-            stays
-        };
-        self.entries.retain(&mut stays);
-        if let Some(side) = &mut self.side {
-            side.high.retain(&mut stays);
-            side.low.retain(&mut stays);
-            side.blocked.retain(&mut stays);
+        let Some(side) = &mut self.side else { return Vec::new() };
+        let dropped = side.superseded.give_way(topic.id);
+        for (sequence, waiting) in &dropped {
+            self.bytes -= waiting.cost;
+            self.tally.give_way(*sequence);
+            if waiting.is_blocked {
+                side.blocked.gave_way(&topic.path);
+            }
         }
         if !dropped.is_empty() {
-            self.count_again();
+            self.drop_first_gone();
+            let side = self.side.as_ref().expect("it was just there");
+            if side.superseded.is_many(self.entries.len() + side.len()) {
+                self.drop_gone();
+            }
         }
-        dropped
+        dropped.into_iter().map(|(sequence, _)| sequence).collect()
     }
 
     /// Keeps the bound: conflates when there is too much. `newest` is asked of each topic with steps whether they give way to one
     /// [`Entry::Latest`], and with `None` of steps of topics that have gone. Messages that had to be acknowledged and gave way are told by [`Self::take_conflated`].
     pub fn keep_bound(&mut self, limits: QueueLimits, mut newest: impl FnMut(Option<&LocalTopic>) -> Newest) -> Result<(), Overflow> {
         if self.is_over(limits) {
+            self.drop_gone();
             let mut gone = Vec::new();
             self.entries = conflate(std::mem::take(&mut self.entries), &mut newest, &mut gone);
             if let Some(side) = &mut self.side {
@@ -440,6 +496,7 @@ impl SendQueue {
 
     /// What the client does not acknowledge goes, the oldest first, until no more than half the room is taken that messages leave it. How many went.
     pub fn drop_unacknowledged(&mut self, limits: QueueLimits) -> usize {
+        self.drop_gone();
         let keeps = |entry: &Entry| match entry {
             Entry::Step(_) | Entry::Latest(..) => false,
             Entry::Message(message) => message.qos != QoS::AtMostOnce,

@@ -4,6 +4,7 @@
 //! applied them.
 
 use super::conflate::conflate;
+use super::superseded::Superseded;
 use super::{Entry, Newest};
 use crate::session::LocalTopic;
 use crate::topic::path::TopicPath;
@@ -45,24 +46,37 @@ impl Blocked {
         if self.lane.is_empty() {
             *self = Self::default();
         } else if let (Some(paths), Some(path)) = (self.paths.get_mut(), entry.path()) {
-            let count = paths.get_mut(path).expect("each entry's path is counted");
-            *count -= 1;
-            if *count == 0 {
-                paths.remove(path);
-            }
+            uncount(paths, path);
         }
         Some(entry)
     }
 
+    /// Takes out what gave way and is the first. What gives way is counted no more: see [`Self::gave_way`].
+    pub(super) fn drop_first(&mut self, mut is_gone: impl FnMut(&Entry) -> bool) {
+        while self.lane.front().is_some_and(&mut is_gone) {
+            self.lane.pop_front();
+        }
+        if self.lane.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    /// An entry of the path gave way, and holds up nothing any more.
+    pub(super) fn gave_way(&mut self, path: &TopicPath) {
+        if let Some(paths) = self.paths.get_mut() {
+            uncount(paths, path);
+        }
+    }
+
     /// Whether `entry` has to wait: it has to be acknowledged, as the first here, or an earlier one of its topic waits.
-    pub(super) fn holds_up(&self, entry: &Entry) -> bool {
+    pub(super) fn holds_up(&self, entry: &Entry, superseded: &Superseded) -> bool {
         if matches!(entry, Entry::Message(message) if message.qos != QoS::AtMostOnce) {
             return true;
         }
         let Some(path) = entry.path() else { return false };
         let paths = self.paths.get_or_init(|| {
             let mut paths = HashMap::new();
-            for path in self.lane.iter().filter_map(Entry::path) {
+            for path in self.lane.iter().filter(|entry| !superseded.has_given_way(entry)).filter_map(Entry::path) {
                 *paths.entry(path.clone()).or_default() += 1;
             }
             paths
@@ -78,5 +92,13 @@ impl Blocked {
     pub(super) fn conflate(&mut self, newest: &mut impl FnMut(Option<&LocalTopic>) -> Newest, gone: &mut Vec<u64>) {
         self.lane = conflate(std::mem::take(&mut self.lane), newest, gone);
         self.paths = OnceCell::new();
+    }
+}
+
+fn uncount(paths: &mut HashMap<TopicPath, u32>, path: &TopicPath) {
+    let count = paths.get_mut(path).expect("each entry's path is counted");
+    *count -= 1;
+    if *count == 0 {
+        paths.remove(path);
     }
 }

@@ -305,3 +305,91 @@ fn equal_runs_of_steps_have_equal_identities() {
     a.queue.clear();
     assert_eq!(a.queue.steps(), None, "what was sent is not sent again");
 }
+
+/// What a walk through the whole queue would leave of a topic's messages.
+fn conflate_by_walking(queue: &mut SendQueue, topic: &LocalTopic) -> Vec<u64> {
+    let is_of = |message: &Message| message.qos != QoS::AtMostOnce && message.outgoing.topic().is_some_and(|of| of.id == topic.id);
+    let newest = queue.messages().filter(|message| is_of(message)).map(|message| message.sequence).max();
+    let mut dropped = Vec::new();
+    let mut stays = |entry: &Entry| {
+        let Entry::Message(message) = entry else { return true };
+        let stays = !is_of(message) || Some(message.sequence) == newest;
+        dropped.extend((!stays).then_some(message.sequence));
+        stays
+    };
+    queue.entries.retain(&mut stays);
+    if let Some(side) = &mut queue.side {
+        side.high.retain(&mut stays);
+        side.low.retain(&mut stays);
+        side.blocked.retain(&mut stays);
+    }
+    if !dropped.is_empty() {
+        queue.count_again();
+    }
+    dropped.sort_unstable();
+    dropped
+}
+
+#[test]
+fn only_the_newest_message_waits_as_if_the_queue_were_walked() {
+    let properties = [("CONFLATION", "always"), ("CONFLATION", "always"), ("CONFLATION", "off"), ("PRIORITY", "low")];
+    for seed in 0..300_u64 {
+        let mut worlds = [World::with(&properties), World::with(&properties)];
+        let mut random = seed;
+        for step in 0..120 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (what, topic) = ((random >> 33) % 16, (random >> 40) % 4);
+            let told = worlds.each_mut().map(|world| match what {
+                0..=5 => {
+                    world.push(&format!("m{topic}"));
+                    String::new()
+                }
+                6 | 7 => {
+                    world.push(["n0", "n1", "c0", "p2"][topic as usize]);
+                    String::new()
+                }
+                8 | 9 => world.queue.pop_fitting(|_| true).map(|entry| label(&entry)).unwrap_or_default(),
+                10 => world.queue.pop_fitting(|_| false).map(|entry| label(&entry)).unwrap_or_default(),
+                11 if step % 5 == 0 => {
+                    world.queue.clear();
+                    String::new()
+                }
+                12 if step % 3 == 0 => {
+                    let _ = world.queue.keep_bound(QueueLimits { bytes_high: 0, bytes_max: 100_000 }, |_| Newest::Itself);
+                    format!("{:?}", world.queue.take_conflated())
+                }
+                _ => String::new(),
+            });
+            assert_eq!(told[0], told[1], "seed {seed}, step {step}");
+            let [indexed, walked] = &mut worlds;
+            let of = (topic % 2) as usize;
+            if what > 3 {
+                let dropped = indexed.queue.conflate_messages(&indexed.topics[of].clone());
+                assert_eq!(dropped, conflate_by_walking(&mut walked.queue, &walked.topics[of].clone()), "seed {seed}, step {step}");
+            }
+            let stand = worlds.each_mut().map(|world| {
+                let mut waiting: Vec<u64> = world.queue.messages().map(|message| message.sequence).collect();
+                waiting.sort_unstable();
+                (waiting, world.queue.bytes(), world.queue.message_count(), world.queue.is_empty(), world.queue.can_send(|_| false))
+            });
+            assert_eq!(stand[0], stand[1], "seed {seed}, step {step}");
+        }
+        let sent = worlds.each_mut().map(|world| world.send(usize::MAX));
+        assert_eq!(sent[0], sent[1], "seed {seed}");
+        assert_eq!(worlds[0].queue.bytes(), 0);
+    }
+}
+
+#[test]
+fn what_gave_way_does_not_pile_up() {
+    let mut world = World::with(&[("CONFLATION", "always"), ("CONFLATION", "off")]);
+    let topic = world.topics[0].clone();
+    world.push("m1");
+    for _ in 0..10_000 {
+        world.push("m0");
+        world.queue.conflate_messages(&topic);
+        assert!(world.queue.entries.len() < 200, "{} entries", world.queue.entries.len());
+    }
+    assert_eq!(world.queue.message_count(), 2);
+    assert_eq!(world.print(), "m1 m10001");
+}
