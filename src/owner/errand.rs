@@ -16,9 +16,8 @@ enum Errand {
     Remove {
         selector: Box<str>,
     },
-    EndCounting {
-        selector: Selector,
-    },
+    /// Of the selector that is noted.
+    EndCounting,
     Removing(Selector, Span),
     EndingCounts(Selector, Span),
     /// A shard's interest in the selector has ended.
@@ -30,6 +29,8 @@ pub struct Errands {
     waiting: VecDeque<Errand>,
     /// The selectors of removals that have not begun.
     removals: hashbrown::HashSet<Box<str>>,
+    /// By which selector nobody listens to subscribers any more, where that has not begun.
+    ending: Option<Selector>,
 }
 
 impl Errands {
@@ -50,15 +51,14 @@ impl Errands {
 
     /// Nobody listens by the selector any more.
     pub fn end_counting(&mut self, selector: Selector, everything: &Selector) {
-        let waiting = self.waiting.iter_mut().find_map(|errand| match errand {
-            Errand::EndCounting { selector } => Some(selector),
-            _ => None,
-        });
-        match waiting {
+        match &mut self.ending {
             // One errand does for all selectors that come while it waits. It looks at every topic then, and leaves the counts that somebody needs.
             Some(held) if *held != selector => *held = everything.clone(),
             Some(_) => {}
-            None => self.waiting.push_back(Errand::EndCounting { selector }),
+            None => {
+                self.ending = Some(selector);
+                self.waiting.push_back(Errand::EndCounting);
+            }
         }
     }
 }
@@ -77,7 +77,10 @@ impl Owner {
                 let selector = known_selector(desk.limits.selector, &selector);
                 self.remove_slice(desk, selector, Span::default())
             }
-            Errand::EndCounting { selector } => self.end_counts_slice(desk, selector, Span::default()),
+            Errand::EndCounting => {
+                let selector = self.errands.ending.take().expect("an errand begins once");
+                self.end_counts_slice(desk, selector, Span::default())
+            }
             Errand::Removing(selector, rest) => self.remove_slice(desk, selector, rest),
             Errand::EndingCounts(selector, rest) => self.end_counts_slice(desk, selector, rest),
             Errand::Forgetting(from, selector, rest) => {

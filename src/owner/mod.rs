@@ -9,7 +9,7 @@
 //! - `keeping` — who has to keep a message before it is acknowledged.
 //! - `events` — time series: what new subscribers get, queries.
 //! - `interests` — which shards want to know of what; `count` — how many subscribers a topic has, where somebody wants to know.
-//! - `walk` — questions about all topics that match, answered slice by slice.
+//! - `walk` — questions about all topics that match, answered slice by slice; `walks` — those under way.
 //! - `expiry` — removal policies; `filters` — how many sessions match, for them; `passing` — topics that only messages had made; `retained` — messages
 //!   that expire.
 //! - `errand` — what is done to all topics that match though nobody waits for an answer.
@@ -32,6 +32,7 @@ mod retained;
 mod storing;
 mod views;
 mod walk;
+mod walks;
 mod workbench;
 
 pub use views::{VIEWS_WRITER, Views, parse_view};
@@ -45,7 +46,7 @@ use keeping::{Keeping, Keepings};
 use record::{Added, Record};
 use retained::Retained;
 use views::Turn;
-use walk::Walks;
+use walks::Walks;
 use workbench::Workbench;
 
 use crate::base::{SessionId, Time, TopicId};
@@ -74,7 +75,7 @@ impl Owner {
         Self {
             tree: Tree::default(),
             interests: ShardInterests::new(desk.identity.count),
-            walks: Walks::new(desk),
+            walks: Walks::new(desk.limits.selector),
             errands: Errands::default(),
             keepings: Keepings::default(),
             expiries: Expiries::default(),
@@ -102,12 +103,12 @@ impl Owner {
     }
 
     pub fn has_walks(&self) -> bool {
-        self.walks.can_go_on()
+        self.walks.active() > 0
     }
 
     /// Whether walks, errands or views wait for their next slice.
     pub fn has_slices(&self) -> bool {
-        self.walks.can_go_on() || !self.errands.is_empty() || self.views.work.is_due
+        self.walks.active() > 0 || !self.errands.is_empty() || self.views.work.is_due
     }
 
     /// Whether what views have to do waits for its turn.

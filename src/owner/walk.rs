@@ -5,6 +5,7 @@
 
 use super::decide::check_storage;
 use super::record::appeared;
+use super::walks::Purpose;
 use crate::base::ShardIndex;
 use crate::desk::{Answer, Desk, Ticket};
 use crate::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, What};
@@ -14,30 +15,34 @@ use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::tree::{Direction, Onward, Span, Topic, branch_of};
 use crate::wire::native::{Entry, Outcome};
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// The fewest topics that a walk among many looks at when its turn comes.
 const PART_MIN: usize = 32;
 
 /// A question whose share here is walked slice by slice.
-struct Walk {
-    from: ShardIndex,
-    ticket: u64,
-    question: Question,
-    selector: Selector,
+pub(super) struct Walk {
+    pub(super) from: ShardIndex,
+    pub(super) ticket: u64,
+    pub(super) question: Question,
+    pub(super) selector: Selector,
     rest: Span,
     progress: Progress,
 }
 
 impl Walk {
-    fn is_interest(&self, from: ShardIndex, selector: &Selector) -> bool {
-        self.from == from && matches!(self.question, Question::Interest { .. }) && self.selector == *selector
+    pub(super) fn new(from: ShardIndex, ticket: u64, question: Question, selector: Selector) -> Self {
+        Self { from, ticket, question, selector, rest: Span::default(), progress: Progress::default() }
     }
+}
 
-    fn is_listen(&self, from: ShardIndex, of: ListenerKind, selector: &Selector) -> bool {
-        self.from == from && matches!(self.question, Question::Listen { kind, .. } if kind == of) && self.selector == *selector
-    }
+/// How a walk goes on.
+enum Next {
+    More(Walk),
+    /// When the listener's session has room for more.
+    Told(Walk),
+    /// It was answered.
+    Done(Walk),
 }
 
 #[derive(Default)]
@@ -61,40 +66,6 @@ struct Page {
     branch: Option<(String, usize)>,
 }
 
-/// The walks under way.
-pub struct Walks {
-    queue: VecDeque<Walk>,
-    /// Walks for listeners that wait until what they told is read.
-    waiting: BTreeMap<(ShardIndex, u64), Walk>,
-    /// Selects every topic.
-    everything: Selector,
-}
-
-impl Walks {
-    pub fn new(desk: &Desk) -> Self {
-        let everything = Selector::parse("?.*//", desk.limits.selector).expect("it is a selector of a few bytes");
-        Self { queue: VecDeque::new(), waiting: BTreeMap::new(), everything }
-    }
-
-    pub fn len(&self) -> usize {
-        self.queue.len() + self.waiting.len()
-    }
-
-    /// Whether some can go on.
-    pub fn can_go_on(&self) -> bool {
-        !self.queue.is_empty()
-    }
-
-    /// Takes the walks out that `ends` says.
-    fn end(&mut self, ends: impl Fn(&Walk) -> bool) -> impl Iterator<Item = Walk> {
-        let (ended, kept): (VecDeque<Walk>, _) = std::mem::take(&mut self.queue).into_iter().partition(&ends);
-        self.queue = kept;
-        let (ended_waiting, kept): (BTreeMap<_, Walk>, _) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, walk)| ends(walk));
-        self.waiting = kept;
-        ended.into_iter().chain(ended_waiting.into_values())
-    }
-}
-
 impl Owner {
     /// Takes up a question; what one path answers is answered at once, the rest slice by slice.
     pub fn start_walk(&mut self, desk: &mut Desk, from: ShardIndex, ticket: u64, question: Question) {
@@ -115,7 +86,7 @@ impl Owner {
         let mut is_path = selector.exact_path().is_some();
         match &question {
             Question::Interest { .. } => {
-                let is_walked = self.walks.queue.iter().any(|walk| walk.is_interest(from, &selector));
+                let is_walked = self.walks.has(Purpose::Interest, from, &selector);
                 if !self.interests.select(&selector, from) && !is_walked {
                     // Every topic that it matches is marked; this answer comes behind all of them.
                     return desk.mail(from, Mail::Part { ticket, part: Part::Ready });
@@ -133,40 +104,47 @@ impl Owner {
             Question::Fetch(fetch) => rest = rest.and(fetch.span.clone()),
             Question::Remove { .. } | Question::Query { .. } | Question::Views { .. } => {}
         }
-        let walk = Walk { from, ticket, question, selector, rest, progress: Progress::default() };
+        let walk = Walk { rest, ..Walk::new(from, ticket, question, selector) };
         if is_path {
             // One topic at most. What the same session asks next may build on it.
             let mut budget = usize::MAX;
             let rest = self.walk_on(desk, walk, &mut budget);
-            assert!(rest.is_none(), "a scan without a bound comes to its end");
+            assert!(matches!(rest, Next::Done(_)), "a scan without a bound comes to its end");
             return;
         }
-        self.walks.queue.push_back(walk);
-        if self.walks.queue.len() == 1 && desk.turn.walk_budget > 0 {
+        self.walks.push(walk);
+        if self.walks.active() == 1 && desk.turn.walk_budget > 0 {
             self.walk_part(desk);
         }
     }
 
     /// Goes on with the walks until this turn's budget is spent.
     pub fn run_walks(&mut self, desk: &mut Desk) {
-        while desk.turn.walk_budget > 0 && self.walks.can_go_on() {
+        while desk.turn.walk_budget > 0 && self.walks.active() > 0 {
             self.walk_part(desk);
         }
     }
 
     /// Gives the first walk its part of the slice, and puts it behind the others if it is not done.
     fn walk_part(&mut self, desk: &mut Desk) {
-        let part = (desk.limits.walk_slice / self.walks.queue.len()).max(PART_MIN).min(desk.turn.walk_budget);
-        let walk = self.walks.queue.pop_front().expect("a walk can go on");
+        let part = (desk.limits.walk_slice / self.walks.active()).max(PART_MIN).min(desk.turn.walk_budget);
+        let (number, walk) = self.walks.pop().expect("a walk can go on");
         let mut left = part;
-        let walk = self.walk_on(desk, walk, &mut left);
+        let next = self.walk_on(desk, walk, &mut left);
         // A part that finds no topics costs something too.
         desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub((part - left).max(1));
-        self.walks.queue.extend(walk);
+        match next {
+            Next::More(walk) => self.walks.put_back(number, walk),
+            Next::Told(walk) => {
+                desk.mail(walk.from, Mail::SliceTold { ticket: walk.ticket });
+                self.walks.wait(number, walk);
+            }
+            Next::Done(walk) => self.walks.done(number, &walk),
+        }
     }
 
-    /// Walks so many topics on, and gives the answer where that is the end; else what is left to walk.
-    fn walk_on(&mut self, desk: &mut Desk, mut walk: Walk, budget: &mut usize) -> Option<Walk> {
+    /// Walks so many topics on, and gives the answer where that is the end.
+    fn walk_on(&mut self, desk: &mut Desk, mut walk: Walk, budget: &mut usize) -> Next {
         let question = walk.question.clone();
         let next = match &question {
             Question::Interest { .. } => self.walk_interest(desk, &walk, budget),
@@ -178,37 +156,24 @@ impl Owner {
         };
         if let Some(rest) = next.filter(|_| !walk.progress.page.is_cut) {
             walk.rest = rest;
-            return self.wait_for_listener(desk, walk);
+            return if std::mem::take(&mut walk.progress.has_told) { Next::Told(walk) } else { Next::More(walk) };
         }
-        let Progress { removed, stored, refusal, page, .. } = walk.progress;
+        let Progress { removed, stored, refusal, page, .. } = std::mem::take(&mut walk.progress);
         let part = match question {
             Question::Remove { .. } => {
                 let answer = Answer::Removal { from: walk.from, ticket: walk.ticket };
                 desk.acknowledge(refusal.map_or(Ok((Outcome::Removed(removed), stored)), Err), answer);
-                return None;
+                return Next::Done(walk);
             }
             Question::Fetch(_) => Part::Page { entries: page.entries, is_cut: page.is_cut, is_thinned: page.is_thinned },
             _ => Part::Ready,
         };
         desk.mail(walk.from, Mail::Part { ticket: walk.ticket, part });
-        None
-    }
-
-    /// A walk for a listener that has told something goes on when the listener's session has room for more.
-    fn wait_for_listener(&mut self, desk: &mut Desk, mut walk: Walk) -> Option<Walk> {
-        if !std::mem::take(&mut walk.progress.has_told) {
-            return Some(walk);
-        }
-        let (from, ticket) = (walk.from, walk.ticket);
-        self.walks.waiting.insert((from, ticket), walk);
-        desk.mail(from, Mail::SliceTold { ticket });
-        None
+        Next::Done(walk)
     }
 
     pub fn resume_walk(&mut self, from: ShardIndex, ticket: u64) {
-        // Nobody may listen any more.
-        let walk = self.walks.waiting.remove(&(from, ticket));
-        self.walks.queue.extend(walk);
+        self.walks.resume(from, ticket);
     }
 
     fn walk_interest(&mut self, desk: &mut Desk, walk: &Walk, budget: &mut usize) -> Option<Span> {
@@ -292,7 +257,7 @@ impl Owner {
     pub fn release_interest(&mut self, desk: &mut Desk, from: ShardIndex, selector: &str) {
         let selector = known_selector(desk.limits.selector, selector);
         // The walk for an interest that ended gives no answer, and may mark no further topics.
-        self.walks.queue.retain(|walk| !walk.is_interest(from, &selector));
+        self.walks.end(Purpose::Interest, from, &selector);
         if self.interests.release(&selector, from) {
             self.forget_interest(desk, from, selector);
         }
@@ -301,7 +266,7 @@ impl Owner {
     pub fn stop_listening(&mut self, desk: &mut Desk, from: ShardIndex, kind: ListenerKind, selector: &str) {
         let selector = known_selector(desk.limits.selector, selector);
         // The request to listen is answered all the same; only what its walk would have told is not wanted any more.
-        for walk in self.walks.end(|walk| walk.is_listen(from, kind, &selector)) {
+        for walk in self.walks.end(kind.into(), from, &selector) {
             desk.mail(from, Mail::Part { ticket: walk.ticket, part: Part::Ready });
         }
         if self.interests.stop_listening(kind, &selector, from) && kind == ListenerKind::Subscribers {
