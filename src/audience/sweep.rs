@@ -212,13 +212,11 @@ impl Audience {
 
     fn finish_sweep(&mut self, desk: &mut Desk, key: SessionKey) -> Next {
         let Some(session) = self.sessions.get_mut(key).filter(|session| session.life != Life::Over) else { return Next::More };
-        let sweep = session.extras_mut().sweeps.pop_front().expect("the sweep was under way");
+        let mut sweep = session.extras_mut().sweeps.pop_front().expect("the sweep was under way");
+        // They may have been selected again meanwhile. Bounded by `limits.selections_max`.
+        session.keep_released(&mut sweep.released);
         for selector in &sweep.released {
-            // It may have been selected again meanwhile.
-            let session = self.sessions.get(key).expect("it stands");
-            if !session.selecting().contains(selector) {
-                self.release(desk, key, selector);
-            }
+            self.release(desk, key, selector);
         }
         for ending in sweep.endings {
             match ending {
@@ -326,7 +324,10 @@ impl Audience {
             return Next::More;
         }
         let session = self.sessions.remove(key).expect("it was just there");
-        for selector in session.selecting() {
+        // Bounded by `limits.selections_max`, and part of what this turn may do: so of many sessions that end at once few go in one turn.
+        let selecting = session.selecting();
+        desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub(selecting.len());
+        for selector in selecting {
             self.release(desk, key, &selector);
         }
         for sweep in session.extras.into_iter().flat_map(|extras| extras.sweeps) {
@@ -339,7 +340,7 @@ impl Audience {
 
     /// The session is over. It is taken off its topics a part at a time.
     pub(super) fn leave_topics(&mut self, desk: &mut Desk, key: SessionKey) {
-        if matches!(self.end_part(desk, key), Next::More) {
+        if desk.turn.walk_budget == 0 || matches!(self.end_part(desk, key), Next::More) {
             self.locals.sweeping.push_back(key);
         }
     }

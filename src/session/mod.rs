@@ -110,6 +110,14 @@ impl Session {
         self.mqtt.as_ref().map_or_else(|| self.selections.selecting(), |mqtt| mqtt.filters.selectors().cloned().collect())
     }
 
+    /// Leaves those of the selectors that select no longer, each once.
+    pub fn keep_released(&self, selectors: &mut Vec<Selector>) {
+        match &self.mqtt {
+            Some(mqtt) => selectors.retain(|selector| mqtt.filters.count(selector) == 0),
+            None => self.selections.keep_released(selectors),
+        }
+    }
+
     /// Whether it is subscribed to this very topic, and not to another of the path or a forgotten one.
     pub fn holds(&self, topic: &LocalTopic) -> bool {
         self.subscriptions.get(&topic.id).is_some_and(|(held, _)| std::ptr::eq(&**held, topic))

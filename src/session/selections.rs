@@ -1,6 +1,9 @@
 //! A session's selections: a sequence of selecting and deselecting, the last match decides.
+//!
+//! `limits.selections_max` bounds every loop here: a request goes through the session's selections a few times, and a topic through them once.
 
 use crate::topic::selector::Selector;
+use hashbrown::HashSet;
 
 #[derive(Default)]
 pub struct Selections {
@@ -99,13 +102,19 @@ impl Scopes {
 
     /// The selectors that select in any scope, each once.
     pub fn selecting(&self) -> Vec<Selector> {
-        let mut selectors: Vec<Selector> = Vec::new();
-        for selector in self.all().flat_map(Selections::selecting) {
-            if self.named.is_empty() || !selectors.contains(selector) {
-                selectors.push(selector.clone());
-            }
+        let mut seen = HashSet::new();
+        let selecting = self.all().flat_map(Selections::selecting);
+        selecting.filter(|selector| self.named.is_empty() || seen.insert(*selector)).cloned().collect()
+    }
+
+    /// Leaves those of the selectors that select in no scope, each once.
+    pub fn keep_released(&self, selectors: &mut Vec<Selector>) {
+        if selectors.len() <= 1 {
+            return selectors.retain(|selector| !self.is_selecting(selector));
         }
-        selectors
+        let selecting: HashSet<&Selector> = self.all().flat_map(Selections::selecting).collect();
+        let mut seen = HashSet::new();
+        selectors.retain(|selector| !selecting.contains(selector) && seen.insert(selector.clone()));
     }
 
     fn is_selecting(&self, selector: &Selector) -> bool {
@@ -138,7 +147,7 @@ impl Scopes {
         let released = self.scope(scope).remove(selector, count_max.saturating_sub(others));
         self.drop_empty();
         let mut released = released?;
-        released.retain(|selector| !self.is_selecting(selector));
+        self.keep_released(&mut released);
         Ok(released)
     }
 
@@ -148,10 +157,12 @@ impl Scopes {
         if added > 0 && self.len() + added > count_max {
             return Err(Full);
         }
-        let mut released = self.remove("", selector, count_max)?;
-        for scope in self.named.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            released.append(&mut self.remove(&scope, selector, count_max)?);
+        let mut released = Vec::new();
+        for selections in std::iter::once(&mut self.default).chain(self.named.iter_mut().map(|(_, selections)| selections)) {
+            released.append(&mut selections.remove(selector, usize::MAX)?);
         }
+        self.drop_empty();
+        self.keep_released(&mut released);
         Ok(released)
     }
 
@@ -239,6 +250,20 @@ mod tests {
         assert!(scopes.select("a/b"), "nothing was removed");
         assert_eq!(scopes.remove_everywhere(&selector("a/b"), 6).map(|released| released.len()), Ok(1));
         assert!(!scopes.select("a/b") && scopes.select("a"));
+    }
+
+    #[test]
+    fn of_many_scopes_each_selector_is_named_once() {
+        let mut scopes = Scopes::default();
+        for number in 0..300 {
+            let _ = scopes.add(&format!("s{number}"), &selector(&format!("a{}", number / 3)), 1000);
+        }
+        assert_eq!(scopes.selecting().len(), 100);
+        let mut selectors: Vec<Selector> = ["a0", "b", "a99", "b", "a100"].into_iter().map(selector).collect();
+        scopes.keep_released(&mut selectors);
+        assert_eq!(selectors.iter().map(Selector::as_str).collect::<Vec<_>>(), [">b", ">a100"]);
+        assert_eq!(scopes.remove_everywhere(&selector("?.*//"), 1000).map(|released| released.len()), Ok(100));
+        assert!(scopes.named.is_empty() && scopes.selecting().is_empty());
     }
 
     #[test]
