@@ -202,10 +202,11 @@ impl Audience {
         // Others may have the selector still when the session that asked is over.
         let Some(session) = self.sessions.get_mut(asker.session).filter(|session| session.life != Life::Over) else { return };
         match &mut session.extras {
-            _ if session.mqtt.is_some() => self.answer_mqtt(desk, asker, Ok(Outcome::Done)),
+            // A topic that was found may be left to any of them, whichever selectors match it.
             Some(extras) if !extras.sweeps.is_empty() => {
                 extras.sweeps.back_mut().expect("there is one").endings.push(Ending::Subscribed(asker));
             }
+            _ if session.mqtt.is_some() => self.answer_mqtt(desk, asker, Ok(Outcome::Done)),
             Some(extras) if !extras.histories.is_empty() => extras.answers_held.push(asker.call),
             _ => self.answer_behind(desk, asker),
         }
