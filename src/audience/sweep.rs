@@ -223,8 +223,9 @@ impl Audience {
                 Ending::Done(asker) => self.answer(desk, asker, Ok(Outcome::Done)),
                 Ending::Subscribed(asker) if self.mqtt(key).is_some() => self.answer_mqtt(desk, asker, Ok(Outcome::Done)),
                 Ending::Subscribed(asker) => self.answer_subscription(desk, asker),
-                Ending::Filter { id } => self.filter_known(desk, key, id),
-                Ending::Unsuback { id, codes } => self.reply(desk, key, |answers, out| answers.put_unsuback(out, id, &codes)),
+                Ending::Filter { epoch, .. } | Ending::Unsuback { epoch, .. } if self.mqtt(key).is_none_or(|mqtt| mqtt.epoch != epoch) => {}
+                Ending::Filter { id, .. } => self.filter_known(desk, key, id),
+                Ending::Unsuback { id, codes, .. } => self.reply(desk, key, |answers, out| answers.put_unsuback(out, id, &codes)),
             }
         }
         Next::More

@@ -38,12 +38,14 @@ pub enum Ending {
     Done(Caller),
     /// A SUBSCRIBE is answered, whose selector the owners of topics know.
     Subscribed(Caller),
-    /// One of the filters of a SUBSCRIBE of MQTT.
+    /// One of the filters of a SUBSCRIBE of MQTT, by the session's connection of that number: another may use the identifier again.
     Filter {
         id: u16,
+        epoch: u32,
     },
     Unsuback {
         id: u16,
+        epoch: u32,
         codes: Vec<ReasonCode>,
     },
 }

@@ -121,7 +121,7 @@ impl Audience {
             && let Some(mqtt) = self.mqtt(asker.session).filter(|mqtt| mqtt.subscribing.has(id))
         {
             mqtt.subscribing.wait(id);
-            sweep.endings.push(Ending::Filter { id });
+            sweep.endings.push(Ending::Filter { id, epoch: mqtt.epoch });
         }
         self.begin_sweep(desk, asker.session, sweep);
         Ok(())
@@ -165,9 +165,10 @@ impl Audience {
             .collect();
         self.store_session(desk, session);
         // MQTT-3.10.4-2: nothing matches the filters any more once that is said.
+        let epoch = self.mqtt(session).expect("it was just there").epoch;
         let extras = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut());
         match extras.and_then(|extras| extras.sweeps.back_mut()) {
-            Some(last) => last.endings.push(Ending::Unsuback { id: unsubscribe.id, codes }),
+            Some(last) => last.endings.push(Ending::Unsuback { id: unsubscribe.id, epoch, codes }),
             None => self.reply(desk, session, |answers, out| answers.put_unsuback(out, unsubscribe.id, &codes)),
         }
     }
