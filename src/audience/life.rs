@@ -15,7 +15,12 @@ pub struct Schedule {
     due: BTreeSet<(Time, SessionKey)>,
     /// Sessions that are away.
     pub asleep: usize,
+    /// Whether some may have come due that were not looked at.
+    pub is_due: bool,
 }
+
+/// The most sessions that are away of which one turn does what they have to do. No client is bounded by it.
+const AWAY_PER_TURN_MAX: usize = 256;
 
 impl Audience {
     /// The session is over.
@@ -102,9 +107,19 @@ impl Audience {
     }
 
     pub fn tick_away(&mut self, desk: &mut Desk) {
-        while let Some((due, key)) = self.sessions.away.due.first().copied()
-            && due <= desk.turn.now
-        {
+        self.sessions.away.is_due = true;
+        self.run_away(desk);
+    }
+
+    /// Does what sessions that are away have to do by now, as far as one turn goes: many may have been lost together.
+    pub fn run_away(&mut self, desk: &mut Desk) {
+        let mut left = AWAY_PER_TURN_MAX;
+        while self.sessions.away.is_due && left > 0 {
+            let Some((due, key)) = self.sessions.away.due.first().copied().filter(|(due, _)| *due <= desk.turn.now) else {
+                self.sessions.away.is_due = false;
+                return;
+            };
+            left -= 1;
             self.sessions.away.due.remove(&(due, key));
             self.check_session(desk, key);
         }

@@ -56,6 +56,8 @@ pub struct Audience {
     listening: Listening,
     /// Sessions that are to be sent more when they have read.
     held_back: BTreeSet<SessionKey>,
+    /// The last of them that a tick has looked at, where it could not look at all.
+    held_back_seen: Option<SessionKey>,
     /// How many sessions match, asked by other shards and not answered yet.
     counts_asked: VecDeque<properties::Asked>,
     broker: Broker,
@@ -224,9 +226,12 @@ impl Audience {
         self.sessions.keys().filter_map(|key| self.sessions.get(key)).map(|session| session.queue.bounded_bytes()).max().unwrap_or(0)
     }
 
-    /// Whether reviews, sweeps or answered interests wait for their next slice.
+    /// Whether reviews, sweeps, answered interests or sessions that are away wait for their next slice.
     pub fn has_slices(&self) -> bool {
-        !self.listening.reviewing.is_empty() || !self.locals.sweeping.is_empty() || !self.locals.settling.is_empty()
+        !self.listening.reviewing.is_empty()
+            || !self.locals.sweeping.is_empty()
+            || !self.locals.settling.is_empty()
+            || self.sessions.away.is_due
     }
 
     /// Questions of other shards how many sessions match, which are not answered.

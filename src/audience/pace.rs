@@ -7,9 +7,13 @@ use crate::audience::Audience;
 use crate::base::{SessionKey, ShardIndex};
 use crate::desk::Desk;
 use crate::mail::{Mail, Subscription};
+use std::ops::Bound;
 
 /// The most questions for first events that a session has under way; further ones wait their turn, and none is refused.
 const HISTORIES_ASKED_MAX: usize = 4;
+
+/// The most sessions that a tick looks at because they wait. No client is bounded by it.
+const HELD_BACK_PER_TICK_MAX: usize = 1000;
 
 impl Audience {
     /// Goes on with what the session waits for, as far as its queue has room.
@@ -51,8 +55,14 @@ impl Audience {
         (room / desk.limits.history_bytes_max.max(1)).clamp(1, HISTORIES_ASKED_MAX)
     }
 
+    /// Looks at those that wait, the next where they are too many for one tick: each is looked at whenever it reads, too.
     pub fn tick_held_back(&mut self, desk: &mut Desk) {
-        for session in self.held_back.iter().copied().collect::<Vec<_>>() {
+        let behind = self.held_back_seen.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let sessions: Vec<SessionKey> = self.held_back.range((behind, Bound::Unbounded)).take(HELD_BACK_PER_TICK_MAX).copied().collect();
+        if sessions.len() == HELD_BACK_PER_TICK_MAX {
+            self.held_back_seen = sessions.last().copied();
+        }
+        for session in sessions {
             self.go_on(desk, session);
         }
     }

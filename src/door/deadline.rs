@@ -1,4 +1,6 @@
 //! When a connection has been silent for too long.
+//!
+//! Very many may be at once, as when a network is gone: so many are looked at a turn.
 
 use super::{Doors, Stage};
 use crate::audience::Audience;
@@ -7,14 +9,29 @@ use crate::desk::{Desk, Effect};
 use crate::protocol::CloseCode;
 use crate::wire::event::Event;
 
+/// The most connections whose deadlines one turn looks at. No client is bounded by it.
+const CHECKED_PER_TURN_MAX: usize = 1000;
+
 impl Doors {
     /// Time passed.
     pub fn tick(&mut self, desk: &mut Desk, audience: &mut Audience) {
         let mut due = Vec::new();
         self.wheel.advance(desk.turn.now, &mut due);
-        for key in due {
+        self.due.extend(due);
+        self.check_due(desk, audience);
+    }
+
+    /// Looks at those whose time may have come, as far as one turn goes.
+    pub fn check_due(&mut self, desk: &mut Desk, audience: &mut Audience) {
+        for _ in 0..CHECKED_PER_TURN_MAX {
+            let Some(key) = self.due.pop_front() else { return self.due.shrink_to(CHECKED_PER_TURN_MAX) };
             self.check_deadline(desk, audience, key);
         }
+    }
+
+    /// Whether some are left for the next turn.
+    pub fn has_due(&self) -> bool {
+        !self.due.is_empty()
     }
 
     /// The wheel says that a deadline of this connection may have come.

@@ -24,6 +24,7 @@ use crate::protocol::CloseCode;
 use crate::wire::websocket::{self, Opcode};
 use mqtt::Link;
 use native::Native;
+use std::collections::VecDeque;
 use transmit::Sends;
 
 /// What a transport begins with.
@@ -39,6 +40,8 @@ pub enum Transport {
 pub struct Doors {
     connections: Slab<Connection, ConnectionKey>,
     wheel: Wheel<ConnectionKey>,
+    /// What the wheel has given and was not looked at.
+    due: VecDeque<ConnectionKey>,
     sends: Sends,
 }
 
@@ -92,7 +95,7 @@ impl Stage {
 
 impl Doors {
     pub fn new(now: Time) -> Self {
-        Self { connections: Slab::default(), wheel: Wheel::new(now), sends: Sends::default() }
+        Self { connections: Slab::default(), wheel: Wheel::new(now), due: VecDeque::new(), sends: Sends::default() }
     }
 
     pub fn len(&self) -> usize {
@@ -203,7 +206,8 @@ impl Doors {
         }
     }
 
-    /// Tells every session that the server stops. Queues are still sent; nothing is read any more.
+    /// Tells every session that the server stops. Queues are still sent; nothing is read any more. All in one turn, the last that serves anybody:
+    /// little for each of at most `limits.connections_max`.
     pub fn shut_down(&mut self, desk: &mut Desk, audience: &mut Audience) {
         for key in self.connections.keys().collect::<Vec<_>>() {
             self.close_after_queue(desk, audience, key, CloseCode::ShuttingDown);

@@ -222,11 +222,23 @@ impl Owner {
         self.take_news(desk, key, RemovalState::note_creator_closed);
     }
 
-    /// Removes the topics that have not been passed through for a while.
+    /// Removes the topics that have not been passed through for a while, as far as one turn goes.
     pub fn tick_passing(&mut self, desk: &mut Desk) {
-        while let Some(place) = self.expiries.passing.poll_due(desk, &mut self.tree) {
+        self.expiries.passing.is_due = true;
+        self.run_passing(desk);
+    }
+
+    /// Goes on with that.
+    pub fn run_passing(&mut self, desk: &mut Desk) {
+        let mut left = desk.limits.walk_slice;
+        while let Some(place) = self.expiries.passing.poll_due(desk, &mut self.tree, &mut left) {
             self.remove_topic(desk, place);
         }
+    }
+
+    /// Whether topics may be left that have not been passed through for a while.
+    pub(super) fn has_passing_due(&self) -> bool {
+        self.expiries.passing.is_due
     }
 
     /// Looks at the policies whose time has come, and counts sessions again where one asks for them.

@@ -108,7 +108,7 @@ impl Owner {
 
     /// Whether walks, errands or views wait for their next slice.
     pub fn has_slices(&self) -> bool {
-        self.walks.active() > 0 || !self.errands.is_empty() || self.views.work.is_due
+        self.walks.active() > 0 || !self.errands.is_empty() || self.views.work.is_due || self.has_passing_due()
     }
 
     /// Whether what views have to do waits for its turn.

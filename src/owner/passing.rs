@@ -1,19 +1,20 @@
 //! Topics that messages of MQTT are only passed through: they go when they have not been published to for a while.
+//!
+//! Those that come due together are looked at so many a turn.
 
-use crate::base::{Time, TopicId};
+use crate::base::{IdMap, Time, TopicId};
 use crate::desk::Desk;
 use crate::topic::path::TopicPath;
 use crate::topic::tree::{Place, Tree};
-use std::collections::VecDeque;
-
-/// So many entries may stand in the queue beyond two for each topic that is there, before those of topics that have gone are taken out. No client is
-/// bounded by it.
-const GONE_MAX: usize = 1000;
+use std::collections::BTreeMap;
 
 /// Such topics, by when they are looked at.
 #[derive(Default)]
 pub struct Passing {
-    due: VecDeque<(Time, TopicId, TopicPath)>,
+    due: BTreeMap<(Time, TopicId), TopicPath>,
+    due_of: IdMap<TopicId, Time>,
+    /// Whether some may have come due that were not looked at.
+    pub is_due: bool,
 }
 
 impl Passing {
@@ -22,29 +23,41 @@ impl Passing {
     }
 
     /// A topic is made that is only passed through.
-    pub fn note(&mut self, desk: &Desk, tree: &Tree, id: TopicId, path: &TopicPath) {
-        if self.due.len() > 2 * tree.len() + GONE_MAX {
-            // Clients may make and clear topics faster than their entries come due.
-            self.due.retain(|(_, id, path)| {
-                tree.find(path.as_str()).is_some_and(|place| tree.topic(place).id == *id && tree.topic(place).is_passing)
-            });
-        }
-        self.due.push_back((desk.turn.now.after_ms(period_ms(desk)), id, path.clone()));
+    pub fn note(&mut self, desk: &Desk, id: TopicId, path: &TopicPath) {
+        self.insert(desk.turn.now.after_ms(period_ms(desk)), id, path.clone());
     }
 
-    /// The next topic that goes.
-    pub fn poll_due(&mut self, desk: &Desk, tree: &mut Tree) -> Option<Place> {
-        while self.due.front().is_some_and(|(due, ..)| *due <= desk.turn.now) {
-            let (due, id, path) = self.due.pop_front().expect("it was just there");
-            let Some(place) = tree.find(path.as_str()) else { continue };
+    fn insert(&mut self, due: Time, id: TopicId, path: TopicPath) {
+        self.due_of.insert(id, due);
+        self.due.insert((due, id), path);
+    }
+
+    /// A topic is gone, which may have been one of them.
+    pub fn forget(&mut self, id: TopicId) {
+        if let Some(due) = self.due_of.remove(&id) {
+            self.due.remove(&(due, id));
+        }
+    }
+
+    /// The next topic that goes, of so many that may still be looked at.
+    pub fn poll_due(&mut self, desk: &Desk, tree: &mut Tree, left: &mut usize) -> Option<Place> {
+        while self.is_due && *left > 0 {
+            let first = self.due.first_entry().filter(|first| first.key().0 <= desk.turn.now);
+            let Some(((due, id), path)) = first.map(|first| first.remove_entry()) else {
+                self.is_due = false;
+                return None;
+            };
+            *left -= 1;
+            self.due_of.remove(&id);
+            let place = tree.find(path.as_str()).expect("a topic that goes is forgotten here");
             let topic = tree.topic_mut(place);
-            if topic.id != id || !topic.is_passing {
+            if !topic.is_passing {
                 continue;
             }
             if !std::mem::take(&mut topic.has_passed) {
                 return Some(place);
             }
-            self.due.push_back((due.after_ms(period_ms(desk).max(1)).max(desk.turn.now), id, path));
+            self.insert(due.after_ms(period_ms(desk).max(1)).max(desk.turn.now), id, path);
         }
         None
     }

@@ -163,7 +163,7 @@ impl Owner {
             desk.report.updates += 1;
         }
         if added.is_passing {
-            self.expiries.passing().note(desk, &self.tree, added.id, &added.path);
+            self.expiries.passing().note(desk, added.id, &added.path);
         }
         let creator = added.creator;
         self.enter(desk, added.into_topic(), creator, Appearance::Made)
@@ -234,6 +234,7 @@ impl Owner {
         }
         self.interests.notice(desk, &topic, What::Removed);
         self.retained.forget(&topic);
+        self.expiries.passing().forget(topic.id);
         if let Some(removal) = topic.removal() {
             self.end_expiry(desk, removal);
         }

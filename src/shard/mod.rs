@@ -111,9 +111,9 @@ impl Shard {
         self.audience.queue_bytes_most()
     }
 
-    /// Whether a walk waits for `run_slice`.
+    /// Whether a walk, or something else that is done so much at a time, waits for `run_slice`.
     pub fn has_walks(&self) -> bool {
-        self.audience.has_slices() || self.owner.has_slices()
+        self.doors.has_due() || self.audience.has_slices() || self.owner.has_slices()
     }
 
     /// Whether so much mail waits that publishers should not be read now.
@@ -164,7 +164,7 @@ impl Shard {
 
     // C. Commands.
 
-    /// Goes on with the walks under way, a slice for all.
+    /// Goes on with the walks under way, a slice for all, and with what has come due.
     pub fn run_slice(&mut self, now: Time) {
         self.desk.turn.now = now;
         self.begin_turn();
@@ -173,6 +173,9 @@ impl Shard {
         self.audience.run_reviews(&mut self.desk, walks_wait);
         self.owner.run_walks(&mut self.desk);
         self.owner.run_errand(&mut self.desk);
+        self.doors.check_due(&mut self.desk, &mut self.audience);
+        self.audience.run_away(&mut self.desk);
+        self.owner.run_passing(&mut self.desk);
         self.settle();
     }
 
