@@ -47,7 +47,8 @@ struct World {
     wakes: RefCell<VecDeque<ConnectionKey>>,
     sender: RefCell<Option<Waker>>,
     read_buffer: RefCell<Vec<u8>>,
-    lingering: RefCell<Vec<(u64, Rc<Socket>)>>,
+    /// Sockets whose peers may still read, by where they are in memory, and for how many ticks more.
+    lingering: RefCell<HashMap<*const Socket, (u64, Rc<Socket>)>>,
     report_requests: RefCell<HashMap<u64, ConnectionKey>>,
     is_stopping: Cell<bool>,
     /// Whether anything came, or was sent, since the last tick.
@@ -153,7 +154,7 @@ async fn read(world: Rc<World>, key: ConnectionKey, socket: Rc<Socket>) {
     }
     world.shard.borrow_mut().handle_closed(now(), key);
     world.forget_socket(key);
-    world.lingering.borrow_mut().retain(|(_, held)| !Rc::ptr_eq(held, &socket));
+    world.lingering.borrow_mut().remove(&Rc::as_ptr(&socket));
     world.carry_out();
     // A writer that waits for this peer sees the end.
     socket.shut_down(Shutdown::Both);
@@ -375,11 +376,12 @@ impl World {
             socket.shut_down(Shutdown::Write);
         }
         let ticks = ticks_of(self.settings.limits.close_timeout_ms);
-        self.lingering.borrow_mut().push((ticks, socket));
+        self.lingering.borrow_mut().insert(Rc::as_ptr(&socket), (ticks, socket));
     }
 
     fn tick_lingering(&self) {
-        self.lingering.borrow_mut().retain_mut(|(ticks, socket)| {
+        // For `limits.close_timeout_ms` every connection that ended, which `limits.connections_max` bounds.
+        self.lingering.borrow_mut().retain(|_, (ticks, socket)| {
             *ticks -= 1;
             if *ticks == 0 {
                 socket.shut_down(Shutdown::Both);
