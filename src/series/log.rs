@@ -1,7 +1,7 @@
 //! Events in the order of their sequences, in chunks.
 //!
 //! Appending moves at most one chunk, never all; both ends are cheap, and taking an event out of the middle costs its chunk and a
-//! count per later chunk. Events are found by position, by sequence or by time in logarithmic time. What an event means is left
+//! count per chunk to the nearer end. Events are found by position, by sequence or by time in logarithmic time. What an event means is left
 //! to the parent.
 
 use std::collections::VecDeque;
@@ -88,8 +88,11 @@ impl Log {
             return None;
         }
         let event = self.chunks[at].events.remove(index);
-        for later in self.chunks.range_mut(at + 1..) {
-            later.base -= 1;
+        // Only differences count, so the fewer chunks are told: mostly what goes is near one of the ends.
+        if at < self.chunks.len() / 2 {
+            self.chunks.range_mut(..=at).for_each(|earlier| earlier.base += 1);
+        } else {
+            self.chunks.range_mut(at + 1..).for_each(|later| later.base -= 1);
         }
         self.join_small(at);
         event
