@@ -11,7 +11,11 @@ use crate::desk::Desk;
 use crate::mail::views::{ClaimChange, Derived};
 use crate::owner::Owner;
 use crate::view::Definition;
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
+
+/// The most derivations that a tick queues again, of those that throttle and of those that found no room; the rest wait for the next. A turn evaluates
+/// far fewer. No client is bounded by it.
+const QUEUED_PER_TICK_MAX: usize = 10_000;
 
 /// What a delayed result takes beside its value.
 const DELAYED_BYTES: usize = 200;
@@ -27,13 +31,15 @@ pub struct Pace {
 pub struct Pacing {
     throttled: Slab<(TopicId, u64)>,
     wheel: Wheel,
+    /// What the wheel has given and was not looked at.
+    due: VecDeque<Key>,
     /// The bytes of what waits for its delay, in all views.
     delayed_bytes: usize,
 }
 
 impl Pacing {
     pub fn new(now: Time) -> Self {
-        Self { throttled: Slab::default(), wheel: Wheel::new(now), delayed_bytes: 0 }
+        Self { throttled: Slab::default(), wheel: Wheel::new(now), due: VecDeque::new(), delayed_bytes: 0 }
     }
 
     /// 0 where nothing waits.
@@ -92,7 +98,9 @@ impl Owner {
     pub(super) fn tick_throttled(&mut self, desk: &Desk) {
         let mut due = Vec::new();
         self.views.pacing.wheel.advance(desk.turn.now, &mut due);
-        for key in due {
+        self.views.pacing.due.extend(due);
+        for _ in 0..QUEUED_PER_TICK_MAX {
+            let Some(key) = self.views.pacing.due.pop_front() else { return };
             // A derivation that is gone took its pace along, but for the time at which it was to be looked at.
             let Some((id, view)) = self.views.pacing.throttled.get(key).copied() else { continue };
             let held = self.views.by_place.get(&view).expect("what derives has its view");
@@ -142,6 +150,7 @@ impl Owner {
     }
 
     pub(super) fn tick_delayed(&mut self, desk: &Desk) {
+        // What is delayed is bounded by `views.delay_bytes_max`.
         let mut due = Vec::new();
         for view in self.views.by_place.values_mut() {
             while view.delayed.front().is_some_and(|first| first.due <= desk.turn.now) {
@@ -157,11 +166,10 @@ impl Owner {
             return;
         }
         let starving = self.views.by_place.iter_mut().filter(|(_, view)| !view.starved.is_empty());
-        let starved: Vec<(u64, BTreeSet<TopicId>)> = starving.map(|(place, view)| (*place, std::mem::take(&mut view.starved))).collect();
-        for (view, ids) in starved {
-            for id in ids {
-                self.requeue(id, view);
-            }
+        let starved = starving.flat_map(|(place, view)| std::iter::from_fn(|| Some((view.starved.pop_first()?, *place))));
+        let starved: Vec<(TopicId, u64)> = starved.take(QUEUED_PER_TICK_MAX).collect();
+        for (id, view) in starved {
+            self.requeue(id, view);
         }
     }
 

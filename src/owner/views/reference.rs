@@ -97,7 +97,7 @@ impl Contests {
     fn entry(&mut self, path: &TopicPath) -> &mut Contest {
         let hash = xxh3_64(path.as_str().as_bytes());
         let entry = self.by_path.entry(hash, |(held, contest)| *held == hash && contest.path == *path, |(held, _)| *held);
-        let new = || (hash, Box::new(Contest { path: path.clone(), claims: Vec::with_capacity(1), standing: None }));
+        let new = || (hash, Box::new(Contest { path: path.clone(), claims: Claims::default(), standing: None }));
         &mut entry.or_insert_with(new).into_mut().1
     }
 
@@ -109,18 +109,84 @@ impl Contests {
     }
 }
 
-/// All claims to one path, the winning one first.
+/// All claims to one path.
 pub struct Contest {
     path: TopicPath,
-    claims: Vec<Claim>,
+    claims: Claims,
     /// Where the first claim's topic stands.
     standing: Option<Place>,
 }
 
-impl Contest {
-    fn find(&self, view: u64, source: &TopicPath) -> Result<usize, usize> {
-        self.claims.binary_search_by(|claim| claim.view.cmp(&view).then_with(|| claim.source.cmp(source)))
+/// Claims in the order of their views and sources, the winning one first. Mostly there is one; a view may also lead every topic there is to one path.
+enum Claims {
+    Few(Vec<Claim>),
+    Many(BTreeMap<(u64, TopicPath), Claim>),
+}
+
+/// So many claims to a path are a list; more are a tree.
+const FEW_MAX: usize = 16;
+
+impl Default for Claims {
+    fn default() -> Self {
+        Self::Few(Vec::with_capacity(1))
     }
+}
+
+impl Claims {
+    fn first(&self) -> Option<&Claim> {
+        match self {
+            Self::Few(claims) => claims.first(),
+            Self::Many(claims) => claims.first_key_value().map(|(_, claim)| claim),
+        }
+    }
+
+    fn first_mut(&mut self) -> Option<&mut Claim> {
+        match self {
+            Self::Few(claims) => claims.first_mut(),
+            Self::Many(claims) => claims.first_entry().map(|first| first.into_mut()),
+        }
+    }
+
+    /// The view's claim from the source, and whether it is the first.
+    fn get_mut(&mut self, view: u64, source: &TopicPath) -> Option<(&mut Claim, bool)> {
+        let is_first = self.first().is_some_and(|first| first.view == view && first.source == *source);
+        let claim = match self {
+            Self::Few(claims) => find(claims, view, source).ok().map(|at| &mut claims[at]),
+            Self::Many(claims) => claims.get_mut(&(view, source.clone())),
+        };
+        claim.map(|claim| (claim, is_first))
+    }
+
+    /// Whether the view's claim from the source is the first, or would be.
+    fn would_be_first(&self, view: u64, source: &TopicPath) -> bool {
+        self.first().is_none_or(|first| (view, source) <= (first.view, &first.source))
+    }
+
+    /// Adds a claim, or replaces that of the same view and source.
+    fn put(&mut self, claim: Claim) {
+        let claims = match self {
+            Self::Many(claims) => return drop(claims.insert((claim.view, claim.source.clone()), claim)),
+            Self::Few(claims) => claims,
+        };
+        match find(claims, claim.view, &claim.source) {
+            Ok(at) => claims[at] = claim,
+            Err(at) => claims.insert(at, claim),
+        }
+        if claims.len() > FEW_MAX {
+            *self = Self::Many(std::mem::take(claims).into_iter().map(|claim| ((claim.view, claim.source.clone()), claim)).collect());
+        }
+    }
+
+    fn remove(&mut self, view: u64, source: &TopicPath) {
+        match self {
+            Self::Few(claims) => _ = find(claims, view, source).map(|at| claims.remove(at)),
+            Self::Many(claims) => _ = claims.remove(&(view, source.clone())),
+        }
+    }
+}
+
+fn find(claims: &[Claim], view: u64, source: &TopicPath) -> Result<usize, usize> {
+    claims.binary_search_by(|claim| claim.view.cmp(&view).then_with(|| claim.source.cmp(source)))
 }
 
 impl Owner {
@@ -140,26 +206,27 @@ impl Owner {
 
     fn claim(&mut self, desk: &mut Desk, path: &TopicPath, claim: Claim) {
         let contest = self.views.contests.entry(path);
-        match contest.find(claim.view, &claim.source) {
-            Ok(0) if contest.standing.is_some() => {
-                let held = &contest.claims[0];
+        let is_held = contest.claims.get_mut(claim.view, &claim.source).is_some();
+        let is_first = contest.claims.would_be_first(claim.view, &claim.source);
+        match contest.standing.filter(|_| is_first) {
+            Some(place) if is_held => {
+                let held = contest.claims.first().expect("it is the first");
                 let is_same = held.specification == claim.specification && held.ancestry == claim.ancestry;
-                if let (true, Held::Content(content), Some(place)) = (is_same, &claim.held, contest.standing) {
+                if let (true, Held::Content(content)) = (is_same, &claim.held) {
                     return self.refresh(desk, place, content, claim.received);
                 }
                 let view = claim.view;
-                contest.claims[0] = claim;
-                let place = contest.standing.take().expect("it stands");
+                contest.claims.put(claim);
+                contest.standing = None;
                 self.views.contests.count_standing(view, false);
                 self.take_away(desk, place);
             }
-            Ok(at) => contest.claims[at] = claim,
-            Err(0) if contest.standing.is_some() => {
+            Some(_) => {
                 self.take_down(desk, path);
                 let contest = self.views.contests.get_mut(path.as_str()).expect("it was just there");
-                contest.claims.insert(0, claim);
+                contest.claims.put(claim);
             }
-            Err(at) => contest.claims.insert(at, claim),
+            None => contest.claims.put(claim),
         }
         self.settle_contest(desk, path);
     }
@@ -175,10 +242,10 @@ impl Owner {
 
     fn claim_valued(&mut self, desk: &mut Desk, path: &TopicPath, view: u64, source: &TopicPath, content: Content, received: Time) {
         let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
-        let Ok(at) = contest.find(view, source) else { return };
-        let Some(place) = contest.standing.filter(|_| at == 0) else {
+        let standing = contest.standing;
+        let Some((claim, is_first)) = contest.claims.get_mut(view, source) else { return };
+        let Some(place) = standing.filter(|_| is_first) else {
             let now_ms = desk.wall_ms();
-            let claim = &mut contest.claims[at];
             match &mut claim.held {
                 Held::Content(held) => *held = content,
                 Held::Series(series) => {
@@ -203,10 +270,11 @@ impl Owner {
 
     fn claim_extended(&mut self, desk: &mut Desk, path: &TopicPath, view: u64, source: &TopicPath, event: Event, received: Time) {
         let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
-        let Ok(at) = contest.find(view, source) else { return };
-        if let Some(place) = contest.standing.filter(|_| at == 0) {
+        let standing = contest.standing;
+        let Some((claim, is_first)) = contest.claims.get_mut(view, source) else { return };
+        if let Some(place) = standing.filter(|_| is_first) {
             self.extend_standing(desk, place, event, received);
-        } else if let Held::Series(series) = &mut contest.claims[at].held {
+        } else if let Held::Series(series) = &mut claim.held {
             let _ = series.restore(event);
         }
     }
@@ -229,9 +297,9 @@ impl Owner {
 
     fn withdraw_claim(&mut self, desk: &mut Desk, path: &TopicPath, view: u64, source: &TopicPath) {
         let Some(contest) = self.views.contests.get_mut(path.as_str()) else { return };
-        let Ok(at) = contest.find(view, source) else { return };
-        let standing = contest.standing.take_if(|_| at == 0);
-        contest.claims.remove(at);
+        let Some((_, is_first)) = contest.claims.get_mut(view, source) else { return };
+        let standing = contest.standing.take_if(|_| is_first);
+        contest.claims.remove(view, source);
         if let Some(place) = standing {
             self.views.contests.count_standing(view, false);
             self.take_away(desk, place);
@@ -242,19 +310,17 @@ impl Owner {
     /// Makes the winning claim's topic stand, if it may.
     pub(in crate::owner) fn settle_contest(&mut self, desk: &mut Desk, path: &TopicPath) {
         let contest = self.views.contests.get_mut(path.as_str()).expect("a contest stands as long as somebody claims its path");
-        if contest.claims.is_empty() {
-            self.views.contests.remove(path.as_str());
-            return;
-        }
+        let Some(claim) = contest.claims.first_mut() else {
+            return self.views.contests.remove(path.as_str());
+        };
         if contest.standing.is_some() || self.tree.find(path.as_str()).is_some() {
             return;
         }
         if self.tree.len() >= desk.limits.topics_max {
-            let (view, source) = (contest.claims[0].view, contest.claims[0].source.clone());
+            let (view, source) = (claim.view, claim.source.clone());
             let why = format!("this server's core holds its most of {} topics", desk.limits.topics_max);
             return self.views.note_failure(view, source.as_str(), &why);
         }
-        let claim = &mut contest.claims[0];
         let held = std::mem::replace(&mut claim.held, Held::Content(Content::Nothing));
         let (view, specification, received) = (claim.view, claim.specification.clone(), claim.received);
         self.views.contests.count_standing(view, true);
@@ -289,7 +355,7 @@ impl Owner {
         let contest = self.views.contests.get_mut(path.as_str()).expect("a reference topic is claimed");
         let place = contest.standing.take().expect("the reference topic stands");
         let topic = self.tree.topic_mut(place);
-        let claim = &mut contest.claims[0];
+        let claim = contest.claims.first_mut().expect("the first claim's topic stands");
         claim.held = match topic.rare.as_mut().and_then(|rare| rare.series.take()) {
             Some(series) => Held::Series(series),
             None => Held::Content(topic.latest.clone().map_or(Content::Nothing, Content::Shared)),
@@ -342,4 +408,44 @@ fn hold(specification: &Specification, content: Content, anonymous: &Arc<str>, n
         }
     }
     Held::Series(series)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::specification::SpecificationLimits;
+
+    #[test]
+    fn few_claims_and_many_stand_in_the_same_order() {
+        let specification = Arc::new(Specification::parse(TopicType::Json, [].into_iter(), SpecificationLimits::default()).unwrap());
+        let source = |number: u64| TopicPath::of_branch(&format!("s{:03}", number * 37 % 100));
+        let claim = |number: u64| Claim {
+            view: number % 3,
+            source: source(number),
+            specification: specification.clone(),
+            ancestry: Arc::new(Ancestry::of(&source(number), None)),
+            held: Held::Content(Content::Nothing),
+            received: Time(number),
+        };
+        let first = |claims: &Claims| claims.first().map(|claim| (claim.view, claim.source.clone()));
+        let (mut claims, mut model) = (Claims::default(), std::collections::BTreeSet::new());
+        for number in (0..100).chain(50..80) {
+            let key = (number % 3, source(number));
+            assert_eq!(claims.would_be_first(key.0, &key.1), model.first().is_none_or(|first| key <= *first));
+            claims.put(claim(number));
+            model.insert(key);
+            assert_eq!(first(&claims), model.first().cloned());
+        }
+        assert!(matches!(&claims, Claims::Many(held) if held.len() == model.len()));
+        for number in 0..100 {
+            let key = (number % 3, source(number));
+            let is_first = model.first() == Some(&key);
+            assert_eq!(claims.get_mut(key.0, &key.1).map(|(_, is_first)| is_first), Some(is_first));
+            claims.remove(key.0, &key.1);
+            model.remove(&key);
+            assert!(claims.get_mut(key.0, &key.1).is_none());
+            assert_eq!(first(&claims), model.first().cloned());
+        }
+        assert!(claims.first().is_none());
+    }
 }

@@ -76,11 +76,13 @@ impl Owner {
     fn watch_more(&mut self, desk: &mut Desk, id: TopicId, deriving: &Deriving<'_>, looked: LookedAt) -> bool {
         let source = self.views.sources.get_mut(&id).expect("what derives has its source");
         let events = self.tree.topic(source.place).series().expect("events are of a time series").len() as u64;
-        let derivation = source.find(deriving.view).expect("what derives stands");
-        let mut paths = derivation.watches.clone();
-        paths.extend(looked.into_iter().filter(|path| !derivation.watches.contains(path)));
-        let is_room = paths.len() as u64 <= 2 * events + WATCHES_SPARE;
-        self.watch(desk, id, deriving.view, paths);
+        let held = source.find(deriving.view).expect("what derives stands").watches.len();
+        let more: Vec<TopicPath> = looked.into_iter().filter(|path| !self.is_watching(id, deriving.view, path)).collect();
+        let is_room = (held + more.len()) as u64 <= 2 * events + WATCHES_SPARE;
+        for path in &more {
+            self.depend(desk, id, deriving.view, path);
+        }
+        self.views.derivation(id, deriving.view).watches.extend(more);
         is_room
     }
 

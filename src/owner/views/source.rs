@@ -19,7 +19,7 @@ use crate::topic::tree::{Place, Topic};
 use crate::value::ValueType;
 use crate::view::evaluate::{Evaluation, Input};
 use crate::view::specification::reference_specification;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
@@ -422,7 +422,7 @@ impl Owner {
         let old = std::mem::take(&mut derivation.outputs);
         let mut outputs = Vec::with_capacity(made.len());
         let mut steps = Vec::with_capacity(made.len());
-        let mut loops = Vec::new();
+        let mut loops: BTreeSet<String> = BTreeSet::new();
         // Most views make one topic of each; only those that expand need a table.
         let by_path: Option<hashbrown::HashMap<&str, usize>> =
             (old.len() > 8).then(|| old.iter().enumerate().map(|(at, output)| (output.path.as_str(), at)).collect());
@@ -433,7 +433,7 @@ impl Owner {
         let mut is_kept = vec![false; old.len()];
         for Made { path, kind, content } in made {
             if deriving.ancestry.contains(&path) {
-                loops.push(path);
+                loops.insert(path);
                 continue;
             }
             let digest = digest(kind, &content);
@@ -457,7 +457,7 @@ impl Owner {
                 continue;
             }
             let is_preserved = deriving.definition.preserves_topics && !deriving.is_redefined;
-            if is_preserved && !loops.iter().any(|path| *path == *output.path.as_str()) {
+            if is_preserved && !loops.contains(output.path.as_str()) {
                 outputs.push(output);
             } else {
                 steps.push((output.path, ClaimChange::Withdraw));

@@ -11,7 +11,7 @@ use crate::owner::Owner;
 use crate::topic::path::TopicPath;
 use crate::topic::tree::Place;
 use crate::view::evaluate::{Looked, Topics};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -59,23 +59,42 @@ enum State {
 pub struct Looking<'w> {
     watched: &'w HashMap<TopicPath, Watched>,
     paths: Vec<TopicPath>,
+    /// The same, where there are many.
+    seen: HashSet<TopicPath>,
 }
+
+/// So many paths are looked through; more have a table.
+const SCANNED_MAX: usize = 16;
 
 impl<'w> Looking<'w> {
     pub fn new(watches: &'w Watches) -> Self {
-        Self { watched: &watches.watched, paths: Vec::new() }
+        Self { watched: &watches.watched, paths: Vec::new(), seen: HashSet::new() }
     }
 
     pub fn into_paths(self) -> Vec<TopicPath> {
         self.paths
     }
+
+    fn has(&self, path: &str) -> bool {
+        if self.paths.len() <= SCANNED_MAX { self.paths.iter().any(|held| held.as_str() == path) } else { self.seen.contains(path) }
+    }
+
+    fn push(&mut self, path: TopicPath) {
+        if self.paths.len() == SCANNED_MAX {
+            self.seen.extend(self.paths.iter().cloned());
+        }
+        if self.paths.len() >= SCANNED_MAX {
+            self.seen.insert(path.clone());
+        }
+        self.paths.push(path);
+    }
 }
 
 impl Topics for Looking<'_> {
     fn look(&mut self, path: &str) -> Looked<'_> {
-        if !self.paths.iter().any(|held| held.as_str() == path) {
+        if !self.has(path) {
             let held = self.watched.get_key_value(path).map(|(held, _)| held.clone());
-            self.paths.push(held.unwrap_or_else(|| TopicPath::of_branch(path)));
+            self.push(held.unwrap_or_else(|| TopicPath::of_branch(path)));
         }
         match self.watched.get(path).map(|watched| &watched.state) {
             None | Some(State::Asked) => Looked::Unknown,
@@ -97,22 +116,34 @@ impl Owner {
         }
         let old = std::mem::replace(&mut derivation.watches, paths.clone());
         for path in &paths {
-            let is_new = !self.views.watches.watched.contains_key(path);
-            let watched = self.views.watches.watched.entry(path.clone());
-            let watched =
-                watched.or_insert_with(|| Watched { state: State::Asked, dependents: BTreeSet::new(), behind: 0, next: (TopicId(0), 0) });
-            // The new dependent may stand among those that have still to hear of a change. One more hears of it then, so that none of them is left
-            // out.
-            if watched.dependents.insert((id, view)) && watched.behind > 0 {
-                watched.behind += 1;
-            }
-            if is_new {
-                let owner = desk.owner_of(path.as_str());
-                desk.mail(owner, Mail::Watch { path: path.clone() });
-            }
+            self.depend(desk, id, view, path);
         }
-        let gone = old.into_iter().filter(|path| !paths.contains(path)).collect();
+        let is_many = paths.len() > SCANNED_MAX;
+        let kept: HashSet<&TopicPath> = if is_many { paths.iter().collect() } else { HashSet::new() };
+        let is_kept = |path: &TopicPath| if is_many { kept.contains(path) } else { paths.contains(path) };
+        let gone = old.into_iter().filter(|path| !is_kept(path)).collect();
         self.unwatch(desk, id, view, gone);
+    }
+
+    /// Whether the derivation looks at the path already.
+    pub(super) fn is_watching(&self, id: TopicId, view: u64, path: &TopicPath) -> bool {
+        self.views.watches.watched.get(path).is_some_and(|watched| watched.dependents.contains(&(id, view)))
+    }
+
+    /// From here on the derivation looks at the path.
+    pub(super) fn depend(&mut self, desk: &mut Desk, id: TopicId, view: u64, path: &TopicPath) {
+        let is_new = !self.views.watches.watched.contains_key(path);
+        let watched = self.views.watches.watched.entry(path.clone());
+        let watched =
+            watched.or_insert_with(|| Watched { state: State::Asked, dependents: BTreeSet::new(), behind: 0, next: (TopicId(0), 0) });
+        // The new dependent may stand among those that have still to hear of a change. One more hears of it then, so that none of them is left out.
+        if watched.dependents.insert((id, view)) && watched.behind > 0 {
+            watched.behind += 1;
+        }
+        if is_new {
+            let owner = desk.owner_of(path.as_str());
+            desk.mail(owner, Mail::Watch { path: path.clone() });
+        }
     }
 
     pub(super) fn unwatch(&mut self, desk: &mut Desk, id: TopicId, view: u64, paths: Vec<TopicPath>) {
@@ -129,13 +160,19 @@ impl Owner {
 
     /// What is derived from a source of this ancestry and the topics at `looked`.
     pub(super) fn joined_ancestry(&self, source: &Arc<Ancestry>, looked: &[TopicPath]) -> Arc<Ancestry> {
-        looked.iter().fold(source.clone(), |joined, path| {
+        let mut joined = source.clone();
+        for path in looked {
+            // It can only become more. So this goes on for no more topics than something may be derived from.
+            if joined.is_too_deep() {
+                break;
+            }
             let own = match self.views.watches.watched.get(path).map(|watched| &watched.state) {
                 Some(State::There(seen)) => seen.ancestry.as_deref(),
                 _ => None,
             };
-            Arc::new(joined.and(&Ancestry::of(path, own)))
-        })
+            joined = Arc::new(joined.and(&Ancestry::of(path, own)));
+        }
+        joined
     }
 
     /// What an owner tells. A word on an earlier watch of the same path is older, and the newer one follows it.
