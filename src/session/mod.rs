@@ -3,6 +3,7 @@
 //! How it stands with its client is one enum for every protocol, `Life`. Who asks for something is one too, `Asker`: most often a session, by its key.
 
 mod filters;
+mod group;
 mod held;
 mod listener;
 mod local_topic;
@@ -14,6 +15,7 @@ mod send_queue;
 mod sweep;
 
 pub use filters::Filter;
+pub use group::{Group, Member};
 pub use held::{HeldBytes, Hold};
 pub use listener::{Extras, History, Known, Listened, Listener, Review, Stream};
 pub use local_topic::{Delivery, LocalTopic, Outgoing, Subscriber};
@@ -208,7 +210,7 @@ pub enum Call {
     },
     /// A group's selector, for the member of this number.
     Join {
-        number: u16,
+        number: u32,
     },
     /// A will: a refusal is told to the operator.
     Will {

@@ -4,9 +4,10 @@
 //! packet identifiers that follow from those: so what is sent again after a new connection, or a restart, has the identifier that it had.
 
 use super::filters::{Filter, Filters, Subscribings};
+use super::group::Group;
 use super::notes::Notes;
-use super::{Caller, Delivery, Hold, Outgoing};
-use crate::base::{SessionId, ShardIndex, Time, TopicId};
+use super::{Delivery, Hold, Outgoing};
+use crate::base::{Time, TopicId};
 use crate::protocol::mqtt::Answers;
 use crate::topic::publication::Publisher;
 use crate::wire::mqtt::{QoS, Version};
@@ -188,26 +189,6 @@ impl Seen {
     pub fn oldest(&self) -> Option<u64> {
         self.messages.first_key_value().map(|(event, _)| *event)
     }
-}
-
-/// A shared subscription's members.
-#[derive(Default)]
-pub struct Group {
-    pub members: Vec<Member>,
-    /// Whose turn it is.
-    pub next: usize,
-    /// Who is answered once the owners of topics know the group's selector, by a number.
-    pub joining: Vec<(u16, ShardIndex, Caller)>,
-    pub last_join: u16,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
-    pub session: SessionId,
-    pub qos: QoS,
-    pub retain_as_published: bool,
-    pub id: Option<u32>,
-    pub standing: Standing,
 }
 
 /// How soon a member of a group has what it is dealt. The sooner, the less.

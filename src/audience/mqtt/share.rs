@@ -9,8 +9,8 @@ use crate::base::{SessionId, SessionKey};
 use crate::desk::{Desk, Storing};
 use crate::mail::{Call, Caller, Dealing, Dealt, GroupChange, Mail, Share};
 use crate::protocol::Refusal;
-use crate::session::mqtt::{Group, Member, Message, Standing};
-use crate::session::{Filter, Form, Life, Mqtt, MqttForm, Outgoing, Session, Sweep, SweepKind};
+use crate::session::mqtt::{Message, Standing};
+use crate::session::{Filter, Form, Group, Life, Member, Mqtt, MqttForm, Outgoing, Session, Sweep, SweepKind};
 use crate::topic::mqtt::parse_filter;
 use crate::topic::publication::Keep;
 use crate::topic::selector::Selector;
@@ -105,10 +105,8 @@ impl Audience {
             GroupChange::Join { member, caller } => self.take_member(desk, text, member, caller),
             GroupChange::Leave { session } => self.drop_member(desk, text, session),
             GroupChange::Standing { session, standing } => {
-                let group = self.broker.groups.get(text).copied().map(|key| self.group(key));
-                let member = group.and_then(|group| group.members.iter_mut().find(|held| held.session == session));
-                if let Some(member) = member {
-                    member.standing = standing;
+                if let Some(key) = self.broker.groups.get(text).copied() {
+                    self.group(key).set_standing(session, standing);
                 }
             }
             GroupChange::DealAgain(dealing) => self.deal_again(desk, text, dealing),
@@ -148,11 +146,8 @@ impl Audience {
             None => self.make_group(desk, text, &selector),
         };
         let group = self.group(key);
-        group.members.retain(|held| held.session != member.session);
-        group.members.push(member);
-        group.last_join = group.last_join.wrapping_add(1);
-        let number = group.last_join;
-        group.joining.push((number, member.session.shard(), asker));
+        group.put(member);
+        let number = group.join(member.session.shard(), asker);
         // Answered when every owner knows the group's selector.
         self.take_interest(desk, Caller { session: key, call: Call::Join { number } }, &selector, true);
         self.begin_sweep(desk, key, Sweep::of(&selector, SweepKind::Adjust));
@@ -177,23 +172,21 @@ impl Audience {
     fn drop_member(&mut self, desk: &mut Desk, text: &str, session: SessionId) {
         let Some(key) = self.broker.groups.get(text).copied() else { return };
         let group = self.group(key);
-        group.members.retain(|held| held.session != session);
-        if group.members.is_empty() {
+        group.remove(session);
+        if group.is_empty() {
             // Who left before the owners had answered is answered nevertheless.
-            let joining = std::mem::take(&mut group.joining);
+            let joining = group.take_joining();
             self.broker.groups.remove(text);
             self.end_session(desk, key);
-            for (_, shard, caller) in joining {
+            for (shard, caller) in joining {
                 desk.mail(shard, Mail::Answer { to: caller.into(), result: Ok(Outcome::Done) });
             }
         }
     }
 
     /// The owners of topics know the group's selector: the member that joined is answered.
-    pub fn group_known(&mut self, desk: &mut Desk, key: SessionKey, number: u16, result: Result<Outcome, Refusal>) {
-        let group = self.group(key);
-        let at = group.joining.iter().position(|(held, ..)| *held == number).expect("a member that joins is answered once");
-        let (_, shard, caller) = group.joining.swap_remove(at);
+    pub fn group_known(&mut self, desk: &mut Desk, key: SessionKey, number: u32, result: Result<Outcome, Refusal>) {
+        let (shard, caller) = self.group(key).joined(number);
         desk.mail(shard, Mail::Answer { to: caller.into(), result });
     }
 
@@ -217,15 +210,12 @@ impl Audience {
     /// The member whose turn it is, of those that have a message soonest.
     fn next_member(&mut self, desk: &Desk, key: SessionKey) -> Option<Member> {
         let mqtt = self.sessions.get(key).and_then(|session| session.mqtt.as_deref()).expect("a group is a session of MQTT");
-        let Group { members, next, .. } = mqtt.group.as_deref().expect("the session is a group");
+        let group = mqtt.group.as_deref().expect("the session is a group");
         // The word that a member here has left may be behind the message.
         let here = desk.identity.index;
         let has_left = |member: &Member| member.session.shard() == here && !self.has_filter(member.session, &mqtt.client_id);
-        let in_turn = (0..members.len()).map(|step| (next + step) % members.len());
-        let of = |standing: Standing| in_turn.clone().find(|at| members[*at].standing == standing && !has_left(&members[*at]));
-        let at = of(Standing::Ready).or_else(|| of(Standing::Full)).or_else(|| of(Standing::Away))?;
-        let (member, count) = (members[at], members.len());
-        self.group(key).next = (at + 1) % count;
+        let (number, member) = group.find_next(has_left)?;
+        self.group(key).pass(number);
         Some(member)
     }
 

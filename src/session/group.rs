@@ -1,0 +1,139 @@
+//! A shared subscription's members, and whose turn it is.
+//!
+//! In turn, of those that have a message soonest. They are found by their sessions and by how they stand: there may be very many, and a member's standing
+//! may change with every message.
+
+use super::Caller;
+use super::mqtt::Standing;
+use crate::base::{SessionId, ShardIndex};
+use crate::wire::mqtt::QoS;
+use hashbrown::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub session: SessionId,
+    pub qos: QoS,
+    pub retain_as_published: bool,
+    pub id: Option<u32>,
+    pub standing: Standing,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Group {
+    /// By number, in the order in which they joined.
+    members: BTreeMap<u64, Member>,
+    numbers: HashMap<SessionId, u64>,
+    /// The numbers of those that stand so, by [`Standing`].
+    standing: [BTreeSet<u64>; 3],
+    newest: u64,
+    /// The member whose turn it is is the first from this number on.
+    next: u64,
+    /// Who is answered once the owners of topics know the group's selector, by a number.
+    joining: BTreeMap<u32, (ShardIndex, Caller)>,
+    last_join: u32,
+}
+
+impl Group {
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Takes it up behind the others.
+    pub fn put(&mut self, member: Member) {
+        self.remove(member.session);
+        self.newest += 1;
+        self.numbers.insert(member.session, self.newest);
+        self.standing[member.standing as usize].insert(self.newest);
+        self.members.insert(self.newest, member);
+    }
+
+    pub fn remove(&mut self, session: SessionId) {
+        let Some(number) = self.numbers.remove(&session) else { return };
+        let member = self.members.remove(&number).expect("a member has its number");
+        self.standing[member.standing as usize].remove(&number);
+    }
+
+    pub fn set_standing(&mut self, session: SessionId, standing: Standing) {
+        let Some(number) = self.numbers.get(&session) else { return };
+        let member = self.members.get_mut(number).expect("a member has its number");
+        let before = std::mem::replace(&mut member.standing, standing);
+        self.standing[before as usize].remove(number);
+        self.standing[standing as usize].insert(*number);
+    }
+
+    /// The member whose turn it is, by its number. Those that `has_left` says are passed over: no more than have left and not been taken out.
+    pub fn find_next(&self, has_left: impl Fn(&Member) -> bool) -> Option<(u64, Member)> {
+        let in_turn = |numbers: &BTreeSet<u64>| {
+            let round = numbers.range(self.next..).chain(numbers.range(..self.next));
+            round.map(|number| (*number, self.members[number])).find(|(_, member)| !has_left(member))
+        };
+        self.standing.iter().find_map(in_turn)
+    }
+
+    /// The member has had its turn.
+    pub fn pass(&mut self, number: u64) {
+        self.next = number + 1;
+    }
+
+    /// Whom to answer under which number, once the owners know the group's selector.
+    pub fn join(&mut self, shard: ShardIndex, caller: Caller) -> u32 {
+        self.last_join = self.last_join.wrapping_add(1);
+        self.joining.insert(self.last_join, (shard, caller));
+        self.last_join
+    }
+
+    pub fn joined(&mut self, number: u32) -> (ShardIndex, Caller) {
+        self.joining.remove(&number).expect("a member that joins is answered once")
+    }
+
+    /// Those that are still to be answered.
+    pub fn take_joining(&mut self) -> impl Iterator<Item = (ShardIndex, Caller)> + use<> {
+        std::mem::take(&mut self.joining).into_values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(number: u64) -> SessionId {
+        SessionId::new(ShardIndex(0), number)
+    }
+
+    fn member(number: u64, standing: Standing) -> Member {
+        Member { session: session(number), qos: QoS::AtLeastOnce, retain_as_published: false, id: None, standing }
+    }
+
+    fn deal(group: &mut Group) -> Option<u64> {
+        let (number, member) = group.find_next(|member| member.session == session(9))?;
+        group.pass(number);
+        Some(member.session.number() >> 16)
+    }
+
+    #[test]
+    fn members_have_their_turns_and_the_sooner_ones_first() {
+        let mut group = Group::default();
+        for number in [1, 2, 9, 3] {
+            group.put(member(number, Standing::Ready));
+        }
+        group.put(member(4, Standing::Away));
+        assert_eq!([(); 5].map(|()| deal(&mut group)), [1, 2, 3, 1, 2].map(Some));
+        group.set_standing(session(3), Standing::Full);
+        assert_eq!([(); 3].map(|()| deal(&mut group)), [1, 2, 1].map(Some));
+        group.remove(session(2));
+        group.set_standing(session(1), Standing::Away);
+        assert_eq!([(); 2].map(|()| deal(&mut group)), [3, 3].map(Some));
+        group.set_standing(session(3), Standing::Away);
+        // Who joins again is the last.
+        group.put(member(1, Standing::Away));
+        assert_eq!([(); 4].map(|()| deal(&mut group)), [4, 1, 3, 4].map(Some));
+        for number in [1, 3, 4, 4] {
+            group.remove(session(number));
+        }
+        assert_eq!((deal(&mut group), group.is_empty()), (None, false), "one has left and is not taken out");
+        group.remove(session(9));
+        assert!(group.is_empty() && group.numbers.is_empty() && group.standing.iter().all(BTreeSet::is_empty));
+    }
+}
