@@ -3,7 +3,6 @@
 use crate::audience::Audience;
 use crate::base::{SessionKey, Time};
 use crate::desk::Desk;
-use crate::mail::Mail;
 use crate::session::mqtt::Outbound;
 use crate::session::{Away, Life, SendQueue};
 use crate::wire::mqtt::{Disconnect, ReasonCode};
@@ -39,10 +38,6 @@ impl Audience {
         session.queue = SendQueue::default();
         if let Some(mqtt) = &mut session.mqtt {
             mqtt.outbound = Outbound::default();
-        }
-        let extras = session.extras.as_mut();
-        for (id, (owner, path)) in extras.map(|extras| std::mem::take(&mut extras.watched_by)).unwrap_or_default() {
-            desk.mail(owner, Mail::SessionOver { path, id });
         }
         self.leave_topics(desk, key);
     }

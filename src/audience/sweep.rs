@@ -8,7 +8,7 @@ use super::limbo::Part;
 use crate::audience::Audience;
 use crate::base::SessionKey;
 use crate::desk::Desk;
-use crate::mail::Appearance;
+use crate::mail::{Appearance, Mail};
 use crate::protocol::Reason;
 use crate::session::{Delivery, Ending, Life, LocalTopic, Session, Sweep, SweepKind};
 use crate::topic::path::TopicPath;
@@ -322,7 +322,7 @@ impl Audience {
         for topic in &topics {
             self.end_subscription(desk, key, topic);
         }
-        if topics.len() == part {
+        if topics.len() == part || self.tell_watchers(desk, key) {
             return Next::More;
         }
         let session = self.sessions.remove(key).expect("it was just there");
@@ -338,6 +338,21 @@ impl Audience {
             }
         }
         Next::Done
+    }
+
+    /// Tells a part of the topics that want to know that the session is over; whether more may be left.
+    fn tell_watchers(&mut self, desk: &mut Desk, key: SessionKey) -> bool {
+        let extras = self.sessions.get_mut(key).expect("it was just there").extras.as_mut();
+        let Some(watched_by) = extras.map(|extras| &mut extras.watched_by).filter(|watched_by| !watched_by.is_empty()) else {
+            return false;
+        };
+        let part = PART.min(desk.turn.walk_budget.max(1));
+        desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub(part);
+        for _ in 0..part {
+            let Some((id, (owner, path))) = watched_by.pop_first() else { return false };
+            desk.mail(owner, Mail::SessionOver { path, id });
+        }
+        true
     }
 
     /// The session is over. It is taken off its topics a part at a time.

@@ -14,7 +14,7 @@ use crate::topic::path::TopicPath;
 use crate::topic::removal::{RemovalClock, RemovalPolicy, RemovalState};
 use crate::topic::session_filter::SessionFilter;
 use crate::topic::tree::Place;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 /// The least time between two looks at a policy of which there is no news, and from a topic's start to the first.
 const LOOK_MS: u64 = 2_000;
@@ -29,6 +29,9 @@ const REMOVE_AGAIN_MS: u64 = 60_000;
 /// The most policies that a tick looks at; the rest wait for the next. All of them may be due, and their topics be removed in this one turn; at ten
 /// ticks a second a million policies still have their turn within the longest time between two looks.
 const LOOKS_PER_TICK_MAX: usize = 4_000;
+
+/// The most policies that are told at once how many sessions match. No client is bounded by it.
+const TOLD_PER_TICK_MAX: usize = 10_000;
 
 /// One topic's policy.
 struct Expiry {
@@ -50,6 +53,8 @@ pub struct Expiries {
     held: Slab<Expiry>,
     looks: BTreeSet<(Time, Key)>,
     filters: FilterCounts,
+    /// Counts that are news to policies which have not all been told.
+    counted: VecDeque<Counted>,
     passing: Passing,
 }
 
@@ -170,20 +175,41 @@ impl Owner {
 
     /// A shard tells how many of its sessions match.
     pub fn sessions_counted(&mut self, desk: &Desk, key: Key, share: u64) {
-        if let Some(Counted { filter, total, policies }) = self.expiries.filters.add(key, share, desk.turn.now) {
-            self.note_sessions(desk, &policies, &filter, total);
+        let was_idle = self.expiries.counted.is_empty();
+        self.expiries.counted.extend(self.expiries.filters.add(key, share, desk.turn.now));
+        if was_idle {
+            self.tell_counted(desk);
         }
     }
 
-    /// A count of the sessions that match a filter is complete, and news to these policies.
-    fn note_sessions(&mut self, desk: &Desk, keys: &BTreeSet<Key>, counted: &SessionFilter, total: u64) {
-        for key in keys {
-            self.take_news(desk, *key, |state, now| {
-                let policy = state.policy().clone();
-                let same = policy.filters().iter().enumerate().filter(|(_, filter)| *filter == counted);
-                same.for_each(|(index, _)| state.note_sessions(index, total, total, now));
-            });
+    /// Tells policies how many sessions match their filters: so many at once, and the rest at the next tick.
+    fn tell_counted(&mut self, desk: &Desk) {
+        let mut left = TOLD_PER_TICK_MAX;
+        while left > 0
+            && let Some(mut counted) = self.expiries.counted.pop_front()
+        {
+            while left > 0
+                && let Some(key) = counted.policies.pop_first()
+            {
+                left -= 1;
+                self.note_sessions(desk, key, &counted.filter, counted.total);
+            }
+            if !counted.policies.is_empty() {
+                self.expiries.counted.push_front(counted);
+            }
         }
+    }
+
+    /// A count of the sessions that match a filter is complete, and news to this policy, which may be gone.
+    fn note_sessions(&mut self, desk: &Desk, key: Key, counted: &SessionFilter, total: u64) {
+        if self.expiries.held.get(key).is_none() {
+            return;
+        }
+        self.take_news(desk, key, |state, now| {
+            let policy = state.policy().clone();
+            let same = policy.filters().iter().enumerate().filter(|(_, filter)| *filter == counted);
+            same.for_each(|(index, _)| state.note_sessions(index, total, total, now));
+        });
     }
 
     /// The topic is gone.
@@ -253,6 +279,7 @@ impl Owner {
                 desk.mail(ShardIndex(shard), Mail::RemoveSelected { selector: selector.clone() });
             }
         }
+        self.tell_counted(desk);
         self.ask_sessions(desk);
     }
 
