@@ -30,6 +30,7 @@ impl Audience {
     pub fn ask_missed_events(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>) {
         let last = topic.last_sequence.get();
         let mut asked = Vec::new();
+        // One for each subscriber, who waits for its own.
         for subscriber in topic.subscribers.borrow_mut().iter_mut() {
             self.locals.generation = self.locals.generation.wrapping_add(1);
             let before = std::mem::replace(&mut subscriber.generation, self.locals.generation);
@@ -59,6 +60,7 @@ impl Audience {
         // While the topic waits in limbo the answer is not used: it is asked again when the topic appears.
         let Some(topic) = id.and_then(|id| self.locals.known.get(&id).cloned()) else { return };
         let Some(subscriber) = self.end_waiting(&topic, to.session, to.generation) else { return };
+        // Bounded by `limits.history_bytes_max`.
         for event in events {
             topic.last_sequence.set(topic.last_sequence.get().max(Some(event.version)));
             self.locals.sequence += 1;
@@ -93,6 +95,7 @@ impl Audience {
         if extras.histories.remove(&generation).is_none() || !extras.histories.is_empty() {
             return;
         }
+        // Bounded by `limits.questions_max`.
         for call in std::mem::take(&mut extras.answers_held) {
             self.answer_behind(desk, Caller { session: key, call });
         }

@@ -130,6 +130,7 @@ impl<'a> Look<'a> {
     /// `path` has come between a selected path and what lay immediately below that.
     fn hide_below(&mut self, path: &TopicPath) {
         let mut start = Bound::Excluded(path.clone());
+        // Each turn tells the listener of one topic, or skips a branch: it is as long as what the listener's queue has to take.
         loop {
             let next = self.listener.immediate.range((start, Bound::Unbounded)).next().cloned();
             let Some(next) = next.filter(|next| is_within(next.as_str(), path.as_str())) else { return };
@@ -147,6 +148,7 @@ impl<'a> Look<'a> {
     /// `path` has gone from between a selected path and the first topics below it.
     fn show_below(&mut self, path: &TopicPath) {
         let mut start = Bound::Excluded(path.clone());
+        // Each turn tells the listener of one topic, or skips a branch.
         loop {
             let next = self.listener.known.range((start, Bound::Unbounded)).next().map(|(next, _)| next.clone());
             let Some(next) = next.filter(|next| is_within(next.as_str(), path.as_str())) else { return };

@@ -54,6 +54,7 @@ impl Audience {
         }
         // One that has none any more takes room nevertheless: a client may make as many of them as it has numbers.
         let room = |listener: &Listener| (listener.selectors.len() + listener.branches.len()).max(1);
+        // Bounded by `limits.listeners_max`.
         let held: usize = listeners.values().map(room).sum();
         let is_empty = listeners.get(&number).is_some_and(|listener| listener.selectors.is_empty() && listener.branches.is_empty());
         if held + usize::from(!is_empty) > listeners_max {
@@ -119,6 +120,7 @@ impl Audience {
         let held = self.sessions.get_mut(session).expect("a session with a listener stands");
         let id = held.id;
         let listener = held.extras_mut().listeners.remove(&number).expect("a listener ends once");
+        // Bounded by `limits.listeners_max`, as the selectors are.
         for branch in listener.branches {
             let handler = Handler { branch, session: id, listener: number };
             self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: false });
@@ -278,6 +280,7 @@ impl Audience {
         for session in self.listening_to(notice) {
             let extras = self.sessions.get_mut(session).expect("a session that listens stands").extras_mut();
             let mut told: Vec<(u64, Change)> = Vec::new();
+            // Bounded by `limits.listeners_max`.
             for (number, listener) in &mut extras.listeners {
                 match notice {
                     Notice::Topic { what, path, specification } if listener.kind == TOPICS => {

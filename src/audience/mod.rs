@@ -12,6 +12,9 @@
 //! - `streams` — the update streams of sessions.
 //! - `life` — when a session is over; `properties` — sessions as others see them.
 //! - `mqtt` — what sessions of MQTT are beyond that.
+//!
+//! Whoever is many is looked at a part at a time: topics by sweeps, what listeners know by reviews, what comes due by so many a turn. A loop over the
+//! subscribers of one topic is over those who are told; one over the owners of topics over the shards.
 
 mod ask;
 mod history;

@@ -38,6 +38,7 @@ impl Audience {
         if !extras.histories_waiting.is_empty() || !extras.slices_held.is_empty() {
             self.held_back.insert(key);
         }
+        // Bounded by `limits.questions_max`, as every slice is of a request.
         for (owner, ticket) in slices {
             desk.mail(owner, Mail::GoOn { ticket });
         }

@@ -110,6 +110,7 @@ impl Audience {
         if asked.is_empty() {
             return counts;
         }
+        // Bounded by `COUNTED_BYTES_PER_TICK` for all filters together, or it is one filter.
         for properties in self.sessions.keys().map(|key| Properties::of(self, desk, key)) {
             for (asked, count) in asked.iter().zip(&mut counts) {
                 *count += u64::from(asked.filter.matches(|name| properties.value(name)));

@@ -89,6 +89,7 @@ impl Audience {
         if session.mqtt.is_some() {
             return;
         }
+        // Bounded by `limits.queue`, as all that looks through one queue.
         let mut topics = session.queue.topics_to_unsubscribe();
         topics.retain(|topic| session.holds(topic));
         if !topics.is_empty() {

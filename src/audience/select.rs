@@ -68,6 +68,7 @@ impl Audience {
     pub(super) fn unsubscribe_topics(&mut self, desk: &mut Desk, key: SessionKey, topics: &[Rc<LocalTopic>], reason: Reason) {
         // What one end causes may end another under pressure, which is told then.
         let mut ended = Vec::new();
+        // The caller has a part of a sweep, or the topics of one queue.
         for topic in topics {
             if self.sessions.get(key).expect("a session with subscriptions stands").holds(topic) {
                 self.end_subscription(desk, key, topic);
@@ -100,6 +101,7 @@ impl Audience {
         }
         let asking = std::mem::take(&mut selected.asking);
         self.selected.remove(selector);
+        // Each is a question that was asked and is not answered: bounded by `limits.questions_max` for each session.
         for ticket in asking {
             // The owners drop the question, so its waiting request is answered here.
             if let Some(Gather { answer: Answer::Interest { asker, .. }, .. }) = self.gathers.remove(&ticket) {

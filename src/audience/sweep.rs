@@ -179,6 +179,7 @@ impl Audience {
         } else if !ended.is_empty() {
             self.unsubscribe_topics(desk, key, &ended, Reason::Requested);
         }
+        // The caller has looked at `PART` topics at most.
         for topic in topics {
             // Falling behind may have ended its connection.
             let Some(session) = self.sessions.get(key).filter(|session| session.life != Life::Over) else { return };
@@ -218,6 +219,7 @@ impl Audience {
         for selector in &sweep.released {
             self.release(desk, key, selector);
         }
+        // Bounded by `limits.questions_max`: each is a request that waits.
         for ending in sweep.endings {
             match ending {
                 Ending::Done(asker) => self.answer(desk, asker, Ok(Outcome::Done)),

@@ -30,6 +30,7 @@ impl Audience {
             self.send_latest(desk, &topic, is_newer);
         }
         self.end_withdrawn(desk, &topic);
+        // One for each session that selects the topic.
         let mut sessions: Vec<SessionKey> = Vec::new();
         self.selected.for_each_match(path.as_str(), |_, selected| sessions.extend(&selected.sessions));
         for session in sessions {
@@ -182,6 +183,7 @@ impl Audience {
         let mut recounted = std::mem::take(&mut self.locals.recounted);
         recounted.sort_unstable_by_key(|topic| topic.id);
         recounted.dedup_by_key(|topic| topic.id);
+        // One for each subscription that began or ended in this turn, at most.
         for topic in recounted {
             // The owner counts no subscribers on a shard that it has forgotten.
             let is_known = self.locals.known.get(&topic.id).is_some_and(|known| Rc::ptr_eq(known, &topic));

@@ -195,6 +195,7 @@ impl Doors {
 
     /// Closes the connections that their sessions cannot go on with.
     pub fn close_given_up(&mut self, desk: &mut Desk, audience: &mut Audience) {
+        // Each session gives its connection up once.
         while let Some(GivenUp { connection, why }) = desk.effects.given_up.pop_front() {
             match why {
                 Why::Overflow => {

@@ -171,6 +171,7 @@ impl Doors {
 
     /// The next request or packet that is whole.
     pub fn next(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, reading: &mut Reading<'_>) -> Option<Piece> {
+        // Each turn takes a frame, a packet or a head out of what came with one read.
         loop {
             if !matches!(reading.rest, Rest::Nothing)
                 && let Some(piece) = self.next_of_message(desk, audience, key, reading)

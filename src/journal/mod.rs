@@ -6,6 +6,9 @@
 //! journal can pass for one.
 //!
 //! Files, threads and the moment to acknowledge are left to `storage`.
+//!
+//! Loops over records and what they add up to are as long as what is stored. They run when the server starts, and in the thread of storage; no shard waits for
+//! them.
 
 mod frame;
 mod record;

@@ -133,6 +133,7 @@ impl Owner {
         if let Some(session) = watched {
             desk.mail(session.shard(), Mail::WatchSession { session, path, id });
         }
+        // Bounded by the clauses of one policy.
         for filter in policy.filters() {
             self.expiries.filters.join(filter, key, desk.turn.now);
         }

@@ -88,6 +88,7 @@ impl ShardInterests {
             ListenerKind::Topics if self.topics.is_empty() => {}
             ListenerKind::Topics => {
                 let ends = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at).chain([path.len()]);
+                // One for each level of the path.
                 for end in ends {
                     self.topics.for_each_match(&path[..end], |_, shards| listening = listening.union(*shards));
                 }

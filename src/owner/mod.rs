@@ -15,6 +15,9 @@
 //! - `errand` — what is done to all topics that match though nobody waits for an answer.
 //! - `workbench` — memory for reading and making values.
 //! - `views` — what views make of topics.
+//!
+//! What may be many is looked at slice by slice, by walks, errands and what comes due in a turn; loops over places, paths and notices are over one slice. A set of
+//! shards has as many as there are cores.
 
 mod count;
 mod decide;

@@ -27,6 +27,7 @@ impl Owner {
         let value = (stored.version > 0).then(|| Arc::new(value_of(desk, id, &stored, &specification)));
         let added = Added { id, path: stored.path.clone(), specification, is_passing: false, value, creator: None };
         let mut topic = added.into_topic();
+        // When the server starts, before anybody is served.
         for event in stored.events.into_values() {
             let Some(series) = topic.series() else { break };
             let event = event_of(desk, id, series, event).map_err(|error| format!("topic '{}': {error}", stored.path.as_str()))?;

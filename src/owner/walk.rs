@@ -365,6 +365,7 @@ fn bytes(entry: &Entry) -> usize {
 /// Merges the owners' pages in the fetch's order, without more than they hold. Behind the last entry of a page that was cut nothing is known, so the
 /// result ends there at the latest. Gives the entries in path order, and whether there is more.
 pub fn merge_pages(fetch: &Fetch, pages: Vec<(Vec<Entry>, bool)>) -> (Vec<Entry>, bool) {
+    // One page for each shard, each bounded by `limits.fetch_page_max` and the length of a message.
     let is_cut = pages.iter().any(|(_, is_cut)| *is_cut);
     let mut total = 0;
     let mut lanes: Vec<Lane> = Vec::new();

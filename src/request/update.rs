@@ -75,6 +75,7 @@ impl Asking<'_> {
         if let Some(plain) = self.desk.specifications.known_plain(topic_type).filter(|_| update.properties.is_empty()) {
             return Ok(plain);
         }
+        // Bounded by the length of a message.
         let properties = update.properties.iter().map(|(key, value)| (&**key, &**value));
         let parsed = Specification::parse(topic_type, properties, SpecificationLimits::default())
             .map_err(|error| Refusal::at(ErrorCode::InvalidProperty, error.position, error.to_string()))?;

@@ -178,6 +178,7 @@ async fn send(world: Rc<World>) {
         }
         world.shard.borrow_mut().begin_sends();
         let mut left = world.wakes.borrow().len();
+        // One send for each connection that was woken before this round; each as long as `limits.transmit_bytes_max` says.
         while left > 0 {
             left -= 1;
             let Some(key) = world.wakes.borrow_mut().pop_front() else { break };
@@ -440,6 +441,7 @@ impl World {
     fn take_mail(self: &Rc<Self>) -> bool {
         let mut adoptions = Vec::new();
         let any = self.open_mail(&mut adoptions);
+        // One for each client that another shard has handed over since the last turn.
         for adoption in adoptions {
             // What was wanted so far comes first: a connection that is over may be about to leave its place to this one.
             self.carry_out();
@@ -461,6 +463,7 @@ impl World {
                 shard.handle_mail(now(), ShardIndex(from as u16), batch);
             }
         }
+        // What other threads have said since the last turn: storage once for each group.
         while let Ok(command) = links.commands.try_recv() {
             any = true;
             match command {

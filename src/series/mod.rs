@@ -165,6 +165,7 @@ impl Series {
             self.edits_by_original.remove(&(original, edit));
             self.drop_edit(edit);
         }
+        // Each event goes once. Mostly one; where a range is a time, all that are too old.
         while self.originals.first().is_some_and(|first| first.sequence < first_kept) {
             self.drop_first();
         }

@@ -175,6 +175,7 @@ impl Series {
         };
         let scanned_max = (originals.end - originals.first).saturating_mul(EDITS_SCANNED_PER_ORIGINAL);
         let mut scanned = taken.clone();
+        // Bounded by a few edits for each original in the range, and by the bytes of an answer where all are wanted.
         for (count, edit) in self.edits.range(edits.first..edits.end).rev().enumerate() {
             if count == scanned_max {
                 return taken.all(self.edits_of(first, last, sequences, kind).into_iter().rev());
@@ -190,6 +191,7 @@ impl Series {
     fn edits_of(&self, first: u64, last: u64, sequences: Sequences, kind: QueryKind) -> Vec<EventRef<'_>> {
         let mut found = Vec::new();
         let mut from = first;
+        // One for each original in the range that was edited.
         while let Some((original, _)) = self.edits_by_original.range((from, 0)..).next().filter(|(original, _)| *original <= last) {
             match kind {
                 QueryKind::AllEdits => found.extend(self.edits_by_original.range(sequences.of(*original)).map(|(_, edit)| *edit)),
@@ -337,6 +339,7 @@ impl<'a> Taken<'a> {
     }
 
     fn all(mut self, newest_first: impl Iterator<Item = EventRef<'a>>) -> Selection<'a> {
+        // Bounded by the bytes of an answer.
         for event in newest_first {
             if self.take(event).is_break() {
                 break;

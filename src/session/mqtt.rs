@@ -165,6 +165,7 @@ impl Seen {
 
     /// Forgets the oldest beyond so many: they are of sessions that have been silent for long.
     pub fn keep_newest(&mut self, messages_max: usize) {
+        // One more came, so one goes.
         while self.messages.len() > messages_max
             && let Some((_, oldest)) = self.messages.pop_first()
         {
@@ -179,6 +180,7 @@ impl Seen {
 
     /// Messages of the session below this number do not come again.
     pub fn forget_below(&mut self, session: TopicId, lowest: u64) {
+        // Each goes once; `mqtt.seen_messages_max` bounds them.
         while let Some((key, event)) = self.events.range((session, 0)..(session, lowest)).next().map(|(key, event)| (*key, *event)) {
             self.events.remove(&key);
             self.messages.remove(&event);
@@ -326,6 +328,7 @@ impl Outbound {
 
     /// Numbers a message: by a number whose packet identifier is not that of a message which stays under way for long.
     pub fn next_message(&mut self) -> u64 {
+        // At most once more than messages are under way.
         loop {
             let sequence = self.next_sequence();
             if self.find(identifier(sequence)).is_none() {
@@ -429,6 +432,7 @@ impl Outbound {
     /// A new connection: all that is under way is sent again before anything else.
     pub fn start_again(&mut self) {
         self.repeat = self.inflight.len();
+        // Bounded by `mqtt.inflight_max`.
         for held in &mut self.inflight {
             if let Inflight::Sent(message) = held {
                 (message.is_repeated, message.is_noted) = (true, true);

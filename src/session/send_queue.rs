@@ -7,6 +7,9 @@
 //! There are three lanes, of which the first that holds something is sent: what concerns a topic waits in the lane of its PRIORITY, in the order in
 //! which it came; answers wait in the middle one. Messages that the client has to acknowledge never give way, but where their topic's CONFLATION was set
 //! on purpose. Those that may not be sent yet are put aside (`blocked`), and hold up nothing but what follows them of their topics.
+//!
+//! Every loop here is over one queue, which the limits bound: by bytes, and what does not count there by the topics that the session selects. The queue is
+//! walked when it is over its mark and has grown by half of that since the last walk, when topics are withdrawn, and when the connection is lost.
 
 mod blocked;
 mod conflate;

@@ -26,6 +26,7 @@ impl Shard {
     pub fn handle_stored(&mut self, now: Time, through: u64) {
         self.desk.turn.now = now;
         self.desk.ledger.note_stored(through);
+        // Publishers are not read where more than `limits.mail_high` answers wait.
         while let Some((answer, outcome)) = self.desk.ledger.poll_stored(through) {
             self.give(answer, Ok(outcome));
         }
@@ -42,6 +43,7 @@ impl Shard {
             self.give(answer, Err(refusal));
         }
         // What waits for a record is sent now. Those sessions stay noted for when storage works again.
+        // Once where storage begins to fail: one for each message of QoS 2 that waits for its record.
         for session in self.desk.ledger.sleeping().collect::<Vec<SessionKey>>() {
             self.audience.wake_session(&mut self.desk, session);
         }

@@ -174,6 +174,8 @@ impl Shard {
 
     fn settle_all(&mut self) {
         self.close_given_up();
+        // Mail to this shard: what one turn's input has caused, which slices keep short.
+        // Views stop when their units are spent.
         loop {
             while let Some((from, mail)) = self.desk.poll_inbox() {
                 self.open_mail(from, mail);

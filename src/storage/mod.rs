@@ -12,6 +12,9 @@
 //! kept, so a hot topic costs the state one entry a segment.
 //!
 //! Folding has a thread of its own because fjall blocks: it syncs tables, and stalls while its compaction is behind.
+//!
+//! Loops here are over the messages at hand, the files, or all that is stored. They run in storage's own thread, which takes what shards send in groups of bounded
+//! bytes, and when the server starts.
 
 mod base;
 mod counters;

@@ -116,6 +116,7 @@ impl<T> Interests<T> {
     pub fn for_each_match<'a>(&'a self, path: &str, mut visit: impl FnMut(&'a Selector, &'a T)) {
         let ends = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
         for end in std::iter::once(0).chain(ends).chain([path.len()]) {
+            // Bounded by the selectors of all sessions in these branches: `limits.selections_max` says so to the operator.
             for (selector, value) in self.by_branch.get(&path[..end]).into_iter().flat_map(|branch| &branch.held) {
                 if selector.matches(path) {
                     visit(selector, value);

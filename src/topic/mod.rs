@@ -1,4 +1,7 @@
 //! The topic tree: paths, selectors, what a topic is and when it goes, topics and who is interested in them.
+//!
+//! Every loop of a parser or printer here is over one text, whose length its limits bound, and over levels, members and clauses, which they count. A selector or
+//! condition is held against a path or value once for each of its members.
 
 pub mod path;
 pub mod mqtt;

@@ -1,4 +1,7 @@
 //! Topic values: their types, forms and deltas.
+//!
+//! Every loop here is over the bytes of one or two values, which `limits.value_bytes_max` bounds, with a configured number of steps for each where there is
+//! more than one: `limits.patch_work_max` and `views.work_max` count those of patches and evaluations, fixed searches those of deltas.
 
 pub mod delta;
 pub mod json;

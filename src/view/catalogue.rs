@@ -115,6 +115,7 @@ impl Catalogue {
         }
         let mut reached: BTreeMap<&str, Option<&str>> = BTreeMap::new();
         let mut waiting: Vec<(Option<&str>, &Definition)> = vec![(None, definition)];
+        // Bounded by the square of `views.views_max`, once for each view that an operator makes or changes.
         while let Some((at, from)) = waiting.pop() {
             if let Some(last) = at
                 && feeds(from, definition)

@@ -6,6 +6,9 @@
 //! - `catalogue` — which views there are, and in which order.
 //!
 //! When a view is evaluated, where its reference topics live and which view wins a path is left to `shard`.
+//!
+//! Every loop of the parser is over one text, whose length and parts its limits bound; every loop of an evaluation takes steps off `views.work_max`, or adds one
+//! of at most `views.references_max` results.
 
 pub mod catalogue;
 pub mod definition;

@@ -37,6 +37,7 @@ impl Audience {
 
     /// An identifier that nobody has and whose shard is this one.
     pub fn assign_client_id(&mut self, desk: &mut Desk) -> String {
+        // About as many tries as there are shards.
         loop {
             let number = desk.take_ticket();
             let id = format!("auto-{:x}-{:x}-{number:x}", desk.identity.run, desk.identity.index.0);

@@ -155,6 +155,7 @@ impl Audience {
     /// Messages that are not sent any more: others came in their place, or they cannot be sent.
     pub fn forget_messages(&mut self, desk: &mut Desk, session: SessionKey, sequences: Vec<u64>) {
         desk.report.mqtt_dropped += sequences.len() as u64;
+        // Bounded by `mqtt.queued_messages_max`. Each gives way once.
         for sequence in sequences {
             self.forget_message(desk, session, sequence);
         }
@@ -192,6 +193,7 @@ fn message_for(session: &Session, delivery: Delivery, outgoing: &Rc<Outgoing>, i
     };
     if delivery.has_ids() || delivery.has_no_local() && is_own {
         let filters = session.mqtt.as_ref()?.matching(outgoing.path().as_str());
+        // Bounded by `limits.selections_max`; mostly a few of a session match one topic.
         let filters: Vec<_> = filters.filter(|filter| !(filter.options.no_local && is_own)).collect();
         message.qos = filters.iter().map(|filter| filter.options.qos).max()?;
         message.retain &= filters.iter().any(|filter| filter.options.retain_as_published);

@@ -99,6 +99,7 @@ pub struct MessageRecord {
 
 impl SessionRecord {
     pub fn of(mqtt: &Mqtt, expires_ms: Option<u64>, sent: Option<Vec<u64>>) -> Self {
+        // Bounded by `limits.selections_max`.
         let filters = mqtt.filters.iter().map(|filter| FilterRecord {
             text: filter.text.to_string(),
             qos: filter.options.qos as u8,

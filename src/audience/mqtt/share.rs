@@ -58,6 +58,7 @@ impl Audience {
 
     /// The session is over: others get what it was dealt.
     pub fn leave_groups(&mut self, desk: &mut Desk, session: SessionKey) {
+        // Bounded by `limits.selections_max`, and by `mqtt.queued_messages_max` with `mqtt.inflight_max`.
         for text in self.shared_filters(session) {
             self.leave_group(desk, session, &text);
         }
@@ -93,6 +94,7 @@ impl Audience {
         }
         self.mqtt(session).expect("it was just there").told = Some(standing);
         let id = self.id_of(session).expect("it was just there");
+        // Bounded by `limits.selections_max`.
         for text in self.shared_filters(session) {
             let change = GroupChange::Standing { session: id, standing };
             desk.mail(desk.owner_of(&text), Mail::Group { text: (&*text).into(), change });
@@ -178,6 +180,7 @@ impl Audience {
             let joining = group.take_joining();
             self.broker.groups.remove(text);
             self.end_session(desk, key);
+            // Each has asked once and waits.
             for (shard, caller) in joining {
                 desk.mail(shard, Mail::Answer { to: caller.into(), result: Ok(Outcome::Done) });
             }

@@ -67,6 +67,7 @@ impl Audience {
         let session = self.sessions.get(key).expect("a session that is kept stands");
         let mqtt = session.mqtt.as_deref().expect("only sessions of MQTT are kept");
         let wall = |time| desk.wall_ms_of(time);
+        // Once for each session that comes to be kept: bounded by `mqtt.queued_messages_max`, `mqtt.inflight_max` and `mqtt.receive_maximum`.
         let waiting = mqtt.outbound.messages().chain(session.queue.messages());
         let messages: Vec<(u64, MessageRecord)> = waiting.map(|message| (message.sequence, MessageRecord::of(message, wall))).collect();
         let (released, inbound): (Vec<u64>, Vec<u16>) = (mqtt.outbound.released().collect(), mqtt.inbound.keys().copied().collect());
@@ -276,6 +277,7 @@ impl Audience {
         let (now, wall_ms) = (desk.turn.now, desk.wall_ms());
         let binary = desk.specifications.plain(TopicType::Binary);
         let sent: Option<BTreeSet<u64>> = sent.map(|sent| sent.into_iter().collect());
+        // What a stored session has is bounded as it was when it was kept.
         let decoded = |event: &StoredEvent| (event.timestamp_ms, EventRecord::decode(&event.value));
         let events: Vec<_> = stored.events.iter().map(|(sequence, event)| (*sequence, decoded(event))).collect();
         let noted: BTreeSet<u64> = events.iter().filter_map(|(_, (_, event))| event.as_ref()?.sent()).collect();
@@ -315,8 +317,10 @@ impl Audience {
 /// What was sent to a session that is away and may come again; `None` where it has a connection, and where a restart has left that unclear.
 fn sent_messages(session: &Session) -> Option<Vec<u64>> {
     let mqtt = session.mqtt.as_deref().expect("only sessions of MQTT are kept");
+    session.life.away()?;
+    // Bounded by `mqtt.queued_messages_max`, once for each connection that is lost.
     let is_unclear = session.queue.messages().any(|message| message.is_repeated && !message.is_noted);
-    if session.life.away().is_none() || is_unclear {
+    if is_unclear {
         return None;
     }
     let waiting = session.queue.messages().filter(|message| message.is_repeated);

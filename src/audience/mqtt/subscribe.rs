@@ -40,6 +40,7 @@ impl Audience {
         // Most sessions have one or two filters, and there may be hundreds of thousands: room for these and no others.
         let filters_max = desk.limits.mqtt.filters_max;
         mqtt.filters.reserve(subscribe.filters.len().min(filters_max).min(desk.limits.selections_max));
+        // Bounded by `mqtt.packet_bytes_max`; those that cost something by `mqtt.filters_max`.
         for (at, (text, options)) in subscribe.filters.iter().enumerate() {
             let wanted = match at < filters_max {
                 true => self.wanted(desk, asker, text, *options, subscribe.subscription_id),
@@ -137,6 +138,7 @@ impl Audience {
 
     /// The topic is known again: the filters of those who waited for it may have changed meanwhile.
     pub fn renew_deliveries(&mut self, topic: &Rc<LocalTopic>) {
+        // One for each subscriber of the topic.
         let waiting: Vec<SessionKey> =
             topic.subscribers.borrow().iter().filter(|held| held.delivery.is_mqtt()).map(|held| held.session).collect();
         for session in waiting {
@@ -154,6 +156,7 @@ impl Audience {
     }
 
     pub fn unsubscribe_mqtt(&mut self, desk: &mut Desk, session: SessionKey, unsubscribe: &Unsubscribe<'_>) {
+        // Bounded by `mqtt.packet_bytes_max`; those that cost something are filters of the session.
         let codes: Vec<ReasonCode> = unsubscribe
             .filters
             .iter()

@@ -140,6 +140,7 @@ impl Views {
 
     /// Evaluations, failures, and reference topics that stand here.
     pub fn totals(&self) -> [u64; 3] {
+        // Bounded by `views.views_max`.
         let views = || self.by_place.values();
         [views().map(|view| view.evaluations).sum(), views().map(|view| view.failures).sum(), self.contests.standing_total()]
     }
@@ -168,6 +169,7 @@ impl Owner {
     pub fn view_places(&self, desk: &Desk, after: u64, name: Option<&str>) -> (Vec<u64>, bool) {
         let mut places = Vec::new();
         let mut bytes = 0;
+        // Bounded by `views.views_max`.
         for (place, view) in self.views.by_place.range(after.saturating_add(1)..).filter(|(_, view)| !view.is_ending) {
             if name.is_some_and(|name| *view.name != *name) {
                 continue;
@@ -207,6 +209,7 @@ impl Owner {
                 failures: 0,
                 last_failure: String::new(),
             };
+            // One message has few hundred views, and one share of each is a shard's.
             for share in figures.iter().filter(|share| share.place == *place) {
                 entry.sources += share.sources;
                 entry.references += share.references;
@@ -348,6 +351,7 @@ impl Owner {
             return;
         }
         let places = self.views.selectors.get_mut(&definition.selector).expect("a view that is at work is found by its selector");
+        // Bounded by `views.views_max`.
         places.retain(|held| *held != place);
         if places.is_empty() {
             self.views.selectors.remove(&definition.selector);

@@ -176,6 +176,7 @@ impl Owner {
     /// The view delays no more: what waits is due now, and goes before what the view makes from here on.
     pub(super) fn release_delayed(&mut self, desk: &Desk, view: u64) {
         let view = self.views.by_place.get_mut(&view).expect("it was just there");
+        // Bounded by `views.delay_bytes_max`.
         for delayed in &mut view.delayed {
             delayed.due = desk.turn.now;
         }
@@ -185,6 +186,7 @@ impl Owner {
     pub(super) fn drop_delayed(&mut self, view: u64) {
         let view = self.views.by_place.get_mut(&view).expect("it was just there");
         view.starved.clear();
+        // Bounded by `views.delay_bytes_max`.
         for Delayed { derived, bytes, .. } in std::mem::take(&mut view.delayed) {
             self.views.pacing.delayed_bytes -= bytes;
             if matches!(derived.step, ClaimChange::Withdraw) {

@@ -402,6 +402,7 @@ fn hold(specification: &Specification, content: Content, anonymous: &Arc<str>, n
         let _ = series.append(value, None, anonymous, now_ms);
     }
     if let Content::Events(events) = content {
+        // Bounded by `views.events_max`.
         for event in events {
             // An edit of an event that leads elsewhere is none of this series.
             let _ = series.restore(event);

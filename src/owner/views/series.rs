@@ -33,6 +33,7 @@ type LookedAt = Vec<TopicPath>;
 impl Owner {
     pub(super) fn derive_events(&mut self, desk: &mut Desk, id: TopicId, place: Place, deriving: &Deriving<'_>, pending: Pending) {
         let Pending::Each(publications) = pending else { return self.derive_series(desk, id, place, deriving) };
+        // What waits is counted into the backlog, at whose mark publishers are not read.
         for publication in publications {
             if deriving.is_new || !self.derive_event(desk, id, deriving, &publication) {
                 return self.derive_series(desk, id, place, deriving);
@@ -101,6 +102,7 @@ impl Owner {
         let mut newest: Vec<String> = Vec::new();
         let mut looked = BTreeSet::new();
         let mut is_waiting = false;
+        // Bounded by `views.events_max`.
         for event in &events {
             let event = EventRef {
                 value: &event.value,

@@ -191,6 +191,7 @@ impl Owner {
         let mut views = Vec::new();
         self.views.selectors.for_each_match(topic.path.as_str(), |_, places| views.extend_from_slice(places));
         views.sort_unstable();
+        // Bounded by `views.views_max`.
         for view in views {
             self.link_view(place, id, view);
         }
@@ -226,6 +227,7 @@ impl Owner {
     /// A topic has a new value.
     pub fn note_source(&mut self, id: TopicId, publication: &Arc<Publication>) {
         let source = self.views.sources.get_mut(&id).expect("a topic is marked as long as it is a source");
+        // Bounded by `views.views_max`.
         for derivation in &mut source.derivations {
             let before = derivation.updates_pending();
             derivation.note(Pending::Latest(publication.clone()));
@@ -326,6 +328,7 @@ impl Owner {
         match (deriving.shape, pending) {
             (Shape::Events, pending) => self.derive_events(desk, id, place, deriving, pending),
             (Shape::Collected, Pending::Each(values)) => {
+                // What waits is counted into the backlog, at whose mark publishers are not read.
                 for value in values {
                     deriving.received = value.received;
                     self.derive_value(desk, id, place, deriving, Some(value));
@@ -431,6 +434,7 @@ impl Owner {
             None => old.iter().position(|output| output.path.as_str() == path),
         };
         let mut is_kept = vec![false; old.len()];
+        // Bounded by `views.references_max`, here and below.
         for Made { path, kind, content } in made {
             if deriving.ancestry.contains(&path) {
                 loops.insert(path);
@@ -530,6 +534,7 @@ impl Owner {
     fn withdraw(&mut self, desk: &mut Desk, view: u64, source: &TopicPath, outputs: Vec<Output>) {
         let held = self.views.by_place.get(&view).expect("what derives has its view");
         let delay_ms = if held.is_ending { None } else { held.definition.delay_ms };
+        // Bounded by `views.references_max`; those behind the first are sent in their turn.
         for (count, output) in outputs.into_iter().enumerate() {
             let derived = Derived { view, source: source.clone(), path: output.path, step: ClaimChange::Withdraw };
             self.hand_on(desk, derived, delay_ms, count);
@@ -553,6 +558,7 @@ impl Owner {
     /// A topic has gone, and all that was made of it goes.
     pub(in crate::owner) fn end_source(&mut self, desk: &mut Desk, topic: &Topic) {
         let source = self.views.sources.remove(&topic.id).expect("a topic is marked as long as it is a source");
+        // Bounded by `views.views_max`.
         for derivation in source.derivations {
             self.end_derivation(desk, topic.id, &topic.path, derivation);
         }

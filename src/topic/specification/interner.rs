@@ -27,6 +27,7 @@ impl Interner {
             return known.clone();
         }
         if self.known.len() >= self.sweep_len.max(SWEEP_LEN_MIN) {
+            // Twice as many were added since the last time as were in use then, at least.
             self.known.retain(|specification| Arc::strong_count(specification) > 1);
             self.sweep_len = self.known.len() * 2;
         }
