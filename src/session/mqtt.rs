@@ -9,6 +9,7 @@ use super::notes::Notes;
 use super::{Delivery, Hold, Outgoing};
 use crate::base::{Time, TopicId};
 use crate::protocol::mqtt::Answers;
+use crate::topic::path::TopicPath;
 use crate::topic::publication::Publisher;
 use crate::wire::mqtt::{QoS, Version};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -456,6 +457,12 @@ impl Outbound {
             Inflight::Sent(message) => Again::Publish(message),
             Inflight::Released { sequence } => Again::Release(identifier(*sequence)),
         })
+    }
+
+    /// Whether a message of the topic is still to be sent again: nothing newer of it goes before.
+    pub fn has_to_repeat_of(&self, path: &TopicPath) -> bool {
+        let waiting = self.inflight.iter().skip(self.inflight.len() - self.repeat);
+        waiting.into_iter().any(|held| matches!(held, Inflight::Sent(message) if message.outgoing.path() == path))
     }
 
     /// The messages under way.

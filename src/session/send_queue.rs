@@ -109,6 +109,14 @@ impl Entry {
         }
     }
 
+    /// Whether it may be sent now, to a client that acknowledges messages.
+    fn goes(&self, fits: impl Fn(&Message) -> bool, comes_first: impl Fn(&TopicPath) -> bool) -> bool {
+        match self {
+            Self::Message(message) if message.qos != QoS::AtMostOnce => fits(message),
+            other => !other.path().is_some_and(comes_first),
+        }
+    }
+
     fn update_of(&self) -> Option<Rc<LocalTopic>> {
         match self {
             Self::Step(outgoing) => outgoing.topic(),
@@ -309,9 +317,10 @@ impl SendQueue {
     }
 
     /// The same to a client that acknowledges messages, of which `fits` says which may be sent now. Others are put aside, with all of their topics that
-    /// comes behind them: they hold up nothing else, and each topic keeps its order.
-    pub fn pop_fitting(&mut self, fits: impl Fn(&Message) -> bool) -> Option<Entry> {
-        let goes = |entry: &Entry| !matches!(entry, Entry::Message(message) if message.qos != QoS::AtMostOnce && !fits(message));
+    /// comes behind them: they hold up nothing else, and each topic keeps its order. So is what need not be acknowledged of a topic of which something
+    /// else `comes_first`.
+    pub fn pop_fitting(&mut self, fits: impl Fn(&Message) -> bool, comes_first: impl Fn(&TopicPath) -> bool) -> Option<Entry> {
+        let goes = |entry: &Entry| entry.goes(&fits, &comes_first);
         let blocked = self.side.as_mut().and_then(|side| side.blocked.pop_if(goes));
         if let Some(entry) = blocked {
             self.drop_first_gone();
@@ -336,9 +345,9 @@ impl SendQueue {
     }
 
     /// Whether `pop_fitting` has something, or something to put aside.
-    pub fn can_send(&self, fits: impl Fn(&Message) -> bool) -> bool {
+    pub fn can_send(&self, fits: impl Fn(&Message) -> bool, comes_first: impl Fn(&TopicPath) -> bool) -> bool {
         let first = self.side.as_ref().and_then(|side| side.blocked.iter().next());
-        !self.is_empty() || first.is_some_and(|entry| !matches!(entry, Entry::Message(message) if !fits(message)))
+        !self.is_empty() || first.is_some_and(|entry| entry.goes(fits, comes_first))
     }
 
     fn take_next(&mut self) -> Option<Entry> {

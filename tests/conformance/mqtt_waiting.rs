@@ -221,6 +221,24 @@ fn a_topic_keeps_its_order_at_any_qos() {
 }
 
 #[test]
+fn nothing_of_a_topic_comes_before_what_is_to_be_sent_again() {
+    let mut broker = Broker::new();
+    let (client, publisher) = pair(&mut broker, &slow(10));
+    for number in 0..3 {
+        broker.publish(publisher, &publish("t", &format!("{number}.")).qos(1, 1));
+    }
+    // Its client has heard none of them when it is back, and takes one at a time.
+    broker.lose(client);
+    let (client, mut packets) = broker.resume(&slow(1));
+    for topic in ["t", "u"] {
+        broker.publish(publisher, &publish(topic, "3."));
+    }
+    packets.extend(broker.take(client));
+    let taken = take_all(&mut broker, client, packets);
+    assert_eq!(lines(&taken), ["t=0.", "u=3.", "t=1.", "t=2.", "t=3."]);
+}
+
+#[test]
 fn a_message_that_is_never_acknowledged_holds_up_no_other() {
     let mut broker = Broker::new();
     let (client, publisher) = pair(&mut broker, &slow(10));

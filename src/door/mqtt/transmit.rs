@@ -50,7 +50,7 @@ pub fn encode(session: &mut Session, link: &mut Link, form: MqttForm, send: &mut
             continue;
         }
         let fits = |message: &Message| mqtt.may_send(message, inflight_max, passed);
-        match session.queue.pop_fitting(fits) {
+        match session.queue.pop_fitting(fits, |path| mqtt.outbound.has_to_repeat_of(path)) {
             Some(Entry::Message(message)) if message.qos != QoS::AtMostOnce => {
                 if put_message(link, form, &message, send, now) {
                     became.begun.extend(message.has_to_be_noted().then_some(message.sequence));
@@ -170,5 +170,5 @@ pub fn has_to_send(session: &Session, link: &Link, inflight_max: usize, passed: 
     let mqtt = session.mqtt.as_ref().expect("a connection of MQTT has a session of it");
     let inflight_max = inflight_max.min(usize::from(link.dialogue.client().receive_maximum));
     let is_next = |message: &Message| mqtt.may_send(message, inflight_max, passed);
-    mqtt.outbound.has_to_repeat(inflight_max) || session.queue.can_send(is_next)
+    mqtt.outbound.has_to_repeat(inflight_max) || session.queue.can_send(is_next, |path| mqtt.outbound.has_to_repeat_of(path))
 }

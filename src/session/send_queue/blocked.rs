@@ -68,7 +68,7 @@ impl Blocked {
         }
     }
 
-    /// Whether `entry` has to wait: it has to be acknowledged, as the first here, or an earlier one of its topic waits.
+    /// Whether `entry` has to wait: it has to be acknowledged, as one that waits here, or an earlier one of its topic waits.
     pub(super) fn holds_up(&self, entry: &Entry, superseded: &Superseded) -> bool {
         if matches!(entry, Entry::Message(message) if message.qos != QoS::AtMostOnce) {
             return true;

@@ -74,11 +74,11 @@ impl World {
     /// What is sent now, where the client may be sent so many messages more that it has to acknowledge.
     fn send(&mut self, mut room: usize) -> String {
         let mut sent = Vec::new();
-        while let Some(entry) = self.queue.pop_fitting(|_| room > 0) {
+        while let Some(entry) = self.queue.pop_fitting(|_| room > 0, |_| false) {
             sent.push(label(&entry));
             room -= usize::from(matches!(&entry, Entry::Message(message) if message.qos != QoS::AtMostOnce));
         }
-        assert!(!self.queue.can_send(|_| room > 0));
+        assert!(!self.queue.can_send(|_| room > 0, |_| false));
         sent.join(" ")
     }
 }
@@ -194,10 +194,10 @@ fn what_is_not_worth_conflating_is_not_once_a_message_of_it_went() {
     "m0 m1 m2".split(' ').for_each(|what| world.push(what));
     assert!(world.queue.is_over(limits));
     assert_eq!(world.queue.keep_bound(limits, |_| Newest::Itself), Ok(()));
-    assert!(world.queue.pop_fitting(|_| true).is_some());
+    assert!(world.queue.pop_fitting(|_| true, |_| false).is_some());
     world.push("m0");
     assert!(!world.queue.is_over(limits));
-    while world.queue.pop_fitting(|_| true).is_some() {}
+    while world.queue.pop_fitting(|_| true, |_| false).is_some() {}
     "m0 m1".split(' ').for_each(|what| world.push(what));
     assert!(world.queue.is_over(limits), "what was empty starts anew");
 }
