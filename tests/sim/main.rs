@@ -32,6 +32,7 @@ mod ending;
 mod listeners;
 mod mqtt_bounds;
 mod mqtt_delivery;
+mod mqtt_order;
 mod mqtt_retained;
 mod mqtt_share;
 mod order;

@@ -66,6 +66,8 @@ pub struct MqttClient {
     received: BTreeMap<u16, usize>,
     /// On this connection not acknowledged to the end.
     open: BTreeMap<u16, usize>,
+    /// By identifier the QoS 1 message that came last, in the whole session.
+    came: BTreeMap<u16, usize>,
     /// On this or an earlier connection not acknowledged: one that comes again is marked as such.
     unfinished: BTreeMap<u16, usize>,
     acknowledgements: VecDeque<(u8, u16)>,
@@ -93,6 +95,7 @@ impl MqttClient {
             subscribed: BTreeSet::new(),
             received: BTreeMap::new(),
             open: BTreeMap::new(),
+            came: BTreeMap::new(),
             unfinished: BTreeMap::new(),
             acknowledgements: VecDeque::new(),
             aliases: BTreeMap::new(),
@@ -142,6 +145,7 @@ impl MqttClient {
         self.sent.clear();
         self.received.clear();
         self.unfinished.clear();
+        self.came.clear();
     }
 
     /// What is of one connection only.
@@ -321,6 +325,7 @@ impl MqttClient {
         };
         if qos == 0 {
             assert!(!is_duplicate, "{name}: a QoS 0 message is marked as a duplicate");
+            self.check_order(number, is_retained, messages);
             return self.note(number, &topic, qos, is_retained, messages);
         }
         assert!(self.open.insert(id, number).is_none(), "{name}: identifier {id} is used twice at a time");
@@ -330,15 +335,29 @@ impl MqttClient {
         self.unfinished.insert(id, number);
         if qos == 1 {
             self.acknowledgements.push_back((packet::PUBACK, id));
+            let is_again = self.came.insert(id, number) == Some(number) && is_duplicate;
+            if !is_again {
+                self.check_order(number, is_retained, messages);
+            }
             return self.note(number, &topic, qos, is_retained, messages);
         }
         self.acknowledgements.push_back((packet::PUBREC, id));
         match self.received.insert(id, number) {
-            None => self.note(number, &topic, qos, is_retained, messages),
+            None => {
+                self.check_order(number, is_retained, messages);
+                self.note(number, &topic, qos, is_retained, messages);
+            }
             Some(before) => {
                 assert_eq!(before, number, "{name}: identifier {id} stands for another message before the first is released");
                 assert!(is_duplicate, "{name}: a message that came before is not marked as a duplicate");
             }
+        }
+    }
+
+    /// What a group deals has no order: each message may come by another member, and again by this one.
+    fn check_order(&self, number: usize, is_retained: bool, messages: &mut Messages) {
+        if number != 0 && !self.subscribed.iter().any(|filter| filter.starts_with('$')) {
+            messages.check_order(self.at, number, is_retained);
         }
     }
 

@@ -1,7 +1,8 @@
 //! Connections of MQTT in the simulated world: sockets that go from shard to shard with what is under way in them.
 
 use crate::mqtt_client::{Kind, MqttClient};
-use crate::world::World;
+use crate::mqtt_packet as packet;
+use crate::world::{World, owner};
 use std::collections::VecDeque;
 use tidewire::surface::base::{ConnectionKey, ShardIndex};
 use tidewire::surface::shard::{Handover, Transport};
@@ -13,6 +14,8 @@ pub struct PacketLink {
     /// As long as the server holds the connection.
     key: Option<ConnectionKey>,
     outgoing: VecDeque<u8>,
+    /// What the server has read and is no whole packet yet.
+    half_read: Vec<u8>,
     /// The client's side ended: behind what is under way comes the end.
     is_ended: bool,
     /// The client hears nothing of it any more.
@@ -73,6 +76,7 @@ impl World {
             shard,
             key,
             outgoing: VecDeque::new(),
+            half_read: Vec::new(),
             is_ended: false,
             is_given_up: false,
             is_stalled: false,
@@ -81,6 +85,9 @@ impl World {
             is_finished: key.is_none(),
             is_handed: false,
         });
+        if self.random.percent(30) {
+            self.mqtt_clients[client].kind.receive_maximum = self.random.within(1, 4) as u16;
+        }
         self.mqtt_clients[client].connect(starts_clean, &mut self.messages);
         self.carry_out(shard);
     }
@@ -140,9 +147,30 @@ impl World {
             return false;
         }
         self.trace.update(&bytes);
+        self.note_messages(at, &bytes);
         self.shards[shard].handle_bytes(self.now, key, &mut bytes);
         self.carry_out(shard);
         true
+    }
+
+    /// The messages among these bytes whose owner is the shard that reads them: it takes them at once. Others go to their owners by mail.
+    fn note_messages(&mut self, at: usize, bytes: &[u8]) {
+        let count = self.conditions.shards;
+        let link = &mut self.packet_links[at];
+        link.half_read.extend_from_slice(bytes);
+        let is_v5 = self.mqtt_clients[link.client].kind.is_v5;
+        while let Some(whole) = packet::next_whole(&mut link.half_read) {
+            let Some((topic, number)) = packet::published(&whole, is_v5) else { continue };
+            if number == 0 || owner(&topic, count) != link.shard {
+                continue;
+            }
+            // One of QoS 2 of a session that is kept goes to its topic once the session has stored its identifier.
+            if self.disk.is_some() && self.messages.get(number).qos == 2 {
+                self.messages.order.note_waiting(number);
+            } else {
+                self.messages.order.note_taken(number);
+            }
+        }
     }
 
     pub fn send_packets_to(&mut self, at: usize, shard: usize, key: ConnectionKey) {
@@ -223,6 +251,7 @@ impl World {
         self.packet_links.clear();
         self.packet_by_key.clear();
         self.handed.clear();
+        self.messages.order.note_restart();
         self.mqtt_clients.iter_mut().for_each(MqttClient::note_restart);
     }
 

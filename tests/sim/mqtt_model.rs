@@ -1,5 +1,6 @@
 //! The auditor of messages of MQTT: who has to hear which, how often, and in which order.
 
+use crate::mqtt_order::Order;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The topics that clients publish to, below one root and beside it.
@@ -54,7 +55,9 @@ pub struct Messages {
     /// The server's own bound of what is under way.
     pub inflight_max: usize,
     /// By client, publisher, topic, and QoS as published and as heard: the last that came for the first time.
-    order: BTreeMap<(usize, usize, &'static str, u8, u8), usize>,
+    publishers: BTreeMap<(usize, usize, &'static str, u8, u8), usize>,
+    /// The order of owners.
+    pub order: Order,
     pub v5_clients: BTreeSet<usize>,
     /// What is dropped for room and sent again, its acknowledgement being lost, comes behind what was sent later.
     pub has_drops: bool,
@@ -69,7 +72,8 @@ impl Messages {
         Self {
             all: Vec::new(),
             inflight_max,
-            order: BTreeMap::new(),
+            publishers: BTreeMap::new(),
+            order: Order::default(),
             v5_clients: BTreeSet::new(),
             has_drops: false,
             has_ends: false,
@@ -165,10 +169,16 @@ impl Messages {
         let was_kept = message.wanted.get(&client).is_some_and(|granted| *granted > 0);
         let is_ordered = was_kept && !self.has_refusals && (message.qos == 2 || !self.has_drops);
         if is_first && qos > 0 && is_ordered {
-            let last = self.order.entry((client, message.publisher, message.topic, message.qos, qos)).or_default();
+            let last = self.publishers.entry((client, message.publisher, message.topic, message.qos, qos)).or_default();
             assert!(*last < number, "client {client} hears message {number} of {topic}, QoS {} as {qos}, behind {last}", message.qos);
             *last = number;
         }
+    }
+
+    /// A message comes that this client has not had by an earlier connection; `is_found` says that a subscription has found it as retained.
+    pub fn check_order(&mut self, client: usize, number: usize, is_found: bool) {
+        let message = self.all.get(number.wrapping_sub(1)).unwrap_or_else(|| panic!("message {number} was never published"));
+        self.order.note_heard(client, number, message.topic, message.is_retained, is_found);
     }
 
     /// By whom a message was heard, and how often.

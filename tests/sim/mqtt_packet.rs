@@ -115,6 +115,12 @@ pub fn put_last_disconnect(out: &mut Vec<u8>, is_v5: bool) {
 
 /// The next whole packet.
 pub fn next(unread: &mut Vec<u8>, is_v5: bool) -> Option<Packet> {
+    let whole = next_whole(unread)?;
+    Some(read(whole[0], body_of(&whole), is_v5))
+}
+
+/// The same in bytes.
+pub fn next_whole(unread: &mut Vec<u8>) -> Option<Vec<u8>> {
     let (mut length, mut at) = (0usize, 1);
     loop {
         let byte = *unread.get(at)?;
@@ -127,9 +133,24 @@ pub fn next(unread: &mut Vec<u8>, is_v5: bool) -> Option<Packet> {
     if unread.len() < at + length {
         return None;
     }
-    let (first, body) = (unread[0], unread[at..at + length].to_vec());
-    unread.drain(..at + length);
-    Some(read(first, &body, is_v5))
+    Some(unread.drain(..at + length).collect())
+}
+
+fn body_of(whole: &[u8]) -> &[u8] {
+    let length = whole[1..].iter().position(|byte| *byte < 128).expect("the packet is whole");
+    &whole[2 + length..]
+}
+
+/// Of a packet of a client's that is a message the topic and the number, which is 0 of one that clears.
+pub fn published(whole: &[u8], is_v5: bool) -> Option<(String, usize)> {
+    let (first, body) = (whole[0], body_of(whole));
+    if first >> 4 != 3 {
+        return None;
+    }
+    let end = 2 + usize::from(number(body, 0));
+    let topic = String::from_utf8(body[2..end].to_vec()).expect("a name is UTF-8");
+    let (id, properties) = (if first & 6 != 0 { 2 } else { 0 }, usize::from(is_v5));
+    Some((topic, Message::number_of(&body[end + id + properties..])))
 }
 
 fn number(body: &[u8], at: usize) -> u16 {

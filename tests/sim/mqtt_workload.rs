@@ -139,9 +139,13 @@ fn act(world: &mut World, client: usize) {
 
 /// Publishes where it may.
 pub fn act_as_publisher(world: &mut World, client: usize) {
+    let topic = world.random.pick(&TOPICS);
+    let (qos, is_retained) = (world.random.pick(&[0, 1, 1, 2, 2, 2]), world.random.percent(20));
+    act_as_publisher_to(world, client, topic, qos, is_retained);
+}
+
+pub fn act_as_publisher_to(world: &mut World, client: usize, topic: &'static str, qos: u8, is_retained: bool) {
     if world.mqtt_clients[client].may_publish() {
-        let topic = world.random.pick(&TOPICS);
-        let (qos, is_retained) = (world.random.pick(&[0, 1, 1, 2, 2, 2]), world.random.percent(20));
         publish(world, client, topic, qos, is_retained);
     }
 }
@@ -152,11 +156,12 @@ pub fn connect(world: &mut World, client: usize) {
     if world.random.percent(20) {
         let topic = world.random.pick(&TOPICS);
         let number = world.messages.add(client, topic, 0, false, 0, BTreeMap::new());
+        world.messages.order.note_untimed(number);
         world.mqtt_clients[client].publish_early(&world.messages, number);
     }
 }
 
-fn befall(world: &mut World, client: usize) {
+pub fn befall(world: &mut World, client: usize) {
     if world.random.percent(100 - world.conditions.faults * 10) {
         return;
     }

@@ -6,14 +6,14 @@ use crate::disk::Disk;
 use crate::model::{Model, Taken};
 use crate::mqtt_client::MqttClient;
 use crate::mqtt_link::{Handed, PacketLink};
-use crate::mqtt_model::Messages;
+use crate::mqtt_model::{Message, Messages};
 use crate::random::Random;
 use crate::topics::Topics;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use tidewire::surface::base::placement::owner_of;
 use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
 use tidewire::surface::journal::Append;
-use tidewire::surface::mail::{Asker, Batch, Call, Caller, Mail};
+use tidewire::surface::mail::{Action, Asker, Batch, Call, Caller, Mail};
 use tidewire::surface::session::{MqttLimits, QueueLimits};
 use tidewire::surface::shard::{Effect, Identity, Limits, Restoring, Shard, Storing, Transport};
 use xxhash_rust::xxh3::Xxh3;
@@ -314,6 +314,13 @@ impl World {
         let Some(batch) = self.rings.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
         for mail in &batch.mails {
             if let Mail::Update(update) = mail
+                && let Action::Message(message) = &update.change.action
+            {
+                let number = Message::number_of(&message.payload);
+                if number > 0 {
+                    self.messages.order.note_taken(number);
+                }
+            } else if let Mail::Update(update) = mail
                 && let Asker::Session(Caller { call: Call::Request(id), .. }) = update.to
             {
                 let asked = self.asked.get(&id).and_then(Taken::of_request);
