@@ -66,6 +66,9 @@ pub enum Entry {
     Message(Box<Message>),
 }
 
+/// So many bytes at least are left beside messages that have to be acknowledged, unless that is more than half.
+const RESERVE_MIN: usize = 1024;
+
 /// What an entry itself takes.
 const ENTRY_BYTES: usize = 48;
 
@@ -268,7 +271,7 @@ impl SendQueue {
     /// Whether there is room for one more message that the client has to acknowledge. What it does not acknowledge keeps some room of its own, so that
     /// a session whose messages wait is answered nevertheless.
     pub fn has_room(&self, message: &Message, messages_max: usize, limits: QueueLimits) -> bool {
-        let reserve = limits.bytes_high.min(limits.bytes_max / 2);
+        let reserve = limits.bytes_high.max(RESERVE_MIN).min(limits.bytes_max / 2);
         let cost = ENTRY_BYTES + message.cost();
         self.message_count() < messages_max && self.bounded_bytes().max(self.tally.lasting_bytes + reserve) + cost <= limits.bytes_max
     }

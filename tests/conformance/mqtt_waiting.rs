@@ -205,6 +205,20 @@ fn a_session_whose_queue_is_full_is_answered_and_hears_what_need_not_be_acknowle
 }
 
 #[test]
+fn a_session_whose_queue_is_full_is_answered_though_everything_is_to_be_conflated() {
+    let mut broker = Broker::narrow(QueueLimits { bytes_high: 0, bytes_max: 4000 });
+    let (client, publisher) = pair(&mut broker, &slow(1));
+    for number in 1..=200 {
+        broker.publish(publisher, &publish("t", &numbered(number, 10)).qos(1, number as u16));
+    }
+    assert_eq!(numbers(&broker.messages(client)), [1]);
+    broker.stall(client);
+    assert_eq!(broker.ask(client, &PINGREQ), []);
+    broker.read_on(client);
+    assert_eq!(broker.take(client), [Packet::Pingresp]);
+}
+
+#[test]
 fn a_topic_keeps_its_order_at_any_qos() {
     let mut broker = Broker::new();
     let (client, publisher) = pair(&mut broker, &slow(1));

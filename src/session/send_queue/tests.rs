@@ -255,7 +255,7 @@ fn who_loses_the_connection_keeps_what_has_to_be_acknowledged() {
 #[test]
 fn messages_leave_room_for_what_is_not_acknowledged() {
     let mut world = World::new();
-    let limits = QueueLimits { bytes_high: 300, bytes_max: 1000 };
+    let limits = QueueLimits { bytes_high: 1100, bytes_max: 2400 };
     let has_room = |world: &mut World, messages_max: usize| {
         world.push("m0");
         let Some(Entry::Message(message)) = world.queue.entries.pop_back() else { panic!("it was just pushed") };
