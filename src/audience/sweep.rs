@@ -100,7 +100,8 @@ impl Audience {
         if has_to_read && !session.subscriptions.is_empty() && sweep.kind == SweepKind::Withdraw {
             return Next::Held;
         }
-        if sweep.kind == SweepKind::Withdraw && session.subscriptions.len() <= PART {
+        let part = PART.min(desk.turn.walk_budget.max(1));
+        if sweep.kind == SweepKind::Withdraw && session.subscriptions.len() <= part {
             let held = session.subscriptions.values().map(|(topic, _)| topic);
             let selects = |topic: &&Rc<LocalTopic>| sweep.selector.as_ref().is_none_or(|selector| selector.matches(topic.path.as_str()));
             let mut topics: Vec<Rc<LocalTopic>> = held.filter(selects).cloned().collect();
@@ -113,7 +114,6 @@ impl Audience {
             return self.sweep_limbo(desk, key, has_to_read);
         }
         let (kind, selector) = (sweep.kind, sweep.selector.clone());
-        let part = PART.min(desk.turn.walk_budget.max(1));
         let (mut topics, mut last, mut looked) = (Vec::new(), None, 0);
         for (path, topic) in self.locals.by_path.range((sweep.rest.start.clone(), sweep.rest.end.clone())).take(part) {
             looked += 1;

@@ -95,6 +95,20 @@ fn no_turn_looks_at_more_than_its_slice() {
     slices(&mut server, &mut |server| server.close(writer));
 }
 
+#[test]
+fn who_withdraws_few_topics_looks_at_no_more_than_a_slice_in_one_turn() {
+    let (mut server, writer, reader) = server();
+    // Twice as many as a slice has; the other keeps the interest in them.
+    for (client, selector) in [(writer, "?a//"), (writer, "*a/00[12].*"), (reader, "*a/00[12].*")] {
+        server.ask(client, json!({ "op": "subscribe", "id": 1, "selector": selector }));
+    }
+    let before = server.slices;
+    let told = server.ask(reader, json!({ "op": "unsubscribe", "id": 2, "selector": "*a/00[12].*" }));
+    assert_eq!(count(&told, "unsubscribed"), 2 * SLICE);
+    let slices = server.slices - before;
+    assert!(slices > 1, "{slices} slices");
+}
+
 // Retained messages.
 
 fn slow() -> crate::mqtt_packets::Connect {
