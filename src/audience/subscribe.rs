@@ -47,7 +47,7 @@ impl Audience {
             moved.subscriptions.get_mut(&topic.id).expect("a subscriber has the subscription").1 = place;
         }
         if subscribers.is_empty() {
-            self.locals.limbo.take(&topic.path, topic.id);
+            self.locals.limbo.forget(topic);
         }
         drop(subscribers);
         self.history_arrived(desk, topic, key, ended.generation);

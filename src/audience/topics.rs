@@ -15,7 +15,16 @@ use std::sync::Arc;
 impl Audience {
     pub fn topic_appeared(&mut self, desk: &mut Desk, appeared: Appeared) {
         let Appeared { id, path, specification, latest, is_counted, appearance } = appeared;
-        let topic = self.locals.limbo.take(&path, id).unwrap_or_else(|| LocalTopic::new(id, path.clone(), specification));
+        let topic = match self.locals.limbo.take(&path) {
+            Some(topic) if topic.id == id => topic,
+            waiting => {
+                // What was waited for has gone, and its subscribers hear that first.
+                if let Some(gone) = waiting {
+                    self.end_subscribers(desk, &gone, Reason::Removed);
+                }
+                LocalTopic::new(id, path.clone(), specification)
+            }
+        };
         topic.is_counted.set(is_counted);
         let version = topic.latest.borrow().as_ref().map(|latest| latest.version());
         if let Some(publication) = latest.filter(|_| !topic.is_time_series()) {
@@ -140,7 +149,7 @@ impl Audience {
 
     pub(super) fn end_subscribers(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, reason: Reason) {
         let subscribers = std::mem::take(&mut *topic.subscribers.borrow_mut());
-        self.locals.limbo.take(&topic.path, topic.id);
+        self.locals.limbo.forget(topic);
         for subscriber in subscribers {
             let session = self.sessions.get_mut(subscriber.session).expect("a subscriber is a session");
             session.subscriptions.remove(&topic.id);

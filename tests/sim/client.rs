@@ -4,7 +4,7 @@ use crate::ask::{Asked, Wanted, encode_binary, encode_text};
 use crate::heard::{self, Body, Heard, HeardEvent, HeardView, Properties, Row, property};
 use crate::model::{Model, Setting, Taken};
 use crate::random::Random;
-use crate::topics::{PATHS, Pattern, TIME_SERIES, in_path_order, value_kind};
+use crate::topics::{Pattern, TIME_SERIES, in_path_order, value_kind};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tidewire::surface::value::{ValueType, delta};
 use tidewire::surface::wire::native;
@@ -277,6 +277,9 @@ impl Client {
             Heard::Subscribed { topic, path, number, properties } => {
                 let kind = value_kind(number, &properties);
                 self.ended_under_pressure.remove(&path);
+                // Ends and beginnings of one lane come in their order.
+                let is_twin = |held: &Held| held.path == path && held.properties == properties;
+                assert!(!self.topics.values().any(is_twin), "client {} is subscribed to {path} twice", self.name);
                 let held = Held { path, number, kind, properties, value: None, events: Vec::new(), updates: 0, order: 0 };
                 assert!(self.topics.insert(topic, held).is_none(), "client {} hears of topic {topic} twice", self.name);
             }
@@ -417,7 +420,7 @@ impl Client {
         if self.has_other_selections_waiting(id) {
             return;
         }
-        for path in PATHS.into_iter().filter(|path| (pattern.matches)(path) && self.wants(path)) {
+        for path in model.paths().filter(|path| (pattern.matches)(path) && self.wants(path)) {
             if model.stood_since(path, taken) && !self.ended_under_pressure.contains(path) {
                 let held = self.held(path);
                 assert!(held.is_some(), "client {}: '{}' is answered, but {path} is not here", self.name, pattern.text);

@@ -78,6 +78,31 @@ fn an_answer_waits_for_topics_in_the_mail() {
     }
 }
 
+/// A selector is given up and selected again, and between the two a topic is removed and another made in its place.
+#[test]
+fn a_topic_that_was_waited_for_ends_before_another_begins_at_its_path() {
+    for path in PATHS {
+        let mut world = world(|conditions| conditions.socket_bytes = 5000);
+        let home = owner(path, 2);
+        let publisher = world.connect_at(BINARY, home);
+        let at = world.connect_at(BINARY, 1 - home);
+        make(&mut world, publisher, path);
+        world.ask(at, Asked::subscribe(everything()));
+        world.settle();
+        for asked in [Asked::unsubscribe(everything()), Asked::subscribe(everything())] {
+            world.ask(at, asked);
+            while world.read(at, 4000) {}
+            while world.post(1 - home) {}
+        }
+        assert!(world.deliver(1 - home, home), "the selector is given up");
+        while world.walk(home) {}
+        world.ask(publisher, Asked::Remove { pattern: everything() });
+        make(&mut world, publisher, path);
+        while world.read(publisher, 4000) || world.walk(home) {}
+        check_at_rest(&mut world);
+    }
+}
+
 #[test]
 fn a_selector_given_up_while_its_walk_is_under_way_is_answered() {
     for given_up_after in 0..12 {
