@@ -44,6 +44,7 @@ mod replay;
 mod series;
 mod storage;
 mod streams;
+mod sweeps;
 mod views;
 
 const SEEDS: u64 = 18;

@@ -219,6 +219,11 @@ impl Model {
         }
     }
 
+    /// Where anything was published.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.paths.keys().map(String::as_str)
+    }
+
     /// Whether a topic is known to have stood at `path` all the time since `order`.
     pub fn stood_since(&self, path: &str, order: u64) -> bool {
         let Some(history) = self.paths.get(path) else { return false };

@@ -139,6 +139,8 @@ pub struct World {
     held: BTreeMap<(usize, usize), Batch>,
     pub wakes: Vec<VecDeque<ConnectionKey>>,
     round_left: Vec<usize>,
+    /// How often each shard went on with what is done slice by slice.
+    pub slices: Vec<usize>,
     by_key: HashMap<(usize, ConnectionKey), usize>,
     /// Each request by its number.
     asked: BTreeMap<u64, Asked>,
@@ -170,6 +172,7 @@ impl World {
             held: BTreeMap::new(),
             wakes: vec![VecDeque::new(); count],
             round_left: vec![0; count],
+            slices: vec![0; count],
             by_key: HashMap::new(),
             asked: BTreeMap::new(),
             next_id: 0,
@@ -363,6 +366,7 @@ impl World {
         if !self.shards[shard].has_walks() {
             return false;
         }
+        self.slices[shard] += 1;
         self.shards[shard].run_slice(self.now);
         self.carry_out(shard);
         true
@@ -531,6 +535,7 @@ impl World {
         self.by_key.clear();
         self.lose_packets();
         (self.wakes, self.round_left) = (vec![VecDeque::new(); count], vec![0; count]);
+        self.slices = vec![0; count];
         self.model.note_restart();
         (0..count).for_each(|shard| self.carry_out(shard));
     }
