@@ -149,6 +149,31 @@ fn a_full_queue_costs_its_own_session_and_tells_it_what_it_missed() {
 }
 
 #[test]
+fn what_connack_tells_is_told_until_the_client_acknowledges_something() {
+    let mut broker = Broker::narrow(QueueLimits { bytes_high: 2000, bytes_max: 20_000 });
+    let (client, publisher) = pair(&mut broker, &slow(1));
+    broker.lose(client);
+    for number in 1..=40 {
+        broker.publish(publisher, &publish("t", &numbered(number, 1000)).qos(1, number as u16));
+    }
+    let connack = |broker: &mut Broker| {
+        let (client, mut packets) = broker.connect(&slow(1));
+        let Packet::Connack { session_present: true, properties, .. } = packets.remove(0) else { panic!("no CONNACK") };
+        (client, packets, missed(&properties))
+    };
+    // The first may not have come through.
+    let (client, _, count) = connack(&mut broker);
+    assert!(count.is_some());
+    broker.lose(client);
+    let (client, packets, again) = connack(&mut broker);
+    assert_eq!(again, count);
+    let [Packet::Publish(first)] = &packets[..] else { panic!("{packets:?}") };
+    broker.ask(client, &acknowledge(PUBACK, first.id));
+    broker.lose(client);
+    assert_eq!(connack(&mut broker).2, None);
+}
+
+#[test]
 fn publishers_are_refused_where_all_sessions_together_hold_what_they_may() {
     let mqtt = MqttLimits { held_bytes_max: 100_000, sys_interval_ms: 0, ..MqttLimits::default() };
     let mut broker = Broker::narrow_with(QUEUE, mqtt);

@@ -20,9 +20,11 @@ pub struct Connected {
 }
 
 impl Audience {
-    /// How many messages the session had no room for, since the last that it took.
+    /// How many messages the session had no room for, since the last that it took, and those that its client may not have been told of.
     pub fn take_missed(&mut self, session: SessionKey) -> u32 {
-        self.mqtt(session).map_or(0, |mqtt| std::mem::take(&mut mqtt.missed))
+        let Some(mqtt) = self.mqtt(session) else { return 0 };
+        mqtt.missed_told = mqtt.missed_told.saturating_add(std::mem::take(&mut mqtt.missed));
+        mqtt.missed_told
     }
 
     pub fn client_session(&self, client_id: &str) -> Option<SessionKey> {

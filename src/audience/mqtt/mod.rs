@@ -40,6 +40,8 @@ impl Audience {
     pub fn take_acknowledgement(&mut self, desk: &mut Desk, session: SessionKey, acknowledgement: Acknowledgement) {
         let Acknowledgement { kind, id, code } = acknowledgement;
         let mqtt = self.mqtt(session).expect("a client that says something has a session");
+        // What it acknowledges it has been sent behind CONNACK.
+        mqtt.missed_told = 0;
         let epoch = mqtt.epoch;
         let outbound = &mut mqtt.outbound;
         if kind == AcknowledgementKind::Pubrec
