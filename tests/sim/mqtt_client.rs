@@ -252,10 +252,14 @@ impl MqttClient {
             self.kind.id
         );
         match packet {
-            Packet::Connack { is_present, code, receive_maximum } => self.begin(is_present, code, receive_maximum, messages),
+            Packet::Connack { is_present, code, receive_maximum, missed } => {
+                messages.note_missed(self.at, missed);
+                self.begin(is_present, code, receive_maximum, messages);
+            }
             Packet::Publish { first, topic, alias, id, number, missed } => {
-                assert!(!missed || messages.has_drops, "{}: there is room for all", self.kind.id);
-                self.take_message(first, topic, alias, id, number, messages);
+                if self.take_message(first, topic, alias, id, number, messages) {
+                    messages.note_missed(self.at, missed);
+                }
             }
             Packet::Acknowledgement { kind, id, code } => self.take_acknowledgement(kind, id, code, messages),
             Packet::Suback { id, code } => {
@@ -312,7 +316,8 @@ impl MqttClient {
         }
     }
 
-    fn take_message(&mut self, first: u8, topic: String, alias: Option<u16>, id: u16, number: usize, messages: &mut Messages) {
+    /// Whether it comes for the first time in the session.
+    fn take_message(&mut self, first: u8, topic: String, alias: Option<u16>, id: u16, number: usize, messages: &mut Messages) -> bool {
         let (is_duplicate, qos, is_retained) = (first & 8 != 0, first >> 1 & 3, first & 1 != 0);
         let name = &self.kind.id;
         let topic = match alias {
@@ -326,7 +331,8 @@ impl MqttClient {
         if qos == 0 {
             assert!(!is_duplicate, "{name}: a QoS 0 message is marked as a duplicate");
             self.check_order(number, is_retained, messages);
-            return self.note(number, &topic, qos, is_retained, messages);
+            self.note(number, &topic, qos, is_retained, messages);
+            return true;
         }
         assert!(self.open.insert(id, number).is_none(), "{name}: identifier {id} is used twice at a time");
         let most = if self.kind.is_v5 { usize::from(self.kind.receive_maximum) } else { usize::MAX }.min(messages.inflight_max);
@@ -339,17 +345,20 @@ impl MqttClient {
             if !is_again {
                 self.check_order(number, is_retained, messages);
             }
-            return self.note(number, &topic, qos, is_retained, messages);
+            self.note(number, &topic, qos, is_retained, messages);
+            return !is_again;
         }
         self.acknowledgements.push_back((packet::PUBREC, id));
         match self.received.insert(id, number) {
             None => {
                 self.check_order(number, is_retained, messages);
                 self.note(number, &topic, qos, is_retained, messages);
+                true
             }
             Some(before) => {
                 assert_eq!(before, number, "{name}: identifier {id} stands for another message before the first is released");
                 assert!(is_duplicate, "{name}: a message that came before is not marked as a duplicate");
+                false
             }
         }
     }

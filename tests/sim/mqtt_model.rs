@@ -59,6 +59,8 @@ pub struct Messages {
     /// The order of owners.
     pub order: Order,
     pub v5_clients: BTreeSet<usize>,
+    /// How many messages each client was told that its session had no room for.
+    missed: BTreeMap<usize, usize>,
     /// What is dropped for room and sent again, its acknowledgement being lost, comes behind what was sent later.
     pub has_drops: bool,
     /// Clients end their sessions by connections that may be read late.
@@ -75,6 +77,7 @@ impl Messages {
             publishers: BTreeMap::new(),
             order: Order::default(),
             v5_clients: BTreeSet::new(),
+            missed: BTreeMap::new(),
             has_drops: false,
             has_ends: false,
             has_refusals: false,
@@ -179,6 +182,26 @@ impl Messages {
     pub fn check_order(&mut self, client: usize, number: usize, is_found: bool) {
         let message = self.all.get(number.wrapping_sub(1)).unwrap_or_else(|| panic!("message {number} was never published"));
         self.order.note_heard(client, number, message.topic, message.is_retained, is_found);
+    }
+
+    /// A client is told that its session had no room for so many messages.
+    pub fn note_missed(&mut self, client: usize, count: usize) {
+        assert!(count == 0 || self.has_drops, "client {client}: there is room for all");
+        *self.missed.entry(client).or_default() += count;
+    }
+
+    /// At rest, and everybody was told: of what was acknowledged each session has heard all but as many as it was told that it missed.
+    pub fn check_counted(&self) {
+        for client in &self.v5_clients {
+            let is_lost = |message: &Message| {
+                let heard = message.heard.get(client).copied().unwrap_or_default();
+                let is_due = message.is_acknowledged && message.wanted.get(client).is_some_and(|granted| *granted > 0);
+                is_due && heard[1] + heard[2] == 0
+            };
+            let lost: Vec<usize> = self.numbers().filter(|number| is_lost(self.get(*number))).collect();
+            let told = self.missed.get(client).copied().unwrap_or(0);
+            assert!(lost.len() <= told, "client {client} has not heard {lost:?}, and was told that it missed {told}");
+        }
     }
 
     /// By whom a message was heard, and how often.

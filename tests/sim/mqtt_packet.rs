@@ -11,8 +11,8 @@ pub const PUBCOMP: u8 = 7;
 /// What a server sends.
 #[derive(Debug)]
 pub enum Packet {
-    Connack { is_present: bool, code: u8, receive_maximum: Option<u16> },
-    Publish { first: u8, topic: String, alias: Option<u16>, id: u16, number: usize, missed: bool },
+    Connack { is_present: bool, code: u8, receive_maximum: Option<u16>, missed: usize },
+    Publish { first: u8, topic: String, alias: Option<u16>, id: u16, number: usize, missed: usize },
     Acknowledgement { kind: u8, id: u16, code: u8 },
     Suback { id: u16, code: u8 },
     Unsuback { id: u16 },
@@ -160,8 +160,8 @@ fn number(body: &[u8], at: usize) -> u16 {
 fn read(first: u8, body: &[u8], is_v5: bool) -> Packet {
     match first >> 4 {
         2 => {
-            let receive_maximum = if is_v5 { Properties::read(&body[2..]).0.receive_maximum } else { None };
-            Packet::Connack { is_present: body[0] & 1 != 0, code: body[1], receive_maximum }
+            let Properties { receive_maximum, missed, .. } = if is_v5 { Properties::read(&body[2..]).0 } else { Properties::default() };
+            Packet::Connack { is_present: body[0] & 1 != 0, code: body[1], receive_maximum, missed }
         }
         3 => read_publish(first, body, is_v5),
         kind @ (PUBACK | PUBREC | PUBREL | PUBCOMP) => {
@@ -184,11 +184,11 @@ fn read_publish(first: u8, body: &[u8], is_v5: bool) -> Packet {
         at += 2;
         assert_ne!(id, 0, "an identifier is never 0");
     }
-    let (mut alias, mut missed) = (None, false);
+    let (mut alias, mut missed) = (None, 0);
     if is_v5 {
         let (properties, length) = Properties::read(&body[at..]);
         alias = properties.alias;
-        missed = properties.is_missed_told;
+        missed = properties.missed;
         at += length;
     }
     Packet::Publish { first, topic, alias, id, number: Message::number_of(&body[at..]), missed }
@@ -199,8 +199,8 @@ fn read_publish(first: u8, body: &[u8], is_v5: bool) -> Packet {
 struct Properties {
     receive_maximum: Option<u16>,
     alias: Option<u16>,
-    /// Whether the session had no room for some messages.
-    is_missed_told: bool,
+    /// How many messages the session had no room for.
+    missed: usize,
 }
 
 impl Properties {
@@ -227,8 +227,9 @@ impl Properties {
                 0x26 => {
                     let name = value + 2..value + 2 + usize::from(number(bytes, value));
                     assert_eq!(&bytes[name.clone()], b"tidewire-missed");
-                    properties.is_missed_told = true;
-                    name.end + 2 + usize::from(number(bytes, name.end))
+                    let text = name.end + 2..name.end + 2 + usize::from(number(bytes, name.end));
+                    properties.missed = std::str::from_utf8(&bytes[text.clone()]).ok().and_then(|text| text.parse().ok()).expect("a count");
+                    text.end
                 }
                 0x12 | 0x1f | 0x1c => value + 2 + usize::from(number(bytes, value)),
                 other => panic!("the property 0x{other:02x}"),
