@@ -174,6 +174,24 @@ fn what_connack_tells_is_told_until_the_client_acknowledges_something() {
 }
 
 #[test]
+fn what_an_expired_message_would_have_told_the_next_one_tells() {
+    let mut broker = Broker::narrow(QueueLimits { bytes_high: 2000, bytes_max: 20_000 });
+    let (client, publisher) = pair(&mut broker, &slow(1));
+    for number in 1..=40 {
+        broker.publish(publisher, &publish("t", &numbered(number, 1000)).qos(1, number as u16));
+    }
+    let [first] = &broker.messages(client)[..] else { panic!("one message") };
+    let packets = broker.ask(client, &acknowledge(PUBACK, first.id));
+    broker.publish(publisher, &publish("t", "41.").qos(1, 41).with((id::MESSAGE_EXPIRY, Value::Four(1))));
+    broker.advance(2000);
+    let taken = take_all(&mut broker, client, packets);
+    assert!(taken.iter().all(|message| missed(&message.properties).is_none()));
+    broker.publish(publisher, &publish("t", "42.").qos(1, 42));
+    let next = broker.messages(client);
+    assert_eq!((numbers(&next), missed(&next[0].properties)), (vec![42], Some(39 - taken.len() as u32)));
+}
+
+#[test]
 fn publishers_are_refused_where_all_sessions_together_hold_what_they_may() {
     let mqtt = MqttLimits { held_bytes_max: 100_000, sys_interval_ms: 0, ..MqttLimits::default() };
     let mut broker = Broker::narrow_with(QUEUE, mqtt);

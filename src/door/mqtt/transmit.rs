@@ -57,6 +57,7 @@ pub fn encode(session: &mut Session, link: &mut Link, form: MqttForm, send: &mut
                     mqtt.outbound.sent(message);
                 } else {
                     became.unsent.push(message.sequence);
+                    mqtt.missed = mqtt.missed.saturating_add(message.missed);
                 }
             }
             Some(entry) => put_entry(session, link, form, entry, send, now),
