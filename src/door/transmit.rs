@@ -208,7 +208,7 @@ fn inflight_max(desk: &Desk) -> usize {
 
 /// Makes a send of the session's queue, or takes that of one whose queue is the same. Gives what became of messages of MQTT.
 fn make(sends: &mut Sends, session: &mut Session, link: Option<&mut Link>, desk: &Desk) -> mqtt::Became {
-    let is_shared = sends.send.bytes.is_empty() && session.form.is_shared();
+    let is_shared = sends.send.bytes.is_empty() && session.form.is_shared() && !session.has_to_repeat();
     let started = session.queue.steps().filter(|_| is_shared).map(|steps| (session.form, steps));
     if let Some(shared) = started.and_then(|cohort| sends.cohorts.get(&cohort)) {
         session.queue.clear();

@@ -102,6 +102,11 @@ impl Session {
         self.extras.get_or_insert_default()
     }
 
+    /// Whether its client is still to be sent something again: no other session is sent the same.
+    pub fn has_to_repeat(&self) -> bool {
+        self.mqtt.as_ref().is_some_and(|mqtt| mqtt.outbound.is_repeating())
+    }
+
     /// Whether it wants the topic at `path`.
     pub fn selects(&self, path: &str) -> bool {
         self.selections.select(path) || self.mqtt.as_ref().is_some_and(|mqtt| mqtt.selects(path))

@@ -444,7 +444,12 @@ impl Outbound {
         }
     }
 
-    /// Whether `poll_repeat` has something.
+    /// Whether something is still to be sent again.
+    pub fn is_repeating(&self) -> bool {
+        self.repeat > 0
+    }
+
+    /// Whether `poll_repeat` has something now.
     pub fn has_to_repeat(&self, inflight_max: usize) -> bool {
         self.repeat > 0 && self.inflight.len() - self.repeat < inflight_max
     }

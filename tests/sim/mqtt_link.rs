@@ -85,9 +85,6 @@ impl World {
             is_finished: key.is_none(),
             is_handed: false,
         });
-        if self.random.percent(30) {
-            self.mqtt_clients[client].kind.receive_maximum = self.random.within(1, 4) as u16;
-        }
         self.mqtt_clients[client].connect(starts_clean, &mut self.messages);
         self.carry_out(shard);
     }

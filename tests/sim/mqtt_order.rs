@@ -4,8 +4,9 @@
 //! The auditor knows the owner's order: it sees each message when the owner takes it. What a client hears of a topic for the first time has to be a
 //! part of that order; messages may be left out. Every simulation with MQTT is checked by it; here clients publish at every QoS to few topics.
 
+use crate::mqtt_client::Kind;
 use crate::mqtt_workload::{
-    act_as_publisher_to, befall, check_all_answered, check_at_rest, check_end, conditions, connect, move_on, start,
+    act_as_publisher_to, befall, check_all_answered, check_at_rest, check_end, conditions, connect, move_on, publish, start,
 };
 use crate::random::Random;
 use crate::world::{Conditions, World};
@@ -156,4 +157,54 @@ fn a_topic_keeps_its_order_in_queues_that_are_full() {
 #[test]
 fn a_topic_keeps_its_order_through_restarts() {
     crate::for_each_seed(|seed| run(Random::new(seed), |_, _| {}, false, Some(20)));
+}
+
+/// Two clients wait for the same message, and one of them has others to be sent again before.
+#[test]
+fn who_has_to_be_sent_something_again_shares_no_bytes_with_others() {
+    for is_slow_first in [true, false] {
+        check_apart(is_slow_first);
+    }
+}
+
+fn check_apart(is_slow_first: bool) {
+    let mut random = Random::new(1);
+    let mut conditions = Conditions { shards: 1, socket_bytes: 5000, transmit_bytes_max: 4000, ..conditions(&mut random) };
+    conditions.mqtt.as_mut().expect("there is MQTT").inflight_max = 10;
+    let mut world = World::new(random, conditions);
+    for at in 0..3 {
+        let kind = Kind { id: format!("client-{at}"), is_v5: true, is_kept: true, receive_maximum: 10, topic_aliases: 0 };
+        let client = world.add_mqtt_client(kind);
+        world.connect_packets(client, false);
+        world.settle();
+    }
+    let [publisher, other, slow] = [0, 1, 2];
+    for client in if is_slow_first { [slow, other] } else { [other, slow] } {
+        world.mqtt_clients[client].subscribe("a/b", 2);
+        world.settle();
+    }
+    let stall = |world: &mut World, is_stalled| {
+        let link = world.packet_link(slow).expect("it is connected");
+        world.packet_links[link].is_stalled = is_stalled;
+        link
+    };
+    let link = stall(&mut world, true);
+    for _ in 0..3 {
+        publish(&mut world, publisher, "a/b", 1, false);
+        world.settle();
+    }
+    world.reset_packets(link);
+    world.settle();
+    world.mqtt_clients[slow].kind.receive_maximum = 1;
+    world.connect_packets(slow, false);
+    stall(&mut world, true);
+    world.settle();
+    publish(&mut world, publisher, "a/b", 0, false);
+    world.settle();
+    stall(&mut world, false);
+    world.settle();
+    for client in [other, slow] {
+        let heard: Vec<usize> = world.mqtt_clients[client].log.iter().map(|(number, _)| *number).collect();
+        assert_eq!(heard, [1, 2, 3, 4], "client {client}");
+    }
 }

@@ -152,6 +152,9 @@ pub fn act_as_publisher_to(world: &mut World, client: usize, topic: &'static str
 
 /// A kept session is gone on with; a few packets may come right behind CONNECT.
 pub fn connect(world: &mut World, client: usize) {
+    if world.random.percent(30) {
+        world.mqtt_clients[client].kind.receive_maximum = world.random.within(1, 4) as u16;
+    }
     world.connect_packets(client, false);
     if world.random.percent(20) {
         let topic = world.random.pick(&TOPICS);
