@@ -8,7 +8,7 @@ use crate::audience::Audience;
 use crate::base::{SessionKey, TopicId};
 use crate::desk::Desk;
 use crate::mail::{Caller, Subscription};
-use crate::session::{History, LocalTopic, Outgoing, Subscriber};
+use crate::session::{History, Life, LocalTopic, Outgoing, Subscriber};
 use crate::topic::publication::Publication;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,7 +20,12 @@ impl Audience {
     }
 
     fn ask_events(&mut self, desk: &mut Desk, session: SessionKey, topic: &LocalTopic, generation: u32, from: Option<u64>) {
-        let extras = self.sessions.get_mut(session).expect("a subscriber is a session").extras_mut();
+        let held = self.sessions.get_mut(session).expect("a subscriber is a session");
+        // It stands until it is taken off its topics, and waits for nothing.
+        if held.life == Life::Over {
+            return;
+        }
+        let extras = held.extras_mut();
         extras.histories.insert(generation, History { path: topic.path.clone(), from });
         extras.histories_waiting.insert(generation);
         self.go_on(desk, session);

@@ -2,8 +2,9 @@
 
 use crate::ask::{Asked, Update};
 use crate::client::Form;
+use crate::ending::check_empty;
 use crate::random::Random;
-use crate::topics::{PATHS, Topics, everything};
+use crate::topics::{PATHS, TIME_SERIES, Topics, everything};
 use crate::workload::{check_at_rest, value};
 use crate::world::{Conditions, World, owner};
 use tidewire::surface::value::ValueType;
@@ -101,6 +102,38 @@ fn a_topic_that_was_waited_for_ends_before_another_begins_at_its_path() {
         while world.read(publisher, 4000) || world.walk(home) {}
         check_at_rest(&mut world);
     }
+}
+
+/// Series that a session waits for appear again when it is over and not yet taken off them.
+#[test]
+fn a_session_that_is_over_is_not_asked_first_events_for() {
+    let mut world = world(|conditions| (conditions.socket_bytes, conditions.walk_slice, conditions.ring_batches) = (5000, 1, 100));
+    let home = owner(PATHS[0], 2);
+    let publisher = world.connect_at(BINARY, home);
+    let at = world.connect_at(BINARY, 1 - home);
+    for path in PATHS {
+        let update = Update::new(Verb::Add, path, ValueType::String, None);
+        let properties = &[("TIME_SERIES_EVENT_VALUE_TYPE", "string")];
+        world.ask(publisher, Asked::Update(Update { topic: TIME_SERIES, properties, ..update }));
+        world.settle();
+    }
+    world.ask(at, Asked::subscribe(everything()));
+    world.settle();
+    for asked in [Asked::unsubscribe(everything()), Asked::subscribe(everything())] {
+        world.ask(at, asked);
+        while world.read(at, 4000) || world.walk(1 - home) {}
+        while world.post(1 - home) {}
+    }
+    world.reset(at);
+    assert!(world.read(at, 1), "it is over");
+    while world.deliver(1 - home, home) {
+        while world.walk(home) || world.post(home) {}
+    }
+    while world.deliver(home, 1 - home) || world.post(home) {}
+    while world.walk(1 - home) {}
+    world.tick(1 - home);
+    world.reset(publisher);
+    check_empty(&mut world);
 }
 
 #[test]
