@@ -270,10 +270,26 @@ impl Audience {
         if from.is_none() && !Self::is_busy(desk, session) {
             return self.send_first(desk, key, topic, filter);
         }
-        let extras = session.extras_mut();
-        extras.firsts_from = Some(from.map_or_else(|| topic.path.clone(), |from| from.min(topic.path.clone())));
+        self.note_first_due(key, topic);
         self.change_delivery(key, topic, |_, delivery| delivery.with_first_due());
+    }
+
+    fn note_first_due(&mut self, key: SessionKey, topic: &LocalTopic) {
+        let extras = self.sessions.get_mut(key).expect("a subscriber is a session").extras_mut();
+        let from = extras.firsts_from.take();
+        extras.firsts_from = Some(from.map_or_else(|| topic.path.clone(), |from| from.min(topic.path.clone())));
         self.held_back.insert(key);
+    }
+
+    /// The topic is known again. Where its retained message is due, it may have been passed over meanwhile.
+    pub(super) fn renew_firsts(&mut self, topic: &LocalTopic) {
+        let subscribers = topic.subscribers.borrow();
+        for subscriber in subscribers.iter().filter(|subscriber| subscriber.delivery.is_first_due()) {
+            let session = self.sessions.get(subscriber.session).expect("a subscriber is a session");
+            if session.life != Life::Over {
+                self.note_first_due(subscriber.session, topic);
+            }
+        }
     }
 
     /// A message comes to a subscriber whose retained message waits: that is what it replaces, or comes before it.

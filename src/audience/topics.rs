@@ -34,6 +34,7 @@ impl Audience {
         self.locals.known.insert(id, topic.clone());
         self.locals.by_path.insert(path.clone(), topic.clone());
         self.renew_deliveries(&topic);
+        self.renew_firsts(&topic);
         // Who waited in limbo is sent what it has not had; what is not kept is not sent again.
         if topic.is_time_series() || topic.specification.retains_value() && is_newer {
             self.send_latest(desk, &topic, is_newer);
