@@ -33,6 +33,7 @@ mod listeners;
 mod mqtt_bounds;
 mod mqtt_delivery;
 mod mqtt_order;
+mod mqtt_pacing;
 mod mqtt_retained;
 mod mqtt_share;
 mod order;

@@ -61,6 +61,12 @@ impl Order {
         self.heard.values_mut().for_each(|heard| heard.retained = 0);
     }
 
+    /// When a message was taken: the earliest and the latest moment that it may have been.
+    pub fn span(&self, number: usize) -> Option<(u64, u64)> {
+        let taken = self.taken.get(&number)?;
+        Some((*taken.first()?, *taken.last()?))
+    }
+
     /// A client hears a message that it has not heard by an earlier connection. `is_found` says that a subscription has found it as retained.
     pub fn note_heard(&mut self, client: usize, number: usize, topic: &'static str, is_retained: bool, is_found: bool) {
         if self.untimed.contains(&number) {
