@@ -156,9 +156,8 @@ impl<'a> Look<'a> {
             start = match self.selected_between(path, &next) {
                 Some(branch) => Bound::Included(behind_branch(branch)),
                 None => {
-                    if !self.listener.selects(next.as_str()) {
-                        self.set_immediate(&next, true);
-                    }
+                    // What a selector left that was taken away may not have been looked at again yet.
+                    self.look_at(&next);
                     Bound::Included(behind_branch(next.as_str()))
                 }
             };
@@ -251,6 +250,20 @@ mod tests {
             &["Removed below a/b", "Selected below a/b/1", "Selected below a/b/2/x", "Selected below a/b/2/y"],
             3,
         );
+    }
+
+    #[test]
+    fn a_topic_that_comes_to_light_before_it_is_looked_at_again_is_deselected_first() {
+        let mut listener = listener(&["a", "?a/b//"]);
+        for path in ["a/b", "a/b/c"] {
+            tell(&mut listener, What::Added, path);
+        }
+        listener.selectors.pop();
+        let (changes, rest) = look_again(&mut listener, Span::of_branch("a/b"), &mut 1);
+        assert_eq!(brief(&changes), ["Deselected a/b", "Selected below a/b"]);
+        check(&mut listener, What::Removed, "a/b", &["Removed below a/b", "Deselected a/b/c", "Selected below a/b/c"], 1);
+        assert_eq!(look_again(&mut listener, rest.unwrap(), &mut 9).0, []);
+        check(&mut listener, What::Removed, "a/b/c", &["Removed below a/b/c"], 0);
     }
 
     #[test]
