@@ -301,7 +301,7 @@ impl SendQueue {
         self.bytes += entry.cost();
         self.ending += usize::from(entry.ends_under_pressure());
         self.tally.add(&entry);
-        if is_noted(&entry) {
+        if matches!(entry, Entry::Message(_)) && is_noted(&entry) {
             self.side.get_or_insert_default().superseded.note(&entry, false);
         }
         let is_low_empty = self.side.as_ref().is_none_or(|side| side.low.is_empty());

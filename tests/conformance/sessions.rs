@@ -132,6 +132,20 @@ fn a_listener_is_told_of_immediate_descendants() {
 }
 
 #[test]
+fn listeners_without_selectors_take_room_too() {
+    let (mut server, client) = start(&[]);
+    for listener in 1..=4 {
+        server.ok(client, listen(listener, "topics", "a"));
+        server.ok(client, unlisten(listener, "a"));
+    }
+    server.refuse(client, listen(5, "topics", "a"), 301, None);
+    server.ok(client, listen(4, "topics", "a"));
+    server.refuse(client, listen(4, "topics", "b"), 301, None);
+    server.ok(client, unlisten(1, ""));
+    server.ok(client, listen(4, "topics", "b"));
+}
+
+#[test]
 fn a_selector_taken_away_deselects() {
     let (mut server, client) = start(&["a", "b"]);
     server.ok(client, listen(1, "topics", "a"));

@@ -348,8 +348,8 @@ fn only_the_newest_message_waits_as_if_the_queue_were_walked() {
                     world.push(["n0", "n1", "c0", "p2"][topic as usize]);
                     String::new()
                 }
-                8 | 9 => world.queue.pop_fitting(|_| true).map(|entry| label(&entry)).unwrap_or_default(),
-                10 => world.queue.pop_fitting(|_| false).map(|entry| label(&entry)).unwrap_or_default(),
+                8 | 9 => world.queue.pop_fitting(|_| true, |_| false).map(|entry| label(&entry)).unwrap_or_default(),
+                10 => world.queue.pop_fitting(|_| false, |_| false).map(|entry| label(&entry)).unwrap_or_default(),
                 11 if step % 5 == 0 => {
                     world.queue.clear();
                     String::new()
@@ -370,7 +370,7 @@ fn only_the_newest_message_waits_as_if_the_queue_were_walked() {
             let stand = worlds.each_mut().map(|world| {
                 let mut waiting: Vec<u64> = world.queue.messages().map(|message| message.sequence).collect();
                 waiting.sort_unstable();
-                (waiting, world.queue.bytes(), world.queue.message_count(), world.queue.is_empty(), world.queue.can_send(|_| false))
+                (waiting, world.queue.bytes(), world.queue.message_count(), world.queue.is_empty(), world.queue.can_send(|_| false, |_| false))
             });
             assert_eq!(stand[0], stand[1], "seed {seed}, step {step}");
         }
