@@ -131,8 +131,8 @@ impl Bench {
             while let Some(effect) = self.shard.poll_effect() {
                 if let Effect::Wake(key) = effect {
                     self.shard.begin_sends();
-                    while self.shard.poll_transmit(self.now, key).is_some() {
-                        self.shard.handle_sent(self.now, key);
+                    while let Some(bytes) = self.shard.poll_transmit(self.now, key) {
+                        self.shard.handle_sent(self.now, key, &bytes);
                     }
                 }
             }

@@ -209,9 +209,10 @@ impl World {
     /// The socket takes all there is.
     fn send_to(&mut self, key: ConnectionKey) {
         let Some(bytes) = self.shard.poll_transmit(self.now, key) else { return };
-        self.bytes_sent += black_box(bytes).len();
+        self.bytes_sent += black_box(&bytes).len();
         self.sends += 1;
-        self.shard.handle_sent(self.now, key);
+        self.shard.handle_sent(self.now, key, &bytes);
+        self.shard.give_up_send(bytes);
         if self.shard.wants_to_send(key) {
             self.wakes.push_back(key);
         }

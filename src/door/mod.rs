@@ -16,6 +16,7 @@ mod transmit;
 
 pub use mqtt::Verdict;
 pub use read::{Reading, Said};
+pub use transmit::Send;
 
 use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey, Slab, Time, Wheel};

@@ -19,21 +19,31 @@ use std::rc::Rc;
 /// Buffers used again by every send of the shard.
 #[derive(Default)]
 pub struct Sends {
+    /// The send that is being made.
     send: Send,
     text: Vec<u8>,
     /// Sends for several sessions, by what their queues held.
-    shared: Vec<Send>,
-    cohorts: HashMap<(Form, Steps), usize>,
+    cohorts: HashMap<(Form, Steps), Rc<Send>>,
     spare: Vec<Send>,
-    /// The place of the send that was made last, if it is a shared one.
-    current: Option<usize>,
 }
 
-/// The bytes of one send, and what they tell of.
+/// So many sends, and of so many bytes each, are kept to be used again: about as many as a turn of the runtime makes.
+const SPARE_MAX: usize = 64;
+const SPARE_BYTES_MAX: usize = 128 << 10;
+
+/// The bytes of one send, and what they tell of. Several connections may be sent the same one.
 #[derive(Default)]
 pub struct Send {
-    pub bytes: Vec<u8>,
-    pub told: Told,
+    pub(super) bytes: Vec<u8>,
+    pub(super) told: Told,
+}
+
+impl std::ops::Deref for Send {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// The publications in a send.
@@ -61,8 +71,19 @@ impl Send {
 }
 
 impl Sends {
-    fn current(&self) -> &Send {
-        self.current.map_or(&self.send, |shared| &self.shared[shared])
+    /// What was made.
+    fn take_made(&mut self) -> Rc<Send> {
+        let spare = self.spare.pop().unwrap_or_default();
+        Rc::new(std::mem::replace(&mut self.send, spare))
+    }
+
+    /// Nobody is sent it any more, unless others hold it.
+    fn give_up(&mut self, send: Rc<Send>) {
+        let Ok(mut send) = Rc::try_unwrap(send) else { return };
+        if self.spare.len() < SPARE_MAX && send.bytes.capacity() <= SPARE_BYTES_MAX {
+            send.clear();
+            self.spare.push(send);
+        }
     }
 }
 
@@ -87,8 +108,8 @@ impl Connection {
 }
 
 impl Doors {
-    /// Makes what the connection sends next, in one piece; `Some(false)` when it has nothing, or has ended, `None` while it may not send.
-    pub fn make_send(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey) -> Option<bool> {
+    /// Makes what the connection sends next, in one piece; `Some(None)` when it has nothing, or has ended, `None` while it may not send.
+    pub fn make_send(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey) -> Option<Option<Rc<Send>>> {
         desk.effects.is_asked(key);
         let passed = desk.ledger.passed();
         let connection = self.connections.get_mut(key)?;
@@ -96,40 +117,35 @@ impl Doors {
             return None;
         }
         let sends = &mut self.sends;
-        sends.current = None;
-        sends.send.clear();
+        let mut shared = None;
         // The memory goes too: most connections never need it again.
         sends.send.bytes.extend_from_slice(&std::mem::take(&mut connection.raw));
         let (session_key, link) = connection.sending();
         if let Some(session_key) = session_key {
             let session = audience.session_mut(session_key).expect("a session stands as long as its connection");
-            let mqtt::Became { unsent, begun } = make(sends, session, link, desk);
+            let (mqtt::Became { unsent, begun }, of_cohort) = make(sends, session, link, desk);
+            shared = of_cohort;
             audience.note_sent(desk, session_key, &begun);
             if !unsent.is_empty() {
                 audience.forget_messages(desk, session_key, unsent);
             }
         }
+        if shared.is_some() {
+            return Some(shared);
+        }
         self.put_last(desk, audience, key);
-        if self.sending().is_empty() {
+        if self.sends.send.is_empty() {
             if self.is_spent(key) {
                 desk.effects.push(Effect::Close(key));
             }
-            return Some(false);
+            return Some(None);
         }
-        Some(true)
-    }
-
-    /// What was made last.
-    pub fn sending(&self) -> &[u8] {
-        &self.sends.current().bytes
+        Some(Some(self.sends.take_made()))
     }
 
     /// Behind the last of the queue comes the last word.
     fn put_last(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey) {
         let Some(Connection { stage: Stage::Ending(leaving), .. }) = self.connections.get_mut(key) else { return };
-        if self.sends.current.is_some() {
-            return;
-        }
         let is_sent = |leaving: &mut Box<Leaving>| {
             let session = audience.session(leaving.session).expect("a session stands until its queue is sent");
             session.queue.is_empty()
@@ -164,9 +180,8 @@ impl Doors {
         }
     }
 
-    /// The bytes that were made last are with the socket.
-    pub fn sent(&mut self, desk: &mut Desk, now: Time, key: ConnectionKey) {
-        let send = self.sends.current();
+    /// The send is with the connection's socket.
+    pub fn sent(&mut self, desk: &mut Desk, now: Time, key: ConnectionKey, send: &Send) {
         for received in &send.told.received {
             desk.report.publish.record(now.since(*received));
         }
@@ -191,14 +206,14 @@ impl Doors {
 
     /// A round of sends begins: bytes shared in the last one are given up.
     pub fn begin_sends(&mut self) {
-        let Sends { shared, cohorts, spare, .. } = &mut self.sends;
-        cohorts.clear();
-        for mut send in shared.drain(..) {
-            send.clear();
-            if spare.len() < 8 && send.bytes.capacity() <= 1 << 20 {
-                spare.push(send);
-            }
-        }
+        let mut cohorts = std::mem::take(&mut self.sends.cohorts);
+        cohorts.drain().for_each(|(_, send)| self.sends.give_up(send));
+        self.sends.cohorts = cohorts;
+    }
+
+    /// The send is over: its memory is used again.
+    pub fn give_up(&mut self, send: Rc<Send>) {
+        self.sends.give_up(send);
     }
 }
 
@@ -206,14 +221,13 @@ fn inflight_max(desk: &Desk) -> usize {
     usize::from(desk.limits.mqtt.inflight_max)
 }
 
-/// Makes a send of the session's queue, or takes that of one whose queue is the same. Gives what became of messages of MQTT.
-fn make(sends: &mut Sends, session: &mut Session, link: Option<&mut Link>, desk: &Desk) -> mqtt::Became {
+/// Appends the session's queue to the send that is being made, or gives that of one whose queue is the same. Gives what became of messages of MQTT.
+fn make(sends: &mut Sends, session: &mut Session, link: Option<&mut Link>, desk: &Desk) -> (mqtt::Became, Option<Rc<Send>>) {
     let is_shared = sends.send.bytes.is_empty() && session.form.is_shared() && !session.has_to_repeat();
     let started = session.queue.steps().filter(|_| is_shared).map(|steps| (session.form, steps));
     if let Some(shared) = started.and_then(|cohort| sends.cohorts.get(&cohort)) {
         session.queue.clear();
-        sends.current = Some(*shared);
-        return mqtt::Became::default();
+        return (mqtt::Became::default(), Some(shared.clone()));
     }
     let bytes_max = desk.limits.transmit_bytes_max;
     let became = match (session.form, link) {
@@ -226,14 +240,12 @@ fn make(sends: &mut Sends, session: &mut Session, link: Option<&mut Link>, desk:
             mqtt::Became::default()
         }
     };
-    if let Some(cohort) = started.filter(|_| session.queue.is_empty()) {
-        let spare = sends.spare.pop().unwrap_or_default();
-        let send = std::mem::replace(&mut sends.send, spare);
-        sends.cohorts.insert(cohort, sends.shared.len());
-        sends.current = Some(sends.shared.len());
-        sends.shared.push(send);
-    }
-    became
+    let shared = started.filter(|_| session.queue.is_empty()).map(|cohort| {
+        let send = sends.take_made();
+        sends.cohorts.insert(cohort, send.clone());
+        send
+    });
+    (became, shared)
 }
 
 /// Encodes from the front of the queue until it is empty or the send is full.

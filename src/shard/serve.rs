@@ -6,7 +6,7 @@ use super::Shard;
 use crate::audience::mqtt::Published;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex, Time};
 use crate::desk::{Answer, Handover};
-use crate::door::{Reading, Said, Transport, Verdict};
+use crate::door::{Reading, Said, Send, Transport, Verdict};
 use crate::mail::{Asker, Call, Caller, Change, Mail, Update};
 use crate::protocol::mqtt::Command;
 use crate::request::{self, Asking, Todo};
@@ -14,6 +14,7 @@ use crate::topic::path::TopicPath;
 use crate::wire::event::Form;
 use crate::wire::mqtt;
 use crate::wire::native::Request;
+use std::rc::Rc;
 
 impl Shard {
     /// A transport was accepted; `None` where the shard holds as many as it may, and the transport should end.
@@ -265,13 +266,13 @@ impl Shard {
 
     /// What the connection sends next, in one piece; `None` when it has nothing, or has ended. Give all of it to the socket (or hold the rest back and
     /// do not poll this connection until that is gone), and tell by `handle_sent`.
-    pub fn poll_transmit(&mut self, now: Time, key: ConnectionKey) -> Option<&[u8]> {
+    pub fn poll_transmit(&mut self, now: Time, key: ConnectionKey) -> Option<Rc<Send>> {
         self.desk.turn.now = now;
-        if !self.doors.make_send(&mut self.desk, &mut self.audience, key)? {
+        let send = self.doors.make_send(&mut self.desk, &mut self.audience, key)?;
+        if send.is_none() {
             self.go_on_after_send(key);
-            return None;
         }
-        Some(self.doors.sending())
+        send
     }
 
     /// Whether `poll_transmit` would give the connection more.
@@ -279,10 +280,15 @@ impl Shard {
         self.doors.wants_to_send(&self.desk, &self.audience, key)
     }
 
-    /// The bytes of the last `poll_transmit` are with the socket.
-    pub fn handle_sent(&mut self, now: Time, key: ConnectionKey) {
-        self.doors.sent(&mut self.desk, now, key);
+    /// What `poll_transmit` gave is with the socket.
+    pub fn handle_sent(&mut self, now: Time, key: ConnectionKey, send: &Send) {
+        self.doors.sent(&mut self.desk, now, key, send);
         self.go_on_after_send(key);
+    }
+
+    /// Nothing needs the bytes of this send any more: their memory is used again.
+    pub fn give_up_send(&mut self, send: Rc<Send>) {
+        self.doors.give_up(send);
     }
 
     /// A round of sends begins: bytes shared in the last one are given up.

@@ -128,8 +128,8 @@ impl Two {
     fn send(&mut self, at: usize, key: ConnectionKey) {
         self.shards[at].begin_sends();
         while let Some(bytes) = self.shards[at].poll_transmit(NOW, key) {
-            self.sent.entry(key).or_default().extend_from_slice(bytes);
-            self.shards[at].handle_sent(NOW, key);
+            self.sent.entry(key).or_default().extend_from_slice(&bytes);
+            self.shards[at].handle_sent(NOW, key, &bytes);
             if !self.shards[at].wants_to_send(key) {
                 break;
             }

@@ -84,8 +84,8 @@ impl Peer {
     fn send(&mut self, key: ConnectionKey) {
         self.shard.begin_sends();
         while let Some(bytes) = self.shard.poll_transmit(Time(1), key) {
-            self.out.extend_from_slice(bytes);
-            self.shard.handle_sent(Time(1), key);
+            self.out.extend_from_slice(&bytes);
+            self.shard.handle_sent(Time(1), key, &bytes);
             if !self.shard.wants_to_send(key) {
                 break;
             }

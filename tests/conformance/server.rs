@@ -287,8 +287,8 @@ impl Server {
     fn send(&mut self, key: ConnectionKey) {
         self.shard.begin_sends();
         while let Some(bytes) = self.shard.poll_transmit(self.now, key) {
-            self.sent.entry(key).or_default().extend_from_slice(bytes);
-            self.shard.handle_sent(self.now, key);
+            self.sent.entry(key).or_default().extend_from_slice(&bytes);
+            self.shard.handle_sent(self.now, key, &bytes);
             if !self.shard.wants_to_send(key) {
                 break;
             }

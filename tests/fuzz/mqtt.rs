@@ -86,10 +86,8 @@ impl World {
     fn transmit(&mut self, key: ConnectionKey) {
         self.shard.begin_sends();
         for _ in 0..1000 {
-            if self.shard.poll_transmit(self.now, key).is_none() {
-                break;
-            }
-            self.shard.handle_sent(self.now, key);
+            let Some(bytes) = self.shard.poll_transmit(self.now, key) else { break };
+            self.shard.handle_sent(self.now, key, &bytes);
         }
         self.carry_out();
     }

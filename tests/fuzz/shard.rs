@@ -132,8 +132,8 @@ impl World {
         // A connection that ends wants to send until it is closed.
         for _ in 0..1000 {
             let Some(bytes) = self.shard.poll_transmit(self.now, key) else { break };
-            sent.extend_from_slice(bytes);
-            self.shard.handle_sent(self.now, key);
+            sent.extend_from_slice(&bytes);
+            self.shard.handle_sent(self.now, key, &bytes);
         }
         self.carry_out();
         sent

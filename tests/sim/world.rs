@@ -403,9 +403,9 @@ impl World {
             return;
         }
         let Some(bytes) = self.shards[shard].poll_transmit(self.now, key) else { return };
-        self.trace.update(bytes);
-        link.tail.extend_from_slice(bytes);
-        self.shards[shard].handle_sent(self.now, key);
+        self.trace.update(&bytes);
+        link.tail.extend_from_slice(&bytes);
+        self.shards[shard].handle_sent(self.now, key, &bytes);
         link.flow(self.conditions.socket_bytes);
         if link.tail.is_empty() && self.shards[shard].wants_to_send(key) {
             self.wakes[shard].push_back(key);
