@@ -26,7 +26,7 @@
 //! - `storage` — the journal's files, the checkpointed state behind them, and the thread that acknowledges.
 //! - `config` — file, environment and flags → configuration.
 //! - `admin` — HTTP: health, latency, pages.
-//! - `runtime` — glommio: executors, sockets, rings between shards.
+//! - `runtime` — glommio's executors, each with one task that drives a shard: its sockets by a ring of its own, rings between shards.
 //! - `server` — assembles the process; shutdown order.
 //! - `demo` — this host's telemetry as topics, and the page that draws the tree.
 //! - `cli` — the commands.

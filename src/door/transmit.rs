@@ -63,6 +63,12 @@ impl Told {
 }
 
 impl Send {
+    /// Some bytes, which tell of nothing.
+    #[cfg(all(test, feature = "server"))]
+    pub fn of(bytes: Vec<u8>) -> Self {
+        Self { bytes, told: Told::default() }
+    }
+
     fn clear(&mut self) {
         self.bytes.clear();
         self.told.count = 0;

@@ -2,16 +2,18 @@
 //!
 //! One lock-free single-producer single-consumer ring for each ordered pair. A ring that is full gives the batch back: the shard keeps it, bounded.
 
+use super::ring::Ring;
 use crate::base::ShardIndex;
 use crate::mail::Batch;
 use crate::shard::Handover;
 use crate::storage;
-use atomic_waker::AtomicWaker;
 use crossbeam_channel::{Receiver, Sender};
 use rtrb::{Consumer, Producer, RingBuffer};
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 
 /// Batches that one ring holds.
 const RING_BATCHES: usize = 256;
@@ -49,8 +51,8 @@ pub fn interrupt_all() {
 /// A connection that comes from another shard.
 pub struct Adoption {
     pub descriptor: OwnedFd,
-    /// What its socket has not taken yet.
-    pub tail: Vec<u8>,
+    /// What has come from it and was not looked at.
+    pub received: Vec<u8>,
     pub handover: Box<Handover>,
 }
 
@@ -63,9 +65,13 @@ pub enum Command {
 }
 
 /// Where a shard is woken that has mail.
-#[derive(Default)]
 pub struct Mailbox {
-    waker: AtomicWaker,
+    /// It sleeps, or is about to: whoever has mail for it wakes it.
+    is_asleep: AtomicBool,
+    /// An event descriptor that its ring listens to.
+    bell: File,
+    /// Its ring, for other shards.
+    ring: OnceLock<OwnedFd>,
     is_ended: AtomicBool,
     /// The shard's thread; 0 while it does not run.
     thread: AtomicU64,
@@ -76,12 +82,63 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    pub fn wake(&self) {
-        self.waker.wake();
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: it makes a descriptor, or an error.
+        let bell = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        if bell < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self {
+            is_asleep: AtomicBool::default(),
+            // SAFETY: the descriptor was made just now, and nobody else has it.
+            bell: File::from(unsafe { OwnedFd::from_raw_fd(bell) }),
+            ring: OnceLock::default(),
+            is_ended: AtomicBool::default(),
+            thread: AtomicU64::default(),
+            beats: AtomicU64::default(),
+            interruptions: AtomicU64::default(),
+        })
     }
 
-    pub fn register(&self, waker: &std::task::Waker) {
-        self.waker.register(waker);
+    pub fn bell(&self) -> RawFd {
+        self.bell.as_raw_fd()
+    }
+
+    /// By any thread, when the mail is where the shard looks.
+    pub fn wake(&self) {
+        if self.is_to_be_woken() {
+            // It cannot fail before it has rung 2^64 times.
+            let _ = (&self.bell).write(&1u64.to_ne_bytes());
+        }
+    }
+
+    /// The same by another shard: its ring does it when it is entered next.
+    pub fn wake_by(&self, ring: &mut Ring) {
+        let Some(to) = self.ring.get() else { return self.wake() };
+        if self.is_to_be_woken() {
+            ring.wake(to.as_raw_fd());
+        }
+    }
+
+    fn is_to_be_woken(&self) -> bool {
+        // Either this sees that the shard falls asleep, or the shard sees the mail.
+        fence(Ordering::SeqCst);
+        self.is_asleep.load(Ordering::Relaxed) && self.is_asleep.swap(false, Ordering::AcqRel)
+    }
+
+    /// From here on somebody who has mail wakes the shard; it looks once more whether it has some already.
+    pub fn fall_asleep(&self) {
+        self.is_asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    pub fn wake_up(&self) {
+        self.is_asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Others wake the shard by this descriptor of its ring from now on.
+    pub fn set_ring(&self, ring: OwnedFd) {
+        self.ring.set(ring).expect("a shard has one ring");
     }
 
     /// The shard runs, on the calling thread, until [`Self::end`].
@@ -145,13 +202,18 @@ pub struct Links {
 }
 
 impl Links {
+    /// Whether there is mail, or a command.
+    pub fn has_mail(&self) -> bool {
+        !self.commands.is_empty() || self.rings.incoming.iter().flatten().any(|ring| !ring.is_empty())
+    }
+
     /// Gives a connection to a shard; where that one has ended, the connection ends too.
-    pub fn hand_over(&self, to: ShardIndex, adoption: Adoption) {
+    pub fn hand_over(&self, to: ShardIndex, adoption: Adoption, ring: &mut Ring) {
         let to = usize::from(to.0);
         if !self.mailboxes[to].is_ended() {
             // A shard that failed has no receiver, and the descriptor is closed with the command.
             let _ = self.senders[to].send(Command::Adopt(adoption));
-            self.mailboxes[to].wake();
+            self.mailboxes[to].wake_by(ring);
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Runs shards on glommio: one pinned executor a core, its sockets, its rings to the others.
+//! Runs shards on glommio: one pinned executor a core, whose one task drives the shard's sockets by a ring of its own (`ring`), in turns (`turn`), and its
+//! rings to the others (`mesh`).
 //!
 //! The only module that names glommio. Nothing here decides anything: bytes, time and mail go into the shard, effects come out.
 
 mod log;
 mod mesh;
-mod socket;
-mod tick;
+mod ring;
 mod turn;
 
 pub use mesh::Command;
@@ -61,16 +61,14 @@ pub struct Runtime {
     storage: Option<storage::Handle>,
 }
 
-/// The memory glommio registers for each executor; sockets hardly use it, and it counts against RLIMIT_MEMLOCK.
+/// The memory glommio registers for each executor; the shard's sockets use none of it, and it counts against RLIMIT_MEMLOCK.
 const IO_MEMORY_BYTES: usize = 64 << 10;
-/// The default of 100 ms lets one busy task delay mail by as much.
-const PREEMPT_TIMER: Duration = Duration::from_millis(1);
 
 /// Starts one executor for each of `listeners`, on its core. They accept connections once all that was stored is restored.
 pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stored>) -> io::Result<Runtime> {
     mesh::prepare_interrupts();
     let count = u16::try_from(listeners.len()).expect("there are at most 64 shards");
-    let mailboxes: Vec<Arc<Mailbox>> = (0..count).map(|_| Arc::default()).collect();
+    let mailboxes = (0..count).map(|_| Mailbox::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
     let channels: Vec<(Sender<Command>, Receiver<Command>)> = (0..count).map(|_| crossbeam_channel::unbounded()).collect();
     let senders: Vec<Sender<Command>> = channels.iter().map(|(sender, _)| sender.clone()).collect();
     let (mut storing, mut topics_base, mut storage) = (Storing::Off, 0, None);
@@ -94,17 +92,17 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
         let handle = LocalExecutorBuilder::new(Placement::Fixed(listeners.core))
             .name(&format!("{}{}", mesh::THREAD_NAME, index.0))
             .io_memory(IO_MEMORY_BYTES)
-            .preempt_timer(PREEMPT_TIMER)
-            .spin_before_park(Duration::from_micros(settings.spin_before_park_us))
             .spawn(move || async move {
                 let mut shard = Shard::new(identity, settings.limits.clone(), now(), wall_ms());
-                let result = shard.restore(restoring);
-                let is_restored = result.is_ok();
+                let restored = shard.restore(restoring).map_err(|what| format!("the store holds what this server cannot read: {what}"));
+                let started =
+                    restored.and_then(|()| turn::Turns::new(shard, settings, listeners, links).map_err(|error| error.to_string()));
+                let (result, turns) = started.map_or_else(|why| (Err(why), None), |turns| (Ok(()), Some(turns)));
                 // Whoever starts the shards waits for all of them.
                 let _ = ready.send(result);
                 drop(ready);
-                if is_restored {
-                    turn::run(shard, settings, listeners, links).await;
+                if let Some(turns) = turns {
+                    turns.run();
                 }
             })
             .map_err(|error| io::Error::other(error.to_string()))?;
@@ -117,7 +115,7 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
         None => Ok(runtime),
         Some(what) => {
             runtime.stop()?;
-            Err(io::Error::other(format!("the store holds what this server cannot read: {what}")))
+            Err(io::Error::other(what))
         }
     }
 }
@@ -168,8 +166,7 @@ impl Runtime {
         self.shards.iter().map(|(_, mailbox, _)| mailbox.beats()).collect()
     }
 
-    /// Interrupts the shards that have not ticked since `before`, which ends a sleep over tasks that could run where all that `tick` has for that was
-    /// slept over too. Counted, and logged at the first and whenever there are twice as many.
+    /// Interrupts the shards that have not ticked since `before`: a backstop, for what nobody knows of. Counted, and logged at the first and whenever there are twice as many.
     pub fn interrupt_stalled(&self, before: &[u64]) {
         for (shard, ((_, mailbox, _), before)) in self.shards.iter().zip(before).enumerate() {
             if mailbox.beats() != *before {
@@ -177,11 +174,7 @@ impl Runtime {
             }
             let interruptions = mailbox.interrupt();
             if interruptions.is_power_of_two() {
-                tracing::warn!(
-                    shard,
-                    interruptions,
-                    "a shard does not tick: it is busy, has no core, or sleeps over what it has to do; it is interrupted"
-                );
+                tracing::warn!(shard, interruptions, "a shard does not tick: it is busy, or has no core; it is interrupted");
             }
         }
     }
@@ -192,7 +185,7 @@ impl Runtime {
     }
 }
 
-/// Waits until every shard has restored its topics; what one of them cannot read.
+/// Waits until every shard has restored its topics and has its ring; why one of them cannot.
 fn wait_until_ready(readiness: &Receiver<Result<(), String>>) -> Option<String> {
     loop {
         match readiness.recv_timeout(READY_PATIENCE) {

@@ -1,481 +1,640 @@
-//! The tasks of one shard, and the turn they share: inputs go into the shard, effects are carried out, sends follow together.
+//! The turns of one shard: what its ring tells goes into the shard, what the shard wants done is carried out, sends follow together with the next enter.
+//!
+//! A turn looks at what has come, at mail, at slices of long work, and makes a part of the sends that wait; then it enters the ring, and waits there if there is
+//! nothing else to do. Nothing in it takes longer than its parts are many: completions are as many as the ring holds, sends as many as a turn makes.
+//!
+//! Bytes pass from the ring to the shard and back in `hear` and `send_to` alone: what is to change them on their way, as encryption does, has its place there.
 
 use super::log::Logger;
-use super::mesh::{Adoption, Command, Links};
-use super::socket::{self, Socket};
-use super::tick::{self, TICK};
+use super::mesh::{Adoption, Command, Links, Mailbox};
+use super::ring::{Completion, Ended, Received, Ring, Sizes};
 use super::{Listeners, Settings, now, wall_ms};
 use crate::admin::{self, Answer};
 use crate::base::{ConnectionKey, ShardIndex, SlabKey};
 use crate::shard::{Effect, Handover, Shard, Transport, Verdict};
 use crate::storage::Answer as StorageAnswer;
-use glommio::net::{TcpListener, TcpStream};
-use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
+use std::io;
 use std::net::Shutdown;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::rc::Rc;
-use std::task::{Poll, Waker, ready};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// One read takes at most this much; the buffer is the shard's, not the connection's.
-const READ_BYTES: usize = 256 << 10;
+pub const TICK: Duration = Duration::from_millis(100);
+
 /// Batches handled for one ring before others get their turn.
 const BATCHES_A_TURN: usize = 64;
 
-type Slot = Option<(u32, Rc<Socket>)>;
+/// Sends made before the ring is entered.
+const SENDS_A_TURN: usize = 64;
 
-/// What a read brought.
-enum Read {
-    Bytes,
-    End,
-    /// The connection is another shard's by now.
-    HandedOver,
+/// The shard's side of a socket.
+struct Peer {
+    key: ConnectionKey,
+    stage: Stage,
+    /// What has come and was not looked at.
+    held: Vec<u8>,
 }
 
-/// What the tasks of one shard share.
-struct World {
-    shard: RefCell<Shard>,
+enum Stage {
+    Open,
+    /// What it brings has to wait for a word on who its client is; whether it has ended meanwhile.
+    Waiting {
+        is_over: bool,
+    },
+    /// It is another shard's as soon as nothing is under way with it here.
+    HandingOver(ShardIndex, Box<Handover>),
+    /// It is over, and the peer may still be reading what was sent.
+    Lingering,
+}
+
+/// See the module.
+pub struct Turns {
+    shard: Shard,
     settings: Settings,
-    links: RefCell<Links>,
-    logger: RefCell<Logger>,
+    links: Links,
+    mailbox: Arc<Mailbox>,
+    logger: Logger,
     index: ShardIndex,
-    /// By the index of the connection's key, with its generation.
-    sockets: RefCell<Vec<Slot>>,
-    /// Connections that have something to send, and who sends.
-    wakes: RefCell<VecDeque<ConnectionKey>>,
-    sender: RefCell<Option<Waker>>,
-    read_buffer: RefCell<Vec<u8>>,
-    /// Sockets whose peers may still read, by where they are in memory, and for how many ticks more.
-    lingering: RefCell<HashMap<*const Socket, (u64, Rc<Socket>)>>,
-    report_requests: RefCell<HashMap<u64, ConnectionKey>>,
-    is_stopping: Cell<bool>,
-    /// Whether anything came, or was sent, since the last tick.
-    has_traffic: Cell<bool>,
+    ring: Ring,
+    /// What is accepted from, by number: the ring uses their descriptors.
+    listeners: Vec<(OwnedFd, Transport)>,
+    /// By the number of the socket.
+    peers: Vec<Option<Peer>>,
+    /// The socket of each connection, by the index of its key.
+    sockets: Vec<u32>,
+    /// Connections that have something to send; of the first so many a round of sends is under way.
+    wakes: VecDeque<ConnectionKey>,
+    round: usize,
+    /// What has come while the shard had too much to do.
+    withheld: VecDeque<Completion>,
+    /// Sockets that nothing more is received from until that is asked for.
+    unheard: Vec<u32>,
+    waiting: Vec<u32>,
+    handing_over: Vec<u32>,
+    /// Sockets that linger, and at which tick they have done so long enough.
+    lingering: VecDeque<(u64, u32, ConnectionKey)>,
+    report_requests: HashMap<u64, ConnectionKey>,
+    ticks: u64,
+    is_tick_due: bool,
+    /// Listeners that failed, until the next tick.
+    failed: Vec<u32>,
+    /// The tick at which the shard stops at the latest.
+    stops_at: Option<u64>,
 }
 
-/// Runs the shard until it is told to stop and has taken leave.
-pub async fn run(shard: Shard, settings: Settings, listeners: Listeners, links: Links) {
-    let index = links.rings.outgoing.iter().position(Option::is_none).expect("a shard has no ring to itself") as u16;
-    let mailbox = links.mailboxes[usize::from(index)].clone();
-    let drain_ms = settings.shutdown_drain_ms;
-    let world = Rc::new(World {
-        shard: RefCell::new(shard),
-        settings,
-        links: RefCell::new(links),
-        logger: RefCell::default(),
-        index: ShardIndex(index),
-        sockets: RefCell::default(),
-        wakes: RefCell::default(),
-        sender: RefCell::default(),
-        read_buffer: RefCell::new(vec![0; READ_BYTES]),
-        lingering: RefCell::default(),
-        report_requests: RefCell::default(),
-        is_stopping: Cell::new(false),
-        has_traffic: Cell::new(false),
-    });
-    let mut tasks = vec![
-        glommio::spawn_local(accept(world.clone(), listeners.http, Transport::Http)),
-        glommio::spawn_local(send(world.clone())),
-        glommio::spawn_local(receive_mail(world.clone())),
-    ];
-    tasks.extend(listeners.mqtt.map(|listener| glommio::spawn_local(accept(world.clone(), listener, Transport::Mqtt))));
-    mailbox.begin();
-    let mut ticks_left = ticks_of(drain_ms);
-    loop {
-        tick::wait(world.has_traffic.take()).await;
-        mailbox.beat();
-        world.shard.borrow_mut().note_interruptions(mailbox.interruptions());
-        world.shard.borrow_mut().handle_tick(now(), wall_ms());
-        world.carry_out();
-        world.tick_lingering();
-        if world.is_stopping.get() {
-            if world.is_done() || ticks_left == 0 {
-                break;
+impl Turns {
+    /// On the shard's own thread.
+    pub fn new(shard: Shard, settings: Settings, listeners: Listeners, links: Links) -> io::Result<Self> {
+        let index = links.rings.outgoing.iter().position(Option::is_none).expect("a shard has no ring to itself");
+        let mailbox = links.mailboxes[index].clone();
+        let mut accepting = vec![(listeners.http, Transport::Http)];
+        accepting.extend(listeners.mqtt.map(|listener| (listener, Transport::Mqtt)));
+        let descriptors = accepting.iter().map(|(listener, _)| listener.as_raw_fd()).collect();
+        let ring = Ring::new(Sizes::default(), mailbox.bell(), descriptors, TICK)?;
+        mailbox.set_ring(ring.try_clone_descriptor()?);
+        Ok(Self {
+            shard,
+            settings,
+            links,
+            mailbox,
+            logger: Logger::default(),
+            index: ShardIndex(index as u16),
+            ring,
+            listeners: accepting,
+            peers: Vec::new(),
+            sockets: Vec::new(),
+            wakes: VecDeque::new(),
+            round: 0,
+            withheld: VecDeque::new(),
+            unheard: Vec::new(),
+            waiting: Vec::new(),
+            handing_over: Vec::new(),
+            lingering: VecDeque::new(),
+            report_requests: HashMap::new(),
+            ticks: 0,
+            is_tick_due: false,
+            failed: Vec::new(),
+            stops_at: None,
+        })
+    }
+
+    /// Runs the shard until it is told to stop and has taken leave.
+    pub fn run(mut self) {
+        self.mailbox.begin();
+        let mut started = now();
+        let mut last_traffic = started;
+        while !self.is_over() {
+            let waits = !self.has_work() && self.falls_asleep(last_traffic);
+            if waits {
+                self.shard.handle_turn(now().since(started));
             }
-            ticks_left -= 1;
+            self.ring.enter(waits);
+            self.mailbox.wake_up();
+            let ended = now();
+            if !waits {
+                self.shard.handle_turn(ended.since(started));
+            }
+            started = ended;
+            if self.turn() {
+                last_traffic = started;
+            }
+        }
+        self.give_up_records();
+        let mailbox = self.mailbox.clone();
+        drop(self);
+        mailbox.end();
+    }
+
+    /// Whether there is something to do that no completion tells of.
+    fn has_work(&self) -> bool {
+        !self.wakes.is_empty() || self.shard.has_walks() || !self.withheld.is_empty() && !self.shard.is_congested()
+    }
+
+    /// Whether the shard is to sleep until it is woken: nothing has come as long as it looks for that.
+    fn falls_asleep(&mut self, last_traffic: crate::base::Time) -> bool {
+        let spins = self.settings.spin_before_park_us * 1000;
+        if spins > 0 && now().since(last_traffic) < spins {
+            // What was asked for so far is not to wait.
+            self.ring.enter(false);
+            while now().since(last_traffic) < spins {
+                if self.ring.has_completions() || self.links.has_mail() {
+                    return false;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        if !self.withheld.is_empty() {
+            // Nobody tells that others have taken what was sent to them.
+            self.ring.nap();
+        }
+        self.mailbox.fall_asleep();
+        !self.links.has_mail()
+    }
+
+    /// Looks at all that has come, and makes sends. Whether anything came, or is to be sent.
+    fn turn(&mut self) -> bool {
+        self.hear_withheld();
+        let mut has_traffic = false;
+        // As many as the ring holds: what is given back is filled at the next enter.
+        while let Some(completion) = self.ring.next() {
+            has_traffic |= !matches!(completion, Completion::Tick);
+            self.complete(completion);
+        }
+        self.finish_sends();
+        has_traffic |= self.take_mail();
+        if self.is_tick_due {
+            self.tick();
+        }
+        self.go_on_waiting();
+        if self.shard.has_walks() {
+            self.shard.run_slice(now());
+            self.carry_out();
+        }
+        self.post();
+        has_traffic |= self.send();
+        self.carry_out();
+        self.post();
+        self.hear_again();
+        self.finish_handing_over();
+        has_traffic
+    }
+
+    fn tick(&mut self) {
+        self.is_tick_due = false;
+        self.ticks += 1;
+        self.mailbox.beat();
+        self.shard.note_interruptions(self.mailbox.interruptions());
+        self.shard.handle_tick(now(), wall_ms());
+        self.carry_out();
+        while let Some((_, socket, key)) = self.lingering.front().copied().filter(|(until, ..)| *until <= self.ticks) {
+            self.lingering.pop_front();
+            if self.peer(socket).is_some_and(|peer| peer.key == key && matches!(peer.stage, Stage::Lingering)) {
+                self.forget(socket);
+            }
+        }
+        for listener in std::mem::take(&mut self.failed) {
+            self.ring.accept(listener);
         }
     }
-    for task in tasks {
-        task.cancel().await;
+
+    /// The ticks that take at least so long.
+    fn ticks_of(ms: u64) -> u64 {
+        ms.div_ceil(TICK.as_millis() as u64)
     }
-    world.give_up_records();
-    mailbox.end();
-}
 
-/// The ticks that take at least so long.
-fn ticks_of(ms: u64) -> u64 {
-    ms.div_ceil(TICK.as_millis() as u64)
-}
+    /// Whether the shard is to stop and has taken leave: no connection is left, and storage has what it has to keep. Where acknowledgements do not
+    /// wait for it, some records may still be here.
+    fn is_over(&self) -> bool {
+        let Some(stops_at) = self.stops_at else { return false };
+        let is_done = self.shard.connection_count() == 0 && self.ring.socket_count() == 0 && !self.shard.persistence().has_to_send();
+        is_done || self.ticks >= stops_at
+    }
 
-async fn accept(world: Rc<World>, listener: OwnedFd, transport: Transport) {
-    // SAFETY: the descriptor is a listening socket that nobody else owns.
-    let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
-    loop {
-        match listener.accept().await {
-            Ok(stream) => world.take_connection(stream, transport),
-            Err(error) => {
+    // What the ring tells.
+
+    fn complete(&mut self, completion: Completion) {
+        match completion {
+            Completion::Accepted(listener, descriptor) => {
+                if self.stops_at.is_none() {
+                    self.take_connection(descriptor, self.listeners[listener as usize].1);
+                }
+            }
+            Completion::AcceptFailed(listener, error) => {
                 // Out of descriptors, most likely: those that wait are taken when others end.
                 tracing::warn!(%error, "cannot accept a connection");
-                glommio::timer::sleep(TICK).await;
+                self.failed.push(listener);
             }
-        }
-        if world.is_stopping.get() {
-            return;
-        }
-    }
-}
-
-async fn read(world: Rc<World>, key: ConnectionKey, socket: Rc<Socket>) {
-    loop {
-        while world.is_reading_paused(key) {
-            glommio::timer::sleep(Duration::from_millis(1)).await;
-        }
-        let read = poll_fn(|context| {
-            let mut buffer = world.read_buffer.borrow_mut();
-            Poll::Ready(match ready!(socket.poll_read(context, &mut buffer)) {
-                None => Read::HandedOver,
-                Some(Ok(0) | Err(_)) => Read::End,
-                Some(Ok(length)) => {
-                    world.has_traffic.set(true);
-                    world.shard.borrow_mut().handle_bytes(now(), key, &mut buffer[..length]);
-                    Read::Bytes
+            Completion::Received(_) | Completion::ReceiveEnded(..) => {
+                if self.withheld.is_empty() && self.has_room() {
+                    self.hear(completion);
+                } else {
+                    self.withheld.push_back(completion);
                 }
-            })
-        })
-        .await;
-        match read {
-            Read::HandedOver => return,
-            Read::End => break,
-            Read::Bytes => world.carry_out(),
-        }
-        glommio::yield_if_needed().await;
-    }
-    world.shard.borrow_mut().handle_closed(now(), key);
-    world.forget_socket(key);
-    world.lingering.borrow_mut().remove(&Rc::as_ptr(&socket));
-    world.carry_out();
-    // A writer that waits for this peer sees the end.
-    socket.shut_down(Shutdown::Both);
-}
-
-/// Sends for every connection that has something: one send each, all together.
-async fn send(world: Rc<World>) {
-    loop {
-        poll_fn(|context| {
-            if !world.wakes.borrow().is_empty() || world.shard.borrow().has_walks() {
-                return Poll::Ready(());
             }
-            *world.sender.borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-        let started = now();
-        if world.shard.borrow().has_walks() {
-            world.shard.borrow_mut().run_slice(started);
-            world.carry_out();
-        }
-        world.shard.borrow_mut().begin_sends();
-        let mut left = world.wakes.borrow().len();
-        // One send for each connection that was woken before this round; each as long as `limits.transmit_bytes_max` says.
-        while left > 0 {
-            left -= 1;
-            let Some(key) = world.wakes.borrow_mut().pop_front() else { break };
-            world.send_to(key);
-            if glommio::executor().need_preempt() {
-                world.carry_out();
-                glommio::executor().yield_task_queue_now().await;
+            Completion::RestSent(socket) => self.rest_sent(socket),
+            Completion::Tick => {
+                self.is_tick_due = true;
+                self.ring.tick();
             }
         }
-        world.carry_out();
-        world.shard.borrow_mut().handle_turn(now().since(started));
-        glommio::executor().yield_task_queue_now().await;
     }
-}
 
-async fn receive_mail(world: Rc<World>) {
-    let mailbox = world.links.borrow().mailboxes[usize::from(world.index.0)].clone();
-    loop {
-        poll_fn(|context| {
-            // Registered before looking, so that what comes in between wakes.
-            mailbox.register(context.waker());
-            if !world.take_mail() {
-                return Poll::Pending;
+    /// Whether connections may be heard: the shard does not have too much to do.
+    fn has_room(&mut self) -> bool {
+        if self.shard.is_congested() {
+            self.post();
+        }
+        !self.shard.is_congested()
+    }
+
+    /// Goes on with what was withheld. There are no more of these than receive buffers and connections.
+    fn hear_withheld(&mut self) {
+        while !self.withheld.is_empty() && self.has_room() {
+            let completion = self.withheld.pop_front().expect("there is a first");
+            self.hear(completion);
+        }
+    }
+
+    fn hear(&mut self, completion: Completion) {
+        match completion {
+            Completion::Received(received) => self.hear_bytes(received),
+            Completion::ReceiveEnded(socket, ended) => self.hear_end(socket, ended),
+            _ => unreachable!("only these are heard"),
+        }
+    }
+
+    fn hear_bytes(&mut self, received: Received) {
+        let socket = received.socket;
+        let Some(peer) = self.peers[socket as usize].as_mut() else { return self.ring.give_back(received) };
+        match peer.stage {
+            Stage::Open => {
+                self.shard.handle_bytes(now(), peer.key, self.ring.bytes(&received));
+                self.ring.give_back(received);
+                self.carry_out();
+                self.wait_if_told(socket);
             }
-            world.has_traffic.set(true);
-            Poll::Ready(())
-        })
-        .await;
-        world.carry_out();
-        glommio::yield_if_needed().await;
-    }
-}
-
-/// Sends the rest of what did not fit, when the socket takes more.
-async fn write_tail(world: Rc<World>, key: ConnectionKey, socket: Rc<Socket>) {
-    loop {
-        match poll_fn(|context| socket.poll_write_tail(context)).await {
-            None => return,
-            Some(Ok(length)) if length > 0 => drop(socket.tail.borrow_mut().drain(..length)),
-            Some(_) => return socket.shut_down(Shutdown::Both),
-        }
-        if !socket.has_tail() {
-            break;
+            Stage::Waiting { .. } | Stage::HandingOver(..) => {
+                peer.held.extend_from_slice(self.ring.bytes(&received));
+                self.ring.give_back(received);
+            }
+            Stage::Lingering => self.ring.give_back(received),
         }
     }
-    socket.tail.replace(Vec::new());
-    if socket.is_ending.get() {
-        socket.shut_down(Shutdown::Write);
-    }
-    world.wake(key);
-}
 
-impl World {
-    fn take_connection(self: &Rc<Self>, stream: TcpStream, transport: Transport) {
-        if socket::prepare(&stream).is_err() {
+    fn hear_end(&mut self, socket: u32, ended: Ended) {
+        let Some(peer) = self.peers[socket as usize].as_mut() else { return };
+        match (&mut peer.stage, ended) {
+            (Stage::Open | Stage::Lingering, Ended::Paused) => self.unheard.push(socket),
+            (Stage::Waiting { .. } | Stage::HandingOver(..), Ended::Paused) => {}
+            (Stage::Open, Ended::Over) => self.peer_ended(socket),
+            (Stage::Waiting { is_over }, Ended::Over) => *is_over = true,
+            // Who goes on with it sees the end too.
+            (Stage::HandingOver(..), Ended::Over) => {}
+            (Stage::Lingering, Ended::Over) => self.forget(socket),
+        }
+    }
+
+    fn peer_ended(&mut self, socket: u32) {
+        let key = self.peer(socket).expect("the peer that ended is here").key;
+        self.shard.handle_closed(now(), key);
+        self.forget(socket);
+        self.carry_out();
+    }
+
+    /// Receives again from sockets that nothing is received from, unless nothing is heard now.
+    fn hear_again(&mut self) {
+        if self.withheld.is_empty() {
+            for socket in std::mem::take(&mut self.unheard) {
+                if self.peer(socket).is_some_and(|peer| matches!(peer.stage, Stage::Open | Stage::Lingering)) {
+                    self.ring.receive(socket);
+                }
+            }
+        }
+    }
+
+    /// What the connection brings has to wait for the answer to an effect.
+    fn wait_if_told(&mut self, socket: u32) {
+        let Some(peer) = self.peers[socket as usize].as_mut() else { return };
+        if matches!(peer.stage, Stage::Open) && self.shard.is_waiting(peer.key) {
+            peer.stage = Stage::Waiting { is_over: false };
+            self.waiting.push(socket);
+            self.ring.stop_receiving(socket);
+        }
+    }
+
+    /// Goes on with those who wait no longer.
+    fn go_on_waiting(&mut self) {
+        for socket in std::mem::take(&mut self.waiting) {
+            let Some(peer) = self.peers[socket as usize].as_mut() else { continue };
+            let Stage::Waiting { is_over } = peer.stage else { continue };
+            if self.shard.is_waiting(peer.key) {
+                self.waiting.push(socket);
+                continue;
+            }
+            peer.stage = Stage::Open;
+            let mut held = std::mem::take(&mut peer.held);
+            self.shard.handle_bytes(now(), peer.key, &mut held);
+            self.carry_out();
+            if is_over {
+                self.peer_ended(socket);
+            } else {
+                self.unheard.push(socket);
+                self.wait_if_told(socket);
+            }
+        }
+    }
+
+    // Sends.
+
+    /// Makes a part of the sends that wait: one for each connection, all together. Whether there is any.
+    fn send(&mut self) -> bool {
+        if self.round == 0 {
+            self.round = self.wakes.len();
+            self.shard.begin_sends();
+        }
+        let part = self.round.min(SENDS_A_TURN);
+        for _ in 0..part {
+            self.round -= 1;
+            let Some(key) = self.wakes.pop_front() else { break };
+            self.send_to(key);
+        }
+        part > 0
+    }
+
+    fn send_to(&mut self, key: ConnectionKey) {
+        let Some(socket) = self.socket_of(key) else { return };
+        if self.ring.has_rest(socket) || !matches!(self.peer(socket).expect("it was just there").stage, Stage::Open | Stage::Waiting { .. })
+        {
             return;
         }
-        let Some(key) = self.shard.borrow_mut().handle_accept(now(), transport) else { return };
-        self.serve(key, Socket::new(stream, Vec::new()));
+        if self.ring.is_sending(socket) {
+            return self.wakes.push_back(key);
+        }
+        let now = now();
+        let Some(send) = self.shard.poll_transmit(now, key) else { return };
+        self.ring.send(socket, send.clone());
+        self.shard.handle_sent(now, key, &send);
+        if self.shard.wants_to_send(key) {
+            self.wakes.push_back(key);
+        }
+    }
+
+    /// What was given to the ring has gone, but for rests.
+    fn finish_sends(&mut self) {
+        let Self { ring, shard, peers, .. } = self;
+        let mut ending = Vec::new();
+        ring.finish_sends(|socket, send| {
+            shard.give_up_send(send);
+            if peers[socket as usize].as_ref().is_some_and(|peer| matches!(peer.stage, Stage::Lingering)) {
+                ending.push(socket);
+            }
+        });
+        for socket in ending {
+            self.ring.shut_down(socket, Shutdown::Write);
+        }
+    }
+
+    fn rest_sent(&mut self, socket: u32) {
+        let Some(peer) = self.peer(socket) else { return };
+        match peer.stage {
+            Stage::Lingering => self.ring.shut_down(socket, Shutdown::Write),
+            Stage::Open | Stage::Waiting { .. } => self.wakes.push_back(peer.key),
+            Stage::HandingOver(..) => {}
+        }
+    }
+
+    // Connections.
+
+    fn peer(&self, socket: u32) -> Option<&Peer> {
+        self.peers[socket as usize].as_ref()
+    }
+
+    fn socket_of(&self, key: ConnectionKey) -> Option<u32> {
+        let socket = *self.sockets.get(key.index() as usize)?;
+        self.peers.get(socket as usize)?.as_ref().filter(|peer| peer.key == key).map(|_| socket)
+    }
+
+    fn take_connection(&mut self, descriptor: OwnedFd, transport: Transport) {
+        if let Some(key) = self.shard.handle_accept(now(), transport) {
+            self.serve(key, descriptor);
+        }
+    }
+
+    fn serve(&mut self, key: ConnectionKey, descriptor: OwnedFd) -> u32 {
+        let socket = self.ring.add(descriptor);
+        if self.peers.len() <= socket as usize {
+            self.peers.resize_with(socket as usize + 1, || None);
+        }
+        self.peers[socket as usize] = Some(Peer { key, stage: Stage::Open, held: Vec::new() });
+        let place = key.index() as usize;
+        if self.sockets.len() <= place {
+            self.sockets.resize(place + 1, u32::MAX);
+        }
+        self.sockets[place] = socket;
+        self.ring.receive(socket);
+        socket
     }
 
     /// Goes on with a connection that another shard has begun.
-    fn adopt(self: &Rc<Self>, adoption: Adoption) {
-        let Adoption { descriptor, tail, handover } = adoption;
-        // SAFETY: the descriptor is a connected socket that nobody else owns.
-        let stream = unsafe { TcpStream::from_raw_fd(descriptor.into_raw_fd()) };
-        if socket::prepare(&stream).is_err() {
-            return;
+    fn adopt(&mut self, adoption: Adoption) {
+        let Adoption { descriptor, mut received, handover } = adoption;
+        let Some(key) = self.shard.handle_handed(now(), *handover) else { return };
+        let socket = self.serve(key, descriptor);
+        if !received.is_empty() {
+            self.shard.handle_bytes(now(), key, &mut received);
         }
-        let Some(key) = self.shard.borrow_mut().handle_handed(now(), *handover) else { return };
-        self.serve(key, Socket::new(stream, tail));
+        self.carry_out();
+        self.wait_if_told(socket);
     }
 
-    /// Gives a connection to another shard. What the peer sends meanwhile waits in its socket.
-    fn hand_over(&self, key: ConnectionKey, to: ShardIndex, handover: Box<Handover>) {
-        let Some(socket) = self.forget_socket(key) else { return };
-        match socket.hand_over() {
-            Some(Ok((descriptor, tail))) => self.links.borrow().hand_over(to, Adoption { descriptor, tail, handover }),
-            Some(Err(error)) => tracing::warn!(%error, "a connection that another shard has to go on with ends"),
-            None => {}
+    /// Gives a connection to another shard, as soon as nothing is under way with it here.
+    fn hand_over(&mut self, key: ConnectionKey, to: ShardIndex, handover: Box<Handover>) {
+        let Some(socket) = self.socket_of(key) else { return };
+        self.peers[socket as usize].as_mut().expect("it was just there").stage = Stage::HandingOver(to, handover);
+        if self.ring.is_receiving(socket) {
+            self.ring.stop_receiving(socket);
         }
+        self.handing_over.push(socket);
     }
 
-    fn serve(self: &Rc<Self>, key: ConnectionKey, socket: Socket) {
-        let socket = Rc::new(socket);
-        let mut sockets = self.sockets.borrow_mut();
-        let place = key.index() as usize;
-        if sockets.len() <= place {
-            sockets.resize_with(place + 1, || None);
-        }
-        sockets[place] = Some((key.generation(), socket.clone()));
-        drop(sockets);
-        if socket.has_tail() {
-            glommio::spawn_local(write_tail(self.clone(), key, socket.clone())).detach();
-        }
-        glommio::spawn_local(read(self.clone(), key, socket)).detach();
-    }
-
-    fn socket(&self, key: ConnectionKey) -> Option<Rc<Socket>> {
-        let sockets = self.sockets.borrow();
-        let (generation, socket) = sockets.get(key.index() as usize)?.as_ref()?;
-        (*generation == key.generation()).then(|| socket.clone())
-    }
-
-    fn forget_socket(&self, key: ConnectionKey) -> Option<Rc<Socket>> {
-        let socket = self.socket(key)?;
-        self.sockets.borrow_mut()[key.index() as usize] = None;
-        Some(socket)
-    }
-
-    fn wake(&self, key: ConnectionKey) {
-        self.wakes.borrow_mut().push_back(key);
-        self.wake_sender();
-    }
-
-    fn wake_sender(&self) {
-        if let Some(waker) = self.sender.borrow_mut().take() {
-            waker.wake();
+    fn finish_handing_over(&mut self) {
+        for socket in std::mem::take(&mut self.handing_over) {
+            // Bytes that were withheld come with it, so they are heard first.
+            let is_withheld = |completion: &Completion| matches!(completion, Completion::Received(received) if received.socket == socket);
+            if self.withheld.iter().any(is_withheld) {
+                self.handing_over.push(socket);
+                continue;
+            }
+            let Some(descriptor) = self.ring.take(socket) else {
+                self.handing_over.push(socket);
+                continue;
+            };
+            let peer = self.peers[socket as usize].take().expect("who is handed over is here");
+            let Stage::HandingOver(to, handover) = peer.stage else { unreachable!("nothing else happens to it") };
+            self.links.hand_over(to, Adoption { descriptor, received: peer.held, handover }, &mut self.ring);
         }
     }
 
-    fn send_to(self: &Rc<Self>, key: ConnectionKey) {
-        let Some(socket) = self.socket(key) else { return };
-        if socket.has_tail() {
-            return;
+    /// Ends our side; the peer may still be reading what was sent.
+    fn end_transport(&mut self, key: ConnectionKey) {
+        self.shard.handle_closed(now(), key);
+        let Some(socket) = self.socket_of(key) else { return };
+        let peer = self.peers[socket as usize].as_mut().expect("it was just there");
+        let is_over = matches!(peer.stage, Stage::Waiting { is_over: true });
+        (peer.stage, peer.held) = (Stage::Lingering, Vec::new());
+        if is_over {
+            return self.forget(socket);
         }
-        let mut shard = self.shard.borrow_mut();
-        let Some(bytes) = shard.poll_transmit(now(), key) else { return };
-        let is_sent = socket.send(bytes);
-        self.has_traffic.set(true);
-        shard.handle_sent(now(), key);
-        let wants_more = shard.wants_to_send(key);
-        drop(shard);
-        if !is_sent {
-            glommio::spawn_local(write_tail(self.clone(), key, socket)).detach();
-        } else if wants_more {
-            self.wakes.borrow_mut().push_back(key);
+        if !self.ring.is_sending(socket) {
+            self.ring.shut_down(socket, Shutdown::Write);
+        }
+        // It may have been stopped.
+        self.unheard.push(socket);
+        let until = self.ticks + Self::ticks_of(self.settings.limits.close_timeout_ms);
+        self.lingering.push_back((until, socket, key));
+    }
+
+    fn forget(&mut self, socket: u32) {
+        self.peers[socket as usize] = None;
+        self.ring.close(socket);
+        // Its number is another's soon. No more is withheld than receive buffers and connections are.
+        for completion in std::mem::take(&mut self.withheld) {
+            match completion {
+                Completion::Received(received) if received.socket == socket => self.ring.give_back(received),
+                Completion::ReceiveEnded(of, _) if of == socket => {}
+                other => self.withheld.push_back(other),
+            }
         }
     }
 
-    /// Whether the connection is not read now: its shard has too much to do, or waits for a word on who its client is.
-    fn is_reading_paused(&self, key: ConnectionKey) -> bool {
-        let shard = self.shard.borrow();
-        shard.is_congested() || shard.is_waiting(key)
+    // What the shard wants done.
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.shard.poll_effect() {
+            match effect {
+                Effect::Wake(key) => self.wakes.push_back(key),
+                Effect::Close(key) => self.end_transport(key),
+                Effect::Http(key, request) => self.answer_request(key, &request.method, &request.path),
+                Effect::HandOver(key, to, handover) => self.hand_over(key, to, handover),
+                Effect::Reports(ticket) => self.answer_reports(ticket),
+                Effect::Inside(_) | Effect::InsideOver(_) => unreachable!("nothing in the process has a session"),
+                // This server knows no method.
+                Effect::Authenticate(key, asked) => self.shard.handle_authenticated(now(), key, &asked.method, Verdict::Unknown),
+                Effect::Log(news) => self.logger.log(now(), &news),
+            }
+        }
     }
 
-    /// Whether every session has been taken leave of, and storage has what it has to keep: where acknowledgements do not wait
-    /// for it, some records may still be here.
-    fn is_done(&self) -> bool {
-        let shard = self.shard.borrow();
-        shard.connection_count() == 0 && self.lingering.borrow().is_empty() && !shard.persistence().has_to_send()
+    fn answer_request(&mut self, key: ConnectionKey, method: &str, path: &str) {
+        match admin::answer(&self.settings.pages, method, path) {
+            Answer::Page { status, content_type, body } => self.shard.respond(key, status, content_type, body),
+            Answer::Latency => {
+                let ticket = self.shard.request_reports();
+                self.report_requests.insert(ticket, key);
+            }
+        }
+    }
+
+    fn answer_reports(&mut self, ticket: u64) {
+        let reports = self.shard.take_reports(ticket);
+        if let Some(key) = self.report_requests.remove(&ticket) {
+            let body = admin::print_reports(&reports, self.links.counters.as_deref());
+            self.shard.respond(key, 200, "application/json", &body);
+        }
+    }
+
+    // Mail and records.
+
+    fn post(&mut self) {
+        self.send_mail();
+        self.send_records();
+    }
+
+    /// Puts the shard's mail into the rings; what does not fit goes back and is tried again with the next.
+    fn send_mail(&mut self) {
+        let Links { rings, mailboxes, .. } = &mut self.links;
+        for (to, ring) in rings.outgoing.iter_mut().enumerate() {
+            let Some(ring) = ring else { continue };
+            let to_shard = ShardIndex(to as u16);
+            let Some(batch) = self.shard.poll_mail(to_shard) else { continue };
+            if let Err(rtrb::PushError::Full(batch)) = ring.push(batch) {
+                self.shard.return_mail(to_shard, batch);
+            }
+            mailboxes[to].wake_by(&mut self.ring);
+        }
+    }
+
+    /// Hands what is to be stored to storage; what it has no room for goes back and is tried again with the next, or the next tick.
+    fn send_records(&mut self) {
+        let Some(storage) = &self.links.storage else { return };
+        let Some(records) = self.shard.poll_records() else { return };
+        if let Err(records) = storage.try_send(records) {
+            self.shard.return_records(records);
+        }
     }
 
     /// The end: what storage does not take now, nobody keeps.
-    fn give_up_records(&self) {
+    fn give_up_records(&mut self) {
         self.send_records();
-        let lost = self.shard.borrow().persistence().unsent();
+        let lost = self.shard.persistence().unsent();
         if lost > 0 {
             tracing::error!(shard = self.index.0, records = lost, "records of stored topics are lost: storage did not take them in time");
         }
     }
 
-    /// Does what the shard wants done.
-    fn carry_out(self: &Rc<Self>) {
-        loop {
-            let effect = self.shard.borrow_mut().poll_effect();
-            match effect {
-                None => break,
-                Some(Effect::Wake(key)) => self.wakes.borrow_mut().push_back(key),
-                Some(Effect::Close(key)) => self.end_transport(key),
-                Some(Effect::Http(key, request)) => self.answer_request(key, &request.method, &request.path),
-                Some(Effect::HandOver(key, to, handover)) => self.hand_over(key, to, handover),
-                Some(Effect::Reports(ticket)) => self.answer_reports(ticket),
-                Some(Effect::Inside(_) | Effect::InsideOver(_)) => unreachable!("nothing in the process has a session"),
-                // This server knows no method.
-                Some(Effect::Authenticate(key, asked)) => {
-                    self.shard.borrow_mut().handle_authenticated(now(), key, &asked.method, Verdict::Unknown);
-                }
-                Some(Effect::Log(news)) => self.logger.borrow_mut().log(now(), &news),
-            }
-        }
-        self.send_mail();
-        self.send_records();
-        if !self.wakes.borrow().is_empty() || self.shard.borrow().has_walks() {
-            self.wake_sender();
-        }
-    }
-
-    /// Ends our side; the peer may still be reading what was sent.
-    fn end_transport(&self, key: ConnectionKey) {
-        self.shard.borrow_mut().handle_closed(now(), key);
-        let Some(socket) = self.forget_socket(key) else { return };
-        if socket.has_tail() {
-            socket.is_ending.set(true);
-        } else {
-            socket.shut_down(Shutdown::Write);
-        }
-        let ticks = ticks_of(self.settings.limits.close_timeout_ms);
-        self.lingering.borrow_mut().insert(Rc::as_ptr(&socket), (ticks, socket));
-    }
-
-    fn tick_lingering(&self) {
-        // For `limits.close_timeout_ms` every connection that ended, which `limits.connections_max` bounds.
-        self.lingering.borrow_mut().retain(|_, (ticks, socket)| {
-            *ticks -= 1;
-            if *ticks == 0 {
-                socket.shut_down(Shutdown::Both);
-            }
-            *ticks > 0
-        });
-    }
-
-    fn answer_request(&self, key: ConnectionKey, method: &str, path: &str) {
-        let mut shard = self.shard.borrow_mut();
-        match admin::answer(&self.settings.pages, method, path) {
-            Answer::Page { status, content_type, body } => shard.respond(key, status, content_type, body),
-            Answer::Latency => {
-                let ticket = shard.request_reports();
-                self.report_requests.borrow_mut().insert(ticket, key);
-            }
-        }
-    }
-
-    fn answer_reports(&self, ticket: u64) {
-        let mut shard = self.shard.borrow_mut();
-        let reports = shard.take_reports(ticket);
-        if let Some(key) = self.report_requests.borrow_mut().remove(&ticket) {
-            shard.respond(key, 200, "application/json", &admin::print_reports(&reports, self.links.borrow().counters.as_deref()));
-        }
-    }
-
-    /// Puts the shard's mail into the rings; what does not fit goes back and is tried again with the next.
-    fn send_mail(&self) {
-        let mut links = self.links.borrow_mut();
-        let mut shard = self.shard.borrow_mut();
-        let Links { rings, mailboxes, .. } = &mut *links;
-        for (to, ring) in rings.outgoing.iter_mut().enumerate() {
-            let Some(ring) = ring else { continue };
-            let to_shard = ShardIndex(to as u16);
-            let Some(batch) = shard.poll_mail(to_shard) else { continue };
-            if let Err(rtrb::PushError::Full(batch)) = ring.push(batch) {
-                shard.return_mail(to_shard, batch);
-            }
-            mailboxes[to].wake();
-        }
-    }
-
-    /// Hands what is to be stored to storage; what it has no room for goes back and is tried again with the next, or the next tick.
-    fn send_records(&self) {
-        let links = self.links.borrow();
-        let Some(storage) = &links.storage else { return };
-        let mut shard = self.shard.borrow_mut();
-        let Some(records) = shard.poll_records() else { return };
-        if let Err(records) = storage.try_send(records) {
-            shard.return_records(records);
-        }
-    }
-
     /// Takes what came from other shards and from other threads; tells whether there was anything.
-    fn take_mail(self: &Rc<Self>) -> bool {
-        let mut adoptions = Vec::new();
-        let any = self.open_mail(&mut adoptions);
-        // One for each client that another shard has handed over since the last turn.
-        for adoption in adoptions {
-            // What was wanted so far comes first: a connection that is over may be about to leave its place to this one.
-            self.carry_out();
-            self.adopt(adoption);
-        }
-        any
-    }
-
-    /// Leaves the connections that come from other shards to the caller: serving one begins at once, and needs the shard.
-    fn open_mail(&self, adoptions: &mut Vec<Adoption>) -> bool {
-        let mut links = self.links.borrow_mut();
-        let mut shard = self.shard.borrow_mut();
+    fn take_mail(&mut self) -> bool {
         let mut any = false;
-        for (from, ring) in links.rings.incoming.iter_mut().enumerate() {
+        for (from, ring) in self.links.rings.incoming.iter_mut().enumerate() {
             let Some(ring) = ring else { continue };
             for _ in 0..BATCHES_A_TURN {
                 let Ok(batch) = ring.pop() else { break };
                 any = true;
-                shard.handle_mail(now(), ShardIndex(from as u16), batch);
+                self.shard.handle_mail(now(), ShardIndex(from as u16), batch);
             }
         }
-        // What other threads have said since the last turn: storage once for each group.
-        while let Ok(command) = links.commands.try_recv() {
+        // Each is a word of storage's or of the process, or a connection.
+        while let Ok(command) = self.links.commands.try_recv() {
             any = true;
             match command {
                 Command::ShutDown => {
-                    self.is_stopping.set(true);
-                    shard.shut_down(now());
+                    self.stops_at = Some(self.ticks + Self::ticks_of(self.settings.shutdown_drain_ms));
+                    self.ring.stop_accepting();
+                    self.shard.shut_down(now());
                 }
-                Command::Adopt(adoption) => adoptions.push(adoption),
-                Command::Storage(StorageAnswer::Acknowledged { through }) => shard.handle_stored(now(), through),
-                Command::Storage(StorageAnswer::Failing { reason }) => shard.handle_storage_failure(now(), &reason),
-                Command::Storage(StorageAnswer::Recovered) => shard.handle_storage_recovery(now()),
+                Command::Adopt(adoption) => {
+                    // What was wanted so far comes first: a connection that is over may be about to leave its place to this one.
+                    self.carry_out();
+                    self.adopt(adoption);
+                }
+                Command::Storage(StorageAnswer::Acknowledged { through }) => self.shard.handle_stored(now(), through),
+                Command::Storage(StorageAnswer::Failing { reason }) => self.shard.handle_storage_failure(now(), &reason),
+                Command::Storage(StorageAnswer::Recovered) => self.shard.handle_storage_recovery(now()),
             }
+        }
+        if any {
+            self.carry_out();
         }
         any
     }

@@ -168,12 +168,12 @@ fn listen(address: SocketAddr, socket_send_bytes: usize) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
+    // Accepted sockets inherit these: small messages must not wait for each other.
+    socket.set_tcp_nodelay(true)?;
     if socket_send_bytes > 0 {
-        // Accepted sockets inherit it.
         socket.set_send_buffer_size(socket_send_bytes)?;
     }
     socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
@@ -219,6 +219,14 @@ mod tests {
     #[test]
     fn one_shard_gets_the_default_limits_of_mqtt() {
         assert_eq!(limits(&Config::default(), 1).mqtt, MqttLimits::default());
+    }
+
+    #[test]
+    fn what_is_accepted_delays_no_small_message() {
+        let (address, listeners) = listen_for_all("127.0.0.1:0".parse().unwrap(), 1, 0).unwrap();
+        let _peer = std::net::TcpStream::connect(address).unwrap();
+        let listener = std::net::TcpListener::from(listeners.into_iter().next().expect("one for the one shard"));
+        assert!(listener.accept().unwrap().0.nodelay().unwrap());
     }
 
     #[test]

@@ -17,7 +17,9 @@ mod sys;
 mod tests;
 
 pub use crate::desk::{DerivationLimits, Effect, Handover, Identity, Limits, Log, Storing};
-pub use crate::door::{Send, Transport, Verdict};
+#[cfg(feature = "server")]
+pub use crate::door::Send;
+pub use crate::door::{Transport, Verdict};
 pub use restore::Restoring;
 
 use crate::audience::Audience;

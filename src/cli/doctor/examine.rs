@@ -7,7 +7,7 @@ use super::sysctl::{self, Sysctl};
 use super::{Finding, Severity};
 
 /// The oldest kernel whose io_uring has every operation that the runtime uses.
-const KERNEL_MIN: (u32, u32) = (5, 8);
+const KERNEL_MIN: (u32, u32) = (6, 1);
 
 /// Below this the runtime refuses to make a ring at all.
 const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
@@ -57,7 +57,7 @@ fn kernel(host: &Host) -> Finding {
         what: "kernel".into(),
         found: format!("{}.{}", host.kernel.0, host.kernel.1),
         wanted: format!("at least {}.{}", KERNEL_MIN.0, KERNEL_MIN.1),
-        why: "Older kernels lack operations of io_uring that the server's threads run on.".into(),
+        why: "The server's threads run on io_uring: receiving many times by one request is there from 6.0 on, deferred task work from 6.1 on.".into(),
         remedy: "Run a newer kernel.".into(),
     }
 }
@@ -66,6 +66,7 @@ fn ring(host: &Host) -> Finding {
     let disabled = host.sysctls.get("kernel.io_uring_disabled").is_some_and(|value| value != "0");
     let (found, remedy) = match host.ring {
         Ring::Works => ("works".to_owned(), ""),
+        Ring::Refused(libc::EINVAL) => ("lacks deferred task work (EINVAL)".to_owned(), "Run a kernel from 6.1 on."),
         Ring::Refused(libc::EPERM) if disabled => (
             "refused (EPERM): kernel.io_uring_disabled is set".to_owned(),
             "sysctl -w kernel.io_uring_disabled=0, on the host where this is a container.",

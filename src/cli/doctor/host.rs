@@ -47,10 +47,12 @@ pub enum Ring {
 }
 
 impl Ring {
-    /// Makes a ring of one entry and drops it.
+    /// Makes a ring of one entry, as the runtime's are, and drops it.
     pub fn probe() -> Self {
-        // Larger than the kernel's `struct io_uring_params`, which is 120 bytes; zero is "no flags".
+        // Larger than the kernel's `struct io_uring_params`, which is 120 bytes.
         let mut parameters = [0u64; 32];
+        // Its third member of 32 bits: IORING_SETUP_SINGLE_ISSUER and IORING_SETUP_DEFER_TASKRUN.
+        parameters[1] = 1 << 12 | 1 << 13;
         // SAFETY: the kernel writes at most the size of its structure behind the pointer, and the
         // file descriptor that it returns belongs to nobody else.
         unsafe {

@@ -92,9 +92,9 @@ fn a_host_as_wanted_has_no_finding() {
 #[test]
 fn an_old_kernel_is_a_problem() {
     let tree = Tree::good("kernel");
-    tree.write("proc/sys/kernel/osrelease", "5.7.19");
+    tree.write("proc/sys/kernel/osrelease", "6.0.19");
     check(&tree.host(), "kernel", Severity::Problem, "newer kernel");
-    tree.write("proc/sys/kernel/osrelease", "5.8.0");
+    tree.write("proc/sys/kernel/osrelease", "6.1.0");
     assert!(missing_for_start(&tree.host(), 2).is_empty());
 }
 
@@ -105,6 +105,7 @@ fn a_refused_ring_is_a_problem_and_its_error_says_what_to_do() {
     check(&refused(libc::EPERM), "io_uring", Severity::Problem, "seccomp=tuning/seccomp.json");
     check(&refused(libc::ENOSYS), "io_uring", Severity::Problem, "CONFIG_IO_URING");
     check(&refused(libc::ENOMEM), "io_uring", Severity::Problem, "ulimit -l");
+    check(&refused(libc::EINVAL), "io_uring", Severity::Problem, "from 6.1 on");
     check(&refused(libc::EMFILE), "io_uring", Severity::Problem, "io_uring_setup(2)");
 }
 

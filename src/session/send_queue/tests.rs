@@ -370,7 +370,13 @@ fn only_the_newest_message_waits_as_if_the_queue_were_walked() {
             let stand = worlds.each_mut().map(|world| {
                 let mut waiting: Vec<u64> = world.queue.messages().map(|message| message.sequence).collect();
                 waiting.sort_unstable();
-                (waiting, world.queue.bytes(), world.queue.message_count(), world.queue.is_empty(), world.queue.can_send(|_| false, |_| false))
+                (
+                    waiting,
+                    world.queue.bytes(),
+                    world.queue.message_count(),
+                    world.queue.is_empty(),
+                    world.queue.can_send(|_| false, |_| false),
+                )
             });
             assert_eq!(stand[0], stand[1], "seed {seed}, step {step}");
         }
