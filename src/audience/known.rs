@@ -20,14 +20,22 @@ pub enum Change {
     Subscribers { path: TopicPath, has_subscribers: bool },
 }
 
-/// Takes up what happened to a topic, as the owner knew it when it had heard the request `asked`.
-pub fn take_notice(listener: &mut Listener, what: What, path: &TopicPath, specification: &Arc<Specification>, asked: u64) -> Vec<Change> {
-    let mut look = Look::new(listener);
+/// Takes up what happened to a topic, as the owner knew it when it had heard the request `asked`. Gives what is told, and where more has to be looked at
+/// again: a topic that comes or goes above very many is told with so many of these as `below_max` says.
+pub fn take_notice(
+    listener: &mut Listener,
+    what: What,
+    path: &TopicPath,
+    specification: &Arc<Specification>,
+    asked: u64,
+    below_max: usize,
+) -> (Vec<Change>, Option<Span>) {
+    let mut look = Look { below_max, ..Look::new(listener) };
     match what {
         What::Added | What::Selected => look.add(what, path, specification, asked),
         What::Removed | What::Deselected => look.remove(what, path),
     }
-    look.changes
+    (look.changes, look.rest)
 }
 
 /// Looks again at what is known in `span`, whose selectors have changed: at so many topics as `budget` has. Gives what is told, and what is left.
@@ -46,13 +54,16 @@ pub fn look_again(listener: &mut Listener, span: Span, budget: &mut usize) -> (V
 struct Look<'a> {
     listener: &'a mut Listener,
     changes: Vec<Change>,
-    /// Other topics that had to be looked at.
+    /// Other topics that had to be looked at, and how many of those below one may be.
     looked: usize,
+    below_max: usize,
+    /// Those that have to be looked at later.
+    rest: Option<Span>,
 }
 
 impl<'a> Look<'a> {
     fn new(listener: &'a mut Listener) -> Self {
-        Self { listener, changes: Vec::new(), looked: 0 }
+        Self { listener, changes: Vec::new(), looked: 0, below_max: usize::MAX, rest: None }
     }
 
     fn add(&mut self, what: What, path: &TopicPath, specification: &Arc<Specification>, asked: u64) {
@@ -130,8 +141,11 @@ impl<'a> Look<'a> {
     /// `path` has come between a selected path and what lay immediately below that.
     fn hide_below(&mut self, path: &TopicPath) {
         let mut start = Bound::Excluded(path.clone());
-        // Each turn tells the listener of one topic, or skips a branch: it is as long as what the listener's queue has to take.
+        // Each turn tells the listener of one topic, or skips a branch; what is many is left for later.
         loop {
+            if self.is_left(path, &start) {
+                return;
+            }
             let next = self.listener.immediate.range((start, Bound::Unbounded)).next().cloned();
             let Some(next) = next.filter(|next| is_within(next.as_str(), path.as_str())) else { return };
             self.looked += 1;
@@ -148,8 +162,11 @@ impl<'a> Look<'a> {
     /// `path` has gone from between a selected path and the first topics below it.
     fn show_below(&mut self, path: &TopicPath) {
         let mut start = Bound::Excluded(path.clone());
-        // Each turn tells the listener of one topic, or skips a branch.
+        // Each turn tells the listener of one topic, or skips a branch; what is many is left for later.
         loop {
+            if self.is_left(path, &start) {
+                return;
+            }
             let next = self.listener.known.range((start, Bound::Unbounded)).next().map(|(next, _)| next.clone());
             let Some(next) = next.filter(|next| is_within(next.as_str(), path.as_str())) else { return };
             self.looked += 1;
@@ -162,6 +179,15 @@ impl<'a> Look<'a> {
                 }
             };
         }
+    }
+
+    /// Whether so many were looked at that the rest below `path`, from `start` on, is left.
+    fn is_left(&mut self, path: &TopicPath, start: &Bound<TopicPath>) -> bool {
+        let is_left = self.looked >= self.below_max;
+        if is_left {
+            self.rest = Some(Span { start: start.clone(), ..Span::of_branch(path.as_str()) });
+        }
+        is_left
     }
 
     /// The highest selected path below `above` and above `path`: nothing below that one depends on what is above it.
@@ -250,6 +276,25 @@ mod tests {
             &["Removed below a/b", "Selected below a/b/1", "Selected below a/b/2/x", "Selected below a/b/2/y"],
             3,
         );
+    }
+
+    #[test]
+    fn of_very_many_below_a_topic_some_are_looked_at_at_once_and_the_others_later() {
+        const TOPICS: usize = 300;
+        let mut listener = listener(&["a"]);
+        for number in 0..TOPICS {
+            tell(&mut listener, What::Added, &format!("a/b/{number:04}"));
+        }
+        for (what, is_shown) in [(What::Added, false), (What::Removed, true)] {
+            let (first, mut rest) = take_notice(&mut listener, what, &TopicPath::of_branch("a/b"), &specification(), 1, 50);
+            assert_eq!(first.len(), 1 + 50);
+            let mut told = first.len() - 1;
+            while let Some(span) = rest {
+                let (changes, left) = look_again(&mut listener, span, &mut 100);
+                (told, rest) = (told + changes.len(), left);
+            }
+            assert_eq!((told, listener.immediate.len()), (TOPICS, if is_shown { TOPICS } else { 1 }));
+        }
     }
 
     #[test]

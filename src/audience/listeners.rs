@@ -26,7 +26,10 @@ const TOPICS: u8 = 1;
 const SUBSCRIBERS: u8 = 2;
 
 /// How many topics of a review are looked at when its turn comes.
-const REVIEW_PART: usize = 256;
+const REVIEW_PART: usize = 64;
+
+/// Topics below one that comes or goes that are looked at at once, by a session that need not read first.
+const BELOW_MAX: usize = 64;
 
 /// The sessions that have a selector, and how many of their listeners and reviews do.
 pub type Holders = BTreeMap<SessionKey, u32>;
@@ -130,9 +133,9 @@ impl Audience {
         let (ended, kept): (VecDeque<Review>, _) =
             std::mem::take(&mut extras.reviews).into_iter().partition(|review| review.number == number);
         extras.reviews = kept;
-        for review in ended {
-            self.answer(desk, review.asker, Ok(Outcome::Done));
-            self.release_listening(desk, session, listener.kind, &review.selector);
+        for (asker, selector) in ended.into_iter().filter_map(|review| review.ended) {
+            self.answer(desk, asker, Ok(Outcome::Done));
+            self.release_listening(desk, session, listener.kind, &selector);
         }
         for held in listener.selectors {
             self.release_listening(desk, session, listener.kind, &held.selector);
@@ -152,9 +155,10 @@ impl Audience {
         let extras = self.sessions.get_mut(session).expect("a session that listens stands").extras_mut();
         let numbers: Vec<u64> = extras.listeners.keys().copied().collect();
         // All at once: else each listener looks for its own among them.
-        for review in std::mem::take(&mut extras.reviews) {
-            let kind = self.listener_mut(session, review.number).expect("a listener that ends takes its reviews along").kind;
-            self.release_listening(desk, session, kind, &review.selector);
+        for Review { number, ended, .. } in std::mem::take(&mut extras.reviews) {
+            let Some((_, selector)) = ended else { continue };
+            let kind = self.listener_mut(session, number).expect("a listener that ends takes its reviews along").kind;
+            self.release_listening(desk, session, kind, &selector);
         }
         for number in numbers {
             self.end_listener(desk, session, number);
@@ -170,13 +174,27 @@ impl Audience {
         listener.selectors.retain(|held| held.selector != *selector);
         let rest = Span::of_branch(selector.prefix());
         let extras = self.sessions.get_mut(asker.session).expect("it was just there").extras_mut();
-        extras.reviews.push_back(Review { asker, number, selector: selector.clone(), rest });
+        extras.reviews.push_back(Review { number, ended: Some((asker, selector.clone())), rest });
         self.resume_reviews(asker.session);
         true
     }
 
+    /// Topics came or went above very many others, which have to be looked at again.
+    fn review_below(&mut self, key: SessionKey, number: u64, rest: Span) {
+        let extras = self.sessions.get_mut(key).expect("a session that listens stands").extras_mut();
+        // Of each branch one review: what is looked at twice is told once.
+        let is_same = |review: &&mut Review| review.ended.is_none() && review.number == number && review.rest.end == rest.end;
+        match extras.reviews.iter_mut().find(is_same) {
+            Some(review) => review.rest = rest,
+            None => extras.reviews.push_back(Review { number, ended: None, rest }),
+        }
+        self.resume_reviews(key);
+    }
+
+    /// Those that are requests which are not answered.
     pub fn reviews_of(&self, session: SessionKey) -> usize {
-        self.sessions.get(session).and_then(|session| session.extras.as_ref()).map_or(0, |extras| extras.reviews.len())
+        let extras = self.sessions.get(session).and_then(|session| session.extras.as_ref());
+        extras.map_or(0, |extras| extras.reviews.iter().filter(|review| review.ended.is_some()).count())
     }
 
     /// The session's reviews go on: it has read, or has a new one.
@@ -212,7 +230,7 @@ impl Audience {
     fn review_part(&mut self, desk: &mut Desk, key: SessionKey, kept: usize) {
         let part = REVIEW_PART.min(desk.turn.walk_budget - kept);
         let extras = self.sessions.get_mut(key).expect("it was just there").extras_mut();
-        let Review { asker, number, selector, rest } = extras.reviews.pop_front().expect("a session with a turn has a review");
+        let Review { number, ended, rest } = extras.reviews.pop_front().expect("a session with a turn has a review");
         let listener = extras.listeners.get_mut(&number).expect("a listener that ends takes its reviews along");
         let (kind, mut left) = (listener.kind, part);
         let (changes, rest) = match kind {
@@ -221,13 +239,13 @@ impl Audience {
         };
         let is_done = rest.is_none();
         if let Some(rest) = rest {
-            extras.reviews.push_back(Review { asker, number, selector: selector.clone(), rest });
+            extras.reviews.push_back(Review { number, ended: ended.clone(), rest });
         }
         desk.turn.walk_budget -= (part - left).max(1);
         for change in changes {
             self.tell_change(desk, key, number, &change);
         }
-        if is_done {
+        if let Some((asker, selector)) = ended.filter(|_| is_done) {
             self.release_listening(desk, key, kind, &selector);
             self.answer(desk, asker, Ok(Outcome::Done));
         }
@@ -278,14 +296,17 @@ impl Audience {
     pub fn notice_arrived(&mut self, desk: &mut Desk, notice: &Notice, asked: u64) {
         // One for each session with a listener that the notice is for, or was a moment ago.
         for session in self.listening_to(notice) {
-            let extras = self.sessions.get_mut(session).expect("a session that listens stands").extras_mut();
-            let mut told: Vec<(u64, Change)> = Vec::new();
+            let held = self.sessions.get_mut(session).expect("a session that listens stands");
+            let below_max = if Self::is_busy(desk, held) { 0 } else { BELOW_MAX };
+            let extras = held.extras_mut();
+            let (mut told, mut left): (Vec<(u64, Change)>, Vec<(u64, Span)>) = Default::default();
             // Bounded by `limits.listeners_max`.
             for (number, listener) in &mut extras.listeners {
                 match notice {
                     Notice::Topic { what, path, specification } if listener.kind == TOPICS => {
-                        let changes = take_notice(listener, *what, path, specification, asked);
+                        let (changes, rest) = take_notice(listener, *what, path, specification, asked, below_max);
                         told.extend(changes.into_iter().map(|change| (*number, change)));
+                        left.extend(rest.map(|rest| (*number, rest)));
                     }
                     Notice::Subscribers { path, has_subscribers } if listener.kind == SUBSCRIBERS => {
                         // A notice reaches every listener of this shard, whichever has asked for it.
@@ -306,6 +327,9 @@ impl Audience {
             }
             for (number, change) in told {
                 self.tell_change(desk, session, number, &change);
+            }
+            for (number, rest) in left {
+                self.review_below(session, number, rest);
             }
         }
     }

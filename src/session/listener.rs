@@ -73,12 +73,12 @@ pub struct Listened {
     pub asked: u64,
 }
 
-/// A listener's topics have to be looked at again, since a selector was taken away.
+/// A listener's topics have to be looked at again.
 pub struct Review {
-    pub asker: Caller,
     /// The listener's number.
     pub number: u64,
-    pub selector: Selector,
+    /// The selector that was taken away, and who is answered when all is looked at. Else a topic came or went above very many.
+    pub ended: Option<(Caller, Selector)>,
     pub rest: Span,
 }
 

@@ -14,7 +14,7 @@ const SLICE: usize = 100;
 const QUEUE: QueueLimits = QueueLimits { bytes_high: 5000, bytes_max: 20_000 };
 
 fn server() -> (Server, crate::server::Client, crate::server::Client) {
-    let mut server = Server::with(Storing::Off, Limits { queue: QUEUE, walk_slice: SLICE, topics_max: 2 * TOPICS, ..limits() });
+    let mut server = Server::with(Storing::Off, Limits { queue: QUEUE, walk_slice: SLICE, topics_max: 3 * TOPICS, ..limits() });
     let (writer, reader) = (server.connect(), server.connect());
     for number in 0..TOPICS {
         server.ok(writer, json!({ "op": "add_and_set", "path": format!("a/{number:05}"), "type": "json", "value": number }));
@@ -110,6 +110,46 @@ fn who_withdraws_few_topics_looks_at_no_more_than_a_slice_in_one_turn() {
 }
 
 // Retained messages.
+
+#[test]
+fn a_listener_is_told_as_it_reads_that_a_topic_came_or_went_above_very_many() {
+    let (mut server, writer, reader) = server();
+    server.ok(reader, json!({ "op": "listen", "listener": 1, "kind": "topics", "selector": "r" }));
+    for number in 0..TOPICS {
+        server.ok(writer, json!({ "op": "add", "path": format!("r/b/{number:05}"), "type": "json" }));
+    }
+    assert_eq!(count(&server.take(reader), "descendant_notice"), TOPICS);
+    for (message, first, others) in [
+        (json!({ "op": "add", "path": "r/b", "type": "json" }), "added", "deselected"),
+        (json!({ "op": "remove", "selector": "r/b" }), "removed", "selected"),
+    ] {
+        server.stall(reader);
+        server.ok(writer, message);
+        server.advance(100);
+        server.flow(reader);
+        let told = server.take(reader);
+        let of = |what: &str| told.iter().filter(|event| event["op"] == "descendant_notice" && event["what"] == what).count();
+        assert_eq!((told[0]["what"].as_str(), of(first), of(others), told.len()), (Some(first), 1, TOPICS, TOPICS + 1));
+    }
+    // It comes and goes while all below is still to be looked at.
+    server.stall(reader);
+    for _ in 0..10 {
+        server.ok(writer, json!({ "op": "add", "path": "r/b", "type": "json" }));
+        server.ok(writer, json!({ "op": "remove", "selector": "r/b" }));
+    }
+    server.flow(reader);
+    server.advance(100);
+    let mut shown: std::collections::BTreeSet<String> = (0..TOPICS).map(|number| format!("r/b/{number:05}")).collect();
+    for event in server.take(reader) {
+        let path = event["path"].as_str().expect("a notice names its topic").to_owned();
+        let is_news = match event["what"].as_str() {
+            Some("added" | "selected") => shown.insert(path),
+            _ => shown.remove(&path),
+        };
+        assert!(is_news, "{event}");
+    }
+    assert_eq!(shown.len(), TOPICS);
+}
 
 fn slow() -> crate::mqtt_packets::Connect {
     persistent(V5, "slow").with((id::RECEIVE_MAXIMUM, Two(10)))
