@@ -1,7 +1,8 @@
 //! A subscriber that does not read: it costs a bound, holds nobody up, and does not miss the newest value.
 
-use crate::client::Session;
+use crate::client::{Message, Session};
 use crate::server::Server;
+use std::collections::BTreeSet;
 use tidewire::surface::value::ValueType;
 use tidewire::surface::wire::native::{Ask, Fetch, Request};
 
@@ -93,4 +94,37 @@ fn a_queue_that_conflation_cannot_keep_under_its_bound_is_closed_with_4104() {
     }
     assert_eq!(stalled.wait_for_close(), 4104);
     assert_eq!(writer.settle(), []);
+}
+
+#[test]
+fn a_shard_that_has_too_much_to_do_reads_nothing_and_loses_nothing() {
+    const WRITERS: usize = 8;
+    const SETS: usize = 1500;
+    let directory = crate::server::Directory::new("congested");
+    let server = Server::start_with(2, &[("STORAGE_DIRECTORY", directory.name()), ("LIMITS_MAIL_HIGH", "1")]);
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let mut socket = server.open("tidewire.1.json");
+            scope.spawn(move || {
+                socket.send_text(r#"{"op":"connect","id":1}"#);
+                socket.receive();
+                for number in 0..SETS {
+                    let (id, path) = (number + 2, format!("a/{}", (writer + number) % 16));
+                    socket.send_text(&format!(
+                        r#"{{"op":"add_and_set","id":{id},"path":"{path}","type":"json","value":[{writer},{number}]}}"#
+                    ));
+                }
+                // Two shards answer, each in its order. Some clients go in the middle of it.
+                let mut open: BTreeSet<u64> = (2..SETS as u64 + 2).collect();
+                while !open.is_empty() && (writer % 4 != 3 || open.len() > SETS / 2) {
+                    let Message::Text(answer) = socket.receive() else { panic!("not an answer") };
+                    let answer: serde_json::Value = serde_json::from_str(&answer).expect("the server sends JSON");
+                    assert_eq!(answer["op"], "ok");
+                    assert!(open.remove(&answer["id"].as_u64().expect("an answer names its request")), "{answer}");
+                }
+            });
+        }
+    });
+    let mut reader = server.connect();
+    assert_eq!(reader.fetch("?a/", "", 0).unwrap().1.len(), 16);
 }
