@@ -299,7 +299,8 @@ impl Audience {
             let held = self.sessions.get_mut(session).expect("a session that listens stands");
             let below_max = if Self::is_busy(desk, held) { 0 } else { BELOW_MAX };
             let extras = held.extras_mut();
-            let (mut told, mut left): (Vec<(u64, Change)>, Vec<(u64, Span)>) = Default::default();
+            let mut told: Vec<(u64, Change)> = Vec::new();
+            let mut left: Vec<(u64, Span)> = Vec::new();
             // Bounded by `limits.listeners_max`.
             for (number, listener) in &mut extras.listeners {
                 match notice {

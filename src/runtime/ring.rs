@@ -88,6 +88,12 @@ pub struct Received {
     length: u32,
 }
 
+impl Received {
+    pub fn len(&self) -> usize {
+        self.length as usize
+    }
+}
+
 /// Why nothing more is received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -547,7 +553,7 @@ impl Buffers {
         // SAFETY: the kernel has filled so much of the buffer, and whoever has `received` owns it (3).
         unsafe {
             let start = self.memory.as_ptr().add(usize::from(received.buffer) * self.bytes);
-            std::slice::from_raw_parts_mut(start, received.length as usize)
+            std::slice::from_raw_parts_mut(start, received.len())
         }
     }
 

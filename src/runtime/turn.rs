@@ -1,7 +1,7 @@
 //! The turns of one shard: what its ring tells goes into the shard, what the shard wants done is carried out, sends follow together with the next enter.
 //!
-//! A turn looks at what has come, at mail, at slices of long work, and makes a part of the sends that wait; then it enters the ring, and waits there if there is
-//! nothing else to do. Nothing in it takes longer than its parts are many: completions are as many as the ring holds, sends as many as a turn makes.
+//! A turn hears a part of what has come, looks at mail, at slices of long work, and makes a part of the sends that wait; then it enters the ring, and waits there
+//! if there is nothing else to do. Nothing in it takes longer than its parts are many: one connection's flood waits for the sends to others.
 //!
 //! Bytes pass from the ring to the shard and back in `hear` and `send_to` alone: what is to change them on their way, as encryption does, has its place there.
 
@@ -24,6 +24,9 @@ pub const TICK: Duration = Duration::from_millis(100);
 
 /// Batches handled for one ring before others get their turn.
 const BATCHES_A_TURN: usize = 64;
+
+/// Bytes heard before sends get their turn; what has come beyond is heard in the next.
+const HEARD_A_TURN: usize = 64 << 10;
 
 /// Sends made before the ring is entered.
 const SENDS_A_TURN: usize = 64;
@@ -66,8 +69,11 @@ pub struct Turns {
     /// Connections that have something to send; of the first so many a round of sends is under way.
     wakes: VecDeque<ConnectionKey>,
     round: usize,
-    /// What has come while the shard had too much to do.
+    /// What has come while the shard had too much to do, or beyond what it hears in a turn.
     withheld: VecDeque<Completion>,
+    heard: usize,
+    /// Whether others have not taken all that is for them.
+    is_post_held: bool,
     /// Sockets that nothing more is received from until that is asked for.
     unheard: Vec<u32>,
     waiting: Vec<u32>,
@@ -107,6 +113,8 @@ impl Turns {
             wakes: VecDeque::new(),
             round: 0,
             withheld: VecDeque::new(),
+            heard: 0,
+            is_post_held: false,
             unheard: Vec::new(),
             waiting: Vec::new(),
             handing_over: Vec::new(),
@@ -164,7 +172,7 @@ impl Turns {
                 std::hint::spin_loop();
             }
         }
-        if !self.withheld.is_empty() {
+        if !self.withheld.is_empty() || self.is_post_held {
             // Nobody tells that others have taken what was sent to them.
             self.ring.nap();
         }
@@ -174,6 +182,7 @@ impl Turns {
 
     /// Looks at all that has come, and makes sends. Whether anything came, or is to be sent.
     fn turn(&mut self) -> bool {
+        self.heard = 0;
         self.hear_withheld();
         let mut has_traffic = false;
         // As many as the ring holds: what is given back is filled at the next enter.
@@ -260,8 +269,11 @@ impl Turns {
         }
     }
 
-    /// Whether connections may be heard: the shard does not have too much to do.
+    /// Whether connections may be heard: the shard does not have too much to do, and this turn has not heard its part.
     fn has_room(&mut self) -> bool {
+        if self.heard >= HEARD_A_TURN {
+            return false;
+        }
         if self.shard.is_congested() {
             self.post();
         }
@@ -286,6 +298,7 @@ impl Turns {
 
     fn hear_bytes(&mut self, received: Received) {
         let socket = received.socket;
+        self.heard += received.len();
         let Some(peer) = self.peers[socket as usize].as_mut() else { return self.ring.give_back(received) };
         match peer.stage {
             Stage::Open => {
@@ -567,11 +580,12 @@ impl Turns {
     // Mail and records.
 
     fn post(&mut self) {
+        self.is_post_held = false;
         self.send_mail();
         self.send_records();
     }
 
-    /// Puts the shard's mail into the rings; what does not fit goes back and is tried again with the next.
+    /// Puts the shard's mail into the rings; what does not fit goes back and is tried again soon.
     fn send_mail(&mut self) {
         let Links { rings, mailboxes, .. } = &mut self.links;
         for (to, ring) in rings.outgoing.iter_mut().enumerate() {
@@ -580,17 +594,19 @@ impl Turns {
             let Some(batch) = self.shard.poll_mail(to_shard) else { continue };
             if let Err(rtrb::PushError::Full(batch)) = ring.push(batch) {
                 self.shard.return_mail(to_shard, batch);
+                self.is_post_held = true;
             }
             mailboxes[to].wake_by(&mut self.ring);
         }
     }
 
-    /// Hands what is to be stored to storage; what it has no room for goes back and is tried again with the next, or the next tick.
+    /// Hands what is to be stored to storage; what it has no room for goes back and is tried again soon.
     fn send_records(&mut self) {
         let Some(storage) = &self.links.storage else { return };
         let Some(records) = self.shard.poll_records() else { return };
         if let Err(records) = storage.try_send(records) {
             self.shard.return_records(records);
+            self.is_post_held = true;
         }
     }
 
