@@ -1,4 +1,5 @@
-//! What is done to all topics that match though nobody waits for an answer: removing what policies select, and ending counts of subscribers.
+//! What is done to very many topics or events though nobody waits for an answer: removing what policies select, ending counts of subscribers, forgetting
+//! interests, and giving back the memory of series.
 //!
 //! One slice a turn, whatever waits: errands take turns with each other and with all else that the shard does.
 
@@ -8,6 +9,7 @@ use crate::base::ShardIndex;
 use crate::desk::Desk;
 use crate::mail::Mail;
 use crate::owner::Owner;
+use crate::series::Gone;
 use crate::topic::selector::Selector;
 use crate::topic::tree::{Direction, Onward, Place, Span};
 use std::collections::VecDeque;
@@ -22,6 +24,8 @@ enum Errand {
     EndingCounts(Selector, Span),
     /// A shard's interest in the selector has ended.
     Forgetting(ShardIndex, Selector, Span),
+    /// Events' memory is given back.
+    Discarding(Gone),
 }
 
 #[derive(Default)]
@@ -87,8 +91,16 @@ impl Owner {
                 let mut budget = desk.limits.walk_slice;
                 self.forget_slice(desk, from, selector, rest, &mut budget)
             }
+            Errand::Discarding(mut gone) => gone.drop_part().then_some(Errand::Discarding(gone)),
         };
         self.errands.waiting.extend(next);
+    }
+
+    /// Gives back the memory of events: at once where they are few.
+    pub(super) fn discard(&mut self, gone: Gone) {
+        if !gone.is_small() {
+            self.errands.waiting.push_back(Errand::Discarding(gone));
+        }
     }
 
     /// Takes `from` off the topics that no other selector of it matches, and tells it so: its table follows the owner's word alone. What this turn does

@@ -16,7 +16,7 @@ use crate::desk::{Desk, Ticket};
 use crate::mail::{Appearance, Appeared, Mail, What};
 use crate::owner::Owner;
 use crate::protocol::Reason;
-use crate::series;
+use crate::series::{self, Series};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::specification::Specification;
@@ -129,7 +129,11 @@ impl Owner {
                 self.note_publication(desk, place, publication);
             }
             Record::Event(event) => {
-                record.change(self.tree.topic_mut(place));
+                let topic = self.tree.topic_mut(place);
+                record.change(topic);
+                if let Some(gone) = topic.series_mut().and_then(Series::take_gone) {
+                    self.discard(gone);
+                }
                 self.send(desk, place, &event.publication);
                 self.note_publication(desk, place, &event.publication);
             }
@@ -146,7 +150,7 @@ impl Owner {
         if !matches!(record, Record::Cleared(_) | Record::Removed) {
             return Some(place);
         }
-        let topic = self.take_away(desk, place);
+        let topic = self.drop_topic(desk, place);
         if !topic.is_reference {
             self.revive_reference(desk, topic.path.as_str());
         }
@@ -156,7 +160,7 @@ impl Owner {
     fn apply_added(&mut self, desk: &mut Desk, at: Option<Place>, added: Added) -> Place {
         match at {
             Some(place) if self.tree.topic(place).is_reference => self.displace_reference(desk, place),
-            Some(place) => _ = self.take_away(desk, place),
+            Some(place) => _ = self.drop_topic(desk, place),
             None => {}
         }
         if added.value.is_some() {
@@ -223,6 +227,15 @@ impl Owner {
         let ticket = if desk.stores() { self.store(desk, Some(place), &Record::Removed) } else { None };
         self.apply(desk, Some(place), Record::Removed);
         ticket
+    }
+
+    /// Takes a topic out of the tree, and what it kept.
+    pub(super) fn drop_topic(&mut self, desk: &mut Desk, place: Place) -> Topic {
+        let mut topic = self.take_away(desk, place);
+        if let Some(series) = topic.take_series() {
+            self.discard(series.into_gone());
+        }
+        topic
     }
 
     /// Takes a topic out of the tree, and tells who was interested.

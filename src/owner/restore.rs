@@ -33,8 +33,12 @@ impl Owner {
             let event = event_of(desk, id, series, event).map_err(|error| format!("topic '{}': {error}", stored.path.as_str()))?;
             Record::Event(event).change(&mut topic);
         }
-        if let (Some(series), Some(last)) = (topic.series_mut(), stored.last_sequence) {
-            series.restore_end(last.saturating_add(1), stored.latest_ms);
+        if let Some(series) = topic.series_mut() {
+            // Nobody waits yet.
+            drop(series.take_gone());
+            if let Some(last) = stored.last_sequence {
+                series.restore_end(last.saturating_add(1), stored.latest_ms);
+            }
         }
         self.enter(desk, topic, None, Appearance::Restored);
         Ok(())

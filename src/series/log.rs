@@ -28,10 +28,16 @@ pub(super) struct Log {
     chunks: VecDeque<Chunk>,
 }
 
-struct Chunk {
+pub(super) struct Chunk {
     /// How many events ever stood before the first one, less those taken out of the middle. So a position is a difference of two.
     base: u64,
     events: VecDeque<Stored>,
+}
+
+impl Chunk {
+    pub fn events(&self) -> impl Iterator<Item = &Stored> {
+        self.events.iter()
+    }
 }
 
 impl Log {
@@ -57,6 +63,17 @@ impl Log {
             self.chunks.pop_front();
         }
         event
+    }
+
+    /// Takes out the first chunk, if it has many events and all of them come before the sequence.
+    pub fn pop_chunk(&mut self, before: u64) -> Option<Chunk> {
+        let first = self.chunks.front()?;
+        let is_whole = first.events.back().is_some_and(|last| last.sequence < before) && first.events.len() >= CHUNK_EVENTS_MAX / 8;
+        if is_whole { self.chunks.pop_front() } else { None }
+    }
+
+    pub fn into_chunks(self) -> VecDeque<Chunk> {
+        self.chunks
     }
 
     pub fn first(&self) -> Option<&Stored> {

@@ -20,8 +20,8 @@ mod tests;
 
 pub use query::{Anchor, EVENT_NUMBERS_BYTES, Query, QueryKind, QueryRange, Span};
 
-use log::{Log, Stored};
-use std::collections::BTreeSet;
+use log::{Chunk, Log, Stored};
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -103,6 +103,29 @@ pub struct Series {
     bytes: usize,
     /// The author of the latest event, whose text the next one by the same author shares.
     author: Option<Arc<str>>,
+    gone: Gone,
+}
+
+/// Events that are not retained any more, and whose memory is given back a part at a time.
+#[derive(Default)]
+pub struct Gone {
+    chunks: VecDeque<Chunk>,
+}
+
+impl Gone {
+    /// Whether there are so few that they may go at once.
+    pub fn is_small(&self) -> bool {
+        self.chunks.len() <= Self::PART
+    }
+
+    /// Gives back the memory of a part; whether more is left.
+    pub fn drop_part(&mut self) -> bool {
+        self.chunks.drain(..Self::PART.min(self.chunks.len()));
+        !self.chunks.is_empty()
+    }
+
+    /// Chunks: some thousand events.
+    const PART: usize = 4;
 }
 
 impl Series {
@@ -165,10 +188,26 @@ impl Series {
             self.edits_by_original.remove(&(original, edit));
             self.drop_edit(edit);
         }
-        // Each event goes once. Mostly one; where a range is a time, all that are too old.
+        // Each event goes once. Mostly one; where a range is a time, all that are too old: these are only counted here.
         while self.originals.first().is_some_and(|first| first.sequence < first_kept) {
-            self.drop_first();
+            match self.originals.pop_chunk(first_kept) {
+                Some(chunk) => self.drop_chunk(chunk),
+                None => self.drop_first(),
+            }
         }
+    }
+
+    /// What has gone since the last time and was not given back.
+    pub fn take_gone(&mut self) -> Option<Gone> {
+        (!self.gone.chunks.is_empty()).then(|| std::mem::take(&mut self.gone))
+    }
+
+    /// The series goes, with all its events.
+    pub fn into_gone(self) -> Gone {
+        let Self { originals, edits, mut gone, .. } = self;
+        gone.chunks.extend(originals.into_chunks());
+        gone.chunks.extend(edits.into_chunks());
+        gone
     }
 
     /// Takes up an event as [`Series::plan_foreign`] says, then trims.
@@ -307,11 +346,27 @@ impl Series {
         }
     }
 
-    /// Drops the oldest original and its edits, which are the first of those by original.
+    /// Drops the oldest original and its edits.
     fn drop_first(&mut self) {
         let Some(event) = self.originals.pop_front() else { return };
         self.bytes -= EVENT_BYTES + event.value.len();
-        while let Some((_, edit)) = self.edits_by_original.first().copied().filter(|(original, _)| *original == event.sequence) {
+        self.drop_edits_up_to(event.sequence);
+    }
+
+    /// The same with many: the memory of the originals is not given back now.
+    fn drop_chunk(&mut self, chunk: Chunk) {
+        let mut last = 0;
+        for event in chunk.events() {
+            self.bytes -= EVENT_BYTES + event.value.len();
+            last = event.sequence;
+        }
+        self.drop_edits_up_to(last);
+        self.gone.chunks.push_back(chunk);
+    }
+
+    /// Of the oldest originals, which are the first of those by original.
+    fn drop_edits_up_to(&mut self, original: u64) {
+        while let Some((_, edit)) = self.edits_by_original.first().copied().filter(|(edited, _)| *edited <= original) {
             self.edits_by_original.pop_first();
             self.drop_edit(edit);
         }

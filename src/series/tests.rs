@@ -155,6 +155,32 @@ fn the_retained_range_keeps_the_latest() {
 }
 
 #[test]
+fn of_very_many_events_that_go_at_once_the_memory_is_given_back_a_part_at_a_time() {
+    const EVENTS: u64 = 10_000;
+    let mut series = series(None, Some(1000));
+    append_at(&mut series, (0..EVENTS).map(|number| number / 10));
+    for original in [0, 700, 9_990] {
+        series.edit(original, b"edited", &anne(), 0).unwrap();
+    }
+    // All but the last ten are too old, and the edits of all that went.
+    series.append(b"x", Some(1999), &anne(), 0).unwrap();
+    assert_eq!((series.first_kept(), series.len()), (9_990, 12));
+    let mut bytes = 0;
+    (9_990..EVENTS + 4).for_each(|sequence| bytes += series.event(sequence).map_or(0, |event| EVENT_BYTES + event.value.len()));
+    assert_eq!(series.bytes(), bytes);
+    assert_eq!(series.latest().map(|event| event.sequence), Some(EVENTS + 3));
+    let mut gone = series.take_gone().expect("most went in whole chunks");
+    assert!(!gone.is_small() && series.take_gone().is_none());
+    let mut parts = 1;
+    while gone.drop_part() {
+        parts += 1;
+    }
+    assert!(parts >= 4, "{parts} parts of some thousand events each");
+    // The rest goes the same way, with the series.
+    assert!(series.into_gone().is_small());
+}
+
+#[test]
 fn a_retained_duration_counts_back_from_the_latest_original_whatever_the_clock_says() {
     let mut series = series(None, Some(10));
     let appended = series.append(b"", Some(5), &anne(), 1_000_000).unwrap();

@@ -92,6 +92,10 @@ impl Topic {
         self.rare.as_ref()?.series.as_deref()
     }
 
+    pub fn take_series(&mut self) -> Option<Box<Series>> {
+        self.rare.as_mut()?.series.take()
+    }
+
     pub fn series_mut(&mut self) -> Option<&mut Series> {
         self.rare.as_mut()?.series.as_deref_mut()
     }

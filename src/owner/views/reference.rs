@@ -219,7 +219,7 @@ impl Owner {
                 contest.claims.put(claim);
                 contest.standing = None;
                 self.views.contests.count_standing(view, false);
-                self.take_away(desk, place);
+                self.drop_topic(desk, place);
             }
             Some(_) => {
                 self.take_down(desk, path);
@@ -276,6 +276,9 @@ impl Owner {
             self.extend_standing(desk, place, event, received);
         } else if let Held::Series(series) = &mut claim.held {
             let _ = series.restore(event);
+            if let Some(gone) = series.take_gone() {
+                self.discard(gone);
+            }
         }
     }
 
@@ -302,7 +305,7 @@ impl Owner {
         contest.claims.remove(view, source);
         if let Some(place) = standing {
             self.views.contests.count_standing(view, false);
-            self.take_away(desk, place);
+            self.drop_topic(desk, place);
         }
         self.settle_contest(desk, path);
     }
@@ -356,7 +359,7 @@ impl Owner {
         let place = contest.standing.take().expect("the reference topic stands");
         let topic = self.tree.topic_mut(place);
         let claim = contest.claims.first_mut().expect("the first claim's topic stands");
-        claim.held = match topic.rare.as_mut().and_then(|rare| rare.series.take()) {
+        claim.held = match topic.take_series() {
             Some(series) => Held::Series(series),
             None => Held::Content(topic.latest.clone().map_or(Content::Nothing, Content::Shared)),
         };
