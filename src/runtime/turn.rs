@@ -28,8 +28,9 @@ const BATCHES_A_TURN: usize = 64;
 /// Bytes heard before sends get their turn; what has come beyond is heard in the next.
 const HEARD_A_TURN: usize = 64 << 10;
 
-/// Sends made before the ring is entered.
+/// Sends made before the ring is entered, and of how many one goes to a connection that was woken after the round began.
 const SENDS_A_TURN: usize = 64;
+const LATER_EVERY: usize = 4;
 
 /// The shard's side of a socket.
 struct Peer {
@@ -66,9 +67,9 @@ pub struct Turns {
     peers: Vec<Option<Peer>>,
     /// The socket of each connection, by the index of its key.
     sockets: Vec<u32>,
-    /// Connections that have something to send; of the first so many a round of sends is under way.
+    /// Connections that have something to send, and those of them whose round of sends is under way.
     wakes: VecDeque<ConnectionKey>,
-    round: usize,
+    round: VecDeque<ConnectionKey>,
     /// What has come while the shard had too much to do, or beyond what it hears in a turn.
     withheld: VecDeque<Completion>,
     heard: usize,
@@ -111,7 +112,7 @@ impl Turns {
             peers: Vec::new(),
             sockets: Vec::new(),
             wakes: VecDeque::new(),
-            round: 0,
+            round: VecDeque::new(),
             withheld: VecDeque::new(),
             heard: 0,
             is_post_held: false,
@@ -156,7 +157,10 @@ impl Turns {
 
     /// Whether there is something to do that no completion tells of.
     fn has_work(&self) -> bool {
-        !self.wakes.is_empty() || self.shard.has_walks() || !self.withheld.is_empty() && !self.shard.is_congested()
+        !self.wakes.is_empty()
+            || !self.round.is_empty()
+            || self.shard.has_walks()
+            || !self.withheld.is_empty() && !self.shard.is_congested()
     }
 
     /// Whether the shard is to sleep until it is woken: nothing has come as long as it looks for that.
@@ -380,16 +384,17 @@ impl Turns {
 
     // Sends.
 
-    /// Makes a part of the sends that wait: one for each connection, all together. Whether there is any.
+    /// Makes a part of the sends that wait: one for each connection of the round, all together. Whoever is woken while the round is long has
+    /// a share of each turn: few do not wait until many are sent something. Whether there is any.
     fn send(&mut self) -> bool {
-        if self.round == 0 {
-            self.round = self.wakes.len();
+        if self.round.is_empty() {
+            std::mem::swap(&mut self.round, &mut self.wakes);
             self.shard.begin_sends();
         }
-        let part = self.round.min(SENDS_A_TURN);
-        for _ in 0..part {
-            self.round -= 1;
-            let Some(key) = self.wakes.pop_front() else { break };
+        let part = SENDS_A_TURN.min(self.round.len() + self.wakes.len());
+        for number in 1..=part {
+            let later = if number % LATER_EVERY == 0 { self.wakes.pop_front() } else { None };
+            let Some(key) = later.or_else(|| self.round.pop_front()) else { break };
             self.send_to(key);
         }
         part > 0
