@@ -7,8 +7,8 @@
 //! This is the only file of the runtime in which the kernel is given memory. What makes that sound:
 //! 1. A descriptor that an entry names is owned by the ring, by the shard's listeners, or by a mailbox that outlives the ring; the ring closes one of
 //!    its own only when nothing is under way with it, so no entry meets a descriptor that was closed, or given to another.
-//! 2. The bytes of a send are behind an `Rc` that the ring holds until the enter that carries it out has returned and its completions are looked
-//!    at, or, where a rest is under way, until that has completed. Nobody changes what is behind a shared `Rc`.
+//! 2. The bytes of a send are behind an `Rc` that the ring holds until an enter that took it has returned and no completion is left, or, where a rest is
+//!    under way, until that has completed. Nobody changes what is behind a shared `Rc`.
 //! 3. A receive buffer is the kernel's from `offer` to the completion that names it, and from then on that of whoever has the [`Received`], which
 //!    cannot be copied and is given back by value. The memory neither moves nor is freed while the ring stands.
 //! 4. At the end everything is cancelled and waited for; what would not end is leaked with its memory, and the kernel may go on to write there.
@@ -108,8 +108,9 @@ pub struct Ring {
     ring: IoUring,
     sockets: Vec<Option<Socket>>,
     free: Vec<u32>,
-    /// Sockets that a send of this turn goes to.
+    /// Sends that are not known to have gone, with their sockets, and how many of them the kernel has been given.
     batch: Vec<(u32, Rc<Send>)>,
+    entered: usize,
     /// What sockets did not take at once, and how much of it they took.
     rests: HashMap<u32, (Rc<Send>, usize)>,
     buffers: Buffers,
@@ -121,8 +122,6 @@ pub struct Ring {
     /// How long a nap is, which ends an enter that waits.
     nap: Box<types::Timespec>,
     is_napping: bool,
-    /// Whether the last enter took all that was asked for.
-    is_submitted: bool,
     /// What is told next.
     next: Option<Completion>,
 }
@@ -165,6 +164,7 @@ impl Ring {
             sockets: Vec::new(),
             free: Vec::new(),
             batch: Vec::new(),
+            entered: 0,
             rests: HashMap::new(),
             buffers,
             under_way: 0,
@@ -173,7 +173,6 @@ impl Ring {
             period: Box::new(timespec(period)),
             nap: Box::new(timespec(NAP_TIME)),
             is_napping: false,
-            is_submitted: true,
             next: None,
         };
         (0..ring.buffers.count).for_each(|buffer| ring.buffers.offer(buffer));
@@ -355,7 +354,9 @@ impl Ring {
         };
         // SAFETY: there is no argument.
         let result = unsafe { self.ring.submitter().enter::<libc::sigset_t>(length, u32::from(waits), GETEVENTS, None) };
-        self.is_submitted = result.as_ref().is_ok_and(|submitted| *submitted == length as usize);
+        if result.as_ref().is_ok_and(|submitted| *submitted == length as usize) {
+            self.entered = self.batch.len();
+        }
         match result.as_ref().map_err(io::Error::raw_os_error) {
             // What was not submitted is, the next time.
             Ok(_) | Err(Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => {}
@@ -437,8 +438,10 @@ impl Ring {
 
     /// The socket took only so much of a send of this turn: the ring goes on with the rest.
     fn fell_short(&mut self, number: u32, result: i32) {
-        let place = self.batch.iter().position(|(socket, _)| *socket == number).expect("what fell short was sent in this turn");
-        let (_, send) = self.batch.swap_remove(place);
+        let place = self.batch.iter().position(|(socket, _)| *socket == number).expect("what fell short is not known to have gone");
+        let (_, send) = self.batch.remove(place);
+        // It may have been entered with only a part of the others.
+        self.entered = self.entered.saturating_sub(1);
         if result < 0 && result != -libc::EAGAIN {
             // The receiver is told.
             return self.send_over(number);
@@ -476,14 +479,13 @@ impl Ring {
         self.close_if_quiet(number);
     }
 
-    /// The sends of this turn are over, but for rests: to be called when the ring was entered and has no completion left. Gives their bytes to be used again.
+    /// The sends that the kernel was given are over, but for rests, once no completion is left. Gives their bytes to be used again.
     pub fn finish_sends(&mut self, mut give_up: impl FnMut(u32, Rc<Send>)) {
-        // What the kernel had no room to take, it takes the next time.
-        if !self.is_submitted {
+        if self.next.is_some() || !self.ring.completion().is_empty() {
             return;
         }
         let mut batch = std::mem::take(&mut self.batch);
-        for (number, send) in batch.drain(..) {
+        for (number, send) in batch.drain(..std::mem::take(&mut self.entered)) {
             self.send_over(number);
             give_up(number, send);
         }

@@ -135,6 +135,21 @@ fn what_a_socket_does_not_take_at_once_follows_and_goes_to_no_other() {
 }
 
 #[test]
+fn a_send_that_the_kernel_was_not_given_is_not_over() {
+    let mut bench = Bench::new(Sizes::default());
+    let (socket, mut peer) = bench.connect();
+    let send = send_of(b"not yet".to_vec());
+    bench.ring.send(socket, send.clone());
+    bench.ring.finish_sends(|_, _| panic!("it was not sent"));
+    assert!(bench.ring.is_sending(socket) && Rc::strong_count(&send) == 2);
+    bench.turn();
+    assert!(!bench.ring.is_sending(socket) && Rc::strong_count(&send) == 1);
+    let mut got = [0; 7];
+    peer.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"not yet");
+}
+
+#[test]
 fn a_peer_that_resets_while_it_is_sent_something_ends_both_directions() {
     let mut bench = Bench::new(Sizes::default());
     let (socket, peer) = bench.connect();
