@@ -48,8 +48,10 @@ enum Stage {
     },
     /// It is another shard's as soon as nothing is under way with it here.
     HandingOver(ShardIndex, Box<Handover>),
-    /// It is over, and the peer may still be reading what was sent.
-    Lingering,
+    /// It is over, and the peer may still be reading what was sent; whether it has ended its own side.
+    Lingering {
+        is_over: bool,
+    },
 }
 
 /// See the module.
@@ -222,7 +224,7 @@ impl Turns {
         self.carry_out();
         while let Some((_, socket, key)) = self.lingering.front().copied().filter(|(until, ..)| *until <= self.ticks) {
             self.lingering.pop_front();
-            if self.peer(socket).is_some_and(|peer| peer.key == key && matches!(peer.stage, Stage::Lingering)) {
+            if self.peer(socket).is_some_and(|peer| peer.key == key && matches!(peer.stage, Stage::Lingering { .. })) {
                 self.forget(socket);
             }
         }
@@ -315,35 +317,59 @@ impl Turns {
                 peer.held.extend_from_slice(self.ring.bytes(&received));
                 self.ring.give_back(received);
             }
-            Stage::Lingering => self.ring.give_back(received),
+            Stage::Lingering { .. } => self.ring.give_back(received),
         }
     }
 
     fn hear_end(&mut self, socket: u32, ended: Ended) {
         let Some(peer) = self.peers[socket as usize].as_mut() else { return };
         match (&mut peer.stage, ended) {
-            (Stage::Open | Stage::Lingering, Ended::Paused) => self.unheard.push(socket),
+            (Stage::Open | Stage::Lingering { .. }, Ended::Paused) => self.unheard.push(socket),
             (Stage::Waiting { .. } | Stage::HandingOver(..), Ended::Paused) => {}
             (Stage::Open, Ended::Over) => self.peer_ended(socket),
             (Stage::Waiting { is_over }, Ended::Over) => *is_over = true,
             // Who goes on with it sees the end too.
             (Stage::HandingOver(..), Ended::Over) => {}
-            (Stage::Lingering, Ended::Over) => self.forget(socket),
+            (Stage::Lingering { .. }, Ended::Over) if !self.ring.is_sending(socket) => self.forget(socket),
+            (Stage::Lingering { is_over }, Ended::Over) => *is_over = true,
         }
     }
 
+    /// The peer has ended, or its own side: then it hears what it was answered.
     fn peer_ended(&mut self, socket: u32) {
         let key = self.peer(socket).expect("the peer that ended is here").key;
+        self.send_to(key);
         self.shard.handle_closed(now(), key);
-        self.forget(socket);
+        if self.ring.is_sending(socket) {
+            self.linger(socket, true);
+        } else {
+            self.forget(socket);
+        }
         self.carry_out();
+    }
+
+    /// The peer has so long to read what was sent.
+    fn linger(&mut self, socket: u32, is_over: bool) {
+        let peer = self.peers[socket as usize].as_mut().expect("who lingers is here");
+        (peer.stage, peer.held) = (Stage::Lingering { is_over }, Vec::new());
+        let until = self.ticks + Self::ticks_of(self.settings.limits.close_timeout_ms);
+        self.lingering.push_back((until, socket, peer.key));
+    }
+
+    /// All that there was to be sent to one that lingers has gone.
+    fn sent_last(&mut self, socket: u32, is_over: bool) {
+        if is_over {
+            self.forget(socket);
+        } else {
+            self.ring.shut_down(socket, Shutdown::Write);
+        }
     }
 
     /// Receives again from sockets that nothing is received from, unless nothing is heard now.
     fn hear_again(&mut self) {
         if self.withheld.is_empty() {
             for socket in std::mem::take(&mut self.unheard) {
-                if self.peer(socket).is_some_and(|peer| matches!(peer.stage, Stage::Open | Stage::Lingering)) {
+                if self.peer(socket).is_some_and(|peer| matches!(peer.stage, Stage::Open | Stage::Lingering { is_over: false })) {
                     self.ring.receive(socket);
                 }
             }
@@ -424,19 +450,19 @@ impl Turns {
         let mut ending = Vec::new();
         ring.finish_sends(|socket, send| {
             shard.give_up_send(send);
-            if peers[socket as usize].as_ref().is_some_and(|peer| matches!(peer.stage, Stage::Lingering)) {
-                ending.push(socket);
+            if let Some(Peer { stage: Stage::Lingering { is_over }, .. }) = peers[socket as usize] {
+                ending.push((socket, is_over));
             }
         });
-        for socket in ending {
-            self.ring.shut_down(socket, Shutdown::Write);
+        for (socket, is_over) in ending {
+            self.sent_last(socket, is_over);
         }
     }
 
     fn rest_sent(&mut self, socket: u32) {
         let Some(peer) = self.peer(socket) else { return };
         match peer.stage {
-            Stage::Lingering => self.ring.shut_down(socket, Shutdown::Write),
+            Stage::Lingering { is_over } => self.sent_last(socket, is_over),
             Stage::Open | Stage::Waiting { .. } => self.wakes.push_back(peer.key),
             Stage::HandingOver(..) => {}
         }
@@ -518,19 +544,16 @@ impl Turns {
     fn end_transport(&mut self, key: ConnectionKey) {
         self.shard.handle_closed(now(), key);
         let Some(socket) = self.socket_of(key) else { return };
-        let peer = self.peers[socket as usize].as_mut().expect("it was just there");
-        let is_over = matches!(peer.stage, Stage::Waiting { is_over: true });
-        (peer.stage, peer.held) = (Stage::Lingering, Vec::new());
-        if is_over {
-            return self.forget(socket);
-        }
+        let is_over = matches!(self.peer(socket).expect("it was just there").stage, Stage::Waiting { is_over: true });
         if !self.ring.is_sending(socket) {
+            if is_over {
+                return self.forget(socket);
+            }
             self.ring.shut_down(socket, Shutdown::Write);
         }
+        self.linger(socket, is_over);
         // It may have been stopped.
         self.unheard.push(socket);
-        let until = self.ticks + Self::ticks_of(self.settings.limits.close_timeout_ms);
-        self.lingering.push_back((until, socket, key));
     }
 
     fn forget(&mut self, socket: u32) {

@@ -3,6 +3,8 @@
 use crate::client::Seen;
 use crate::raw::masked;
 use crate::server::{PATIENCE, Server};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 use tidewire::surface::topic::specification::TopicType;
 use tidewire::surface::value::ValueType;
@@ -158,4 +160,27 @@ fn one_connection_more_than_the_limit_is_not_taken() {
         assert!(started.elapsed() < PATIENCE, "the place is not given free");
     }
     assert_eq!(first.add("a", ValueType::Json), Ok(true));
+}
+
+/// Clients that pipe a request in, as `nc -N` does, end their own side with it.
+#[test]
+fn who_ends_its_own_side_hears_the_answer() {
+    let server = Server::start_with_mqtt(2, &[]);
+    let connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01c";
+    let publish = b"\x32\x06\x00\x01a\x00\x07x";
+    let mqtt = server.mqtt.expect("it serves MQTT");
+    let get = format!("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    for _ in 0..50 {
+        for (address, bytes, expected) in [
+            (server.address, get.as_bytes(), &b"\r\n\r\nok"[..]),
+            (mqtt, &[&connect[..], publish].concat(), b"\x20\x02\x00\x00\x40\x02\x00\x07"),
+        ] {
+            let mut socket = TcpStream::connect(address).unwrap();
+            socket.write_all(bytes).unwrap();
+            socket.shutdown(Shutdown::Write).unwrap();
+            let mut answer = Vec::new();
+            socket.read_to_end(&mut answer).unwrap();
+            assert!(answer.trim_ascii_end().ends_with(expected), "{:?}", String::from_utf8_lossy(&answer));
+        }
+    }
 }
