@@ -24,7 +24,7 @@ pub struct Sends {
     text: Vec<u8>,
     /// Sends for several sessions, by what their queues held.
     cohorts: HashMap<(Form, Steps), Rc<Send>>,
-    spare: Vec<Send>,
+    spare: Vec<Rc<Send>>,
 }
 
 /// So many sends, and of so many bytes each, are kept to be used again: about as many as a turn of the runtime makes.
@@ -79,15 +79,16 @@ impl Send {
 impl Sends {
     /// What was made.
     fn take_made(&mut self) -> Rc<Send> {
-        let spare = self.spare.pop().unwrap_or_default();
-        Rc::new(std::mem::replace(&mut self.send, spare))
+        let mut made = self.spare.pop().unwrap_or_default();
+        std::mem::swap(Rc::get_mut(&mut made).expect("nobody else has a spare one"), &mut self.send);
+        made
     }
 
     /// Nobody is sent it any more, unless others hold it.
-    fn give_up(&mut self, send: Rc<Send>) {
-        let Ok(mut send) = Rc::try_unwrap(send) else { return };
-        if self.spare.len() < SPARE_MAX && send.bytes.capacity() <= SPARE_BYTES_MAX {
-            send.clear();
+    fn give_up(&mut self, mut send: Rc<Send>) {
+        let Some(alone) = Rc::get_mut(&mut send) else { return };
+        if self.spare.len() < SPARE_MAX && alone.bytes.capacity() <= SPARE_BYTES_MAX {
+            alone.clear();
             self.spare.push(send);
         }
     }
