@@ -1,6 +1,6 @@
 //! A table by id that may become very large: no insertion moves more than a part of it.
 //!
-//! A hash table that doubles moves all that it has, and whoever shares its core waits: 30 ms at 230,000 entries. This one is a single table until it has
+//! A hash table that doubles moves all that it has, and whoever shares its core waits for the longer the more there is. This one is a single table until it has
 //! [`WHOLE_MAX`] entries, then 64 of them, which double at different times. What it costs is a look at which it is.
 
 use super::{IdHasher, IdMap};
