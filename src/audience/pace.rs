@@ -22,7 +22,8 @@ impl Audience {
         let bytes_high = desk.limits.queue.bytes_high;
         self.held_back.remove(&key);
         let session = self.sessions.get_mut(key).expect("a session that is over waits for nothing");
-        let extras = session.extras.as_mut().expect("what a session waits for stands there");
+        // It may have got meanwhile what it waited for.
+        let Some(extras) = session.extras.as_mut() else { return };
         let (mut slices, mut asks) = (Vec::new(), Vec::new());
         if session.queue.bytes() <= bytes_high {
             slices = std::mem::take(&mut extras.slices_held);

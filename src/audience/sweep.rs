@@ -62,8 +62,9 @@ impl Audience {
         // One that was taken off its topics is gone.
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.extras_mut().is_sweeping = false;
-        if matches!(next, Next::Held) {
-            self.held_back.insert(key);
+        match next {
+            Next::Held => _ = self.held_back.insert(key),
+            _ => session.give_back_extras(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What few sessions have: listeners, update streams, and what they wait for.
 
-use super::{Call, Caller, Sweep};
+use super::{Call, Caller, Session, Sweep};
 use crate::base::{ShardIndex, TopicId};
 use crate::topic::path::TopicPath;
 use crate::topic::selector::Selector;
@@ -36,6 +36,28 @@ pub struct Extras {
     pub firsts_from: Option<TopicPath>,
     /// The topics that want to know when the session is over, and their owners; they are taken off as they go.
     pub watched_by: BTreeMap<TopicId, (ShardIndex, TopicPath)>,
+}
+
+impl Extras {
+    /// Whether it says nothing, so that a session need not have it.
+    fn is_idle(&self) -> bool {
+        let Self { listeners, reviews, is_reviewing, streams, histories, histories_waiting, .. } = self;
+        let Self { histories_asked, answers_held, slices_held, sweeps, is_sweeping, firsts_from, watched_by, .. } = self;
+        let has_listeners = !listeners.is_empty() || !reviews.is_empty() || *is_reviewing || !slices_held.is_empty();
+        let has_histories =
+            !(histories.is_empty() && histories_waiting.is_empty() && histories_asked.is_empty() && answers_held.is_empty());
+        let has_sweeps = !sweeps.is_empty() || *is_sweeping || firsts_from.is_some();
+        !has_listeners && !has_histories && !has_sweeps && streams.is_empty() && watched_by.is_empty()
+    }
+}
+
+impl Session {
+    /// Gives back what it takes to have nothing of all this: most sessions have it only while they subscribe.
+    pub fn give_back_extras(&mut self) {
+        if self.extras.as_ref().is_some_and(|extras| extras.is_idle()) {
+            self.extras = None;
+        }
+    }
 }
 
 /// Which events of a time series a subscription waits for.
