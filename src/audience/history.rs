@@ -33,7 +33,7 @@ impl Audience {
 
     /// The topic appeared again: events are asked for anew for each subscriber, from the first that it has not.
     pub fn ask_missed_events(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>) {
-        let last = topic.last_sequence.get();
+        let last = topic.last_sequence();
         let mut asked = Vec::new();
         // One for each subscriber, who waits for its own.
         for subscriber in topic.subscribers.borrow_mut().iter_mut() {
@@ -67,7 +67,7 @@ impl Audience {
         let Some(subscriber) = self.end_waiting(&topic, to.session, to.generation) else { return };
         // Bounded by `limits.history_bytes_max`.
         for event in events {
-            topic.last_sequence.set(topic.last_sequence.get().max(Some(event.version)));
+            topic.set_last_sequence(topic.last_sequence().map_or(event.version, |last| last.max(event.version)));
             self.locals.sequence += 1;
             let outgoing = Outgoing::history(event, &topic, self.locals.sequence);
             self.deliver_any(desk, &topic, subscriber, &outgoing);

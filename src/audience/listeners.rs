@@ -282,11 +282,11 @@ impl Audience {
                 let path = path.as_str();
                 let ends = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at).chain([path.len()]);
                 for end in ends {
-                    self.listening.topics.for_each_match(&path[..end], |_, holders| sessions.extend(holders.keys()));
+                    self.listening.topics.for_each_match(&path[..end], |holders| sessions.extend(holders.keys()));
                 }
             }
             Notice::Subscribers { path, .. } => {
-                self.listening.subscribers.for_each_match(path.as_str(), |_, holders| sessions.extend(holders.keys()));
+                self.listening.subscribers.for_each_match(path.as_str(), |holders| sessions.extend(holders.keys()));
             }
         }
         sessions

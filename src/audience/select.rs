@@ -3,22 +3,21 @@
 use super::ask::{Answer, Gather};
 use crate::audience::Audience;
 use crate::audience::queue::wake;
-use crate::base::SessionKey;
+use crate::base::{SessionKey, SmallSet};
 use crate::desk::Desk;
 use crate::mail::{Caller, Mail, Question};
 use crate::protocol::{ErrorCode, Reason, Refusal};
 use crate::session::{Ending, Entry, LocalTopic, Sweep, SweepKind};
 use crate::topic::selector::Selector;
 use crate::wire::native::Outcome;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// A selector that sessions of this shard have.
 #[derive(Default)]
 pub struct Selected {
-    pub(super) sessions: BTreeSet<SessionKey>,
+    pub(super) sessions: SmallSet<SessionKey>,
     /// The tickets of the questions that not all owners have answered.
-    pub(super) asking: BTreeSet<u64>,
+    pub(super) asking: SmallSet<u64>,
 }
 
 impl Audience {
@@ -102,9 +101,9 @@ impl Audience {
         let asking = std::mem::take(&mut selected.asking);
         self.selected.remove(selector);
         // Each is a question that was asked and is not answered: bounded by `limits.questions_max` for each session.
-        for ticket in asking {
+        for ticket in asking.iter() {
             // The owners drop the question, so its waiting request is answered here.
-            if let Some(Gather { answer: Answer::Interest { asker, .. }, .. }) = self.gathers.remove(&ticket) {
+            if let Some(Gather { answer: Answer::Interest { asker, .. }, .. }) = self.gathers.remove(ticket) {
                 self.answer(desk, asker, Ok(Outcome::Done));
             }
         }

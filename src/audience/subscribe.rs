@@ -1,7 +1,7 @@
 //! Subscriptions: a session and a topic that it selects.
 
 use crate::audience::Audience;
-use crate::base::SessionKey;
+use crate::base::{SessionKey, push_lean};
 use crate::desk::Desk;
 use crate::mail::Appearance;
 use crate::session::{Delivery, Entry, LocalTopic, Subscriber};
@@ -19,7 +19,7 @@ impl Audience {
         session.subscriptions.insert(topic.id, (topic.clone(), subscribers.len() as u32));
         let delivery = session.mqtt.as_ref().map_or(Delivery::NATIVE, |mqtt| mqtt.delivery(topic.path.as_str()));
         let subscriber = Subscriber { session: key, generation, is_latest_queued: !delivery.is_mqtt(), delivery };
-        subscribers.push(subscriber);
+        push_lean(&mut subscribers, subscriber);
         drop(subscribers);
         if delivery.is_mqtt() {
             self.note_count(topic);

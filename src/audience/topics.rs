@@ -42,7 +42,7 @@ impl Audience {
         self.end_withdrawn(desk, &topic);
         // One for each session that selects the topic.
         let mut sessions: Vec<SessionKey> = Vec::new();
-        self.selected.for_each_match(path.as_str(), |_, selected| sessions.extend(&selected.sessions));
+        self.selected.for_each_match(path.as_str(), |selected| sessions.extend(selected.sessions.iter()));
         for session in sessions {
             self.offer_topic(desk, session, &topic, appearance);
         }
@@ -106,7 +106,7 @@ impl Audience {
         let is_clearing = publication.message().is_some_and(|message| message.is_clearing);
         let outgoing = self.outgoing(publication, topic);
         if topic.is_time_series() {
-            topic.last_sequence.set(Some(outgoing.version()));
+            topic.set_last_sequence(outgoing.version());
         } else if !is_clearing {
             topic.take(&outgoing, self.locals.generation);
         }

@@ -3,6 +3,7 @@
 mod latencies;
 pub mod placement;
 mod slab;
+mod small_set;
 mod split_map;
 mod wheel;
 
@@ -10,6 +11,7 @@ mod wheel;
 pub use latencies::INTERVAL_MS;
 pub use latencies::Latencies;
 pub use slab::{ConnectionKey, Key, SessionKey, Slab, SlabKey};
+pub use small_set::SmallSet;
 pub use split_map::SplitMap;
 pub use wheel::Wheel;
 
@@ -55,6 +57,14 @@ impl SessionId {
 /// A topic's server-wide number: never 0, never used again while the server runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicId(pub u64);
+
+/// Appends to a list of which there are very many, most with one entry: the first takes room for no others.
+pub fn push_lean<T>(list: &mut Vec<T>, entry: T) {
+    if list.capacity() == 0 {
+        list.reserve_exact(1);
+    }
+    list.push(entry);
+}
 
 /// A table by ids that the server itself gives, which follow each other: nobody can choose them, so they need no random hash, and the order in which
 /// such a table is gone through is always the same.

@@ -1,7 +1,8 @@
-//! A table by id that may become very large: no insertion moves more than a part of it.
+//! A table by id that may become very large, and of which there may be very many, most with one entry: no insertion moves more than a part of it, and the one
+//! entry takes no memory of its own.
 //!
-//! A hash table that doubles moves all that it has, and whoever shares its core waits for the longer the more there is. This one is a single table until it has
-//! [`WHOLE_MAX`] entries, then 64 of them, which double at different times. What it costs is a look at which it is.
+//! A hash table that doubles moves all that it has, and whoever shares its core waits for the longer the more there is. This one is a single table from two
+//! to [`WHOLE_MAX`] entries, then 64 of them, which double at different times. What it costs is a look at which it is.
 
 use super::{IdHasher, IdMap};
 use std::hash::{Hash, Hasher};
@@ -13,6 +14,7 @@ const WHOLE_MAX: usize = 7 << 10;
 
 /// See the module.
 pub enum SplitMap<K, V> {
+    Few(Option<(K, V)>),
     Whole(IdMap<K, V>),
     Parts(Box<Parts<K, V>>),
 }
@@ -25,7 +27,7 @@ pub struct Parts<K, V> {
 
 impl<K, V> Default for SplitMap<K, V> {
     fn default() -> Self {
-        Self::Whole(IdMap::default())
+        Self::Few(None)
     }
 }
 
@@ -39,6 +41,7 @@ fn part_of<K: Hash>(key: &K) -> usize {
 impl<K: Hash + Eq, V> SplitMap<K, V> {
     pub fn len(&self) -> usize {
         match self {
+            Self::Few(held) => usize::from(held.is_some()),
             Self::Whole(map) => map.len(),
             Self::Parts(parts) => parts.len,
         }
@@ -50,6 +53,7 @@ impl<K: Hash + Eq, V> SplitMap<K, V> {
 
     pub fn get(&self, key: &K) -> Option<&V> {
         match self {
+            Self::Few(held) => held.as_ref().filter(|(held, _)| held == key).map(|(_, value)| value),
             Self::Whole(map) => map.get(key),
             Self::Parts(parts) => parts.maps[part_of(key)].get(key),
         }
@@ -57,6 +61,7 @@ impl<K: Hash + Eq, V> SplitMap<K, V> {
 
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         match self {
+            Self::Few(held) => held.as_mut().filter(|(held, _)| held == key).map(|(_, value)| value),
             Self::Whole(map) => map.get_mut(key),
             Self::Parts(parts) => parts.maps[part_of(key)].get_mut(key),
         }
@@ -67,11 +72,19 @@ impl<K: Hash + Eq, V> SplitMap<K, V> {
     }
 
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        if let Self::Whole(map) = self {
-            if map.len() < WHOLE_MAX {
-                return map.insert(key, value);
+        match self {
+            Self::Few(held @ None) => {
+                *held = Some((key, value));
+                return None;
             }
-            self.split();
+            Self::Few(Some((held, before))) if *held == key => return Some(std::mem::replace(before, value)),
+            Self::Few(held) => {
+                *self = Self::Whole(held.take().into_iter().chain([(key, value)]).collect());
+                return None;
+            }
+            Self::Whole(map) if map.len() < WHOLE_MAX => return map.insert(key, value),
+            Self::Whole(_) => self.split(),
+            Self::Parts(_) => {}
         }
         let Self::Parts(parts) = self else { unreachable!("it was split just now") };
         let before = parts.maps[part_of(&key)].insert(key, value);
@@ -81,7 +94,14 @@ impl<K: Hash + Eq, V> SplitMap<K, V> {
 
     pub fn remove(&mut self, key: &K) -> Option<V> {
         match self {
-            Self::Whole(map) => map.remove(key),
+            Self::Few(held) => held.take_if(|(held, _)| held == key).map(|(_, value)| value),
+            Self::Whole(map) => {
+                let value = map.remove(key)?;
+                if map.is_empty() {
+                    *self = Self::default();
+                }
+                Some(value)
+            }
             Self::Parts(parts) => {
                 let map = &mut parts.maps[part_of(key)];
                 let value = map.remove(key)?;
@@ -99,11 +119,12 @@ impl<K: Hash + Eq, V> SplitMap<K, V> {
 
     /// In an order that depends on nothing but the keys and on what was done.
     pub fn values(&self) -> impl Iterator<Item = &V> {
-        let maps = match self {
-            Self::Whole(map) => std::slice::from_ref(map),
-            Self::Parts(parts) => &parts.maps,
+        let (few, maps) = match self {
+            Self::Few(held) => (held.as_ref(), &[][..]),
+            Self::Whole(map) => (None, std::slice::from_ref(map)),
+            Self::Parts(parts) => (None, &parts.maps[..]),
         };
-        maps.iter().flat_map(|map| map.values())
+        few.into_iter().map(|(_, value)| value).chain(maps.iter().flat_map(|map| map.values()))
     }
 
     /// The one table becomes many: once for each table that grows so large.
@@ -130,7 +151,10 @@ mod tests {
         let mut map = SplitMap::default();
         let ids = || (1..=40_000).map(TopicId);
         for id in ids() {
-            assert_eq!(map.insert(id, id.0), None);
+            assert!(!map.contains_key(&id));
+            assert_eq!((map.insert(id, 0), map.insert(id, id.0), map.get(&id)), (None, Some(0), Some(&id.0)));
+            assert_eq!((map.len() as u64, matches!(map, SplitMap::Few(_))), (id.0, id.0 == 1));
+            assert!(id.0 > 3 || map.values().copied().collect::<std::collections::BTreeSet<_>>().into_iter().eq(1..=id.0));
         }
         assert!(matches!(map, SplitMap::Parts(_)));
         assert_eq!(map.insert(TopicId(7), 0), Some(7));
@@ -142,7 +166,7 @@ mod tests {
         for id in ids() {
             assert_eq!((map.contains_key(&id), map.remove(&id), map.contains_key(&id)), (true, Some(id.0), false));
         }
-        assert!(map.is_empty() && matches!(map, SplitMap::Whole(_)), "nothing stays of what was large");
+        assert!(map.is_empty() && matches!(map, SplitMap::Few(None)), "nothing stays of what was large");
     }
 
     #[test]

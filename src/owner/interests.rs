@@ -10,16 +10,19 @@ use crate::topic::tree::Topic;
 
 /// See the module.
 pub struct ShardInterests {
-    selected: Interests<ShardSet>,
-    topics: Interests<ShardSet>,
-    subscribers: Interests<ShardSet>,
+    selected: ByShard,
+    topics: ByShard,
+    subscribers: ByShard,
     /// By shard the ticket of its last request to listen.
     listens_heard: Vec<u64>,
 }
 
+/// Of a selector of one path no more than the path: there are as many of them as connections.
+type ByShard = Interests<ShardSet, Box<str>>;
+
 impl ShardInterests {
     pub fn new(shards: u16) -> Self {
-        let none = Interests::default;
+        let none = ByShard::default;
         Self { selected: none(), topics: none(), subscribers: none(), listens_heard: vec![0; usize::from(shards)] }
     }
 
@@ -31,7 +34,7 @@ impl ShardInterests {
     /// The shards that want what is at `path`.
     pub fn selecting(&self, path: &str) -> ShardSet {
         let mut selecting = ShardSet::default();
-        self.selected.for_each_match(path, |_, shards| selecting = selecting.union(*shards));
+        self.selected.for_each_match(path, |shards| selecting = selecting.union(*shards));
         selecting
     }
 
@@ -71,7 +74,7 @@ impl ShardInterests {
         true
     }
 
-    fn table(&mut self, kind: ListenerKind) -> &mut Interests<ShardSet> {
+    fn table(&mut self, kind: ListenerKind) -> &mut ByShard {
         match kind {
             ListenerKind::Topics => &mut self.topics,
             ListenerKind::Subscribers => &mut self.subscribers,
@@ -83,14 +86,14 @@ impl ShardInterests {
         let mut listening = ShardSet::default();
         match kind {
             ListenerKind::Subscribers => {
-                self.subscribers.for_each_match(path, |_, shards| listening = listening.union(*shards));
+                self.subscribers.for_each_match(path, |shards| listening = listening.union(*shards));
             }
             ListenerKind::Topics if self.topics.is_empty() => {}
             ListenerKind::Topics => {
                 let ends = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at).chain([path.len()]);
                 // One for each level of the path.
                 for end in ends {
-                    self.topics.for_each_match(&path[..end], |_, shards| listening = listening.union(*shards));
+                    self.topics.for_each_match(&path[..end], |shards| listening = listening.union(*shards));
                 }
             }
         }

@@ -20,12 +20,13 @@ pub struct LocalTopic {
     pub specification: Arc<Specification>,
     pub latest: RefCell<Option<Rc<Outgoing>>>,
     /// What was published after that without becoming the topic's value, and the generation of the shard's newest subscription then.
-    pub passed: RefCell<Option<(Rc<Outgoing>, u32)>>,
+    passed: RefCell<Option<Rc<Outgoing>>>,
+    passed_generation: Cell<u32>,
     pub subscribers: RefCell<Vec<Subscriber>>,
     /// Whether the owner wants to know how many subscribers there are.
     pub is_counted: Cell<bool>,
-    /// The last event of a time series that came here.
-    pub last_sequence: Cell<Option<u64>>,
+    /// Of a time series the sequence behind that of the last event that came here; 0 where none has.
+    next_sequence: Cell<u64>,
 }
 
 /// One session's subscription.
@@ -126,8 +127,8 @@ impl Delivery {
 impl LocalTopic {
     pub fn new(id: TopicId, path: TopicPath, specification: Arc<Specification>) -> Rc<Self> {
         let (latest, passed, subscribers) = (RefCell::default(), RefCell::default(), RefCell::default());
-        let (is_counted, last_sequence) = (Cell::new(false), Cell::new(None));
-        Rc::new(Self { id, path, specification, latest, passed, subscribers, is_counted, last_sequence })
+        let (is_counted, passed_generation, next_sequence) = (Cell::default(), Cell::default(), Cell::default());
+        Rc::new(Self { id, path, specification, latest, passed, passed_generation, subscribers, is_counted, next_sequence })
     }
 
     pub fn is_time_series(&self) -> bool {
@@ -136,14 +137,14 @@ impl LocalTopic {
 
     /// What is newest for who is subscribed.
     pub fn newest(&self) -> Option<Rc<Outgoing>> {
-        let passed = self.passed.borrow();
-        passed.as_ref().map(|(passed, _)| passed.clone()).or_else(|| self.latest.borrow().clone())
+        self.passed.borrow().clone().or_else(|| self.latest.borrow().clone())
     }
 
     /// Takes up what was published. `generation` is that of the shard's newest subscription.
     pub fn take(&self, outgoing: &Rc<Outgoing>, generation: u32) {
         if outgoing.is_passing() {
-            *self.passed.borrow_mut() = Some((outgoing.clone(), generation));
+            *self.passed.borrow_mut() = Some(outgoing.clone());
+            self.passed_generation.set(generation);
         } else {
             *self.latest.borrow_mut() = Some(outgoing.clone());
             *self.passed.borrow_mut() = None;
@@ -159,9 +160,18 @@ impl LocalTopic {
     /// What a session is sent right behind the news of a subscription that was made before: what passed by meanwhile is newer than the value, and
     /// what had passed by then is over.
     pub fn first_since(&self, generation: u32) -> Option<Rc<Outgoing>> {
-        let passed = self.passed.borrow();
-        let meanwhile = passed.as_ref().filter(|(_, newest)| newest.wrapping_sub(generation) < 1 << 31);
-        meanwhile.map(|(passed, _)| passed.clone()).or_else(|| self.first())
+        let is_since = self.passed_generation.get().wrapping_sub(generation) < 1 << 31;
+        self.passed.borrow().clone().filter(|_| is_since).or_else(|| self.first())
+    }
+
+    /// The last event of a time series that came here.
+    pub fn last_sequence(&self) -> Option<u64> {
+        self.next_sequence.get().checked_sub(1)
+    }
+
+    /// An event of a time series came.
+    pub fn set_last_sequence(&self, sequence: u64) {
+        self.next_sequence.set(sequence + 1);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `limits.selections_max` bounds every loop here: a request goes through the session's selections a few times, and a topic through them once.
 
+use crate::base::push_lean;
 use crate::topic::selector::Selector;
 use hashbrown::HashSet;
 
@@ -46,7 +47,7 @@ impl Selections {
             return Err(Full);
         }
         self.steps.retain(|step| step.selector != *selector);
-        self.steps.push(SelectionStep { selector: selector.clone(), selects: true });
+        push_lean(&mut self.steps, SelectionStep { selector: selector.clone(), selects: true });
         Ok(is_new)
     }
 

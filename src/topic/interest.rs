@@ -1,18 +1,48 @@
 //! Which selectors somebody has: at an owner the shards that have them, on a shard its sessions that have them.
 //!
-//! Indexed by a selector's literal branch, so that a topic is matched against the selectors above it and not against all. Where a branch has many, each
-//! of them is found by its text.
+//! Most selectors are of one path: these are found by it. Others are indexed by their literal branch, so that a topic is matched against those above it and
+//! not against all. Where a branch has many, each of them is found by its text.
 
 use super::selector::Selector;
-use hashbrown::HashMap;
+use crate::base::push_lean;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use std::hash::BuildHasher;
 
 /// So many selectors of a branch are looked through: more have a table. Most branches have one, and need none.
 const SCANNED_MAX: usize = 16;
 
-/// Values of `T` by distinct selector.
-pub struct Interests<T> {
+/// Values of `T` by distinct selector; `P` is what is held of a selector of one path.
+pub struct Interests<T, P = Selector> {
+    by_path: HashTable<(P, T)>,
     by_branch: HashMap<String, Branch<T>>,
+    hasher: DefaultHashBuilder,
     count: usize,
+}
+
+/// What is held of a selector of one path: itself, where others share it, or no more than the path.
+pub trait Exact {
+    fn of(selector: &Selector, path: &str) -> Self;
+    fn path(&self) -> &str;
+}
+
+impl Exact for Selector {
+    fn of(selector: &Selector, _: &str) -> Self {
+        selector.clone()
+    }
+
+    fn path(&self) -> &str {
+        self.prefix()
+    }
+}
+
+impl Exact for Box<str> {
+    fn of(_: &Selector, path: &str) -> Self {
+        path.into()
+    }
+
+    fn path(&self) -> &str {
+        self
+    }
 }
 
 /// The selectors of one literal branch.
@@ -22,9 +52,10 @@ struct Branch<T> {
     places: Option<Box<HashMap<Selector, usize>>>,
 }
 
-impl<T> Default for Interests<T> {
+impl<T, P> Default for Interests<T, P> {
     fn default() -> Self {
-        Self { by_branch: HashMap::new(), count: 0 }
+        let (by_path, by_branch, hasher) = (HashTable::new(), HashMap::new(), DefaultHashBuilder::default());
+        Self { by_path, by_branch, hasher, count: 0 }
     }
 }
 
@@ -45,7 +76,7 @@ impl<T> Branch<T> {
 
     fn push(&mut self, selector: &Selector, value: T) -> usize {
         let place = self.held.len();
-        self.held.push((selector.clone(), value));
+        push_lean(&mut self.held, (selector.clone(), value));
         if let Some(places) = &mut self.places {
             places.insert(selector.clone(), place);
         } else if self.held.len() > SCANNED_MAX {
@@ -69,6 +100,17 @@ impl<T> Branch<T> {
 }
 
 impl<T> Interests<T> {
+    /// The equal selector that is held already, so that many need not hold one each.
+    pub fn held(&self, selector: &Selector) -> Option<&Selector> {
+        if let Some(path) = selector.exact_path() {
+            return self.exact(path).map(|(held, _)| held);
+        }
+        let branch = self.by_branch.get(selector.prefix())?;
+        branch.find(selector).map(|place| &branch.held[place].0)
+    }
+}
+
+impl<T, P: Exact> Interests<T, P> {
     /// Distinct selectors held.
     pub fn len(&self) -> usize {
         self.count
@@ -78,50 +120,75 @@ impl<T> Interests<T> {
         self.count == 0
     }
 
+    fn exact(&self, path: &str) -> Option<&(P, T)> {
+        self.by_path.find(self.hasher.hash_one(path), |(held, _)| held.path() == path)
+    }
+
     pub fn get_mut(&mut self, selector: &Selector) -> Option<&mut T> {
+        if let Some(path) = selector.exact_path() {
+            let hash = self.hasher.hash_one(path);
+            return self.by_path.find_mut(hash, |(held, _)| held.path() == path).map(|(_, value)| value);
+        }
         let branch = self.by_branch.get_mut(selector.prefix())?;
         let place = branch.find(selector)?;
         Some(&mut branch.held[place].1)
     }
 
-    /// The equal selector that is held already, so that many need not hold one each.
-    pub fn held(&self, selector: &Selector) -> Option<&Selector> {
-        let branch = self.by_branch.get(selector.prefix())?;
-        branch.find(selector).map(|place| &branch.held[place].0)
-    }
-
     /// The selector's value, made if it is new.
     pub fn entry(&mut self, selector: &Selector, make: impl FnOnce() -> T) -> &mut T {
-        let branch = self.by_branch.entry_ref(selector.prefix()).or_default();
+        let Self { by_path, by_branch, hasher, count } = self;
+        if let Some(path) = selector.exact_path() {
+            let hash = hasher.hash_one(path);
+            let entry = by_path.entry(hash, |(held, _)| held.path() == path, |(held, _)| hasher.hash_one(held.path()));
+            let entry = entry.or_insert_with(|| {
+                *count += 1;
+                (P::of(selector, path), make())
+            });
+            return &mut entry.into_mut().1;
+        }
+        let branch = by_branch.entry_ref(selector.prefix()).or_default();
         let place = branch.find(selector).unwrap_or_else(|| {
-            self.count += 1;
+            *count += 1;
             branch.push(selector, make())
         });
         &mut branch.held[place].1
     }
 
     pub fn remove(&mut self, selector: &Selector) -> Option<T> {
-        let branch = self.by_branch.get_mut(selector.prefix())?;
-        let place = branch.find(selector)?;
-        let (_, value) = branch.swap_remove(place);
-        if branch.held.is_empty() {
-            self.by_branch.remove(selector.prefix());
-        }
+        let value = match selector.exact_path() {
+            Some(path) => {
+                let hash = self.hasher.hash_one(path);
+                let entry = self.by_path.find_entry(hash, |(held, _)| held.path() == path).ok()?;
+                entry.remove().0.1
+            }
+            None => {
+                let branch = self.by_branch.get_mut(selector.prefix())?;
+                let place = branch.find(selector)?;
+                let (_, value) = branch.swap_remove(place);
+                if branch.held.is_empty() {
+                    self.by_branch.remove(selector.prefix());
+                }
+                value
+            }
+        };
         self.count -= 1;
         Some(value)
     }
 
-    /// Calls `visit` for every selector that matches `path`. Looks at all of the branches above it: how many sessions may have `limits.selections_max`
-    /// says to the operator.
-    pub fn for_each_match<'a>(&'a self, path: &str, mut visit: impl FnMut(&'a Selector, &'a T)) {
+    /// Calls `visit` for the value of every selector that matches `path`. Looks at all of the branches above it: how many sessions may have
+    /// `limits.selections_max` says to the operator.
+    pub fn for_each_match<'a>(&'a self, path: &str, mut visit: impl FnMut(&'a T)) {
         let ends = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
         for end in std::iter::once(0).chain(ends).chain([path.len()]) {
             // Bounded by the selectors of all sessions in these branches: `limits.selections_max` says so to the operator.
             for (selector, value) in self.by_branch.get(&path[..end]).into_iter().flat_map(|branch| &branch.held) {
                 if selector.matches(path) {
-                    visit(selector, value);
+                    visit(value);
                 }
             }
+        }
+        if let Some((_, value)) = self.exact(path) {
+            visit(value);
         }
     }
 }
@@ -140,7 +207,7 @@ mod tests {
         }
         let found = |interests: &Interests<usize>| {
             let mut found = Vec::new();
-            interests.for_each_match("a/b", |_, number| found.push(*number));
+            interests.for_each_match("a/b", |number| found.push(*number));
             found.sort_unstable();
             found
         };

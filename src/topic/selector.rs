@@ -55,7 +55,8 @@ pub struct Selector(Arc<Inner>);
 
 struct Inner {
     text: Box<str>,
-    prefix: Box<str>,
+    /// `None` where it is all of the text behind the first character.
+    prefix: Option<Box<str>>,
     kind: Kind,
 }
 
@@ -105,9 +106,9 @@ impl Selector {
     /// Whether it selects the topic at `path`. Allocates nothing, but for scratch space that is then kept.
     pub fn matches(&self, path: &str) -> bool {
         match &self.0.kind {
-            Kind::Path => path == &*self.0.prefix,
-            Kind::SplitPath { levels, reach } => matches_split(&self.0.prefix, levels, *reach, path),
-            Kind::FullPath { pattern, reach } => is_within(path, &self.0.prefix) && matches_full(pattern, *reach, path),
+            Kind::Path => path == self.prefix(),
+            Kind::SplitPath { levels, reach } => matches_split(self.prefix(), levels, *reach, path),
+            Kind::FullPath { pattern, reach } => is_within(path, self.prefix()) && matches_full(pattern, *reach, path),
             Kind::Set(members) => members.iter().any(|member| member.matches(path)),
         }
     }
@@ -115,12 +116,12 @@ impl Selector {
     /// The deepest literal branch that holds everything it can select; empty for the root. What it selects is at that
     /// path or under it.
     pub fn prefix(&self) -> &str {
-        &self.0.prefix
+        self.0.prefix.as_deref().unwrap_or_else(|| &self.0.text[1..])
     }
 
     /// The path of a path selector.
     pub fn exact_path(&self) -> Option<&str> {
-        matches!(self.0.kind, Kind::Path).then_some(&*self.0.prefix)
+        matches!(self.0.kind, Kind::Path).then_some(self.prefix())
     }
 
     /// Whether it certainly selects every path strictly below `branch`, which is empty for the root. There may be selectors that do and
@@ -131,7 +132,7 @@ impl Selector {
             Kind::Path => false,
             Kind::SplitPath { reach: Reach::Matches, .. } => false,
             Kind::SplitPath { levels, reach } => {
-                let own = self.0.prefix.split('/').filter(|segment| !segment.is_empty()).count();
+                let own = self.prefix().split('/').filter(|segment| !segment.is_empty()).count();
                 // What is below has one segment more, which a last level of anything matches.
                 let (known, beyond) = levels.split_at(levels.len().min(depth.saturating_sub(own)));
                 let is_free = match beyond {
@@ -139,7 +140,7 @@ impl Selector {
                     [Pattern::Any] => *reach == Reach::MatchesAndDescendants,
                     _ => false,
                 };
-                own <= depth && is_free && (branch.is_empty() || matches_split(&self.0.prefix, known, Reach::MatchesAndDescendants, branch))
+                own <= depth && is_free && (branch.is_empty() || matches_split(self.prefix(), known, Reach::MatchesAndDescendants, branch))
             }
             Kind::FullPath { pattern: Pattern::Any, reach } => *reach != Reach::Descendants,
             Kind::FullPath { .. } => false,
@@ -148,7 +149,11 @@ impl Selector {
     }
 
     fn new(text: impl Into<Box<str>>, prefix: impl Into<Box<str>>, kind: Kind) -> Self {
-        Self(Arc::new(Inner { text: text.into(), prefix: prefix.into(), kind }))
+        Self(Arc::new(Inner { text: text.into(), prefix: Some(prefix.into()), kind }))
+    }
+
+    fn of_path(path: &str) -> Self {
+        Self(Arc::new(Inner { text: format!(">{path}").into(), prefix: None, kind: Kind::Path }))
     }
 }
 
@@ -243,7 +248,7 @@ impl Parser<'_> {
     fn path(&self, start: usize, end: usize) -> Result<Selector, SelectorError> {
         let text = &self.text[start..end];
         match path::check_form(text) {
-            Ok(()) => Ok(Selector::new(format!(">{text}"), text, Kind::Path)),
+            Ok(()) => Ok(Selector::of_path(text)),
             Err(error) => {
                 let branch = text.trim_end_matches('/');
                 let at_end = error.position >= branch.len() && !branch.is_empty();

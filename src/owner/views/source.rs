@@ -189,7 +189,7 @@ impl Owner {
         let topic = self.tree.topic(place);
         let id = topic.id;
         let mut views = Vec::new();
-        self.views.selectors.for_each_match(topic.path.as_str(), |_, places| views.extend_from_slice(places));
+        self.views.selectors.for_each_match(topic.path.as_str(), |places| views.extend_from_slice(places));
         views.sort_unstable();
         // Bounded by `views.views_max`.
         for view in views {

@@ -41,11 +41,14 @@ pub enum Pattern {
     Text(Box<str>),
     /// Matches whatever there is.
     Any,
-    Regex {
-        regex: Regex,
-        /// What every match starts with.
-        lead: Box<str>,
-    },
+    Regex(Box<Compiled>),
+}
+
+/// See [`Pattern`].
+pub struct Compiled {
+    regex: Regex,
+    /// What every match starts with.
+    lead: Box<str>,
 }
 
 impl Pattern {
@@ -53,7 +56,7 @@ impl Pattern {
         match self {
             Self::Text(literal) => text == &**literal,
             Self::Any => true,
-            Self::Regex { regex, .. } => regex.is_match(text),
+            Self::Regex(compiled) => compiled.regex.is_match(text),
         }
     }
 
@@ -62,7 +65,7 @@ impl Pattern {
         let (lead, whole) = match self {
             Self::Text(text) => (&**text, true),
             Self::Any => ("", true),
-            Self::Regex { lead, .. } => (&**lead, false),
+            Self::Regex(compiled) => (&*compiled.lead, false),
         };
         let branch = if whole { lead } else { lead.rfind('/').map_or("", |end| &lead[..end]) };
         // A regex may ask for what no path has, such as an empty segment; the branch is a path or the root all the same.
@@ -122,7 +125,7 @@ impl PatternParser {
             return Err(at_most(0, "regexes", self.limits.regexes_max));
         }
         let regex = compile(text, &ascii_text, self.limits.regex_bytes_max)?;
-        Ok(Pattern::Regex { regex, lead: lead(&hir).into() })
+        Ok(Pattern::Regex(Box::new(Compiled { regex, lead: lead(&hir).into() })))
     }
 }
 
