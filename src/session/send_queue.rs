@@ -13,6 +13,7 @@
 
 mod blocked;
 mod conflate;
+mod lane;
 mod superseded;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,8 @@ use crate::wire::mqtt::QoS;
 use blocked::Blocked;
 use conflate::conflate;
 use hashbrown::HashSet;
-use std::collections::VecDeque;
+use lane::Lane;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use superseded::{Superseded, is_noted};
 
@@ -132,7 +134,7 @@ impl Entry {
 
 #[derive(Default)]
 pub struct SendQueue {
-    entries: VecDeque<Entry>,
+    entries: Lane,
     /// What most sessions have none of.
     side: Option<Box<SideLanes>>,
     bytes: usize,
@@ -148,8 +150,8 @@ pub struct SendQueue {
 #[derive(Default)]
 struct SideLanes {
     /// What concerns topics of these priorities.
-    high: VecDeque<Entry>,
-    low: VecDeque<Entry>,
+    high: Lane,
+    low: Lane,
     blocked: Blocked,
     /// The sequence numbers of messages that had to be acknowledged and gave way.
     conflated: Vec<u64>,
@@ -163,11 +165,11 @@ impl SideLanes {
     }
 
     fn len(&self) -> usize {
-        self.high.len() + self.low.len() + self.blocked.iter().len()
+        self.high.len() + self.low.len() + self.blocked.len()
     }
 
     fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.high.iter().chain(&self.low).chain(self.blocked.iter())
+        self.high.iter().chain(self.low.iter()).chain(self.blocked.iter())
     }
 }
 
@@ -237,9 +239,9 @@ pub enum Newest {
 }
 
 /// The identity of a run of steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Steps {
-    count: u32,
+    count: NonZeroU32,
     digest: u64,
 }
 
@@ -251,9 +253,9 @@ impl SendQueue {
 
     /// Messages that wait to be sent and acknowledged, those of a topic in their order.
     pub fn messages(&self) -> impl Iterator<Item = &Message> {
-        let side = self.side.iter().flat_map(|side| side.blocked.iter().chain(&side.high).chain(&side.low));
+        let side = self.side.iter().flat_map(|side| side.blocked.iter().chain(side.high.iter()).chain(side.low.iter()));
         let is_gone = |message: &Message| self.side.as_ref().is_some_and(|side| side.superseded.is_gone(message));
-        side.chain(&self.entries).filter_map(move |entry| match entry {
+        side.chain(self.entries.iter()).filter_map(move |entry| match entry {
             Entry::Message(message) if message.qos != QoS::AtMostOnce && !is_gone(message) => Some(&**message),
             _ => None,
         })
@@ -294,7 +296,7 @@ impl SendQueue {
 
     pub fn push(&mut self, entry: Entry) {
         self.steps = match (&entry, self.steps, self.is_empty()) {
-            (Entry::Step(outgoing), _, true) => Some(Steps::default().then(outgoing.sequence)),
+            (Entry::Step(outgoing), _, true) => Some(Steps::of(outgoing.sequence)),
             (Entry::Step(outgoing), Some(steps), false) => Some(steps.then(outgoing.sequence)),
             _ => None,
         };
@@ -421,9 +423,7 @@ impl SendQueue {
             self.conflate_above = 0;
         }
         self.side.take_if(|side| side.is_empty() && side.blocked.is_empty() && side.conflated.is_empty() && side.superseded.is_empty());
-        if self.entries.is_empty() && self.entries.capacity() > 256 {
-            self.entries = VecDeque::new();
-        }
+        self.entries.settle();
     }
 
     /// Drops the updates of these topics that wait. Their subscriptions and the ends of those stay.
@@ -455,7 +455,7 @@ impl SendQueue {
         if let Some(side) = self.side.as_mut().filter(|side| side.superseded.has_waiting()) {
             let SideLanes { high, low, blocked, superseded, .. } = &mut **side;
             superseded.forget_waiting();
-            let entries = high.iter().chain(&*low).chain(&self.entries);
+            let entries = high.iter().chain(low.iter()).chain(self.entries.iter());
             entries.filter(|entry| is_noted(entry)).for_each(|entry| superseded.note(entry, false));
             blocked.iter().filter(|entry| is_noted(entry)).for_each(|entry| superseded.note(entry, true));
         }
@@ -559,8 +559,15 @@ impl SendQueue {
 }
 
 impl Steps {
-    fn then(self, sequence: u64) -> Self {
-        let digest = (self.digest.rotate_left(23) ^ sequence).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Self { count: self.count + 1, digest }
+    fn of(sequence: u64) -> Self {
+        Self { count: NonZeroU32::MIN, digest: mixed(0, sequence) }
     }
+
+    fn then(self, sequence: u64) -> Self {
+        Self { count: self.count.saturating_add(1), digest: mixed(self.digest, sequence) }
+    }
+}
+
+fn mixed(digest: u64, sequence: u64) -> u64 {
+    (digest.rotate_left(23) ^ sequence).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

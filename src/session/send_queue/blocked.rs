@@ -4,6 +4,7 @@
 //! applied them.
 
 use super::conflate::conflate;
+use super::lane::Lane;
 use super::superseded::Superseded;
 use super::{Entry, Newest};
 use crate::session::LocalTopic;
@@ -11,12 +12,11 @@ use crate::topic::path::TopicPath;
 use crate::wire::mqtt::QoS;
 use hashbrown::HashMap;
 use std::cell::OnceCell;
-use std::collections::VecDeque;
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Blocked {
-    lane: VecDeque<Entry>,
+    lane: Lane,
     /// How many entries of each path there are. Made when it is first asked for: mostly nothing comes that it would hold up.
     paths: OnceCell<HashMap<TopicPath, u32>>,
 }
@@ -26,7 +26,11 @@ impl Blocked {
         self.lane.is_empty()
     }
 
-    pub(super) fn iter(&self) -> std::collections::vec_deque::Iter<'_, Entry> {
+    pub(super) fn len(&self) -> usize {
+        self.lane.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.lane.iter()
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Messages that a client acknowledges give way only where their topic's CONFLATION was set on purpose.
 
+use super::lane::Lane;
 use super::{Entry, Newest};
 use crate::protocol::Reason;
 use crate::session::LocalTopic;
@@ -9,16 +10,11 @@ use crate::session::mqtt::Message;
 use crate::topic::specification::Conflation;
 use crate::wire::mqtt::QoS;
 use hashbrown::HashMap;
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Takes out of `entries` what gives way. `newest` is asked of each topic with steps whether they give way to one [`Entry::Latest`], and with `None` of
 /// steps of topics that have gone. The sequence numbers of messages that had to be acknowledged and gave way are appended to `gone`, newest first.
-pub(super) fn conflate(
-    entries: VecDeque<Entry>,
-    newest: &mut impl FnMut(Option<&LocalTopic>) -> Newest,
-    gone: &mut Vec<u64>,
-) -> VecDeque<Entry> {
+pub(super) fn conflate(entries: Lane, newest: &mut impl FnMut(Option<&LocalTopic>) -> Newest, gone: &mut Vec<u64>) -> Lane {
     let mut later: HashMap<*const LocalTopic, Later> = HashMap::new();
     let mut kept: Vec<Option<Entry>> = entries.into_iter().map(Some).collect();
     for at in (0..kept.len()).rev() {

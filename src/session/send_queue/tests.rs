@@ -258,7 +258,9 @@ fn messages_leave_room_for_what_is_not_acknowledged() {
     let limits = QueueLimits { bytes_high: 1100, bytes_max: 2400 };
     let has_room = |world: &mut World, messages_max: usize| {
         world.push("m0");
-        let Some(Entry::Message(message)) = world.queue.entries.pop_back() else { panic!("it was just pushed") };
+        let mut entries: Vec<Entry> = std::mem::take(&mut world.queue.entries).into_iter().collect();
+        let Some(Entry::Message(message)) = entries.pop() else { panic!("it was just pushed") };
+        world.queue.entries = entries.into_iter().collect();
         world.queue.count_again();
         world.queue.has_room(&message, messages_max, limits)
     };
