@@ -134,7 +134,7 @@ impl Doors {
         let connection = self.connections.get_mut(key)?;
         let mut reading = Reading::new(Bytes::Held(std::mem::take(&mut connection.unread)));
         if let Stage::Mqtt(link) = &mut connection.stage {
-            reading.message = std::mem::take(&mut link.stream);
+            reading.message = link.take_stream();
             reading.rest = Rest::Packets(Source::Message, 0..reading.message.len());
         }
         Some(reading)
@@ -151,7 +151,7 @@ impl Doors {
                 Rest::Packets(source, range) if link.is_websocket => {
                     let from = if is_leaving { mark } else { range.start };
                     let (source, range) = (*source, from..range.end);
-                    link.stream = reading.take_rest(source, range);
+                    link.keep_stream(reading.take_rest(source, range));
                 }
                 _ if is_leaving => {
                     reading.used = mark;
@@ -287,7 +287,7 @@ impl Doors {
                     return Some(piece);
                 }
                 if let Some(Connection { stage: Stage::Mqtt(link), .. }) = self.connections.get_mut(key) {
-                    link.stream = reading.take_rest(source, range);
+                    link.keep_stream(reading.take_rest(source, range));
                 }
             }
             _ => {}
@@ -405,7 +405,7 @@ impl Doors {
         let connection = self.connections.get_mut(key).expect("a connection that is read is there");
         match &mut connection.stage {
             Stage::Native(native) => &mut native.fragments,
-            Stage::Mqtt(link) => &mut link.fragments,
+            Stage::Mqtt(link) => link.fragments(),
             Stage::Head | Stage::Page | Stage::Ending(_) => unreachable!("frames are read of no others"),
         }
     }
@@ -422,13 +422,14 @@ impl Doors {
             return self.close_now(desk, audience, key, CloseCode::WrongMessageKind, reason);
         }
         reading.rest = match &mut connection.stage {
-            Stage::Mqtt(link) if !link.stream.is_empty() => {
-                let mut stream = std::mem::take(&mut link.stream);
-                stream.extend_from_slice(&reading.of(source)[range]);
-                reading.message = stream;
-                Rest::Packets(Source::Message, 0..reading.message.len())
-            }
-            Stage::Mqtt(_) => Rest::Packets(source, range),
+            Stage::Mqtt(link) => match link.take_stream() {
+                stream if stream.is_empty() => Rest::Packets(source, range),
+                mut stream => {
+                    stream.extend_from_slice(&reading.of(source)[range]);
+                    reading.message = stream;
+                    Rest::Packets(Source::Message, 0..reading.message.len())
+                }
+            },
             Stage::Native(native) if native.form == Form::Binary => Rest::Frames(source, range),
             _ => match split_text(&reading.of(source)[range.clone()], range.start) {
                 Ok(Ok(objects)) => Rest::Objects(source, objects.into_iter()),

@@ -167,9 +167,13 @@ impl Filters {
     }
 }
 
-/// SUBSCRIBEs under way, by packet identifier.
+/// SUBSCRIBEs under way; nothing where there are none, as mostly.
 #[derive(Default)]
-pub struct Subscribings {
+pub struct Subscribings(Option<Box<UnderWay>>);
+
+#[derive(Default)]
+struct UnderWay {
+    /// By packet identifier.
     by_id: BTreeMap<u16, Subscribing>,
     waiting: usize,
 }
@@ -182,31 +186,39 @@ struct Subscribing {
 
 impl Subscribings {
     pub fn has(&self, id: u16) -> bool {
-        self.by_id.contains_key(&id)
+        self.0.as_ref().is_some_and(|under_way| under_way.by_id.contains_key(&id))
     }
 
     /// What all of them wait for.
     pub fn waiting(&self) -> usize {
-        self.waiting
+        self.0.as_ref().map_or(0, |under_way| under_way.waiting)
     }
 
     /// A SUBSCRIBE waits for one thing more, of which [`Self::arrived`] tells.
     pub fn wait(&mut self, id: u16) {
-        self.by_id.entry(id).or_default().waiting += 1;
-        self.waiting += 1;
+        let under_way = self.0.get_or_insert_default();
+        under_way.by_id.entry(id).or_default().waiting += 1;
+        under_way.waiting += 1;
     }
 
     /// What the client is told of the next filter.
     pub fn push_code(&mut self, id: u16, code: ReasonCode) {
-        self.by_id.get_mut(&id).expect("it waits for its own record still").codes.push(code);
+        let held = self.0.as_mut().and_then(|under_way| under_way.by_id.get_mut(&id));
+        held.expect("it waits for its own record still").codes.push(code);
     }
 
     /// The codes, where that was the last thing to wait for. It may be over with its connection.
     pub fn arrived(&mut self, id: u16) -> Option<Vec<ReasonCode>> {
-        let held = self.by_id.get_mut(&id)?;
+        let under_way = self.0.as_mut()?;
+        let held = under_way.by_id.get_mut(&id)?;
         held.waiting -= 1;
-        self.waiting -= 1;
-        if held.waiting > 0 { None } else { self.by_id.remove(&id).map(|held| held.codes) }
+        under_way.waiting -= 1;
+        if held.waiting > 0 {
+            return None;
+        }
+        let codes = under_way.by_id.remove(&id).map(|held| held.codes);
+        self.0.take_if(|under_way| under_way.by_id.is_empty());
+        codes
     }
 
     pub fn clear(&mut self) {

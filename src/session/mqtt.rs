@@ -32,17 +32,11 @@ pub struct Mqtt {
     pub will: Option<Box<Will>>,
     pub outbound: Outbound,
     /// The client's QoS 2 messages that it has not released, by identifier.
-    pub inbound: BTreeMap<u16, Inbound>,
+    pub inbound: Inbounds,
     /// SUBSCRIBEs whose filters are not all known to the owners of topics.
     pub subscribing: Subscribings,
-    /// Where the session is kept: its record's number.
-    pub stored: Option<Stored>,
-    /// Of a session that is kept: by the sequence number of a message the event that says that PUBREC has come.
-    pub released: Notes<u64>,
-    /// By the identifier of a message of the client's the event that says that it is not released.
-    pub inbound_notes: Notes<u16>,
-    /// Messages that came while storage failed, and are in no record.
-    pub unkept: BTreeSet<u64>,
+    /// Of a session that is kept.
+    pub stored: Option<Box<Stored>>,
     /// What of other sessions that are kept was taken.
     pub seen: Seen,
     /// Messages that there was no room for, since the last that was taken.
@@ -71,12 +65,9 @@ impl Mqtt {
             expiry_s: 0,
             will: None,
             outbound: Outbound::default(),
-            inbound: BTreeMap::new(),
+            inbound: Inbounds::default(),
             subscribing: Subscribings::default(),
             stored: None,
-            released: Notes::default(),
-            inbound_notes: Notes::default(),
-            unkept: BTreeSet::new(),
             seen: Seen::default(),
             missed: 0,
             missed_told: 0,
@@ -98,8 +89,8 @@ impl Mqtt {
 
     /// The oldest event of the session's record that is still needed; `waiting` is the first message that waits to be sent.
     pub fn oldest_kept(&self, waiting: Option<u64>) -> Option<u64> {
-        let notes = [self.released.oldest(), self.inbound_notes.oldest(), self.seen.oldest()];
-        notes.into_iter().chain([self.outbound.oldest(), waiting]).flatten().min()
+        let stored = self.stored.as_ref().and_then(|stored| stored.oldest());
+        [stored, self.seen.oldest(), self.outbound.oldest(), waiting].into_iter().flatten().min()
     }
 
     /// Whether the message may be sent now, to a client that takes so many: `passed` is the last record that is stored.
@@ -111,6 +102,36 @@ impl Mqtt {
     pub fn delivery(&self, path: &str) -> Delivery {
         let plain = if self.group.is_some() { Delivery::GROUP } else { Delivery::MQTT };
         self.matching(path).fold(plain, |delivery, filter| delivery.with(filter.options, filter.id))
+    }
+}
+
+/// QoS 2 messages of the client's, by identifier; nothing where there are none, as mostly.
+#[expect(clippy::box_collection, reason = "most sessions have none, and a map takes more room than nothing")]
+#[derive(Default)]
+pub struct Inbounds(Option<Box<BTreeMap<u16, Inbound>>>);
+
+impl Inbounds {
+    pub fn get(&self, id: u16) -> Option<Inbound> {
+        self.0.as_ref()?.get(&id).copied()
+    }
+
+    pub fn get_mut(&mut self, id: u16) -> Option<&mut Inbound> {
+        self.0.as_mut()?.get_mut(&id)
+    }
+
+    pub fn insert(&mut self, id: u16, inbound: Inbound) -> Option<Inbound> {
+        self.0.get_or_insert_default().insert(id, inbound)
+    }
+
+    pub fn remove(&mut self, id: u16) -> Option<Inbound> {
+        let removed = self.0.as_mut()?.remove(&id);
+        self.0.take_if(|held| held.is_empty());
+        removed
+    }
+
+    /// The identifiers, in their order.
+    pub fn ids(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().flat_map(|held| held.keys().copied())
     }
 }
 
@@ -138,16 +159,40 @@ pub struct Will {
     pub passed_on: Box<[u8]>,
 }
 
-/// Where a session is kept.
+/// How a session is kept.
 pub struct Stored {
+    /// Its record's number.
     pub topic: TopicId,
     pub version: u64,
+    /// By the sequence number of a message the event that says that PUBREC has come.
+    pub released: Notes<u64>,
+    /// By the identifier of a message of the client's the event that says that it is not released.
+    pub inbound: Notes<u16>,
+    /// Messages that came while storage failed, and are in no record.
+    pub unkept: BTreeSet<u64>,
+}
+
+impl Stored {
+    pub fn new(topic: TopicId, version: u64) -> Box<Self> {
+        Box::new(Self { topic, version, released: Notes::default(), inbound: Notes::default(), unkept: BTreeSet::new() })
+    }
+
+    /// The oldest event of the record that says something that still holds.
+    fn oldest(&self) -> Option<u64> {
+        self.released.oldest().into_iter().chain(self.inbound.oldest()).min()
+    }
 }
 
 /// The QoS 2 messages of other sessions that were taken and may come again, after a restart. They do not come in the order of their numbers:
 /// those of one session may be of several owners' topics.
 #[derive(Default)]
 pub struct Seen {
+    /// `None` where there are none, as with most sessions.
+    taken: Option<Box<Taken>>,
+}
+
+#[derive(Default)]
+struct Taken {
     /// By session and number the event that says so.
     events: BTreeMap<(TopicId, u64), u64>,
     /// The same by the event.
@@ -156,44 +201,47 @@ pub struct Seen {
 
 impl Seen {
     pub fn has(&self, session: TopicId, number: u64) -> bool {
-        self.events.contains_key(&(session, number))
+        self.taken.as_ref().is_some_and(|taken| taken.events.contains_key(&(session, number)))
     }
 
     /// The message is taken; an earlier event that says so is not needed.
     pub fn insert(&mut self, session: TopicId, number: u64, event: u64) {
-        if let Some(before) = self.events.insert((session, number), event) {
-            self.messages.remove(&before);
+        let taken = self.taken.get_or_insert_default();
+        if let Some(before) = taken.events.insert((session, number), event) {
+            taken.messages.remove(&before);
         }
-        self.messages.insert(event, (session, number));
+        taken.messages.insert(event, (session, number));
     }
 
     /// Forgets the oldest beyond so many: they are of sessions that have been silent for long.
     pub fn keep_newest(&mut self, messages_max: usize) {
+        let Some(taken) = &mut self.taken else { return };
         // One more came, so one goes.
-        while self.messages.len() > messages_max
-            && let Some((_, oldest)) = self.messages.pop_first()
+        while taken.messages.len() > messages_max
+            && let Some((_, oldest)) = taken.messages.pop_first()
         {
-            self.events.remove(&oldest);
+            taken.events.remove(&oldest);
         }
     }
 
     /// The message of which an event says that it is taken.
     pub fn said_by(&self, event: u64) -> Option<(TopicId, u64)> {
-        self.messages.get(&event).copied()
+        self.taken.as_ref()?.messages.get(&event).copied()
     }
 
     /// Messages of the session below this number do not come again.
     pub fn forget_below(&mut self, session: TopicId, lowest: u64) {
+        let Some(taken) = &mut self.taken else { return };
         // Each goes once; `mqtt.seen_messages_max` bounds them.
-        while let Some((key, event)) = self.events.range((session, 0)..(session, lowest)).next().map(|(key, event)| (*key, *event)) {
-            self.events.remove(&key);
-            self.messages.remove(&event);
+        while let Some((key, event)) = taken.events.range((session, 0)..(session, lowest)).next().map(|(key, event)| (*key, *event)) {
+            taken.events.remove(&key);
+            taken.messages.remove(&event);
         }
     }
 
     /// The oldest event that is needed.
     pub fn oldest(&self) -> Option<u64> {
-        self.messages.first_key_value().map(|(event, _)| *event)
+        self.taken.as_ref()?.messages.first_key_value().map(|(event, _)| *event)
     }
 }
 
@@ -246,7 +294,7 @@ impl Message {
 
     /// What tells it from other messages if it comes again. A retained message that a new subscription finds is no news, and may be found again.
     pub fn publisher(&self) -> Option<Publisher> {
-        if self.is_first { None } else { self.outgoing.publication().message()?.publisher }
+        if self.is_first { None } else { self.outgoing.publication().message()?.publisher.as_deref().copied() }
     }
 
     /// Whether it waits until it is sent, whatever comes after it: it has to be acknowledged, and nobody set its topic's CONFLATION to let it give way.

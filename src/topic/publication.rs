@@ -25,13 +25,13 @@ pub struct Publication {
     content: Content,
     compression: Compression,
     /// The frame that makes this version from the one before, where that is smaller: made by the topic's owner before anybody is told.
-    delta: OnceLock<(Form, Box<[u8]>)>,
+    delta: OnceLock<Box<[u8]>>,
     /// The compressed frame, made when a session first wants it; empty where it is no smaller.
     deflated: OnceLock<Box<[u8]>>,
     /// What a message of MQTT is beside its payload.
     message: Option<Box<Message>>,
     /// To be told once every session that outlives the server keeps it.
-    keep: Option<Keep>,
+    keep: Option<Box<Keep>>,
 }
 
 /// What a message of MQTT is beside its topic and payload.
@@ -48,7 +48,7 @@ pub struct Message {
     /// The session that published it.
     pub origin: Option<SessionId>,
     /// Of a QoS 2 message of a session that outlives the server.
-    pub publisher: Option<Publisher>,
+    pub publisher: Option<Box<Publisher>>,
     /// Properties that are passed on as they came, encoded as in a packet of MQTT 5.
     pub passed_on: Box<[u8]>,
 }
@@ -108,7 +108,7 @@ impl Publication {
     /// What makes this version from the one before; said at most once.
     pub fn set_delta(&self, form: Form, delta: &[u8]) {
         let frame = native::delta_frame(self.topic, form, delta).into_boxed_slice();
-        assert!(self.delta.set((form, frame)).is_ok(), "a value is applied once");
+        assert!(self.delta.set(frame).is_ok(), "a value is applied once");
     }
 
     pub fn with_compression(mut self, compression: Compression) -> Self {
@@ -123,16 +123,16 @@ impl Publication {
 
     /// Who has to be waited for, before anybody is told.
     pub fn set_keep(&mut self, keep: Keep) {
-        self.keep = Some(keep);
+        self.keep = Some(Box::new(keep));
     }
 
     pub fn keep(&self) -> Option<Keep> {
-        self.keep
+        self.keep.as_deref().copied()
     }
 
     /// Whom the shard has to tell that its sessions keep it.
     pub fn keep_of(&self, shard: ShardIndex) -> Option<Keep> {
-        self.keep.filter(|keep| keep.shards.contains(shard))
+        self.keep().filter(|keep| keep.shards.contains(shard))
     }
 
     /// `None` for what did not come by MQTT.
@@ -185,7 +185,7 @@ impl Publication {
     /// The shortest frame for a session that holds the version before and decodes `encodings`.
     pub fn step_frame(&self, encodings: Encodings) -> &[u8] {
         match self.delta.get() {
-            Some((form, frame)) if encodings.has_form(*form) => frame,
+            Some(frame) if encodings.has_delta(frame) => frame,
             _ => self.frame(encodings),
         }
     }
@@ -238,10 +238,11 @@ impl Encodings {
         u64::from(self.0) & bit != 0
     }
 
-    fn has_form(self, form: Form) -> bool {
-        self.has(match form {
-            Form::Deflate => native::CAPABILITY_DEFLATE,
-            Form::Copy => native::CAPABILITY_COPY,
+    /// Whether the form of the delta in this frame is decoded.
+    fn has_delta(self, frame: &[u8]) -> bool {
+        self.has(match frame[0] {
+            native::op::DELTA_DEFLATE => native::CAPABILITY_DEFLATE,
+            _ => native::CAPABILITY_COPY,
         })
     }
 }

@@ -172,7 +172,7 @@ impl Audience {
             is_clearing: false,
             expires: given.properties.expiry_s.map(|seconds| desk.turn.now.after_ms(u64::from(seconds) * 1000)),
             origin: self.id_of(asker.session),
-            publisher: given.publisher,
+            publisher: given.publisher.map(Box::new),
             passed_on: given.properties.passed_on.into(),
         };
         let message = MessageChange { payload: Cow::Borrowed(given.payload), head, making };

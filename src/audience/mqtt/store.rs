@@ -54,10 +54,12 @@ impl Audience {
         let publication = Arc::new(Publication::new(topic, version, desk.turn.now, &record));
         let ticket = desk.ledger.append_record(Change::Value { publication });
         let mqtt = self.mqtt(key).expect("it was just there");
-        let is_new = mqtt.stored.is_none();
-        mqtt.stored = Some(Stored { topic, version });
-        if is_new {
-            self.store_all(desk, key);
+        match &mut mqtt.stored {
+            Some(stored) => stored.version = version,
+            None => {
+                mqtt.stored = Some(Stored::new(topic, version));
+                self.store_all(desk, key);
+            }
         }
         ticket
     }
@@ -70,14 +72,14 @@ impl Audience {
         // Once for each session that comes to be kept: bounded by `mqtt.queued_messages_max`, `mqtt.inflight_max` and `mqtt.receive_maximum`.
         let waiting = mqtt.outbound.messages().chain(session.queue.messages());
         let messages: Vec<(u64, MessageRecord)> = waiting.map(|message| (message.sequence, MessageRecord::of(message, wall))).collect();
-        let (released, inbound): (Vec<u64>, Vec<u16>) = (mqtt.outbound.released().collect(), mqtt.inbound.keys().copied().collect());
+        let (released, inbound): (Vec<u64>, Vec<u16>) = (mqtt.outbound.released().collect(), mqtt.inbound.ids().collect());
         for (sequence, record) in messages {
             self.keep_event(desk, key, sequence, &EventRecord::Message(record).encode(), None);
         }
         for sequence in released {
             let mqtt = self.mqtt(key).expect("it was just there");
             let note = mqtt.outbound.next_sequence();
-            mqtt.released.insert(sequence, note);
+            mqtt.stored.as_mut().expect("it is kept").released.insert(sequence, note);
             self.keep_event(desk, key, note, &EventRecord::Released { sequence }.encode(), None);
         }
         for id in inbound {
@@ -86,10 +88,8 @@ impl Audience {
     }
 
     pub fn unstore_session(&mut self, desk: &mut Desk, key: SessionKey) -> Option<Ticket> {
-        let mqtt = self.mqtt(key)?;
-        let Stored { topic, .. } = mqtt.stored.take()?;
-        (mqtt.released, mqtt.inbound_notes, mqtt.unkept) = Default::default();
-        desk.ledger.append_record(Change::Removed { topic })
+        let stored = self.mqtt(key)?.stored.take()?;
+        desk.ledger.append_record(Change::Removed { topic: stored.topic })
     }
 
     pub fn store_message(&mut self, desk: &mut Desk, key: SessionKey, message: &Message) -> Option<Ticket> {
@@ -102,10 +102,10 @@ impl Audience {
         }
         let is_failing = desk.ledger.is_failing();
         let mqtt = self.mqtt(key).expect("only a session of MQTT is sent messages");
-        mqtt.stored.as_ref()?;
+        let stored = mqtt.stored.as_mut()?;
         if is_failing {
             // Records would pile up for as long as storage fails. A message that its publisher relies on was refused before it came here.
-            mqtt.unkept.insert(message.sequence);
+            stored.unkept.insert(message.sequence);
             return None;
         }
         let record = EventRecord::Message(MessageRecord::of(message, |time| desk.wall_ms_of(time))).encode();
@@ -116,7 +116,7 @@ impl Audience {
     pub fn note_sent(&mut self, desk: &mut Desk, key: SessionKey, sequences: &[u64]) {
         for &sequence in sequences {
             let mqtt = self.mqtt(key).expect("only a session of MQTT is sent messages");
-            if mqtt.stored.is_some() && !mqtt.unkept.contains(&sequence) {
+            if mqtt.stored.as_ref().is_some_and(|stored| !stored.unkept.contains(&sequence)) {
                 let note = mqtt.outbound.next_sequence();
                 self.keep_event(desk, key, note, &EventRecord::Sent { sequence }.encode(), None);
             }
@@ -126,11 +126,12 @@ impl Audience {
     /// A message is done, or given up.
     pub fn forget_message(&mut self, desk: &mut Desk, key: SessionKey, sequence: u64) {
         let mqtt = self.mqtt(key).expect("only a session of MQTT is sent messages");
-        if mqtt.stored.is_none() || mqtt.unkept.remove(&sequence) {
+        let Some(stored) = &mut mqtt.stored else { return };
+        if stored.unkept.remove(&sequence) {
             return;
         }
         let note = mqtt.outbound.next_sequence();
-        let released = mqtt.released.remove(&sequence);
+        let released = stored.released.remove(&sequence);
         // What its publisher may send again leaves a note of its number.
         let value = match mqtt.seen.said_by(sequence) {
             Some((session, number)) => {
@@ -146,11 +147,11 @@ impl Audience {
     /// PUBREC has come. The record that says so.
     pub fn note_received(&mut self, desk: &mut Desk, key: SessionKey, sequence: u64) -> Option<Ticket> {
         let mqtt = self.mqtt(key).expect("only a session of MQTT is sent messages");
-        mqtt.stored.as_ref()?;
-        if mqtt.unkept.contains(&sequence) {
+        let stored = mqtt.stored.as_mut()?;
+        if stored.unkept.contains(&sequence) {
             return None;
         }
-        if mqtt.released.get(&sequence).is_some() {
+        if stored.released.get(&sequence).is_some() {
             // It came before, by a connection that is lost.
             return desk.ledger.earlier();
         }
@@ -162,30 +163,30 @@ impl Audience {
         }
         let mqtt = self.mqtt(key).expect("it was just there");
         let note = mqtt.outbound.next_sequence();
-        mqtt.released.insert(sequence, note);
+        mqtt.stored.as_mut().expect("it is kept").released.insert(sequence, note);
         self.keep_event(desk, key, note, &EventRecord::Released { sequence }.encode(), Some(sequence))
     }
 
     /// A QoS 2 message of the client's is on its way: what tells it from others. It has to be stored first.
     pub fn note_inbound(&mut self, desk: &mut Desk, key: SessionKey, id: u16) -> Option<(Publisher, Option<Ticket>)> {
         let mqtt = self.mqtt(key).expect("only a client of MQTT sends messages");
-        mqtt.stored.as_ref()?;
+        let stored = mqtt.stored.as_mut()?;
         let number = mqtt.outbound.next_sequence();
-        mqtt.inbound_notes.insert(id, number);
+        stored.inbound.insert(id, number);
         let ticket = self.keep_event(desk, key, number, &EventRecord::Inbound { id, number }.encode(), None);
         Some((self.publisher_of(key, number)?, ticket))
     }
 
     pub fn publisher_of(&mut self, key: SessionKey, number: u64) -> Option<Publisher> {
         let mqtt = self.mqtt(key).expect("only a client of MQTT sends messages");
-        let lowest = mqtt.inbound_notes.oldest().unwrap_or(number);
-        Some(Publisher { session: mqtt.stored.as_ref()?.topic, number, lowest })
+        let stored = mqtt.stored.as_ref()?;
+        Some(Publisher { session: stored.topic, number, lowest: stored.inbound.oldest().unwrap_or(number) })
     }
 
     /// The client has released it, or it was refused. The record that says so.
     pub fn forget_inbound(&mut self, desk: &mut Desk, key: SessionKey, id: u16) -> Option<Ticket> {
         let mqtt = self.mqtt(key).expect("only a client of MQTT sends messages");
-        let sequence = mqtt.inbound_notes.remove(&id)?;
+        let sequence = mqtt.stored.as_mut()?.inbound.remove(&id)?;
         let note = mqtt.outbound.next_sequence();
         self.keep_event(desk, key, note, &[], Some(sequence))
     }
@@ -195,7 +196,7 @@ impl Audience {
         let timestamp_ms = desk.wall_ms();
         let session = self.sessions.get(key).expect("a session that is kept stands");
         let mqtt = session.mqtt.as_deref().expect("only sessions of MQTT are kept");
-        let Stored { topic, .. } = *mqtt.stored.as_ref().expect("only what is kept has events");
+        let topic = mqtt.stored.as_ref().expect("only what is kept has events").topic;
         let waiting = session.queue.oldest_message();
         let first_kept = mqtt.oldest_kept(waiting).unwrap_or(u64::MAX).min(if value.is_empty() { sequence + 1 } else { sequence });
         let author = desk.anonymous.clone();
@@ -248,7 +249,7 @@ impl Audience {
         let mut session = Session::new(desk.take_session_id(), Life::GivenUp, form, desk.turn.now);
         let mut mqtt = Mqtt::new(client_id.clone(), record.version());
         mqtt.expiry_s = record.expiry_s;
-        mqtt.stored = Some(Stored { topic: id, version: stored.version });
+        mqtt.stored = Some(Stored::new(id, stored.version));
         mqtt.outbound.restore_sequence(stored.last_sequence.unwrap_or(0));
         self.restore_events(desk, &mut session, &mut mqtt, &stored, record.sent);
         mqtt.will = record.will.map(|will| Box::new(will.into_will()));
@@ -300,12 +301,12 @@ impl Audience {
                     session.queue.push(Entry::Message(Box::new(message)));
                 }
                 Some(EventRecord::Released { sequence: released }) => {
-                    mqtt.released.insert(released, sequence);
+                    mqtt.stored.as_mut().expect("it was kept").released.insert(released, sequence);
                     released_before.push(released);
                 }
                 Some(EventRecord::Inbound { id, number }) => {
                     mqtt.inbound.insert(id, Inbound::Lost { number });
-                    mqtt.inbound_notes.insert(id, sequence);
+                    mqtt.stored.as_mut().expect("it was kept").inbound.insert(id, sequence);
                 }
                 Some(EventRecord::Seen { publisher, number }) => mqtt.seen.insert(TopicId(publisher), number, sequence),
             }

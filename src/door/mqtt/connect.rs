@@ -33,7 +33,8 @@ impl Doors {
     /// Takes up a connection that another shard accepted; `None` where the shard holds as many as it may, and the transport should end.
     pub fn take_over_transport(&mut self, desk: &mut Desk, handover: Handover) -> Option<ConnectionKey> {
         let Handover { is_websocket, stream, unread, raw } = handover;
-        let link = Box::new(Link { stream, ..*Link::new(is_websocket) });
+        let mut link = Link::new(is_websocket);
+        link.keep_stream(stream);
         let key = self.admit(desk, Stage::Mqtt(link))?;
         let connection = self.connections.get_mut(key).expect("it was just admitted");
         connection.unread = unread;
@@ -48,9 +49,9 @@ impl Doors {
     pub(in crate::door) fn hand_over(&mut self, desk: &mut Desk, key: ConnectionKey) {
         desk.effects.close(key);
         let Connection { stage, unread, raw, .. } = self.connections.remove(key).expect("a connection that is read is there");
-        let Stage::Mqtt(link) = stage else { unreachable!("only a client of MQTT may belong to another shard") };
+        let Stage::Mqtt(mut link) = stage else { unreachable!("only a client of MQTT may belong to another shard") };
         let home = link.home.expect("CONNECT named the client's shard");
-        let handover = Handover { is_websocket: link.is_websocket, stream: link.stream, unread, raw };
+        let handover = Handover { is_websocket: link.is_websocket, stream: link.take_stream(), unread, raw };
         desk.effects.push(Effect::HandOver(key, home, Box::new(handover)));
     }
 
@@ -140,7 +141,7 @@ impl Doors {
         let (longest, wanted) = (limits.keep_alive_max_s, connect.keep_alive_s);
         let is_too_long = longest > 0 && (wanted == 0 || wanted > longest) && connect.version == Version::V5;
         let keep_alive_s = if is_too_long { longest } else { wanted };
-        link.silence_ms = (keep_alive_s > 0).then_some(u64::from(keep_alive_s) * 1500);
+        link.silence_ms = (keep_alive_s > 0).then_some(u32::from(keep_alive_s) * 1500);
         let is_said = connect.version == Version::V5;
         let connack = Connack {
             session_present: opening.is_present,
@@ -162,7 +163,7 @@ impl Doors {
         link.admitted = desk.turn.now;
         let form = MqttForm { version: connect.version, is_websocket: link.is_websocket, is_shared };
         let answers = link.dialogue.answers();
-        connection.deadline = link.silence_ms.map_or(Time(u64::MAX), |silence_ms| desk.turn.now.after_ms(silence_ms));
+        connection.deadline = link.silence_ms.map_or(Time(u64::MAX), |silence_ms| desk.turn.now.after_ms(silence_ms.into()));
         if connection.deadline < Time(u64::MAX) {
             self.wheel.insert(connection.deadline, key);
         }

@@ -27,13 +27,12 @@ pub struct Link {
     /// `None` until the client is admitted.
     pub session: Option<SessionKey>,
     pub is_websocket: bool,
-    pub fragments: Fragments,
-    /// What of the packets in WebSocket messages was not read.
-    pub stream: Vec<u8>,
+    /// Of WebSocket messages.
+    parts: Option<Box<Parts>>,
     /// When the client was admitted.
     pub admitted: Time,
     /// How long the client may be silent; `None` for as long as it likes.
-    pub silence_ms: Option<u64>,
+    pub silence_ms: Option<u32>,
     /// The ticket of the record that has to be stored before anything is sent: CONNACK says that an earlier session is over, or that there is one.
     pub ticket: u64,
     /// The client's session is another shard's.
@@ -44,14 +43,20 @@ pub struct Link {
     is_judged: bool,
 }
 
+/// What has come of a WebSocket message that is not complete, and what of the packets in messages was not read.
+#[derive(Default)]
+struct Parts {
+    fragments: Fragments,
+    stream: Vec<u8>,
+}
+
 impl Link {
     pub fn new(is_websocket: bool) -> Box<Self> {
         Box::new(Self {
             dialogue: Dialogue::new(),
             session: None,
             is_websocket,
-            fragments: None,
-            stream: Vec::new(),
+            parts: None,
             admitted: Time(0),
             silence_ms: None,
             ticket: 0,
@@ -59,6 +64,21 @@ impl Link {
             waiting: None,
             is_judged: false,
         })
+    }
+
+    pub fn fragments(&mut self) -> &mut Fragments {
+        &mut self.parts.get_or_insert_default().fragments
+    }
+
+    /// What of the packets in WebSocket messages was not read.
+    pub fn take_stream(&mut self) -> Vec<u8> {
+        self.parts.as_mut().map(|parts| std::mem::take(&mut parts.stream)).unwrap_or_default()
+    }
+
+    pub fn keep_stream(&mut self, stream: Vec<u8>) {
+        if self.parts.is_some() || !stream.is_empty() {
+            self.parts.get_or_insert_default().stream = stream;
+        }
     }
 
     /// Whether its packets wait: for the shard that the connection goes to, or until a step of its authentication is judged.
