@@ -15,6 +15,7 @@ mod frames;
 mod handshake;
 mod inside;
 mod latencies;
+mod memory;
 mod messages;
 mod mqtt_adversary;
 mod mqtt_both;
