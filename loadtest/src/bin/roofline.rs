@@ -1,15 +1,17 @@
 //! The roofline: the server's send loop with no server in it.
 //!
 //! Accepts subscribers, answers what they ask with the least that is right, and then sends each of
-//! them the same ready-made values: one `send` for each connection and tick, plain non-blocking sockets,
-//! one pinned core. What the server reaches is measured against this. The generator connects with
+//! them the same ready-made values: one `send` for each connection and tick, non-blocking sockets, one pinned core. The sends go through a ring, so many in
+//! one system call as the server makes; with `--plain` each is a system call. What the server reaches is measured against this. The generator connects with
 //! `--publishers 0 --root load/roofline` and checks every value as always: stamps are written once a tick.
 
 use clap::Parser;
+use io_uring::{IoUring, opcode, squeue, types};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 use tidewire::surface::value::ValueType;
 use tidewire_loadtest::clock::{SECOND_NS, now_ns};
@@ -39,7 +41,13 @@ struct Flags {
     ticks: u64,
     #[arg(long)]
     core: Option<usize>,
+    /// Each send is a system call of its own.
+    #[arg(long)]
+    plain: bool,
 }
+
+/// Sends in one system call: as many as the server makes in a turn.
+const SENDS_AT_ONCE: usize = 64;
 
 struct Subscriber {
     stream: TcpStream,
@@ -59,8 +67,11 @@ fn main() -> io::Result<()> {
     }
     let mut subscribers = gather(&flags)?;
     eprintln!("{} subscribers, {} values in each send", subscribers.len(), flags.frames);
-    let (sent, seconds) = send(&flags, &mut subscribers);
-    println!("{:.0} deliveries/s: {sent} in {seconds:.2} s", sent as f64 / seconds);
+    let cpu_ns = || host::cpu_ns(std::process::id()).unwrap_or(0);
+    let before_ns = cpu_ns();
+    let (sent, seconds) = send(&flags, &mut subscribers)?;
+    let each_ns = (cpu_ns() - before_ns) as f64 / sent as f64;
+    println!("{:.0} deliveries/s: {sent} in {seconds:.2} s, {each_ns:.0} ns of processor time each", sent as f64 / seconds);
     Ok(())
 }
 
@@ -142,7 +153,8 @@ fn answer_request(frame: &[u8], frames: &mut Vec<u8>) -> bool {
 }
 
 /// The send loop. Every connection gets every tick whole; one that is full holds up the next tick.
-fn send(flags: &Flags, subscribers: &mut Vec<Subscriber>) -> (u64, f64) {
+fn send(flags: &Flags, subscribers: &mut Vec<Subscriber>) -> io::Result<(u64, f64)> {
+    let mut ring = if flags.plain { None } else { Some(IoUring::new(SENDS_AT_ONCE as u32)?) };
     let payload = Payload::new(ValueType::Binary, flags.payload);
     let (start_ns, mut sent, mut told_ns, mut told, mut sequence) = (now_ns(), 0u64, now_ns(), 0u64, 0u64);
     let mut message = Vec::new();
@@ -155,13 +167,35 @@ fn send(flags: &Flags, subscribers: &mut Vec<Subscriber>) -> (u64, f64) {
             std::thread::sleep(Duration::from_nanos((start_ns + tick * interval).saturating_sub(now)));
         }
         encode_tick(flags, &payload, &mut sequence, &mut message);
-        sent += send_tick(subscribers, &message) * flags.frames as u64;
+        let unfinished = match &mut ring {
+            Some(ring) => send_at_once(ring, subscribers, &message)?,
+            None => (0..subscribers.len()).map(|index| (index, 0)).collect(),
+        };
+        sent += finish_tick(subscribers, unfinished, &message) * flags.frames as u64;
         if now - told_ns > SECOND_NS {
             eprintln!("{:.0} deliveries/s", (sent - told) as f64 * SECOND_NS as f64 / (now - told_ns) as f64);
             (told_ns, told) = (now, sent);
         }
     }
-    (sent, (now_ns() - start_ns) as f64 / SECOND_NS as f64)
+    Ok((sent, (now_ns() - start_ns) as f64 / SECOND_NS as f64))
+}
+
+/// Sends one tick to all through the ring. Those who did not take all of it, and how much they took.
+fn send_at_once(ring: &mut IoUring, subscribers: &[Subscriber], message: &[u8]) -> io::Result<Vec<(usize, usize)>> {
+    let mut unfinished = Vec::new();
+    for (number, part) in subscribers.chunks(SENDS_AT_ONCE).enumerate() {
+        for (at, subscriber) in part.iter().enumerate() {
+            let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | libc::MSG_DONTWAIT;
+            let send = opcode::Send::new(types::Fd(subscriber.stream.as_raw_fd()), message.as_ptr(), message.len() as u32).flags(flags);
+            let index = number * SENDS_AT_ONCE + at;
+            let entry = send.build().flags(squeue::Flags::SKIP_SUCCESS).user_data(index as u64);
+            // SAFETY: the sends do not wait, so the kernel is done with the message when the submission returns.
+            unsafe { ring.submission().push(&entry) }.expect("the ring has room for a part");
+        }
+        ring.submit()?;
+        unfinished.extend(ring.completion().map(|told| (told.user_data() as usize, told.result().max(0) as usize)));
+    }
+    Ok(unfinished)
 }
 
 fn encode_tick(flags: &Flags, payload: &Payload, sequence: &mut u64, message: &mut Vec<u8>) {
@@ -181,9 +215,8 @@ fn encode_tick(flags: &Flags, payload: &Payload, sequence: &mut u64, message: &m
     websocket::encode_server_frame(Opcode::Binary, &frames, message);
 }
 
-/// Sends one tick to all and returns how many got it; who left is let go.
-fn send_tick(subscribers: &mut Vec<Subscriber>, message: &[u8]) -> u64 {
-    let mut unfinished: Vec<(usize, usize)> = (0..subscribers.len()).map(|index| (index, 0)).collect();
+/// Sends those who have not got all of the tick what they lack, and returns how many got it; who left is let go.
+fn finish_tick(subscribers: &mut Vec<Subscriber>, mut unfinished: Vec<(usize, usize)>, message: &[u8]) -> u64 {
     let mut left = Vec::new();
     while !unfinished.is_empty() {
         unfinished.retain_mut(|(index, offset)| match subscribers[*index].stream.write(&message[*offset..]) {
