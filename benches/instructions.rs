@@ -12,9 +12,10 @@
 use std::collections::VecDeque;
 use std::hint::black_box;
 use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
+use tidewire::surface::session::MqttLimits;
 use tidewire::surface::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
 use tidewire::surface::topic::specification::TopicType;
-use tidewire::surface::wire::native::{self, Ask, Request, Update, Verb};
+use tidewire::surface::wire::native::{self, Ask, CAPABILITY_COPY, CAPABILITY_DEFLATE, Request, Update, Verb};
 
 const WALL_MS: u64 = 1_735_689_600_000;
 /// How much later each input comes than the one before.
@@ -26,11 +27,18 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 type Prepare = fn() -> Workload;
 
 /// By name, what prepares each workload.
-const WORKLOADS: [(&str, Prepare); 5] = [
+const WORKLOADS: [(&str, Prepare); 12] = [
     ("fan-out", fan_out),
     ("one-to-one", one_to_one),
     ("stored-update", stored_update),
     ("subscribe", subscribe),
+    ("text-fan-out", text_fan_out),
+    ("mqtt-fan-out", mqtt_fan_out),
+    ("mqtt-qos-1", mqtt_qos_1),
+    ("delta", delta),
+    ("view", view),
+    ("match", selector_match),
+    ("conflate", conflate),
     ("one-update", one_update),
 ];
 
@@ -54,6 +62,8 @@ struct World {
     shard: Shard,
     now: Time,
     wakes: VecDeque<ConnectionKey>,
+    /// Whose socket takes nothing before all inputs have come.
+    stalled: Option<ConnectionKey>,
     bytes_sent: usize,
     sends: usize,
     records: u64,
@@ -89,6 +99,7 @@ fn measured(world: &mut World, inputs: &mut [(ConnectionKey, Vec<u8>)]) {
     for (key, bytes) in inputs {
         world.give(*key, bytes);
     }
+    world.read_stalled();
 }
 
 /// One publisher, a thousand subscribers of its topic.
@@ -149,6 +160,112 @@ fn subscribe() -> Workload {
     Workload { world, inputs, expected: Expected { bytes_sent: BRANCHES * TOPICS * VALUE_BYTES, sends: 1, records: 0 } }
 }
 
+/// One publisher, a thousand subscribers that are sent JSON text.
+fn text_fan_out() -> Workload {
+    const SUBSCRIBERS: usize = 1000;
+    const PUBLISHES: usize = 200;
+    let mut world = World::new(Storing::Off);
+    let publisher = world.connect();
+    world.give(publisher, &mut message(&[set_document("bench/topic", 0)]));
+    for _ in 0..SUBSCRIBERS {
+        let subscriber = world.upgrade("tidewire.1.json");
+        world.give(subscriber, &mut frame(0x81, br#"{"op":"connect","id":1}"#));
+        world.give(subscriber, &mut frame(0x81, br#"{"op":"subscribe","id":2,"selector":"bench/topic"}"#));
+    }
+    let inputs = (1..=PUBLISHES).map(|number| (publisher, message(&[set_document("bench/topic", number)]))).collect();
+    let deliveries = SUBSCRIBERS * PUBLISHES;
+    Workload { world, inputs, expected: Expected { bytes_sent: deliveries * VALUE_BYTES, sends: deliveries, records: 0 } }
+}
+
+/// One publisher, a thousand subscribers, all by MQTT at QoS 0.
+fn mqtt_fan_out() -> Workload {
+    const SUBSCRIBERS: usize = 1000;
+    const PUBLISHES: usize = 200;
+    let mut world = World::new(Storing::Off);
+    let publisher = world.join_mqtt("publisher", &[]);
+    for number in 0..SUBSCRIBERS {
+        world.join_mqtt(&format!("subscriber-{number}"), &[("bench/topic", 0)]);
+    }
+    let publish = |number| packet(0x30, &[&text("bench/topic"), &noise(number)]);
+    let inputs = (1..=PUBLISHES).map(|number| (publisher, publish(number))).collect();
+    let deliveries = SUBSCRIBERS * PUBLISHES;
+    Workload { world, inputs, expected: Expected { bytes_sent: deliveries * VALUE_BYTES, sends: deliveries, records: 0 } }
+}
+
+/// One publisher and one subscriber at QoS 1, two hundred topics in turn: every message is acknowledged on both sides.
+fn mqtt_qos_1() -> Workload {
+    const TOPICS: usize = 200;
+    const UPDATES: usize = 20_000;
+    let mut world = World::new(Storing::Off);
+    let (publisher, subscriber) = (world.join_mqtt("publisher", &[]), world.join_mqtt("subscriber", &[("bench/#", 1)]));
+    let inputs = (1..=UPDATES).flat_map(|number| {
+        let id = (number as u16).to_be_bytes();
+        let topic = text(&format!("bench/topic-{}", number % TOPICS));
+        // A session's messages are numbered from 1, as these are.
+        [(publisher, packet(0x32, &[&topic, &id, &noise(number)])), (subscriber, packet(0x40, &[&id]))]
+    });
+    let inputs = inputs.collect();
+    Workload { world, inputs, expected: Expected { bytes_sent: UPDATES * VALUE_BYTES, sends: UPDATES * 2, records: 0 } }
+}
+
+/// A document of which little changes, to a subscriber that is sent deltas.
+fn delta() -> Workload {
+    const UPDATES: usize = 2000;
+    let mut world = World::new(Storing::Off);
+    let (publisher, subscriber) = (world.connect(), world.connect_with(CAPABILITY_COPY | CAPABILITY_DEFLATE));
+    world.give(publisher, &mut message(&[set_document("bench/topic", 0)]));
+    world.give(subscriber, &mut message(&[subscription("bench/topic")]));
+    let inputs = (1..=UPDATES).map(|number| (publisher, message(&[set_document("bench/topic", number)]))).collect();
+    Workload { world, inputs, expected: Expected { bytes_sent: UPDATES * 8, sends: UPDATES, records: 0 } }
+}
+
+/// A view that maps each of two hundred topics to another, of which a part of the value is taken.
+fn view() -> Workload {
+    const TOPICS: usize = 200;
+    const UPDATES: usize = 20_000;
+    let mut world = World::new(Storing::Off);
+    let (publisher, subscriber) = (world.connect(), world.connect());
+    let definition = "map ?bench// to derived/<path(1)> as <value(/price)>";
+    world.give(publisher, &mut message(&[Request { id: 2, ask: Ask::CreateView { name: "bench".into(), definition: definition.into() } }]));
+    let paths: Vec<String> = (0..TOPICS).map(|topic| format!("bench/topic-{topic}")).collect();
+    for path in &paths {
+        world.give(publisher, &mut message(&[set_document(path, 0)]));
+    }
+    world.give(subscriber, &mut message(&[subscription("?derived//")]));
+    let inputs = (1..=UPDATES).map(|number| (publisher, message(&[set_document(&paths[number % TOPICS], number)]))).collect();
+    Workload { world, inputs, expected: Expected { bytes_sent: UPDATES * 4, sends: UPDATES, records: 0 } }
+}
+
+/// Topics that come to be in a branch where a session has many selectors with regexes.
+fn selector_match() -> Workload {
+    const SELECTORS: usize = 500;
+    const TOPICS: usize = 1000;
+    let mut world = World::new(Storing::Off);
+    let (publisher, subscriber) = (world.connect(), world.connect());
+    for number in 0..SELECTORS {
+        world.give(subscriber, &mut message(&[subscription(&format!("?bench/branch-[0-9]+/topic-{number}/"))]));
+    }
+    let paths: Vec<String> = (0..TOPICS).map(|topic| format!("bench/branch-{}/topic-{topic}/value", topic % 10)).collect();
+    let inputs = paths.iter().enumerate().map(|(number, path)| (publisher, message(&[set(0, path, number)]))).collect();
+    Workload { world, inputs, expected: Expected { bytes_sent: SELECTORS * VALUE_BYTES, sends: SELECTORS, records: 0 } }
+}
+
+/// A subscriber that does not read while a hundred topics change again and again, and then is sent the newest of each.
+fn conflate() -> Workload {
+    const TOPICS: usize = 100;
+    const UPDATES: usize = 40_000;
+    let mut world = World::new(Storing::Off);
+    let (publisher, subscriber) = (world.connect(), world.connect());
+    let paths: Vec<String> = (0..TOPICS).map(|topic| format!("bench/topic-{topic}")).collect();
+    world.give(subscriber, &mut message(&[subscription("?bench//")]));
+    for path in &paths {
+        world.give(publisher, &mut message(&[set(0, path, 0)]));
+    }
+    world.stalled = Some(subscriber);
+    let inputs = (1..=UPDATES).map(|number| (publisher, message(&[set(0, &paths[number % TOPICS], number)]))).collect();
+    Workload { world, inputs, expected: Expected { bytes_sent: TOPICS * VALUE_BYTES, sends: 1, records: 0 } }
+}
+
 /// One update of a number that one session subscribes to: what it passes is looked at by `scripts/count-files`, not how long it takes.
 fn one_update() -> Workload {
     let mut world = World::new(Storing::Off);
@@ -167,17 +284,43 @@ impl World {
     fn new(storing: Storing) -> Self {
         let identity = Identity { index: ShardIndex(0), count: 1, server: "tidewire".into(), run: 0, storing, topics_base: 0 };
         let now = Time(1);
-        let shard = Shard::new(identity, Limits::default(), now, WALL_MS);
-        Self { shard, now, wakes: VecDeque::new(), bytes_sent: 0, sends: 0, records: 0 }
+        let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
+        let shard = Shard::new(identity, Limits { has_mqtt: true, mqtt, ..Limits::default() }, now, WALL_MS);
+        Self { shard, now, wakes: VecDeque::new(), stalled: None, bytes_sent: 0, sends: 0, records: 0 }
+    }
+
+    fn accept(&mut self, transport: Transport) -> ConnectionKey {
+        self.shard.handle_accept(self.now, transport).expect("the limit on connections is above what workloads open")
+    }
+
+    fn upgrade(&mut self, subprotocol: &str) -> ConnectionKey {
+        let key = self.accept(Transport::Http);
+        let head = format!(
+            "GET /tidewire HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
+        );
+        self.give(key, &mut head.into_bytes());
+        key
     }
 
     /// A session of the binary form, to which values are sent whole.
     fn connect(&mut self) -> ConnectionKey {
-        let key = self.shard.handle_accept(self.now, Transport::Http).expect("the limit on connections is above what workloads open");
-        let head = "GET /tidewire HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: tidewire.1\r\n\r\n";
-        self.give(key, &mut head.as_bytes().to_vec());
-        self.give(key, &mut message(&[Request { id: 1, ask: Ask::Connect { version: 1, name: "".into(), capabilities: 0 } }]));
+        self.connect_with(0)
+    }
+
+    fn connect_with(&mut self, capabilities: u64) -> ConnectionKey {
+        let key = self.upgrade("tidewire.1");
+        self.give(key, &mut message(&[Request { id: 1, ask: Ask::Connect { version: 1, name: "".into(), capabilities } }]));
+        key
+    }
+
+    /// A client of MQTT 3.1.1, with its filters and their QoS.
+    fn join_mqtt(&mut self, client_id: &str, filters: &[(&str, u8)]) -> ConnectionKey {
+        let key = self.accept(Transport::Mqtt);
+        self.give(key, &mut packet(0x10, &[&text("MQTT"), &[4, 2, 0, 0], &text(client_id)]));
+        for (filter, qos) in filters {
+            self.give(key, &mut packet(0x82, &[&[0, 1], &text(filter), &[*qos]]));
+        }
         key
     }
 
@@ -199,7 +342,7 @@ impl World {
         }
         self.shard.begin_sends();
         for _ in 0..self.wakes.len() {
-            let Some(key) = self.wakes.pop_front() else { break };
+            let Some(key) = self.wakes.pop_front().filter(|key| Some(*key) != self.stalled) else { continue };
             self.send_to(key);
         }
         self.carry_out();
@@ -215,6 +358,14 @@ impl World {
         self.shard.give_up_send(bytes);
         if self.shard.wants_to_send(key) {
             self.wakes.push_back(key);
+        }
+    }
+
+    /// Who did not read does so now.
+    fn read_stalled(&mut self) {
+        self.wakes.extend(self.stalled.take());
+        while !self.wakes.is_empty() {
+            self.turn();
         }
     }
 
@@ -258,6 +409,17 @@ fn noise(number: usize) -> Vec<u8> {
     (0..VALUE_BYTES).map(|_| next()).collect()
 }
 
+/// A JSON document of which each number changes a part.
+fn set_document(path: &str, number: usize) -> Request<'_> {
+    let document = format!(
+        r#"{{"symbol":"TIDE","name":"Tidewire common stock","venue":"bench","price":{}.25,"volume":{},"state":"open","notes":"of which most stays as it is"}}"#,
+        number % 900 + 100,
+        number * 37
+    );
+    let update = Update::new(Verb::AddAndSet, TopicType::Json.number(), document.into_bytes());
+    Request { id: 0, ask: Ask::Update { path: path.into(), update } }
+}
+
 fn subscription(selector: &str) -> Request<'_> {
     Request { id: 2, ask: Ask::Subscribe { selector: selector.into(), scope: "".into() } }
 }
@@ -268,7 +430,11 @@ fn message(requests: &[Request<'_>]) -> Vec<u8> {
     for request in requests {
         native::put_request(&mut payload, request);
     }
-    let mut frame = vec![0x82];
+    frame(0x82, &payload)
+}
+
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![opcode];
     if payload.len() < 126 {
         frame.push(0x80 | payload.len() as u8);
     } else {
@@ -279,4 +445,21 @@ fn message(requests: &[Request<'_>]) -> Vec<u8> {
     frame.extend_from_slice(&MASK);
     frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     frame
+}
+
+/// A packet of MQTT.
+fn packet(first: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    let mut packet = vec![first];
+    match body.len() {
+        length @ 0..128 => packet.push(length as u8),
+        length => packet.extend([length as u8 | 0x80, u8::try_from(length >> 7).expect("no workload's packet is longer than 16 KiB")]),
+    }
+    packet.extend(body);
+    packet
+}
+
+/// Text as MQTT carries it.
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat()
 }
