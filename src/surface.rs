@@ -154,12 +154,19 @@ pub mod mail {
 }
 
 pub mod shard {
-    pub use crate::shard::{DerivationLimits, Effect, Handover, Identity, Limits, Log, Restoring, Shard, Storing, Transport, Verdict};
+    pub use crate::shard::{
+        DerivationLimits, Effect, Handover, Identity, Limits, Log, Restoring, Send, Shard, Storing, Transport, Verdict,
+    };
 }
 
 #[cfg(feature = "server")]
 pub mod storage {
     pub use crate::storage::{Ack, Answer, Options, Sender, Store, check, start};
+}
+
+#[cfg(feature = "server")]
+pub mod runtime {
+    pub use crate::runtime::{Completion, Ring, Sizes};
 }
 
 #[cfg(feature = "server")]

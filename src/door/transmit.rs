@@ -64,7 +64,7 @@ impl Told {
 
 impl Send {
     /// Some bytes, which tell of nothing.
-    #[cfg(all(test, feature = "server"))]
+    #[cfg(feature = "server")]
     pub fn of(bytes: Vec<u8>) -> Self {
         Self { bytes, told: Told::default() }
     }

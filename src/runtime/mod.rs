@@ -9,6 +9,7 @@ mod ring;
 mod turn;
 
 pub use mesh::Command;
+pub use ring::{Completion, Ring, Sizes};
 
 use crate::admin::Pages;
 use crate::base::{ShardIndex, Time, TopicId};

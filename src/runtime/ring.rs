@@ -369,7 +369,7 @@ impl Ring {
         !self.ring.completion().is_empty() || self.ring.submission().taskrun()
     }
 
-    pub fn next(&mut self) -> Option<Completion> {
+    pub fn poll_completion(&mut self) -> Option<Completion> {
         if self.next.is_some() {
             return self.next.take();
         }
@@ -503,7 +503,7 @@ impl Drop for Ring {
         let _ = self.ring.submitter().register_sync_cancel(Some(types::Timespec::new().sec(1)), types::CancelBuilder::any());
         for _ in 0..100 {
             self.enter(false);
-            while self.next().is_some() {}
+            while self.poll_completion().is_some() {}
             if self.under_way == 0 && self.ring.submission().is_empty() {
                 return self.buffers.free();
             }

@@ -192,7 +192,7 @@ impl Turns {
         self.hear_withheld();
         let mut has_traffic = false;
         // As many as the ring holds: what is given back is filled at the next enter.
-        while let Some(completion) = self.ring.next() {
+        while let Some(completion) = self.ring.poll_completion() {
             has_traffic |= !matches!(completion, Completion::Tick);
             self.complete(completion);
         }

@@ -37,7 +37,7 @@ impl Bench {
     /// What the ring tells next.
     fn next(&mut self) -> Completion {
         loop {
-            if let Some(completion) = self.ring.next() {
+            if let Some(completion) = self.ring.poll_completion() {
                 return completion;
             }
             self.ring.finish_sends(|_, _| {});
@@ -48,7 +48,7 @@ impl Bench {
     /// Enters and looks, without waiting.
     fn turn(&mut self) -> Vec<Completion> {
         self.ring.enter(false);
-        let completions = std::iter::from_fn(|| self.ring.next()).collect();
+        let completions = std::iter::from_fn(|| self.ring.poll_completion()).collect();
         self.ring.finish_sends(|_, _| {});
         completions
     }
@@ -271,7 +271,7 @@ fn connections_are_accepted_as_long_as_that_is_not_stopped() {
     for number in [0, 1, 1, 0] {
         peers.push(TcpStream::connect(listeners[number].local_addr().unwrap()).unwrap());
         let accepted = loop {
-            match ring.next() {
+            match ring.poll_completion() {
                 Some(Completion::Accepted(listener, _)) => break listener,
                 Some(_) => panic!("nothing else was asked for"),
                 None => ring.enter(true),
@@ -281,10 +281,10 @@ fn connections_are_accepted_as_long_as_that_is_not_stopped() {
     }
     ring.stop_accepting();
     ring.enter(false);
-    while ring.next().is_some() {}
+    while ring.poll_completion().is_some() {}
     peers.push(TcpStream::connect(listeners[0].local_addr().unwrap()).unwrap());
     ring.enter(false);
-    assert!(ring.next().is_none());
+    assert!(ring.poll_completion().is_none());
 }
 
 /// Mail comes at every moment of a shard that goes to sleep whenever there is none: no wake is lost, and no tick helps.
@@ -299,7 +299,7 @@ fn check_wakes(wake: impl FnOnce(Arc<Mailbox>, Arc<AtomicU32>) -> std::thread::J
         let waits = mail.load(Ordering::Acquire) == taken;
         bench.ring.enter(waits);
         bench.mailbox.wake_up();
-        while bench.ring.next().is_some() {}
+        while bench.ring.poll_completion().is_some() {}
         taken = mail.load(Ordering::Acquire);
     }
     sender.join().unwrap();
