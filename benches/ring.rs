@@ -10,8 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tidewire::surface::runtime::{Completion, Ring, Sizes};
-use tidewire::surface::shard::Send;
+use tidewire::surface::runtime::{Completion, Ring, Send, Sizes};
 
 const MESSAGE_BYTES: usize = 125;
 const SEND_BYTES: usize = 4096;

@@ -154,9 +154,7 @@ pub mod mail {
 }
 
 pub mod shard {
-    pub use crate::shard::{
-        DerivationLimits, Effect, Handover, Identity, Limits, Log, Restoring, Send, Shard, Storing, Transport, Verdict,
-    };
+    pub use crate::shard::{DerivationLimits, Effect, Handover, Identity, Limits, Log, Restoring, Shard, Storing, Transport, Verdict};
 }
 
 #[cfg(feature = "server")]
@@ -167,6 +165,7 @@ pub mod storage {
 #[cfg(feature = "server")]
 pub mod runtime {
     pub use crate::runtime::{Completion, Ring, Sizes};
+    pub use crate::shard::Send;
 }
 
 #[cfg(feature = "server")]
