@@ -115,7 +115,10 @@ impl Connection {
         }
         scratch.clear();
         dialect.encode(request, scratch);
-        self.message(Opcode::Binary, scratch);
+        // What a protocol has no word for is not said.
+        if !scratch.is_empty() {
+            self.message(dialect.opcode(), scratch);
+        }
     }
 
     pub fn message(&mut self, opcode: Opcode, payload: &[u8]) {
@@ -237,11 +240,12 @@ impl Deframer {
             if self.remaining == 0 {
                 let Some(head) = websocket::parse_head(&bytes[at..])? else { return Ok(at) };
                 match head.opcode {
-                    Opcode::Binary | Opcode::Continuation => {
+                    opcode if opcode == Opcode::Continuation || opcode == dialect.opcode() => {
                         at += head.head_bytes;
                         self.remaining = head.payload_bytes;
                     }
                     Opcode::Text => return Err("a text message in the binary form"),
+                    Opcode::Binary => return Err("a binary message in the text form"),
                     _ => match control(head, &bytes[at..], &mut sink)? {
                         Some(length) => at += length,
                         None => return Ok(at),
@@ -301,16 +305,16 @@ mod tests {
 
     /// Feeds `bytes` in steps of `step`, keeping the rest as a connection does.
     fn topics(bytes: &[u8], step: usize) -> Result<Vec<u64>, &'static str> {
-        topics_of(&mut Deframer::default(), bytes, step)
+        topics_of(Dialect::Native, &mut Deframer::default(), bytes, step)
     }
 
-    fn topics_of(deframer: &mut Deframer, bytes: &[u8], step: usize) -> Result<Vec<u64>, &'static str> {
+    fn topics_of(dialect: Dialect, deframer: &mut Deframer, bytes: &[u8], step: usize) -> Result<Vec<u64>, &'static str> {
         let (mut kept, mut topics) = (Vec::new(), Vec::new());
         for part in bytes.chunks(step) {
             kept.extend_from_slice(part);
-            let used = deframer.feed(Dialect::Native, &kept, |inbound| match inbound {
+            let used = deframer.feed(dialect, &kept, |inbound| match inbound {
                 Inbound::Event(Event::Value { topic, value }) => {
-                    assert_eq!(value, b"abc");
+                    assert_eq!(value, if dialect.is_text() { &b"\"abc\""[..] } else { b"abc" });
                     topics.push(topic);
                 }
                 Inbound::Close { code, .. } => topics.push(code),
@@ -345,7 +349,7 @@ mod tests {
         let bytes = b"\x91\x04\x01abc\x91\x04\x02abc";
         for step in 1..bytes.len() + 1 {
             let mut deframer = Deframer::stream();
-            assert_eq!(topics_of(&mut deframer, bytes, step), Ok(vec![1, 2]), "step {step}");
+            assert_eq!(topics_of(Dialect::Native, &mut deframer, bytes, step), Ok(vec![1, 2]), "step {step}");
         }
     }
 
@@ -359,7 +363,26 @@ mod tests {
     }
 
     #[test]
-    fn a_text_message_is_refused() {
+    fn a_message_of_the_other_form_is_refused() {
         assert_eq!(topics(b"\x81\x01x", 9), Err("a text message in the binary form"));
+        let binary = Deframer::default().feed(Dialect::Json, b"\x82\x02{}", |_| ());
+        assert_eq!(binary, Err("a binary message in the text form"));
+    }
+
+    #[test]
+    fn objects_of_the_text_form_come_out_however_the_bytes_are_cut() {
+        let mut bytes = Vec::new();
+        for topic in 0..20 {
+            let object = format!(r#"{{"op":"value","topic":{topic},"path":"a","value":"abc"}}"#);
+            websocket::encode_server_frame(Opcode::Text, object.as_bytes(), &mut bytes);
+        }
+        websocket::encode_server_frame(Opcode::Text, br#"[{"op":"value","topic":20,"path":"a","value":"abc"},{"op":"ok"}]"#, &mut bytes);
+        for step in 1..bytes.len() + 1 {
+            let found = topics_of(Dialect::Json, &mut Deframer::default(), &bytes, step);
+            assert_eq!(found, Ok((0..21).collect()), "step {step}");
+        }
+        let mut cut = Vec::new();
+        websocket::encode_server_frame(Opcode::Text, br#"{"op":"value","topic":1,"path":"a","value":"ab"#, &mut cut);
+        assert_eq!(topics_of(Dialect::Json, &mut Deframer::default(), &cut, 9), Err("a frame overruns its message"));
     }
 }

@@ -3,16 +3,22 @@
 //! A dialect writes the requests of a load and reads the server's frames in place. The engine knows
 //! only `Request` and `Event`; each protocol is a variant here and a file below.
 
+pub mod centrifugo;
+pub mod json;
 pub mod mqtt;
 pub mod native;
+mod text;
 
+use crate::websocket::Opcode;
 use tidewire::surface::value::ValueType;
 
 /// Which protocol a run speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     Native,
+    Json,
     Mqtt(mqtt::Options),
+    Centrifugo,
 }
 
 /// What the load asks of a server. `id` 0 asks for no answer where the protocol allows that.
@@ -98,6 +104,17 @@ pub enum DeltaForm {
     Copy,
 }
 
+/// What a request to remove takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// A selector.
+    Selection,
+    /// One topic's path.
+    Topic,
+    /// Nothing is left that could be removed.
+    Nothing,
+}
+
 /// The server's bytes are not a frame of the dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
@@ -107,23 +124,39 @@ impl Dialect {
     pub fn name(self) -> &'static str {
         match self {
             Self::Native => native::SUBPROTOCOL,
+            Self::Json => json::SUBPROTOCOL,
+            Self::Centrifugo => centrifugo::NAME,
             Self::Mqtt(options) if options.version == mqtt::Version::V5 => "mqtt 5",
             Self::Mqtt(_) => "mqtt 3.1.1",
         }
     }
 
-    pub fn subprotocol(self) -> &'static str {
+    /// What an upgrade to WebSocket offers, where the protocol has a name there.
+    pub fn subprotocol(self) -> Option<&'static str> {
         match self {
-            Self::Native => native::SUBPROTOCOL,
-            Self::Mqtt(_) => mqtt::SUBPROTOCOL,
+            Self::Native => Some(native::SUBPROTOCOL),
+            Self::Json => Some(json::SUBPROTOCOL),
+            Self::Mqtt(_) => Some(mqtt::SUBPROTOCOL),
+            Self::Centrifugo => None,
         }
+    }
+
+    /// How data go over WebSocket, in both directions.
+    pub fn opcode(self) -> Opcode {
+        if self.is_text() { Opcode::Text } else { Opcode::Binary }
+    }
+
+    /// Whether values stand in messages as JSON, so that they can be of no other type.
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::Json | Self::Centrifugo)
     }
 
     /// The path of the WebSocket where the URL names none.
     pub fn default_path(self) -> &'static str {
         match self {
-            Self::Native => "/tidewire",
+            Self::Native | Self::Json => "/tidewire",
             Self::Mqtt(_) => "/mqtt",
+            Self::Centrifugo => centrifugo::PATH,
         }
     }
 
@@ -131,37 +164,54 @@ impl Dialect {
     pub fn delta_capabilities(self) -> u64 {
         match self {
             Self::Native => native::CAPABILITY_DELTA_DEFLATE | native::CAPABILITY_DELTA_COPY,
-            Self::Mqtt(_) => 0,
+            Self::Json | Self::Mqtt(_) | Self::Centrifugo => 0,
         }
     }
 
     /// Whether the server answers every update without being asked to.
     pub fn answers_updates(self) -> bool {
+        self == Self::Centrifugo || self.acknowledges_deliveries()
+    }
+
+    /// Whether subscribers acknowledge deliveries, and answers name updates by packet identifiers.
+    pub fn acknowledges_deliveries(self) -> bool {
         matches!(self, Self::Mqtt(options) if options.qos > mqtt::Qos::AtMostOnce)
     }
 
     /// Whether a delivery names its topic by the number in the topic's path, not by one that the server gave it.
     pub fn numbers_by_path(self) -> bool {
-        matches!(self, Self::Mqtt(_))
+        matches!(self, Self::Mqtt(_) | Self::Centrifugo)
     }
 
-    /// Whether a request to remove takes a selector and not one path.
-    pub fn removes_selections(self) -> bool {
-        matches!(self, Self::Native)
-    }
-
-    /// The selector of every topic below `root`.
-    pub fn selector_below(self, root: &str) -> String {
+    /// What a request to remove names.
+    pub fn removal(self) -> Removal {
         match self {
-            Self::Native => format!("?{root}//"),
-            Self::Mqtt(_) => format!("{root}/+"),
+            Self::Native | Self::Json => Removal::Selection,
+            Self::Mqtt(_) => Removal::Topic,
+            Self::Centrifugo => Removal::Nothing,
         }
+    }
+
+    /// The selector of every topic below `root`, where the protocol has one.
+    pub fn selector_below(self, root: &str) -> Option<String> {
+        match self {
+            Self::Native | Self::Json => Some(format!("?{root}//")),
+            Self::Mqtt(_) => Some(format!("{root}/+")),
+            Self::Centrifugo => None,
+        }
+    }
+
+    /// The name of an error or close code, where it is one of this server's own.
+    pub fn code_name(self, code: u64) -> Option<String> {
+        matches!(self, Self::Native | Self::Json).then(|| crate::failure::code_name(code)).flatten()
     }
 
     /// Appends one request.
     pub fn encode(self, request: &Request<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Native => native::encode(request, out),
+            Self::Json => json::encode(request, out),
+            Self::Centrifugo => centrifugo::encode(request, out),
             Self::Mqtt(options) => mqtt::encode(options, request, out),
         }
     }
@@ -171,7 +221,44 @@ impl Dialect {
     pub fn parse(self, bytes: &[u8]) -> Result<Option<(Event<'_>, usize)>, Malformed> {
         match self {
             Self::Native => native::parse(bytes),
+            Self::Json => json::parse(bytes),
+            Self::Centrifugo => centrifugo::parse(bytes),
             Self::Mqtt(options) => mqtt::parse(options.version, bytes),
         }
+    }
+}
+
+/// The topic of a delivery whose topic's name does not end in a number: none of the load's.
+const NO_TOPIC: u64 = u64::MAX;
+
+/// The number that is the last level of a topic's name.
+#[inline]
+fn topic_number(name: &[u8]) -> u64 {
+    let (mut number, mut scale) = (0u64, 1u64);
+    for &byte in name.iter().rev() {
+        match byte {
+            b'0'..=b'9' if scale < 1_000_000_000_000 => {
+                number += u64::from(byte - b'0') * scale;
+                scale *= 10;
+            }
+            b'/' if scale > 1 => return number,
+            _ => break,
+        }
+    }
+    NO_TOPIC
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topics_number_is_its_last_level() {
+        for (name, number) in
+            [("load/5/0", 0), ("a/1234567", 1_234_567), ("a/b7", NO_TOPIC), ("a/", NO_TOPIC), ("7", NO_TOPIC), ("", NO_TOPIC)]
+        {
+            assert_eq!(topic_number(name.as_bytes()), number, "{name}");
+        }
+        assert_eq!(topic_number(b"a/99999999999999999999"), NO_TOPIC);
     }
 }

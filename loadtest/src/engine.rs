@@ -154,7 +154,7 @@ impl Engine {
         self.poll.registry().register(&mut connection.stream, Token(index), Interest::READABLE | Interest::WRITABLE).map_err(failed)?;
         if role == Role::Publisher {
             self.publishers.push(index);
-            connection.in_flight = plan.dialect.answers_updates().then(|| Box::new(InFlight::new(u16::MAX)));
+            connection.in_flight = plan.dialect.acknowledges_deliveries().then(|| Box::new(InFlight::new(u16::MAX)));
         }
         if plan.target.transport == Transport::Tcp {
             inbound::greet(plan, &mut connection, index, &mut self.encoded);

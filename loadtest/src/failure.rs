@@ -13,7 +13,7 @@ pub enum Failure {
     /// A connection could not be made, or broke while the run was set up. Exit code 3.
     Connection(String),
     /// The server answered a request with an error, or closed with a code. Exit code 4.
-    Refused { request: String, code: u64, message: String },
+    Refused { request: String, code: u64, name: Option<String>, message: String },
 }
 
 impl Failure {
@@ -30,9 +30,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plan(text) | Self::Connection(text) => f.write_str(text),
-            Self::Refused { request, code, message } => {
+            Self::Refused { request, code, name, message } => {
                 write!(f, "the server refused {request} with {code}")?;
-                if let Some(name) = code_name(*code) {
+                if let Some(name) = name {
                     write!(f, " ({name})")?;
                 }
                 write!(f, ": {message}")

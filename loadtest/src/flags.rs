@@ -3,7 +3,7 @@
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 
-/// Loads a Tidewire server, or any MQTT broker, and reports latency as percentiles. Open loop: an update's latency
+/// Loads a Tidewire server, any MQTT broker or Centrifugo, and reports latency as percentiles. Open loop: an update's latency
 /// counts from when it was due, so a stall of the server or of the generator shows.
 ///
 /// Exit code: 0 nothing lost and all bars held, 1 something lost or a bar missed, 2 the flags are
@@ -44,9 +44,9 @@ pub struct Flags {
     /// Bytes of each value.
     #[arg(long, default_value_t = 125)]
     pub payload: usize,
-    /// Type of the values: binary, json or string.
-    #[arg(long = "type", default_value = "binary")]
-    pub value_type: String,
+    /// Type of the values: binary, json or string; binary where not given, json where the dialect knows no other.
+    #[arg(long = "type")]
+    pub value_type: Option<String>,
     /// How long to measure: 500ms, 10s, 5m.
     #[arg(long, default_value = "10s")]
     pub duration: String,
@@ -121,8 +121,13 @@ pub struct Flags {
 /// A protocol's name on the command line.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 pub enum DialectFlag {
+    /// Tidewire's protocol, binary form.
     Native,
+    /// Tidewire's protocol, text form.
+    Json,
     Mqtt,
+    /// Centrifugo's protocol in JSON.
+    Centrifugo,
 }
 
 /// A version of MQTT on the command line.

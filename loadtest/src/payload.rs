@@ -138,7 +138,7 @@ fn filler(value_type: ValueType, size: usize) -> Vec<u8> {
     (0..size).map(|_| if value_type == ValueType::Binary { next() } else { b'a' + next() % 26 }).collect()
 }
 
-fn push_digits(number: u64, out: &mut Vec<u8>) {
+pub(crate) fn push_digits(number: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     let mut rest = number;

@@ -1,7 +1,7 @@
 //! A run as meant: every number checked, every unit resolved.
 
 use crate::clock::{MILLISECOND_NS, SECOND_NS};
-use crate::dialect::{Dialect, mqtt};
+use crate::dialect::{Dialect, Removal, centrifugo, mqtt};
 use crate::failure::Failure;
 use crate::flags::{DialectFlag, Flags, MqttVersionFlag};
 use crate::payload::Payload;
@@ -54,7 +54,7 @@ impl Plan {
     /// `files_max` is how many files this process may open.
     pub fn new(flags: Flags, files_max: u64) -> Result<Self, Failure> {
         let dialect = dialect(&flags)?;
-        let value_type = value_type(&flags)?;
+        let value_type = value_type(&flags, dialect)?;
         check_counts(&flags, files_max)?;
         let fan_out = flags.fan_out.unwrap_or(flags.subscribers);
         if fan_out > flags.subscribers {
@@ -86,7 +86,7 @@ impl Plan {
     /// What connection number `index` calls itself. MQTT's clients need a name each, of at most 23 letters and digits.
     pub fn client_name(&self, index: usize) -> String {
         match self.dialect {
-            Dialect::Native => "tidewire-loadtest".to_owned(),
+            Dialect::Native | Dialect::Json | Dialect::Centrifugo => "tidewire-loadtest".to_owned(),
             Dialect::Mqtt(_) => format!("load{}c{index}", std::process::id()),
         }
     }
@@ -119,17 +119,22 @@ impl Plan {
     }
 
     pub fn all_topics(&self) -> Vec<String> {
-        match self.flags.topics {
-            1 => vec![self.topic_path(0)],
-            _ => vec![self.dialect.selector_below(&self.root)],
+        match self.dialect.selector_below(&self.root) {
+            Some(selector) if self.flags.topics > 1 => vec![selector],
+            _ => self.paths(),
         }
+    }
+
+    fn paths(&self) -> Vec<String> {
+        (0..self.flags.topics).map(|topic| self.topic_path(topic)).collect()
     }
 
     /// What to remove at the end: whole selections where the protocol can.
     pub fn removals(&self) -> Vec<String> {
-        let mut removals = match self.dialect.removes_selections() {
-            true => self.all_topics(),
-            false => (0..self.flags.topics).map(|topic| self.topic_path(topic)).collect(),
+        let mut removals = match self.dialect.removal() {
+            Removal::Selection => self.all_topics(),
+            Removal::Topic => self.paths(),
+            Removal::Nothing => return Vec::new(),
         };
         removals.extend((self.flags.idle > 0).then(|| self.idle_path()));
         removals
@@ -146,15 +151,22 @@ fn wrong<T>(text: String) -> Result<T, Failure> {
 
 fn dialect(flags: &Flags) -> Result<Dialect, Failure> {
     let by_url = if flags.url.starts_with(MQTT_SCHEME) { DialectFlag::Mqtt } else { DialectFlag::Native };
-    if let DialectFlag::Native = flags.dialect.unwrap_or(by_url) {
-        if flags.qos > 0 || flags.retain || flags.mqtt_version.is_some() {
-            return wrong("--qos, --retain and --mqtt-version need --dialect mqtt".to_owned());
-        }
-        return Ok(Dialect::Native);
+    let chosen = flags.dialect.unwrap_or(by_url);
+    if flags.deltas && !matches!(chosen, DialectFlag::Native) {
+        return wrong("--deltas: only --dialect native has them".to_owned());
     }
-    if flags.deltas {
-        return wrong("--deltas: MQTT has none".to_owned());
+    if !matches!(chosen, DialectFlag::Mqtt) && (flags.qos > 0 || flags.retain || flags.mqtt_version.is_some()) {
+        return wrong("--qos, --retain and --mqtt-version need --dialect mqtt".to_owned());
     }
+    match chosen {
+        DialectFlag::Native => Ok(Dialect::Native),
+        DialectFlag::Json => Ok(Dialect::Json),
+        DialectFlag::Centrifugo => Ok(Dialect::Centrifugo),
+        DialectFlag::Mqtt => mqtt_dialect(flags),
+    }
+}
+
+fn mqtt_dialect(flags: &Flags) -> Result<Dialect, Failure> {
     if flags.acknowledged && flags.qos == 0 {
         return wrong("--acknowledged: MQTT answers updates with --qos 1 and 2 only".to_owned());
     }
@@ -173,17 +185,33 @@ fn dialect(flags: &Flags) -> Result<Dialect, Failure> {
 }
 
 fn check_root(root: &str, dialect: Dialect) -> Result<(), Failure> {
-    if dialect.numbers_by_path() && (root.contains(['#', '+', '\0']) || !(1..=PATH_BYTES_MAX).contains(&root.len())) {
-        return wrong(format!("--root {root}: expected the name of an MQTT topic of at most {PATH_BYTES_MAX} bytes"));
+    let is_channel_character = |one: char| one.is_ascii_alphanumeric() || centrifugo::CHANNEL_CHARACTERS.contains(one);
+    match dialect {
+        Dialect::Mqtt(_) if root.contains(['#', '+', '\0']) || !(1..=PATH_BYTES_MAX).contains(&root.len()) => {
+            wrong(format!("--root {root}: expected the name of an MQTT topic of at most {PATH_BYTES_MAX} bytes"))
+        }
+        Dialect::Json if root.contains(['"', '\\']) || root.contains(char::is_control) => {
+            wrong(format!("--root {root}: expected a path that stands in JSON without escapes"))
+        }
+        Dialect::Centrifugo if !root.chars().all(is_channel_character) || !(1..=centrifugo::CHANNEL_BYTES_MAX).contains(&root.len()) => {
+            wrong(format!(
+                "--root {root}: expected at most {} letters, digits and {}",
+                centrifugo::CHANNEL_BYTES_MAX,
+                centrifugo::CHANNEL_CHARACTERS
+            ))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
-fn value_type(flags: &Flags) -> Result<ValueType, Failure> {
-    let value_type = ValueType::from_name(&flags.value_type);
-    let Some((value_type, min)) = value_type.and_then(|found| Some((found, Payload::size_min(found)?))) else {
-        return wrong(format!("--type {}: expected binary, json or string", flags.value_type));
+fn value_type(flags: &Flags, dialect: Dialect) -> Result<ValueType, Failure> {
+    let name = flags.value_type.as_deref().unwrap_or(if dialect.is_text() { "json" } else { "binary" });
+    let Some((value_type, min)) = ValueType::from_name(name).and_then(|found| Some((found, Payload::size_min(found)?))) else {
+        return wrong(format!("--type {name}: expected binary, json or string"));
     };
+    if dialect.is_text() && value_type != ValueType::Json {
+        return wrong(format!("--type {name}: expected json, as {} carries values as JSON", dialect.name()));
+    }
     if flags.payload < min || flags.payload > 16 << 20 {
         return wrong(format!("--payload {}: expected {min} to 16777216 bytes for {}", flags.payload, value_type.name()));
     }
@@ -261,8 +289,8 @@ fn per_second(flag: &str, text: &str) -> Result<f64, Failure> {
 fn target(url: &str, dialect: Dialect) -> Result<Target, Failure> {
     let (rest, is_tcp) = match (url.strip_prefix("ws://"), url.strip_prefix(MQTT_SCHEME)) {
         (Some(rest), _) => (rest, false),
-        (_, Some(rest)) if dialect != Dialect::Native => (rest, true),
-        (_, Some(_)) => return wrong(format!("--url {url}: --dialect native goes over ws://host:port")),
+        (_, Some(rest)) if matches!(dialect, Dialect::Mqtt(_)) => (rest, true),
+        (_, Some(_)) => return wrong(format!("--url {url}: this dialect goes over ws://host:port")),
         _ => return wrong(format!("--url {url}: expected ws://host:port or mqtt://host:port (TLS is not measured by this generator)")),
     };
     let (authority, path) = match rest.find('/') {
@@ -322,6 +350,19 @@ mod tests {
     }
 
     #[test]
+    fn dialects_in_json_have_values_in_json() {
+        let json = plan("--url ws://127.0.0.1:1 --dialect json --topics 3 --root load/x").unwrap();
+        assert_eq!((json.dialect.name(), json.value_type), ("tidewire.1.json", ValueType::Json));
+        assert_eq!(json.target.transport, Transport::WebSocket { path: "/tidewire".to_owned() });
+        assert_eq!((json.selectors(0), json.removals()), (vec!["?load/x//".to_owned()], vec!["?load/x//".to_owned()]));
+        let channels = plan("--url ws://127.0.0.1:1 --dialect centrifugo --topics 3 --root load/x --idle 1").unwrap();
+        assert_eq!(channels.target.transport, Transport::WebSocket { path: "/connection/websocket".to_owned() });
+        assert_eq!(channels.selectors(0), ["load/x/0", "load/x/1", "load/x/2"]);
+        assert_eq!(channels.removals(), [""; 0]);
+        assert!(channels.acknowledged && !json.acknowledged);
+    }
+
+    #[test]
     fn wrong_flags_are_named() {
         check_wrong("--url http://127.0.0.1:1", "expected ws://");
         check_wrong("--url mqtt://127.0.0.1:1 --dialect native", "ws://host:port");
@@ -330,6 +371,12 @@ mod tests {
         check_wrong("--url mqtt://127.0.0.1:1 --deltas", "--deltas");
         check_wrong("--url mqtt://127.0.0.1:1 --acknowledged", "--qos");
         check_wrong("--qos 1", "--dialect mqtt");
+        check_wrong("--dialect json --retain", "--dialect mqtt");
+        check_wrong("--dialect json --deltas", "--deltas");
+        check_wrong("--dialect json --type binary", "expected json");
+        check_wrong("--dialect json --root a\"b", "without escapes");
+        check_wrong("--dialect centrifugo --root a:b", "letters, digits");
+        check_wrong("--url mqtt://127.0.0.1:1 --dialect centrifugo", "ws://host:port");
         check_wrong("--duration soon", "--duration soon");
         check_wrong("--payload 15", "expected 16");
         check_wrong("--type int64", "expected binary, json or string");

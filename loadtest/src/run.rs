@@ -270,7 +270,7 @@ fn end_stage(plan: &Plan, engine: &mut Engine, rate: f64, base: &mut u64, server
         updates_refused: std::mem::take(&mut shared.updates_refused),
         updates_refused_first: shared.updates_refused_first.take(),
         deltas: std::mem::take(&mut shared.deltas),
-        deliveries_acknowledged: plan.dialect.answers_updates().then(|| std::mem::take(&mut shared.deliveries_acknowledged)),
+        deliveries_acknowledged: plan.dialect.acknowledges_deliveries().then(|| std::mem::take(&mut shared.deliveries_acknowledged)),
         closed: std::mem::take(&mut engine.closed),
         server_cores,
         generator_cores,

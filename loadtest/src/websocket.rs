@@ -9,18 +9,20 @@ use tungstenite::handshake::{client::generate_key, derive_accept_key};
 pub struct Upgrade {
     pub request: Vec<u8>,
     accept: String,
-    subprotocol: &'static str,
+    subprotocol: Option<&'static str>,
 }
 
 /// The longest head of an answer to an upgrade.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 impl Upgrade {
-    pub fn new(authority: &str, path: &str, subprotocol: &'static str) -> Self {
+    /// Offers the subprotocol, where there is one.
+    pub fn new(authority: &str, path: &str, subprotocol: Option<&'static str>) -> Self {
         let key = generate_key();
+        let offer = subprotocol.map_or_else(String::new, |name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{offer}\r\n"
         );
         Self { request: request.into_bytes(), accept: derive_accept_key(key.as_bytes()), subprotocol }
     }
@@ -46,8 +48,11 @@ impl Upgrade {
         if header("sec-websocket-accept") != Some(self.accept.as_str()) {
             return Err("the upgrade's answer has a wrong Sec-WebSocket-Accept".to_owned());
         }
-        if header("sec-websocket-protocol") != Some(self.subprotocol) {
-            return Err(format!("the server does not speak the subprotocol {}", self.subprotocol));
+        if header("sec-websocket-protocol") != self.subprotocol {
+            return Err(match self.subprotocol {
+                Some(name) => format!("the server does not speak the subprotocol {name}"),
+                None => "the server chose a subprotocol that was not offered".to_owned(),
+            });
         }
         Ok(Some(end + 4))
     }
@@ -238,15 +243,22 @@ mod tests {
 
     #[test]
     fn the_upgrade_accepts_only_the_answer_to_its_own_key() {
-        let upgrade = Upgrade::new("127.0.0.1:8080", "/tidewire", "tidewire.1");
+        let upgrade = Upgrade::new("127.0.0.1:8080", "/tidewire", Some("tidewire.1"));
         let request = String::from_utf8(upgrade.request.clone()).unwrap();
         let answer = accept_upgrade(&request, "tidewire.1").unwrap();
         assert_eq!(upgrade.answer(answer.as_bytes()), Ok(Some(answer.len())));
         assert_eq!(upgrade.answer(&answer.as_bytes()[..20]), Ok(None));
-        let other = Upgrade::new("127.0.0.1:8080", "/tidewire", "tidewire.1");
+        let other = Upgrade::new("127.0.0.1:8080", "/tidewire", Some("tidewire.1"));
         assert!(other.answer(answer.as_bytes()).is_err());
         let wrong = accept_upgrade(&request, "mqtt").unwrap();
         assert!(upgrade.answer(wrong.as_bytes()).unwrap_err().contains("subprotocol"));
+        let unnamed = Upgrade::new("127.0.0.1:8080", "/", None);
+        let request = String::from_utf8(unnamed.request.clone()).unwrap();
+        assert!(!request.contains("Sec-WebSocket-Protocol"));
+        let answer = accept_upgrade(&request, "tidewire.1").unwrap();
+        assert!(unnamed.answer(answer.as_bytes()).unwrap_err().contains("not offered"));
+        let answer = answer.replace("Sec-WebSocket-Protocol: tidewire.1\r\n", "");
+        assert_eq!(unnamed.answer(answer.as_bytes()), Ok(Some(answer.len())));
         let refused = upgrade.answer(b"HTTP/1.1 400 Bad Request\r\n\r\nno").unwrap_err();
         assert!(refused.contains("400 Bad Request"), "{refused}");
     }

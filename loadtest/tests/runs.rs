@@ -3,6 +3,7 @@
 mod mock;
 
 use mock::Fault;
+use mock::text::Protocol;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -141,6 +142,64 @@ fn faults_over_mqtt_are_counted_as_what_they_are() {
     let output = generate(&format!("mqtt://{}", mock::mqtt::start(Fault::RefuseSubscribe)), "--subscribers 1");
     assert_eq!(output.status.code(), Some(4));
     assert!(String::from_utf8_lossy(&output.stderr).contains("with 128"), "{output:?}");
+}
+
+const TEXT_PROTOCOLS: [(Protocol, &str); 2] = [(Protocol::Tidewire, "json"), (Protocol::Centrifugo, "centrifugo")];
+
+/// Runs against a server that speaks JSON.
+fn run_text(protocol: Protocol, dialect: &str, name: &str, fault: Fault, arguments: &str) -> (Option<i32>, Value) {
+    let url = format!("ws://{}", mock::text::start(protocol, fault));
+    run_at(&url, &format!("{dialect}-{name}"), &format!("--dialect {dialect} {arguments}"))
+}
+
+#[test]
+fn every_update_reaches_every_subscriber_in_json() {
+    for (protocol, dialect) in TEXT_PROTOCOLS {
+        for (name, arguments, delivered) in [
+            ("plain", "--subscribers 5 --rate 200 --verify", 500),
+            ("large", "--subscribers 2 --rate 100 --payload 3000 --verify", 100),
+            ("acknowledged", "--subscribers 1 --rate 100 --acknowledged", 50),
+            ("topics", "--topics 7 --publishers 3 --subscribers 4 --rate 20", 7 * 10 * 4),
+            ("pairs", "--topics 6 --publishers 6 --subscribers 6 --fan-out 1 --rate 20", 6 * 10),
+            ("beside", "--subscribers 3 --idle 20 --stalled 4 --rate 100", 150),
+        ] {
+            let (code, stage) = run_text(protocol, dialect, name, Fault::None, arguments);
+            assert_eq!(stage["faults"], serde_json::json!([]), "{dialect} {name}");
+            assert_eq!((code, &stage["delivered"]), (Some(0), &Value::from(delivered)), "{dialect} {name}");
+            // Nothing that is delivered is acknowledged; Centrifugo answers every publication.
+            assert_eq!(stage["deliveries_acknowledged"], Value::Null);
+            let answers = stage["acknowledgement"]["count"].as_u64().unwrap_or(0);
+            assert_eq!(answers > 0, protocol == Protocol::Centrifugo || name == "acknowledged", "{dialect} {name}");
+        }
+    }
+}
+
+#[test]
+fn faults_in_json_are_counted_as_what_they_are() {
+    for (protocol, dialect) in TEXT_PROTOCOLS {
+        for (name, fault, key) in
+            [("drop", Fault::Drop, "skipped"), ("repeat", Fault::Repeat, "duplicates"), ("corrupt", Fault::Corrupt, "corrupt")]
+        {
+            let (code, stage) = run_text(protocol, dialect, name, fault, "--subscribers 3 --rate 100");
+            assert!(stage[key].as_u64().unwrap() > 0, "{dialect} {name}: {stage:#}");
+            assert_eq!(code, Some(1), "{dialect} {name}");
+        }
+        let (code, stage) = run_text(protocol, dialect, "malformed", Fault::Malformed, "--subscribers 3 --rate 100");
+        assert_eq!(code, Some(1));
+        assert_eq!(stage["closed"]["a JSON value starts with a character that starts none"], 3, "{dialect}: {stage:#}");
+    }
+}
+
+#[test]
+fn refusals_in_json_tell_their_code() {
+    let told = ["to subscribe to load/x/0 with 201 (invalid_selector): not today", "to subscribe to load/x/0 with 103: permission denied"];
+    for ((protocol, dialect), told) in TEXT_PROTOCOLS.into_iter().zip(told) {
+        let url = format!("ws://{}", mock::text::start(protocol, Fault::RefuseSubscribe));
+        let output = generate(&url, &format!("--dialect {dialect} --subscribers 1 --root load/x"));
+        assert_eq!(output.status.code(), Some(4));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(told), "{text}");
+    }
 }
 
 #[test]

@@ -7,13 +7,11 @@
 //! of without a table of names. MQTT creates no topics: `Create` publishes the first value and `Remove` an empty
 //! retained one, both with QoS 1 whatever the options say, because only then does the server answer.
 
-use super::{Answer, Event, Malformed, Request};
+use super::{Answer, Event, Malformed, Request, topic_number};
 
 pub const SUBPROTOCOL: &str = "mqtt";
 /// What `CONNECT` promises: something is sent within this time.
 const KEEP_ALIVE_S: u16 = 60;
-/// The topic of a delivery whose topic's name does not end in a number: none of the load's.
-const NO_TOPIC: u64 = u64::MAX;
 
 /// How a run speaks MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,23 +170,6 @@ fn delivery(version: Version, head: u8, body: &[u8]) -> Result<Event<'_>, Malfor
         2 => Event::Assured { topic, value: rest, answer: Answer { op: op::PUBREC, packet } },
         _ => return Err(Malformed("a delivery has QoS 3")),
     })
-}
-
-/// The number that is the last level of a topic's name.
-#[inline]
-fn topic_number(name: &[u8]) -> u64 {
-    let (mut number, mut scale) = (0u64, 1u64);
-    for &byte in name.iter().rev() {
-        match byte {
-            b'0'..=b'9' if scale < 1_000_000_000_000 => {
-                number += u64::from(byte - b'0') * scale;
-                scale *= 10;
-            }
-            b'/' if scale > 1 => return number,
-            _ => break,
-        }
-    }
-    NO_TOPIC
 }
 
 /// Everything but deliveries, out of the loop's way.
@@ -405,16 +386,6 @@ mod tests {
         bytes[4] = (bytes.len() - 5) as u8;
         bytes[1] = (bytes.len() - 2) as u8;
         check_parse(Version::V5, &bytes, Event::Welcome { keep_alive_ms: 30_000, in_flight_max: 20 });
-    }
-
-    #[test]
-    fn a_topics_number_is_its_last_level() {
-        for (name, number) in
-            [("load/5/0", 0), ("a/1234567", 1_234_567), ("a/b7", NO_TOPIC), ("a/", NO_TOPIC), ("7", NO_TOPIC), ("", NO_TOPIC)]
-        {
-            assert_eq!(topic_number(name.as_bytes()), number, "{name}");
-        }
-        assert_eq!(topic_number(b"a/99999999999999999999"), NO_TOPIC);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a connection's bytes do: the set-up dialogue, and values into the record.
 
 use crate::connection::{Connection, Inbound, Role, State};
-use crate::dialect::{Answer, DeltaForm, Event, Request};
+use crate::dialect::{Answer, DeltaForm, Dialect, Event, Request};
 use crate::failure::Failure;
 use crate::in_flight::InFlight;
 use crate::payload::Payload;
@@ -111,7 +111,7 @@ impl Shared {
             (Inbound::Event(event), _) => self.handle_event(plan, connection, event, now_ns, encoded, &mut end),
             (Inbound::WebSocketPing(payload), _) => connection.message(Opcode::Pong, payload),
             (Inbound::Close { code, reason }, _) => {
-                end.get_or_insert_with(|| closed_text(code, reason));
+                end.get_or_insert_with(|| closed_text(plan.dialect, code, reason));
             }
         })?;
         *connection.deframer() = deframer;
@@ -197,7 +197,7 @@ impl Shared {
             }
             Event::Ping => connection.request(plan.dialect, &Request::Pong, encoded),
             Event::Closing { code, message } => {
-                end.get_or_insert_with(|| closed_text(code, message));
+                end.get_or_insert_with(|| closed_text(plan.dialect, code, message));
             }
             Event::Value { .. } | Event::Delta { .. } | Event::Assured { .. } | Event::Step { .. } | Event::Other => {}
         }
@@ -235,16 +235,16 @@ impl Shared {
         let request = match (&connection.state, connection.role) {
             (State::Ready, _) => {
                 self.updates_refused += 1;
-                self.updates_refused_first.get_or_insert_with(|| closed_text(code, message));
+                self.updates_refused_first.get_or_insert_with(|| closed_text(plan.dialect, code, message));
                 return;
             }
             (State::Asking(_), Role::Publisher) => format!("to create or remove topics at {}", plan.root),
             (State::Asking(_), Role::Idle) => format!("to subscribe to {}", plan.idle_path()),
-            (State::Asking(_), Role::Subscriber(subscriber)) => format!("to subscribe to {}", plan.selectors(subscriber).join(", ")),
-            (State::Asking(_), Role::Stalled) => format!("to subscribe to {}", plan.all_topics().join(", ")),
+            (State::Asking(_), Role::Subscriber(subscriber)) => format!("to subscribe to {}", listed(&plan.selectors(subscriber))),
+            (State::Asking(_), Role::Stalled) => format!("to subscribe to {}", listed(&plan.all_topics())),
             _ => "to connect".to_owned(),
         };
-        let refusal = Failure::Refused { request, code, message: message.to_owned() };
+        let refusal = Failure::Refused { request, code, name: plan.dialect.code_name(code), message: message.to_owned() };
         end.get_or_insert_with(|| refusal.to_string());
         self.refused.get_or_insert(refusal);
     }
@@ -256,8 +256,16 @@ pub(super) fn greet(plan: &Plan, connection: &mut Connection, index: usize, enco
     connection.request(plan.dialect, &Request::Connect { id: 1, name: &plan.client_name(index), capabilities }, encoded);
 }
 
-fn closed_text(code: u64, message: &str) -> String {
-    let name = crate::failure::code_name(code).unwrap_or_else(|| "unnamed".to_owned());
+/// The first few of many.
+fn listed(selectors: &[String]) -> String {
+    match selectors {
+        [first, second, third, _, ..] => format!("{first}, {second}, {third} and {} more", selectors.len() - 3),
+        few => few.join(", "),
+    }
+}
+
+fn closed_text(dialect: Dialect, code: u64, message: &str) -> String {
+    let name = dialect.code_name(code).unwrap_or_else(|| "unnamed".to_owned());
     format!("{code} ({name}): {message}")
 }
 

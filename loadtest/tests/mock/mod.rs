@@ -4,6 +4,7 @@
 //! generator sees.
 
 pub mod mqtt;
+pub mod text;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -23,6 +24,8 @@ pub enum Fault {
     Corrupt,
     RefuseSubscribe,
     CloseSubscribers,
+    /// What is sent is not of the protocol's form; only of servers that speak JSON.
+    Malformed,
     /// Nothing arrives after 80 updates.
     DropLate,
 }
