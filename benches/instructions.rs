@@ -27,8 +27,9 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 type Prepare = fn() -> Workload;
 
 /// By name, what prepares each workload.
-const WORKLOADS: [(&str, Prepare); 12] = [
+const WORKLOADS: [(&str, Prepare); 13] = [
     ("fan-out", fan_out),
+    ("fan-out-batch", fan_out_batch),
     ("one-to-one", one_to_one),
     ("stored-update", stored_update),
     ("subscribe", subscribe),
@@ -116,6 +117,24 @@ fn fan_out() -> Workload {
     let inputs = (1..=PUBLISHES).map(|number| (publisher, message(&[set(0, "bench/topic", number)]))).collect();
     let deliveries = SUBSCRIBERS * PUBLISHES;
     Workload { world, inputs, expected: Expected { bytes_sent: deliveries * VALUE_BYTES, sends: deliveries, records: 0 } }
+}
+
+/// The same where thirty-two updates come at a time, as when the server has more to do: each send has as many.
+fn fan_out_batch() -> Workload {
+    const SUBSCRIBERS: usize = 1000;
+    const BATCHES: usize = 50;
+    const BATCH: usize = 32;
+    let mut world = World::new(Storing::Off);
+    let publisher = world.connect();
+    world.give(publisher, &mut message(&[set(0, "bench/topic", 0)]));
+    for _ in 0..SUBSCRIBERS {
+        let subscriber = world.connect();
+        world.give(subscriber, &mut message(&[subscription("bench/topic")]));
+    }
+    let batch = |number: usize| -> Vec<Request<'_>> { (0..BATCH).map(|at| set(0, "bench/topic", number * BATCH + at)).collect() };
+    let inputs = (1..=BATCHES).map(|number| (publisher, message(&batch(number)))).collect();
+    let sends = SUBSCRIBERS * BATCHES;
+    Workload { world, inputs, expected: Expected { bytes_sent: sends * BATCH * VALUE_BYTES, sends, records: 0 } }
 }
 
 /// One publisher and one subscriber, two hundred topics in turn.

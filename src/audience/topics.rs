@@ -128,7 +128,7 @@ impl Audience {
             if !session.life.is_heard() {
                 continue;
             }
-            session.queue.push(Entry::Step(outgoing.clone()));
+            session.queue.push_step(&outgoing);
             if session.queue.bytes() > desk.limits.queue.bytes_high {
                 overfull.push(subscriber.session);
             }

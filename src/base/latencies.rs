@@ -29,7 +29,12 @@ impl Latencies {
     }
 
     pub fn record(&mut self, ns: u64) {
-        self.current.saturating_record(ns.max(1));
+        self.record_times(ns, 1);
+    }
+
+    /// As often as that.
+    pub fn record_times(&mut self, ns: u64, times: u64) {
+        self.current.saturating_record_n(ns.max(1), times);
     }
 
     /// Time passed: to be called now and then, and before the last interval is asked for.

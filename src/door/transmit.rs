@@ -25,6 +25,19 @@ pub struct Sends {
     /// Sends for several sessions, by what their queues held.
     cohorts: HashMap<(Form, Steps), Rc<Send>>,
     spare: Vec<Rc<Send>>,
+    /// How many were made.
+    made: u64,
+    recent: Recent,
+}
+
+/// What was sent last, to so many, and is not in the report: what a cohort is sent is recorded once for all of it. All of one round are recorded with the time of
+/// the last, so none as sooner than it was.
+#[derive(Default)]
+struct Recent {
+    number: u64,
+    times: u64,
+    at: Time,
+    received: Vec<Time>,
 }
 
 /// So many sends, and of so many bytes each, are kept to be used again: about as many as a turn of the runtime makes.
@@ -49,6 +62,8 @@ impl std::ops::Deref for Send {
 /// The publications in a send.
 #[derive(Default)]
 pub struct Told {
+    /// Numbers the shard's sends.
+    number: u64,
     count: u64,
     /// When each of those was received that its subscriber waited for.
     received: Vec<Time>,
@@ -80,8 +95,19 @@ impl Sends {
     /// What was made.
     fn take_made(&mut self) -> Rc<Send> {
         let mut made = self.spare.pop().unwrap_or_default();
+        self.made += 1;
+        self.send.told.number = self.made;
         std::mem::swap(Rc::get_mut(&mut made).expect("nobody else has a spare one"), &mut self.send);
         made
+    }
+
+    /// Puts into the report how late what was sent last was.
+    fn report_recent(&mut self, desk: &mut Desk) {
+        let Recent { number, times, at, received } = &mut self.recent;
+        for received in received.drain(..) {
+            desk.report.publish.record_times(at.since(received), *times);
+        }
+        *number = 0;
     }
 
     /// Nobody is sent it any more, unless others hold it.
@@ -189,8 +215,14 @@ impl Doors {
 
     /// The send is with the connection's socket.
     pub fn sent(&mut self, desk: &mut Desk, now: Time, key: ConnectionKey, send: &Send) {
-        for received in &send.told.received {
-            desk.report.publish.record(now.since(*received));
+        let recent = &mut self.sends.recent;
+        if recent.number == send.told.number {
+            (recent.times, recent.at) = (recent.times + 1, now);
+        } else if !send.told.received.is_empty() {
+            self.sends.report_recent(desk);
+            let recent = &mut self.sends.recent;
+            (recent.number, recent.times, recent.at) = (send.told.number, 1, now);
+            recent.received.extend_from_slice(&send.told.received);
         }
         desk.report.deliveries += send.told.count;
         desk.report.bytes_sent += send.bytes.len() as u64;
@@ -209,6 +241,11 @@ impl Doors {
         desk.report.deliveries += told.count;
         desk.report.bytes_sent += (out.len() - start) as u64;
         !session.queue.is_empty()
+    }
+
+    /// A round of sends is over: the report has all of it.
+    pub fn end_sends(&mut self, desk: &mut Desk) {
+        self.sends.report_recent(desk);
     }
 
     /// A round of sends begins: bytes shared in the last one are given up.

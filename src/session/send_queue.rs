@@ -315,6 +315,22 @@ impl SendQueue {
         }
     }
 
+    /// The same as [`Self::push`] of a step, which is what most entries are.
+    #[inline]
+    pub fn push_step(&mut self, outgoing: &Rc<Outgoing>) {
+        if outgoing.priority != Priority::Default {
+            return self.push(Entry::Step(outgoing.clone()));
+        }
+        self.steps = match self.steps {
+            Some(steps) => Some(steps.then(outgoing.sequence)),
+            None if self.is_empty() => Some(Steps::of(outgoing.sequence)),
+            None => None,
+        };
+        self.bytes += ENTRY_BYTES + outgoing.bytes();
+        self.ending += usize::from(outgoing.ends_under_pressure);
+        self.entries.push_back(Entry::Step(outgoing.clone()));
+    }
+
     pub fn pop(&mut self) -> Option<Entry> {
         let entry = self.take_next()?;
         self.left(&entry);

@@ -230,7 +230,8 @@ impl Shard {
         ticket
     }
 
-    fn own_report(&self) -> Report {
+    fn own_report(&mut self) -> Report {
+        self.doors.end_sends(&mut self.desk);
         let (connections, sessions, topics) =
             (self.doors.len() as u64, self.audience.session_count() as u64, self.owner.topic_count() as u64);
         let is_failing = u64::from(self.desk.ledger.is_failing());

@@ -293,6 +293,7 @@ impl Shard {
 
     /// A round of sends begins: bytes shared in the last one are given up.
     pub fn begin_sends(&mut self) {
+        self.doors.end_sends(&mut self.desk);
         self.doors.begin_sends();
     }
 
