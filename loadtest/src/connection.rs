@@ -18,7 +18,7 @@ use std::os::fd::AsRawFd;
 pub enum Role {
     Publisher,
     Subscriber(usize),
-    Idle,
+    Idle(usize),
     Stalled,
 }
 
@@ -159,7 +159,7 @@ impl Connection {
         self.pending_start = 0;
         self.pending.clear();
         // The many do not keep their buffers; publishers and those that acknowledge need them again at once.
-        if matches!(self.role, Role::Idle | Role::Stalled) {
+        if matches!(self.role, Role::Idle(_) | Role::Stalled) {
             self.pending = Vec::new();
         }
         Ok(())

@@ -336,12 +336,10 @@ impl Engine {
         }
     }
 
-    /// Creates the topics with update 0, spread over the publishers that will update them.
-    pub fn create_topics(&mut self, plan: &Plan, with_idle: bool) -> Result<(), Failure> {
+    /// Creates topics with update 0, spread over the publishers as those that will update them.
+    pub fn create_topics(&mut self, plan: &Plan, paths: impl Iterator<Item = String>) -> Result<(), Failure> {
         let mut value = Vec::new();
         self.shared.payload.encode(crate::payload::Stamp { due_ns: now_ns(), sequence: 0 }, &mut value);
-        let idle = with_idle.then(|| plan.idle_path());
-        let paths = (0..plan.flags.topics).map(|topic| plan.topic_path(topic)).chain(idle);
         for (topic, path) in paths.enumerate() {
             let publisher = self.publishers[topic % self.publishers.len()];
             let request = Request::Create { id: (topic % ASKED_MAX) as u64 + 2, path: &path, value_type: plan.value_type, value: &value };

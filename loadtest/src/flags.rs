@@ -62,6 +62,9 @@ pub struct Flags {
     /// Connections that subscribe to a topic that never changes.
     #[arg(long, default_value_t = 0)]
     pub idle: usize,
+    /// Gives each idle connection a topic of its own, which has a value.
+    #[arg(long)]
+    pub idle_topics: bool,
     /// Connections that subscribe to everything and then never read.
     #[arg(long, default_value_t = 0)]
     pub stalled: usize,

@@ -95,10 +95,16 @@ impl Plan {
         format!("{}/{topic}", self.root)
     }
 
-    /// The topic that never changes. It stands beside the root, so that what selects the root's
+    /// The topic of an idle connection, which never changes. It stands beside the root, so that what selects the root's
     /// topics does not select it.
-    pub fn idle_path(&self) -> String {
-        format!("{}-idle", self.root)
+    pub fn idle_path(&self, number: usize) -> String {
+        if self.flags.idle_topics { format!("{}-idle/{number}", self.root) } else { format!("{}-idle", self.root) }
+    }
+
+    /// All topics of idle connections.
+    pub fn idle_paths(&self) -> impl Iterator<Item = String> {
+        let count = if self.flags.idle_topics { self.flags.idle } else { self.flags.idle.min(1) };
+        (0..count).map(|number| self.idle_path(number))
     }
 
     /// Whether a subscriber has a topic. Topics are dealt out in turn, so that every topic has
@@ -132,11 +138,15 @@ impl Plan {
     /// What to remove at the end: whole selections where the protocol can.
     pub fn removals(&self) -> Vec<String> {
         let mut removals = match self.dialect.removal() {
+            Removal::Selection if self.flags.idle_topics => {
+                let idle = self.dialect.selector_below(&format!("{}-idle", self.root));
+                return self.all_topics().into_iter().chain(idle).collect();
+            }
             Removal::Selection => self.all_topics(),
             Removal::Topic => self.paths(),
             Removal::Nothing => return Vec::new(),
         };
-        removals.extend((self.flags.idle > 0).then(|| self.idle_path()));
+        removals.extend(self.idle_paths());
         removals
     }
 

@@ -135,10 +135,13 @@ fn open_all(plan: &Plan, engine: &mut Engine) -> Result<Option<Memory>, Failure>
     let flags = &plan.flags;
     engine.open(plan, flags.publishers, |_| Role::Publisher)?;
     if flags.publishers > 0 {
-        engine.create_topics(plan, flags.idle > 0)?;
+        engine.create_topics(plan, (0..flags.topics).map(|topic| plan.topic_path(topic)))?;
     }
     let before = resident_at_rest(plan, engine)?;
-    engine.open(plan, flags.idle, |_| Role::Idle)?;
+    if flags.publishers > 0 {
+        engine.create_topics(plan, plan.idle_paths())?;
+    }
+    engine.open(plan, flags.idle, Role::Idle)?;
     let with_idle = resident_at_rest(plan, engine)?;
     engine.open(plan, flags.stalled, |_| Role::Stalled)?;
     engine.open(plan, flags.subscribers, Role::Subscriber)?;

@@ -207,7 +207,7 @@ impl Shared {
         let selectors = match connection.role {
             Role::Publisher => Vec::new(),
             Role::Subscriber(subscriber) => plan.selectors(subscriber),
-            Role::Idle => vec![plan.idle_path()],
+            Role::Idle(number) => vec![plan.idle_path(number)],
             Role::Stalled => plan.all_topics(),
         };
         connection.state = if selectors.is_empty() { State::Ready } else { State::Asking(selectors.len()) };
@@ -239,7 +239,7 @@ impl Shared {
                 return;
             }
             (State::Asking(_), Role::Publisher) => format!("to create or remove topics at {}", plan.root),
-            (State::Asking(_), Role::Idle) => format!("to subscribe to {}", plan.idle_path()),
+            (State::Asking(_), Role::Idle(number)) => format!("to subscribe to {}", plan.idle_path(number)),
             (State::Asking(_), Role::Subscriber(subscriber)) => format!("to subscribe to {}", listed(&plan.selectors(subscriber))),
             (State::Asking(_), Role::Stalled) => format!("to subscribe to {}", listed(&plan.all_topics())),
             _ => "to connect".to_owned(),
