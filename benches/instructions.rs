@@ -27,7 +27,7 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 type Prepare = fn() -> Workload;
 
 /// By name, what prepares each workload.
-const WORKLOADS: [(&str, Prepare); 13] = [
+const WORKLOADS: [(&str, Prepare); 14] = [
     ("fan-out", fan_out),
     ("fan-out-batch", fan_out_batch),
     ("one-to-one", one_to_one),
@@ -35,6 +35,7 @@ const WORKLOADS: [(&str, Prepare); 13] = [
     ("subscribe", subscribe),
     ("text-fan-out", text_fan_out),
     ("mqtt-fan-out", mqtt_fan_out),
+    ("mqtt-one-to-one", mqtt_one_to_one),
     ("mqtt-qos-1", mqtt_qos_1),
     ("delta", delta),
     ("view", view),
@@ -209,6 +210,21 @@ fn mqtt_fan_out() -> Workload {
     let inputs = (1..=PUBLISHES).map(|number| (publisher, publish(number))).collect();
     let deliveries = SUBSCRIBERS * PUBLISHES;
     Workload { world, inputs, expected: Expected { bytes_sent: deliveries * VALUE_BYTES, sends: deliveries, records: 0 } }
+}
+
+/// One publisher by MQTT at QoS 0, two hundred topics in turn, each with a subscriber of its own.
+fn mqtt_one_to_one() -> Workload {
+    const TOPICS: usize = 200;
+    const UPDATES: usize = 40_000;
+    let mut world = World::new(Storing::Off);
+    let publisher = world.join_mqtt("publisher", &[]);
+    let topics: Vec<String> = (0..TOPICS).map(|topic| format!("bench/topic-{topic}")).collect();
+    for (number, topic) in topics.iter().enumerate() {
+        world.join_mqtt(&format!("subscriber-{number}"), &[(topic, 0)]);
+    }
+    let publish = |number: usize| packet(0x30, &[&text(&topics[number % TOPICS]), &noise(number)]);
+    let inputs = (1..=UPDATES).map(|number| (publisher, publish(number))).collect();
+    Workload { world, inputs, expected: Expected { bytes_sent: UPDATES * VALUE_BYTES, sends: UPDATES, records: 0 } }
 }
 
 /// One publisher and one subscriber at QoS 1, two hundred topics in turn: every message is acknowledged on both sides.
