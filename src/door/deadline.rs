@@ -82,5 +82,8 @@ impl Doors {
         }
         let connection = self.connections.get(key).expect("only its transport's end takes a connection away");
         self.wheel.insert(connection.deadline, key);
+        if let Some(session) = connection.stage.session().and_then(|session| audience.session_mut(session)) {
+            session.queue.rest();
+        }
     }
 }

@@ -432,6 +432,11 @@ impl SendQueue {
         self.count_again();
     }
 
+    /// Nothing has been sent for long: what is kept for those who are sent much at a time is given back.
+    pub fn rest(&mut self) {
+        self.entries.rest();
+    }
+
     fn settle(&mut self) {
         self.steps = None;
         // Messages that wait to be acknowledged may be many, and conflating them again takes as long for every one that goes.

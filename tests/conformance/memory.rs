@@ -50,17 +50,31 @@ struct World {
     shard: Shard,
     now: Time,
     wakes: VecDeque<ConnectionKey>,
+    keys: Vec<ConnectionKey>,
+}
+
+/// Text as MQTT carries it.
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat()
+}
+
+/// A packet of MQTT of less than 128 bytes.
+fn packet(first: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    [&[first, body.len() as u8][..], &body].concat()
 }
 
 impl World {
     fn new() -> Self {
         let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
         let limits = Limits { has_mqtt: true, mqtt, web: limits().web, ..Limits::default() };
-        Self { shard: Shard::new(identity(Storing::Off), limits, Time(1), WALL_MS), now: Time(1), wakes: VecDeque::new() }
+        Self { shard: Shard::new(identity(Storing::Off), limits, Time(1), WALL_MS), now: Time(1), wakes: VecDeque::new(), keys: Vec::new() }
     }
 
     fn accept(&mut self, transport: Transport) -> ConnectionKey {
-        self.shard.handle_accept(self.now, transport).expect("there is room")
+        let key = self.shard.handle_accept(self.now, transport).expect("there is room");
+        self.keys.push(key);
+        key
     }
 
     fn give(&mut self, key: ConnectionKey, bytes: &[u8]) {
@@ -90,9 +104,7 @@ impl World {
     /// A client of MQTT that subscribes to a topic and retains a value there.
     fn join_by_mqtt(&mut self, number: usize) {
         let key = self.accept(Transport::Mqtt);
-        let text = |text: &str| [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat();
         let topic = text(&format!("homes/{number:05}/power"));
-        let packet = |kind: u8, parts: &[&[u8]]| [&[kind, parts.concat().len() as u8][..], &parts.concat()].concat();
         self.give(key, &packet(0x10, &[&text("MQTT"), &[4, 2, 0, 60], &text(&format!("meter-{number:05}"))]));
         self.give(key, &packet(0x82, &[&[0, 1], &topic, &[0]]));
         self.give(key, &packet(0x31, &[&topic, b"21.5"]));
@@ -136,4 +148,24 @@ fn an_idle_client_of_mqtt_with_a_topic_of_its_own_takes_little() {
 fn an_idle_websocket_with_a_topic_of_its_own_takes_little() {
     let bytes = bytes_each(World::join_by_websocket);
     assert!(bytes <= 1500, "{bytes} bytes");
+}
+
+#[test]
+fn what_a_burst_took_is_given_back() {
+    const BURST: usize = 100;
+    let mut world = World::new();
+    let [reader, writer] = [0, 1].map(|number| {
+        world.join_by_mqtt(number);
+        world.keys[number]
+    });
+    world.give(writer, &packet(0x30, &[&text("homes/00000/power"), b"22.5"]).repeat(BURST));
+    let before = LIVE.get();
+    for second in [50, 100] {
+        world.now = Time(second * 1_000_000_000);
+        [reader, writer].map(|key| world.give(key, &[0xc0, 0]));
+        world.shard.handle_tick(world.now, WALL_MS + second * 1000);
+        world.carry_out();
+    }
+    let given_back = before - LIVE.get();
+    assert!(given_back >= (BURST * 24) as isize, "{given_back} bytes");
 }

@@ -61,6 +61,13 @@ impl Lane {
         self.settle();
     }
 
+    /// Nothing has come for long: an empty lane gives all back.
+    pub(super) fn rest(&mut self) {
+        if self.first.is_none() {
+            self.rest = VecDeque::new();
+        }
+    }
+
     /// Gives back what an empty lane need not have.
     #[inline]
     pub(super) fn settle(&mut self) {
