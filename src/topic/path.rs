@@ -77,12 +77,29 @@ pub fn check_form(text: &str) -> Result<(), PathError> {
 pub fn compare(a: &str, b: &str) -> Ordering {
     let rank = |byte: u8| if byte == b'/' { 0 } else { u16::from(byte) + 1 };
     let (a, b) = (a.as_bytes(), b.as_bytes());
-    // Neighbours in a tree begin alike, often for long.
-    let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
-    let alike = 8 * words.take_while(|(a, b)| a == b).count();
-    match a[alike..].iter().zip(&b[alike..]).find(|(a, b)| a != b) {
-        Some((a, b)) => rank(*a).cmp(&rank(*b)),
+    match first_difference(a, b) {
+        Some(at) => rank(a[at]).cmp(&rank(b[at])),
         None => a.len().cmp(&b.len()),
+    }
+}
+
+/// Where the two differ first, as far as both go. By words, since neighbours in a tree begin alike, often for long: the last word overlaps the one before.
+#[inline]
+fn first_difference(a: &[u8], b: &[u8]) -> Option<usize> {
+    let (both, mut at) = (a.len().min(b.len()), 0);
+    if both < 8 {
+        return a.iter().zip(b).position(|(a, b)| a != b);
+    }
+    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("a word is there"));
+    loop {
+        let differing = word(a, at) ^ word(b, at);
+        if differing != 0 {
+            return Some(at + differing.trailing_zeros() as usize / 8);
+        }
+        if at == both - 8 {
+            return None;
+        }
+        at = (at + 8).min(both - 8);
     }
 }
 
@@ -261,6 +278,14 @@ mod tests {
             for (b, b_segments) in paths.iter().zip(&segments) {
                 assert_eq!(compare(a, b), a_segments.cmp(b_segments), "{a:?} and {b:?}");
                 assert_eq!(is_within(a, b), a_segments.starts_with(b_segments), "{a:?} in {b:?}");
+            }
+        }
+        // So that they differ at any place of a word, before it and behind.
+        for before in ["abcde", "abcdefgh", "abcdefghijk", "a/branch/of/some/length"] {
+            for a in &paths {
+                for b in paths.iter().step_by(7) {
+                    assert_eq!(compare(&format!("{before}{a}"), &format!("{before}{b}")), compare(a, b), "{before}: {a:?} and {b:?}");
+                }
             }
         }
     }
