@@ -162,7 +162,9 @@ fn what_a_burst_took_is_given_back() {
     let before = LIVE.get();
     for second in [50, 100] {
         world.now = Time(second * 1_000_000_000);
-        [reader, writer].map(|key| world.give(key, &[0xc0, 0]));
+        for key in [reader, writer] {
+            world.give(key, &[0xc0, 0]);
+        }
         world.shard.handle_tick(world.now, WALL_MS + second * 1000);
         world.carry_out();
     }
