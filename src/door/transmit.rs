@@ -383,7 +383,7 @@ fn encode_text(session: &mut Session, sends: &mut Sends, bytes_max: usize) {
         match entry {
             Entry::Control(bytes) | Entry::Behind(bytes) => payload.extend_from_slice(&bytes),
             Entry::Step(outgoing) => {
-                out.extend_from_slice(outgoing.text_message());
+                outgoing.put_text_message(out);
                 sends.send.told.note(outgoing.received());
             }
             Entry::Subscribed(topic, generation) => {
@@ -391,12 +391,12 @@ fn encode_text(session: &mut Session, sends: &mut Sends, bytes_max: usize) {
                 websocket::put_frame(out, websocket::TEXT, payload);
                 payload.clear();
                 if let Some(first) = take_first(session, &topic, generation) {
-                    out.extend_from_slice(first.text_message());
+                    first.put_text_message(out);
                 }
             }
             Entry::Latest(topic, generation) => {
                 if let Some(latest) = take_latest(session, &topic, generation) {
-                    out.extend_from_slice(latest.text_message());
+                    latest.put_text_message(out);
                 }
             }
             Entry::Unsubscribed(topic, reason) => event::put(payload, event::Form::Text, &unsubscribed(&topic, reason)),

@@ -191,6 +191,8 @@ pub struct Outgoing {
     pub(super) holds: Cell<u32>,
     /// Whether it was there before its subscriber, or before that was told of it.
     is_history: bool,
+    /// Whether somebody has wanted it, or more than one will: it is encoded for all only then, since most topics have one subscriber, and keep their last value.
+    is_wanted: Cell<bool>,
     text: OnceCell<Box<[u8]>>,
     /// Whole packets of QoS 0, of MQTT 3.x and 5.
     packets: [OnceCell<Box<[u8]>>; 2],
@@ -200,7 +202,8 @@ impl Outgoing {
     pub fn new(publication: Arc<Publication>, topic: &Rc<LocalTopic>, sequence: u64) -> Rc<Self> {
         let ends_under_pressure = topic.specification.conflation() == Conflation::Unsubscribe;
         let bare = Self::bare(publication, topic.path.clone(), &topic.specification, sequence);
-        Rc::new(Self { topic: Rc::downgrade(topic), ends_under_pressure, ..bare })
+        let is_wanted = Cell::new(topic.subscribers.try_borrow().is_ok_and(|subscribers| subscribers.len() > 1));
+        Rc::new(Self { topic: Rc::downgrade(topic), ends_under_pressure, is_wanted, ..bare })
     }
 
     /// An event that one subscriber is told of behind its time.
@@ -226,6 +229,7 @@ impl Outgoing {
             ends_under_pressure: false,
             holds: Cell::new(0),
             is_history: false,
+            is_wanted: Cell::new(false),
             text: OnceCell::new(),
             packets: Default::default(),
         }
@@ -281,17 +285,24 @@ impl Outgoing {
         self.publication.step_frame(encodings)
     }
 
-    /// The text form's whole WebSocket message.
-    pub fn text_message(&self) -> &[u8] {
-        self.text.get_or_init(|| {
-            let mut message = Vec::new();
-            if let Some(topic) = self.topic() {
-                let mut payload = Vec::with_capacity(self.bytes() + 64);
-                self.put_text(&topic, &mut payload);
-                websocket::put_frame(&mut message, websocket::TEXT, &payload);
-            }
-            message.into_boxed_slice()
-        })
+    /// Appends the text form's whole WebSocket message.
+    pub fn put_text_message(&self, out: &mut Vec<u8>) {
+        if self.is_wanted.replace(true) {
+            return out.extend_from_slice(self.text.get_or_init(|| {
+                let mut message = Vec::new();
+                self.encode_text_message(&mut message);
+                message.into_boxed_slice()
+            }));
+        }
+        self.encode_text_message(out);
+    }
+
+    fn encode_text_message(&self, out: &mut Vec<u8>) {
+        if let Some(topic) = self.topic() {
+            let mut payload = Vec::with_capacity(self.bytes() + 64);
+            self.put_text(&topic, &mut payload);
+            websocket::put_frame(out, websocket::TEXT, &payload);
+        }
     }
 
     /// The bits of a subscription for which its plain packet does not do.
@@ -325,16 +336,23 @@ impl Outgoing {
         }
     }
 
-    /// The whole packet for a subscription of QoS 0 without options; empty for a topic that has no name in MQTT. Not for a message that expires.
-    pub fn packet(&self, version: Version) -> &[u8] {
-        self.packets[usize::from(version == Version::V5)].get_or_init(|| {
-            let mut packet = Vec::new();
-            if let Some(name) = self.name() {
-                let head = PublishHead { topic: &name, passed_on: self.passed_on(), ..PublishHead::default() };
-                put_publish(&mut packet, version, &head, &self.payload());
-            }
-            packet.into_boxed_slice()
-        })
+    /// Appends the whole packet for a subscription of QoS 0 without options; nothing for a topic that has no name in MQTT. Not for a message that expires.
+    pub fn put_packet(&self, version: Version, out: &mut Vec<u8>) {
+        if self.is_wanted.replace(true) {
+            return out.extend_from_slice(self.packets[usize::from(version == Version::V5)].get_or_init(|| {
+                let mut packet = Vec::new();
+                self.encode_packet(version, &mut packet);
+                packet.into_boxed_slice()
+            }));
+        }
+        self.encode_packet(version, out);
+    }
+
+    fn encode_packet(&self, version: Version, out: &mut Vec<u8>) {
+        if let Some(name) = self.name() {
+            let head = PublishHead { topic: &name, passed_on: self.passed_on(), ..PublishHead::default() };
+            put_publish(out, version, &head, &self.payload());
+        }
     }
 
     fn put_text(&self, topic: &LocalTopic, out: &mut Vec<u8>) {

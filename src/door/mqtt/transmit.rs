@@ -96,9 +96,9 @@ fn put_plain(link: &mut Link, form: MqttForm, outgoing: &Outgoing, send: &mut Se
             send.told.note(outgoing.received());
         }
     } else {
-        let packet = outgoing.packet(form.version);
-        send.bytes.extend_from_slice(packet);
-        if !packet.is_empty() {
+        let before = send.bytes.len();
+        outgoing.put_packet(form.version, &mut send.bytes);
+        if send.bytes.len() > before {
             send.told.note(outgoing.received());
         }
     }
