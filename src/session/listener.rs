@@ -41,8 +41,22 @@ pub struct Extras {
 impl Extras {
     /// Whether it says nothing, so that a session need not have it.
     fn is_idle(&self) -> bool {
-        let Self { listeners, reviews, is_reviewing, streams, histories, histories_waiting, .. } = self;
-        let Self { histories_asked, answers_held, slices_held, sweeps, is_sweeping, firsts_from, watched_by, .. } = self;
+        // All of them by name, so that a new one is thought of here.
+        let Self {
+            listeners,
+            reviews,
+            is_reviewing,
+            streams,
+            histories,
+            histories_waiting,
+            histories_asked,
+            answers_held,
+            slices_held,
+            sweeps,
+            is_sweeping,
+            firsts_from,
+            watched_by,
+        } = self;
         let has_listeners = !listeners.is_empty() || !reviews.is_empty() || *is_reviewing || !slices_held.is_empty();
         let has_histories =
             !(histories.is_empty() && histories_waiting.is_empty() && histories_asked.is_empty() && answers_held.is_empty());
