@@ -106,25 +106,16 @@ fn measured(world: &mut World, inputs: &mut [(ConnectionKey, Vec<u8>)]) {
 
 /// One publisher, a thousand subscribers of its topic.
 fn fan_out() -> Workload {
-    const SUBSCRIBERS: usize = 1000;
-    const PUBLISHES: usize = 200;
-    let mut world = World::new(Storing::Off);
-    let publisher = world.connect();
-    world.give(publisher, &mut message(&[set(0, "bench/topic", 0)]));
-    for _ in 0..SUBSCRIBERS {
-        let subscriber = world.connect();
-        world.give(subscriber, &mut message(&[subscription("bench/topic")]));
-    }
-    let inputs = (1..=PUBLISHES).map(|number| (publisher, message(&[set(0, "bench/topic", number)]))).collect();
-    let deliveries = SUBSCRIBERS * PUBLISHES;
-    Workload { world, inputs, expected: Expected { bytes_sent: deliveries * VALUE_BYTES, sends: deliveries, records: 0 } }
+    fan_out_of(200, 1)
 }
 
 /// The same where thirty-two updates come at a time, as when the server has more to do: each send has as many.
 fn fan_out_batch() -> Workload {
+    fan_out_of(50, 32)
+}
+
+fn fan_out_of(batches: usize, batch: usize) -> Workload {
     const SUBSCRIBERS: usize = 1000;
-    const BATCHES: usize = 50;
-    const BATCH: usize = 32;
     let mut world = World::new(Storing::Off);
     let publisher = world.connect();
     world.give(publisher, &mut message(&[set(0, "bench/topic", 0)]));
@@ -132,10 +123,10 @@ fn fan_out_batch() -> Workload {
         let subscriber = world.connect();
         world.give(subscriber, &mut message(&[subscription("bench/topic")]));
     }
-    let batch = |number: usize| -> Vec<Request<'_>> { (0..BATCH).map(|at| set(0, "bench/topic", number * BATCH + at)).collect() };
-    let inputs = (1..=BATCHES).map(|number| (publisher, message(&batch(number)))).collect();
-    let sends = SUBSCRIBERS * BATCHES;
-    Workload { world, inputs, expected: Expected { bytes_sent: sends * BATCH * VALUE_BYTES, sends, records: 0 } }
+    let sets = |number: usize| -> Vec<Request<'_>> { (0..batch).map(|at| set(0, "bench/topic", number * batch + at)).collect() };
+    let inputs = (1..=batches).map(|number| (publisher, message(&sets(number)))).collect();
+    let sends = SUBSCRIBERS * batches;
+    Workload { world, inputs, expected: Expected { bytes_sent: sends * batch * VALUE_BYTES, sends, records: 0 } }
 }
 
 /// One publisher and one subscriber, two hundred topics in turn.
