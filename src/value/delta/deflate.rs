@@ -48,6 +48,21 @@ impl Codes {
     }
 }
 
+/// The bits that a pair of codes is written in, first bit lowest.
+struct Written {
+    literals: [u16; 288],
+    distances: [u16; DISTANCES],
+}
+
+impl Written {
+    fn new(codes: &Codes) -> Self {
+        let mut written = Self { literals: [0; 288], distances: [0; DISTANCES] };
+        canonical_codes(&codes.literal_lengths, &mut written.literals);
+        canonical_codes(&codes.distance_lengths, &mut written.distances);
+        written
+    }
+}
+
 struct Counts {
     literals: [u32; LITERALS],
     distances: [u32; DISTANCES],
@@ -101,6 +116,8 @@ pub struct Deflater {
     other_parse: Parse,
     builder: Builder,
     fixed: Codes,
+    /// Made once: it would be half of the work for a value of a hundred bytes.
+    fixed_written: Written,
     fixed_costs: Costs,
 }
 
@@ -114,6 +131,7 @@ impl Deflater {
             parse: Parse::default(),
             other_parse: Parse::default(),
             builder: Builder::default(),
+            fixed_written: Written::new(&fixed),
             fixed,
             fixed_costs,
         }
@@ -174,12 +192,12 @@ impl Deflater {
             Some((codes, header, bits)) if bits < fixed_bits => {
                 writer.write(u32::from(last) | 2 << 1, 3);
                 write_header(&header, writer);
-                write_tokens(&self.other_parse.tokens, &codes, writer);
+                write_tokens(&self.other_parse.tokens, &codes, &Written::new(&codes), writer);
                 bits
             }
             _ => {
                 writer.write(u32::from(last) | 1 << 1, 3);
-                write_tokens(&self.parse.tokens, &self.fixed, writer);
+                write_tokens(&self.parse.tokens, &self.fixed, &self.fixed_written, writer);
                 fixed_bits
             }
         }
@@ -264,11 +282,8 @@ fn write_header(header: &Header, writer: &mut BitWriter) {
     }
 }
 
-fn write_tokens(tokens: &[Token], codes: &Codes, writer: &mut BitWriter) {
-    let mut literals = [0; 288];
-    let mut distances = [0; DISTANCES];
-    canonical_codes(&codes.literal_lengths, &mut literals);
-    canonical_codes(&codes.distance_lengths, &mut distances);
+fn write_tokens(tokens: &[Token], codes: &Codes, written: &Written, writer: &mut BitWriter) {
+    let Written { literals, distances } = written;
     for token in tokens {
         if token.length == 0 {
             let symbol = usize::from(token.value);

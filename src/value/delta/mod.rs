@@ -20,6 +20,8 @@ pub const VALUE_BYTES_MIN: usize = 24;
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 /// Programs this short do not get shorter by DEFLATE.
 const DEFLATED_PROGRAM_BYTES_MIN: usize = 40;
+/// A delta this short is sent as it is: DEFLATE may take another byte or two off it, and costs several times what finding it did.
+const DELTA_BYTES_GOOD: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
@@ -80,7 +82,7 @@ impl Encoder {
                 form = Some(Form::Copy);
             }
         }
-        if deflated_bytes_least(next.len()) < best {
+        if best > DELTA_BYTES_GOOD && deflated_bytes_least(next.len()) < best {
             self.deflated.clear();
             if self.deflater.deflate(previous, next, best, &mut self.deflated) && self.deflated.len() < best {
                 best = self.deflated.len();
