@@ -49,7 +49,15 @@ struct Bench {
 
 impl Bench {
     fn new(topics: usize) -> Self {
-        let identity = Identity { index: ShardIndex(0), count: 1, server: "bench".into(), run: 0, storing: Storing::Off, topics_base: 0 };
+        let identity = Identity {
+            index: ShardIndex(0),
+            count: 1,
+            server: "bench".into(),
+            run: 0,
+            storing: Storing::Off,
+            topics_base: 0,
+            secret: [7; 32],
+        };
         let mut shard = Shard::new(identity, limits(), Time(0), 0);
         let client = shard.handle_accept(Time(0), Transport::Http).expect("there is room");
         let head = "GET /tidewire HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -57,7 +65,7 @@ impl Bench {
         shard.handle_bytes(Time(0), client, &mut head.as_bytes().to_vec());
         let mut bench = Self { shard, client, now: Time(0), topics, chance: 1, count: 0, longest_turn_ns: 0 };
         bench.carry_out();
-        bench.ask(&[Request { id: 1, ask: Ask::Connect { version: 1, name: "bench".into(), capabilities: 0 } }]);
+        bench.ask(&[Request { id: 1, ask: Ask::connect("bench", 0) }]);
         for first in (0..topics).step_by(BATCH) {
             let requests: Vec<Request<'_>> =
                 (first..(first + BATCH).min(topics)).map(|topic| bench.update(topic, Verb::AddAndSet)).collect();

@@ -308,7 +308,8 @@ fn one_update() -> Workload {
 
 impl World {
     fn new(storing: Storing) -> Self {
-        let identity = Identity { index: ShardIndex(0), count: 1, server: "tidewire".into(), run: 0, storing, topics_base: 0 };
+        let identity =
+            Identity { index: ShardIndex(0), count: 1, server: "tidewire".into(), run: 0, storing, topics_base: 0, secret: [7; 32] };
         let now = Time(1);
         let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
         let shard = Shard::new(identity, Limits { has_mqtt: true, mqtt, ..Limits::default() }, now, WALL_MS);
@@ -336,7 +337,7 @@ impl World {
 
     fn connect_with(&mut self, capabilities: u64) -> ConnectionKey {
         let key = self.upgrade("tidewire.1");
-        self.give(key, &mut message(&[Request { id: 1, ask: Ask::Connect { version: 1, name: "".into(), capabilities } }]));
+        self.give(key, &mut message(&[Request { id: 1, ask: Ask::connect("", capabilities) }]));
         key
     }
 

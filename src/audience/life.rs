@@ -12,10 +12,17 @@ use std::collections::BTreeSet;
 #[derive(Default)]
 pub struct Schedule {
     due: BTreeSet<(Time, SessionKey)>,
-    /// Sessions that are away.
+    /// Sessions of MQTT that are away, and those of the native protocol.
     pub asleep: usize,
+    pub resumable: usize,
     /// Whether some may have come due that were not looked at.
     pub is_due: bool,
+}
+
+impl Schedule {
+    fn count(&mut self, is_resumable: bool) -> &mut usize {
+        if is_resumable { &mut self.resumable } else { &mut self.asleep }
+    }
 }
 
 /// The most sessions that are away of which one turn does what they have to do. No client is bounded by it.
@@ -36,6 +43,7 @@ impl Audience {
         self.sessions.forget_name(key);
         let session = self.sessions.get_mut(key).expect("it was just there");
         session.queue = SendQueue::default();
+        session.resume = None;
         if let Some(mqtt) = &mut session.mqtt {
             mqtt.outbound = Outbound::default();
         }
@@ -64,19 +72,35 @@ impl Audience {
         if session.life.away().is_some() {
             return;
         }
+        if session.resume.is_some() && session.life != Life::GivenUp {
+            return self.leave_resumable(desk, key);
+        }
         // What needs no acknowledgement does not wait for another connection.
         session.queue.clear();
-        let expiry_s = session.leave();
-        if expiry_s == 0 || is_full {
-            desk.report.mqtt_dropped += u64::from(expiry_s != 0);
+        let stay_ms = session.leave();
+        if stay_ms == 0 || is_full || session.mqtt.is_none() {
+            desk.report.mqtt_dropped += u64::from(stay_ms != 0 && session.mqtt.is_some());
             return self.finish_session(desk, key);
         }
-        let due = self.fall_asleep(desk, key, after(now, expiry_s));
+        let due = self.fall_asleep(desk, key, after_ms(now, stay_ms));
         self.tell_groups(desk, key);
         self.store_session(desk, key);
         if due <= now {
             self.check_session(desk, key);
         }
+    }
+
+    /// The connection of a session of the native protocol is over, whose client may come back.
+    fn leave_resumable(&mut self, desk: &mut Desk, key: SessionKey) {
+        let is_full = self.sessions.away.resumable >= desk.limits.resume.away_max || desk.turn.is_stopping;
+        let session = self.sessions.get_mut(key).expect("a session stands as long as its connection");
+        let stay_ms = session.leave();
+        if is_full {
+            return self.finish_session(desk, key);
+        }
+        session.queue.rest();
+        self.fall_asleep(desk, key, after_ms(desk.turn.now, stay_ms));
+        self.keep_bound(desk, key);
     }
 
     /// The session has no connection from now on, and ends at the moment given. Gives when it has something to do next.
@@ -85,9 +109,21 @@ impl Audience {
         let will = session.mqtt.as_ref().and_then(|mqtt| mqtt.will.as_ref()).map(|will| after(desk.turn.now, will.delay_s));
         let due = will.map_or(expires, |will| will.min(expires));
         session.life = Life::Away(Away { expires, due: Some(due) });
+        let is_resumable = session.resume.is_some();
         self.sessions.away.due.insert((due, key));
-        self.sessions.away.asleep += 1;
+        *self.sessions.away.count(is_resumable) += 1;
         due
+    }
+
+    /// A session that is away is over as soon as what is under way is done.
+    pub fn expire_soon(&mut self, desk: &Desk, key: SessionKey) {
+        let now = desk.turn.now;
+        let session = self.sessions.get_mut(key).expect("a session that is away stands");
+        session.queue.clear();
+        let Life::Away(Away { expires, .. }) = &mut session.life else { unreachable!("it is away") };
+        *expires = now;
+        self.plan(key, Some);
+        self.sessions.away.is_due = true;
     }
 
     /// The session is not away any more.
@@ -95,10 +131,11 @@ impl Audience {
         let session = self.sessions.get_mut(key).expect("a session is taken over, or ends, while it stands");
         let Life::Away(Away { due, .. }) = session.life else { return };
         session.life = Life::GivenUp;
+        let is_resumable = session.resume.is_some();
         if let Some(due) = due {
             self.sessions.away.due.remove(&(due, key));
         }
-        self.sessions.away.asleep -= 1;
+        *self.sessions.away.count(is_resumable) -= 1;
     }
 
     pub fn tick_away(&mut self, desk: &mut Desk) {
@@ -126,6 +163,7 @@ impl Audience {
         if expires <= desk.turn.now {
             return self.finish_session(desk, key);
         }
+        // Only a session of MQTT has something to do before it ends.
         self.publish_will(desk, key);
         self.store_session(desk, key);
         self.plan(key, Some);
@@ -169,4 +207,9 @@ impl Audience {
 /// The moment so many seconds after `now`. The most seconds that can be said stand for never.
 fn after(now: Time, seconds: u32) -> Time {
     if seconds == u32::MAX { Time(u64::MAX) } else { now.after_ms(u64::from(seconds) * 1000) }
+}
+
+/// The same for milliseconds.
+fn after_ms(now: Time, milliseconds: u64) -> Time {
+    if milliseconds == u64::MAX { Time(u64::MAX) } else { now.after_ms(milliseconds) }
 }

@@ -10,7 +10,7 @@
 //! - `listeners` — sessions that are told of topics that come and go, and of subscribers; `known` — what a listener knows; `missing` — sessions that are
 //!   told of selectors that match nothing.
 //! - `streams` — the update streams of sessions.
-//! - `life` — when a session is over; `properties` — sessions as others see them.
+//! - `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections; `properties` — sessions as others see them.
 //! - `mqtt` — what sessions of MQTT are beyond that.
 //!
 //! Whoever is many is looked at a part at a time: topics by sweeps, what listeners know by reviews, what comes due by so many a turn. A loop over the
@@ -28,6 +28,7 @@ mod pace;
 mod properties;
 mod questions;
 mod queue;
+mod resume;
 mod select;
 mod streams;
 mod subscribe;
@@ -222,6 +223,11 @@ impl Audience {
     /// Sessions of MQTT, shared subscriptions, and sessions without a connection.
     pub fn mqtt_counts(&self) -> [usize; 3] {
         [self.broker.clients.len(), self.broker.groups.len(), self.sessions.away.asleep]
+    }
+
+    /// Sessions of the native protocol without a connection.
+    pub fn away_count(&self) -> usize {
+        self.sessions.away.resumable
     }
 
     /// The most bytes that any session's queue holds.

@@ -20,15 +20,16 @@ impl Audience {
             return;
         }
         session.queue.push(entry);
-        if session.queue.bytes() > desk.limits.queue.bytes_high {
+        if session.queue.bytes() > Self::queue_limits(desk, session.life).bytes_high {
             self.keep_bound(desk, key);
         }
         wake(desk, self.sessions.get_mut(key).expect("keeping a queue's bound ends no session"));
     }
 
     pub(super) fn keep_bound(&mut self, desk: &mut Desk, key: SessionKey) {
-        let queue_limits = desk.limits.queue;
-        if !self.sessions.get(key).expect("a session whose queue grows stands").queue.is_over(queue_limits) {
+        let session = self.sessions.get(key).expect("a session whose queue grows stands");
+        let queue_limits = Self::queue_limits(desk, session.life);
+        if !session.queue.is_over(queue_limits) {
             return;
         }
         self.unsubscribe_under_pressure(desk, key);
@@ -49,14 +50,20 @@ impl Audience {
             subscriber.is_latest_queued = true;
             Newest::Of(subscriber.generation)
         };
-        let result = session.queue.keep_bound(desk.limits.queue, newest);
+        let is_away = session.resume.is_some() && session.life.away().is_some();
+        let result = session.queue.keep_bound(queue_limits, newest);
         desk.report.conflations += u64::from(session.queue.bytes() < before);
         let conflated = session.queue.take_conflated();
         self.forget_messages(desk, key, conflated);
-        if result.is_err() && !(is_mqtt && self.make_room(desk, key)) {
-            desk.report.overflows += 1;
-            self.give_up(desk, key, Why::Overflow);
+        if result.is_ok() || is_mqtt && self.make_room(desk, key) || is_away && self.make_gaps(desk, key) {
+            return;
         }
+        desk.report.overflows += 1;
+        if is_away {
+            // Answers alone are more than may wait: whoever comes back is told that the session is over.
+            return self.expire_soon(desk, key);
+        }
+        self.give_up(desk, key, Why::Overflow);
     }
 
     /// Room for a session of MQTT whose queue is over its bound although conflated: what its client does not acknowledge goes. Whether that was enough.

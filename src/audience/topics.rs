@@ -124,12 +124,12 @@ impl Audience {
                 continue;
             }
             let session = self.sessions.get_mut(subscriber.session).expect("a subscriber is a session");
-            // A session without a connection waits for what has to be acknowledged, and for nothing else.
-            if !session.life.is_heard() {
+            // A session of MQTT without a connection waits for what has to be acknowledged, and for nothing else.
+            if !session.is_awaited() {
                 continue;
             }
             session.queue.push_step(&outgoing);
-            if session.queue.bytes() > desk.limits.queue.bytes_high {
+            if session.queue.bytes() > desk.limits.queue.bytes_high || session.life.away().is_some() {
                 overfull.push(subscriber.session);
             }
             wake(desk, session);

@@ -44,6 +44,11 @@ impl SessionId {
         Self(number << 16 | u64::from(shard.0))
     }
 
+    /// The session that says this number of itself.
+    pub fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
     /// Where the session lives.
     pub fn shard(self) -> ShardIndex {
         ShardIndex(self.0 as u16)

@@ -6,7 +6,6 @@ use crate::value::delta::Form;
 use crate::value::{ValueType, delta};
 use crate::wire::native::{
     self, Ask, CAPABILITY_COMPRESSION, CAPABILITY_COPY, CAPABILITY_DEFLATE, EventEntry, Fetch, Heard, Outcome, Request, Shown, Update,
-    VERSION,
 };
 use crate::wire::varint::Reader;
 use std::collections::HashMap;
@@ -98,7 +97,7 @@ impl Client {
         let (socket, _) = tungstenite::client(request, stream).map_err(|error| lost(&error))?;
         let mut client = Self { socket, subscriptions: HashMap::new(), changes: VecDeque::new(), next_id: 1, value_bytes_max: 64 << 20 };
         let capabilities = CAPABILITY_DEFLATE | CAPABILITY_COPY | CAPABILITY_COMPRESSION;
-        client.send(&Request { id: 1, ask: Ask::Connect { version: VERSION, name: "tidewire".into(), capabilities } })?;
+        client.send(&Request { id: 1, ask: Ask::connect("tidewire", capabilities) })?;
         client.wait(1)?;
         Ok(client)
     }

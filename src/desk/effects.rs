@@ -4,7 +4,9 @@
 
 use crate::base::{ConnectionKey, SessionId, ShardIndex, SlabKey};
 use crate::protocol::Refusal;
+use crate::protocol::native::Connect;
 use crate::topic::path::TopicPath;
+use crate::wire::event::Form;
 use crate::wire::http;
 use std::collections::VecDeque;
 
@@ -57,15 +59,30 @@ pub struct Authentication {
     pub content: Box<[u8]>,
 }
 
-/// A connection of MQTT that another shard has to go on with: all that is known of it but its socket.
+/// A connection that another shard has to go on with: all that is known of it but its socket. `unread` is what has come and was not read, `raw` what was
+/// to be sent.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Handover {
-    pub(crate) is_websocket: bool,
-    /// What of the packets in WebSocket frames was not read.
-    pub(crate) stream: Vec<u8>,
-    pub(crate) unread: Vec<u8>,
-    /// What was to be sent.
-    pub(crate) raw: Vec<u8>,
+pub enum Handover {
+    Mqtt {
+        is_websocket: bool,
+        /// What of the packets in WebSocket frames was not read.
+        stream: Vec<u8>,
+        unread: Vec<u8>,
+        raw: Vec<u8>,
+    },
+    Native {
+        native: Box<HandedNative>,
+        unread: Vec<u8>,
+        raw: Vec<u8>,
+    },
+}
+
+/// What a connection of the native protocol has said: CONNECT, and `rest` in the same message.
+#[derive(Debug, PartialEq, Eq)]
+pub struct HandedNative {
+    pub(crate) form: Form,
+    pub(crate) connect: Connect<'static>,
+    pub(crate) rest: Vec<u8>,
 }
 
 /// A connection that its session cannot go on with, and that has to be closed for that.

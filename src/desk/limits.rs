@@ -60,6 +60,7 @@ pub struct Limits {
     /// Arrays and objects within each other.
     pub json_depth_max: usize,
     pub queue: QueueLimits,
+    pub resume: ResumeLimits,
     /// One send's bytes, exceeded by at most one frame.
     pub transmit_bytes_max: usize,
     /// From a connection's first byte to its session.
@@ -109,6 +110,7 @@ impl Default for Limits {
             http_fields_max: 64,
             json_depth_max: JsonLimits::default().depth_max,
             queue: QueueLimits::default(),
+            resume: ResumeLimits::default(),
             transmit_bytes_max: 64 << 10,
             handshake_timeout_ms: 10_000,
             keep_alive_ms: 30_000,
@@ -132,7 +134,28 @@ impl Limits {
             held_bytes_max: self.mqtt.held_bytes_max.div_ceil(shards),
             ..self.mqtt
         };
-        Self { topics_max: self.topics_max.div_ceil(shards), connections_max: self.connections_max.div_ceil(shards), mqtt, ..self }
+        let resume = ResumeLimits { away_max: self.resume.away_max.div_ceil(shards), ..self.resume };
+        let (topics_max, connections_max) = (self.topics_max.div_ceil(shards), self.connections_max.div_ceil(shards));
+        Self { topics_max, connections_max, resume, mqtt, ..self }
+    }
+}
+
+/// Every bound on sessions of the native protocol that outlive their connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResumeLimits {
+    /// The longest that one stands without a connection; 0 for none.
+    pub stay_ms_max: u64,
+    /// Such sessions that have no connection.
+    pub away_max: usize,
+    /// Bytes that wait for one of them.
+    pub away_queue_bytes_max: usize,
+    /// Bytes that one is sent before its client says that it has processed some.
+    pub recovery_bytes_max: usize,
+}
+
+impl Default for ResumeLimits {
+    fn default() -> Self {
+        Self { stay_ms_max: 300_000, away_max: 1_000_000, away_queue_bytes_max: 1 << 20, recovery_bytes_max: 1 << 20 }
     }
 }
 

@@ -8,7 +8,7 @@ mod effects;
 mod ledger;
 mod limits;
 
-pub use effects::{Authentication, Effect, Effects, GivenUp, Handover, Log, Why};
+pub use effects::{Authentication, Effect, Effects, GivenUp, HandedNative, Handover, Log, Why};
 pub use ledger::{Ledger, Ticket};
 pub use limits::{DerivationLimits, Limits};
 
@@ -16,9 +16,12 @@ use crate::base::{SessionId, SessionKey, ShardIndex, ShardSet, Time, TopicId, pl
 use crate::mail::report::Report;
 use crate::mail::{self, Asker, Batch, Mail, Part, Share};
 use crate::protocol::Refusal;
+use crate::session::Secret;
 use crate::topic::specification::Interner;
 use crate::wire::mqtt::ReasonCode;
 use crate::wire::native::Outcome;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -33,6 +36,8 @@ pub struct Identity {
     pub storing: Storing,
     /// Topics of earlier runs have numbers up to this one.
     pub topics_base: u64,
+    /// What the secrets of sessions are drawn from; nobody else knows it, and no other shard has the same.
+    pub secret: [u8; 32],
 }
 
 /// Whether this shard's topics are stored, and when an update of one is acknowledged.
@@ -110,6 +115,7 @@ pub struct Desk {
     pub effects: Effects,
     pub specifications: Interner,
     numbers: Numbers,
+    secrets: StdRng,
 }
 
 /// What holds for this turn of the shard.
@@ -154,6 +160,7 @@ impl Desk {
             effects: Effects::default(),
             specifications: Interner::default(),
             numbers: Numbers::default(),
+            secrets: StdRng::from_seed(identity.secret),
             identity,
             limits,
         }
@@ -199,6 +206,13 @@ impl Desk {
         let id = self.next_topic_id();
         self.numbers.topics += 1;
         id
+    }
+
+    /// What only one client is told, so that nobody else can go on with its session.
+    pub fn take_secret(&mut self) -> Secret {
+        let mut secret = Secret::default();
+        self.secrets.fill_bytes(&mut secret);
+        secret
     }
 
     /// The name of a session that begins here.

@@ -16,7 +16,6 @@ mod transmit;
 
 pub use mqtt::Verdict;
 pub use read::{Reading, Said};
-pub use transmit::Send;
 
 use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey, Slab, Time, Wheel};
@@ -136,7 +135,11 @@ impl Doors {
 
     /// Whether what the connection brings has to wait, so that it should not be read.
     pub fn is_waiting(&self, key: ConnectionKey) -> bool {
-        matches!(self.stage(key), Some(Stage::Mqtt(link)) if link.is_waiting())
+        match self.stage(key) {
+            Some(Stage::Mqtt(link)) => link.is_waiting(),
+            Some(Stage::Native(native)) => native.is_moving(),
+            _ => false,
+        }
     }
 
     // Ends.

@@ -1,16 +1,19 @@
 //! The dialogue of the native protocol: CONNECT, then requests.
+//!
+//! A session that outlives its connections lives on one shard, which its token names: a connection that comes to another goes there, with CONNECT and all
+//! that was read behind it.
 
 use super::read::Said;
-use super::{Doors, Fragments, Stage};
+use super::{Connection, Doors, Fragments, Stage};
 use crate::audience::Audience;
-use crate::base::{ConnectionKey, SessionKey};
-use crate::desk::Desk;
-use crate::protocol::native::{Dialogue, Turn};
+use crate::base::{ConnectionKey, SessionKey, ShardIndex};
+use crate::desk::{Desk, Effect, HandedNative, Handover};
+use crate::protocol::native::{Connect, Dialogue, Turn};
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
 use crate::session::{self, Entry, Life, Session};
 use crate::topic::publication::Encodings;
 use crate::wire::event::{self, Event, Form};
-use crate::wire::native::{Request, Welcome};
+use crate::wire::native::{Ask, Request, Resumption, Welcome};
 use crate::wire::text::TextError;
 use crate::wire::websocket::{self, Opcode};
 
@@ -19,11 +22,34 @@ pub struct Native {
     pub dialogue: Dialogue<SessionKey>,
     pub form: Form,
     pub fragments: Fragments,
+    /// It is on its way to the shard of its session.
+    moving: Option<Box<Moving>>,
+}
+
+struct Moving {
+    home: ShardIndex,
+    connect: Connect<'static>,
+    /// What came in one message with CONNECT, behind it.
+    rest: Vec<u8>,
 }
 
 impl Native {
     pub fn new(form: Form) -> Self {
-        Self { dialogue: Dialogue::Greeting, form, fragments: None }
+        Self { dialogue: Dialogue::Greeting, form, fragments: None, moving: None }
+    }
+
+    /// Whether what it brings waits for the shard that the connection goes to.
+    pub fn is_moving(&self) -> bool {
+        self.moving.is_some()
+    }
+
+    /// Keeps what of CONNECT's message was not read.
+    pub fn keep_rest(&mut self, rest: Vec<u8>) {
+        self.moving.as_mut().expect("only a connection that moves has such a rest").rest = rest;
+    }
+
+    pub fn take_rest(&mut self) -> Vec<u8> {
+        self.moving.take().map(|moving| moving.rest).unwrap_or_default()
     }
 }
 
@@ -53,17 +79,40 @@ impl Doors {
     ) -> Option<Said<'r>> {
         let native = self.native(key).expect("a request comes by a connection of the native protocol");
         let form = native.form;
+        let is_connect = matches!(request.ask, Ask::Connect { .. });
         match native.dialogue.handle(request) {
-            Turn::Serve(session, request) => return Some(Said::Request { session, form, request }),
+            Turn::Serve(session, request) => {
+                audience.note_request(desk, session);
+                return Some(Said::Request { session, form, request });
+            }
             Turn::Quiet => {}
-            Turn::Pong => self.say(desk, audience, key, &Event::Pong),
-            Turn::Welcome { id, capabilities } => self.welcome(desk, audience, key, id, capabilities),
-            Turn::Refuse { id, refusal } => self.refuse(desk, audience, key, id, &refusal),
+            Turn::Pong => {
+                if let Some(session) = native.dialogue.session() {
+                    audience.tell_requests(desk, session, 0);
+                }
+                self.say(desk, audience, key, &Event::Pong);
+            }
+            Turn::Connect(connect) => self.hear_native_connect(desk, audience, key, connect),
+            Turn::Processed { session, id, messages } => {
+                let sends = &mut self.sends;
+                audience.take_processed(desk, session, id, messages, |send| sends.give_up(send));
+            }
+            Turn::Refuse { id, refusal } => {
+                if let Some(session) = native.dialogue.session().filter(|_| !is_connect) {
+                    audience.note_request(desk, session);
+                }
+                self.refuse(desk, audience, key, id, &refusal);
+            }
             Turn::RefuseVersion { id, refusal } => {
                 self.refuse(desk, audience, key, id, &refusal);
                 self.close_now(desk, audience, key, CloseCode::UnsupportedVersion, "no common protocol version");
             }
-            Turn::Close => self.close_after_queue(desk, audience, key, CloseCode::Normal),
+            Turn::Close => {
+                if let Some(session) = native.dialogue.session() {
+                    audience.take_native_leave(session);
+                }
+                self.close_after_queue(desk, audience, key, CloseCode::Normal);
+            }
         }
         None
     }
@@ -96,20 +145,103 @@ impl Doors {
         if connection.raw.len() > desk.limits.http_head_bytes_max {
             return self.close_now(desk, audience, key, CloseCode::SendQueueOverflow, "too many requests before CONNECT");
         }
-        websocket::put_frame(&mut connection.raw, opcode_of(form), &bytes);
+        self.say_straight(desk, key, &bytes);
+    }
+
+    /// Says it before all that the session is sent.
+    fn say_straight(&mut self, desk: &mut Desk, key: ConnectionKey, bytes: &[u8]) {
+        let form = self.native(key).expect("it was just there").form;
+        let connection = self.connections.get_mut(key).expect("it was just there");
+        websocket::put_frame(&mut connection.raw, opcode_of(form), bytes);
         desk.effects.wake(key);
     }
 
-    fn welcome(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, id: u64, capabilities: u64) {
+    // CONNECT.
+
+    fn hear_native_connect(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, connect: Connect<'_>) {
+        if connect.token.is_empty() {
+            return self.begin_session(desk, audience, key, &connect);
+        }
+        match audience.home_of(desk, &connect.token) {
+            Ok(home) if home != desk.identity.index => {
+                let moving = Moving { home, connect: connect.into_owned(), rest: Vec::new() };
+                self.native(key).expect("CONNECT has just come by it").moving = Some(Box::new(moving));
+            }
+            Ok(_) => self.resume_session(desk, audience, key, &connect),
+            Err(refusal) => self.refuse(desk, audience, key, connect.id, &refusal),
+        }
+    }
+
+    /// Gives a connection up that goes on with a session of another shard.
+    pub(super) fn hand_native_over(&mut self, desk: &mut Desk, key: ConnectionKey) {
+        desk.effects.close(key);
+        let Connection { stage, unread, raw, .. } = self.connections.remove(key).expect("a connection that is read is there");
+        let Stage::Native(Native { form, moving: Some(moving), .. }) = stage else { unreachable!("CONNECT named a shard") };
+        let Moving { home, connect, rest } = *moving;
+        let native = Box::new(HandedNative { form, connect, rest });
+        desk.effects.push(Effect::HandOver(key, home, Box::new(Handover::Native { native, unread, raw })));
+    }
+
+    /// Takes up what another shard gave up.
+    pub(super) fn take_native(&mut self, desk: &mut Desk, native: HandedNative) -> Option<ConnectionKey> {
+        let HandedNative { form, connect, rest } = native;
+        let moving = Moving { home: desk.identity.index, connect, rest };
+        self.admit(desk, Stage::Native(Native { moving: Some(Box::new(moving)), ..Native::new(form) }))
+    }
+
+    /// Hears CONNECT of a connection that has just come from another shard.
+    pub fn arrived(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey) {
+        let Some(Moving { connect, .. }) = self.native(key).and_then(|native| native.moving.as_deref()) else { return };
+        let connect = connect.clone();
+        self.resume_session(desk, audience, key, &connect);
+    }
+
+    fn resume_session(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, connect: &Connect<'_>) {
         let native = self.native(key).expect("CONNECT has just come by it");
-        let forms = Encodings::from_capabilities(capabilities);
-        let form = match native.form {
-            Form::Binary => session::Form::Binary(forms),
-            Form::Text => session::Form::Text,
+        let form = session_form(native.form, connect.capabilities);
+        let sends = &mut self.sends;
+        let found = audience.find_resumed(desk, connect, form, |send| sends.give_up(send));
+        let session = match found {
+            Ok(session) => session,
+            Err(refusal) => return self.refuse(desk, audience, key, connect.id, &refusal),
         };
+        let held = audience.session(session).and_then(|held| held.life.connection());
+        if let Some(old) = held.filter(|old| self.session(*old) == Some(session)) {
+            self.close_taken_over(desk, old);
+        }
+        audience.resume(desk, session, key);
+        self.welcome(desk, audience, key, session, connect);
+    }
+
+    /// Another connection goes on with its session, which it leaves at once.
+    fn close_taken_over(&mut self, desk: &mut Desk, key: ConnectionKey) {
+        let connection = self.connections.get_mut(key).expect("its session has it");
+        let code = CloseCode::SessionTakenOver;
+        websocket::put_close(&mut connection.raw, code.code(), "another connection goes on with the session");
+        self.start_ending(desk, key, None);
+    }
+
+    fn begin_session(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, connect: &Connect<'_>) {
+        let native = self.native(key).expect("CONNECT has just come by it");
+        let form = session_form(native.form, connect.capabilities);
         let session = audience.enter(Session::new(desk.take_session_id(), Life::Connected(key), form, desk.turn.now));
+        audience.let_resume(desk, session, connect.resume_ms);
+        self.welcome(desk, audience, key, session, connect);
+    }
+
+    /// The connection has its session: WELCOME comes before all that the session is sent.
+    fn welcome(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, session: SessionKey, connect: &Connect<'_>) {
+        let native = self.native(key).expect("CONNECT has just come by it");
         native.dialogue = Dialogue::Open(session);
+        let form = native.form;
+        let forms = Encodings::from_capabilities(connect.capabilities);
         let limits = &desk.limits;
+        let resumption = audience.token(desk, session).map(|(token, resume)| Resumption {
+            token,
+            stay_ms: resume.stay_ms,
+            recovery_bytes_max: limits.resume.recovery_bytes_max as u64,
+            requests: (!connect.token.is_empty()).then(|| resume.received()),
+        });
         let welcome = Welcome {
             server: desk.identity.server.clone(),
             capabilities: forms.capabilities(),
@@ -120,11 +252,22 @@ impl Doors {
             value_bytes_max: limits.value_bytes_max as u64,
             selections_max: limits.selections_max as u64,
             fetch_page_max: limits.fetch_page_max as u64,
+            resumption,
         };
         let deadline = desk.turn.now.after_ms(limits.keep_alive_ms);
         let connection = self.connections.get_mut(key).expect("it was just there");
         connection.deadline = deadline;
         self.wheel.insert(deadline, key);
-        self.say(desk, audience, key, &Event::Welcome { id, welcome: &welcome });
+        let mut bytes = Vec::new();
+        event::put(&mut bytes, form, &Event::Welcome { id: connect.id, welcome: &welcome });
+        self.say_straight(desk, key, &bytes);
+    }
+}
+
+/// How a session of such a connection is sent what it is sent.
+fn session_form(form: Form, capabilities: u64) -> session::Form {
+    match form {
+        Form::Binary => session::Form::Binary(Encodings::from_capabilities(capabilities)),
+        Form::Text => session::Form::Text,
     }
 }

@@ -116,6 +116,20 @@ impl<'b> Reading<'b> {
     }
 }
 
+impl Reading<'_> {
+    /// What of the message of CONNECT was not read, as a message of its own.
+    fn take_rest_of_message(&mut self) -> Vec<u8> {
+        match std::mem::replace(&mut self.rest, Rest::Nothing) {
+            Rest::Frames(source, range) => self.take_rest(source, range),
+            Rest::Objects(source, objects) if objects.len() > 0 => {
+                let objects: Vec<&[u8]> = objects.map(|(_, text)| &self.of(source)[text]).collect();
+                [b"[", &*objects.join(&b','), b"]"].concat()
+            }
+            Rest::Nothing | Rest::Objects(..) | Rest::Packets(..) => Vec::new(),
+        }
+    }
+}
+
 impl Doors {
     /// The transport brought bytes, behind those that are held.
     pub fn begin_reading<'b>(&mut self, desk: &Desk, key: ConnectionKey, bytes: &'b mut [u8]) -> Option<Reading<'b>> {
@@ -133,9 +147,24 @@ impl Doors {
     pub fn go_on_reading(&mut self, key: ConnectionKey) -> Option<Reading<'static>> {
         let connection = self.connections.get_mut(key)?;
         let mut reading = Reading::new(Bytes::Held(std::mem::take(&mut connection.unread)));
-        if let Stage::Mqtt(link) = &mut connection.stage {
-            reading.message = link.take_stream();
-            reading.rest = Rest::Packets(Source::Message, 0..reading.message.len());
+        match &mut connection.stage {
+            Stage::Mqtt(link) => {
+                reading.message = link.take_stream();
+                reading.rest = Rest::Packets(Source::Message, 0..reading.message.len());
+            }
+            Stage::Native(native) => {
+                reading.message = native.take_rest();
+                let whole = 0..reading.message.len();
+                reading.rest = match native.form {
+                    _ if whole.is_empty() => Rest::Nothing,
+                    Form::Binary => Rest::Frames(Source::Message, whole),
+                    Form::Text => match split_text(&reading.message, 0) {
+                        Ok(Ok(objects)) => Rest::Objects(Source::Message, objects.into_iter()),
+                        _ => unreachable!("it was split before"),
+                    },
+                };
+            }
+            Stage::Head | Stage::Page | Stage::Ending(_) => {}
         }
         Some(reading)
     }
@@ -164,6 +193,12 @@ impl Doors {
             if is_leaving {
                 self.hand_over(desk, key);
             }
+        } else if let Stage::Native(native) = stage
+            && native.is_moving()
+        {
+            native.keep_rest(reading.take_rest_of_message());
+            *unread = reading.take_unread();
+            self.hand_native_over(desk, key);
         } else if !matches!(stage, Stage::Ending(_)) {
             *unread = reading.take_unread();
         }
@@ -173,6 +208,9 @@ impl Doors {
     pub fn next(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, reading: &mut Reading<'_>) -> Option<Piece> {
         // Each turn takes a frame, a packet or a head out of what came with one read.
         loop {
+            if matches!(self.stage(key), Some(Stage::Native(native)) if native.is_moving()) {
+                return None;
+            }
             if !matches!(reading.rest, Rest::Nothing)
                 && let Some(piece) = self.next_of_message(desk, audience, key, reading)
             {

@@ -8,8 +8,7 @@ use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey, Time};
 use crate::desk::{Desk, Effect};
 use crate::protocol::Reason;
-use crate::session::Steps;
-use crate::session::{Entry, Form, Life, LocalTopic, Outgoing, Session};
+use crate::session::{Entry, Form, Life, LocalTopic, Outgoing, Send, Session, Steps, Told};
 use crate::topic::publication::Encodings;
 use crate::wire::event::{self, Event};
 use crate::wire::websocket;
@@ -44,53 +43,6 @@ struct Recent {
 const SPARE_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 128 << 10;
 
-/// The bytes of one send, and what they tell of. Several connections may be sent the same one.
-#[derive(Default)]
-pub struct Send {
-    pub(super) bytes: Vec<u8>,
-    pub(super) told: Told,
-}
-
-impl std::ops::Deref for Send {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// The publications in a send.
-#[derive(Default)]
-pub struct Told {
-    /// Numbers the shard's sends.
-    number: u64,
-    count: u64,
-    /// When each of those was received that its subscriber waited for.
-    received: Vec<Time>,
-}
-
-impl Told {
-    /// One publication more; with the time only if the subscriber was there when it was received.
-    pub fn note(&mut self, received: Option<Time>) {
-        self.count += 1;
-        self.received.extend(received);
-    }
-}
-
-impl Send {
-    /// Some bytes, which tell of nothing.
-    #[cfg(feature = "server")]
-    pub fn of(bytes: Vec<u8>) -> Self {
-        Self { bytes, told: Told::default() }
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.told.count = 0;
-        self.told.received.clear();
-    }
-}
-
 impl Sends {
     /// What was made.
     fn take_made(&mut self) -> Rc<Send> {
@@ -111,7 +63,7 @@ impl Sends {
     }
 
     /// Nobody is sent it any more, unless others hold it.
-    fn give_up(&mut self, mut send: Rc<Send>) {
+    pub fn give_up(&mut self, mut send: Rc<Send>) {
         let Some(alone) = Rc::get_mut(&mut send) else { return };
         if self.spare.len() < SPARE_MAX && alone.bytes.capacity() <= SPARE_BYTES_MAX {
             alone.clear();
@@ -156,15 +108,23 @@ impl Doors {
         let (session_key, link) = connection.sending();
         if let Some(session_key) = session_key {
             let session = audience.session_mut(session_key).expect("a session stands as long as its connection");
-            let (mqtt::Became { unsent, begun }, of_cohort) = make(sends, session, link, desk);
-            shared = of_cohort;
-            audience.note_sent(desk, session_key, &begun);
-            if !unsent.is_empty() {
-                audience.forget_messages(desk, session_key, unsent);
+            if session.has_again() {
+                put_again(session, &mut sends.send.bytes);
+                return Some(Some(sends.take_made()));
+            }
+            // The client has to say first what it has processed, where it was sent much since.
+            if !session.waits_for_client(desk.limits.resume.recovery_bytes_max) {
+                let (mqtt::Became { unsent, begun }, of_cohort) = make(sends, session, link, desk);
+                shared = of_cohort;
+                audience.note_sent(desk, session_key, &begun);
+                if !unsent.is_empty() {
+                    audience.forget_messages(desk, session_key, unsent);
+                }
             }
         }
-        if shared.is_some() {
-            return Some(shared);
+        if let Some(shared) = shared {
+            note_resumable(audience, session_key, &shared);
+            return Some(Some(shared));
         }
         self.put_last(desk, audience, key);
         if self.sends.send.is_empty() {
@@ -173,7 +133,9 @@ impl Doors {
             }
             return Some(None);
         }
-        Some(Some(self.sends.take_made()))
+        let made = self.sends.take_made();
+        note_resumable(audience, session_key, &made);
+        Some(Some(made))
     }
 
     /// Behind the last of the queue comes the last word.
@@ -203,7 +165,11 @@ impl Doors {
             _ if !connection.raw.is_empty() => true,
             Stage::Head | Stage::Page => false,
             Stage::Native(native) => {
-                native.dialogue.session().and_then(|session| audience.session(session)).is_some_and(|session| !session.queue.is_empty())
+                let session = native.dialogue.session().and_then(|session| audience.session(session));
+                session.is_some_and(|session| {
+                    let waits = session.waits_for_client(desk.limits.resume.recovery_bytes_max);
+                    session.has_again() || !session.queue.is_empty() && !waits
+                })
             }
             Stage::Mqtt(link) => {
                 let inflight_max = inflight_max(desk);
@@ -261,6 +227,25 @@ impl Doors {
     }
 }
 
+/// Keeps what a session was sent that may have to be sent again.
+fn note_resumable(audience: &mut Audience, session: Option<SessionKey>, send: &Rc<Send>) {
+    let session = session.and_then(|session| audience.session_mut(session));
+    if let Some(resume) = session.and_then(|session| session.resume.as_mut()) {
+        resume.note(send);
+    }
+}
+
+/// Appends what the session's earlier connection may not have brought to the client, one send of it.
+fn put_again(session: &mut Session, out: &mut Vec<u8>) {
+    let Some((send, mut processed)) = session.resume.as_mut().and_then(|resume| resume.take_again()) else { return };
+    let mut messages = &send.bytes[send.messages_at..];
+    while processed > 0 {
+        messages = websocket::behind_frame(messages);
+        processed -= 1;
+    }
+    out.extend_from_slice(messages);
+}
+
 fn inflight_max(desk: &Desk) -> usize {
     usize::from(desk.limits.mqtt.inflight_max)
 }
@@ -268,6 +253,7 @@ fn inflight_max(desk: &Desk) -> usize {
 /// Appends the session's queue to the send that is being made, or gives that of one whose queue is the same. Gives what became of messages of MQTT.
 fn make(sends: &mut Sends, session: &mut Session, link: Option<&mut Link>, desk: &Desk) -> (mqtt::Became, Option<Rc<Send>>) {
     let is_shared = sends.send.bytes.is_empty() && session.form.is_shared() && !session.has_to_repeat();
+    sends.send.messages_at = sends.send.bytes.len();
     let started = session.queue.steps().filter(|_| is_shared).map(|steps| (session.form, steps));
     if let Some(shared) = started.and_then(|cohort| sends.cohorts.get(&cohort)) {
         session.queue.clear();
@@ -303,11 +289,12 @@ fn encode(session: &mut Session, sends: &mut Sends, bytes_max: usize) {
 
 fn encode_binary(session: &mut Session, sends: &mut Sends, bytes_max: usize, encodings: Encodings) {
     // The head's length is known at the end: leave room for the longest, then move the start.
-    let Send { bytes, told } = &mut sends.send;
+    let Send { bytes, messages, told, .. } = &mut sends.send;
     let start = bytes.len();
     bytes.extend_from_slice(&[0; websocket::HEAD_MAX]);
     let payload_at = bytes.len();
     put_frames(session, bytes, told, bytes_max, encodings);
+    *messages = u32::from(bytes.len() > payload_at);
     websocket::fill_head(bytes, start, payload_at);
 }
 
@@ -333,6 +320,12 @@ fn put_frames(session: &mut Session, out: &mut Vec<u8>, told: &mut Told, bytes_m
                     out.extend_from_slice(latest.value_frame(encodings));
                 }
             }
+            Entry::Gap(topic, generation) => {
+                event::put(out, event::Form::Binary, &gap(&topic));
+                if let Some(newest) = take_after_gap(session, &topic, generation) {
+                    out.extend_from_slice(newest.value_frame(encodings));
+                }
+            }
             Entry::Unsubscribed(topic, reason) => event::put(out, event::Form::Binary, &unsubscribed(&topic, reason)),
             Entry::Message(_) => unreachable!("only a session of MQTT has messages"),
         }
@@ -343,6 +336,18 @@ fn subscribed(topic: &LocalTopic) -> Event<'_> {
     let specification = &topic.specification;
     let (kind, properties) = (specification.topic_type().number(), specification.said_properties());
     Event::Subscribed { topic: topic.id, path: topic.path.as_str(), kind, properties }
+}
+
+fn gap(topic: &LocalTopic) -> Event<'_> {
+    Event::Gap { topic: topic.id, path: topic.path.as_str() }
+}
+
+/// What follows a gap: what comes next of a time series, or of a topic that keeps no value, goes on behind it.
+fn take_after_gap(session: &Session, topic: &Rc<LocalTopic>, generation: u32) -> Option<Rc<Outgoing>> {
+    if topic.is_time_series() || !topic.specification.retains_value() {
+        return None;
+    }
+    take_latest(session, topic, generation)
 }
 
 fn unsubscribed(topic: &LocalTopic, reason: Reason) -> Event<'_> {
@@ -378,25 +383,39 @@ fn encode_text(session: &mut Session, sends: &mut Sends, bytes_max: usize) {
     let start = sends.send.bytes.len();
     while sends.send.bytes.len() - start < bytes_max {
         let Some(entry) = session.queue.pop() else { break };
-        let (out, payload) = (&mut sends.send.bytes, &mut sends.text);
+        let (out, payload, messages) = (&mut sends.send.bytes, &mut sends.text, &mut sends.send.messages);
         payload.clear();
         match entry {
             Entry::Control(bytes) | Entry::Behind(bytes) => payload.extend_from_slice(&bytes),
             Entry::Step(outgoing) => {
                 outgoing.put_text_message(out);
+                *messages += 1;
                 sends.send.told.note(outgoing.received());
             }
             Entry::Subscribed(topic, generation) => {
                 event::put(payload, event::Form::Text, &subscribed(&topic));
                 websocket::put_frame(out, websocket::TEXT, payload);
+                *messages += 1;
                 payload.clear();
                 if let Some(first) = take_first(session, &topic, generation) {
                     first.put_text_message(out);
+                    *messages += 1;
                 }
             }
             Entry::Latest(topic, generation) => {
                 if let Some(latest) = take_latest(session, &topic, generation) {
                     latest.put_text_message(out);
+                    *messages += 1;
+                }
+            }
+            Entry::Gap(topic, generation) => {
+                event::put(payload, event::Form::Text, &gap(&topic));
+                websocket::put_frame(out, websocket::TEXT, payload);
+                *messages += 1;
+                payload.clear();
+                if let Some(newest) = take_after_gap(session, &topic, generation) {
+                    newest.put_text_message(out);
+                    *messages += 1;
                 }
             }
             Entry::Unsubscribed(topic, reason) => event::put(payload, event::Form::Text, &unsubscribed(&topic, reason)),
@@ -404,6 +423,7 @@ fn encode_text(session: &mut Session, sends: &mut Sends, bytes_max: usize) {
         }
         if !payload.is_empty() {
             websocket::put_frame(out, websocket::TEXT, payload);
+            *messages += 1;
         }
     }
 }

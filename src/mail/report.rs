@@ -47,7 +47,7 @@ macro_rules! report {
 report! {
     /// Connections that are open.
     connections,
-    /// Sessions that have a connection.
+    /// Sessions, those too that have no connection now.
     sessions,
     /// Topics that are here.
     topics,
@@ -59,6 +59,8 @@ report! {
     bytes_sent,
     /// How often older values in a session's queue gave way to newer ones.
     conflations,
+    /// Topics of which a session that was away has lost values.
+    gaps,
     /// Sessions that were closed because they fell behind.
     overflows,
     /// Subscriptions that ended because the session fell behind.
@@ -85,6 +87,10 @@ report! {
     mqtt_dropped,
     /// Sessions of MQTT without a connection.
     mqtt_asleep,
+    /// Sessions of the native protocol without a connection, whose clients may come back.
+    sessions_away,
+    /// Those whose clients came back.
+    sessions_resumed,
     /// Bytes of messages of QoS 1 and 2 that wait or are under way.
     mqtt_held_bytes,
     /// How often the shard was interrupted because it did not tick: it was busy, had no core, or slept over what it had to do.

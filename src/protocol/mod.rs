@@ -27,6 +27,8 @@ codes! {
         UnsupportedVersion = 104 "unsupported_version",
         MalformedJson = 105 "malformed_json",
         InvalidField = 106 "invalid_field",
+        CannotResume = 107 "cannot_resume",
+        InvalidCount = 108 "invalid_count",
         InvalidPath = 200 "invalid_path",
         InvalidSelector = 201 "invalid_selector",
         NoSuchTopic = 202 "no_such_topic",
@@ -79,6 +81,7 @@ codes! {
         ConnectTimeout = 4102 "connect_timeout",
         KeepAliveTimeout = 4103 "keep_alive_timeout",
         SendQueueOverflow = 4104 "send_queue_overflow",
+        SessionTakenOver = 4105 "session_taken_over",
     }
 }
 

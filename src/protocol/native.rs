@@ -4,6 +4,7 @@
 
 use super::{ErrorCode, Refusal};
 use crate::wire::native::{self, Ask, Request};
+use std::borrow::Cow;
 
 /// How one connection stands: its client says CONNECT once, and everything else to the session that begins with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,16 +13,38 @@ pub enum Dialogue<S> {
     Open(S),
 }
 
+/// CONNECT: a session is to begin, or to go on; WELCOME answers the request of this id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connect<'a> {
+    pub id: u64,
+    /// What the client understands.
+    pub capabilities: u64,
+    /// For how long the session should stand without a connection.
+    pub resume_ms: u64,
+    /// Of the session that is to go on; empty for a new one.
+    pub token: Cow<'a, str>,
+    /// Messages of that session that the client has processed.
+    pub processed: u64,
+}
+
+impl Connect<'_> {
+    pub fn into_owned(self) -> Connect<'static> {
+        Connect { token: Cow::Owned(self.token.into_owned()), ..self }
+    }
+}
+
 /// What a request comes to.
 #[derive(Debug, PartialEq)]
 pub enum Turn<'a, S> {
-    /// A session is to begin, whose client understands so much; WELCOME answers the request of this id.
-    Welcome {
-        id: u64,
-        capabilities: u64,
-    },
+    Connect(Connect<'a>),
     /// A session's request.
     Serve(S, Request<'a>),
+    /// The client has processed so many messages of its session.
+    Processed {
+        session: S,
+        id: u64,
+        messages: u64,
+    },
     /// PONG is due.
     Pong,
     /// Nothing.
@@ -57,9 +80,10 @@ impl<S: Copy> Dialogue<S> {
             (Ask::Unknown { name }, _) => {
                 Refusal::new(ErrorCode::UnknownOperation, format!("this server does not know the operation '{name}'"))
             }
-            (Ask::Connect { version, capabilities, .. }, None) => {
+            (Ask::Processed { messages }, Some(session)) => return Turn::Processed { session, id, messages },
+            (Ask::Connect { version, capabilities, resume_ms, token, processed, .. }, None) => {
                 if version >= native::VERSION {
-                    return Turn::Welcome { id, capabilities };
+                    return Turn::Connect(Connect { id, capabilities, resume_ms, token, processed });
                 }
                 let message = format!("this server speaks version {}", native::VERSION);
                 return Turn::RefuseVersion { id, refusal: Refusal::new(ErrorCode::UnsupportedVersion, message) };
@@ -77,11 +101,16 @@ mod tests {
     use super::*;
 
     fn connect(version: u64) -> Request<'static> {
-        Request { id: 1, ask: Ask::Connect { version, name: "".into(), capabilities: 3 } }
+        let Ask::Connect { name, capabilities, resume_ms, token, processed, .. } = Ask::connect("", 3) else { unreachable!() };
+        Request { id: 1, ask: Ask::Connect { version, name, capabilities, resume_ms, token, processed } }
     }
 
     fn subscribe() -> Request<'static> {
         Request { id: 2, ask: Ask::Subscribe { selector: "a".into(), scope: "".into() } }
+    }
+
+    fn processed() -> Request<'static> {
+        Request { id: 3, ask: Ask::Processed { messages: 9 } }
     }
 
     fn refused(turn: Turn<'_, u8>) -> ErrorCode {
@@ -96,9 +125,12 @@ mod tests {
         let mut dialogue = Dialogue::Greeting;
         assert_eq!(refused(dialogue.handle(subscribe())), ErrorCode::NotConnected);
         assert_eq!(refused(dialogue.handle(connect(native::VERSION - 1))), ErrorCode::UnsupportedVersion);
-        assert_eq!(dialogue.handle(connect(native::VERSION)), Turn::Welcome { id: 1, capabilities: 3 });
+        let connected = Connect { id: 1, capabilities: 3, resume_ms: 0, token: "".into(), processed: 0 };
+        assert_eq!(dialogue.handle(connect(native::VERSION)), Turn::Connect(connected));
+        assert_eq!(refused(dialogue.handle(processed())), ErrorCode::NotConnected);
         dialogue = Dialogue::Open(7);
         assert_eq!(dialogue.handle(subscribe()), Turn::Serve(7, subscribe()));
+        assert_eq!(dialogue.handle(processed()), Turn::Processed { session: 7, id: 3, messages: 9 });
         assert_eq!(refused(dialogue.handle(connect(native::VERSION))), ErrorCode::AlreadyConnected);
     }
 

@@ -100,7 +100,7 @@ impl Asking<'_> {
             Ask::RemoveView { name } => self.remove_view(&name)?,
             Ask::ListViews { after } => self.list_views(after, None)?,
             Ask::GetView { name } => self.list_views(0, Some(&name))?,
-            Ask::Connect { .. } | Ask::Ping | Ask::Pong | Ask::Close | Ask::Unknown { .. } | Ask::Broken => {
+            Ask::Connect { .. } | Ask::Ping | Ask::Pong | Ask::Close | Ask::Processed { .. } | Ask::Unknown { .. } | Ask::Broken => {
                 unreachable!("the door keeps these")
             }
         }

@@ -19,6 +19,7 @@ use crate::storage::{self, Store};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use mesh::Mailbox;
+use rand::TryRng;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -35,6 +36,13 @@ pub struct Settings {
     /// How long queues may take to empty at the end.
     pub shutdown_drain_ms: u64,
     pub pages: Arc<Pages>,
+}
+
+/// What nobody can guess.
+fn fresh_secret() -> io::Result<[u8; 32]> {
+    let mut secret = [0; 32];
+    rand::rngs::SysRng.try_fill_bytes(&mut secret).map_err(io::Error::other)?;
+    Ok(secret)
 }
 
 /// Where one shard accepts connections, and the core that it runs on.
@@ -84,7 +92,8 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
     let mut shards = Vec::new();
     for (index, ((listeners, rings), (sender, commands))) in listeners.into_iter().zip(mesh::rings(count)).zip(channels).enumerate() {
         let index = ShardIndex(index as u16);
-        let identity = Identity { index, count, server: settings.server.clone(), run: settings.run, storing, topics_base };
+        let identity =
+            Identity { index, count, server: settings.server.clone(), run: settings.run, storing, topics_base, secret: fresh_secret()? };
         let counters = storage.as_ref().map(storage::Handle::counters);
         let storage = storage.as_ref().map(|handle| handle.sender(index));
         let links = mesh::Links { rings, mailboxes: mailboxes.clone(), commands, senders: senders.clone(), storage, counters };

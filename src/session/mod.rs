@@ -12,6 +12,7 @@ mod mqtt_limits;
 mod notes;
 mod selections;
 mod send_queue;
+mod sent;
 mod sweep;
 
 pub use filters::Filter;
@@ -23,6 +24,7 @@ pub use mqtt::Mqtt;
 pub use mqtt_limits::MqttLimits;
 pub use selections::Scopes;
 pub use send_queue::{Entry, Newest, QueueLimits, SendQueue, Steps};
+pub use sent::{Miscounted, Resume, Secret, Send, Told};
 pub use sweep::{Ending, Sweep, SweepKind};
 
 use crate::base::{ConnectionKey, SessionId, SessionKey, SplitMap, Time, TopicId};
@@ -79,6 +81,8 @@ pub struct Session {
     pub queue: SendQueue,
     pub connected: Time,
     pub extras: Option<Box<Extras>>,
+    /// Of one of the native protocol that outlives its connection.
+    pub resume: Option<Box<Resume>>,
     /// Of a session of MQTT.
     pub mqtt: Option<Box<Mqtt>>,
 }
@@ -86,16 +90,33 @@ pub struct Session {
 impl Session {
     pub fn new(id: SessionId, life: Life, form: Form, connected: Time) -> Self {
         let (selections, subscriptions, queue) = (Scopes::default(), SplitMap::default(), SendQueue::default());
-        Self { id, life, form, selections, subscriptions, queue, connected, extras: None, mqtt: None }
+        Self { id, life, form, selections, subscriptions, queue, connected, extras: None, resume: None, mqtt: None }
     }
 
-    /// It loses its connection, and what only a connected one has. For how many seconds its client wants it to stay.
-    pub fn leave(&mut self) -> u32 {
+    /// It loses its connection, and what only a connected one has. For how long its client wants it to stay, in milliseconds; the most that can be said
+    /// stands for ever.
+    pub fn leave(&mut self) -> u64 {
         self.life = Life::GivenUp;
-        let Some(mqtt) = self.mqtt.as_deref_mut() else { return 0 };
+        let Some(mqtt) = self.mqtt.as_deref_mut() else { return self.resume.as_ref().map_or(0, |resume| resume.stay_ms) };
         mqtt.answers = None;
         mqtt.subscribing.clear();
-        mqtt.expiry_s
+        if mqtt.expiry_s == u32::MAX { u64::MAX } else { u64::from(mqtt.expiry_s) * 1000 }
+    }
+
+    /// Whether it is sent nothing now but what its earlier connection may not have brought.
+    pub fn has_again(&self) -> bool {
+        self.resume.as_ref().is_some_and(|resume| resume.has_again())
+    }
+
+    /// Whether its client has to say first what it has processed.
+    pub fn waits_for_client(&self, recovery_bytes_max: usize) -> bool {
+        self.resume.as_ref().is_some_and(|resume| resume.is_full(recovery_bytes_max))
+    }
+
+    /// Whether what it is sent waits for it: somebody takes it at once, or will.
+    #[inline]
+    pub fn is_awaited(&self) -> bool {
+        self.life.is_heard() || self.resume.is_some() && self.life.away().is_some()
     }
 
     pub fn extras_mut(&mut self) -> &mut Extras {

@@ -61,6 +61,8 @@ pub enum Entry {
     Subscribed(Rc<LocalTopic>, u32),
     /// The newest value, whole.
     Latest(Rc<LocalTopic>, u32),
+    /// Values were lost; then the newest, whole.
+    Gap(Rc<LocalTopic>, u32),
     /// The version behind what the session holds by then.
     Step(Rc<Outgoing>),
     Unsubscribed(Rc<LocalTopic>, Reason),
@@ -81,7 +83,7 @@ impl Entry {
                 Self::Control(bytes) | Self::Behind(bytes) => bytes.len(),
                 Self::Step(outgoing) => outgoing.bytes(),
                 Self::Message(message) => message.cost(),
-                Self::Subscribed(..) | Self::Latest(..) | Self::Unsubscribed(..) => 0,
+                Self::Subscribed(..) | Self::Latest(..) | Self::Gap(..) | Self::Unsubscribed(..) => 0,
             }
     }
 
@@ -90,7 +92,9 @@ impl Entry {
         match self {
             Self::Step(outgoing) => outgoing.priority,
             Self::Message(message) => message.outgoing.priority,
-            Self::Subscribed(topic, _) | Self::Latest(topic, _) | Self::Unsubscribed(topic, _) => topic.specification.priority(),
+            Self::Subscribed(topic, _) | Self::Latest(topic, _) | Self::Gap(topic, _) | Self::Unsubscribed(topic, _) => {
+                topic.specification.priority()
+            }
             Self::Control(_) => Priority::Default,
             Self::Behind(_) => Priority::Low,
         }
@@ -100,7 +104,7 @@ impl Entry {
     fn ends_under_pressure(&self) -> bool {
         match self {
             Self::Step(outgoing) => outgoing.ends_under_pressure,
-            Self::Latest(topic, _) => topic.specification.conflation() == Conflation::Unsubscribe,
+            Self::Latest(topic, _) | Self::Gap(topic, _) => topic.specification.conflation() == Conflation::Unsubscribe,
             _ => false,
         }
     }
@@ -126,7 +130,7 @@ impl Entry {
         match self {
             Self::Step(outgoing) => outgoing.topic(),
             Self::Message(message) => message.outgoing.topic(),
-            Self::Latest(topic, _) => Some(topic.clone()),
+            Self::Latest(topic, _) | Self::Gap(topic, _) => Some(topic.clone()),
             _ => None,
         }
     }
@@ -191,7 +195,7 @@ impl Tally {
     fn add(&mut self, entry: &Entry) {
         match entry {
             Entry::Message(message) => self.add_message(message, entry.cost()),
-            Entry::Subscribed(..) | Entry::Latest(..) | Entry::Unsubscribed(..) => self.states += 1,
+            Entry::Subscribed(..) | Entry::Latest(..) | Entry::Gap(..) | Entry::Unsubscribed(..) => self.states += 1,
             Entry::Step(_) | Entry::Control(_) | Entry::Behind(_) => {}
         }
     }
@@ -200,7 +204,7 @@ impl Tally {
     fn remove(&mut self, entry: &Entry) {
         match entry {
             Entry::Message(message) => self.remove_message(message, entry.cost()),
-            Entry::Subscribed(..) | Entry::Latest(..) | Entry::Unsubscribed(..) => self.states -= 1,
+            Entry::Subscribed(..) | Entry::Latest(..) | Entry::Gap(..) | Entry::Unsubscribed(..) => self.states -= 1,
             Entry::Step(_) | Entry::Control(_) | Entry::Behind(_) => {}
         }
     }
@@ -456,7 +460,7 @@ impl SendQueue {
         let dropped: HashSet<*const LocalTopic> = topics.iter().map(Rc::as_ptr).collect();
         let is_kept = |entry: &Entry| match entry {
             Entry::Step(outgoing) => outgoing.topic().is_some_and(|of| !dropped.contains(&Rc::as_ptr(&of))),
-            Entry::Latest(of, _) => !dropped.contains(&Rc::as_ptr(of)),
+            Entry::Latest(of, _) | Entry::Gap(of, _) => !dropped.contains(&Rc::as_ptr(of)),
             _ => true,
         };
         let lanes = self.side.iter_mut().flat_map(|side| [&mut side.high, &mut side.low]);
@@ -534,7 +538,7 @@ impl SendQueue {
     pub fn drop_unacknowledged(&mut self, limits: QueueLimits) -> usize {
         self.drop_gone();
         let keeps = |entry: &Entry| match entry {
-            Entry::Step(_) | Entry::Latest(..) => false,
+            Entry::Step(_) | Entry::Latest(..) | Entry::Gap(..) => false,
             Entry::Message(message) => message.qos != QoS::AtMostOnce,
             Entry::Control(_) | Entry::Behind(_) | Entry::Subscribed(..) | Entry::Unsubscribed(..) => true,
         };
@@ -558,6 +562,25 @@ impl SendQueue {
         }
         self.count_again();
         dropped
+    }
+
+    /// Every step that waits goes, and its topic has a gap. The topics, each once.
+    pub fn drop_steps(&mut self) -> Vec<Rc<LocalTopic>> {
+        let mut topics: Vec<Rc<LocalTopic>> = Vec::new();
+        let mut stays = |entry: &Entry| match entry {
+            Entry::Step(outgoing) => {
+                topics.extend(outgoing.topic());
+                false
+            }
+            _ => true,
+        };
+        let lanes = self.side.iter_mut().flat_map(|side| [&mut side.high, &mut side.low]);
+        lanes.chain([&mut self.entries]).for_each(|lane| lane.retain(&mut stays));
+        self.count_again();
+        self.conflate_above = 0;
+        topics.sort_unstable_by_key(|topic| topic.id);
+        topics.dedup_by_key(|topic| topic.id);
+        topics
     }
 
     /// The sequence numbers of the messages that gave way to newer ones since the last time.

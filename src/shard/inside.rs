@@ -28,7 +28,7 @@ impl Shard {
         let Some(key) = self.audience.find(session) else { return false };
         self.begin_turn();
         match request.ask {
-            Ask::Connect { .. } | Ask::Ping | Ask::Pong | Ask::Close | Ask::Unknown { .. } | Ask::Broken => {
+            Ask::Connect { .. } | Ask::Ping | Ask::Pong | Ask::Close | Ask::Processed { .. } | Ask::Unknown { .. } | Ask::Broken => {
                 let refusal = Refusal::new(ErrorCode::UnknownOperation, "a session inside the process has no connection to ask this of");
                 self.audience.refuse(&mut self.desk, key, request.id, refusal);
             }

@@ -17,9 +17,9 @@ mod sys;
 mod tests;
 
 pub use crate::desk::{DerivationLimits, Effect, Handover, Identity, Limits, Log, Storing};
-#[cfg(feature = "server")]
-pub use crate::door::Send;
 pub use crate::door::{Transport, Verdict};
+#[cfg(feature = "server")]
+pub use crate::session::Send;
 pub use restore::Restoring;
 
 use crate::audience::Audience;
@@ -246,6 +246,7 @@ impl Shard {
             view_references,
             view_backlog: self.owner.views().backlog() as u64,
             mqtt_asleep: self.audience.mqtt_counts()[2] as u64,
+            sessions_away: self.audience.away_count() as u64,
             mqtt_held_bytes: self.audience.held_bytes() as u64,
             ..self.desk.report.clone()
         }

@@ -6,10 +6,11 @@ use super::Shard;
 use crate::audience::mqtt::Published;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex, Time};
 use crate::desk::{Answer, Handover};
-use crate::door::{Reading, Said, Send, Transport, Verdict};
+use crate::door::{Reading, Said, Transport, Verdict};
 use crate::mail::{Asker, Call, Caller, Change, Mail, Update};
 use crate::protocol::mqtt::Command;
 use crate::request::{self, Asking, Todo};
+use crate::session::Send;
 use crate::topic::path::TopicPath;
 use crate::wire::event::Form;
 use crate::wire::mqtt;
@@ -28,6 +29,7 @@ impl Shard {
         self.desk.turn.now = now;
         self.begin_turn();
         let key = self.doors.take_over_transport(&mut self.desk, handover)?;
+        self.doors.arrived(&mut self.desk, &mut self.audience, key);
         self.go_on_reading(key);
         self.settle();
         Some(key)

@@ -3,7 +3,7 @@
 //! Each event is described once, by its operation and its members in order; the two forms write what is described, and where they differ the
 //! description says so. Frames about a topic's values are no events here: they are made once for all who are sent them, in `native` and `text`.
 
-use super::native::{self, Entry, EventEntry, EventHead, Outcome, Shown, VERSION, ViewEntry, Welcome, op};
+use super::native::{self, Entry, EventEntry, EventHead, Outcome, Resumption, Shown, VERSION, ViewEntry, Welcome, op};
 use super::text::{self, notice_name, type_name};
 use crate::base::TopicId;
 use crate::value::ValueType;
@@ -20,15 +20,65 @@ pub enum Form {
 pub enum Event<'a> {
     Ping,
     Pong,
-    Welcome { id: u64, welcome: &'a Welcome },
-    Ok { id: u64, outcome: &'a Outcome },
-    Error { id: u64, code: u16, name: &'a str, position: Option<usize>, message: &'a str },
-    Subscribed { topic: TopicId, path: &'a str, kind: u8, properties: Properties<'a> },
-    Unsubscribed { topic: TopicId, path: &'a str, reason: u8, name: &'a str },
-    TopicNotice { listener: u64, what: u8, path: &'a str, kind: u8, properties: Properties<'a> },
-    DescendantNotice { listener: u64, what: u8, path: &'a str },
-    SubscribersNotice { listener: u64, path: &'a str, has_subscribers: bool },
-    MissingNotice { listener: u64, selector: &'a str, session: &'a str, properties: Properties<'a> },
+    Welcome {
+        id: u64,
+        welcome: &'a Welcome,
+    },
+    Ok {
+        id: u64,
+        outcome: &'a Outcome,
+    },
+    Error {
+        id: u64,
+        code: u16,
+        name: &'a str,
+        position: Option<usize>,
+        message: &'a str,
+    },
+    /// So many requests of the client were carried out or refused since its session began.
+    Received {
+        requests: u64,
+    },
+    Subscribed {
+        topic: TopicId,
+        path: &'a str,
+        kind: u8,
+        properties: Properties<'a>,
+    },
+    Unsubscribed {
+        topic: TopicId,
+        path: &'a str,
+        reason: u8,
+        name: &'a str,
+    },
+    /// Values of the topic were not kept while the session had no connection; its newest comes next, if it keeps one.
+    Gap {
+        topic: TopicId,
+        path: &'a str,
+    },
+    TopicNotice {
+        listener: u64,
+        what: u8,
+        path: &'a str,
+        kind: u8,
+        properties: Properties<'a>,
+    },
+    DescendantNotice {
+        listener: u64,
+        what: u8,
+        path: &'a str,
+    },
+    SubscribersNotice {
+        listener: u64,
+        path: &'a str,
+        has_subscribers: bool,
+    },
+    MissingNotice {
+        listener: u64,
+        selector: &'a str,
+        session: &'a str,
+        properties: Properties<'a>,
+    },
 }
 
 /// Keys and values of properties, as they are kept.
@@ -108,6 +158,10 @@ fn describe<F: Fields>(fields: &mut F, event: &Event<'_>) {
             fields.number("code", u64::from(code));
             describe_refusal(fields, name, position.map(|position| position as u64), message);
         }
+        Event::Received { requests } => {
+            fields.begin(op::RECEIVED, "received");
+            fields.number("requests", requests);
+        }
         Event::Subscribed { topic, path, kind, properties } => {
             fields.begin(op::SUBSCRIBED, "subscribed");
             fields.number("topic", topic.0);
@@ -122,6 +176,20 @@ fn describe<F: Fields>(fields: &mut F, event: &Event<'_>) {
             }
             fields.named("reason", reason, name);
         }
+        Event::Gap { topic, path } => {
+            fields.begin(op::GAP, "gap");
+            fields.number("topic", topic.0);
+            if F::FORM == Form::Text {
+                fields.text("path", path);
+            }
+        }
+        ref notice => describe_notice(fields, notice),
+    }
+}
+
+/// What listeners are told.
+fn describe_notice(fields: &mut impl Fields, notice: &Event<'_>) {
+    match *notice {
         Event::TopicNotice { listener, what, path, kind, properties } => {
             fields.begin(op::TOPIC_NOTICE, "topic_notice");
             fields.number("listener", listener);
@@ -147,6 +215,7 @@ fn describe<F: Fields>(fields: &mut F, event: &Event<'_>) {
             fields.text("session", session);
             fields.properties(properties);
         }
+        _ => unreachable!("all others are described before"),
     }
 }
 
@@ -170,6 +239,14 @@ fn describe_welcome<F: Fields>(fields: &mut F, welcome: &Welcome) {
     fields.tagged_number(7, "value_bytes_max", welcome.value_bytes_max);
     fields.tagged_number(8, "selections_max", welcome.selections_max);
     fields.tagged_number(9, "fetch_page_max", welcome.fetch_page_max);
+    if let Some(Resumption { token, stay_ms, recovery_bytes_max, requests }) = &welcome.resumption {
+        fields.tagged_text(10, "token", token);
+        fields.tagged_number(11, "resume_ms", *stay_ms);
+        fields.tagged_number(12, "recovery_bytes_max", *recovery_bytes_max);
+        if let Some(requests) = requests {
+            fields.tagged_number(13, "requests", *requests);
+        }
+    }
 }
 
 /// The text form says the code's name too, and the position last.
@@ -286,6 +363,12 @@ mod tests {
         );
         let error = Event::Error { id: 1, code: 200, name: "invalid_path", position: Some(0), message: "" };
         check(&error, b"\x83\x04\x01\xc8\x01\x01", r#"{"op":"error","id":1,"code":200,"name":"invalid_path","message":"","position":0}"#);
+    }
+
+    #[test]
+    fn what_is_said_of_a_session_that_goes_on() {
+        check(&Event::Received { requests: 300 }, b"\x85\x02\xac\x02", r#"{"op":"received","requests":300}"#);
+        check(&Event::Gap { topic: TOPIC, path: "a/b" }, b"\x9a\x02\xac\x02", r#"{"op":"gap","topic":300,"path":"a/b"}"#);
     }
 
     #[test]

@@ -105,10 +105,15 @@ requests! {
         version: u64 = version(),
         name: Cow<'a, str> = tagged_text(1, "client"),
         capabilities: u64 = capabilities(2),
+        token: Cow<'a, str> = tagged_text(4, "token"),
+        processed: u64 = tagged_number(5, "processed"),
+        resume_ms: u64 = tagged_number(6, "resume_ms"),
     };
     PING = 0x02 "ping" [is_bare] => Ping;
     PONG = 0x03 "pong" [is_bare] => Pong;
     CLOSE = 0x04 "close" [is_bare] => Close;
+    /// So many messages of the session.
+    PROCESSED = 0x05 "processed" => Processed { messages: u64 = number("messages") };
 
     ADD = 0x10 "add", SET = 0x11 "set", ADD_AND_SET = 0x12 "add_and_set", UPDATE = 0x15 "update" => Update {
         path: Cow<'a, str> = text("path"),
@@ -174,7 +179,9 @@ pub(super) trait Source<'a> {
     fn text(&mut self, name: &'static str) -> Result<Cow<'a, str>, Self::Error>;
     /// Empty where the text form leaves it out.
     fn optional_text(&mut self, name: &'static str) -> Result<Cow<'a, str>, Self::Error>;
-    /// A field of the binary form; empty where there is none of the tag.
+    /// A field of the binary form; 0 where there is none of the tag.
+    fn tagged_number(&mut self, tag: u64, name: &'static str) -> Result<u64, Self::Error>;
+    /// The same; empty where there is none.
     fn tagged_text(&mut self, tag: u64, name: &'static str) -> Result<Cow<'a, str>, Self::Error>;
     /// The bytes to the end of a frame.
     fn rest(&mut self, name: &'static str) -> Result<Cow<'a, [u8]>, Self::Error>;
@@ -197,6 +204,14 @@ pub(super) trait Source<'a> {
     fn query(&mut self) -> Result<Query, Self::Error>;
     /// The text form may leave it out.
     fn place_after(&mut self) -> Result<u64, Self::Error>;
+}
+
+impl Ask<'static> {
+    /// CONNECT of this version, for a session that ends with its connection.
+    pub fn connect(name: &'static str, capabilities: u64) -> Self {
+        let (version, token) = (super::native::VERSION, Cow::Borrowed(""));
+        Self::Connect { version, name: name.into(), capabilities, resume_ms: 0, token, processed: 0 }
+    }
 }
 
 impl Ask<'_> {

@@ -34,6 +34,13 @@ struct Members<'a> {
     version: Option<u64>,
     #[serde(borrow, default)]
     client: Cow<'a, str>,
+    #[serde(default)]
+    resume_ms: u64,
+    #[serde(borrow, default)]
+    token: Cow<'a, str>,
+    #[serde(default)]
+    processed: u64,
+    messages: Option<u64>,
     #[serde(borrow)]
     path: Option<Cow<'a, str>>,
     #[serde(rename = "type", borrow)]
@@ -274,6 +281,7 @@ impl<'a> Source<'a> for Members<'a> {
             "listener" => self.listener,
             "stream" => self.stream,
             "original" => self.original,
+            "messages" => self.messages,
             _ => None,
         };
         member.ok_or_else(|| missing(self.id, name))
@@ -299,7 +307,16 @@ impl<'a> Source<'a> for Members<'a> {
         Ok(match name {
             "scope" => std::mem::take(&mut self.scope),
             "client" => std::mem::take(&mut self.client),
+            "token" => std::mem::take(&mut self.token),
             _ => self.text(name).unwrap_or_default(),
+        })
+    }
+
+    fn tagged_number(&mut self, _: u64, name: &'static str) -> Result<u64, TextError> {
+        Ok(match name {
+            "resume_ms" => self.resume_ms,
+            "processed" => self.processed,
+            _ => unreachable!("the table names no other"),
         })
     }
 

@@ -73,6 +73,13 @@ pub fn put_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
+/// What follows the first of a server's frames, which are whole.
+pub fn behind_frame(frames: &[u8]) -> &[u8] {
+    let mut cursor = std::io::Cursor::new(frames);
+    let (_, payload_len) = FrameHeader::parse(&mut cursor).ok().flatten().expect("the frames are the server's own");
+    &frames[cursor.position() as usize + payload_len as usize..]
+}
+
 /// Appends a server frame's head.
 pub fn put_head(out: &mut Vec<u8>, opcode: OpCode, payload_len: usize) {
     let header = FrameHeader { is_final: true, opcode, ..FrameHeader::default() };

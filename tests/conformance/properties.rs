@@ -190,7 +190,7 @@ fn the_welcome_names_the_capabilities_in_force() {
     for (offered, in_force) in [(0, 0), (1, 1), (2, 2), (4, 4), (7, 7), (u64::MAX, 7)] {
         let mut server = Server::new();
         let client = server.upgrade("tidewire.1");
-        let told = server.ask_binary(client, &Request { id: 1, ask: Ask::Connect { version: 1, name: "".into(), capabilities: offered } });
+        let told = server.ask_binary(client, &Request { id: 1, ask: Ask::connect("", offered) });
         let frame = native::Frame { op: told[0][0], body: &told[0][1..] };
         let Ok(Heard::Welcome { capabilities, .. }) = native::decode_event(frame) else { panic!("no WELCOME: {told:?}") };
         assert_eq!(capabilities, in_force);

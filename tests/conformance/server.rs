@@ -113,7 +113,7 @@ impl Server {
     /// A session of the binary form, whose client has these capabilities.
     pub fn connect_binary(&mut self, capabilities: u64) -> Client {
         let client = self.upgrade("tidewire.1");
-        self.ask_binary(client, &Request { id: 1, ask: Ask::Connect { version: 1, name: "".into(), capabilities } });
+        self.ask_binary(client, &Request { id: 1, ask: Ask::connect("", capabilities) });
         client
     }
 

@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use tidewire::surface::base::TopicId;
 use tidewire::surface::topic::specification::TopicType;
 use tidewire::surface::value::delta::{self, Form};
-use tidewire::surface::wire::native::{self, Ask, Frame, Heard, Request};
+use tidewire::surface::wire::native::{self, Ask, CAPABILITY_COPY, CAPABILITY_DEFLATE, Frame, Heard, Request};
 
 type Stream = AssertAsync<TcpStream>;
 
@@ -105,6 +105,8 @@ pub enum Seen {
     Null(String),
     Event(String, SeenEvent),
     Unsubscribed(String, u8),
+    Received(u64),
+    Gap(String),
     TopicNotice { listener: u64, what: u8, path: String, kind: u8, properties: Properties },
     DescendantNotice { listener: u64, what: u8, path: String },
     SubscribersNotice { listener: u64, path: String, has_subscribers: bool },
@@ -132,6 +134,11 @@ pub struct Refused {
     pub position: Option<usize>,
 }
 
+pub fn connect_ask(resume_ms: u64, token: &str, processed: u64) -> Ask<'_> {
+    let capabilities = CAPABILITY_COPY | CAPABILITY_DEFLATE;
+    Ask::Connect { version: 1, name: "test".into(), capabilities, resume_ms, token: token.into(), processed }
+}
+
 /// A session of the binary form, which keeps the values of its topics as deltas need it.
 pub struct Session {
     pub socket: Socket,
@@ -147,10 +154,19 @@ pub struct Session {
     pub limits: HashMap<u64, u64>,
     /// The session's id.
     pub id: String,
+    /// By which another connection goes on with it.
+    pub token: String,
+    /// Messages behind WELCOME that were processed.
+    pub processed: u64,
+    is_welcome: bool,
 }
 
 impl Session {
     pub fn connect(address: SocketAddr, capabilities: u64) -> Self {
+        Self::open(address, Ask::connect("test", capabilities))
+    }
+
+    fn open(address: SocketAddr, ask: Ask<'_>) -> Self {
         let mut session = Self {
             socket: Socket::open(address, "tidewire.1"),
             seen: VecDeque::new(),
@@ -160,10 +176,48 @@ impl Session {
             properties: HashMap::new(),
             limits: HashMap::new(),
             id: String::new(),
+            token: String::new(),
+            processed: 0,
+            is_welcome: false,
         };
-        session.send(&Request { id: 1, ask: Ask::Connect { version: 1, name: "test".into(), capabilities } });
+        session.say_connect(ask);
         assert_eq!(session.next(), Seen::Welcome);
         session
+    }
+
+    fn say_connect(&mut self, ask: Ask<'_>) {
+        self.send(&Request { id: 1, ask });
+    }
+
+    /// A session that stays so long without a connection.
+    pub fn connect_resumable(address: SocketAddr, resume_ms: u64) -> Self {
+        Self::open(address, connect_ask(resume_ms, "", 0))
+    }
+
+    /// Goes on by another connection. The old one is given back, which nobody has closed.
+    pub fn resume(&mut self, address: SocketAddr) -> Socket {
+        let old = self.reconnect(address);
+        // What came by the old connection stands before WELCOME.
+        let welcome = self.seen.len();
+        while self.seen.len() == welcome {
+            self.receive();
+        }
+        assert_eq!(self.seen.remove(welcome), Some(Seen::Welcome));
+        old
+    }
+
+    /// Says by another connection that it goes on.
+    pub fn reconnect(&mut self, address: SocketAddr) -> Socket {
+        let old = std::mem::replace(&mut self.socket, Socket::open(address, "tidewire.1"));
+        self.is_welcome = false;
+        let (token, processed) = (self.token.clone(), self.processed);
+        self.say_connect(connect_ask(60_000, &token, processed));
+        old
+    }
+
+    /// Tells the server what was processed.
+    pub fn say_processed(&mut self) {
+        self.send(&Request { id: 0, ask: Ask::Processed { messages: self.processed } });
     }
 
     pub fn send(&mut self, request: &Request<'_>) {
@@ -221,20 +275,23 @@ impl Session {
             Message::Closed(code) => return self.seen.push_back(Seen::Closed(code)),
             Message::Text(text) => panic!("text in the binary form: {text}"),
         };
-        let mut rest = &message[..];
+        let (mut rest, before) = (&message[..], self.seen.len());
         while let Some(frame) = native::next_frame(&mut rest).expect("the server's frames fit their message") {
             let seen = self.read(frame);
             self.seen.push_back(seen);
         }
+        self.processed += u64::from(self.is_welcome);
+        self.is_welcome |= self.seen.get(before) == Some(&Seen::Welcome);
     }
 
     fn read(&mut self, frame: Frame<'_>) -> Seen {
         match native::decode_event(frame).expect("the server's frames have their form") {
             Heard::Ping => Seen::Ping,
             Heard::Pong => Seen::Pong,
-            Heard::Welcome { limits, session, .. } => {
+            Heard::Welcome { limits, session, token, .. } => {
                 self.limits = limits.into_iter().collect();
                 self.id = session.to_owned();
+                self.token = token.to_owned();
                 Seen::Welcome
             }
             Heard::Ok { id, body } => Seen::Ok(id, body.to_vec()),
@@ -244,6 +301,8 @@ impl Session {
                 self.properties.insert(path.to_owned(), owned(&properties));
                 Seen::Subscribed(path.to_owned(), TopicType::from_number(kind).expect("a topic has a type"))
             }
+            Heard::Received { requests } => Seen::Received(requests),
+            Heard::Gap { topic } => Seen::Gap(self.topics[&topic].0.clone()),
             Heard::Unsubscribed { topic, reason } => {
                 let (path, _) = self.topics.remove(&topic).expect("only what was subscribed is unsubscribed");
                 Seen::Unsubscribed(path, reason)

@@ -30,6 +30,7 @@ mod mqtt_mosquitto;
 mod mqtt_rumqttc;
 mod operations;
 mod removal;
+mod resume;
 mod shutdown;
 mod slow;
 mod specifications;

@@ -130,6 +130,16 @@ impl Server {
         (!answer.is_empty()).then(|| String::from_utf8(answer).expect("an answer is text"))
     }
 
+    /// One of the report's counts, of all shards together.
+    pub fn count(&self, name: &str) -> u64 {
+        let mut socket = self.open_raw();
+        socket.send(b"GET /latency HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let answer = String::from_utf8(socket.read_to_end()).expect("an answer is text");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let report: serde_json::Value = serde_json::from_str(body).expect("the report is JSON");
+        report["shards"].as_array().expect("shards").iter().map(|shard| shard["counts"][name].as_u64().expect(name)).sum()
+    }
+
     /// Runs one of the client commands against this server.
     pub fn command(&self, arguments: &[&str]) -> Output {
         self.client(arguments).output().expect("the binary starts")

@@ -189,7 +189,7 @@ pub fn encode_binary(id: u64, asked: &Asked, capabilities: u64) -> Vec<u8> {
 
 fn request(id: u64, asked: &Asked, capabilities: u64) -> Option<Request<'_>> {
     Some(match asked {
-        Asked::Connect => Request { id, ask: Ask::Connect { version: native::VERSION, name: "sim".into(), capabilities } },
+        Asked::Connect => Request { id, ask: Ask::connect("sim", capabilities) },
         Asked::Update(update) => Request { id, ask: Ask::Update { path: update.path.into(), update: update.native() } },
         Asked::Append { path, kind, original, value } => {
             let append = original.map_or(Append::Original { timestamp_ms: None }, |original| Append::Edit { original });

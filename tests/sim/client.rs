@@ -256,6 +256,7 @@ impl Client {
                 Form::Text => self.put_message(br#"{"op":"pong"}"#, random),
             },
             Heard::Pong => {}
+            Heard::Received | Heard::Gap => panic!("it asked for no session that stays"),
             Heard::Welcome { session } => {
                 self.session = Some(session);
                 self.waiting.retain(|_, asked| !matches!(asked, Asked::Connect));

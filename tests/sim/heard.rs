@@ -62,6 +62,8 @@ pub enum Heard {
     Welcome {
         session: String,
     },
+    Received,
+    Gap,
     Ok {
         id: u64,
         body: Body,
@@ -151,6 +153,8 @@ fn read_event(event: native::Heard<'_>) -> Heard {
         native::Heard::Ping => Heard::Ping,
         native::Heard::Pong => Heard::Pong,
         native::Heard::Welcome { session, .. } => Heard::Welcome { session: session.to_owned() },
+        native::Heard::Received { .. } => Heard::Received,
+        native::Heard::Gap { .. } => Heard::Gap,
         native::Heard::Ok { id, body } => Heard::Ok { id, body: Body::Binary(body.to_vec()) },
         native::Heard::Error { id, code, .. } => Heard::Error { id, code },
         native::Heard::Subscribed { topic, path, kind, properties } => {
@@ -215,6 +219,8 @@ pub fn read_text(message: &[u8]) -> Heard {
         "ping" => Heard::Ping,
         "pong" => Heard::Pong,
         "welcome" => Heard::Welcome { session: members.read("session") },
+        "received" => Heard::Received,
+        "gap" => Heard::Gap,
         "ok" => Heard::Ok { id: members.read("id"), body: Body::Text(members.members) },
         "error" => Heard::Error { id: members.read("id"), code: members.read("code") },
         "subscribed" => {

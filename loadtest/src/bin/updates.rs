@@ -204,10 +204,7 @@ impl Link {
         let (socket, _) = tungstenite::client(request, stream)?;
         let mut link = Self { socket, waiting: VecDeque::new(), acknowledged: 0, refused: 0 };
         let mut connect = Vec::new();
-        native::put_request(
-            &mut connect,
-            &Request { id: 1, ask: Ask::Connect { version: native::VERSION, name: "updates".into(), capabilities: 0 } },
-        );
+        native::put_request(&mut connect, &Request { id: 1, ask: Ask::connect("updates", 0) });
         link.socket.send(Message::Binary(connect.into()))?;
         while !matches!(link.socket.read()?, Message::Binary(_)) {}
         Ok(link)

@@ -32,10 +32,14 @@ struct Opening<'a> {
 impl Doors {
     /// Takes up a connection that another shard accepted; `None` where the shard holds as many as it may, and the transport should end.
     pub fn take_over_transport(&mut self, desk: &mut Desk, handover: Handover) -> Option<ConnectionKey> {
-        let Handover { is_websocket, stream, unread, raw } = handover;
-        let mut link = Link::new(is_websocket);
-        link.keep_stream(stream);
-        let key = self.admit(desk, Stage::Mqtt(link))?;
+        let (key, unread, raw) = match handover {
+            Handover::Mqtt { is_websocket, stream, unread, raw } => {
+                let mut link = Link::new(is_websocket);
+                link.keep_stream(stream);
+                (self.admit(desk, Stage::Mqtt(link))?, unread, raw)
+            }
+            Handover::Native { native, unread, raw } => (self.take_native(desk, *native)?, unread, raw),
+        };
         let connection = self.connections.get_mut(key).expect("it was just admitted");
         connection.unread = unread;
         if !raw.is_empty() {
@@ -51,7 +55,7 @@ impl Doors {
         let Connection { stage, unread, raw, .. } = self.connections.remove(key).expect("a connection that is read is there");
         let Stage::Mqtt(mut link) = stage else { unreachable!("only a client of MQTT may belong to another shard") };
         let home = link.home.expect("CONNECT named the client's shard");
-        let handover = Handover { is_websocket: link.is_websocket, stream: link.take_stream(), unread, raw };
+        let handover = Handover::Mqtt { is_websocket: link.is_websocket, stream: link.take_stream(), unread, raw };
         desk.effects.push(Effect::HandOver(key, home, Box::new(handover)));
     }
 

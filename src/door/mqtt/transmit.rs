@@ -2,10 +2,10 @@
 
 use super::Link;
 use crate::base::Time;
-use crate::door::transmit::{Send, take_latest};
+use crate::door::transmit::take_latest;
 use crate::protocol::mqtt::Alias;
 use crate::session::mqtt::{Again, Message};
-use crate::session::{Entry, MqttForm, Outgoing, Session};
+use crate::session::{Entry, MqttForm, Outgoing, Send, Session};
 use crate::wire::mqtt::{AcknowledgementKind, PublishHead, QoS, ReasonCode, put_acknowledgement, put_publish};
 use crate::wire::websocket;
 
@@ -80,7 +80,7 @@ fn put_entry(session: &Session, link: &mut Link, form: MqttForm, entry: Entry, s
             }
         }
         Entry::Message(message) => drop(put_message(link, form, &message, send, now)),
-        Entry::Subscribed(..) | Entry::Unsubscribed(..) => {}
+        Entry::Subscribed(..) | Entry::Gap(..) | Entry::Unsubscribed(..) => {}
     }
 }
 

@@ -43,6 +43,8 @@ pub fn reason_of(code: ErrorCode) -> ReasonCode {
         | E::NotConnected
         | E::AlreadyConnected
         | E::UnsupportedVersion
+        | E::CannotResume
+        | E::InvalidCount
         | E::MalformedJson
         | E::InvalidField => ReasonCode::UNSPECIFIED_ERROR,
     }

@@ -43,6 +43,16 @@ pub(super) fn conflate(entries: Lane, newest: &mut impl FnMut(Option<&LocalTopic
                 later.newest_at = later.newest_at.or(Some(at));
                 if is_stale { None } else { Some(Entry::Latest(topic, generation)) }
             }
+            // It is told in any case, and the value behind it is the newest.
+            Entry::Gap(topic, generation) => {
+                let later = later.entry(Rc::as_ptr(&topic)).or_default();
+                if let Some(newest) =
+                    later.newest_at.replace(at).filter(|_| later.ended_at.is_none() && topic.specification.retains_value())
+                {
+                    kept[newest] = None;
+                }
+                Some(Entry::Gap(topic, generation))
+            }
             Entry::Subscribed(topic, generation) => {
                 let later = std::mem::take(later.entry(Rc::as_ptr(&topic)).or_default());
                 match later {

@@ -35,6 +35,7 @@ impl World {
         let entry = match &what[..1] {
             "s" => Entry::Subscribed(topic, 1),
             "l" => Entry::Latest(topic, 1),
+            "g" => Entry::Gap(topic, 1),
             "u" => Entry::Unsubscribed(topic, Reason::Requested),
             "e" => Entry::Unsubscribed(topic, Reason::BackPressure),
             "p" => Entry::Step(Outgoing::new(Arc::new(Publication::new(topic.id, 1, Time(0), &[0; 100])), &topic, self.sequence)),
@@ -89,6 +90,7 @@ fn label(entry: &Entry) -> String {
         Entry::Behind(_) => "b0".to_owned(),
         Entry::Subscribed(topic, _) => format!("s{}", topic.id.0),
         Entry::Latest(topic, _) => format!("l{}", topic.id.0),
+        Entry::Gap(topic, _) => format!("g{}", topic.id.0),
         Entry::Step(outgoing) => format!("p{}", outgoing.topic().unwrap().id.0),
         Entry::Unsubscribed(topic, Reason::BackPressure) => format!("e{}", topic.id.0),
         Entry::Unsubscribed(topic, _) => format!("u{}", topic.id.0),

@@ -16,6 +16,20 @@ pub struct Welcome {
     pub value_bytes_max: u64,
     pub selections_max: u64,
     pub fetch_page_max: u64,
+    pub resumption: Option<Resumption>,
+}
+
+/// How the client goes on with its session after its connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resumption {
+    /// By which it does.
+    pub token: String,
+    /// For how long the session stays without a connection.
+    pub stay_ms: u64,
+    /// So much is sent before the client has to say what it has processed.
+    pub recovery_bytes_max: u64,
+    /// How many requests of its client the session knows, where this connection goes on with an earlier one's.
+    pub requests: Option<u64>,
 }
 
 /// One topic of a fetch's answer.

@@ -170,7 +170,8 @@ impl Fields for Body<'_> {
 pub enum Heard<'a> {
     Ping,
     Pong,
-    Welcome { id: u64, version: u64, server: &'a str, capabilities: u64, session: &'a str, limits: Vec<(u64, u64)> },
+    Welcome { id: u64, version: u64, server: &'a str, capabilities: u64, session: &'a str, token: &'a str, limits: Vec<(u64, u64)> },
+    Received { requests: u64 },
     Ok { id: u64, body: &'a [u8] },
     Error { id: u64, code: u16, position: Option<usize>, message: &'a str },
     Subscribed { topic: TopicId, path: &'a str, kind: u8, properties: Vec<(&'a str, &'a str)> },
@@ -180,6 +181,7 @@ pub enum Heard<'a> {
     Delta { topic: TopicId, form: delta::Form, delta: &'a [u8] },
     Event { topic: TopicId, head: EventHead<'a>, value: &'a [u8] },
     Unsubscribed { topic: TopicId, reason: u8 },
+    Gap { topic: TopicId },
     TopicNotice { listener: u64, what: u8, path: &'a str, kind: u8, properties: Vec<(&'a str, &'a str)> },
     DescendantNotice { listener: u64, what: u8, path: &'a str },
     SubscribersNotice { listener: u64, path: &'a str, has_subscribers: bool },
@@ -223,6 +225,8 @@ fn decode_topic_event<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Heard<'a>, 
             let (original, author) = (reader.varint()?.checked_sub(1), reader.string()?);
             Heard::Event { topic, head: EventHead { sequence, timestamp_ms, original, author }, value: reader.rest() }
         }
+        op::RECEIVED => Heard::Received { requests: reader.varint()? },
+        op::GAP => Heard::Gap { topic: TopicId(reader.varint()?) },
         op::UNSUBSCRIBED => Heard::Unsubscribed { topic: TopicId(reader.varint()?), reason: reader.byte()? },
         _ => Heard::Unknown,
     })
@@ -246,7 +250,7 @@ fn decode_notice<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Heard<'a>, Malfo
 
 fn decode_welcome<'a>(reader: &mut Reader<'a>) -> Result<Heard<'a>, Malformed> {
     let (id, version) = (reader.varint()?, reader.varint()?);
-    let (mut server, mut capabilities, mut session, mut limits) = ("", 0, "", Vec::new());
+    let (mut server, mut capabilities, mut session, mut token, mut limits) = ("", 0, "", "", Vec::new());
     while !reader.is_empty() {
         let tag = reader.varint()?;
         let field = reader.bytes()?;
@@ -254,8 +258,9 @@ fn decode_welcome<'a>(reader: &mut Reader<'a>) -> Result<Heard<'a>, Malformed> {
             1 => server = std::str::from_utf8(field).map_err(|_| Malformed)?,
             2 => capabilities = Reader(field).varint()?,
             3 => session = std::str::from_utf8(field).map_err(|_| Malformed)?,
+            10 => token = std::str::from_utf8(field).map_err(|_| Malformed)?,
             _ => limits.push((tag, Reader(field).varint().unwrap_or_default())),
         }
     }
-    Ok(Heard::Welcome { id, version, server, capabilities, session, limits })
+    Ok(Heard::Welcome { id, version, server, capabilities, session, token, limits })
 }

@@ -10,7 +10,7 @@ mod request;
 
 pub use super::request::{Append, Ask, Fetch, NULL_BIT, OPERATIONS, Properties, Query, QueryRange, Request, Update, Verb};
 pub use super::varint::{Frame, next_frame};
-pub use answer::{Entry, EventEntry, Outcome, Shown, ViewEntry, Welcome, decode_events, decode_page, decode_views};
+pub use answer::{Entry, EventEntry, Outcome, Resumption, Shown, ViewEntry, Welcome, decode_events, decode_page, decode_views};
 pub(super) use event::put_fields;
 pub use event::{
     EventHead, Heard, decode_event, decode_event_head, delta_frame, event_frame, null_frame, value_deflate_frame, value_frame,
@@ -25,6 +25,7 @@ pub mod op {
     pub const WELCOME: u8 = 0x81;
     pub const OK: u8 = 0x82;
     pub const ERROR: u8 = 0x83;
+    pub const RECEIVED: u8 = 0x85;
     pub const SUBSCRIBED: u8 = 0x90;
     pub const VALUE: u8 = 0x91;
     pub const DELTA_DEFLATE: u8 = 0x92;
@@ -33,6 +34,7 @@ pub mod op {
     pub const EVENT: u8 = 0x95;
     pub const UNSUBSCRIBED: u8 = 0x98;
     pub const VALUE_DEFLATE: u8 = 0x99;
+    pub const GAP: u8 = 0x9a;
     pub const TOPIC_NOTICE: u8 = 0xa0;
     pub const DESCENDANT_NOTICE: u8 = 0xa1;
     pub const SUBSCRIBERS_NOTICE: u8 = 0xa2;

@@ -81,6 +81,10 @@ impl<'a> Source<'a> for Body<'a> {
         self.text(name)
     }
 
+    fn tagged_number(&mut self, tag: u64, _: &'static str) -> Result<u64, Malformed> {
+        Ok(self.tagged(tag, number)?.unwrap_or_default())
+    }
+
     fn tagged_text(&mut self, tag: u64, _: &'static str) -> Result<Cow<'a, str>, Malformed> {
         Ok(self.tagged(tag, text)?.unwrap_or_default().into())
     }
@@ -293,6 +297,12 @@ impl Writer<'_> {
 
     pub fn optional_text(&mut self, name: &str, text: &str) {
         self.text(name, text);
+    }
+
+    pub fn tagged_number(&mut self, tag: u64, _: &str, number: &u64) {
+        if *number != 0 {
+            put_number_field(self.out, tag, *number);
+        }
     }
 
     pub fn tagged_text(&mut self, tag: u64, _: &str, text: &str) {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tidewire::surface::protocol::{ErrorCode, Reason};
 use tidewire::surface::value::{ValueType, delta};
 use tidewire::surface::wire::event::{self, Form};
-use tidewire::surface::wire::native::{self, EventHead, Heard, Outcome, Shown, Welcome};
+use tidewire::surface::wire::native::{self, EventHead, Heard, Outcome, Resumption, Shown, Welcome};
 use tidewire::surface::wire::text;
 use tidewire::surface::wire::varint::{Malformed, Reader};
 
@@ -13,6 +13,7 @@ use tidewire::surface::wire::varint::{Malformed, Reader};
 const PATH: &str = "a/b";
 
 /// The numbered limits of WELCOME, by field tag.
+const RESUMPTION: [&str; 3] = ["resume_ms", "recovery_bytes_max", "requests"];
 const LIMITS: [&str; 6] = ["keep_alive_ms", "message_bytes_max", "path_bytes_max", "value_bytes_max", "selections_max", "fetch_page_max"];
 
 /// What an event says, in the members of the vectors; `None` for what a client skips.
@@ -21,18 +22,23 @@ fn print_event(event: &Heard<'_>, outcome: &Outcome) -> Option<Value> {
         Heard::Unknown => return None,
         Heard::Ping => json!({ "op": "ping" }),
         Heard::Pong => json!({ "op": "pong" }),
-        Heard::Welcome { id, version, server, capabilities, session, limits } => {
+        Heard::Welcome { id, version, server, capabilities, session, token, limits } => {
             let mut message = json!({ "op": "welcome", "id": id, "version": version });
-            let texts = [("server", server), ("session", session)].into_iter().filter(|(_, text)| !text.is_empty());
+            let texts = [("server", server), ("session", session), ("token", token)].into_iter().filter(|(_, text)| !text.is_empty());
             texts.for_each(|(name, text)| message[name] = (*text).into());
             if *capabilities != 0 {
                 message["capabilities"] = (*capabilities).into();
             }
-            for (tag, number) in limits.iter().filter(|(tag, _)| (4..=9).contains(tag)) {
-                message[LIMITS[*tag as usize - 4]] = (*number).into();
+            for (tag, number) in limits {
+                let name = (4..=9).contains(tag).then(|| LIMITS[*tag as usize - 4]);
+                if let Some(name) = name.or_else(|| (11..=13).contains(tag).then(|| RESUMPTION[*tag as usize - 11])) {
+                    message[name] = (*number).into();
+                }
             }
             message
         }
+        Heard::Received { requests } => json!({ "op": "received", "requests": requests }),
+        Heard::Gap { topic } => json!({ "op": "gap", "topic": topic.0 }),
         Heard::Ok { id, .. } => print_ok(*id, outcome),
         Heard::Error { id, code, position, message } => {
             let mut error = json!({ "op": "error", "id": id, "code": code, "message": message });
@@ -174,9 +180,16 @@ fn normal_event(message: &Value) -> Value {
 
 /// The limits of a WELCOME that has them all, which is the only one that the server writes.
 fn read_welcome(event: &Heard<'_>) -> Option<Welcome> {
-    let Heard::Welcome { server, capabilities, session, limits, .. } = event else { return None };
+    let Heard::Welcome { server, capabilities, session, token, limits, .. } = event else { return None };
+    let of_session = |wanted: u64| limits.iter().find(|(tag, _)| *tag == wanted).map(|(_, number)| *number);
+    let resumption = of_session(11).zip(of_session(12)).map(|(stay_ms, recovery_bytes_max)| Resumption {
+        token: (*token).into(),
+        stay_ms,
+        recovery_bytes_max,
+        requests: of_session(13),
+    });
     let [keep_alive_ms, message_bytes_max, path_bytes_max, value_bytes_max, selections_max, fetch_page_max] =
-        limits.iter().map(|(_, number)| *number).collect::<Vec<_>>().try_into().ok()?;
+        limits.iter().filter(|(tag, _)| *tag <= 9).map(|(_, number)| *number).collect::<Vec<_>>().try_into().ok()?;
     Some(Welcome {
         server: (*server).into(),
         capabilities: *capabilities,
@@ -187,6 +200,7 @@ fn read_welcome(event: &Heard<'_>) -> Option<Welcome> {
         value_bytes_max,
         selections_max,
         fetch_page_max,
+        resumption,
     })
 }
 
@@ -212,6 +226,8 @@ fn say(event: &Heard<'_>, outcome: &Outcome, put: impl FnOnce(&event::Event<'_>)
             let name = Reason::ALL.iter().find(|known| known.code() == u16::from(reason)).map_or("", |known| known.name());
             event::Event::Unsubscribed { topic, path: PATH, reason, name }
         }
+        Heard::Received { requests } => event::Event::Received { requests },
+        Heard::Gap { topic } => event::Event::Gap { topic, path: PATH },
         Heard::TopicNotice { listener, what, path, kind, .. } => event::Event::TopicNotice { listener, what, path, kind, properties },
         Heard::DescendantNotice { listener, what, path } => event::Event::DescendantNotice { listener, what, path },
         Heard::SubscribersNotice { listener, path, has_subscribers } => event::Event::SubscribersNotice { listener, path, has_subscribers },

@@ -22,9 +22,17 @@ const SPANS: [&str; 9] =
 fn print_request(request: &Request<'_>) -> Value {
     let Request { id, ask } = request;
     match ask {
-        Ask::Connect { version, name, capabilities } => {
-            json!({ "op": "connect", "id": id, "version": version, "client": name, "capabilities": capabilities })
+        Ask::Connect { version, name, capabilities, resume_ms, token, processed } => {
+            let mut connect = json!({ "op": "connect", "id": id, "version": version, "client": name, "capabilities": capabilities });
+            for (name, number) in [("resume_ms", resume_ms), ("processed", processed)].into_iter().filter(|(_, number)| **number != 0) {
+                connect[name] = (*number).into();
+            }
+            if !token.is_empty() {
+                connect["token"] = token.as_ref().into();
+            }
+            connect
         }
+        Ask::Processed { messages } => json!({ "op": "processed", "id": id, "messages": messages }),
         Ask::Ping => json!({ "op": "ping" }),
         Ask::Pong => json!({ "op": "pong" }),
         Ask::Close => json!({ "op": "close" }),

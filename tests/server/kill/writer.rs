@@ -53,7 +53,7 @@ impl Writer {
         let Some(socket) = Socket::try_open(address, "tidewire.1") else { return };
         let mut run = Run { socket, waiting: HashMap::new(), last_id: 1 };
         let mut hello = Vec::new();
-        native::put_request(&mut hello, &Request { id: 1, ask: Ask::Connect { version: 1, name: "writer".into(), capabilities: 0 } });
+        native::put_request(&mut hello, &Request { id: 1, ask: Ask::connect("writer", 0) });
         if !run.socket.try_send_binary(&hello) || run.socket.try_receive().is_none() {
             return;
         }

@@ -1,0 +1,206 @@
+//! Sessions of the native protocol that outlive their connections.
+//!
+//! One that loses its connection is away for as long as its client wished and the server allows. What it selects goes on to be gathered, within a
+//! bound of its own: conflated where a topic allows that, else with a gap. A client comes back with the session's token and with how many messages it has
+//! processed; what it misses of what was sent comes first (`session/sent.rs`), then what has been gathered. Requests are counted too, so that the client knows
+//! which it has to send again.
+
+use crate::audience::Audience;
+use crate::audience::queue::wake;
+use crate::base::{ConnectionKey, SessionId, SessionKey};
+use crate::desk::Desk;
+use crate::protocol::native::Connect;
+use crate::protocol::{ErrorCode, Refusal};
+use crate::session::{Entry, Form, Life, Miscounted, QueueLimits, Resume, Secret, Send};
+use crate::wire::event::{self, Event};
+use std::rc::Rc;
+
+/// The client is told of what was received at the latest after so many requests.
+const REQUESTS_UNTOLD_MAX: u64 = 64;
+
+/// What a client says to go on with a session.
+struct Token {
+    run: u64,
+    session: SessionId,
+    secret: Secret,
+}
+
+impl Token {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '-');
+        let (run, session, secret) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if run.len() != 16 || secret.len() != 32 || ![run, session, secret].into_iter().all(is_hex) {
+            return None;
+        }
+        let secret = u128::from_str_radix(secret, 16).ok()?.to_be_bytes();
+        let session = SessionId::from_number(u64::from_str_radix(session, 16).ok()?);
+        Some(Self { run: u64::from_str_radix(run, 16).ok()?, session, secret })
+    }
+}
+
+/// One answer to all that a token can have wrong: which it is would help only who guesses.
+fn no_such_session() -> Refusal {
+    Refusal::new(ErrorCode::CannotResume, "no session of this token is here, or it is over: connect without a token")
+}
+
+impl Audience {
+    /// The session may outlive its connection, for so long at most.
+    pub fn let_resume(&mut self, desk: &mut Desk, key: SessionKey, wished_ms: u64) {
+        let stay_ms = wished_ms.min(desk.limits.resume.stay_ms_max);
+        if stay_ms > 0 {
+            let resume = Resume::new(desk.take_secret(), stay_ms);
+            self.sessions.get_mut(key).expect("it has just begun").resume = Some(Box::new(resume));
+        }
+    }
+
+    /// The token of a session that may outlive its connection.
+    pub fn token(&self, desk: &Desk, key: SessionKey) -> Option<(String, &Resume)> {
+        let resume = self.sessions.get(key)?.resume.as_deref()?;
+        Some((format!("{}-{:032x}", self.session_id(desk, key), u128::from_be_bytes(resume.secret())), resume))
+    }
+
+    /// The shard where the session of the token would be.
+    pub fn home_of(&self, desk: &Desk, token: &str) -> Result<crate::base::ShardIndex, Refusal> {
+        let token = Token::parse(token).filter(|token| token.run == desk.identity.run);
+        let home = token.map(|token| token.session.shard());
+        home.filter(|home| home.0 < desk.identity.count).ok_or_else(no_such_session)
+    }
+
+    /// The session that CONNECT goes on with; what its client has processed is kept no longer.
+    pub fn find_resumed(
+        &mut self,
+        desk: &Desk,
+        connect: &Connect<'_>,
+        form: Form,
+        drop_send: impl FnMut(Rc<Send>),
+    ) -> Result<SessionKey, Refusal> {
+        let token = Token::parse(&connect.token).filter(|token| token.run == desk.identity.run).ok_or_else(no_such_session)?;
+        if desk.turn.is_stopping {
+            return Err(Refusal::new(ErrorCode::ShuttingDown, "the server is stopping"));
+        }
+        let key = self.find(token.session).ok_or_else(no_such_session)?;
+        let session = self.sessions.get_mut(key).expect("it was just found");
+        let resume = session.resume.as_mut().filter(|resume| resume.is_secret(&token.secret)).ok_or_else(no_such_session)?;
+        if session.form != form {
+            let message = "the session was begun with the other subprotocol, or with other capabilities";
+            return Err(Refusal::new(ErrorCode::CannotResume, message));
+        }
+        match session.life {
+            Life::Connected(_) => {}
+            Life::Away(away) if away.expires > desk.turn.now => {}
+            Life::Away(_) | Life::Inside { .. } | Life::GivenUp | Life::Shared | Life::Over => return Err(no_such_session()),
+        }
+        resume.take_processed(connect.processed, drop_send).map_err(|Miscounted| miscounted())?;
+        Ok(key)
+    }
+
+    /// The connection goes on with the session, which has no other any more.
+    pub fn resume(&mut self, desk: &mut Desk, key: SessionKey, connection: ConnectionKey) {
+        self.keep_awake(key);
+        let session = self.sessions.get_mut(key).expect("it was just found");
+        session.life = Life::Connected(connection);
+        session.resume.as_mut().expect("it was found by its secret").begin_again();
+        desk.report.sessions_resumed += 1;
+        wake(desk, session);
+        self.go_on(desk, key);
+    }
+
+    /// The client takes leave of its session, which ends with the connection.
+    pub fn take_native_leave(&mut self, key: SessionKey) {
+        if let Some(session) = self.session_mut(key) {
+            session.resume = None;
+        }
+    }
+
+    // Counts.
+
+    /// The client has processed so many messages.
+    pub fn take_processed(&mut self, desk: &mut Desk, key: SessionKey, id: u64, messages: u64, drop_send: impl FnMut(Rc<Send>)) {
+        let session = self.sessions.get_mut(key).expect("a client that says something has a session");
+        let Some(resume) = session.resume.as_mut() else {
+            let message = "the session ends with its connection: CONNECT asked for no resume_ms";
+            return self.refuse(desk, key, id, Refusal::new(ErrorCode::InvalidCount, message));
+        };
+        if resume.take_processed(messages, drop_send) == Err(Miscounted) {
+            return self.refuse(desk, key, id, miscounted());
+        }
+        if !session.queue.is_empty() {
+            wake(desk, session);
+        }
+        self.tell_requests(desk, key, 0);
+    }
+
+    /// A request of the client is carried out, or refused.
+    #[inline]
+    pub fn note_request(&mut self, desk: &mut Desk, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if let Some(resume) = session.resume.as_mut() {
+            resume.note_request();
+            self.tell_requests(desk, key, REQUESTS_UNTOLD_MAX);
+        }
+    }
+
+    /// Tells the client how many of its requests there were, if it does not know of more than so many.
+    pub fn tell_requests(&mut self, desk: &mut Desk, key: SessionKey, more_than: u64) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(requests) = session.resume.as_mut().and_then(|resume| resume.requests_to_tell(more_than)) else { return };
+        let form = session.form.native().expect("only sessions of the native protocol go on by a token");
+        let mut bytes = Vec::new();
+        event::put(&mut bytes, form, &Event::Received { requests });
+        self.push(desk, key, Entry::Control(bytes.into_boxed_slice()));
+    }
+
+    // Away.
+
+    /// The bounds of a session's queue, which are others while it has no connection.
+    pub(super) fn queue_limits(desk: &Desk, life: Life) -> QueueLimits {
+        match life {
+            Life::Away(_) => {
+                let bytes_max = desk.limits.resume.away_queue_bytes_max;
+                QueueLimits { bytes_high: desk.limits.queue.bytes_high.min(bytes_max / 4), bytes_max }
+            }
+            _ => desk.limits.queue,
+        }
+    }
+
+    /// More waits for a session that is away than may, although conflated: what waits of topics goes, and each of them has a gap. Whether that was enough.
+    pub(super) fn make_gaps(&mut self, desk: &mut Desk, key: SessionKey) -> bool {
+        let session = self.sessions.get_mut(key).expect("a session whose queue is full stands");
+        // As many as wait, which the bound of the queue bounds.
+        for topic in session.queue.drop_steps() {
+            let Some((_, place)) = session.subscriptions.get(&topic.id).filter(|_| session.holds(&topic)) else { continue };
+            let mut subscribers = topic.subscribers.borrow_mut();
+            let subscriber = &mut subscribers[*place as usize];
+            subscriber.is_latest_queued = !topic.is_time_series() && topic.specification.retains_value();
+            let generation = subscriber.generation;
+            drop(subscribers);
+            session.queue.push(Entry::Gap(topic, generation));
+            desk.report.gaps += 1;
+        }
+        session.queue.bounded_bytes() <= desk.limits.resume.away_queue_bytes_max
+    }
+}
+
+fn miscounted() -> Refusal {
+    let message = "the session was not sent so many messages, or its client has said before that it has processed more";
+    Refusal::new(ErrorCode::InvalidCount, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_token_is_one() {
+        let text = format!("{:016x}-{:x}-{:032x}", 7, 3 << 16 | 2, 9);
+        let token = Token::parse(&text).unwrap();
+        assert_eq!((token.run, token.session, token.secret[15]), (7, SessionId::from_number(3 << 16 | 2), 9));
+        let long = format!("{text}0");
+        let huge = format!("{:016x}-{}-{:032x}", 7, "f".repeat(17), 9);
+        let signed = format!("{:016x}-+1-{:032x}", 7, 9);
+        for wrong in ["", "-", "--", &text[1..], &text[..text.len() - 1], &long, &huge, &signed, "x-y-z"] {
+            assert!(Token::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+}
