@@ -25,6 +25,12 @@ pub enum Deed {
     Listen,
     /// Be told of selectors that match nothing.
     HandleMissing,
+    /// Take requests of other clients to a branch.
+    HandleRequests,
+    /// Send one to whoever handles the path.
+    SendToHandler,
+    /// Send one to sessions that are named or match.
+    SendToSession,
     ManageViews,
     LookAtViews,
 }

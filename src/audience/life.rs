@@ -39,6 +39,7 @@ impl Audience {
             extras.answers_held.clear();
         }
         self.end_listeners(desk, key);
+        self.end_requests(desk, key);
         self.end_mqtt(desk, key);
         self.sessions.forget_name(key);
         let session = self.sessions.get_mut(key).expect("it was just there");

@@ -9,6 +9,7 @@
 //! - `queue` — what a session is answered and still has to be sent; `pace` — what waits until it reads; `history` — what a subscriber of a time series is told first.
 //! - `listeners` — sessions that are told of topics that come and go, and of subscribers; `known` — what a listener knows; `missing` — sessions that are
 //!   told of selectors that match nothing.
+//! - `messaging` — requests between sessions, of this shard and others.
 //! - `streams` — the update streams of sessions.
 //! - `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections; `properties` — sessions as others see them.
 //! - `mqtt` — what sessions of MQTT are beyond that.
@@ -22,6 +23,7 @@ mod known;
 mod life;
 mod limbo;
 mod listeners;
+mod messaging;
 mod missing;
 pub mod mqtt;
 mod pace;
@@ -65,6 +67,7 @@ pub struct Audience {
     /// How many sessions match, asked by other shards and not answered yet.
     counts_asked: VecDeque<properties::Asked>,
     broker: Broker,
+    messaging: messaging::Messaging,
     /// An answer, in memory that is used again.
     answer: Vec<u8>,
     /// Whether somebody here has looked for the server's figures.
@@ -214,10 +217,10 @@ impl Audience {
         [known.len(), by_path.len(), limbo.len(), self.selected.len(), self.gathers.len()]
     }
 
-    /// What listeners anywhere are kept here for; the same holds.
+    /// What listeners, and handlers of requests and missing topics, anywhere are kept here for; the same holds.
     pub fn listener_counts(&self) -> [usize; 2] {
         let Listening { sessions, topics, subscribers, missing, .. } = &self.listening;
-        [sessions.len() + topics.len() + subscribers.len(), missing.len()]
+        [sessions.len() + topics.len() + subscribers.len(), missing.len() + self.messaging.len()]
     }
 
     /// Sessions of MQTT, shared subscriptions, and sessions without a connection.
@@ -241,6 +244,7 @@ impl Audience {
             || !self.locals.sweeping.is_empty()
             || !self.locals.settling.is_empty()
             || self.sessions.away.is_due
+            || self.has_scans()
     }
 
     /// Questions of other shards how many sessions match, which are not answered.

@@ -26,7 +26,7 @@ pub struct Asked {
 const PROPERTIES: [&str; 6] = ["$ClientType", "$Principal", "$ServerName", "$SessionId", "$StartTime", "$Transport"];
 
 /// A session's fixed properties, each made when it is asked for first.
-struct Properties<'s> {
+pub(super) struct Properties<'s> {
     audience: &'s Audience,
     desk: &'s Desk,
     key: SessionKey,
@@ -36,12 +36,12 @@ struct Properties<'s> {
 }
 
 impl<'s> Properties<'s> {
-    fn of(audience: &'s Audience, desk: &'s Desk, key: SessionKey) -> Self {
+    pub(super) fn of(audience: &'s Audience, desk: &'s Desk, key: SessionKey) -> Self {
         let session = audience.sessions.get(key).expect("only a session that stands is looked at");
         Self { audience, desk, key, session, id: OnceCell::new(), start: OnceCell::new() }
     }
 
-    fn value(&self, name: &str) -> Option<&str> {
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
         match name {
             "$ClientType" => Some(if self.session.mqtt.is_some() { "MQTT" } else { "OTHER" }),
             "$Principal" => Some(""),

@@ -105,6 +105,15 @@ impl<T, K: SlabKey> Slab<T, K> {
         Some(value)
     }
 
+    /// The keys among so many places from one on, and where to go on.
+    pub fn keys_from(&self, from: u32, places: usize) -> (Vec<K>, Option<u32>) {
+        let from = from as usize;
+        let end = self.slots.len().min(from.saturating_add(places));
+        let occupied = |(at, slot): (usize, &Slot<T>)| slot.value.as_ref().map(|_| K::new((from + at) as u32, slot.generation));
+        let keys = self.slots.get(from..end).unwrap_or_default().iter().enumerate().filter_map(occupied).collect();
+        (keys, (end < self.slots.len()).then_some(end as u32))
+    }
+
     pub fn keys(&self) -> impl Iterator<Item = K> + '_ {
         let occupied = |(index, slot): (usize, &Slot<T>)| slot.value.as_ref().map(|_| K::new(index as u32, slot.generation));
         self.slots.iter().enumerate().filter_map(occupied)

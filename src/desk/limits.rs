@@ -39,6 +39,8 @@ pub struct Limits {
     pub streams_max: usize,
     /// Questions of one session to the owners of topics that are under way.
     pub questions_max: usize,
+    /// How long a request to another client waits for its response.
+    pub request_ms_max: u64,
     /// Results of one answer to a fetch.
     pub fetch_page_max: usize,
     /// Events of one query's answer.
@@ -99,6 +101,7 @@ impl Default for Limits {
             listeners_max: 1000,
             streams_max: 10_000,
             questions_max: 1000,
+            request_ms_max: 30_000,
             fetch_page_max: 1000,
             query_events_max: 10_000,
             history_bytes_max: 2 << 20,

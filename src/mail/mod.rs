@@ -1,5 +1,6 @@
 //! What shards say to each other. Between two shards mail keeps its order.
 
+pub mod messaging;
 pub mod report;
 pub mod views;
 
@@ -187,6 +188,8 @@ pub enum Mail {
     },
     /// A group's message to one of its members.
     Dealt(Box<Dealt>),
+    /// Of requests between clients.
+    Messaging(messaging::Messaging),
     /// Somebody looks for the server's figures.
     WantSys,
     AskReport {

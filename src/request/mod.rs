@@ -4,9 +4,11 @@
 //!
 //! - here — which request is whose.
 //! - `update` — updates, update streams and appends: values, conditions, specifications.
+//! - `messaging` — requests to other clients.
 //! - `fetch` — fetches, and queries of time series; `views` — what is asked of topic views.
 
 mod fetch;
+mod messaging;
 mod update;
 mod views;
 
@@ -96,6 +98,17 @@ impl Asking<'_> {
                     return Ok(Todo::Review);
                 }
             }
+            Ask::HandleRequests { handler, path, session_properties } => self.handle_requests(handler, &path, session_properties)?,
+            Ask::UnhandleRequests { handler } => audience.unhandle_requests(desk, asker, handler)?,
+            Ask::Request { path, timeout_ms, kind, value } => self.request(&path, timeout_ms, kind, &value)?,
+            Ask::RequestSession { session, path, timeout_ms, kind, value } => {
+                self.request_of_session((&session, &path), timeout_ms, kind, &value)?;
+            }
+            Ask::RequestFilter { filter, path, timeout_ms, kind, value } => {
+                self.request_of_all((&filter, &path), timeout_ms, kind, &value)?
+            }
+            Ask::Respond { request, kind, value } => self.respond(request, kind, &value)?,
+            Ask::Reject { request, message } => self.reject(request, &message)?,
             Ask::CreateView { name, definition } => self.create_view(&name, &definition)?,
             Ask::RemoveView { name } => self.remove_view(&name)?,
             Ask::ListViews { after } => self.list_views(after, None)?,

@@ -83,7 +83,7 @@ impl Asking<'_> {
     }
 
     /// Checks a value and writes its stored form.
-    fn check_value(&mut self, kind: ValueType, value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    pub(super) fn check_value(&mut self, kind: ValueType, value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         let limits = JsonLimits { depth_max: self.desk.limits.json_depth_max };
         match (self.form, kind) {
             (_, ValueType::Json) => self.checker.compact(value, limits, out).map_err(|error| {
@@ -191,7 +191,7 @@ fn unknown_type() -> Refusal {
 }
 
 /// The type of an update's value.
-fn value_type(kind: u8) -> Result<ValueType, Refusal> {
+pub(super) fn value_type(kind: u8) -> Result<ValueType, Refusal> {
     match kind & !NULL_BIT {
         number if number == TopicType::TimeSeries.number() => {
             let message = "a value has no type time_series; expected the type of the series' events";
@@ -205,7 +205,7 @@ fn null_event() -> Refusal {
     Refusal::new(ErrorCode::InvalidValue, "an event of a time series is never null")
 }
 
-fn check_null(kind: ValueType, value: &[u8]) -> Result<(), Refusal> {
+pub(super) fn check_null(kind: ValueType, value: &[u8]) -> Result<(), Refusal> {
     if !matches!(kind, ValueType::String | ValueType::Int64 | ValueType::Double) {
         let message = format!("{} topics have no null; STRING, INT64 and DOUBLE do", kind.name());
         return Err(Refusal::new(ErrorCode::InvalidValue, message));

@@ -36,6 +36,18 @@ pub struct Extras {
     pub firsts_from: Option<TopicPath>,
     /// The topics that want to know when the session is over, and their owners; they are taken off as they go.
     pub watched_by: BTreeMap<TopicId, (ShardIndex, TopicPath)>,
+    /// The branches to which it handles requests, by its own numbers.
+    pub handlers: BTreeMap<u64, Box<str>>,
+    /// Requests that it has not answered, and how many it ever had.
+    pub serving: BTreeMap<u64, Serving>,
+    pub served: u64,
+}
+
+/// Who waits for the answer to a request.
+#[derive(Clone, Copy)]
+pub struct Serving {
+    pub shard: ShardIndex,
+    pub ticket: u64,
 }
 
 impl Extras {
@@ -56,12 +68,17 @@ impl Extras {
             is_sweeping,
             firsts_from,
             watched_by,
+            handlers,
+            serving,
+            served,
         } = self;
         let has_listeners = !listeners.is_empty() || !reviews.is_empty() || *is_reviewing || !slices_held.is_empty();
         let has_histories =
             !(histories.is_empty() && histories_waiting.is_empty() && histories_asked.is_empty() && answers_held.is_empty());
         let has_sweeps = !sweeps.is_empty() || *is_sweeping || firsts_from.is_some();
-        !has_listeners && !has_histories && !has_sweeps && streams.is_empty() && watched_by.is_empty()
+        // A number is never used again, so one that had requests remembers how many.
+        let has_handlers = !handlers.is_empty() || !serving.is_empty() || *served > 0;
+        !has_listeners && !has_handlers && !has_histories && !has_sweeps && streams.is_empty() && watched_by.is_empty()
     }
 }
 

@@ -18,7 +18,7 @@ mod sweep;
 pub use filters::Filter;
 pub use group::{Group, Member};
 pub use held::{HeldBytes, Hold};
-pub use listener::{Extras, History, Known, Listened, Listener, Review, Stream};
+pub use listener::{Extras, History, Known, Listened, Listener, Review, Serving, Stream};
 pub use local_topic::{Delivery, LocalTopic, Outgoing, Subscriber};
 pub use mqtt::Mqtt;
 pub use mqtt_limits::MqttLimits;

@@ -147,6 +147,7 @@ impl Shard {
         self.audience.tick_held_back(&mut self.desk);
         self.owner.tick_views(&self.desk);
         self.audience.tick_away(&mut self.desk);
+        self.audience.tick_requests(&mut self.desk);
         self.audience.tick_full(&mut self.desk);
         self.owner.tick_passing(&mut self.desk);
         self.owner.tick_retained(&mut self.desk);
@@ -177,6 +178,7 @@ impl Shard {
         self.owner.run_errand(&mut self.desk);
         self.doors.check_due(&mut self.desk, &mut self.audience);
         self.audience.run_away(&mut self.desk);
+        self.audience.run_scans(&mut self.desk);
         self.owner.run_passing(&mut self.desk);
         self.settle();
     }

@@ -79,6 +79,30 @@ pub enum Event<'a> {
         session: &'a str,
         properties: Properties<'a>,
     },
+    /// A request of another client; `request` is 0 where it waits for no response.
+    Requested {
+        handler: u64,
+        request: u64,
+        session: &'a str,
+        path: &'a str,
+        kind: u8,
+        properties: Properties<'a>,
+        value: Option<&'a [u8]>,
+    },
+    /// One of several responses to a request.
+    Response {
+        id: u64,
+        session: &'a str,
+        kind: u8,
+        value: Option<&'a [u8]>,
+    },
+    ResponseError {
+        id: u64,
+        session: &'a str,
+        code: u16,
+        name: &'a str,
+        message: &'a str,
+    },
 }
 
 /// Keys and values of properties, as they are kept.
@@ -215,8 +239,44 @@ fn describe_notice(fields: &mut impl Fields, notice: &Event<'_>) {
             fields.text("session", session);
             fields.properties(properties);
         }
+        ref message => describe_message(fields, message),
+    }
+}
+
+/// What clients say to each other.
+fn describe_message(fields: &mut impl Fields, message: &Event<'_>) {
+    match *message {
+        Event::Requested { handler, request, session, path, kind, properties, value } => {
+            fields.begin(op::REQUESTED, "requested");
+            fields.number("handler", handler);
+            fields.number("request", request);
+            fields.text("session", session);
+            fields.text("path", path);
+            fields.properties(properties);
+            describe_value(fields, kind, value);
+        }
+        Event::Response { id, session, kind, value } => {
+            fields.begin(op::RESPONSE, "response");
+            fields.number("id", id);
+            fields.text("session", session);
+            describe_value(fields, kind, value);
+        }
+        Event::ResponseError { id, session, code, name, message } => {
+            fields.begin(op::RESPONSE_ERROR, "response_error");
+            fields.number("id", id);
+            fields.text("session", session);
+            fields.number("code", u64::from(code));
+            describe_refusal(fields, name, None, message);
+        }
         _ => unreachable!("all others are described before"),
     }
+}
+
+/// A value of a message; `None` for null.
+fn describe_value(fields: &mut impl Fields, kind: u8, value: Option<&[u8]>) {
+    let kind = ValueType::from_number(kind).expect("a message's type was looked at when it came");
+    fields.named("type", kind as u8, kind.name());
+    fields.optional_value(kind, value);
 }
 
 fn describe_topic(fields: &mut impl Fields, path: &str, kind: u8, properties: Properties<'_>) {
@@ -286,6 +346,8 @@ fn describe_outcome(fields: &mut impl Fields, outcome: &Outcome) {
                 describe_event(fields, head, *kind, value);
             });
         }
+        Outcome::Response { kind, value } => describe_value(fields, *kind, value.as_deref()),
+        Outcome::Asked(count) => fields.number("asked", *count),
         Outcome::Views { has_more, views } => {
             fields.flag("has_more", *has_more);
             fields.list("views", views, describe_view);

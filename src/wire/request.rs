@@ -160,6 +160,39 @@ requests! {
     };
     QUERY = 0x2a "query" [asks_owners] => Query { path: Cow<'a, str> = text("path"), query: Query = query() };
 
+    HANDLE_REQUESTS = 0x30 "handle_requests" => HandleRequests {
+        handler: u64 = number("handler"),
+        path: Cow<'a, str> = text("path"),
+        session_properties: Vec<Cow<'a, str>> = texts("session_properties"),
+    };
+    UNHANDLE_REQUESTS = 0x31 "unhandle_requests" => UnhandleRequests { handler: u64 = number("handler") };
+    REQUEST = 0x32 "request" => Request {
+        path: Cow<'a, str> = text("path"),
+        timeout_ms: u64 = optional_number("timeout_ms"),
+        kind: u8 = value_kind(),
+        value: Cow<'a, [u8]> = typed_value(),
+    };
+    REQUEST_SESSION = 0x33 "request_session" => RequestSession {
+        session: Cow<'a, str> = text("session"),
+        path: Cow<'a, str> = text("path"),
+        timeout_ms: u64 = optional_number("timeout_ms"),
+        kind: u8 = value_kind(),
+        value: Cow<'a, [u8]> = typed_value(),
+    };
+    REQUEST_FILTER = 0x34 "request_filter" => RequestFilter {
+        filter: Cow<'a, str> = text("filter"),
+        path: Cow<'a, str> = text("path"),
+        timeout_ms: u64 = optional_number("timeout_ms"),
+        kind: u8 = value_kind(),
+        value: Cow<'a, [u8]> = typed_value(),
+    };
+    RESPOND = 0x35 "respond" => Respond {
+        request: u64 = number("request"),
+        kind: u8 = value_kind(),
+        value: Cow<'a, [u8]> = typed_value(),
+    };
+    REJECT = 0x36 "reject" => Reject { request: u64 = number("request"), message: Cow<'a, str> = text("message") };
+
     CREATE_VIEW = 0x40 "create_view" [asks_owners] => CreateView {
         name: Cow<'a, str> = text("name"),
         definition: Cow<'a, str> = text("definition"),
@@ -177,6 +210,10 @@ pub(super) trait Source<'a> {
     fn number(&mut self, name: &'static str) -> Result<u64, Self::Error>;
     fn byte(&mut self, name: &'static str) -> Result<u8, Self::Error>;
     fn text(&mut self, name: &'static str) -> Result<Cow<'a, str>, Self::Error>;
+    /// 0 where the text form leaves it out.
+    fn optional_number(&mut self, name: &'static str) -> Result<u64, Self::Error>;
+    /// None where the text form leaves them out.
+    fn texts(&mut self, name: &'static str) -> Result<Vec<Cow<'a, str>>, Self::Error>;
     /// Empty where the text form leaves it out.
     fn optional_text(&mut self, name: &'static str) -> Result<Cow<'a, str>, Self::Error>;
     /// A field of the binary form; 0 where there is none of the tag.

@@ -41,6 +41,19 @@ struct Members<'a> {
     #[serde(default)]
     processed: u64,
     messages: Option<u64>,
+    // Of requests between clients.
+    handler: Option<u64>,
+    request: Option<u64>,
+    #[serde(default)]
+    timeout_ms: u64,
+    #[serde(borrow)]
+    session: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    filter: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    message: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    session_properties: Vec<Cow<'a, str>>,
     #[serde(borrow)]
     path: Option<Cow<'a, str>>,
     #[serde(rename = "type", borrow)]
@@ -282,6 +295,8 @@ impl<'a> Source<'a> for Members<'a> {
             "stream" => self.stream,
             "original" => self.original,
             "messages" => self.messages,
+            "handler" => self.handler,
+            "request" => self.request,
             _ => None,
         };
         member.ok_or_else(|| missing(self.id, name))
@@ -298,9 +313,23 @@ impl<'a> Source<'a> for Members<'a> {
             "selector" => self.selector.take(),
             "name" => self.name.take(),
             "definition" => self.definition.take(),
+            "session" => self.session.take(),
+            "filter" => self.filter.take(),
+            "message" => self.message.take(),
             _ => None,
         };
         member.ok_or_else(|| missing(self.id, name))
+    }
+
+    fn optional_number(&mut self, name: &'static str) -> Result<u64, TextError> {
+        Ok(match name {
+            "timeout_ms" => self.timeout_ms,
+            _ => self.number(name).unwrap_or_default(),
+        })
+    }
+
+    fn texts(&mut self, _: &'static str) -> Result<Vec<Cow<'a, str>>, TextError> {
+        Ok(std::mem::take(&mut self.session_properties))
     }
 
     fn optional_text(&mut self, name: &'static str) -> Result<Cow<'a, str>, TextError> {

@@ -99,18 +99,43 @@ impl Socket {
 pub enum Seen {
     Welcome,
     Ok(u64, Vec<u8>),
-    Error { id: u64, code: u16, position: Option<usize> },
+    Error {
+        id: u64,
+        code: u16,
+        position: Option<usize>,
+    },
     Subscribed(String, TopicType),
     Value(String, Vec<u8>),
     Null(String),
     Event(String, SeenEvent),
     Unsubscribed(String, u8),
     Received(u64),
+    Requested(SeenRequest),
+    /// The request's id, and the answer or its error.
+    Response(u64, Result<Vec<u8>, u16>),
     Gap(String),
-    TopicNotice { listener: u64, what: u8, path: String, kind: u8, properties: Properties },
-    DescendantNotice { listener: u64, what: u8, path: String },
-    SubscribersNotice { listener: u64, path: String, has_subscribers: bool },
-    MissingNotice { listener: u64, selector: String, session: String },
+    TopicNotice {
+        listener: u64,
+        what: u8,
+        path: String,
+        kind: u8,
+        properties: Properties,
+    },
+    DescendantNotice {
+        listener: u64,
+        what: u8,
+        path: String,
+    },
+    SubscribersNotice {
+        listener: u64,
+        path: String,
+        has_subscribers: bool,
+    },
+    MissingNotice {
+        listener: u64,
+        selector: String,
+        session: String,
+    },
     Ping,
     Pong,
     Closed(u16),
@@ -121,6 +146,16 @@ pub enum Seen {
 pub struct SeenEvent {
     pub sequence: u64,
     pub original: Option<u64>,
+    pub value: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenRequest {
+    pub handler: u64,
+    pub request: u64,
+    pub session: String,
+    pub path: String,
+    pub properties: Properties,
     pub value: Vec<u8>,
 }
 
@@ -301,6 +336,16 @@ impl Session {
                 self.properties.insert(path.to_owned(), owned(&properties));
                 Seen::Subscribed(path.to_owned(), TopicType::from_number(kind).expect("a topic has a type"))
             }
+            Heard::Requested { handler, request, session, path, properties, value, .. } => Seen::Requested(SeenRequest {
+                handler,
+                request,
+                session: session.to_owned(),
+                path: path.to_owned(),
+                properties: owned(&properties),
+                value: value.unwrap_or_default().to_vec(),
+            }),
+            Heard::Response { id, value, .. } => Seen::Response(id, Ok(value.unwrap_or_default().to_vec())),
+            Heard::ResponseError { id, code, .. } => Seen::Response(id, Err(code)),
             Heard::Received { requests } => Seen::Received(requests),
             Heard::Gap { topic } => Seen::Gap(self.topics[&topic].0.clone()),
             Heard::Unsubscribed { topic, reason } => {
@@ -352,11 +397,8 @@ impl Session {
         Seen::Value(path.clone(), value)
     }
 
-    /// Sends a request and gives the answer's body. What comes before it stays in `seen`.
-    pub fn ask(&mut self, make: impl FnOnce(u64) -> Request<'static>) -> Result<Vec<u8>, Refused> {
-        self.next_id += 1;
-        let wanted = self.next_id;
-        self.send(&make(wanted));
+    /// The answer to the request of this id, or its refusal's code. What comes before it stays in `seen`.
+    pub fn answer_to(&mut self, wanted: u64) -> Result<Vec<u8>, Refused> {
         let mut at = 0;
         loop {
             while let Some(seen) = self.seen.get(at) {
@@ -374,6 +416,14 @@ impl Session {
             }
             self.receive();
         }
+    }
+
+    /// Sends a request and gives the answer's body. What comes before it stays in `seen`.
+    pub fn ask(&mut self, make: impl FnOnce(u64) -> Request<'static>) -> Result<Vec<u8>, Refused> {
+        self.next_id += 1;
+        let wanted = self.next_id;
+        self.send(&make(wanted));
+        self.answer_to(wanted)
     }
 }
 

@@ -178,6 +178,9 @@ fn read_event(event: native::Heard<'_>) -> Heard {
         native::Heard::MissingNotice { listener, selector, session, .. } => {
             Heard::MissingNotice { listener, selector: selector.to_owned(), session: session.to_owned() }
         }
+        native::Heard::Requested { .. } | native::Heard::Response { .. } | native::Heard::ResponseError { .. } => {
+            panic!("it asked nobody, and handles nothing")
+        }
         native::Heard::Unknown => panic!("the server sent an operation that the protocol does not have"),
     }
 }

@@ -36,7 +36,16 @@ pub fn reason_of(code: ErrorCode) -> ReasonCode {
         | E::NoSuchView
         | E::InvalidView
         | E::CyclicView
-        | E::NoSuchListener => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+        | E::NoSuchListener
+        | E::NoHandler
+        | E::RequestTimeout
+        | E::HandlerGone
+        | E::HandlerAway
+        | E::HandlerBusy
+        | E::Rejected
+        | E::NoSuchRequest
+        | E::NoSuchSession
+        | E::InvalidFilter => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
         // Of the native protocol's own dialogue: no MQTT client can be refused so.
         E::MalformedFrame
         | E::UnknownOperation

@@ -89,10 +89,31 @@ pub enum Outcome {
     Done,
     Created(bool),
     Removed(u64),
-    Page { has_more: bool, shown: Shown, entries: Vec<Entry> },
-    Appended { sequence: u64, timestamp_ms: u64 },
-    Events { is_complete: bool, kind: ValueType, events: Vec<EventEntry> },
-    Views { has_more: bool, views: Vec<ViewEntry> },
+    Page {
+        has_more: bool,
+        shown: Shown,
+        entries: Vec<Entry>,
+    },
+    Appended {
+        sequence: u64,
+        timestamp_ms: u64,
+    },
+    Events {
+        is_complete: bool,
+        kind: ValueType,
+        events: Vec<EventEntry>,
+    },
+    Views {
+        has_more: bool,
+        views: Vec<ViewEntry>,
+    },
+    /// Of another client; `None` for null.
+    Response {
+        kind: u8,
+        value: Option<Vec<u8>>,
+    },
+    /// So many sessions were asked.
+    Asked(u64),
 }
 
 /// Reads the page of an `OK` that answers a `FETCH`.

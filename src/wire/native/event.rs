@@ -170,22 +170,106 @@ impl Fields for Body<'_> {
 pub enum Heard<'a> {
     Ping,
     Pong,
-    Welcome { id: u64, version: u64, server: &'a str, capabilities: u64, session: &'a str, token: &'a str, limits: Vec<(u64, u64)> },
-    Received { requests: u64 },
-    Ok { id: u64, body: &'a [u8] },
-    Error { id: u64, code: u16, position: Option<usize>, message: &'a str },
-    Subscribed { topic: TopicId, path: &'a str, kind: u8, properties: Vec<(&'a str, &'a str)> },
-    Value { topic: TopicId, value: &'a [u8] },
-    ValueDeflate { topic: TopicId, deflated: &'a [u8] },
-    Null { topic: TopicId },
-    Delta { topic: TopicId, form: delta::Form, delta: &'a [u8] },
-    Event { topic: TopicId, head: EventHead<'a>, value: &'a [u8] },
-    Unsubscribed { topic: TopicId, reason: u8 },
-    Gap { topic: TopicId },
-    TopicNotice { listener: u64, what: u8, path: &'a str, kind: u8, properties: Vec<(&'a str, &'a str)> },
-    DescendantNotice { listener: u64, what: u8, path: &'a str },
-    SubscribersNotice { listener: u64, path: &'a str, has_subscribers: bool },
-    MissingNotice { listener: u64, selector: &'a str, session: &'a str, properties: Vec<(&'a str, &'a str)> },
+    Welcome {
+        id: u64,
+        version: u64,
+        server: &'a str,
+        capabilities: u64,
+        session: &'a str,
+        token: &'a str,
+        limits: Vec<(u64, u64)>,
+    },
+    Received {
+        requests: u64,
+    },
+    Ok {
+        id: u64,
+        body: &'a [u8],
+    },
+    Error {
+        id: u64,
+        code: u16,
+        position: Option<usize>,
+        message: &'a str,
+    },
+    Subscribed {
+        topic: TopicId,
+        path: &'a str,
+        kind: u8,
+        properties: Vec<(&'a str, &'a str)>,
+    },
+    Value {
+        topic: TopicId,
+        value: &'a [u8],
+    },
+    ValueDeflate {
+        topic: TopicId,
+        deflated: &'a [u8],
+    },
+    Null {
+        topic: TopicId,
+    },
+    Delta {
+        topic: TopicId,
+        form: delta::Form,
+        delta: &'a [u8],
+    },
+    Event {
+        topic: TopicId,
+        head: EventHead<'a>,
+        value: &'a [u8],
+    },
+    Unsubscribed {
+        topic: TopicId,
+        reason: u8,
+    },
+    Gap {
+        topic: TopicId,
+    },
+    TopicNotice {
+        listener: u64,
+        what: u8,
+        path: &'a str,
+        kind: u8,
+        properties: Vec<(&'a str, &'a str)>,
+    },
+    DescendantNotice {
+        listener: u64,
+        what: u8,
+        path: &'a str,
+    },
+    SubscribersNotice {
+        listener: u64,
+        path: &'a str,
+        has_subscribers: bool,
+    },
+    MissingNotice {
+        listener: u64,
+        selector: &'a str,
+        session: &'a str,
+        properties: Vec<(&'a str, &'a str)>,
+    },
+    Requested {
+        handler: u64,
+        request: u64,
+        session: &'a str,
+        path: &'a str,
+        properties: Vec<(&'a str, &'a str)>,
+        kind: u8,
+        value: Option<&'a [u8]>,
+    },
+    Response {
+        id: u64,
+        session: &'a str,
+        kind: u8,
+        value: Option<&'a [u8]>,
+    },
+    ResponseError {
+        id: u64,
+        session: &'a str,
+        code: u16,
+        message: &'a str,
+    },
     Unknown,
 }
 
@@ -228,8 +312,42 @@ fn decode_topic_event<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Heard<'a>, 
         op::RECEIVED => Heard::Received { requests: reader.varint()? },
         op::GAP => Heard::Gap { topic: TopicId(reader.varint()?) },
         op::UNSUBSCRIBED => Heard::Unsubscribed { topic: TopicId(reader.varint()?), reason: reader.byte()? },
+        _ => decode_of_client(op, reader)?,
+    })
+}
+
+/// What other clients say.
+fn decode_of_client<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Heard<'a>, Malformed> {
+    Ok(match op {
+        op::REQUESTED => {
+            let (handler, request) = (reader.varint()?, reader.varint()?);
+            let (session, path, properties) = (reader.string()?, reader.string()?, read_properties(reader)?);
+            let (kind, value) = decode_message(reader)?;
+            Heard::Requested { handler, request, session, path, properties, kind, value }
+        }
+        op::RESPONSE => {
+            let (id, session) = (reader.varint()?, reader.string()?);
+            let (kind, value) = decode_message(reader)?;
+            Heard::Response { id, session, kind, value }
+        }
+        op::RESPONSE_ERROR => {
+            let (id, session) = (reader.varint()?, reader.string()?);
+            let code = u16::try_from(reader.varint()?).map_err(|_| Malformed)?;
+            reader.varint()?;
+            Heard::ResponseError { id, session, code, message: std::str::from_utf8(reader.rest()).map_err(|_| Malformed)? }
+        }
         _ => Heard::Unknown,
     })
+}
+
+/// A value of a message, `None` for null, behind its type.
+pub fn decode_message<'a>(reader: &mut Reader<'a>) -> Result<(u8, Option<&'a [u8]>), Malformed> {
+    let (kind, length) = (reader.byte()?, reader.varint()?);
+    let Some(length) = length.checked_sub(1) else { return Ok((kind, None)) };
+    let length = usize::try_from(length).map_err(|_| Malformed)?;
+    let (value, rest) = reader.0.split_at_checked(length).ok_or(Malformed)?;
+    reader.0 = rest;
+    Ok((kind, Some(value)))
 }
 
 fn decode_notice<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Heard<'a>, Malformed> {

@@ -13,7 +13,8 @@ pub use super::varint::{Frame, next_frame};
 pub use answer::{Entry, EventEntry, Outcome, Resumption, Shown, ViewEntry, Welcome, decode_events, decode_page, decode_views};
 pub(super) use event::put_fields;
 pub use event::{
-    EventHead, Heard, decode_event, decode_event_head, delta_frame, event_frame, null_frame, value_deflate_frame, value_frame,
+    EventHead, Heard, decode_event, decode_event_head, decode_message, delta_frame, event_frame, null_frame, value_deflate_frame,
+    value_frame,
 };
 pub(super) use request::Writer;
 pub use request::{decode_request, put_request};
@@ -39,6 +40,9 @@ pub mod op {
     pub const DESCENDANT_NOTICE: u8 = 0xa1;
     pub const SUBSCRIBERS_NOTICE: u8 = 0xa2;
     pub const MISSING_NOTICE: u8 = 0xa3;
+    pub const REQUESTED: u8 = 0xb0;
+    pub const RESPONSE: u8 = 0xb1;
+    pub const RESPONSE_ERROR: u8 = 0xb2;
 }
 
 pub const VERSION: u64 = 1;

@@ -77,6 +77,20 @@ impl<'a> Source<'a> for Body<'a> {
         self.reader.string().map(Cow::Borrowed)
     }
 
+    fn optional_number(&mut self, name: &'static str) -> Result<u64, Malformed> {
+        self.number(name)
+    }
+
+    fn texts(&mut self, _: &'static str) -> Result<Vec<Cow<'a, str>>, Malformed> {
+        let count = self.reader.varint()?;
+        // No more are there than bytes.
+        let mut texts = Vec::new();
+        for _ in 0..count {
+            texts.push(self.reader.string()?.into());
+        }
+        Ok(texts)
+    }
+
     fn optional_text(&mut self, name: &'static str) -> Result<Cow<'a, str>, Malformed> {
         self.text(name)
     }
@@ -293,6 +307,15 @@ impl Writer<'_> {
 
     pub fn text(&mut self, _: &str, text: &str) {
         varint::put_bytes(self.out, text.as_bytes());
+    }
+
+    pub fn optional_number(&mut self, name: &str, number: &u64) {
+        self.number(name, number);
+    }
+
+    pub fn texts(&mut self, name: &str, texts: &[Cow<'_, str>]) {
+        varint::put(self.out, texts.len() as u64);
+        texts.iter().for_each(|text| self.text(name, text));
     }
 
     pub fn optional_text(&mut self, name: &str, text: &str) {

@@ -37,6 +37,22 @@ fn print_event(event: &Heard<'_>, outcome: &Outcome) -> Option<Value> {
             }
             message
         }
+        Heard::Requested { handler, request, session, path, properties, kind, value } => {
+            let mut message = json!({
+                "op": "requested", "handler": handler, "request": request, "session": session, "path": path,
+                "properties": object(properties), "type": text::type_name(*kind),
+            });
+            put_message(&mut message, *value);
+            message
+        }
+        Heard::Response { id, session, kind, value } => {
+            let mut message = json!({ "op": "response", "id": id, "session": session, "type": text::type_name(*kind) });
+            put_message(&mut message, *value);
+            message
+        }
+        Heard::ResponseError { id, session, code, message } => {
+            json!({ "op": "response_error", "id": id, "session": session, "code": code, "message": message })
+        }
         Heard::Received { requests } => json!({ "op": "received", "requests": requests }),
         Heard::Gap { topic } => json!({ "op": "gap", "topic": topic.0 }),
         Heard::Ok { id, .. } => print_ok(*id, outcome),
@@ -112,6 +128,12 @@ fn print_ok(id: u64, outcome: &Outcome) -> Value {
             let events: Vec<Value> = events.iter().map(print).collect();
             json!({ "op": "ok", "id": id, "complete": is_complete, "type": kind.name(), "events": events })
         }
+        Outcome::Response { kind, value } => {
+            let mut answer = json!({ "op": "ok", "id": id, "type": text::type_name(*kind) });
+            put_message(&mut answer, value.as_deref());
+            answer
+        }
+        Outcome::Asked(count) => json!({ "op": "ok", "id": id, "asked": count }),
         Outcome::Views { has_more, views } => {
             let views: Vec<Value> = views.iter().map(print_view).collect();
             json!({ "op": "ok", "id": id, "has_more": has_more, "views": views })
@@ -162,10 +184,22 @@ fn read_outcome(vector: &Value, event: &Heard<'_>) -> Outcome {
         }
         Some("query") => native::decode_events(&mut reader).expect("events"),
         Some("list_views" | "get_view") => native::decode_views(&mut reader).expect("views"),
+        Some("request" | "request_session") => {
+            let (kind, value) = native::decode_message(&mut reader).expect("a message");
+            Outcome::Response { kind, value: value.map(<[u8]>::to_vec) }
+        }
+        Some("request_filter") => Outcome::Asked(reader.varint().expect("a count")),
         _ => Outcome::Done,
     };
     assert!(reader.is_empty(), "{vector}");
     outcome
+}
+
+/// The value of a message, where it is not null.
+fn put_message(message: &mut Value, value: Option<&[u8]>) {
+    if let Some(value) = value {
+        message["value"] = hex(value).into();
+    }
 }
 
 /// A vector's members in the form of `print_event`: topic numbers as numbers.
@@ -226,6 +260,14 @@ fn say(event: &Heard<'_>, outcome: &Outcome, put: impl FnOnce(&event::Event<'_>)
             let name = Reason::ALL.iter().find(|known| known.code() == u16::from(reason)).map_or("", |known| known.name());
             event::Event::Unsubscribed { topic, path: PATH, reason, name }
         }
+        Heard::Requested { handler, request, session, path, kind, value, .. } => {
+            event::Event::Requested { handler, request, session, path, kind, properties, value }
+        }
+        Heard::Response { id, session, kind, value } => event::Event::Response { id, session, kind, value },
+        Heard::ResponseError { id, session, code, message } => {
+            let name = ErrorCode::ALL.iter().find(|known| known.code() == code).map_or("", |known| known.name());
+            event::Event::ResponseError { id, session, code, name, message }
+        }
         Heard::Received { requests } => event::Event::Received { requests },
         Heard::Gap { topic } => event::Event::Gap { topic, path: PATH },
         Heard::TopicNotice { listener, what, path, kind, .. } => event::Event::TopicNotice { listener, what, path, kind, properties },
@@ -239,9 +281,10 @@ fn say(event: &Heard<'_>, outcome: &Outcome, put: impl FnOnce(&event::Event<'_>)
 
 fn owned_properties(event: &Heard<'_>) -> Vec<(Box<str>, Box<str>)> {
     match event {
-        Heard::Subscribed { properties, .. } | Heard::TopicNotice { properties, .. } | Heard::MissingNotice { properties, .. } => {
-            properties.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
-        }
+        Heard::Subscribed { properties, .. }
+        | Heard::TopicNotice { properties, .. }
+        | Heard::MissingNotice { properties, .. }
+        | Heard::Requested { properties, .. } => properties.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
         _ => Vec::new(),
     }
 }

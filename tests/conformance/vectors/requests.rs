@@ -19,6 +19,37 @@ const ANCHORS: [&str; 5] = ["start", "sequence", "instant", "last_events", "last
 const SPANS: [&str; 9] =
     ["end", "sequence", "instant", "next_events", "next_ms", "until_last_events", "until_last_ms", "previous_events", "previous_ms"];
 
+/// What is about requests between clients.
+fn print_messaging(id: u64, ask: &Ask<'_>) -> Value {
+    match ask {
+        Ask::HandleRequests { handler, path, session_properties } => {
+            json!({ "op": "handle_requests", "id": id, "handler": handler, "path": path, "session_properties": session_properties })
+        }
+        Ask::UnhandleRequests { handler } => json!({ "op": "unhandle_requests", "id": id, "handler": handler }),
+        Ask::Request { path, timeout_ms, kind, value } => {
+            print_message(json!({ "op": "request", "id": id, "path": path }), *timeout_ms, *kind, value)
+        }
+        Ask::RequestSession { session, path, timeout_ms, kind, value } => {
+            print_message(json!({ "op": "request_session", "id": id, "session": session, "path": path }), *timeout_ms, *kind, value)
+        }
+        Ask::RequestFilter { filter, path, timeout_ms, kind, value } => {
+            print_message(json!({ "op": "request_filter", "id": id, "filter": filter, "path": path }), *timeout_ms, *kind, value)
+        }
+        Ask::Respond { request, kind, value } => print_message(json!({ "op": "respond", "id": id, "request": request }), 0, *kind, value),
+        Ask::Reject { request, message } => json!({ "op": "reject", "id": id, "request": request, "message": message }),
+        other => panic!("no vector's message is like this: {other:?}"),
+    }
+}
+
+/// A request to another client, or its answer.
+fn print_message(mut message: Value, timeout_ms: u64, kind: u8, value: &[u8]) -> Value {
+    if timeout_ms != 0 {
+        message["timeout_ms"] = timeout_ms.into();
+    }
+    (message["type"], message["value"]) = (text::type_name(kind).into(), hex(value).into());
+    message
+}
+
 fn print_request(request: &Request<'_>) -> Value {
     let Request { id, ask } = request;
     match ask {
@@ -79,7 +110,7 @@ fn print_request(request: &Request<'_>) -> Value {
         Ask::RemoveView { name } => json!({ "op": "remove_view", "id": id, "name": name }),
         Ask::ListViews { after } => json!({ "op": "list_views", "id": id, "after": after }),
         Ask::GetView { name } => json!({ "op": "get_view", "id": id, "name": name }),
-        other => panic!("no vector's message is like this: {other:?}"),
+        other => print_messaging(*id, other),
     }
 }
 

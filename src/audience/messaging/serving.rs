@@ -1,0 +1,239 @@
+//! The handlers' side of requests: who takes them, what they answer, and when they are over.
+
+use super::{Said, Waiting, send};
+use crate::audience::Audience;
+use crate::audience::properties::Properties;
+use crate::base::{SessionId, SessionKey};
+use crate::desk::Desk;
+use crate::mail::messaging::{Message, RequestHandler, Requested, RequestedOfAll, Target, Unserved};
+use crate::mail::{Caller, Mail};
+use crate::protocol::{ErrorCode, Refusal};
+use crate::session::{Entry, Life, Serving};
+use crate::topic::path::is_within;
+use crate::wire::event::{self, Event, Properties as Shown};
+use crate::wire::native::Outcome;
+use std::sync::Arc;
+
+/// A request that a session here has and has not answered.
+#[derive(Clone, Copy)]
+pub struct Served {
+    pub session: SessionKey,
+    pub number: u64,
+}
+
+/// A request to all who match: how far this shard's sessions were looked at.
+pub struct Scan {
+    of_all: RequestedOfAll,
+    from: u32,
+    count: u64,
+}
+
+impl Scan {
+    pub fn new(of_all: RequestedOfAll) -> Self {
+        Self { of_all, from: 0, count: 0 }
+    }
+}
+
+/// What a slice may look at, in bytes of filters for each session that they are held against; see `properties`.
+const SCANNED_BYTES_PER_SLICE: usize = 40_000;
+
+impl Audience {
+    pub fn handle_requests(
+        &mut self,
+        desk: &mut Desk,
+        asker: Caller,
+        number: u64,
+        branch: &str,
+        wanted: Vec<Box<str>>,
+    ) -> Result<(), Refusal> {
+        let listeners_max = desk.limits.listeners_max;
+        let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
+        let handlers = &mut session.extras_mut().handlers;
+        if !handlers.contains_key(&number) && handlers.len() >= listeners_max {
+            let message = format!("the session handles {listeners_max} branches, as many as it may");
+            return Err(Refusal::new(ErrorCode::ListenerLimit, message));
+        }
+        handlers.insert(number, branch.into());
+        let handler = RequestHandler { branch: branch.into(), session: session.id, number, wanted: wanted.into() };
+        self.tell_all(desk, || Mail::Messaging(Said::Handler { handler: handler.clone(), handles: true }));
+        // Who asks once this is answered finds it, on whatever shard.
+        let to = crate::mail::views::Told { shard: desk.identity.index, ticket: self.expect_fences(desk, asker) };
+        self.tell_all(desk, || Mail::Fence { to });
+        Ok(())
+    }
+
+    /// Requests that it has it may still answer.
+    pub fn unhandle_requests(&mut self, desk: &mut Desk, asker: Caller, number: u64) -> Result<(), Refusal> {
+        let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
+        let Some(branch) = session.extras.as_mut().and_then(|extras| extras.handlers.remove(&number)) else {
+            return Err(Refusal::new(ErrorCode::NoSuchListener, format!("the session has no handler {number}")));
+        };
+        let handler = RequestHandler { branch, session: session.id, number, wanted: [].into() };
+        self.tell_all(desk, || Mail::Messaging(Said::Handler { handler: handler.clone(), handles: false }));
+        self.answer(desk, asker, Ok(Outcome::Done));
+        Ok(())
+    }
+
+    /// A request has come to a session here.
+    pub(super) fn request_arrived(&mut self, desk: &mut Desk, target: Target, requested: Box<Requested>) {
+        if let Err(why) = self.serve(desk, &target, &requested) {
+            let asker = requested.waiting.shard;
+            // Who does not wait is not told, and no other handler is asked.
+            if requested.waiting.ticket != 0 {
+                send(desk, asker, Said::Returned { requested, target, why });
+            }
+        }
+    }
+
+    fn serve(&mut self, desk: &mut Desk, target: &Target, requested: &Requested) -> Result<(), Unserved> {
+        let &(Target::Handler { session: id, .. } | Target::Session(id)) = target;
+        let key = self.find(id).ok_or(Unserved::Gone)?;
+        let session = self.sessions.get_mut(key).expect("a name is of a session");
+        let (form, life, bytes) = (session.form.native(), session.life, session.queue.bounded_bytes());
+        let extras = session.extras.as_mut().ok_or(Unserved::Gone)?;
+        let handler = match target {
+            Target::Handler { number, .. } => extras.handlers.contains_key(number).then_some(*number),
+            Target::Session(_) => {
+                let on_branch = extras.handlers.iter().filter(|(_, branch)| is_within(&requested.path, branch));
+                on_branch.max_by_key(|(_, branch)| branch.len()).map(|(number, _)| *number)
+            }
+        };
+        let (handler, form) = handler.zip(form).ok_or(Unserved::Gone)?;
+        if matches!(life, Life::Away(_) | Life::GivenUp) {
+            return Err(Unserved::Away);
+        }
+        let waiting = requested.waiting;
+        if extras.serving.len() >= desk.limits.questions_max || bytes > desk.limits.queue.bytes_high {
+            return Err(Unserved::Busy);
+        }
+        let mut number = 0;
+        if waiting.ticket != 0 {
+            extras.served += 1;
+            number = extras.served;
+            extras.serving.insert(number, Serving { shard: waiting.shard, ticket: waiting.ticket });
+            self.messaging.served.entry(waiting).or_default().push(Served { session: key, number });
+        }
+        let wanted = self.messaging.handlers.wanted(id, handler);
+        let is_wanted = |key: &str| wanted.iter().any(|name| means(name, key));
+        let properties: Vec<(Box<str>, Box<str>)> = requested.properties.iter().filter(|(key, _)| is_wanted(key)).cloned().collect();
+        let mut bytes = Vec::new();
+        let event = Event::Requested {
+            handler,
+            request: number,
+            session: &requested.asker,
+            path: &requested.path,
+            kind: requested.message.kind,
+            properties: Shown::Any(&properties),
+            value: requested.message.value.as_deref(),
+        };
+        event::put(&mut bytes, form, &event);
+        self.push(desk, key, Entry::Control(bytes.into_boxed_slice()));
+        Ok(())
+    }
+
+    /// A handler answers, or rejects.
+    pub fn respond_to(&mut self, desk: &mut Desk, asker: Caller, number: u64, result: Result<Message, Refusal>) -> Result<(), Refusal> {
+        let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
+        let from = session.id;
+        let Some(serving) = session.extras.as_mut().and_then(|extras| extras.serving.remove(&number)) else {
+            let message = format!("the session has no request {number} that it has not answered; its time may be over, or its asker gone");
+            return Err(Refusal::new(ErrorCode::NoSuchRequest, message));
+        };
+        let Serving { shard, ticket } = serving;
+        self.messaging.forget_served(Waiting { shard, ticket }, asker.session, number);
+        send(desk, shard, Said::Response { ticket, from, result });
+        self.answer(desk, asker, Ok(Outcome::Done));
+        Ok(())
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn served_over(&mut self, from: crate::base::ShardIndex, waiting: Waiting) {
+        debug_assert_eq!(from, waiting.shard);
+        self.messaging.scans.retain(|scan| scan.of_all.requested.waiting != waiting);
+        for Served { session, number } in self.messaging.served.remove(&waiting).unwrap_or_default() {
+            if let Some(extras) = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut()) {
+                extras.serving.remove(&number);
+            }
+        }
+    }
+
+    /// The session is over: its handlers go, and who waits for them is told.
+    pub(super) fn end_handlers(&mut self, desk: &mut Desk, key: SessionKey) {
+        let session = self.sessions.get_mut(key).expect("a session that ends stands");
+        let id = session.id;
+        let Some(extras) = session.extras.as_mut() else { return };
+        let (handlers, serving) = (std::mem::take(&mut extras.handlers), std::mem::take(&mut extras.serving));
+        // Bounded by `limits.listeners_max` and `limits.questions_max`.
+        for (number, branch) in handlers {
+            let handler = RequestHandler { branch, session: id, number, wanted: [].into() };
+            self.tell_all(desk, || Mail::Messaging(Said::Handler { handler: handler.clone(), handles: false }));
+        }
+        for (number, Serving { shard, ticket }) in serving {
+            self.messaging.forget_served(Waiting { shard, ticket }, key, number);
+            let message = "the handler's session ended before it answered; whether the request was carried out is not known";
+            let result = Err(Refusal::new(ErrorCode::HandlerGone, message));
+            send(desk, shard, Said::Response { ticket, from: id, result });
+        }
+    }
+
+    // To all who match.
+
+    pub fn has_scans(&self) -> bool {
+        !self.messaging.scans.is_empty()
+    }
+
+    /// Goes on with a request to all who match: so many sessions a slice.
+    pub fn run_scans(&mut self, desk: &mut Desk) {
+        let Some(mut scan) = self.messaging.scans.pop_front() else { return };
+        let looked_max = (SCANNED_BYTES_PER_SLICE / scan.of_all.filter.as_str().len().max(1)).max(16);
+        let (keys, next) = self.sessions.slab.keys_from(scan.from, looked_max);
+        for key in keys {
+            let is_over = self.sessions.get(key).is_none_or(|session| session.life == Life::Over || session.form.native().is_none());
+            let properties = |key| Properties::of(self, desk, key);
+            if is_over
+                || !{
+                    let properties = properties(key);
+                    scan.of_all.filter.matches(|name| properties.value(name))
+                }
+            {
+                continue;
+            }
+            scan.count += 1;
+            let id = self.id_of(key).expect("it was just there");
+            self.request_arrived(desk, Target::Session(id), Box::new(scan.of_all.requested.clone()));
+        }
+        if let Some(from) = next {
+            scan.from = from;
+            return self.messaging.scans.push_back(scan);
+        }
+        let Waiting { shard, ticket } = scan.of_all.requested.waiting;
+        if ticket != 0 {
+            send(desk, shard, Said::Matched { ticket, count: scan.count });
+        }
+    }
+}
+
+/// Whether a handler that names this wants to know the property.
+fn means(name: &str, key: &str) -> bool {
+    match name {
+        "ALL_FIXED_PROPERTIES" => key.starts_with('$'),
+        "ALL_USER_PROPERTIES" => !key.starts_with('$'),
+        name => name == key,
+    }
+}
+
+impl super::Messaging {
+    fn forget_served(&mut self, waiting: Waiting, session: SessionKey, number: u64) {
+        let Some(served) = self.served.get_mut(&waiting) else { return };
+        served.retain(|served| served.session != session || served.number != number);
+        if served.is_empty() {
+            self.served.remove(&waiting);
+        }
+    }
+}
+
+impl super::Handlers {
+    fn wanted(&self, session: SessionId, number: u64) -> Arc<[Box<str>]> {
+        self.handler(session, number).map_or_else(|| [].into(), |handler| handler.wanted.clone())
+    }
+}
