@@ -31,6 +31,10 @@ pub enum Deed {
     SendToHandler,
     /// Send one to sessions that are named or match.
     SendToSession,
+    /// See sessions, and what they have.
+    ViewSessions,
+    /// Close them, set their properties, select on their behalf.
+    ModifySessions,
     ManageViews,
     LookAtViews,
 }

@@ -40,6 +40,7 @@ impl Audience {
         }
         self.end_listeners(desk, key);
         self.end_requests(desk, key);
+        self.end_orders(key);
         self.end_mqtt(desk, key);
         self.sessions.forget_name(key);
         let session = self.sessions.get_mut(key).expect("it was just there");

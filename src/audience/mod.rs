@@ -11,13 +11,14 @@
 //!   told of selectors that match nothing.
 //! - `messaging` — requests between sessions, of this shard and others.
 //! - `streams` — the update streams of sessions.
-//! - `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections; `properties` — sessions as others see them.
+//! - `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections; `properties` — sessions as others see them; `control` — as others look for and steer them.
 //! - `mqtt` — what sessions of MQTT are beyond that.
 //!
 //! Whoever is many is looked at a part at a time: topics by sweeps, what listeners know by reviews, what comes due by so many a turn. A loop over the
 //! subscribers of one topic is over those who are told; one over the owners of topics over the shards.
 
 mod ask;
+mod control;
 mod history;
 mod known;
 mod life;
@@ -68,6 +69,7 @@ pub struct Audience {
     counts_asked: VecDeque<properties::Asked>,
     broker: Broker,
     messaging: messaging::Messaging,
+    control: control::Control,
     /// An answer, in memory that is used again.
     answer: Vec<u8>,
     /// Whether somebody here has looked for the server's figures.
@@ -220,7 +222,7 @@ impl Audience {
     /// What listeners, and handlers of requests and missing topics, anywhere are kept here for; the same holds.
     pub fn listener_counts(&self) -> [usize; 2] {
         let Listening { sessions, topics, subscribers, missing, .. } = &self.listening;
-        [sessions.len() + topics.len() + subscribers.len(), missing.len() + self.messaging.len()]
+        [sessions.len() + topics.len() + subscribers.len(), missing.len() + self.messaging.len() + self.control.len()]
     }
 
     /// Sessions of MQTT, shared subscriptions, and sessions without a connection.
@@ -245,6 +247,7 @@ impl Audience {
             || !self.locals.settling.is_empty()
             || self.sessions.away.is_due
             || self.has_scans()
+            || self.has_orders()
     }
 
     /// Questions of other shards how many sessions match, which are not answered.

@@ -3,9 +3,11 @@
 //! Other shards' questions wait for a tick, which answers as many as it has time for.
 
 use crate::audience::Audience;
+use crate::audience::messaging::parse_name;
 use crate::base::{Key, SessionId, SessionKey, ShardIndex, TopicId};
 use crate::desk::Desk;
 use crate::mail::Mail;
+use crate::protocol::Refusal;
 use crate::session::{Form, Session};
 use crate::topic::path::TopicPath;
 use crate::topic::session_filter::SessionFilter;
@@ -52,7 +54,7 @@ impl<'s> Properties<'s> {
                 Form::Mqtt(form) if !form.is_websocket => "TCP",
                 _ => "WEBSOCKET",
             }),
-            _ => None,
+            name => self.session.extras.as_ref()?.properties.get(name),
         }
     }
 
@@ -63,10 +65,25 @@ impl<'s> Properties<'s> {
 }
 
 impl Audience {
-    /// The session's fixed properties.
+    /// The session's properties, the fixed ones first.
     pub fn session_properties(&self, desk: &Desk, key: SessionKey) -> Vec<(Box<str>, Box<str>)> {
         let properties = Properties::of(self, desk, key);
-        PROPERTIES.iter().filter_map(|name| Some(((*name).into(), properties.value(name)?.into()))).collect()
+        let fixed = PROPERTIES.iter().filter_map(|name| Some(((*name).into(), properties.value(name)?.into())));
+        let of_user = properties.session.extras.iter().flat_map(|extras| extras.properties.iter());
+        fixed.chain(of_user.map(|(key, value)| (key.into(), value.into()))).collect()
+    }
+
+    /// Sets properties of the session; whether all had room.
+    pub fn set_properties(&mut self, key: SessionKey, properties: &[(Box<str>, Box<str>)]) -> bool {
+        let Some(session) = self.session_mut(key) else { return false };
+        let has_room = session.extras_mut().properties.set(properties);
+        session.give_back_extras();
+        has_room
+    }
+
+    /// The number of the session of this name.
+    pub fn session_number(&self, desk: &Desk, name: &str) -> Result<u64, Refusal> {
+        parse_name(desk, name).map(SessionId::number)
     }
 
     /// The owner of a topic wants to know when the session that made it is over.

@@ -20,7 +20,7 @@ impl Audience {
             return;
         }
         session.queue.push(entry);
-        if session.queue.bytes() > Self::queue_limits(desk, session.life).bytes_high {
+        if session.queue.bytes() > Self::queue_limits(desk, session).bytes_high {
             self.keep_bound(desk, key);
         }
         wake(desk, self.sessions.get_mut(key).expect("keeping a queue's bound ends no session"));
@@ -28,7 +28,7 @@ impl Audience {
 
     pub(super) fn keep_bound(&mut self, desk: &mut Desk, key: SessionKey) {
         let session = self.sessions.get(key).expect("a session whose queue grows stands");
-        let queue_limits = Self::queue_limits(desk, session.life);
+        let queue_limits = Self::queue_limits(desk, session);
         if !session.queue.is_over(queue_limits) {
             return;
         }
@@ -52,7 +52,9 @@ impl Audience {
         };
         let is_away = session.resume.is_some() && session.life.away().is_some();
         let result = session.queue.keep_bound(queue_limits, newest);
-        desk.report.conflations += u64::from(session.queue.bytes() < before);
+        let has_conflated = session.queue.bytes() < before;
+        session.conflations += u32::from(has_conflated);
+        desk.report.conflations += u64::from(has_conflated);
         let conflated = session.queue.take_conflated();
         self.forget_messages(desk, key, conflated);
         if result.is_ok() || is_mqtt && self.make_room(desk, key) || is_away && self.make_gaps(desk, key) {

@@ -11,7 +11,7 @@ use crate::base::{ConnectionKey, SessionId, SessionKey};
 use crate::desk::Desk;
 use crate::protocol::native::Connect;
 use crate::protocol::{ErrorCode, Refusal};
-use crate::session::{Entry, Form, Life, Miscounted, QueueLimits, Resume, Secret, Send};
+use crate::session::{Entry, Form, Life, Miscounted, QueueLimits, Resume, Secret, Send, Session};
 use crate::wire::event::{self, Event};
 use std::rc::Rc;
 
@@ -154,14 +154,16 @@ impl Audience {
     // Away.
 
     /// The bounds of a session's queue, which are others while it has no connection.
-    pub(super) fn queue_limits(desk: &Desk, life: Life) -> QueueLimits {
-        match life {
-            Life::Away(_) => {
-                let bytes_max = desk.limits.resume.away_queue_bytes_max;
-                QueueLimits { bytes_high: desk.limits.queue.bytes_high.min(bytes_max / 4), bytes_max }
-            }
-            _ => desk.limits.queue,
+    pub(super) fn queue_limits(desk: &Desk, session: &Session) -> QueueLimits {
+        let mut limits = desk.limits.queue;
+        if session.resume.is_some() && session.life.away().is_some() {
+            limits.bytes_max = desk.limits.resume.away_queue_bytes_max;
+            limits.bytes_high = limits.bytes_high.min(limits.bytes_max / 4);
         }
+        if session.is_conflated {
+            limits.bytes_high = 0;
+        }
+        limits
     }
 
     /// More waits for a session that is away than may, although conflated: what waits of topics goes, and each of them has a gap. Whether that was enough.

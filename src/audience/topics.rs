@@ -129,7 +129,7 @@ impl Audience {
                 continue;
             }
             session.queue.push_step(&outgoing);
-            if session.queue.bytes() > desk.limits.queue.bytes_high || session.life.away().is_some() {
+            if session.queue.bytes() > desk.limits.queue.bytes_high || session.is_bounded_apart() {
                 overfull.push(subscriber.session);
             }
             wake(desk, session);

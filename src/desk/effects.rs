@@ -96,6 +96,8 @@ pub struct GivenUp {
 pub enum Why {
     /// The client does not read fast enough.
     Overflow,
+    /// Another session has ordered it, with these words.
+    Closed(Box<str>),
     /// A message was not taken, and the client's version of MQTT has no other word for that.
     Refused(Refusal),
 }

@@ -206,6 +206,7 @@ impl Doors {
                     let reason = "the session does not read fast enough";
                     self.close_now(desk, audience, connection, CloseCode::SendQueueOverflow, reason);
                 }
+                Why::Closed(reason) => self.close_now(desk, audience, connection, CloseCode::ClosedByControl, &reason),
                 Why::Refused(refusal) => self.close_refused(desk, audience, connection, &refusal),
             }
         }

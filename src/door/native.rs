@@ -10,7 +10,7 @@ use crate::base::{ConnectionKey, SessionKey, ShardIndex};
 use crate::desk::{Desk, Effect, HandedNative, Handover};
 use crate::protocol::native::{Connect, Dialogue, Turn};
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
-use crate::session::{self, Entry, Life, Session};
+use crate::session::{self, Entry, Life, Session, UserProperties};
 use crate::topic::publication::Encodings;
 use crate::wire::event::{self, Event, Form};
 use crate::wire::native::{Ask, Request, Resumption, Welcome};
@@ -224,8 +224,16 @@ impl Doors {
     fn begin_session(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, connect: &Connect<'_>) {
         let native = self.native(key).expect("CONNECT has just come by it");
         let form = session_form(native.form, connect.capabilities);
+        let properties = connect.properties.iter().map(|(key, value)| (&**key, &**value));
+        let properties = match UserProperties::check(properties) {
+            Ok(properties) => properties,
+            Err(refusal) => return self.refuse(desk, audience, key, connect.id, &refusal),
+        };
         let session = audience.enter(Session::new(desk.take_session_id(), Life::Connected(key), form, desk.turn.now));
         audience.let_resume(desk, session, connect.resume_ms);
+        if !properties.is_empty() {
+            audience.set_properties(session, &properties);
+        }
         self.welcome(desk, audience, key, session, connect);
     }
 

@@ -229,8 +229,9 @@ impl Doors {
 
 /// Keeps what a session was sent that may have to be sent again.
 fn note_resumable(audience: &mut Audience, session: Option<SessionKey>, send: &Rc<Send>) {
-    let session = session.and_then(|session| audience.session_mut(session));
-    if let Some(resume) = session.and_then(|session| session.resume.as_mut()) {
+    let Some(session) = session.and_then(|session| audience.session_mut(session)) else { return };
+    session.sent_bytes += send.len() as u64;
+    if let Some(resume) = &mut session.resume {
         resume.note(send);
     }
 }

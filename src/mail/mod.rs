@@ -1,5 +1,6 @@
 //! What shards say to each other. Between two shards mail keeps its order.
 
+pub mod control;
 pub mod messaging;
 pub mod report;
 pub mod views;
@@ -190,6 +191,8 @@ pub enum Mail {
     Dealt(Box<Dealt>),
     /// Of requests between clients.
     Messaging(messaging::Messaging),
+    /// Of sessions that others look at and steer.
+    Control(control::Control),
     /// Somebody looks for the server's figures.
     WantSys,
     AskReport {

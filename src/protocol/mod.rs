@@ -70,6 +70,7 @@ codes! {
         NoSuchRequest = 316 "no_such_request",
         NoSuchSession = 317 "no_such_session",
         InvalidFilter = 318 "invalid_filter",
+        InvalidSessionProperty = 319 "invalid_session_property",
         Overloaded = 400 "overloaded",
         ShuttingDown = 401 "shutting_down",
         StorageUnavailable = 410 "storage_unavailable",
@@ -91,6 +92,7 @@ codes! {
         KeepAliveTimeout = 4103 "keep_alive_timeout",
         SendQueueOverflow = 4104 "send_queue_overflow",
         SessionTakenOver = 4105 "session_taken_over",
+        ClosedByControl = 4106 "closed_by_control",
     }
 }
 

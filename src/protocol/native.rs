@@ -3,7 +3,7 @@
 //! Sans-IO: a request in, what it comes to out. Sessions, and what requests ask for, are left to others.
 
 use super::{ErrorCode, Refusal};
-use crate::wire::native::{self, Ask, Request};
+use crate::wire::native::{self, Ask, Properties, Request};
 use std::borrow::Cow;
 
 /// How one connection stands: its client says CONNECT once, and everything else to the session that begins with it.
@@ -25,11 +25,14 @@ pub struct Connect<'a> {
     pub token: Cow<'a, str>,
     /// Messages of that session that the client has processed.
     pub processed: u64,
+    /// What the client says of its session.
+    pub properties: Properties<'a>,
 }
 
 impl Connect<'_> {
     pub fn into_owned(self) -> Connect<'static> {
-        Connect { token: Cow::Owned(self.token.into_owned()), ..self }
+        // A session that goes on has its properties.
+        Connect { token: Cow::Owned(self.token.into_owned()), properties: Vec::new(), ..self }
     }
 }
 
@@ -81,9 +84,9 @@ impl<S: Copy> Dialogue<S> {
                 Refusal::new(ErrorCode::UnknownOperation, format!("this server does not know the operation '{name}'"))
             }
             (Ask::Processed { messages }, Some(session)) => return Turn::Processed { session, id, messages },
-            (Ask::Connect { version, capabilities, resume_ms, token, processed, .. }, None) => {
+            (Ask::Connect { version, capabilities, resume_ms, token, processed, properties, .. }, None) => {
                 if version >= native::VERSION {
-                    return Turn::Connect(Connect { id, capabilities, resume_ms, token, processed });
+                    return Turn::Connect(Connect { id, capabilities, resume_ms, token, processed, properties });
                 }
                 let message = format!("this server speaks version {}", native::VERSION);
                 return Turn::RefuseVersion { id, refusal: Refusal::new(ErrorCode::UnsupportedVersion, message) };
@@ -101,8 +104,8 @@ mod tests {
     use super::*;
 
     fn connect(version: u64) -> Request<'static> {
-        let Ask::Connect { name, capabilities, resume_ms, token, processed, .. } = Ask::connect("", 3) else { unreachable!() };
-        Request { id: 1, ask: Ask::Connect { version, name, capabilities, resume_ms, token, processed } }
+        let Ask::Connect { name, capabilities, resume_ms, token, processed, properties, .. } = Ask::connect("", 3) else { unreachable!() };
+        Request { id: 1, ask: Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties } }
     }
 
     fn subscribe() -> Request<'static> {
@@ -125,7 +128,7 @@ mod tests {
         let mut dialogue = Dialogue::Greeting;
         assert_eq!(refused(dialogue.handle(subscribe())), ErrorCode::NotConnected);
         assert_eq!(refused(dialogue.handle(connect(native::VERSION - 1))), ErrorCode::UnsupportedVersion);
-        let connected = Connect { id: 1, capabilities: 3, resume_ms: 0, token: "".into(), processed: 0 };
+        let connected = Connect { id: 1, capabilities: 3, resume_ms: 0, token: "".into(), processed: 0, properties: Vec::new() };
         assert_eq!(dialogue.handle(connect(native::VERSION)), Turn::Connect(connected));
         assert_eq!(refused(dialogue.handle(processed())), ErrorCode::NotConnected);
         dialogue = Dialogue::Open(7);

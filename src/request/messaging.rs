@@ -1,11 +1,11 @@
 //! Requests between clients: paths, values and filters are checked here.
 
 use super::Asking;
+use super::control::parse_filter;
 use super::update::{check_null, value_type};
 use crate::gate::{self, Deed};
 use crate::mail::messaging::Message;
 use crate::protocol::{ErrorCode, Refusal};
-use crate::topic::session_filter::{SessionFilter, SessionFilterLimits};
 use crate::wire::native::NULL_BIT;
 use std::borrow::Cow;
 
@@ -39,8 +39,7 @@ impl Asking<'_> {
 
     pub(super) fn request_of_all(&mut self, (filter, path): (&str, &str), timeout_ms: u64, kind: u8, value: &[u8]) -> Result<(), Refusal> {
         gate::path(self.desk, self.asker, Deed::SendToSession, path)?;
-        let filter = SessionFilter::parse(filter, SessionFilterLimits::default())
-            .map_err(|error| Refusal::at(ErrorCode::InvalidFilter, error.position, error.to_string()))?;
+        let filter = parse_filter(filter)?;
         let message = self.message(kind, value)?;
         self.audience.request_of_all(self.desk, self.asker, timeout_ms, (filter, path), message)
     }

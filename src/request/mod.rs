@@ -4,9 +4,10 @@
 //!
 //! - here — which request is whose.
 //! - `update` — updates, update streams and appends: values, conditions, specifications.
-//! - `messaging` — requests to other clients.
+//! - `messaging` — requests to other clients; `control` — what is asked about sessions, and of them on others' behalf.
 //! - `fetch` — fetches, and queries of time series; `views` — what is asked of topic views.
 
+mod control;
 mod fetch;
 mod messaging;
 mod update;
@@ -17,6 +18,7 @@ pub use views::list;
 use crate::audience::{Audience, MISSING};
 use crate::desk::Desk;
 use crate::gate::{self, Deed, Of};
+use crate::mail::control::Act;
 use crate::mail::{Caller, Change};
 use crate::owner::Owner;
 use crate::protocol::{ErrorCode, Refusal};
@@ -98,26 +100,35 @@ impl Asking<'_> {
                     return Ok(Todo::Review);
                 }
             }
-            Ask::HandleRequests { handler, path, session_properties } => self.handle_requests(handler, &path, session_properties)?,
-            Ask::UnhandleRequests { handler } => audience.unhandle_requests(desk, asker, handler)?,
-            Ask::Request { path, timeout_ms, kind, value } => self.request(&path, timeout_ms, kind, &value)?,
-            Ask::RequestSession { session, path, timeout_ms, kind, value } => {
-                self.request_of_session((&session, &path), timeout_ms, kind, &value)?;
-            }
-            Ask::RequestFilter { filter, path, timeout_ms, kind, value } => {
-                self.request_of_all((&filter, &path), timeout_ms, kind, &value)?
-            }
-            Ask::Respond { request, kind, value } => self.respond(request, kind, &value)?,
-            Ask::Reject { request, message } => self.reject(request, &message)?,
             Ask::CreateView { name, definition } => self.create_view(&name, &definition)?,
             Ask::RemoveView { name } => self.remove_view(&name)?,
             Ask::ListViews { after } => self.list_views(after, None)?,
             Ask::GetView { name } => self.list_views(0, Some(&name))?,
-            Ask::Connect { .. } | Ask::Ping | Ask::Pong | Ask::Close | Ask::Processed { .. } | Ask::Unknown { .. } | Ask::Broken => {
-                unreachable!("the door keeps these")
-            }
+            other => self.carry_out_of_sessions(other)?,
         }
         Ok(Todo::Nothing)
+    }
+
+    /// What is asked of other sessions.
+    fn carry_out_of_sessions(&mut self, ask: Ask<'_>) -> Result<(), Refusal> {
+        match ask {
+            Ask::HandleRequests { handler, path, session_properties } => self.handle_requests(handler, &path, session_properties),
+            Ask::UnhandleRequests { handler } => self.audience.unhandle_requests(self.desk, self.asker, handler),
+            Ask::Request { path, timeout_ms, kind, value } => self.request(&path, timeout_ms, kind, &value),
+            Ask::RequestSession { session, path, timeout_ms, kind, value } => {
+                self.request_of_session((&session, &path), timeout_ms, kind, &value)
+            }
+            Ask::RequestFilter { filter, path, timeout_ms, kind, value } => self.request_of_all((&filter, &path), timeout_ms, kind, &value),
+            Ask::Respond { request, kind, value } => self.respond(request, kind, &value),
+            Ask::Reject { request, message } => self.reject(request, &message),
+            Ask::ListSessions { filter, after, first, slowest } => self.list_sessions(&filter, &after, first, slowest),
+            Ask::CloseSessions { session, filter, message } => self.close_sessions(&session, &filter, &message),
+            Ask::SetSessionProperties { session, filter, properties } => self.set_session_properties(&session, &filter, properties),
+            Ask::ConflateSessions { session, filter, conflated } => self.control(&session, &filter, Act::Conflate(conflated)),
+            Ask::SubscribeSessions { session, filter, selector, scope } => self.select_for(&session, &filter, &selector, &scope, true),
+            Ask::UnsubscribeSessions { session, filter, selector, scope } => self.select_for(&session, &filter, &selector, &scope, false),
+            _ => unreachable!("the door keeps all others, or they are carried out before"),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What few sessions have: listeners, update streams, and what they wait for.
 
-use super::{Call, Caller, Session, Sweep};
+use super::{Call, Caller, Session, Sweep, UserProperties};
 use crate::base::{ShardIndex, TopicId};
 use crate::topic::path::TopicPath;
 use crate::topic::selector::Selector;
@@ -36,6 +36,8 @@ pub struct Extras {
     pub firsts_from: Option<TopicPath>,
     /// The topics that want to know when the session is over, and their owners; they are taken off as they go.
     pub watched_by: BTreeMap<TopicId, (ShardIndex, TopicPath)>,
+    /// What clients say of it.
+    pub properties: UserProperties,
     /// The branches to which it handles requests, by its own numbers.
     pub handlers: BTreeMap<u64, Box<str>>,
     /// Requests that it has not answered, and how many it ever had.
@@ -68,6 +70,7 @@ impl Extras {
             is_sweeping,
             firsts_from,
             watched_by,
+            properties,
             handlers,
             serving,
             served,
@@ -78,7 +81,13 @@ impl Extras {
         let has_sweeps = !sweeps.is_empty() || *is_sweeping || firsts_from.is_some();
         // A number is never used again, so one that had requests remembers how many.
         let has_handlers = !handlers.is_empty() || !serving.is_empty() || *served > 0;
-        !has_listeners && !has_handlers && !has_histories && !has_sweeps && streams.is_empty() && watched_by.is_empty()
+        !has_listeners
+            && !has_handlers
+            && !has_histories
+            && !has_sweeps
+            && streams.is_empty()
+            && watched_by.is_empty()
+            && properties.is_empty()
     }
 }
 

@@ -14,6 +14,7 @@ mod selections;
 mod send_queue;
 mod sent;
 mod sweep;
+mod user_properties;
 
 pub use filters::Filter;
 pub use group::{Group, Member};
@@ -26,6 +27,7 @@ pub use selections::Scopes;
 pub use send_queue::{Entry, Newest, QueueLimits, SendQueue, Steps};
 pub use sent::{Miscounted, Resume, Secret, Send, Told};
 pub use sweep::{Ending, Sweep, SweepKind};
+pub use user_properties::UserProperties;
 
 use crate::base::{ConnectionKey, SessionId, SessionKey, SplitMap, Time, TopicId};
 use crate::topic::publication::Encodings;
@@ -80,6 +82,11 @@ pub struct Session {
     pub subscriptions: SplitMap<TopicId, (Rc<LocalTopic>, u32)>,
     pub queue: SendQueue,
     pub connected: Time,
+    /// Whether others have ordered that only the newest values wait for it.
+    pub is_conflated: bool,
+    /// How often older values gave way to newer ones, and the bytes that it was sent.
+    pub conflations: u32,
+    pub sent_bytes: u64,
     pub extras: Option<Box<Extras>>,
     /// Of one of the native protocol that outlives its connection.
     pub resume: Option<Box<Resume>>,
@@ -90,7 +97,21 @@ pub struct Session {
 impl Session {
     pub fn new(id: SessionId, life: Life, form: Form, connected: Time) -> Self {
         let (selections, subscriptions, queue) = (Scopes::default(), SplitMap::default(), SendQueue::default());
-        Self { id, life, form, selections, subscriptions, queue, connected, extras: None, resume: None, mqtt: None }
+        Self {
+            id,
+            life,
+            form,
+            selections,
+            subscriptions,
+            queue,
+            connected,
+            is_conflated: false,
+            conflations: 0,
+            sent_bytes: 0,
+            extras: None,
+            resume: None,
+            mqtt: None,
+        }
     }
 
     /// It loses its connection, and what only a connected one has. For how long its client wants it to stay, in milliseconds; the most that can be said
@@ -111,6 +132,12 @@ impl Session {
     /// Whether its client has to say first what it has processed.
     pub fn waits_for_client(&self, recovery_bytes_max: usize) -> bool {
         self.resume.as_ref().is_some_and(|resume| resume.is_full(recovery_bytes_max))
+    }
+
+    /// Whether its queue has bounds other than most.
+    #[inline]
+    pub fn is_bounded_apart(&self) -> bool {
+        self.is_conflated || self.life.away().is_some()
     }
 
     /// Whether what it is sent waits for it: somebody takes it at once, or will.

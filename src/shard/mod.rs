@@ -179,6 +179,7 @@ impl Shard {
         self.doors.check_due(&mut self.desk, &mut self.audience);
         self.audience.run_away(&mut self.desk);
         self.audience.run_scans(&mut self.desk);
+        self.audience.run_orders(&mut self.desk);
         self.owner.run_passing(&mut self.desk);
         self.settle();
     }

@@ -248,6 +248,7 @@ impl Shard {
             Mail::Group { text, change } => self.audience.change_group(&mut self.desk, &text, change),
             Mail::Dealt(dealt) => self.audience.take_dealt(&mut self.desk, *dealt),
             Mail::Messaging(said) => self.audience.messaging_said(&mut self.desk, from, said),
+            Mail::Control(said) => self.audience.control_said(&mut self.desk, said),
             Mail::WantSys => self.sys_wanted(),
             Mail::Full { is_full } => self.owner.shard_is_full(from, is_full),
             Mail::Keeper { shard } => self.desk.ledger.keepers.insert(shard),

@@ -3,7 +3,7 @@
 //! Each event is described once, by its operation and its members in order; the two forms write what is described, and where they differ the
 //! description says so. Frames about a topic's values are no events here: they are made once for all who are sent them, in `native` and `text`.
 
-use super::native::{self, Entry, EventEntry, EventHead, Outcome, Resumption, Shown, VERSION, ViewEntry, Welcome, op};
+use super::native::{self, Entry, EventEntry, EventHead, Outcome, Resumption, SessionEntry, Shown, VERSION, ViewEntry, Welcome, op};
 use super::text::{self, notice_name, type_name};
 use crate::base::TopicId;
 use crate::value::ValueType;
@@ -348,6 +348,10 @@ fn describe_outcome(fields: &mut impl Fields, outcome: &Outcome) {
         }
         Outcome::Response { kind, value } => describe_value(fields, *kind, value.as_deref()),
         Outcome::Asked(count) => fields.number("asked", *count),
+        Outcome::Sessions { has_more, sessions } => {
+            fields.flag("has_more", *has_more);
+            fields.list("sessions", sessions, describe_session);
+        }
         Outcome::Views { has_more, views } => {
             fields.flag("has_more", *has_more);
             fields.list("views", views, describe_view);
@@ -376,6 +380,16 @@ pub(super) fn describe_event(fields: &mut impl Fields, head: EventHead<'_>, kind
     fields.optional("original", head.original);
     fields.text("author", head.author);
     fields.value(kind, value);
+}
+
+fn describe_session<F: Fields>(fields: &mut F, session: &SessionEntry) {
+    fields.text("session", &session.session);
+    fields.flag("away", session.is_away);
+    fields.properties(Properties::Any(&session.properties));
+    fields.number("subscriptions", session.subscriptions);
+    fields.number("queue_bytes", session.queue_bytes);
+    fields.number("sent_bytes", session.sent_bytes);
+    fields.number("conflations", session.conflations);
 }
 
 fn describe_view<F: Fields>(fields: &mut F, view: &ViewEntry) {

@@ -108,6 +108,7 @@ requests! {
         token: Cow<'a, str> = tagged_text(4, "token"),
         processed: u64 = tagged_number(5, "processed"),
         resume_ms: u64 = tagged_number(6, "resume_ms"),
+        properties: Properties<'a> = tagged_properties(7, "properties"),
     };
     PING = 0x02 "ping" [is_bare] => Ping;
     PONG = 0x03 "pong" [is_bare] => Pong;
@@ -193,6 +194,40 @@ requests! {
     };
     REJECT = 0x36 "reject" => Reject { request: u64 = number("request"), message: Cow<'a, str> = text("message") };
 
+    LIST_SESSIONS = 0x50 "list_sessions" => ListSessions {
+        filter: Cow<'a, str> = optional_text("filter"),
+        after: Cow<'a, str> = optional_text("after"),
+        first: u64 = optional_number("first"),
+        slowest: bool = flag("slowest"),
+    };
+    CLOSE_SESSIONS = 0x51 "close_sessions" => CloseSessions {
+        session: Cow<'a, str> = optional_text("session"),
+        filter: Cow<'a, str> = optional_text("filter"),
+        message: Cow<'a, str> = optional_text("message"),
+    };
+    SET_SESSION_PROPERTIES = 0x52 "set_session_properties" => SetSessionProperties {
+        session: Cow<'a, str> = optional_text("session"),
+        filter: Cow<'a, str> = optional_text("filter"),
+        properties: Properties<'a> = properties("properties"),
+    };
+    CONFLATE_SESSIONS = 0x53 "conflate_sessions" => ConflateSessions {
+        session: Cow<'a, str> = optional_text("session"),
+        filter: Cow<'a, str> = optional_text("filter"),
+        conflated: bool = flag("conflated"),
+    };
+    SUBSCRIBE_SESSIONS = 0x54 "subscribe_sessions" => SubscribeSessions {
+        session: Cow<'a, str> = optional_text("session"),
+        filter: Cow<'a, str> = optional_text("filter"),
+        selector: Cow<'a, str> = text("selector"),
+        scope: Cow<'a, str> = optional_text("scope"),
+    };
+    UNSUBSCRIBE_SESSIONS = 0x55 "unsubscribe_sessions" => UnsubscribeSessions {
+        session: Cow<'a, str> = optional_text("session"),
+        filter: Cow<'a, str> = optional_text("filter"),
+        selector: Cow<'a, str> = text("selector"),
+        scope: Cow<'a, str> = optional_text("scope"),
+    };
+
     CREATE_VIEW = 0x40 "create_view" [asks_owners] => CreateView {
         name: Cow<'a, str> = text("name"),
         definition: Cow<'a, str> = text("definition"),
@@ -212,12 +247,17 @@ pub(super) trait Source<'a> {
     fn text(&mut self, name: &'static str) -> Result<Cow<'a, str>, Self::Error>;
     /// 0 where the text form leaves it out.
     fn optional_number(&mut self, name: &'static str) -> Result<u64, Self::Error>;
+    /// False where the text form leaves it out.
+    fn flag(&mut self, name: &'static str) -> Result<bool, Self::Error>;
+    fn properties(&mut self, name: &'static str) -> Result<Properties<'a>, Self::Error>;
     /// None where the text form leaves them out.
     fn texts(&mut self, name: &'static str) -> Result<Vec<Cow<'a, str>>, Self::Error>;
     /// Empty where the text form leaves it out.
     fn optional_text(&mut self, name: &'static str) -> Result<Cow<'a, str>, Self::Error>;
     /// A field of the binary form; 0 where there is none of the tag.
     fn tagged_number(&mut self, tag: u64, name: &'static str) -> Result<u64, Self::Error>;
+    /// The same; none where there is none.
+    fn tagged_properties(&mut self, tag: u64, name: &'static str) -> Result<Properties<'a>, Self::Error>;
     /// The same; empty where there is none.
     fn tagged_text(&mut self, tag: u64, name: &'static str) -> Result<Cow<'a, str>, Self::Error>;
     /// The bytes to the end of a frame.
@@ -247,7 +287,7 @@ impl Ask<'static> {
     /// CONNECT of this version, for a session that ends with its connection.
     pub fn connect(name: &'static str, capabilities: u64) -> Self {
         let (version, token) = (super::native::VERSION, Cow::Borrowed(""));
-        Self::Connect { version, name: name.into(), capabilities, resume_ms: 0, token, processed: 0 }
+        Self::Connect { version, name: name.into(), capabilities, resume_ms: 0, token, processed: 0, properties: Vec::new() }
     }
 }
 

@@ -8,7 +8,7 @@ pub(super) use object::put_fields;
 
 use super::event::{Fields, describe_event};
 use super::native::{EventHead, VERSION, op};
-use super::request::{Append, Ask, Fetch, NULL_BIT, Operation, Query, QueryRange, Request, Source, Update, Verb};
+use super::request::{Append, Ask, Fetch, NULL_BIT, Operation, Properties, Query, QueryRange, Request, Source, Update, Verb};
 use crate::base::TopicId;
 use crate::value::{ValueType, scalar};
 use serde::Deserialize;
@@ -54,6 +54,10 @@ struct Members<'a> {
     message: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     session_properties: Vec<Cow<'a, str>>,
+    #[serde(default)]
+    slowest: bool,
+    #[serde(default)]
+    conflated: bool,
     #[serde(borrow)]
     path: Option<Cow<'a, str>>,
     #[serde(rename = "type", borrow)]
@@ -324,8 +328,26 @@ impl<'a> Source<'a> for Members<'a> {
     fn optional_number(&mut self, name: &'static str) -> Result<u64, TextError> {
         Ok(match name {
             "timeout_ms" => self.timeout_ms,
+            "first" => self.first,
             _ => self.number(name).unwrap_or_default(),
         })
+    }
+
+    fn flag(&mut self, name: &'static str) -> Result<bool, TextError> {
+        Ok(match name {
+            "slowest" => self.slowest,
+            "conflated" => self.conflated,
+            _ => unreachable!("the table names no other"),
+        })
+    }
+
+    fn properties(&mut self, name: &'static str) -> Result<Properties<'a>, TextError> {
+        let properties = self.properties.take().ok_or_else(|| missing(self.id, name))?;
+        Ok(properties.into_iter().collect())
+    }
+
+    fn tagged_properties(&mut self, _: u64, _: &'static str) -> Result<Properties<'a>, TextError> {
+        Ok(self.properties.take().unwrap_or_default().into_iter().collect())
     }
 
     fn texts(&mut self, _: &'static str) -> Result<Vec<Cow<'a, str>>, TextError> {
@@ -337,6 +359,11 @@ impl<'a> Source<'a> for Members<'a> {
             "scope" => std::mem::take(&mut self.scope),
             "client" => std::mem::take(&mut self.client),
             "token" => std::mem::take(&mut self.token),
+            "after" => match self.after.take() {
+                Some(After::Path(after)) => after,
+                Some(After::Place(_)) => return Err(self.refuse("expected 'after' to be the id of a session")),
+                None => "".into(),
+            },
             _ => self.text(name).unwrap_or_default(),
         })
     }

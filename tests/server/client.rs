@@ -171,7 +171,7 @@ pub struct Refused {
 
 pub fn connect_ask(resume_ms: u64, token: &str, processed: u64) -> Ask<'_> {
     let capabilities = CAPABILITY_COPY | CAPABILITY_DEFLATE;
-    Ask::Connect { version: 1, name: "test".into(), capabilities, resume_ms, token: token.into(), processed }
+    Ask::Connect { version: 1, name: "test".into(), capabilities, resume_ms, token: token.into(), processed, properties: Vec::new() }
 }
 
 /// A session of the binary form, which keeps the values of its topics as deltas need it.
@@ -201,7 +201,7 @@ impl Session {
         Self::open(address, Ask::connect("test", capabilities))
     }
 
-    fn open(address: SocketAddr, ask: Ask<'_>) -> Self {
+    pub fn open(address: SocketAddr, ask: Ask<'_>) -> Self {
         let mut session = Self {
             socket: Socket::open(address, "tidewire.1"),
             seen: VecDeque::new(),

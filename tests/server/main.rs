@@ -11,6 +11,7 @@ mod raw;
 mod relay;
 mod requests;
 mod server;
+mod sessions;
 
 mod closes;
 mod command_line;

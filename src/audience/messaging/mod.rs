@@ -334,7 +334,7 @@ fn unserved(why: Unserved, path: &str) -> Refusal {
 }
 
 /// A session by the name that clients know.
-fn parse_name(desk: &Desk, name: &str) -> Result<SessionId, Refusal> {
+pub(super) fn parse_name(desk: &Desk, name: &str) -> Result<SessionId, Refusal> {
     let parse = || {
         let (run, number) = name.split_once('-')?;
         let run = u64::from_str_radix(run, 16).ok()?;

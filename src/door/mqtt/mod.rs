@@ -162,6 +162,7 @@ impl Doors {
             CloseCode::MalformedMessage => ReasonCode::MALFORMED_PACKET,
             CloseCode::UnsupportedVersion => ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
             CloseCode::ConnectTimeout => ReasonCode::MAXIMUM_CONNECT_TIME,
+            CloseCode::ClosedByControl => ReasonCode::ADMINISTRATIVE_ACTION,
             CloseCode::SessionTakenOver => ReasonCode::SESSION_TAKEN_OVER,
         };
         self.close_with(desk, audience, key, code, why);

@@ -45,7 +45,8 @@ pub fn reason_of(code: ErrorCode) -> ReasonCode {
         | E::Rejected
         | E::NoSuchRequest
         | E::NoSuchSession
-        | E::InvalidFilter => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+        | E::InvalidFilter
+        | E::InvalidSessionProperty => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
         // Of the native protocol's own dialogue: no MQTT client can be refused so.
         E::MalformedFrame
         | E::UnknownOperation

@@ -112,8 +112,48 @@ pub enum Outcome {
         kind: u8,
         value: Option<Vec<u8>>,
     },
-    /// So many sessions were asked.
+    /// So many sessions were asked, or met.
     Asked(u64),
+    Sessions {
+        has_more: bool,
+        sessions: Vec<SessionEntry>,
+    },
+}
+
+/// A session as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionEntry {
+    pub session: String,
+    /// It has no connection now.
+    pub is_away: bool,
+    pub properties: Box<[(Box<str>, Box<str>)]>,
+    /// Topics that it is subscribed to.
+    pub subscriptions: u64,
+    /// What waits for it.
+    pub queue_bytes: u64,
+    /// What it was sent since it began.
+    pub sent_bytes: u64,
+    /// How often older values gave way to newer ones.
+    pub conflations: u64,
+}
+
+/// Reads the `OK` that answers LIST_SESSIONS.
+pub fn decode_sessions(reader: &mut Reader<'_>) -> Result<Outcome, Malformed> {
+    let has_more = reader.byte()? != 0;
+    let count = reader.varint()?;
+    let mut sessions = Vec::new();
+    for _ in 0..count {
+        sessions.push(SessionEntry {
+            session: reader.string()?.to_owned(),
+            is_away: reader.byte()? & 1 != 0,
+            properties: read_properties(reader)?.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            subscriptions: reader.varint()?,
+            queue_bytes: reader.varint()?,
+            sent_bytes: reader.varint()?,
+            conflations: reader.varint()?,
+        });
+    }
+    Ok(Outcome::Sessions { has_more, sessions })
 }
 
 /// Reads the page of an `OK` that answers a `FETCH`.

@@ -10,7 +10,10 @@ mod request;
 
 pub use super::request::{Append, Ask, Fetch, NULL_BIT, OPERATIONS, Properties, Query, QueryRange, Request, Update, Verb};
 pub use super::varint::{Frame, next_frame};
-pub use answer::{Entry, EventEntry, Outcome, Resumption, Shown, ViewEntry, Welcome, decode_events, decode_page, decode_views};
+pub use answer::{
+    Entry, EventEntry, Outcome, Resumption, SessionEntry, Shown, ViewEntry, Welcome, decode_events, decode_page, decode_sessions,
+    decode_views,
+};
 pub(super) use event::put_fields;
 pub use event::{
     EventHead, Heard, decode_event, decode_event_head, decode_message, delta_frame, event_frame, null_frame, value_deflate_frame,

@@ -81,6 +81,23 @@ impl<'a> Source<'a> for Body<'a> {
         self.number(name)
     }
 
+    fn flag(&mut self, _: &'static str) -> Result<bool, Malformed> {
+        Ok(self.reader.byte()? != 0)
+    }
+
+    fn properties(&mut self, _: &'static str) -> Result<Properties<'a>, Malformed> {
+        Ok(owned_properties(read_properties(&mut self.reader)?))
+    }
+
+    fn tagged_properties(&mut self, tag: u64, _: &'static str) -> Result<Properties<'a>, Malformed> {
+        let read = |field| {
+            let mut reader = Reader(field);
+            let properties = owned_properties(read_properties(&mut reader)?);
+            if reader.is_empty() { Ok(properties) } else { Err(Malformed) }
+        };
+        Ok(self.tagged(tag, read)?.unwrap_or_default())
+    }
+
     fn texts(&mut self, _: &'static str) -> Result<Vec<Cow<'a, str>>, Malformed> {
         let count = self.reader.varint()?;
         // No more are there than bytes.
@@ -311,6 +328,22 @@ impl Writer<'_> {
 
     pub fn optional_number(&mut self, name: &str, number: &u64) {
         self.number(name, number);
+    }
+
+    pub fn flag(&mut self, _: &str, flag: &bool) {
+        self.out.push(u8::from(*flag));
+    }
+
+    pub fn properties(&mut self, _: &str, properties: &Properties<'_>) {
+        put_properties(self.out, borrowed(properties));
+    }
+
+    pub fn tagged_properties(&mut self, tag: u64, _: &str, properties: &Properties<'_>) {
+        if !properties.is_empty() {
+            let mut field = Vec::new();
+            put_properties(&mut field, borrowed(properties));
+            put_bytes_field(self.out, tag, &field);
+        }
     }
 
     pub fn texts(&mut self, name: &str, texts: &[Cow<'_, str>]) {

@@ -133,6 +133,17 @@ fn print_ok(id: u64, outcome: &Outcome) -> Value {
             put_message(&mut answer, value.as_deref());
             answer
         }
+        Outcome::Sessions { has_more, sessions } => {
+            let print = |session: &native::SessionEntry| {
+                let properties: serde_json::Map<String, Value> =
+                    session.properties.iter().map(|(key, value)| (key.to_string(), json!(value))).collect();
+                json!({
+                    "session": session.session, "away": session.is_away, "properties": properties, "subscriptions": session.subscriptions,
+                    "queue_bytes": session.queue_bytes, "sent_bytes": session.sent_bytes, "conflations": session.conflations,
+                })
+            };
+            json!({ "op": "ok", "id": id, "has_more": has_more, "sessions": sessions.iter().map(print).collect::<Vec<_>>() })
+        }
         Outcome::Asked(count) => json!({ "op": "ok", "id": id, "asked": count }),
         Outcome::Views { has_more, views } => {
             let views: Vec<Value> = views.iter().map(print_view).collect();
@@ -188,6 +199,7 @@ fn read_outcome(vector: &Value, event: &Heard<'_>) -> Outcome {
             let (kind, value) = native::decode_message(&mut reader).expect("a message");
             Outcome::Response { kind, value: value.map(<[u8]>::to_vec) }
         }
+        Some("list_sessions") => native::decode_sessions(&mut reader).expect("sessions"),
         Some("request_filter") => Outcome::Asked(reader.varint().expect("a count")),
         _ => Outcome::Done,
     };

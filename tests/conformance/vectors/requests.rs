@@ -19,6 +19,36 @@ const ANCHORS: [&str; 5] = ["start", "sequence", "instant", "last_events", "last
 const SPANS: [&str; 9] =
     ["end", "sequence", "instant", "next_events", "next_ms", "until_last_events", "until_last_ms", "previous_events", "previous_ms"];
 
+fn print_properties(properties: &native::Properties<'_>) -> Value {
+    Value::Object(properties.iter().map(|(key, value)| (key.to_string(), json!(value))).collect())
+}
+
+/// What is about other sessions.
+fn print_control(id: u64, ask: &Ask<'_>) -> Value {
+    match ask {
+        Ask::ListSessions { filter, after, first, slowest } => {
+            json!({ "op": "list_sessions", "id": id, "filter": filter, "after": after, "first": first, "slowest": slowest })
+        }
+        Ask::CloseSessions { session, filter, message } => {
+            json!({ "op": "close_sessions", "id": id, "session": session, "filter": filter, "message": message })
+        }
+        Ask::SetSessionProperties { session, filter, properties } => {
+            let properties = print_properties(properties);
+            json!({ "op": "set_session_properties", "id": id, "session": session, "filter": filter, "properties": properties })
+        }
+        Ask::ConflateSessions { session, filter, conflated } => {
+            json!({ "op": "conflate_sessions", "id": id, "session": session, "filter": filter, "conflated": conflated })
+        }
+        Ask::SubscribeSessions { session, filter, selector, scope } => {
+            json!({ "op": "subscribe_sessions", "id": id, "session": session, "filter": filter, "selector": selector, "scope": scope })
+        }
+        Ask::UnsubscribeSessions { session, filter, selector, scope } => {
+            json!({ "op": "unsubscribe_sessions", "id": id, "session": session, "filter": filter, "selector": selector, "scope": scope })
+        }
+        other => panic!("no vector's message is like this: {other:?}"),
+    }
+}
+
 /// What is about requests between clients.
 fn print_messaging(id: u64, ask: &Ask<'_>) -> Value {
     match ask {
@@ -37,7 +67,7 @@ fn print_messaging(id: u64, ask: &Ask<'_>) -> Value {
         }
         Ask::Respond { request, kind, value } => print_message(json!({ "op": "respond", "id": id, "request": request }), 0, *kind, value),
         Ask::Reject { request, message } => json!({ "op": "reject", "id": id, "request": request, "message": message }),
-        other => panic!("no vector's message is like this: {other:?}"),
+        other => print_control(id, other),
     }
 }
 
@@ -53,13 +83,16 @@ fn print_message(mut message: Value, timeout_ms: u64, kind: u8, value: &[u8]) ->
 fn print_request(request: &Request<'_>) -> Value {
     let Request { id, ask } = request;
     match ask {
-        Ask::Connect { version, name, capabilities, resume_ms, token, processed } => {
+        Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties } => {
             let mut connect = json!({ "op": "connect", "id": id, "version": version, "client": name, "capabilities": capabilities });
             for (name, number) in [("resume_ms", resume_ms), ("processed", processed)].into_iter().filter(|(_, number)| **number != 0) {
                 connect[name] = (*number).into();
             }
             if !token.is_empty() {
                 connect["token"] = token.as_ref().into();
+            }
+            if !properties.is_empty() {
+                connect["properties"] = print_properties(properties);
             }
             connect
         }
