@@ -275,6 +275,10 @@ impl Doors {
                 match text::decode_request(object) {
                     Ok(request) => self.hear_request(desk, audience, key, request),
                     Err(error) => {
+                        // Its client counts it with the others, as it does a frame whose body does not parse.
+                        if let Some(session) = self.session(key) {
+                            audience.note_request(desk, session);
+                        }
                         self.refuse_text(desk, audience, key, *offset, error);
                         None
                     }
