@@ -85,11 +85,11 @@ impl Audience {
         }
     }
 
-    /// Sends a publication to any subscription, as one that arrives: what is away is sent what it has to acknowledge.
+    /// Sends a publication to any subscription, as one that arrives: a session of MQTT that is away is sent what it has to acknowledge.
     pub fn deliver_any(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, subscriber: Subscriber, outgoing: &Rc<Outgoing>) {
         if subscriber.delivery.meets(outgoing.distinct()) {
             self.deliver(desk, topic, subscriber, outgoing);
-        } else if self.is_connected(subscriber.session) {
+        } else if self.sessions.get(subscriber.session).is_some_and(Session::is_awaited) {
             self.push(desk, subscriber.session, Entry::Step(outgoing.clone()));
         }
     }
