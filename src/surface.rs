@@ -69,7 +69,7 @@ pub mod wire {
 
         pub mod op {
             pub use crate::wire::native::op::{
-                CLOSE, DELTA_COPY, DELTA_DEFLATE, ERROR, NULL_VALUE, OK, PONG, SUBSCRIBED, UPDATE, VALUE, VALUE_DEFLATE,
+                CLOSE, DELTA_COPY, DELTA_DEFLATE, ERROR, NULL_VALUE, OK, PING, PONG, SUBSCRIBED, UPDATE, VALUE, VALUE_DEFLATE,
             };
         }
     }
@@ -154,7 +154,9 @@ pub mod mail {
 }
 
 pub mod shard {
-    pub use crate::shard::{DerivationLimits, Effect, Handover, Identity, Limits, Log, Restoring, Shard, Storing, Transport, Verdict};
+    pub use crate::shard::{
+        DerivationLimits, Effect, Handover, Identity, Limits, Log, Restoring, ResumeLimits, Shard, Storing, Transport, Verdict,
+    };
 }
 
 #[cfg(feature = "server")]

@@ -240,6 +240,14 @@ impl Audience {
         self.sessions.keys().filter_map(|key| self.sessions.get(key)).map(|session| session.queue.bounded_bytes()).max().unwrap_or(0)
     }
 
+    /// The most bytes that wait for any session that is away, and the most that any session was sent and its client may not have processed.
+    pub fn resume_bytes_most(&self) -> [usize; 2] {
+        let resumable = || self.sessions.keys().filter_map(|key| self.sessions.get(key)).filter(|session| session.resume.is_some());
+        let away = resumable().filter(|session| session.life.away().is_some()).map(|session| session.queue.bounded_bytes());
+        let kept = resumable().filter_map(|session| session.resume.as_ref()).map(|resume| resume.kept_bytes());
+        [away.max().unwrap_or(0), kept.max().unwrap_or(0)]
+    }
+
     /// Whether reviews, sweeps, answered interests or sessions that are away wait for their next slice.
     pub fn has_slices(&self) -> bool {
         !self.listening.reviewing.is_empty()

@@ -10,7 +10,7 @@ mod limits;
 
 pub use effects::{Authentication, Effect, Effects, GivenUp, HandedNative, Handover, Log, Why};
 pub use ledger::{Ledger, Ticket};
-pub use limits::{DerivationLimits, Limits};
+pub use limits::{DerivationLimits, Limits, ResumeLimits};
 
 use crate::base::{SessionId, SessionKey, ShardIndex, ShardSet, Time, TopicId, placement};
 use crate::mail::report::Report;

@@ -144,6 +144,11 @@ impl Resume {
         }
     }
 
+    /// What is kept to be sent again.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
     /// Whether the client has to say first what it has processed.
     pub fn is_full(&self, bytes_max: usize) -> bool {
         self.kept_bytes >= bytes_max

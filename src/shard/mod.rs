@@ -16,7 +16,7 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
-pub use crate::desk::{DerivationLimits, Effect, Handover, Identity, Limits, Log, Storing};
+pub use crate::desk::{DerivationLimits, Effect, Handover, Identity, Limits, Log, ResumeLimits, Storing};
 pub use crate::door::{Transport, Verdict};
 #[cfg(feature = "server")]
 pub use crate::session::Send;
@@ -111,6 +111,11 @@ impl Shard {
     /// The most bytes that any session's queue holds.
     pub fn queue_bytes_most(&self) -> usize {
         self.audience.queue_bytes_most()
+    }
+
+    /// The most bytes that wait for any session that is away, and the most that any session was sent and its client may not have processed.
+    pub fn resume_bytes_most(&self) -> [usize; 2] {
+        self.audience.resume_bytes_most()
     }
 
     /// Whether a walk, or something else that is done so much at a time, waits for `run_slice`.

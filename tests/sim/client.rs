@@ -85,7 +85,7 @@ pub struct Client {
     is_upgraded: bool,
 }
 
-const UPGRADE: &str = "GET /tidewire HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+pub const UPGRADE: &str = "GET /tidewire HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: ";
 
 impl Client {
@@ -256,8 +256,8 @@ impl Client {
                 Form::Text => self.put_message(br#"{"op":"pong"}"#, random),
             },
             Heard::Pong => {}
-            Heard::Received | Heard::Gap => panic!("it asked for no session that stays"),
-            Heard::Welcome { session } => {
+            Heard::Received { .. } | Heard::Gap { .. } => panic!("it asked for no session that stays"),
+            Heard::Welcome { session, .. } => {
                 self.session = Some(session);
                 self.waiting.retain(|_, asked| !matches!(asked, Asked::Connect));
             }

@@ -8,6 +8,9 @@ use tidewire::surface::value::{ValueType, delta, scalar};
 use tidewire::surface::wire::native::{self, Outcome, Shown};
 use tidewire::surface::wire::varint::Reader;
 
+/// The field of WELCOME that says how many requests the server knows.
+const REQUESTS_TAG: u64 = 13;
+
 /// The body of an `OK`, as far as its form tells.
 #[derive(Debug)]
 pub enum Body {
@@ -61,9 +64,17 @@ pub enum Heard {
     Pong,
     Welcome {
         session: String,
+        /// Empty where the session ends with its connection.
+        token: String,
+        /// Where it goes on: requests of the client's that the server knows.
+        requests: Option<u64>,
     },
-    Received,
-    Gap,
+    Received {
+        requests: u64,
+    },
+    Gap {
+        topic: u64,
+    },
     Ok {
         id: u64,
         body: Body,
@@ -152,9 +163,12 @@ fn read_event(event: native::Heard<'_>) -> Heard {
     match event {
         native::Heard::Ping => Heard::Ping,
         native::Heard::Pong => Heard::Pong,
-        native::Heard::Welcome { session, .. } => Heard::Welcome { session: session.to_owned() },
-        native::Heard::Received { .. } => Heard::Received,
-        native::Heard::Gap { .. } => Heard::Gap,
+        native::Heard::Welcome { session, token, limits, .. } => {
+            let requests = limits.iter().find(|(tag, _)| *tag == REQUESTS_TAG).map(|(_, requests)| *requests);
+            Heard::Welcome { session: session.to_owned(), token: token.to_owned(), requests }
+        }
+        native::Heard::Received { requests } => Heard::Received { requests },
+        native::Heard::Gap { topic } => Heard::Gap { topic: topic.0 },
         native::Heard::Ok { id, body } => Heard::Ok { id, body: Body::Binary(body.to_vec()) },
         native::Heard::Error { id, code, .. } => Heard::Error { id, code },
         native::Heard::Subscribed { topic, path, kind, properties } => {
@@ -221,9 +235,13 @@ pub fn read_text(message: &[u8]) -> Heard {
     match op.as_str() {
         "ping" => Heard::Ping,
         "pong" => Heard::Pong,
-        "welcome" => Heard::Welcome { session: members.read("session") },
-        "received" => Heard::Received,
-        "gap" => Heard::Gap,
+        "welcome" => {
+            let token = members.members.get("token").map(|_| members.read("token")).unwrap_or_default();
+            let requests = members.members.get("requests").map(|_| members.read("requests"));
+            Heard::Welcome { session: members.read("session"), token, requests }
+        }
+        "received" => Heard::Received { requests: members.read("requests") },
+        "gap" => Heard::Gap { topic: members.read("topic") },
         "ok" => Heard::Ok { id: members.read("id"), body: Body::Text(members.members) },
         "error" => Heard::Error { id: members.read("id"), code: members.read("code") },
         "subscribed" => {

@@ -8,6 +8,7 @@ use crate::mqtt_client::MqttClient;
 use crate::mqtt_link::{Handed, PacketLink};
 use crate::mqtt_model::{Message, Messages};
 use crate::random::Random;
+use crate::resume_link::Resuming;
 use crate::topics::Topics;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use tidewire::surface::base::placement::owner_of;
@@ -15,7 +16,7 @@ use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
 use tidewire::surface::journal::Append;
 use tidewire::surface::mail::{Action, Asker, Batch, Call, Caller, Mail};
 use tidewire::surface::session::{MqttLimits, QueueLimits};
-use tidewire::surface::shard::{Effect, Identity, Limits, Restoring, Shard, Storing, Transport};
+use tidewire::surface::shard::{Effect, Handover, Identity, Limits, Restoring, ResumeLimits, Shard, Storing, Transport};
 use xxhash_rust::xxh3::Xxh3;
 
 /// What the run is put through.
@@ -39,6 +40,7 @@ pub struct Conditions {
     pub removals: usize,
     pub selections: usize,
     pub faults: usize,
+    pub resume: ResumeLimits,
     /// Where there is MQTT.
     pub mqtt: Option<MqttLimits>,
 }
@@ -64,6 +66,7 @@ impl Conditions {
             removals: random.pick(&[1, 4, 12]),
             selections: random.pick(&[15, 30, 50]),
             faults: random.pick(&[0, 3, 10]),
+            resume: ResumeLimits::default(),
             mqtt: None,
         }
     }
@@ -83,6 +86,7 @@ impl Conditions {
             http_head_bytes_max: 2000,
             json_depth_max: 16,
             queue: QueueLimits { bytes_high: self.bytes_high, bytes_max: self.bytes_max },
+            resume: self.resume.clone(),
             transmit_bytes_max: self.transmit_bytes_max,
             handshake_timeout_ms: 60_000,
             keep_alive_ms: self.keep_alive_ms,
@@ -128,6 +132,8 @@ pub struct World {
     pub packet_by_key: HashMap<(usize, ConnectionKey), usize>,
     /// Connections on their way from shard to shard.
     pub handed: VecDeque<Handed>,
+    /// Clients whose sessions outlive their connections.
+    pub resuming: Resuming,
     pub messages: Messages,
     pub shards: Vec<Shard>,
     /// Where storage is on.
@@ -167,6 +173,7 @@ impl World {
             packet_links: Vec::new(),
             packet_by_key: HashMap::new(),
             handed: VecDeque::new(),
+            resuming: Resuming::default(),
             messages: Messages::new(conditions.mqtt.as_ref().map_or(0, |limits| usize::from(limits.inflight_max))),
             rings: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -392,6 +399,8 @@ impl World {
             self.send_to(at, shard, key);
         } else if let Some(at) = self.packet_by_key.get(&(shard, key)).copied() {
             self.send_packets_to(at, shard, key);
+        } else if let Some(at) = self.resuming.wire_of(shard, key) {
+            self.send_wire(at);
         }
         self.carry_out(shard);
         true
@@ -448,9 +457,13 @@ impl World {
                         self.links[at].is_finished = true;
                     }
                     self.finish_packets(shard, key);
+                    self.finish_wire(shard, key);
                 }
                 Effect::Log(_) => {}
-                Effect::HandOver(key, to, handover) => self.hand_over(shard, key, to, *handover),
+                Effect::HandOver(key, to, handover) => match *handover {
+                    native @ Handover::Native { .. } => self.hand_wire_over(shard, key, to, native),
+                    mqtt @ Handover::Mqtt { .. } => self.hand_over(shard, key, to, mqtt),
+                },
                 Effect::Inside(_) | Effect::InsideOver(_) => panic!("nothing in the process has a session"),
                 Effect::Authenticate(..) => panic!("nobody authenticates itself"),
                 Effect::Http(..) | Effect::Reports(_) => panic!("nobody asked for a page"),
@@ -459,6 +472,7 @@ impl World {
         self.store(shard);
         let most = self.shards[shard].queue_bytes_most();
         assert!(most <= self.conditions.bytes_max, "a queue holds {most} bytes, more than {}", self.conditions.bytes_max);
+        self.check_resume_bounds(shard);
         if self.random.percent(70) {
             self.post(shard);
         }
@@ -590,7 +604,7 @@ impl World {
             any |= self.read(at, bytes_max);
             any |= self.listen(at, bytes_max);
         }
-        any | self.settle_packets()
+        any | self.settle_packets() | self.settle_wires()
     }
 
     pub fn shut_down(&mut self) {

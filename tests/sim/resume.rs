@@ -1,0 +1,321 @@
+//! Sessions that outlive their connections miss nothing and are told nothing twice, wherever their connections are cut and whichever shard they come back to.
+//!
+//! Clients check all they hear: of a topic whose values may not give way each number comes once and in order, unless a gap is told; every request is
+//! carried out once, since all that they write is numbered, and answered once. At rest each holds the last value of what it selects.
+
+use crate::ask::{Asked, ListenerKind, Wanted};
+use crate::client::Form;
+use crate::ending::check_empty;
+use crate::random::Random;
+use crate::resume_client::number_of;
+use crate::resume_topics::{Kind, Own};
+use crate::topics::{Pattern, everything};
+use crate::workload::{fetch_all, form};
+use crate::world::{Conditions, World};
+use tidewire::surface::shard::ResumeLimits;
+
+/// What the server allows.
+const STAY_MS_MAX: u64 = 300_000;
+
+const PATTERNS: [Pattern; 7] = [
+    Pattern { text: "?off//", matches: |path| path.starts_with("off/") },
+    Pattern { text: "?low//", matches: |path| path.starts_with("low/") },
+    Pattern { text: "?conflate//", matches: |path| path.starts_with("conflate/") },
+    Pattern { text: "?always//", matches: |path| path.starts_with("always/") },
+    Pattern { text: "?series//", matches: |path| path.starts_with("series/") },
+    Pattern { text: "?stream//", matches: |path| path.starts_with("stream/") },
+    Pattern { text: "?.*//", matches: |_| true },
+];
+
+fn conditions(random: &mut Random) -> Conditions {
+    let recovery_bytes_max = random.pick(&[1, 300, 2000, 100_000]);
+    let resume = ResumeLimits { away_queue_bytes_max: 500_000, recovery_bytes_max, ..ResumeLimits::default() };
+    Conditions {
+        shards: random.within(1, 4) as u16,
+        clients: random.within(2, 5),
+        steps: 3000,
+        bytes_high: random.pick(&[0, 500, 5000, 1_000_000]),
+        bytes_max: 2_000_000,
+        selections_max: 1000,
+        walk_slice: random.within(1, 8),
+        keep_alive_ms: random.pick(&[300, 100_000, 100_000]),
+        resume,
+        ..Conditions::chosen(random)
+    }
+}
+
+fn start(seed: u64, change: impl Fn(&mut Conditions)) -> World {
+    let mut random = Random::new(seed);
+    let mut conditions = conditions(&mut random);
+    change(&mut conditions);
+    let mut world = World::new(random, conditions);
+    // Who is closed for its silence cannot tell since when it is away.
+    let stays: &[u64] = if world.conditions.keep_alive_ms < 1000 { &[60_000] } else { &[400, 60_000] };
+    let stay_ms = world.random.pick(stays);
+    for _ in 0..world.conditions.clients {
+        let form = form(&mut world.random);
+        let at = world.add_resumer(form, stay_ms);
+        world.resuming.clients[at].is_lazy = world.random.percent(30);
+        world.resuming.clients[at].recovery_bytes_max = world.conditions.resume.recovery_bytes_max;
+        world.connect_wire(at);
+    }
+    keep_interests(&mut world);
+    world
+}
+
+/// On each shard a client that selects everything all the time. Where a shard loses interest in a topic and takes it again, who subscribes meanwhile may
+/// begin with a value that is not the newest, and goes on with that.
+fn keep_interests(world: &mut World) {
+    for shard in 0..usize::from(world.conditions.shards) {
+        let form = form(&mut world.random);
+        let at = world.add_resumer(form, STAY_MS_MAX);
+        world.resuming.clients[at].is_steady = true;
+        world.resuming.clients[at].recovery_bytes_max = world.conditions.resume.recovery_bytes_max;
+        world.connect_wire_to(at, shard);
+        ask(world, at, Asked::subscribe(everything()));
+    }
+    world.settle();
+}
+
+fn run(seed: u64, change: impl Fn(&mut Conditions)) -> World {
+    let mut world = start(seed, change);
+    for _ in 0..world.conditions.steps {
+        step(&mut world);
+    }
+    world
+}
+
+fn step(world: &mut World) {
+    world.now.0 += world.random.below(2_000_000) as u64;
+    let shards = usize::from(world.conditions.shards);
+    let shard = world.random.below(shards);
+    let client = world.random.below(world.resuming.clients.len());
+    let wire = any_wire(world);
+    let bytes = world.random.pick(&[1, 7, 50, 400, 4000, 4000]);
+    match world.random.below(100) {
+        0..25 => act(world, client),
+        25..45 => drop(world.read_wire(wire, bytes)),
+        45..64 => drop(world.listen_wire(wire, bytes)),
+        64..78 => {
+            for _ in 0..world.random.pick(&[1, 1, 8]) {
+                world.send(shard);
+            }
+        }
+        78..88 => {
+            let from = world.random.below(shards);
+            world.deliver(from, shard);
+        }
+        88..92 => drop(world.walk(shard)),
+        92..95 => drop(world.post(shard)),
+        95..98 => drop(world.adopt_wire()),
+        98 => befall(world, client),
+        _ => {
+            world.now.0 += 20_000_000;
+            world.tick(shard);
+        }
+    }
+}
+
+/// One that is not over, if there is any.
+fn any_wire(world: &mut World) -> usize {
+    let wires = &world.resuming.wires;
+    let live: Vec<usize> = (0..wires.len()).rev().filter(|at| !wires[*at].is_over()).take(9).collect();
+    if live.is_empty() { 0 } else { world.random.pick(&live) }
+}
+
+fn act(world: &mut World, client: usize) {
+    let resumer = &mut world.resuming.clients[client];
+    if resumer.is_gone() {
+        return;
+    }
+    let is_lost = resumer.wire.is_none();
+    if resumer.is_steady && !is_lost {
+        resumer.acknowledge(&mut world.random);
+        return;
+    }
+    if is_lost && world.random.percent(20) {
+        return world.connect_wire(client);
+    }
+    if world.resuming.clients[client].unsaid() > 12 {
+        return;
+    }
+    match world.random.below(100) {
+        0..62 => write(world, client),
+        62..76 => {
+            let pattern = world.random.pick(&PATTERNS);
+            let selects = world.random.percent(65);
+            ask(world, client, if selects { Asked::subscribe(pattern) } else { Asked::unsubscribe(pattern) });
+        }
+        76..80 => {
+            let wanted = Wanted { first: 3, ..Wanted::new(everything()) };
+            ask(world, client, Asked::Fetch(wanted));
+        }
+        80..82 if world.resuming.clients[client].noticed.is_none() => {
+            world.resuming.clients[client].noticed = Some(Default::default());
+            ask(world, client, Asked::Listen { listener: 1, kind: ListenerKind::Topics, selector: "?off//" });
+        }
+        82..86 => drop(ask(world, client, Asked::Nonsense)),
+        86..90 if !is_lost => world.resuming.clients[client].ping(&mut world.random),
+        _ => {
+            let resumer = &mut world.resuming.clients[client];
+            if !resumer.is_lazy {
+                resumer.acknowledge(&mut world.random);
+            }
+        }
+    }
+}
+
+fn ask(world: &mut World, client: usize, asked: Asked) {
+    let id = world.take_id();
+    world.resuming.clients[client].ask(id, asked);
+}
+
+/// The next value of one of its topics, or the topic's end.
+fn write(world: &mut World, client: usize) {
+    let kind = world.random.pick(&Kind::ALL);
+    let filler = world.random.pick(&[0, 0, 3, 12]);
+    let is_removed = world.random.percent(12);
+    let resuming = &mut world.resuming;
+    let resumer = &mut resuming.clients[client];
+    let name = format!("{}/", kind.name());
+    let place = resumer.own.iter().position(|own| own.path.starts_with(&name)).unwrap_or_else(|| {
+        resumer.own.push(Own::new(kind, client, resumer.sessions));
+        resumer.own.len() - 1
+    });
+    let has_deltas = resumer.form != Form::Text;
+    let own = &mut resumer.own[place];
+    if is_removed && let Some(asked) = own.remove(&mut resuming.ledger) {
+        return ask(world, client, asked);
+    }
+    for asked in own.write(filler, has_deltas, &mut resuming.ledger) {
+        let is_silent = !matches!(asked, Asked::Append { .. }) && world.random.percent(30);
+        let id = if is_silent { 0 } else { world.take_id() };
+        world.resuming.clients[client].ask(id, asked);
+    }
+}
+
+fn befall(world: &mut World, client: usize) {
+    let Some(wire) = world.resuming.clients[client].wire else { return };
+    if world.resuming.clients[client].is_steady {
+        return;
+    }
+    match world.random.below(12) {
+        0..3 => world.cut_wire(wire),
+        3..6 => {
+            world.cut_wire(wire);
+            world.connect_wire(client);
+        }
+        // The server does not learn that the old one is dead.
+        6 | 7 => world.connect_wire(client),
+        8 => {
+            world.connect_wire(client);
+            for _ in 0..world.random.below(20) {
+                step_quietly(world);
+            }
+            world.connect_wire(client);
+        }
+        9 => world.resuming.wires[wire].is_stalled = !world.resuming.wires[wire].is_stalled,
+        10 => stay_away(world, wire),
+        _ => world.give_wire_up(wire),
+    }
+}
+
+/// Something that is under way moves on.
+fn step_quietly(world: &mut World) {
+    let shards = usize::from(world.conditions.shards);
+    let (shard, from, wire) = (world.random.below(shards), world.random.below(shards), any_wire(world));
+    match world.random.below(5) {
+        0 => drop(world.read_wire(wire, 4000)),
+        1 => drop(world.listen_wire(wire, 4000)),
+        2 => drop(world.send(shard)),
+        3 => drop(world.deliver(from, shard)),
+        _ => drop(world.adopt_wire()),
+    }
+}
+
+/// The client comes back when its session is over, or just before.
+fn stay_away(world: &mut World, wire: usize) {
+    if world.conditions.keep_alive_ms < 1000 {
+        return;
+    }
+    let client = world.resuming.wires[wire].client;
+    let stay_ms = world.resuming.clients[client].stay_ms;
+    world.cut_wire(wire);
+    for _ in 0..50 {
+        world.read_wire(wire, 4000);
+    }
+    let away_ms = world.random.pick(&[stay_ms - 1, stay_ms, stay_ms + 20]);
+    world.now = world.now.after_ms(away_ms);
+    if world.random.percent(60) {
+        (0..usize::from(world.conditions.shards)).for_each(|shard| world.tick(shard));
+    }
+    if world.random.percent(70) {
+        world.connect_wire(client);
+    }
+}
+
+/// Faults end, everybody comes back, and everything arrives.
+fn heal(world: &mut World) {
+    for at in 0..world.resuming.wires.len() {
+        world.resuming.wires[at].is_stalled = false;
+    }
+    // A client that is refused connects again by itself; one that the server closes for its silence does so here.
+    for _ in 0..100 {
+        for client in 0..world.resuming.clients.len() {
+            if world.resuming.clients[client].wire.is_none() && !world.resuming.clients[client].is_gone() {
+                world.connect_wire(client);
+            }
+        }
+        world.settle();
+        if world.resuming.clients.iter().all(|resumer| resumer.is_open || resumer.is_gone()) {
+            break;
+        }
+    }
+    for resumer in &mut world.resuming.clients {
+        if resumer.is_open && !resumer.is_gone() {
+            resumer.ping(&mut world.random);
+        }
+    }
+    world.settle();
+}
+
+fn check(world: &mut World) {
+    heal(world);
+    let found = fetch_all(world, 3).into_iter().map(|(path, row)| (path, row.value.map(|value| number_of(&value)))).collect();
+    for resumer in world.resuming.clients.iter().filter(|resumer| !resumer.is_gone()) {
+        assert!(resumer.is_open, "client {} has no connection", resumer.name);
+        resumer.check_at_rest(&found);
+    }
+}
+
+/// Everybody leaves or is lost for good, and nothing is left of them.
+fn check_departure(world: &mut World) {
+    for client in 0..world.resuming.clients.len() {
+        match (world.resuming.clients[client].wire, world.random.below(3)) {
+            (Some(_), 0) if world.resuming.clients[client].is_open => world.resuming.clients[client].leave(&mut world.random),
+            (Some(wire), _) => world.cut_wire(wire),
+            _ => {}
+        }
+    }
+    world.settle();
+    world.now = world.now.after_ms(STAY_MS_MAX + 1);
+    for at in 0..world.resuming.wires.len() {
+        world.resuming.wires[at].is_stalled = false;
+        world.cut_wire(at);
+    }
+    world.settle();
+    world.now = world.now.after_ms(STAY_MS_MAX + 1);
+    check_empty(world);
+    for shard in 0..world.shards().len() {
+        assert_eq!(world.shards()[shard].resume_bytes_most(), [0, 0], "shard {shard}");
+    }
+}
+
+#[test]
+fn nothing_is_missed_and_nothing_comes_twice() {
+    crate::for_each_seed(|seed| {
+        let mut world = run(seed, |_| {});
+        check(&mut world);
+        check_departure(&mut world);
+    });
+}
