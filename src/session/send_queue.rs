@@ -422,7 +422,7 @@ impl SendQueue {
     pub fn clear(&mut self) {
         if self.tally.count == 0 {
             self.entries.clear();
-            (self.side, self.bytes, self.ending) = (None, 0, 0);
+            (self.side, self.bytes, self.ending, self.tally) = (None, 0, 0, Tally::default());
             return self.settle();
         }
         self.drop_gone();

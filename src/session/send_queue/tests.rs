@@ -131,6 +131,16 @@ fn updates_of_a_topic_can_be_dropped_while_they_wait() {
 }
 
 #[test]
+fn nothing_counts_of_a_queue_that_was_cleared() {
+    let mut world = World::with(&[("", ""), ("PRIORITY", "low")]);
+    "s0 p0 p1 l1 c0 u0".split(' ').for_each(|what| world.push(what));
+    world.queue.clear();
+    world.push("c0");
+    assert_eq!(world.queue.bounded_bytes(), world.queue.bytes());
+    assert_eq!(world.print(), "c0");
+}
+
+#[test]
 fn steps_of_a_topic_that_does_not_conflate_stand() {
     for (before, after) in [("p0 p1 c0 p0 p1", "p0 c0 p0 l1"), ("s0 p0 p0 u0 p1 u1", "s0 p0 p0 u0 u1"), ("p0 u0 s0 u0", "p0 u0 s0 u0")] {
         let mut world = World::with(&[("CONFLATION", "off"), ("", "")]);
