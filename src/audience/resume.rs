@@ -11,7 +11,7 @@ use crate::base::{ConnectionKey, SessionId, SessionKey};
 use crate::desk::Desk;
 use crate::protocol::native::Connect;
 use crate::protocol::{ErrorCode, Refusal};
-use crate::session::{Entry, Form, Life, Miscounted, QueueLimits, Resume, Secret, Send, Session};
+use crate::session::{Entry, Form, Life, LocalTopic, Miscounted, QueueLimits, Resume, Secret, Send, Session};
 use crate::wire::event::{self, Event};
 use std::rc::Rc;
 
@@ -169,17 +169,16 @@ impl Audience {
     /// More waits for a session that is away than may, although conflated: what waits of topics goes, and each of them has a gap. Whether that was enough.
     pub(super) fn make_gaps(&mut self, desk: &mut Desk, key: SessionKey) -> bool {
         let session = self.sessions.get_mut(key).expect("a session whose queue is full stands");
-        // As many as wait, which the bound of the queue bounds.
-        for topic in session.queue.drop_steps() {
-            let Some((_, place)) = session.subscriptions.get(&topic.id).filter(|_| session.holds(&topic)) else { continue };
+        let subscriptions = &session.subscriptions;
+        let current = |topic: &LocalTopic| {
+            let (_, place) = subscriptions.get(&topic.id).filter(|(subscribed, _)| std::ptr::eq(&**subscribed, topic))?;
             let mut subscribers = topic.subscribers.borrow_mut();
             let subscriber = &mut subscribers[*place as usize];
-            subscriber.is_latest_queued = !topic.is_time_series() && topic.specification.retains_value();
-            let generation = subscriber.generation;
-            drop(subscribers);
-            session.queue.push(Entry::Gap(topic, generation));
-            desk.report.gaps += 1;
-        }
+            // Until the gap is told, which the newest value follows; that of what keeps none comes as it is published.
+            subscriber.is_latest_queued |= !topic.is_time_series() && topic.specification.retains_value();
+            Some(subscriber.generation)
+        };
+        desk.report.gaps += session.queue.leave_gaps(current) as u64;
         session.queue.bounded_bytes() <= desk.limits.resume.away_queue_bytes_max
     }
 }

@@ -25,7 +25,7 @@ use crate::topic::path::TopicPath;
 use crate::topic::specification::{Conflation, Priority};
 use crate::wire::mqtt::QoS;
 use blocked::Blocked;
-use conflate::conflate;
+use conflate::{conflate, leave_gaps};
 use hashbrown::HashSet;
 use lane::Lane;
 use std::num::NonZeroU32;
@@ -564,23 +564,15 @@ impl SendQueue {
         dropped
     }
 
-    /// Every step that waits goes, and its topic has a gap. The topics, each once.
-    pub fn drop_steps(&mut self) -> Vec<Rc<LocalTopic>> {
-        let mut topics: Vec<Rc<LocalTopic>> = Vec::new();
-        let mut stays = |entry: &Entry| match entry {
-            Entry::Step(outgoing) => {
-                topics.extend(outgoing.topic());
-                false
-            }
-            _ => true,
-        };
+    /// Every step that waits goes, and its topic has a gap. `current` is asked of each topic to which the session is still subscribed, and gives the subscription's
+    /// generation. How many gaps there are more than before.
+    pub fn leave_gaps(&mut self, mut current: impl FnMut(&LocalTopic) -> Option<u32>) -> usize {
+        let mut gaps = 0;
         let lanes = self.side.iter_mut().flat_map(|side| [&mut side.high, &mut side.low]);
-        lanes.chain([&mut self.entries]).for_each(|lane| lane.retain(&mut stays));
+        lanes.chain([&mut self.entries]).for_each(|lane| *lane = leave_gaps(std::mem::take(lane), &mut current, &mut gaps));
         self.count_again();
         self.conflate_above = 0;
-        topics.sort_unstable_by_key(|topic| topic.id);
-        topics.dedup_by_key(|topic| topic.id);
-        topics
+        gaps
     }
 
     /// The sequence numbers of the messages that gave way to newer ones since the last time.

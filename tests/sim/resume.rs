@@ -319,3 +319,23 @@ fn nothing_is_missed_and_nothing_comes_twice() {
         check_departure(&mut world);
     });
 }
+
+/// Where little may wait, topics have gaps, and who is owed too many answers loses its session.
+#[test]
+fn what_is_too_much_to_keep_is_told_as_a_gap() {
+    crate::for_each_seed(|seed| {
+        let mut world = start(seed, |conditions| {
+            let recovery_bytes_max = conditions.resume.recovery_bytes_max.min(2000);
+            let away_queue_bytes_max = [600, 1500, 4000][seed as usize % 3];
+            conditions.resume = ResumeLimits { away_queue_bytes_max, recovery_bytes_max, ..ResumeLimits::default() };
+        });
+        for client in &mut world.resuming.clients {
+            client.may_lose_session = true;
+        }
+        for _ in 0..world.conditions.steps {
+            step(&mut world);
+        }
+        check(&mut world);
+        check_departure(&mut world);
+    });
+}

@@ -12,6 +12,9 @@ use crate::wire::mqtt::QoS;
 use hashbrown::HashMap;
 use std::rc::Rc;
 
+/// Subscriptions are numbered from 1: this is none of them.
+const NO_GENERATION: u32 = 0;
+
 /// Takes out of `entries` what gives way. `newest` is asked of each topic with steps whether they give way to one [`Entry::Latest`], and with `None` of
 /// steps of topics that have gone. The sequence numbers of messages that had to be acknowledged and gave way are appended to `gone`, newest first.
 pub(super) fn conflate(entries: Lane, newest: &mut impl FnMut(Option<&LocalTopic>) -> Newest, gone: &mut Vec<u64>) -> Lane {
@@ -64,8 +67,8 @@ pub(super) fn conflate(entries: Lane, newest: &mut impl FnMut(Option<&LocalTopic
                         None
                     }
                     Later { newest_at, .. } => {
-                        // Who keeps no value sends none with the subscription.
-                        if let Some(newest) = newest_at.filter(|_| topic.specification.retains_value()) {
+                        // Who keeps no value sends none with the subscription, and a time series none but its events.
+                        if let Some(newest) = newest_at.filter(|_| topic.specification.retains_value() && !topic.is_time_series()) {
                             kept[newest] = None;
                         }
                         Some(Entry::Subscribed(topic, generation))
@@ -81,6 +84,59 @@ pub(super) fn conflate(entries: Lane, newest: &mut impl FnMut(Option<&LocalTopic
         };
     }
     kept.into_iter().flatten().collect()
+}
+
+/// Takes out all steps: where some of a topic were, it has a gap, which its newest value follows. `current` is asked of each topic to which the session is still
+/// subscribed where it has one, and gives the subscription's generation. How many gaps there are more than before is added to `gaps`.
+pub(super) fn leave_gaps(entries: Lane, current: &mut impl FnMut(&LocalTopic) -> Option<u32>, gaps: &mut usize) -> Lane {
+    let mut later: HashMap<*const LocalTopic, Gaps> = HashMap::new();
+    let mut kept: Vec<Option<Entry>> = entries.into_iter().map(Some).collect();
+    for at in (0..kept.len()).rev() {
+        let topic = match &kept[at] {
+            Some(Entry::Step(outgoing)) => outgoing.topic(),
+            Some(Entry::Latest(topic, _) | Entry::Gap(topic, _) | Entry::Subscribed(topic, _) | Entry::Unsubscribed(topic, _)) => {
+                Some(topic.clone())
+            }
+            _ => continue,
+        };
+        let Some(topic) = topic else {
+            kept[at] = None;
+            continue;
+        };
+        let later = later.entry(Rc::as_ptr(&topic)).or_default();
+        match &kept[at] {
+            Some(Entry::Step(_)) => {
+                kept[at] = None;
+                let gap_at = *later.newest_at.get_or_insert(at);
+                if !std::mem::replace(&mut later.has_gap, true) {
+                    *gaps += 1;
+                    let generation = if later.is_over { None } else { current(&topic) };
+                    kept[gap_at] = Some(Entry::Gap(topic, generation.unwrap_or(NO_GENERATION)));
+                }
+            }
+            Some(Entry::Latest(..)) => later.newest_at = Some(at),
+            Some(Entry::Gap(..)) => (later.newest_at, later.has_gap) = (Some(at), true),
+            Some(Entry::Unsubscribed(..)) => *later = Gaps { is_over: true, ..Gaps::default() },
+            _ => {
+                // The subscription begins with the newest value, and has not missed any.
+                if let Some(newest) = later.newest_at.filter(|_| topic.specification.retains_value() && !topic.is_time_series()) {
+                    kept[newest] = None;
+                    *gaps = gaps.saturating_sub(usize::from(later.has_gap));
+                }
+                *later = Gaps { is_over: true, ..Gaps::default() };
+            }
+        }
+    }
+    kept.into_iter().flatten().collect()
+}
+
+/// What a walk from the back has seen of one subscription to a topic.
+#[derive(Clone, Copy, Default)]
+struct Gaps {
+    /// It ends behind, or another one begins there.
+    is_over: bool,
+    newest_at: Option<usize>,
+    has_gap: bool,
 }
 
 fn conflate_message(message: Box<Message>, at: usize, later: &mut HashMap<*const LocalTopic, Later>, gone: &mut Vec<u64>) -> Option<Entry> {

@@ -22,8 +22,8 @@ impl World {
     fn with(properties: &[(&str, &str)]) -> Self {
         let topic = |(number, property): (usize, &(&str, &str))| {
             let path = TopicPath::parse(&format!("t{number}"), 100).unwrap();
-            let specification =
-                Specification::parse(TopicType::Binary, std::iter::once(*property), SpecificationLimits::default()).unwrap();
+            let kind = if property.0 == "TIME_SERIES_EVENT_VALUE_TYPE" { TopicType::TimeSeries } else { TopicType::Binary };
+            let specification = Specification::parse(kind, std::iter::once(*property), SpecificationLimits::default()).unwrap();
             LocalTopic::new(TopicId(number as u64), path, Arc::new(specification))
         };
         Self { topics: properties.iter().enumerate().map(topic).collect(), queue: SendQueue::default(), sequence: 0 }
@@ -168,6 +168,47 @@ fn a_value_that_is_not_retained_follows_its_subscription() {
     "s0 p0 p0".split(' ').for_each(|what| world.push(what));
     world.queue.keep_bound(QueueLimits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Of(1)).unwrap();
     assert_eq!(world.print(), "s0 l0");
+}
+
+#[test]
+fn a_gap_of_a_time_series_is_told_behind_its_subscription() {
+    for (before, after) in [("s0 g0 s1 g1 c0", "s0 g0 s1 c0"), ("g0 g0 g1 g1 c0", "g0 g1 c0")] {
+        let mut world = World::with(&[("TIME_SERIES_EVENT_VALUE_TYPE", "binary"), ("", "")]);
+        before.split(' ').for_each(|what| world.push(what));
+        world.queue.keep_bound(QueueLimits { bytes_high: 0, bytes_max: 10_000 }, |_| Newest::Of(1)).unwrap();
+        assert_eq!(world.print(), after, "{before}");
+    }
+}
+
+#[test]
+fn a_gap_stands_where_values_were_lost_and_brings_the_newest_once() {
+    let cases = [
+        ("p0 c0 p0 p1", "c0 g0 g1", 2),
+        // What would bring the newest value anyway is the gap, and nothing of a topic is sent twice.
+        ("p0 p0 l0 c0", "g0 c0", 1),
+        ("g0 c0", "g0 c0", 0),
+        ("s0 p0 c0", "s0 c0", 0),
+        // A subscription that has ended is told of its loss before its end.
+        ("p0 u0 c0", "g0 u0 c0", 1),
+        ("p0 u0 s0 c0", "g0 u0 s0 c0", 1),
+        ("p0 u0 s0 p0 u0", "g0 u0 s0 u0", 1),
+    ];
+    for (before, after, gaps) in cases {
+        let mut world = World::with(&[("CONFLATION", "off"), ("CONFLATION", "off")]);
+        before.split(' ').for_each(|what| world.push(what));
+        assert_eq!(world.queue.leave_gaps(|_| Some(1)), gaps, "{before}");
+        assert_eq!(world.print(), after, "{before}");
+    }
+}
+
+#[test]
+fn events_that_are_lost_are_one_gap_behind_the_subscription() {
+    let mut world = World::with(&[("TIME_SERIES_EVENT_VALUE_TYPE", "binary")]);
+    "s0 p0 c0 p0".split(' ').for_each(|what| world.push(what));
+    assert_eq!(world.queue.leave_gaps(|_| Some(1)), 1);
+    "p0 p0".split(' ').for_each(|what| world.push(what));
+    assert_eq!(world.queue.leave_gaps(|_| Some(1)), 1);
+    assert_eq!(world.print(), "s0 c0 g0 g0");
 }
 
 #[test]
