@@ -74,7 +74,7 @@ impl Audience {
         if session.life.away().is_some() {
             return;
         }
-        if session.resume.is_some() && session.life != Life::GivenUp {
+        if session.resume.as_ref().is_some_and(|resume| resume.outlives_connection()) && session.life != Life::GivenUp {
             return self.leave_resumable(desk, key);
         }
         // What needs no acknowledgement does not wait for another connection.

@@ -81,7 +81,8 @@ impl Audience {
         }
         let key = self.find(token.session).ok_or_else(no_such_session)?;
         let session = self.sessions.get_mut(key).expect("it was just found");
-        let resume = session.resume.as_mut().filter(|resume| resume.is_secret(&token.secret)).ok_or_else(no_such_session)?;
+        let resume = session.resume.as_mut().filter(|resume| resume.is_secret(&token.secret) && resume.outlives_connection());
+        let resume = resume.ok_or_else(no_such_session)?;
         if session.form != form {
             let message = "the session was begun with the other subprotocol, or with other capabilities";
             return Err(Refusal::new(ErrorCode::CannotResume, message));
@@ -106,10 +107,10 @@ impl Audience {
         self.go_on(desk, key);
     }
 
-    /// The client takes leave of its session, which ends with the connection.
-    pub fn take_native_leave(&mut self, key: SessionKey) {
-        if let Some(session) = self.session_mut(key) {
-            session.resume = None;
+    /// The session ends with its connection, behind all that it still has to be sent.
+    pub fn end_with_connection(&mut self, key: SessionKey) {
+        if let Some(resume) = self.session_mut(key).and_then(|session| session.resume.as_mut()) {
+            resume.end_with_connection();
         }
     }
 

@@ -194,6 +194,8 @@ impl Doors {
             Stage::Mqtt(link) => (link.session.expect("it has a session"), Last::Mqtt(link)),
             _ => unreachable!("only these have sessions"),
         };
+        // Its client is not heard any more.
+        audience.end_with_connection(session);
         self.start_ending(desk, key, Some(Box::new(Leaving { session, last })));
     }
 

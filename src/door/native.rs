@@ -107,12 +107,7 @@ impl Doors {
                 self.refuse(desk, audience, key, id, &refusal);
                 self.close_now(desk, audience, key, CloseCode::UnsupportedVersion, "no common protocol version");
             }
-            Turn::Close => {
-                if let Some(session) = native.dialogue.session() {
-                    audience.take_native_leave(session);
-                }
-                self.close_after_queue(desk, audience, key, CloseCode::Normal);
-            }
+            Turn::Close => self.close_after_queue(desk, audience, key, CloseCode::Normal),
         }
         None
     }

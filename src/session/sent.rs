@@ -113,6 +113,17 @@ impl Resume {
         std::hint::black_box(difference) == 0
     }
 
+    /// Whether the session is there when its connection is not.
+    pub fn outlives_connection(&self) -> bool {
+        self.stay_ms > 0
+    }
+
+    /// Its client takes leave, or the server does: what it was sent and may miss still comes first, but nothing is kept from now on, nor waits until the client
+    /// has processed what came before.
+    pub fn end_with_connection(&mut self) {
+        self.stay_ms = 0;
+    }
+
     // What the client said.
 
     /// One request more was carried out or refused.
@@ -136,7 +147,7 @@ impl Resume {
 
     /// What has just been made for this connection.
     pub fn note(&mut self, send: &Rc<Send>) {
-        if send.messages > 0 {
+        if send.messages > 0 && self.outlives_connection() {
             self.messages += u64::from(send.messages);
             self.kept_bytes += send.len();
             self.kept.push_back(send.clone());
@@ -151,7 +162,7 @@ impl Resume {
 
     /// Whether the client has to say first what it has processed.
     pub fn is_full(&self, bytes_max: usize) -> bool {
-        self.kept_bytes >= bytes_max
+        self.kept_bytes >= bytes_max && self.outlives_connection()
     }
 
     /// The client has processed so many messages since the session began. What need not be kept any more is given to `drop_send`.
@@ -240,6 +251,18 @@ mod tests {
         // A pong of the connection is nothing of the session's.
         resume.note(&send(0, 50));
         assert_eq!(resume.kept.len(), 2);
+    }
+
+    #[test]
+    fn what_ends_with_its_connection_waits_for_nothing_and_keeps_nothing_more() {
+        let mut resume = resume();
+        resume.note(&send(1, 100));
+        resume.begin_again();
+        resume.end_with_connection();
+        assert!(resume.has_again() && !resume.is_full(100));
+        assert!(resume.take_again().is_some());
+        resume.note(&send(1, 100));
+        assert_eq!((resume.has_again(), resume.kept_bytes()), (false, 100));
     }
 
     #[test]

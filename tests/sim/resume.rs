@@ -256,6 +256,16 @@ fn stay_away(world: &mut World, wire: usize) {
 
 /// Faults end, everybody comes back, and everything arrives.
 fn heal(world: &mut World) {
+    heal_connections(world);
+    for resumer in &mut world.resuming.clients {
+        if resumer.is_open && !resumer.is_gone() {
+            resumer.ping(&mut world.random);
+        }
+    }
+    world.settle();
+}
+
+fn heal_connections(world: &mut World) {
     for at in 0..world.resuming.wires.len() {
         world.resuming.wires[at].is_stalled = false;
     }
@@ -271,12 +281,6 @@ fn heal(world: &mut World) {
             break;
         }
     }
-    for resumer in &mut world.resuming.clients {
-        if resumer.is_open && !resumer.is_gone() {
-            resumer.ping(&mut world.random);
-        }
-    }
-    world.settle();
 }
 
 fn check(world: &mut World) {
@@ -334,6 +338,60 @@ fn what_is_too_much_to_keep_is_told_as_a_gap() {
         }
         for _ in 0..world.conditions.steps {
             step(&mut world);
+        }
+        check(&mut world);
+        check_departure(&mut world);
+    });
+}
+
+/// Nobody is heard any more, so nothing waits for what clients have processed.
+#[test]
+fn a_stopping_server_sends_all_that_waits() {
+    crate::for_each_seed(|seed| {
+        let mut world = run(seed, |conditions| conditions.steps = 1500);
+        heal_connections(&mut world);
+        for _ in 0..100 {
+            let client = world.random.below(world.resuming.clients.len());
+            write(&mut world, client);
+            step_quietly(&mut world);
+        }
+        let open: Vec<usize> = (0..world.resuming.clients.len()).filter(|client| world.resuming.clients[*client].is_open).collect();
+        world.shut_down();
+        world.settle();
+        for client in open {
+            assert_eq!(world.resuming.clients[client].close_code, Some(1001), "client {client}");
+        }
+        check_empty(&mut world);
+    });
+}
+
+/// Whoever says CLOSE is sent all that waits, also what an earlier connection did not bring.
+#[test]
+fn who_leaves_is_sent_all_that_waits() {
+    crate::for_each_seed(|seed| {
+        let mut world = run(seed, |conditions| conditions.steps = 1500);
+        heal_connections(&mut world);
+        let client = world.random.below(world.conditions.clients);
+        world.resuming.clients[client].is_lazy = true;
+        for _ in 0..100 {
+            let client = world.random.below(world.resuming.clients.len());
+            write(&mut world, client);
+            step_quietly(&mut world);
+        }
+        // It comes back, and what it misses is on its way when it leaves.
+        let wire = world.resuming.clients[client].wire.expect("it is connected");
+        world.cut_wire(wire);
+        world.connect_wire(client);
+        for _ in 0..1000 {
+            step_quietly(&mut world);
+            if world.resuming.clients[client].is_open {
+                break;
+            }
+        }
+        if world.resuming.clients[client].is_open {
+            world.resuming.clients[client].leave(&mut world.random);
+            world.settle();
+            assert_eq!(world.resuming.clients[client].close_code, Some(1000));
         }
         check(&mut world);
         check_departure(&mut world);

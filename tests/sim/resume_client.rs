@@ -46,6 +46,8 @@ pub struct Resumer {
     pub is_open: bool,
     /// The server has ended a connection, so that nobody knows since when the session is away.
     pub was_closed: bool,
+    /// The code of the last end that it was told of.
+    pub close_code: Option<u16>,
     /// Its session may be over before its time.
     pub may_lose_session: bool,
     pub token: String,
@@ -98,6 +100,7 @@ impl Resumer {
             outgoing: VecDeque::new(),
             is_open: false,
             was_closed: false,
+            close_code: None,
             may_lose_session: false,
             token: String::new(),
             connect_id: 0,
@@ -319,7 +322,10 @@ impl Resumer {
             match first {
                 0x81 | 0x82 => self.hear_message(first, &payload, ledger, now, random),
                 // By an earlier one of its connections, too: the server may read that one's CONNECT late.
-                0x88 => self.was_closed = true,
+                0x88 => {
+                    self.was_closed = true;
+                    self.close_code = payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code));
+                }
                 other => panic!("an unexpected frame 0x{other:02x}"),
             }
         }
