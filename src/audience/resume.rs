@@ -154,11 +154,11 @@ impl Audience {
 
     // Away.
 
-    /// The bounds of a session's queue, which are others while it has no connection.
+    /// The bounds of a session's queue, which are others while it has no connection: never more than it may hold when its client is back.
     pub(super) fn queue_limits(desk: &Desk, session: &Session) -> QueueLimits {
         let mut limits = desk.limits.queue;
         if session.resume.is_some() && session.life.away().is_some() {
-            limits.bytes_max = desk.limits.resume.away_queue_bytes_max;
+            limits.bytes_max = desk.limits.resume.away_queue_bytes_max.min(limits.bytes_max);
             limits.bytes_high = limits.bytes_high.min(limits.bytes_max / 4);
         }
         if session.is_conflated {
@@ -180,7 +180,7 @@ impl Audience {
             Some(subscriber.generation)
         };
         desk.report.gaps += session.queue.leave_gaps(current) as u64;
-        session.queue.bounded_bytes() <= desk.limits.resume.away_queue_bytes_max
+        session.queue.bounded_bytes() <= Self::queue_limits(desk, session).bytes_max
     }
 }
 

@@ -397,3 +397,35 @@ fn who_leaves_is_sent_all_that_waits() {
         check_departure(&mut world);
     });
 }
+
+/// Two clients that nothing befalls: one writes, the other has subscribed and has no connection.
+fn start_apart(seed: u64, change: impl Fn(&mut Conditions)) -> (World, usize, usize) {
+    let mut world = start(seed, |conditions| {
+        (conditions.clients, conditions.keep_alive_ms, conditions.bytes_high) = (2, 100_000, 500);
+        change(conditions);
+    });
+    let (writer, reader) = (0, 1);
+    ask(&mut world, reader, Asked::subscribe(everything()));
+    world.settle();
+    let wire = world.resuming.clients[reader].wire.expect("it is connected");
+    world.cut_wire(wire);
+    world.settle();
+    (world, writer, reader)
+}
+
+#[test]
+fn no_more_waits_for_who_is_away_than_may_wait_when_it_is_back() {
+    crate::for_each_seed(|seed| {
+        let (mut world, writer, reader) = start_apart(seed, |conditions| {
+            conditions.bytes_max = 5000;
+            conditions.resume = ResumeLimits { away_queue_bytes_max: 100_000, ..ResumeLimits::default() };
+        });
+        for _ in 0..400 {
+            write(&mut world, writer);
+            world.settle_rounds(4);
+        }
+        world.connect_wire(reader);
+        check(&mut world);
+        assert_eq!(world.resuming.clients[reader].sessions, 1, "it is not closed for what has waited");
+    });
+}
