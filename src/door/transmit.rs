@@ -26,6 +26,8 @@ pub struct Sends {
     spare: Vec<Rc<Send>>,
     /// How many were made.
     made: u64,
+    /// Whether sessions keep what they are sent until their clients have processed it.
+    are_kept: bool,
     recent: Recent,
 }
 
@@ -43,11 +45,19 @@ struct Recent {
 const SPARE_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 128 << 10;
 
+/// Where sends are kept, each takes no more room than so many bytes beside four times its own.
+const ROOM_BESIDE_MAX: usize = 512;
+
 impl Sends {
     /// What was made.
     fn take_made(&mut self) -> Rc<Send> {
         let mut made = self.spare.pop().unwrap_or_default();
         self.made += 1;
+        // What was used for much before would hold as much room for the little that is kept in it. Each is cut once for a long send.
+        let bytes = &mut self.send.bytes;
+        if self.are_kept && bytes.capacity() > 4 * bytes.len() + ROOM_BESIDE_MAX {
+            bytes.shrink_to_fit();
+        }
         self.send.told.number = self.made;
         std::mem::swap(Rc::get_mut(&mut made).expect("nobody else has a spare one"), &mut self.send);
         made
@@ -123,7 +133,7 @@ impl Doors {
             }
         }
         if let Some(shared) = shared {
-            note_resumable(audience, session_key, &shared);
+            self.note_resumable(audience, session_key, &shared);
             return Some(Some(shared));
         }
         self.put_last(desk, audience, key);
@@ -134,8 +144,18 @@ impl Doors {
             return Some(None);
         }
         let made = self.sends.take_made();
-        note_resumable(audience, session_key, &made);
+        self.note_resumable(audience, session_key, &made);
         Some(Some(made))
+    }
+
+    /// Counts what a session was sent, and keeps it where it may have to be sent again.
+    fn note_resumable(&mut self, audience: &mut Audience, session: Option<SessionKey>, send: &Rc<Send>) {
+        let Some(session) = session.and_then(|session| audience.session_mut(session)) else { return };
+        session.sent_bytes += send.len() as u64;
+        if let Some(resume) = &mut session.resume {
+            resume.note(send);
+            self.sends.are_kept = true;
+        }
     }
 
     /// Behind the last of the queue comes the last word.
@@ -224,15 +244,6 @@ impl Doors {
     /// The send is over: its memory is used again.
     pub fn give_up(&mut self, send: Rc<Send>) {
         self.sends.give_up(send);
-    }
-}
-
-/// Keeps what a session was sent that may have to be sent again.
-fn note_resumable(audience: &mut Audience, session: Option<SessionKey>, send: &Rc<Send>) {
-    let Some(session) = session.and_then(|session| audience.session_mut(session)) else { return };
-    session.sent_bytes += send.len() as u64;
-    if let Some(resume) = &mut session.resume {
-        resume.note(send);
     }
 }
 
@@ -425,6 +436,22 @@ fn encode_text(session: &mut Session, sends: &mut Sends, bytes_max: usize) {
         if !payload.is_empty() {
             websocket::put_frame(out, websocket::TEXT, payload);
             *messages += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_takes_no_more_room_than_a_few_times_its_bytes() {
+        for (are_kept, capacity_max) in [(false, usize::MAX), (true, 4 * 10 + ROOM_BESIDE_MAX)] {
+            let mut sends = Sends { are_kept, ..Sends::default() };
+            sends.send.bytes = Vec::with_capacity(SPARE_BYTES_MAX);
+            sends.send.bytes.extend_from_slice(&[7; 10]);
+            let made = sends.take_made();
+            assert!(made.bytes.len() == 10 && made.bytes.capacity() <= capacity_max, "10 bytes in {}", made.bytes.capacity());
         }
     }
 }
