@@ -429,3 +429,69 @@ fn no_more_waits_for_who_is_away_than_may_wait_when_it_is_back() {
         assert_eq!(world.resuming.clients[reader].sessions, 1, "it is not closed for what has waited");
     });
 }
+
+#[test]
+fn no_token_but_the_sessions_own_goes_on_with_it() {
+    crate::for_each_seed(|seed| {
+        let mut world = run(seed, |conditions| conditions.steps = 800);
+        heal_connections(&mut world);
+        let victim = world.random.below(world.conditions.clients);
+        let (token, form) = (world.resuming.clients[victim].token.clone(), world.resuming.clients[victim].form);
+        let resumed = world.resuming.clients[victim].resumed;
+        for (token, form) in wrong_tokens(&token, form) {
+            let thief = world.add_resumer(form, 60_000);
+            let resumer = &mut world.resuming.clients[thief];
+            (resumer.token, resumer.may_lose_session) = (token.clone(), true);
+            resumer.recovery_bytes_max = world.conditions.resume.recovery_bytes_max;
+            world.connect_wire(thief);
+            if world.random.percent(50) {
+                (0..200).for_each(|_| step_quietly(&mut world));
+            }
+            world.settle();
+            let resumer = &world.resuming.clients[thief];
+            assert!(resumer.is_open && resumer.resumed == 0 && resumer.sessions == 2, "{token} is refused, and a new session begins");
+        }
+        assert!(world.resuming.clients[victim].is_open && world.resuming.clients[victim].resumed == resumed, "it notices nothing");
+        check(&mut world);
+        check_departure(&mut world);
+    });
+}
+
+/// Tokens that are none, or are another form's.
+fn wrong_tokens(token: &str, form: Form) -> Vec<(String, Form)> {
+    let other_form = if form == Form::Text { Form::Binary { capabilities: 0 } } else { Form::Text };
+    let last = if token.ends_with('0') { "1" } else { "0" };
+    let parts: Vec<&str> = token.split('-').collect();
+    let wrong = [
+        "nonsense".to_owned(),
+        format!("{}{last}", &token[..token.len() - 1]),
+        token[..token.len() - 1].to_owned(),
+        format!("{}0", token),
+        format!("{:016x}-{}-{}", 8, parts[1], parts[2]),
+        format!("{}-{}ffff-{}", parts[0], &parts[1][..parts[1].len() - 4], parts[2]),
+        format!("{}-fff{}-{}", parts[0], parts[1], parts[2]),
+    ];
+    wrong.into_iter().map(|token| (token, form)).chain([(token.to_owned(), other_form)]).collect()
+}
+
+/// The count of messages says what a client has: neither more than it was sent, nor fewer than it has said.
+#[test]
+fn a_client_that_miscounts_changes_nothing() {
+    crate::for_each_seed(|seed| {
+        let (mut world, writer, reader) = start_apart(seed, |_| {});
+        (0..20).for_each(|_| write(&mut world, writer));
+        world.settle();
+        let resumer = &mut world.resuming.clients[reader];
+        let processed = std::mem::replace(&mut resumer.processed, 1_000_000);
+        resumer.expected_refusal = Some(108);
+        world.connect_wire(reader);
+        world.settle();
+        let resumer = &mut world.resuming.clients[reader];
+        assert_eq!(resumer.expected_refusal, None, "the count is refused");
+        resumer.processed = processed;
+        // The same connection may say it better; a new one does here.
+        world.connect_wire(reader);
+        check(&mut world);
+        assert_eq!(world.resuming.clients[reader].sessions, 1);
+    });
+}

@@ -50,6 +50,8 @@ pub struct Resumer {
     pub close_code: Option<u16>,
     /// Its session may be over before its time.
     pub may_lose_session: bool,
+    /// The error that its CONNECT is to be answered with.
+    pub expected_refusal: Option<u16>,
     pub token: String,
     connect_id: u64,
     /// When a connection was lost by which the session went on.
@@ -102,6 +104,7 @@ impl Resumer {
             was_closed: false,
             close_code: None,
             may_lose_session: false,
+            expected_refusal: None,
             token: String::new(),
             connect_id: 0,
             lost: None,
@@ -363,6 +366,7 @@ impl Resumer {
     fn hear_greeting(&mut self, heard: Heard, now: Time, random: &mut Random) {
         match heard {
             Heard::Welcome { token, requests, .. } => self.hear_welcome(token, requests),
+            Heard::Error { id, code } if id == self.connect_id && self.expected_refusal == Some(code) => self.expected_refusal = None,
             Heard::Error { id, code } if id == self.connect_id => {
                 assert_eq!(code, CANNOT_RESUME, "client {} counts wrong", self.name);
                 let is_late = self.lost.is_none_or(|lost| now >= lost.after_ms(self.stay_ms));
