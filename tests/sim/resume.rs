@@ -59,7 +59,6 @@ fn start(seed: u64, change: impl Fn(&mut Conditions)) -> World {
         world.resuming.clients[at].recovery_bytes_max = world.conditions.resume.recovery_bytes_max;
         world.connect_wire(at);
     }
-    keep_interests(&mut world);
     world
 }
 
@@ -79,6 +78,7 @@ fn keep_interests(world: &mut World) {
 
 fn run(seed: u64, change: impl Fn(&mut Conditions)) -> World {
     let mut world = start(seed, change);
+    keep_interests(&mut world);
     for _ in 0..world.conditions.steps {
         step(&mut world);
     }
@@ -175,11 +175,13 @@ fn write(world: &mut World, client: usize) {
     let kind = world.random.pick(&Kind::ALL);
     let filler = world.random.pick(&[0, 0, 3, 12]);
     let is_removed = world.random.percent(12);
+    let breadth = if kind == Kind::Stream { 1 } else { world.resuming.clients[client].breadth };
+    let number = world.random.below(breadth);
     let resuming = &mut world.resuming;
     let resumer = &mut resuming.clients[client];
-    let name = format!("{}/", kind.name());
-    let place = resumer.own.iter().position(|own| own.path.starts_with(&name)).unwrap_or_else(|| {
-        resumer.own.push(Own::new(kind, client, resumer.sessions));
+    let path = format!("{}/{client}x{}/{number}", kind.name(), resumer.sessions);
+    let place = resumer.own.iter().position(|own| own.path == path).unwrap_or_else(|| {
+        resumer.own.push(Own::new(kind, &path));
         resumer.own.len() - 1
     });
     let has_deltas = resumer.form != Form::Text;
@@ -324,6 +326,48 @@ fn nothing_is_missed_and_nothing_comes_twice() {
     });
 }
 
+/// Nobody keeps the interests of shards: they end with sessions and come back with them.
+#[test]
+fn interests_that_end_while_sessions_are_away_lose_no_last_value() {
+    crate::for_each_seed(|seed| {
+        let mut world = start(seed, |conditions| conditions.clients = 3);
+        world.resuming.ledger.has_interests_lost = true;
+        for _ in 0..world.conditions.steps {
+            step(&mut world);
+        }
+        check(&mut world);
+        check_departure(&mut world);
+    });
+}
+
+/// Selections of more topics than one turn looks at, and than wait in a queue, are under way when connections break.
+#[test]
+fn what_is_gone_through_slice_by_slice_goes_on() {
+    crate::for_each_seed(|seed| {
+        let mut world = start(seed, |conditions| {
+            (conditions.clients, conditions.steps, conditions.keep_alive_ms) = (3, 1500, 100_000);
+            conditions.bytes_high = [0, 500, 2000][seed as usize % 3];
+        });
+        keep_interests(&mut world);
+        for writer in 0..3 {
+            world.resuming.clients[writer].breadth = 25;
+            (0..120).for_each(|_| write(&mut world, writer));
+        }
+        world.settle();
+        for number in 0..world.conditions.steps {
+            if number % 9 == 0 {
+                let reader = world.random.below(3);
+                let pattern = world.random.pick(&PATTERNS);
+                let selects = world.random.percent(65);
+                ask(&mut world, reader, if selects { Asked::subscribe(pattern) } else { Asked::unsubscribe(pattern) });
+            }
+            step(&mut world);
+        }
+        check(&mut world);
+        check_departure(&mut world);
+    });
+}
+
 /// Where little may wait, topics have gaps, and who is owed too many answers loses its session.
 #[test]
 fn what_is_too_much_to_keep_is_told_as_a_gap() {
@@ -333,6 +377,7 @@ fn what_is_too_much_to_keep_is_told_as_a_gap() {
             let away_queue_bytes_max = [600, 1500, 4000][seed as usize % 3];
             conditions.resume = ResumeLimits { away_queue_bytes_max, recovery_bytes_max, ..ResumeLimits::default() };
         });
+        keep_interests(&mut world);
         for client in &mut world.resuming.clients {
             client.may_lose_session = true;
         }
@@ -404,6 +449,7 @@ fn start_apart(seed: u64, change: impl Fn(&mut Conditions)) -> (World, usize, us
         (conditions.clients, conditions.keep_alive_ms, conditions.bytes_high) = (2, 100_000, 500);
         change(conditions);
     });
+    keep_interests(&mut world);
     let (writer, reader) = (0, 1);
     ask(&mut world, reader, Asked::subscribe(everything()));
     world.settle();

@@ -78,6 +78,8 @@ pub struct Resumer {
     pub waiting: BTreeMap<u64, Asked>,
     steps: Vec<(Pattern, bool)>,
     pub own: Vec<Own>,
+    /// So many topics of most kinds it writes.
+    pub breadth: usize,
     /// Told of topics that a listener selects.
     pub noticed: Option<BTreeSet<String>>,
     topics: BTreeMap<u64, Held>,
@@ -123,6 +125,7 @@ impl Resumer {
             waiting: BTreeMap::new(),
             steps: Vec::new(),
             own: Vec::new(),
+            breadth: 1,
             noticed: None,
             topics: BTreeMap::new(),
             seen: BTreeMap::new(),
@@ -136,9 +139,10 @@ impl Resumer {
     fn begin_anew(&mut self) {
         let (sessions, resumed, gaps, values) = (self.sessions + 1, self.resumed, self.gaps, self.values);
         let fresh = Self { sessions, resumed, gaps, values, wire: self.wire, ..Self::new(self.name, self.form, self.stay_ms) };
-        let (is_lazy, recovery_bytes_max, may_lose_session) = (self.is_lazy, self.recovery_bytes_max, self.may_lose_session);
+        let (is_lazy, recovery_bytes_max, may_lose_session, breadth) =
+            (self.is_lazy, self.recovery_bytes_max, self.may_lose_session, self.breadth);
         let (connect_id, unread) = (self.connect_id, std::mem::take(&mut self.unread));
-        *self = Self { is_lazy, recovery_bytes_max, may_lose_session, connect_id, unread, is_upgraded: true, ..fresh };
+        *self = Self { is_lazy, recovery_bytes_max, may_lose_session, breadth, connect_id, unread, is_upgraded: true, ..fresh };
     }
 
     /// Requests that wait for a connection.
@@ -480,7 +484,11 @@ impl Resumer {
             }
             Heard::Unsubscribed { topic, reason } => {
                 let held = self.topics.remove(&topic).unwrap_or_else(|| panic!("client {}: the end of an unknown topic", self.name));
-                let is_end = reason != REMOVED || !held.kind.keeps_all() || held.has_gap || ledger.is_end(&held.path, held.last);
+                let is_end = reason != REMOVED
+                    || !held.kind.keeps_all()
+                    || held.has_gap
+                    || ledger.has_interests_lost
+                    || ledger.is_end(&held.path, held.last);
                 assert!(is_end, "client {}: {} ends behind {:?}, which was not its last value", self.name, held.path, held.last);
                 topic
             }
@@ -505,7 +513,7 @@ impl Resumer {
         let held = self.held(topic);
         ledger.check_written(&held.path, number);
         if let Some(last) = held.last {
-            let may_skip = held.has_gap || !held.kind.keeps_all();
+            let may_skip = held.has_gap || !held.kind.keeps_all() || ledger.has_interests_lost && held.kind != Kind::Series;
             let is_next = if may_skip { number > last } else { number == last + 1 };
             assert!(is_next, "client {name}: {} goes from {last} to {number}", held.path);
         }

@@ -71,9 +71,8 @@ pub struct Own {
 }
 
 impl Own {
-    pub fn new(kind: Kind, client: usize, session: usize) -> Self {
-        let path = format!("{}/{client}x{session}", kind.name()).leak();
-        Self { path, kind, number: 0, stands: false, value: Vec::new() }
+    pub fn new(kind: Kind, path: &str) -> Self {
+        Self { path: path.to_owned().leak(), kind, number: 0, stands: false, value: Vec::new() }
     }
 
     /// The next value. The number of a stream is that of its kind; `filler` makes the value longer.
@@ -117,6 +116,8 @@ impl Own {
 /// What all writers have written.
 #[derive(Default)]
 pub struct Ledger {
+    /// Shards lose interest in topics and take it again: who subscribes meanwhile may go on from a value that was not the newest.
+    pub has_interests_lost: bool,
     topics: BTreeMap<&'static str, Written>,
 }
 
