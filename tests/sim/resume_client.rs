@@ -185,7 +185,15 @@ impl Resumer {
                 format!(r#"{{"op":"connect","id":{id},"version":1,"resume_ms":{resume_ms},"token":"{token}","processed":{processed}}}"#);
             return text.into_bytes();
         };
-        let ask = Ask::Connect { version: native::VERSION, name: "sim".into(), capabilities, resume_ms, token: token.into(), processed };
+        let ask = Ask::Connect {
+            version: native::VERSION,
+            name: "sim".into(),
+            capabilities,
+            resume_ms,
+            token: token.into(),
+            processed,
+            properties: Vec::new(),
+        };
         let mut bytes = Vec::new();
         native::put_request(&mut bytes, &Request { id, ask });
         bytes
