@@ -57,10 +57,11 @@ import { typeName, typeNumber } from './types.js';
 
 /**
  * @typedef {(
- *   | { op: 'connect', id: number, version: number, client?: string, capabilities?: number }
+ *   | { op: 'connect', id: number, version: number, client?: string, capabilities?: number, token?: string, processed?: number, resume_ms?: number }
  *   | { op: 'ping' }
  *   | { op: 'pong' }
  *   | { op: 'close' }
+ *   | { op: 'processed', id: number, messages: number }
  *   | { op: 'add', id: number, path: string, type: TopicTypeName, properties: Properties }
  *   | { op: 'set', id: number, path: string, type: TopicTypeName, value: Uint8Array | null }
  *   | { op: 'add_and_set', id: number, path: string, type: TopicTypeName, properties: Properties, value: Uint8Array | null }
@@ -100,6 +101,10 @@ import { typeName, typeNumber } from './types.js';
  * @property {number} [value_bytes_max]
  * @property {number} [selections_max]
  * @property {number} [fetch_page_max]
+ * @property {string} [token] by which the session may be gone on with
+ * @property {number} [resume_ms]
+ * @property {number} [recovery_bytes_max]
+ * @property {number} [requests] those that the server has, where this connection goes on with an earlier one's session
  */
 
 /** @typedef {{ op: 'subscribed', topic: number | bigint, path: string, type: TopicTypeName, properties: Properties }} Subscribed */
@@ -116,6 +121,7 @@ import { typeName, typeNumber } from './types.js';
  *   | { op: 'null_value', topic: number | bigint }
  *   | { op: 'value_deflate', topic: number | bigint, deflated: Uint8Array }
  *   | { op: 'unsubscribed', topic: number | bigint, reason: number }
+ *   | { op: 'gap', topic: number | bigint }
  * )} TopicEvent
  */
 
@@ -138,6 +144,7 @@ import { typeName, typeNumber } from './types.js';
  *   | ErrorMessage
  *   | TopicEvent
  *   | Notice
+ *   | { op: 'received', requests: number }
  *   | { op: 'ping' }
  *   | { op: 'pong' }
  * )} ServerEvent
@@ -200,6 +207,7 @@ const OPERATIONS = Object.freeze({
   ping: 0x02,
   pong: 0x03,
   close: 0x04,
+  processed: 0x05,
   add: 0x10,
   set: 0x11,
   add_and_set: 0x12,
@@ -229,6 +237,7 @@ const PONG = 0x03;
 const WELCOME = 0x81;
 const OK = 0x82;
 const ERROR = 0x83;
+const RECEIVED = 0x85;
 const SUBSCRIBED = 0x90;
 const VALUE = 0x91;
 const DELTA_DEFLATE = 0x92;
@@ -237,6 +246,7 @@ const NULL_VALUE = 0x94;
 const EVENT = 0x95;
 const UNSUBSCRIBED = 0x98;
 const VALUE_DEFLATE = 0x99;
+const GAP = 0x9a;
 const TOPIC_NOTICE = 0xa0;
 const DESCENDANT_NOTICE = 0xa1;
 const SUBSCRIBERS_NOTICE = 0xa2;
@@ -266,6 +276,9 @@ const NOTHING = new Uint8Array(0);
 
 const FIELD_CLIENT = 1;
 const FIELD_CAPABILITIES = 2;
+const FIELD_TOKEN = 4;
+const FIELD_PROCESSED = 5;
+const FIELD_RESUME_MS = 6;
 
 /** @type {ReadonlyArray<keyof Welcome | undefined>} */
 const WELCOME_FIELDS = [
@@ -279,7 +292,14 @@ const WELCOME_FIELDS = [
   'value_bytes_max',
   'selections_max',
   'fetch_page_max',
+  'token',
+  'resume_ms',
+  'recovery_bytes_max',
+  'requests',
 ];
+
+/** Those of WELCOME's fields that are text; the others are numbers. */
+const WELCOME_TEXTS = new Set(['server', 'session', 'token']);
 
 /**
  * Appends one frame.
@@ -307,6 +327,12 @@ function writeBody(writer, message) {
       writer.varint(message.version);
       if (message.client !== undefined) writeBytes(writer, FIELD_CLIENT, encodeUtf8(message.client));
       writeNumber(writer, FIELD_CAPABILITIES, message.capabilities);
+      if (message.token !== undefined) writeBytes(writer, FIELD_TOKEN, encodeUtf8(message.token));
+      writeNumber(writer, FIELD_PROCESSED, message.processed);
+      writeNumber(writer, FIELD_RESUME_MS, message.resume_ms);
+      break;
+    case 'processed':
+      writer.varint(message.messages);
       break;
     case 'add':
       writeTopic(writer, message.path, message.type);
@@ -551,6 +577,8 @@ function readEvent(op, reader) {
       return readWelcome(reader);
     case ERROR:
       return readError(reader);
+    case RECEIVED:
+      return { op: 'received', requests: reader.size() };
     case SUBSCRIBED: {
       const topic = reader.varint();
       const path = reader.string();
@@ -566,6 +594,8 @@ function readEvent(op, reader) {
       return { op: 'event', topic: reader.varint(), ...readEventHead(reader), value: reader.copyRest() };
     case VALUE_DEFLATE:
       return { op: 'value_deflate', topic: reader.varint(), deflated: reader.rest() };
+    case GAP:
+      return { op: 'gap', topic: reader.varint() };
     default:
       return readNotice(op, reader);
   }
@@ -605,8 +635,7 @@ function readWelcome(reader) {
   while (reader.more) {
     const name = WELCOME_FIELDS[reader.size()];
     const field = new Reader(reader.take(reader.size()));
-    if (name === 'server' || name === 'session') welcome[name] = decodeUtf8(field.rest());
-    else if (name !== undefined) welcome[name] = field.size();
+    if (name !== undefined) welcome[name] = WELCOME_TEXTS.has(name) ? decodeUtf8(field.rest()) : field.size();
   }
   return /** @type {Welcome} */ (/** @type {unknown} */ (welcome));
 }

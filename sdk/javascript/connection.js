@@ -229,6 +229,7 @@ export class Connection {
         this.#send({ op: 'pong' });
         break;
       case 'pong':
+      case 'received':
         break;
       case 'error':
         this.#handleError(event);

@@ -119,6 +119,20 @@ export class InvalidFieldError extends RequestError {
   static codeName = 'invalid_field';
 }
 
+/** 107: the session of the token is over. The client begins a new one by itself. */
+export class CannotResumeError extends RequestError {
+  static className = 'CannotResumeError';
+  static code = 107;
+  static codeName = 'cannot_resume';
+}
+
+/** 108: client and server do not agree on how many messages the session was sent. */
+export class InvalidCountError extends RequestError {
+  static className = 'InvalidCountError';
+  static code = 108;
+  static codeName = 'invalid_count';
+}
+
 /** 200: a topic path that breaks a rule of paths. */
 export class InvalidPathError extends RequestError {
   static className = 'InvalidPathError';
@@ -372,7 +386,7 @@ export class StorageUnavailableError extends RequestError {
 /**
  * There is no connection: it could not be made, it was lost, or the session is closed. `code` is the close code.
  *
- * What became of a request that was under way is not known, unless `sent` is false.
+ * Where `sent` is false the request surely never left this client; one whose fate is not known has an {@link OutcomeUnknownError}.
  */
 export class ConnectionError extends TidewireError {
   /**
@@ -386,6 +400,22 @@ export class ConnectionError extends TidewireError {
   }
 
   static className = 'ConnectionError';
+}
+
+/**
+ * The session ended before the request was answered. It may have been carried out or not, and nobody can tell any more: who has to know looks at
+ * what it was to change.
+ */
+export class OutcomeUnknownError extends ConnectionError {
+  /**
+   * @param {string} message
+   * @param {ErrorDetail} [detail]
+   */
+  constructor(message, detail = {}) {
+    super(message, { ...detail, sent: true });
+  }
+
+  static className = 'OutcomeUnknownError';
 }
 
 /** No answer in time. What became of the request is not known. */
@@ -407,6 +437,8 @@ export const REQUEST_ERRORS = Object.freeze([
   UnsupportedVersionError,
   MalformedJsonError,
   InvalidFieldError,
+  CannotResumeError,
+  InvalidCountError,
   InvalidPathError,
   InvalidSelectorError,
   NoSuchTopicError,
@@ -474,4 +506,5 @@ export const CloseCode = Object.freeze({
   CONNECT_TIMEOUT: 4102,
   KEEP_ALIVE_TIMEOUT: 4103,
   SEND_QUEUE_OVERFLOW: 4104,
+  SESSION_TAKEN_OVER: 4105,
 });

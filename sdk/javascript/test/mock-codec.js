@@ -8,6 +8,7 @@ const OPERATIONS = {
   0x02: 'ping',
   0x03: 'pong',
   0x04: 'close',
+  0x05: 'processed',
   0x10: 'add',
   0x11: 'set',
   0x12: 'add_and_set',
@@ -85,6 +86,8 @@ function decodeBody(op, cursor) {
   switch (op) {
     case 'connect':
       return { op, id, version: readVarint(cursor), ...readFields(cursor, CONNECT_FIELDS) };
+    case 'processed':
+      return { op, id, messages: readVarint(cursor) };
     case 'add':
       return { op, id, path: readString(cursor), type: readType(cursor), properties: readProperties(cursor) };
     case 'set':
@@ -219,7 +222,7 @@ const number = (name) => (cursor) => ({ [name]: readVarint(cursor) });
 const json = (name) => (cursor) => ({ [name]: JSON.parse(readRest(cursor).toString()) });
 const range = (name) => (cursor) => ({ [name]: { ...readBound(cursor, 'from', ANCHORS), ...readBound(cursor, 'to', SPANS) } });
 
-const CONNECT_FIELDS = { 1: text('client'), 2: number('capabilities') };
+const CONNECT_FIELDS = { 1: text('client'), 2: number('capabilities'), 4: text('token'), 5: number('processed'), 6: number('resume_ms') };
 const UPDATE_FIELDS = {
   1: readUpdateType,
   2: (cursor) => ({ value: readRest(cursor) }),

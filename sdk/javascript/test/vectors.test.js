@@ -25,7 +25,7 @@ for (const vector of read('vectors/frames.json')) {
 function checkFrames(vector) {
   const expected = vector.messages ?? [vector.message];
   if (vector.direction === 'server') {
-    assert.deepEqual(decodeServer(vector), expected);
+    assert.deepEqual(decodeServer(vector), expected.map(withShortNumbers));
     return;
   }
   assert.deepEqual(decodeClientMessage(unhex(vector.hex)).map(withHex), expected);
@@ -76,6 +76,13 @@ function decodeServer(vector) {
 
 function jsonNumber(number) {
   return typeof number === 'bigint' ? String(number) : number;
+}
+
+/** A topic's number may stand as text in a vector, whether a number holds it or not. */
+function withShortNumbers(message) {
+  if (typeof message.topic !== 'string') return message;
+  const number = Number(message.topic);
+  return { ...message, topic: Number.isSafeInteger(number) ? number : message.topic };
 }
 
 /** The members that are bytes, in the form that the vectors have. */
