@@ -106,7 +106,7 @@ export class Session {
   #welcome;
   /** @type {Limits} */
   #limits = limitsOf(undefined);
-  #subscriptions = new Subscriptions();
+  #subscriptions = new Subscriptions((message) => this.#request(message));
   #selections = new Selections();
   #listeners = new Listeners((message) => this.#request(message));
   /** Counts the connections that were adopted. */
@@ -577,7 +577,7 @@ function checkCount(name, value) {
 /** @param {import('./stream.js').StreamCallbacks} callbacks */
 function checkCallbacks(callbacks) {
   if (typeof callbacks !== 'object' || callbacks === null) throw new TypeError(`expected the stream's callbacks as an object, found ${show(callbacks)}`);
-  for (const name of /** @type {const} */ (['subscription', 'value', 'unsubscription', 'close', 'error'])) {
+  for (const name of /** @type {const} */ (['subscription', 'value', 'gap', 'unsubscription', 'close', 'error'])) {
     const callback = callbacks[name];
     if (callback !== undefined && typeof callback !== 'function') {
       throw new TypeError(`expected a function as the stream's ${name}, found ${show(callback)}`);

@@ -24,6 +24,8 @@
  * @property {(path: string, specification: Specification) => void} [subscription]
  * @property {(path: string, specification: Specification, value: any, oldValue: any) => void} [value] `oldValue` is undefined
  *   for the first value; both may be null, which is no value. On a stream of time series they are the event and the one before it.
+ * @property {(path: string, specification: Specification) => void} [gap] values of the topic were lost, because more came while there was no
+ *   connection than the server keeps; its newest value follows, with no `oldValue`. Time series have none: what they missed is asked for.
  * @property {(path: string, specification: Specification, reason: UnsubscriptionReason) => void} [unsubscription]
  * @property {() => void} [close] the stream was closed, or its session
  * @property {(error: unknown) => void} [error] a callback threw, a value did not decode, or events of a time series were missed while there
@@ -126,6 +128,15 @@ export class ValueStream {
     } catch (error) {
       this.notifyError(error);
     }
+  }
+
+  /**
+   * @internal
+   * @param {string} path
+   * @param {Specification} specification
+   */
+  notifyGap(path, specification) {
+    if (!this.#closed) this.#call(this.#callbacks.gap, path, specification);
   }
 
   /**

@@ -4,7 +4,7 @@
  * Streams and subscriptions are independent: a stream that is added later is told of the topics that are there. A topic is read
  * by every value stream that matches its path and can read its type; where there is none, by the fallback streams that can.
  *
- * On a new connection topics have new numbers; they are matched by path. `beginRecovery` and `endRecovery` surround that, so that
+ * In a new session topics are subscribed to anew; they are matched by path. `beginRecovery` and `endRecovery` surround that, so that
  * a stream sees only what really changed meanwhile. Of a time series it sees every event: those that came meanwhile are asked for, and
  * those that come in the meantime wait for them.
  *
@@ -134,6 +134,12 @@ export class Subscriptions {
   #streams = new Set();
   /** The most bytes of a value, which bounds what a delta makes. */
   valueBytesMax = Infinity;
+  #request;
+
+  /** @param {import('./missed.js').Request} request */
+  constructor(request) {
+    this.#request = request;
+  }
 
   /**
    * Adds a stream; without a selector it is a fallback stream. It is told of the topics that are there when the caller is done.
@@ -175,6 +181,8 @@ export class Subscriptions {
         return;
       case 'unsubscribed':
         return this.#handleUnsubscribed(event.topic, event.reason);
+      case 'gap':
+        return this.#handleGap(event.topic);
     }
   }
 
@@ -269,7 +277,35 @@ export class Subscriptions {
     if (topic !== undefined) this.#end(topic, reasonName(reason));
   }
 
-  /** The connection is new: every topic has yet to be seen on it. */
+  /**
+   * Values of the topic were lost: what is known of it is no base for a delta, and nothing to tell a stream. Its newest value follows; the events of
+   * a time series are asked for.
+   *
+   * @param {number | bigint} number
+   */
+  #handleGap(number) {
+    const topic = this.#byNumber.get(number);
+    if (topic === undefined) return;
+    if (topic.content === 'events') {
+      this.#fillGap(topic);
+      return;
+    }
+    topic.clear();
+    topic.isNull = false;
+    for (const reader of topic.readers) reader.notifyGap(topic.path, topic.specification);
+  }
+
+  /** @param {Topic} topic a time series */
+  #fillGap(topic) {
+    // What is asked for already may end before this gap: it is asked for anew.
+    const waiting = [...(topic.waiting ?? [])];
+    topic.waiting = waiting;
+    this.#catchUp(topic, this.#request).catch(() => {
+      if (topic.waiting === waiting) this.#tellEvents(topic, nextSequence(topic.event), []);
+    });
+  }
+
+  /** The session is new: every topic has yet to be seen in it. */
   beginRecovery() {
     this.#byNumber.clear();
     for (const topic of this.#byPath.values()) {
@@ -299,20 +335,32 @@ export class Subscriptions {
   }
 
   /**
-   * Tells a topic's readers of the events that they missed, then of those that came meanwhile, and of the events that cannot be had any more.
+   * Asks for the events that were missed, and tells of them.
    *
    * @param {Topic} topic
    * @param {import('./missed.js').Request} request
    */
   async #catchUp(topic, request) {
-    const missed = await this.#missedEvents(topic, request);
+    const { waiting } = topic;
+    const { from, events } = await this.#missedEvents(topic, request);
+    // They may be asked for anew meanwhile.
+    if (topic.waiting === waiting) this.#tellEvents(topic, from, events);
+  }
+
+  /**
+   * Tells a topic's readers of the events that they missed, then of those that came meanwhile, and of the events that cannot be had any more.
+   *
+   * @param {Topic} topic
+   * @param {number} from the sequence of the first that was missed
+   * @param {import('./codec.js').EventEntry[]} events
+   */
+  #tellEvents(topic, from, events) {
     // It may have been removed meanwhile.
     if (this.#byPath.get(topic.path) !== topic) return;
-    const { from, events } = missed;
     const waiting = topic.waiting ?? [];
     topic.waiting = undefined;
     let next = from;
-    for (const event of [...events, ...waiting]) {
+    for (const event of [...events, ...waiting].sort((a, b) => a.sequence - b.sequence)) {
       if (event.sequence < next) continue;
       if (event.sequence > next) {
         const error = new MissedEventsError(topic.path, next, event.sequence - 1);

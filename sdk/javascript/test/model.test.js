@@ -521,6 +521,26 @@ test('events that are not kept any more are told as missed', async () => {
   assert.deepEqual(sequencesOf(events), [0, missed, 4, 5, 6]);
 });
 
+for (const [what, kept, told] of [
+  ['asked for', 0, [0, 1, 2, 3, 4]],
+  ['told as missed where they are not kept', 3, [0, 'events 1 to 2 of s came while there was no connection, and are not kept any more', 3, 4]],
+]) {
+  test(`the events in a gap are ${what}`, async () => {
+    const { server, session } = await start();
+    await session.topics.addAndSet('s', SERIES, 1);
+    const { events, until } = recordStream((callbacks) => session.addTimeSeriesStream('s', 'double', callbacks));
+    await session.subscribe('s');
+    const topic = server.topics.get('s');
+    for (let sequence = 1; sequence < 4; sequence += 1) topic.events.push({ sequence, timestamp: 1_000 + sequence, author: 'mock', value: double(sequence) });
+    topic.kept = kept;
+    const gap = frame(0x9a, varint(topic.number));
+    server.last.send(gap, gap);
+    server.put('s', 'time_series', double(4));
+    await until(told.length + 1);
+    assert.deepEqual(sequencesOf(events), told);
+  });
+}
+
 test('events of a series that may not be asked for are told as missed', async () => {
   const { server, session } = await start({ answer: refusal('query', 202) });
   await session.topics.addAndSet('s', SERIES, 1);

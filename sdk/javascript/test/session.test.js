@@ -40,6 +40,7 @@ function record(session, selector, type) {
   const callbacks = {
     subscription: (path, { type: topicType }) => note(`+${path} ${topicType}`),
     value: (path, _, value, old) => note(`${path}=${text(value)}${old === undefined ? '' : ` was ${text(old)}`}`),
+    gap: (path) => note(`~${path}`),
     unsubscription: (path, _, reason) => note(`-${path} ${reason}`),
     close: () => note('close'),
     error: (error) => note(`! ${error.message}`),
@@ -177,6 +178,25 @@ test('deltas of both forms make the next value', async () => {
   await until('a="the QUICK green fox" was "the quick green fox"');
   assert.equal(events.length, 4);
   assert.equal(server.received[0].capabilities, 7);
+});
+
+test('behind a gap the whole value is waited for', async () => {
+  const { server, session } = await start();
+  server.put('a', 'string', 'x');
+  const { events, until } = record(session, 'a', TopicType.STRING);
+  await session.subscribe('a');
+  const number = varint(server.topics.get('a').number);
+  server.last.send(frame(0x9a, number));
+  await until('~a');
+  const late = record(session, 'a', TopicType.JSON);
+  await turn();
+  server.last.send(frame(0x91, number, Buffer.from('z')));
+  await until('a="z"');
+  assert.deepEqual(events, ['+a string', 'a="x"', '~a', 'a="z"']);
+  assert.deepEqual(late.events, ['+a string', 'a="z"']);
+  const lost = becomes(session, 'recovering');
+  server.last.send(frame(0x9a, number), frame(0x93, number, [1 << 1]));
+  assert.equal((await lost).code, 4100);
 });
 
 test('a delta that does not fit makes the connection anew', async () => {
