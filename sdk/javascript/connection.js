@@ -1,56 +1,59 @@
 /**
- * One connection: a WebSocket on which CONNECT was answered, its requests, and its keep-alive.
+ * One connection: a WebSocket on which CONNECT was answered, and its keep-alive.
  *
- * It ends once and for all; making another one is left to the session. Frames of one turn of the event loop go out as one message.
+ * It ends once and for all; making another one, and going on with what was under way, is left to the session. Frames of one turn of the event loop go
+ * out as one message.
  *
  * @module
  */
 
 import { Writer } from './bytes.js';
-import { Capability, decodeMessage, encodeFrame, readAnswer, SUBPROTOCOL, VERSION } from './codec.js';
-import { CloseCode, ConnectionError, ProtocolError, requestError, TimeoutError, ValueTooLargeError } from './errors.js';
+import { Capability, decodeMessage, encodeFrame, SUBPROTOCOL, VERSION } from './codec.js';
+import { CannotResumeError, CloseCode, ConnectionError, InvalidCountError, ProtocolError, requestError, TimeoutError } from './errors.js';
 
 /** @typedef {import('./codec.js').ClientMessage} ClientMessage */
 /** @typedef {import('./codec.js').Welcome} Welcome */
-/** @typedef {import('./codec.js').Answer} Answer */
-/** @typedef {{ code: number, reason: string }} Close why a connection ended */
+/** @typedef {{ code: number, reason: string, isServers?: boolean }} Close why a connection ended; `isServers`: the server closed it */
 
 /**
  * @typedef {object} ConnectionOptions
  * @property {string} url
  * @property {import('./websocket.js').WebSocketClass} WebSocket
  * @property {string} [name] of the client, for the server's operators
+ * @property {number} resumeMs for how long the session may be without a connection; 0: it ends with this one
+ * @property {{ token: string, processed: number }} [resumption] the session to go on with, if it is there; else a new one begins
  * @property {number} connectTimeoutMs
- * @property {number} requestTimeoutMs 0: none
  * @property {number} closeTimeoutMs
  * @property {AbortSignal} [signal] ends the attempt
  */
 
 /**
- * Who is told what the server sends beside answers.
+ * Who is told what the server sends.
  *
  * @typedef {object} ConnectionSink
- * @property {(welcome: Welcome) => void} welcome first of all
+ * @property {(connection: Connection, welcome: Welcome) => void} welcome first of all
+ * @property {(id: number | bigint, body: import('./bytes.js').Reader) => void} answer an OK
  * @property {(topic: number | bigint, bytes: Uint8Array) => void} value
  * @property {(topic: number | bigint, form: import('./codec.js').DeltaForm, delta: Uint8Array) => void} delta
  * @property {(event: import('./codec.js').TopicEvent) => void} topicEvent
  * @property {(notice: import('./codec.js').Notice) => void} notice
- * @property {(error: Error) => void} error an error that answers no request
+ * @property {(id: number | bigint, error: Error) => void} error an ERROR, whether or not it answers a request
+ * @property {(requests: number) => void} received
+ * @property {(bytes: number) => void} processed all that came in one message behind WELCOME has been told
  * @property {(connection: Connection, close: Close) => void} end of a connection that was made; last of all
- */
-
-/**
- * @typedef {object} Pending
- * @property {ClientMessage} message
- * @property {number} deadline
- * @property {(answer: any) => void} resolve
- * @property {(error: Error) => void} reject
  */
 
 /** A message is sent at this size, for the server's part of the work to begin. */
 const MESSAGE_BYTES = 64 * 1024;
 
-const ENDED_EARLY = 'the connection ended before the answer; what became of the request is not known';
+/** The id of CONNECT. */
+const CONNECT_ID = 1;
+
+/** The keep-alive looks so often in the time that it is about. */
+const LOOKS = 2;
+
+/** Messages that wait behind a late timer are read within this time. */
+const GRACE_MS_MAX = 1_000;
 
 export class Connection {
   #options;
@@ -58,21 +61,19 @@ export class Connection {
   #socket;
   #writer = new Writer();
   #flushing = false;
-  /** @type {Map<number, Pending>} */
-  #pending = new Map();
-  #nextId = 1;
   #messageBytesMax = Infinity;
   #keepAliveMs = 0;
   #heardAt = 0;
   #sentAt = 0;
-  #checkedAt = 0;
-  /** @type {ReturnType<typeof setInterval> | undefined} */
-  #keepAliveTimer;
+  /** When the server was asked whether it is there; it has not been since it was heard last. */
+  #probedAt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #deadlineTimer;
+  #keepAliveTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #closeTimer;
   #closeRequested = false;
+  /** Whether CONNECT asked to go on with a session. */
+  #isGoingOn = false;
   #welcomed = false;
   #ended = false;
 
@@ -120,45 +121,48 @@ export class Connection {
     socket.onmessage = (event) => this.#handleMessage(event.data);
     // A close event always follows, and browsers say no more than that something went wrong.
     socket.onerror = (event) => (this.#problem = event?.error ?? event?.message);
-    socket.onclose = (event) => this.#end({ code: event.code, reason: event.reason });
+    socket.onclose = ({ code, reason }) => this.#end({ code, reason, isServers: code !== CloseCode.ABNORMAL });
   }
 
   /** @type {unknown} */
   #problem;
 
-  get ended() {
-    return this.#ended;
+  /**
+   * Sends the frame of a request.
+   *
+   * @param {Uint8Array} frame
+   */
+  send(frame) {
+    if (this.#ended || this.#closeRequested) return;
+    const writer = this.#writer;
+    if (writer.length > 0 && writer.length + frame.length > this.#messageBytesMax) this.#flush();
+    writer.raw(frame);
+    this.#flushSoon();
   }
 
   /**
-   * Sends a request and waits for its answer.
+   * Tells the server how many messages were processed.
    *
-   * @param {(id: number) => ClientMessage} message
-   * @returns {Promise<any>} what `readAnswer` or `readFetchAnswer` makes of the answer
+   * @param {number} messages
    */
-  request(message) {
-    return new Promise((resolve, reject) => {
-      if (this.#ended || this.#closeRequested) {
-        reject(new ConnectionError('the request was not sent: the connection is closed', { code: CloseCode.ABNORMAL }));
-        return;
-      }
-      const id = this.#nextId;
-      const request = message(id);
-      this.#send(request);
-      this.#nextId += 1;
-      const deadline = this.#options.requestTimeoutMs > 0 ? performance.now() + this.#options.requestTimeoutMs : Infinity;
-      this.#pending.set(id, { message: request, deadline, resolve, reject });
-      this.#watchDeadline();
-    });
+  sayProcessed(messages) {
+    this.#say({ op: 'processed', id: 0, messages });
   }
 
   /** Asks the server to close; the sink's `end` follows soon, whatever the server does. */
   close() {
     if (this.#ended || this.#closeRequested) return;
-    this.#send({ op: 'close' });
+    this.#say({ op: 'close' });
     this.#flush();
     this.#closeRequested = true;
     this.#closeTimer = setTimeout(() => this.#end({ code: CloseCode.NORMAL, reason: '' }), this.#options.closeTimeoutMs);
+  }
+
+  /** Ends the connection at once, and its session with it. */
+  abandon() {
+    this.#say({ op: 'close' });
+    this.#flush();
+    this.#end({ code: CloseCode.NORMAL, reason: '' });
   }
 
   #handleOpen() {
@@ -167,10 +171,15 @@ export class Connection {
       return;
     }
     this.#heardAt = performance.now();
+    this.#connect(this.#options.resumption);
+  }
+
+  /** @param {{ token?: string, processed?: number }} [resumption] */
+  #connect({ token, processed } = {}) {
+    const { name: client, resumeMs } = this.#options;
+    this.#isGoingOn = token !== undefined;
     const capabilities = Capability.DELTA_DEFLATE | Capability.DELTA_COPY | Capability.VALUE_DEFLATE;
-    const connected = this.request((id) => ({ op: 'connect', id, version: VERSION, client: this.#options.name, capabilities }));
-    // Whatever ends the connection rejects this too, after `#end` has told `open`.
-    connected.catch(() => {});
+    this.#say({ op: 'connect', id: CONNECT_ID, version: VERSION, client, capabilities, token, processed, resume_ms: resumeMs || undefined });
     this.#flush();
   }
 
@@ -183,6 +192,7 @@ export class Connection {
       this.#fail('expected a binary message from the server, found text');
       return;
     }
+    const isCounted = this.#welcomed;
     try {
       decodeMessage(new Uint8Array(data), this.#decoded);
     } catch (error) {
@@ -190,6 +200,7 @@ export class Connection {
       this.#fail(error.message, error);
       return;
     }
+    if (isCounted) this.#sink.processed(data.byteLength);
     // A page in the background gets few timers, but its messages as ever.
     this.#pingIfSilent(now);
   }
@@ -202,34 +213,20 @@ export class Connection {
   #decoded = {
     value: (topic, bytes) => this.#sink.value(topic, bytes),
     delta: (topic, form, delta) => this.#sink.delta(topic, form, delta),
-    answer: (id, body) => this.#handleAnswer(id, body),
+    answer: (id, body) => this.#sink.answer(id, body),
     event: (event) => this.#handleEvent(event),
   };
-
-  /**
-   * @param {number | bigint} id
-   * @param {import('./bytes.js').Reader} body
-   */
-  #handleAnswer(id, body) {
-    const pending = this.#takePending(id);
-    if (pending === undefined) return;
-    const { message, resolve } = pending;
-    try {
-      resolve(readAnswer(message, body));
-    } catch (error) {
-      pending.reject(/** @type {Error} */ (error));
-      throw error;
-    }
-  }
 
   /** @param {import('./codec.js').ServerEvent} event */
   #handleEvent(event) {
     switch (event.op) {
       case 'ping':
-        this.#send({ op: 'pong' });
+        this.#say({ op: 'pong' });
         break;
       case 'pong':
+        break;
       case 'received':
+        this.#sink.received(event.requests);
         break;
       case 'error':
         this.#handleError(event);
@@ -250,37 +247,40 @@ export class Connection {
 
   /** @param {Welcome} welcome */
   #handleWelcome(welcome) {
-    if (this.#takePending(welcome.id)?.message.op !== 'connect') throw new ProtocolError('the server sent WELCOME without being asked');
+    if (this.#welcomed || Number(welcome.id) !== CONNECT_ID) throw new ProtocolError('the server sent WELCOME without being asked');
+    if (welcome.requests !== undefined && !this.#isGoingOn) throw new ProtocolError('the server goes on with a session that nobody asked for');
     this.#welcomed = true;
     this.#messageBytesMax = welcome.message_bytes_max || Infinity;
     this.#keepAliveMs = welcome.keep_alive_ms ?? 0;
-    if (this.#keepAliveMs > 0) {
-      this.#checkedAt = performance.now();
-      this.#keepAliveTimer = setInterval(() => this.#checkKeepAlive(), this.#keepAliveMs / 2);
-    }
-    this.#sink.welcome(welcome);
+    this.#watchKeepAlive();
+    this.#sink.welcome(this, welcome);
     this.#opened();
   }
 
   /** @param {import('./codec.js').ErrorMessage} message */
   #handleError({ id, code, message, position }) {
     const error = requestError(code, message, position);
-    const pending = this.#takePending(id);
-    if (pending === undefined) {
-      this.#sink.error(error);
+    if (this.#welcomed || Number(id) !== CONNECT_ID) {
+      this.#sink.error(id, error);
       return;
     }
-    pending.reject(error);
-    if (pending.message.op === 'connect') this.#end({ code: CloseCode.NORMAL, reason: message }, error);
+    // There is nothing to go on with; the server has stayed to begin anew.
+    const isOver = error instanceof CannotResumeError || error instanceof InvalidCountError;
+    if (isOver && this.#isGoingOn) this.#connect();
+    else this.#end({ code: CloseCode.NORMAL, reason: message }, error);
   }
 
   /**
-   * The server broke the protocol.
+   * The server broke the protocol. The session ends with the connection: what was wrong would come again.
    *
    * @param {string} message
    * @param {ProtocolError} [error]
    */
   #fail(message, error = new ProtocolError(message)) {
+    if (this.#welcomed) {
+      this.#say({ op: 'close' });
+      this.#flush();
+    }
     this.#end({ code: CloseCode.MALFORMED_MESSAGE, reason: message }, error);
   }
 
@@ -293,14 +293,11 @@ export class Connection {
   #end(close, error) {
     if (this.#ended) return;
     this.#ended = true;
-    clearInterval(this.#keepAliveTimer);
-    clearTimeout(this.#deadlineTimer);
+    clearTimeout(this.#keepAliveTimer);
     clearTimeout(this.#closeTimer);
     this.#release(close.code);
-    const pending = [...this.#pending.values()];
-    this.#pending.clear();
-    for (const { reject } of pending) reject(new ConnectionError(ENDED_EARLY, { code: close.code, sent: true, cause: error }));
     if (this.#welcomed) {
+      this.#opened();
       this.#sink.end(this, close);
       return;
     }
@@ -323,38 +320,18 @@ export class Connection {
   }
 
   /** @param {ClientMessage} message */
-  #send(message) {
-    if (this.#ended) return;
-    const writer = this.#writer;
-    const start = writer.length;
-    try {
-      encodeFrame(writer, message);
-    } catch (error) {
-      writer.length = start;
-      throw error;
-    }
-    if (writer.length > this.#messageBytesMax) this.#split(start);
-    if (writer.length >= MESSAGE_BYTES) this.#flush();
+  #say(message) {
+    if (this.#ended || this.#closeRequested) return;
+    encodeFrame(this.#writer, message);
+    this.#flushSoon();
+  }
+
+  #flushSoon() {
+    if (this.#writer.length >= MESSAGE_BYTES) this.#flush();
     else if (!this.#flushing) {
       this.#flushing = true;
       queueMicrotask(() => this.#flush());
     }
-  }
-
-  /**
-   * The frame at `start` is too much for the message.
-   *
-   * @param {number} start
-   */
-  #split(start) {
-    const writer = this.#writer;
-    const frame = writer.bytes.slice(start, writer.length);
-    writer.length = start;
-    if (frame.length > this.#messageBytesMax) {
-      throw new ValueTooLargeError(`the request has ${frame.length} bytes and the server takes messages of at most ${this.#messageBytesMax}`);
-    }
-    this.#flush();
-    writer.raw(frame);
   }
 
   #flush() {
@@ -364,49 +341,32 @@ export class Connection {
     this.#socket.send(this.#writer.take());
   }
 
-  /** @param {number | bigint} id */
-  #takePending(id) {
-    const pending = this.#pending.get(Number(id));
-    if (pending !== undefined) this.#pending.delete(Number(id));
-    return pending;
+  #watchKeepAlive() {
+    if (this.#keepAliveMs > 0) this.#keepAliveTimer = setTimeout(() => this.#checkKeepAlive(), this.#keepAliveMs / LOOKS);
   }
 
-  /** Arms one timer for the request that has waited longest. */
-  #watchDeadline() {
-    if (this.#deadlineTimer !== undefined || this.#options.requestTimeoutMs <= 0) return;
-    for (const { deadline } of this.#pending.values()) {
-      this.#deadlineTimer = setTimeout(() => this.#expireRequests(), Math.max(0, deadline - performance.now()) + 1);
-      return;
-    }
-  }
-
-  #expireRequests() {
-    this.#deadlineTimer = undefined;
-    const now = performance.now();
-    // All wait equally long, so they stand in the order of their deadlines.
-    for (const [id, { deadline, message, reject }] of this.#pending) {
-      if (deadline > now) break;
-      this.#pending.delete(id);
-      reject(new TimeoutError(`no answer to ${message.op} within ${this.#options.requestTimeoutMs} ms`));
-    }
-    this.#watchDeadline();
-  }
-
+  /**
+   * A connection is not taken for dead at first sight: timers are late where the machine slept or the page was held back, and then nothing was heard
+   * because nobody listened. The server is asked, has the time to answer, and what came meanwhile is read first.
+   */
   #checkKeepAlive() {
     const now = performance.now();
-    const late = now - this.#checkedAt > this.#keepAliveMs;
-    this.#checkedAt = now;
-    if (late) {
-      // The machine slept, or the page was held back: the server gets the time anew to be heard.
-      this.#heardAt = now;
-      this.#send({ op: 'ping' });
+    const pauseMs = this.#keepAliveMs / LOOKS;
+    if (now - this.#heardAt <= 2 * this.#keepAliveMs - pauseMs) {
+      this.#pingIfSilent(now);
+    } else if (this.#probedAt <= this.#heardAt) {
+      this.#probedAt = now;
+      this.#say({ op: 'ping' });
+    } else {
+      this.#keepAliveTimer = setTimeout(() => this.#endIfSilent(), Math.min(pauseMs, GRACE_MS_MAX));
       return;
     }
-    if (now - this.#heardAt > 2 * this.#keepAliveMs) {
-      this.#end({ code: CloseCode.KEEP_ALIVE_TIMEOUT, reason: `nothing was heard for ${2 * this.#keepAliveMs} ms` });
-      return;
-    }
-    this.#pingIfSilent(now);
+    this.#watchKeepAlive();
+  }
+
+  #endIfSilent() {
+    if (this.#probedAt > this.#heardAt) this.#end({ code: CloseCode.KEEP_ALIVE_TIMEOUT, reason: `nothing was heard for ${2 * this.#keepAliveMs} ms` });
+    else this.#watchKeepAlive();
   }
 
   /**
@@ -415,6 +375,6 @@ export class Connection {
    * @param {number} now
    */
   #pingIfSilent(now) {
-    if (this.#keepAliveMs > 0 && now - this.#sentAt >= this.#keepAliveMs && !this.#flushing) this.#send({ op: 'ping' });
+    if (this.#keepAliveMs > 0 && now - this.#sentAt >= this.#keepAliveMs && !this.#flushing) this.#say({ op: 'ping' });
   }
 }

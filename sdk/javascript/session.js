@@ -1,8 +1,9 @@
 /**
  * A session: what a client holds on to while connections come and go.
  *
- * It makes a lost connection anew, with growing pauses, and its selections and listeners with it. Requests that were under way when a connection
- * was lost are rejected and never sent again, for they may have been carried out.
+ * It makes a lost connection anew, with growing pauses, and goes on with its session: nothing is missed and nothing comes twice. Where the server has
+ * none any more a new one begins. Selections and listeners are made again then, and requests that were under way are rejected and never sent
+ * again, for they may have been carried out.
  *
  * @module
  */
@@ -10,6 +11,8 @@
 import { Connection } from './connection.js';
 import { CloseCode, ConnectionError, OverloadedError, RequestError, ShuttingDownError, UnsupportedVersionError } from './errors.js';
 import { Listeners, Notifications } from './listeners.js';
+import { Requests } from './requests.js';
+import { Resumption } from './resumption.js';
 import { Selections } from './selections.js';
 import { Selector } from './selector.js';
 import { TimeSeries } from './series.js';
@@ -25,10 +28,29 @@ import { completeUrl, findWebSocket } from './websocket.js';
 
 /** @typedef {'connecting' | 'connected' | 'recovering' | 'closed'} SessionState */
 
+/** The states of a session by their names in the field, which tell also who closed it. */
+export const SessionStatus = Object.freeze({
+  /** @type {'CONNECTING'} */ CONNECTING: 'CONNECTING',
+  /** @type {'CONNECTED_ACTIVE'} */ CONNECTED_ACTIVE: 'CONNECTED_ACTIVE',
+  /** The connection was lost, and is being made anew. */
+  /** @type {'RECOVERING_RECONNECT'} */ RECOVERING_RECONNECT: 'RECOVERING_RECONNECT',
+  /** By `close()`. */
+  /** @type {'CLOSED_BY_CLIENT'} */ CLOSED_BY_CLIENT: 'CLOSED_BY_CLIENT',
+  /** By a close of the server's behind which the session does not reconnect. */
+  /** @type {'CLOSED_BY_SERVER'} */ CLOSED_BY_SERVER: 'CLOSED_BY_SERVER',
+  /** It could not be made, or its connection was lost and not made anew. */
+  /** @type {'CLOSED_FAILED'} */ CLOSED_FAILED: 'CLOSED_FAILED',
+});
+
+/** @typedef {keyof typeof SessionStatus} SessionStatusName */
+
 /**
  * @typedef {object} StateEvent
  * @property {SessionState} state
  * @property {SessionState} previous
+ * @property {SessionStatusName} status
+ * @property {boolean} [resumed] of 'connected': true where the session goes on, with nothing missed; false where it is a new one, the first included. Of
+ *   a new one selections and listeners were made again, and what the old one had not answered was rejected.
  * @property {number} [code] the close code of the connection that ended
  * @property {string} [reason]
  * @property {Error} [error] why the session could not be made again
@@ -49,6 +71,8 @@ import { completeUrl, findWebSocket } from './websocket.js';
  * @typedef {object} ConnectOptions
  * @property {string} [name] of the client, for the server's operators
  * @property {ReconnectOptions | false} [reconnect] false: a lost connection closes the session
+ * @property {number} [resumeMs] for how long the server is to keep the session while it has no connection, at most as long as the server allows; 300,000.
+ *   0: a session ends with its connection, and a new one begins on the next
  * @property {number} [connectTimeoutMs] 10,000
  * @property {number} [requestTimeoutMs] 30,000; 0: none
  * @property {number} [closeTimeoutMs] 2,000
@@ -70,8 +94,20 @@ import { completeUrl, findWebSocket } from './websocket.js';
 
 /** @typedef {{ state: (event: StateEvent) => void, error: (error: Error) => void }} SessionListeners */
 
-const DEFAULTS = { connectTimeoutMs: 10_000, requestTimeoutMs: 30_000, closeTimeoutMs: 2_000 };
+const DEFAULTS = { resumeMs: 300_000, connectTimeoutMs: 10_000, requestTimeoutMs: 30_000, closeTimeoutMs: 2_000 };
 const RECONNECT_DEFAULTS = { initialDelayMs: 250, delayMaxMs: 30_000, attemptsMax: Infinity };
+
+/** By state; of 'closed' it depends on who did it. @type {Readonly<Record<SessionState, SessionStatusName>>} */
+const STATUSES = Object.freeze({ connecting: 'CONNECTING', connected: 'CONNECTED_ACTIVE', recovering: 'RECOVERING_RECONNECT', closed: 'CLOSED_FAILED' });
+
+/** Closes for what one side sent, which would come again if the session went on. @type {ReadonlySet<number>} */
+const FAULTS = new Set([
+  CloseCode.WEBSOCKET_ERROR,
+  CloseCode.WRONG_MESSAGE_KIND,
+  CloseCode.INVALID_UTF8,
+  CloseCode.MESSAGE_TOO_LARGE,
+  CloseCode.MALFORMED_MESSAGE,
+]);
 
 /** A connection that lived this long was good, and the pauses start small again. */
 const STABLE_MS = 10_000;
@@ -100,6 +136,8 @@ export class Session {
   #WebSocket;
   /** @type {SessionState} */
   #state = 'closed';
+  /** @type {SessionStatusName} */
+  #status = SessionStatus.CONNECTING;
   /** @type {Connection | undefined} */
   #connection;
   /** @type {Welcome | undefined} */
@@ -109,13 +147,24 @@ export class Session {
   #subscriptions = new Subscriptions((message) => this.#request(message));
   #selections = new Selections();
   #listeners = new Listeners((message) => this.#request(message));
-  /** Counts the connections that were adopted. */
-  #connections = 0;
+  #requests;
+  /** What the session can be gone on with. @type {Resumption | undefined} */
+  #resumption;
+  /** Counts the server's sessions. */
+  #epoch = 0;
+  /** The last that the application was told of. */
+  #toldEpoch = 0;
+  /** Whether a new session has yet to be given its selections and listeners. */
+  #isRestoring = false;
   /** Settles when the selections asked for up to now are noted, in the order asked. @type {Promise<unknown>} */
   #noted = Promise.resolve();
+  /** As it was when the connection was lost: later ones wait for the next. @type {Promise<unknown>} */
+  #notedAtLoss = Promise.resolve();
   #attempts = 0;
   #connectedAt = 0;
   #abort = new AbortController();
+  /** Whether the application has closed it. */
+  #isClosing = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retryTimer;
   /** @type {{ [K in keyof SessionListeners]: Set<SessionListeners[K]> }} */
@@ -133,6 +182,7 @@ export class Session {
     this.#url = url;
     this.#options = options;
     this.#WebSocket = WebSocket;
+    this.#requests = new Requests(options.requestTimeoutMs);
     if (options.onState !== undefined) this.#observers.state.add(options.onState);
     /** Settles when the session is closed, with the last state event. @type {Promise<StateEvent>} */
     this.closed = new Promise((resolve) => (this.#resolveClosed = resolve));
@@ -141,7 +191,7 @@ export class Session {
       request: (message) => this.#request(message),
       limits: () => this.#limits,
       specificationOf: (path) => this.#subscriptions.specificationOf(path),
-      connectionNumber: () => (this.#connection === undefined ? 0 : this.#connections),
+      sessionNumber: () => (this.#isUsable ? this.#epoch : 0),
       listeners: this.#listeners,
     });
     const { topics } = this;
@@ -162,7 +212,17 @@ export class Session {
     return this.#state;
   }
 
-  /** The id that the server gave the session; another one after a connection was made anew. */
+  /** The state by its name in the field, one of `SessionStatus`. */
+  get status() {
+    return this.#status;
+  }
+
+  /** Whether requests are taken: they are sent, or wait until the session goes on. */
+  get #isUsable() {
+    return this.#state === 'connected' || (this.#state === 'recovering' && this.#resumption !== undefined);
+  }
+
+  /** The id that the server gave the session; another one where a new session had to begin. */
   get id() {
     return this.#welcome?.session ?? '';
   }
@@ -273,6 +333,7 @@ export class Session {
    */
   async close() {
     if (this.#state === 'closed') return;
+    this.#isClosing = true;
     this.#abort.abort();
     clearTimeout(this.#retryTimer);
     if (this.#connection === undefined) this.#finish({ code: CloseCode.NORMAL, reason: '' });
@@ -292,7 +353,8 @@ export class Session {
     if (signal?.aborted) abort();
     this.#become('connecting');
     try {
-      this.#adopt(await this.#open());
+      await this.#open();
+      if (this.state === 'closed') throw new ConnectionError('the connection was lost at once', { code: CloseCode.ABNORMAL });
     } catch (error) {
       this.#finish({ code: codeOf(error), reason: '' }, /** @type {Error} */ (error));
       throw error;
@@ -348,44 +410,74 @@ export class Session {
    * @returns {Promise<any>}
    */
   #request(message) {
-    if (this.#state === 'connected' && this.#connection !== undefined) return this.#connection.request(message);
+    if (this.#isUsable) return this.#requests.request(message);
     const why = this.#state === 'closed' ? 'the session is closed' : 'the connection was lost and is being made anew';
     return Promise.reject(new ConnectionError(`the request was not sent: ${why}`, { code: CloseCode.ABNORMAL }));
   }
 
   #open() {
-    const { name, connectTimeoutMs, requestTimeoutMs, closeTimeoutMs } = this.#options;
-    const options = { url: this.#url, WebSocket: this.#WebSocket, name, connectTimeoutMs, requestTimeoutMs, closeTimeoutMs };
+    const { name, connectTimeoutMs, closeTimeoutMs, reconnect } = this.#options;
+    const resumeMs = reconnect === false ? 0 : this.#options.resumeMs;
+    const resumption = this.#resumption && { token: this.#resumption.token, processed: this.#resumption.processed };
+    const options = { url: this.#url, WebSocket: this.#WebSocket, name, resumeMs, resumption, connectTimeoutMs, closeTimeoutMs };
     const subscriptions = this.#subscriptions;
+    const requests = this.#requests;
     return Connection.open(
       { ...options, signal: this.#abort.signal },
       {
-        welcome: (welcome) => this.#handleWelcome(welcome),
+        welcome: (connection, welcome) => this.#handleWelcome(connection, welcome),
+        answer: (id, body) => requests.handleAnswer(id, body),
         value: (topic, bytes) => subscriptions.handleValue(topic, bytes),
         delta: (topic, form, delta) => subscriptions.handleDelta(topic, form, delta),
         topicEvent: (event) => subscriptions.handleTopicEvent(event),
         notice: (notice) => this.#listeners.handleNotice(notice),
-        error: (error) => this.#emit('error', error),
+        error: (id, error) => requests.handleError(id, error) || this.#emit('error', error),
+        received: (count) => requests.handleReceived(count),
+        processed: (bytes) => this.#resumption?.note(bytes),
         end: (connection, close) => this.#handleEnd(connection, close),
       },
     );
   }
 
-  /** @param {Welcome} welcome */
-  #handleWelcome(welcome) {
+  /**
+   * @param {Connection} connection
+   * @param {Welcome} welcome
+   */
+  #handleWelcome(connection, welcome) {
+    this.#connection = connection;
     this.#welcome = welcome;
     this.#limits = limitsOf(welcome);
     this.#subscriptions.valueBytesMax = this.#limits.valueBytesMax;
-    this.#subscriptions.beginRecovery();
+    this.#requests.bytesMax = this.#limits.messageBytesMax;
+    if (welcome.requests === undefined) this.#begin(connection, welcome);
+    else this.#requests.goOn((frame) => connection.send(frame), welcome.requests);
+    if (!this.#isRestoring) this.#adopt();
   }
 
-  /** @param {Connection} connection */
-  #adopt(connection) {
-    if (connection.ended) throw new ConnectionError('the connection was lost at once', { code: CloseCode.ABNORMAL });
-    this.#connection = connection;
-    this.#connections += 1;
+  /**
+   * A new session begins.
+   *
+   * @param {Connection} connection
+   * @param {Welcome} welcome
+   */
+  #begin(connection, { token, recovery_bytes_max: recoveryBytesMax = Infinity }) {
+    this.#resumption?.pause();
+    this.#resumption = token === undefined ? undefined : new Resumption(token, recoveryBytesMax, (count) => this.#connection?.sayProcessed(count));
+    this.#requests.begin((frame) => connection.send(frame), token !== undefined);
+    this.#epoch += 1;
+    if (this.#epoch === 1) return;
+    this.#isRestoring = true;
+    this.#subscriptions.beginRecovery();
+    this.#restore();
+  }
+
+  /** There is a connection, and the session has what belongs to it. */
+  #adopt() {
     this.#connectedAt = performance.now();
-    this.#become('connected');
+    const resumed = this.#epoch === this.#toldEpoch;
+    this.#toldEpoch = this.#epoch;
+    this.#become('connected', { resumed });
+    this.#requests.release();
   }
 
   /**
@@ -393,11 +485,13 @@ export class Session {
    * @param {Close} close
    */
   #handleEnd(connection, close) {
-    // One that ends while its selections are being made has its requests rejected, and the attempt with them.
+    // One that was given up ends unheard.
     if (connection !== this.#connection) return;
     this.#connection = undefined;
-    if (performance.now() - this.#connectedAt > STABLE_MS) this.#attempts = 0;
-    if (this.#abort.signal.aborted) this.#finish({ code: CloseCode.NORMAL, reason: close.reason });
+    if (this.#state === 'connected' && performance.now() - this.#connectedAt > STABLE_MS) this.#attempts = 0;
+    this.#resumption?.pause();
+    if (FAULTS.has(close.code)) this.#resumption = undefined;
+    if (this.#abort.signal.aborted) this.#finish({ ...close, code: CloseCode.NORMAL });
     else this.#retry(close);
   }
 
@@ -411,43 +505,55 @@ export class Session {
       this.#finish(close, error);
       return;
     }
+    if (this.#resumption === undefined) this.#requests.fail('the connection ended before the answer', close.code);
+    else this.#requests.suspend();
     const delay = Math.min(reconnect.delayMaxMs, reconnect.initialDelayMs * 2 ** this.#attempts) * (1 - Math.random() / 2);
     this.#attempts += 1;
     this.#retryTimer = setTimeout(() => this.#attempt(), delay);
-    if (this.#state !== 'recovering') this.#become('recovering', close);
+    if (this.#state === 'recovering') return;
+    this.#notedAtLoss = this.#noted;
+    this.#become('recovering', { code: close.code, reason: close.reason });
   }
 
   async #attempt() {
-    /** @type {Connection | undefined} */
-    let connection;
     try {
-      connection = await this.#open();
-      await this.#restore(connection);
-      this.#adopt(connection);
+      await this.#open();
     } catch (error) {
-      connection?.close();
       if (this.#abort.signal.aborted) this.#finish({ code: CloseCode.NORMAL, reason: '' });
       else this.#retry({ code: codeOf(error), reason: '' }, /** @type {Error} */ (error));
     }
   }
 
-  /**
-   * Makes the selections again, in their order, and the listeners, and asks for the events that were missed. What the server refuses now is
-   * dropped and told; what it cannot do now fails the attempt.
-   *
-   * @param {Connection} connection
-   */
-  async #restore(connection) {
-    await this.#noted;
+  /** Furnishes a new session. A connection that is lost meanwhile is made anew, and this goes on, as long as the session does. */
+  async #restore() {
+    const epoch = this.#epoch;
+    const isOver = () => epoch !== this.#epoch || this.#abort.signal.aborted || this.#state === 'closed';
+    try {
+      await this.#notedAtLoss;
+      if (isOver()) return;
+      await this.#selectAgain();
+      if (isOver()) return;
+      await this.#subscriptions.endRecovery((message) => this.#requests.requestAhead(message));
+    } catch (error) {
+      if (!isOver()) this.#giveUp(/** @type {Error} */ (error));
+      return;
+    }
+    if (isOver()) return;
+    this.#isRestoring = false;
+    if (this.#connection !== undefined) this.#adopt();
+  }
+
+  /** Makes the selections again, in their order, and the listeners. What the server refuses now is dropped and told; what it cannot do now throws. */
+  async #selectAgain() {
     const selections = this.#selections.sequence.map(({ op, selector, scope }) => ({
-      answered: connection.request((id) => ({ op, id, selector, scope })),
+      answered: this.#requests.requestAhead((id) => ({ op, id, selector, scope })),
       drop: (/** @type {Error} */ error) => {
         this.#selections.remove(selector, scope);
         this.#emit('error', error);
       },
     }));
     const listened = this.#listeners.selections().map(({ listener, selector }) => ({
-      answered: connection.request((id) => ({ op: 'listen', id, listener: listener.number, kind: listener.kind, selector })),
+      answered: this.#requests.requestAhead((id) => ({ op: 'listen', id, listener: listener.number, kind: listener.kind, selector })),
       drop: (/** @type {Error} */ error) => {
         listener.selectors.delete(selector);
         listener.handleError(error);
@@ -461,20 +567,38 @@ export class Session {
       if (!(error instanceof RequestError) || error instanceof OverloadedError || error instanceof ShuttingDownError) throw error;
       asked[index].drop(error);
     });
-    if (this.#abort.signal.aborted) throw new ConnectionError('the session is closed', { code: CloseCode.NORMAL });
-    await this.#subscriptions.endRecovery((message) => connection.request(message));
-    if (this.#abort.signal.aborted) throw new ConnectionError('the session is closed', { code: CloseCode.NORMAL });
+  }
+
+  /**
+   * The session cannot be furnished: another one is tried.
+   *
+   * @param {Error} error
+   */
+  #giveUp(error) {
+    this.#resumption?.pause();
+    this.#resumption = undefined;
+    const connection = this.#connection;
+    // Without one another is on its way.
+    if (connection === undefined) return;
+    this.#connection = undefined;
+    connection.abandon();
+    this.#retry({ code: codeOf(error), reason: '' }, error);
   }
 
   /**
    * @param {Close} close
    * @param {Error} [error]
    */
-  #finish(close, error) {
+  #finish({ code, reason, isServers = false }, error) {
     if (this.#state === 'closed') return;
     clearTimeout(this.#retryTimer);
     this.#connection = undefined;
-    const event = this.#become('closed', close, error);
+    this.#resumption?.pause();
+    this.#resumption = undefined;
+    const isClients = this.#isClosing;
+    const status = isClients ? 'CLOSED_BY_CLIENT' : isServers && error === undefined ? 'CLOSED_BY_SERVER' : 'CLOSED_FAILED';
+    const event = this.#become('closed', { status, code, reason, ...(error && { error }) });
+    this.#requests.close('the session is closed', code);
     this.#subscriptions.close();
     this.#listeners.close();
     this.#resolveClosed(event);
@@ -482,13 +606,13 @@ export class Session {
 
   /**
    * @param {SessionState} state
-   * @param {Close} [close]
-   * @param {Error} [error]
+   * @param {Omit<Partial<StateEvent>, 'state' | 'previous'>} [more]
    * @returns {StateEvent}
    */
-  #become(state, close, error) {
-    const event = { state, previous: this.#state, ...close, ...(error && { error }) };
+  #become(state, more) {
+    const event = { state, previous: this.#state, status: STATUSES[state], ...more };
     this.#state = state;
+    this.#status = event.status;
     this.#emit('state', event);
     return event;
   }
@@ -510,13 +634,13 @@ export class Session {
 }
 
 /**
- * Whether trying again would fail the same way.
+ * Whether trying again would fail the same way, or take the session from who goes on with it.
  *
  * @param {Close} close
  * @param {Error} [error]
  */
 function isFinal(close, error) {
-  return close.code === CloseCode.UNSUPPORTED_VERSION || error instanceof UnsupportedVersionError;
+  return close.code === CloseCode.SESSION_TAKEN_OVER || close.code === CloseCode.UNSUPPORTED_VERSION || error instanceof UnsupportedVersionError;
 }
 
 /** @param {unknown} error */
@@ -546,6 +670,9 @@ function checkOptions(options) {
     throw new TypeError(`expected a function as the option onState, found ${show(onState)}`);
   }
   for (const key of /** @type {const} */ (['connectTimeoutMs', 'requestTimeoutMs', 'closeTimeoutMs'])) checkCount(key, checked[key]);
+  if (!Number.isSafeInteger(checked.resumeMs) || checked.resumeMs < 0) {
+    throw new TypeError(`expected whole milliseconds, or 0 for none, as the option resumeMs, found ${show(checked.resumeMs)}`);
+  }
   if (reconnect === false) return checked;
   if (typeof reconnect !== 'object' || reconnect === null) {
     throw new TypeError(`expected an object or false as the option reconnect, found ${show(reconnect)}`);

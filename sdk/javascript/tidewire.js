@@ -9,7 +9,7 @@
  * @module
  */
 
-export { connect, Session } from './session.js';
+export { connect, Session, SessionStatus } from './session.js';
 export { Topics } from './topics.js';
 export { updateConstraints, UpdateConstraint, UpdateConstraintOperator } from './constraint.js';
 export { FetchRequest } from './fetch.js';
@@ -26,6 +26,7 @@ export * from './errors.js';
 /** @typedef {import('./session.js').ReconnectOptions} ReconnectOptions */
 /** @typedef {import('./session.js').Limits} Limits */
 /** @typedef {import('./session.js').SessionState} SessionState */
+/** @typedef {import('./session.js').SessionStatusName} SessionStatusName */
 /** @typedef {import('./session.js').StateEvent} StateEvent */
 /** @typedef {import('./stream.js').StreamCallbacks} StreamCallbacks */
 /** @typedef {import('./stream.js').UnsubscriptionReason} UnsubscriptionReason */

@@ -68,7 +68,7 @@ import { RecoverableUpdateStream, UpdateStream } from './updates.js';
  * @property {(message: (id: number) => import('./codec.js').ClientMessage) => Promise<any>} request
  * @property {() => Readonly<import('./session.js').Limits>} limits
  * @property {(path: string) => TopicSpecification | undefined} specificationOf a subscribed topic
- * @property {() => number} connectionNumber another one for each connection; 0 while there is none
+ * @property {() => number} sessionNumber another one for each session of the server's; 0 while there is none to go on with
  * @property {import('./listeners.js').Listeners} listeners
  */
 
@@ -317,7 +317,7 @@ export class Topics {
   /** What update streams need. @type {import('./updates.js').UpdatesSession} */
   #updates = {
     request: (message) => this.#session.request(message),
-    connectionNumber: () => this.#session.connectionNumber(),
+    sessionNumber: () => this.#session.sessionNumber(),
     nextStream: () => this.#nextStream++,
     encode: (type, value) => this.encode(type, value),
   };

@@ -20,7 +20,7 @@ import { decodeValue, isNoValue, show } from './types.js';
  *
  * @typedef {object} UpdatesSession
  * @property {(message: (id: number) => ClientMessage) => Promise<any>} request
- * @property {() => number} connectionNumber another one for each connection; 0 while there is none
+ * @property {() => number} sessionNumber another one for each session of the server's; 0 while there is none to go on with
  * @property {() => number} nextStream a number that no stream of the session has had
  * @property {(type: DataTypeName, value: unknown) => Uint8Array} encode
  */
@@ -55,7 +55,7 @@ export class UpdateStream {
   #session;
   #target;
   #number = 0;
-  #connection = 0;
+  #sessionNumber = 0;
   /** What the first operation settles with. @type {Promise<{ added: boolean }> | undefined} */
   #opened;
   /** The last value sent: the next delta applies to it. @type {Uint8Array | undefined} */
@@ -140,7 +140,7 @@ export class UpdateStream {
   #open(value) {
     const { path, type, properties, constraint } = this.#target;
     this.#number = this.#session.nextStream();
-    this.#connection = this.#session.connectionNumber();
+    this.#sessionNumber = this.#session.sessionNumber();
     const stream = this.#number;
     const answered = this.#send((id) => ({ op: 'stream_open', id, stream, path, type, value, constraint, properties }));
     this.#opened = answered.then(({ created }) => ({ added: created ?? false }));
@@ -170,8 +170,8 @@ export class UpdateStream {
 
   /** @throws {Error} where the stream does not go on */
   #check() {
-    if (this.#opened !== undefined && this.#failure === undefined && this.#connection !== this.#session.connectionNumber()) {
-      this.#failure = new ConnectionError('the update stream ended with the connection that it was opened on');
+    if (this.#opened !== undefined && this.#failure === undefined && this.#sessionNumber !== this.#session.sessionNumber()) {
+      this.#failure = new ConnectionError('the update stream ended with the session that it was opened in, of which nothing is left');
     }
     if (this.#failure === undefined) return;
     if (this.#failure instanceof ConnectionError) throw this.#failure;
@@ -180,7 +180,7 @@ export class UpdateStream {
 
   /** Lets the server forget the stream, which it may have done already. */
   async #release() {
-    if (this.#opened === undefined || this.#connection !== this.#session.connectionNumber()) return;
+    if (this.#opened === undefined || this.#sessionNumber !== this.#session.sessionNumber()) return;
     const stream = this.#number;
     await this.#session.request((id) => ({ op: 'stream_close', id, stream })).catch((error) => {
       if (!(error instanceof InvalidStreamError)) throw error;
