@@ -1,5 +1,5 @@
 // A server in this process that speaks the binary form: just enough of a tree, subscriptions and listeners to test a client against, and handles
-// to make it fail.
+// to make it fail. With `resume` its sessions outlive their connections.
 
 import { WebSocketServer } from 'ws';
 import { applyDelta } from '../delta.js';
@@ -16,6 +16,9 @@ export async function startMockServer(options = {}) {
   return server;
 }
 
+/** What is no request of a session. */
+const CONNECTIONS_OWN = new Set(['connect', 'ping', 'pong', 'close', 'processed']);
+
 class MockServer {
   /** Path → { number, type, value }, kept in path order by whoever reads it. */
   topics = new Map();
@@ -23,17 +26,26 @@ class MockServer {
   views = new Map();
   /** Every message received, for a test to look at. */
   received = [];
-  /** The live connections, newest last. */
+  /** The requests among them that were taken up. */
+  handled = [];
+  /** The live connections, newest last; sessions that stay without one are among them. */
   connections = [];
+  /** Asked before a message is sent: 'before' or 'after' cuts the connection there. */
+  cutSending = () => undefined;
+  /** Asked before a request is taken up: 'before' cuts the connection instead, 'after' before its answer. */
+  cutReceiving = () => undefined;
+  #nextToken = 1;
   #nextTopic = 1;
 
   /** `answer(message, connection)` may answer in the server's place by returning true. */
-  constructor({ keepAliveMs = 30_000, messageBytesMax = 65536, pageMax = 10, queryEventsMax = 100, answer = () => false } = {}) {
+  constructor({ keepAliveMs = 30_000, messageBytesMax = 65536, pageMax = 10, queryEventsMax = 100, answer = () => false, resume = undefined } = {}) {
     this.keepAliveMs = keepAliveMs;
     this.messageBytesMax = messageBytesMax;
     this.pageMax = pageMax;
     this.queryEventsMax = queryEventsMax;
     this.answer = answer;
+    /** `{ recoveryBytesMax }` where sessions may outlive their connections. */
+    this.resume = resume;
   }
 
   async open(port) {
@@ -113,20 +125,104 @@ class MockServer {
   }
 
   #accept(socket) {
-    const connection = { socket, selections: [], listeners: new Map(), streams: new Map(), send: (...frames) => socket.send(Buffer.concat(frames)) };
+    let connection = { socket, selections: [], listeners: new Map(), streams: new Map(), isCut: false };
+    connection.send = (...frames) => this.#send(connection, Buffer.concat(frames));
     this.connections.push(connection);
-    socket.on('close', () => this.connections.splice(this.connections.indexOf(connection), 1));
+    socket.on('close', () => {
+      if (connection.socket === socket && connection.kept === undefined) this.#forget(connection);
+    });
     socket.on('message', (bytes) => {
       for (const message of decodeClientMessage(bytes)) {
+        if (connection.isCut || connection.socket !== socket) return;
         this.received.push(message);
-        if (!this.answer(message, connection)) this[message.op](message, connection);
+        if (message.op === 'connect' && message.token !== undefined) connection = this.#resume(message, connection) ?? connection;
+        else this.#handle(message, connection);
       }
     });
   }
 
-  connect({ id }, connection) {
+  #forget(connection) {
+    const index = this.connections.indexOf(connection);
+    if (index >= 0) this.connections.splice(index, 1);
+  }
+
+  /** Every session that may be gone on with is over. */
+  forgetSessions() {
+    for (const connection of this.connections.filter(({ kept }) => kept !== undefined)) {
+      this.#forget(connection);
+      this.cut(connection);
+    }
+  }
+
+  /** Ends the connection without a close; the client does not get what is sent from now on. */
+  cut(connection) {
+    connection.isCut = true;
+    connection.socket.terminate();
+  }
+
+  #send(connection, bytes) {
+    connection.kept?.push(bytes);
+    this.#transmit(connection, bytes);
+  }
+
+  #transmit(connection, bytes) {
+    if (connection.isCut || connection.socket.readyState !== connection.socket.OPEN) return;
+    const where = this.cutSending(bytes);
+    if (where === 'before') return this.cut(connection);
+    connection.socket.send(bytes, () => where === 'after' && this.cut(connection));
+    if (where === 'after') connection.isCut = true;
+  }
+
+  #handle(message, connection) {
+    const isRequest = !CONNECTIONS_OWN.has(message.op);
+    const where = isRequest ? this.cutReceiving(message) : undefined;
+    if (where === 'before') return this.cut(connection);
+    if (isRequest) {
+      connection.requests += 1;
+      this.handled.push(message);
+    }
+    // It is carried out, and nobody hears of it.
+    if (where === 'after') this.cut(connection);
+    if (!this.answer(message, connection)) this[message.op](message, connection);
+  }
+
+  #resume({ id, token, processed }, connection) {
+    const session = this.connections.find((other) => other.token === token);
+    if (session === undefined) return void connection.socket.send(errorFrame(id, 107, 'the session is over'));
+    const { socket } = connection;
+    this.#forget(connection);
+    if (session.socket.readyState === socket.OPEN) session.socket.close(4105, 'taken over');
+    Object.assign(session, { socket, isCut: false });
+    this.#noteProcessed(session, processed);
+    this.#welcome(id, session, field(13, varint(session.requests)));
+    for (const bytes of session.kept) this.#transmit(session, bytes);
+    return session;
+  }
+
+  #noteProcessed(session, messages) {
+    if (messages < session.processed || messages > session.processed + session.kept.length) throw new Error(`${messages} cannot be processed`);
+    session.kept.splice(0, messages - session.processed);
+    session.processed = messages;
+  }
+
+  #welcome(id, { socket, token }, ...more) {
     const fields = [field(3, 'S-1'), field(4, varint(this.keepAliveMs)), field(5, varint(this.messageBytesMax)), field(7, varint(32768))];
-    connection.send(frame(0x81, varint(id), varint(1), field(1, 'mock'), ...fields));
+    if (token !== undefined) fields.push(field(10, token), field(11, varint(60_000)), field(12, varint(this.resume.recoveryBytesMax)));
+    socket.send(frame(0x81, varint(id), varint(1), field(1, 'mock'), ...fields, ...more));
+  }
+
+  connect({ id, resume_ms: resumeMs }, connection) {
+    if (this.resume !== undefined && resumeMs > 0) {
+      Object.assign(connection, { token: `token-${this.#nextToken++}`, kept: [], processed: 0, requests: 0, told: 0 });
+    }
+    this.#welcome(id, connection);
+  }
+
+  processed({ messages }, connection) {
+    this.#noteProcessed(connection, messages);
+    if (connection.told === connection.requests) return;
+    connection.told = connection.requests;
+    connection.send(frame(0x85, varint(connection.requests)));
   }
 
   ping(_, connection) {
@@ -136,6 +232,7 @@ class MockServer {
   pong() {}
 
   close(_, connection) {
+    connection.kept = undefined;
     connection.socket.close(1000);
   }
 
