@@ -132,6 +132,19 @@ test('what is asked for while there is no connection waits for the next', async 
   assert.equal(session.status, 'CONNECTED_ACTIVE');
 });
 
+test('what has waited goes before what is asked for when the session goes on', async () => {
+  const { server, session } = await start();
+  server.cut(server.last);
+  await becomes(session, 'recovering');
+  const first = session.topics.add('first', 'json');
+  let second;
+  const stop = session.on('state', () => (second = session.topics.add('second', 'json')));
+  await first;
+  await second;
+  stop();
+  assert.deepEqual(server.handled.map(({ path }) => path), ['first', 'second']);
+});
+
 test('what is asked for in vain is not sent later', async () => {
   const { server, session } = await start({}, { requestTimeoutMs: 20, reconnect: { initialDelayMs: 200 } });
   server.cut(server.last);
@@ -338,6 +351,28 @@ test('what was under way in a session that is over is told to be unknown, what w
   await ofStream;
   assert.equal(stream.valid, false);
   assert.deepEqual(server.handled.map(({ path }) => path), ['s', 'under way', 'waiting']);
+});
+
+test('selections that wait are made behind those of before', async () => {
+  const { server, session } = await start();
+  await session.subscribe('?a//');
+  server.forgetSessions();
+  await becomes(session, 'recovering');
+  await Promise.all([session.unsubscribe('?a/b//'), session.subscribe('c')]);
+  assert.deepEqual(ops(server, 'subscribe').map(({ selector }) => selector), ['?a//', '?a//', 'c']);
+  await loseSession(server, session);
+  assert.deepEqual(server.handled.slice(-3).map(({ op, selector }) => `${op} ${selector}`), ['subscribe ?a//', 'unsubscribe ?a/b//', 'subscribe c']);
+});
+
+test('a message that the server closes for is not sent again', async () => {
+  for (const code of [1009, 4100]) {
+    const { server, session } = await start();
+    server.answer = ({ path }, { socket }) => path === 'fault' && (socket.close(code), true);
+    const refused = assert.rejects(session.topics.add('fault', 'json'), tidewire.OutcomeUnknownError);
+    assert.equal((await becomes(session, 'connected')).resumed, false);
+    await refused;
+    assert.equal(ops(server, 'add').length, 1);
+  }
 });
 
 test('an update stream ends with its session, and says so', async () => {

@@ -1,8 +1,9 @@
 // Every operation against a real server, where TIDEWIRE_URL names one that this test may fill and empty under `sdk-test/`.
 
 import assert from 'node:assert/strict';
+import { connect as connectSocket, createServer } from 'node:net';
 import { test } from 'node:test';
-import { connect, IncompatibleTypeError, InvalidSelectorError, NoSuchTopicError, TopicExistsError, TopicType } from '../tidewire.js';
+import { connect, ConnectionError, IncompatibleTypeError, InvalidSelectorError, NoSuchTopicError, TopicExistsError, TopicType } from '../tidewire.js';
 
 const url = process.env.TIDEWIRE_URL;
 const ROOT = `sdk-test/${process.pid}`;
@@ -45,6 +46,60 @@ function record(session, selector, type) {
       check();
     });
   return { events, until };
+}
+
+/** Numbers that are the same for the same seed. */
+function random(seed) {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
+/**
+ * Stands between clients and the server, and cuts each connection after some bytes of either direction, in the middle of whatever they are: after more and
+ * more, for a message that is longer than any connection lasts would never arrive.
+ */
+async function startCuttingProxy(bytesMax, seed) {
+  const { hostname, port } = new URL(url);
+  const below = random(seed);
+  const proxy = { cuts: 0, isCutting: true };
+  const forward = (from, to, cut) => {
+    let left = 300 + below(bytesMax * (1 + proxy.cuts / 8));
+    from.on('data', (bytes) => {
+      to.write(proxy.isCutting ? bytes.subarray(0, left) : bytes);
+      left -= bytes.length;
+      if (left < 0 && proxy.isCutting) cut();
+    });
+    from.on('close', () => to.destroy());
+    from.on('error', () => {});
+  };
+  const server = createServer((client) => {
+    const upstream = connectSocket(Number(port), hostname);
+    const cut = () => {
+      if (client.destroyed) return;
+      proxy.cuts += 1;
+      // What the server has been sent arrives; what it sends is lost, or was in part.
+      client.destroy();
+      upstream.destroySoon();
+    };
+    forward(client, upstream, cut);
+    forward(upstream, client, cut);
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return Object.assign(proxy, { url: `ws://127.0.0.1:${server.address().port}`, stop: () => server.close() });
+}
+
+/** The first connection has no session yet that could go on, and may be cut, too. */
+async function connectAtLast(address, options) {
+  for (;;) {
+    try {
+      return await connect(address, options);
+    } catch (error) {
+      if (!(error instanceof ConnectionError)) throw error;
+    }
+  }
 }
 
 test('a real server', { skip: url === undefined && 'TIDEWIRE_URL is not set' }, async (t) => {
@@ -126,6 +181,37 @@ test('a real server', { skip: url === undefined && 'TIDEWIRE_URL is not set' }, 
         ['value', `${ROOT}/shown`, 2, undefined],
         ['unsubscription', `${ROOT}/shown`, 'requested'],
       ]);
+    }),
+  );
+
+  await t.test('connections that are cut at random moments lose nothing and bring nothing twice', () =>
+    withSessions(1, async ({ topics }) => {
+      const path = `${ROOT}/every`;
+      const count = 2_000;
+      const seed = Number(process.env.TIDEWIRE_SEED ?? Date.now() % 2 ** 32);
+      await topics.add(path, { type: TopicType.INT64, properties: { CONFLATION: 'off' } });
+      const proxies = [await startCuttingProxy(4_000, seed), await startCuttingProxy(8_000, seed + 1)];
+      const states = [];
+      const onState = ({ state, resumed, previous }) => states.push([previous, state, resumed]);
+      const options = { reconnect: { initialDelayMs: 1, delayMaxMs: 20 }, onState };
+      const [reader, writer] = await Promise.all(proxies.map((proxy) => connectAtLast(proxy.url, options)));
+      const { events, until } = record(reader, path, TopicType.INT64);
+      await reader.subscribe(path);
+      // Some at a time, so that some are under way at each cut.
+      for (let value = 0; value < count; value += 20) {
+        await Promise.all(Array.from({ length: 20 }, (_, index) => writer.topics.set(path, value + index, TopicType.INT64)));
+      }
+      await until(1 + count);
+      for (const proxy of proxies) proxy.isCutting = false;
+      const values = events.filter(([kind]) => kind === 'value').map(([, , value]) => value);
+      assert.deepEqual(values, Array.from({ length: count }, (_, value) => value), `seed ${seed}`);
+      assert.deepEqual(events[0], ['subscription', path]);
+      assert.ok(proxies.every(({ cuts }) => cuts > 2), `${proxies.map(({ cuts }) => cuts)} cuts`);
+      // It was always the same session.
+      const came = states.filter(([previous, state]) => previous === 'recovering' && state === 'connected');
+      assert.ok(came.length > 4 && came.every(([, , resumed]) => resumed), `seed ${seed}: ${JSON.stringify(states)}`);
+      await Promise.all([reader.close(), writer.close()]);
+      for (const proxy of proxies) proxy.stop();
     }),
   );
 });
