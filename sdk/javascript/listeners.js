@@ -1,7 +1,7 @@
 /**
  * Listeners: who is told that topics come and go, that topics get subscribers, and that selectors match nothing.
  *
- * A listener has a number of this client's choosing and a set of selectors. The set is made again on a new connection; the topics that are
+ * A listener has a number of this client's choosing and a set of selectors. The set is made again in a new session; the topics that are
  * there are then told once more, as selected.
  *
  * @module
@@ -298,7 +298,7 @@ export class Listeners {
   }
 
   /**
-   * What has to be asked for again on a new connection.
+   * What has to be asked for again in a new session.
    *
    * @returns {{ listener: Listener, selector: string }[]}
    */

@@ -1,5 +1,5 @@
 /**
- * The events of a time series that came while there was no connection: asked for on the new one.
+ * The events of a time series that came while there was no session, or that are in a gap: asked for afterwards.
  *
  * @module
  */

@@ -94,7 +94,6 @@ export class Requests {
     this.fail('the session ended before the answer');
     this.#send = send;
     this.#isKeeping = isKeeping;
-    this.#isHeld = true;
   }
 
   /**

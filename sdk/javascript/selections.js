@@ -1,5 +1,5 @@
 /**
- * A session's selections, to make them again on a new connection.
+ * A session's selections, to make them again in a new one of the server's.
  *
  * They are a sequence: each subscription adds what its selector matches, each unsubscription takes it away, and the last one
  * that matches a path decides. What later ones have made meaningless is forgotten, so the sequence stays short. Each scope has a sequence of its

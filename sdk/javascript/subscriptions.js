@@ -57,12 +57,12 @@ class Topic {
     /** The last event, of a time series. @type {import('./codec.js').EventEntry | undefined} */
     this.event = undefined;
     /**
-     * Events of a new connection that wait for those before them, which came while there was none.
+     * Events that wait for those before them, which came while there was no session or are in a gap.
      *
      * @type {import('./codec.js').EventEntry[] | undefined}
      */
     this.waiting = undefined;
-    /** Whether the last event has come again on the new connection, so that nothing was missed up to it. */
+    /** Whether the last event has come again in the new session, so that nothing was missed up to it. */
     this.resumed = false;
     /** It was set to no value, and has had none since. */
     this.isNull = false;
@@ -72,7 +72,7 @@ class Topic {
     /** @type {ValueStream[]} */
     this.readers = [];
     /**
-     * `lost`: it was there before the connection was lost, and has not been seen since. `found`: it has, but not its value.
+     * `lost`: it was there in the session before, and has not been seen in this one. `found`: it has, but not its value.
      *
      * @type {'current' | 'lost' | 'found'}
      */
@@ -93,7 +93,7 @@ class Topic {
   }
 
   /**
-   * Whether an event that comes on a new connection came on the one before as well. The numbers of a series that was made anew start again,
+   * Whether an event that comes in a new session came in the one before as well. The numbers of a series that was made anew start again,
    * but its events are later.
    *
    * @param {import('./codec.js').EventMessage} event
@@ -102,7 +102,7 @@ class Topic {
     return this.event !== undefined && sequence <= this.event.sequence && timestamp <= this.event.timestamp;
   }
 
-  /** Whether events may have been missed while there was no connection. */
+  /** Whether events may have been missed while there was no session. */
   get hasGap() {
     return this.waiting !== undefined || (this.event !== undefined && !this.resumed);
   }
@@ -318,7 +318,7 @@ export class Subscriptions {
   /**
    * The selections have been made again: what has not been seen is gone, and the events that were missed are asked for.
    *
-   * @param {import('./missed.js').Request} request on the new connection
+   * @param {import('./missed.js').Request} request in the new session
    */
   async endRecovery(request) {
     /** @type {Topic[]} */
@@ -458,7 +458,7 @@ export class Subscriptions {
    * @param {UnsubscriptionReason} reason
    */
   #end(topic, reason) {
-    // Before a new connection's first events, numbers are those of the old one and may mean another topic now.
+    // Before a new session's first events, numbers are those of the old one and may mean another topic now.
     if (this.#byNumber.get(topic.number) === topic) this.#byNumber.delete(topic.number);
     this.#byPath.delete(topic.path);
     for (const reader of topic.readers) reader.notifyUnsubscription(topic.path, topic.specification, reason);

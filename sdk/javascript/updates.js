@@ -189,11 +189,11 @@ export class UpdateStream {
 }
 
 /**
- * A stream that can go on after failures that pass by themselves: a lost connection, an overloaded server, a full disk. Made by
+ * A stream that can go on after failures that pass by themselves: a session that ended, an overloaded server, a full disk. Made by
  * `session.topics.recoverableUpdateStream`.
  *
  * Every value set is remembered until it is acknowledged, also where `set` rejected; `recover` opens the stream anew and sends these again, in
- * their order. What was under way when a connection was lost may have been carried out, so an update may happen twice.
+ * their order. What was under way when a session ended may have been carried out, so an update may happen twice.
  */
 export class RecoverableUpdateStream {
   #session;

@@ -130,6 +130,10 @@ test('what is asked for while there is no connection waits for the next', async 
   const answers = await Promise.all([session.topics.add('a', 'json'), session.topics.set('a', { x: 1 }), session.topics.fetch('a')]);
   assert.deepEqual(answers[2].results[0].value, { x: 1 });
   assert.equal(session.status, 'CONNECTED_ACTIVE');
+  server.cut(server.last);
+  await becomes(session, 'connected');
+  await session.topics.remove('a');
+  assert.deepEqual(server.handled.map(({ op }) => op), ['add', 'set', 'fetch', 'remove']);
 });
 
 test('what has waited goes before what is asked for when the session goes on', async () => {
@@ -415,6 +419,22 @@ test('a new session that is over while it is furnished is followed by another', 
   };
   await loseSession(server, session);
   assert.deepEqual(ops(server, 'subscribe').map(({ selector }) => selector), ['a', 'b', 'a', 'b', 'a', 'b']);
+  assert.deepEqual(states.slice(2), ['RECOVERING_RECONNECT', 'CONNECTED_ACTIVE false']);
+});
+
+test('a new session that cannot be furnished yet is tried again, one at a time', async () => {
+  const { server, session, states } = await start();
+  await session.subscribe('a');
+  let refusals = 2;
+  server.answer = ({ op, id }, connection) => {
+    if (op !== 'subscribe' || refusals === 0) return false;
+    refusals -= 1;
+    connection.send(errorFrame(id, 400, 'not now'));
+    return true;
+  };
+  await loseSession(server, session);
+  assert.deepEqual(ops(server, 'connect').map(({ token }) => token), [undefined, 'token-1', undefined, undefined, undefined]);
+  assert.deepEqual([ops(server, 'close').length, server.connections.length], [2, 1]);
   assert.deepEqual(states.slice(2), ['RECOVERING_RECONNECT', 'CONNECTED_ACTIVE false']);
 });
 
