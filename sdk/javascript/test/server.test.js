@@ -84,6 +84,7 @@ async function startCuttingProxy(bytesMax, seed) {
       client.destroy();
       upstream.destroySoon();
     };
+    proxy.cut = cut;
     forward(client, upstream, cut);
     forward(upstream, client, cut);
   });
@@ -212,6 +213,43 @@ test('a real server', { skip: url === undefined && 'TIDEWIRE_URL is not set' }, 
       assert.ok(came.length > 4 && came.every(([, , resumed]) => resumed), `seed ${seed}: ${JSON.stringify(states)}`);
       await Promise.all([reader.close(), writer.close()]);
       for (const proxy of proxies) proxy.stop();
+    }),
+  );
+
+  await t.test('more arrives than the server keeps to be sent again', () =>
+    withSessions(1, async ({ topics }) => {
+      const path = `${ROOT}/much`;
+      const reader = await connect(url);
+      await topics.add(path, { type: TopicType.BINARY, properties: { CONFLATION: 'off', PUBLISH_VALUES_ONLY: 'true' } });
+      const { until } = record(reader, path, TopicType.BINARY);
+      await reader.subscribe(path);
+      // Five times as much, in half the time in which the server is told at the latest.
+      for (let value = 0; value < 250; value += 1) await topics.set(path, new Uint8Array(20_000).map((_, index) => value * index * 31));
+      await until(251);
+      await reader.close();
+    }),
+  );
+
+  await t.test('a session that is over is followed by a new one', () =>
+    withSessions(1, async ({ topics }) => {
+      const path = `${ROOT}/over`;
+      const proxy = await startCuttingProxy(2_000, 1);
+      proxy.isCutting = false;
+      const states = [];
+      const reader = await connect(proxy.url, { resumeMs: 1, reconnect: { initialDelayMs: 50 }, onState: ({ state, resumed }) => states.push([state, resumed]) });
+      await topics.addAndSet(path, TopicType.INT64, 1);
+      const { events, until } = record(reader, path, TopicType.INT64);
+      await reader.subscribe(path);
+      const { id } = reader;
+      proxy.cut();
+      await topics.set(path, 2);
+      await until(3);
+      assert.deepEqual(events.at(-1), ['value', path, 2, 1]);
+      assert.notEqual(reader.id, id);
+      await reader.topics.set(path, 3);
+      assert.deepEqual(states, [['connecting', undefined], ['connected', false], ['recovering', undefined], ['connected', false]]);
+      await reader.close();
+      proxy.stop();
     }),
   );
 });
