@@ -130,6 +130,8 @@ const SDK: &[(&str, &[u8])] = &[
     ("/sdk/listeners.js", include_bytes!("../../sdk/javascript/listeners.js")),
     ("/sdk/missed.js", include_bytes!("../../sdk/javascript/missed.js")),
     ("/sdk/pattern.js", include_bytes!("../../sdk/javascript/pattern.js")),
+    ("/sdk/requests.js", include_bytes!("../../sdk/javascript/requests.js")),
+    ("/sdk/resumption.js", include_bytes!("../../sdk/javascript/resumption.js")),
     ("/sdk/selections.js", include_bytes!("../../sdk/javascript/selections.js")),
     ("/sdk/selector.js", include_bytes!("../../sdk/javascript/selector.js")),
     ("/sdk/series.js", include_bytes!("../../sdk/javascript/series.js")),
