@@ -37,6 +37,9 @@ pub enum Deed {
     ModifySessions,
     ManageViews,
     LookAtViews,
+    /// Hold the lock of a name.
+    Lock,
+    LookAtLocks,
 }
 
 /// What somebody wants to do it with.

@@ -16,6 +16,7 @@
 //! - `desk` — what every room of a shard works with: identity, limits, clock, post, the ledger of what is stored, figures.
 //! - `gate` — may this asker do this? Paths and selectors that somebody gives are parsed here.
 //! - `owner` — a shard's topics: updates, interests, walks, removal, views at work. It looks into no session and no connection.
+//! - `locks` — the locks whose names a shard owns: who holds each, and who waits.
 //! - `audience` — a shard's sessions: what they select, what arrives for them, what they still have to be sent. It knows no connection but by its key.
 //! - `request` — what clients ask for: checked, and given to sessions and owners.
 //! - `door` — a shard's connections: bytes → what a client says, what its session has to be sent → bytes.
@@ -46,6 +47,7 @@ mod mail;
 mod desk;
 mod gate;
 mod owner;
+mod locks;
 mod audience;
 mod request;
 mod door;

@@ -3,6 +3,7 @@
 use crate::audience::Audience;
 use crate::base::ShardIndex;
 use crate::desk::Desk;
+use crate::locks::merge_lists;
 use crate::mail::views::Figures;
 use crate::mail::{Caller, Fetch, ListenerKind, Mail, Part, Question};
 use crate::owner::{known_selector, merge_pages};
@@ -10,7 +11,7 @@ use crate::protocol::Refusal;
 use crate::session::{Ending, Life};
 use crate::topic::path::is_within;
 use crate::topic::selector::Selector;
-use crate::wire::native::{self, Outcome};
+use crate::wire::native::{self, LockEntry, Outcome};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ pub enum Answer {
     Listening { asker: Caller },
     Views { asker: Caller, places: Arc<[u64]>, has_more: bool, figures: Vec<Figures> },
     View { asker: Caller, result: Result<Outcome, Refusal> },
+    Locks { asker: Caller, lists: Vec<(Vec<LockEntry>, bool)> },
 }
 
 /// What owners have said of views that a session wants listed.
@@ -48,7 +50,7 @@ impl Gather {
         match self.answer {
             Answer::Interest { asker, .. } | Answer::Removed { asker, .. } | Answer::Page { asker, .. } => asker,
             Answer::Events { asker } | Answer::Listening { asker } => asker,
-            Answer::Views { asker, .. } | Answer::View { asker, .. } => asker,
+            Answer::Views { asker, .. } | Answer::View { asker, .. } | Answer::Locks { asker, .. } => asker,
         }
     }
 }
@@ -88,6 +90,16 @@ impl Audience {
         self.gathers.insert(ticket, Gather { waiting: usize::from(desk.identity.count), answer });
         for owner in (0..desk.identity.count).map(ShardIndex) {
             desk.mail(owner, Mail::Ask { ticket, question: Question::Views { places: places.clone() } });
+        }
+    }
+
+    /// Asks every owner of locks for those behind a name.
+    pub fn list_locks(&mut self, desk: &mut Desk, asker: Caller, after: &str) {
+        let ticket = desk.take_ticket();
+        let answer = Answer::Locks { asker, lists: Vec::new() };
+        self.gathers.insert(ticket, Gather { waiting: usize::from(desk.identity.count), answer });
+        for owner in (0..desk.identity.count).map(ShardIndex) {
+            desk.mail(owner, Mail::AskLocks { ticket, after: after.into() });
         }
     }
 
@@ -155,6 +167,7 @@ impl Audience {
                 *is_thinned |= more;
             }
             (Answer::Views { figures, .. }, Part::Views(more)) => figures.extend(more),
+            (Answer::Locks { lists, .. }, Part::Locks { entries, is_cut }) => lists.push((entries, is_cut)),
             (Answer::View { result, .. }, Part::View { result: found, changes_nothing }) => {
                 *result = found;
                 if changes_nothing {
@@ -193,6 +206,10 @@ impl Audience {
             Answer::Views { asker, places, has_more, figures } => return Some(Listing { asker, places, has_more, figures }),
             Answer::View { asker, result } => self.answer(desk, asker, result),
             Answer::Listening { asker } => self.answer(desk, asker, Ok(Outcome::Done)),
+            Answer::Locks { asker, lists } => {
+                let page = merge_lists(desk, lists);
+                self.answer(desk, asker, Ok(page));
+            }
         }
         None
     }

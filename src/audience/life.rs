@@ -38,6 +38,7 @@ impl Audience {
             extras.histories_waiting.clear();
             extras.answers_held.clear();
         }
+        self.end_locks(desk, key);
         self.end_listeners(desk, key);
         self.end_requests(desk, key);
         self.end_orders(key);
@@ -102,6 +103,7 @@ impl Audience {
         }
         session.queue.rest();
         self.fall_asleep(desk, key, after_ms(desk.turn.now, stay_ms));
+        self.end_connection_locks(desk, key);
         self.keep_bound(desk, key);
     }
 

@@ -10,7 +10,7 @@
 //! - `listeners` — sessions that are told of topics that come and go, and of subscribers; `known` — what a listener knows; `missing` — sessions that are
 //!   told of selectors that match nothing.
 //! - `messaging` — requests between sessions, of this shard and others.
-//! - `streams` — the update streams of sessions.
+//! - `streams` — the update streams of sessions; `locks` — the locks that they hold or wait for.
 //! - `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections; `properties` — sessions as others see them; `control` — as others look for and steer them.
 //! - `mqtt` — what sessions of MQTT are beyond that.
 //!
@@ -24,6 +24,7 @@ mod known;
 mod life;
 mod limbo;
 mod listeners;
+mod locks;
 mod messaging;
 mod missing;
 pub mod mqtt;
@@ -199,10 +200,9 @@ impl Audience {
         self.sessions.get(session).map(|session| session.id)
     }
 
-    /// The session's name to clients, which no session of another run of the server has.
+    /// The session's name to clients.
     pub fn session_id(&self, desk: &Desk, session: SessionKey) -> String {
-        let number = self.id_of(session).expect("only a session that stands is named").number();
-        format!("{:016x}-{number:x}", desk.identity.run)
+        desk.name_of(self.id_of(session).expect("only a session that stands is named"))
     }
 
     pub fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {

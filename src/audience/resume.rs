@@ -104,11 +104,15 @@ impl Audience {
         session.resume.as_mut().expect("it was found by its secret").begin_again();
         desk.report.sessions_resumed += 1;
         wake(desk, session);
+        // An earlier connection that is taken over is lost too.
+        self.end_connection_locks(desk, key);
         self.go_on(desk, key);
     }
 
     /// The session ends with its connection, behind all that it still has to be sent.
-    pub fn end_with_connection(&mut self, key: SessionKey) {
+    pub fn end_with_connection(&mut self, desk: &mut Desk, key: SessionKey) {
+        // What others wait for it gives up at once.
+        self.end_locks(desk, key);
         if let Some(resume) = self.session_mut(key).and_then(|session| session.resume.as_mut()) {
             resume.end_with_connection();
         }

@@ -105,6 +105,7 @@ pub const SETTINGS: &[Setting] = &[
     number("limits.selections_max", 1, 1_000_000, |c, v| c.limits.selections_max = v as usize),
     number("limits.listeners_max", 0, 1_000_000, |c, v| c.limits.listeners_max = v as usize),
     number("limits.streams_max", 0, 1_000_000, |c, v| c.limits.streams_max = v as usize),
+    number("limits.locks_max", 0, 10_000, |c, v| c.limits.locks_max = v as usize),
     number("limits.questions_max", 1, 1_000_000, |c, v| c.limits.questions_max = v as usize),
     number("limits.fetch_page_max", 1, 100_000, |c, v| c.limits.fetch_page_max = v as usize),
     number("limits.query_events_max", 1, 1_000_000, |c, v| c.limits.query_events_max = v as usize),

@@ -37,6 +37,8 @@ pub struct Limits {
     pub listeners_max: usize,
     /// Update streams of one session.
     pub streams_max: usize,
+    /// Locks that one session holds or waits for.
+    pub locks_max: usize,
     /// Questions of one session to the owners of topics that are under way.
     pub questions_max: usize,
     /// How long a request to another client waits for its response.
@@ -100,6 +102,7 @@ impl Default for Limits {
             selections_max: 10_000,
             listeners_max: 1000,
             streams_max: 10_000,
+            locks_max: 100,
             questions_max: 1000,
             request_ms_max: 30_000,
             fetch_page_max: 1000,

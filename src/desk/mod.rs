@@ -216,6 +216,11 @@ impl Desk {
     }
 
     /// The name of a session that begins here.
+    /// A session's name to clients, which no session of another run of the server has.
+    pub fn name_of(&self, session: SessionId) -> String {
+        format!("{:016x}-{:x}", self.identity.run, session.number())
+    }
+
     pub fn take_session_id(&mut self) -> SessionId {
         self.numbers.sessions += 1;
         SessionId::new(self.identity.index, self.numbers.sessions)

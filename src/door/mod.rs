@@ -195,7 +195,7 @@ impl Doors {
             _ => unreachable!("only these have sessions"),
         };
         // Its client is not heard any more.
-        audience.end_with_connection(session);
+        audience.end_with_connection(desk, session);
         self.start_ending(desk, key, Some(Box::new(Leaving { session, last })));
     }
 

@@ -1,6 +1,7 @@
 //! What shards say to each other. Between two shards mail keeps its order.
 
 pub mod control;
+mod locks;
 pub mod messaging;
 pub mod report;
 pub mod views;
@@ -19,7 +20,8 @@ use crate::topic::specification::Specification;
 use crate::topic::tree::{Direction, Span, StreamTag};
 use crate::value::ValueType;
 use crate::value::delta::Form;
-use crate::wire::native::{Append, Entry, Outcome, Shown};
+use crate::wire::native::{Append, Entry, LockEntry, Outcome, Shown};
+pub use locks::LockWord;
 use report::Report;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -193,6 +195,15 @@ pub enum Mail {
     Messaging(messaging::Messaging),
     /// Of sessions that others look at and steer.
     Control(control::Control),
+    Lock {
+        name: Box<str>,
+        word: LockWord,
+    },
+    /// To every owner of locks: which are held, of those behind this name?
+    AskLocks {
+        ticket: u64,
+        after: Box<str>,
+    },
     /// Somebody looks for the server's figures.
     WantSys,
     AskReport {
@@ -414,6 +425,11 @@ pub enum Part {
     View {
         result: Result<Outcome, Refusal>,
         changes_nothing: bool,
+    },
+    /// By their names. `is_cut`: the owner has more behind the last.
+    Locks {
+        entries: Vec<LockEntry>,
+        is_cut: bool,
     },
 }
 

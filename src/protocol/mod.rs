@@ -71,6 +71,8 @@ codes! {
         NoSuchSession = 317 "no_such_session",
         InvalidFilter = 318 "invalid_filter",
         InvalidSessionProperty = 319 "invalid_session_property",
+        LockLimit = 320 "lock_limit",
+        LockLost = 321 "lock_lost",
         Overloaded = 400 "overloaded",
         ShuttingDown = 401 "shutting_down",
         StorageUnavailable = 410 "storage_unavailable",

@@ -5,10 +5,11 @@
 //! - here — which request is whose.
 //! - `update` — updates, update streams and appends: values, conditions, specifications.
 //! - `messaging` — requests to other clients; `control` — what is asked about sessions, and of them on others' behalf.
-//! - `fetch` — fetches, and queries of time series; `views` — what is asked of topic views.
+//! - `fetch` — fetches, and queries of time series; `views` — what is asked of topic views; `locks` — of locks.
 
 mod control;
 mod fetch;
+mod locks;
 mod messaging;
 mod update;
 mod views;
@@ -104,6 +105,13 @@ impl Asking<'_> {
             Ask::RemoveView { name } => self.remove_view(&name)?,
             Ask::ListViews { after } => self.list_views(after, None)?,
             Ask::GetView { name } => self.list_views(0, Some(&name))?,
+            Ask::Lock { name, scope } => self.lock(&name, scope)?,
+            // Nobody needs leave to have less.
+            Ask::Unlock { name, number } => self.unlock(&name, number)?,
+            Ask::ListLocks { after } => {
+                gate::check(desk, asker, Deed::LookAtLocks, Of::Server)?;
+                audience.list_locks(desk, asker, &after);
+            }
             other => self.carry_out_of_sessions(other)?,
         }
         Ok(Todo::Nothing)

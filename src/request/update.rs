@@ -19,13 +19,13 @@ use std::sync::Arc;
 impl Asking<'_> {
     pub(super) fn update<'a>(&mut self, path: Cow<'a, str>, update: Update<'a>, value: &'a mut Vec<u8>) -> Result<Todo<'a>, Refusal> {
         gate::path(self.desk, self.asker, Deed::Update, &path)?;
-        let conditions = self.conditions(&update.constraint, None)?;
+        let conditions = self.conditions(&path, &update.constraint, None)?;
         let action = self.action(update, value)?;
         Ok(Todo::Route { path, change: Change { action, conditions } })
     }
 
-    /// What an update depends on; nothing for most.
-    fn conditions(&self, constraint: &[u8], stream: Option<StreamStep>) -> Result<Option<Box<Conditions>>, Refusal> {
+    /// What an update depends on; nothing for most. Which locks its session holds is known here, and holds until the topic's owner has decided.
+    fn conditions(&mut self, path: &str, constraint: &[u8], stream: Option<StreamStep>) -> Result<Option<Box<Conditions>>, Refusal> {
         if constraint.is_empty() && stream.is_none() {
             return Ok(None);
         }
@@ -33,7 +33,12 @@ impl Asking<'_> {
             let limits = ConstraintLimits { json_depth_max: self.desk.limits.json_depth_max, ..self.desk.limits.constraint };
             Constraint::parse(text, limits).map_err(|error| Refusal::at(ErrorCode::InvalidConstraint, error.position, error.to_string()))
         };
-        let constraint = if constraint.is_empty() { None } else { Some(parse(constraint)?) };
+        let mut constraint = if constraint.is_empty() { None } else { Some(parse(constraint)?) };
+        if let Some(constraint) = &mut constraint {
+            let Self { desk, audience, asker, .. } = self;
+            let owner = desk.owner_of(path);
+            constraint.settle_locks(|name, number| audience.uses_lock(desk, asker.session, (name, number), owner));
+        }
         Ok(Some(Box::new(Conditions { constraint, stream })))
     }
 
@@ -136,7 +141,7 @@ impl Asking<'_> {
         };
         let stream = self.tag(number);
         self.audience.check_stream(self.desk, self.asker, number)?;
-        let conditions = self.conditions(&update.constraint, Some(StreamStep { stream, opens: true }))?;
+        let conditions = self.conditions(&path, &update.constraint, Some(StreamStep { stream, opens: true }))?;
         let action = self.action(update, value)?;
         self.audience.open_stream(self.asker, number, Stream { path: TopicPath::of_branch(&path), kind, has_failed: false });
         Ok(Todo::Route { path, change: Change { action, conditions } })

@@ -1,6 +1,6 @@
-//! What few sessions have: listeners, update streams, and what they wait for.
+//! What few sessions have: listeners, update streams, locks, and what they wait for.
 
-use super::{Call, Caller, Session, Sweep, UserProperties};
+use super::{Call, Caller, Lock, Session, Sweep, UserProperties};
 use crate::base::{ShardIndex, TopicId};
 use crate::topic::path::TopicPath;
 use crate::topic::selector::Selector;
@@ -18,6 +18,8 @@ pub struct Extras {
     /// Whether its turn to go on with those comes without more ado: else the session has to read first.
     pub is_reviewing: bool,
     pub streams: BTreeMap<u64, Stream>,
+    /// By their names, those that it holds or waits for.
+    pub locks: BTreeMap<Box<str>, Lock>,
     /// The subscriptions to time series, by generation, whose first events have not come.
     pub histories: BTreeMap<u32, History>,
     /// Those of them whose owners have not been asked.
@@ -61,6 +63,7 @@ impl Extras {
             reviews,
             is_reviewing,
             streams,
+            locks,
             histories,
             histories_waiting,
             histories_asked,
@@ -86,7 +89,7 @@ impl Extras {
             && !has_histories
             && !has_sweeps
             && streams.is_empty()
-            && watched_by.is_empty()
+            && locks.is_empty() && watched_by.is_empty()
             && properties.is_empty()
     }
 }

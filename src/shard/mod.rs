@@ -1,6 +1,6 @@
 //! One core's whole world: routes inputs to the rooms above it, and carries out requests.
 //!
-//! Topics are the owner's (`crate::owner`), sessions the audience's (`crate::audience`), connections the doors' (`crate::door`); what all of them work
+//! Topics are the owner's (`crate::owner`), locks theirs (`crate::locks`), sessions the audience's (`crate::audience`), connections the doors' (`crate::door`); what all of them work
 //! with is the desk (`crate::desk`).
 //!
 //! - here — what a shard is, how it is asked and told, and its report.
@@ -26,6 +26,7 @@ use crate::audience::Audience;
 use crate::base::{ShardIndex, Time};
 use crate::desk::Desk;
 use crate::door::Doors;
+use crate::locks::Locks;
 use crate::mail::report::Report;
 use crate::mail::{Batch, Mail};
 use crate::owner::{Owner, Views};
@@ -40,6 +41,7 @@ use hashbrown::HashMap;
 pub struct Shard {
     desk: Desk,
     owner: Owner,
+    locks: Locks,
     audience: Audience,
     doors: Doors,
     /// The reports that have come, by the number of the request for them.
@@ -58,6 +60,7 @@ impl Shard {
         Self {
             owner: Owner::new(&desk),
             desk,
+            locks: Locks::default(),
             audience: Audience::default(),
             doors: Doors::new(now),
             reports: HashMap::new(),
@@ -106,6 +109,11 @@ impl Shard {
         let [sessions, groups, asleep] = self.audience.mqtt_counts();
         let [keepings, passing] = self.owner.message_counts();
         [sessions, groups, asleep, keepings, passing, self.audience.held_bytes()]
+    }
+
+    /// Locks that are held and claims that wait for them; both 0 once every session is gone and mail is delivered.
+    pub fn lock_counts(&self) -> [usize; 2] {
+        self.locks.counts()
     }
 
     /// The most bytes that any session's queue holds.

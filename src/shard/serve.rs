@@ -7,7 +7,7 @@ use crate::audience::mqtt::Published;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex, Time};
 use crate::desk::{Answer, Handover};
 use crate::door::{Reading, Said, Transport, Verdict};
-use crate::mail::{Asker, Call, Caller, Change, Mail, Update};
+use crate::mail::{Asker, Call, Caller, Change, LockWord, Mail, Update};
 use crate::protocol::mqtt::Command;
 use crate::request::{self, Asking, Todo};
 use crate::session::Send;
@@ -249,6 +249,8 @@ impl Shard {
             Mail::Dealt(dealt) => self.audience.take_dealt(&mut self.desk, *dealt),
             Mail::Messaging(said) => self.audience.messaging_said(&mut self.desk, from, said),
             Mail::Control(said) => self.audience.control_said(&mut self.desk, said),
+            Mail::Lock { name, word } => self.hear_of_lock(name, word),
+            Mail::AskLocks { ticket, after } => self.locks.list(&mut self.desk, from, ticket, &after),
             Mail::WantSys => self.sys_wanted(),
             Mail::Full { is_full } => self.owner.shard_is_full(from, is_full),
             Mail::Keeper { shard } => self.desk.ledger.keepers.insert(shard),
@@ -258,6 +260,19 @@ impl Shard {
                 self.desk.mail(from, Mail::Report { ticket, report });
             }
             Mail::Report { ticket, report } => self.gather_report(ticket, *report),
+        }
+    }
+
+    fn hear_of_lock(&mut self, name: Box<str>, word: LockWord) {
+        let desk = &mut self.desk;
+        match word {
+            LockWord::Granted { claim, number } => self.audience.lock_granted(desk, &name, claim, number),
+            // All that the shard sent before is carried out.
+            LockWord::Fence(claim) => {
+                let owner = desk.owner_of(&name);
+                desk.mail(owner, Mail::Lock { name, word: LockWord::Fenced(claim) });
+            }
+            word => self.locks.handle_word(desk, name, word),
         }
     }
 

@@ -9,6 +9,7 @@
 //! | `{"no_value":true}` | the topic is there and has no value yet |
 //! | `{"value":TEST}` | the topic has a value, which passes |
 //! | `{"json":[{"at":POINTER,TEST},…]}` | the topic has a JSON value, and what each pointer (RFC 6901) names passes |
+//! | `{"locked":{"name":NAME,"number":n}}` | the session that updates holds the lock by this very grant |
 //! | `{"and":[…]}`, `{"or":[…]}` | all, or any, of one or more constraints are |
 //!
 //! | TEST | passes when |
@@ -25,6 +26,9 @@
 //! Beside null, only a JSON null is equal. What cannot be compared so (an array or object beside anything but null, a
 //! null beside anything else, a string that is no number, and `NaN` or `Infinity`, beside a number) passes no test, nor
 //! does a value that is not there, `ne` included; `absent` alone asks for that.
+//!
+//! Which locks a session holds its own shard knows, and settles before the constraint goes to the topic (`settle_locks`): by how locks pass on, what it
+//! says is true until the topic's owner has evaluated the rest.
 //!
 //! Nothing that a topic holds is an error: what cannot be evaluated is not satisfied.
 
@@ -84,6 +88,12 @@ enum Part {
         pointer: Pointer,
         test: JsonTest,
     },
+    Locked {
+        name: Box<str>,
+        number: u64,
+        /// False until it is settled.
+        is_held: bool,
+    },
     /// Never holds an `And` itself.
     And(Box<[Part]>),
     Or(Box<[Part]>),
@@ -107,7 +117,7 @@ impl Constraint {
     /// Reads a constraint. One that can never be satisfied is refused where two of the parts that must hold together plainly
     /// exclude each other:
     ///
-    /// - `no_topic` beside anything else; `no_value` beside a test of the value;
+    /// - `no_topic` beside anything else but `locked`; two grants of one lock; `no_value` beside a test of the value;
     /// - a value that `is` something beside any test that this does not pass: another `is`, a `json` part, a comparison;
     /// - `absent` beside another test at the same pointer;
     /// - of the value, or at one pointer: an `eq` beside a comparison that its operand does not pass, or bounds with no
@@ -118,16 +128,32 @@ impl Constraint {
         parse::parse(text, limits).map(Self)
     }
 
+    /// Says of each lock by its name and the grant's number whether the session that updates holds it.
+    pub fn settle_locks(&mut self, mut holds: impl FnMut(&str, u64) -> bool) {
+        self.0.settle_locks(&mut holds);
+    }
+
+    /// Locks that were not settled are not held.
     pub fn evaluate(&self, subject: Subject<'_>) -> bool {
         self.0.holds(subject)
     }
 }
 
 impl Part {
+    fn settle_locks(&mut self, holds: &mut impl FnMut(&str, u64) -> bool) {
+        match self {
+            Self::Locked { name, number, is_held } => *is_held = holds(name, *number),
+            // As deep as a constraint may be.
+            Self::And(parts) | Self::Or(parts) => parts.iter_mut().for_each(|part| part.settle_locks(holds)),
+            Self::NoTopic | Self::NoValue | Self::Value(_) | Self::Json { .. } => {}
+        }
+    }
+
     fn holds(&self, subject: Subject<'_>) -> bool {
         match (self, subject) {
             (Self::And(parts), _) => parts.iter().all(|part| part.holds(subject)),
             (Self::Or(parts), _) => parts.iter().any(|part| part.holds(subject)),
+            (Self::Locked { is_held, .. }, _) => *is_held,
             (Self::NoTopic, Subject::NoTopic) | (Self::NoValue, Subject::NoValue) => true,
             (Self::Value(test), Subject::Value { kind, bytes }) => test.passes(kind, bytes),
             (Self::Json { pointer, test }, Subject::Value { kind: ValueType::Json, bytes }) => test.passes(pointer::find(bytes, pointer)),
@@ -139,6 +165,9 @@ impl Part {
     fn excludes(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::And(_) | Self::Or(_), _) | (_, Self::And(_) | Self::Or(_)) => false,
+            // A lock has one grant at a time, and says nothing of the topic.
+            (Self::Locked { name: a, number: n, .. }, Self::Locked { name: b, number: m, .. }) => a == b && n != m,
+            (Self::Locked { .. }, _) | (_, Self::Locked { .. }) => false,
             (Self::NoTopic, Self::NoTopic) | (Self::NoValue, Self::NoValue) => false,
             (Self::NoTopic | Self::NoValue, _) | (_, Self::NoTopic | Self::NoValue) => true,
             (Self::Value(ValueTest::Is { kind, bytes }), test) | (test, Self::Value(ValueTest::Is { kind, bytes })) => {

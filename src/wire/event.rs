@@ -3,8 +3,10 @@
 //! Each event is described once, by its operation and its members in order; the two forms write what is described, and where they differ the
 //! description says so. Frames about a topic's values are no events here: they are made once for all who are sent them, in `native` and `text`.
 
-use super::native::{self, Entry, EventEntry, EventHead, Outcome, Resumption, SessionEntry, Shown, VERSION, ViewEntry, Welcome, op};
-use super::text::{self, notice_name, type_name};
+use super::native::{
+    self, Entry, EventEntry, EventHead, LockEntry, Outcome, Resumption, SessionEntry, Shown, VERSION, ViewEntry, Welcome, op,
+};
+use super::text::{self, lock_scope_name, notice_name, type_name};
 use crate::base::TopicId;
 use crate::value::ValueType;
 
@@ -356,6 +358,12 @@ fn describe_outcome(fields: &mut impl Fields, outcome: &Outcome) {
             fields.flag("has_more", *has_more);
             fields.list("views", views, describe_view);
         }
+        Outcome::Locked { number } => fields.number("number", *number),
+        Outcome::Unlocked(released) => fields.flag("released", *released),
+        Outcome::Locks { has_more, locks } => {
+            fields.flag("has_more", *has_more);
+            fields.list("locks", locks, describe_lock);
+        }
     }
 }
 
@@ -402,6 +410,14 @@ fn describe_view<F: Fields>(fields: &mut F, view: &ViewEntry) {
     fields.number("evaluations", view.evaluations);
     fields.number("failures", view.failures);
     fields.text("last_failure", &view.last_failure);
+}
+
+fn describe_lock<F: Fields>(fields: &mut F, lock: &LockEntry) {
+    fields.text("name", &lock.name);
+    fields.text("session", &lock.session);
+    fields.number("number", lock.number);
+    fields.named("scope", lock.scope, lock_scope_name(lock.scope));
+    fields.number("waiting", lock.waiting);
 }
 
 #[cfg(test)]
@@ -495,6 +511,8 @@ mod tests {
         check_ok(&Outcome::Removed(200), b"\x82\x03\x05\xc8\x01", r#"{"op":"ok","id":5,"removed":200}"#);
         let appended = Outcome::Appended { sequence: 1, timestamp_ms: 2 };
         check_ok(&appended, b"\x82\x03\x05\x01\x02", r#"{"op":"ok","id":5,"sequence":1,"timestamp":2}"#);
+        check_ok(&Outcome::Locked { number: 300 }, b"\x82\x03\x05\xac\x02", r#"{"op":"ok","id":5,"number":300}"#);
+        check_ok(&Outcome::Unlocked(true), b"\x82\x02\x05\x01", r#"{"op":"ok","id":5,"released":true}"#);
     }
 
     #[test]

@@ -236,6 +236,11 @@ requests! {
     /// Those created later than the view of the place `after`; of 0 from the first.
     LIST_VIEWS = 0x42 "list_views" [asks_owners] => ListViews { after: u64 = place_after() };
     GET_VIEW = 0x43 "get_view" [asks_owners] => GetView { name: Cow<'a, str> = text("name") };
+
+    LOCK = 0x58 "lock" => Lock { name: Cow<'a, str> = text("name"), scope: u8 = lock_scope() };
+    UNLOCK = 0x59 "unlock" => Unlock { name: Cow<'a, str> = text("name"), number: u64 = number("number") };
+    /// Those behind the name `after`; empty for the first.
+    LIST_LOCKS = 0x5a "list_locks" [asks_owners] => ListLocks { after: Cow<'a, str> = optional_text("after") };
 }
 
 /// Where a request's members come from: the body of a frame, which has them in their order, or an object, which has them by their names.
@@ -281,6 +286,8 @@ pub(super) trait Source<'a> {
     fn query(&mut self) -> Result<Query, Self::Error>;
     /// The text form may leave it out.
     fn place_after(&mut self) -> Result<u64, Self::Error>;
+    /// By its name in the text form, which may leave it out.
+    fn lock_scope(&mut self) -> Result<u8, Self::Error>;
 }
 
 impl Ask<'static> {

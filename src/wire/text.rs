@@ -118,9 +118,11 @@ struct Members<'a> {
     name: Option<Cow<'a, str>>,
     #[serde(borrow)]
     definition: Option<Cow<'a, str>>,
+    // Of locks.
+    number: Option<u64>,
 }
 
-/// Where a page starts: behind a path, or behind a view's place.
+/// Where a page starts: behind a path or a lock's name, or behind a view's place.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected 'after' to be a path, or the place of a view")]
 enum After<'a> {
@@ -301,6 +303,7 @@ impl<'a> Source<'a> for Members<'a> {
             "messages" => self.messages,
             "handler" => self.handler,
             "request" => self.request,
+            "number" => self.number,
             _ => None,
         };
         member.ok_or_else(|| missing(self.id, name))
@@ -482,6 +485,14 @@ impl<'a> Source<'a> for Members<'a> {
             Some(After::Path(_)) => Err(self.refuse("expected 'after' of a list of views to be the place of a view")),
         }
     }
+
+    fn lock_scope(&mut self) -> Result<u8, TextError> {
+        match &*self.scope {
+            "" | "session" => Ok(0),
+            "connection" => Ok(1),
+            _ => Err(self.refuse("expected 'scope' of a lock to be session or connection")),
+        }
+    }
 }
 
 fn refuse(message: &str, error: &serde_json::Error) -> TextError {
@@ -524,6 +535,11 @@ pub fn put_event(out: &mut Vec<u8>, topic: TopicId, path: &str, head: EventHead<
         fields.text("path", path);
         describe_event(fields, head, kind, value);
     });
+}
+
+/// The names of how long a lock may be held.
+pub fn lock_scope_name(scope: u8) -> &'static str {
+    if scope == 1 { "connection" } else { "session" }
 }
 
 /// The names of what a notice may say.

@@ -155,7 +155,8 @@ fn refused_constraint(constraint: &str, position: u64) {
 #[test]
 fn a_broken_constraint_is_refused_at_its_place() {
     refused_constraint(r#"{"frob":true}"#, 1);
-    refused_constraint(r#"{"locked":"x"}"#, 1);
+    refused_constraint(r#"{"locked":"x"}"#, 10);
+    refused_constraint(r#"{"locked":{"name":"x/","number":1}}"#, 20);
     refused_constraint("{}", 0);
     refused_constraint("[]", 0);
     refused_constraint(r#"{"no_topic":false}"#, 12);

@@ -71,7 +71,8 @@ fn constraints_look_into_the_value() {
     check(r#"{"no_topic":true}"#, refused(212));
     check(r#"{"value":{"is":5,"type":"int64"}}"#, refused(212));
     check(r#"{"and":[{"no_topic":true},{"no_value":true}]}"#, Err(Refused { code: 213, position: Some(26) }));
-    check(r#"{"locked":"a"}"#, Err(Refused { code: 213, position: Some(1) }));
+    check(r#"{"locked":{"name":"a","number":1}}"#, refused(212));
+    check(r#"{"locked":"a"}"#, Err(Refused { code: 213, position: Some(10) }));
     check("{", Err(Refused { code: 213, position: Some(1) }));
 }
 

@@ -166,6 +166,15 @@ pub enum Asked {
     ListViews {
         after: u64,
     },
+    Lock {
+        name: &'static str,
+        /// By the number of the wire.
+        scope: u8,
+    },
+    Unlock {
+        name: &'static str,
+        number: u64,
+    },
     /// To be refused.
     Nonsense,
 }
@@ -227,6 +236,8 @@ fn request(id: u64, asked: &Asked, capabilities: u64) -> Option<Request<'_>> {
         }
         Asked::RemoveView { name } => Request { id, ask: Ask::RemoveView { name: (*name).into() } },
         Asked::ListViews { after } => Request { id, ask: Ask::ListViews { after: *after } },
+        Asked::Lock { name, scope } => Request { id, ask: Ask::Lock { name: (*name).into(), scope: *scope } },
+        Asked::Unlock { name, number } => Request { id, ask: Ask::Unlock { name: (*name).into(), number: *number } },
         Asked::Nonsense => return None,
     })
 }
@@ -342,6 +353,14 @@ pub fn encode_text(id: u64, asked: &Asked) -> Vec<u8> {
         Asked::ListViews { after } => {
             put(&mut members, [("after", raw(&after))]);
             "list_views"
+        }
+        Asked::Lock { name, scope } => {
+            put(&mut members, [("name", raw(&name)), ("scope", raw(&["session", "connection"][usize::from(*scope)]))]);
+            "lock"
+        }
+        Asked::Unlock { name, number } => {
+            put(&mut members, [("name", raw(&name)), ("number", raw(&number))]);
+            "unlock"
         }
         Asked::Nonsense => "frobnicate",
     };

@@ -77,6 +77,9 @@ pub struct Client {
     pub last_error: Option<u16>,
     /// The answer to each request that was not a page, events or a selection: an error's code, or none.
     pub answers: BTreeMap<u64, Option<u16>>,
+    /// The numbers of the grants that answered each LOCK, and whether what each UNLOCK named was held.
+    pub grants: BTreeMap<u64, u64>,
+    pub released: BTreeMap<u64, bool>,
     pub notices: Vec<(u64, Notice)>,
     /// The paths of all values, nulls and events, in the order in which they came.
     pub log: Vec<String>,
@@ -108,6 +111,8 @@ impl Client {
             last_views: None,
             last_error: None,
             answers: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            released: BTreeMap::new(),
             notices: Vec::new(),
             log: Vec::new(),
             steps: Vec::new(),
@@ -409,6 +414,8 @@ impl Client {
             }
             Asked::Query { .. } => self.last_events = Some(body.events()),
             Asked::ListViews { .. } => self.last_views = Some(body.views()),
+            Asked::Lock { .. } => drop(self.grants.insert(id, body.grant())),
+            Asked::Unlock { .. } => drop(self.released.insert(id, body.released())),
             Asked::CreateView { .. } | Asked::RemoveView { .. } => {}
             Asked::Listen { .. } | Asked::Unlisten { .. } | Asked::StreamClose { .. } => {}
         }

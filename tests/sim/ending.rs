@@ -15,6 +15,7 @@ pub fn check_empty(world: &mut World) {
         assert_eq!(shard.audience_counts(), [0; 5], "shard {number}");
         assert_eq!(shard.listener_counts(), [0; 4], "shard {number}");
         assert_eq!(shard.owner_counts(), [0; 2], "shard {number}");
+        assert_eq!(shard.lock_counts(), [0; 2], "shard {number}");
     }
 }
 

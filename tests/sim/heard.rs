@@ -315,6 +315,19 @@ impl Body {
         self.number("removed", 0)
     }
 
+    /// The number of a lock's grant.
+    pub fn grant(&self) -> u64 {
+        self.number("number", 0)
+    }
+
+    /// Whether a lock was held.
+    pub fn released(&self) -> bool {
+        match self {
+            Self::Binary(body) => body == &[1],
+            Self::Text(members) => members["released"].get() == "true",
+        }
+    }
+
     /// The sequence of an event that was appended.
     pub fn sequence(&self) -> u64 {
         self.number("sequence", 0)

@@ -33,6 +33,7 @@ mod crossing;
 mod deltas;
 mod ending;
 mod listeners;
+mod locks;
 mod mqtt_bounds;
 mod mqtt_delivery;
 mod mqtt_order;

@@ -154,7 +154,7 @@ fn act(world: &mut World, client: usize) {
             world.resuming.clients[client].noticed = Some(Default::default());
             ask(world, client, Asked::Listen { listener: 1, kind: ListenerKind::Topics, selector: "?off//" });
         }
-        82..86 => drop(ask(world, client, Asked::Nonsense)),
+        82..86 => ask(world, client, Asked::Nonsense),
         86..90 if !is_lost => world.resuming.clients[client].ping(&mut world.random),
         _ => {
             let resumer = &mut world.resuming.clients[client];

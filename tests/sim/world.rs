@@ -152,6 +152,8 @@ pub struct World {
     asked: BTreeMap<u64, Asked>,
     next_id: u64,
     next_value: u64,
+    /// The LOCKs that shards have taken, in order: the shard, the name and the request.
+    pub locks_taken: Vec<(usize, &'static str, u64)>,
     /// Questions for first events that are not answered, and the most there were at a time.
     pub histories_asked: (usize, usize),
     pub trace: Xxh3,
@@ -184,6 +186,7 @@ impl World {
             asked: BTreeMap::new(),
             next_id: 0,
             next_value: 0,
+            locks_taken: Vec::new(),
             histories_asked: (0, 0),
             trace: Xxh3::new(),
             conditions,
@@ -307,6 +310,7 @@ impl World {
             match asked {
                 Asked::Remove { pattern } => self.model.note_removal(id, pattern.matches),
                 Asked::Subscribe { .. } => drop(link.client.taken.insert(id, self.model.now())),
+                Asked::Lock { name, .. } => self.locks_taken.push((link.shard, name, id)),
                 _ => {}
             }
         }

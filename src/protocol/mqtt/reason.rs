@@ -48,6 +48,7 @@ pub fn reason_of(code: ErrorCode) -> ReasonCode {
         | E::InvalidFilter
         | E::InvalidSessionProperty => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
         // Of the native protocol's own dialogue: no MQTT client can be refused so.
+        // Of the native protocol alone: no MQTT client can be refused so.
         E::MalformedFrame
         | E::UnknownOperation
         | E::NotConnected
@@ -56,7 +57,9 @@ pub fn reason_of(code: ErrorCode) -> ReasonCode {
         | E::CannotResume
         | E::InvalidCount
         | E::MalformedJson
-        | E::InvalidField => ReasonCode::UNSPECIFIED_ERROR,
+        | E::InvalidField
+        | E::LockLimit
+        | E::LockLost => ReasonCode::UNSPECIFIED_ERROR,
     }
 }
 

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use super::compare::{Comparison, Operand, Operator};
 use super::{ConstraintError, ConstraintLimits, JsonTest, Part, ValueTest};
+use crate::topic::path;
 use crate::value::json::{JsonLimits, plain, walk};
 use crate::value::pointer::Pointer;
 use crate::value::{ValueType, scalar};
 
-const KINDS: &str = "`no_topic`, `no_value`, `value`, `json`, `and` or `or`";
+const KINDS: &str = "`no_topic`, `no_value`, `value`, `json`, `locked`, `and` or `or`";
 const VALUE_TESTS: &str = "`is` (and `type`), `eq`, `ne`, `gt`, `ge`, `lt` or `le`";
 const JSON_TESTS: &str = "`is`, `eq`, `ne`, `gt`, `ge`, `lt`, `le` or `absent`";
 /// Of JSON around the value of an `is` that no `and` or `or` holds: the constraint, its array, the test.
@@ -75,7 +76,7 @@ impl Parser {
                 let alternatives = alternatives.collect::<Result<_, _>>()?;
                 self.push(place.position, Part::Or(alternatives), parts)
             }
-            b"locked" => refuse(name_position, "`locked`", format!("{KINDS}: session locks are not supported yet")),
+            b"locked" => self.push(place.position, locked(value)?, parts),
             _ => refuse(name_position, brief(&name), KINDS),
         }
     }
@@ -133,6 +134,22 @@ fn json_part(place: Placed<'_>, limits: ConstraintLimits) -> Result<Part, Constr
         (Some(pointer), Some(test)) => Ok(Part::Json { pointer, test }),
         (None, _) => refuse(place.position, "a test without `at`", "that member, a JSON pointer"),
         (_, None) => refuse(place.position, "a test that asks for nothing", format!("one of {JSON_TESTS}")),
+    }
+}
+
+fn locked(place: Placed<'_>) -> Result<Part, ConstraintError> {
+    let (mut lock, mut number) = (None, None);
+    for member in place.members()? {
+        match &*member.name {
+            b"name" if lock.is_none() => lock = Some(member.value.as_lock_name()?),
+            b"number" if number.is_none() => number = Some(member.value.as_number()?),
+            name => return refuse(member.position, brief(name), "`name` and `number`, once"),
+        }
+    }
+    match (lock, number) {
+        (Some(name), Some(number)) => Ok(Part::Locked { name, number, is_held: false }),
+        (None, _) => refuse(place.position, "a lock without `name`", "that member, the lock's name"),
+        (_, None) => refuse(place.position, "a lock without `number`", "that member, the number of its grant"),
     }
 }
 
@@ -221,6 +238,26 @@ impl<'a> Placed<'a> {
             let offset = if text.has_escapes() { 0 } else { 1 + error.position };
             refuse(self.position + offset, format!("{} in a JSON pointer", error.found), error.expected)
         })
+    }
+
+    fn as_lock_name(self) -> Result<Box<str>, ConstraintError> {
+        let Some(text) = walk::string(self.text) else {
+            return refuse(self.position, walk::noun(self.text), "a lock's name in a string");
+        };
+        let decoded = text.decode();
+        let decoded = std::str::from_utf8(&decoded).expect("JSON that was checked is UTF-8");
+        match path::check_form(decoded) {
+            Ok(()) => Ok(decoded.into()),
+            Err(error) => {
+                let offset = if text.has_escapes() { 0 } else { 1 + error.position };
+                refuse(self.position + offset, format!("what is no path: {error}"), "a lock's name")
+            }
+        }
+    }
+
+    fn as_number(self) -> Result<u64, ConstraintError> {
+        let number = std::str::from_utf8(self.text).ok().and_then(|text| text.parse().ok());
+        number.map_or_else(|| refuse(self.position, brief(self.text), "a grant's number"), Ok)
     }
 
     fn as_value(self, kind: ValueType, limits: ConstraintLimits) -> Result<Box<[u8]>, ConstraintError> {

@@ -372,14 +372,53 @@ fn what_is_not_a_constraint_is_refused_where_it_breaks() {
     check_refused(" []", 1, "found an array at byte 1, expected an object");
     check_refused("{}", 0, "an object without members");
     check_refused(r#"{"no_topic":true, "no_value":true}"#, 18, "found `no_value` at byte 18, expected one member in a constraint");
-    check_refused(r#"{"no_such":1}"#, 1, "found `no_such` at byte 1, expected `no_topic`, `no_value`, `value`, `json`, `and` or `or`");
+    check_refused(
+        r#"{"no_such":1}"#,
+        1,
+        "found `no_such` at byte 1, expected `no_topic`, `no_value`, `value`, `json`, `locked`, `and` or `or`",
+    );
     check_refused(r#"{ "no_topic" : false }"#, 15, "found `false` at byte 15, expected `true`");
     check_refused(r#"{"no_value":1}"#, 12, "expected `true`");
     check_refused(r#"{"and":[]}"#, 7, "found an array without elements");
     check_refused(r#"{"or":{}}"#, 6, "found an object at byte 6, expected an array");
     check_refused(r#"{"or":[1]}"#, 7, "found a number at byte 7, expected an object");
     check_refused(r#"{"json":[]}"#, 8, "an array without elements");
-    check_refused(r#"{"locked":"name"}"#, 1, "session locks are not supported yet");
+}
+
+#[test]
+fn what_names_no_grant_is_refused_where_it_breaks() {
+    check_refused(r#"{"locked":"name"}"#, 10, "found a string at byte 10, expected an object");
+    check_refused(r#"{"locked":{"number":7}}"#, 10, "found a lock without `name`");
+    check_refused(r#"{"locked":{"name":"a"}}"#, 10, "found a lock without `number`");
+    check_refused(r#"{"locked":{"name":"a","number":7,"name":"a"}}"#, 33, "found `name` at byte 33, expected `name` and `number`, once");
+    check_refused(r#"{"locked":{"name":7,"number":7}}"#, 18, "found a number at byte 18, expected a lock's name in a string");
+    check_refused(r#"{"locked":{"name":"a//b","number":7}}"#, 21, "no path");
+    for number in ["-1", "1.0", "\"1\"", "18446744073709551616"] {
+        check_refused(&format!("{{\"locked\":{{\"name\":\"a\",\"number\":{number}}}}}"), 31, "expected a grant's number");
+    }
+}
+
+#[test]
+fn a_lock_is_held_where_its_sessions_shard_says_so() {
+    let check = |text: &str, held: &[(&str, u64)], subject: Subject<'_>, expected: bool| {
+        let mut constraint = parse(text);
+        assert!(!constraint.evaluate(subject), "{text}: nothing is held before it is said");
+        constraint.settle_locks(|name, number| held.contains(&(name, number)));
+        assert_eq!(constraint.evaluate(subject), expected, "{text} {held:?}");
+    };
+    let lock = r#"{"locked":{"number":7,"name":"a/b"}}"#;
+    for subject in [Subject::NoTopic, Subject::NoValue, Subject::Value { kind: ValueType::Int64, bytes: &[0; 8] }] {
+        check(lock, &[("a/b", 7)], subject, true);
+        check(lock, &[("a/b", 8), ("a", 7)], subject, false);
+    }
+    let with = |other: &str| format!("{{\"and\":[{lock},{other}]}}");
+    check(&with(ALL_KINDS[0]), &[("a/b", 7)], Subject::NoTopic, true);
+    check(&with(ALL_KINDS[0]), &[("a/b", 7)], Subject::NoValue, false);
+    check(&with(r#"{"or":[{"locked":{"name":"c","number":1}},{"no_value":true}]}"#), &[("a/b", 7), ("c", 1)], Subject::NoTopic, true);
+    ALL_KINDS.iter().for_each(|kind| check_excludes(lock, kind, false));
+    check_excludes(lock, lock, false);
+    check_excludes(lock, r#"{"locked":{"name":"a/b","number":8}}"#, true);
+    check_excludes(lock, r#"{"locked":{"name":"a","number":8}}"#, false);
 }
 
 #[test]

@@ -83,6 +83,18 @@ pub struct ViewEntry {
     pub last_failure: String,
 }
 
+/// One lock of an answer: who holds it, and how many wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockEntry {
+    pub name: String,
+    /// The session's name to clients.
+    pub session: String,
+    /// Of the grant.
+    pub number: u64,
+    pub scope: u8,
+    pub waiting: u64,
+}
+
 /// What an `OK` carries behind its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -106,6 +118,15 @@ pub enum Outcome {
     Views {
         has_more: bool,
         views: Vec<ViewEntry>,
+    },
+    Locked {
+        number: u64,
+    },
+    /// Whether it was held.
+    Unlocked(bool),
+    Locks {
+        has_more: bool,
+        locks: Vec<LockEntry>,
     },
     /// Of another client; `None` for null.
     Response {
@@ -232,6 +253,23 @@ fn decode_view_entry(reader: &mut Reader<'_>) -> Result<ViewEntry, Malformed> {
         failures: reader.varint()?,
         last_failure: reader.string()?.to_owned(),
     })
+}
+
+/// Reads the locks of an `OK` that answers a `LIST_LOCKS`.
+pub fn decode_locks(reader: &mut Reader<'_>) -> Result<Outcome, Malformed> {
+    let has_more = reader.byte()? != 0;
+    let count = reader.varint()?;
+    let mut locks = Vec::new();
+    for _ in 0..count {
+        locks.push(LockEntry {
+            name: reader.string()?.to_owned(),
+            session: reader.string()?.to_owned(),
+            number: reader.varint()?,
+            scope: reader.byte()?,
+            waiting: reader.varint()?,
+        });
+    }
+    Ok(Outcome::Locks { has_more, locks })
 }
 
 #[cfg(test)]

@@ -180,6 +180,10 @@ impl<'a> Source<'a> for Body<'a> {
     fn place_after(&mut self) -> Result<u64, Malformed> {
         self.reader.varint()
     }
+
+    fn lock_scope(&mut self) -> Result<u8, Malformed> {
+        self.reader.byte()
+    }
 }
 
 /// Reads tagged fields to the end of the frame.
@@ -426,6 +430,10 @@ impl Writer<'_> {
 
     pub fn place_after(&mut self, place: &u64) {
         varint::put(self.out, *place);
+    }
+
+    pub fn lock_scope(&mut self, scope: &u8) {
+        self.out.push(*scope);
     }
 }
 

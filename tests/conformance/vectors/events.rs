@@ -149,6 +149,15 @@ fn print_ok(id: u64, outcome: &Outcome) -> Value {
             let views: Vec<Value> = views.iter().map(print_view).collect();
             json!({ "op": "ok", "id": id, "has_more": has_more, "views": views })
         }
+        Outcome::Locked { number } => json!({ "op": "ok", "id": id, "number": number }),
+        Outcome::Unlocked(released) => json!({ "op": "ok", "id": id, "released": released }),
+        Outcome::Locks { has_more, locks } => {
+            let print = |lock: &native::LockEntry| {
+                let scope = if lock.scope == 1 { "connection" } else { "session" };
+                json!({ "name": lock.name, "session": lock.session, "number": lock.number, "scope": scope, "waiting": lock.waiting })
+            };
+            json!({ "op": "ok", "id": id, "has_more": has_more, "locks": locks.iter().map(print).collect::<Vec<_>>() })
+        }
     }
 }
 
@@ -194,6 +203,9 @@ fn read_outcome(vector: &Value, event: &Heard<'_>) -> Outcome {
             native::decode_page(&mut reader, shown).expect("a page")
         }
         Some("query") => native::decode_events(&mut reader).expect("events"),
+        Some("lock") => Outcome::Locked { number: reader.varint().expect("a number") },
+        Some("unlock") => Outcome::Unlocked(reader.byte().expect("released") == 1),
+        Some("list_locks") => native::decode_locks(&mut reader).expect("locks"),
         Some("list_views" | "get_view") => native::decode_views(&mut reader).expect("views"),
         Some("request" | "request_session") => {
             let (kind, value) = native::decode_message(&mut reader).expect("a message");

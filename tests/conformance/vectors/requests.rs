@@ -10,9 +10,10 @@ use tidewire::surface::value::{ValueType, scalar};
 use tidewire::surface::wire::native::{self, Append, Ask, Fetch, Heard, NULL_BIT, Query, QueryRange, Request, Update, Verb};
 use tidewire::surface::wire::text;
 
-/// The kinds of listeners and queries, by number.
+/// The kinds of listeners and queries, and the scopes of locks, by number.
 const LISTENERS: [&str; 4] = ["", "topics", "subscribers", "missing"];
 const QUERIES: [&str; 3] = ["values", "latest_edits", "all_edits"];
+const LOCK_SCOPES: [&str; 2] = ["session", "connection"];
 
 /// The ends of a range, by number.
 const ANCHORS: [&str; 5] = ["start", "sequence", "instant", "last_events", "last_ms"];
@@ -143,6 +144,9 @@ fn print_request(request: &Request<'_>) -> Value {
         Ask::RemoveView { name } => json!({ "op": "remove_view", "id": id, "name": name }),
         Ask::ListViews { after } => json!({ "op": "list_views", "id": id, "after": after }),
         Ask::GetView { name } => json!({ "op": "get_view", "id": id, "name": name }),
+        Ask::Lock { name, scope } => json!({ "op": "lock", "id": id, "name": name, "scope": LOCK_SCOPES[usize::from(*scope)] }),
+        Ask::Unlock { name, number } => json!({ "op": "unlock", "id": id, "name": name, "number": number }),
+        Ask::ListLocks { after } => json!({ "op": "list_locks", "id": id, "after": after }),
         other => print_messaging(*id, other),
     }
 }
@@ -198,6 +202,8 @@ fn normal_request(message: &Value) -> Value {
         }),
         "append" => json!({ "timestamp": null }),
         "list_views" => json!({ "after": 0 }),
+        "lock" => json!({ "scope": "session" }),
+        "list_locks" => json!({ "after": "" }),
         "query" => json!({ "kind": "values", "range": {}, "edit_range": null, "limit": 0 }),
         _ => json!({}),
     };
