@@ -89,7 +89,8 @@ impl Extras {
             && !has_histories
             && !has_sweeps
             && streams.is_empty()
-            && locks.is_empty() && watched_by.is_empty()
+            && locks.is_empty()
+            && watched_by.is_empty()
             && properties.is_empty()
     }
 }

@@ -25,7 +25,7 @@ const TOPICS: [[Pattern; 2]; 2] = [
 const SERIES: Properties = &[("TIME_SERIES_EVENT_VALUE_TYPE", "int64"), ("TIME_SERIES_RETAINED_RANGE", "limit 10000")];
 
 const UNSATISFIED: u16 = 212;
-const LOST: u16 = 311;
+const LOST: u16 = 321;
 
 /// Listens to all topics from the beginning, and is heard at the end.
 const WATCHER: usize = 0;

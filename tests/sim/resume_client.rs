@@ -214,7 +214,9 @@ impl Resumer {
         let message = match self.form {
             Form::Binary { capabilities } => encode_binary(id, &asked, capabilities),
             // What lacks a member is a request too.
-            Form::Text if matches!(asked, Asked::Nonsense) && id.is_multiple_of(2) => format!(r#"{{"op":"subscribe","id":{id}}}"#).into_bytes(),
+            Form::Text if matches!(asked, Asked::Nonsense) && id.is_multiple_of(2) => {
+                format!(r#"{{"op":"subscribe","id":{id}}}"#).into_bytes()
+            }
             Form::Text => encode_text(id, &asked),
         };
         match &asked {
