@@ -1,7 +1,8 @@
 //! The deterministic simulator of the core: shards, mail, sockets and clients in one thread, driven by one seed.
 //!
 //! It is another runtime: it feeds bytes, mail and time into shards in an order that chance chooses, and hands their bytes to simulated clients that
-//! check all they hear. `world` is the runtime, `client` a client, which asks by `ask` and hears by `heard`, `model` what must be true, `topics` and `workload` what happens, `disk` what is stored, `derivation` what views make. The other files are the
+//! check all they hear. `world` is the runtime, `client` a client, which asks by `ask` and hears by `heard`, `model` what must be true, `topics` and `workload` what happens, `disk` what is stored, `derivation` what views make;
+//! `resume_client`, `resume_link` and `resume_topics` are clients whose sessions outlive their connections. The other files are the
 //! invariants, each with the conditions that strain it most.
 //!
 //! `TIDEWIRE_SIM_SEEDS` is how many seeds each test runs, `TIDEWIRE_SIM_SEED` the first: a failure names its seed, and that with one seed runs it again.

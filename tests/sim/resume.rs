@@ -340,6 +340,30 @@ fn interests_that_end_while_sessions_are_away_lose_no_last_value() {
     });
 }
 
+/// A client that knows how it stands says more with CONNECT, in the same message and behind it, whichever shard that has to go to.
+#[test]
+fn requests_with_connect_go_to_the_sessions_shard() {
+    crate::for_each_seed(|seed| {
+        let mut world = start(seed, |conditions| (conditions.clients, conditions.keep_alive_ms) = (2, 100_000));
+        keep_interests(&mut world);
+        for _ in 0..15 {
+            heal(&mut world);
+            let client = world.random.below(2);
+            let wire = world.resuming.clients[client].wire.expect("it is connected");
+            world.cut_wire(wire);
+            (0..world.random.within(1, 6)).for_each(|_| write(&mut world, client));
+            world.connect_wire(client);
+            for _ in 0..world.random.below(60) {
+                let (wire, bytes) = (any_wire(&mut world), world.random.pick(&[1, 30, 200, 400]));
+                world.read_wire(wire, bytes);
+                step_quietly(&mut world);
+            }
+        }
+        check(&mut world);
+        assert!(world.resuming.clients.iter().all(|resumer| resumer.sessions == 1));
+    });
+}
+
 /// Selections of more topics than one turn looks at, and than wait in a queue, are under way when connections break.
 #[test]
 fn what_is_gone_through_slice_by_slice_goes_on() {
@@ -389,6 +413,28 @@ fn what_is_too_much_to_keep_is_told_as_a_gap() {
     });
 }
 
+/// Few may be away, and little may wait also for who is connected: sessions end, at any moment, and nothing is left of them.
+#[test]
+fn sessions_that_end_before_their_time_leave_nothing() {
+    crate::for_each_seed(|seed| {
+        let mut world = start(seed, |conditions| {
+            (conditions.bytes_high, conditions.bytes_max) = (300, 2500);
+            let away_max = [0, 1, 2, 1000][seed as usize % 4];
+            conditions.resume = ResumeLimits { away_max, away_queue_bytes_max: 1500, recovery_bytes_max: 300, ..ResumeLimits::default() };
+        });
+        keep_interests(&mut world);
+        for client in &mut world.resuming.clients {
+            client.may_lose_session = true;
+        }
+        // What keeps the interests may be lost too.
+        world.resuming.ledger.has_interests_lost = true;
+        for _ in 0..world.conditions.steps {
+            step(&mut world);
+        }
+        check_departure(&mut world);
+    });
+}
+
 /// Nobody is heard any more, so nothing waits for what clients have processed.
 #[test]
 fn a_stopping_server_sends_all_that_waits() {
@@ -406,6 +452,8 @@ fn a_stopping_server_sends_all_that_waits() {
         for client in open {
             assert_eq!(world.resuming.clients[client].close_code, Some(1001), "client {client}");
         }
+        // Sessions that were away are, until the process ends.
+        world.now = world.now.after_ms(STAY_MS_MAX + 1);
         check_empty(&mut world);
     });
 }

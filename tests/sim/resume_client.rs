@@ -75,6 +75,8 @@ pub struct Resumer {
     sent: u64,
     /// Those of the log that were sent by this connection.
     given: usize,
+    /// The server knows all that were sent before, so others need not wait for WELCOME.
+    goes_ahead: bool,
     pub waiting: BTreeMap<u64, Asked>,
     steps: Vec<(Pattern, bool)>,
     pub own: Vec<Own>,
@@ -122,6 +124,7 @@ impl Resumer {
             received: 0,
             sent: 0,
             given: 0,
+            goes_ahead: false,
             waiting: BTreeMap::new(),
             steps: Vec::new(),
             own: Vec::new(),
@@ -169,7 +172,8 @@ impl Resumer {
         let protocol = if self.form == Form::Text { "tidewire.1.json" } else { "tidewire.1" };
         self.outgoing.extend(format!("{UPGRADE}{protocol}\r\n\r\n").as_bytes());
         let mut batch = vec![self.connect_request()];
-        if !self.token.is_empty() && self.sent == self.received && random.percent(50) {
+        self.goes_ahead = !self.token.is_empty() && self.sent == self.received && random.percent(50);
+        if self.goes_ahead {
             let count = random.within(1, 3).min(self.log.len());
             batch.extend(self.log.iter().take(count).cloned());
             self.given = count;
@@ -203,7 +207,7 @@ impl Resumer {
         if self.is_open {
             self.lost = Some(now);
         }
-        (self.wire, self.is_open) = (None, false);
+        (self.wire, self.is_open, self.goes_ahead) = (None, false, false);
         self.outgoing.clear();
         self.unread.clear();
     }
@@ -232,7 +236,7 @@ impl Resumer {
 
     /// What it has to say goes into its connection: requests once WELCOME has told which the server knows.
     pub fn write(&mut self, random: &mut Random) {
-        while self.is_open && self.given < self.log.len() {
+        while (self.is_open || self.goes_ahead) && self.given < self.log.len() {
             let (mut bytes, mut batch) = (0, Vec::new());
             for request in self.log.iter().skip(self.given).take(random.within(1, 4)) {
                 bytes += request.len() + 1;
