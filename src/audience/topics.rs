@@ -125,11 +125,12 @@ impl Audience {
             }
             let session = self.sessions.get_mut(subscriber.session).expect("a subscriber is a session");
             // A session of MQTT without a connection waits for what has to be acknowledged, and for nothing else.
-            if !session.is_awaited() {
+            let is_heard = session.life.is_heard();
+            if !is_heard && !session.is_awaited() {
                 continue;
             }
             session.queue.push_step(&outgoing);
-            if session.queue.bytes() > desk.limits.queue.bytes_high || session.is_bounded_apart() {
+            if session.queue.bytes() > desk.limits.queue.bytes_high || !is_heard || session.is_conflated {
                 overfull.push(subscriber.session);
             }
             wake(desk, session);

@@ -145,13 +145,20 @@ impl Effects {
         }
     }
 
-    /// The connection has something to send.
+    /// The connection has something to send. Most that is called finds it woken already.
+    #[inline]
     pub fn wake(&mut self, connection: ConnectionKey) {
         if let Some(wakes) = self.of(connection)
             && !std::mem::replace(&mut wakes.is_woken, true)
         {
-            self.queue.push_back(Effect::Wake(connection));
+            self.push_wake(connection);
         }
+    }
+
+    /// Not a part of every caller: the queue's growth is longer than the call.
+    #[inline(never)]
+    fn push_wake(&mut self, connection: ConnectionKey) {
+        self.queue.push_back(Effect::Wake(connection));
     }
 
     /// The connection is asked what it has to send: it may be woken again.

@@ -116,15 +116,17 @@ impl Doors {
         // The memory goes too: most connections never need it again.
         sends.send.bytes.extend_from_slice(&std::mem::take(&mut connection.raw));
         let (session_key, link) = connection.sending();
+        let mut is_kept = false;
         if let Some(session_key) = session_key {
             let session = audience.session_mut(session_key).expect("a session stands as long as its connection");
-            if session.has_again() {
-                put_again(session, &mut sends.send.bytes);
+            is_kept = session.resume.is_some();
+            let kept = if is_kept { sends.resume(session, desk.limits.resume.recovery_bytes_max) } else { Kept::Goes };
+            if matches!(kept, Kept::Again) {
                 return Some(Some(sends.take_made()));
             }
-            // The client has to say first what it has processed, where it was sent much since.
-            if !session.waits_for_client(desk.limits.resume.recovery_bytes_max) {
+            if matches!(kept, Kept::Goes) {
                 let (mqtt::Became { unsent, begun }, of_cohort) = make(sends, session, link, desk);
+                session.sent_bytes += of_cohort.as_ref().map_or(sends.send.bytes.len(), |shared| shared.len()) as u64;
                 shared = of_cohort;
                 audience.note_sent(desk, session_key, &begun);
                 if !unsent.is_empty() {
@@ -133,7 +135,9 @@ impl Doors {
             }
         }
         if let Some(shared) = shared {
-            self.note_resumable(audience, session_key, &shared);
+            if is_kept {
+                keep(audience, session_key, &shared);
+            }
             return Some(Some(shared));
         }
         self.put_last(desk, audience, key);
@@ -144,18 +148,10 @@ impl Doors {
             return Some(None);
         }
         let made = self.sends.take_made();
-        self.note_resumable(audience, session_key, &made);
-        Some(Some(made))
-    }
-
-    /// Counts what a session was sent, and keeps it where it may have to be sent again.
-    fn note_resumable(&mut self, audience: &mut Audience, session: Option<SessionKey>, send: &Rc<Send>) {
-        let Some(session) = session.and_then(|session| audience.session_mut(session)) else { return };
-        session.sent_bytes += send.len() as u64;
-        if let Some(resume) = &mut session.resume {
-            resume.note(send);
-            self.sends.are_kept = true;
+        if is_kept {
+            keep(audience, session_key, &made);
         }
+        Some(Some(made))
     }
 
     /// Behind the last of the queue comes the last word.
@@ -186,9 +182,9 @@ impl Doors {
             Stage::Head | Stage::Page => false,
             Stage::Native(native) => {
                 let session = native.dialogue.session().and_then(|session| audience.session(session));
-                session.is_some_and(|session| {
-                    let waits = session.waits_for_client(desk.limits.resume.recovery_bytes_max);
-                    session.has_again() || !session.queue.is_empty() && !waits
+                session.is_some_and(|session| match session.resume.is_some() {
+                    false => !session.queue.is_empty(),
+                    true => resumed_wants_to_send(desk, session),
                 })
             }
             Stage::Mqtt(link) => {
@@ -244,6 +240,40 @@ impl Doors {
     /// The send is over: its memory is used again.
     pub fn give_up(&mut self, send: Rc<Send>) {
         self.sends.give_up(send);
+    }
+}
+
+/// How it stands with a session that may be gone on with.
+enum Kept {
+    /// What its earlier connection may not have brought is in the send that is being made.
+    Again,
+    /// Its client has to say first what it has processed: it was sent much since.
+    Waits,
+    Goes,
+}
+
+impl Sends {
+    #[cold]
+    fn resume(&mut self, session: &mut Session, recovery_bytes_max: usize) -> Kept {
+        self.are_kept = true;
+        if session.has_again() {
+            put_again(session, &mut self.send.bytes);
+            return Kept::Again;
+        }
+        if session.waits_for_client(recovery_bytes_max) { Kept::Waits } else { Kept::Goes }
+    }
+}
+
+#[cold]
+fn resumed_wants_to_send(desk: &Desk, session: &Session) -> bool {
+    session.has_again() || !session.queue.is_empty() && !session.waits_for_client(desk.limits.resume.recovery_bytes_max)
+}
+
+/// Keeps what a session was sent that may have to be sent again.
+#[cold]
+fn keep(audience: &mut Audience, session: Option<SessionKey>, send: &Rc<Send>) {
+    if let Some(resume) = session.and_then(|session| audience.session_mut(session)?.resume.as_mut()) {
+        resume.note(send);
     }
 }
 

@@ -136,16 +136,9 @@ impl Session {
         self.resume.as_ref().is_some_and(|resume| resume.is_full(recovery_bytes_max))
     }
 
-    /// Whether its queue has bounds other than most.
-    #[inline]
-    pub fn is_bounded_apart(&self) -> bool {
-        self.is_conflated || self.life.away().is_some()
-    }
-
-    /// Whether what it is sent waits for it: somebody takes it at once, or will.
-    #[inline]
+    /// Whether what it is sent waits for it, although nobody takes it at once.
     pub fn is_awaited(&self) -> bool {
-        self.life.is_heard() || self.resume.is_some() && self.life.away().is_some()
+        self.resume.is_some() && self.life.away().is_some()
     }
 
     pub fn extras_mut(&mut self) -> &mut Extras {

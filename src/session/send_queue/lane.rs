@@ -55,6 +55,7 @@ impl Lane {
     }
 
     /// Nothing waits any more.
+    #[inline]
     pub(super) fn clear(&mut self) {
         self.first = None;
         self.rest.clear();
