@@ -8,11 +8,12 @@
  */
 
 import { Writer } from './bytes.js';
-import { Capability, decodeMessage, encodeFrame, SUBPROTOCOL, VERSION } from './codec.js';
+import { decodeMessage } from './decode.js';
+import { Capability, encodeFrame, SUBPROTOCOL, VERSION } from './encode.js';
 import { CannotResumeError, CloseCode, ConnectionError, InvalidCountError, ProtocolError, requestError, TimeoutError } from './errors.js';
 
-/** @typedef {import('./codec.js').ClientMessage} ClientMessage */
-/** @typedef {import('./codec.js').Welcome} Welcome */
+/** @typedef {import('./encode.js').ClientMessage} ClientMessage */
+/** @typedef {import('./decode.js').Welcome} Welcome */
 /** @typedef {{ code: number, reason: string, isServers?: boolean }} Close why a connection ended; `isServers`: the server closed it */
 
 /**
@@ -34,9 +35,10 @@ import { CannotResumeError, CloseCode, ConnectionError, InvalidCountError, Proto
  * @property {(connection: Connection, welcome: Welcome) => void} welcome first of all
  * @property {(id: number | bigint, body: import('./bytes.js').Reader) => void} answer an OK
  * @property {(topic: number | bigint, bytes: Uint8Array) => void} value
- * @property {(topic: number | bigint, form: import('./codec.js').DeltaForm, delta: Uint8Array) => void} delta
- * @property {(event: import('./codec.js').TopicEvent) => void} topicEvent
- * @property {(notice: import('./codec.js').Notice) => void} notice
+ * @property {(topic: number | bigint, form: import('./decode.js').DeltaForm, delta: Uint8Array) => void} delta
+ * @property {(event: import('./decode.js').TopicEvent) => void} topicEvent
+ * @property {(notice: import('./decode.js').Notice) => void} notice
+ * @property {(event: import('./decode.js').MessagingEvent) => void} messaging
  * @property {(id: number | bigint, error: Error) => void} error an ERROR, whether or not it answers a request
  * @property {(requests: number) => void} received
  * @property {(bytes: number) => void} processed all that came in one message behind WELCOME has been told
@@ -208,7 +210,7 @@ export class Connection {
   /**
    * What a message's frames are passed to. One object for all, for there are many frames.
    *
-   * @type {import('./codec.js').Sink}
+   * @type {import('./decode.js').Sink}
    */
   #decoded = {
     value: (topic, bytes) => this.#sink.value(topic, bytes),
@@ -217,7 +219,7 @@ export class Connection {
     event: (event) => this.#handleEvent(event),
   };
 
-  /** @param {import('./codec.js').ServerEvent} event */
+  /** @param {import('./decode.js').ServerEvent} event */
   #handleEvent(event) {
     switch (event.op) {
       case 'ping':
@@ -240,6 +242,11 @@ export class Connection {
       case 'missing_notice':
         this.#sink.notice(event);
         break;
+      case 'requested':
+      case 'response':
+      case 'response_error':
+        this.#sink.messaging(event);
+        break;
       default:
         this.#sink.topicEvent(event);
     }
@@ -257,7 +264,7 @@ export class Connection {
     this.#opened();
   }
 
-  /** @param {import('./codec.js').ErrorMessage} message */
+  /** @param {import('./decode.js').ErrorMessage} message */
   #handleError({ id, code, message, position }) {
     const error = requestError(code, message, position);
     if (this.#welcomed || Number(id) !== CONNECT_ID) {

@@ -21,7 +21,7 @@ const COPY_EXTENDED = 15;
 const HEAD_BYTES_MAX = 16;
 
 /**
- * @param {import('./codec.js').DeltaForm} form
+ * @param {import('./decode.js').DeltaForm} form
  * @param {Uint8Array} previous
  * @param {Uint8Array} delta
  * @param {number} lengthMax the most bytes of a value

@@ -362,6 +362,90 @@ export class NoSuchListenerError extends RequestError {
   static codeName = 'no_such_listener';
 }
 
+/** 310: nobody handles requests to the path; of a session or filter, that session does not. Nobody was given the request. */
+export class NoHandlerError extends RequestError {
+  static className = 'NoHandlerError';
+  static code = 310;
+  static codeName = 'no_handler';
+}
+
+/** 311: no response came in time. Whether the request was carried out is not known. */
+export class RequestTimeoutError extends RequestError {
+  static className = 'RequestTimeoutError';
+  static code = 311;
+  static codeName = 'request_timeout';
+}
+
+/** 312: the handler's session ended before it answered. Whether the request was carried out is not known. */
+export class HandlerGoneError extends RequestError {
+  static className = 'HandlerGoneError';
+  static code = 312;
+  static codeName = 'handler_gone';
+}
+
+/** 313: the only handler has no connection now. Nobody was given the request. */
+export class HandlerAwayError extends RequestError {
+  static className = 'HandlerAwayError';
+  static code = 313;
+  static codeName = 'handler_away';
+}
+
+/** 314: the only handler does not keep up. Nobody was given the request. */
+export class HandlerBusyError extends RequestError {
+  static className = 'HandlerBusyError';
+  static code = 314;
+  static codeName = 'handler_busy';
+}
+
+/** 315: the handler rejects the request; the message is its own. */
+export class RejectedError extends RequestError {
+  static className = 'RejectedError';
+  static code = 315;
+  static codeName = 'rejected';
+}
+
+/** 316: nobody waits for the response any more. */
+export class NoSuchRequestError extends RequestError {
+  static className = 'NoSuchRequestError';
+  static code = 316;
+  static codeName = 'no_such_request';
+}
+
+/** 317: there is no session of this id. */
+export class NoSuchSessionError extends RequestError {
+  static className = 'NoSuchSessionError';
+  static code = 317;
+  static codeName = 'no_such_session';
+}
+
+/** 318: the session filter does not parse. */
+export class InvalidFilterError extends RequestError {
+  static className = 'InvalidFilterError';
+  static code = 318;
+  static codeName = 'invalid_filter';
+}
+
+/** 319: a session property's key or value breaks its rules, or there are too many. */
+export class InvalidSessionPropertyError extends RequestError {
+  static className = 'InvalidSessionPropertyError';
+  static code = 319;
+  static codeName = 'invalid_session_property';
+}
+
+/** 320: the session holds and waits for as many locks as it may. */
+export class LockLimitError extends RequestError {
+  static className = 'LockLimitError';
+  static code = 320;
+  static codeName = 'lock_limit';
+}
+
+/** 321: the lock is not waited for any more: the connection of which it was to be released was lost. */
+export class LockLostError extends RequestError {
+  static className = 'LockLostError';
+  static code = 321;
+  static codeName = 'lock_lost';
+}
+
 /** 400: the server cannot take the request now; it changed nothing. */
 export class OverloadedError extends RequestError {
   static className = 'OverloadedError';
@@ -471,6 +555,18 @@ export const REQUEST_ERRORS = Object.freeze([
   SelectionLimitError,
   ListenerLimitError,
   NoSuchListenerError,
+  NoHandlerError,
+  RequestTimeoutError,
+  HandlerGoneError,
+  HandlerAwayError,
+  HandlerBusyError,
+  RejectedError,
+  NoSuchRequestError,
+  NoSuchSessionError,
+  InvalidFilterError,
+  InvalidSessionPropertyError,
+  LockLimitError,
+  LockLostError,
   OverloadedError,
   ShuttingDownError,
   StorageUnavailableError,
@@ -507,4 +603,6 @@ export const CloseCode = Object.freeze({
   KEEP_ALIVE_TIMEOUT: 4103,
   SEND_QUEUE_OVERFLOW: 4104,
   SESSION_TAKEN_OVER: 4105,
+  /** Another session has closed this one; the reason is its own. */
+  CLOSED_BY_CONTROL: 4106,
 });

@@ -12,8 +12,8 @@ import { canRead, checkDataType, checkText, checkType, decodeValue, show, TopicT
 
 /** @typedef {import('./types.js').TopicTypeName} TopicTypeName */
 /** @typedef {import('./types.js').DataTypeName} DataTypeName */
-/** @typedef {import('./codec.js').FetchAnswer} FetchAnswer */
-/** @typedef {import('./codec.js').FetchEntry} FetchEntry */
+/** @typedef {import('./decode.js').FetchAnswer} FetchAnswer */
+/** @typedef {import('./decode.js').FetchEntry} FetchEntry */
 
 /**
  * One topic. `value` is left out where it has none or none was asked for, the others where they were not asked for.
@@ -59,7 +59,7 @@ export class FetchRequest {
 
   /**
    * @internal
-   * @param {(message: (id: number) => import('./codec.js').ClientMessage) => Promise<any>} request
+   * @param {(message: (id: number) => import('./encode.js').ClientMessage) => Promise<any>} request
    * @param {FetchOptions} options
    */
   constructor(request, options) {

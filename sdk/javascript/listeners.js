@@ -11,8 +11,8 @@ import { CloseCode, ConnectionError, RequestError } from './errors.js';
 import { reportUncaught } from './stream.js';
 import { checkText, show } from './types.js';
 
-/** @typedef {import('./codec.js').ListenerKind} ListenerKind */
-/** @typedef {import('./codec.js').Notice} Notice */
+/** @typedef {import('./encode.js').ListenerKind} ListenerKind */
+/** @typedef {import('./decode.js').Notice} Notice */
 /** @typedef {Readonly<Required<import('./types.js').TopicSpecification>>} Specification */
 
 /** What happened to a topic, or to its being selected. */
@@ -69,7 +69,7 @@ const NOTIFICATIONS = [undefined, 'added', 'removed', 'selected', 'deselected'];
 
 /** @typedef {ListenerCallbacks & TopicNotificationCallbacks & TopicEventCallbacks & MissingTopicCallbacks} AnyCallbacks */
 
-/** @typedef {(message: (id: number) => import('./codec.js').ClientMessage) => Promise<any>} Request */
+/** @typedef {(message: (id: number) => import('./encode.js').ClientMessage) => Promise<any>} Request */
 
 const CALLBACKS = /** @type {const} */ ([
   'onTopicNotification',

@@ -4,8 +4,8 @@
  * @module
  */
 
-/** @typedef {import('./codec.js').EventEntry} EventEntry */
-/** @typedef {(message: (id: number) => import('./codec.js').ClientMessage) => Promise<any>} Request */
+/** @typedef {import('./decode.js').EventEntry} EventEntry */
+/** @typedef {(message: (id: number) => import('./encode.js').ClientMessage) => Promise<any>} Request */
 
 /**
  * The events from a sequence on, originals and edits, that the server still keeps.
@@ -27,14 +27,14 @@ const NO_EDITS = { from: { last_events: 0 } };
 /**
  * One answer holds so many events, the latest; those before them are asked for as long as there are any.
  *
- * @param {(range: import('./codec.js').QueryRange) => Promise<import('./codec.js').QueryAnswer>} ask
+ * @param {(range: import('./encode.js').QueryRange) => Promise<import('./decode.js').QueryAnswer>} ask
  * @param {number} from
  * @returns {Promise<EventEntry[]>}
  */
 async function askForAll(ask, from) {
   /** @type {EventEntry[]} */
   let events = [];
-  /** @type {import('./codec.js').QueryRange} */
+  /** @type {import('./encode.js').QueryRange} */
   let range = { from: { sequence: from } };
   for (;;) {
     const { complete, events: found } = await ask(range);

@@ -9,10 +9,11 @@
  */
 
 import { Writer } from './bytes.js';
-import { encodeFrame, readAnswer } from './codec.js';
+import { readAnswer } from './decode.js';
+import { encodeFrame } from './encode.js';
 import { CloseCode, ConnectionError, OutcomeUnknownError, ProtocolError, TimeoutError, ValueTooLargeError } from './errors.js';
 
-/** @typedef {import('./codec.js').ClientMessage} ClientMessage */
+/** @typedef {import('./encode.js').ClientMessage} ClientMessage */
 /** @typedef {(frame: Uint8Array) => void} Send */
 
 /**

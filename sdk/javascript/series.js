@@ -9,9 +9,9 @@
 import { checkDataType, decodeValue, show } from './types.js';
 
 /** @typedef {import('./types.js').DataTypeName} DataTypeName */
-/** @typedef {import('./codec.js').ClientMessage} ClientMessage */
-/** @typedef {import('./codec.js').EventEntry} EventEntry */
-/** @typedef {import('./codec.js').QueryRange} QueryRange */
+/** @typedef {import('./encode.js').ClientMessage} ClientMessage */
+/** @typedef {import('./decode.js').EventEntry} EventEntry */
+/** @typedef {import('./encode.js').QueryRange} QueryRange */
 
 /**
  * One event of a time series. Events are numbered from 0 without gaps, edits too.
@@ -105,7 +105,7 @@ export class TimeSeries {
  * What a query asks for. Where there is an edit range, the steps narrow that.
  *
  * @typedef {object} Query
- * @property {import('./codec.js').QueryKind} kind
+ * @property {import('./encode.js').QueryKind} kind
  * @property {QueryRange} range of original events
  * @property {QueryRange} [editRange]
  * @property {number} [limit]
@@ -233,7 +233,7 @@ export class RangeQuery {
   async selectFrom(path) {
     const { kind, range, editRange, limit, type: wanted } = this.#query;
     const checked = this.#session.path(path);
-    /** @type {import('./codec.js').QueryAnswer} */
+    /** @type {import('./decode.js').QueryAnswer} */
     const { complete, type, events } = await this.#session.request((id) => ({
       op: 'query',
       id,

@@ -24,7 +24,7 @@ import { TopicViews } from './views.js';
 import { completeUrl, findWebSocket } from './websocket.js';
 
 /** @typedef {import('./connection.js').Close} Close */
-/** @typedef {import('./codec.js').Welcome} Welcome */
+/** @typedef {import('./decode.js').Welcome} Welcome */
 
 /** @typedef {'connecting' | 'connected' | 'recovering' | 'closed'} SessionState */
 
@@ -108,6 +108,9 @@ const FAULTS = new Set([
   CloseCode.MESSAGE_TOO_LARGE,
   CloseCode.MALFORMED_MESSAGE,
 ]);
+
+/** Closes behind which no other connection is made. @type {ReadonlySet<number>} */
+const FINAL = new Set([CloseCode.SESSION_TAKEN_OVER, CloseCode.CLOSED_BY_CONTROL, CloseCode.UNSUPPORTED_VERSION]);
 
 /** A connection that lived this long was good, and the pauses start small again. */
 const STABLE_MS = 10_000;
@@ -406,7 +409,7 @@ export class Session {
   }
 
   /**
-   * @param {(id: number) => import('./codec.js').ClientMessage} message
+   * @param {(id: number) => import('./encode.js').ClientMessage} message
    * @returns {Promise<any>}
    */
   #request(message) {
@@ -431,6 +434,7 @@ export class Session {
         delta: (topic, form, delta) => subscriptions.handleDelta(topic, form, delta),
         topicEvent: (event) => subscriptions.handleTopicEvent(event),
         notice: (notice) => this.#listeners.handleNotice(notice),
+        messaging: () => {},
         error: (id, error) => requests.handleError(id, error) || this.#emit('error', error),
         received: (count) => requests.handleReceived(count),
         processed: (bytes) => this.#resumption?.note(bytes),
@@ -634,13 +638,13 @@ export class Session {
 }
 
 /**
- * Whether trying again would fail the same way, or take the session from who goes on with it.
+ * Whether trying again would fail the same way, take the session from who goes on with it, or bring back what somebody has closed.
  *
  * @param {Close} close
  * @param {Error} [error]
  */
 function isFinal(close, error) {
-  return close.code === CloseCode.SESSION_TAKEN_OVER || close.code === CloseCode.UNSUPPORTED_VERSION || error instanceof UnsupportedVersionError;
+  return FINAL.has(close.code) || error instanceof UnsupportedVersionError;
 }
 
 /** @param {unknown} error */

@@ -42,7 +42,7 @@ export function reasonName(code) {
 /** One subscribed topic. */
 class Topic {
   /**
-   * @param {import('./codec.js').Subscribed} message
+   * @param {import('./decode.js').Subscribed} message
    */
   constructor(message) {
     this.number = message.topic;
@@ -54,12 +54,12 @@ class Topic {
     this.content = message.type === 'time_series' ? 'events' : 'values';
     /** The last value's bytes; the next delta applies to them. @type {Uint8Array | undefined} */
     this.bytes = undefined;
-    /** The last event, of a time series. @type {import('./codec.js').EventEntry | undefined} */
+    /** The last event, of a time series. @type {import('./decode.js').EventEntry | undefined} */
     this.event = undefined;
     /**
      * Events that wait for those before them, which came while there was no session or are in a gap.
      *
-     * @type {import('./codec.js').EventEntry[] | undefined}
+     * @type {import('./decode.js').EventEntry[] | undefined}
      */
     this.waiting = undefined;
     /** Whether the last event has come again in the new session, so that nothing was missed up to it. */
@@ -96,7 +96,7 @@ class Topic {
    * Whether an event that comes in a new session came in the one before as well. The numbers of a series that was made anew start again,
    * but its events are later.
    *
-   * @param {import('./codec.js').EventMessage} event
+   * @param {import('./decode.js').EventMessage} event
    */
   hasSeen({ sequence, timestamp }) {
     return this.event !== undefined && sequence <= this.event.sequence && timestamp <= this.event.timestamp;
@@ -166,7 +166,7 @@ export class Subscriptions {
     return this.#byPath.get(path)?.specification;
   }
 
-  /** @param {import('./codec.js').TopicEvent} event */
+  /** @param {import('./decode.js').TopicEvent} event */
   handleTopicEvent(event) {
     switch (event.op) {
       case 'subscribed':
@@ -186,7 +186,7 @@ export class Subscriptions {
     }
   }
 
-  /** @param {import('./codec.js').Subscribed} message */
+  /** @param {import('./decode.js').Subscribed} message */
   #handleSubscribed(message) {
     const topic = new Topic(message);
     const before = this.#byPath.get(topic.path);
@@ -222,7 +222,7 @@ export class Subscriptions {
 
   /**
    * @param {number | bigint} number
-   * @param {import('./codec.js').DeltaForm} form
+   * @param {import('./decode.js').DeltaForm} form
    * @param {Uint8Array} delta
    */
   handleDelta(number, form, delta) {
@@ -234,7 +234,7 @@ export class Subscriptions {
     this.#update(topic, applyDelta(form, topic.bytes, delta, this.valueBytesMax));
   }
 
-  /** @param {import('./codec.js').EventMessage} event */
+  /** @param {import('./decode.js').EventMessage} event */
   #handleEvent(event) {
     const topic = this.#byNumber.get(event.topic);
     if (topic === undefined || topic.content !== 'events') return;
@@ -352,7 +352,7 @@ export class Subscriptions {
    *
    * @param {Topic} topic
    * @param {number} from the sequence of the first that was missed
-   * @param {import('./codec.js').EventEntry[]} events
+   * @param {import('./decode.js').EventEntry[]} events
    */
   #tellEvents(topic, from, events) {
     // It may have been removed meanwhile.
@@ -377,7 +377,7 @@ export class Subscriptions {
    *
    * @param {Topic} topic
    * @param {import('./missed.js').Request} request
-   * @returns {Promise<{ from: number, events: import('./codec.js').EventEntry[] }>}
+   * @returns {Promise<{ from: number, events: import('./decode.js').EventEntry[] }>}
    */
   async #missedEvents(topic, request) {
     const { path, event: last, waiting } = topic;
@@ -537,7 +537,7 @@ export class Subscriptions {
 }
 
 /**
- * @param {import('./codec.js').EventEntry | undefined} event
+ * @param {import('./decode.js').EventEntry | undefined} event
  */
 function nextSequence(event) {
   return event === undefined ? 0 : event.sequence + 1;

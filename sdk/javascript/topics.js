@@ -65,7 +65,7 @@ import { RecoverableUpdateStream, UpdateStream } from './updates.js';
  * What the topics need of their session.
  *
  * @typedef {object} TopicsSession
- * @property {(message: (id: number) => import('./codec.js').ClientMessage) => Promise<any>} request
+ * @property {(message: (id: number) => import('./encode.js').ClientMessage) => Promise<any>} request
  * @property {() => Readonly<import('./session.js').Limits>} limits
  * @property {(path: string) => TopicSpecification | undefined} specificationOf a subscribed topic
  * @property {() => number} sessionNumber another one for each session of the server's; 0 while there is none to go on with
@@ -358,7 +358,7 @@ export class Topics {
 
   /**
    * @param {string} path
-   * @param {(id: number) => import('./codec.js').ClientMessage} message
+   * @param {(id: number) => import('./encode.js').ClientMessage} message
    */
   async #update(path, message) {
     try {

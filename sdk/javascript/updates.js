@@ -12,7 +12,7 @@ import { makeDelta } from './delta.js';
 import { ConnectionError, InvalidStreamError, OverloadedError, ShuttingDownError, StorageUnavailableError, TimeoutError } from './errors.js';
 import { decodeValue, isNoValue, show } from './types.js';
 
-/** @typedef {import('./codec.js').ClientMessage} ClientMessage */
+/** @typedef {import('./encode.js').ClientMessage} ClientMessage */
 /** @typedef {import('./types.js').DataTypeName} DataTypeName */
 
 /**

@@ -7,9 +7,9 @@
 import { NoSuchViewError } from './errors.js';
 import { checkText } from './types.js';
 
-/** @typedef {import('./codec.js').ClientMessage} ClientMessage */
-/** @typedef {import('./codec.js').ViewEntry} ViewEntry */
-/** @typedef {import('./codec.js').ViewsAnswer} ViewsAnswer */
+/** @typedef {import('./encode.js').ClientMessage} ClientMessage */
+/** @typedef {import('./decode.js').ViewEntry} ViewEntry */
+/** @typedef {import('./decode.js').ViewsAnswer} ViewsAnswer */
 
 /**
  * A view, and what it does at present. The counts begin with the view, or with the server's start.

@@ -120,10 +120,11 @@ fn pages() -> Pages {
 /// The JavaScript SDK's modules.
 const SDK: &[(&str, &[u8])] = &[
     ("/sdk/bytes.js", include_bytes!("../../sdk/javascript/bytes.js")),
-    ("/sdk/codec.js", include_bytes!("../../sdk/javascript/codec.js")),
     ("/sdk/connection.js", include_bytes!("../../sdk/javascript/connection.js")),
     ("/sdk/constraint.js", include_bytes!("../../sdk/javascript/constraint.js")),
+    ("/sdk/decode.js", include_bytes!("../../sdk/javascript/decode.js")),
     ("/sdk/delta.js", include_bytes!("../../sdk/javascript/delta.js")),
+    ("/sdk/encode.js", include_bytes!("../../sdk/javascript/encode.js")),
     ("/sdk/errors.js", include_bytes!("../../sdk/javascript/errors.js")),
     ("/sdk/fetch.js", include_bytes!("../../sdk/javascript/fetch.js")),
     ("/sdk/inflate.js", include_bytes!("../../sdk/javascript/inflate.js")),

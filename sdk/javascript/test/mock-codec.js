@@ -1,4 +1,4 @@
-// The binary form as a server sees it: reads what clients send, writes what servers send. Written apart from the SDK's codec, so that the two
+// The binary form as a server sees it: reads what clients send, writes what servers send. Written apart from the SDK's own, so that the two
 // check each other.
 
 export const TYPES = { json: 1, string: 2, int64: 3, double: 4, binary: 5, time_series: 6 };
@@ -27,10 +27,26 @@ const OPERATIONS = {
   0x28: 'append',
   0x29: 'edit',
   0x2a: 'query',
+  0x30: 'handle_requests',
+  0x31: 'unhandle_requests',
+  0x32: 'request',
+  0x33: 'request_session',
+  0x34: 'request_filter',
+  0x35: 'respond',
+  0x36: 'reject',
   0x40: 'create_view',
   0x41: 'remove_view',
   0x42: 'list_views',
   0x43: 'get_view',
+  0x50: 'list_sessions',
+  0x51: 'close_sessions',
+  0x52: 'set_session_properties',
+  0x53: 'conflate_sessions',
+  0x54: 'subscribe_sessions',
+  0x55: 'unsubscribe_sessions',
+  0x58: 'lock',
+  0x59: 'unlock',
+  0x5a: 'list_locks',
 };
 
 const LISTENER_KINDS = [undefined, 'topics', 'subscribers', 'missing'];
@@ -142,6 +158,39 @@ function decodeBody(op, cursor) {
     case 'remove_view':
     case 'get_view':
       return { op, id, name: readString(cursor) };
+    case 'handle_requests':
+      return { op, id, handler: readVarint(cursor), path: readString(cursor), session_properties: readStrings(cursor) };
+    case 'unhandle_requests':
+      return { op, id, handler: readVarint(cursor) };
+    case 'request':
+      return withValue({ op, id, ...readAsking(cursor) }, cursor);
+    case 'request_session':
+      return withValue({ op, id, session: readString(cursor), ...readAsking(cursor) }, cursor);
+    case 'request_filter':
+      return withValue({ op, id, filter: readString(cursor), ...readAsking(cursor) }, cursor);
+    case 'respond':
+      return withValue({ op, id, request: readVarint(cursor), ...readValueType(cursor) }, cursor);
+    case 'reject':
+      return { op, id, request: readVarint(cursor), message: readString(cursor) };
+    case 'list_sessions':
+      return { op, id, filter: readString(cursor), after: readString(cursor), first: readVarint(cursor), slowest: readBool(cursor) };
+    case 'close_sessions':
+      return { op, id, ...readMeant(cursor), message: readString(cursor) };
+    case 'set_session_properties':
+      return { op, id, ...readMeant(cursor), properties: readProperties(cursor) };
+    case 'conflate_sessions':
+      return { op, id, ...readMeant(cursor), conflated: readBool(cursor) };
+    case 'subscribe_sessions':
+    case 'unsubscribe_sessions':
+      return { op, id, ...readMeant(cursor), selector: readString(cursor), scope: readString(cursor) };
+    case 'lock':
+      return { op, id, name: readString(cursor), ...readLockScope(cursor) };
+    case 'unlock':
+      return { op, id, name: readString(cursor), number: readVarint(cursor) };
+    case 'list_locks': {
+      const after = readString(cursor);
+      return { op, id, ...(after !== '' && { after }) };
+    }
     default:
       throw new ClientFrameError({ code: 101, id });
   }
@@ -211,6 +260,33 @@ function readRest(cursor) {
   return Buffer.from(take(cursor, cursor.end - cursor.position));
 }
 
+function readBool(cursor) {
+  return take(cursor, 1)[0] !== 0;
+}
+
+function readStrings(cursor) {
+  return Array.from({ length: readVarint(cursor) }, () => readString(cursor));
+}
+
+/** What all requests between clients have but the value. */
+function readAsking(cursor) {
+  const path = readString(cursor);
+  const timeout = readVarint(cursor);
+  return { path, ...(timeout > 0 && { timeout_ms: timeout }), ...readValueType(cursor) };
+}
+
+/** Which sessions are meant. */
+function readMeant(cursor) {
+  return { session: readString(cursor), filter: readString(cursor) };
+}
+
+/** Nothing for the session's. */
+function readLockScope(cursor) {
+  const scope = take(cursor, 1)[0];
+  if (scope > 1) throw new ClientFrameError({ ...cursor.fail, code: 106 });
+  return scope === 1 && { scope: 'connection' };
+}
+
 function readProperties(cursor) {
   const properties = {};
   for (let count = readVarint(cursor); count > 0; count -= 1) properties[readString(cursor)] = readString(cursor);
@@ -220,14 +296,15 @@ function readProperties(cursor) {
 const text = (name) => (cursor) => ({ [name]: readRest(cursor).toString() });
 const number = (name) => (cursor) => ({ [name]: readVarint(cursor) });
 const json = (name) => (cursor) => ({ [name]: JSON.parse(readRest(cursor).toString()) });
+const properties = (name) => (cursor) => ({ [name]: readProperties(cursor) });
 const range = (name) => (cursor) => ({ [name]: { ...readBound(cursor, 'from', ANCHORS), ...readBound(cursor, 'to', SPANS) } });
 
-const CONNECT_FIELDS = { 1: text('client'), 2: number('capabilities'), 4: text('token'), 5: number('processed'), 6: number('resume_ms') };
+const CONNECT_FIELDS = { 1: text('client'), 2: number('capabilities'), 4: text('token'), 5: number('processed'), 6: number('resume_ms'), 7: properties('properties') };
 const UPDATE_FIELDS = {
   1: readUpdateType,
   2: (cursor) => ({ value: readRest(cursor) }),
   3: json('constraint'),
-  4: (cursor) => ({ properties: readProperties(cursor) }),
+  4: properties('properties'),
   5: json('patch'),
 };
 const FETCH_FIELDS = {

@@ -484,6 +484,15 @@ test('a session that another connection has taken over does not fight for it', a
   assert.equal(ops(server, 'connect').length, 1);
 });
 
+test('a session that another has closed is not made anew', async () => {
+  const { server, session, states } = await start();
+  server.last.socket.close(4106, 'the trial is over');
+  const { status, code, reason } = await session.closed;
+  assert.deepEqual([status, code, reason], ['CLOSED_BY_SERVER', tidewire.CloseCode.CLOSED_BY_CONTROL, 'the trial is over']);
+  assert.deepEqual(states, ['CONNECTING', 'CONNECTED_ACTIVE false', 'CLOSED_BY_SERVER']);
+  assert.equal(ops(server, 'connect').length, 1);
+});
+
 test('the last state says who closed', async () => {
   const client = await start();
   await client.session.close();

@@ -502,7 +502,7 @@ test('what a later version sends is skipped', async () => {
   const { events } = record(session, 'a', 'json');
   await session.subscribe('a');
   server.last.send(
-    frame(0xb0, [1, 2, 3]),
+    frame(0xf0, [1, 2, 3]),
     frame(0x90, varint(900), varint(1), Buffer.from('a'), [9, 0]),
     frame(0x91, varint(900), [1]),
     frame(0x82, varint(12345)),

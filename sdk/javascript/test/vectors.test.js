@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Writer } from '../bytes.js';
-import { decodeMessage, encodeFrame, readAnswer } from '../codec.js';
+import { decodeMessage, readAnswer } from '../decode.js';
+import { encodeFrame } from '../encode.js';
 import { CloseCode, ProtocolError, REQUEST_ERRORS, requestError } from '../errors.js';
 import { reasonName } from '../subscriptions.js';
 import { decodeValue, encodeValue, textOf } from '../types.js';
@@ -64,12 +65,12 @@ function decodeServer(vector) {
     value: (topic, bytes) => messages.push({ op: 'value', topic: jsonNumber(topic), value: hex(bytes) }),
     delta: (topic, form, delta) => messages.push({ op: `delta_${form}`, topic: jsonNumber(topic), delta: hex(delta) }),
     answer: (id, body) => {
-      const answer = readAnswer({ ...vector, op: vector.answers }, body);
+      const answer = withHex(readAnswer({ ...vector, op: vector.answers }, body));
       answer.topics = answer.topics?.map(withHex);
       answer.events = answer.events?.map(withHex);
       messages.push({ op: 'ok', id, ...JSON.parse(JSON.stringify(answer)) });
     },
-    event: (event) => messages.push('topic' in event ? withHex({ ...event, topic: jsonNumber(event.topic) }) : event),
+    event: (event) => messages.push(withHex('topic' in event ? { ...event, topic: jsonNumber(event.topic) } : event)),
   });
   return messages;
 }
@@ -92,7 +93,7 @@ function withHex(message) {
   return shown;
 }
 
-/** A vector's message as the codec takes it. */
+/** A vector's message as `encodeFrame` takes it. */
 function asGiven(message) {
   const given = { ...message };
   for (const name of ['value', 'delta']) if (typeof given[name] === 'string') given[name] = unhex(given[name]);
