@@ -14,6 +14,7 @@ import { CannotResumeError, CloseCode, ConnectionError, InvalidCountError, Proto
 
 /** @typedef {import('./encode.js').ClientMessage} ClientMessage */
 /** @typedef {import('./decode.js').Welcome} Welcome */
+/** @typedef {import('./encode.js').Properties} Properties */
 /** @typedef {{ code: number, reason: string, isServers?: boolean }} Close why a connection ended; `isServers`: the server closed it */
 
 /**
@@ -21,6 +22,7 @@ import { CannotResumeError, CloseCode, ConnectionError, InvalidCountError, Proto
  * @property {string} url
  * @property {import('./websocket.js').WebSocketClass} WebSocket
  * @property {string} [name] of the client, for the server's operators
+ * @property {Properties} [properties] that a new session has
  * @property {number} resumeMs for how long the session may be without a connection; 0: it ends with this one
  * @property {{ token: string, processed: number }} [resumption] the session to go on with, if it is there; else a new one begins
  * @property {number} connectTimeoutMs
@@ -178,10 +180,12 @@ export class Connection {
 
   /** @param {{ token?: string, processed?: number }} [resumption] */
   #connect({ token, processed } = {}) {
-    const { name: client, resumeMs } = this.#options;
+    const { name: client, resumeMs, properties: own } = this.#options;
     this.#isGoingOn = token !== undefined;
+    // A session that goes on keeps those that it has.
+    const properties = this.#isGoingOn ? undefined : own;
     const capabilities = Capability.DELTA_DEFLATE | Capability.DELTA_COPY | Capability.VALUE_DEFLATE;
-    this.#say({ op: 'connect', id: CONNECT_ID, version: VERSION, client, capabilities, token, processed, resume_ms: resumeMs || undefined });
+    this.#say({ op: 'connect', id: CONNECT_ID, version: VERSION, client, capabilities, token, processed, resume_ms: resumeMs || undefined, properties });
     this.#flush();
   }
 

@@ -231,8 +231,10 @@ const FIELD_PROPERTIES = 7;
 export function encodeFrame(writer, message) {
   writer.u8(OPERATIONS[message.op]);
   const start = writer.beginSized();
-  if ('id' in message) writer.varint(message.id);
-  writeBody(writer, message);
+  if ('id' in message) {
+    writer.varint(message.id);
+    writeBody(writer, message);
+  }
   writer.endSized(start);
 }
 
@@ -240,7 +242,7 @@ export function encodeFrame(writer, message) {
  * Writes what follows the id.
  *
  * @param {Writer} writer
- * @param {ClientMessage} message
+ * @param {Extract<ClientMessage, { id: number }>} message
  */
 function writeBody(writer, message) {
   switch (message.op) {
@@ -348,7 +350,7 @@ function writeBody(writer, message) {
       writeControl(writer, message);
       break;
     default:
-      if (message.op !== 'ping' && message.op !== 'pong' && message.op !== 'close') writeMessaging(writer, message);
+      writeMessaging(writer, message);
   }
 }
 

@@ -8,6 +8,7 @@
  * @module
  */
 
+import { checkSessionProperties, Clients } from './clients.js';
 import { Connection } from './connection.js';
 import { CloseCode, ConnectionError, OverloadedError, RequestError, ShuttingDownError, UnsupportedVersionError } from './errors.js';
 import { Listeners, Notifications } from './listeners.js';
@@ -70,6 +71,7 @@ export const SessionStatus = Object.freeze({
 /**
  * @typedef {object} ConnectOptions
  * @property {string} [name] of the client, for the server's operators
+ * @property {Readonly<Record<string, string>>} [properties] of the session, by which filters mean it; keys begin with a letter
  * @property {ReconnectOptions | false} [reconnect] false: a lost connection closes the session
  * @property {number} [resumeMs] for how long the server is to keep the session while it has no connection, at most as long as the server allows; 300,000.
  *   0: a session ends with its connection, and a new one begins on the next
@@ -207,6 +209,8 @@ export class Session {
     });
     /** Rules by which the server makes topics out of others. */
     this.views = new TopicViews({ request: (message) => this.#request(message) });
+    /** The sessions of the server, and steering them. */
+    this.clients = new Clients({ request: (message) => this.#request(message) });
     /** Listening to topics without their values. */
     this.notifications = new Notifications(this.#listeners);
   }
@@ -419,10 +423,10 @@ export class Session {
   }
 
   #open() {
-    const { name, connectTimeoutMs, closeTimeoutMs, reconnect } = this.#options;
+    const { name, properties, connectTimeoutMs, closeTimeoutMs, reconnect } = this.#options;
     const resumeMs = reconnect === false ? 0 : this.#options.resumeMs;
     const resumption = this.#resumption && { token: this.#resumption.token, processed: this.#resumption.processed };
-    const options = { url: this.#url, WebSocket: this.#WebSocket, name, resumeMs, resumption, connectTimeoutMs, closeTimeoutMs };
+    const options = { url: this.#url, WebSocket: this.#WebSocket, name, properties, resumeMs, resumption, connectTimeoutMs, closeTimeoutMs };
     const subscriptions = this.#subscriptions;
     const requests = this.#requests;
     return Connection.open(
@@ -667,9 +671,10 @@ function limitsOf(welcome) {
 /** @param {ConnectOptions} options */
 function checkOptions(options) {
   if (typeof options !== 'object' || options === null) throw new TypeError(`expected the options as an object, found ${show(options)}`);
-  const { reconnect = {}, name, onState } = options;
+  const { reconnect = {}, name, properties, onState } = options;
   const checked = { ...DEFAULTS, ...defined(options), reconnect: /** @type {false | Required<ReconnectOptions>} */ (false) };
   if (name !== undefined) checkText(name, 'the option name');
+  if (properties !== undefined) checked.properties = checkSessionProperties(properties);
   if (onState !== undefined && typeof onState !== 'function') {
     throw new TypeError(`expected a function as the option onState, found ${show(onState)}`);
   }

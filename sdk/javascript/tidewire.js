@@ -11,6 +11,7 @@
 
 export { connect, Session, SessionStatus } from './session.js';
 export { Topics } from './topics.js';
+export { Clients } from './clients.js';
 export { updateConstraints, UpdateConstraint, UpdateConstraintOperator } from './constraint.js';
 export { FetchRequest } from './fetch.js';
 export { Listener, NotificationType } from './listeners.js';
@@ -31,6 +32,9 @@ export * from './errors.js';
 /** @typedef {import('./stream.js').StreamCallbacks} StreamCallbacks */
 /** @typedef {import('./stream.js').UnsubscriptionReason} UnsubscriptionReason */
 /** @typedef {import('./stream.js').ValueEvent} ValueEvent */
+/** @typedef {import('./clients.js').ClientSession} ClientSession */
+/** @typedef {import('./clients.js').ListOptions} ListOptions */
+/** @typedef {import('./clients.js').Target} Target */
 /** @typedef {import('./constraint.js').JsonConstraint} JsonConstraint */
 /** @typedef {import('./fetch.js').FetchedTopic} FetchedTopic */
 /** @typedef {import('./fetch.js').FetchOptions} FetchOptions */

@@ -120,6 +120,7 @@ fn pages() -> Pages {
 /// The JavaScript SDK's modules.
 const SDK: &[(&str, &[u8])] = &[
     ("/sdk/bytes.js", include_bytes!("../../sdk/javascript/bytes.js")),
+    ("/sdk/clients.js", include_bytes!("../../sdk/javascript/clients.js")),
     ("/sdk/connection.js", include_bytes!("../../sdk/javascript/connection.js")),
     ("/sdk/constraint.js", include_bytes!("../../sdk/javascript/constraint.js")),
     ("/sdk/decode.js", include_bytes!("../../sdk/javascript/decode.js")),

@@ -5,6 +5,7 @@ import { WebSocketServer } from 'ws';
 import { applyDelta } from '../delta.js';
 import { Selector } from '../selector.js';
 import { encodeValue } from '../types.js';
+import { MockClients } from './mock-clients.js';
 import { decodeClientMessage, errorFrame, field, frame, string, TYPES, varint } from './mock-codec.js';
 
 export { errorFrame, frame, string, TYPES, varint } from './mock-codec.js';
@@ -34,7 +35,10 @@ class MockServer {
   cutSending = () => undefined;
   /** Asked before a request is taken up: 'before' cuts the connection instead, 'after' before its answer. */
   cutReceiving = () => undefined;
+  /** Requests between clients, control, locks. */
+  clients = new MockClients(this);
   #nextToken = 1;
+  #nextSession = 1;
   #nextTopic = 1;
 
   /** `answer(message, connection)` may answer in the server's place by returning true. */
@@ -125,7 +129,7 @@ class MockServer {
   }
 
   #accept(socket) {
-    let connection = { socket, selections: [], listeners: new Map(), streams: new Map(), isCut: false };
+    let connection = { socket, id: `S-${this.#nextSession++}`, selections: [], listeners: new Map(), handlers: new Map(), streams: new Map(), isCut: false };
     connection.send = (...frames) => this.#send(connection, Buffer.concat(frames));
     this.connections.push(connection);
     socket.on('close', () => {
@@ -143,15 +147,16 @@ class MockServer {
 
   #forget(connection) {
     const index = this.connections.indexOf(connection);
-    if (index >= 0) this.connections.splice(index, 1);
+    if (index < 0) return;
+    this.connections.splice(index, 1);
+    this.clients.forget(connection);
   }
 
   /** Every session that may be gone on with is over. */
   forgetSessions() {
-    for (const connection of this.connections.filter(({ kept }) => kept !== undefined)) {
-      this.#forget(connection);
-      this.cut(connection);
-    }
+    const kept = this.connections.filter((connection) => connection.kept !== undefined);
+    for (const connection of kept) this.cut(connection);
+    for (const connection of kept) this.#forget(connection);
   }
 
   /** Ends the connection without a close; the client does not get what is sent from now on. */
@@ -183,7 +188,9 @@ class MockServer {
     }
     // It is carried out, and nobody hears of it.
     if (where === 'after') this.cut(connection);
-    if (!this.answer(message, connection)) this[message.op](message, connection);
+    if (this.answer(message, connection)) return;
+    const carriesOut = message.op in this ? this : this.clients;
+    carriesOut[message.op](message, connection);
   }
 
   #resume({ id, token, processed }, connection) {
@@ -205,13 +212,14 @@ class MockServer {
     session.processed = messages;
   }
 
-  #welcome(id, { socket, token }, ...more) {
-    const fields = [field(3, 'S-1'), field(4, varint(this.keepAliveMs)), field(5, varint(this.messageBytesMax)), field(7, varint(32768))];
+  #welcome(id, { socket, token, id: session }, ...more) {
+    const fields = [field(3, session), field(4, varint(this.keepAliveMs)), field(5, varint(this.messageBytesMax)), field(7, varint(32768))];
     if (token !== undefined) fields.push(field(10, token), field(11, varint(60_000)), field(12, varint(this.resume.recoveryBytesMax)));
     socket.send(frame(0x81, varint(id), varint(1), field(1, 'mock'), ...fields, ...more));
   }
 
-  connect({ id, resume_ms: resumeMs }, connection) {
+  connect({ id, resume_ms: resumeMs, properties: own }, connection) {
+    connection.properties = own;
     if (this.resume !== undefined && resumeMs > 0) {
       Object.assign(connection, { token: `token-${this.#nextToken++}`, kept: [], processed: 0, requests: 0, told: 0 });
     }
@@ -256,7 +264,7 @@ class MockServer {
   #change({ id, path, type, value, properties, constraint, patch }, connection, by = undefined) {
     const there = this.topics.get(path);
     const refuse = (code, why, position) => connection.send(errorFrame(id, code, why, position));
-    if (constraint !== undefined && !isSatisfied(constraint, there)) return refuse(212, 'the constraint does not hold');
+    if (constraint !== undefined && !isSatisfied(constraint, there, (lock) => this.clients.isHeld(lock, connection))) return refuse(212, 'the constraint does not hold');
     if (there === undefined && properties === undefined) return refuse(202, `no topic at ${path}`);
     if (there !== undefined && properties !== undefined && there.type !== type) return refuse(203, 'another specification');
     const takes = there?.type === 'time_series' ? there.properties.TIME_SERIES_EVENT_VALUE_TYPE : there?.type;
@@ -398,13 +406,18 @@ class MockServer {
     this.#select({ ...message, op: 'unsubscribe', scopes }, connection);
   }
 
-  #select({ id, selector, op, scopes }, connection) {
-    let parsed;
+  #select(message, connection) {
     try {
-      parsed = Selector.parse(selector);
+      this.selectFor(connection, message);
     } catch (error) {
-      return connection.send(errorFrame(id, 201, error.message, error.position));
+      return connection.send(errorFrame(message.id, 201, error.message, error.position));
     }
+    connection.send(frame(0x82, varint(message.id)));
+  }
+
+  /** A selection of the session's, whoever asked for it. */
+  selectFor(connection, { selector, op, scopes }) {
+    const parsed = Selector.parse(selector);
     const before = new Set([...this.topics.keys()].filter((path) => selects(connection, path)));
     for (const scope of scopes) connection.selections.push({ op, selector: parsed, scope });
     for (const [path, topic] of this.topics) {
@@ -418,7 +431,6 @@ class MockServer {
       }
       if (!now && before.has(path)) connection.send(frame(0x98, varint(topic.number), 1));
     }
-    connection.send(frame(0x82, varint(id)));
   }
 }
 
@@ -428,12 +440,13 @@ function selects(connection, path) {
   return [...last.values()].includes('subscribe');
 }
 
-/** A constraint as this server knows it: only strict comparisons. */
-function isSatisfied(constraint, topic) {
-  if (constraint.and !== undefined) return constraint.and.every((part) => isSatisfied(part, topic));
-  if (constraint.or !== undefined) return constraint.or.some((part) => isSatisfied(part, topic));
+/** A constraint as this server knows it: only strict comparisons, and `isHeld` for locks. */
+function isSatisfied(constraint, topic, isHeld) {
+  if (constraint.and !== undefined) return constraint.and.every((part) => isSatisfied(part, topic, isHeld));
+  if (constraint.or !== undefined) return constraint.or.some((part) => isSatisfied(part, topic, isHeld));
   if (constraint.no_topic) return topic === undefined;
   if (constraint.no_value) return topic !== undefined && !topic.value;
+  if (constraint.locked !== undefined) return isHeld(constraint.locked);
   const { is, type = 'json' } = constraint.value;
   return Boolean(topic?.value) && topic.type === type && topic.value.equals(encodeValue(type, is));
 }

@@ -1,0 +1,197 @@
+/**
+ * Looking at the sessions of the server and steering them: `session.clients`.
+ *
+ * Which are meant is said by the id of one, or by a filter over their properties.
+ *
+ * @module
+ */
+
+import { checkText, show } from './types.js';
+
+/** @typedef {import('./encode.js').ClientMessage} ClientMessage */
+/** @typedef {import('./encode.js').Meant} Meant */
+/** @typedef {import('./decode.js').SessionEntry} SessionEntry */
+
+/**
+ * One session by its id, or all that a filter means, such as `Tier is 'gold' and not ($Transport eq 'TCP' or has Desk)`.
+ *
+ * @typedef {{ session: string, filter?: undefined } | { filter: string, session?: undefined }} Target
+ */
+
+/**
+ * A session, and how far behind it is.
+ *
+ * @typedef {object} ClientSession
+ * @property {string} sessionId
+ * @property {boolean} isAway it has no connection now
+ * @property {Readonly<Record<string, string>>} properties fixed ones, whose keys begin with `$`, and those that clients gave it
+ * @property {number} subscriptions topics that it is subscribed to
+ * @property {number} queueBytes what waits for it
+ * @property {number} sentBytes
+ * @property {number} conflations how often older values gave way to newer ones
+ */
+
+/**
+ * @typedef {object} ListOptions
+ * @property {string} [filter] all sessions, unless given
+ * @property {string} [after] behind the session of this id: the last of the page before
+ * @property {number} [first] at most so many; the server's page size caps it, and stands where it is left out
+ * @property {boolean} [slowest] those for which most bytes wait, first of all the slowest; `after` does not count then
+ */
+
+/**
+ * What the clients need of their session.
+ *
+ * @typedef {object} ClientsSession
+ * @property {(message: (id: number) => ClientMessage) => Promise<any>} request
+ */
+
+export class Clients {
+  #session;
+
+  /** @param {ClientsSession} session */
+  constructor(session) {
+    this.#session = session;
+  }
+
+  /**
+   * One page of the sessions.
+   *
+   * @param {ListOptions} [options]
+   * @returns {Promise<{ hasMore: boolean, sessions: ClientSession[] }>}
+   */
+  async list({ filter = '', after = '', first = 0, slowest = false } = {}) {
+    const [text, behind] = [checkText(filter, 'a session filter'), checkText(after, "a session's id")];
+    if (!Number.isSafeInteger(first) || first < 0) throw new TypeError(`expected a count of at least 0 as the option first, found ${show(first)}`);
+    const isSlowest = checkBoolean(slowest, 'the option slowest');
+    /** @type {import('./decode.js').SessionsAnswer} */
+    const { has_more: hasMore, sessions } = await this.#session.request((id) => ({
+      op: 'list_sessions',
+      id,
+      filter: text,
+      after: behind,
+      first,
+      slowest: isSlowest,
+    }));
+    return { hasMore, sessions: sessions.map(clientSession) };
+  }
+
+  /**
+   * Ends sessions for good, also those that have no connection now.
+   *
+   * @param {Target} target
+   * @param {string} [reason] that their clients are told
+   * @returns {Promise<number>} how many
+   */
+  close(target, reason = '') {
+    return this.#order(target, (meant) => ({ op: 'close_sessions', ...meant, message: checkText(reason, 'the reason') }));
+  }
+
+  /**
+   * Sets properties of sessions. The empty string takes one away.
+   *
+   * @param {Target} target
+   * @param {Readonly<Record<string, string>>} properties keys begin with a letter
+   * @returns {Promise<number>} how many
+   */
+  setProperties(target, properties) {
+    return this.#order(target, (meant) => ({ op: 'set_session_properties', ...meant, properties: checkSessionProperties(properties) }));
+  }
+
+  /**
+   * Has only the newest value of a topic wait for sessions, where the topic's CONFLATION allows that, or undoes it.
+   *
+   * @param {Target} target
+   * @param {boolean} isConflated
+   * @returns {Promise<number>} how many
+   */
+  setConflated(target, isConflated) {
+    return this.#order(target, (meant) => ({ op: 'conflate_sessions', ...meant, conflated: checkBoolean(isConflated, 'isConflated') }));
+  }
+
+  /**
+   * Subscribes sessions, as if they had asked themselves.
+   *
+   * @param {Target} target
+   * @param {string} selector
+   * @param {string} [scope]
+   * @returns {Promise<number>} how many
+   */
+  subscribe(target, selector, scope = '') {
+    return this.#order(target, (meant) => ({ op: 'subscribe_sessions', ...meant, ...checkSelection(selector, scope) }));
+  }
+
+  /**
+   * Takes what a selector matches out of the subscriptions of sessions.
+   *
+   * @param {Target} target
+   * @param {string} selector
+   * @param {string} [scope]
+   * @returns {Promise<number>} how many
+   */
+  unsubscribe(target, selector, scope = '') {
+    return this.#order(target, (meant) => ({ op: 'unsubscribe_sessions', ...meant, ...checkSelection(selector, scope) }));
+  }
+
+  /**
+   * @param {Target} target
+   * @param {(meant: Meant) => any} order everything but the id
+   * @returns {Promise<number>}
+   */
+  async #order(target, order) {
+    const message = order(checkTarget(target));
+    const { asked } = await this.#session.request((id) => ({ ...message, id }));
+    return asked;
+  }
+}
+
+/**
+ * @param {unknown} properties
+ * @returns {Readonly<Record<string, string>>}
+ * @throws {TypeError}
+ */
+export function checkSessionProperties(properties) {
+  if (typeof properties !== 'object' || properties === null || Array.isArray(properties)) {
+    throw new TypeError(`expected the session's properties as an object, found ${show(properties)}`);
+  }
+  for (const [key, value] of Object.entries(properties)) checkText(value, `the session property ${key}`);
+  return /** @type {Readonly<Record<string, string>>} */ ({ ...properties });
+}
+
+/**
+ * @param {Target} target
+ * @returns {Meant}
+ */
+function checkTarget(target) {
+  const { session, filter } = target ?? {};
+  if ((session === undefined) === (filter === undefined)) throw new TypeError(`expected { session } or { filter }, found ${show(target)}`);
+  const [text, what] = session === undefined ? [filter, 'a session filter'] : [session, "a session's id"];
+  // To the server an empty text is the one that is not meant.
+  if (checkText(text, what) === '') throw new TypeError(`expected ${what}, found ''`);
+  return { session: session ?? '', filter: filter ?? '' };
+}
+
+/**
+ * @param {unknown} selector
+ * @param {unknown} scope
+ */
+function checkSelection(selector, scope) {
+  return { selector: checkText(selector, 'a topic selector'), scope: checkText(scope, 'a scope') };
+}
+
+/**
+ * @param {unknown} value
+ * @param {string} what
+ */
+function checkBoolean(value, what) {
+  if (typeof value === 'boolean') return value;
+  throw new TypeError(`expected true or false as ${what}, found ${show(value)}`);
+}
+
+/**
+ * @param {SessionEntry} entry
+ * @returns {ClientSession}
+ */
+function clientSession({ session, away, properties, subscriptions, queue_bytes, sent_bytes, conflations }) {
+  return { sessionId: session, isAway: away, properties, subscriptions, queueBytes: queue_bytes, sentBytes: sent_bytes, conflations };
+}

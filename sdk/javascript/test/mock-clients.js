@@ -1,0 +1,198 @@
+// What the mock server knows of requests between clients, of sessions as others see them, and of locks: just enough to test a client against. Filters
+// are `all` and `key is 'value'`.
+
+import { errorFrame, frame, string, TYPES, varint } from './mock-codec.js';
+
+const within = (path, branch) => path === branch || path.startsWith(`${branch}/`);
+
+const properties = (all) => Buffer.concat([varint(Object.keys(all).length), ...Object.entries(all).flat().map(string)]);
+
+/** A value of a request or response: null where there is none. */
+const payload = ({ type, value }) => Buffer.concat([Buffer.from([TYPES[type]]), value === null ? varint(0) : Buffer.concat([varint(value.length + 1), value])]);
+
+function matches(filter, { properties: all = {} }) {
+  if (filter === 'all') return true;
+  const [, key, value] = /^(\w+) is '(.*)'$/.exec(filter) ?? [];
+  return key !== undefined && all[key] === value;
+}
+
+export class MockClients {
+  /** Requests that handlers have, by the handler's connection and their number. */
+  #served = new Map();
+  /** Name → { holder, number, scope, waiting }. */
+  locks = new Map();
+  #grants = 0;
+
+  constructor(server) {
+    this.server = server;
+  }
+
+  handle_requests({ id, handler, path, session_properties: wanted }, connection) {
+    connection.handlers.set(handler, { path, wanted });
+    connection.send(frame(0x82, varint(id)));
+  }
+
+  unhandle_requests({ id, handler }, connection) {
+    connection.send(connection.handlers.delete(handler) ? frame(0x82, varint(id)) : errorFrame(id, 302, 'no such handler'));
+  }
+
+  request(message, connection) {
+    const { id } = message;
+    const length = (other) => handlerOf(other, message.path)?.[1].path.length ?? 0;
+    const [to] = [...this.server.connections].sort((one, other) => length(other) - length(one));
+    if (length(to) === 0) return connection.send(errorFrame(id, 310, 'nobody handles it'));
+    this.#ask(message, connection, to);
+  }
+
+  #ask(message, connection, to) {
+    const { id } = message;
+    this.#give(message, connection, to, {
+      response: (answer) => connection.send(frame(0x82, varint(id), payload(answer))),
+      error: (code, why) => connection.send(errorFrame(id, code, why)),
+    });
+  }
+
+  request_session(message, connection) {
+    const to = this.server.connections.find((other) => other.id === message.session);
+    if (to === undefined) return connection.send(errorFrame(message.id, 317, 'no such session'));
+    this.#ask(message, connection, to);
+  }
+
+  request_filter(message, connection) {
+    const { id, filter } = message;
+    if (filter !== 'all' && !filter.includes(' is ')) return connection.send(errorFrame(id, 318, 'expected is', 3));
+    const asked = this.server.connections.filter((other) => matches(filter, other));
+    connection.send(frame(0x82, varint(id), varint(asked.length)));
+    for (const to of asked) {
+      this.#give(message, connection, to, {
+        response: (answer) => connection.send(frame(0xb1, varint(id), string(to.id), payload(answer))),
+        error: (code, why) => this.responseError(connection, id, to.id, code, why),
+      });
+    }
+  }
+
+  responseError(connection, id, session, code, why) {
+    connection.send(frame(0xb2, varint(id), string(session), varint(code), 0, Buffer.from(why)));
+  }
+
+  #give(message, from, to, reply) {
+    const handler = handlerOf(to, message.path);
+    if (handler === undefined) return reply.error(310, 'nobody handles it');
+    const [number, { wanted }] = handler;
+    const request = message.id === 0 ? 0 : (to.asked = (to.asked ?? 0) + 1);
+    if (request > 0) this.#served.set(`${to.id} ${request}`, reply);
+    const shown = Object.fromEntries(Object.entries(from.properties ?? {}).filter(([key]) => wanted.includes(key)));
+    to.send(frame(0xb0, varint(number), varint(request), string(from.id), string(message.path), properties(shown), payload(message)));
+  }
+
+  respond(message, connection) {
+    this.#answered(message, connection)?.response(message);
+  }
+
+  reject(message, connection) {
+    this.#answered(message, connection)?.error(315, message.message);
+  }
+
+  #answered({ id, request }, connection) {
+    const key = `${connection.id} ${request}`;
+    const reply = this.#served.get(key);
+    if (!this.#served.delete(key)) connection.send(errorFrame(id, 316, 'no such request'));
+    return reply;
+  }
+
+  list_sessions({ id, filter, after, first, slowest }, connection) {
+    const all = this.server.connections.filter((other) => (filter === '' || matches(filter, other)) && (slowest || other.id > after));
+    const page = all.slice(0, first || this.server.pageMax);
+    const entries = page.map((other) => {
+      const counts = [other.selections.length, 300, 70_000, other.conflated ? 1 : 0].map(varint);
+      return Buffer.concat([string(other.id), Buffer.from([0]), properties(other.properties ?? {}), ...counts]);
+    });
+    connection.send(frame(0x82, varint(id), page.length < all.length ? 1 : 0, varint(page.length), ...entries));
+  }
+
+  close_sessions(message, connection) {
+    for (const other of this.#order(message, connection)) other.socket.close(4106, message.message);
+  }
+
+  set_session_properties(message, connection) {
+    for (const other of this.#order(message, connection)) other.properties = { ...other.properties, ...message.properties };
+  }
+
+  conflate_sessions(message, connection) {
+    for (const other of this.#order(message, connection)) other.conflated = message.conflated;
+  }
+
+  subscribe_sessions(message, connection) {
+    const op = message.op === 'subscribe_sessions' ? 'subscribe' : 'unsubscribe';
+    for (const other of this.#order(message, connection)) this.server.selectFor(other, { ...message, op, scopes: [message.scope] });
+  }
+
+  unsubscribe_sessions(message, connection) {
+    this.subscribe_sessions(message, connection);
+  }
+
+  /** The sessions that are meant; they are counted. */
+  #order({ id, session, filter }, connection) {
+    const meant = this.server.connections.filter((other) => (session === '' ? matches(filter, other) : other.id === session));
+    connection.send(frame(0x82, varint(id), varint(meant.length)));
+    return meant;
+  }
+
+  lock({ id, name, scope = 'session' }, connection) {
+    const lock = this.locks.get(name) ?? { waiting: [] };
+    this.locks.set(name, lock);
+    lock.waiting.push({ id, scope, connection });
+    if (lock.holder === undefined) this.#grant(name, lock);
+    else if (lock.holder === connection) {
+      lock.waiting.pop();
+      connection.send(frame(0x82, varint(id), varint(lock.number)));
+    }
+  }
+
+  #grant(name, lock) {
+    const next = lock.waiting.shift();
+    if (next === undefined) return this.locks.delete(name);
+    Object.assign(lock, { holder: next.connection, number: (this.#grants += 1), scope: next.scope });
+    next.connection.send(frame(0x82, varint(next.id), varint(lock.number)));
+  }
+
+  unlock({ id, name, number }, connection) {
+    const lock = this.locks.get(name);
+    const isHeld = this.isHeld({ name, number }, connection);
+    if (isHeld) this.#grant(name, lock);
+    connection.send(frame(0x82, varint(id), isHeld ? 1 : 0));
+  }
+
+  isHeld({ name, number }, connection) {
+    const lock = this.locks.get(name);
+    return lock?.holder === connection && lock.number === number;
+  }
+
+  list_locks({ id, after = '' }, connection) {
+    const all = [...this.locks].filter(([name]) => name > after).sort(([a], [b]) => (a < b ? -1 : 1));
+    const page = all.slice(0, this.server.pageMax);
+    const entries = page.map(([name, { holder, number, scope, waiting }]) =>
+      Buffer.concat([string(name), string(holder.id), varint(number), Buffer.from([scope === 'connection' ? 1 : 0]), varint(waiting.length)]),
+    );
+    connection.send(frame(0x82, varint(id), page.length < all.length ? 1 : 0, varint(page.length), ...entries));
+  }
+
+  /** The session is over. */
+  forget(connection) {
+    for (const [key, reply] of this.#served) {
+      if (!key.startsWith(`${connection.id} `)) continue;
+      this.#served.delete(key);
+      reply.error(312, 'the handler is gone');
+    }
+    for (const [name, lock] of this.locks) {
+      lock.waiting = lock.waiting.filter((waiting) => waiting.connection !== connection);
+      if (lock.holder === connection) this.#grant(name, lock);
+    }
+  }
+}
+
+/** The number and handler of the longest branch that the path lies in. */
+function handlerOf({ handlers }, path) {
+  const fit = [...handlers].filter(([, { path: branch }]) => within(path, branch));
+  return fit.sort(([, a], [, b]) => b.path.length - a.path.length)[0];
+}
