@@ -3,7 +3,7 @@
  *
  * The server counts requests as it takes them up, and this side counts them as it sends them, so that after a lost connection it sends again exactly those
  * that the server does not know. Their bytes are kept until RECEIVED, an answer, or WELCOME says that it does. What is asked for while there is
- * no connection, or while a new session is being furnished, waits unsent.
+ * no connection, or while a new session is being furnished, waits unsent. What is only told, and not answered, is counted and kept like the rest.
  *
  * @module
  */
@@ -19,6 +19,7 @@ import { CloseCode, ConnectionError, OutcomeUnknownError, ProtocolError, Timeout
 /**
  * @typedef {object} Pending
  * @property {ClientMessage} message
+ * @property {number} timeoutMs
  * @property {number} deadline
  * @property {(answer: any) => void} resolve
  * @property {(error: Error) => void} reject
@@ -30,13 +31,16 @@ const FIRST_ID = 2;
 /** A timer this late says that the machine or the page slept, and answers may wait to be read. */
 const LATE_MS = 1_000;
 
+/** The longest that a timer waits. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
 export class Requests {
   #timeoutMs;
   #writer = new Writer();
   #nextId = FIRST_ID;
   /** Those without an answer, in the order asked. @type {Map<number, Pending>} */
   #pending = new Map();
-  /** Those of them that were never sent. @type {Map<number, Uint8Array>} */
+  /** What was never sent: those of them, and what is only told. @type {Map<number, { message: ClientMessage, frame: Uint8Array }>} */
   #waiting = new Map();
   /** Those that were sent and that the server may not know, with their numbers. @type {Map<number, { number: number, frame: Uint8Array }>} */
   #kept = new Map();
@@ -52,7 +56,7 @@ export class Requests {
   #isHeld = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #deadlineTimer;
-  #deadlineTimerDue = 0;
+  #deadlineTimerDue = Infinity;
   /** The most bytes of a request. */
   bytesMax = Infinity;
 
@@ -65,13 +69,22 @@ export class Requests {
    * Sends a request of the application's as soon as that is possible.
    *
    * @param {(id: number) => ClientMessage} message
+   * @param {number} [timeoutMs] instead of that of all; 0: none
    * @returns {Promise<any>} what `readAnswer` makes of the answer
    */
-  request(message) {
-    return this.#ask(message, (id, frame) => {
-      if (this.#send === undefined || this.#isHeld) this.#waiting.set(id, frame);
-      else this.#sendFirst(id, frame);
-    });
+  request(message, timeoutMs = this.#timeoutMs) {
+    return this.#ask(message, timeoutMs, (...sent) => this.#sendSoon(...sent));
+  }
+
+  /**
+   * Sends, as soon as that is possible, what is answered only where it is refused. It is counted as a request all the same.
+   *
+   * @param {ClientMessage} message its id is 0
+   */
+  tell(message) {
+    const frame = this.#encode(message);
+    this.#sendSoon(this.#nextId, message, frame);
+    this.#nextId += 1;
   }
 
   /**
@@ -82,7 +95,7 @@ export class Requests {
    */
   requestAhead(message) {
     if (this.#send === undefined && !this.#isKeeping) return Promise.reject(notSent('the connection was lost'));
-    return this.#ask(message, (id, frame) => this.#sendFirst(id, frame));
+    return this.#ask(message, this.#timeoutMs, (id, _, frame) => this.#sendFirst(id, frame));
   }
 
   /**
@@ -115,7 +128,7 @@ export class Requests {
   release() {
     this.#isHeld = false;
     if (this.#send === undefined) return;
-    for (const [id, frame] of this.#waiting) {
+    for (const [id, { frame }] of this.#waiting) {
       this.#waiting.delete(id);
       this.#sendFirst(id, frame);
     }
@@ -128,8 +141,8 @@ export class Requests {
   }
 
   /**
-   * The session is over: what was sent is rejected, for nobody can tell whether it was carried out. So are updates on its streams that were not
-   * sent, which only that session had.
+   * The session is over: what was sent is rejected, for nobody can tell whether it was carried out. So is what was not sent and is about what only
+   * that session had.
    *
    * @param {string} why
    * @param {number} [code] a close code
@@ -140,12 +153,13 @@ export class Requests {
     this.#kept.clear();
     this.#sent = 0;
     this.#received = 0;
+    const lost = new Set([...this.#waiting].filter(([, { message }]) => isOfSession(message)).map(([id]) => id));
+    for (const id of lost) this.#waiting.delete(id);
     for (const [id, { message, reject }] of this.#pending) {
-      const isSent = !this.#waiting.has(id);
-      if (!isSent && !message.op.startsWith('stream_')) continue;
-      this.#waiting.delete(id);
+      if (this.#waiting.has(id)) continue;
       this.#pending.delete(id);
-      reject(isSent ? new OutcomeUnknownError(`${why}: whether ${message.op} was carried out is not known`, { code }) : notSent(why));
+      const isUnsent = lost.has(id);
+      reject(isUnsent ? notSent(why) : new OutcomeUnknownError(`${why}: whether ${message.op} was carried out is not known`, { code }));
     }
   }
 
@@ -158,6 +172,7 @@ export class Requests {
   close(why, code) {
     this.fail(why, code);
     clearTimeout(this.#deadlineTimer);
+    this.#deadlineTimerDue = Infinity;
     this.#waiting.clear();
     for (const { reject } of this.#pending.values()) reject(notSent(why, code));
     this.#pending.clear();
@@ -207,19 +222,20 @@ export class Requests {
 
   /**
    * @param {(id: number) => ClientMessage} message
-   * @param {(id: number, frame: Uint8Array) => void} take
+   * @param {number} timeoutMs 0: none
+   * @param {(id: number, message: ClientMessage, frame: Uint8Array) => void} take
    * @returns {Promise<any>}
    */
-  #ask(message, take) {
+  #ask(message, timeoutMs, take) {
     return new Promise((resolve, reject) => {
       const id = this.#nextId;
       const request = message(id);
       const frame = this.#encode(request);
       this.#nextId += 1;
-      const deadline = this.#timeoutMs > 0 ? performance.now() + this.#timeoutMs : Infinity;
-      this.#pending.set(id, { message: request, deadline, resolve, reject });
-      take(id, frame);
-      this.#watchDeadline();
+      const deadline = timeoutMs > 0 ? performance.now() + timeoutMs : Infinity;
+      this.#pending.set(id, { message: request, timeoutMs, deadline, resolve, reject });
+      take(id, request, frame);
+      this.#watch(deadline);
     });
   }
 
@@ -235,6 +251,16 @@ export class Requests {
     const frame = writer.take();
     if (frame.length <= this.bytesMax) return frame;
     throw new ValueTooLargeError(`the request has ${frame.length} bytes and the server takes messages of at most ${this.bytesMax}`);
+  }
+
+  /**
+   * @param {number} id
+   * @param {ClientMessage} message
+   * @param {Uint8Array} frame
+   */
+  #sendSoon(id, message, frame) {
+    if (this.#send === undefined || this.#isHeld) this.#waiting.set(id, { message, frame });
+    else this.#sendFirst(id, frame);
   }
 
   /**
@@ -260,37 +286,47 @@ export class Requests {
     return pending;
   }
 
-  /** Arms one timer for the request that has waited longest. */
-  #watchDeadline() {
-    if (this.#deadlineTimer !== undefined || this.#timeoutMs <= 0) return;
-    for (const { deadline } of this.#pending.values()) {
-      this.#armDeadline(deadline);
-      return;
-    }
-  }
-
-  /** @param {number} at */
-  #armDeadline(at) {
-    this.#deadlineTimerDue = at;
-    this.#deadlineTimer = setTimeout(() => this.#expire(), Math.max(0, at - performance.now()) + 1);
+  /**
+   * One timer is armed for the earliest deadline.
+   *
+   * @param {number} deadline
+   */
+  #watch(deadline) {
+    if (deadline >= this.#deadlineTimerDue) return;
+    clearTimeout(this.#deadlineTimer);
+    this.#deadlineTimerDue = deadline;
+    this.#deadlineTimer = setTimeout(() => this.#expire(), Math.min(Math.max(0, deadline - performance.now()) + 1, TIMER_MS_MAX));
   }
 
   #expire() {
-    this.#deadlineTimer = undefined;
     const now = performance.now();
-    if (now - this.#deadlineTimerDue > LATE_MS) {
-      this.#armDeadline(now);
+    const isLate = now - this.#deadlineTimerDue > LATE_MS;
+    this.#deadlineTimerDue = Infinity;
+    if (isLate) {
+      this.#watch(now);
       return;
     }
-    // All wait equally long, so they stand in the order of their deadlines.
-    for (const [id, { deadline, message, reject }] of this.#pending) {
-      if (deadline > now) break;
+    let next = Infinity;
+    for (const [id, { deadline, timeoutMs, message, reject }] of this.#pending) {
+      if (deadline > now) {
+        next = Math.min(next, deadline);
+        continue;
+      }
       this.#pending.delete(id);
       const fate = this.#waiting.delete(id) ? '; it was not sent' : '';
-      reject(new TimeoutError(`no answer to ${message.op} within ${this.#timeoutMs} ms${fate}`));
+      reject(new TimeoutError(`no answer to ${message.op} within ${timeoutMs} ms${fate}`));
     }
-    this.#watchDeadline();
+    this.#watch(next);
   }
+}
+
+/**
+ * Whether it means something that only one of the server's sessions has: its update streams, and the requests that it was given.
+ *
+ * @param {ClientMessage} message
+ */
+function isOfSession({ op }) {
+  return op.startsWith('stream_') || op === 'respond' || op === 'reject';
 }
 
 /**

@@ -2,16 +2,17 @@
  * A session: what a client holds on to while connections come and go.
  *
  * It makes a lost connection anew, with growing pauses, and goes on with its session: nothing is missed and nothing comes twice. Where the server has
- * none any more a new one begins. Selections and listeners are made again then, and requests that were under way are rejected and never sent
- * again, for they may have been carried out.
+ * none any more a new one begins. Selections, listeners and handlers of requests are made again then, and requests that were under way are rejected
+ * and never sent again, for they may have been carried out.
  *
  * @module
  */
 
 import { checkSessionProperties, Clients } from './clients.js';
 import { Connection } from './connection.js';
-import { CloseCode, ConnectionError, OverloadedError, RequestError, ShuttingDownError, UnsupportedVersionError } from './errors.js';
+import { CloseCode, ConnectionError, NoSuchRequestError, OverloadedError, RequestError, ShuttingDownError, UnsupportedVersionError } from './errors.js';
 import { Listeners, Notifications } from './listeners.js';
+import { Messaging } from './messaging.js';
 import { Requests } from './requests.js';
 import { Resumption } from './resumption.js';
 import { Selections } from './selections.js';
@@ -51,7 +52,7 @@ export const SessionStatus = Object.freeze({
  * @property {SessionState} previous
  * @property {SessionStatusName} status
  * @property {boolean} [resumed] of 'connected': true where the session goes on, with nothing missed; false where it is a new one, the first included. Of
- *   a new one selections and listeners were made again, and what the old one had not answered was rejected.
+ *   a new one selections, listeners and handlers of requests were made again, and what the old one had not answered was rejected.
  * @property {number} [code] the close code of the connection that ended
  * @property {string} [reason]
  * @property {Error} [error] why the session could not be made again
@@ -159,7 +160,7 @@ export class Session {
   #epoch = 0;
   /** The last that the application was told of. */
   #toldEpoch = 0;
-  /** Whether a new session has yet to be given its selections and listeners. */
+  /** Whether a new session has yet to be given its selections, listeners and handlers. */
   #isRestoring = false;
   /** Settles when the selections asked for up to now are noted, in the order asked. @type {Promise<unknown>} */
   #noted = Promise.resolve();
@@ -209,6 +210,16 @@ export class Session {
     });
     /** Rules by which the server makes topics out of others. */
     this.views = new TopicViews({ request: (message) => this.#request(message) });
+    /** Requests between clients. */
+    this.messaging = new Messaging({
+      request: (message, timeoutMs) => this.#request(message, timeoutMs),
+      tell: (message) => this.#tell(message),
+      respond: (message) => this.#requests.tell(message),
+      path: (path) => topics.path(path),
+      encode: (type, value) => topics.encode(type, value),
+      sessionNumber: () => (this.#state === 'closed' ? 0 : this.#epoch),
+      requestTimeoutMs: options.requestTimeoutMs,
+    });
     /** The sessions of the server, and steering them. */
     this.clients = new Clients({ request: (message) => this.#request(message) });
     /** Listening to topics without their values. */
@@ -414,12 +425,25 @@ export class Session {
 
   /**
    * @param {(id: number) => import('./encode.js').ClientMessage} message
+   * @param {number} [timeoutMs] instead of the session's
    * @returns {Promise<any>}
    */
-  #request(message) {
-    if (this.#isUsable) return this.#requests.request(message);
+  #request(message, timeoutMs) {
+    return this.#isUsable ? this.#requests.request(message, timeoutMs) : Promise.reject(this.#notSent());
+  }
+
+  /**
+   * @param {import('./encode.js').ClientMessage} message
+   * @throws {ConnectionError}
+   */
+  #tell(message) {
+    if (!this.#isUsable) throw this.#notSent();
+    this.#requests.tell(message);
+  }
+
+  #notSent() {
     const why = this.#state === 'closed' ? 'the session is closed' : 'the connection was lost and is being made anew';
-    return Promise.reject(new ConnectionError(`the request was not sent: ${why}`, { code: CloseCode.ABNORMAL }));
+    return new ConnectionError(`the request was not sent: ${why}`, { code: CloseCode.ABNORMAL });
   }
 
   #open() {
@@ -438,8 +462,8 @@ export class Session {
         delta: (topic, form, delta) => subscriptions.handleDelta(topic, form, delta),
         topicEvent: (event) => subscriptions.handleTopicEvent(event),
         notice: (notice) => this.#listeners.handleNotice(notice),
-        messaging: () => {},
-        error: (id, error) => requests.handleError(id, error) || this.#emit('error', error),
+        messaging: (event) => this.messaging.handleEvent(event),
+        error: (id, error) => requests.handleError(id, error) || this.#handleError(error),
         received: (count) => requests.handleReceived(count),
         processed: (bytes) => this.#resumption?.note(bytes),
         end: (connection, close) => this.#handleEnd(connection, close),
@@ -474,6 +498,7 @@ export class Session {
     this.#requests.begin((frame) => connection.send(frame), token !== undefined);
     this.#epoch += 1;
     if (this.#epoch === 1) return;
+    this.messaging.endSession();
     this.#isRestoring = true;
     this.#subscriptions.beginRecovery();
     this.#restore();
@@ -513,8 +538,10 @@ export class Session {
       this.#finish(close, error);
       return;
     }
-    if (this.#resumption === undefined) this.#requests.fail('the connection ended before the answer', close.code);
-    else this.#requests.suspend();
+    if (this.#resumption === undefined) {
+      this.#requests.fail('the connection ended before the answer', close.code);
+      this.messaging.endSession();
+    } else this.#requests.suspend();
     const delay = Math.min(reconnect.delayMaxMs, reconnect.initialDelayMs * 2 ** this.#attempts) * (1 - Math.random() / 2);
     this.#attempts += 1;
     this.#retryTimer = setTimeout(() => this.#attempt(), delay);
@@ -551,7 +578,10 @@ export class Session {
     if (this.#connection !== undefined) this.#adopt();
   }
 
-  /** Makes the selections again, in their order, and the listeners. What the server refuses now is dropped and told; what it cannot do now throws. */
+  /**
+   * Makes the selections again, in their order, the listeners and the handlers of requests. What the server refuses now is dropped and told; what it
+   * cannot do now throws.
+   */
   async #selectAgain() {
     const selections = this.#selections.sequence.map(({ op, selector, scope }) => ({
       answered: this.#requests.requestAhead((id) => ({ op, id, selector, scope })),
@@ -567,7 +597,14 @@ export class Session {
         listener.handleError(error);
       },
     }));
-    const asked = [...selections, ...listened];
+    const handled = this.messaging.registered().map((handler) => ({
+      answered: this.#requests.requestAhead(handler.message),
+      drop: (/** @type {Error} */ error) => {
+        this.messaging.drop(handler);
+        this.#emit('error', error);
+      },
+    }));
+    const asked = [...selections, ...listened, ...handled];
     const answers = await Promise.allSettled(asked.map(({ answered }) => answered));
     answers.forEach((answer, index) => {
       if (answer.status === 'fulfilled') return;
@@ -609,7 +646,18 @@ export class Session {
     this.#requests.close('the session is closed', code);
     this.#subscriptions.close();
     this.#listeners.close();
+    this.messaging.close();
     this.#resolveClosed(event);
+  }
+
+  /**
+   * The server refused what nobody waits for.
+   *
+   * @param {Error} error
+   */
+  #handleError(error) {
+    // A handler's answer came too late, and its asker has been told.
+    if (!(error instanceof NoSuchRequestError)) this.#emit('error', error);
   }
 
   /**

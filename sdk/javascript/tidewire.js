@@ -15,6 +15,7 @@ export { Clients } from './clients.js';
 export { updateConstraints, UpdateConstraint, UpdateConstraintOperator } from './constraint.js';
 export { FetchRequest } from './fetch.js';
 export { Listener, NotificationType } from './listeners.js';
+export { Messaging, RequestHandler, SessionProperties } from './messaging.js';
 export { RangeQuery, TimeSeries } from './series.js';
 export { ValueStream } from './stream.js';
 export { anyOf, Selector } from './selector.js';
@@ -45,6 +46,12 @@ export * from './errors.js';
 /** @typedef {import('./listeners.js').NotificationTypeName} NotificationTypeName */
 /** @typedef {import('./listeners.js').TopicEventCallbacks} TopicEventCallbacks */
 /** @typedef {import('./listeners.js').TopicNotificationCallbacks} TopicNotificationCallbacks */
+/** @typedef {import('./messaging.js').FilterOptions} FilterOptions */
+/** @typedef {import('./messaging.js').HandlerOptions} HandlerOptions */
+/** @typedef {import('./messaging.js').ReceivedRequest} ReceivedRequest */
+/** @typedef {import('./messaging.js').RequestCallback} RequestCallback */
+/** @typedef {import('./messaging.js').SendOptions} SendOptions */
+/** @typedef {import('./messaging.js').TimedOptions} TimedOptions */
 /** @typedef {import('./series.js').EventMetadata} EventMetadata */
 /** @typedef {import('./series.js').QueryResult} QueryResult */
 /** @typedef {import('./series.js').TimeSeriesEvent} TimeSeriesEvent */
