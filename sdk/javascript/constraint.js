@@ -8,6 +8,7 @@
  */
 
 import { InvalidConstraintError } from './errors.js';
+import { checkLock } from './locks.js';
 import { checkText, show } from './types.js';
 
 /**
@@ -27,11 +28,11 @@ export const UpdateConstraintOperator = Object.freeze({
 /** @typedef {'is' | 'eq' | 'ne' | 'gt' | 'ge' | 'lt' | 'le'} Operator */
 
 /**
- * One condition. `place` is what it is about: the topic, its value, or the JSON pointer in its value.
+ * One condition. `place` is what it is about: the topic, its value, the JSON pointer in its value, or a lock.
  *
  * @typedef {object} Condition
  * @property {string} place
- * @property {'no_topic' | 'no_value' | 'absent' | Operator} test
+ * @property {'no_topic' | 'no_value' | 'absent' | 'locked' | Operator} test
  * @property {unknown} [operand]
  */
 
@@ -75,6 +76,16 @@ const CONSTRAINTS = Object.freeze({
   noValue: () => new UpdateConstraint(() => '{"no_value":true}', [{ place: TOPIC, test: 'no_value' }]),
   /** There is no topic; good only for what adds one. */
   noTopic: () => new UpdateConstraint(() => '{"no_topic":true}', [{ place: TOPIC, test: 'no_topic' }]),
+  /**
+   * This session still holds the lock, by the same grant.
+   *
+   * @param {{ readonly name: string, readonly number: number }} lock of `session.locks`
+   */
+  locked(lock) {
+    const { name, number } = checkLock(lock);
+    const text = `{"locked":${JSON.stringify({ name, number })}}`;
+    return new UpdateConstraint(() => text, [{ place: `lock ${name}`, test: 'locked', operand: number }]);
+  },
   /** The topic has a JSON value, of which `with` and `without` say more. */
   jsonValue: () => new JsonConstraint([]),
 });
@@ -272,6 +283,7 @@ function refuseContradictions(conditions) {
 
 /** @param {Condition} condition */
 function phrase({ place, test, operand }) {
+  if (test === 'locked') return `'${place} by grant ${operand}'`;
   const what = test === 'no_topic' || test === 'no_value' || test === 'absent' ? test.replace('_', ' ') : `${test} ${show(operand)}`;
   return place === TOPIC ? `'${what}'` : `'${place === VALUE ? VALUE : place || 'the whole value'} ${what}'`;
 }
@@ -283,6 +295,7 @@ function phrase({ place, test, operand }) {
  * @param {Condition} b
  */
 function contradict(a, b) {
+  if (a.test === 'locked' || b.test === 'locked') return a.place === b.place && a.operand !== b.operand;
   // No topic has no value either, but `no value` wants the topic.
   if (a.place === TOPIC || b.place === TOPIC) return a.test !== b.test;
   if (a.place !== b.place) return false;

@@ -12,6 +12,7 @@ import { checkSessionProperties, Clients } from './clients.js';
 import { Connection } from './connection.js';
 import { CloseCode, ConnectionError, NoSuchRequestError, OverloadedError, RequestError, ShuttingDownError, UnsupportedVersionError } from './errors.js';
 import { Listeners, Notifications } from './listeners.js';
+import { Locks } from './locks.js';
 import { Messaging } from './messaging.js';
 import { Requests } from './requests.js';
 import { Resumption } from './resumption.js';
@@ -222,6 +223,12 @@ export class Session {
     });
     /** The sessions of the server, and steering them. */
     this.clients = new Clients({ request: (message) => this.#request(message) });
+    /** Locks that one session of the server holds at most. */
+    this.locks = new Locks({
+      request: (message, timeoutMs) => this.#request(message, timeoutMs),
+      path: (path) => topics.path(path),
+      sessionNumber: () => (this.#isUsable ? this.#epoch : 0),
+    });
     /** Listening to topics without their values. */
     this.notifications = new Notifications(this.#listeners);
   }

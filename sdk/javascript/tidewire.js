@@ -15,6 +15,7 @@ export { Clients } from './clients.js';
 export { updateConstraints, UpdateConstraint, UpdateConstraintOperator } from './constraint.js';
 export { FetchRequest } from './fetch.js';
 export { Listener, NotificationType } from './listeners.js';
+export { Lock, Locks, LockScope } from './locks.js';
 export { Messaging, RequestHandler, SessionProperties } from './messaging.js';
 export { RangeQuery, TimeSeries } from './series.js';
 export { ValueStream } from './stream.js';
@@ -46,6 +47,8 @@ export * from './errors.js';
 /** @typedef {import('./listeners.js').NotificationTypeName} NotificationTypeName */
 /** @typedef {import('./listeners.js').TopicEventCallbacks} TopicEventCallbacks */
 /** @typedef {import('./listeners.js').TopicNotificationCallbacks} TopicNotificationCallbacks */
+/** @typedef {import('./locks.js').HeldLock} HeldLock */
+/** @typedef {import('./locks.js').LockScopeName} LockScopeName */
 /** @typedef {import('./messaging.js').FilterOptions} FilterOptions */
 /** @typedef {import('./messaging.js').HandlerOptions} HandlerOptions */
 /** @typedef {import('./messaging.js').ReceivedRequest} ReceivedRequest */

@@ -130,6 +130,7 @@ const SDK: &[(&str, &[u8])] = &[
     ("/sdk/fetch.js", include_bytes!("../../sdk/javascript/fetch.js")),
     ("/sdk/inflate.js", include_bytes!("../../sdk/javascript/inflate.js")),
     ("/sdk/listeners.js", include_bytes!("../../sdk/javascript/listeners.js")),
+    ("/sdk/locks.js", include_bytes!("../../sdk/javascript/locks.js")),
     ("/sdk/messaging.js", include_bytes!("../../sdk/javascript/messaging.js")),
     ("/sdk/missed.js", include_bytes!("../../sdk/javascript/missed.js")),
     ("/sdk/pattern.js", include_bytes!("../../sdk/javascript/pattern.js")),

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InvalidConstraintError, updateConstraints, UpdateConstraintOperator } from '../tidewire.js';
 
-const { value, noValue, noTopic, jsonValue } = updateConstraints();
+const { value, noValue, noTopic, jsonValue, locked } = updateConstraints();
 
 function check(constraint, expected, type = 'json') {
   assert.equal(constraint.print(type), typeof expected === 'string' ? expected : JSON.stringify(expected));
@@ -33,6 +33,14 @@ test('operands that JSON lacks have the forms of the text form', () => {
   check(value(new Uint8Array([0, 255, 128])), { value: { is: 'AP+A', type: 'binary' } });
 });
 
+test('a lock is named with its grant, and stands beside anything but another grant of it', () => {
+  const lock = { name: 'a/"b"', number: 7 };
+  check(locked(lock), { locked: lock });
+  check(locked(lock).and(noTopic()), { and: [{ locked: lock }, { no_topic: true }] });
+  check(noValue().and(locked(lock)).and(locked(lock)), { and: [{ no_value: true }, { locked: lock }, { locked: lock }] });
+  check(jsonValue().with('/lock a', 1).and(locked({ name: 'a', number: 2 })), { and: [{ json: [{ at: '/lock a', is: 1 }] }, { locked: { name: 'a', number: 2 } }] });
+});
+
 test('conditions about the topic stand alone', () => {
   check(noValue(), { no_value: true });
   check(noTopic(), { no_topic: true });
@@ -54,6 +62,7 @@ test('and and or join, and are flat where they follow each other', () => {
 
 test('what plainly never holds is refused', () => {
   refused(() => noTopic().and(noValue()));
+  refused(() => locked({ name: 'a', number: 1 }).and(locked({ name: 'a', number: 2 })));
   refused(() => noTopic().and(value(1)));
   refused(() => noValue().and(value(1)));
   refused(() => noValue().and(jsonValue().with('/a', 1)));
@@ -102,6 +111,9 @@ test('operands that an operator cannot compare are wrong arguments, and so is wh
     () => jsonValue().with(5, 5),
     () => value(1).and({ value: { is: 1 } }),
     () => value(1).or(),
+    () => locked(),
+    () => locked('a'),
+    () => locked({ name: 'a' }),
   ]) {
     assert.throws(build, TypeError, String(build));
   }

@@ -3,7 +3,25 @@
 import assert from 'node:assert/strict';
 import { connect as connectSocket, createServer } from 'node:net';
 import { test } from 'node:test';
-import { connect, ConnectionError, IncompatibleTypeError, InvalidSelectorError, NoSuchTopicError, TopicExistsError, TopicType } from '../tidewire.js';
+import {
+  connect,
+  ConnectionError,
+  HandlerAwayError,
+  HandlerGoneError,
+  IncompatibleTypeError,
+  InvalidFilterError,
+  InvalidSelectorError,
+  InvalidSessionPropertyError,
+  NoHandlerError,
+  NoSuchSessionError,
+  NoSuchTopicError,
+  RejectedError,
+  RequestTimeoutError,
+  TopicExistsError,
+  TopicType,
+  UnsatisfiedConstraintError,
+  updateConstraints,
+} from '../tidewire.js';
 
 const url = process.env.TIDEWIRE_URL;
 const ROOT = `sdk-test/${process.pid}`;
@@ -90,6 +108,15 @@ async function startCuttingProxy(bytesMax, seed) {
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   return Object.assign(proxy, { url: `ws://127.0.0.1:${server.address().port}`, stop: () => server.close() });
+}
+
+/** Asks again and again until there is something. */
+async function untilFound(ask) {
+  for (;;) {
+    const found = await ask();
+    if (found !== undefined) return found;
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
 }
 
 /** The first connection has no session yet that could go on, and may be cut, too. */
@@ -250,6 +277,172 @@ test('a real server', { skip: url === undefined && 'TIDEWIRE_URL is not set' }, 
       assert.deepEqual(states, [['connecting', undefined], ['connected', false], ['recovering', undefined], ['connected', false]]);
       await reader.close();
       proxy.stop();
+    }),
+  );
+
+  await t.test('requests between two sessions are answered, or say why not', () =>
+    withSessions(2, async (asker, handling) => {
+      const path = `${ROOT}/requests`;
+      const { messaging } = asker;
+      await assert.rejects(messaging.sendRequest(path, 1), NoHandlerError);
+      const received = [];
+      const handle = (request) => {
+        received.push(request);
+        if (request.value === 'no') throw new Error('not today');
+        if (request.value === 'never') return new Promise(() => {});
+        return request.value;
+      };
+      const handler = await handling.messaging.addRequestHandler(path, handle, { sessionProperties: ['$SessionId'] });
+      assert.deepEqual(await messaging.sendRequest(`${path}/a`, { buy: 100 }), { buy: 100 });
+      const { id } = asker;
+      assert.deepEqual(received, [
+        { path: `${path}/a`, value: { buy: 100 }, type: 'json', sessionId: id, sessionProperties: { $SessionId: id }, isOneWay: false },
+      ]);
+      for (const [type, value, next] of VALUES) {
+        await handling.messaging.addRequestHandler(`${path}/${type}`, () => next, { type });
+        assert.deepEqual(await messaging.sendRequest(`${path}/${type}`, value, { type, responseType: type }), next);
+      }
+      assert.equal(await messaging.sendRequest(path, null, { type: 'string' }), null);
+      assert.equal(await messaging.sendRequestToSession(handling.id, path, 7), 7);
+      await assert.rejects(messaging.sendRequest(path, 'no'), (error) => error instanceof RejectedError && error.message === 'not today');
+      await assert.rejects(messaging.sendRequest(path, 'never', { timeoutMs: 50 }), RequestTimeoutError);
+      await assert.rejects(messaging.sendRequestToSession('nobody', path, 1), NoSuchSessionError);
+      await messaging.send(path, 'one way');
+      assert.equal((await untilFound(async () => received.find(({ isOneWay }) => isOneWay))).value, 'one way');
+      await handler.close();
+      await assert.rejects(messaging.sendRequest(path, 1), NoHandlerError);
+    }),
+  );
+
+  await t.test('a handler that goes is told of', () =>
+    withSessions(2, async (asker, handling) => {
+      const path = `${ROOT}/gone`;
+      let isAsked = false;
+      await handling.messaging.addRequestHandler(path, () => ((isAsked = true), new Promise(() => {})));
+      const asked = assert.rejects(asker.messaging.sendRequest(path, 1), HandlerGoneError);
+      await untilFound(async () => isAsked || undefined);
+      await handling.close();
+      await asked;
+    }),
+  );
+
+  await t.test('over connections that are cut at random moments no request is carried out twice, and each is answered', async () => {
+    const path = `${ROOT}/cut`;
+    const count = 500;
+    const seed = Number(process.env.TIDEWIRE_SEED ?? Date.now() % 2 ** 32);
+    const proxies = [await startCuttingProxy(4_000, seed), await startCuttingProxy(6_000, seed + 1)];
+    const options = { reconnect: { initialDelayMs: 1, delayMaxMs: 20 } };
+    const [asker, handling] = await Promise.all(proxies.map((proxy) => connectAtLast(proxy.url, options)));
+    const times = new Array(count).fill(0);
+    await handling.messaging.addRequestHandler(path, ({ value }) => {
+      times[value] += 1;
+      return value;
+    });
+    const ask = async (value) => {
+      try {
+        return await asker.messaging.sendRequest(path, value);
+      } catch (error) {
+        // Nobody was given it, so it can be asked again.
+        if (!(error instanceof HandlerAwayError)) throw error;
+        return ask(value);
+      }
+    };
+    for (let from = 0; from < count; from += 20) {
+      const values = Array.from({ length: 20 }, (_, index) => from + index);
+      assert.deepEqual(await Promise.all(values.map(ask)), values, `seed ${seed}`);
+    }
+    assert.deepEqual(times, new Array(count).fill(1), `seed ${seed}`);
+    assert.ok(proxies.every(({ cuts }) => cuts > 1), `${proxies.map(({ cuts }) => cuts)} cuts`);
+    for (const proxy of proxies) proxy.isCutting = false;
+    await Promise.all([asker.close(), handling.close()]);
+    for (const proxy of proxies) proxy.stop();
+  });
+
+  await t.test('all sessions that a filter means are asked', () =>
+    withSessions(1, async (asker) => {
+      const path = `${ROOT}/many`;
+      const properties = { SdkTest: `p${process.pid}` };
+      const filter = `SdkTest is '${properties.SdkTest}'`;
+      const others = await Promise.all(Array.from({ length: 4 }, () => connect(url, { properties })));
+      const [one, two, three, four] = others;
+      await one.messaging.addRequestHandler(path, () => 'one');
+      await two.messaging.addRequestHandler(path, () => Promise.reject(new Error('no')));
+      await three.messaging.addRequestHandler(path, () => new Promise(() => {}));
+      const heard = [];
+      const callbacks = {
+        onResponse: (sessionId, value) => heard.push([sessionId, value]),
+        onError: (sessionId, error) => heard.push([sessionId, error.name]),
+      };
+      assert.equal(await asker.messaging.sendRequestToFilter(filter, path, 1, { ...callbacks, timeoutMs: 500 }), 4);
+      await untilFound(async () => heard[3]);
+      assert.deepEqual(heard.pop(), [undefined, 'RequestTimeoutError']);
+      assert.deepEqual(new Map(heard), new Map([[one.id, 'one'], [two.id, 'RejectedError'], [four.id, 'NoHandlerError']]));
+      await assert.rejects(asker.messaging.sendRequestToFilter('SdkTest is', path, 1), (error) => error instanceof InvalidFilterError && error.position > 0);
+      await Promise.all(others.map((session) => session.close()));
+    }),
+  );
+
+  await t.test('sessions are listed, steered and closed by another', () =>
+    withSessions(1, async ({ clients, topics }) => {
+      const run = `c${process.pid}`;
+      const [one, two] = [await connect(url, { properties: { SdkTest: run } }), await connect(url, { properties: { SdkTest: run, Tier: 'gold' } })];
+      const filter = `SdkTest is '${run}'`;
+      const listed = await clients.list({ filter });
+      assert.equal(listed.hasMore, false);
+      const byId = new Map(listed.sessions.map((session) => [session.sessionId, session]));
+      assert.deepEqual([...byId.keys()].sort(), [one.id, two.id].sort());
+      const { isAway, properties, subscriptions, queueBytes } = byId.get(two.id);
+      assert.deepEqual([isAway, properties.Tier, properties.$SessionId, subscriptions, queueBytes], [false, 'gold', two.id, 0, 0]);
+      const first = await clients.list({ filter, first: 1 });
+      assert.deepEqual([first.hasMore, first.sessions.length], [true, 1]);
+      const rest = await clients.list({ filter, after: first.sessions[0].sessionId });
+      assert.deepEqual([rest.hasMore, rest.sessions.length], [false, 1]);
+      assert.equal((await clients.list({ filter, slowest: true })).sessions.length, 2);
+
+      assert.equal(await clients.setProperties({ filter }, { Tier: 'tin', Desk: '7' }), 2);
+      assert.equal(await clients.setProperties({ session: one.id }, { Desk: '' }), 1);
+      assert.deepEqual((await clients.list({ filter: `${filter} and Tier is 'tin' and has Desk` })).sessions.map(({ sessionId }) => sessionId), [two.id]);
+      await assert.rejects(clients.setProperties({ filter }, { $Principal: 'me' }), InvalidSessionPropertyError);
+      await assert.rejects(connect(url, { properties: { 1: 'x' } }), InvalidSessionPropertyError);
+
+      assert.equal(await clients.setConflated({ session: two.id }, true), 1);
+      assert.equal(await clients.setConflated({ filter }, false), 2);
+
+      const path = `${ROOT}/steered`;
+      await topics.addAndSet(path, 'json', 1);
+      const { until } = record(two, path, 'json');
+      assert.equal(await clients.subscribe({ session: two.id }, path), 1);
+      await until(2);
+      assert.equal(await clients.unsubscribe({ session: two.id }, path), 1);
+      assert.deepEqual(await until(3), [['subscription', path], ['value', path, 1, undefined], ['unsubscription', path, 'requested']]);
+
+      assert.equal(await clients.close({ session: two.id }, 'the trial is over'), 1);
+      const { status, code, reason } = await two.closed;
+      assert.deepEqual([status, code, reason], ['CLOSED_BY_SERVER', 4106, 'the trial is over']);
+      assert.equal(await clients.close({ filter }), 1);
+      assert.equal((await one.closed).code, 4106);
+    }),
+  );
+
+  await t.test('a lock passes from one session to another, and what is written under it with it', () =>
+    withSessions(2, async (one, two) => {
+      const name = `${ROOT}/lock`;
+      await one.topics.add(name, 'int64');
+      const first = await one.locks.lock(name);
+      const waiting = two.locks.lock(name);
+      const held = await untilFound(async () => (await one.locks.list()).find((lock) => lock.name === name && lock.waiting === 1));
+      assert.deepEqual(held, { name, sessionId: one.id, number: first.number, scope: 'session', waiting: 1 });
+      await one.topics.set(name, 1, { type: 'int64', constraint: updateConstraints().locked(first) });
+      await assert.rejects(two.topics.set(name, 2, { type: 'int64', constraint: updateConstraints().locked(first) }), UnsatisfiedConstraintError);
+      assert.equal(await first.unlock(), true);
+      const second = await waiting;
+      assert.ok(second.number > first.number);
+      await two.topics.set(name, 2, { type: 'int64', constraint: updateConstraints().locked(second) });
+      await assert.rejects(one.topics.set(name, 3, { type: 'int64', constraint: updateConstraints().locked(first) }), UnsatisfiedConstraintError);
+      assert.equal(await first.unlock(), false);
+      const third = one.locks.lock(name);
+      await two.close();
+      assert.ok((await third).number > second.number);
     }),
   );
 });
