@@ -226,11 +226,10 @@ test('an answer that comes too late is nothing to be told of', async () => {
 
 test('a request waits as long as its handler may take, and longer only for a server that is silent', async () => {
   const [server, session] = await start({ answer: ({ op }) => op === 'request' }, { requestTimeoutMs: 30 });
-  const started = performance.now();
-  const slow = session.messaging.sendRequest('a', 1, { timeoutMs: 100 });
-  await assert.rejects(session.messaging.sendRequest('a', 1), tidewire.TimeoutError);
-  assert.ok(performance.now() - started < 125);
-  await assert.rejects(slow, /no answer to request within 130 ms/);
+  const ends = [];
+  const end = ({ message }) => ends.push(message);
+  await Promise.all([session.messaging.sendRequest('a', 1, { timeoutMs: 100 }).catch(end), session.messaging.sendRequest('a', 1).catch(end)]);
+  assert.deepEqual(ends, ['no answer to request within 60 ms', 'no answer to request within 130 ms']);
   assert.deepEqual(ops(server, 'request').map(({ timeout_ms: timeoutMs }) => timeoutMs), [100, 30]);
 });
 
