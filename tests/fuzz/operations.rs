@@ -101,7 +101,7 @@ fn value(kind: &str, source: &mut Source<'_>) -> Value {
 /// The text form's message of an operation.
 pub fn message(source: &mut Source<'_>) -> Value {
     let id = source.below(40);
-    let op = source.below(33);
+    let op = source.below(35);
     let at = path_of(op, source);
     let path = PATHS[at];
     let (kind, properties) = specification(if source.below(8) == 0 { source.below(14) } else { at.min(10) });
@@ -164,6 +164,7 @@ pub fn message(source: &mut Source<'_>) -> Value {
         }
         28 => json!({ "op": "unlisten", "id": id, "listener": source.below(3), "selector": source.one_of(&["", "", selector]) }),
         30..=32 => view(id, source),
+        33 | 34 => lock(id, source),
         _ => fetch(id, selector, source),
     }
 }
@@ -185,9 +186,10 @@ fn with_constraint(mut message: Value, kind: &str, properties: Value, source: &m
         json!({ "json": [{ "at": "/b/1", "eq": 2 }, { "at": "/z", "absent": true }] }),
         json!({ "or": [{ "no_value": true }, { "value": { "ne": "x" } }] }),
         json!({ "and": [] }),
+        json!({ "locked": { "name": "l", "number": 1 } }),
     ];
     if source.below(2) == 0 {
-        message["constraint"] = constraints[source.below(6)].clone();
+        message["constraint"] = constraints[source.below(7)].clone();
     }
     if source.below(2) == 0 {
         message["type"] = kind.into();
@@ -227,6 +229,15 @@ fn view(id: usize, source: &mut Source<'_>) -> Value {
         3 => json!({ "op": "remove_view", "id": id, "name": name }),
         4 => json!({ "op": "list_views", "id": id, "after": source.one_of(&[0u64, 0, 1, 2, u64::MAX]) }),
         _ => json!({ "op": "get_view", "id": id, "name": name }),
+    }
+}
+
+fn lock(id: usize, source: &mut Source<'_>) -> Value {
+    let name = source.one_of(&["l", "l", "a", "x/y", "//"]);
+    match source.below(6) {
+        0..=2 => json!({ "op": "lock", "id": id, "name": name, "scope": source.one_of(&["session", "connection"]) }),
+        3 | 4 => json!({ "op": "unlock", "id": id, "name": name, "number": source.below(4) }),
+        _ => json!({ "op": "list_locks", "id": id, "after": source.one_of(&["", "a", "l"]) }),
     }
 }
 

@@ -172,6 +172,7 @@ impl World {
         }
         assert_eq!((self.shard.connection_count(), self.shard.session_count(), self.shard.audience_counts()), (0, 0, [0; 5]));
         assert_eq!((self.shard.listener_counts(), self.shard.owner_counts()), ([0; 4], [0; 2]));
+        assert_eq!(self.shard.lock_counts(), [0; 2]);
         self.end_views();
     }
 
@@ -214,6 +215,7 @@ pub fn limits() -> Limits {
         selections_max: 3,
         listeners_max: 3,
         streams_max: 3,
+        locks_max: 3,
         questions_max: 5,
         fetch_page_max: 3,
         query_events_max: 4,
