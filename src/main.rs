@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use tidewire::surface::cli::{demo, doctor, latency, listen, series, serve, spec, storage, topics, view};
+use tidewire::surface::cli::{demo, doctor, latency, listen, locks, series, serve, spec, storage, topics, view};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -48,6 +48,10 @@ enum Command {
     View(view::ViewCommand),
     /// Remove the topics that a selector matches
     Remove(topics::Remove),
+    /// Run a command while a lock is held, which at most one session of the server holds
+    Lock(locks::Lock),
+    /// Print which locks are held, by whom, and how many wait
+    Locks(locks::Locks),
     /// Print the server's latencies per core
     Latency(latency::Latency),
     /// Look after a store that no server has open
@@ -71,6 +75,8 @@ fn main() -> ExitCode {
         Command::Spec(arguments) => spec::spec(&arguments),
         Command::View(command) => view::view(&command),
         Command::Remove(arguments) => topics::remove(&arguments),
+        Command::Lock(arguments) => locks::lock(&arguments),
+        Command::Locks(arguments) => locks::locks(&arguments),
         Command::Latency(arguments) => latency::latency(&arguments),
         Command::Storage(command) => storage::run(&command),
     }

@@ -193,6 +193,10 @@ pub mod cli {
         pub use crate::cli::listen::{Listen, listen};
     }
 
+    pub mod locks {
+        pub use crate::cli::locks::{Lock, Locks, lock, locks};
+    }
+
     pub mod series {
         pub use crate::cli::series::{SeriesCommand, series};
     }

@@ -12,9 +12,13 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::net::TcpStream;
 use std::rc::Rc;
+use std::time::Duration;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
 use tungstenite::{Message, WebSocket};
+
+/// The tag of WELCOME's `keep_alive_ms`.
+const KEEP_ALIVE_MS: u64 = 4;
 
 /// Why a command did not do its work.
 #[derive(Debug)]
@@ -63,6 +67,14 @@ pub enum Notice {
     Missing { selector: String, session: String, properties: Properties },
 }
 
+/// What came in a time.
+pub enum Coming {
+    Nothing,
+    /// Something else than the answer.
+    Something,
+    Answer(Vec<u8>),
+}
+
 /// A topic that the session is subscribed to, with the value that a delta applies to.
 struct Subscription {
     topic: Rc<Topic>,
@@ -75,6 +87,8 @@ pub struct Client {
     changes: VecDeque<Change>,
     next_id: u64,
     value_bytes_max: usize,
+    /// The server asks after so much silence whether the client is there, and gives it up after twice as much.
+    pub keep_alive_ms: u64,
 }
 
 impl Client {
@@ -95,7 +109,8 @@ impl Client {
         let stream = TcpStream::connect(address).map_err(|error| lost(&error))?;
         stream.set_nodelay(true).map_err(|error| lost(&error))?;
         let (socket, _) = tungstenite::client(request, stream).map_err(|error| lost(&error))?;
-        let mut client = Self { socket, subscriptions: HashMap::new(), changes: VecDeque::new(), next_id: 1, value_bytes_max: 64 << 20 };
+        let (subscriptions, changes) = (HashMap::new(), VecDeque::new());
+        let mut client = Self { socket, subscriptions, changes, next_id: 1, value_bytes_max: 64 << 20, keep_alive_ms: 30_000 };
         let capabilities = CAPABILITY_DEFLATE | CAPABILITY_COPY | CAPABILITY_COMPRESSION;
         client.send(&Request { id: 1, ask: Ask::connect("tidewire", capabilities) })?;
         client.wait(1)?;
@@ -164,13 +179,24 @@ impl Client {
     }
 
     /// Reads whatever has come, up to the socket's read timeout: keep-alive is answered, errors of unanswered updates are reported.
-    pub fn serve(&mut self, timeout: std::time::Duration) -> Result<(), ClientError> {
+    pub fn serve(&mut self, timeout: Duration) -> Result<(), ClientError> {
+        self.hear(None, timeout).map(drop)
+    }
+
+    /// Waits at most so long for something to come, perhaps for the answer to `id`. Keep-alive is answered.
+    pub fn hear(&mut self, id: Option<u64>, timeout: Duration) -> Result<Coming, ClientError> {
         self.socket.get_ref().set_read_timeout(Some(timeout)).map_err(|error| ClientError::Connection(error.to_string()))?;
-        match self.read(None) {
-            Err(ClientError::Connection(_)) if self.socket.can_read() => {}
-            other => drop(other?),
-        }
-        self.socket.get_ref().set_read_timeout(None).map_err(|error| ClientError::Connection(error.to_string()))
+        let coming = match self.read(id) {
+            Err(ClientError::Connection(_)) if self.socket.can_read() => Coming::Nothing,
+            other => other?.map_or(Coming::Something, Coming::Answer),
+        };
+        self.socket.get_ref().set_read_timeout(None).map_err(|error| ClientError::Connection(error.to_string()))?;
+        Ok(coming)
+    }
+
+    /// Asks whether the server is there.
+    pub fn ping(&mut self) -> Result<(), ClientError> {
+        self.send(&Request { id: 0, ask: Ask::Ping })
     }
 
     /// Sends the close and waits for what was sent before to be taken.
@@ -182,9 +208,15 @@ impl Client {
 
     /// Sends a request and waits for its answer's body.
     pub fn request(&mut self, ask: Ask<'_>) -> Result<Vec<u8>, ClientError> {
+        let id = self.start(ask)?;
+        self.wait(id)
+    }
+
+    /// Sends a request; the id of its answer.
+    pub fn start(&mut self, ask: Ask<'_>) -> Result<u64, ClientError> {
         let id = self.take_id();
         self.send(&Request { id, ask })?;
-        self.wait(id)
+        Ok(id)
     }
 
     fn take_id(&mut self) -> u64 {
@@ -223,7 +255,11 @@ impl Client {
         while let Some(frame) = native::next_frame(&mut rest).map_err(|_| malformed())? {
             match native::decode_event(frame).map_err(|_| malformed())? {
                 Heard::Ping => self.send(&Request { id: 0, ask: Ask::Pong })?,
-                Heard::Welcome { id: to, .. } if Some(to) == id => answer = Some(Vec::new()),
+                Heard::Welcome { id: to, limits, .. } if Some(to) == id => {
+                    let told = limits.iter().find(|(tag, _)| *tag == KEEP_ALIVE_MS);
+                    self.keep_alive_ms = told.map_or(self.keep_alive_ms, |(_, keep_alive_ms)| *keep_alive_ms);
+                    answer = Some(Vec::new());
+                }
                 Heard::Ok { id: to, body } if Some(to) == id => answer = Some(body.to_vec()),
                 Heard::Error { id: to, code, position, message } if Some(to) == id || to == 0 => {
                     return Err(ClientError::Refused { code, position, message: message.to_owned() });

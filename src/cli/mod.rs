@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod instant;
 pub mod latency;
 pub mod listen;
+pub mod locks;
 mod print;
 pub mod read;
 pub mod series;

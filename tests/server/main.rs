@@ -15,6 +15,7 @@ mod sessions;
 
 mod closes;
 mod command_line;
+mod command_locks;
 mod command_topics;
 mod command_views;
 mod compression;
@@ -26,6 +27,7 @@ mod fetches;
 mod http;
 mod kill;
 mod listeners;
+mod locks;
 mod mqtt_bridge;
 mod mqtt_large;
 mod mqtt_mosquitto;
