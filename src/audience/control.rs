@@ -87,7 +87,7 @@ impl Audience {
         self.control.asked.insert(ticket, gathered);
         let order = Order { waiting: Waiting { shard: desk.identity.index, ticket }, whom, act };
         for shard in shards {
-            desk.mail(shard, Mail::Control(Said::Order(Box::new(order.clone()))));
+            desk.mail(shard, Mail::Control(Box::new(Said::Order(Box::new(order.clone())))));
         }
         Ok(())
     }
@@ -153,7 +153,7 @@ impl Audience {
         }
         let Waiting { shard, ticket } = scan.order.waiting;
         let listed = scan.listed.into_iter().map(|((_, number), entry)| (number, entry)).collect();
-        desk.mail(shard, Mail::Control(Said::Done { ticket, count: scan.count, listed, has_more: scan.has_more }));
+        desk.mail(shard, Mail::Control(Box::new(Said::Done { ticket, count: scan.count, listed, has_more: scan.has_more })));
     }
 
     pub(super) fn is_meant(&self, desk: &Desk, key: SessionKey, filter: &SessionFilter) -> bool {

@@ -146,7 +146,7 @@ fn give_up(desk: &mut Desk, name: &str, lock: Lock, asked: Option<Caller>) -> Ve
     };
     send(desk, name, LockWord::Released { claim, fences: updated.len(), asked });
     for shard in updated.iter() {
-        desk.mail(shard, Mail::Lock { name: name.into(), word: LockWord::Fence(claim) });
+        desk.mail(shard, Mail::Lock { name: name.into(), word: Box::new(LockWord::Fence(claim)) });
     }
     calls
 }
@@ -154,5 +154,5 @@ fn give_up(desk: &mut Desk, name: &str, lock: Lock, asked: Option<Caller>) -> Ve
 /// Tells the lock's owner.
 fn send(desk: &mut Desk, name: &str, word: LockWord) {
     let owner = desk.owner_of(name);
-    desk.mail(owner, Mail::Lock { name: name.into(), word });
+    desk.mail(owner, Mail::Lock { name: name.into(), word: Box::new(word) });
 }

@@ -189,6 +189,6 @@ impl Room {
 }
 
 fn grant(desk: &mut Desk, name: &str, claim: Claim, number: u64) -> Holder {
-    desk.mail(claim.session.shard(), Mail::Lock { name: name.into(), word: LockWord::Granted { claim, number } });
+    desk.mail(claim.session.shard(), Mail::Lock { name: name.into(), word: Box::new(LockWord::Granted { claim, number }) });
     Holder { claim, number, fences_heard: 0, fences_expected: None, asked: None }
 }

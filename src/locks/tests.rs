@@ -38,7 +38,10 @@ impl World {
     fn granted(&mut self) -> Vec<(u64, u64)> {
         let mails = self.desk.poll_mail(THERE).map_or_else(Vec::new, |batch| batch.mails);
         let granted = |mail| match mail {
-            Mail::Lock { word: LockWord::Granted { claim, number }, .. } => (claim.ticket, number),
+            Mail::Lock { word, .. } => match *word {
+                LockWord::Granted { claim, number } => (claim.ticket, number),
+                _ => panic!("not a grant"),
+            },
             _ => panic!("only grants are told"),
         };
         mails.into_iter().map(granted).collect()

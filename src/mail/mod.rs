@@ -192,12 +192,12 @@ pub enum Mail {
     /// A group's message to one of its members.
     Dealt(Box<Dealt>),
     /// Of requests between clients.
-    Messaging(messaging::Messaging),
+    Messaging(Box<messaging::Messaging>),
     /// Of sessions that others look at and steer.
-    Control(control::Control),
+    Control(Box<control::Control>),
     Lock {
         name: Box<str>,
-        word: LockWord,
+        word: Box<LockWord>,
     },
     /// To every owner of locks: which are held, of those behind this name?
     AskLocks {

@@ -247,9 +247,9 @@ impl Shard {
             Mail::Watched { path, value } => self.owner.watched_told(&path, value),
             Mail::Group { text, change } => self.audience.change_group(&mut self.desk, &text, change),
             Mail::Dealt(dealt) => self.audience.take_dealt(&mut self.desk, *dealt),
-            Mail::Messaging(said) => self.audience.messaging_said(&mut self.desk, from, said),
-            Mail::Control(said) => self.audience.control_said(&mut self.desk, said),
-            Mail::Lock { name, word } => self.hear_of_lock(name, word),
+            Mail::Messaging(said) => self.audience.messaging_said(&mut self.desk, from, *said),
+            Mail::Control(said) => self.audience.control_said(&mut self.desk, *said),
+            Mail::Lock { name, word } => self.hear_of_lock(name, *word),
             Mail::AskLocks { ticket, after } => self.locks.list(&mut self.desk, from, ticket, &after),
             Mail::WantSys => self.sys_wanted(),
             Mail::Full { is_full } => self.owner.shard_is_full(from, is_full),
@@ -270,7 +270,7 @@ impl Shard {
             // All that the shard sent before is carried out.
             LockWord::Fence(claim) => {
                 let owner = desk.owner_of(&name);
-                desk.mail(owner, Mail::Lock { name, word: LockWord::Fenced(claim) });
+                desk.mail(owner, Mail::Lock { name, word: Box::new(LockWord::Fenced(claim)) });
             }
             word => self.locks.handle_word(desk, name, word),
         }

@@ -318,7 +318,7 @@ impl Audience {
 }
 
 fn send(desk: &mut Desk, to: ShardIndex, said: Said) {
-    desk.mail(to, Mail::Messaging(said));
+    desk.mail(to, Mail::Messaging(Box::new(said)));
 }
 
 fn no_handler(path: &str) -> Refusal {

@@ -55,7 +55,7 @@ impl Audience {
         }
         handlers.insert(number, branch.into());
         let handler = RequestHandler { branch: branch.into(), session: session.id, number, wanted: wanted.into() };
-        self.tell_all(desk, || Mail::Messaging(Said::Handler { handler: handler.clone(), handles: true }));
+        self.tell_all(desk, || Mail::Messaging(Box::new(Said::Handler { handler: handler.clone(), handles: true })));
         // Who asks once this is answered finds it, on whatever shard.
         let to = crate::mail::views::Told { shard: desk.identity.index, ticket: self.expect_fences(desk, asker) };
         self.tell_all(desk, || Mail::Fence { to });
@@ -69,7 +69,7 @@ impl Audience {
             return Err(Refusal::new(ErrorCode::NoSuchListener, format!("the session has no handler {number}")));
         };
         let handler = RequestHandler { branch, session: session.id, number, wanted: [].into() };
-        self.tell_all(desk, || Mail::Messaging(Said::Handler { handler: handler.clone(), handles: false }));
+        self.tell_all(desk, || Mail::Messaging(Box::new(Said::Handler { handler: handler.clone(), handles: false })));
         self.answer(desk, asker, Ok(Outcome::Done));
         Ok(())
     }
@@ -166,7 +166,7 @@ impl Audience {
         // Bounded by `limits.listeners_max` and `limits.questions_max`.
         for (number, branch) in handlers {
             let handler = RequestHandler { branch, session: id, number, wanted: [].into() };
-            self.tell_all(desk, || Mail::Messaging(Said::Handler { handler: handler.clone(), handles: false }));
+            self.tell_all(desk, || Mail::Messaging(Box::new(Said::Handler { handler: handler.clone(), handles: false })));
         }
         for (number, Serving { shard, ticket }) in serving {
             self.messaging.forget_served(Waiting { shard, ticket }, key, number);
