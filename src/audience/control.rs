@@ -17,13 +17,15 @@ use crate::topic::session_filter::SessionFilter;
 use crate::wire::native::{Outcome, SessionEntry};
 use hashbrown::HashMap;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// See the module.
 #[derive(Default)]
 pub struct Control {
     /// Orders of sessions here, until every shard has done its share.
     asked: HashMap<u64, Gathered>,
+    /// Those of each session here that has any.
+    of_session: HashMap<SessionKey, BTreeSet<u64>>,
     /// Orders of which not all sessions here were looked at.
     scans: VecDeque<Scan>,
 }
@@ -67,7 +69,7 @@ impl Audience {
         act: Act,
     ) -> Result<(), Refusal> {
         let questions_max = desk.limits.questions_max;
-        if self.control.asked.values().filter(|asked| asked.asker.session == asker.session).count() >= questions_max {
+        if self.control.of_session.get(&asker.session).is_some_and(|tickets| tickets.len() >= questions_max) {
             return Err(Refusal::new(
                 ErrorCode::Overloaded,
                 format!("the session has {questions_max} orders under way, as many as it may"),
@@ -85,6 +87,7 @@ impl Audience {
         };
         let gathered = Gathered { asker, shards: shards.len() as u16, count: 0, wanted, listed: Vec::new(), has_more: false };
         self.control.asked.insert(ticket, gathered);
+        self.control.of_session.entry(asker.session).or_default().insert(ticket);
         let order = Order { waiting: Waiting { shard: desk.identity.index, ticket }, whom, act };
         for shard in shards {
             desk.mail(shard, Mail::Control(Box::new(Said::Order(Box::new(order.clone())))));
@@ -111,6 +114,12 @@ impl Audience {
             return;
         }
         let Gathered { asker, count, wanted, mut listed, has_more, .. } = self.control.asked.remove(&ticket).expect("it was just there");
+        if let Some(tickets) = self.control.of_session.get_mut(&asker.session) {
+            tickets.remove(&ticket);
+            if tickets.is_empty() {
+                self.control.of_session.remove(&asker.session);
+            }
+        }
         let Some((count_max, slowest)) = wanted else { return self.answer(desk, asker, Ok(Outcome::Asked(count))) };
         // At most what one page has, of each shard.
         listed.sort_by_key(|(number, entry)| rank(slowest, entry.queue_bytes, *number));
@@ -242,7 +251,9 @@ impl Audience {
 
     /// The session that asked is over: nobody is answered.
     pub(super) fn end_orders(&mut self, key: SessionKey) {
-        self.control.asked.retain(|_, asked| asked.asker.session != key);
+        for ticket in self.control.of_session.remove(&key).unwrap_or_default() {
+            self.control.asked.remove(&ticket);
+        }
     }
 }
 

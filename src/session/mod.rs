@@ -136,9 +136,9 @@ impl Session {
         self.resume.as_ref().is_some_and(|resume| resume.is_full(recovery_bytes_max))
     }
 
-    /// Whether what it is sent waits for it, although nobody takes it at once.
+    /// Whether what it is sent waits for it: somebody takes it at once, or will.
     pub fn is_awaited(&self) -> bool {
-        self.resume.is_some() && self.life.away().is_some()
+        self.life.is_heard() || self.resume.is_some() && self.life.away().is_some()
     }
 
     pub fn extras_mut(&mut self) -> &mut Extras {

@@ -30,10 +30,10 @@ pub struct Messaging {
     /// Requests of sessions here, by ticket, and when their time is over.
     asked: HashMap<u64, Asked>,
     due: BTreeSet<(Time, u64)>,
-    /// How many each session here has under way.
-    counts: HashMap<SessionKey, usize>,
+    /// Those of each session here that has any.
+    of_session: HashMap<SessionKey, BTreeSet<u64>>,
     /// Requests that handlers here have, by who waits.
-    served: HashMap<Waiting, Vec<Served>>,
+    served: HashMap<Waiting, BTreeSet<Served>>,
     /// Requests to all who match, of which not all sessions here were looked at.
     scans: VecDeque<Scan>,
 }
@@ -71,7 +71,7 @@ impl Messaging {
     }
 
     fn insert(&mut self, ticket: u64, asked: Asked) {
-        *self.counts.entry(asked.asker.session).or_default() += 1;
+        self.of_session.entry(asked.asker.session).or_default().insert(ticket);
         self.due.insert((asked.due, ticket));
         self.asked.insert(ticket, asked);
     }
@@ -79,10 +79,10 @@ impl Messaging {
     fn remove(&mut self, ticket: u64) -> Option<Asked> {
         let asked = self.asked.remove(&ticket)?;
         self.due.remove(&(asked.due, ticket));
-        let count = self.counts.get_mut(&asked.asker.session).expect("it is counted with its session");
-        *count -= 1;
-        if *count == 0 {
-            self.counts.remove(&asked.asker.session);
+        let of_session = self.of_session.get_mut(&asked.asker.session).expect("it is noted with its session");
+        of_session.remove(&ticket);
+        if of_session.is_empty() {
+            self.of_session.remove(&asked.asker.session);
         }
         if let Whom::Path { target: Target::Handler { session, number }, .. } = asked.to {
             self.handlers.note(session, number, -1);
@@ -149,7 +149,7 @@ impl Audience {
     /// The ticket of a request; 0 where its asker does not wait.
     fn begin_request(&self, desk: &mut Desk, asker: Caller) -> Result<u64, Refusal> {
         let requests_max = desk.limits.questions_max;
-        if self.messaging.counts.get(&asker.session).is_some_and(|count| *count >= requests_max) {
+        if self.messaging.of_session.get(&asker.session).is_some_and(|tickets| tickets.len() >= requests_max) {
             let message = format!("the session has {requests_max} requests to others under way, as many as it may");
             return Err(Refusal::new(ErrorCode::Overloaded, message));
         }
@@ -306,13 +306,9 @@ impl Audience {
 
     /// The session is over: what it asked, and what it was asked, ends with it.
     pub(super) fn end_requests(&mut self, desk: &mut Desk, key: SessionKey) {
-        if self.messaging.counts.contains_key(&key) {
-            // Bounded by `limits.questions_max` for each session; found among those of all that are under way here.
-            let tickets = self.messaging.asked.iter().filter(|(_, asked)| asked.asker.session == key).map(|(ticket, _)| *ticket);
-            let mut tickets: Vec<u64> = tickets.collect();
-            tickets.sort_unstable();
-            tickets.into_iter().for_each(|ticket| self.give_up_request(desk, ticket));
-        }
+        // Bounded by `limits.questions_max`.
+        let tickets = self.messaging.of_session.get(&key).cloned().unwrap_or_default();
+        tickets.into_iter().for_each(|ticket| self.give_up_request(desk, ticket));
         self.end_handlers(desk, key);
     }
 }

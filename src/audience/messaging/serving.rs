@@ -15,7 +15,7 @@ use crate::wire::native::Outcome;
 use std::sync::Arc;
 
 /// A request that a session here has and has not answered.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Served {
     pub session: SessionKey,
     pub number: u64,
@@ -111,7 +111,7 @@ impl Audience {
             extras.served += 1;
             number = extras.served;
             extras.serving.insert(number, Serving { shard: waiting.shard, ticket: waiting.ticket });
-            self.messaging.served.entry(waiting).or_default().push(Served { session: key, number });
+            self.messaging.served.entry(waiting).or_default().insert(Served { session: key, number });
         }
         let wanted = self.messaging.handlers.wanted(id, handler);
         let is_wanted = |key: &str| wanted.iter().any(|name| means(name, key));
@@ -225,7 +225,7 @@ fn means(name: &str, key: &str) -> bool {
 impl super::Messaging {
     fn forget_served(&mut self, waiting: Waiting, session: SessionKey, number: u64) {
         let Some(served) = self.served.get_mut(&waiting) else { return };
-        served.retain(|served| served.session != session || served.number != number);
+        served.remove(&Served { session, number });
         if served.is_empty() {
             self.served.remove(&waiting);
         }
