@@ -9,7 +9,7 @@
 //! on purpose. Those that may not be sent yet are put aside (`blocked`), and hold up nothing but what follows them of their topics.
 //!
 //! Every loop here is over one queue, which the limits bound: by bytes, and what does not count there by the topics that the session selects. The queue is
-//! walked when it is over its mark and has grown by half of that since the last walk, when topics are withdrawn, and when the connection is lost.
+//! walked when it is over its mark and has grown by half of that, or a quarter, since the last walk, when topics are withdrawn, and when the connection is lost.
 
 mod blocked;
 mod conflate;
@@ -529,7 +529,8 @@ impl SendQueue {
                 self.side.get_or_insert_default().conflated.extend(gone);
             }
             self.count_again();
-            self.conflate_above = self.bytes - self.tally.lasting_bytes + limits.bytes_high / 2;
+            let left = self.bytes - self.tally.lasting_bytes;
+            self.conflate_above = left + (limits.bytes_high / 2).max(left / 4);
         }
         if self.bounded_bytes() > limits.bytes_max { Err(Overflow) } else { Ok(()) }
     }
