@@ -51,6 +51,8 @@ pub struct Requested {
     pub message: Message,
     /// Of the asker.
     pub properties: Arc<[(Box<str>, Box<str>)]>,
+    /// Handlers of the path that did not take it.
+    pub tried: Vec<(SessionId, u64)>,
 }
 
 /// The same to all sessions that match.

@@ -119,6 +119,9 @@ fn a_handler_without_a_connection_is_passed_over() {
     while server.count("sessions_away") == 0 {}
     send(&mut asker, 100, "work", 0, b"1");
     assert_eq!(asker.answer_to(100), refused(HANDLER_AWAY));
+    // One that waits for no answer is not lost without a word either.
+    send(&mut asker, 0, "work", 0, b"1");
+    assert_eq!(asker.next(), Seen::Error { id: 0, code: HANDLER_AWAY, position: None });
     let mut other = server.connect();
     handle(&mut other, 1, "work", &[]);
     for id in 101..105 {
@@ -126,6 +129,8 @@ fn a_handler_without_a_connection_is_passed_over() {
         let request = taken(&mut other).request;
         respond(&mut other, request, b"2");
         assert_eq!(asker.answer_to(id), Ok(response(b"2")));
+        send(&mut asker, 0, "work", 0, b"3");
+        assert_eq!(taken(&mut other).value, b"3");
     }
 }
 

@@ -46,11 +46,8 @@ struct Asked {
 }
 
 enum Whom {
-    /// One handler of the path; those that did not take it are not asked again.
-    Path {
-        tried: Vec<(SessionId, u64)>,
-        target: Target,
-    },
+    /// One handler of the path.
+    Path(Target),
     Session(SessionId),
     /// All who match: how many shards have not said how many there are, how many answers are to come, and those that came before that is known.
     Filter {
@@ -84,7 +81,7 @@ impl Messaging {
         if of_session.is_empty() {
             self.of_session.remove(&asked.asker.session);
         }
-        if let Whom::Path { target: Target::Handler { session, number }, .. } = asked.to {
+        if let Whom::Path(Target::Handler { session, number }) = asked.to {
             self.handlers.note(session, number, -1);
         }
         Some(asked)
@@ -101,7 +98,7 @@ impl Audience {
         let requested = self.requested(desk, asker, ticket, path, message);
         if ticket != 0 {
             self.messaging.handlers.note(handler.session, handler.number, 1);
-            self.wait(desk, asker, ticket, timeout_ms, Whom::Path { tried: Vec::new(), target: target.clone() });
+            self.wait(desk, asker, ticket, timeout_ms, Whom::Path(target.clone()));
         }
         send(desk, handler.session.shard(), Said::Request { target, requested: Box::new(requested) });
         Ok(())
@@ -166,6 +163,7 @@ impl Audience {
                 true => self.session_properties(desk, asker.session).into(),
                 false => [].into(),
             },
+            tried: Vec::new(),
         }
     }
 
@@ -189,27 +187,39 @@ impl Audience {
         }
     }
 
-    /// A handler did not take the request: another may, or nobody.
-    fn request_returned(&mut self, desk: &mut Desk, requested: Box<Requested>, target: &Target, why: Unserved) {
+    /// A handler did not take the request: another may, or nobody. So it is for one that waits for no answer, or it would be lost without a word.
+    fn request_returned(&mut self, desk: &mut Desk, mut requested: Box<Requested>, target: &Target, why: Unserved) {
         let ticket = requested.waiting.ticket;
-        let (Some(asked), &Target::Handler { session, number }) = (self.messaging.asked.get_mut(&ticket), target) else {
-            let from = match *target {
-                Target::Handler { session, .. } | Target::Session(session) => session,
-            };
-            return self.response_arrived(desk, ticket, from, Err(unserved(why, &requested.path)));
+        let &Target::Handler { session, number } = target else {
+            let &(Target::Handler { session, .. } | Target::Session(session)) = target;
+            return self.nobody_takes(desk, &requested, session, why);
         };
-        let Whom::Path { tried, target: current } = &mut asked.to else { return };
-        tried.push((session, number));
-        self.messaging.handlers.note(session, number, -1);
-        let Some(next) = self.messaging.handlers.choose(&requested.path, tried) else {
+        requested.tried.push((session, number));
+        if ticket != 0 {
+            let Some(Asked { to: Whom::Path(current), .. }) = self.messaging.asked.get_mut(&ticket) else { return };
             *current = Target::Session(session);
-            return self.response_arrived(desk, ticket, session, Err(unserved(why, &requested.path)));
+            self.messaging.handlers.note(session, number, -1);
+        }
+        let Some(next) = self.messaging.handlers.choose(&requested.path, &requested.tried) else {
+            return self.nobody_takes(desk, &requested, session, why);
         };
+        let target = Target::Handler { session: next.session, number: next.number };
         let (session, number) = (next.session, next.number);
-        *current = Target::Handler { session, number };
-        let target = current.clone();
-        self.messaging.handlers.note(session, number, 1);
+        if let Some(Asked { to: Whom::Path(current), .. }) = self.messaging.asked.get_mut(&ticket) {
+            *current = target.clone();
+            self.messaging.handlers.note(session, number, 1);
+        }
         send(desk, session.shard(), Said::Request { target, requested });
+    }
+
+    fn nobody_takes(&mut self, desk: &mut Desk, requested: &Requested, last: SessionId, why: Unserved) {
+        let refusal = unserved(why, &requested.path);
+        if requested.waiting.ticket != 0 {
+            return self.response_arrived(desk, requested.waiting.ticket, last, Err(refusal));
+        }
+        if let Some(session) = parse_name(desk, &requested.asker).ok().and_then(|asker| self.find(asker)) {
+            self.refuse(desk, session, 0, refusal);
+        }
     }
 
     fn response_arrived(&mut self, desk: &mut Desk, ticket: u64, from: SessionId, result: Result<Message, Refusal>) {
@@ -295,7 +305,7 @@ impl Audience {
         let Some(asked) = self.messaging.remove(ticket) else { return };
         let waiting = Waiting { shard: desk.identity.index, ticket };
         match asked.to {
-            Whom::Path { target: Target::Handler { session, .. } | Target::Session(session), .. } | Whom::Session(session) => {
+            Whom::Path(Target::Handler { session, .. } | Target::Session(session)) | Whom::Session(session) => {
                 send(desk, session.shard(), Said::Over { waiting });
             }
             Whom::Filter { .. } => {

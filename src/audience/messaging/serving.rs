@@ -78,10 +78,7 @@ impl Audience {
     pub(super) fn request_arrived(&mut self, desk: &mut Desk, target: Target, requested: Box<Requested>) {
         if let Err(why) = self.serve(desk, &target, &requested) {
             let asker = requested.waiting.shard;
-            // Who does not wait is not told, and no other handler is asked.
-            if requested.waiting.ticket != 0 {
-                send(desk, asker, Said::Returned { requested, target, why });
-            }
+            send(desk, asker, Said::Returned { requested, target, why });
         }
     }
 
@@ -200,7 +197,12 @@ impl Audience {
             }
             scan.count += 1;
             let id = self.id_of(key).expect("it was just there");
-            self.request_arrived(desk, Target::Session(id), Box::new(scan.of_all.requested.clone()));
+            let (target, requested) = (Target::Session(id), scan.of_all.requested.clone());
+            match requested.waiting.ticket {
+                // Who waits for none of them is not told which of many did not take it.
+                0 => _ = self.serve(desk, &target, &requested),
+                _ => self.request_arrived(desk, target, Box::new(requested)),
+            }
         }
         if let Some(from) = next {
             scan.from = from;
