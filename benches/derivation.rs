@@ -54,6 +54,7 @@ impl Bench {
             count: 1,
             server: "bench".into(),
             run: 0,
+            start: 0,
             storing: Storing::Off,
             topics_base: 0,
             secret: [7; 32],

@@ -308,8 +308,16 @@ fn one_update() -> Workload {
 
 impl World {
     fn new(storing: Storing) -> Self {
-        let identity =
-            Identity { index: ShardIndex(0), count: 1, server: "tidewire".into(), run: 0, storing, topics_base: 0, secret: [7; 32] };
+        let identity = Identity {
+            index: ShardIndex(0),
+            count: 1,
+            server: "tidewire".into(),
+            run: 0,
+            start: 0,
+            storing,
+            topics_base: 0,
+            secret: [7; 32],
+        };
         let now = Time(1);
         let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
         let shard = Shard::new(identity, Limits { has_mqtt: true, mqtt, ..Limits::default() }, now, WALL_MS);

@@ -24,6 +24,7 @@ import { CannotResumeError, CloseCode, ConnectionError, InvalidCountError, Proto
  * @property {string} [name] of the client, for the server's operators
  * @property {Properties} [properties] that a new session has
  * @property {number} resumeMs for how long the session may be without a connection; 0: it ends with this one
+ * @property {boolean} durable whether the session is to outlive the server too
  * @property {{ token: string, processed: number }} [resumption] the session to go on with, if it is there; else a new one begins
  * @property {number} connectTimeoutMs
  * @property {number} closeTimeoutMs
@@ -180,12 +181,13 @@ export class Connection {
 
   /** @param {{ token?: string, processed?: number }} [resumption] */
   #connect({ token, processed } = {}) {
-    const { name: client, resumeMs, properties: own } = this.#options;
+    const { name: client, resumeMs, properties: own, durable } = this.#options;
     this.#isGoingOn = token !== undefined;
     // A session that goes on keeps those that it has.
     const properties = this.#isGoingOn ? undefined : own;
     const capabilities = Capability.DELTA_DEFLATE | Capability.DELTA_COPY | Capability.VALUE_DEFLATE;
-    this.#say({ op: 'connect', id: CONNECT_ID, version: VERSION, client, capabilities, token, processed, resume_ms: resumeMs || undefined, properties });
+    const resume = { token, processed, resume_ms: resumeMs || undefined, durable };
+    this.#say({ op: 'connect', id: CONNECT_ID, version: VERSION, client, capabilities, properties, ...resume });
     this.#flush();
   }
 

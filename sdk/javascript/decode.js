@@ -36,6 +36,8 @@ import { typeName } from './types.js';
  * @property {number} [resume_ms]
  * @property {number} [recovery_bytes_max]
  * @property {number} [requests] those that the server has, where this connection goes on with an earlier one's session
+ * @property {boolean} [durable] the session outlives the server too
+ * @property {boolean} [restored] the server was started anew since: what it sent before is void
  */
 
 /** @typedef {{ op: 'subscribed', topic: number | bigint, path: string, type: TopicTypeName, properties: Properties }} Subscribed */
@@ -205,10 +207,13 @@ const WELCOME_FIELDS = [
   'resume_ms',
   'recovery_bytes_max',
   'requests',
+  'durable',
+  'restored',
 ];
 
-/** Those of WELCOME's fields that are text; the others are numbers. */
+/** Those of WELCOME's fields that are text, and those that are true where they are there; the others are numbers. */
 const WELCOME_TEXTS = new Set(['server', 'session', 'token']);
+const WELCOME_FLAGS = new Set(['durable', 'restored']);
 
 /**
  * Reads one WebSocket message of the server's and tells the sink.
@@ -527,7 +532,9 @@ function readWelcome(reader) {
   while (reader.more) {
     const name = WELCOME_FIELDS[reader.size()];
     const field = new Reader(reader.take(reader.size()));
-    if (name !== undefined) welcome[name] = WELCOME_TEXTS.has(name) ? decodeUtf8(field.rest()) : field.size();
+    if (name === undefined) continue;
+    if (WELCOME_TEXTS.has(name)) welcome[name] = decodeUtf8(field.rest());
+    else welcome[name] = WELCOME_FLAGS.has(name) ? field.size() !== 0 : field.size();
   }
   return /** @type {Welcome} */ (/** @type {unknown} */ (welcome));
 }

@@ -77,6 +77,7 @@ export const SessionStatus = Object.freeze({
  * @property {ReconnectOptions | false} [reconnect] false: a lost connection closes the session
  * @property {number} [resumeMs] for how long the server is to keep the session while it has no connection, at most as long as the server allows; 300,000.
  *   0: a session ends with its connection, and a new one begins on the next
+ * @property {boolean} [durable] whether the session is to outlive the server too, where that stores anything: its id, properties and selections; false
  * @property {number} [connectTimeoutMs] 10,000
  * @property {number} [requestTimeoutMs] 30,000; 0: none
  * @property {number} [closeTimeoutMs] 2,000
@@ -98,7 +99,7 @@ export const SessionStatus = Object.freeze({
 
 /** @typedef {{ state: (event: StateEvent) => void, error: (error: Error) => void }} SessionListeners */
 
-const DEFAULTS = { resumeMs: 300_000, connectTimeoutMs: 10_000, requestTimeoutMs: 30_000, closeTimeoutMs: 2_000 };
+const DEFAULTS = { resumeMs: 300_000, durable: false, connectTimeoutMs: 10_000, requestTimeoutMs: 30_000, closeTimeoutMs: 2_000 };
 const RECONNECT_DEFAULTS = { initialDelayMs: 250, delayMaxMs: 30_000, attemptsMax: Infinity };
 
 /** By state; of 'closed' it depends on who did it. @type {Readonly<Record<SessionState, SessionStatusName>>} */
@@ -454,10 +455,10 @@ export class Session {
   }
 
   #open() {
-    const { name, properties, connectTimeoutMs, closeTimeoutMs, reconnect } = this.#options;
+    const { name, properties, durable, connectTimeoutMs, closeTimeoutMs, reconnect } = this.#options;
     const resumeMs = reconnect === false ? 0 : this.#options.resumeMs;
     const resumption = this.#resumption && { token: this.#resumption.token, processed: this.#resumption.processed };
-    const options = { url: this.#url, WebSocket: this.#WebSocket, name, properties, resumeMs, resumption, connectTimeoutMs, closeTimeoutMs };
+    const options = { url: this.#url, WebSocket: this.#WebSocket, name, properties, resumeMs, durable, resumption, connectTimeoutMs, closeTimeoutMs };
     const subscriptions = this.#subscriptions;
     const requests = this.#requests;
     return Connection.open(
@@ -488,13 +489,14 @@ export class Session {
     this.#limits = limitsOf(welcome);
     this.#subscriptions.valueBytesMax = this.#limits.valueBytesMax;
     this.#requests.bytesMax = this.#limits.messageBytesMax;
-    if (welcome.requests === undefined) this.#begin(connection, welcome);
+    // A session that the server has kept over its own end has forgotten all that was under way.
+    if (welcome.requests === undefined || welcome.restored) this.#begin(connection, welcome);
     else this.#requests.goOn((frame) => connection.send(frame), welcome.requests);
     if (!this.#isRestoring) this.#adopt();
   }
 
   /**
-   * A new session begins.
+   * A new session begins, or one whose server was started anew.
    *
    * @param {Connection} connection
    * @param {Welcome} welcome
@@ -734,6 +736,7 @@ function checkOptions(options) {
     throw new TypeError(`expected a function as the option onState, found ${show(onState)}`);
   }
   for (const key of /** @type {const} */ (['connectTimeoutMs', 'requestTimeoutMs', 'closeTimeoutMs'])) checkCount(key, checked[key]);
+  if (typeof checked.durable !== 'boolean') throw new TypeError(`expected true or false as the option durable, found ${show(checked.durable)}`);
   if (!Number.isSafeInteger(checked.resumeMs) || checked.resumeMs < 0) {
     throw new TypeError(`expected whole milliseconds, or 0 for none, as the option resumeMs, found ${show(checked.resumeMs)}`);
   }

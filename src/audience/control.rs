@@ -82,7 +82,7 @@ impl Audience {
         let ticket = desk.take_ticket();
         let wanted = if let Act::List { count_max, slowest, .. } = act { Some((count_max, slowest)) } else { None };
         let shards: Vec<ShardIndex> = match &whom {
-            Whom::Session(session) => vec![session.shard()],
+            Whom::Session(session) => vec![desk.home_of(*session)],
             Whom::Matching(_) => (0..desk.identity.count).map(ShardIndex).collect(),
         };
         let gathered = Gathered { asker, shards: shards.len() as u16, count: 0, wanted, listed: Vec::new(), has_more: false };
@@ -182,10 +182,14 @@ impl Audience {
                 self.close_session(desk, key, &why);
                 true
             }
-            Act::SetProperties(properties) => self.set_properties(key, properties),
+            Act::SetProperties(properties) => {
+                self.note_durable(desk, key);
+                self.set_properties(key, properties)
+            }
             Act::Conflate(is_conflated) => {
                 let is_conflated = *is_conflated;
                 self.session_mut(key).expect("it was just there").is_conflated = is_conflated;
+                self.note_durable(desk, key);
                 self.keep_bound(desk, key);
                 true
             }

@@ -42,6 +42,7 @@ impl Audience {
         self.end_listeners(desk, key);
         self.end_requests(desk, key);
         self.end_orders(key);
+        self.forget_durable(desk, key);
         self.end_mqtt(desk, key);
         self.sessions.forget_name(key);
         let session = self.sessions.get_mut(key).expect("it was just there");
@@ -95,15 +96,18 @@ impl Audience {
 
     /// The connection of a session of the native protocol is over, whose client may come back.
     fn leave_resumable(&mut self, desk: &mut Desk, key: SessionKey) {
-        let is_full = self.sessions.away.resumable >= desk.limits.resume.away_max || desk.turn.is_stopping;
+        let is_full = self.sessions.away.resumable >= desk.limits.resume.away_max;
         let session = self.sessions.get_mut(key).expect("a session stands as long as its connection");
         let stay_ms = session.leave();
+        // What outlives the server outlives its end.
+        let is_full = is_full || desk.turn.is_stopping && session.resume.as_ref().is_none_or(|resume| resume.durable.is_none());
         if is_full {
             return self.finish_session(desk, key);
         }
         session.queue.rest();
         self.fall_asleep(desk, key, after_ms(desk.turn.now, stay_ms));
         self.end_connection_locks(desk, key);
+        self.note_durable(desk, key);
         self.keep_bound(desk, key);
     }
 

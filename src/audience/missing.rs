@@ -97,7 +97,7 @@ impl Audience {
             properties: self.session_properties(desk, session),
             handler,
         };
-        desk.mail(missing.handler.session.shard(), Mail::Missing(Box::new(missing)));
+        desk.mail(desk.home_of(missing.handler.session), Mail::Missing(Box::new(missing)));
     }
 
     pub fn missing_told(&mut self, desk: &mut Desk, missing: &Missing) {

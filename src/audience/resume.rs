@@ -23,19 +23,21 @@ struct Token {
     run: u64,
     session: SessionId,
     secret: Secret,
+    /// The start of the server that gave it.
+    start: u64,
 }
 
 impl Token {
     fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(3, '-');
-        let (run, session, secret) = (parts.next()?, parts.next()?, parts.next()?);
+        let mut parts = text.splitn(4, '-');
+        let (run, session, secret, start) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if run.len() != 16 || secret.len() != 32 || ![run, session, secret].into_iter().all(is_hex) {
+        if run.len() != 16 || secret.len() != 32 || ![run, session, secret, start].into_iter().all(is_hex) {
             return None;
         }
+        let number = |text| u64::from_str_radix(text, 16).ok();
         let secret = u128::from_str_radix(secret, 16).ok()?.to_be_bytes();
-        let session = SessionId::from_number(u64::from_str_radix(session, 16).ok()?);
-        Some(Self { run: u64::from_str_radix(run, 16).ok()?, session, secret })
+        Some(Self { run: number(run)?, session: SessionId::from_number(number(session)?), secret, start: number(start)? })
     }
 }
 
@@ -57,14 +59,14 @@ impl Audience {
     /// The token of a session that may outlive its connection.
     pub fn token(&self, desk: &Desk, key: SessionKey) -> Option<(String, &Resume)> {
         let resume = self.sessions.get(key)?.resume.as_deref()?;
-        Some((format!("{}-{:032x}", self.session_id(desk, key), u128::from_be_bytes(resume.secret())), resume))
+        let (secret, start) = (u128::from_be_bytes(resume.secret()), desk.identity.start);
+        Some((format!("{}-{secret:032x}-{start:x}", self.session_id(desk, key)), resume))
     }
 
     /// The shard where the session of the token would be.
     pub fn home_of(&self, desk: &Desk, token: &str) -> Result<crate::base::ShardIndex, Refusal> {
         let token = Token::parse(token).filter(|token| token.run == desk.identity.run);
-        let home = token.map(|token| token.session.shard());
-        home.filter(|home| home.0 < desk.identity.count).ok_or_else(no_such_session)
+        token.map(|token| desk.home_of(token.session)).ok_or_else(no_such_session)
     }
 
     /// The session that CONNECT goes on with; what its client has processed is kept no longer.
@@ -92,7 +94,13 @@ impl Audience {
             Life::Away(away) if away.expires > desk.turn.now => {}
             Life::Away(_) | Life::Inside { .. } | Life::GivenUp | Life::Shared | Life::Over => return Err(no_such_session()),
         }
-        resume.take_processed(connect.processed, drop_send).map_err(|Miscounted| miscounted())?;
+        if token.start == desk.identity.start {
+            resume.take_processed(connect.processed, drop_send).map_err(|Miscounted| miscounted())?;
+            resume.note_known();
+        } else if !resume.is_restored() {
+            // What the client counted was of another start of the server. It has come back since and knows this one's token.
+            return Err(no_such_session());
+        }
         Ok(key)
     }
 
@@ -106,6 +114,7 @@ impl Audience {
         wake(desk, session);
         // An earlier connection that is taken over is lost too.
         self.end_connection_locks(desk, key);
+        self.note_durable(desk, key);
         self.go_on(desk, key);
     }
 
@@ -113,6 +122,9 @@ impl Audience {
     pub fn end_with_connection(&mut self, desk: &mut Desk, key: SessionKey) {
         // What others wait for it gives up at once.
         self.end_locks(desk, key);
+        if desk.turn.is_stopping {
+            self.leave_durable(desk, key);
+        }
         if let Some(resume) = self.session_mut(key).and_then(|session| session.resume.as_mut()) {
             resume.end_with_connection();
         }
@@ -199,13 +211,13 @@ mod tests {
 
     #[test]
     fn only_a_whole_token_is_one() {
-        let text = format!("{:016x}-{:x}-{:032x}", 7, 3 << 16 | 2, 9);
+        let text = format!("{:016x}-{:x}-{:032x}-{:x}", 7, 3 << 16 | 2, 9, 5);
         let token = Token::parse(&text).unwrap();
-        assert_eq!((token.run, token.session, token.secret[15]), (7, SessionId::from_number(3 << 16 | 2), 9));
-        let long = format!("{text}0");
-        let huge = format!("{:016x}-{}-{:032x}", 7, "f".repeat(17), 9);
-        let signed = format!("{:016x}-+1-{:032x}", 7, 9);
-        for wrong in ["", "-", "--", &text[1..], &text[..text.len() - 1], &long, &huge, &signed, "x-y-z"] {
+        assert_eq!((token.run, token.session, token.secret[15], token.start), (7, SessionId::from_number(3 << 16 | 2), 9, 5));
+        let long = format!("{text}-0");
+        let huge = format!("{:016x}-{}-{:032x}-5", 7, "f".repeat(17), 9);
+        let signed = format!("{:016x}-+1-{:032x}-5", 7, 9);
+        for wrong in ["", "-", "--", "---", &text[1..], &text[..text.len() - 2], &long, &huge, &signed, "x-y-z-1"] {
             assert!(Token::parse(wrong).is_none(), "{wrong}");
         }
     }

@@ -25,6 +25,7 @@ impl Audience {
         let selections_max = desk.limits.selections_max;
         let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
         let is_new = session.selections.add(scope, selector, selections_max).map_err(|_| selections_full(selections_max))?;
+        self.note_durable(desk, asker.session);
         self.take_interest(desk, asker, selector, is_new);
         // The owners do not send again what the shard has.
         self.begin_sweep(desk, asker.session, Sweep::of(selector, SweepKind::Adjust));
@@ -59,6 +60,7 @@ impl Audience {
             None => session.selections.remove_everywhere(selector, selections_max),
         };
         let released = released.map_err(|_| selections_full(selections_max))?;
+        self.note_durable(desk, asker.session);
         let sweep = Sweep::of(selector, SweepKind::Withdraw);
         self.begin_sweep(desk, asker.session, Sweep { released, endings: vec![Ending::Done(asker)], ..sweep });
         Ok(())

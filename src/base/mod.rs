@@ -34,7 +34,8 @@ impl Time {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardIndex(pub u16);
 
-/// A session of any shard, for whatever outlives its connections or is elsewhere. No other session of this run has it.
+/// A session of any shard, for whatever outlives its connections or is elsewhere. No other session of this run has it, nor of an earlier one whose sessions
+/// are there still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(u64);
 
@@ -49,9 +50,16 @@ impl SessionId {
         Self(number)
     }
 
-    /// Where the session lives.
-    pub fn shard(self) -> ShardIndex {
-        ShardIndex(self.0 as u16)
+    /// Where the session lives, of so many shards. One of an earlier run may be of a shard that is not there any more.
+    pub fn home(self, shards: u16) -> ShardIndex {
+        let began = self.0 as u16;
+        // A division costs more than all else here, and is hardly ever needed.
+        ShardIndex(if began < shards { began } else { began % shards })
+    }
+
+    /// Which session of the shard where it began it is.
+    pub fn count(self) -> u64 {
+        self.0 >> 16
     }
 
     pub fn number(self) -> u64 {

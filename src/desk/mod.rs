@@ -31,8 +31,10 @@ pub struct Identity {
     pub index: ShardIndex,
     pub count: u16,
     pub server: String,
-    /// Tells this run of the server from others in session ids.
+    /// Tells this run of the server from others in session ids; one that takes up sessions of an earlier run goes on with that.
     pub run: u64,
+    /// Tells this start of the server from all others.
+    pub start: u64,
     pub storing: Storing,
     /// Topics of earlier runs have numbers up to this one.
     pub topics_base: u64,
@@ -215,10 +217,20 @@ impl Desk {
         secret
     }
 
-    /// The name of a session that begins here.
     /// A session's name to clients, which no session of another run of the server has.
     pub fn name_of(&self, session: SessionId) -> String {
         format!("{:016x}-{:x}", self.identity.run, session.number())
+    }
+
+    pub fn home_of(&self, session: SessionId) -> ShardIndex {
+        session.home(self.identity.count)
+    }
+
+    /// A session of an earlier run goes on: names that were given then are not given again, also of sessions of which nothing is known any more.
+    pub fn skip_names(&mut self, session: SessionId) {
+        // No shard begins more than this many sessions a second as long as it runs.
+        let by_clock = (self.wall_ms() / 1000) << 16;
+        self.numbers.sessions = self.numbers.sessions.max(session.count()).max(by_clock);
     }
 
     pub fn take_session_id(&mut self) -> SessionId {

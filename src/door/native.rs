@@ -229,6 +229,9 @@ impl Doors {
         if !properties.is_empty() {
             audience.set_properties(session, &properties);
         }
+        if connect.is_durable {
+            audience.make_durable(desk, session);
+        }
         self.welcome(desk, audience, key, session, connect);
     }
 
@@ -244,6 +247,8 @@ impl Doors {
             stay_ms: resume.stay_ms,
             recovery_bytes_max: limits.resume.recovery_bytes_max as u64,
             requests: (!connect.token.is_empty()).then(|| resume.received()),
+            is_durable: resume.durable.is_some(),
+            is_restored: resume.is_restored(),
         });
         let welcome = Welcome {
             server: desk.identity.server.clone(),

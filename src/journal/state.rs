@@ -47,6 +47,12 @@ pub const SESSION_KIND: u8 = 65;
 /// Where such sessions are kept: a branch that no client can make topics in.
 pub const SESSIONS_BRANCH: &str = "Tidewire/Sessions/";
 
+/// The kind of the record of a session of the native protocol that outlives the server.
+pub const DURABLE_KIND: u8 = 67;
+
+/// Where those are kept: a branch that no client can make topics in.
+pub const DURABLE_BRANCH: &str = "Tidewire/Durable/";
+
 /// An event of a time series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
@@ -75,9 +81,14 @@ impl StoredTopic {
         if self.kind == SESSION_KIND { self.path.as_str().strip_prefix(SESSIONS_BRANCH) } else { None }
     }
 
+    /// Whether it is a session of the native protocol.
+    pub fn is_durable_session(&self) -> bool {
+        self.kind == DURABLE_KIND
+    }
+
     /// Whether it is a topic, and neither a view nor a session.
     pub fn is_topic(&self) -> bool {
-        self.kind != VIEW_KIND && self.kind != SESSION_KIND
+        ![VIEW_KIND, SESSION_KIND, DURABLE_KIND].contains(&self.kind)
     }
 
     pub fn property(&self, key: &str) -> Option<&str> {

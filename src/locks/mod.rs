@@ -123,7 +123,7 @@ impl Locks {
         }
         let Holder { claim, asked, .. } = lock.get().holder;
         if let Some(to) = asked {
-            desk.mail(claim.session.shard(), Mail::Answer { to: Asker::Session(to), result: Ok(Outcome::Unlocked(true)) });
+            desk.mail(desk.home_of(claim.session), Mail::Answer { to: Asker::Session(to), result: Ok(Outcome::Unlocked(true)) });
         }
         match lock.get_mut().waiting.pop_first() {
             Some((_, next)) => {
@@ -189,6 +189,6 @@ impl Room {
 }
 
 fn grant(desk: &mut Desk, name: &str, claim: Claim, number: u64) -> Holder {
-    desk.mail(claim.session.shard(), Mail::Lock { name: name.into(), word: Box::new(LockWord::Granted { claim, number }) });
+    desk.mail(desk.home_of(claim.session), Mail::Lock { name: name.into(), word: Box::new(LockWord::Granted { claim, number }) });
     Holder { claim, number, fences_heard: 0, fences_expected: None, asked: None }
 }

@@ -16,8 +16,16 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let identity =
-            Identity { index: HERE, count: 2, server: "test".into(), run: 1, storing: Storing::Off, topics_base: 0, secret: [7; 32] };
+        let identity = Identity {
+            index: HERE,
+            count: 2,
+            server: "test".into(),
+            run: 1,
+            start: 1,
+            storing: Storing::Off,
+            topics_base: 0,
+            secret: [7; 32],
+        };
         let limits = Limits { fetch_page_max: 3, ..Limits::default() };
         Self { desk: Desk::new(identity, limits, Time(0), 0), locks: Locks::default() }
     }

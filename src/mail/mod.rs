@@ -54,6 +54,10 @@ pub enum Mail {
     Full {
         is_full: bool,
     },
+    /// To the shard itself: what is kept of the session has changed.
+    StoreSession {
+        session: SessionKey,
+    },
     /// This shard's interest in a selector ended.
     Release {
         selector: Box<str>,

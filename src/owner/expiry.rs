@@ -131,7 +131,7 @@ impl Owner {
             self.start_counting(desk, place, None);
         }
         if let Some(session) = watched {
-            desk.mail(session.shard(), Mail::WatchSession { session, path, id });
+            desk.mail(desk.home_of(session), Mail::WatchSession { session, path, id });
         }
         // Bounded by the clauses of one policy.
         for filter in policy.filters() {
@@ -220,7 +220,7 @@ impl Owner {
             self.expiries.filters.leave(filter, key);
         }
         if let Some(session) = expiry.watched {
-            desk.mail(session.shard(), Mail::UnwatchSession { session, id: expiry.id });
+            desk.mail(desk.home_of(session), Mail::UnwatchSession { session, id: expiry.id });
         }
     }
 

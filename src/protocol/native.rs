@@ -27,6 +27,8 @@ pub struct Connect<'a> {
     pub processed: u64,
     /// What the client says of its session.
     pub properties: Properties<'a>,
+    /// Whether the session should outlive the server too.
+    pub is_durable: bool,
 }
 
 impl Connect<'_> {
@@ -84,9 +86,9 @@ impl<S: Copy> Dialogue<S> {
                 Refusal::new(ErrorCode::UnknownOperation, format!("this server does not know the operation '{name}'"))
             }
             (Ask::Processed { messages }, Some(session)) => return Turn::Processed { session, id, messages },
-            (Ask::Connect { version, capabilities, resume_ms, token, processed, properties, .. }, None) => {
+            (Ask::Connect { version, capabilities, resume_ms, token, processed, properties, durable, .. }, None) => {
                 if version >= native::VERSION {
-                    return Turn::Connect(Connect { id, capabilities, resume_ms, token, processed, properties });
+                    return Turn::Connect(Connect { id, capabilities, resume_ms, token, processed, properties, is_durable: durable });
                 }
                 let message = format!("this server speaks version {}", native::VERSION);
                 return Turn::RefuseVersion { id, refusal: Refusal::new(ErrorCode::UnsupportedVersion, message) };
@@ -104,8 +106,10 @@ mod tests {
     use super::*;
 
     fn connect(version: u64) -> Request<'static> {
-        let Ask::Connect { name, capabilities, resume_ms, token, processed, properties, .. } = Ask::connect("", 3) else { unreachable!() };
-        Request { id: 1, ask: Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties } }
+        let Ask::Connect { name, capabilities, resume_ms, token, processed, properties, durable, .. } = Ask::connect("", 3) else {
+            unreachable!()
+        };
+        Request { id: 1, ask: Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties, durable } }
     }
 
     fn subscribe() -> Request<'static> {
@@ -128,7 +132,8 @@ mod tests {
         let mut dialogue = Dialogue::Greeting;
         assert_eq!(refused(dialogue.handle(subscribe())), ErrorCode::NotConnected);
         assert_eq!(refused(dialogue.handle(connect(native::VERSION - 1))), ErrorCode::UnsupportedVersion);
-        let connected = Connect { id: 1, capabilities: 3, resume_ms: 0, token: "".into(), processed: 0, properties: Vec::new() };
+        let connected =
+            Connect { id: 1, capabilities: 3, resume_ms: 0, token: "".into(), processed: 0, properties: Vec::new(), is_durable: false };
         assert_eq!(dialogue.handle(connect(native::VERSION)), Turn::Connect(connected));
         assert_eq!(refused(dialogue.handle(processed())), ErrorCode::NotConnected);
         dialogue = Dialogue::Open(7);

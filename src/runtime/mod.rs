@@ -30,7 +30,8 @@ use std::time::Duration;
 pub struct Settings {
     pub limits: Limits,
     pub server: String,
-    pub run: u64,
+    /// Tells this start of the server from others.
+    pub start: u64,
     /// How long a core looks for work before it sleeps; 0 saves the most CPU.
     pub spin_before_park_us: u64,
     /// How long queues may take to empty at the end.
@@ -80,11 +81,12 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
     let mailboxes = (0..count).map(|_| Mailbox::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
     let channels: Vec<(Sender<Command>, Receiver<Command>)> = (0..count).map(|_| crossbeam_channel::unbounded()).collect();
     let senders: Vec<Sender<Command>> = channels.iter().map(|(sender, _)| sender.clone()).collect();
-    let (mut storing, mut topics_base, mut storage) = (Storing::Off, 0, None);
+    let (mut storing, mut topics_base, mut storage, mut run) = (Storing::Off, 0, None, settings.start);
     let mut restorings: Vec<Restoring> = (0..count).map(|_| Restoring::default()).collect();
     if let Some(stored) = stored {
         storing = if stored.options.ack == storage::Ack::Memory { Storing::Memory } else { Storing::Stored };
         topics_base = stored.highest_topic;
+        run = Restoring::run_of(&stored.topics).unwrap_or(run);
         restorings = Restoring::deal(stored.topics, count);
         storage = Some(start_storage(stored.store, stored.options, stored.core, senders.clone(), mailboxes.clone())?);
     }
@@ -92,8 +94,16 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
     let mut shards = Vec::new();
     for (index, ((listeners, rings), (sender, commands))) in listeners.into_iter().zip(mesh::rings(count)).zip(channels).enumerate() {
         let index = ShardIndex(index as u16);
-        let identity =
-            Identity { index, count, server: settings.server.clone(), run: settings.run, storing, topics_base, secret: fresh_secret()? };
+        let identity = Identity {
+            index,
+            count,
+            server: settings.server.clone(),
+            run,
+            start: settings.start,
+            storing,
+            topics_base,
+            secret: fresh_secret()?,
+        };
         let counters = storage.as_ref().map(storage::Handle::counters);
         let storage = storage.as_ref().map(|handle| handle.sender(index));
         let links = mesh::Links { rings, mailboxes: mailboxes.clone(), commands, senders: senders.clone(), storage, counters };

@@ -47,7 +47,7 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     let settings = Settings {
         limits: limits(config, cores.len()),
         server: format!("tidewire {}", env!("CARGO_PKG_VERSION")),
-        run: runtime::now().0,
+        start: runtime::now().0,
         spin_before_park_us: config.server.spin_before_park_us,
         shutdown_drain_ms: config.server.shutdown_drain_ms,
         pages: Arc::new(pages),

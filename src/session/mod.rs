@@ -27,7 +27,7 @@ pub use mqtt::Mqtt;
 pub use mqtt_limits::MqttLimits;
 pub use selections::Scopes;
 pub use send_queue::{Entry, Newest, QueueLimits, SendQueue, Steps};
-pub use sent::{Miscounted, Resume, Secret, Send, Told};
+pub use sent::{Durable, Miscounted, Resume, Secret, Send, Told};
 pub use sweep::{Ending, Sweep, SweepKind};
 pub use user_properties::UserProperties;
 

@@ -96,6 +96,20 @@ impl Scopes {
         std::iter::once(&self.default).chain(self.named.iter().map(|(_, selections)| selections))
     }
 
+    /// Each step in its order, scope by scope.
+    pub fn steps(&self) -> impl Iterator<Item = (&str, &Selector, bool)> {
+        let named = self.named.iter().map(|(scope, selections)| (&**scope, selections));
+        let scopes = std::iter::once(("", &self.default)).chain(named);
+        scopes.flat_map(|(scope, selections)| selections.steps.iter().map(move |step| (scope, &step.selector, step.selects)))
+    }
+
+    /// Takes up what `steps` gave.
+    pub fn restore<'s>(&mut self, steps: impl Iterator<Item = (&'s str, &'s Selector, bool)>) {
+        for (scope, selector, selects) in steps {
+            push_lean(&mut self.scope(scope).steps, SelectionStep { selector: selector.clone(), selects });
+        }
+    }
+
     /// Whether the session wants the topic at `path`.
     pub fn select(&self, path: &str) -> bool {
         self.all().any(|selections| selections.select(path))

@@ -3,7 +3,7 @@
 //! The client counts messages and tells the server now and then; no more is sent than `session.recovery_bytes_max` before it does. So what it misses is
 //! always here, and going on costs no more than sending that: nothing is missed, and nothing comes twice.
 
-use crate::base::Time;
+use crate::base::{Time, TopicId};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -81,6 +81,18 @@ pub struct Resume {
     sent: usize,
     /// Messages that were ever sent.
     messages: u64,
+    /// The server was started anew, and the client has not shown yet that it knows.
+    is_restored: bool,
+    /// Of one that outlives the server.
+    pub durable: Option<Box<Durable>>,
+}
+
+/// The record of a session that outlives the server.
+pub struct Durable {
+    pub topic: TopicId,
+    pub version: u64,
+    /// It is about to be written.
+    pub is_noted: bool,
 }
 
 /// The client says that it has processed more messages than it was sent, or fewer than it has said before.
@@ -100,7 +112,24 @@ impl Resume {
             kept_bytes: 0,
             sent: 0,
             messages: 0,
+            is_restored: false,
+            durable: None,
         }
+    }
+
+    /// That of a session which an earlier start of the server has kept.
+    pub fn restored(secret: Secret, stay_ms: u64, durable: Durable) -> Self {
+        Self { is_restored: true, durable: Some(Box::new(durable)), ..Self::new(secret, stay_ms) }
+    }
+
+    /// Whether the client may not know yet that the server was started anew.
+    pub fn is_restored(&self) -> bool {
+        self.is_restored
+    }
+
+    /// The client knows of this start of the server.
+    pub fn note_known(&mut self) {
+        self.is_restored = false;
     }
 
     pub fn secret(&self) -> Secret {

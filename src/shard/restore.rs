@@ -5,6 +5,7 @@
 //! the store, and so do the topics of one shard.
 
 use super::Shard;
+use crate::audience::durable;
 use crate::audience::mqtt::{home_of, is_unfinished, session_of};
 use crate::base::placement::owner_of;
 use crate::base::{ShardIndex, TopicId};
@@ -20,15 +21,22 @@ pub struct Restoring {
     /// The sessions of all shards, without the messages that wait for them, and the shard of each.
     interests: Arc<[(ShardIndex, StoredTopic)]>,
     sessions: Vec<(TopicId, StoredTopic)>,
+    /// Those of the native protocol of all shards.
+    durable: Arc<[(TopicId, StoredTopic)]>,
     topics: Vec<(TopicId, StoredTopic)>,
     views: Vec<(TopicId, StoredTopic)>,
 }
 
 impl Restoring {
+    /// The run that sessions which were kept go on with, if there are any: all have the same.
+    pub fn run_of(stored: &[(TopicId, StoredTopic)]) -> Option<u64> {
+        stored.iter().filter(|(_, stored)| stored.is_durable_session()).find_map(|(_, stored)| durable::run_of(stored))
+    }
+
     /// Deals out what a store holds to so many shards.
     pub fn deal(stored: impl IntoIterator<Item = (TopicId, StoredTopic)>, shards: u16) -> Vec<Self> {
         let mut dealt: Vec<Self> = (0..shards).map(|_| Self::default()).collect();
-        let mut interests = Vec::new();
+        let (mut interests, mut durable) = (Vec::new(), Vec::new());
         for (id, record) in stored {
             if record.view_name().is_some() {
                 dealt.iter_mut().for_each(|shard| shard.views.push((id, record.clone())));
@@ -36,12 +44,15 @@ impl Restoring {
                 let home = home_of(&record, shards);
                 interests.push((home, StoredTopic { events: Default::default(), ..record.clone() }));
                 dealt[usize::from(home.0)].sessions.push((id, record));
+            } else if record.is_durable_session() {
+                durable.push((id, record));
             } else {
                 dealt[usize::from(owner_of(record.path.as_str(), shards).0)].topics.push((id, record));
             }
         }
         let interests: Arc<[_]> = interests.into();
-        dealt.iter_mut().for_each(|shard| shard.interests = interests.clone());
+        let durable: Arc<[_]> = durable.into();
+        dealt.iter_mut().for_each(|shard| (shard.interests, shard.durable) = (interests.clone(), durable.clone()));
         dealt
     }
 }
@@ -49,9 +60,10 @@ impl Restoring {
 impl Shard {
     /// Takes up what was stored, before anybody is connected. An error says what about it this server cannot read.
     pub fn restore(&mut self, restoring: Restoring) -> Result<(), String> {
-        let Restoring { interests, sessions, topics, views } = restoring;
+        let Restoring { interests, sessions, durable, topics, views } = restoring;
         interests.iter().try_for_each(|(home, session)| self.restore_interest(*home, session))?;
         sessions.into_iter().try_for_each(|(id, session)| self.audience.restore_session(&mut self.desk, id, session))?;
+        durable.iter().try_for_each(|(id, session)| self.restore_durable(*id, session))?;
         for (id, topic) in topics {
             let specification = specification_of(&mut self.desk.specifications, &topic)?;
             self.owner.restore_topic(&mut self.desk, id, topic, specification)?;
@@ -71,12 +83,30 @@ impl Shard {
             let selector = Selector::parse(&parsed.selector, self.desk.limits.selector).map_err(|error| error.to_string())?;
             let home = if parsed.share.is_some() { self.desk.owner_of(&filter.text) } else { home };
             self.desk.ledger.keepers.insert(home);
-            // Of a path only its owner is told, as by any subscription.
-            if selector.exact_path().is_none_or(|path| self.desk.owner_of(path) == self.desk.identity.index) {
-                self.owner.restore_interest(home, &selector);
-            }
+            self.restore_selector(home, &selector);
         }
         Ok(())
+    }
+
+    /// A session of the native protocol, of this shard or of another one.
+    fn restore_durable(&mut self, id: TopicId, stored: &StoredTopic) -> Result<(), String> {
+        let home = durable::home_of(stored, self.desk.identity.count)?;
+        if stored.version > 0 {
+            let interest = durable::interest_of(&self.desk, stored)?;
+            self.desk.skip_names(interest.id);
+            interest.selecting.iter().for_each(|selector| self.restore_selector(home, selector));
+        }
+        if home == self.desk.identity.index {
+            self.audience.restore_durable(&mut self.desk, id, stored)?;
+        }
+        Ok(())
+    }
+
+    /// Sessions of the shard select this. Of a path only its owner is told, as by any subscription.
+    fn restore_selector(&mut self, home: ShardIndex, selector: &Selector) {
+        if selector.exact_path().is_none_or(|path| self.desk.owner_of(path) == self.desk.identity.index) {
+            self.owner.restore_interest(home, selector);
+        }
     }
 }
 

@@ -210,6 +210,7 @@ impl Shard {
         match mail {
             Mail::Update(update) => self.owner.update_for_other(&mut self.desk, update),
             Mail::Ask { ticket, question } => self.owner.start_walk(&mut self.desk, from, ticket, question),
+            Mail::StoreSession { session } => self.audience.store_durable(&mut self.desk, session),
             Mail::Release { selector } => self.owner.release_interest(&mut self.desk, from, &selector),
             Mail::Part { ticket, part } => {
                 if let Some(listing) = self.audience.gather_part(&mut self.desk, ticket, part) {

@@ -26,8 +26,16 @@ impl World {
     fn new() -> Self {
         let queue = QueueLimits { bytes_high: 1000, bytes_max: 1000 };
         let limits = Limits { listeners_max: 10, queue, transmit_bytes_max: 1000, walk_slice: 3, mail_high: 1000, ..Limits::default() };
-        let identity =
-            Identity { index: HERE, count: 1, server: "test".into(), run: 1, storing: Storing::Off, topics_base: 0, secret: [7; 32] };
+        let identity = Identity {
+            index: HERE,
+            count: 1,
+            server: "test".into(),
+            run: 1,
+            start: 1,
+            storing: Storing::Off,
+            topics_base: 0,
+            secret: [7; 32],
+        };
         Self { shard: Shard::new(identity, limits, Time(0), WALL_MS), now: Time(0) }
     }
 

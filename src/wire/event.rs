@@ -150,6 +150,8 @@ pub(super) trait Fields {
     fn optional_value(&mut self, kind: ValueType, value: Option<&[u8]>);
     /// A field of the binary form that receivers skip where they do not know its tag.
     fn tagged_number(&mut self, tag: u64, name: &str, number: u64);
+    /// There where it is set.
+    fn tagged_flag(&mut self, tag: u64, name: &str, flag: bool);
     fn tagged_text(&mut self, tag: u64, name: &str, text: &str);
     /// Text to the end of the frame.
     fn rest(&mut self, name: &str, text: &str);
@@ -301,13 +303,15 @@ fn describe_welcome<F: Fields>(fields: &mut F, welcome: &Welcome) {
     fields.tagged_number(7, "value_bytes_max", welcome.value_bytes_max);
     fields.tagged_number(8, "selections_max", welcome.selections_max);
     fields.tagged_number(9, "fetch_page_max", welcome.fetch_page_max);
-    if let Some(Resumption { token, stay_ms, recovery_bytes_max, requests }) = &welcome.resumption {
+    if let Some(Resumption { token, stay_ms, recovery_bytes_max, requests, is_durable, is_restored }) = &welcome.resumption {
         fields.tagged_text(10, "token", token);
         fields.tagged_number(11, "resume_ms", *stay_ms);
         fields.tagged_number(12, "recovery_bytes_max", *recovery_bytes_max);
         if let Some(requests) = requests {
             fields.tagged_number(13, "requests", *requests);
         }
+        fields.tagged_flag(14, "durable", *is_durable);
+        fields.tagged_flag(15, "restored", *is_restored);
     }
 }
 

@@ -109,6 +109,7 @@ requests! {
         processed: u64 = tagged_number(5, "processed"),
         resume_ms: u64 = tagged_number(6, "resume_ms"),
         properties: Properties<'a> = tagged_properties(7, "properties"),
+        durable: bool = tagged_flag(8, "durable"),
     };
     PING = 0x02 "ping" [is_bare] => Ping;
     PONG = 0x03 "pong" [is_bare] => Pong;
@@ -261,6 +262,7 @@ pub(super) trait Source<'a> {
     fn optional_text(&mut self, name: &'static str) -> Result<Cow<'a, str>, Self::Error>;
     /// A field of the binary form; 0 where there is none of the tag.
     fn tagged_number(&mut self, tag: u64, name: &'static str) -> Result<u64, Self::Error>;
+    fn tagged_flag(&mut self, tag: u64, name: &'static str) -> Result<bool, Self::Error>;
     /// The same; none where there is none.
     fn tagged_properties(&mut self, tag: u64, name: &'static str) -> Result<Properties<'a>, Self::Error>;
     /// The same; empty where there is none.
@@ -294,7 +296,16 @@ impl Ask<'static> {
     /// CONNECT of this version, for a session that ends with its connection.
     pub fn connect(name: &'static str, capabilities: u64) -> Self {
         let (version, token) = (super::native::VERSION, Cow::Borrowed(""));
-        Self::Connect { version, name: name.into(), capabilities, resume_ms: 0, token, processed: 0, properties: Vec::new() }
+        Self::Connect {
+            version,
+            name: name.into(),
+            capabilities,
+            resume_ms: 0,
+            token,
+            processed: 0,
+            properties: Vec::new(),
+            durable: false,
+        }
     }
 }
 

@@ -58,6 +58,8 @@ struct Members<'a> {
     slowest: bool,
     #[serde(default)]
     conflated: bool,
+    #[serde(default)]
+    durable: bool,
     #[serde(borrow)]
     path: Option<Cow<'a, str>>,
     #[serde(rename = "type", borrow)]
@@ -377,6 +379,10 @@ impl<'a> Source<'a> for Members<'a> {
             "processed" => self.processed,
             _ => unreachable!("the table names no other"),
         })
+    }
+
+    fn tagged_flag(&mut self, _: u64, _: &'static str) -> Result<bool, TextError> {
+        Ok(self.durable)
     }
 
     fn tagged_text(&mut self, _: u64, name: &'static str) -> Result<Cow<'a, str>, TextError> {

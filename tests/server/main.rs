@@ -4,6 +4,7 @@
 //! the timeouts only bound a test that would hang.
 
 mod client;
+mod durable;
 mod messaging;
 mod mosquitto;
 mod random;

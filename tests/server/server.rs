@@ -179,7 +179,8 @@ impl Server {
         self.child.id()
     }
 
-    fn wait(&mut self) -> Option<i32> {
+    /// The exit code of a process that ends.
+    pub fn wait(&mut self) -> Option<i32> {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait().expect("the process is ours") {

@@ -632,8 +632,16 @@ impl Link {
 
 fn shards(conditions: &Conditions, now: Time, storing: Storing, topics_base: u64) -> Vec<Shard> {
     let count = conditions.shards;
-    let identity =
-        |index| Identity { index: ShardIndex(index), count, server: "tidewire sim".into(), run: 7, storing, topics_base, secret: [7; 32] };
+    let identity = |index| Identity {
+        index: ShardIndex(index),
+        count,
+        server: "tidewire sim".into(),
+        run: 7,
+        start: 7,
+        storing,
+        topics_base,
+        secret: [7; 32],
+    };
     (0..count).map(|index| Shard::new(identity(index), conditions.limits(), now, wall_ms(now))).collect()
 }
 

@@ -100,7 +100,8 @@ impl Audience {
             self.messaging.handlers.note(handler.session, handler.number, 1);
             self.wait(desk, asker, ticket, timeout_ms, Whom::Path(target.clone()));
         }
-        send(desk, handler.session.shard(), Said::Request { target, requested: Box::new(requested) });
+        let home = desk.home_of(handler.session);
+        send(desk, home, Said::Request { target, requested: Box::new(requested) });
         Ok(())
     }
 
@@ -118,7 +119,8 @@ impl Audience {
         if ticket != 0 {
             self.wait(desk, asker, ticket, timeout_ms, Whom::Session(session));
         }
-        send(desk, session.shard(), Said::Request { target: Target::Session(session), requested: Box::new(requested) });
+        let home = desk.home_of(session);
+        send(desk, home, Said::Request { target: Target::Session(session), requested: Box::new(requested) });
         Ok(())
     }
 
@@ -209,7 +211,8 @@ impl Audience {
             *current = target.clone();
             self.messaging.handlers.note(session, number, 1);
         }
-        send(desk, session.shard(), Said::Request { target, requested });
+        let home = desk.home_of(session);
+        send(desk, home, Said::Request { target, requested });
     }
 
     fn nobody_takes(&mut self, desk: &mut Desk, requested: &Requested, last: SessionId, why: Unserved) {
@@ -306,7 +309,8 @@ impl Audience {
         let waiting = Waiting { shard: desk.identity.index, ticket };
         match asked.to {
             Whom::Path(Target::Handler { session, .. } | Target::Session(session)) | Whom::Session(session) => {
-                send(desk, session.shard(), Said::Over { waiting });
+                let home = desk.home_of(session);
+                send(desk, home, Said::Over { waiting });
             }
             Whom::Filter { .. } => {
                 (0..desk.identity.count).map(ShardIndex).for_each(|shard| send(desk, shard, Said::Over { waiting }));
@@ -345,7 +349,7 @@ pub(super) fn parse_name(desk: &Desk, name: &str) -> Result<SessionId, Refusal> 
         let (run, number) = name.split_once('-')?;
         let run = u64::from_str_radix(run, 16).ok()?;
         let session = SessionId::from_number(u64::from_str_radix(number, 16).ok()?);
-        (run == desk.identity.run && session.shard().0 < desk.identity.count).then_some(session)
+        (run == desk.identity.run).then_some(session)
     };
     parse().ok_or_else(|| {
         Refusal::new(ErrorCode::NoSuchSession, format!("there is no session '{}'", name.chars().take(60).collect::<String>()))

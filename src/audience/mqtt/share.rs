@@ -149,7 +149,7 @@ impl Audience {
         };
         let group = self.group(key);
         group.put(member);
-        let number = group.join(member.session.shard(), asker);
+        let number = group.join(desk.home_of(member.session), asker);
         // Answered when every owner knows the group's selector.
         self.take_interest(desk, Caller { session: key, call: Call::Join { number } }, &selector, true);
         self.begin_sweep(desk, key, Sweep::of(&selector, SweepKind::Adjust));
@@ -200,14 +200,14 @@ impl Audience {
             return;
         };
         let text = self.mqtt(key).expect("a group is a session of MQTT").client_id.clone();
-        if member.session.shard() == desk.identity.index {
+        if desk.home_of(member.session) == desk.identity.index {
             return self.take_dealt_here(desk, &text, member, outgoing.clone());
         }
         let (publication, path, specification) =
             (outgoing.publication().clone(), outgoing.path().clone(), outgoing.specification().clone());
         self.broker.dealt += u32::from(keep.is_some());
         let dealing = Dealing { publication, path, specification, keep };
-        desk.mail(member.session.shard(), Mail::Dealt(Box::new(Dealt { text: (&*text).into(), member, dealing })));
+        desk.mail(desk.home_of(member.session), Mail::Dealt(Box::new(Dealt { text: (&*text).into(), member, dealing })));
     }
 
     /// The member whose turn it is, of those that have a message soonest.
@@ -216,7 +216,7 @@ impl Audience {
         let group = mqtt.group.as_deref().expect("the session is a group");
         // The word that a member here has left may be behind the message.
         let here = desk.identity.index;
-        let has_left = |member: &Member| member.session.shard() == here && !self.has_filter(member.session, &mqtt.client_id);
+        let has_left = |member: &Member| desk.home_of(member.session) == here && !self.has_filter(member.session, &mqtt.client_id);
         let (number, member) = group.find_next(has_left)?;
         self.group(key).pass(number);
         Some(member)

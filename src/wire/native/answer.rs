@@ -30,6 +30,10 @@ pub struct Resumption {
     pub recovery_bytes_max: u64,
     /// How many requests of its client the session knows, where this connection goes on with an earlier one's.
     pub requests: Option<u64>,
+    /// The session outlives the server too.
+    pub is_durable: bool,
+    /// The server was started anew since the client heard of it last: all that it was sent before is void.
+    pub is_restored: bool,
 }
 
 /// One topic of a fetch's answer.

@@ -151,6 +151,12 @@ impl Fields for Body<'_> {
         put_number_field(self.out, tag, number);
     }
 
+    fn tagged_flag(&mut self, tag: u64, _: &str, flag: bool) {
+        if flag {
+            put_number_field(self.out, tag, 1);
+        }
+    }
+
     fn tagged_text(&mut self, tag: u64, _: &str, text: &str) {
         put_bytes_field(self.out, tag, text.as_bytes());
     }

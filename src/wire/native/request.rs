@@ -116,6 +116,10 @@ impl<'a> Source<'a> for Body<'a> {
         Ok(self.tagged(tag, number)?.unwrap_or_default())
     }
 
+    fn tagged_flag(&mut self, tag: u64, name: &'static str) -> Result<bool, Malformed> {
+        Ok(self.tagged_number(tag, name)? != 0)
+    }
+
     fn tagged_text(&mut self, tag: u64, _: &'static str) -> Result<Cow<'a, str>, Malformed> {
         Ok(self.tagged(tag, text)?.unwrap_or_default().into())
     }
@@ -363,6 +367,10 @@ impl Writer<'_> {
         if *number != 0 {
             put_number_field(self.out, tag, *number);
         }
+    }
+
+    pub fn tagged_flag(&mut self, tag: u64, name: &str, flag: &bool) {
+        self.tagged_number(tag, name, &u64::from(*flag));
     }
 
     pub fn tagged_text(&mut self, tag: u64, _: &str, text: &str) {

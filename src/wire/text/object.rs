@@ -91,6 +91,12 @@ impl Fields for Object<'_> {
         self.number(name, number);
     }
 
+    fn tagged_flag(&mut self, _: u64, name: &str, flag: bool) {
+        if flag {
+            self.flag(name, flag);
+        }
+    }
+
     fn tagged_text(&mut self, _: u64, name: &str, text: &str) {
         self.text(name, text);
     }

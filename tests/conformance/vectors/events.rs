@@ -34,6 +34,9 @@ fn print_event(event: &Heard<'_>, outcome: &Outcome) -> Option<Value> {
                 if let Some(name) = name.or_else(|| (11..=13).contains(tag).then(|| RESUMPTION[*tag as usize - 11])) {
                     message[name] = (*number).into();
                 }
+                if let Some(name) = (14..=15).contains(tag).then(|| ["durable", "restored"][*tag as usize - 14]) {
+                    message[name] = (*number != 0).into();
+                }
             }
             message
         }
@@ -245,6 +248,8 @@ fn read_welcome(event: &Heard<'_>) -> Option<Welcome> {
         stay_ms,
         recovery_bytes_max,
         requests: of_session(13),
+        is_durable: of_session(14) == Some(1),
+        is_restored: of_session(15) == Some(1),
     });
     let [keep_alive_ms, message_bytes_max, path_bytes_max, value_bytes_max, selections_max, fetch_page_max] =
         limits.iter().filter(|(tag, _)| *tag <= 9).map(|(_, number)| *number).collect::<Vec<_>>().try_into().ok()?;

@@ -81,22 +81,28 @@ fn print_message(mut message: Value, timeout_ms: u64, kind: u8, value: &[u8]) ->
     message
 }
 
+fn print_connect(id: u64, ask: &Ask<'_>) -> Value {
+    let Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties, durable } = ask else { unreachable!() };
+    let mut connect = json!({ "op": "connect", "id": id, "version": version, "client": name, "capabilities": capabilities });
+    for (name, number) in [("resume_ms", resume_ms), ("processed", processed)].into_iter().filter(|(_, number)| **number != 0) {
+        connect[name] = (*number).into();
+    }
+    if !token.is_empty() {
+        connect["token"] = token.as_ref().into();
+    }
+    if *durable {
+        connect["durable"] = true.into();
+    }
+    if !properties.is_empty() {
+        connect["properties"] = print_properties(properties);
+    }
+    connect
+}
+
 fn print_request(request: &Request<'_>) -> Value {
     let Request { id, ask } = request;
     match ask {
-        Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties } => {
-            let mut connect = json!({ "op": "connect", "id": id, "version": version, "client": name, "capabilities": capabilities });
-            for (name, number) in [("resume_ms", resume_ms), ("processed", processed)].into_iter().filter(|(_, number)| **number != 0) {
-                connect[name] = (*number).into();
-            }
-            if !token.is_empty() {
-                connect["token"] = token.as_ref().into();
-            }
-            if !properties.is_empty() {
-                connect["properties"] = print_properties(properties);
-            }
-            connect
-        }
+        Ask::Connect { .. } => print_connect(*id, ask),
         Ask::Processed { messages } => json!({ "op": "processed", "id": id, "messages": messages }),
         Ask::Ping => json!({ "op": "ping" }),
         Ask::Pong => json!({ "op": "pong" }),
