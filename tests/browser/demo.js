@@ -11,12 +11,25 @@ const BROWSERS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/go
 const LISTENING = /listening on (http:\/\/[\w.:[\]]+)/;
 
 /** Starts `tidewire demo` on a free port; `stop` ends it. */
-export async function startDemo() {
+export function startDemo() {
+  return start(['demo', '--ephemeral']);
+}
+
+/** Starts `tidewire serve` on a free port with a store in the directory; `kill` ends it at once. */
+export function startServer(directory) {
+  return start(['serve', '--data', directory]);
+}
+
+async function start(command) {
   if (!existsSync(BINARY)) throw new Error(`no server at ${BINARY}: build it, or name it in TIDEWIRE_BIN`);
-  const server = spawn(BINARY, ['demo', '--ephemeral', '--listen', '127.0.0.1:0', '--mqtt', 'off'], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const server = spawn(BINARY, [...command, '--listen', '127.0.0.1:0', '--mqtt', 'off'], { stdio: ['ignore', 'pipe', 'pipe'] });
   const exited = once(server, 'exit');
+  const kill = () => {
+    server.kill('SIGKILL');
+    return exited;
+  };
   try {
-    return { url: await addressOf(server), stop: () => stop(server, exited) };
+    return { url: await addressOf(server), stop: () => stop(server, exited), kill };
   } catch (error) {
     await stop(server, exited);
     throw error;
