@@ -10,7 +10,7 @@
 import { Writer } from './bytes.js';
 import { decodeMessage } from './decode.js';
 import { Capability, encodeFrame, SUBPROTOCOL, VERSION } from './encode.js';
-import { CannotResumeError, CloseCode, ConnectionError, InvalidCountError, ProtocolError, requestError, TimeoutError } from './errors.js';
+import { CannotResumeError, CloseCode, ComeLaterError, ConnectionError, InvalidCountError, ProtocolError, requestError, TimeoutError } from './errors.js';
 
 /** @typedef {import('./encode.js').ClientMessage} ClientMessage */
 /** @typedef {import('./decode.js').Welcome} Welcome */
@@ -24,6 +24,7 @@ import { CannotResumeError, CloseCode, ConnectionError, InvalidCountError, Proto
  * @property {string} [name] of the client, for the server's operators
  * @property {Properties} [properties] that a new session has
  * @property {number} resumeMs for how long the session may be without a connection; 0: it ends with this one
+ * @property {boolean} comesAgain whether it waits where the server says when to come
  * @property {boolean} durable whether the session is to outlive the server too
  * @property {{ token: string, processed: number }} [resumption] the session to go on with, if it is there; else a new one begins
  * @property {number} connectTimeoutMs
@@ -83,13 +84,30 @@ export class Connection {
   #ended = false;
 
   /**
-   * Connects and waits for WELCOME.
+   * Connects and waits for WELCOME; where the server says when to come, it comes then, as often as it is told.
    *
    * @param {ConnectionOptions} options
    * @param {ConnectionSink} sink
    * @returns {Promise<Connection>}
    */
-  static open(options, sink) {
+  static async open(options, sink) {
+    for (;;) {
+      try {
+        return await Connection.#openOnce(options, sink);
+      } catch (error) {
+        if (!(error instanceof ComeLaterError) || !options.comesAgain) throw error;
+        // The server has chosen it so that all who were told come evenly.
+        await pause(error.retryAfterMs, options.signal);
+      }
+    }
+  }
+
+  /**
+   * @param {ConnectionOptions} options
+   * @param {ConnectionSink} sink
+   * @returns {Promise<Connection>}
+   */
+  static #openOnce(options, sink) {
     return new Promise((resolve, reject) => {
       const connection = new Connection(options, sink);
       const timer = setTimeout(() => {
@@ -236,6 +254,9 @@ export class Connection {
       case 'received':
         this.#sink.received(event.requests);
         break;
+      case 'later':
+        this.#handleLater(event.wait_ms);
+        break;
       case 'error':
         this.#handleError(event);
         break;
@@ -268,6 +289,13 @@ export class Connection {
     this.#watchKeepAlive();
     this.#sink.welcome(this, welcome);
     this.#opened();
+  }
+
+  /** @param {number} retryAfterMs */
+  #handleLater(retryAfterMs) {
+    if (this.#welcomed) throw new ProtocolError('the server puts a session off that has begun');
+    const message = `very many clients connect to ${this.#options.url} at once: it begins no session for the next ${retryAfterMs} ms`;
+    this.#end({ code: CloseCode.COME_LATER, reason: '' }, new ComeLaterError(message, { code: CloseCode.COME_LATER, retryAfterMs }));
   }
 
   /** @param {import('./decode.js').ErrorMessage} message */
@@ -390,4 +418,24 @@ export class Connection {
   #pingIfSilent(now) {
     if (this.#keepAliveMs > 0 && now - this.#sentAt >= this.#keepAliveMs && !this.#flushing) this.#say({ op: 'ping' });
   }
+}
+
+/**
+ * @param {number} ms
+ * @param {AbortSignal} [signal] ends it
+ * @returns {Promise<void>}
+ */
+function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const giveUp = () => {
+      clearTimeout(timer);
+      reject(new ConnectionError('connecting was given up', { cause: signal?.reason }));
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', giveUp);
+      resolve();
+    }, ms);
+    if (signal?.aborted) giveUp();
+    else signal?.addEventListener('abort', giveUp, { once: true });
+  });
 }

@@ -90,6 +90,7 @@ import { typeName } from './types.js';
  *   | TopicEvent
  *   | Notice
  *   | MessagingEvent
+ *   | { op: 'later', id: number | bigint, wait_ms: number }
  *   | { op: 'received', requests: number }
  *   | { op: 'ping' }
  *   | { op: 'pong' }
@@ -171,6 +172,7 @@ const WELCOME = 0x81;
 const OK = 0x82;
 const ERROR = 0x83;
 const RECEIVED = 0x85;
+const LATER = 0x86;
 const SUBSCRIBED = 0x90;
 const VALUE = 0x91;
 export const DELTA_DEFLATE = 0x92;
@@ -451,6 +453,8 @@ function readEvent(op, reader) {
       return readWelcome(reader);
     case ERROR:
       return readError(reader);
+    case LATER:
+      return { op: 'later', id: reader.varint(), wait_ms: reader.size() };
     case RECEIVED:
       return { op: 'received', requests: reader.size() };
     case SUBSCRIBED: {

@@ -487,6 +487,23 @@ export class ConnectionError extends TidewireError {
 }
 
 /**
+ * Very many clients connect at once, and the server begins sessions evenly: this one is to come again when `retryAfterMs` milliseconds have passed. `connect` waits and
+ * does so by itself, unless `reconnect` is false.
+ */
+export class ComeLaterError extends ConnectionError {
+  /**
+   * @param {string} message
+   * @param {ErrorDetail & { retryAfterMs: number }} detail
+   */
+  constructor(message, detail) {
+    super(message, detail);
+    this.retryAfterMs = detail.retryAfterMs;
+  }
+
+  static className = 'ComeLaterError';
+}
+
+/**
  * The session ended before the request was answered. It may have been carried out or not, and nobody can tell any more: who has to know looks at
  * what it was to change.
  */
@@ -605,4 +622,6 @@ export const CloseCode = Object.freeze({
   SESSION_TAKEN_OVER: 4105,
   /** Another session has closed this one; the reason is its own. */
   CLOSED_BY_CONTROL: 4106,
+  /** Very many clients connect at once: the server begins no session now. */
+  COME_LATER: 4107,
 });

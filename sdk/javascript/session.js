@@ -458,7 +458,8 @@ export class Session {
     const { name, properties, durable, connectTimeoutMs, closeTimeoutMs, reconnect } = this.#options;
     const resumeMs = reconnect === false ? 0 : this.#options.resumeMs;
     const resumption = this.#resumption && { token: this.#resumption.token, processed: this.#resumption.processed };
-    const options = { url: this.#url, WebSocket: this.#WebSocket, name, properties, resumeMs, durable, resumption, connectTimeoutMs, closeTimeoutMs };
+    const comesAgain = reconnect !== false;
+    const options = { url: this.#url, WebSocket: this.#WebSocket, name, properties, resumeMs, durable, resumption, comesAgain, connectTimeoutMs, closeTimeoutMs };
     const subscriptions = this.#subscriptions;
     const requests = this.#requests;
     return Connection.open(

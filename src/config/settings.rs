@@ -129,6 +129,7 @@ pub const SETTINGS: &[Setting] = &[
     number("views.delay_bytes_max", 0, 64 << 30, |c, v| c.limits.views.delay_bytes_max = v as usize),
     number("views.units_per_turn", 1, 1_000_000, |c, v| c.limits.views.units_per_turn = v as usize),
     number("session.handshake_timeout_ms", 100, 600_000, |c, v| c.limits.handshake_timeout_ms = v),
+    number("session.admission_per_s", 0, 1_000_000, |c, v| c.limits.admission_per_s = v),
     number("session.keep_alive_ms", 100, 3_600_000, |c, v| c.limits.keep_alive_ms = v),
     number("session.close_timeout_ms", 100, 600_000, |c, v| c.limits.close_timeout_ms = v),
     number("session.pong_bytes_high", 128, 1 << 20, |c, v| c.limits.pong_bytes_high = v as usize),

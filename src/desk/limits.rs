@@ -69,6 +69,8 @@ pub struct Limits {
     pub transmit_bytes_max: usize,
     /// From a connection's first byte to its session.
     pub handshake_timeout_ms: u64,
+    /// Sessions that begin in a second; 0: no bound.
+    pub admission_per_s: u64,
     /// After so much silence the server asks whether the client is there; after twice as much it closes.
     pub keep_alive_ms: u64,
     /// How long a peer may take over closing, and then to end its side of the transport.
@@ -119,6 +121,7 @@ impl Default for Limits {
             resume: ResumeLimits::default(),
             transmit_bytes_max: 64 << 10,
             handshake_timeout_ms: 10_000,
+            admission_per_s: 10_000,
             keep_alive_ms: 30_000,
             close_timeout_ms: 2000,
             pong_bytes_high: 4096,

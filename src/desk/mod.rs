@@ -21,7 +21,7 @@ use crate::topic::specification::Interner;
 use crate::wire::mqtt::ReasonCode;
 use crate::wire::native::Outcome;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -215,6 +215,11 @@ impl Desk {
         let mut secret = Secret::default();
         self.secrets.fill_bytes(&mut secret);
         secret
+    }
+
+    /// A number below this one, or 0, by chance.
+    pub fn draw(&mut self, below: u64) -> u64 {
+        if below == 0 { 0 } else { self.secrets.random_range(0..below) }
     }
 
     /// A session's name to clients, which no session of another run of the server has.

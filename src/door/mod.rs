@@ -3,10 +3,11 @@
 //! - here — what a connection is, how it begins and how it ends.
 //! - `read` — the pieces of what comes, one by one: who reads pulls, so nothing is called back from within.
 //! - `http` — the head, upgrades, admin pages; `native` — the dialogue of the native protocol; `mqtt` — that of MQTT.
-//! - `deadline` — when a connection has been silent for too long; `transmit` — what a connection sends now.
+//! - `admission` — how fast sessions begin; `deadline` — when a connection has been silent for too long; `transmit` — what a connection sends now.
 //!
 //! Sessions are the audience's. A connection that ends leaves its session there; what a client asks for is given to the shard.
 
+mod admission;
 mod deadline;
 mod http;
 mod mqtt;
@@ -22,6 +23,7 @@ use crate::base::{ConnectionKey, SessionKey, Slab, Time, Wheel};
 use crate::desk::{Desk, Effect, GivenUp, Why};
 use crate::protocol::CloseCode;
 use crate::wire::websocket::{self, Opcode};
+use admission::Admission;
 use mqtt::Link;
 use native::Native;
 use std::collections::VecDeque;
@@ -43,6 +45,7 @@ pub struct Doors {
     /// What the wheel has given and was not looked at.
     due: VecDeque<ConnectionKey>,
     sends: Sends,
+    admission: Admission,
 }
 
 /// One transport's dialogue. Small: hundreds of thousands are idle.
@@ -95,7 +98,13 @@ impl Stage {
 
 impl Doors {
     pub fn new(now: Time) -> Self {
-        Self { connections: Slab::default(), wheel: Wheel::new(now), due: VecDeque::new(), sends: Sends::default() }
+        Self {
+            connections: Slab::default(),
+            wheel: Wheel::new(now),
+            due: VecDeque::new(),
+            sends: Sends::default(),
+            admission: Admission::default(),
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -122,6 +131,14 @@ impl Doors {
         desk.effects.open(key);
         self.wheel.insert(deadline, key);
         Some(key)
+    }
+
+    /// A session is to begin here. Else: in how many milliseconds its client should come.
+    fn admit_session(&mut self, desk: &mut Desk) -> Result<(), u64> {
+        let (now, per_s) = (desk.turn.now, desk.limits.admission_per_s);
+        let admitted = self.admission.admit(now, per_s, |below| desk.draw(below));
+        desk.report.sessions_deferred += u64::from(admitted.is_err());
+        admitted
     }
 
     fn stage(&self, key: ConnectionKey) -> Option<&Stage> {

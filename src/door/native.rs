@@ -205,6 +205,7 @@ impl Doors {
             self.close_taken_over(desk, old);
         }
         audience.resume(desk, session, key);
+        self.admission.note_resumed(desk.turn.now, desk.limits.admission_per_s);
         self.welcome(desk, audience, key, session, connect);
     }
 
@@ -217,6 +218,13 @@ impl Doors {
     }
 
     fn begin_session(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, connect: &Connect<'_>) {
+        if let Err(wait_ms) = self.admit_session(desk) {
+            let mut bytes = Vec::new();
+            event::put(&mut bytes, self.native(key).expect("CONNECT has just come by it").form, &Event::Later { id: connect.id, wait_ms });
+            self.say_straight(desk, key, &bytes);
+            let reason = format!("very many clients come: come again in {wait_ms} ms");
+            return self.close_now(desk, audience, key, CloseCode::ComeLater, &reason);
+        }
         let native = self.native(key).expect("CONNECT has just come by it");
         let form = session_form(native.form, connect.capabilities);
         let properties = connect.properties.iter().map(|(key, value)| (&**key, &**value));

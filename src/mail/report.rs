@@ -91,6 +91,8 @@ report! {
     sessions_away,
     /// Those whose clients came back.
     sessions_resumed,
+    /// Clients without a session that were told to come later.
+    sessions_deferred,
     /// Bytes of messages of QoS 1 and 2 that wait or are under way.
     mqtt_held_bytes,
     /// How often the shard was interrupted because it did not tick: it was busy, had no core, or slept over what it had to do.

@@ -95,6 +95,7 @@ codes! {
         SendQueueOverflow = 4104 "send_queue_overflow",
         SessionTakenOver = 4105 "session_taken_over",
         ClosedByControl = 4106 "closed_by_control",
+        ComeLater = 4107 "come_later",
     }
 }
 

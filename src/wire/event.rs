@@ -38,6 +38,11 @@ pub enum Event<'a> {
         message: &'a str,
     },
     /// So many requests of the client were carried out or refused since its session began.
+    /// No session begins now: the client should come again in so many milliseconds.
+    Later {
+        id: u64,
+        wait_ms: u64,
+    },
     Received {
         requests: u64,
     },
@@ -185,6 +190,11 @@ fn describe<F: Fields>(fields: &mut F, event: &Event<'_>) {
             fields.number("id", id);
             fields.number("code", u64::from(code));
             describe_refusal(fields, name, position.map(|position| position as u64), message);
+        }
+        Event::Later { id, wait_ms } => {
+            fields.begin(op::LATER, "later");
+            fields.number("id", id);
+            fields.number("wait_ms", wait_ms);
         }
         Event::Received { requests } => {
             fields.begin(op::RECEIVED, "received");
@@ -464,6 +474,7 @@ mod tests {
     #[test]
     fn what_is_said_of_a_session_that_goes_on() {
         check(&Event::Received { requests: 300 }, b"\x85\x02\xac\x02", r#"{"op":"received","requests":300}"#);
+        check(&Event::Later { id: 1, wait_ms: 300 }, b"\x86\x03\x01\xac\x02", r#"{"op":"later","id":1,"wait_ms":300}"#);
         check(&Event::Gap { topic: TOPIC, path: "a/b" }, b"\x9a\x02\xac\x02", r#"{"op":"gap","topic":300,"path":"a/b"}"#);
     }
 

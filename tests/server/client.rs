@@ -110,6 +110,8 @@ pub enum Seen {
     Event(String, SeenEvent),
     Unsubscribed(String, u8),
     Received(u64),
+    /// CONNECT is to come again in so many milliseconds.
+    Later(u64),
     Requested(SeenRequest),
     /// The request's id, and the answer or its error.
     Response(u64, Result<Vec<u8>, u16>),
@@ -211,6 +213,15 @@ impl Session {
     }
 
     pub fn open(address: SocketAddr, ask: Ask<'_>) -> Self {
+        let mut session = Self::begin(address, ask);
+        match session.next() {
+            Seen::Welcome => session,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Says CONNECT, and waits for nothing.
+    pub fn begin(address: SocketAddr, ask: Ask<'_>) -> Self {
         let mut session = Self {
             socket: Socket::open(address, "tidewire.1"),
             seen: VecDeque::new(),
@@ -225,7 +236,6 @@ impl Session {
             is_welcome: false,
         };
         session.say_connect(ask);
-        assert_eq!(session.next(), Seen::Welcome);
         session
     }
 
@@ -356,6 +366,7 @@ impl Session {
             Heard::Response { id, value, .. } => Seen::Response(id, Ok(value.unwrap_or_default().to_vec())),
             Heard::ResponseError { id, code, .. } => Seen::Response(id, Err(code)),
             Heard::Received { requests } => Seen::Received(requests),
+            Heard::Later { wait_ms, .. } => Seen::Later(wait_ms),
             Heard::Gap { topic } => Seen::Gap(self.topics[&topic].0.clone()),
             Heard::Unsubscribed { topic, reason } => {
                 let (path, _) = self.topics.remove(&topic).expect("only what was subscribed is unsubscribed");

@@ -3,6 +3,7 @@
 //! Sessions speak through soketto, which shares no code with the server; broken input goes over plain sockets. Nothing here is timed:
 //! the timeouts only bound a test that would hang.
 
+mod admission;
 mod client;
 mod durable;
 mod messaging;

@@ -167,6 +167,7 @@ fn read_event(event: native::Heard<'_>) -> Heard {
             let requests = limits.iter().find(|(tag, _)| *tag == REQUESTS_TAG).map(|(_, requests)| *requests);
             Heard::Welcome { session: session.to_owned(), token: token.to_owned(), requests }
         }
+        native::Heard::Later { .. } => panic!("no more sessions begin than may"),
         native::Heard::Received { requests } => Heard::Received { requests },
         native::Heard::Gap { topic } => Heard::Gap { topic: topic.0 },
         native::Heard::Ok { id, body } => Heard::Ok { id, body: Body::Binary(body.to_vec()) },

@@ -516,3 +516,34 @@ test('an address may leave out the path and name the scheme of a page', async ()
   const { server } = await start();
   for (const url of [`http://127.0.0.1:${server.port}/`, new URL(`${server.url}/tidewire?x=1`)]) await open({ url });
 });
+
+test('a client that is told to come later comes when it was told, as often as it is told', async () => {
+  let told = 0;
+  const times = [];
+  const later = (message, connection) => {
+    if (message.op !== 'connect') return false;
+    times.push(performance.now());
+    if (told === 2) return false;
+    told += 1;
+    connection.socket.send(frame(0x86, varint(message.id), varint(30)));
+    connection.socket.close(4107, 'come again in 30 ms');
+    return true;
+  };
+  const server = await startMockServer({ answer: later });
+  const states = [];
+  const session = await connect(server.url, { WebSocket, onState: ({ state }) => states.push(state) });
+  assert.equal(times.length, 3);
+  assert.ok(times[1] - times[0] >= 29 && times[2] - times[1] >= 29, String(times));
+  assert.deepEqual(states, ['connecting', 'connected']);
+  await session.close();
+  told = 0;
+  const error = await connect(server.url, { WebSocket, reconnect: false }).catch((refused) => refused);
+  assert.deepEqual([error.constructor.name, error.code, error.retryAfterMs, told], ['ComeLaterError', 4107, 30, 1]);
+  told = 0;
+  const given = new AbortController();
+  const waiting = connect(server.url, { WebSocket, signal: given.signal });
+  while (told < 1) await new Promise((resolve) => setImmediate(resolve));
+  given.abort();
+  await assert.rejects(waiting, { name: 'ConnectionError' });
+  await server.stop();
+});

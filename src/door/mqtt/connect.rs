@@ -99,6 +99,14 @@ impl Doors {
         connect: &Connect<'_>,
         answer: Option<&[u8]>,
     ) {
+        if connect.client_id.is_empty() || audience.client_session(connect.client_id).is_none() {
+            if let Err(wait_ms) = self.admit_session(desk) {
+                let why = format!("very many clients come: come again in {wait_ms} ms");
+                return self.close_with(desk, audience, key, ReasonCode::SERVER_BUSY, &why);
+            }
+        } else {
+            self.admission.note_resumed(desk.turn.now, desk.limits.admission_per_s);
+        }
         let assigned = connect.client_id.is_empty().then(|| audience.assign_client_id(desk));
         let client_id: Rc<str> = assigned.as_deref().unwrap_or(connect.client_id).into();
         let found = audience.client_session(&client_id);

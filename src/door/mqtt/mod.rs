@@ -164,6 +164,7 @@ impl Doors {
             CloseCode::ConnectTimeout => ReasonCode::MAXIMUM_CONNECT_TIME,
             CloseCode::ClosedByControl => ReasonCode::ADMINISTRATIVE_ACTION,
             CloseCode::SessionTakenOver => ReasonCode::SESSION_TAKEN_OVER,
+            CloseCode::ComeLater => ReasonCode::SERVER_BUSY,
         };
         self.close_with(desk, audience, key, code, why);
     }

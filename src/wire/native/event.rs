@@ -185,6 +185,10 @@ pub enum Heard<'a> {
         token: &'a str,
         limits: Vec<(u64, u64)>,
     },
+    Later {
+        id: u64,
+        wait_ms: u64,
+    },
     Received {
         requests: u64,
     },
@@ -315,6 +319,7 @@ fn decode_topic_event<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Heard<'a>, 
             let (original, author) = (reader.varint()?.checked_sub(1), reader.string()?);
             Heard::Event { topic, head: EventHead { sequence, timestamp_ms, original, author }, value: reader.rest() }
         }
+        op::LATER => Heard::Later { id: reader.varint()?, wait_ms: reader.varint()? },
         op::RECEIVED => Heard::Received { requests: reader.varint()? },
         op::GAP => Heard::Gap { topic: TopicId(reader.varint()?) },
         op::UNSUBSCRIBED => Heard::Unsubscribed { topic: TopicId(reader.varint()?), reason: reader.byte()? },

@@ -30,6 +30,7 @@ pub mod op {
     pub const OK: u8 = 0x82;
     pub const ERROR: u8 = 0x83;
     pub const RECEIVED: u8 = 0x85;
+    pub const LATER: u8 = 0x86;
     pub const SUBSCRIBED: u8 = 0x90;
     pub const VALUE: u8 = 0x91;
     pub const DELTA_DEFLATE: u8 = 0x92;

@@ -56,6 +56,7 @@ fn print_event(event: &Heard<'_>, outcome: &Outcome) -> Option<Value> {
         Heard::ResponseError { id, session, code, message } => {
             json!({ "op": "response_error", "id": id, "session": session, "code": code, "message": message })
         }
+        Heard::Later { id, wait_ms } => json!({ "op": "later", "id": id, "wait_ms": wait_ms }),
         Heard::Received { requests } => json!({ "op": "received", "requests": requests }),
         Heard::Gap { topic } => json!({ "op": "gap", "topic": topic.0 }),
         Heard::Ok { id, .. } => print_ok(*id, outcome),
@@ -297,6 +298,7 @@ fn say(event: &Heard<'_>, outcome: &Outcome, put: impl FnOnce(&event::Event<'_>)
             let name = ErrorCode::ALL.iter().find(|known| known.code() == code).map_or("", |known| known.name());
             event::Event::ResponseError { id, session, code, name, message }
         }
+        Heard::Later { id, wait_ms } => event::Event::Later { id, wait_ms },
         Heard::Received { requests } => event::Event::Received { requests },
         Heard::Gap { topic } => event::Event::Gap { topic, path: PATH },
         Heard::TopicNotice { listener, what, path, kind, .. } => event::Event::TopicNotice { listener, what, path, kind, properties },
