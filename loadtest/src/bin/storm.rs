@@ -42,6 +42,15 @@ struct Flags {
     /// Seconds of updates before the connections break, and after all sessions have gone on.
     #[arg(long, default_value_t = 3)]
     duration: u64,
+    /// Instead: so many times the sessions begin, subscribe, and lose their connections for good; tells what one that is away costs the server.
+    #[arg(long, default_value_t = 0, requires = "server_pid")]
+    away_rounds: usize,
+    /// They subscribe to nothing.
+    #[arg(long, requires = "away_rounds")]
+    bare: bool,
+    /// The server's process, for its memory.
+    #[arg(long)]
+    server_pid: Option<u32>,
     #[arg(long)]
     core: Option<usize>,
 }
@@ -109,6 +118,9 @@ fn main() -> Result<(), Failure> {
     }
     let mut storm = Storm::new(flags.clone())?;
     create_topics(&flags)?;
+    if flags.away_rounds > 0 {
+        return storm.leave_for_good();
+    }
     storm.open_all()?;
     storm.run_until("every session is subscribed", |storm| storm.sessions.iter().all(|session| session.subscribed == 2))?;
     let (published, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -234,8 +246,47 @@ impl Storm {
         self.open_more()
     }
 
+    /// What a session costs whose client does not come back. What connections cost is used again by those of the next round.
+    fn leave_for_good(&mut self) -> Result<(), Failure> {
+        let pid = self.flags.server_pid.expect("the flags ask for it");
+        let resident = || host::resident_bytes(pid).ok_or("the server's memory cannot be read");
+        let mut figures = Vec::new();
+        for round in 0..=self.flags.away_rounds {
+            self.open_all()?;
+            self.run_until("every session is subscribed", |storm| storm.sessions.iter().all(|session| session.subscribed == 2))?;
+            // Nothing waits to be sent again.
+            for session in &mut self.sessions {
+                let messages = session.processed;
+                session.say(&Request { id: 0, ask: Ask::Processed { messages } })?;
+            }
+            self.run_for(Duration::from_secs(1))?;
+            self.reset_all()?;
+            for session in &mut self.sessions {
+                (session.token, session.processed, session.told, session.subscribed) = (String::new(), 0, 0, 0);
+            }
+            self.run_for(Duration::from_secs(1))?;
+            // The first round is for what the server keeps of connections.
+            if round == 0 || round == self.flags.away_rounds {
+                figures.push(resident()?);
+            }
+        }
+        let count = (self.flags.away_rounds * self.sessions.len()) as u64;
+        println!(
+            "{count} sessions are away, each with {} subscriptions: {} bytes each",
+            if self.flags.bare { 0 } else { 2 },
+            figures[1].saturating_sub(figures[0]) / count
+        );
+        Ok(())
+    }
+
     /// Resets every connection, and begins to make all anew.
     fn break_all(&mut self) -> Result<(), Failure> {
+        self.reset_all()?;
+        self.broke_ns = now_ns();
+        self.open_all()
+    }
+
+    fn reset_all(&mut self) -> Result<(), Failure> {
         for session in &mut self.sessions {
             let stream = session.stream.take().expect("every session is open");
             socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
@@ -243,8 +294,8 @@ impl Storm {
             // A message that has not come whole was not processed.
             session.received = Vec::new();
         }
-        (self.open, self.broke_ns) = (0, now_ns());
-        self.open_all()
+        self.open = 0;
+        Ok(())
     }
 
     fn open_more(&mut self) -> Result<(), Failure> {
@@ -368,7 +419,9 @@ impl Storm {
                     self.went_on_ms.saturating_record((now_ns() - self.broke_ns) / MILLISECOND_NS);
                     self.new_sessions += usize::from(is_new);
                 }
-                if is_new {
+                if self.flags.bare {
+                    session.subscribed = 2;
+                } else if is_new {
                     let first = number as u64 % (topics / 2) * 2;
                     for (id, topic) in [(2, first), (3, first + 1)] {
                         session.say(&Request { id, ask: Ask::Subscribe { selector: path(topic).into(), scope: "".into() } })?;
