@@ -446,6 +446,13 @@ export class LockLostError extends RequestError {
   static codeName = 'lock_lost';
 }
 
+/** 336: the session answered before all that the filter means were asked, when too much waited already: the request was carried out, its answer is lost. */
+export class ResponseLostError extends RequestError {
+  static className = 'ResponseLostError';
+  static code = 336;
+  static codeName = 'response_lost';
+}
+
 /** 400: the server cannot take the request now; it changed nothing. */
 export class OverloadedError extends RequestError {
   static className = 'OverloadedError';
@@ -584,6 +591,7 @@ export const REQUEST_ERRORS = Object.freeze([
   InvalidSessionPropertyError,
   LockLimitError,
   LockLostError,
+  ResponseLostError,
   OverloadedError,
   ShuttingDownError,
   StorageUnavailableError,

@@ -140,6 +140,7 @@ pub const SETTINGS: &[Setting] = &[
     number("session.away_queue_bytes_max", 1024, 1 << 30, |c, v| c.limits.resume.away_queue_bytes_max = v as usize),
     number("session.recovery_bytes_max", 1024, 1 << 30, |c, v| c.limits.resume.recovery_bytes_max = v as usize),
     number("session.request_ms_max", 1, 86_400_000, |c, v| c.limits.request_ms_max = v),
+    number("session.request_bytes_max", 1024, 1 << 30, |c, v| c.limits.request_bytes_max = v as usize),
     number("session.transmit_bytes_max", 1024, 16 << 20, |c, v| c.limits.transmit_bytes_max = v as usize),
     number("session.socket_send_bytes", 0, 64 << 20, |c, v| c.server.socket_send_bytes = v as usize),
     address_or_off("mqtt.listen", |c, v| c.mqtt.listen = v),

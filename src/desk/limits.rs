@@ -43,6 +43,8 @@ pub struct Limits {
     pub questions_max: usize,
     /// How long a request to another client waits for its response.
     pub request_ms_max: u64,
+    /// Values of one session's requests to others that are under way, and of answers to them that wait to be told.
+    pub request_bytes_max: usize,
     /// Results of one answer to a fetch.
     pub fetch_page_max: usize,
     /// Events of one query's answer.
@@ -107,6 +109,7 @@ impl Default for Limits {
             locks_max: 100,
             questions_max: 1000,
             request_ms_max: 30_000,
+            request_bytes_max: 16 << 20,
             fetch_page_max: 1000,
             query_events_max: 10_000,
             history_bytes_max: 2 << 20,

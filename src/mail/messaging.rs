@@ -13,6 +13,12 @@ pub struct Message {
     pub value: Option<Arc<[u8]>>,
 }
 
+impl Message {
+    pub fn bytes(&self) -> usize {
+        self.value.as_ref().map_or(0, |value| value.len())
+    }
+}
+
 /// Who takes the requests to a branch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHandler {
@@ -58,6 +64,8 @@ pub struct Requested {
 /// The same to all sessions that match.
 pub struct RequestedOfAll {
     pub filter: SessionFilter,
+    /// Who is told how many there are, also of one for whose answers nobody waits.
+    pub scan: Waiting,
     pub requested: Requested,
 }
 

@@ -73,6 +73,7 @@ codes! {
         InvalidSessionProperty = 319 "invalid_session_property",
         LockLimit = 320 "lock_limit",
         LockLost = 321 "lock_lost",
+        ResponseLost = 336 "response_lost",
         Overloaded = 400 "overloaded",
         ShuttingDown = 401 "shutting_down",
         StorageUnavailable = 410 "storage_unavailable",

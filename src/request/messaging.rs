@@ -11,14 +11,23 @@ use std::borrow::Cow;
 
 /// The most properties that a handler names.
 const PROPERTIES_MAX: usize = 64;
+/// Of the name of each; every shard knows it.
+const PROPERTY_BYTES_MAX: usize = 64;
 /// Of a handler's own word why it rejects a request.
 const REJECTION_BYTES_MAX: usize = 1024;
 
 impl Asking<'_> {
     pub(super) fn handle_requests(&mut self, handler: u64, path: &str, properties: Vec<Cow<'_, str>>) -> Result<(), Refusal> {
         gate::path(self.desk, self.asker, Deed::HandleRequests, path)?;
+        // It is answered when all shards know of it, as a question is.
+        self.audience.check_questions(self.desk, self.asker)?;
         if properties.len() > PROPERTIES_MAX {
             let message = format!("a handler names at most {PROPERTIES_MAX} properties of sessions");
+            return Err(Refusal::new(ErrorCode::InvalidField, message));
+        }
+        if let Some(long) = properties.iter().find(|key| key.len() > PROPERTY_BYTES_MAX) {
+            let long: String = long.chars().take(PROPERTY_BYTES_MAX).collect();
+            let message = format!("a session property's key has at most {PROPERTY_BYTES_MAX} bytes: '{long}'");
             return Err(Refusal::new(ErrorCode::InvalidField, message));
         }
         let wanted = properties.into_iter().map(|key| key.into_owned().into_boxed_str()).collect();

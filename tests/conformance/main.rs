@@ -17,6 +17,7 @@ mod inside;
 mod latencies;
 mod memory;
 mod messages;
+mod messaging;
 mod mqtt_adversary;
 mod mqtt_both;
 mod mqtt_bridge;

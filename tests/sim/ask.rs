@@ -1,5 +1,6 @@
 //! What simulated clients ask for, written in both wire forms.
 
+use crate::talk::Said;
 use crate::topics::{Pattern, Properties, TIME_SERIES};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -175,6 +176,8 @@ pub enum Asked {
         name: &'static str,
         number: u64,
     },
+    /// Of other clients.
+    Said(Said),
     /// To be refused.
     Nonsense,
 }
@@ -238,6 +241,7 @@ fn request(id: u64, asked: &Asked, capabilities: u64) -> Option<Request<'_>> {
         Asked::ListViews { after } => Request { id, ask: Ask::ListViews { after: *after } },
         Asked::Lock { name, scope } => Request { id, ask: Ask::Lock { name: (*name).into(), scope: *scope } },
         Asked::Unlock { name, number } => Request { id, ask: Ask::Unlock { name: (*name).into(), number: *number } },
+        Asked::Said(said) => said.native(id),
         Asked::Nonsense => return None,
     })
 }
@@ -362,6 +366,7 @@ pub fn encode_text(id: u64, asked: &Asked) -> Vec<u8> {
             put(&mut members, [("name", raw(&name)), ("number", raw(&number))]);
             "unlock"
         }
+        Asked::Said(said) => said.put_text(&mut members),
         Asked::Nonsense => "frobnicate",
     };
     put(&mut members, [("op", raw(&op)), ("id", raw(&id))]);

@@ -262,6 +262,7 @@ impl Client {
             },
             Heard::Pong => {}
             Heard::Received { .. } | Heard::Gap { .. } => panic!("it asked for no session that stays"),
+            Heard::Told(told) => panic!("it asked nobody, and handles nothing: {told:?}"),
             Heard::Welcome { session, .. } => {
                 self.session = Some(session);
                 self.waiting.retain(|_, asked| !matches!(asked, Asked::Connect));
@@ -395,7 +396,7 @@ impl Client {
     fn take_answer(&mut self, id: u64, body: &Body, model: &mut Model) {
         let asked = self.waiting.remove(&id).unwrap_or_else(|| panic!("client {}: an answer to {id}, which nothing waits for", self.name));
         match &asked {
-            Asked::Connect | Asked::Nonsense => panic!("OK is no answer to this"),
+            Asked::Connect | Asked::Said(_) | Asked::Nonsense => panic!("OK is no answer to this"),
             Asked::Update(_) | Asked::StreamOpen { .. } | Asked::StreamSet { .. } | Asked::StreamDelta { .. } => {
                 let taken = Taken::of_request(&asked).expect("an update");
                 model.note_acknowledged(id, &taken.path);

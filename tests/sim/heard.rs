@@ -1,5 +1,7 @@
 //! What a simulated client hears: both wire forms read into one.
 
+use crate::resume_client::number_of;
+use crate::talk::{Told, number_in};
 use crate::topics::{TIME_SERIES, value_kind};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -145,6 +147,8 @@ pub enum Heard {
         selector: String,
         session: String,
     },
+    /// Of other clients.
+    Told(Told),
 }
 
 fn owned(properties: &[(&str, &str)]) -> Properties {
@@ -193,8 +197,19 @@ fn read_event(event: native::Heard<'_>) -> Heard {
         native::Heard::MissingNotice { listener, selector, session, .. } => {
             Heard::MissingNotice { listener, selector: selector.to_owned(), session: session.to_owned() }
         }
-        native::Heard::Requested { .. } | native::Heard::Response { .. } | native::Heard::ResponseError { .. } => {
-            panic!("it asked nobody, and handles nothing")
+        native::Heard::Requested { handler, request, session, path, properties, kind, value } => Heard::Told(Told::Requested {
+            handler,
+            request,
+            session: session.to_owned(),
+            path: path.to_owned(),
+            number: number_in(kind, value),
+            properties: properties.len(),
+        }),
+        native::Heard::Response { id, session, kind, value } => {
+            Heard::Told(Told::Response { id, session: session.to_owned(), number: number_in(kind, value) })
+        }
+        native::Heard::ResponseError { id, session, code, .. } => {
+            Heard::Told(Told::ResponseError { id, session: session.to_owned(), code })
         }
         native::Heard::Unknown => panic!("the server sent an operation that the protocol does not have"),
     }
@@ -280,7 +295,25 @@ pub fn read_text(message: &[u8]) -> Heard {
             let (selector, session) = (members.read("selector"), members.read("session"));
             Heard::MissingNotice { listener: members.read("listener"), selector, session }
         }
+        "requested" | "response" | "response_error" => Heard::Told(read_told(&members, &op)),
         other => panic!("the server sent '{other}': {text}"),
+    }
+}
+
+fn read_told(members: &Members<'_>, op: &str) -> Told {
+    let number = || number_of(members.read::<String>("value").as_bytes());
+    let session = members.read("session");
+    match op {
+        "requested" => Told::Requested {
+            handler: members.read("handler"),
+            request: members.read("request"),
+            session,
+            path: members.read("path"),
+            number: number(),
+            properties: members.read::<BTreeMap<String, String>>("properties").len(),
+        },
+        "response" => Told::Response { id: members.read("id"), session, number: number() },
+        _ => Told::ResponseError { id: members.read("id"), session, code: members.read("code") },
     }
 }
 

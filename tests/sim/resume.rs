@@ -44,7 +44,7 @@ fn conditions(random: &mut Random) -> Conditions {
     }
 }
 
-fn start(seed: u64, change: impl Fn(&mut Conditions)) -> World {
+pub fn start(seed: u64, change: impl Fn(&mut Conditions)) -> World {
     let mut random = Random::new(seed);
     let mut conditions = conditions(&mut random);
     change(&mut conditions);
@@ -117,7 +117,7 @@ fn step(world: &mut World) {
 }
 
 /// One that is not over, if there is any.
-fn any_wire(world: &mut World) -> usize {
+pub fn any_wire(world: &mut World) -> usize {
     let wires = &world.resuming.wires;
     let live: Vec<usize> = (0..wires.len()).rev().filter(|at| !wires[*at].is_over()).take(9).collect();
     if live.is_empty() { 0 } else { world.random.pick(&live) }
@@ -196,7 +196,7 @@ fn write(world: &mut World, client: usize) {
     }
 }
 
-fn befall(world: &mut World, client: usize) {
+pub fn befall(world: &mut World, client: usize) {
     let Some(wire) = world.resuming.clients[client].wire else { return };
     if world.resuming.clients[client].is_steady {
         return;
@@ -267,7 +267,7 @@ fn heal(world: &mut World) {
     world.settle();
 }
 
-fn heal_connections(world: &mut World) {
+pub fn heal_connections(world: &mut World) {
     for at in 0..world.resuming.wires.len() {
         world.resuming.wires[at].is_stalled = false;
     }
@@ -295,7 +295,7 @@ fn check(world: &mut World) {
 }
 
 /// Everybody leaves or is lost for good, and nothing is left of them.
-fn check_departure(world: &mut World) {
+pub fn check_departure(world: &mut World) {
     for client in 0..world.resuming.clients.len() {
         match (world.resuming.clients[client].wire, world.random.below(3)) {
             (Some(_), 0) if world.resuming.clients[client].is_open => world.resuming.clients[client].leave(&mut world.random),

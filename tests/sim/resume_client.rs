@@ -9,6 +9,7 @@ use crate::client::{Form, UPGRADE};
 use crate::heard::{self, Heard, HeardEvent};
 use crate::random::Random;
 use crate::resume_topics::{Kind, Ledger, Own};
+use crate::talk::Talk;
 use crate::topics::Pattern;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tidewire::surface::base::Time;
@@ -53,6 +54,8 @@ pub struct Resumer {
     /// The error that its CONNECT is to be answered with.
     pub expected_refusal: Option<u16>,
     pub token: String,
+    /// What it has heard of other clients, where it has to do with them, and in which of its sessions.
+    pub talk: Option<Vec<(usize, Talk)>>,
     connect_id: u64,
     /// When a connection was lost by which the session went on.
     lost: Option<Time>,
@@ -110,6 +113,7 @@ impl Resumer {
             may_lose_session: false,
             expected_refusal: None,
             token: String::new(),
+            talk: None,
             connect_id: 0,
             lost: None,
             sessions: 1,
@@ -144,8 +148,8 @@ impl Resumer {
         let fresh = Self { sessions, resumed, gaps, values, wire: self.wire, ..Self::new(self.name, self.form, self.stay_ms) };
         let (is_lazy, recovery_bytes_max, may_lose_session, breadth) =
             (self.is_lazy, self.recovery_bytes_max, self.may_lose_session, self.breadth);
-        let (connect_id, unread) = (self.connect_id, std::mem::take(&mut self.unread));
-        *self = Self { is_lazy, recovery_bytes_max, may_lose_session, breadth, connect_id, unread, is_upgraded: true, ..fresh };
+        let (connect_id, unread, talk) = (self.connect_id, std::mem::take(&mut self.unread), self.talk.take());
+        *self = Self { is_lazy, recovery_bytes_max, may_lose_session, breadth, connect_id, unread, talk, is_upgraded: true, ..fresh };
     }
 
     /// Requests that wait for a connection.
@@ -384,7 +388,10 @@ impl Resumer {
     /// What comes before the session is there.
     fn hear_greeting(&mut self, heard: Heard, now: Time, random: &mut Random) {
         match heard {
-            Heard::Welcome { token, requests, .. } => self.hear_welcome(token, requests),
+            Heard::Welcome { session, token, requests } => {
+                self.hear_welcome(token, requests);
+                self.note_talk(Talk::Begun { session });
+            }
             Heard::Error { id, code } if id == self.connect_id && self.expected_refusal == Some(code) => self.expected_refusal = None,
             Heard::Error { id, code } if id == self.connect_id => {
                 assert_eq!(code, CANNOT_RESUME, "client {} counts wrong", self.name);
@@ -430,6 +437,12 @@ impl Resumer {
         self.received += news as u64;
     }
 
+    fn note_talk(&mut self, talk: Talk) {
+        if let Some(heard) = &mut self.talk {
+            heard.push((self.sessions, talk));
+        }
+    }
+
     fn take(&mut self, heard: Heard, ledger: &mut Ledger, random: &mut Random) {
         let owed = self.owed.take();
         match heard {
@@ -441,12 +454,19 @@ impl Resumer {
             }
             Heard::Ok { id, body } => {
                 let asked = self.waiting.remove(&id).unwrap_or_else(|| panic!("client {}: {id} is answered twice", self.name));
-                if let Asked::Append { value, .. } = asked {
-                    assert_eq!(body.sequence() + 1, number_of(&value), "an event is appended once");
+                match asked {
+                    Asked::Append { value, .. } => assert_eq!(body.sequence() + 1, number_of(&value), "an event is appended once"),
+                    Asked::Said(said) => self.note_talk(Talk::Answered { id, said, result: Ok(body) }),
+                    _ => {}
                 }
             }
+            Heard::Told(told) => self.note_talk(Talk::Told(told)),
+            Heard::Error { id: 0, code } if self.talk.is_some() => self.note_talk(Talk::Refused(code)),
             Heard::Error { id, code } => {
                 let asked = self.waiting.remove(&id).unwrap_or_else(|| panic!("client {}: {id} is refused twice with {code}", self.name));
+                if let Asked::Said(said) = asked {
+                    return self.note_talk(Talk::Answered { id, said, result: Err(code) });
+                }
                 assert!(matches!(asked, Asked::Nonsense), "client {}: {asked:?} is refused with {code}", self.name);
             }
             Heard::TopicNotice { what, path, .. } => {

@@ -40,6 +40,9 @@ pub struct Conditions {
     pub removals: usize,
     pub selections: usize,
     pub faults: usize,
+    /// Requests to others, and questions, of one session that are under way.
+    pub questions_max: usize,
+    pub request_bytes_max: usize,
     pub resume: ResumeLimits,
     /// Where there is MQTT.
     pub mqtt: Option<MqttLimits>,
@@ -66,6 +69,8 @@ impl Conditions {
             removals: random.pick(&[1, 4, 12]),
             selections: random.pick(&[15, 30, 50]),
             faults: random.pick(&[0, 3, 10]),
+            questions_max: Limits::default().questions_max,
+            request_bytes_max: Limits::default().request_bytes_max,
             resume: ResumeLimits::default(),
             mqtt: None,
         }
@@ -79,6 +84,8 @@ impl Conditions {
             selections_max: self.selections_max,
             listeners_max: 8,
             streams_max: 4,
+            questions_max: self.questions_max,
+            request_bytes_max: self.request_bytes_max,
             history_bytes_max: 8000,
             fetch_page_max: self.fetch_page_max,
             topics_max: 1000,

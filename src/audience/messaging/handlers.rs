@@ -38,7 +38,10 @@ impl Handlers {
 
     pub fn told(&mut self, handler: RequestHandler, handles: bool) {
         let key = (handler.session, handler.number);
+        let mut under_way = 0;
         if let Some((old, rank)) = self.known.remove(&key) {
+            // One that is moved still has what it was given.
+            under_way = rank.under_way;
             let of_branch = self.by_branch.get_mut(&old.branch).expect("each is among those of its branch");
             of_branch.remove(&rank);
             self.wanting -= usize::from(!old.wanted.is_empty());
@@ -48,7 +51,7 @@ impl Handlers {
         }
         if handles {
             self.wanting += usize::from(!handler.wanted.is_empty());
-            let rank = Rank { under_way: 0, chosen: self.choices, session: handler.session, number: handler.number };
+            let rank = Rank { under_way, chosen: self.choices, session: handler.session, number: handler.number };
             self.by_branch.entry(handler.branch.clone()).or_default().insert(rank);
             self.known.insert(key, (handler, rank));
         }
@@ -122,6 +125,11 @@ mod tests {
         assert_eq!(counts, [10; 3]);
         // Who answers gets more.
         (0..10).for_each(|_| handlers.note(SessionId::from_number(2), 1, -1));
+        assert_eq!(chosen(&handlers, "a"), Some(2));
+        // Who is moved away and back has what it had.
+        handlers.told(handler("b", 1), true);
+        handlers.told(handler("a", 1), true);
+        (0..5).for_each(|_| handlers.note(SessionId::from_number(2), 1, 1));
         assert_eq!(chosen(&handlers, "a"), Some(2));
     }
 }

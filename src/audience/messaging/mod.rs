@@ -5,11 +5,12 @@
 //! have been carried out. It ends with the handler's response, with its time, or with the end of either session (`serving`). Nothing is told of
 //! a request whose asker does not wait, but that nobody takes it.
 
+mod asked;
 mod handlers;
 mod serving;
 
 use crate::audience::Audience;
-use crate::base::{SessionId, SessionKey, ShardIndex, Time};
+use crate::base::{SessionId, SessionKey, ShardIndex};
 use crate::desk::Desk;
 use crate::mail::messaging::{Message, Messaging as Said, Requested, RequestedOfAll, Target, Unserved, Waiting};
 use crate::mail::{Call, Caller, Mail};
@@ -18,6 +19,7 @@ use crate::session::Entry;
 use crate::topic::session_filter::SessionFilter;
 use crate::wire::event::{self, Event};
 use crate::wire::native::Outcome;
+use asked::{Asked, UnderWay, Whom};
 use handlers::Handlers;
 use hashbrown::HashMap;
 use serving::{Scan, Served};
@@ -27,39 +29,18 @@ use std::collections::{BTreeSet, VecDeque};
 #[derive(Default)]
 pub struct Messaging {
     handlers: Handlers,
-    /// Requests of sessions here, by ticket, and when their time is over.
-    asked: HashMap<u64, Asked>,
-    due: BTreeSet<(Time, u64)>,
-    /// Those of each session here that has any.
-    of_session: HashMap<SessionKey, BTreeSet<u64>>,
+    /// Requests of sessions here.
+    asked: UnderWay,
     /// Requests that handlers here have, by who waits.
     served: HashMap<Waiting, BTreeSet<Served>>,
     /// Requests to all who match, of which not all sessions here were looked at.
     scans: VecDeque<Scan>,
 }
 
-/// A request that waits for its answers.
-struct Asked {
-    asker: Caller,
-    due: Time,
-    to: Whom,
-}
-
-enum Whom {
-    /// One handler of the path.
-    Path(Target),
-    Session(SessionId),
-    /// All who match: how many shards have not said how many there are, how many answers are to come, and those that came before that is known.
-    Filter {
-        shards: u16,
-        count: u64,
-        answers: Vec<(SessionId, Result<Message, Refusal>)>,
-        is_told: bool,
-    },
-}
-
 /// The most requests whose time is over that one tick ends. No client is bounded by it.
 const ENDED_PER_TICK_MAX: usize = 1000;
+/// So many handlers are tried for one request: each is a mail there and back, and one more to be passed over at every choice.
+const HANDLERS_TRIED_MAX: usize = 64;
 
 impl Messaging {
     /// Requests, handlers and scans that sessions anywhere have here; 0 once all are gone.
@@ -67,20 +48,8 @@ impl Messaging {
         self.asked.len() + self.handlers.len() + self.served.len() + self.scans.len()
     }
 
-    fn insert(&mut self, ticket: u64, asked: Asked) {
-        self.of_session.entry(asked.asker.session).or_default().insert(ticket);
-        self.due.insert((asked.due, ticket));
-        self.asked.insert(ticket, asked);
-    }
-
     fn remove(&mut self, ticket: u64) -> Option<Asked> {
-        let asked = self.asked.remove(&ticket)?;
-        self.due.remove(&(asked.due, ticket));
-        let of_session = self.of_session.get_mut(&asked.asker.session).expect("it is noted with its session");
-        of_session.remove(&ticket);
-        if of_session.is_empty() {
-            self.of_session.remove(&asked.asker.session);
-        }
+        let asked = self.asked.remove(ticket)?;
         if let Whom::Path(Target::Handler { session, number }) = asked.to {
             self.handlers.note(session, number, -1);
         }
@@ -92,13 +61,14 @@ impl Audience {
     // What a client asks.
 
     pub fn request(&mut self, desk: &mut Desk, asker: Caller, timeout_ms: u64, path: &str, message: Message) -> Result<(), Refusal> {
-        let ticket = self.begin_request(desk, asker)?;
+        let ticket = self.begin_request(desk, asker, &message)?;
         let Some(handler) = self.messaging.handlers.choose(path, &[]).cloned() else { return Err(no_handler(path)) };
         let target = Target::Handler { session: handler.session, number: handler.number };
-        let requested = self.requested(desk, asker, ticket, path, message);
+        let properties = self.wanted_properties(desk, asker.session);
+        let requested = self.requested(desk, asker, ticket, path, message, properties);
         if ticket != 0 {
             self.messaging.handlers.note(handler.session, handler.number, 1);
-            self.wait(desk, asker, ticket, timeout_ms, Whom::Path(target.clone()));
+            self.wait(desk, asker, ticket, timeout_ms, (Whom::Path(target.clone()), requested.message.bytes()));
         }
         let home = desk.home_of(handler.session);
         send(desk, home, Said::Request { target, requested: Box::new(requested) });
@@ -114,10 +84,11 @@ impl Audience {
         message: Message,
     ) -> Result<(), Refusal> {
         let session = parse_name(desk, name)?;
-        let ticket = self.begin_request(desk, asker)?;
-        let requested = self.requested(desk, asker, ticket, path, message);
+        let ticket = self.begin_request(desk, asker, &message)?;
+        let properties = self.session_properties(desk, asker.session);
+        let requested = self.requested(desk, asker, ticket, path, message, properties);
         if ticket != 0 {
-            self.wait(desk, asker, ticket, timeout_ms, Whom::Session(session));
+            self.wait(desk, asker, ticket, timeout_ms, (Whom::Session(session), requested.message.bytes()));
         }
         let home = desk.home_of(session);
         send(desk, home, Said::Request { target: Target::Session(session), requested: Box::new(requested) });
@@ -132,47 +103,67 @@ impl Audience {
         (filter, path): (SessionFilter, &str),
         message: Message,
     ) -> Result<(), Refusal> {
-        let ticket = self.begin_request(desk, asker)?;
-        let requested = self.requested(desk, asker, ticket, path, message);
-        if ticket != 0 {
-            let shards = desk.identity.count;
-            self.wait(desk, asker, ticket, timeout_ms, Whom::Filter { shards, count: 0, answers: Vec::new(), is_told: false });
-        }
+        let ticket = self.begin_request(desk, asker, &message)?;
+        let properties = self.session_properties(desk, asker.session);
+        let requested = self.requested(desk, asker, ticket, path, message, properties);
+        // A message that waits for no answer is under way too, until all sessions were looked at: it is no less to hold.
+        let (ticket, timeout_ms) = if ticket == 0 { (desk.take_ticket(), 0) } else { (ticket, timeout_ms) };
+        let to = Whom::Filter { shards: desk.identity.count, count: 0, answers: Vec::new(), is_told: false };
+        self.wait(desk, asker, ticket, timeout_ms, (to, requested.message.bytes()));
+        let scan = Waiting { shard: desk.identity.index, ticket };
         for shard in (0..desk.identity.count).map(ShardIndex) {
-            let of_all = RequestedOfAll { filter: filter.clone(), requested: requested.clone() };
+            let of_all = RequestedOfAll { filter: filter.clone(), scan, requested: requested.clone() };
             send(desk, shard, Said::RequestOfAll(Box::new(of_all)));
         }
         Ok(())
     }
 
     /// The ticket of a request; 0 where its asker does not wait.
-    fn begin_request(&self, desk: &mut Desk, asker: Caller) -> Result<u64, Refusal> {
-        let requests_max = desk.limits.questions_max;
-        if self.messaging.of_session.get(&asker.session).is_some_and(|tickets| tickets.len() >= requests_max) {
+    fn begin_request(&self, desk: &mut Desk, asker: Caller, message: &Message) -> Result<u64, Refusal> {
+        let (requests_max, bytes_max) = (desk.limits.questions_max, desk.limits.request_bytes_max);
+        let (requests, bytes) = self.messaging.asked.of(asker.session);
+        if requests >= requests_max {
             let message = format!("the session has {requests_max} requests to others under way, as many as it may");
+            return Err(Refusal::new(ErrorCode::Overloaded, message));
+        }
+        // One goes in any case.
+        if bytes > 0 && bytes + message.bytes() > bytes_max {
+            let message = format!(
+                "the session's requests to others that are under way have {bytes} bytes; with this one it would be more than session.request_bytes_max = {bytes_max}"
+            );
             return Err(Refusal::new(ErrorCode::Overloaded, message));
         }
         Ok(if asker.call == Call::Request(0) { 0 } else { desk.take_ticket() })
     }
 
-    fn requested(&self, desk: &Desk, asker: Caller, ticket: u64, path: &str, message: Message) -> Requested {
+    fn requested(
+        &self,
+        desk: &Desk,
+        asker: Caller,
+        ticket: u64,
+        path: &str,
+        message: Message,
+        properties: Vec<(Box<str>, Box<str>)>,
+    ) -> Requested {
         Requested {
             waiting: Waiting { shard: desk.identity.index, ticket },
             asker: self.session_id(desk, asker.session).into(),
             path: path.into(),
             message,
-            properties: match self.messaging.handlers.want_properties() {
-                true => self.session_properties(desk, asker.session).into(),
-                false => [].into(),
-            },
+            properties: properties.into(),
             tried: Vec::new(),
         }
     }
 
-    fn wait(&mut self, desk: &Desk, asker: Caller, ticket: u64, timeout_ms: u64, to: Whom) {
+    /// The asker's properties, where a handler that this shard knows wants any: of one that was chosen here it knows that.
+    fn wanted_properties(&self, desk: &Desk, asker: SessionKey) -> Vec<(Box<str>, Box<str>)> {
+        if self.messaging.handlers.want_properties() { self.session_properties(desk, asker) } else { Vec::new() }
+    }
+
+    fn wait(&mut self, desk: &Desk, asker: Caller, ticket: u64, timeout_ms: u64, (to, bytes): (Whom, usize)) {
         let longest_ms = desk.limits.request_ms_max;
         let time_ms = if timeout_ms == 0 { longest_ms } else { timeout_ms.min(longest_ms) };
-        self.messaging.insert(ticket, Asked { asker, due: desk.turn.now.after_ms(time_ms), to });
+        self.messaging.asked.insert(ticket, Asked { asker, due: desk.turn.now.after_ms(time_ms), to, bytes });
     }
 
     // What comes of it.
@@ -180,7 +171,7 @@ impl Audience {
     pub fn messaging_said(&mut self, desk: &mut Desk, from: ShardIndex, said: Said) {
         match said {
             Said::Handler { handler, handles } => self.messaging.handlers.told(handler, handles),
-            Said::Request { target, requested } => self.request_arrived(desk, target, requested),
+            Said::Request { target, requested } => _ = self.request_arrived(desk, target, requested),
             Said::RequestOfAll(of_all) => self.messaging.scans.push_back(Scan::new(*of_all)),
             Said::Returned { requested, target, why } => self.request_returned(desk, requested, &target, why),
             Said::Response { ticket, from, result } => self.response_arrived(desk, ticket, from, result),
@@ -198,16 +189,24 @@ impl Audience {
         };
         requested.tried.push((session, number));
         if ticket != 0 {
-            let Some(Asked { to: Whom::Path(current), .. }) = self.messaging.asked.get_mut(&ticket) else { return };
+            let Some(Asked { to: Whom::Path(current), .. }) = self.messaging.asked.get_mut(ticket) else { return };
             *current = Target::Session(session);
             self.messaging.handlers.note(session, number, -1);
         }
-        let Some(next) = self.messaging.handlers.choose(&requested.path, &requested.tried) else {
+        let is_over = requested.tried.len() >= HANDLERS_TRIED_MAX;
+        let next = self.messaging.handlers.choose(&requested.path, &requested.tried).filter(|_| !is_over);
+        let Some(next) = next else {
             return self.nobody_takes(desk, &requested, session, why);
         };
         let target = Target::Handler { session: next.session, number: next.number };
         let (session, number) = (next.session, next.number);
-        if let Some(Asked { to: Whom::Path(current), .. }) = self.messaging.asked.get_mut(&ticket) {
+        if requested.properties.is_empty()
+            && let Some(asker) = self.asker_of(desk, &requested)
+        {
+            // It may be the first that wants any.
+            requested.properties = self.wanted_properties(desk, asker).into();
+        }
+        if let Some(Asked { to: Whom::Path(current), .. }) = self.messaging.asked.get_mut(ticket) {
             *current = target.clone();
             self.messaging.handlers.note(session, number, 1);
         }
@@ -215,18 +214,24 @@ impl Audience {
         send(desk, home, Said::Request { target, requested });
     }
 
+    fn asker_of(&self, desk: &Desk, requested: &Requested) -> Option<SessionKey> {
+        parse_name(desk, &requested.asker).ok().and_then(|asker| self.find(asker))
+    }
+
     fn nobody_takes(&mut self, desk: &mut Desk, requested: &Requested, last: SessionId, why: Unserved) {
         let refusal = unserved(why, &requested.path);
         if requested.waiting.ticket != 0 {
             return self.response_arrived(desk, requested.waiting.ticket, last, Err(refusal));
         }
-        if let Some(session) = parse_name(desk, &requested.asker).ok().and_then(|asker| self.find(asker)) {
+        if let Some(session) = self.asker_of(desk, requested) {
             self.refuse(desk, session, 0, refusal);
         }
     }
 
     fn response_arrived(&mut self, desk: &mut Desk, ticket: u64, from: SessionId, result: Result<Message, Refusal>) {
-        let Some(asked) = self.messaging.asked.get_mut(&ticket) else { return };
+        let is_early = matches!(self.messaging.asked.get(ticket), Some(Asked { to: Whom::Filter { is_told: false, .. }, .. }));
+        let result = if is_early { self.early_response(desk, ticket, result) } else { result };
+        let Some(asked) = self.messaging.asked.get_mut(ticket) else { return };
         let asker = asked.asker;
         if let Whom::Filter { answers, count, is_told, .. } = &mut asked.to {
             if !*is_told {
@@ -245,9 +250,23 @@ impl Audience {
         self.answer(desk, asker, outcome);
     }
 
+    /// An answer that waits until it is known how many there are. Where too many bytes wait already it is lost, and the asker told so.
+    #[cold]
+    fn early_response(&mut self, desk: &Desk, ticket: u64, result: Result<Message, Refusal>) -> Result<Message, Refusal> {
+        let bytes_max = desk.limits.request_bytes_max;
+        let bytes = result.as_ref().map_or(0, Message::bytes);
+        if self.messaging.asked.take_room(ticket, bytes, bytes_max) {
+            return result;
+        }
+        let message = format!(
+            "the session has answered before all were asked, and its answer is lost: with it more than session.request_bytes_max = {bytes_max} would wait"
+        );
+        Err(Refusal::new(ErrorCode::ResponseLost, message))
+    }
+
     /// How many sessions of a shard were asked. Once all have said so the asker is told, and what has been answered meanwhile.
     fn matched(&mut self, desk: &mut Desk, ticket: u64, more: u64) {
-        let Some(asked) = self.messaging.asked.get_mut(&ticket) else { return };
+        let Some(asked) = self.messaging.asked.get_mut(ticket) else { return };
         let Whom::Filter { shards, count, answers, is_told } = &mut asked.to else { return };
         *count += more;
         *shards -= 1;
@@ -256,8 +275,11 @@ impl Audience {
         }
         *is_told = true;
         let (asker, total, answers) = (asked.asker, *count, std::mem::take(answers));
-        self.answer(desk, asker, Ok(Outcome::Asked(total)));
-        if total == 0 {
+        let is_message = asker.call == Call::Request(0);
+        if !is_message {
+            self.answer(desk, asker, Ok(Outcome::Asked(total)));
+        }
+        if total == 0 || is_message {
             self.messaging.remove(ticket);
         }
         // As many as have answered in the time in which all shards were asked; each has a place in the asker's queue.
@@ -286,8 +308,8 @@ impl Audience {
     /// Ends requests whose time is over.
     pub fn tick_requests(&mut self, desk: &mut Desk) {
         for _ in 0..ENDED_PER_TICK_MAX {
-            let Some((_, ticket)) = self.messaging.due.first().copied().filter(|(due, _)| *due <= desk.turn.now) else { return };
-            let asked = self.messaging.asked.get(&ticket).expect("what is due is under way");
+            let Some(ticket) = self.messaging.asked.due(desk.turn.now) else { return };
+            let asked = self.messaging.asked.get(ticket).expect("what is due is under way");
             let refusal =
                 Refusal::new(ErrorCode::RequestTimeout, "no response came in time; whether the request was carried out is not known");
             let (asker, is_filter) = (asked.asker, matches!(asked.to, Whom::Filter { is_told: true, .. }));
@@ -321,7 +343,7 @@ impl Audience {
     /// The session is over: what it asked, and what it was asked, ends with it.
     pub(super) fn end_requests(&mut self, desk: &mut Desk, key: SessionKey) {
         // Bounded by `limits.questions_max`.
-        let tickets = self.messaging.of_session.get(&key).cloned().unwrap_or_default();
+        let tickets = self.messaging.asked.tickets_of(key);
         tickets.into_iter().for_each(|ticket| self.give_up_request(desk, ticket));
         self.end_handlers(desk, key);
     }
@@ -348,8 +370,10 @@ pub(super) fn parse_name(desk: &Desk, name: &str) -> Result<SessionId, Refusal> 
     let parse = || {
         let (run, number) = name.split_once('-')?;
         let run = u64::from_str_radix(run, 16).ok()?;
+        // As it is printed: a number may be read with a sign and zeros before it too.
         let session = SessionId::from_number(u64::from_str_radix(number, 16).ok()?);
-        (run == desk.identity.run).then_some(session)
+        let is_one = run == desk.identity.run && desk.name_of(session) == name;
+        is_one.then_some(session)
     };
     parse().ok_or_else(|| {
         Refusal::new(ErrorCode::NoSuchSession, format!("there is no session '{}'", name.chars().take(60).collect::<String>()))
@@ -357,5 +381,5 @@ pub(super) fn parse_name(desk: &Desk, name: &str) -> Result<SessionId, Refusal> 
 }
 
 fn print_name(desk: &Desk, session: SessionId) -> String {
-    if session == SessionId::from_number(0) { String::new() } else { format!("{:016x}-{:x}", desk.identity.run, session.number()) }
+    if session == SessionId::from_number(0) { String::new() } else { desk.name_of(session) }
 }

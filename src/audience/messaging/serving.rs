@@ -2,8 +2,7 @@
 
 use super::{Said, Waiting, send};
 use crate::audience::Audience;
-use crate::audience::properties::Properties;
-use crate::base::{SessionId, SessionKey};
+use crate::base::{SessionId, SessionKey, ShardIndex, SlabKey};
 use crate::desk::Desk;
 use crate::mail::messaging::{Message, RequestHandler, Requested, RequestedOfAll, Target, Unserved};
 use crate::mail::{Caller, Mail};
@@ -36,6 +35,8 @@ impl Scan {
 
 /// What a slice may look at, in bytes of filters for each session that they are held against; see `properties`.
 const SCANNED_BYTES_PER_SLICE: usize = 40_000;
+/// What a slice may give to sessions: each has its own copy of the request.
+const GIVEN_BYTES_PER_SLICE: usize = 1 << 20;
 
 impl Audience {
     pub fn handle_requests(
@@ -55,7 +56,7 @@ impl Audience {
         }
         handlers.insert(number, branch.into());
         let handler = RequestHandler { branch: branch.into(), session: session.id, number, wanted: wanted.into() };
-        self.tell_all(desk, || Mail::Messaging(Box::new(Said::Handler { handler: handler.clone(), handles: true })));
+        self.tell_handler(desk, handler, true);
         // Who asks once this is answered finds it, on whatever shard.
         let to = crate::mail::views::Told { shard: desk.identity.index, ticket: self.expect_fences(desk, asker) };
         self.tell_all(desk, || Mail::Fence { to });
@@ -69,27 +70,42 @@ impl Audience {
             return Err(Refusal::new(ErrorCode::NoSuchListener, format!("the session has no handler {number}")));
         };
         let handler = RequestHandler { branch, session: session.id, number, wanted: [].into() };
-        self.tell_all(desk, || Mail::Messaging(Box::new(Said::Handler { handler: handler.clone(), handles: false })));
+        self.tell_handler(desk, handler, false);
         self.answer(desk, asker, Ok(Outcome::Done));
         Ok(())
     }
 
-    /// A request has come to a session here.
-    pub(super) fn request_arrived(&mut self, desk: &mut Desk, target: Target, requested: Box<Requested>) {
-        if let Err(why) = self.serve(desk, &target, &requested) {
-            let asker = requested.waiting.shard;
-            send(desk, asker, Said::Returned { requested, target, why });
+    /// This shard knows at once what its own sessions handle: else a request that waits here already would find a handler of which it is not known what it
+    /// wants.
+    fn tell_handler(&mut self, desk: &mut Desk, handler: RequestHandler, handles: bool) {
+        let own = desk.identity.index;
+        for shard in (0..desk.identity.count).map(ShardIndex).filter(|shard| *shard != own) {
+            send(desk, shard, Said::Handler { handler: handler.clone(), handles });
         }
+        self.messaging.handlers.told(handler, handles);
     }
 
-    fn serve(&mut self, desk: &mut Desk, target: &Target, requested: &Requested) -> Result<(), Unserved> {
+    /// A request has come to a session here.
+    pub(super) fn request_arrived(&mut self, desk: &mut Desk, target: Target, requested: Box<Requested>) -> usize {
+        self.serve(desk, &target, &requested).unwrap_or_else(|why| {
+            let asker = requested.waiting.shard;
+            send(desk, asker, Said::Returned { requested, target, why });
+            0
+        })
+    }
+
+    /// Gives the session the request, if it takes it. Gives the bytes that it is sent by that.
+    fn serve(&mut self, desk: &mut Desk, target: &Target, requested: &Requested) -> Result<usize, Unserved> {
         let &(Target::Handler { session: id, .. } | Target::Session(id)) = target;
         let key = self.find(id).ok_or(Unserved::Gone)?;
         let session = self.sessions.get_mut(key).expect("a name is of a session");
         let (form, life, bytes) = (session.form.native(), session.life, session.queue.bounded_bytes());
         let extras = session.extras.as_mut().ok_or(Unserved::Gone)?;
         let handler = match target {
-            Target::Handler { number, .. } => extras.handlers.contains_key(number).then_some(*number),
+            // It may have been moved meanwhile.
+            Target::Handler { number, .. } => {
+                extras.handlers.get(number).filter(|branch| is_within(&requested.path, branch)).map(|_| *number)
+            }
             Target::Session(_) => {
                 let on_branch = extras.handlers.iter().filter(|(_, branch)| is_within(&requested.path, branch));
                 on_branch.max_by_key(|(_, branch)| branch.len()).map(|(number, _)| *number)
@@ -124,8 +140,9 @@ impl Audience {
             value: requested.message.value.as_deref(),
         };
         event::put(&mut bytes, form, &event);
+        let given = bytes.len();
         self.push(desk, key, Entry::Control(bytes.into_boxed_slice()));
-        Ok(())
+        Ok(given)
     }
 
     /// A handler answers, or rejects.
@@ -144,9 +161,9 @@ impl Audience {
     }
 
     /// Nobody waits for it any more.
-    pub(super) fn served_over(&mut self, from: crate::base::ShardIndex, waiting: Waiting) {
+    pub(super) fn served_over(&mut self, from: ShardIndex, waiting: Waiting) {
         debug_assert_eq!(from, waiting.shard);
-        self.messaging.scans.retain(|scan| scan.of_all.requested.waiting != waiting);
+        self.messaging.scans.retain(|scan| scan.of_all.scan != waiting);
         for Served { session, number } in self.messaging.served.remove(&waiting).unwrap_or_default() {
             if let Some(extras) = self.sessions.get_mut(session).and_then(|session| session.extras.as_mut()) {
                 extras.serving.remove(&number);
@@ -163,7 +180,7 @@ impl Audience {
         // Bounded by `limits.listeners_max` and `limits.questions_max`.
         for (number, branch) in handlers {
             let handler = RequestHandler { branch, session: id, number, wanted: [].into() };
-            self.tell_all(desk, || Mail::Messaging(Box::new(Said::Handler { handler: handler.clone(), handles: false })));
+            self.tell_handler(desk, handler, false);
         }
         for (number, Serving { shard, ticket }) in serving {
             self.messaging.forget_served(Waiting { shard, ticket }, key, number);
@@ -179,38 +196,40 @@ impl Audience {
         !self.messaging.scans.is_empty()
     }
 
-    /// Goes on with a request to all who match: so many sessions a slice.
+    /// Goes on with a request to all who match: so many sessions a slice, or bytes given to them.
     pub fn run_scans(&mut self, desk: &mut Desk) {
         let Some(mut scan) = self.messaging.scans.pop_front() else { return };
         let looked_max = (SCANNED_BYTES_PER_SLICE / scan.of_all.filter.as_str().len().max(1)).max(16);
-        let (keys, next) = self.sessions.slab.keys_from(scan.from, looked_max);
+        let (keys, mut next) = self.sessions.slab.keys_from(scan.from, looked_max);
+        let (mut given, last) = (0, keys.last().copied());
         for key in keys {
-            let is_over = self.sessions.get(key).is_none_or(|session| session.life == Life::Over || session.form.native().is_none());
-            let properties = |key| Properties::of(self, desk, key);
-            if is_over
-                || !{
-                    let properties = properties(key);
-                    scan.of_all.filter.matches(|name| properties.value(name))
-                }
-            {
-                continue;
-            }
-            scan.count += 1;
-            let id = self.id_of(key).expect("it was just there");
-            let (target, requested) = (Target::Session(id), scan.of_all.requested.clone());
-            match requested.waiting.ticket {
-                // Who waits for none of them is not told which of many did not take it.
-                0 => _ = self.serve(desk, &target, &requested),
-                _ => self.request_arrived(desk, target, Box::new(requested)),
+            given += self.scan_session(desk, &mut scan, key);
+            if given >= GIVEN_BYTES_PER_SLICE && Some(key) != last {
+                next = Some(key.index() + 1);
+                break;
             }
         }
         if let Some(from) = next {
             scan.from = from;
             return self.messaging.scans.push_back(scan);
         }
-        let Waiting { shard, ticket } = scan.of_all.requested.waiting;
-        if ticket != 0 {
-            send(desk, shard, Said::Matched { ticket, count: scan.count });
+        let Waiting { shard, ticket } = scan.of_all.scan;
+        send(desk, shard, Said::Matched { ticket, count: scan.count });
+    }
+
+    /// Asks a session, if it is one that is meant. Gives the bytes that it is sent by that.
+    fn scan_session(&mut self, desk: &mut Desk, scan: &mut Scan, key: SessionKey) -> usize {
+        let is_there = self.session(key).is_some_and(|session| session.form.native().is_some());
+        if !is_there || !self.is_meant(desk, key, &scan.of_all.filter) {
+            return 0;
+        }
+        scan.count += 1;
+        let id = self.id_of(key).expect("it was just there");
+        let (target, requested) = (Target::Session(id), scan.of_all.requested.clone());
+        match requested.waiting.ticket {
+            // Who waits for none of them is not told which of many did not take it.
+            0 => self.serve(desk, &target, &requested).unwrap_or(0),
+            _ => self.request_arrived(desk, target, Box::new(requested)),
         }
     }
 }

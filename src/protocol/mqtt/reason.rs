@@ -59,7 +59,8 @@ pub fn reason_of(code: ErrorCode) -> ReasonCode {
         | E::MalformedJson
         | E::InvalidField
         | E::LockLimit
-        | E::LockLost => ReasonCode::UNSPECIFIED_ERROR,
+        | E::LockLost
+        | E::ResponseLost => ReasonCode::UNSPECIFIED_ERROR,
     }
 }
 
