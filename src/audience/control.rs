@@ -34,10 +34,14 @@ struct Gathered {
     asker: Caller,
     shards: u16,
     count: u64,
+    /// A shard had too many orders to take it.
+    is_refused: bool,
     /// Of a list: how many are wanted, and whether those that are furthest behind.
     wanted: Option<(usize, bool)>,
     listed: Vec<(u64, SessionEntry)>,
     has_more: bool,
+    /// How far the list goes where a shard has more: what others list behind that is left for the next page.
+    end: Option<(Reverse<u64>, u64)>,
 }
 
 /// How far this shard's sessions were looked at.
@@ -47,11 +51,18 @@ struct Scan {
     count: u64,
     /// What is listed, by its rank: the first so many of them.
     listed: BTreeMap<(Reverse<u64>, u64), SessionEntry>,
+    listed_bytes: usize,
     has_more: bool,
 }
 
 /// What a slice may look at, in bytes of filters for each session that they are held against; see `properties`.
 const SCANNED_BYTES_PER_SLICE: usize = 40_000;
+/// What an order to one session takes of that.
+const BYTES_OF_ONE: usize = 1000;
+/// The most orders that wait on a shard: they outlive who gave them, so what each session may have under way bounds them not.
+const ORDERS_MAX: usize = 10_000;
+/// What one shard lists for one order, in bytes of properties, but one session in any case.
+const LISTED_BYTES_MAX: usize = 1 << 20;
 
 impl Control {
     pub fn len(&self) -> usize {
@@ -85,7 +96,16 @@ impl Audience {
             Whom::Session(session) => vec![desk.home_of(*session)],
             Whom::Matching(_) => (0..desk.identity.count).map(ShardIndex).collect(),
         };
-        let gathered = Gathered { asker, shards: shards.len() as u16, count: 0, wanted, listed: Vec::new(), has_more: false };
+        let gathered = Gathered {
+            asker,
+            shards: shards.len() as u16,
+            count: 0,
+            is_refused: false,
+            wanted,
+            listed: Vec::new(),
+            has_more: false,
+            end: None,
+        };
         self.control.asked.insert(ticket, gathered);
         self.control.of_session.entry(asker.session).or_default().insert(ticket);
         let order = Order { waiting: Waiting { shard: desk.identity.index, ticket }, whom, act };
@@ -97,8 +117,19 @@ impl Audience {
 
     pub fn control_said(&mut self, desk: &mut Desk, said: Said) {
         match said {
+            Said::Order(order) if self.control.scans.len() >= ORDERS_MAX => {
+                let Waiting { shard, ticket } = order.waiting;
+                desk.mail(shard, Mail::Control(Box::new(Said::Refused { ticket })));
+            }
             Said::Order(order) => {
-                self.control.scans.push_back(Scan { order: *order, from: 0, count: 0, listed: BTreeMap::new(), has_more: false });
+                let scan = Scan { order: *order, from: 0, count: 0, listed: BTreeMap::new(), listed_bytes: 0, has_more: false };
+                self.control.scans.push_back(scan);
+            }
+            Said::Refused { ticket } => {
+                if let Some(gathered) = self.control.asked.get_mut(&ticket) {
+                    gathered.is_refused = true;
+                }
+                self.order_done(desk, ticket, 0, Vec::new(), false);
             }
             Said::Done { ticket, count, listed, has_more } => self.order_done(desk, ticket, count, listed, has_more),
         }
@@ -107,22 +138,33 @@ impl Audience {
     fn order_done(&mut self, desk: &mut Desk, ticket: u64, count: u64, listed: Vec<(u64, SessionEntry)>, has_more: bool) {
         let Some(gathered) = self.control.asked.get_mut(&ticket) else { return };
         gathered.count += count;
+        if let (true, Some((number, last)), Some((_, slowest))) = (has_more, listed.last(), gathered.wanted) {
+            let last = rank(slowest, last.queue_bytes, *number);
+            gathered.end = Some(gathered.end.map_or(last, |end| end.min(last)));
+        }
         gathered.listed.extend(listed);
         gathered.has_more |= has_more;
         gathered.shards -= 1;
         if gathered.shards > 0 {
             return;
         }
-        let Gathered { asker, count, wanted, mut listed, has_more, .. } = self.control.asked.remove(&ticket).expect("it was just there");
+        let Gathered { asker, count, is_refused, wanted, mut listed, has_more, end, .. } =
+            self.control.asked.remove(&ticket).expect("it was just there");
         if let Some(tickets) = self.control.of_session.get_mut(&asker.session) {
             tickets.remove(&ticket);
             if tickets.is_empty() {
                 self.control.of_session.remove(&asker.session);
             }
         }
+        if is_refused {
+            let message =
+                format!("a shard has {ORDERS_MAX} orders that wait, as many as it may: of its sessions none was met, of others {count}");
+            return self.answer(desk, asker, Err(Refusal::new(ErrorCode::Overloaded, message)));
+        }
         let Some((count_max, slowest)) = wanted else { return self.answer(desk, asker, Ok(Outcome::Asked(count))) };
         // At most what one page has, of each shard.
         listed.sort_by_key(|(number, entry)| rank(slowest, entry.queue_bytes, *number));
+        listed.retain(|(number, entry)| end.is_none_or(|end| rank(slowest, entry.queue_bytes, *number) <= end));
         let has_more = has_more || listed.len() > count_max;
         listed.truncate(count_max);
         let sessions = listed.into_iter().map(|(_, entry)| entry).collect();
@@ -135,34 +177,41 @@ impl Audience {
         !self.control.scans.is_empty()
     }
 
-    /// Goes on with the order that has waited longest: so many sessions a slice.
+    /// Goes on with the orders that have waited longest: so many sessions a slice. One ends before the next begins, so of two orders to a session the later
+    /// one stands.
     pub fn run_orders(&mut self, desk: &mut Desk) {
-        let Some(mut scan) = self.control.scans.pop_front() else { return };
-        let next = match &scan.order.whom {
-            Whom::Session(session) => {
-                let found = self.find(*session);
-                found.into_iter().for_each(|key| self.carry_out(desk, key, &mut scan));
-                None
-            }
-            Whom::Matching(filter) => {
-                let filter = filter.clone();
-                let looked_max = (SCANNED_BYTES_PER_SLICE / filter.as_str().len().max(1)).max(16);
-                let (keys, next) = self.sessions.slab.keys_from(scan.from, looked_max);
-                for key in keys {
-                    if self.session(key).is_some_and(|session| session.life != Life::Shared) && self.is_meant(desk, key, &filter) {
-                        self.carry_out(desk, key, &mut scan);
-                    }
+        let mut left = SCANNED_BYTES_PER_SLICE;
+        while left > 0
+            && let Some(mut scan) = self.control.scans.pop_front()
+        {
+            let (next, spent) = match scan.order.whom.clone() {
+                Whom::Session(session) => {
+                    let found = self.find(session);
+                    found.into_iter().for_each(|key| self.carry_out(desk, key, &mut scan));
+                    (None, BYTES_OF_ONE)
                 }
-                next
+                Whom::Matching(filter) => {
+                    let each = filter.as_str().len().max(1);
+                    let (keys, next) = self.sessions.slab.keys_from(scan.from, (left / each).max(16));
+                    let spent = (keys.len() + 1) * each;
+                    for key in keys {
+                        if self.session(key).is_some_and(|session| session.life != Life::Shared) && self.is_meant(desk, key, &filter) {
+                            self.carry_out(desk, key, &mut scan);
+                        }
+                    }
+                    (next, spent)
+                }
+            };
+            left = left.saturating_sub(spent);
+            if let Some(from) = next {
+                scan.from = from;
+                self.control.scans.push_front(scan);
+                continue;
             }
-        };
-        if let Some(from) = next {
-            scan.from = from;
-            return self.control.scans.push_back(scan);
+            let Waiting { shard, ticket } = scan.order.waiting;
+            let listed = scan.listed.into_iter().map(|((_, number), entry)| (number, entry)).collect();
+            desk.mail(shard, Mail::Control(Box::new(Said::Done { ticket, count: scan.count, listed, has_more: scan.has_more })));
         }
-        let Waiting { shard, ticket } = scan.order.waiting;
-        let listed = scan.listed.into_iter().map(|((_, number), entry)| (number, entry)).collect();
-        desk.mail(shard, Mail::Control(Box::new(Said::Done { ticket, count: scan.count, listed, has_more: scan.has_more })));
     }
 
     pub(super) fn is_meant(&self, desk: &Desk, key: SessionKey, filter: &SessionFilter) -> bool {
@@ -218,9 +267,11 @@ impl Audience {
             return;
         }
         let entry = self.describe(desk, key);
+        scan.listed_bytes += properties_bytes(&entry);
         scan.listed.insert(rank(slowest, entry.queue_bytes, number), entry);
-        if scan.listed.len() > count_max {
-            scan.listed.pop_last();
+        while scan.listed.len() > count_max || scan.listed_bytes > LISTED_BYTES_MAX && scan.listed.len() > 1 {
+            let (_, last) = scan.listed.pop_last().expect("it holds one at least");
+            scan.listed_bytes -= properties_bytes(&last);
             scan.has_more = true;
         }
     }
@@ -259,6 +310,10 @@ impl Audience {
             self.control.asked.remove(&ticket);
         }
     }
+}
+
+fn properties_bytes(entry: &SessionEntry) -> usize {
+    entry.properties.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 
 /// What comes first is listed first.

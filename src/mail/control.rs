@@ -48,6 +48,8 @@ pub struct Order {
 pub enum Control {
     /// To the shard of the session that is meant, or to all.
     Order(Box<Order>),
+    /// A shard has too many orders that wait to take this one.
+    Refused { ticket: u64 },
     /// A shard has done its share: to so many, or what it found, of which it may have more.
     Done { ticket: u64, count: u64, listed: Vec<(u64, SessionEntry)>, has_more: bool },
 }

@@ -44,10 +44,9 @@ impl Asking<'_> {
     }
 
     pub(super) fn close_sessions(&mut self, session: &str, filter: &str, message: &str) -> Result<(), Refusal> {
-        let mut why = if message.is_empty() { "closed by another session".to_owned() } else { message.to_owned() };
-        while why.len() > REASON_BYTES_MAX {
-            why.pop();
-        }
+        let why = if message.is_empty() { "closed by another session" } else { message };
+        let end = (0..=REASON_BYTES_MAX.min(why.len())).rev().find(|end| why.is_char_boundary(*end)).unwrap_or(0);
+        let why = &why[..end];
         self.control(session, filter, Act::Close { why: why.into() })
     }
 
