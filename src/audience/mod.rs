@@ -9,7 +9,7 @@
 //! - `queue` — what a session is answered and still has to be sent; `pace` — what waits until it reads; `history` — what a subscriber of a time series is told first.
 //! - `listeners` — sessions that are told of topics that come and go, and of subscribers; `known` — what a listener knows; `missing` — sessions that are
 //!   told of selectors that match nothing.
-//! - `messaging` — requests between sessions, of this shard and others.
+//! - `messaging` — requests between sessions, of this shard and others; clients of MQTT ask too.
 //! - `streams` — the update streams of sessions; `locks` — the locks that they hold or wait for.
 //! - `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections, `durable` — and the server; `properties` — sessions as others see them; `control` — as others look for and steer them.
 //! - `mqtt` — what sessions of MQTT are beyond that.

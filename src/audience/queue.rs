@@ -110,8 +110,10 @@ impl Audience {
     // Answers.
 
     pub fn answer(&mut self, desk: &mut Desk, to: Caller, result: Result<Outcome, Refusal>) {
-        if let Call::Will { number } = to.call {
-            return self.will_answered(desk, number, result);
+        match to.call {
+            Call::Will { number } => return self.will_answered(desk, number, result),
+            Call::Reply { number } => return self.reply_answered(desk, to.session, number, result),
+            _ => {}
         }
         // The session may be over.
         let Some(session) = self.sessions.get(to.session) else { return };

@@ -43,6 +43,8 @@ pub enum Log {
     QueueFull { client_id: Box<str> },
     /// The will of a client of MQTT is not published.
     WillRefused { client_id: Box<str>, topic: Box<str>, why: Box<str> },
+    /// The answer to a request of a client of MQTT was not taken by its response topic.
+    ReplyRefused { client_id: Box<str>, why: Box<str> },
     /// A client sent something that is longer than the limit of this key, which was refused, mostly by closing the connection. Empty where it is
     /// not known yet which client.
     Oversized { client: Box<str>, limit: &'static str },

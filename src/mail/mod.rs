@@ -321,6 +321,8 @@ pub struct MessageChange<'a> {
 #[derive(Clone)]
 pub enum Making {
     Refused,
+    /// None: without a topic the message is a request, and goes back to who published it. One that messages only passed by is none.
+    Asked,
     Of(Arc<Specification>),
 }
 

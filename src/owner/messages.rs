@@ -22,6 +22,7 @@ use std::sync::Arc;
 impl Owner {
     pub(super) fn decide_message(&self, desk: &Desk, attempt: &Attempt<'_>, message: &MessageChange<'_>) -> Result<Decided, Refusal> {
         let topic = attempt.found.map(|place| self.tree.topic(place));
+        let topic = topic.filter(|topic| !topic.is_passing || !matches!(message.making, Making::Asked));
         if message.payload.is_empty() && message.head.retain && !takes_empty(topic) {
             return self.decide_cleared(desk, attempt, message);
         }

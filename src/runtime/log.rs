@@ -16,7 +16,7 @@ struct Kind {
 /// See the module.
 #[derive(Default)]
 pub struct Logger {
-    kinds: [Kind; 6],
+    kinds: [Kind; 7],
 }
 
 impl Logger {
@@ -28,6 +28,7 @@ impl Logger {
             Log::ForeignHost { .. } => 3,
             Log::ForeignPage { .. } => 4,
             Log::Oversized { .. } => 5,
+            Log::ReplyRefused { .. } => 6,
         };
         let Kind { due, skipped } = &mut self.kinds[kind];
         if now < *due {
@@ -47,6 +48,9 @@ impl Logger {
             ),
             Log::WillRefused { client_id, topic, why } => {
                 tracing::warn!(%client_id, %topic, %why, skipped, "the will of an MQTT client is not published");
+            }
+            Log::ReplyRefused { client_id, why } => {
+                tracing::warn!(%client_id, %why, skipped, "the answer to a request of an MQTT client is not published to its response topic");
             }
             Log::Oversized { client, limit } => {
                 tracing::warn!(?client, limit, skipped, "a client sent something longer than this limit allows, which was refused");

@@ -315,7 +315,7 @@ impl Outgoing {
         match (self.publication.value(), self.specification.value_type()) {
             (None, _) => Cow::Borrowed(&[]),
             // The message that clears a topic has no payload, whatever the topic's type.
-            (Some(value), kind @ (ValueType::Int64 | ValueType::Double)) if !value.is_empty() => Cow::Owned(print_number(kind, value)),
+            (Some(value), kind @ (ValueType::Int64 | ValueType::Double)) if !value.is_empty() => Cow::Owned(number_payload(kind, value)),
             (Some(value), _) => Cow::Borrowed(value),
         }
     }
@@ -330,9 +330,7 @@ impl Outgoing {
         match (self.publication.message(), self.specification.value_type()) {
             (Some(message), _) => &message.passed_on,
             (None, _) if self.is_null() => &[],
-            (None, ValueType::Json) => JSON_PROPERTIES,
-            (None, ValueType::String) => TEXT_PROPERTIES,
-            (None, ValueType::Int64 | ValueType::Double | ValueType::Binary) => &[],
+            (None, kind) => type_properties(kind),
         }
     }
 
@@ -369,8 +367,17 @@ impl Outgoing {
 const JSON_PROPERTIES: &[u8] = b"\x01\x01\x03\x00\x10application/json";
 const TEXT_PROPERTIES: &[u8] = b"\x01\x01";
 
+/// What the properties of MQTT 5 say of a payload of this type.
+pub fn type_properties(kind: ValueType) -> &'static [u8] {
+    match kind {
+        ValueType::Json => JSON_PROPERTIES,
+        ValueType::String => TEXT_PROPERTIES,
+        ValueType::Int64 | ValueType::Double | ValueType::Binary => &[],
+    }
+}
+
 /// A number in decimal, as MQTT carries it; NaN and the infinities by their names.
-fn print_number(kind: ValueType, value: &[u8]) -> Vec<u8> {
+pub fn number_payload(kind: ValueType, value: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     scalar::append_json(kind, value, &mut text);
     text.retain(|byte| *byte != b'"');

@@ -21,7 +21,7 @@ pub use filters::Filter;
 pub use group::{Group, Member};
 pub use held::{HeldBytes, Hold};
 pub use listener::{Extras, History, Known, Listened, Listener, Review, Serving, Stream};
-pub use local_topic::{Delivery, LocalTopic, Outgoing, Subscriber};
+pub use local_topic::{Delivery, LocalTopic, Outgoing, Subscriber, number_payload, type_properties};
 pub use lock::{Claim, Lock, LockScope, LockStanding};
 pub use mqtt::Mqtt;
 pub use mqtt_limits::MqttLimits;
@@ -263,6 +263,10 @@ pub enum Call {
     /// A will: a refusal is told to the operator.
     Will {
         number: u32,
+    },
+    /// A message that is to be answered: what came of it, of the request that it became, and of the answer.
+    Reply {
+        number: u64,
     },
     /// A filter that is taken up again: nobody waits.
     Unheard,

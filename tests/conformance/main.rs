@@ -26,6 +26,7 @@ mod mqtt_limbo;
 mod mqtt_native;
 mod mqtt_packets;
 mod mqtt_peer;
+mod mqtt_requests;
 mod mqtt_storing;
 mod mqtt_table;
 mod mqtt_typed;

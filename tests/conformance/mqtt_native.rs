@@ -33,7 +33,7 @@ impl Broker {
         answer
     }
 
-    fn take_native(&mut self, client: Client) -> Vec<Value> {
+    pub fn take_native(&mut self, client: Client) -> Vec<Value> {
         let frames = parse_frames(&self.take_bytes(client));
         frames.iter().map(|(_, payload)| serde_json::from_slice(payload).expect("JSON")).collect()
     }

@@ -35,6 +35,8 @@ pub struct Broker {
     full: Vec<String>,
     /// Those of which it was told that their wills are not published.
     without_will: Vec<String>,
+    /// Those of which it was told that an answer to their requests is not published.
+    without_reply: Vec<String>,
     /// The clients of which the operator was told that they sent something too long, and the limits.
     oversized: Vec<(String, &'static str)>,
 }
@@ -125,6 +127,7 @@ impl Broker {
             stalled,
             full: Vec::new(),
             without_will: Vec::new(),
+            without_reply: Vec::new(),
             oversized: Vec::new(),
         }
     }
@@ -148,6 +151,11 @@ impl Broker {
     /// The clients of which the operator was told that their wills are not published.
     pub fn without_will(&self) -> &[String] {
         &self.without_will
+    }
+
+    /// The clients of which the operator was told that an answer to their requests is not published.
+    pub fn without_reply(&self) -> &[String] {
+        &self.without_reply
     }
 
     /// The clients of which the operator was told that they sent something too long, and the limits.
@@ -320,6 +328,7 @@ impl Broker {
                     // They are taken at once.
                     Effect::Reports(_) => {}
                     Effect::Log(Log::WillRefused { client_id, .. }) => self.without_will.push(client_id.into()),
+                    Effect::Log(Log::ReplyRefused { client_id, .. }) => self.without_reply.push(client_id.into()),
                     Effect::Log(Log::Oversized { client, limit }) => self.oversized.push((client.into(), limit)),
                     other => panic!("nobody asks for this: {other:?}"),
                 }

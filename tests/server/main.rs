@@ -33,6 +33,7 @@ mod locks;
 mod mqtt_bridge;
 mod mqtt_large;
 mod mqtt_mosquitto;
+mod mqtt_requests;
 mod mqtt_rumqttc;
 mod operations;
 mod removal;

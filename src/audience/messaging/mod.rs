@@ -7,6 +7,7 @@
 
 mod asked;
 mod handlers;
+mod mqtt;
 mod serving;
 
 use crate::audience::Audience;
@@ -31,6 +32,8 @@ pub struct Messaging {
     handlers: Handlers,
     /// Requests of sessions here.
     asked: UnderWay,
+    /// Messages of clients of MQTT that are to be answered.
+    replies: mqtt::Replies,
     /// Requests that handlers here have, by who waits.
     served: HashMap<Waiting, BTreeSet<Served>>,
     /// Requests to all who match, of which not all sessions here were looked at.
@@ -45,7 +48,7 @@ const HANDLERS_TRIED_MAX: usize = 64;
 impl Messaging {
     /// Requests, handlers and scans that sessions anywhere have here; 0 once all are gone.
     pub fn len(&self) -> usize {
-        self.asked.len() + self.handlers.len() + self.served.len() + self.scans.len()
+        self.asked.len() + self.replies.len() + self.handlers.len() + self.served.len() + self.scans.len()
     }
 
     fn remove(&mut self, ticket: u64) -> Option<Asked> {
@@ -62,6 +65,17 @@ impl Audience {
 
     pub fn request(&mut self, desk: &mut Desk, asker: Caller, timeout_ms: u64, path: &str, message: Message) -> Result<(), Refusal> {
         let ticket = self.begin_request(desk, asker, &message)?;
+        self.ask_path(desk, asker, (ticket, timeout_ms), path, message)
+    }
+
+    fn ask_path(
+        &mut self,
+        desk: &mut Desk,
+        asker: Caller,
+        (ticket, timeout_ms): (u64, u64),
+        path: &str,
+        message: Message,
+    ) -> Result<(), Refusal> {
         let Some(handler) = self.messaging.handlers.choose(path, &[]).cloned() else { return Err(no_handler(path)) };
         let target = Target::Handler { session: handler.session, number: handler.number };
         let properties = self.wanted_properties(desk, asker.session);
@@ -345,6 +359,7 @@ impl Audience {
         // Bounded by `limits.questions_max`.
         let tickets = self.messaging.asked.tickets_of(key);
         tickets.into_iter().for_each(|ticket| self.give_up_request(desk, ticket));
+        self.messaging.replies.forget(key);
         self.end_handlers(desk, key);
     }
 }

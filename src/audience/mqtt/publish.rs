@@ -81,14 +81,18 @@ impl Audience {
             publisher,
         };
         let asker = Caller { session, call };
-        match self.change_of(desk, asker, given) {
-            Ok((path, change)) if ticket.is_some() => {
+        let changed = self.change_of(desk, asker, given).and_then(|(path, mut change)| {
+            let asker = self.ask_by_message(desk, asker, publish, &path, &mut change)?;
+            Ok((asker, path, change))
+        });
+        match changed {
+            Ok((asker, path, change)) if ticket.is_some() => {
                 // Its number must not stand for another message after a restart, so nobody is sent it before the number is stored.
                 let answer = Answer::Route { asker: asker.into(), path: (&*path).into(), change: Box::new(change.into_owned()) };
                 desk.acknowledge(Ok((Outcome::Done, ticket)), answer);
                 Ok(None)
             }
-            Ok((path, change)) => Ok(Some(Published { asker, path, change })),
+            Ok((asker, path, change)) => Ok(Some(Published { asker, path, change })),
             Err(refusal) => {
                 self.answer_mqtt(desk, asker, Err(refusal));
                 Ok(None)
@@ -137,6 +141,28 @@ impl Audience {
             }
             Err(refusal) => log_refused_will(desk, &client_id, &will.topic, refusal),
         }
+    }
+
+    /// Publishes for a session what its client is answered: no message of that client, so it has it also where it wants none of its own.
+    pub fn publish_for(
+        &mut self,
+        desk: &mut Desk,
+        asker: Caller,
+        name: &str,
+        qos: QoS,
+        payload: &[u8],
+        properties: MessageProperties<'_>,
+    ) -> Result<(), Refusal> {
+        let given = Given { name, qos, retain: false, payload, properties, publisher: None };
+        let (path, change) = self.change_of(desk, asker, given)?;
+        let (from, received, mut change) = (desk.identity.index, desk.turn.now, change.into_owned());
+        if let Action::Message(message) = &mut change.action {
+            message.head.origin = None;
+        }
+        let by = self.id_of(asker.session);
+        let update = Update { from, to: asker.into(), by, path: TopicPath::of_branch(&path), change, received };
+        desk.mail(desk.owner_of(&path), Mail::Update(update));
+        Ok(())
     }
 
     /// A will has come to its topic. Its client is not there, and its session may be over: a refusal is told to the operator.

@@ -20,6 +20,7 @@ pub use decode::{PacketLimits, decode, decode_connect, parse_head};
 pub use encode::{
     Connack, put_acknowledgement, put_auth, put_connack, put_disconnect, put_pingresp, put_publish, put_suback, put_unsuback,
 };
+pub use property::{put_correlation, put_user_property, reply_properties};
 pub use reason::ReasonCode;
 
 use std::borrow::Cow;

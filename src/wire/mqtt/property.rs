@@ -220,6 +220,43 @@ fn check_response_topic(topic: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// What a message that is to be answered says, of the properties that are passed on: where the answer goes, and what it brings back.
+pub fn reply_properties(passed_on: &[u8]) -> Option<(&str, Option<&[u8]>)> {
+    let mut reader = Reader(passed_on);
+    let (mut topic, mut correlation) = (None, None);
+    // They were read before, when they came.
+    while let Ok(identifier) = reader.byte() {
+        match identifier {
+            PAYLOAD_FORMAT_INDICATOR => drop(reader.byte().ok()?),
+            RESPONSE_TOPIC => topic = Some(reader.string().ok()?),
+            CORRELATION_DATA => correlation = Some(reader.binary().ok()?),
+            USER_PROPERTY => {
+                reader.string().ok()?;
+                reader.string().ok()?;
+            }
+            _ => drop(reader.string().ok()?),
+        }
+    }
+    topic.map(|topic| (topic, correlation))
+}
+
+pub fn put_correlation(out: &mut Vec<u8>, correlation: &[u8]) {
+    out.push(CORRELATION_DATA);
+    put_bytes(out, correlation);
+}
+
+pub fn put_user_property(out: &mut Vec<u8>, key: &str, value: &str) {
+    out.push(USER_PROPERTY);
+    put_bytes(out, key.as_bytes());
+    put_bytes(out, value.as_bytes());
+}
+
+/// Behind their length, which fits.
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&u16::try_from(bytes.len()).expect("what goes into a property is short").to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
 fn not_zero<N: Default + PartialEq>(number: N, what: &'static str) -> Result<N, Fault> {
     if number == N::default() { Err(protocol_error(what)) } else { Ok(number) }
 }
