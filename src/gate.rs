@@ -33,6 +33,8 @@ pub enum Deed {
     SendToSession,
     /// See sessions, and what they have.
     ViewSessions,
+    /// Be told of sessions, their queues, and what they are subscribed to.
+    ListenToSessions,
     /// Close them, set their properties, select on their behalf.
     ModifySessions,
     ManageViews,

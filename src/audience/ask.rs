@@ -4,14 +4,15 @@ use crate::audience::Audience;
 use crate::base::ShardIndex;
 use crate::desk::Desk;
 use crate::locks::merge_lists;
+use crate::mail::events::{Events, PresenceQuestion};
 use crate::mail::views::Figures;
 use crate::mail::{Caller, Fetch, ListenerKind, Mail, Part, Question};
 use crate::owner::{known_selector, merge_pages};
 use crate::protocol::Refusal;
 use crate::session::{Ending, Life};
-use crate::topic::path::is_within;
+use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::Selector;
-use crate::wire::native::{self, LockEntry, Outcome};
+use crate::wire::native::{self, LockEntry, Outcome, PresenceEntry};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ pub enum Answer {
     Views { asker: Caller, places: Arc<[u64]>, has_more: bool, figures: Vec<Figures> },
     View { asker: Caller, result: Result<Outcome, Refusal> },
     Locks { asker: Caller, lists: Vec<(Vec<LockEntry>, bool)> },
+    Presence { asker: Caller, count_max: usize, present: Vec<(TopicPath, u64, PresenceEntry)>, has_more: bool },
 }
 
 /// What owners have said of views that a session wants listed.
@@ -50,7 +52,9 @@ impl Gather {
         match self.answer {
             Answer::Interest { asker, .. } | Answer::Removed { asker, .. } | Answer::Page { asker, .. } => asker,
             Answer::Events { asker } | Answer::Listening { asker } => asker,
-            Answer::Views { asker, .. } | Answer::View { asker, .. } | Answer::Locks { asker, .. } => asker,
+            Answer::Views { asker, .. } | Answer::View { asker, .. } | Answer::Locks { asker, .. } | Answer::Presence { asker, .. } => {
+                asker
+            }
         }
     }
 }
@@ -101,6 +105,14 @@ impl Audience {
         for owner in (0..desk.identity.count).map(ShardIndex) {
             desk.mail(owner, Mail::AskLocks { ticket, after: after.into() });
         }
+    }
+
+    /// Asks every shard which of its sessions are subscribed.
+    pub fn list_presence(&mut self, desk: &mut Desk, asker: Caller, question: &PresenceQuestion) {
+        let ticket = desk.take_ticket();
+        let answer = Answer::Presence { asker, count_max: question.count_max, present: Vec::new(), has_more: false };
+        self.gathers.insert(ticket, Gather { waiting: usize::from(desk.identity.count), answer });
+        self.tell_all(desk, || Mail::Events(Box::new(Events::AskPresence { ticket, question: Box::new(question.clone()) })));
     }
 
     /// Takes a ticket for an order to the writer of views. The asker is answered when the writer's word has come, and the fence of every shard for
@@ -168,6 +180,10 @@ impl Audience {
             }
             (Answer::Views { figures, .. }, Part::Views(more)) => figures.extend(more),
             (Answer::Locks { lists, .. }, Part::Locks { entries, is_cut }) => lists.push((entries, is_cut)),
+            (Answer::Presence { present, has_more, .. }, Part::Presence { present: more, has_more: is_more }) => {
+                present.extend(more);
+                *has_more |= is_more;
+            }
             (Answer::View { result, .. }, Part::View { result: found, changes_nothing }) => {
                 *result = found;
                 if changes_nothing {
@@ -206,6 +222,14 @@ impl Audience {
             Answer::Views { asker, places, has_more, figures } => return Some(Listing { asker, places, has_more, figures }),
             Answer::View { asker, result } => self.answer(desk, asker, result),
             Answer::Listening { asker } => self.answer(desk, asker, Ok(Outcome::Done)),
+            Answer::Presence { asker, count_max, mut present, has_more } => {
+                // At most what one page has, of each shard.
+                present.sort_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
+                let has_more = has_more || present.len() > count_max;
+                present.truncate(count_max);
+                let present = present.into_iter().map(|(_, _, entry)| entry).collect();
+                self.answer(desk, asker, Ok(Outcome::Presence { has_more, present }));
+            }
             Answer::Locks { asker, lists } => {
                 let page = merge_lists(desk, lists);
                 self.answer(desk, asker, Ok(page));

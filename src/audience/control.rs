@@ -12,7 +12,7 @@ use crate::mail::messaging::Waiting;
 use crate::mail::{Call, Caller, Mail};
 use crate::owner::known_selector;
 use crate::protocol::{ErrorCode, Refusal};
-use crate::session::Life;
+use crate::session::{Ended, Life};
 use crate::topic::session_filter::SessionFilter;
 use crate::wire::native::{Outcome, SessionEntry};
 use hashbrown::HashMap;
@@ -233,7 +233,7 @@ impl Audience {
             }
             Act::SetProperties(properties) => {
                 self.note_durable(desk, key);
-                self.set_properties(key, properties)
+                self.set_properties(desk, key, properties)
             }
             Act::Conflate(is_conflated) => {
                 let is_conflated = *is_conflated;
@@ -299,7 +299,10 @@ impl Audience {
                 }
                 self.give_up(desk, key, Why::Closed(why.into()));
             }
-            Life::Away(_) => self.finish_session(desk, key),
+            Life::Away(_) => {
+                session.end_by(Ended::ByControl);
+                self.finish_session(desk, key);
+            }
             Life::GivenUp | Life::Shared | Life::Over => {}
         }
     }

@@ -205,7 +205,7 @@ impl Audience {
         if !record.properties.is_empty() {
             let properties: Vec<(Box<str>, Box<str>)> =
                 record.properties.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-            self.set_properties(key, &properties);
+            self.give_properties(key, &properties);
         }
         selecting.iter().for_each(|selector| self.hold_selector(key, selector));
         self.fall_asleep(desk, key, now.after_ms(left_ms));

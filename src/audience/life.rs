@@ -1,10 +1,11 @@
 //! The life of sessions: when they are without a connection, and when they are over.
 
 use crate::audience::Audience;
+use crate::audience::events::Happening;
 use crate::base::{SessionKey, Time};
 use crate::desk::Desk;
 use crate::session::mqtt::Outbound;
-use crate::session::{Away, Life, SendQueue};
+use crate::session::{Away, Ended, Life, SendQueue};
 use crate::wire::mqtt::{Disconnect, ReasonCode};
 use std::collections::BTreeSet;
 
@@ -31,6 +32,8 @@ const AWAY_PER_TURN_MAX: usize = 256;
 impl Audience {
     /// The session is over.
     pub fn end_session(&mut self, desk: &mut Desk, key: SessionKey) {
+        self.session_happened(desk, key, Happening::Over);
+        self.forget_queue(key);
         let session = self.sessions.get_mut(key).expect("a session ends once");
         if let Some(extras) = &mut session.extras {
             // Nobody is left to be answered; an answer could overfill the queue and end the session again.
@@ -43,6 +46,7 @@ impl Audience {
         self.end_requests(desk, key);
         self.end_orders(key);
         self.forget_durable(desk, key);
+        self.end_event_listeners(desk, key);
         self.end_mqtt(desk, key);
         self.sessions.forget_name(key);
         let session = self.sessions.get_mut(key).expect("it was just there");
@@ -54,10 +58,24 @@ impl Audience {
         self.leave_topics(desk, key);
     }
 
+    /// The session has begun: it has its connection and its properties.
+    pub fn session_opened(&mut self, desk: &mut Desk, key: SessionKey) {
+        self.session_happened(desk, key, Happening::Opened);
+    }
+
+    /// Its connection ends by this; where it is over with that, it is told so.
+    pub fn note_end(&mut self, key: SessionKey, ended: Ended) {
+        if let Some(session) = self.session_mut(key) {
+            session.end_by(ended);
+        }
+    }
+
     /// DISCONNECT.
     pub fn take_leave(&mut self, desk: &Desk, session: SessionKey, disconnect: Disconnect) {
         let expiry_max_s = desk.limits.mqtt.session_expiry_max_s;
-        let mqtt = self.mqtt(session).expect("a client that says something has a session");
+        let session = self.sessions.get_mut(session).expect("a client that says something has a session");
+        session.end_by(Ended::ByClient);
+        let mqtt = session.mqtt.as_mut().expect("DISCONNECT is of MQTT");
         // MQTT-3.14.4-3: a normal end discards the will.
         if disconnect.code == ReasonCode::SUCCESS {
             mqtt.will = None;
@@ -87,6 +105,7 @@ impl Audience {
             return self.finish_session(desk, key);
         }
         let due = self.fall_asleep(desk, key, after_ms(now, stay_ms));
+        self.session_happened(desk, key, Happening::Away);
         self.tell_groups(desk, key);
         self.store_session(desk, key);
         if due <= now {
@@ -106,6 +125,7 @@ impl Audience {
         }
         session.queue.rest();
         self.fall_asleep(desk, key, after_ms(desk.turn.now, stay_ms));
+        self.session_happened(desk, key, Happening::Away);
         self.end_connection_locks(desk, key);
         self.note_durable(desk, key);
         self.keep_bound(desk, key);
@@ -117,6 +137,8 @@ impl Audience {
         let will = session.mqtt.as_ref().and_then(|mqtt| mqtt.will.as_ref()).map(|will| after(desk.turn.now, will.delay_s));
         let due = will.map_or(expires, |will| will.min(expires));
         session.life = Life::Away(Away { expires, due: Some(due) });
+        // It lives on, whoever has closed its connection.
+        session.ended = Ended::default();
         let is_resumable = session.resume.is_some();
         self.sessions.away.due.insert((due, key));
         *self.sessions.away.count(is_resumable) += 1;
@@ -128,6 +150,7 @@ impl Audience {
         let now = desk.turn.now;
         let session = self.sessions.get_mut(key).expect("a session that is away stands");
         session.queue.clear();
+        session.end_by(Ended::ByServer);
         let Life::Away(Away { expires, .. }) = &mut session.life else { unreachable!("it is away") };
         *expires = now;
         self.plan(key, Some);
@@ -169,6 +192,7 @@ impl Audience {
     fn check_session(&mut self, desk: &mut Desk, key: SessionKey) {
         let expires = self.plan(key, |_| None);
         if expires <= desk.turn.now {
+            self.sessions.get_mut(key).expect("it was just planned").end_by(Ended::Expired);
             return self.finish_session(desk, key);
         }
         // Only a session of MQTT has something to do before it ends.

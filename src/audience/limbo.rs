@@ -53,6 +53,11 @@ impl Limbo {
         self.topics.insert(topic.path.clone(), Waiting { topic, number: self.newest });
     }
 
+    /// Those in the span, in the order of their paths.
+    pub fn topics_from(&self, span: &Span) -> impl Iterator<Item = Rc<LocalTopic>> + '_ {
+        self.topics.range((span.start.clone(), span.end.clone())).map(|(_, waiting)| waiting.topic.clone())
+    }
+
     pub fn take(&mut self, path: &TopicPath) -> Option<Rc<LocalTopic>> {
         if self.is_empty() {
             return None;

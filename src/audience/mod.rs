@@ -12,6 +12,7 @@
 //! - `messaging` — requests between sessions, of this shard and others; clients of MQTT ask too.
 //! - `streams` — the update streams of sessions; `locks` — the locks that they hold or wait for.
 //! - `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections, `durable` — and the server; `properties` — sessions as others see them; `control` — as others look for and steer them.
+//! - `events` — sessions that are told of others: of their lives, their queues, and what they are subscribed to.
 //! - `mqtt` — what sessions of MQTT are beyond that.
 //!
 //! Whoever is many is looked at a part at a time: topics by sweeps, what listeners know by reviews, what comes due by so many a turn. A loop over the
@@ -20,6 +21,7 @@
 mod ask;
 mod control;
 pub mod durable;
+mod events;
 mod history;
 mod known;
 mod life;
@@ -72,6 +74,7 @@ pub struct Audience {
     broker: Broker,
     messaging: messaging::Messaging,
     control: control::Control,
+    events: events::Events,
     /// An answer, in memory that is used again.
     answer: Vec<u8>,
     /// Whether somebody here has looked for the server's figures.
@@ -223,7 +226,7 @@ impl Audience {
     /// What listeners, and handlers of requests and missing topics, anywhere are kept here for; the same holds.
     pub fn listener_counts(&self) -> [usize; 2] {
         let Listening { sessions, topics, subscribers, missing, .. } = &self.listening;
-        [sessions.len() + topics.len() + subscribers.len(), missing.len() + self.messaging.len() + self.control.len()]
+        [sessions.len() + topics.len() + subscribers.len(), missing.len() + self.messaging.len() + self.control.len() + self.events.len()]
     }
 
     /// Sessions of MQTT, shared subscriptions, and sessions without a connection.
@@ -257,6 +260,7 @@ impl Audience {
             || self.sessions.away.is_due
             || self.has_scans()
             || self.has_orders()
+            || self.has_observers_to_tell()
     }
 
     /// Questions of other shards how many sessions match, which are not answered.

@@ -21,6 +21,7 @@ impl Audience {
         let asked_max = self.histories_asked_max(desk);
         let bytes_high = desk.limits.queue.bytes_high;
         self.held_back.remove(&key);
+        self.go_on_with_events(desk, key);
         let session = self.sessions.get_mut(key).expect("a session that is over waits for nothing");
         // It may have got meanwhile what it waited for.
         let Some(extras) = session.extras.as_mut() else { return };

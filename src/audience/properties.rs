@@ -74,7 +74,15 @@ impl Audience {
     }
 
     /// Sets properties of the session; whether all had room.
-    pub fn set_properties(&mut self, key: SessionKey, properties: &[(Box<str>, Box<str>)]) -> bool {
+    pub fn set_properties(&mut self, desk: &mut Desk, key: SessionKey, properties: &[(Box<str>, Box<str>)]) -> bool {
+        let before = self.see(desk, key);
+        let has_room = self.give_properties(key, properties);
+        self.properties_changed(desk, key, before);
+        has_room
+    }
+
+    /// The same of a session that nobody has been told of.
+    pub fn give_properties(&mut self, key: SessionKey, properties: &[(Box<str>, Box<str>)]) -> bool {
         let Some(session) = self.session_mut(key) else { return false };
         let has_room = session.extras_mut().properties.set(properties);
         session.give_back_extras();

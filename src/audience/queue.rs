@@ -5,7 +5,7 @@ use crate::base::SessionKey;
 use crate::desk::{Answer, Desk, Effect, GivenUp, Why};
 use crate::mail::{Asker, Call, Caller};
 use crate::protocol::{Reason, Refusal};
-use crate::session::{Entry, Form, Life, LocalTopic, Newest, Session};
+use crate::session::{Ended, Entry, Form, Life, LocalTopic, Newest, Session};
 use crate::wire::event::{self, Event};
 use crate::wire::native::Outcome;
 
@@ -29,6 +29,8 @@ impl Audience {
     pub(super) fn keep_bound(&mut self, desk: &mut Desk, key: SessionKey) {
         let session = self.sessions.get(key).expect("a session whose queue grows stands");
         let queue_limits = Self::queue_limits(desk, session);
+        self.note_queue(desk, key);
+        let session = self.sessions.get(key).expect("it was just there");
         if !session.queue.is_over(queue_limits) {
             return;
         }
@@ -82,6 +84,7 @@ impl Audience {
     /// The session cannot go on with its connection. It has none from now on; the connection is closed when what is under way is done.
     pub fn give_up(&mut self, desk: &mut Desk, key: SessionKey, why: Why) {
         let session = self.sessions.get_mut(key).expect("a session that gives up stands");
+        session.end_by(if matches!(why, Why::Closed(_)) { Ended::ByControl } else { Ended::ByServer });
         match session.life {
             Life::Connected(connection) => desk.effects.given_up.push_back(GivenUp { connection, why }),
             Life::Inside { .. } => desk.effects.push(Effect::InsideOver(session.id)),

@@ -6,6 +6,7 @@
 //! which it has to send again.
 
 use crate::audience::Audience;
+use crate::audience::events::Happening;
 use crate::audience::queue::wake;
 use crate::base::{ConnectionKey, SessionId, SessionKey};
 use crate::desk::Desk;
@@ -106,12 +107,16 @@ impl Audience {
 
     /// The connection goes on with the session, which has no other any more.
     pub fn resume(&mut self, desk: &mut Desk, key: SessionKey, connection: ConnectionKey) {
+        let was_away = self.sessions.get(key).is_some_and(|session| session.life.away().is_some());
         self.keep_awake(key);
         let session = self.sessions.get_mut(key).expect("it was just found");
         session.life = Life::Connected(connection);
         session.resume.as_mut().expect("it was found by its secret").begin_again();
         desk.report.sessions_resumed += 1;
         wake(desk, session);
+        if was_away {
+            self.session_happened(desk, key, Happening::Back);
+        }
         // An earlier connection that is taken over is lost too.
         self.end_connection_locks(desk, key);
         self.note_durable(desk, key);

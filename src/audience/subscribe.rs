@@ -21,6 +21,7 @@ impl Audience {
         let subscriber = Subscriber { session: key, generation, is_latest_queued: !delivery.is_mqtt(), delivery };
         push_lean(&mut subscribers, subscriber);
         drop(subscribers);
+        self.presence_changed(topic, key, true);
         if delivery.is_mqtt() {
             self.note_count(topic);
             return self.start_messages(desk, topic, subscriber, appearance);
@@ -50,6 +51,7 @@ impl Audience {
             self.locals.limbo.forget(topic);
         }
         drop(subscribers);
+        self.presence_changed(topic, key, false);
         self.history_arrived(desk, topic, key, ended.generation);
         self.note_count(topic);
     }

@@ -155,6 +155,7 @@ impl Audience {
         for subscriber in subscribers {
             let session = self.sessions.get_mut(subscriber.session).expect("a subscriber is a session");
             session.subscriptions.remove(&topic.id);
+            self.presence_changed(topic, subscriber.session, false);
             self.history_arrived(desk, topic, subscriber.session, subscriber.generation);
             // Clients of MQTT are not told; one that is away would be left with a longer queue for every topic that goes.
             if !subscriber.delivery.is_mqtt() {

@@ -35,6 +35,8 @@ pub struct Limits {
     pub selections_max: usize,
     /// Selectors of one session's listeners.
     pub listeners_max: usize,
+    /// Listeners of one session to what becomes of others.
+    pub session_listeners_max: usize,
     /// Update streams of one session.
     pub streams_max: usize,
     /// Locks that one session holds or waits for.
@@ -105,6 +107,7 @@ impl Default for Limits {
             patch_work_max: 64 << 20,
             selections_max: 10_000,
             listeners_max: 1000,
+            session_listeners_max: 16,
             streams_max: 10_000,
             locks_max: 100,
             questions_max: 1000,

@@ -22,6 +22,7 @@ use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey, Slab, Time, Wheel};
 use crate::desk::{Desk, Effect, GivenUp, Why};
 use crate::protocol::CloseCode;
+use crate::session::Ended;
 use crate::wire::websocket::{self, Opcode};
 use admission::Admission;
 use mqtt::Link;
@@ -179,6 +180,9 @@ impl Doors {
     /// Closes, and forgets what is queued.
     pub fn close_now(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, code: CloseCode, reason: &str) {
         let Some(connection) = self.connections.get_mut(key) else { return };
+        if let Some(session) = connection.stage.session() {
+            audience.note_end(session, ended_by(code));
+        }
         match &mut connection.stage {
             Stage::Head | Stage::Page => {}
             Stage::Native(_) => websocket::put_close(&mut connection.raw, code.code(), reason),
@@ -212,6 +216,7 @@ impl Doors {
             _ => unreachable!("only these have sessions"),
         };
         // Its client is not heard any more.
+        audience.note_end(session, ended_by(code));
         audience.end_with_connection(desk, session);
         self.start_ending(desk, key, Some(Box::new(Leaving { session, last })));
     }
@@ -254,5 +259,16 @@ impl Doors {
         connection.deadline = deadline;
         self.wheel.insert(deadline, key);
         desk.effects.wake(key);
+    }
+}
+
+/// Why a session is over that ends with a connection which is closed so.
+fn ended_by(code: CloseCode) -> Ended {
+    match code {
+        CloseCode::Normal | CloseCode::SessionTakenOver => Ended::ByClient,
+        CloseCode::KeepAliveTimeout => Ended::ConnectionLost,
+        CloseCode::ClosedByControl => Ended::ByControl,
+        CloseCode::ShuttingDown => Ended::ShuttingDown,
+        _ => Ended::ByServer,
     }
 }

@@ -235,11 +235,12 @@ impl Doors {
         let session = audience.enter(Session::new(desk.take_session_id(), Life::Connected(key), form, desk.turn.now));
         audience.let_resume(desk, session, connect.resume_ms);
         if !properties.is_empty() {
-            audience.set_properties(session, &properties);
+            audience.give_properties(session, &properties);
         }
         if connect.is_durable {
             audience.make_durable(desk, session);
         }
+        audience.session_opened(desk, session);
         self.welcome(desk, audience, key, session, connect);
     }
 

@@ -11,6 +11,7 @@ use crate::base::{ConnectionKey, SessionKey};
 use crate::desk::Desk;
 use crate::protocol::CloseCode;
 use crate::protocol::mqtt::Command;
+use crate::session::Ended;
 use crate::wire::event::Form;
 use crate::wire::native::{self, Request};
 use crate::wire::text::{self, TextError};
@@ -400,6 +401,9 @@ impl Doors {
             websocket::CLOSE => match websocket::close_answer(payload) {
                 Ok(code) => {
                     websocket::put_close(&mut connection.raw, code, "");
+                    if let Some(session) = connection.stage.session() {
+                        audience.note_end(session, Ended::ByClient);
+                    }
                     self.end(desk, audience, key);
                 }
                 Err(error) => self.close_broken(desk, audience, key, error),

@@ -1,6 +1,7 @@
 //! What shards say to each other. Between two shards mail keeps its order.
 
 pub mod control;
+pub mod events;
 mod locks;
 pub mod messaging;
 pub mod report;
@@ -20,7 +21,7 @@ use crate::topic::specification::Specification;
 use crate::topic::tree::{Direction, Span, StreamTag};
 use crate::value::ValueType;
 use crate::value::delta::Form;
-use crate::wire::native::{Append, Entry, LockEntry, Outcome, Shown};
+use crate::wire::native::{Append, Entry, LockEntry, Outcome, PresenceEntry, Shown};
 pub use locks::LockWord;
 use report::Report;
 use std::borrow::Cow;
@@ -199,6 +200,8 @@ pub enum Mail {
     Messaging(Box<messaging::Messaging>),
     /// Of sessions that others look at and steer.
     Control(Box<control::Control>),
+    /// Of those who listen to what becomes of sessions.
+    Events(Box<events::Events>),
     Lock {
         name: Box<str>,
         word: Box<LockWord>,
@@ -431,6 +434,11 @@ pub enum Part {
     View {
         result: Result<Outcome, Refusal>,
         changes_nothing: bool,
+    },
+    /// In their order. `has_more`: the shard has more behind the last.
+    Presence {
+        present: Vec<(TopicPath, u64, PresenceEntry)>,
+        has_more: bool,
     },
     /// By their names. `is_cut`: the owner has more behind the last.
     Locks {

@@ -9,8 +9,8 @@ use crate::protocol::{ErrorCode, Refusal};
 use crate::wire::native::NULL_BIT;
 use std::borrow::Cow;
 
-/// The most properties that a handler names.
-const PROPERTIES_MAX: usize = 64;
+/// The most properties that a handler, or a listener, names.
+pub(super) const PROPERTIES_MAX: usize = 64;
 /// Of the name of each; every shard knows it.
 const PROPERTY_BYTES_MAX: usize = 64;
 /// Of a handler's own word why it rejects a request.

@@ -5,9 +5,10 @@
 //! - here — which request is whose.
 //! - `update` — updates, update streams and appends: values, conditions, specifications.
 //! - `messaging` — requests to other clients; `control` — what is asked about sessions, and of them on others' behalf.
-//! - `fetch` — fetches, and queries of time series; `views` — what is asked of topic views; `locks` — of locks.
+//! - `events` — who listens to what becomes of sessions; `fetch` — fetches, and queries of time series; `views` — what is asked of topic views; `locks` — of locks.
 
 mod control;
+mod events;
 mod fetch;
 mod locks;
 mod messaging;
@@ -135,6 +136,14 @@ impl Asking<'_> {
             Ask::ConflateSessions { session, filter, conflated } => self.control(&session, &filter, Act::Conflate(conflated)),
             Ask::SubscribeSessions { session, filter, selector, scope } => self.select_for(&session, &filter, &selector, &scope, true),
             Ask::UnsubscribeSessions { session, filter, selector, scope } => self.select_for(&session, &filter, &selector, &scope, false),
+            Ask::ListenSessions { listener, filter, session_properties } => self.listen_sessions(listener, &filter, session_properties),
+            Ask::ListenQueues { listener, filter } => self.listen_queues(listener, &filter),
+            Ask::ListenPresence { listener, selector, once } => self.listen_presence(listener, &selector, once),
+            // Nobody needs leave to have less.
+            Ask::UnlistenSessions { listener } => self.audience.unlisten_to_sessions(self.desk, self.asker, listener),
+            Ask::ListPresence { selector, after_path, after, first, once } => {
+                self.list_presence(&selector, (&after_path, &after), first, once)
+            }
             _ => unreachable!("the door keeps all others, or they are carried out before"),
         }
     }

@@ -86,6 +86,8 @@ pub struct Session {
     pub connected: Time,
     /// Whether others have ordered that only the newest values wait for it.
     pub is_conflated: bool,
+    /// Why it is over, once it is.
+    pub ended: Ended,
     /// How often older values gave way to newer ones, and the bytes that it was sent.
     pub conflations: u32,
     pub sent_bytes: u64,
@@ -108,11 +110,19 @@ impl Session {
             queue,
             connected,
             is_conflated: false,
+            ended: Ended::default(),
             conflations: 0,
             sent_bytes: 0,
             extras: None,
             resume: None,
             mqtt: None,
+        }
+    }
+
+    /// What ends it, if it is over with its connection: the first cause counts.
+    pub fn end_by(&mut self, ended: Ended) {
+        if self.ended == Ended::ConnectionLost {
+            self.ended = ended;
         }
     }
 
@@ -172,6 +182,23 @@ impl Session {
     pub fn holds(&self, topic: &LocalTopic) -> bool {
         self.subscriptions.get(&topic.id).is_some_and(|(held, _)| std::ptr::eq(&**held, topic))
     }
+}
+
+/// Why a session is over. The numbers are those of the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Ended {
+    ByClient = 1,
+    /// It could not go on without.
+    #[default]
+    ConnectionLost = 2,
+    /// Nobody came back in time.
+    Expired = 3,
+    /// Another session has ordered it.
+    ByControl = 4,
+    /// For what its client did, or did not read.
+    ByServer = 5,
+    ShuttingDown = 6,
 }
 
 /// How a session stands with its client. One that is over is not there any more; one that is taken over is connected by another connection.

@@ -6,7 +6,7 @@
 use super::Shard;
 use crate::base::{SessionId, Time};
 use crate::protocol::{ErrorCode, Refusal};
-use crate::session::{Form, Life, Session};
+use crate::session::{Ended, Form, Life, Session};
 use crate::topic::publication::Encodings;
 use crate::wire::event;
 use crate::wire::native::{Ask, Request};
@@ -18,7 +18,9 @@ impl Shard {
         self.desk.turn.now = now;
         let id = self.desk.take_session_id();
         let form = Form::Binary(Encodings::from_capabilities(0));
-        self.audience.enter(Session::new(id, Life::Inside { is_woken: false }, form, now));
+        let session = self.audience.enter(Session::new(id, Life::Inside { is_woken: false }, form, now));
+        self.audience.session_opened(&mut self.desk, session);
+        self.settle();
         id
     }
 
@@ -55,6 +57,7 @@ impl Shard {
     pub fn close_inside(&mut self, now: Time, session: SessionId) {
         self.desk.turn.now = now;
         if let Some(key) = self.audience.find(session) {
+            self.audience.note_end(key, Ended::ByClient);
             self.audience.leave_session(&mut self.desk, key);
             self.settle();
         }

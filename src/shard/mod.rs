@@ -161,6 +161,7 @@ impl Shard {
         self.owner.tick_views(&self.desk);
         self.audience.tick_away(&mut self.desk);
         self.audience.tick_requests(&mut self.desk);
+        self.audience.tick_events(&mut self.desk);
         self.audience.tick_full(&mut self.desk);
         self.owner.tick_passing(&mut self.desk);
         self.owner.tick_retained(&mut self.desk);
@@ -193,6 +194,7 @@ impl Shard {
         self.audience.run_away(&mut self.desk);
         self.audience.run_scans(&mut self.desk);
         self.audience.run_orders(&mut self.desk);
+        self.audience.run_observers(&mut self.desk);
         self.owner.run_passing(&mut self.desk);
         self.settle();
     }

@@ -4,9 +4,9 @@
 //! description says so. Frames about a topic's values are no events here: they are made once for all who are sent them, in `native` and `text`.
 
 use super::native::{
-    self, Entry, EventEntry, EventHead, LockEntry, Outcome, Resumption, SessionEntry, Shown, VERSION, ViewEntry, Welcome, op,
+    self, Entry, EventEntry, EventHead, LockEntry, Outcome, PresenceEntry, Resumption, SessionEntry, Shown, VERSION, ViewEntry, Welcome, op,
 };
-use super::text::{self, lock_scope_name, notice_name, type_name};
+use super::text::{self, ended_name, lock_scope_name, notice_name, session_notice_name, type_name};
 use crate::base::TopicId;
 use crate::value::ValueType;
 
@@ -109,6 +109,33 @@ pub enum Event<'a> {
         code: u16,
         name: &'a str,
         message: &'a str,
+    },
+    /// What has become of a session that lives on.
+    SessionNotice {
+        listener: u64,
+        what: u8,
+        session: &'a str,
+        is_away: bool,
+        properties: Properties<'a>,
+    },
+    SessionClosed {
+        listener: u64,
+        session: &'a str,
+        reason: u8,
+    },
+    /// More waits for a session than the mark, or little again.
+    QueueNotice {
+        listener: u64,
+        session: &'a str,
+        is_over: bool,
+        is_conflated: bool,
+        queue_bytes: u64,
+    },
+    /// Sessions that are subscribed now, and those that are no longer, whose principals are not said.
+    PresenceNotice {
+        listener: u64,
+        joined: &'a [PresenceEntry],
+        left: &'a [PresenceEntry],
     },
 }
 
@@ -253,6 +280,44 @@ fn describe_notice(fields: &mut impl Fields, notice: &Event<'_>) {
             fields.text("session", session);
             fields.properties(properties);
         }
+        ref other => describe_session_event(fields, other),
+    }
+}
+
+/// What is told of sessions.
+fn describe_session_event(fields: &mut impl Fields, event: &Event<'_>) {
+    match *event {
+        Event::SessionNotice { listener, what, session, is_away, properties } => {
+            fields.begin(op::SESSION_NOTICE, "session_notice");
+            fields.number("listener", listener);
+            fields.named("what", what, session_notice_name(what));
+            fields.text("session", session);
+            fields.flag("away", is_away);
+            fields.properties(properties);
+        }
+        Event::SessionClosed { listener, session, reason } => {
+            fields.begin(op::SESSION_CLOSED, "session_closed");
+            fields.number("listener", listener);
+            fields.text("session", session);
+            fields.named("reason", reason, ended_name(reason));
+        }
+        Event::QueueNotice { listener, session, is_over, is_conflated, queue_bytes } => {
+            fields.begin(op::QUEUE_NOTICE, "queue_notice");
+            fields.number("listener", listener);
+            fields.text("session", session);
+            fields.flag("over", is_over);
+            fields.flag("conflated", is_conflated);
+            fields.number("queue_bytes", queue_bytes);
+        }
+        Event::PresenceNotice { listener, joined, left } => {
+            fields.begin(op::PRESENCE_NOTICE, "presence_notice");
+            fields.number("listener", listener);
+            fields.list("joined", joined, describe_present);
+            fields.list("left", left, |fields, entry| {
+                fields.text("path", &entry.path);
+                fields.text("session", &entry.session);
+            });
+        }
         ref message => describe_message(fields, message),
     }
 }
@@ -368,6 +433,10 @@ fn describe_outcome(fields: &mut impl Fields, outcome: &Outcome) {
             fields.flag("has_more", *has_more);
             fields.list("sessions", sessions, describe_session);
         }
+        Outcome::Presence { has_more, present } => {
+            fields.flag("has_more", *has_more);
+            fields.list("present", present, describe_present);
+        }
         Outcome::Views { has_more, views } => {
             fields.flag("has_more", *has_more);
             fields.list("views", views, describe_view);
@@ -412,6 +481,12 @@ fn describe_session<F: Fields>(fields: &mut F, session: &SessionEntry) {
     fields.number("queue_bytes", session.queue_bytes);
     fields.number("sent_bytes", session.sent_bytes);
     fields.number("conflations", session.conflations);
+}
+
+fn describe_present<F: Fields>(fields: &mut F, entry: &PresenceEntry) {
+    fields.text("path", &entry.path);
+    fields.text("session", &entry.session);
+    fields.text("principal", &entry.principal);
 }
 
 fn describe_view<F: Fields>(fields: &mut F, view: &ViewEntry) {
@@ -511,7 +586,28 @@ mod tests {
             b"\xa2\x04\x07\x01a\x01",
             r#"{"op":"subscribers_notice","listener":7,"path":"a","has_subscribers":true}"#,
         );
+        check(
+            &Event::SessionClosed { listener: 7, session: "s", reason: 3 },
+            b"\xb5\x04\x07\x01s\x03",
+            r#"{"op":"session_closed","listener":7,"session":"s","reason":"expired"}"#,
+        );
+        check(
+            &Event::QueueNotice { listener: 7, session: "s", is_over: true, is_conflated: false, queue_bytes: 300 },
+            b"\xb6\x07\x07\x01s\x01\x00\xac\x02",
+            r#"{"op":"queue_notice","listener":7,"session":"s","over":true,"conflated":false,"queue_bytes":300}"#,
+        );
         let properties = [("k".into(), "1".into()), ("l".into(), "2".into())];
+        check(
+            &Event::SessionNotice { listener: 7, what: 4, session: "s", is_away: false, properties: Properties::Any(&properties) },
+            b"\xb4\x0e\x07\x04\x01s\x00\x02\x01k\x011\x01l\x012",
+            r#"{"op":"session_notice","listener":7,"what":"changed","session":"s","away":false,"properties":{"k":"1","l":"2"}}"#,
+        );
+        let entry = PresenceEntry { path: "a".into(), session: "s".into(), principal: "p".into() };
+        check(
+            &Event::PresenceNotice { listener: 7, joined: &[entry.clone()], left: &[PresenceEntry { principal: "".into(), ..entry }] },
+            b"\xb7\x0d\x07\x01\x01a\x01s\x01p\x01\x01a\x01s",
+            r#"{"op":"presence_notice","listener":7,"joined":[{"path":"a","session":"s","principal":"p"}],"left":[{"path":"a","session":"s"}]}"#,
+        );
         check(
             &Event::MissingNotice { listener: 7, selector: "?a", session: "s", properties: Properties::Any(&properties) },
             b"\xa3\x0f\x07\x02?a\x01s\x02\x01k\x011\x01l\x012",

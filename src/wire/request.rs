@@ -229,6 +229,31 @@ requests! {
         scope: Cow<'a, str> = optional_text("scope"),
     };
 
+    LISTEN_SESSIONS = 0x60 "listen_sessions" => ListenSessions {
+        listener: u64 = number("listener"),
+        filter: Cow<'a, str> = optional_text("filter"),
+        session_properties: Vec<Cow<'a, str>> = texts("session_properties"),
+    };
+    LISTEN_QUEUES = 0x61 "listen_queues" => ListenQueues {
+        listener: u64 = number("listener"),
+        filter: Cow<'a, str> = optional_text("filter"),
+    };
+    LISTEN_PRESENCE = 0x62 "listen_presence" => ListenPresence {
+        listener: u64 = number("listener"),
+        selector: Cow<'a, str> = text("selector"),
+        once: bool = flag("once"),
+    };
+    /// Of any of the three kinds.
+    UNLISTEN_SESSIONS = 0x63 "unlisten_sessions" => UnlistenSessions { listener: u64 = number("listener") };
+    /// Those behind the session `after`, at the path `after_path`; empty for the first.
+    LIST_PRESENCE = 0x64 "list_presence" [asks_owners] => ListPresence {
+        selector: Cow<'a, str> = text("selector"),
+        after_path: Cow<'a, str> = optional_text("after_path"),
+        after: Cow<'a, str> = optional_text("after"),
+        first: u64 = optional_number("first"),
+        once: bool = flag("once"),
+    };
+
     CREATE_VIEW = 0x40 "create_view" [asks_owners] => CreateView {
         name: Cow<'a, str> = text("name"),
         definition: Cow<'a, str> = text("definition"),

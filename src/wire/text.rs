@@ -60,6 +60,10 @@ struct Members<'a> {
     conflated: bool,
     #[serde(default)]
     durable: bool,
+    #[serde(default)]
+    once: bool,
+    #[serde(borrow, default)]
+    after_path: Cow<'a, str>,
     #[serde(borrow)]
     path: Option<Cow<'a, str>>,
     #[serde(rename = "type", borrow)]
@@ -342,6 +346,7 @@ impl<'a> Source<'a> for Members<'a> {
         Ok(match name {
             "slowest" => self.slowest,
             "conflated" => self.conflated,
+            "once" => self.once,
             _ => unreachable!("the table names no other"),
         })
     }
@@ -364,6 +369,7 @@ impl<'a> Source<'a> for Members<'a> {
             "scope" => std::mem::take(&mut self.scope),
             "client" => std::mem::take(&mut self.client),
             "token" => std::mem::take(&mut self.token),
+            "after_path" => std::mem::take(&mut self.after_path),
             "after" => match self.after.take() {
                 Some(After::Path(after)) => after,
                 Some(After::Place(_)) => return Err(self.refuse("expected 'after' to be the id of a session")),
@@ -546,6 +552,31 @@ pub fn put_event(out: &mut Vec<u8>, topic: TopicId, path: &str, head: EventHead<
 /// The names of how long a lock may be held.
 pub fn lock_scope_name(scope: u8) -> &'static str {
     if scope == 1 { "connection" } else { "session" }
+}
+
+/// The names of what happens to sessions.
+pub fn session_notice_name(what: u8) -> &'static str {
+    match what {
+        1 => "present",
+        2 => "opened",
+        3 => "matched",
+        4 => "changed",
+        5 => "unmatched",
+        6 => "away",
+        _ => "back",
+    }
+}
+
+/// The names of why sessions are over.
+pub fn ended_name(reason: u8) -> &'static str {
+    match reason {
+        1 => "closed_by_client",
+        2 => "connection_lost",
+        3 => "expired",
+        4 => "closed_by_control",
+        5 => "closed_by_server",
+        _ => "shutting_down",
+    }
 }
 
 /// The names of what a notice may say.

@@ -211,6 +211,12 @@ fn read_event(event: native::Heard<'_>) -> Heard {
         native::Heard::ResponseError { id, session, code, .. } => {
             Heard::Told(Told::ResponseError { id, session: session.to_owned(), code })
         }
+        native::Heard::SessionNotice { .. }
+        | native::Heard::SessionClosed { .. }
+        | native::Heard::QueueNotice { .. }
+        | native::Heard::PresenceNotice { .. } => {
+            panic!("it listens to no sessions")
+        }
         native::Heard::Unknown => panic!("the server sent an operation that the protocol does not have"),
     }
 }

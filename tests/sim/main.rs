@@ -51,6 +51,7 @@ mod removal;
 mod replay;
 mod resume;
 mod series;
+mod session_events;
 mod storage;
 mod streams;
 mod sweeps;

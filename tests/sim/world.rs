@@ -155,6 +155,8 @@ pub struct World {
     /// How often each shard went on with what is done slice by slice.
     pub slices: Vec<usize>,
     by_key: HashMap<(usize, ConnectionKey), usize>,
+    /// Connections that the server has ended.
+    pub ended: Vec<(usize, ConnectionKey)>,
     /// Each request by its number.
     asked: BTreeMap<u64, Asked>,
     next_id: u64,
@@ -190,6 +192,7 @@ impl World {
             round_left: vec![0; count],
             slices: vec![0; count],
             by_key: HashMap::new(),
+            ended: Vec::new(),
             asked: BTreeMap::new(),
             next_id: 0,
             next_value: 0,
@@ -469,6 +472,7 @@ impl World {
                     }
                     self.finish_packets(shard, key);
                     self.finish_wire(shard, key);
+                    self.ended.push((shard, key));
                 }
                 Effect::Log(_) => {}
                 Effect::HandOver(key, to, handover) => match *handover {

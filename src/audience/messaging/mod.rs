@@ -23,6 +23,7 @@ use crate::wire::native::Outcome;
 use asked::{Asked, UnderWay, Whom};
 use handlers::Handlers;
 use hashbrown::HashMap;
+pub(super) use serving::means;
 use serving::{Scan, Served};
 use std::collections::{BTreeSet, VecDeque};
 

@@ -234,8 +234,8 @@ impl Audience {
     }
 }
 
-/// Whether a handler that names this wants to know the property.
-fn means(name: &str, key: &str) -> bool {
+/// Whether a handler, or a listener, that names this wants to know the property.
+pub(in crate::audience) fn means(name: &str, key: &str) -> bool {
     match name {
         "ALL_FIXED_PROPERTIES" => key.starts_with('$'),
         "ALL_USER_PROPERTIES" => !key.starts_with('$'),

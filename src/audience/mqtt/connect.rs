@@ -1,16 +1,19 @@
 //! A client's session and its connections: one to an identifier.
 
 use crate::audience::Audience;
+use crate::audience::events::Happening;
 use crate::base::{ConnectionKey, SessionKey};
 use crate::desk::{Desk, Ticket};
 use crate::protocol::mqtt::Answers;
 use crate::session::mqtt::Will;
-use crate::session::{Form, Life, Mqtt, MqttForm, Session};
+use crate::session::{Ended, Form, Life, Mqtt, MqttForm, Session};
 use crate::wire::mqtt::Version;
 use std::rc::Rc;
 
 /// What a session takes from a connection that goes on with it.
 pub struct Connected {
+    /// The session has just begun.
+    pub opens: bool,
     pub connection: ConnectionKey,
     pub form: MqttForm,
     pub expiry_s: u32,
@@ -65,16 +68,23 @@ impl Audience {
             return;
         }
         if is_clean {
+            self.note_end(session, Ended::ByClient);
             return self.finish_session(desk, session);
         }
         // MQTT-3.1.3-9: a new connection before the delay has passed, and the will is not published.
         self.mqtt(session).expect("a client's session is of MQTT").will = None;
+        let was_away = self.sessions.get(session).is_some_and(|session| session.life.away().is_some());
         self.keep_awake(session);
+        if was_away {
+            self.session_happened(desk, session, Happening::Back);
+        }
     }
 
     /// The session has a connection from now on. The record that says so.
     pub fn connected(&mut self, desk: &mut Desk, session: SessionKey, connected: Connected) -> Option<Ticket> {
-        let Connected { connection, form, expiry_s, receive_maximum, answers, will } = connected;
+        let Connected { opens, connection, form, expiry_s, receive_maximum, answers, will } = connected;
+        // It may come by another transport than before.
+        let before = self.see(desk, session);
         let held = self.sessions.get_mut(session).expect("it was just found, or made");
         held.life = Life::Connected(connection);
         held.form = Form::Mqtt(form);
@@ -85,6 +95,10 @@ impl Audience {
         mqtt.epoch = mqtt.epoch.wrapping_add(1);
         mqtt.will = will;
         mqtt.outbound.start_again();
+        match opens {
+            true => self.session_opened(desk, session),
+            false => self.properties_changed(desk, session, before),
+        }
         self.tell_groups(desk, session);
         let ticket = self.store_session(desk, session);
         self.mqtt(session).expect("it was just there").resumed = ticket.map_or(0, |ticket| ticket.0);

@@ -269,6 +269,7 @@ impl Audience {
         let key = self.enter(session);
         self.broker.clients.insert(client_id, key);
         self.fall_asleep(desk, key, expires);
+        self.session_opened(desk, key);
         self.restore_filters(desk, key);
         Ok(())
     }

@@ -180,7 +180,7 @@ impl Doors {
             self.wheel.insert(connection.deadline, key);
         }
         let will = connect.will.as_ref().map(|will| Box::new(Will::from(will)));
-        Connected { connection: key, form, expiry_s, receive_maximum, answers, will }
+        Connected { opens: !opening.is_present, connection: key, form, expiry_s, receive_maximum, answers, will }
     }
 }
 

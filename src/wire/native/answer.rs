@@ -143,6 +143,20 @@ pub enum Outcome {
         has_more: bool,
         sessions: Vec<SessionEntry>,
     },
+    Presence {
+        has_more: bool,
+        present: Vec<PresenceEntry>,
+    },
+}
+
+/// A session that is subscribed to a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresenceEntry {
+    /// The topic's; empty where each session is told once.
+    pub path: Box<str>,
+    /// The session's name to clients.
+    pub session: Box<str>,
+    pub principal: Box<str>,
 }
 
 /// A session as others see it.
@@ -179,6 +193,22 @@ pub fn decode_sessions(reader: &mut Reader<'_>) -> Result<Outcome, Malformed> {
         });
     }
     Ok(Outcome::Sessions { has_more, sessions })
+}
+
+/// Reads the `OK` that answers LIST_PRESENCE.
+pub fn decode_presence(reader: &mut Reader<'_>) -> Result<Outcome, Malformed> {
+    let has_more = reader.byte()? != 0;
+    Ok(Outcome::Presence { has_more, present: read_present(reader)? })
+}
+
+pub(super) fn read_present(reader: &mut Reader<'_>) -> Result<Vec<PresenceEntry>, Malformed> {
+    let count = reader.varint()?;
+    let mut present = Vec::new();
+    for _ in 0..count {
+        let (path, session, principal) = (reader.string()?.into(), reader.string()?.into(), reader.string()?.into());
+        present.push(PresenceEntry { path, session, principal });
+    }
+    Ok(present)
 }
 
 /// Reads the page of an `OK` that answers a `FETCH`.

@@ -1,6 +1,7 @@
 //! Frames about a topic's values, each made once for all who are sent it; how an event is written, each member at its place; and what a
 //! client hears, read from its frame.
 
+use super::answer::{PresenceEntry, read_present};
 use super::{Frame, next_frame, op};
 use crate::base::TopicId;
 use crate::value::ValueType;
@@ -280,6 +281,30 @@ pub enum Heard<'a> {
         code: u16,
         message: &'a str,
     },
+    SessionNotice {
+        listener: u64,
+        what: u8,
+        session: &'a str,
+        is_away: bool,
+        properties: Vec<(&'a str, &'a str)>,
+    },
+    SessionClosed {
+        listener: u64,
+        session: &'a str,
+        reason: u8,
+    },
+    QueueNotice {
+        listener: u64,
+        session: &'a str,
+        is_over: bool,
+        is_conflated: bool,
+        queue_bytes: u64,
+    },
+    PresenceNotice {
+        listener: u64,
+        joined: Vec<PresenceEntry>,
+        left: Vec<PresenceEntry>,
+    },
     Unknown,
 }
 
@@ -346,6 +371,33 @@ fn decode_of_client<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Heard<'a>, Ma
             let code = u16::try_from(reader.varint()?).map_err(|_| Malformed)?;
             reader.varint()?;
             Heard::ResponseError { id, session, code, message: std::str::from_utf8(reader.rest()).map_err(|_| Malformed)? }
+        }
+        _ => decode_of_sessions(op, reader)?,
+    })
+}
+
+/// What is told of sessions.
+fn decode_of_sessions<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Heard<'a>, Malformed> {
+    Ok(match op {
+        op::SESSION_NOTICE => {
+            let (listener, what, session) = (reader.varint()?, reader.byte()?, reader.string()?);
+            Heard::SessionNotice { listener, what, session, is_away: reader.byte()? & 1 != 0, properties: read_properties(reader)? }
+        }
+        op::SESSION_CLOSED => Heard::SessionClosed { listener: reader.varint()?, session: reader.string()?, reason: reader.byte()? },
+        op::QUEUE_NOTICE => {
+            let (listener, session, is_over) = (reader.varint()?, reader.string()?, reader.byte()? & 1 != 0);
+            let is_conflated = reader.byte()? & 1 != 0;
+            Heard::QueueNotice { listener, session, is_over, is_conflated, queue_bytes: reader.varint()? }
+        }
+        op::PRESENCE_NOTICE => {
+            let (listener, joined) = (reader.varint()?, read_present(reader)?);
+            let count = reader.varint()?;
+            let mut left = Vec::new();
+            for _ in 0..count {
+                let (path, session) = (reader.string()?.into(), reader.string()?.into());
+                left.push(PresenceEntry { path, session, principal: "".into() });
+            }
+            Heard::PresenceNotice { listener, joined, left }
         }
         _ => Heard::Unknown,
     })

@@ -11,8 +11,8 @@ mod request;
 pub use super::request::{Append, Ask, Fetch, NULL_BIT, OPERATIONS, Properties, Query, QueryRange, Request, Update, Verb};
 pub use super::varint::{Frame, next_frame};
 pub use answer::{
-    Entry, EventEntry, LockEntry, Outcome, Resumption, SessionEntry, Shown, ViewEntry, Welcome, decode_events, decode_locks, decode_page,
-    decode_sessions, decode_views,
+    Entry, EventEntry, LockEntry, Outcome, PresenceEntry, Resumption, SessionEntry, Shown, ViewEntry, Welcome, decode_events, decode_locks,
+    decode_page, decode_presence, decode_sessions, decode_views,
 };
 pub(super) use event::put_fields;
 pub use event::{
@@ -47,6 +47,10 @@ pub mod op {
     pub const REQUESTED: u8 = 0xb0;
     pub const RESPONSE: u8 = 0xb1;
     pub const RESPONSE_ERROR: u8 = 0xb2;
+    pub const SESSION_NOTICE: u8 = 0xb4;
+    pub const SESSION_CLOSED: u8 = 0xb5;
+    pub const QUEUE_NOTICE: u8 = 0xb6;
+    pub const PRESENCE_NOTICE: u8 = 0xb7;
 }
 
 pub const VERSION: u64 = 1;

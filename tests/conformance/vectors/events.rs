@@ -101,8 +101,33 @@ fn print_notice(notice: &Heard<'_>) -> Value {
         Heard::MissingNotice { listener, selector, session, properties } => json!({
             "op": "missing_notice", "listener": listener, "selector": selector, "session": session, "properties": object(properties),
         }),
+        other => print_of_sessions(other),
+    }
+}
+
+/// What is told of sessions.
+fn print_of_sessions(notice: &Heard<'_>) -> Value {
+    match notice {
+        Heard::SessionNotice { listener, what, session, is_away, properties } => json!({
+            "op": "session_notice", "listener": listener, "what": what, "session": session, "away": is_away, "properties": object(properties),
+        }),
+        Heard::SessionClosed { listener, session, reason } => {
+            json!({ "op": "session_closed", "listener": listener, "session": session, "reason": reason })
+        }
+        Heard::QueueNotice { listener, session, is_over, is_conflated, queue_bytes } => json!({
+            "op": "queue_notice", "listener": listener, "session": session, "over": is_over, "conflated": is_conflated, "queue_bytes": queue_bytes,
+        }),
+        Heard::PresenceNotice { listener, joined, left } => {
+            let left: Vec<Value> = left.iter().map(|entry| json!({ "path": entry.path, "session": entry.session })).collect();
+            json!({ "op": "presence_notice", "listener": listener, "joined": print_present(joined), "left": left })
+        }
         other => panic!("no notice: {other:?}"),
     }
+}
+
+fn print_present(present: &[native::PresenceEntry]) -> Vec<Value> {
+    let print = |entry: &native::PresenceEntry| json!({ "path": entry.path, "session": entry.session, "principal": entry.principal });
+    present.iter().map(print).collect()
 }
 
 fn object(properties: &[(&str, &str)]) -> Value {
@@ -148,6 +173,7 @@ fn print_ok(id: u64, outcome: &Outcome) -> Value {
             };
             json!({ "op": "ok", "id": id, "has_more": has_more, "sessions": sessions.iter().map(print).collect::<Vec<_>>() })
         }
+        Outcome::Presence { has_more, present } => json!({ "op": "ok", "id": id, "has_more": has_more, "present": print_present(present) }),
         Outcome::Asked(count) => json!({ "op": "ok", "id": id, "asked": count }),
         Outcome::Views { has_more, views } => {
             let views: Vec<Value> = views.iter().map(print_view).collect();
@@ -216,6 +242,7 @@ fn read_outcome(vector: &Value, event: &Heard<'_>) -> Outcome {
             Outcome::Response { kind, value: value.map(<[u8]>::to_vec) }
         }
         Some("list_sessions") => native::decode_sessions(&mut reader).expect("sessions"),
+        Some("list_presence") => native::decode_presence(&mut reader).expect("who is present"),
         Some("request_filter") => Outcome::Asked(reader.varint().expect("a count")),
         _ => Outcome::Done,
     };
@@ -305,9 +332,27 @@ fn say(event: &Heard<'_>, outcome: &Outcome, put: impl FnOnce(&event::Event<'_>)
         Heard::DescendantNotice { listener, what, path } => event::Event::DescendantNotice { listener, what, path },
         Heard::SubscribersNotice { listener, path, has_subscribers } => event::Event::SubscribersNotice { listener, path, has_subscribers },
         Heard::MissingNotice { listener, selector, session, .. } => event::Event::MissingNotice { listener, selector, session, properties },
-        _ => return false,
+        ref other => match event_of_sessions(other, properties) {
+            Some(event) => event,
+            None => return false,
+        },
     });
     true
+}
+
+/// The same of what is told of sessions.
+fn event_of_sessions<'a>(event: &'a Heard<'_>, properties: event::Properties<'a>) -> Option<event::Event<'a>> {
+    Some(match *event {
+        Heard::SessionNotice { listener, what, session, is_away, .. } => {
+            event::Event::SessionNotice { listener, what, session, is_away, properties }
+        }
+        Heard::SessionClosed { listener, session, reason } => event::Event::SessionClosed { listener, session, reason },
+        Heard::QueueNotice { listener, session, is_over, is_conflated, queue_bytes } => {
+            event::Event::QueueNotice { listener, session, is_over, is_conflated, queue_bytes }
+        }
+        Heard::PresenceNotice { listener, ref joined, ref left } => event::Event::PresenceNotice { listener, joined, left },
+        _ => return None,
+    })
 }
 
 fn owned_properties(event: &Heard<'_>) -> Vec<(Box<str>, Box<str>)> {
@@ -315,6 +360,7 @@ fn owned_properties(event: &Heard<'_>) -> Vec<(Box<str>, Box<str>)> {
         Heard::Subscribed { properties, .. }
         | Heard::TopicNotice { properties, .. }
         | Heard::MissingNotice { properties, .. }
+        | Heard::SessionNotice { properties, .. }
         | Heard::Requested { properties, .. } => properties.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
         _ => Vec::new(),
     }

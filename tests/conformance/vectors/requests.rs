@@ -46,6 +46,17 @@ fn print_control(id: u64, ask: &Ask<'_>) -> Value {
         Ask::UnsubscribeSessions { session, filter, selector, scope } => {
             json!({ "op": "unsubscribe_sessions", "id": id, "session": session, "filter": filter, "selector": selector, "scope": scope })
         }
+        Ask::ListenSessions { listener, filter, session_properties } => {
+            json!({ "op": "listen_sessions", "id": id, "listener": listener, "filter": filter, "session_properties": session_properties })
+        }
+        Ask::ListenQueues { listener, filter } => json!({ "op": "listen_queues", "id": id, "listener": listener, "filter": filter }),
+        Ask::ListenPresence { listener, selector, once } => {
+            json!({ "op": "listen_presence", "id": id, "listener": listener, "selector": selector, "once": once })
+        }
+        Ask::UnlistenSessions { listener } => json!({ "op": "unlisten_sessions", "id": id, "listener": listener }),
+        Ask::ListPresence { selector, after_path, after, first, once } => json!({
+            "op": "list_presence", "id": id, "selector": selector, "after_path": after_path, "after": after, "first": first, "once": once,
+        }),
         other => panic!("no vector's message is like this: {other:?}"),
     }
 }
