@@ -6,6 +6,7 @@
  * @module
  */
 
+import { checkKeys } from './messaging.js';
 import { checkText, show } from './types.js';
 
 /** @typedef {import('./encode.js').ClientMessage} ClientMessage */
@@ -44,6 +45,7 @@ import { checkText, show } from './types.js';
  *
  * @typedef {object} ClientsSession
  * @property {(message: (id: number) => ClientMessage) => Promise<any>} request
+ * @property {import('./presence.js').Observers} listeners
  */
 
 export class Clients {
@@ -131,6 +133,31 @@ export class Clients {
    */
   unsubscribe(target, selector, scope = '') {
     return this.#order(target, (meant) => ({ op: 'unsubscribe_sessions', ...meant, ...checkSelection(selector, scope) }));
+  }
+
+  /**
+   * Is told of sessions: first of those that are there, then of what becomes of them.
+   *
+   * @param {import('./presence.js').ResetCallbacks & import('./presence.js').SessionCallbacks} callbacks
+   * @param {{ filter?: string, sessionProperties?: string[] }} [options] all sessions, and none of their properties, unless given; `ALL_FIXED_PROPERTIES` and
+   *   `ALL_USER_PROPERTIES` stand for all of a kind
+   * @returns {Promise<import('./presence.js').SessionListener>} settles when all that is there was told
+   */
+  async addSessionListener(callbacks, { filter = '', sessionProperties = [] } = {}) {
+    const [text, keys] = [checkText(filter, 'a session filter'), checkKeys(sessionProperties)];
+    return this.#session.listeners.add(callbacks, (listener) => ({ op: 'listen_sessions', listener, filter: text, session_properties: keys }));
+  }
+
+  /**
+   * Is told of sessions for which much waits, and when it does no longer.
+   *
+   * @param {import('./presence.js').ResetCallbacks & import('./presence.js').QueueCallbacks} callbacks
+   * @param {{ filter?: string }} [options] all sessions, unless given
+   * @returns {Promise<import('./presence.js').SessionListener>} settles when those were told for which much waits now
+   */
+  async addQueueListener(callbacks, { filter = '' } = {}) {
+    const text = checkText(filter, 'a session filter');
+    return this.#session.listeners.add(callbacks, (listener) => ({ op: 'listen_queues', listener, filter: text }));
   }
 
   /**

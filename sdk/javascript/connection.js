@@ -43,6 +43,7 @@ import { CannotResumeError, CloseCode, ComeLaterError, ConnectionError, InvalidC
  * @property {(event: import('./decode.js').TopicEvent) => void} topicEvent
  * @property {(notice: import('./decode.js').Notice) => void} notice
  * @property {(event: import('./decode.js').MessagingEvent) => void} messaging
+ * @property {(event: import('./decode.js').SessionsEvent) => void} sessions
  * @property {(id: number | bigint, error: Error) => void} error an ERROR, whether or not it answers a request
  * @property {(requests: number) => void} received
  * @property {(bytes: number) => void} processed all that came in one message behind WELCOME has been told
@@ -273,6 +274,12 @@ export class Connection {
       case 'response':
       case 'response_error':
         this.#sink.messaging(event);
+        break;
+      case 'session_notice':
+      case 'session_closed':
+      case 'queue_notice':
+      case 'presence_notice':
+        this.#sink.sessions(event);
         break;
       default:
         this.#sink.topicEvent(event);

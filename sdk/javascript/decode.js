@@ -81,6 +81,19 @@ import { typeName } from './types.js';
  * )} MessagingEvent
  */
 
+/** @typedef {{ path: string, session: string, principal: string }} PresenceEntry */
+
+/**
+ * What is told of sessions.
+ *
+ * @typedef {(
+ *   | { op: 'session_notice', listener: number, what: number, session: string, away: boolean, properties: Properties }
+ *   | { op: 'session_closed', listener: number, session: string, reason: number }
+ *   | { op: 'queue_notice', listener: number, session: string, over: boolean, conflated: boolean, queue_bytes: number }
+ *   | { op: 'presence_notice', listener: number, joined: PresenceEntry[], left: { path: string, session: string }[] }
+ * )} SessionsEvent
+ */
+
 /**
  * Everything but values, deltas and answers, which have ways of their own.
  *
@@ -91,6 +104,7 @@ import { typeName } from './types.js';
  *   | Notice
  *   | MessagingEvent
  *   | { op: 'later', id: number | bigint, wait_ms: number }
+ *   | SessionsEvent
  *   | { op: 'received', requests: number }
  *   | { op: 'ping' }
  *   | { op: 'pong' }
@@ -154,6 +168,7 @@ import { typeName } from './types.js';
 /** @typedef {{ has_more: boolean, views: ViewEntry[] }} ViewsAnswer */
 /** @typedef {{ has_more: boolean, sessions: SessionEntry[] }} SessionsAnswer */
 /** @typedef {{ has_more: boolean, locks: LockEntry[] }} LocksAnswer */
+/** @typedef {{ has_more: boolean, present: PresenceEntry[] }} PresenceAnswer */
 
 /**
  * @typedef {object} Answer
@@ -189,6 +204,10 @@ const MISSING_NOTICE = 0xa3;
 const REQUESTED = 0xb0;
 const RESPONSE = 0xb1;
 const RESPONSE_ERROR = 0xb2;
+const SESSION_NOTICE = 0xb4;
+const SESSION_CLOSED = 0xb5;
+const QUEUE_NOTICE = 0xb6;
+const PRESENCE_NOTICE = 0xb7;
 
 /** The only bit of a view's flags. */
 const VIEW_IS_DORMANT = 1;
@@ -243,7 +262,7 @@ export function decodeMessage(bytes, sink) {
  *
  * @param {Pick<ClientMessage, 'op'> & Asked & { properties?: unknown }} request
  * @param {Reader} body
- * @returns {Answer | FetchAnswer | QueryAnswer | ViewsAnswer | SessionsAnswer | LocksAnswer | Payload}
+ * @returns {Answer | FetchAnswer | QueryAnswer | ViewsAnswer | SessionsAnswer | LocksAnswer | PresenceAnswer | Payload}
  */
 export function readAnswer(request, body) {
   switch (request.op) {
@@ -285,6 +304,8 @@ export function readAnswer(request, body) {
       return { released: body.u8() !== 0 };
     case 'list_locks':
       return readLocksAnswer(body);
+    case 'list_presence':
+      return { has_more: body.u8() !== 0, present: readPresent(body) };
     default:
       return {};
   }
@@ -394,6 +415,18 @@ function readLocksAnswer(body) {
 
 /**
  * @param {Reader} reader
+ * @returns {PresenceEntry[]}
+ */
+function readPresent(reader) {
+  const count = reader.size();
+  /** @type {PresenceEntry[]} */
+  const present = [];
+  while (present.length < count) present.push({ path: reader.string(), session: reader.string(), principal: reader.string() });
+  return present;
+}
+
+/**
+ * @param {Reader} reader
  * @returns {Payload}
  */
 function readPayload(reader) {
@@ -482,7 +515,7 @@ function readEvent(op, reader) {
 /**
  * @param {number} op
  * @param {Reader} reader
- * @returns {Notice | MessagingEvent | undefined}
+ * @returns {Notice | MessagingEvent | SessionsEvent | undefined}
  */
 function readNotice(op, reader) {
   switch (op) {
@@ -506,7 +539,7 @@ function readNotice(op, reader) {
 /**
  * @param {number} op
  * @param {Reader} reader
- * @returns {MessagingEvent | undefined}
+ * @returns {MessagingEvent | SessionsEvent | undefined}
  */
 function readMessagingEvent(op, reader) {
   switch (op) {
@@ -520,6 +553,35 @@ function readMessagingEvent(op, reader) {
       const head = { id: reader.varint(), session: reader.string() };
       const { code, message } = readRefusal(reader);
       return { op: 'response_error', ...head, code, message };
+    }
+    default:
+      return readSessionsEvent(op, reader);
+  }
+}
+
+/**
+ * @param {number} op
+ * @param {Reader} reader
+ * @returns {SessionsEvent | undefined}
+ */
+function readSessionsEvent(op, reader) {
+  switch (op) {
+    case SESSION_NOTICE: {
+      const head = { listener: reader.size(), what: reader.u8(), session: reader.string(), away: reader.u8() !== 0 };
+      return { op: 'session_notice', ...head, properties: readProperties(reader) };
+    }
+    case SESSION_CLOSED:
+      return { op: 'session_closed', listener: reader.size(), session: reader.string(), reason: reader.u8() };
+    case QUEUE_NOTICE: {
+      const head = { listener: reader.size(), session: reader.string(), over: reader.u8() !== 0, conflated: reader.u8() !== 0 };
+      return { op: 'queue_notice', ...head, queue_bytes: reader.size() };
+    }
+    case PRESENCE_NOTICE: {
+      const head = { listener: reader.size(), joined: readPresent(reader) };
+      const count = reader.size();
+      const left = [];
+      while (left.length < count) left.push({ path: reader.string(), session: reader.string() });
+      return { op: 'presence_notice', ...head, left };
     }
     default:
       return undefined;

@@ -100,6 +100,18 @@ import { typeNumber } from './types.js';
  * )} ControlMessage
  */
 
+/**
+ * Listening to what becomes of sessions, and who is subscribed.
+ *
+ * @typedef {(
+ *   | { op: 'listen_sessions', id: number, listener: number, filter: string, session_properties: readonly string[] }
+ *   | { op: 'listen_queues', id: number, listener: number, filter: string }
+ *   | { op: 'listen_presence', id: number, listener: number, selector: string, once: boolean }
+ *   | { op: 'unlisten_sessions', id: number, listener: number }
+ *   | { op: 'list_presence', id: number, selector: string, after_path: string, after: string, first: number, once: boolean }
+ * )} ListeningMessage
+ */
+
 /** @typedef {'session' | 'connection'} LockScopeName how long a lock is held at most */
 
 /**
@@ -133,6 +145,7 @@ import { typeNumber } from './types.js';
  *   | { op: 'get_view', id: number, name: string }
  *   | MessagingMessage
  *   | ControlMessage
+ *   | ListeningMessage
  *   | { op: 'lock', id: number, name: string, scope?: LockScopeName }
  *   | { op: 'unlock', id: number, name: string, number: number }
  *   | { op: 'list_locks', id: number, after?: string }
@@ -192,6 +205,11 @@ const OPERATIONS = Object.freeze({
   lock: 0x58,
   unlock: 0x59,
   list_locks: 0x5a,
+  listen_sessions: 0x60,
+  listen_queues: 0x61,
+  listen_presence: 0x62,
+  unlisten_sessions: 0x63,
+  list_presence: 0x64,
 });
 
 /** In the type of an update: the value is null. */
@@ -352,8 +370,48 @@ function writeBody(writer, message) {
     case 'unsubscribe_sessions':
       writeControl(writer, message);
       break;
+    case 'listen_sessions':
+    case 'listen_queues':
+    case 'listen_presence':
+    case 'unlisten_sessions':
+    case 'list_presence':
+      writeListening(writer, message);
+      break;
     default:
       writeMessaging(writer, message);
+  }
+}
+
+/**
+ * @param {Writer} writer
+ * @param {ListeningMessage} message
+ */
+function writeListening(writer, message) {
+  switch (message.op) {
+    case 'listen_sessions':
+      writer.varint(message.listener);
+      writer.string(message.filter);
+      writer.varint(message.session_properties.length);
+      for (const key of message.session_properties) writer.string(key);
+      break;
+    case 'listen_queues':
+      writer.varint(message.listener);
+      writer.string(message.filter);
+      break;
+    case 'listen_presence':
+      writer.varint(message.listener);
+      writer.string(message.selector);
+      writer.u8(message.once ? 1 : 0);
+      break;
+    case 'unlisten_sessions':
+      writer.varint(message.listener);
+      break;
+    default:
+      writer.string(message.selector);
+      writer.string(message.after_path);
+      writer.string(message.after);
+      writer.varint(message.first);
+      writer.u8(message.once ? 1 : 0);
   }
 }
 

@@ -502,7 +502,7 @@ function messageOf(error) {
 }
 
 /** @param {readonly string[]} keys */
-function checkKeys(keys) {
+export function checkKeys(keys) {
   if (!Array.isArray(keys)) throw new TypeError(`expected an array as the option sessionProperties, found ${show(keys)}`);
   return keys.map((key) => checkText(key, "a session property's key"));
 }

@@ -14,6 +14,7 @@ import { CloseCode, ConnectionError, NoSuchRequestError, OverloadedError, Reques
 import { Listeners, Notifications } from './listeners.js';
 import { Locks } from './locks.js';
 import { Messaging } from './messaging.js';
+import { Observers, Presence } from './presence.js';
 import { Requests } from './requests.js';
 import { Resumption } from './resumption.js';
 import { Selections } from './selections.js';
@@ -155,6 +156,7 @@ export class Session {
   #subscriptions = new Subscriptions((message) => this.#request(message));
   #selections = new Selections();
   #listeners = new Listeners((message) => this.#request(message));
+  #sessionListeners = new Observers((message) => this.#request(message));
   #requests;
   /** What the session can be gone on with. @type {Resumption | undefined} */
   #resumption;
@@ -223,7 +225,9 @@ export class Session {
       requestTimeoutMs: options.requestTimeoutMs,
     });
     /** The sessions of the server, and steering them. */
-    this.clients = new Clients({ request: (message) => this.#request(message) });
+    this.clients = new Clients({ request: (message) => this.#request(message), listeners: this.#sessionListeners });
+    /** Who is subscribed to topics. */
+    this.presence = new Presence((message) => this.#request(message), this.#sessionListeners);
     /** Locks that one session of the server holds at most. */
     this.locks = new Locks({
       request: (message, timeoutMs) => this.#request(message, timeoutMs),
@@ -472,6 +476,7 @@ export class Session {
         topicEvent: (event) => subscriptions.handleTopicEvent(event),
         notice: (notice) => this.#listeners.handleNotice(notice),
         messaging: (event) => this.messaging.handleEvent(event),
+        sessions: (event) => this.#sessionListeners.handleEvent(event),
         error: (id, error) => requests.handleError(id, error) || this.#handleError(error),
         received: (count) => requests.handleReceived(count),
         processed: (bytes) => this.#resumption?.note(bytes),
@@ -614,7 +619,11 @@ export class Session {
         this.#emit('error', error);
       },
     }));
-    const asked = [...selections, ...listened, ...handled];
+    const observed = this.#sessionListeners.restart().map((listener) => ({
+      answered: this.#requests.requestAhead(listener.message),
+      drop: (/** @type {Error} */ error) => this.#sessionListeners.drop(listener, error),
+    }));
+    const asked = [...selections, ...listened, ...handled, ...observed];
     const answers = await Promise.allSettled(asked.map(({ answered }) => answered));
     answers.forEach((answer, index) => {
       if (answer.status === 'fulfilled') return;
@@ -656,6 +665,7 @@ export class Session {
     this.#requests.close('the session is closed', code);
     this.#subscriptions.close();
     this.#listeners.close();
+    this.#sessionListeners.close();
     this.messaging.close();
     this.#resolveClosed(event);
   }

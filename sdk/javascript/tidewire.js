@@ -17,6 +17,7 @@ export { FetchRequest } from './fetch.js';
 export { Listener, NotificationType } from './listeners.js';
 export { Lock, Locks, LockScope } from './locks.js';
 export { Messaging, RequestHandler, SessionProperties } from './messaging.js';
+export { Presence, SessionEventType, SessionListener } from './presence.js';
 export { RangeQuery, TimeSeries } from './series.js';
 export { ValueStream } from './stream.js';
 export { anyOf, Selector } from './selector.js';
@@ -55,6 +56,16 @@ export * from './errors.js';
 /** @typedef {import('./messaging.js').RequestCallback} RequestCallback */
 /** @typedef {import('./messaging.js').SendOptions} SendOptions */
 /** @typedef {import('./messaging.js').TimedOptions} TimedOptions */
+/** @typedef {import('./presence.js').Absent} Absent */
+/** @typedef {import('./presence.js').Present} Present */
+/** @typedef {import('./presence.js').PresenceCallbacks} PresenceCallbacks */
+/** @typedef {import('./presence.js').QueueCallbacks} QueueCallbacks */
+/** @typedef {import('./presence.js').QueueEvent} QueueEvent */
+/** @typedef {import('./presence.js').ResetCallbacks} ResetCallbacks */
+/** @typedef {import('./presence.js').SessionCallbacks} SessionCallbacks */
+/** @typedef {import('./presence.js').SessionEndName} SessionEndName */
+/** @typedef {import('./presence.js').SessionEvent} SessionEvent */
+/** @typedef {import('./presence.js').SessionEventTypeName} SessionEventTypeName */
 /** @typedef {import('./series.js').EventMetadata} EventMetadata */
 /** @typedef {import('./series.js').QueryResult} QueryResult */
 /** @typedef {import('./series.js').TimeSeriesEvent} TimeSeriesEvent */

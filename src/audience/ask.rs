@@ -222,13 +222,9 @@ impl Audience {
             Answer::Views { asker, places, has_more, figures } => return Some(Listing { asker, places, has_more, figures }),
             Answer::View { asker, result } => self.answer(desk, asker, result),
             Answer::Listening { asker } => self.answer(desk, asker, Ok(Outcome::Done)),
-            Answer::Presence { asker, count_max, mut present, has_more } => {
-                // At most what one page has, of each shard.
-                present.sort_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
-                let has_more = has_more || present.len() > count_max;
-                present.truncate(count_max);
-                let present = present.into_iter().map(|(_, _, entry)| entry).collect();
-                self.answer(desk, asker, Ok(Outcome::Presence { has_more, present }));
+            Answer::Presence { asker, count_max, present, has_more } => {
+                let page = presence_page(present, count_max, has_more);
+                self.answer(desk, asker, Ok(page));
             }
             Answer::Locks { asker, lists } => {
                 let page = merge_lists(desk, lists);
@@ -252,6 +248,14 @@ impl Audience {
             _ => self.answer_behind(desk, asker),
         }
     }
+}
+
+/// The first so many of what all shards have found: at most what one page has, of each.
+fn presence_page(mut present: Vec<(TopicPath, u64, PresenceEntry)>, count_max: usize, has_more: bool) -> Outcome {
+    present.sort_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
+    let has_more = has_more || present.len() > count_max;
+    present.truncate(count_max);
+    Outcome::Presence { has_more, present: present.into_iter().map(|(_, _, entry)| entry).collect() }
 }
 
 impl Fetch {

@@ -134,6 +134,7 @@ const SDK: &[(&str, &[u8])] = &[
     ("/sdk/messaging.js", include_bytes!("../../sdk/javascript/messaging.js")),
     ("/sdk/missed.js", include_bytes!("../../sdk/javascript/missed.js")),
     ("/sdk/pattern.js", include_bytes!("../../sdk/javascript/pattern.js")),
+    ("/sdk/presence.js", include_bytes!("../../sdk/javascript/presence.js")),
     ("/sdk/requests.js", include_bytes!("../../sdk/javascript/requests.js")),
     ("/sdk/resumption.js", include_bytes!("../../sdk/javascript/resumption.js")),
     ("/sdk/selections.js", include_bytes!("../../sdk/javascript/selections.js")),

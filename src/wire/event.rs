@@ -602,9 +602,10 @@ mod tests {
             b"\xb4\x0e\x07\x04\x01s\x00\x02\x01k\x011\x01l\x012",
             r#"{"op":"session_notice","listener":7,"what":"changed","session":"s","away":false,"properties":{"k":"1","l":"2"}}"#,
         );
-        let entry = PresenceEntry { path: "a".into(), session: "s".into(), principal: "p".into() };
+        let joined = [PresenceEntry { path: "a".into(), session: "s".into(), principal: "p".into() }];
+        let left = [PresenceEntry { path: "a".into(), session: "s".into(), principal: "".into() }];
         check(
-            &Event::PresenceNotice { listener: 7, joined: &[entry.clone()], left: &[PresenceEntry { principal: "".into(), ..entry }] },
+            &Event::PresenceNotice { listener: 7, joined: &joined, left: &left },
             b"\xb7\x0d\x07\x01\x01a\x01s\x01p\x01\x01a\x01s",
             r#"{"op":"presence_notice","listener":7,"joined":[{"path":"a","session":"s","principal":"p"}],"left":[{"path":"a","session":"s"}]}"#,
         );

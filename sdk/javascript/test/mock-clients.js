@@ -177,6 +177,36 @@ export class MockClients {
     connection.send(frame(0x82, varint(id), page.length < all.length ? 1 : 0, varint(page.length), ...entries));
   }
 
+  /** Everybody is there; what happens later the test says. */
+  listen_sessions({ id, listener, filter, session_properties: wanted }, connection) {
+    if (filter !== '' && !filter.includes(' is ')) return connection.send(errorFrame(id, 318, 'expected is', 3));
+    for (const other of this.server.connections.filter((one) => filter === '' || matches(filter, one))) {
+      const shown = Object.fromEntries(Object.entries(other.properties ?? {}).filter(([key]) => wanted.includes(key)));
+      connection.send(frame(0xb4, varint(listener), 1, string(other.id), 0, properties(shown)));
+    }
+    connection.send(frame(0x82, varint(id)));
+  }
+
+  listen_queues({ id }, connection) {
+    connection.send(frame(0x82, varint(id)));
+  }
+
+  listen_presence({ id, listener, once }, connection) {
+    const joined = this.server.connections.map((other) => Buffer.concat([string(once ? '' : 'a/b'), string(other.id), string('')]));
+    connection.send(frame(0xb7, varint(listener), varint(joined.length), ...joined, varint(0)));
+    connection.send(frame(0x82, varint(id)));
+  }
+
+  unlisten_sessions({ id }, connection) {
+    connection.send(frame(0x82, varint(id)));
+  }
+
+  list_presence({ id, after, once }, connection) {
+    const all = this.server.connections.filter((other) => other.id > after);
+    const page = all.slice(0, this.server.pageMax).map((other) => Buffer.concat([string(once ? '' : 'a/b'), string(other.id), string('')]));
+    connection.send(frame(0x82, varint(id), page.length < all.length ? 1 : 0, varint(page.length), ...page));
+  }
+
   /** The session is over. */
   forget(connection) {
     for (const [key, reply] of this.#served) {

@@ -47,6 +47,11 @@ const OPERATIONS = {
   0x58: 'lock',
   0x59: 'unlock',
   0x5a: 'list_locks',
+  0x60: 'listen_sessions',
+  0x61: 'listen_queues',
+  0x62: 'listen_presence',
+  0x63: 'unlisten_sessions',
+  0x64: 'list_presence',
 };
 
 const LISTENER_KINDS = [undefined, 'topics', 'subscribers', 'missing'];
@@ -190,6 +195,18 @@ function decodeBody(op, cursor) {
     case 'list_locks': {
       const after = readString(cursor);
       return { op, id, ...(after !== '' && { after }) };
+    }
+    case 'listen_sessions':
+      return { op, id, listener: readVarint(cursor), filter: readString(cursor), session_properties: readStrings(cursor) };
+    case 'listen_queues':
+      return { op, id, listener: readVarint(cursor), filter: readString(cursor) };
+    case 'listen_presence':
+      return { op, id, listener: readVarint(cursor), selector: readString(cursor), once: readBool(cursor) };
+    case 'unlisten_sessions':
+      return { op, id, listener: readVarint(cursor) };
+    case 'list_presence': {
+      const place = { selector: readString(cursor), after_path: readString(cursor), after: readString(cursor) };
+      return { op, id, ...place, first: readVarint(cursor), once: readBool(cursor) };
     }
     default:
       throw new ClientFrameError({ code: 101, id });
