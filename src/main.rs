@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use tidewire::surface::cli::{demo, doctor, latency, listen, locks, series, serve, spec, storage, topics, view};
+use tidewire::surface::cli::{demo, doctor, latency, listen, locks, presence, series, serve, spec, storage, topics, view};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -52,6 +52,8 @@ enum Command {
     Lock(locks::Lock),
     /// Print which locks are held, by whom, and how many wait
     Locks(locks::Locks),
+    /// Print who is subscribed to topics, and who joins and leaves them
+    Presence(presence::Presence),
     /// Print the server's latencies per core
     Latency(latency::Latency),
     /// Look after a store that no server has open
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Remove(arguments) => topics::remove(&arguments),
         Command::Lock(arguments) => locks::lock(&arguments),
         Command::Locks(arguments) => locks::locks(&arguments),
+        Command::Presence(arguments) => presence::presence(&arguments),
         Command::Latency(arguments) => latency::latency(&arguments),
         Command::Storage(command) => storage::run(&command),
     }

@@ -198,6 +198,10 @@ pub mod cli {
         pub use crate::cli::locks::{Lock, Locks, lock, locks};
     }
 
+    pub mod presence {
+        pub use crate::cli::presence::{Presence, presence};
+    }
+
     pub mod series {
         pub use crate::cli::series::{SeriesCommand, series};
     }

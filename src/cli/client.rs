@@ -5,7 +5,8 @@ use crate::topic::specification::TopicType;
 use crate::value::delta::Form;
 use crate::value::{ValueType, delta};
 use crate::wire::native::{
-    self, Ask, CAPABILITY_COMPRESSION, CAPABILITY_COPY, CAPABILITY_DEFLATE, EventEntry, Fetch, Heard, Outcome, Request, Shown, Update,
+    self, Ask, CAPABILITY_COMPRESSION, CAPABILITY_COPY, CAPABILITY_DEFLATE, EventEntry, Fetch, Heard, Outcome, PresenceEntry, Request,
+    Shown, Update,
 };
 use crate::wire::varint::Reader;
 use std::collections::HashMap;
@@ -61,10 +62,30 @@ pub enum Change {
 
 #[derive(Debug)]
 pub enum Notice {
-    Topic { what: u8, path: String, kind: u8, properties: Properties },
-    Descendant { what: u8, path: String },
-    Subscribers { path: String, has_subscribers: bool },
-    Missing { selector: String, session: String, properties: Properties },
+    Topic {
+        what: u8,
+        path: String,
+        kind: u8,
+        properties: Properties,
+    },
+    Descendant {
+        what: u8,
+        path: String,
+    },
+    Subscribers {
+        path: String,
+        has_subscribers: bool,
+    },
+    Missing {
+        selector: String,
+        session: String,
+        properties: Properties,
+    },
+    /// A session is subscribed from now on, or no longer.
+    Presence {
+        joins: bool,
+        entry: PresenceEntry,
+    },
 }
 
 /// What came in a time.
@@ -298,6 +319,10 @@ impl Client {
                 if let Some(Subscription { topic, .. }) = self.subscriptions.remove(&topic) {
                     self.changes.push_back(Change::Unsubscribed(topic, reason));
                 }
+            }
+            Heard::PresenceNotice { joined, left, .. } => {
+                let told = |joins| move |entry| Change::Notice(Notice::Presence { joins, entry });
+                self.changes.extend(joined.into_iter().map(told(true)).chain(left.into_iter().map(told(false))));
             }
             event => self.changes.extend(notice(&event).map(Change::Notice)),
         }

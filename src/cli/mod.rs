@@ -7,6 +7,7 @@ pub mod instant;
 pub mod latency;
 pub mod listen;
 pub mod locks;
+pub mod presence;
 mod print;
 pub mod read;
 pub mod series;

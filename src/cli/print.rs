@@ -7,7 +7,7 @@ use super::instant;
 use crate::protocol::Reason;
 use crate::topic::specification::TopicType;
 use crate::value::{ValueType, scalar};
-use crate::wire::native::{Entry, EventEntry, Shown};
+use crate::wire::native::{Entry, EventEntry, PresenceEntry, Shown};
 use std::io::{BufWriter, IsTerminal, Write};
 
 /// The names of what a notice tells, from 1.
@@ -159,8 +159,23 @@ impl Printer {
         }
     }
 
-    fn notice(self, notice: &Notice) -> String {
+    /// A session at a topic; whether it has just joined or left.
+    pub fn presence(self, entry: &PresenceEntry, joins: Option<bool>) -> String {
+        let PresenceEntry { path, session, principal } = entry;
         if self.is_json() {
+            let event = joins.map_or("", |joins| if joins { r#""event":"joined","# } else { r#""event":"left","# });
+            let (path, session, principal) = (json_string(path), json_string(session), json_string(principal));
+            return format!(r#"{{{event}"path":{path},"session":{session},"principal":{principal}}}"#);
+        }
+        let mark = joins.map(|joins| if joins { self.styled(Style::Good, "+") } else { self.styled(Style::Bad, "-") });
+        // Where each session is told once there is no path, and an anonymous one has no principal.
+        let path = (!path.is_empty()).then(|| self.path(path));
+        let principal = (!principal.is_empty()).then(|| self.styled(Style::Faint, &printable(principal)));
+        [mark, path, Some(printable(session)), principal].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    fn notice(self, notice: &Notice) -> String {
+        if self.is_json() && !matches!(notice, Notice::Presence { .. }) {
             return json_notice(notice);
         }
         let mark = |what: u8| match what {
@@ -180,6 +195,7 @@ impl Printer {
             Notice::Missing { selector, session, .. } => {
                 format!("{} {} {}", self.styled(Style::Changed, "missing"), self.path(selector), self.styled(Style::Faint, session))
             }
+            Notice::Presence { joins, entry } => self.presence(entry, Some(*joins)),
         }
     }
 }
@@ -222,6 +238,7 @@ fn json_notice(notice: &Notice) -> String {
             json_string(session),
             object(properties)
         ),
+        Notice::Presence { .. } => unreachable!("it has lines of its own"),
     }
 }
 
@@ -285,6 +302,18 @@ mod tests {
     fn check(value: &[u8], plain: &str, members: &str) {
         assert_eq!(Printer { form: Form::Plain }.value(ValueType::Binary, Some(value)), plain);
         assert_eq!(json_members(ValueType::Binary, Some(value)), members);
+    }
+
+    #[test]
+    fn a_line_of_presence_is_who_is_where() {
+        let (plain, json) = (Printer { form: Form::Plain }, Printer { form: Form::Json });
+        let entry = PresenceEntry { path: "a/b".into(), session: "1f-10002".into(), principal: "".into() };
+        assert_eq!(plain.presence(&entry, None), "a/b 1f-10002");
+        assert_eq!(plain.presence(&entry, Some(false)), "- a/b 1f-10002");
+        let once = PresenceEntry { path: "".into(), principal: "admin".into(), ..entry };
+        assert_eq!(plain.presence(&once, Some(true)), "+ 1f-10002 admin");
+        assert_eq!(json.presence(&once, Some(true)), r#"{"event":"joined","path":"","session":"1f-10002","principal":"admin"}"#);
+        assert_eq!(json.presence(&once, None), r#"{"path":"","session":"1f-10002","principal":"admin"}"#);
     }
 
     #[test]

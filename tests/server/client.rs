@@ -138,6 +138,20 @@ pub enum Seen {
         selector: String,
         session: String,
     },
+    SessionNotice {
+        listener: u64,
+        what: u8,
+        state: SeenState,
+    },
+    /// The session, and the reason.
+    SessionClosed(String, u8),
+    /// The session, whether it is over its mark, and whether it is conflated.
+    QueueNotice(String, bool, bool),
+    /// Paths and sessions.
+    Presence {
+        joined: Vec<(String, String)>,
+        left: Vec<(String, String)>,
+    },
     Ping,
     Pong,
     Closed(u16),
@@ -149,6 +163,14 @@ pub struct SeenEvent {
     pub sequence: u64,
     pub original: Option<u64>,
     pub value: Vec<u8>,
+}
+
+/// How another session stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenState {
+    pub session: String,
+    pub is_away: bool,
+    pub properties: Properties,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -381,6 +403,18 @@ impl Session {
             }
             Heard::MissingNotice { listener, selector, session, .. } => {
                 Seen::MissingNotice { listener, selector: selector.to_owned(), session: session.to_owned() }
+            }
+            Heard::SessionNotice { listener, what, session, is_away, properties } => {
+                let state = SeenState { session: session.to_owned(), is_away, properties: owned(&properties) };
+                Seen::SessionNotice { listener, what, state }
+            }
+            Heard::SessionClosed { session, reason, .. } => Seen::SessionClosed(session.to_owned(), reason),
+            Heard::QueueNotice { session, is_over, is_conflated, .. } => Seen::QueueNotice(session.to_owned(), is_over, is_conflated),
+            Heard::PresenceNotice { joined, left, .. } => {
+                let places = |present: Vec<native::PresenceEntry>| {
+                    present.into_iter().map(|entry| (entry.path.to_string(), entry.session.to_string())).collect()
+                };
+                Seen::Presence { joined: places(joined), left: places(left) }
             }
             Heard::Unknown => panic!("an unknown operation: {:#x}", frame.op),
             update => self.read_update(frame, update),

@@ -13,6 +13,7 @@ mod raw;
 mod relay;
 mod requests;
 mod server;
+mod session_events;
 mod sessions;
 
 mod closes;
