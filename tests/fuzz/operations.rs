@@ -101,7 +101,7 @@ fn value(kind: &str, source: &mut Source<'_>) -> Value {
 /// The text form's message of an operation.
 pub fn message(source: &mut Source<'_>) -> Value {
     let id = source.below(40);
-    let op = source.below(35);
+    let op = source.below(36);
     let at = path_of(op, source);
     let path = PATHS[at];
     let (kind, properties) = specification(if source.below(8) == 0 { source.below(14) } else { at.min(10) });
@@ -165,6 +165,7 @@ pub fn message(source: &mut Source<'_>) -> Value {
         28 => json!({ "op": "unlisten", "id": id, "listener": source.below(3), "selector": source.one_of(&["", "", selector]) }),
         30..=32 => view(id, source),
         33 | 34 => lock(id, source),
+        35 => listening(id, selector, source),
         _ => fetch(id, selector, source),
     }
 }
@@ -238,6 +239,24 @@ fn lock(id: usize, source: &mut Source<'_>) -> Value {
         0..=2 => json!({ "op": "lock", "id": id, "name": name, "scope": source.one_of(&["session", "connection"]) }),
         3 | 4 => json!({ "op": "unlock", "id": id, "name": name, "number": source.below(4) }),
         _ => json!({ "op": "list_locks", "id": id, "after": source.one_of(&["", "a", "l"]) }),
+    }
+}
+
+/// What is asked about what becomes of sessions.
+fn listening(id: usize, selector: &str, source: &mut Source<'_>) -> Value {
+    let (listener, filter) = (source.below(4), source.one_of(&["", "all", "has Tier", "Tier is '1'", "Tier is"]));
+    match source.below(8) {
+        0 | 1 => json!({ "op": "listen_sessions", "id": id, "listener": listener, "filter": filter, "session_properties": ["Tier"] }),
+        2 => json!({ "op": "listen_queues", "id": id, "listener": listener, "filter": filter }),
+        3 | 4 => json!({ "op": "listen_presence", "id": id, "listener": listener, "selector": selector, "once": source.below(2) == 0 }),
+        5 => json!({ "op": "unlisten_sessions", "id": id, "listener": listener }),
+        6 => json!({ "op": "set_session_properties", "id": id, "filter": "all", "properties": { "Tier": source.one_of(&["", "1", "2"]) } }),
+        _ => {
+            let after_path = source.one_of(&["", "", "a", "//"]);
+            let after = source.one_of(&["", "0000000000000007-1", "x"]);
+            let once = source.below(2) == 0;
+            json!({ "op": "list_presence", "id": id, "selector": selector, "after_path": after_path, "after": after, "once": once })
+        }
     }
 }
 

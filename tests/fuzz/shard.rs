@@ -215,6 +215,7 @@ pub fn limits() -> Limits {
         },
         selections_max: 3,
         listeners_max: 3,
+        session_listeners_max: 2,
         streams_max: 3,
         locks_max: 3,
         questions_max: 5,

@@ -165,6 +165,7 @@ impl Peer {
                 picture.insert(session.to_owned(), now);
             }
             (4, Some((was_away, _))) => {
+                assert!(!is_filtered || now.1 == "1", "{session} of {} is meant no longer", now.1);
                 picture.insert(session.to_owned(), (was_away, now.1));
             }
             (5, Some(_)) => {

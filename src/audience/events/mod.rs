@@ -18,7 +18,7 @@ use crate::desk::Desk;
 use crate::mail::events::{Change, Events as Said, Listen, ListenerId, Notices, Wanted};
 use crate::mail::{Caller, Mail};
 use crate::protocol::{ErrorCode, Refusal};
-use crate::session::Entry;
+use crate::session::{Entry, Session};
 use crate::topic::path::TopicPath;
 use crate::wire::event::{self, Event};
 use crate::wire::native::Outcome;
@@ -91,7 +91,7 @@ struct Listener {
 struct Arrived {
     from: ShardIndex,
     ticket: u64,
-    events: Vec<Box<[u8]>>,
+    events: VecDeque<Box<[u8]>>,
     bytes: usize,
     is_all: bool,
 }
@@ -205,7 +205,7 @@ impl Audience {
         let held = self.events.held.get_mut(&key).expect("a listener stands as long as its ticket");
         match notices {
             Notices::Events(events) => {
-                held.arrived.push_back(Arrived { from, ticket, events, bytes, is_all });
+                held.arrived.push_back(Arrived { from, ticket, events: events.into(), bytes, is_all });
                 self.take_notices(desk, key);
             }
             Notices::Changes(changes) => {
@@ -226,19 +226,26 @@ impl Audience {
             && !held.arrived.is_empty()
         {
             let session = self.sessions.get(key).expect("a session that listens stands");
-            if session.queue.bytes() > Self::queue_limits(desk, session).bytes_high {
+            if session.queue.bytes() > Self::told_high(desk, session) {
                 self.held_back.insert(key);
                 return;
             }
-            let Arrived { from, ticket, events, bytes, is_all } = held.arrived.pop_front().expect("it was just there");
-            for event in events {
+            if let Some(event) = held.arrived.front_mut().and_then(|arrived| arrived.events.pop_front()) {
                 self.push(desk, key, Entry::Control(event));
+                continue;
             }
+            let Arrived { from, ticket, bytes, is_all, .. } = held.arrived.pop_front().expect("it was just there");
             go_on(desk, from, ticket, bytes);
             if is_all {
                 self.told_all(desk, ticket, 1);
             }
         }
+    }
+
+    /// While more waits for a session, it is told nothing of others: so that this never closes it.
+    fn told_high(desk: &Desk, session: &Session) -> usize {
+        let limits = Self::queue_limits(desk, session);
+        limits.bytes_high.min(limits.bytes_max / 4)
     }
 
     /// So many shards more have told the listener of all that was there.
@@ -268,7 +275,7 @@ impl Audience {
             let ticket = self.events.changed.pop_front().expect("so many are there");
             let Some((key, number)) = self.events.by_ticket.get(&ticket).copied() else { continue };
             let session = self.sessions.get(key).expect("a session that listens stands");
-            if session.queue.bytes() > Self::queue_limits(desk, session).bytes_high || !self.tell_changes(desk, key, number) {
+            if session.queue.bytes() > Self::told_high(desk, session) || !self.tell_changes(desk, key, number) {
                 self.events.changed.push_back(ticket);
             }
         }
@@ -276,10 +283,12 @@ impl Audience {
 
     /// Tells the changes of one listener, as far as one notice goes. Whether that was all.
     fn tell_changes(&mut self, desk: &mut Desk, key: SessionKey, number: u64) -> bool {
+        let session = self.sessions.get(key).expect("a session that listens stands");
+        let bytes_max = Self::told_high(desk, session).clamp(WINDOW_BYTES_MIN, NOTICE_BYTES_MAX);
         let listener = self.events.held.get_mut(&key).and_then(|held| held.listeners.get_mut(&number));
         let listener = listener.expect("a listener stands as long as its ticket");
         let (mut joined, mut left, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while bytes < NOTICE_BYTES_MAX
+        while bytes < bytes_max
             && let Some((_, change)) = listener.changes.pop_first()
         {
             bytes += presence::cost(&change);
@@ -363,6 +372,12 @@ fn go_on(desk: &mut Desk, shard: ShardIndex, ticket: u64, bytes: usize) {
         let listener = ListenerId { shard: desk.identity.index, ticket };
         desk.mail(shard, Mail::Events(Box::new(Said::GoOn { listener, bytes })));
     }
+}
+
+/// What one shard tells a listener of one kind until it is asked for more.
+fn window(desk: &Desk, bytes_max: usize) -> usize {
+    let queue = desk.limits.queue;
+    queue.bytes_high.min(queue.bytes_max / 4).clamp(WINDOW_BYTES_MIN, bytes_max)
 }
 
 /// Tells the listener's shard.

@@ -4,7 +4,7 @@
 //! are looked at in the order of their paths, those too that are to appear again. What happens behind the place up to which they were looked at is met there.
 
 use super::pending::Pending;
-use super::{NOTICE_BYTES, NOTICE_BYTES_MAX, WINDOW_BYTES_MIN, tell};
+use super::{NOTICE_BYTES, NOTICE_BYTES_MAX, tell};
 use crate::audience::Audience;
 use crate::audience::properties::Properties;
 use crate::base::{SessionId, SessionKey, ShardIndex};
@@ -79,7 +79,7 @@ impl Observer {
     pub fn new(desk: &Desk, selector: &str, is_once: bool) -> Self {
         let selector = known_selector(desk.limits.selector, selector);
         let rest = Some(Span::of_selector(&selector));
-        let window = desk.limits.queue.bytes_high.clamp(WINDOW_BYTES_MIN, NOTICE_BYTES_MAX);
+        let window = super::window(desk, NOTICE_BYTES_MAX);
         let (counts, pending) = (BTreeMap::new(), Pending::new());
         Self { selector, is_once, under_way: 0, window, rest, is_walking: true, is_told: false, counts, pending }
     }

@@ -4,7 +4,7 @@
 //! session behind the place up to which sessions were looked at for the listener is met there, as it is by then.
 
 use super::pending::Pending;
-use super::{NOTICE_BYTES, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN, tell};
+use super::{NOTICE_BYTES, WINDOW_BYTES_MAX, tell};
 use crate::audience::Audience;
 use crate::audience::messaging::means;
 use crate::base::{SessionId, SessionKey, SlabKey};
@@ -73,7 +73,7 @@ pub type Seen = Vec<(Box<str>, Box<str>)>;
 
 impl Observer {
     pub fn new(desk: &Desk, id: ListenerId, number: u64, form: Form, wanted: Wanted) -> Self {
-        let window = desk.limits.queue.bytes_high.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
+        let window = super::window(desk, WINDOW_BYTES_MAX);
         Self { id, number, form, wanted, under_way: 0, window, from: Some(0), is_scanning: true, pending: Pending::new() }
     }
 
