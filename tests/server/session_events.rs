@@ -29,7 +29,7 @@ const FILTER: &str = "Tier is 'gold'";
 fn connect(server: &Server, tier: &'static str, resume_ms: u64) -> Session {
     let Ask::Connect { version, name, capabilities, token, processed, .. } = connect_ask(resume_ms, "", 0) else { unreachable!() };
     let properties = vec![("Tier".into(), tier.into())];
-    Session::open(server.address, Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties })
+    Session::open(server.address, Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties, durable: false })
 }
 
 fn listen(asker: &mut Session, filter: &'static str) -> Result<Vec<u8>, Refused> {
