@@ -107,6 +107,7 @@ import { typeNumber } from './types.js';
  *   | { op: 'ping' }
  *   | { op: 'pong' }
  *   | { op: 'close' }
+ *   | { op: 'list_selections', id: number, session: string, after: number, first: number }
  *   | { op: 'processed', id: number, messages: number }
  *   | { op: 'add', id: number, path: string, type: TopicTypeName, properties: Properties }
  *   | { op: 'set', id: number, path: string, type: TopicTypeName, value: Uint8Array | null }
@@ -188,6 +189,7 @@ const OPERATIONS = Object.freeze({
   conflate_sessions: 0x53,
   subscribe_sessions: 0x54,
   unsubscribe_sessions: 0x55,
+  list_selections: 0x56,
   lock: 0x58,
   unlock: 0x59,
   list_locks: 0x5a,
@@ -340,6 +342,11 @@ function writeBody(writer, message) {
       break;
     case 'list_locks':
       writer.string(message.after ?? '');
+      break;
+    case 'list_selections':
+      writer.string(message.session);
+      writer.varint(message.after);
+      writer.varint(message.first);
       break;
     case 'list_sessions':
     case 'close_sessions':

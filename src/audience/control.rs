@@ -3,6 +3,7 @@
 //! An order goes to the shard of the session, or to every shard, which looks at its sessions a part at a time. A session that begins meanwhile may be met or not.
 
 use crate::audience::Audience;
+use crate::audience::look::{LastReceived, Looks, PAGE_BYTES_MAX};
 use crate::audience::messaging::parse_name;
 use crate::audience::properties::Properties;
 use crate::base::{SessionKey, ShardIndex};
@@ -28,6 +29,8 @@ pub struct Control {
     of_session: HashMap<SessionKey, BTreeSet<u64>>,
     /// Orders of which not all sessions here were looked at.
     scans: VecDeque<Scan>,
+    /// When those sessions here were looked at that ever were.
+    pub(super) looks: Looks,
 }
 
 struct Gathered {
@@ -43,15 +46,26 @@ struct Gathered {
 /// How far this shard's sessions were looked at.
 struct Scan {
     order: Order,
-    from: u32,
+    /// Where to go on; `None` when all were.
+    from: Option<u32>,
     count: u64,
-    /// What is listed, by its rank: the first so many of them.
-    listed: BTreeMap<(Reverse<u64>, u64), SessionEntry>,
+    /// Who is to be listed, by rank: the first so many of them. They are described when all were looked at, since that costs far more.
+    found: BTreeMap<Rank, SessionKey>,
+    listed: Vec<(u64, SessionEntry)>,
     has_more: bool,
 }
 
-/// What a slice may look at, in bytes of filters for each session that they are held against; see `properties`.
-const SCANNED_BYTES_PER_SLICE: usize = 40_000;
+/// What comes first is listed first.
+type Rank = (Reverse<u64>, u64);
+
+/// The most sessions that one slice describes.
+const DESCRIBED_PER_SLICE: usize = 64;
+
+impl Scan {
+    fn new(order: Order) -> Self {
+        Self { order, from: Some(0), count: 0, found: BTreeMap::new(), listed: Vec::new(), has_more: false }
+    }
+}
 
 impl Control {
     pub fn len(&self) -> usize {
@@ -79,6 +93,11 @@ impl Audience {
             Some(filter) => Whom::Matching(filter),
             None => Whom::Session(parse_name(desk, name)?),
         };
+        self.send_order(desk, asker, whom, act);
+        Ok(())
+    }
+
+    fn send_order(&mut self, desk: &mut Desk, asker: Caller, whom: Whom, act: Act) {
         let ticket = desk.take_ticket();
         let wanted = if let Act::List { count_max, slowest, .. } = act { Some((count_max, slowest)) } else { None };
         let shards: Vec<ShardIndex> = match &whom {
@@ -92,16 +111,38 @@ impl Audience {
         for shard in shards {
             desk.mail(shard, Mail::Control(Box::new(Said::Order(Box::new(order.clone())))));
         }
-        Ok(())
     }
 
     pub fn control_said(&mut self, desk: &mut Desk, said: Said) {
         match said {
-            Said::Order(order) => {
-                self.control.scans.push_back(Scan { order: *order, from: 0, count: 0, listed: BTreeMap::new(), has_more: false });
+            Said::Order(order) => match (&order.whom, &order.act) {
+                (Whom::Session(session), Act::ReadSelections { after, count_max }) => {
+                    let read = self.find(*session).map(|key| self.selections_of(key, *after, *count_max));
+                    let Waiting { shard, ticket } = order.waiting;
+                    desk.mail(shard, Mail::Control(Box::new(Said::Selections { ticket, read })));
+                }
+                _ => self.control.scans.push_back(Scan::new(*order)),
+            },
+            Said::Selections { ticket, read } => {
+                let Some(gathered) = self.take_gathered(ticket) else { return };
+                let result = match read {
+                    Some((has_more, selections)) => Ok(Outcome::Selections { has_more, selections }),
+                    None => Err(Refusal::new(ErrorCode::NoSuchSession, "the session is over")),
+                };
+                self.answer(desk, gathered.asker, result);
             }
             Said::Done { ticket, count, listed, has_more } => self.order_done(desk, ticket, count, listed, has_more),
         }
+    }
+
+    fn take_gathered(&mut self, ticket: u64) -> Option<Gathered> {
+        let gathered = self.control.asked.remove(&ticket)?;
+        let tickets = self.control.of_session.get_mut(&gathered.asker.session).expect("it is noted with its session");
+        tickets.remove(&ticket);
+        if tickets.is_empty() {
+            self.control.of_session.remove(&gathered.asker.session);
+        }
+        Some(gathered)
     }
 
     fn order_done(&mut self, desk: &mut Desk, ticket: u64, count: u64, listed: Vec<(u64, SessionEntry)>, has_more: bool) {
@@ -113,18 +154,19 @@ impl Audience {
         if gathered.shards > 0 {
             return;
         }
-        let Gathered { asker, count, wanted, mut listed, has_more, .. } = self.control.asked.remove(&ticket).expect("it was just there");
-        if let Some(tickets) = self.control.of_session.get_mut(&asker.session) {
-            tickets.remove(&ticket);
-            if tickets.is_empty() {
-                self.control.of_session.remove(&asker.session);
-            }
-        }
+        let Gathered { asker, count, wanted, mut listed, has_more, .. } = self.take_gathered(ticket).expect("it was just there");
         let Some((count_max, slowest)) = wanted else { return self.answer(desk, asker, Ok(Outcome::Asked(count))) };
         // At most what one page has, of each shard.
         listed.sort_by_key(|(number, entry)| rank(slowest, entry.queue_bytes, *number));
-        let has_more = has_more || listed.len() > count_max;
-        listed.truncate(count_max);
+        let mut bytes = 0;
+        let fitting = listed.iter().take(count_max).take_while(|(_, entry)| {
+            let fits = bytes <= PAGE_BYTES_MAX;
+            bytes += entry.properties.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+            fits
+        });
+        let fitting = fitting.count();
+        let has_more = has_more || listed.len() > fitting;
+        listed.truncate(fitting);
         let sessions = listed.into_iter().map(|(_, entry)| entry).collect();
         self.answer(desk, asker, Ok(Outcome::Sessions { has_more, sessions }));
     }
@@ -136,33 +178,50 @@ impl Audience {
     }
 
     /// Goes on with the order that has waited longest: so many sessions a slice.
-    pub fn run_orders(&mut self, desk: &mut Desk) {
+    pub fn run_orders(&mut self, desk: &mut Desk, last_received: &LastReceived<'_>) {
         let Some(mut scan) = self.control.scans.pop_front() else { return };
-        let next = match &scan.order.whom {
-            Whom::Session(session) => {
-                let found = self.find(*session);
-                found.into_iter().for_each(|key| self.carry_out(desk, key, &mut scan));
-                None
-            }
-            Whom::Matching(filter) => {
-                let filter = filter.clone();
-                let looked_max = (SCANNED_BYTES_PER_SLICE / filter.as_str().len().max(1)).max(16);
-                let (keys, next) = self.sessions.slab.keys_from(scan.from, looked_max);
-                for key in keys {
-                    if self.session(key).is_some_and(|session| session.life != Life::Shared) && self.is_meant(desk, key, &filter) {
-                        self.carry_out(desk, key, &mut scan);
-                    }
-                }
-                next
-            }
-        };
-        if let Some(from) = next {
-            scan.from = from;
+        if let Some(from) = scan.from {
+            scan.from = self.look_for_meant(desk, &mut scan, from);
+        }
+        if scan.from.is_none() {
+            self.describe_found(desk, &mut scan, last_received);
+        }
+        if scan.from.is_some() || !scan.found.is_empty() {
             return self.control.scans.push_back(scan);
         }
-        let Waiting { shard, ticket } = scan.order.waiting;
-        let listed = scan.listed.into_iter().map(|((_, number), entry)| (number, entry)).collect();
-        desk.mail(shard, Mail::Control(Box::new(Said::Done { ticket, count: scan.count, listed, has_more: scan.has_more })));
+        let Scan { order, count, listed, has_more, .. } = scan;
+        let Waiting { shard, ticket } = order.waiting;
+        desk.mail(shard, Mail::Control(Box::new(Said::Done { ticket, count, listed, has_more })));
+    }
+
+    /// Looks at the next so many sessions, and carries out what is ordered of those that are meant. Where to go on.
+    fn look_for_meant(&mut self, desk: &mut Desk, scan: &mut Scan, from: u32) -> Option<u32> {
+        let filter = match &scan.order.whom {
+            Whom::Session(session) => {
+                let found = self.find(*session);
+                found.into_iter().for_each(|key| self.carry_out(desk, key, scan));
+                return None;
+            }
+            Whom::Matching(filter) => filter.clone(),
+        };
+        let (keys, next) = self.next_candidates(desk, &filter, from);
+        for key in keys {
+            if self.session(key).is_some_and(|session| session.life != Life::Shared) && self.is_meant(desk, key, &filter) {
+                self.carry_out(desk, key, scan);
+            }
+        }
+        next
+    }
+
+    /// Describes some of those that are listed.
+    fn describe_found(&mut self, desk: &Desk, scan: &mut Scan, last_received: &LastReceived<'_>) {
+        for _ in 0..DESCRIBED_PER_SLICE {
+            let Some(((_, number), key)) = scan.found.pop_first() else { return };
+            // It may have ended meanwhile.
+            if self.session(key).is_some() {
+                scan.listed.push((number, self.describe(desk, key, last_received)));
+            }
+        }
     }
 
     pub(super) fn is_meant(&self, desk: &Desk, key: SessionKey, filter: &SessionFilter) -> bool {
@@ -174,9 +233,10 @@ impl Audience {
         let is_done = match &scan.order.act {
             Act::List { after, count_max, slowest } => {
                 let (after, count_max, slowest) = (*after, *count_max, *slowest);
-                self.list(desk, key, scan, after, count_max, slowest);
+                self.list(key, scan, after, count_max, slowest);
                 true
             }
+            Act::ReadSelections { .. } => unreachable!("they are read at once"),
             Act::Close { why } => {
                 let why = why.clone();
                 self.close_session(desk, key, &why);
@@ -208,29 +268,16 @@ impl Audience {
         self.session(key).is_some_and(|session| session.mqtt.is_none())
     }
 
-    fn list(&mut self, desk: &Desk, key: SessionKey, scan: &mut Scan, after: u64, count_max: usize, slowest: bool) {
-        let number = self.id_of(key).expect("it was just there").number();
+    fn list(&self, key: SessionKey, scan: &mut Scan, after: u64, count_max: usize, slowest: bool) {
+        let session = self.sessions.get(key).expect("it was just there");
+        let number = session.id.number();
         if !slowest && number <= after {
             return;
         }
-        let entry = self.describe(desk, key);
-        scan.listed.insert(rank(slowest, entry.queue_bytes, number), entry);
-        if scan.listed.len() > count_max {
-            scan.listed.pop_last();
+        scan.found.insert(rank(slowest, session.queue.bytes() as u64, number), key);
+        if scan.found.len() > count_max {
+            scan.found.pop_last();
             scan.has_more = true;
-        }
-    }
-
-    fn describe(&self, desk: &Desk, key: SessionKey) -> SessionEntry {
-        let session = self.sessions.get(key).expect("it was just there");
-        SessionEntry {
-            session: self.session_id(desk, key),
-            is_away: session.life.away().is_some(),
-            properties: self.session_properties(desk, key).into(),
-            subscriptions: session.subscriptions.len() as u64,
-            queue_bytes: session.queue.bytes() as u64,
-            sent_bytes: session.sent_bytes,
-            conflations: u64::from(session.conflations),
         }
     }
 
@@ -251,13 +298,13 @@ impl Audience {
 
     /// The session that asked is over: nobody is answered.
     pub(super) fn end_orders(&mut self, key: SessionKey) {
+        self.control.looks.remove(&key);
         for ticket in self.control.of_session.remove(&key).unwrap_or_default() {
             self.control.asked.remove(&ticket);
         }
     }
 }
 
-/// What comes first is listed first.
-fn rank(slowest: bool, queue_bytes: u64, number: u64) -> (Reverse<u64>, u64) {
+fn rank(slowest: bool, queue_bytes: u64, number: u64) -> Rank {
     (Reverse(if slowest { queue_bytes } else { 0 }), number)
 }

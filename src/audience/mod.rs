@@ -11,7 +11,7 @@
 //!   told of selectors that match nothing.
 //! - `messaging` — requests between sessions, of this shard and others.
 //! - `streams` — the update streams of sessions; `locks` — the locks that they hold or wait for.
-//! - `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections; `properties` — sessions as others see them; `control` — as others look for and steer them.
+//! - `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections; `properties` — sessions as others see them; `control` — as others look for and steer them; `look` — what they are told of one.
 //! - `mqtt` — what sessions of MQTT are beyond that.
 //!
 //! Whoever is many is looked at a part at a time: topics by sweeps, what listeners know by reviews, what comes due by so many a turn. A loop over the
@@ -25,6 +25,7 @@ mod life;
 mod limbo;
 mod listeners;
 mod locks;
+mod look;
 mod messaging;
 mod missing;
 pub mod mqtt;

@@ -25,6 +25,9 @@ pub struct Asked {
     filter: SessionFilter,
 }
 
+/// What a slice may look at, counted likewise.
+const SCANNED_BYTES_PER_SLICE: usize = 40_000;
+
 const PROPERTIES: [&str; 6] = ["$ClientType", "$Principal", "$ServerName", "$SessionId", "$StartTime", "$Transport"];
 
 /// A session's fixed properties, each made when it is asked for first.
@@ -65,6 +68,29 @@ impl<'s> Properties<'s> {
 }
 
 impl Audience {
+    /// Those of the sessions here that a slice looks at for the filter, from a place on, and where the next one goes on. A filter that names sessions
+    /// is held against them alone.
+    pub(super) fn next_candidates(&self, desk: &Desk, filter: &SessionFilter, from: u32) -> (Vec<SessionKey>, Option<u32>) {
+        if let Some(named) = self.named(desk, filter) {
+            return (named, None);
+        }
+        let looked_max = (SCANNED_BYTES_PER_SLICE / filter.as_str().len().max(1)).max(16);
+        self.sessions.slab.keys_from(from, looked_max)
+    }
+
+    /// The sessions here that the filter may mean, where it names them.
+    fn named(&self, desk: &Desk, filter: &SessionFilter) -> Option<Vec<SessionKey>> {
+        if let Some(ids) = filter.values_of("$SessionId") {
+            let mut keys: Vec<SessionKey> = ids.iter().filter_map(|id| self.find(parse_name(desk, id).ok()?)).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            return Some(keys);
+        }
+        // All are anonymous: nobody has a principal with a name.
+        let principals = filter.values_of("$Principal")?;
+        principals.iter().all(|principal| !principal.is_empty()).then(Vec::new)
+    }
+
     /// The session's properties, the fixed ones first.
     pub fn session_properties(&self, desk: &Desk, key: SessionKey) -> Vec<(Box<str>, Box<str>)> {
         let properties = Properties::of(self, desk, key);
@@ -127,10 +153,20 @@ impl Audience {
         if asked.is_empty() {
             return counts;
         }
+        let mut unnamed = Vec::new();
+        for (asked, count) in asked.iter().zip(&mut counts) {
+            match self.named(desk, &asked.filter) {
+                Some(keys) => *count = keys.into_iter().filter(|key| self.is_meant(desk, *key, &asked.filter)).count() as u64,
+                None => unnamed.push((asked, count)),
+            }
+        }
+        if unnamed.is_empty() {
+            return counts;
+        }
         // Bounded by `COUNTED_BYTES_PER_TICK` for all filters together, or it is one filter.
         for properties in self.sessions.keys().map(|key| Properties::of(self, desk, key)) {
-            for (asked, count) in asked.iter().zip(&mut counts) {
-                *count += u64::from(asked.filter.matches(|name| properties.value(name)));
+            for (asked, count) in &mut unnamed {
+                **count += u64::from(asked.filter.matches(|name| properties.value(name)));
             }
         }
         counts

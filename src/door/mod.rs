@@ -133,6 +133,11 @@ impl Doors {
         self.stage(key)?.session()
     }
 
+    /// When something was last received by the connection.
+    pub fn last_received(&self, key: ConnectionKey) -> Option<Time> {
+        self.connections.get(key).map(|connection| connection.last_received)
+    }
+
     /// Whether what the connection brings has to wait, so that it should not be read.
     pub fn is_waiting(&self, key: ConnectionKey) -> bool {
         match self.stage(key) {

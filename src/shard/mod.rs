@@ -192,7 +192,8 @@ impl Shard {
         self.doors.check_due(&mut self.desk, &mut self.audience);
         self.audience.run_away(&mut self.desk);
         self.audience.run_scans(&mut self.desk);
-        self.audience.run_orders(&mut self.desk);
+        let doors = &self.doors;
+        self.audience.run_orders(&mut self.desk, &|connection| doors.last_received(connection));
         self.owner.run_passing(&mut self.desk);
         self.settle();
     }

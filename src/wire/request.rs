@@ -228,6 +228,13 @@ requests! {
         scope: Cow<'a, str> = optional_text("scope"),
     };
 
+    /// Those of one session, behind the first so many.
+    LIST_SELECTIONS = 0x56 "list_selections" => ListSelections {
+        session: Cow<'a, str> = text("session"),
+        after: u64 = place_after(),
+        first: u64 = optional_number("first"),
+    };
+
     CREATE_VIEW = 0x40 "create_view" [asks_owners] => CreateView {
         name: Cow<'a, str> = text("name"),
         definition: Cow<'a, str> = text("definition"),

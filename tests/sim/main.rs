@@ -35,6 +35,7 @@ mod deltas;
 mod ending;
 mod listeners;
 mod locks;
+mod looking;
 mod mqtt_bounds;
 mod mqtt_delivery;
 mod mqtt_order;

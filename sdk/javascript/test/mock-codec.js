@@ -44,6 +44,7 @@ const OPERATIONS = {
   0x53: 'conflate_sessions',
   0x54: 'subscribe_sessions',
   0x55: 'unsubscribe_sessions',
+  0x56: 'list_selections',
   0x58: 'lock',
   0x59: 'unlock',
   0x5a: 'list_locks',
@@ -174,6 +175,8 @@ function decodeBody(op, cursor) {
       return { op, id, request: readVarint(cursor), message: readString(cursor) };
     case 'list_sessions':
       return { op, id, filter: readString(cursor), after: readString(cursor), first: readVarint(cursor), slowest: readBool(cursor) };
+    case 'list_selections':
+      return { op, id, session: readString(cursor), after: readVarint(cursor), first: readVarint(cursor) };
     case 'close_sessions':
       return { op, id, ...readMeant(cursor), message: readString(cursor) };
     case 'set_session_properties':

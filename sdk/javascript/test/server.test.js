@@ -413,6 +413,9 @@ test('a real server', { skip: url === undefined && 'TIDEWIRE_URL is not set' }, 
       const { until } = record(two, path, 'json');
       assert.equal(await clients.subscribe({ session: two.id }, path), 1);
       await until(2);
+      const { selections } = await clients.selections(two.id);
+      assert.deepEqual(selections, [{ scope: '', selector: `>${path}`, kind: 'select' }]);
+      await assert.rejects(clients.selections('nobody'), NoSuchSessionError);
       assert.equal(await clients.unsubscribe({ session: two.id }, path), 1);
       assert.deepEqual(await until(3), [['subscription', path], ['value', path, 1, undefined], ['unsubscription', path, 'requested']]);
 

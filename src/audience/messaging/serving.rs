@@ -34,9 +34,6 @@ impl Scan {
     }
 }
 
-/// What a slice may look at, in bytes of filters for each session that they are held against; see `properties`.
-const SCANNED_BYTES_PER_SLICE: usize = 40_000;
-
 impl Audience {
     pub fn handle_requests(
         &mut self,
@@ -182,8 +179,7 @@ impl Audience {
     /// Goes on with a request to all who match: so many sessions a slice.
     pub fn run_scans(&mut self, desk: &mut Desk) {
         let Some(mut scan) = self.messaging.scans.pop_front() else { return };
-        let looked_max = (SCANNED_BYTES_PER_SLICE / scan.of_all.filter.as_str().len().max(1)).max(16);
-        let (keys, next) = self.sessions.slab.keys_from(scan.from, looked_max);
+        let (keys, next) = self.next_candidates(desk, &scan.of_all.filter, scan.from);
         for key in keys {
             let is_over = self.sessions.get(key).is_none_or(|session| session.life == Life::Over || session.form.native().is_none());
             let properties = |key| Properties::of(self, desk, key);

@@ -30,6 +30,9 @@ fn print_control(id: u64, ask: &Ask<'_>) -> Value {
         Ask::ListSessions { filter, after, first, slowest } => {
             json!({ "op": "list_sessions", "id": id, "filter": filter, "after": after, "first": first, "slowest": slowest })
         }
+        Ask::ListSelections { session, after, first } => {
+            json!({ "op": "list_selections", "id": id, "session": session, "after": after, "first": first })
+        }
         Ask::CloseSessions { session, filter, message } => {
             json!({ "op": "close_sessions", "id": id, "session": session, "filter": filter, "message": message })
         }
