@@ -62,9 +62,10 @@ pub mod wire {
     pub mod native {
         pub use crate::wire::native::{
             Append, Ask, CAPABILITY_COMPRESSION, CAPABILITY_COPY, CAPABILITY_DEFLATE, Entry, EventEntry, EventHead, Fetch, Frame, Heard,
-            LockEntry, NULL_BIT, OPERATIONS, Outcome, Properties, Query, QueryRange, Request, Resumption, SelectionEntry, SessionEntry, Shown,
-            Update, VERSION, Verb, ViewEntry, Welcome, decode_event, decode_events, decode_locks, decode_message, decode_page, decode_request,
-            decode_selections, decode_sessions, decode_views, delta_frame, event_frame, next_frame, null_frame, put_request, value_deflate_frame, value_frame,
+            LockEntry, NULL_BIT, OPERATIONS, Outcome, Properties, Query, QueryRange, Request, Resumption, SelectionEntry, SessionEntry,
+            Shown, Update, VERSION, Verb, ViewEntry, Welcome, decode_event, decode_events, decode_locks, decode_message, decode_page,
+            decode_request, decode_selections, decode_sessions, decode_views, delta_frame, event_frame, next_frame, null_frame,
+            put_request, value_deflate_frame, value_frame,
         };
 
         pub mod op {
@@ -155,7 +156,7 @@ pub mod mail {
 
 pub mod shard {
     pub use crate::shard::{
-        DerivationLimits, Effect, Handover, Identity, Limits, Log, Restoring, ResumeLimits, Shard, Storing, Transport, Verdict,
+        DerivationLimits, Effect, Handover, Identity, Limits, Log, Place, Restoring, ResumeLimits, Shard, Storing, Transport, Verdict,
     };
 }
 

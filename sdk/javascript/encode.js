@@ -66,6 +66,7 @@ import { typeNumber } from './types.js';
  * @property {number} [processed]
  * @property {number} [resume_ms]
  * @property {Properties} [properties]
+ * @property {string} [environment]
  */
 
 /** @typedef {{ type: DataTypeName, value: Uint8Array | null }} Payload of a request or a response; a `value` of null is no value */
@@ -223,6 +224,7 @@ const FIELD_TOKEN = 4;
 const FIELD_PROCESSED = 5;
 const FIELD_RESUME_MS = 6;
 const FIELD_PROPERTIES = 7;
+const FIELD_ENVIRONMENT = 9;
 
 /**
  * Appends one frame.
@@ -256,6 +258,7 @@ function writeBody(writer, message) {
       writeNumber(writer, FIELD_PROCESSED, message.processed);
       writeNumber(writer, FIELD_RESUME_MS, message.resume_ms);
       writePropertiesField(writer, FIELD_PROPERTIES, message.properties);
+      if (message.environment !== undefined) writeBytes(writer, FIELD_ENVIRONMENT, encodeUtf8(message.environment));
       break;
     case 'processed':
       writer.varint(message.messages);

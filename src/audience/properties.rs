@@ -8,7 +8,7 @@ use crate::base::{Key, SessionId, SessionKey, ShardIndex, TopicId};
 use crate::desk::Desk;
 use crate::mail::Mail;
 use crate::protocol::Refusal;
-use crate::session::{Form, Session};
+use crate::session::{Form, Life, Origin, Place, Session};
 use crate::topic::path::TopicPath;
 use crate::topic::session_filter::SessionFilter;
 use std::cell::OnceCell;
@@ -28,7 +28,23 @@ pub struct Asked {
 /// What a slice may look at, counted likewise.
 const SCANNED_BYTES_PER_SLICE: usize = 40_000;
 
-const PROPERTIES: [&str; 6] = ["$ClientType", "$Principal", "$ServerName", "$SessionId", "$StartTime", "$Transport"];
+/// In the order in which they are shown.
+const PROPERTIES: [&str; 14] = [
+    "$ClientIP",
+    "$ClientType",
+    "$Connector",
+    "$Country",
+    "$Environment",
+    "$Language",
+    "$Latitude",
+    "$Longitude",
+    "$Principal",
+    "$Roles",
+    "$ServerName",
+    "$SessionId",
+    "$StartTime",
+    "$Transport",
+];
 
 /// A session's fixed properties, each made when it is asked for first.
 pub(super) struct Properties<'s> {
@@ -38,27 +54,61 @@ pub(super) struct Properties<'s> {
     session: &'s Session,
     id: OnceCell<String>,
     start: OnceCell<String>,
+    address: OnceCell<String>,
+    position: OnceCell<[String; 2]>,
 }
 
 impl<'s> Properties<'s> {
     pub(super) fn of(audience: &'s Audience, desk: &'s Desk, key: SessionKey) -> Self {
         let session = audience.sessions.get(key).expect("only a session that stands is looked at");
-        Self { audience, desk, key, session, id: OnceCell::new(), start: OnceCell::new() }
+        let (id, start, address, position) = (OnceCell::new(), OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { audience, desk, key, session, id, start, address, position }
     }
 
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         match name {
-            "$ClientType" => Some(if self.session.mqtt.is_some() { "MQTT" } else { "OTHER" }),
-            "$Principal" => Some(""),
+            "$ClientIP" => {
+                let address = Some(self.session.address).filter(|address| !address.is_unspecified())?;
+                Some(self.address.get_or_init(|| address.to_canonical().to_string()))
+            }
+            "$ClientType" if self.session.mqtt.is_some() => Some("MQTT"),
+            "$ClientType" => Some(self.origin().map_or("OTHER", Origin::client_kind)),
+            "$Connector" => match self.session.form {
+                _ if self.is_inside() => None,
+                Form::Mqtt(form) if !form.is_websocket => Some("mqtt"),
+                _ => Some("http"),
+            },
+            "$Country" => self.origin()?.country(),
+            "$Environment" => Some(self.origin().map(|origin| &*origin.environment).filter(|said| !said.is_empty()).unwrap_or("UNKNOWN")),
+            "$Language" => self.origin()?.language(),
+            "$Latitude" => Some(&self.position()?[0]),
+            "$Longitude" => Some(&self.position()?[1]),
+            // There is no security yet.
+            "$Principal" | "$Roles" => Some(""),
             "$ServerName" => Some(&self.desk.identity.server),
             "$SessionId" => Some(self.id.get_or_init(|| self.audience.session_id(self.desk, self.key))),
             "$StartTime" => Some(self.start.get_or_init(|| self.start_ms().to_string())),
             "$Transport" => Some(match self.session.form {
+                _ if self.is_inside() => "OTHER",
                 Form::Mqtt(form) if !form.is_websocket => "TCP",
                 _ => "WEBSOCKET",
             }),
             name => self.session.extras.as_ref()?.properties.get(name),
         }
+    }
+
+    fn origin(&self) -> Option<&'s Origin> {
+        self.session.origin.as_deref()
+    }
+
+    fn position(&self) -> Option<&[String; 2]> {
+        let position = self.origin()?.place.position?;
+        Some(self.position.get_or_init(|| position.map(Place::degrees)))
+    }
+
+    /// Whether it is used from within the process, and has no connection.
+    fn is_inside(&self) -> bool {
+        matches!(self.session.life, Life::Inside { .. })
     }
 
     /// When the session began, in milliseconds since the epoch by the wall clock as it is set now.

@@ -21,10 +21,12 @@ use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey, Slab, Time, Wheel};
 use crate::desk::{Desk, Effect, GivenUp, Why};
 use crate::protocol::CloseCode;
+use crate::session::{Arrival, Place};
 use crate::wire::websocket::{self, Opcode};
 use mqtt::Link;
 use native::Native;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use transmit::Sends;
 
 /// What a transport begins with.
@@ -55,6 +57,8 @@ struct Connection {
     deadline: Time,
     last_received: Time,
     last_sent: Time,
+    /// Where it comes from, until its session has that.
+    arrival: Option<Box<Arrival>>,
 }
 
 /// Where a connection's dialogue is, and what only that has.
@@ -118,10 +122,29 @@ impl Doors {
         }
         let deadline = now.after_ms(desk.limits.handshake_timeout_ms);
         let (unread, raw) = (Vec::new(), Vec::new());
-        let key = self.connections.insert(Connection { stage, unread, raw, deadline, last_received: now, last_sent: now });
+        let key = self.connections.insert(Connection { stage, unread, raw, deadline, last_received: now, last_sent: now, arrival: None });
         desk.effects.open(key);
         self.wheel.insert(deadline, key);
         Some(key)
+    }
+
+    /// The connection comes from there.
+    pub fn note_origin(&mut self, key: ConnectionKey, address: IpAddr, place: Place) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            let address = match address {
+                IpAddr::V4(address) => address.to_ipv6_mapped(),
+                IpAddr::V6(address) => address,
+            };
+            connection.arrival = Some(Box::new(Arrival { address, place }));
+        }
+    }
+
+    /// Its session has from now on what is known of where it comes from.
+    fn give_origin(&mut self, audience: &mut Audience, key: ConnectionKey, session: SessionKey, environment: &str) {
+        let arrival = self.connections.get_mut(key).and_then(|connection| connection.arrival.take());
+        if let Some(session) = audience.session_mut(session) {
+            session.arrive(arrival.map(|arrival| *arrival), environment);
+        }
     }
 
     fn stage(&self, key: ConnectionKey) -> Option<&Stage> {

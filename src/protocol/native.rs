@@ -27,12 +27,15 @@ pub struct Connect<'a> {
     pub processed: u64,
     /// What the client says of its session.
     pub properties: Properties<'a>,
+    /// What the client runs in; empty where it does not say.
+    pub environment: Cow<'a, str>,
 }
 
 impl Connect<'_> {
     pub fn into_owned(self) -> Connect<'static> {
         // A session that goes on has its properties.
-        Connect { token: Cow::Owned(self.token.into_owned()), properties: Vec::new(), ..self }
+        let environment = Cow::Owned(self.environment.into_owned());
+        Connect { token: Cow::Owned(self.token.into_owned()), properties: Vec::new(), environment, ..self }
     }
 }
 
@@ -84,9 +87,9 @@ impl<S: Copy> Dialogue<S> {
                 Refusal::new(ErrorCode::UnknownOperation, format!("this server does not know the operation '{name}'"))
             }
             (Ask::Processed { messages }, Some(session)) => return Turn::Processed { session, id, messages },
-            (Ask::Connect { version, capabilities, resume_ms, token, processed, properties, .. }, None) => {
+            (Ask::Connect { version, capabilities, resume_ms, token, processed, properties, environment, .. }, None) => {
                 if version >= native::VERSION {
-                    return Turn::Connect(Connect { id, capabilities, resume_ms, token, processed, properties });
+                    return Turn::Connect(Connect { id, capabilities, resume_ms, token, processed, properties, environment });
                 }
                 let message = format!("this server speaks version {}", native::VERSION);
                 return Turn::RefuseVersion { id, refusal: Refusal::new(ErrorCode::UnsupportedVersion, message) };
@@ -104,8 +107,10 @@ mod tests {
     use super::*;
 
     fn connect(version: u64) -> Request<'static> {
-        let Ask::Connect { name, capabilities, resume_ms, token, processed, properties, .. } = Ask::connect("", 3) else { unreachable!() };
-        Request { id: 1, ask: Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties } }
+        let mut ask = Ask::connect("", 3);
+        let Ask::Connect { version: asked, .. } = &mut ask else { unreachable!() };
+        *asked = version;
+        Request { id: 1, ask }
     }
 
     fn subscribe() -> Request<'static> {
@@ -128,7 +133,8 @@ mod tests {
         let mut dialogue = Dialogue::Greeting;
         assert_eq!(refused(dialogue.handle(subscribe())), ErrorCode::NotConnected);
         assert_eq!(refused(dialogue.handle(connect(native::VERSION - 1))), ErrorCode::UnsupportedVersion);
-        let connected = Connect { id: 1, capabilities: 3, resume_ms: 0, token: "".into(), processed: 0, properties: Vec::new() };
+        let (token, properties, environment) = ("".into(), Vec::new(), "".into());
+        let connected = Connect { id: 1, capabilities: 3, resume_ms: 0, token, processed: 0, properties, environment };
         assert_eq!(dialogue.handle(connect(native::VERSION)), Turn::Connect(connected));
         assert_eq!(refused(dialogue.handle(processed())), ErrorCode::NotConnected);
         dialogue = Dialogue::Open(7);

@@ -18,6 +18,7 @@ mod tests;
 
 pub use crate::desk::{DerivationLimits, Effect, Handover, Identity, Limits, Log, ResumeLimits, Storing};
 pub use crate::door::{Transport, Verdict};
+pub use crate::session::Place;
 #[cfg(feature = "server")]
 pub use crate::session::Send;
 pub use restore::Restoring;

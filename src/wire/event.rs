@@ -4,7 +4,8 @@
 //! description says so. Frames about a topic's values are no events here: they are made once for all who are sent them, in `native` and `text`.
 
 use super::native::{
-    self, Entry, EventEntry, EventHead, LockEntry, Outcome, Resumption, SelectionEntry, SessionEntry, Shown, VERSION, ViewEntry, Welcome, op,
+    self, Entry, EventEntry, EventHead, LockEntry, Outcome, Resumption, SelectionEntry, SessionEntry, Shown, VERSION, ViewEntry, Welcome,
+    op,
 };
 use super::text::{self, lock_scope_name, notice_name, selection_name, type_name};
 use crate::base::TopicId;

@@ -109,6 +109,7 @@ requests! {
         processed: u64 = tagged_number(5, "processed"),
         resume_ms: u64 = tagged_number(6, "resume_ms"),
         properties: Properties<'a> = tagged_properties(7, "properties"),
+        environment: Cow<'a, str> = tagged_text(9, "environment"),
     };
     PING = 0x02 "ping" [is_bare] => Ping;
     PONG = 0x03 "pong" [is_bare] => Pong;
@@ -301,7 +302,8 @@ impl Ask<'static> {
     /// CONNECT of this version, for a session that ends with its connection.
     pub fn connect(name: &'static str, capabilities: u64) -> Self {
         let (version, token) = (super::native::VERSION, Cow::Borrowed(""));
-        Self::Connect { version, name: name.into(), capabilities, resume_ms: 0, token, processed: 0, properties: Vec::new() }
+        let (properties, environment) = (Vec::new(), Cow::Borrowed(""));
+        Self::Connect { version, name: name.into(), capabilities, resume_ms: 0, token, processed: 0, properties, environment }
     }
 }
 

@@ -38,6 +38,8 @@ struct Members<'a> {
     resume_ms: u64,
     #[serde(borrow, default)]
     token: Cow<'a, str>,
+    #[serde(borrow, default)]
+    environment: Cow<'a, str>,
     #[serde(default)]
     processed: u64,
     messages: Option<u64>,
@@ -362,6 +364,7 @@ impl<'a> Source<'a> for Members<'a> {
             "scope" => std::mem::take(&mut self.scope),
             "client" => std::mem::take(&mut self.client),
             "token" => std::mem::take(&mut self.token),
+            "environment" => std::mem::take(&mut self.environment),
             "after" => match self.after.take() {
                 Some(After::Path(after)) => after,
                 Some(After::Place(_)) => return Err(self.refuse("expected 'after' to be the id of a session")),

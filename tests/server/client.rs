@@ -171,7 +171,16 @@ pub struct Refused {
 
 pub fn connect_ask(resume_ms: u64, token: &str, processed: u64) -> Ask<'_> {
     let capabilities = CAPABILITY_COPY | CAPABILITY_DEFLATE;
-    Ask::Connect { version: 1, name: "test".into(), capabilities, resume_ms, token: token.into(), processed, properties: Vec::new() }
+    Ask::Connect {
+        version: 1,
+        name: "test".into(),
+        capabilities,
+        resume_ms,
+        token: token.into(),
+        processed,
+        properties: Vec::new(),
+        environment: "".into(),
+    }
 }
 
 /// A session of the binary form, which keeps the values of its topics as deltas need it.

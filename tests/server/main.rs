@@ -28,6 +28,7 @@ mod http;
 mod kill;
 mod listeners;
 mod locks;
+mod looks;
 mod mqtt_bridge;
 mod mqtt_large;
 mod mqtt_mosquitto;

@@ -197,6 +197,7 @@ impl Resumer {
             token: token.into(),
             processed,
             properties: Vec::new(),
+            environment: "".into(),
         };
         let mut bytes = Vec::new();
         native::put_request(&mut bytes, &Request { id, ask });

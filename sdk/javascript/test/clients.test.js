@@ -62,6 +62,11 @@ test('what a session selects is read page by page', async () => {
   await assert.rejects(one.clients.selections('S-99'), tidewire.NoSuchSessionError);
 });
 
+test('the server is told what the client runs in', async () => {
+  const [server] = await start({}, {});
+  assert.equal(server.received[0].environment, `NODE_${process.platform}_${process.versions.node}`);
+});
+
 test('sessions are closed for good, with the reason', async () => {
   const [, one, two, three] = await start({ resume: { recoveryBytesMax: 1_000 } }, {}, GOLD, GOLD);
   assert.equal(await one.clients.close({ session: 'S-99' }, 'nobody'), 0);

@@ -302,7 +302,15 @@ const json = (name) => (cursor) => ({ [name]: JSON.parse(readRest(cursor).toStri
 const properties = (name) => (cursor) => ({ [name]: readProperties(cursor) });
 const range = (name) => (cursor) => ({ [name]: { ...readBound(cursor, 'from', ANCHORS), ...readBound(cursor, 'to', SPANS) } });
 
-const CONNECT_FIELDS = { 1: text('client'), 2: number('capabilities'), 4: text('token'), 5: number('processed'), 6: number('resume_ms'), 7: properties('properties') };
+const CONNECT_FIELDS = {
+  1: text('client'),
+  2: number('capabilities'),
+  4: text('token'),
+  5: number('processed'),
+  6: number('resume_ms'),
+  7: properties('properties'),
+  9: text('environment'),
+};
 const UPDATE_FIELDS = {
   1: readUpdateType,
   2: (cursor) => ({ value: readRest(cursor) }),

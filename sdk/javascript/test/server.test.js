@@ -389,6 +389,7 @@ test('a real server', { skip: url === undefined && 'TIDEWIRE_URL is not set' }, 
       const filter = `SdkTest is '${run}'`;
       const listed = await clients.list({ filter });
       assert.equal(listed.hasMore, false);
+      for (const { properties } of listed.sessions) assert.equal(properties.$Environment, `NODE_${process.platform}_${process.versions.node}`);
       const byId = new Map(listed.sessions.map((session) => [session.sessionId, session]));
       assert.deepEqual([...byId.keys()].sort(), [one.id, two.id].sort());
       const { isAway, properties, subscriptions, queueBytes } = byId.get(two.id);

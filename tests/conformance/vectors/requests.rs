@@ -87,13 +87,13 @@ fn print_message(mut message: Value, timeout_ms: u64, kind: u8, value: &[u8]) ->
 fn print_request(request: &Request<'_>) -> Value {
     let Request { id, ask } = request;
     match ask {
-        Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties } => {
+        Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties, environment } => {
             let mut connect = json!({ "op": "connect", "id": id, "version": version, "client": name, "capabilities": capabilities });
             for (name, number) in [("resume_ms", resume_ms), ("processed", processed)].into_iter().filter(|(_, number)| **number != 0) {
                 connect[name] = (*number).into();
             }
-            if !token.is_empty() {
-                connect["token"] = token.as_ref().into();
+            for (name, text) in [("token", token), ("environment", environment)].into_iter().filter(|(_, text)| !text.is_empty()) {
+                connect[name] = text.as_ref().into();
             }
             if !properties.is_empty() {
                 connect["properties"] = print_properties(properties);
