@@ -198,12 +198,20 @@ pub mod cli {
         pub use crate::cli::locks::{Lock, Locks, lock, locks};
     }
 
+    pub mod requests {
+        pub use crate::cli::requests::{RequestArguments, Respond, request, respond};
+    }
+
     pub mod series {
         pub use crate::cli::series::{SeriesCommand, series};
     }
 
     pub mod serve {
         pub use crate::cli::serve::{ConfigCommand, Serve, config, serve};
+    }
+
+    pub mod sessions {
+        pub use crate::cli::sessions::{SessionCommand, Sessions, session, sessions};
     }
 
     pub mod spec {

@@ -16,6 +16,8 @@ mod sessions;
 mod closes;
 mod command_line;
 mod command_locks;
+mod command_requests;
+mod command_sessions;
 mod command_topics;
 mod command_views;
 mod compression;
