@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use tidewire::surface::cli::{demo, doctor, latency, listen, locks, presence, series, serve, spec, storage, topics, view};
+use tidewire::surface::cli::{
+    demo, doctor, latency, listen, locks, presence, requests, series, serve, sessions, spec, storage, topics, view,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -54,6 +56,15 @@ enum Command {
     Locks(locks::Locks),
     /// Print who is subscribed to topics, and who joins and leaves them
     Presence(presence::Presence),
+    /// Ask another client, and print what it answers
+    Request(requests::RequestArguments),
+    /// Answer other clients' requests, by a value or a command, until ended
+    Respond(requests::Respond),
+    /// Print who is connected, and how each does: the slow client has a name
+    Sessions(sessions::Sessions),
+    /// Close sessions, conflate them, set their properties, or print what one selects
+    #[command(subcommand)]
+    Session(sessions::SessionCommand),
     /// Print the server's latencies per core
     Latency(latency::Latency),
     /// Look after a store that no server has open
@@ -80,6 +91,10 @@ fn main() -> ExitCode {
         Command::Lock(arguments) => locks::lock(&arguments),
         Command::Locks(arguments) => locks::locks(&arguments),
         Command::Presence(arguments) => presence::presence(&arguments),
+        Command::Request(arguments) => requests::request(&arguments),
+        Command::Respond(arguments) => requests::respond(&arguments),
+        Command::Sessions(arguments) => sessions::sessions(&arguments),
+        Command::Session(command) => sessions::session(&command),
         Command::Latency(arguments) => latency::latency(&arguments),
         Command::Storage(command) => storage::run(&command),
     }

@@ -62,10 +62,10 @@ pub mod wire {
     pub mod native {
         pub use crate::wire::native::{
             Append, Ask, CAPABILITY_COMPRESSION, CAPABILITY_COPY, CAPABILITY_DEFLATE, Entry, EventEntry, EventHead, Fetch, Frame, Heard,
-            LockEntry, NULL_BIT, OPERATIONS, Outcome, PresenceEntry, Properties, Query, QueryRange, Request, Resumption, SessionEntry,
-            Shown, Update, VERSION, Verb, ViewEntry, Welcome, decode_event, decode_events, decode_locks, decode_message, decode_page,
-            decode_presence, decode_request, decode_sessions, decode_views, delta_frame, event_frame, next_frame, null_frame, put_request,
-            value_deflate_frame, value_frame,
+            LockEntry, NULL_BIT, OPERATIONS, Outcome, PresenceEntry, Properties, Query, QueryRange, Request, Resumption, SelectionEntry,
+            SessionEntry, Shown, Update, VERSION, Verb, ViewEntry, Welcome, decode_event, decode_events, decode_locks, decode_message,
+            decode_page, decode_presence, decode_request, decode_selections, decode_sessions, decode_views, delta_frame, event_frame,
+            next_frame, null_frame, put_request, value_deflate_frame, value_frame,
         };
 
         pub mod op {
@@ -156,7 +156,7 @@ pub mod mail {
 
 pub mod shard {
     pub use crate::shard::{
-        DerivationLimits, Effect, Handover, Identity, Limits, Log, Restoring, ResumeLimits, Shard, Storing, Transport, Verdict,
+        DerivationLimits, Effect, Handover, Identity, Limits, Log, Place, Restoring, ResumeLimits, Shard, Storing, Transport, Verdict,
     };
 }
 
@@ -201,6 +201,9 @@ pub mod cli {
     pub mod presence {
         pub use crate::cli::presence::{Presence, presence};
     }
+    pub mod requests {
+        pub use crate::cli::requests::{RequestArguments, Respond, request, respond};
+    }
 
     pub mod series {
         pub use crate::cli::series::{SeriesCommand, series};
@@ -208,6 +211,10 @@ pub mod cli {
 
     pub mod serve {
         pub use crate::cli::serve::{ConfigCommand, Serve, config, serve};
+    }
+
+    pub mod sessions {
+        pub use crate::cli::sessions::{SessionCommand, Sessions, session, sessions};
     }
 
     pub mod spec {

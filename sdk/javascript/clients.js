@@ -12,6 +12,7 @@ import { checkText, show } from './types.js';
 /** @typedef {import('./encode.js').ClientMessage} ClientMessage */
 /** @typedef {import('./encode.js').Meant} Meant */
 /** @typedef {import('./decode.js').SessionEntry} SessionEntry */
+/** @typedef {import('./decode.js').SelectionEntry} SelectionEntry one of a session's selections, in its scope; `filter` is a topic filter of MQTT */
 
 /**
  * One session by its id, or all that a filter means, such as `Tier is 'gold' and not ($Transport eq 'TCP' or has Desk)`.
@@ -30,6 +31,10 @@ import { checkText, show } from './types.js';
  * @property {number} queueBytes what waits for it
  * @property {number} sentBytes
  * @property {number} conflations how often older values gave way to newer ones
+ * @property {boolean} isConflated others have ordered that only a topic's newest value waits for it
+ * @property {number} dropped messages of MQTT that there was no room for, and gaps
+ * @property {number} sentBytesPerSecond since anybody looked at it before
+ * @property {number} [idleMs] for how long its client was not heard, or it is away; undefined where nobody knows
  */
 
 /**
@@ -76,6 +81,23 @@ export class Clients {
       slowest: isSlowest,
     }));
     return { hasMore, sessions: sessions.map(clientSession) };
+  }
+
+  /**
+   * One page of what a session selects, in its order.
+   *
+   * @param {string} session its id
+   * @param {{ after?: number, first?: number }} [options] `after`: how many were read before
+   * @returns {Promise<{ hasMore: boolean, selections: SelectionEntry[] }>}
+   */
+  async selections(session, { after = 0, first = 0 } = {}) {
+    const id = checkText(session, "a session's id");
+    for (const [name, count] of Object.entries({ after, first })) {
+      if (!Number.isSafeInteger(count) || count < 0) throw new TypeError(`expected a count of at least 0 as the option ${name}, found ${show(count)}`);
+    }
+    /** @type {import('./decode.js').SelectionsAnswer} */
+    const { has_more: hasMore, selections } = await this.#session.request((number) => ({ op: 'list_selections', id: number, session: id, after, first }));
+    return { hasMore, selections };
   }
 
   /**
@@ -219,6 +241,8 @@ function checkBoolean(value, what) {
  * @param {SessionEntry} entry
  * @returns {ClientSession}
  */
-function clientSession({ session, away, properties, subscriptions, queue_bytes, sent_bytes, conflations }) {
-  return { sessionId: session, isAway: away, properties, subscriptions, queueBytes: queue_bytes, sentBytes: sent_bytes, conflations };
+function clientSession({ session, away, properties, subscriptions, conflations, dropped, ...entry }) {
+  const { queue_bytes: queueBytes, sent_bytes: sentBytes, sent_bytes_per_s: sentBytesPerSecond, idle_ms: idleMs } = entry;
+  const counts = { subscriptions, queueBytes, sentBytes, conflations, dropped, sentBytesPerSecond, idleMs };
+  return { sessionId: session, isAway: away, properties, isConflated: entry.conflated, ...counts };
 }

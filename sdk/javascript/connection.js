@@ -56,6 +56,15 @@ const MESSAGE_BYTES = 64 * 1024;
 /** The id of CONNECT. */
 const CONNECT_ID = 1;
 
+/** What the client runs in: servers show it as the session property `$Environment`. */
+function environment() {
+  const { process } = /** @type {{ process?: NodeJS.Process }} */ (globalThis);
+  const node = process?.versions?.node;
+  return node === undefined ? 'BROWSER' : `NODE_${process?.platform}_${node}`.slice(0, ENVIRONMENT_MAX);
+}
+
+const ENVIRONMENT_MAX = 100;
+
 /** The keep-alive looks so often in the time that it is about. */
 const LOOKS = 2;
 
@@ -205,8 +214,8 @@ export class Connection {
     // A session that goes on keeps those that it has.
     const properties = this.#isGoingOn ? undefined : own;
     const capabilities = Capability.DELTA_DEFLATE | Capability.DELTA_COPY | Capability.VALUE_DEFLATE;
-    const resume = { token, processed, resume_ms: resumeMs || undefined, durable };
-    this.#say({ op: 'connect', id: CONNECT_ID, version: VERSION, client, capabilities, properties, ...resume });
+    const resumption = { token, processed, resume_ms: resumeMs || undefined, durable };
+    this.#say({ op: 'connect', id: CONNECT_ID, version: VERSION, client, capabilities, ...resumption, properties, environment: environment() });
     this.#flush();
   }
 

@@ -158,7 +158,14 @@ import { typeName } from './types.js';
  * @property {number} queue_bytes
  * @property {number} sent_bytes
  * @property {number} conflations
+ * @property {boolean} conflated
+ * @property {number} dropped
+ * @property {number} sent_bytes_per_s
+ * @property {number} [idle_ms]
  */
+
+/** @typedef {'deselect' | 'select' | 'filter'} SelectionKind */
+/** @typedef {{ scope: string, selector: string, kind: SelectionKind }} SelectionEntry one selection of LIST_SELECTIONS' answer */
 
 /** @typedef {{ name: string, session: string, number: number, scope: LockScopeName, waiting: number }} LockEntry one lock of LIST_LOCKS' answer */
 
@@ -167,6 +174,7 @@ import { typeName } from './types.js';
 /** @typedef {{ complete: boolean, type: DataTypeName, events: EventEntry[] }} QueryAnswer */
 /** @typedef {{ has_more: boolean, views: ViewEntry[] }} ViewsAnswer */
 /** @typedef {{ has_more: boolean, sessions: SessionEntry[] }} SessionsAnswer */
+/** @typedef {{ has_more: boolean, selections: SelectionEntry[] }} SelectionsAnswer */
 /** @typedef {{ has_more: boolean, locks: LockEntry[] }} LocksAnswer */
 /** @typedef {{ has_more: boolean, present: PresenceEntry[] }} PresenceAnswer */
 
@@ -262,7 +270,7 @@ export function decodeMessage(bytes, sink) {
  *
  * @param {Pick<ClientMessage, 'op'> & Asked & { properties?: unknown }} request
  * @param {Reader} body
- * @returns {Answer | FetchAnswer | QueryAnswer | ViewsAnswer | SessionsAnswer | LocksAnswer | PresenceAnswer | Payload}
+ * @returns {Answer | FetchAnswer | QueryAnswer | ViewsAnswer | SessionsAnswer | SelectionsAnswer | LocksAnswer | PresenceAnswer | Payload}
  */
 export function readAnswer(request, body) {
   switch (request.op) {
@@ -298,6 +306,8 @@ export function readAnswer(request, body) {
       return { asked: body.size() };
     case 'list_sessions':
       return readSessionsAnswer(body);
+    case 'list_selections':
+      return readSelectionsAnswer(body);
     case 'lock':
       return { number: body.size() };
     case 'unlock':
@@ -392,9 +402,37 @@ function readSessionsAnswer(body) {
       queue_bytes: body.size(),
       sent_bytes: body.size(),
       conflations: body.size(),
+      conflated: body.u8() !== 0,
+      dropped: body.size(),
+      sent_bytes_per_s: body.size(),
+      ...readIdle(body),
     });
   }
   return { has_more: hasMore, sessions };
+}
+
+/** @param {Reader} body */
+function readIdle(body) {
+  const idle = body.size();
+  return idle === 0 ? {} : { idle_ms: idle - 1 };
+}
+
+/** @type {readonly SelectionKind[]} */
+const SELECTION_KINDS = ['deselect', 'select', 'filter'];
+
+/**
+ * @param {Reader} body
+ * @returns {SelectionsAnswer}
+ */
+function readSelectionsAnswer(body) {
+  const hasMore = body.u8() !== 0;
+  const count = body.size();
+  /** @type {SelectionEntry[]} */
+  const selections = [];
+  while (selections.length < count) {
+    selections.push({ scope: body.string(), selector: body.string(), kind: SELECTION_KINDS[body.u8()] ?? 'filter' });
+  }
+  return { has_more: hasMore, selections };
 }
 
 /**

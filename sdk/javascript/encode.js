@@ -67,6 +67,7 @@ import { typeNumber } from './types.js';
  * @property {number} [resume_ms]
  * @property {Properties} [properties]
  * @property {boolean} [durable]
+ * @property {string} [environment]
  */
 
 /** @typedef {{ type: DataTypeName, value: Uint8Array | null }} Payload of a request or a response; a `value` of null is no value */
@@ -120,6 +121,7 @@ import { typeNumber } from './types.js';
  *   | { op: 'ping' }
  *   | { op: 'pong' }
  *   | { op: 'close' }
+ *   | { op: 'list_selections', id: number, session: string, after: number, first: number }
  *   | { op: 'processed', id: number, messages: number }
  *   | { op: 'add', id: number, path: string, type: TopicTypeName, properties: Properties }
  *   | { op: 'set', id: number, path: string, type: TopicTypeName, value: Uint8Array | null }
@@ -202,6 +204,7 @@ const OPERATIONS = Object.freeze({
   conflate_sessions: 0x53,
   subscribe_sessions: 0x54,
   unsubscribe_sessions: 0x55,
+  list_selections: 0x56,
   lock: 0x58,
   unlock: 0x59,
   list_locks: 0x5a,
@@ -241,6 +244,7 @@ const FIELD_PROCESSED = 5;
 const FIELD_RESUME_MS = 6;
 const FIELD_PROPERTIES = 7;
 const FIELD_DURABLE = 8;
+const FIELD_ENVIRONMENT = 9;
 
 /**
  * Appends one frame.
@@ -275,6 +279,7 @@ function writeBody(writer, message) {
       writeNumber(writer, FIELD_RESUME_MS, message.resume_ms);
       writePropertiesField(writer, FIELD_PROPERTIES, message.properties);
       writeNumber(writer, FIELD_DURABLE, message.durable ? 1 : undefined);
+      if (message.environment !== undefined) writeBytes(writer, FIELD_ENVIRONMENT, encodeUtf8(message.environment));
       break;
     case 'processed':
       writer.varint(message.messages);
@@ -361,6 +366,11 @@ function writeBody(writer, message) {
       break;
     case 'list_locks':
       writer.string(message.after ?? '');
+      break;
+    case 'list_selections':
+      writer.string(message.session);
+      writer.varint(message.after);
+      writer.varint(message.first);
       break;
     case 'list_sessions':
     case 'close_sessions':

@@ -3,8 +3,9 @@
 //! An order goes to the shard of the session, or to every shard, which looks at its sessions a part at a time. A session that begins meanwhile may be met or not.
 
 use crate::audience::Audience;
+use crate::audience::look::{LastReceived, Looks, PAGE_BYTES_MAX};
 use crate::audience::messaging::parse_name;
-use crate::audience::properties::Properties;
+use crate::audience::properties::{Properties, SCANNED_BYTES_PER_SLICE};
 use crate::base::{SessionKey, ShardIndex};
 use crate::desk::{Desk, Why};
 use crate::mail::control::{Act, Control as Said, Order, Whom};
@@ -28,6 +29,8 @@ pub struct Control {
     of_session: HashMap<SessionKey, BTreeSet<u64>>,
     /// Orders of which not all sessions here were looked at.
     scans: VecDeque<Scan>,
+    /// When those sessions here were looked at that ever were.
+    pub(super) looks: Looks,
 }
 
 struct Gathered {
@@ -47,22 +50,30 @@ struct Gathered {
 /// How far this shard's sessions were looked at.
 struct Scan {
     order: Order,
-    from: u32,
+    /// Where to go on; `None` when all were.
+    from: Option<u32>,
     count: u64,
-    /// What is listed, by its rank: the first so many of them.
-    listed: BTreeMap<(Reverse<u64>, u64), SessionEntry>,
+    /// Who is to be listed, by rank: the first so many of them. They are described when all were looked at, since that costs far more.
+    found: BTreeMap<Rank, SessionKey>,
+    listed: Vec<(u64, SessionEntry)>,
     listed_bytes: usize,
     has_more: bool,
 }
 
-/// What a slice may look at, in bytes of filters for each session that they are held against; see `properties`.
-const SCANNED_BYTES_PER_SLICE: usize = 40_000;
-/// What an order to one session takes of that.
+/// What comes first is listed first.
+type Rank = (Reverse<u64>, u64);
+
+/// What an order to one session takes of what a slice may look at, and the description of one that is listed.
 const BYTES_OF_ONE: usize = 1000;
+const BYTES_OF_DESCRIPTION: usize = 600;
 /// The most orders that wait on a shard: they outlive who gave them, so what each session may have under way bounds them not.
 const ORDERS_MAX: usize = 10_000;
-/// What one shard lists for one order, in bytes of properties, but one session in any case.
-const LISTED_BYTES_MAX: usize = 1 << 20;
+
+impl Scan {
+    fn new(order: Order) -> Self {
+        Self { order, from: Some(0), count: 0, found: BTreeMap::new(), listed: Vec::new(), listed_bytes: 0, has_more: false }
+    }
+}
 
 impl Control {
     pub fn len(&self) -> usize {
@@ -90,6 +101,11 @@ impl Audience {
             Some(filter) => Whom::Matching(filter),
             None => Whom::Session(parse_name(desk, name)?),
         };
+        self.send_order(desk, asker, whom, act);
+        Ok(())
+    }
+
+    fn send_order(&mut self, desk: &mut Desk, asker: Caller, whom: Whom, act: Act) {
         let ticket = desk.take_ticket();
         let wanted = if let Act::List { count_max, slowest, .. } = act { Some((count_max, slowest)) } else { None };
         let shards: Vec<ShardIndex> = match &whom {
@@ -112,7 +128,6 @@ impl Audience {
         for shard in shards {
             desk.mail(shard, Mail::Control(Box::new(Said::Order(Box::new(order.clone())))));
         }
-        Ok(())
     }
 
     pub fn control_said(&mut self, desk: &mut Desk, said: Said) {
@@ -121,18 +136,40 @@ impl Audience {
                 let Waiting { shard, ticket } = order.waiting;
                 desk.mail(shard, Mail::Control(Box::new(Said::Refused { ticket })));
             }
-            Said::Order(order) => {
-                let scan = Scan { order: *order, from: 0, count: 0, listed: BTreeMap::new(), listed_bytes: 0, has_more: false };
-                self.control.scans.push_back(scan);
-            }
+            Said::Order(order) => match (&order.whom, &order.act) {
+                (Whom::Session(session), Act::ReadSelections { after, count_max }) => {
+                    let read = self.find(*session).map(|key| self.selections_of(key, *after, *count_max));
+                    let Waiting { shard, ticket } = order.waiting;
+                    desk.mail(shard, Mail::Control(Box::new(Said::Selections { ticket, read })));
+                }
+                _ => self.control.scans.push_back(Scan::new(*order)),
+            },
             Said::Refused { ticket } => {
                 if let Some(gathered) = self.control.asked.get_mut(&ticket) {
                     gathered.is_refused = true;
                 }
                 self.order_done(desk, ticket, 0, Vec::new(), false);
             }
+            Said::Selections { ticket, read } => {
+                let Some(gathered) = self.take_gathered(ticket) else { return };
+                let result = match read {
+                    Some((has_more, selections)) => Ok(Outcome::Selections { has_more, selections }),
+                    None => Err(Refusal::new(ErrorCode::NoSuchSession, "the session is over")),
+                };
+                self.answer(desk, gathered.asker, result);
+            }
             Said::Done { ticket, count, listed, has_more } => self.order_done(desk, ticket, count, listed, has_more),
         }
+    }
+
+    fn take_gathered(&mut self, ticket: u64) -> Option<Gathered> {
+        let gathered = self.control.asked.remove(&ticket)?;
+        let tickets = self.control.of_session.get_mut(&gathered.asker.session).expect("it is noted with its session");
+        tickets.remove(&ticket);
+        if tickets.is_empty() {
+            self.control.of_session.remove(&gathered.asker.session);
+        }
+        Some(gathered)
     }
 
     fn order_done(&mut self, desk: &mut Desk, ticket: u64, count: u64, listed: Vec<(u64, SessionEntry)>, has_more: bool) {
@@ -149,13 +186,7 @@ impl Audience {
             return;
         }
         let Gathered { asker, count, is_refused, wanted, mut listed, has_more, end, .. } =
-            self.control.asked.remove(&ticket).expect("it was just there");
-        if let Some(tickets) = self.control.of_session.get_mut(&asker.session) {
-            tickets.remove(&ticket);
-            if tickets.is_empty() {
-                self.control.of_session.remove(&asker.session);
-            }
-        }
+            self.take_gathered(ticket).expect("it was just there");
         if is_refused {
             let message =
                 format!("a shard has {ORDERS_MAX} orders that wait, as many as it may: of its sessions none was met, of others {count}");
@@ -165,8 +196,15 @@ impl Audience {
         // At most what one page has, of each shard.
         listed.sort_by_key(|(number, entry)| rank(slowest, entry.queue_bytes, *number));
         listed.retain(|(number, entry)| end.is_none_or(|end| rank(slowest, entry.queue_bytes, *number) <= end));
-        let has_more = has_more || listed.len() > count_max;
-        listed.truncate(count_max);
+        let mut bytes = 0;
+        let fitting = listed.iter().take(count_max).take_while(|(_, entry)| {
+            let fits = bytes <= PAGE_BYTES_MAX;
+            bytes += properties_bytes(entry);
+            fits
+        });
+        let fitting = fitting.count();
+        let has_more = has_more || listed.len() > fitting;
+        listed.truncate(fitting);
         let sessions = listed.into_iter().map(|(_, entry)| entry).collect();
         self.answer(desk, asker, Ok(Outcome::Sessions { has_more, sessions }));
     }
@@ -179,38 +217,62 @@ impl Audience {
 
     /// Goes on with the orders that have waited longest: so many sessions a slice. One ends before the next begins, so of two orders to a session the later
     /// one stands.
-    pub fn run_orders(&mut self, desk: &mut Desk) {
+    pub fn run_orders(&mut self, desk: &mut Desk, last_received: &LastReceived<'_>) {
         let mut left = SCANNED_BYTES_PER_SLICE;
         while left > 0
             && let Some(mut scan) = self.control.scans.pop_front()
         {
-            let (next, spent) = match scan.order.whom.clone() {
-                Whom::Session(session) => {
-                    let found = self.find(session);
-                    found.into_iter().for_each(|key| self.carry_out(desk, key, &mut scan));
-                    (None, BYTES_OF_ONE)
-                }
-                Whom::Matching(filter) => {
-                    let each = filter.as_str().len().max(1);
-                    let (keys, next) = self.sessions.slab.keys_from(scan.from, (left / each).max(16));
-                    let spent = (keys.len() + 1) * each;
-                    for key in keys {
-                        if self.session(key).is_some_and(|session| session.life != Life::Shared) && self.is_meant(desk, key, &filter) {
-                            self.carry_out(desk, key, &mut scan);
-                        }
-                    }
-                    (next, spent)
-                }
-            };
-            left = left.saturating_sub(spent);
-            if let Some(from) = next {
-                scan.from = from;
+            if let Some(from) = scan.from {
+                let (next, spent) = self.look_for_meant(desk, &mut scan, from, left);
+                scan.from = next;
+                left = left.saturating_sub(spent);
+            }
+            while left > 0 && scan.from.is_none() && !scan.found.is_empty() {
+                self.describe_first(desk, &mut scan, last_received);
+                left = left.saturating_sub(BYTES_OF_DESCRIPTION);
+            }
+            if scan.from.is_some() || !scan.found.is_empty() {
                 self.control.scans.push_front(scan);
                 continue;
             }
-            let Waiting { shard, ticket } = scan.order.waiting;
-            let listed = scan.listed.into_iter().map(|((_, number), entry)| (number, entry)).collect();
-            desk.mail(shard, Mail::Control(Box::new(Said::Done { ticket, count: scan.count, listed, has_more: scan.has_more })));
+            let Scan { order, count, listed, has_more, .. } = scan;
+            let Waiting { shard, ticket } = order.waiting;
+            desk.mail(shard, Mail::Control(Box::new(Said::Done { ticket, count, listed, has_more })));
+        }
+    }
+
+    /// Looks at the next so many sessions, and carries out what is ordered of those that are meant. Where to go on, and what of `left` is spent.
+    fn look_for_meant(&mut self, desk: &mut Desk, scan: &mut Scan, from: u32, left: usize) -> (Option<u32>, usize) {
+        let filter = match &scan.order.whom {
+            Whom::Session(session) => {
+                let found = self.find(*session);
+                found.into_iter().for_each(|key| self.carry_out(desk, key, scan));
+                return (None, BYTES_OF_ONE);
+            }
+            Whom::Matching(filter) => filter.clone(),
+        };
+        let (keys, next) = self.next_candidates(desk, &filter, from, left);
+        let spent = (keys.len() + 1) * filter.as_str().len().max(1);
+        for key in keys {
+            if self.session(key).is_some_and(|session| session.life != Life::Shared) && self.is_meant(desk, key, &filter) {
+                self.carry_out(desk, key, scan);
+            }
+        }
+        (next, spent)
+    }
+
+    /// Describes the first of those that are to be listed; where this is as much as a page has, the others are left for the next one.
+    fn describe_first(&mut self, desk: &Desk, scan: &mut Scan, last_received: &LastReceived<'_>) {
+        let Some(((_, number), key)) = scan.found.pop_first() else { return };
+        // It may have ended meanwhile.
+        if self.session(key).is_some() {
+            let entry = self.describe(desk, key, last_received);
+            scan.listed_bytes += properties_bytes(&entry);
+            scan.listed.push((number, entry));
+        }
+        if scan.listed_bytes > PAGE_BYTES_MAX && !scan.found.is_empty() {
+            scan.found.clear();
+            scan.has_more = true;
         }
     }
 
@@ -223,9 +285,10 @@ impl Audience {
         let is_done = match &scan.order.act {
             Act::List { after, count_max, slowest } => {
                 let (after, count_max, slowest) = (*after, *count_max, *slowest);
-                self.list(desk, key, scan, after, count_max, slowest);
+                self.list(key, scan, after, count_max, slowest);
                 true
             }
+            Act::ReadSelections { .. } => unreachable!("they are read at once"),
             Act::Close { why } => {
                 let why = why.clone();
                 self.close_session(desk, key, &why);
@@ -261,31 +324,16 @@ impl Audience {
         self.session(key).is_some_and(|session| session.mqtt.is_none())
     }
 
-    fn list(&mut self, desk: &Desk, key: SessionKey, scan: &mut Scan, after: u64, count_max: usize, slowest: bool) {
-        let number = self.id_of(key).expect("it was just there").number();
+    fn list(&self, key: SessionKey, scan: &mut Scan, after: u64, count_max: usize, slowest: bool) {
+        let session = self.sessions.get(key).expect("it was just there");
+        let number = session.id.number();
         if !slowest && number <= after {
             return;
         }
-        let entry = self.describe(desk, key);
-        scan.listed_bytes += properties_bytes(&entry);
-        scan.listed.insert(rank(slowest, entry.queue_bytes, number), entry);
-        while scan.listed.len() > count_max || scan.listed_bytes > LISTED_BYTES_MAX && scan.listed.len() > 1 {
-            let (_, last) = scan.listed.pop_last().expect("it holds one at least");
-            scan.listed_bytes -= properties_bytes(&last);
+        scan.found.insert(rank(slowest, session.queue.bytes() as u64, number), key);
+        if scan.found.len() > count_max {
+            scan.found.pop_last();
             scan.has_more = true;
-        }
-    }
-
-    fn describe(&self, desk: &Desk, key: SessionKey) -> SessionEntry {
-        let session = self.sessions.get(key).expect("it was just there");
-        SessionEntry {
-            session: self.session_id(desk, key),
-            is_away: session.life.away().is_some(),
-            properties: self.session_properties(desk, key).into(),
-            subscriptions: session.subscriptions.len() as u64,
-            queue_bytes: session.queue.bytes() as u64,
-            sent_bytes: session.sent_bytes,
-            conflations: u64::from(session.conflations),
         }
     }
 
@@ -309,6 +357,7 @@ impl Audience {
 
     /// The session that asked is over: nobody is answered.
     pub(super) fn end_orders(&mut self, key: SessionKey) {
+        self.control.looks.remove(&key);
         for ticket in self.control.of_session.remove(&key).unwrap_or_default() {
             self.control.asked.remove(&ticket);
         }
@@ -319,7 +368,6 @@ fn properties_bytes(entry: &SessionEntry) -> usize {
     entry.properties.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 
-/// What comes first is listed first.
-fn rank(slowest: bool, queue_bytes: u64, number: u64) -> (Reverse<u64>, u64) {
+fn rank(slowest: bool, queue_bytes: u64, number: u64) -> Rank {
     (Reverse(if slowest { queue_bytes } else { 0 }), number)
 }

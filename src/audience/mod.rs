@@ -11,7 +11,7 @@
 //!   told of selectors that match nothing.
 //! - `messaging` — requests between sessions, of this shard and others; clients of MQTT ask too.
 //! - `streams` — the update streams of sessions; `locks` — the locks that they hold or wait for.
-//! - `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections, `durable` — and the server; `properties` — sessions as others see them; `control` — as others look for and steer them.
+//! - `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections, `durable` — and the server; `properties` — sessions as others see them; `control` — as others look for and steer them; `look` — what they are told of one.
 //! - `events` — sessions that are told of others: of their lives, their queues, and what they are subscribed to.
 //! - `mqtt` — what sessions of MQTT are beyond that.
 //!
@@ -28,6 +28,7 @@ mod life;
 mod limbo;
 mod listeners;
 mod locks;
+mod look;
 mod messaging;
 mod missing;
 pub mod mqtt;

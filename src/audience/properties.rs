@@ -4,11 +4,11 @@
 
 use crate::audience::Audience;
 use crate::audience::messaging::parse_name;
-use crate::base::{Key, SessionId, SessionKey, ShardIndex, TopicId};
+use crate::base::{Key, SessionId, SessionKey, ShardIndex, SlabKey, TopicId};
 use crate::desk::Desk;
 use crate::mail::Mail;
 use crate::protocol::Refusal;
-use crate::session::{Form, Session};
+use crate::session::{Form, Life, Origin, Place, Session};
 use crate::topic::path::TopicPath;
 use crate::topic::session_filter::SessionFilter;
 use std::cell::OnceCell;
@@ -25,7 +25,26 @@ pub struct Asked {
     filter: SessionFilter,
 }
 
-const PROPERTIES: [&str; 6] = ["$ClientType", "$Principal", "$ServerName", "$SessionId", "$StartTime", "$Transport"];
+/// What a slice may look at, counted likewise.
+pub(super) const SCANNED_BYTES_PER_SLICE: usize = 40_000;
+
+/// In the order in which they are shown.
+const PROPERTIES: [&str; 14] = [
+    "$ClientIP",
+    "$ClientType",
+    "$Connector",
+    "$Country",
+    "$Environment",
+    "$Language",
+    "$Latitude",
+    "$Longitude",
+    "$Principal",
+    "$Roles",
+    "$ServerName",
+    "$SessionId",
+    "$StartTime",
+    "$Transport",
+];
 
 /// A session's fixed properties, each made when it is asked for first.
 pub(super) struct Properties<'s> {
@@ -35,27 +54,61 @@ pub(super) struct Properties<'s> {
     session: &'s Session,
     id: OnceCell<String>,
     start: OnceCell<String>,
+    address: OnceCell<String>,
+    position: OnceCell<[String; 2]>,
 }
 
 impl<'s> Properties<'s> {
     pub(super) fn of(audience: &'s Audience, desk: &'s Desk, key: SessionKey) -> Self {
         let session = audience.sessions.get(key).expect("only a session that stands is looked at");
-        Self { audience, desk, key, session, id: OnceCell::new(), start: OnceCell::new() }
+        let (id, start, address, position) = (OnceCell::new(), OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { audience, desk, key, session, id, start, address, position }
     }
 
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         match name {
-            "$ClientType" => Some(if self.session.mqtt.is_some() { "MQTT" } else { "OTHER" }),
-            "$Principal" => Some(""),
+            "$ClientIP" => {
+                let address = Some(self.session.address).filter(|address| !address.is_unspecified())?;
+                Some(self.address.get_or_init(|| address.to_canonical().to_string()))
+            }
+            "$ClientType" if self.session.mqtt.is_some() => Some("MQTT"),
+            "$ClientType" => Some(self.origin().map_or("OTHER", Origin::client_kind)),
+            "$Connector" => match self.session.form {
+                _ if self.is_inside() => None,
+                Form::Mqtt(form) if !form.is_websocket => Some("mqtt"),
+                _ => Some("http"),
+            },
+            "$Country" => self.origin()?.country(),
+            "$Environment" => Some(self.origin().map(|origin| &*origin.environment).filter(|said| !said.is_empty()).unwrap_or("UNKNOWN")),
+            "$Language" => self.origin()?.language(),
+            "$Latitude" => Some(&self.position()?[0]),
+            "$Longitude" => Some(&self.position()?[1]),
+            // There is no security yet.
+            "$Principal" | "$Roles" => Some(""),
             "$ServerName" => Some(&self.desk.identity.server),
             "$SessionId" => Some(self.id.get_or_init(|| self.audience.session_id(self.desk, self.key))),
             "$StartTime" => Some(self.start.get_or_init(|| self.start_ms().to_string())),
             "$Transport" => Some(match self.session.form {
+                _ if self.is_inside() => "OTHER",
                 Form::Mqtt(form) if !form.is_websocket => "TCP",
                 _ => "WEBSOCKET",
             }),
             name => self.session.extras.as_ref()?.properties.get(name),
         }
+    }
+
+    fn origin(&self) -> Option<&'s Origin> {
+        self.session.origin.as_deref()
+    }
+
+    fn position(&self) -> Option<&[String; 2]> {
+        let position = self.origin()?.place.position?;
+        Some(self.position.get_or_init(|| position.map(Place::degrees)))
+    }
+
+    /// Whether it is used from within the process, and has no connection.
+    fn is_inside(&self) -> bool {
+        matches!(self.session.life, Life::Inside { .. })
     }
 
     /// When the session began, in milliseconds since the epoch by the wall clock as it is set now.
@@ -65,6 +118,36 @@ impl<'s> Properties<'s> {
 }
 
 impl Audience {
+    /// Those of the sessions here that a slice looks at for the filter, from a place on, and where the next one goes on. A filter that names sessions
+    /// is held against them alone.
+    pub(super) fn next_candidates(
+        &self,
+        desk: &Desk,
+        filter: &SessionFilter,
+        from: u32,
+        bytes_max: usize,
+    ) -> (Vec<SessionKey>, Option<u32>) {
+        if let Some(mut named) = self.named(desk, filter) {
+            named.retain(|key| key.index() >= from);
+            return (named, None);
+        }
+        let looked_max = (bytes_max / filter.as_str().len().max(1)).max(16);
+        self.sessions.slab.keys_from(from, looked_max)
+    }
+
+    /// The sessions here that the filter may mean, where it names them.
+    fn named(&self, desk: &Desk, filter: &SessionFilter) -> Option<Vec<SessionKey>> {
+        if let Some(ids) = filter.values_of("$SessionId") {
+            let mut keys: Vec<SessionKey> = ids.iter().filter_map(|id| self.find(parse_name(desk, id).ok()?)).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            return Some(keys);
+        }
+        // All are anonymous: nobody has a principal with a name.
+        let principals = filter.values_of("$Principal")?;
+        principals.iter().all(|principal| !principal.is_empty()).then(Vec::new)
+    }
+
     /// The session's properties, the fixed ones first.
     pub fn session_properties(&self, desk: &Desk, key: SessionKey) -> Vec<(Box<str>, Box<str>)> {
         let properties = Properties::of(self, desk, key);
@@ -135,10 +218,20 @@ impl Audience {
         if asked.is_empty() {
             return counts;
         }
+        let mut unnamed = Vec::new();
+        for (asked, count) in asked.iter().zip(&mut counts) {
+            match self.named(desk, &asked.filter) {
+                Some(keys) => *count = keys.into_iter().filter(|key| self.is_meant(desk, *key, &asked.filter)).count() as u64,
+                None => unnamed.push((asked, count)),
+            }
+        }
+        if unnamed.is_empty() {
+            return counts;
+        }
         // Bounded by `COUNTED_BYTES_PER_TICK` for all filters together, or it is one filter.
         for properties in self.sessions.keys().map(|key| Properties::of(self, desk, key)) {
-            for (asked, count) in asked.iter().zip(&mut counts) {
-                *count += u64::from(asked.filter.matches(|name| properties.value(name)));
+            for (asked, count) in &mut unnamed {
+                **count += u64::from(asked.filter.matches(|name| properties.value(name)));
             }
         }
         counts

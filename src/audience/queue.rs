@@ -76,7 +76,9 @@ impl Audience {
         let dropped = session.queue.drop_unacknowledged(desk.limits.queue);
         desk.report.mqtt_dropped += dropped as u64;
         if let Some(mqtt) = &mut session.mqtt {
-            mqtt.missed = mqtt.missed.saturating_add(u32::try_from(dropped).unwrap_or(u32::MAX));
+            let dropped = u32::try_from(dropped).unwrap_or(u32::MAX);
+            mqtt.missed = mqtt.missed.saturating_add(dropped);
+            mqtt.dropped = mqtt.dropped.saturating_add(dropped);
         }
         session.queue.bounded_bytes() <= desk.limits.queue.bytes_max
     }

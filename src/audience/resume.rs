@@ -200,7 +200,11 @@ impl Audience {
             subscriber.is_latest_queued |= !topic.is_time_series() && topic.specification.retains_value();
             Some(subscriber.generation)
         };
-        desk.report.gaps += session.queue.leave_gaps(current) as u64;
+        let gaps = session.queue.leave_gaps(current);
+        desk.report.gaps += gaps as u64;
+        if let Some(resume) = &mut session.resume {
+            resume.gaps = resume.gaps.saturating_add(u32::try_from(gaps).unwrap_or(u32::MAX));
+        }
         session.queue.bounded_bytes() <= Self::queue_limits(desk, session).bytes_max
     }
 }

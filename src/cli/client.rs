@@ -88,6 +88,33 @@ pub enum Notice {
     },
 }
 
+/// What other clients say, and what is refused that nobody waited for.
+#[derive(Debug)]
+pub enum Told {
+    /// `request` is 0 where it waits for no answer.
+    Requested {
+        request: u64,
+        session: String,
+        path: String,
+        kind: u8,
+        value: Option<Vec<u8>>,
+    },
+    Response {
+        session: String,
+        kind: u8,
+        value: Option<Vec<u8>>,
+    },
+    ResponseError {
+        session: String,
+        code: u16,
+        message: String,
+    },
+    Refused {
+        code: u16,
+        message: String,
+    },
+}
+
 /// What came in a time.
 pub enum Coming {
     Nothing,
@@ -106,6 +133,7 @@ pub struct Client {
     socket: WebSocket<TcpStream>,
     subscriptions: HashMap<TopicId, Subscription>,
     changes: VecDeque<Change>,
+    told: VecDeque<Told>,
     next_id: u64,
     value_bytes_max: usize,
     /// The server asks after so much silence whether the client is there, and gives it up after twice as much.
@@ -130,10 +158,15 @@ impl Client {
         let stream = TcpStream::connect(address).map_err(|error| lost(&error))?;
         stream.set_nodelay(true).map_err(|error| lost(&error))?;
         let (socket, _) = tungstenite::client(request, stream).map_err(|error| lost(&error))?;
-        let (subscriptions, changes) = (HashMap::new(), VecDeque::new());
-        let mut client = Self { socket, subscriptions, changes, next_id: 1, value_bytes_max: 64 << 20, keep_alive_ms: 30_000 };
+        let (subscriptions, changes, told) = (HashMap::new(), VecDeque::new(), VecDeque::new());
+        let (value_bytes_max, keep_alive_ms) = (64 << 20, 30_000);
+        let mut client = Self { socket, subscriptions, changes, told, next_id: 1, value_bytes_max, keep_alive_ms };
         let capabilities = CAPABILITY_DEFLATE | CAPABILITY_COPY | CAPABILITY_COMPRESSION;
-        client.send(&Request { id: 1, ask: Ask::connect("tidewire", capabilities) })?;
+        let mut connect = Ask::connect("tidewire", capabilities);
+        if let Ask::Connect { environment, .. } = &mut connect {
+            *environment = concat!("TIDEWIRE_", env!("CARGO_PKG_VERSION")).into();
+        }
+        client.send(&Request { id: 1, ask: connect })?;
         client.wait(1)?;
         Ok(client)
     }
@@ -199,6 +232,22 @@ impl Client {
         Ok(self.changes.pop_front().expect("it is not empty"))
     }
 
+    /// The next message, waited for.
+    pub fn next_told(&mut self) -> Result<Told, ClientError> {
+        while self.told.is_empty() {
+            self.read(None)?;
+        }
+        Ok(self.told.pop_front().expect("it is not empty"))
+    }
+
+    /// The next message, if one comes in a short time.
+    pub fn told_within(&mut self, timeout: Duration) -> Result<Option<Told>, ClientError> {
+        if self.told.is_empty() {
+            self.hear(None, timeout)?;
+        }
+        Ok(self.told.pop_front())
+    }
+
     /// Reads whatever has come, up to the socket's read timeout: keep-alive is answered, errors of unanswered updates are reported.
     pub fn serve(&mut self, timeout: Duration) -> Result<(), ClientError> {
         self.hear(None, timeout).map(drop)
@@ -252,7 +301,7 @@ impl Client {
     }
 
     /// The body of the answer to `id`.
-    fn wait(&mut self, id: u64) -> Result<Vec<u8>, ClientError> {
+    pub fn wait(&mut self, id: u64) -> Result<Vec<u8>, ClientError> {
         loop {
             if let Some(body) = self.read(Some(id))? {
                 return Ok(body);
@@ -324,6 +373,19 @@ impl Client {
                 let told = |joins| move |entry| Change::Notice(Notice::Presence { joins, entry });
                 self.changes.extend(joined.into_iter().map(told(true)).chain(left.into_iter().map(told(false))));
             }
+            Heard::Requested { request, session, path, kind, value, .. } => {
+                let (session, path, value) = (session.to_owned(), path.to_owned(), value.map(<[u8]>::to_vec));
+                self.told.push_back(Told::Requested { request, session, path, kind, value });
+            }
+            Heard::Response { session, kind, value, .. } => {
+                let (session, value) = (session.to_owned(), value.map(<[u8]>::to_vec));
+                self.told.push_back(Told::Response { session, kind, value });
+            }
+            Heard::ResponseError { session, code, message, .. } => {
+                let (session, message) = (session.to_owned(), message.to_owned());
+                self.told.push_back(Told::ResponseError { session, code, message });
+            }
+            Heard::Error { code, message, .. } => self.told.push_back(Told::Refused { code, message: message.to_owned() }),
             event => self.changes.extend(notice(&event).map(Change::Notice)),
         }
         Ok(())

@@ -266,7 +266,7 @@ fn json_value(kind: ValueType, value: &[u8]) -> String {
 }
 
 /// The members that say a value, with a comma before each. A BINARY value stands there as base64 in any case, and as text too where it is that.
-fn json_members(kind: ValueType, value: Option<&[u8]>) -> String {
+pub fn json_members(kind: ValueType, value: Option<&[u8]>) -> String {
     let shown = value.map_or("null".to_owned(), |value| json_value(kind, value));
     let text = value.filter(|_| kind == ValueType::Binary).and_then(text_of);
     let text = text.map_or(String::new(), |text| format!(r#","text":{}"#, json_string(text)));

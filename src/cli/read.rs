@@ -19,6 +19,8 @@ pub struct Target {
 pub enum Failure {
     /// What is asked for makes no sense.
     Usage(String),
+    /// What was asked for was not done, or not all of it.
+    Undone(String),
     Client(ClientError),
 }
 
@@ -28,7 +30,12 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// 0 done, 1 refused by the server, 2 usage, 3 no connection.
+/// The name of an error by its code.
+pub fn error_name(code: u16) -> &'static str {
+    ErrorCode::ALL.iter().find(|known| known.code() == code).map_or("unknown", |known| known.name())
+}
+
+/// 0 done, 1 refused by the server or not done, 2 usage, 3 no connection.
 pub fn exit(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -36,8 +43,12 @@ pub fn exit(result: Result<(), Failure>) -> ExitCode {
             eprintln!("error: {message}");
             ExitCode::from(2)
         }
+        Err(Failure::Undone(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(1)
+        }
         Err(Failure::Client(ClientError::Refused { code, position, message })) => {
-            let name = ErrorCode::ALL.iter().find(|known| known.code() == code).map_or("unknown", |known| known.name());
+            let name = error_name(code);
             // Of a patch that fails, the position is the operation's, which the message names.
             let at = position.filter(|_| code != ErrorCode::FailedPatch.code());
             eprintln!("error {code} {name}: {message}{}", at.map_or(String::new(), |position| format!(" (at byte {position})")));

@@ -50,6 +50,7 @@ pub struct Server {
     pub spin_before_park_us: u64,
     pub shutdown_drain_ms: u64,
     pub socket_send_bytes: usize,
+    pub geoip_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,6 +189,7 @@ impl Default for Server {
             spin_before_park_us: 0,
             shutdown_drain_ms: 5000,
             socket_send_bytes: 128 << 10,
+            geoip_file: None,
         }
     }
 }

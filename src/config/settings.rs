@@ -144,6 +144,7 @@ pub const SETTINGS: &[Setting] = &[
     number("session.request_bytes_max", 1024, 1 << 30, |c, v| c.limits.request_bytes_max = v as usize),
     number("session.transmit_bytes_max", 1024, 16 << 20, |c, v| c.limits.transmit_bytes_max = v as usize),
     number("session.socket_send_bytes", 0, 64 << 20, |c, v| c.server.socket_send_bytes = v as usize),
+    text("session.geoip_file", 4096, |c, v| c.server.geoip_file = (!v.is_empty()).then(|| v.into())),
     address_or_off("mqtt.listen", |c, v| c.mqtt.listen = v),
     number("mqtt.packet_bytes_max", 64, 268_435_460, |c, v| c.limits.mqtt.packet_bytes_max = v as usize),
     number("mqtt.receive_maximum", 1, 65535, |c, v| c.limits.mqtt.receive_maximum = v as u16),

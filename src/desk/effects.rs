@@ -5,6 +5,7 @@
 use crate::base::{ConnectionKey, SessionId, ShardIndex, SlabKey};
 use crate::protocol::Refusal;
 use crate::protocol::native::Connect;
+use crate::session::Arrival;
 use crate::topic::path::TopicPath;
 use crate::wire::event::Form;
 use crate::wire::http;
@@ -62,7 +63,7 @@ pub struct Authentication {
 }
 
 /// A connection that another shard has to go on with: all that is known of it but its socket. `unread` is what has come and was not read, `raw` what was
-/// to be sent.
+/// to be sent, `arrival` where it comes from.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Handover {
     Mqtt {
@@ -71,11 +72,13 @@ pub enum Handover {
         stream: Vec<u8>,
         unread: Vec<u8>,
         raw: Vec<u8>,
+        arrival: Option<Box<Arrival>>,
     },
     Native {
         native: Box<HandedNative>,
         unread: Vec<u8>,
         raw: Vec<u8>,
+        arrival: Option<Box<Arrival>>,
     },
 }
 

@@ -22,12 +22,13 @@ use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey, Slab, Time, Wheel};
 use crate::desk::{Desk, Effect, GivenUp, Why};
 use crate::protocol::CloseCode;
-use crate::session::Ended;
+use crate::session::{Arrival, Ended, Place};
 use crate::wire::websocket::{self, Opcode};
 use admission::Admission;
 use mqtt::Link;
 use native::Native;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use transmit::Sends;
 
 /// What a transport begins with.
@@ -59,6 +60,8 @@ struct Connection {
     deadline: Time,
     last_received: Time,
     last_sent: Time,
+    /// Where it comes from, until its session has that.
+    arrival: Option<Box<Arrival>>,
 }
 
 /// Where a connection's dialogue is, and what only that has.
@@ -128,7 +131,7 @@ impl Doors {
         }
         let deadline = now.after_ms(desk.limits.handshake_timeout_ms);
         let (unread, raw) = (Vec::new(), Vec::new());
-        let key = self.connections.insert(Connection { stage, unread, raw, deadline, last_received: now, last_sent: now });
+        let key = self.connections.insert(Connection { stage, unread, raw, deadline, last_received: now, last_sent: now, arrival: None });
         desk.effects.open(key);
         self.wheel.insert(deadline, key);
         Some(key)
@@ -142,6 +145,25 @@ impl Doors {
         admitted
     }
 
+    /// The connection comes from there.
+    pub fn note_origin(&mut self, key: ConnectionKey, address: IpAddr, place: Place) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            let address = match address {
+                IpAddr::V4(address) => address.to_ipv6_mapped(),
+                IpAddr::V6(address) => address,
+            };
+            connection.arrival = Some(Box::new(Arrival { address, place }));
+        }
+    }
+
+    /// Its session has from now on what is known of where it comes from.
+    fn give_origin(&mut self, audience: &mut Audience, key: ConnectionKey, session: SessionKey, environment: &str) {
+        let arrival = self.connections.get_mut(key).and_then(|connection| connection.arrival.take());
+        if let Some(session) = audience.session_mut(session) {
+            session.arrive(arrival.map(|arrival| *arrival), environment);
+        }
+    }
+
     fn stage(&self, key: ConnectionKey) -> Option<&Stage> {
         self.connections.get(key).map(|connection| &connection.stage)
     }
@@ -149,6 +171,11 @@ impl Doors {
     /// The session whose requests the connection brings.
     pub fn session(&self, key: ConnectionKey) -> Option<SessionKey> {
         self.stage(key)?.session()
+    }
+
+    /// When something was last received by the connection.
+    pub fn last_received(&self, key: ConnectionKey) -> Option<Time> {
+        self.connections.get(key).map(|connection| connection.last_received)
     }
 
     /// Whether what the connection brings has to wait, so that it should not be read.

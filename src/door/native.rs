@@ -10,7 +10,7 @@ use crate::base::{ConnectionKey, SessionKey, ShardIndex};
 use crate::desk::{Desk, Effect, HandedNative, Handover};
 use crate::protocol::native::{Connect, Dialogue, Turn};
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
-use crate::session::{self, Entry, Life, Session, UserProperties};
+use crate::session::{self, ENVIRONMENT_BYTES_MAX, Entry, Life, Session, UserProperties};
 use crate::topic::publication::Encodings;
 use crate::wire::event::{self, Event, Form};
 use crate::wire::native::{Ask, Request, Resumption, Welcome};
@@ -170,11 +170,11 @@ impl Doors {
     /// Gives a connection up that goes on with a session of another shard.
     pub(super) fn hand_native_over(&mut self, desk: &mut Desk, key: ConnectionKey) {
         desk.effects.close(key);
-        let Connection { stage, unread, raw, .. } = self.connections.remove(key).expect("a connection that is read is there");
+        let Connection { stage, unread, raw, arrival, .. } = self.connections.remove(key).expect("a connection that is read is there");
         let Stage::Native(Native { form, moving: Some(moving), .. }) = stage else { unreachable!("CONNECT named a shard") };
         let Moving { home, connect, rest } = *moving;
         let native = Box::new(HandedNative { form, connect, rest });
-        desk.effects.push(Effect::HandOver(key, home, Box::new(Handover::Native { native, unread, raw })));
+        desk.effects.push(Effect::HandOver(key, home, Box::new(Handover::Native { native, unread, raw, arrival })));
     }
 
     /// Takes up what another shard gave up.
@@ -194,6 +194,9 @@ impl Doors {
     fn resume_session(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, connect: &Connect<'_>) {
         let native = self.native(key).expect("CONNECT has just come by it");
         let form = session_form(native.form, connect.capabilities);
+        if let Err(refusal) = check_environment(connect) {
+            return self.refuse(desk, audience, key, connect.id, &refusal);
+        }
         let sends = &mut self.sends;
         let found = audience.find_resumed(desk, connect, form, |send| sends.give_up(send));
         let session = match found {
@@ -206,6 +209,7 @@ impl Doors {
         }
         audience.resume(desk, session, key);
         self.admission.note_resumed(desk.turn.now, desk.limits.admission_per_s);
+        self.give_origin(audience, key, session, &connect.environment);
         self.welcome(desk, audience, key, session, connect);
     }
 
@@ -228,11 +232,12 @@ impl Doors {
         let native = self.native(key).expect("CONNECT has just come by it");
         let form = session_form(native.form, connect.capabilities);
         let properties = connect.properties.iter().map(|(key, value)| (&**key, &**value));
-        let properties = match UserProperties::check(properties) {
+        let properties = match UserProperties::check(properties).and_then(|properties| check_environment(connect).map(|()| properties)) {
             Ok(properties) => properties,
             Err(refusal) => return self.refuse(desk, audience, key, connect.id, &refusal),
         };
         let session = audience.enter(Session::new(desk.take_session_id(), Life::Connected(key), form, desk.turn.now));
+        self.give_origin(audience, key, session, &connect.environment);
         audience.let_resume(desk, session, connect.resume_ms);
         if !properties.is_empty() {
             audience.give_properties(session, &properties);
@@ -279,6 +284,14 @@ impl Doors {
         event::put(&mut bytes, form, &Event::Welcome { id: connect.id, welcome: &welcome });
         self.say_straight(desk, key, &bytes);
     }
+}
+
+fn check_environment(connect: &Connect<'_>) -> Result<(), Refusal> {
+    if connect.environment.len() <= ENVIRONMENT_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("a client's environment has at most {ENVIRONMENT_BYTES_MAX} bytes");
+    Err(Refusal::new(ErrorCode::InvalidSessionProperty, message))
 }
 
 /// How a session of such a connection is sent what it is sent.

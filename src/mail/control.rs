@@ -3,7 +3,7 @@
 use super::messaging::Waiting;
 use crate::base::SessionId;
 use crate::topic::session_filter::SessionFilter;
-use crate::wire::native::SessionEntry;
+use crate::wire::native::{SelectionEntry, SessionEntry};
 
 /// Which sessions are meant.
 #[derive(Clone)]
@@ -20,6 +20,11 @@ pub enum Act {
         after: u64,
         count_max: usize,
         slowest: bool,
+    },
+    /// Reads what one selects: so many at most behind the first so many.
+    ReadSelections {
+        after: usize,
+        count_max: usize,
     },
     Close {
         why: Box<str>,
@@ -52,4 +57,6 @@ pub enum Control {
     Refused { ticket: u64 },
     /// A shard has done its share: to so many, or what it found, of which it may have more.
     Done { ticket: u64, count: u64, listed: Vec<(u64, SessionEntry)>, has_more: bool },
+    /// What the session selects, and whether there is more; `None` where it is over.
+    Selections { ticket: u64, read: Option<(bool, Vec<SelectionEntry>)> },
 }

@@ -29,12 +29,15 @@ pub struct Connect<'a> {
     pub properties: Properties<'a>,
     /// Whether the session should outlive the server too.
     pub is_durable: bool,
+    /// What the client runs in; empty where it does not say.
+    pub environment: Cow<'a, str>,
 }
 
 impl Connect<'_> {
     pub fn into_owned(self) -> Connect<'static> {
         // A session that goes on has its properties.
-        Connect { token: Cow::Owned(self.token.into_owned()), properties: Vec::new(), ..self }
+        let environment = Cow::Owned(self.environment.into_owned());
+        Connect { token: Cow::Owned(self.token.into_owned()), properties: Vec::new(), environment, ..self }
     }
 }
 
@@ -86,9 +89,10 @@ impl<S: Copy> Dialogue<S> {
                 Refusal::new(ErrorCode::UnknownOperation, format!("this server does not know the operation '{name}'"))
             }
             (Ask::Processed { messages }, Some(session)) => return Turn::Processed { session, id, messages },
-            (Ask::Connect { version, capabilities, resume_ms, token, processed, properties, durable, .. }, None) => {
+            (Ask::Connect { version, capabilities, resume_ms, token, processed, properties, durable, environment, .. }, None) => {
                 if version >= native::VERSION {
-                    return Turn::Connect(Connect { id, capabilities, resume_ms, token, processed, properties, is_durable: durable });
+                    let is_durable = durable;
+                    return Turn::Connect(Connect { id, capabilities, resume_ms, token, processed, properties, is_durable, environment });
                 }
                 let message = format!("this server speaks version {}", native::VERSION);
                 return Turn::RefuseVersion { id, refusal: Refusal::new(ErrorCode::UnsupportedVersion, message) };
@@ -106,10 +110,10 @@ mod tests {
     use super::*;
 
     fn connect(version: u64) -> Request<'static> {
-        let Ask::Connect { name, capabilities, resume_ms, token, processed, properties, durable, .. } = Ask::connect("", 3) else {
-            unreachable!()
-        };
-        Request { id: 1, ask: Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties, durable } }
+        let mut ask = Ask::connect("", 3);
+        let Ask::Connect { version: asked, .. } = &mut ask else { unreachable!() };
+        *asked = version;
+        Request { id: 1, ask }
     }
 
     fn subscribe() -> Request<'static> {
@@ -132,8 +136,8 @@ mod tests {
         let mut dialogue = Dialogue::Greeting;
         assert_eq!(refused(dialogue.handle(subscribe())), ErrorCode::NotConnected);
         assert_eq!(refused(dialogue.handle(connect(native::VERSION - 1))), ErrorCode::UnsupportedVersion);
-        let connected =
-            Connect { id: 1, capabilities: 3, resume_ms: 0, token: "".into(), processed: 0, properties: Vec::new(), is_durable: false };
+        let (token, properties, environment) = ("".into(), Vec::new(), "".into());
+        let connected = Connect { id: 1, capabilities: 3, resume_ms: 0, token, processed: 0, properties, is_durable: false, environment };
         assert_eq!(dialogue.handle(connect(native::VERSION)), Turn::Connect(connected));
         assert_eq!(refused(dialogue.handle(processed())), ErrorCode::NotConnected);
         dialogue = Dialogue::Open(7);

@@ -13,11 +13,23 @@ const REASON_BYTES_MAX: usize = 120;
 impl Asking<'_> {
     pub(super) fn list_sessions(&mut self, filter: &str, after: &str, first: u64, slowest: bool) -> Result<(), Refusal> {
         gate::check(self.desk, self.asker, Deed::ViewSessions, Of::Server)?;
-        let page_max = self.desk.limits.fetch_page_max;
-        let count_max = if first == 0 { page_max } else { usize::try_from(first).unwrap_or(page_max).min(page_max) };
+        let count_max = self.page(first);
         let after = if after.is_empty() { 0 } else { self.audience.session_number(self.desk, after)? };
         let filter = parse_filter(if filter.is_empty() { "all" } else { filter })?;
         self.audience.order(self.desk, self.asker, ("", Some(filter)), Act::List { after, count_max, slowest })
+    }
+
+    /// Reads what one session selects.
+    pub(super) fn list_selections(&mut self, session: &str, after: u64, first: u64) -> Result<(), Refusal> {
+        gate::check(self.desk, self.asker, Deed::ViewSessions, Of::Server)?;
+        let (after, count_max) = (usize::try_from(after).unwrap_or(usize::MAX), self.page(first));
+        self.audience.order(self.desk, self.asker, (session, None), Act::ReadSelections { after, count_max })
+    }
+
+    /// How many one answer has where so many are wanted; 0 for as many as it may.
+    fn page(&self, first: u64) -> usize {
+        let page_max = self.desk.limits.fetch_page_max;
+        if first == 0 { page_max } else { usize::try_from(first).unwrap_or(page_max).min(page_max) }
     }
 
     /// Orders something of the session of the id, or of all that the filter means where there is no id.

@@ -131,6 +131,7 @@ impl Asking<'_> {
             Ask::Respond { request, kind, value } => self.respond(request, kind, &value),
             Ask::Reject { request, message } => self.reject(request, &message),
             Ask::ListSessions { filter, after, first, slowest } => self.list_sessions(&filter, &after, first, slowest),
+            Ask::ListSelections { session, after, first } => self.list_selections(&session, after, first),
             Ask::CloseSessions { session, filter, message } => self.close_sessions(&session, &filter, &message),
             Ask::SetSessionProperties { session, filter, properties } => self.set_session_properties(&session, &filter, properties),
             Ask::ConflateSessions { session, filter, conflated } => self.control(&session, &filter, Act::Conflate(conflated)),

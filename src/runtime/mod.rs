@@ -5,10 +5,12 @@
 
 mod log;
 mod mesh;
+mod places;
 mod ring;
 mod turn;
 
 pub use mesh::Command;
+pub use places::Places;
 pub use ring::{Completion, Ring, Sizes};
 
 use crate::admin::Pages;
@@ -37,6 +39,8 @@ pub struct Settings {
     /// How long queues may take to empty at the end.
     pub shutdown_drain_ms: u64,
     pub pages: Arc<Pages>,
+    /// Where addresses are, if anybody knows.
+    pub places: Option<Arc<Places>>,
 }
 
 /// What nobody can guess.

@@ -11,11 +11,11 @@ use super::ring::{Completion, Ended, Received, Ring, Sizes};
 use super::{Listeners, Settings, now, wall_ms};
 use crate::admin::{self, Answer};
 use crate::base::{ConnectionKey, ShardIndex, SlabKey};
-use crate::shard::{Effect, Handover, Shard, Transport, Verdict};
+use crate::shard::{Effect, Handover, Place, Shard, Transport, Verdict};
 use crate::storage::Answer as StorageAnswer;
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -481,6 +481,10 @@ impl Turns {
 
     fn take_connection(&mut self, descriptor: OwnedFd, transport: Transport) {
         if let Some(key) = self.shard.handle_accept(now(), transport) {
+            if let Some(address) = peer_address(&descriptor) {
+                let place = self.settings.places.as_ref().map_or_else(Place::default, |places| places.find(address));
+                self.shard.note_origin(key, address, place);
+            }
             self.serve(key, descriptor);
         }
     }
@@ -682,4 +686,10 @@ impl Turns {
         }
         any
     }
+}
+
+/// Who is at the other end; nobody where it has gone already.
+fn peer_address(descriptor: &OwnedFd) -> Option<IpAddr> {
+    let address = socket2::SockRef::from(descriptor).peer_addr().ok()?.as_socket()?;
+    Some(address.ip().to_canonical())
 }

@@ -3,7 +3,7 @@
 use crate::admin::Pages;
 use crate::base::TopicId;
 use crate::config::Config;
-use crate::runtime::{self, Listeners, Runtime, Settings, Stored};
+use crate::runtime::{self, Listeners, Places, Runtime, Settings, Stored};
 use crate::shard::Limits;
 use crate::storage::{Options, Recovered, Store};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -51,6 +51,7 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
         spin_before_park_us: config.server.spin_before_park_us,
         shutdown_drain_ms: config.server.shutdown_drain_ms,
         pages: Arc::new(pages),
+        places: config.server.geoip_file.as_deref().map(Places::read).transpose()?.map(Arc::new),
     };
     // Before anybody can know that the server is up: whoever does may end it.
     let stop = Arc::new(AtomicBool::new(false));

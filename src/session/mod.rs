@@ -11,6 +11,7 @@ mod lock;
 pub mod mqtt;
 mod mqtt_limits;
 mod notes;
+mod origin;
 mod selections;
 mod send_queue;
 mod sent;
@@ -25,6 +26,7 @@ pub use local_topic::{Delivery, LocalTopic, Outgoing, Subscriber, number_payload
 pub use lock::{Claim, Lock, LockScope, LockStanding};
 pub use mqtt::Mqtt;
 pub use mqtt_limits::MqttLimits;
+pub use origin::{Arrival, ENVIRONMENT_BYTES_MAX, Origin, Place};
 pub use selections::Scopes;
 pub use send_queue::{Entry, Newest, QueueLimits, SendQueue, Steps};
 pub use sent::{Durable, Miscounted, Resume, Secret, Send, Told};
@@ -36,6 +38,7 @@ use crate::topic::publication::Encodings;
 use crate::topic::selector::Selector;
 use crate::wire::event;
 use crate::wire::mqtt::Version;
+use std::net::Ipv6Addr;
 use std::rc::Rc;
 
 /// How a session's connection writes.
@@ -92,6 +95,10 @@ pub struct Session {
     pub conflations: u32,
     pub sent_bytes: u64,
     pub extras: Option<Box<Extras>>,
+    /// Of its client, by its last connection, an IPv4 address mapped; unspecified where nobody knows.
+    pub address: Ipv6Addr,
+    /// What is known of its client beside that.
+    pub origin: Option<Box<Origin>>,
     /// Of one of the native protocol that outlives its connection.
     pub resume: Option<Box<Resume>>,
     /// Of a session of MQTT.
@@ -114,6 +121,8 @@ impl Session {
             conflations: 0,
             sent_bytes: 0,
             extras: None,
+            address: Ipv6Addr::UNSPECIFIED,
+            origin: None,
             resume: None,
             mqtt: None,
         }
@@ -124,6 +133,13 @@ impl Session {
         if self.ended == Ended::ConnectionLost {
             self.ended = ended;
         }
+    }
+
+    /// Its client is where this connection comes from, and runs in this.
+    pub fn arrive(&mut self, arrival: Option<Arrival>, environment: &str) {
+        self.address = arrival.map_or(Ipv6Addr::UNSPECIFIED, |arrival| arrival.address);
+        let origin = Origin { place: arrival.map_or_else(Place::default, |arrival| arrival.place), environment: environment.into() };
+        self.origin = (origin != Origin::default()).then(|| Box::new(origin));
     }
 
     /// It loses its connection, and what only a connected one has. For how long its client wants it to stay, in milliseconds; the most that can be said

@@ -43,6 +43,8 @@ pub struct Mqtt {
     pub missed: u32,
     /// Those that CONNACK has told of, until the client acknowledges something: it may not have come through.
     pub missed_told: u32,
+    /// All that there ever was no room for.
+    pub dropped: u32,
     /// The ticket of the record that says that the session was gone on with. What waited is sent behind that: else nothing would tell after a restart
     /// that it may have been sent.
     pub resumed: u64,
@@ -71,6 +73,7 @@ impl Mqtt {
             seen: Seen::default(),
             missed: 0,
             missed_told: 0,
+            dropped: 0,
             resumed: 0,
             receive_maximum: u16::MAX,
             told: None,

@@ -87,6 +87,13 @@ pub struct Scopes {
 }
 
 impl Scopes {
+    /// Each scope's selections in their order, and whether each selects.
+    pub fn steps(&self) -> impl Iterator<Item = (&str, &Selector, bool)> {
+        let named = self.named.iter().map(|(scope, selections)| (&**scope, selections));
+        let scopes = std::iter::once(("", &self.default)).chain(named);
+        scopes.flat_map(|(scope, selections)| selections.steps.iter().map(move |step| (scope, &step.selector, step.selects)))
+    }
+
     /// Steps in all scopes.
     fn len(&self) -> usize {
         self.default.len() + self.named.iter().map(|(_, selections)| selections.len()).sum::<usize>()
@@ -94,13 +101,6 @@ impl Scopes {
 
     fn all(&self) -> impl Iterator<Item = &Selections> {
         std::iter::once(&self.default).chain(self.named.iter().map(|(_, selections)| selections))
-    }
-
-    /// Each step in its order, scope by scope.
-    pub fn steps(&self) -> impl Iterator<Item = (&str, &Selector, bool)> {
-        let named = self.named.iter().map(|(scope, selections)| (&**scope, selections));
-        let scopes = std::iter::once(("", &self.default)).chain(named);
-        scopes.flat_map(|(scope, selections)| selections.steps.iter().map(move |step| (scope, &step.selector, step.selects)))
     }
 
     /// Takes up what `steps` gave.

@@ -67,6 +67,8 @@ pub struct Resume {
     secret: Secret,
     /// For so long it stands without a connection.
     pub stay_ms: u64,
+    /// How many gaps it had.
+    pub gaps: u32,
     /// Requests of the client that were carried out or refused, and how many of them it was told of.
     received: u64,
     told: u64,
@@ -104,6 +106,7 @@ impl Resume {
         Self {
             secret,
             stay_ms,
+            gaps: 0,
             received: 0,
             told: 0,
             processed: 0,

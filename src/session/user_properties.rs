@@ -1,7 +1,6 @@
 //! What clients and others say of a session, by keys of their own.
 
 use crate::protocol::{ErrorCode, Refusal};
-use std::collections::BTreeMap;
 
 /// The most that one session has, and the longest key and value.
 const PROPERTIES_MAX: usize = 64;
@@ -12,8 +11,11 @@ const VALUE_BYTES_MAX: usize = 1024;
 pub type Checked = Box<[(Box<str>, Box<str>)]>;
 
 /// Keys begin with a letter and have letters, digits and `_` behind it; case matters. Those that begin with `$` are the server's.
+///
+/// In the order of their keys. Filters look into very many sessions: to find a key among few, their lengths are compared in one place of memory, and few keys
+/// are looked at.
 #[derive(Default)]
-pub struct UserProperties(BTreeMap<Box<str>, Box<str>>);
+pub struct UserProperties(Vec<(Box<str>, Box<str>)>);
 
 impl UserProperties {
     /// Checks what somebody wants to set.
@@ -49,19 +51,20 @@ impl UserProperties {
     pub fn set(&mut self, properties: &[(Box<str>, Box<str>)]) -> bool {
         let mut has_room = true;
         for (key, value) in properties {
-            if value.is_empty() {
-                self.0.remove(key);
-            } else if self.0.len() < PROPERTIES_MAX || self.0.contains_key(key) {
-                self.0.insert(key.clone(), value.clone());
-            } else {
-                has_room = false;
+            match self.0.binary_search_by(|(held, _)| held.cmp(key)) {
+                Ok(at) if value.is_empty() => drop(self.0.remove(at)),
+                Ok(at) => self.0[at].1 = value.clone(),
+                Err(_) if value.is_empty() => {}
+                Err(at) if self.0.len() < PROPERTIES_MAX => self.0.insert(at, (key.clone(), value.clone())),
+                Err(_) => has_room = false,
             }
         }
+        self.0.shrink_to_fit();
         has_room
     }
 
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(|value| &**value)
+        self.0.iter().find(|(held, _)| **held == *key).map(|(_, value)| &**value)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {

@@ -18,6 +18,7 @@ mod tests;
 
 pub use crate::desk::{DerivationLimits, Effect, Handover, Identity, Limits, Log, ResumeLimits, Storing};
 pub use crate::door::{Transport, Verdict};
+pub use crate::session::Place;
 #[cfg(feature = "server")]
 pub use crate::session::Send;
 pub use restore::Restoring;
@@ -193,7 +194,8 @@ impl Shard {
         self.doors.check_due(&mut self.desk, &mut self.audience);
         self.audience.run_away(&mut self.desk);
         self.audience.run_scans(&mut self.desk);
-        self.audience.run_orders(&mut self.desk);
+        let doors = &self.doors;
+        self.audience.run_orders(&mut self.desk, &|connection| doors.last_received(connection));
         self.audience.run_observers(&mut self.desk);
         self.owner.run_passing(&mut self.desk);
         self.settle();

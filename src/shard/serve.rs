@@ -10,11 +10,12 @@ use crate::door::{Reading, Said, Transport, Verdict};
 use crate::mail::{Asker, Call, Caller, Change, LockWord, Mail, Update};
 use crate::protocol::mqtt::Command;
 use crate::request::{self, Asking, Todo};
-use crate::session::Send;
+use crate::session::{Place, Send};
 use crate::topic::path::TopicPath;
 use crate::wire::event::Form;
 use crate::wire::mqtt;
 use crate::wire::native::Request;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 impl Shard {
@@ -22,6 +23,11 @@ impl Shard {
     pub fn handle_accept(&mut self, now: Time, transport: Transport) -> Option<ConnectionKey> {
         self.desk.turn.now = now;
         self.doors.accept(&mut self.desk, transport)
+    }
+
+    /// The runtime says where a connection comes from that was just accepted.
+    pub fn note_origin(&mut self, key: ConnectionKey, address: IpAddr, place: Place) {
+        self.doors.note_origin(key, address, place);
     }
 
     /// Takes up a connection that another shard accepted; `None` where the shard holds as many as it may, and the transport should end.

@@ -49,6 +49,15 @@ impl<C> Expression<C> {
         }
     }
 
+    /// The first of the conditions that all have to hold of which `find` finds something.
+    pub fn find_required<'e, T>(&'e self, find: &dyn Fn(&'e C) -> Option<T>) -> Option<T> {
+        match self {
+            Self::Condition(inner) => find(inner),
+            Self::All(members) => members.iter().find_map(|member| member.find_required(find)),
+            Self::Any(_) => None,
+        }
+    }
+
     /// Prints with no more parentheses than are needed.
     pub fn print(&self, out: &mut String, condition: &dyn Fn(&C, &mut String)) {
         match self {

@@ -101,6 +101,14 @@ impl SessionFilter {
         &self.0.text
     }
 
+    /// The values of the property of which a session needs one to be meant, where the filter says so.
+    pub fn values_of(&self, wanted: &str) -> Option<&[Box<str>]> {
+        self.0.expression.find_required(&|clause| match clause {
+            Clause::Is { key, values } if **key == *wanted => Some(&**values),
+            _ => None,
+        })
+    }
+
     /// Whether it means the session whose properties `lookup` knows.
     pub fn matches<'p>(&self, lookup: impl Fn(&str) -> Option<&'p str>) -> bool {
         self.0.expression.holds(&|clause| clause.holds(&lookup))

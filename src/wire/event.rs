@@ -4,9 +4,10 @@
 //! description says so. Frames about a topic's values are no events here: they are made once for all who are sent them, in `native` and `text`.
 
 use super::native::{
-    self, Entry, EventEntry, EventHead, LockEntry, Outcome, PresenceEntry, Resumption, SessionEntry, Shown, VERSION, ViewEntry, Welcome, op,
+    self, Entry, EventEntry, EventHead, LockEntry, Outcome, PresenceEntry, Resumption, SelectionEntry, SessionEntry, Shown, VERSION,
+    ViewEntry, Welcome, op,
 };
-use super::text::{self, ended_name, lock_scope_name, notice_name, session_notice_name, type_name};
+use super::text::{self, ended_name, lock_scope_name, notice_name, selection_name, session_notice_name, type_name};
 use crate::base::TopicId;
 use crate::value::ValueType;
 
@@ -437,6 +438,10 @@ fn describe_outcome(fields: &mut impl Fields, outcome: &Outcome) {
             fields.flag("has_more", *has_more);
             fields.list("present", present, describe_present);
         }
+        Outcome::Selections { has_more, selections } => {
+            fields.flag("has_more", *has_more);
+            fields.list("selections", selections, describe_selection);
+        }
         Outcome::Views { has_more, views } => {
             fields.flag("has_more", *has_more);
             fields.list("views", views, describe_view);
@@ -481,6 +486,16 @@ fn describe_session<F: Fields>(fields: &mut F, session: &SessionEntry) {
     fields.number("queue_bytes", session.queue_bytes);
     fields.number("sent_bytes", session.sent_bytes);
     fields.number("conflations", session.conflations);
+    fields.flag("conflated", session.is_conflated);
+    fields.number("dropped", session.dropped);
+    fields.number("sent_bytes_per_s", session.sent_bytes_per_s);
+    fields.optional("idle_ms", session.idle_ms);
+}
+
+fn describe_selection<F: Fields>(fields: &mut F, selection: &SelectionEntry) {
+    fields.text("scope", &selection.scope);
+    fields.text("selector", &selection.selector);
+    fields.named("kind", selection.kind, selection_name(selection.kind));
 }
 
 fn describe_present<F: Fields>(fields: &mut F, entry: &PresenceEntry) {

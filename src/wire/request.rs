@@ -110,6 +110,7 @@ requests! {
         resume_ms: u64 = tagged_number(6, "resume_ms"),
         properties: Properties<'a> = tagged_properties(7, "properties"),
         durable: bool = tagged_flag(8, "durable"),
+        environment: Cow<'a, str> = tagged_text(9, "environment"),
     };
     PING = 0x02 "ping" [is_bare] => Ping;
     PONG = 0x03 "pong" [is_bare] => Pong;
@@ -253,6 +254,12 @@ requests! {
         first: u64 = optional_number("first"),
         once: bool = flag("once"),
     };
+    /// Those of one session, behind the first so many.
+    LIST_SELECTIONS = 0x56 "list_selections" => ListSelections {
+        session: Cow<'a, str> = text("session"),
+        after: u64 = place_after(),
+        first: u64 = optional_number("first"),
+    };
 
     CREATE_VIEW = 0x40 "create_view" [asks_owners] => CreateView {
         name: Cow<'a, str> = text("name"),
@@ -321,6 +328,7 @@ impl Ask<'static> {
     /// CONNECT of this version, for a session that ends with its connection.
     pub fn connect(name: &'static str, capabilities: u64) -> Self {
         let (version, token) = (super::native::VERSION, Cow::Borrowed(""));
+        let (properties, environment) = (Vec::new(), Cow::Borrowed(""));
         Self::Connect {
             version,
             name: name.into(),
@@ -328,8 +336,9 @@ impl Ask<'static> {
             resume_ms: 0,
             token,
             processed: 0,
-            properties: Vec::new(),
+            properties,
             durable: false,
+            environment,
         }
     }
 }

@@ -38,6 +38,8 @@ struct Members<'a> {
     resume_ms: u64,
     #[serde(borrow, default)]
     token: Cow<'a, str>,
+    #[serde(borrow, default)]
+    environment: Cow<'a, str>,
     #[serde(default)]
     processed: u64,
     messages: Option<u64>,
@@ -370,6 +372,7 @@ impl<'a> Source<'a> for Members<'a> {
             "client" => std::mem::take(&mut self.client),
             "token" => std::mem::take(&mut self.token),
             "after_path" => std::mem::take(&mut self.after_path),
+            "environment" => std::mem::take(&mut self.environment),
             "after" => match self.after.take() {
                 Some(After::Path(after)) => after,
                 Some(After::Place(_)) => return Err(self.refuse("expected 'after' to be the id of a session")),
@@ -494,7 +497,7 @@ impl<'a> Source<'a> for Members<'a> {
         match self.after {
             None => Ok(0),
             Some(After::Place(place)) => Ok(place),
-            Some(After::Path(_)) => Err(self.refuse("expected 'after' of a list of views to be the place of a view")),
+            Some(After::Path(_)) => Err(self.refuse("expected 'after' to be a number: the place of a view, or how many selections")),
         }
     }
 
@@ -579,6 +582,15 @@ pub fn ended_name(reason: u8) -> &'static str {
     }
 }
 
+/// The names of what a selection does.
+pub fn selection_name(kind: u8) -> &'static str {
+    match kind {
+        0 => "deselect",
+        1 => "select",
+        _ => "filter",
+    }
+}
+
 /// The names of what a notice may say.
 pub fn notice_name(what: u8) -> &'static str {
     match what {
@@ -620,7 +632,7 @@ mod tests {
     fn a_request_about_views_needs_its_members() {
         check(r#"{"op":"create_view","id":1,"name":"n"}"#, Err("'definition' is missing"));
         check(r#"{"op":"remove_view","id":1}"#, Err("'name' is missing"));
-        let of_views = "expected 'after' of a list of views to be the place of a view";
+        let of_views = "expected 'after' to be a number: the place of a view, or how many selections";
         check(r#"{"op":"list_views","id":1,"after":"a"}"#, Err(of_views));
         check(r#"{"op":"list_views","id":1,"after":-1}"#, Err("expected 'after' to be a path, or the place of a view"));
     }

@@ -4,9 +4,10 @@ use crate::peer::{WALL_MS, identity, limits};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use tidewire::surface::base::{ConnectionKey, Time};
 use tidewire::surface::session::MqttLimits;
-use tidewire::surface::shard::{Effect, Limits, Shard, Storing, Transport};
+use tidewire::surface::shard::{Effect, Limits, Place, Shard, Storing, Transport};
 
 /// Counts what a thread has allocated and not given back.
 struct Counting;
@@ -73,6 +74,7 @@ impl World {
 
     fn accept(&mut self, transport: Transport) -> ConnectionKey {
         let key = self.shard.handle_accept(self.now, transport).expect("there is room");
+        self.shard.note_origin(key, Ipv4Addr::LOCALHOST.into(), Place::default());
         self.keys.push(key);
         key
     }

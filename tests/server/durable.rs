@@ -13,9 +13,10 @@ const DURABLE: u64 = 14;
 const RESTORED: u64 = 15;
 
 fn ask(resume_ms: u64) -> Ask<'static> {
-    let Ask::Connect { version, name, capabilities, token, processed, .. } = connect_ask(0, "", 0) else { unreachable!() };
-    let properties = vec![("Tier".into(), "gold".into())];
-    Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties, durable: true }
+    let mut ask = connect_ask(resume_ms, "", 0);
+    let Ask::Connect { properties, durable, .. } = &mut ask else { unreachable!() };
+    (*properties, *durable) = (vec![("Tier".into(), "gold".into())], true);
+    ask
 }
 
 fn start(directory: &Directory, shards: usize) -> Server {

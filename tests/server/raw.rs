@@ -55,6 +55,15 @@ impl RawSocket {
         String::from_utf8(head).expect("a head is text")
     }
 
+    /// A packet of MQTT of less than 128 bytes behind its head.
+    pub fn read_packet(&mut self) -> Vec<u8> {
+        let mut packet = vec![0; 2];
+        self.stream.read_exact(&mut packet).expect("a packet comes");
+        packet.resize(2 + usize::from(packet[1]), 0);
+        self.stream.read_exact(&mut packet[2..]).expect("a packet is whole");
+        packet
+    }
+
     pub fn read_frame(&mut self) -> RawFrame {
         let mut head = [0; 2];
         self.stream.read_exact(&mut head).expect("a frame comes");

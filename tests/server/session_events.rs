@@ -27,9 +27,10 @@ const FILTER: &str = "Tier is 'gold'";
 
 /// A session that says so of itself, and stays so long without a connection.
 fn connect(server: &Server, tier: &'static str, resume_ms: u64) -> Session {
-    let Ask::Connect { version, name, capabilities, token, processed, .. } = connect_ask(resume_ms, "", 0) else { unreachable!() };
-    let properties = vec![("Tier".into(), tier.into())];
-    Session::open(server.address, Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties, durable: false })
+    let mut ask = connect_ask(resume_ms, "", 0);
+    let Ask::Connect { properties, .. } = &mut ask else { unreachable!() };
+    *properties = vec![("Tier".into(), tier.into())];
+    Session::open(server.address, ask)
 }
 
 fn listen(asker: &mut Session, filter: &'static str) -> Result<Vec<u8>, Refused> {

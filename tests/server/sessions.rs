@@ -10,11 +10,10 @@ const CLOSED_BY_CONTROL: u16 = 4106;
 
 /// A session that says so of itself.
 fn connect(server: &Server, properties: &[(&'static str, &'static str)]) -> Session {
-    let Ask::Connect { version, name, capabilities, resume_ms, token, processed, durable, .. } = connect_ask(60_000, "", 0) else {
-        unreachable!()
-    };
-    let properties = properties.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-    Session::open(server.address, Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties, durable })
+    let mut ask = connect_ask(60_000, "", 0);
+    let Ask::Connect { properties: said, .. } = &mut ask else { unreachable!() };
+    *said = properties.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    Session::open(server.address, ask)
 }
 
 fn list(asker: &mut Session, filter: &str, after: &str, first: u64, slowest: bool) -> (bool, Vec<SessionEntry>) {

@@ -36,6 +36,7 @@ mod deltas;
 mod ending;
 mod listeners;
 mod locks;
+mod looking;
 mod messaging;
 mod mqtt_bounds;
 mod mqtt_delivery;

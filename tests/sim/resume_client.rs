@@ -202,6 +202,7 @@ impl Resumer {
             processed,
             properties: Vec::new(),
             durable: false,
+            environment: "".into(),
         };
         let mut bytes = Vec::new();
         native::put_request(&mut bytes, &Request { id, ask });

@@ -369,9 +369,10 @@ impl Storm {
             session.received.drain(..used);
             session.upgrade = None;
             session.state = State::Connecting;
-            let Ask::Connect { version, name, capabilities, properties, durable, .. } = Ask::connect("storm", 0) else { unreachable!() };
-            let (token, processed) = (session.token.clone().into(), session.processed);
-            let ask = Ask::Connect { version, name, capabilities, resume_ms: 60_000, token, processed, properties, durable };
+            let mut ask = Ask::connect("storm", 0);
+            if let Ask::Connect { resume_ms, token, processed, .. } = &mut ask {
+                (*resume_ms, *token, *processed) = (60_000, session.token.clone().into(), session.processed);
+            }
             session.say(&Request { id: 1, ask })?;
         }
         self.hear(number)

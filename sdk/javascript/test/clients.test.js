@@ -32,11 +32,11 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 const refuse = (name, code, position) => ({ op, id }, connection) => op.endsWith(name) && (connection.send(errorFrame(id, code, 'no', position)), true);
 
 const GOLD = { properties: { Tier: 'gold' } };
-const COUNTS = { isAway: false, subscriptions: 0, queueBytes: 300, sentBytes: 70_000, conflations: 0 };
+const COUNTS = { isAway: false, subscriptions: 0, queueBytes: 300, sentBytes: 70_000, conflations: 0, isConflated: false, dropped: 2, sentBytesPerSecond: 1_500 };
 
 test('sessions are listed page by page, with their properties', async () => {
   const [server, one, two, three] = await start({}, {}, GOLD, GOLD);
-  const shown = (session, properties) => ({ sessionId: session.id, properties, ...COUNTS });
+  const shown = (session, properties) => ({ sessionId: session.id, properties, ...COUNTS, idleMs: session === one ? undefined : 900 });
   const all = [shown(one, {}), shown(two, GOLD.properties), shown(three, GOLD.properties)];
   assert.deepEqual(await one.clients.list(), { hasMore: false, sessions: all });
   assert.deepEqual(await one.clients.list({ first: 2 }), { hasMore: true, sessions: all.slice(0, 2) });
@@ -44,6 +44,27 @@ test('sessions are listed page by page, with their properties', async () => {
   assert.deepEqual(await one.clients.list({ filter: "Tier is 'gold'" }), { hasMore: false, sessions: all.slice(1) });
   assert.deepEqual(await one.clients.list({ slowest: true, first: 1 }), { hasMore: true, sessions: all.slice(0, 1) });
   assert.deepEqual(server.received.filter(({ op }) => op === 'list_sessions').map(({ slowest }) => slowest), [false, false, false, false, true]);
+});
+
+test('what a session selects is read page by page', async () => {
+  const [, one, two] = await start({}, {}, {});
+  await two.subscribe('?a//');
+  await two.subscribe('b', 'mine');
+  await two.unsubscribe('>a/b');
+  const all = [
+    { scope: '', selector: '?a//', kind: 'select' },
+    { scope: 'mine', selector: 'b', kind: 'select' },
+    { scope: '', selector: 'a/b', kind: 'deselect' },
+  ];
+  assert.deepEqual(await one.clients.selections(two.id), { hasMore: false, selections: all });
+  assert.deepEqual(await one.clients.selections(two.id, { first: 2 }), { hasMore: true, selections: all.slice(0, 2) });
+  assert.deepEqual(await one.clients.selections(two.id, { after: 2 }), { hasMore: false, selections: all.slice(2) });
+  await assert.rejects(one.clients.selections('S-99'), tidewire.NoSuchSessionError);
+});
+
+test('the server is told what the client runs in', async () => {
+  const [server] = await start({}, {});
+  assert.equal(server.received[0].environment, `NODE_${process.platform}_${process.versions.node}`);
 });
 
 test('sessions are closed for good, with the reason', async () => {
@@ -124,6 +145,9 @@ test('who is meant is said in one way, and wrong arguments are not sent', async 
     () => clients.unsubscribe(all, 'a', 1),
     () => clients.list({ first: -1 }),
     () => clients.list({ slowest: 1 }),
+    () => clients.selections(7),
+    () => clients.selections('S-1', { after: -1 }),
+    () => clients.selections('S-1', { first: 0.5 }),
     () => clients.list({ filter: null }),
     () => tidewire.connect(server.url, { WebSocket, properties: { Tier: 1 } }),
     () => tidewire.connect(server.url, { WebSocket, properties: 'Tier' }),

@@ -105,9 +105,19 @@ export class MockClients {
     const page = all.slice(0, first || this.server.pageMax);
     const entries = page.map((other) => {
       const counts = [other.selections.length, 300, 70_000, other.conflated ? 1 : 0].map(varint);
-      return Buffer.concat([string(other.id), Buffer.from([0]), properties(other.properties ?? {}), ...counts]);
+      const seen = [varint(other.conflated ? 1 : 0), varint(2), varint(1_500), varint(other === connection ? 0 : 901)];
+      return Buffer.concat([string(other.id), Buffer.from([0]), properties(other.properties ?? {}), ...counts, ...seen]);
     });
     connection.send(frame(0x82, varint(id), page.length < all.length ? 1 : 0, varint(page.length), ...entries));
+  }
+
+  list_selections({ id, session, after, first }, connection) {
+    const of = this.server.connections.find((other) => other.id === session);
+    if (of === undefined) return connection.send(errorFrame(id, 317, 'no such session'));
+    const all = of.selections.map(({ op, selector, scope }) => [scope, selector.text, op === 'subscribe' ? 1 : 0]);
+    const page = all.slice(after, after + (first || this.server.pageMax));
+    const entries = page.map(([scope, selector, kind]) => Buffer.concat([string(scope), string(selector), Buffer.from([kind])]));
+    connection.send(frame(0x82, varint(id), after + page.length < all.length ? 1 : 0, varint(page.length), ...entries));
   }
 
   close_sessions(message, connection) {

@@ -44,6 +44,7 @@ const OPERATIONS = {
   0x53: 'conflate_sessions',
   0x54: 'subscribe_sessions',
   0x55: 'unsubscribe_sessions',
+  0x56: 'list_selections',
   0x58: 'lock',
   0x59: 'unlock',
   0x5a: 'list_locks',
@@ -179,6 +180,8 @@ function decodeBody(op, cursor) {
       return { op, id, request: readVarint(cursor), message: readString(cursor) };
     case 'list_sessions':
       return { op, id, filter: readString(cursor), after: readString(cursor), first: readVarint(cursor), slowest: readBool(cursor) };
+    case 'list_selections':
+      return { op, id, session: readString(cursor), after: readVarint(cursor), first: readVarint(cursor) };
     case 'close_sessions':
       return { op, id, ...readMeant(cursor), message: readString(cursor) };
     case 'set_session_properties':
@@ -316,7 +319,16 @@ const json = (name) => (cursor) => ({ [name]: JSON.parse(readRest(cursor).toStri
 const properties = (name) => (cursor) => ({ [name]: readProperties(cursor) });
 const range = (name) => (cursor) => ({ [name]: { ...readBound(cursor, 'from', ANCHORS), ...readBound(cursor, 'to', SPANS) } });
 
-const CONNECT_FIELDS = { 1: text('client'), 2: number('capabilities'), 4: text('token'), 5: number('processed'), 6: number('resume_ms'), 7: properties('properties'), 8: (cursor) => ({ durable: readVarint(cursor) !== 0 }) };
+const CONNECT_FIELDS = {
+  1: text('client'),
+  2: number('capabilities'),
+  4: text('token'),
+  5: number('processed'),
+  6: number('resume_ms'),
+  7: properties('properties'),
+  8: (cursor) => ({ durable: readVarint(cursor) !== 0 }),
+  9: text('environment'),
+};
 const UPDATE_FIELDS = {
   1: readUpdateType,
   2: (cursor) => ({ value: readRest(cursor) }),

@@ -389,6 +389,7 @@ test('a real server', { skip: url === undefined && 'TIDEWIRE_URL is not set' }, 
       const filter = `SdkTest is '${run}'`;
       const listed = await clients.list({ filter });
       assert.equal(listed.hasMore, false);
+      for (const { properties } of listed.sessions) assert.equal(properties.$Environment, `NODE_${process.platform}_${process.versions.node}`);
       const byId = new Map(listed.sessions.map((session) => [session.sessionId, session]));
       assert.deepEqual([...byId.keys()].sort(), [one.id, two.id].sort());
       const { isAway, properties, subscriptions, queueBytes } = byId.get(two.id);
@@ -413,6 +414,9 @@ test('a real server', { skip: url === undefined && 'TIDEWIRE_URL is not set' }, 
       const { until } = record(two, path, 'json');
       assert.equal(await clients.subscribe({ session: two.id }, path), 1);
       await until(2);
+      const { selections } = await clients.selections(two.id);
+      assert.deepEqual(selections, [{ scope: '', selector: `>${path}`, kind: 'select' }]);
+      await assert.rejects(clients.selections('nobody'), NoSuchSessionError);
       assert.equal(await clients.unsubscribe({ session: two.id }, path), 1);
       assert.deepEqual(await until(3), [['subscription', path], ['value', path, 1, undefined], ['unsubscription', path, 'requested']]);
 

@@ -2,6 +2,7 @@
 
 use super::{Said, Waiting, send};
 use crate::audience::Audience;
+use crate::audience::properties::SCANNED_BYTES_PER_SLICE;
 use crate::base::{SessionId, SessionKey, ShardIndex, SlabKey};
 use crate::desk::Desk;
 use crate::mail::messaging::{Message, RequestHandler, Requested, RequestedOfAll, Target, Unserved};
@@ -33,8 +34,6 @@ impl Scan {
     }
 }
 
-/// What a slice may look at, in bytes of filters for each session that they are held against; see `properties`.
-const SCANNED_BYTES_PER_SLICE: usize = 40_000;
 /// What a slice may give to sessions: each has its own copy of the request.
 const GIVEN_BYTES_PER_SLICE: usize = 1 << 20;
 
@@ -199,8 +198,7 @@ impl Audience {
     /// Goes on with a request to all who match: so many sessions a slice, or bytes given to them.
     pub fn run_scans(&mut self, desk: &mut Desk) {
         let Some(mut scan) = self.messaging.scans.pop_front() else { return };
-        let looked_max = (SCANNED_BYTES_PER_SLICE / scan.of_all.filter.as_str().len().max(1)).max(16);
-        let (keys, mut next) = self.sessions.slab.keys_from(scan.from, looked_max);
+        let (keys, mut next) = self.next_candidates(desk, &scan.of_all.filter, scan.from, SCANNED_BYTES_PER_SLICE);
         let (mut given, last) = (0, keys.last().copied());
         for key in keys {
             given += self.scan_session(desk, &mut scan, key);

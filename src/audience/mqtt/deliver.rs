@@ -113,6 +113,7 @@ impl Audience {
                 desk.effects.push(Effect::Log(Log::QueueFull { client_id: (&*mqtt.client_id).into() }));
             }
             mqtt.missed = mqtt.missed.saturating_add(1);
+            mqtt.dropped = mqtt.dropped.saturating_add(1);
             desk.report.mqtt_dropped += 1;
             return;
         }

@@ -32,16 +32,16 @@ struct Opening<'a> {
 impl Doors {
     /// Takes up a connection that another shard accepted; `None` where the shard holds as many as it may, and the transport should end.
     pub fn take_over_transport(&mut self, desk: &mut Desk, handover: Handover) -> Option<ConnectionKey> {
-        let (key, unread, raw) = match handover {
-            Handover::Mqtt { is_websocket, stream, unread, raw } => {
+        let (key, unread, raw, arrival) = match handover {
+            Handover::Mqtt { is_websocket, stream, unread, raw, arrival } => {
                 let mut link = Link::new(is_websocket);
                 link.keep_stream(stream);
-                (self.admit(desk, Stage::Mqtt(link))?, unread, raw)
+                (self.admit(desk, Stage::Mqtt(link))?, unread, raw, arrival)
             }
-            Handover::Native { native, unread, raw } => (self.take_native(desk, *native)?, unread, raw),
+            Handover::Native { native, unread, raw, arrival } => (self.take_native(desk, *native)?, unread, raw, arrival),
         };
         let connection = self.connections.get_mut(key).expect("it was just admitted");
-        connection.unread = unread;
+        (connection.unread, connection.arrival) = (unread, arrival);
         if !raw.is_empty() {
             connection.raw = raw;
             desk.effects.wake(key);
@@ -52,10 +52,10 @@ impl Doors {
     /// Gives a connection up that belongs to another shard.
     pub(in crate::door) fn hand_over(&mut self, desk: &mut Desk, key: ConnectionKey) {
         desk.effects.close(key);
-        let Connection { stage, unread, raw, .. } = self.connections.remove(key).expect("a connection that is read is there");
+        let Connection { stage, unread, raw, arrival, .. } = self.connections.remove(key).expect("a connection that is read is there");
         let Stage::Mqtt(mut link) = stage else { unreachable!("only a client of MQTT may belong to another shard") };
         let home = link.home.expect("CONNECT named the client's shard");
-        let handover = Handover::Mqtt { is_websocket: link.is_websocket, stream: link.take_stream(), unread, raw };
+        let handover = Handover::Mqtt { is_websocket: link.is_websocket, stream: link.take_stream(), unread, raw, arrival };
         desk.effects.push(Effect::HandOver(key, home, Box::new(handover)));
     }
 
@@ -117,6 +117,7 @@ impl Doors {
         let ended = desk.ledger.earlier().filter(|_| was_kept);
         let found = found.filter(|session| audience.session(*session).is_some());
         let session = found.unwrap_or_else(|| audience.make_session(desk, &client_id, connect.version));
+        self.give_origin(audience, key, session, "");
         let missed = audience.take_missed(session);
         let opening = Opening { session, is_present: found.is_some(), assigned: assigned.as_deref(), answer, missed };
         let connected = self.open_link(desk, key, connect, &opening);

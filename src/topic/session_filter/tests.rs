@@ -215,6 +215,22 @@ fn noise_is_refused_inside_its_text() {
     });
 }
 
+#[test]
+fn a_filter_says_which_values_a_property_must_have() {
+    for (filter, values) in [
+        ("$SessionId is 'x'", Some(&["x"][..])),
+        ("has a and ($SessionId in ['x', 'y'] and b is '1')", Some(&["x", "y"])),
+        ("$SessionId is 'x' or a is '1'", None),
+        ("not $SessionId is 'x'", None),
+        ("$SessionId ne 'x'", None),
+        ("all", None),
+    ] {
+        let parsed = parse(filter);
+        let found: Option<Vec<&str>> = parsed.values_of("$SessionId").map(|values| values.iter().map(|value| &**value).collect());
+        assert_eq!(found.as_deref(), values, "{filter}");
+    }
+}
+
 /// A filter built by hand, the way a person would judge it.
 #[derive(Clone, Debug)]
 enum Model {
@@ -284,6 +300,10 @@ proptest! {
             let expected = model.holds(&session);
             prop_assert_eq!(filter.matches(|key| session.get(key).copied()), expected, "{}", filter);
             prop_assert_eq!(again.matches(|key| session.get(key).copied()), expected, "{}", again);
+            for key in ["a", "b", "$c"].into_iter().filter(|_| expected) {
+                let values = filter.values_of(key);
+                prop_assert!(values.is_none_or(|values| values.iter().any(|value| session.get(key) == Some(&&**value))), "{} {}", filter, key);
+            }
         }
     }
 }

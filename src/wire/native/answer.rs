@@ -147,6 +147,10 @@ pub enum Outcome {
         has_more: bool,
         present: Vec<PresenceEntry>,
     },
+    Selections {
+        has_more: bool,
+        selections: Vec<SelectionEntry>,
+    },
 }
 
 /// A session that is subscribed to a topic.
@@ -157,6 +161,22 @@ pub struct PresenceEntry {
     /// The session's name to clients.
     pub session: Box<str>,
     pub principal: Box<str>,
+}
+
+/// What a selection does, by its number.
+pub const SELECTION_DESELECTS: u8 = 0;
+pub const SELECTION_SELECTS: u8 = 1;
+/// It is a topic filter of MQTT, which selects.
+pub const SELECTION_IS_FILTER: u8 = 2;
+
+/// One of a session's selections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelectionEntry {
+    /// Empty for the default one.
+    pub scope: Box<str>,
+    /// In its canonical form; a topic filter of MQTT as its client wrote it.
+    pub selector: Box<str>,
+    pub kind: u8,
 }
 
 /// A session as others see it.
@@ -174,6 +194,14 @@ pub struct SessionEntry {
     pub sent_bytes: u64,
     /// How often older values gave way to newer ones.
     pub conflations: u64,
+    /// Others have ordered that only the newest value of a topic waits for it.
+    pub is_conflated: bool,
+    /// What was lost to it: messages of MQTT that there was no room for, and gaps.
+    pub dropped: u64,
+    /// Between the last two looks at it.
+    pub sent_bytes_per_s: u64,
+    /// For so long its client was not heard; `None` where nobody knows.
+    pub idle_ms: Option<u64>,
 }
 
 /// Reads the `OK` that answers LIST_SESSIONS.
@@ -190,6 +218,10 @@ pub fn decode_sessions(reader: &mut Reader<'_>) -> Result<Outcome, Malformed> {
             queue_bytes: reader.varint()?,
             sent_bytes: reader.varint()?,
             conflations: reader.varint()?,
+            is_conflated: reader.byte()? & 1 != 0,
+            dropped: reader.varint()?,
+            sent_bytes_per_s: reader.varint()?,
+            idle_ms: reader.varint()?.checked_sub(1),
         });
     }
     Ok(Outcome::Sessions { has_more, sessions })
@@ -209,6 +241,17 @@ pub(super) fn read_present(reader: &mut Reader<'_>) -> Result<Vec<PresenceEntry>
         present.push(PresenceEntry { path, session, principal });
     }
     Ok(present)
+}
+
+/// Reads the `OK` that answers LIST_SELECTIONS.
+pub fn decode_selections(reader: &mut Reader<'_>) -> Result<Outcome, Malformed> {
+    let has_more = reader.byte()? != 0;
+    let count = reader.varint()?;
+    let mut selections = Vec::new();
+    for _ in 0..count {
+        selections.push(SelectionEntry { scope: reader.string()?.into(), selector: reader.string()?.into(), kind: reader.byte()? });
+    }
+    Ok(Outcome::Selections { has_more, selections })
 }
 
 /// Reads the page of an `OK` that answers a `FETCH`.

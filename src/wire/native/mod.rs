@@ -11,8 +11,9 @@ mod request;
 pub use super::request::{Append, Ask, Fetch, NULL_BIT, OPERATIONS, Properties, Query, QueryRange, Request, Update, Verb};
 pub use super::varint::{Frame, next_frame};
 pub use answer::{
-    Entry, EventEntry, LockEntry, Outcome, PresenceEntry, Resumption, SessionEntry, Shown, ViewEntry, Welcome, decode_events, decode_locks,
-    decode_page, decode_presence, decode_sessions, decode_views,
+    Entry, EventEntry, LockEntry, Outcome, PresenceEntry, Resumption, SELECTION_DESELECTS, SELECTION_IS_FILTER, SELECTION_SELECTS,
+    SelectionEntry, SessionEntry, Shown, ViewEntry, Welcome, decode_events, decode_locks, decode_page, decode_presence, decode_selections,
+    decode_sessions, decode_views,
 };
 pub(super) use event::put_fields;
 pub use event::{

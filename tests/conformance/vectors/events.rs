@@ -166,14 +166,26 @@ fn print_ok(id: u64, outcome: &Outcome) -> Value {
             let print = |session: &native::SessionEntry| {
                 let properties: serde_json::Map<String, Value> =
                     session.properties.iter().map(|(key, value)| (key.to_string(), json!(value))).collect();
-                json!({
+                let mut printed = json!({
                     "session": session.session, "away": session.is_away, "properties": properties, "subscriptions": session.subscriptions,
                     "queue_bytes": session.queue_bytes, "sent_bytes": session.sent_bytes, "conflations": session.conflations,
-                })
+                    "conflated": session.is_conflated, "dropped": session.dropped, "sent_bytes_per_s": session.sent_bytes_per_s,
+                });
+                if let Some(idle_ms) = session.idle_ms {
+                    printed["idle_ms"] = idle_ms.into();
+                }
+                printed
             };
             json!({ "op": "ok", "id": id, "has_more": has_more, "sessions": sessions.iter().map(print).collect::<Vec<_>>() })
         }
         Outcome::Presence { has_more, present } => json!({ "op": "ok", "id": id, "has_more": has_more, "present": print_present(present) }),
+        Outcome::Selections { has_more, selections } => {
+            let print = |selection: &native::SelectionEntry| {
+                let kind = ["deselect", "select", "filter"][usize::from(selection.kind)];
+                json!({ "scope": selection.scope, "selector": selection.selector, "kind": kind })
+            };
+            json!({ "op": "ok", "id": id, "has_more": has_more, "selections": selections.iter().map(print).collect::<Vec<_>>() })
+        }
         Outcome::Asked(count) => json!({ "op": "ok", "id": id, "asked": count }),
         Outcome::Views { has_more, views } => {
             let views: Vec<Value> = views.iter().map(print_view).collect();
@@ -243,6 +255,7 @@ fn read_outcome(vector: &Value, event: &Heard<'_>) -> Outcome {
         }
         Some("list_sessions") => native::decode_sessions(&mut reader).expect("sessions"),
         Some("list_presence") => native::decode_presence(&mut reader).expect("who is present"),
+        Some("list_selections") => native::decode_selections(&mut reader).expect("selections"),
         Some("request_filter") => Outcome::Asked(reader.varint().expect("a count")),
         _ => Outcome::Done,
     };

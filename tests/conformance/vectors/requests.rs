@@ -30,6 +30,9 @@ fn print_control(id: u64, ask: &Ask<'_>) -> Value {
         Ask::ListSessions { filter, after, first, slowest } => {
             json!({ "op": "list_sessions", "id": id, "filter": filter, "after": after, "first": first, "slowest": slowest })
         }
+        Ask::ListSelections { session, after, first } => {
+            json!({ "op": "list_selections", "id": id, "session": session, "after": after, "first": first })
+        }
         Ask::CloseSessions { session, filter, message } => {
             json!({ "op": "close_sessions", "id": id, "session": session, "filter": filter, "message": message })
         }
@@ -93,13 +96,15 @@ fn print_message(mut message: Value, timeout_ms: u64, kind: u8, value: &[u8]) ->
 }
 
 fn print_connect(id: u64, ask: &Ask<'_>) -> Value {
-    let Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties, durable } = ask else { unreachable!() };
+    let Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties, durable, environment } = ask else {
+        unreachable!()
+    };
     let mut connect = json!({ "op": "connect", "id": id, "version": version, "client": name, "capabilities": capabilities });
     for (name, number) in [("resume_ms", resume_ms), ("processed", processed)].into_iter().filter(|(_, number)| **number != 0) {
         connect[name] = (*number).into();
     }
-    if !token.is_empty() {
-        connect["token"] = token.as_ref().into();
+    for (name, text) in [("token", token), ("environment", environment)].into_iter().filter(|(_, text)| !text.is_empty()) {
+        connect[name] = text.as_ref().into();
     }
     if *durable {
         connect["durable"] = true.into();
