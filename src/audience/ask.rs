@@ -46,6 +46,11 @@ pub struct Listing {
 }
 
 impl Gather {
+    /// A question that so many answer.
+    pub(super) fn new(waiting: usize, answer: Answer) -> Self {
+        Self { waiting, answer }
+    }
+
     pub fn asker(&self) -> Caller {
         match self.answer {
             Answer::Interest { asker, .. } | Answer::Removed { asker, .. } | Answer::Page { asker, .. } => asker,
@@ -72,6 +77,9 @@ impl Audience {
 
     pub fn fetch(&mut self, desk: &mut Desk, asker: Caller, selector: &Selector, fetch: Fetch) {
         self.note_wanted(desk, selector);
+        if self.trees.concern(asker.session) {
+            return self.fetch_mapped(desk, asker, selector, fetch);
+        }
         let question = Question::Fetch(Box::new(fetch.clone()));
         self.ask(desk, selector, |_| question, Answer::Page { asker, fetch: Box::new(fetch), pages: Vec::new(), is_thinned: false });
     }
@@ -110,6 +118,14 @@ impl Audience {
         let count = usize::from(desk.identity.count);
         let answer = Answer::View { asker, result: Ok(Outcome::Done) };
         self.gathers.insert(ticket, Gather { waiting: count * count + 1, answer });
+        ticket
+    }
+
+    /// Takes a ticket for an order to the writer of branch mapping tables: its word is awaited, and that of every shard.
+    pub fn expect_tables(&mut self, desk: &mut Desk, asker: Caller) -> u64 {
+        let ticket = desk.take_ticket();
+        let answer = Answer::View { asker, result: Ok(Outcome::Done) };
+        self.gathers.insert(ticket, Gather { waiting: usize::from(desk.identity.count) + 1, answer });
         ticket
     }
 

@@ -182,7 +182,11 @@ impl Audience {
                 self.close_session(desk, key, &why);
                 true
             }
-            Act::SetProperties(properties) => self.set_properties(key, properties),
+            Act::SetProperties(properties) => {
+                let has_room = self.set_properties(key, properties);
+                self.remap(desk, key);
+                has_room
+            }
             Act::Conflate(is_conflated) => {
                 let is_conflated = *is_conflated;
                 self.session_mut(key).expect("it was just there").is_conflated = is_conflated;

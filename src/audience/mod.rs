@@ -10,6 +10,7 @@
 //! - `listeners` — sessions that are told of topics that come and go, and of subscribers; `known` — what a listener knows; `missing` — sessions that are
 //!   told of selectors that match nothing.
 //! - `messaging` — requests between sessions, of this shard and others.
+//! - `session_trees` — paths that mean other topics to some sessions than to others.
 //! - `streams` — the update streams of sessions; `locks` — the locks that they hold or wait for.
 //! - `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections; `properties` — sessions as others see them; `control` — as others look for and steer them.
 //! - `mqtt` — what sessions of MQTT are beyond that.
@@ -34,6 +35,7 @@ mod questions;
 mod queue;
 mod resume;
 mod select;
+mod session_trees;
 mod streams;
 mod subscribe;
 mod sweep;
@@ -71,6 +73,7 @@ pub struct Audience {
     broker: Broker,
     messaging: messaging::Messaging,
     control: control::Control,
+    trees: session_trees::SessionTrees,
     /// An answer, in memory that is used again.
     answer: Vec<u8>,
     /// Whether somebody here has looked for the server's figures.
@@ -222,7 +225,7 @@ impl Audience {
     /// What listeners, and handlers of requests and missing topics, anywhere are kept here for; the same holds.
     pub fn listener_counts(&self) -> [usize; 2] {
         let Listening { sessions, topics, subscribers, missing, .. } = &self.listening;
-        [sessions.len() + topics.len() + subscribers.len(), missing.len() + self.messaging.len() + self.control.len()]
+        [sessions.len() + topics.len() + subscribers.len(), missing.len() + self.messaging.len() + self.control.len() + self.trees.len()]
     }
 
     /// Sessions of MQTT, shared subscriptions, and sessions without a connection.
@@ -256,6 +259,7 @@ impl Audience {
             || self.sessions.away.is_due
             || self.has_scans()
             || self.has_orders()
+            || self.has_tree_scans()
     }
 
     /// Questions of other shards how many sessions match, which are not answered.

@@ -229,6 +229,7 @@ impl Doors {
         if !properties.is_empty() {
             audience.set_properties(session, &properties);
         }
+        audience.remap(desk, session);
         self.welcome(desk, audience, key, session, connect);
     }
 

@@ -47,6 +47,12 @@ pub const SESSION_KIND: u8 = 65;
 /// Where such sessions are kept: a branch that no client can make topics in.
 pub const SESSIONS_BRANCH: &str = "Tidewire/Sessions/";
 
+/// The kind of a branch mapping table's record: its properties are its rows, each the session filter and the branch of topics.
+pub const SESSION_TREE_KIND: u8 = 66;
+
+/// Where such tables are kept, by their branches of session paths: a branch that no client can make topics in.
+pub const SESSION_TREES_BRANCH: &str = "Tidewire/SessionTrees/";
+
 /// An event of a time series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
@@ -75,9 +81,14 @@ impl StoredTopic {
         if self.kind == SESSION_KIND { self.path.as_str().strip_prefix(SESSIONS_BRANCH) } else { None }
     }
 
-    /// Whether it is a topic, and neither a view nor a session.
+    /// The branch of session paths that a branch mapping table is of; `None` for what is none.
+    pub fn session_tree_branch(&self) -> Option<&str> {
+        if self.kind == SESSION_TREE_KIND { self.path.as_str().strip_prefix(SESSION_TREES_BRANCH) } else { None }
+    }
+
+    /// Whether it is a topic, and neither a view, a session nor a branch mapping table.
     pub fn is_topic(&self) -> bool {
-        self.kind != VIEW_KIND && self.kind != SESSION_KIND
+        ![VIEW_KIND, SESSION_KIND, SESSION_TREE_KIND].contains(&self.kind)
     }
 
     pub fn property(&self, key: &str) -> Option<&str> {

@@ -5,12 +5,13 @@
 //! - here — which request is whose.
 //! - `update` — updates, update streams and appends: values, conditions, specifications.
 //! - `messaging` — requests to other clients; `control` — what is asked about sessions, and of them on others' behalf.
-//! - `fetch` — fetches, and queries of time series; `views` — what is asked of topic views; `locks` — of locks.
+//! - `fetch` — fetches, and queries of time series; `views` — what is asked of topic views; `locks` — of locks; `session_trees` — of branch mapping tables.
 
 mod control;
 mod fetch;
 mod locks;
 mod messaging;
+mod session_trees;
 mod update;
 mod views;
 
@@ -108,6 +109,7 @@ impl Asking<'_> {
             Ask::Lock { name, scope } => self.lock(&name, scope)?,
             // Nobody needs leave to have less.
             Ask::Unlock { name, number } => self.unlock(&name, number)?,
+            Ask::PutSessionTree { branch, mappings } => self.put_session_tree(&branch, &mappings)?,
             Ask::ListLocks { after } => {
                 gate::check(desk, asker, Deed::LookAtLocks, Of::Server)?;
                 audience.list_locks(desk, asker, &after);
@@ -135,6 +137,8 @@ impl Asking<'_> {
             Ask::ConflateSessions { session, filter, conflated } => self.control(&session, &filter, Act::Conflate(conflated)),
             Ask::SubscribeSessions { session, filter, selector, scope } => self.select_for(&session, &filter, &selector, &scope, true),
             Ask::UnsubscribeSessions { session, filter, selector, scope } => self.select_for(&session, &filter, &selector, &scope, false),
+            Ask::GetSessionTree { branch } => self.session_tree(&branch),
+            Ask::ListSessionTrees { after } => self.session_trees(&after),
             _ => unreachable!("the door keeps all others, or they are carried out before"),
         }
     }

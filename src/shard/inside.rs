@@ -18,7 +18,8 @@ impl Shard {
         self.desk.turn.now = now;
         let id = self.desk.take_session_id();
         let form = Form::Binary(Encodings::from_capabilities(0));
-        self.audience.enter(Session::new(id, Life::Inside { is_woken: false }, form, now));
+        let key = self.audience.enter(Session::new(id, Life::Inside { is_woken: false }, form, now));
+        self.audience.remap(&mut self.desk, key);
         id
     }
 

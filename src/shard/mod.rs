@@ -193,6 +193,7 @@ impl Shard {
         self.audience.run_away(&mut self.desk);
         self.audience.run_scans(&mut self.desk);
         self.audience.run_orders(&mut self.desk);
+        self.audience.run_tree_scans(&mut self.desk);
         self.owner.run_passing(&mut self.desk);
         self.settle();
     }

@@ -49,6 +49,7 @@ mod removal;
 mod replay;
 mod resume;
 mod series;
+mod session_trees;
 mod storage;
 mod streams;
 mod sweeps;

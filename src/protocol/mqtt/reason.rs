@@ -59,7 +59,9 @@ pub fn reason_of(code: ErrorCode) -> ReasonCode {
         | E::MalformedJson
         | E::InvalidField
         | E::LockLimit
-        | E::LockLost => ReasonCode::UNSPECIFIED_ERROR,
+        | E::LockLost
+        | E::InvalidBranchMapping
+        | E::SessionTreeLimit => ReasonCode::UNSPECIFIED_ERROR,
     }
 }
 
