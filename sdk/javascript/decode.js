@@ -151,6 +151,8 @@ import { typeName } from './types.js';
 /** @typedef {{ has_more: boolean, views: ViewEntry[] }} ViewsAnswer */
 /** @typedef {{ has_more: boolean, sessions: SessionEntry[] }} SessionsAnswer */
 /** @typedef {{ has_more: boolean, locks: LockEntry[] }} LocksAnswer */
+/** @typedef {{ mappings: import('./encode.js').MappingRow[] }} SessionTreeAnswer */
+/** @typedef {{ has_more: boolean, branches: { branch: string }[] }} SessionTreesAnswer */
 
 /**
  * @typedef {object} Answer
@@ -236,7 +238,7 @@ export function decodeMessage(bytes, sink) {
  *
  * @param {Pick<ClientMessage, 'op'> & Asked & { properties?: unknown }} request
  * @param {Reader} body
- * @returns {Answer | FetchAnswer | QueryAnswer | ViewsAnswer | SessionsAnswer | LocksAnswer | Payload}
+ * @returns {Answer | FetchAnswer | QueryAnswer | ViewsAnswer | SessionsAnswer | LocksAnswer | SessionTreeAnswer | SessionTreesAnswer | Payload}
  */
 export function readAnswer(request, body) {
   switch (request.op) {
@@ -278,6 +280,10 @@ export function readAnswer(request, body) {
       return { released: body.u8() !== 0 };
     case 'list_locks':
       return readLocksAnswer(body);
+    case 'get_session_tree':
+      return readSessionTreeAnswer(body);
+    case 'list_session_trees':
+      return readSessionTreesAnswer(body);
     default:
       return {};
   }
@@ -383,6 +389,31 @@ function readLocksAnswer(body) {
     locks.push({ ...head, scope: body.u8() === 0 ? 'session' : 'connection', waiting: body.size() });
   }
   return { has_more: hasMore, locks };
+}
+
+/**
+ * @param {Reader} body
+ * @returns {SessionTreeAnswer}
+ */
+function readSessionTreeAnswer(body) {
+  const count = body.size();
+  /** @type {import('./encode.js').MappingRow[]} */
+  const mappings = [];
+  while (mappings.length < count) mappings.push({ filter: body.string(), branch: body.string() });
+  return { mappings };
+}
+
+/**
+ * @param {Reader} body
+ * @returns {SessionTreesAnswer}
+ */
+function readSessionTreesAnswer(body) {
+  const hasMore = body.u8() !== 0;
+  const count = body.size();
+  /** @type {{ branch: string }[]} */
+  const branches = [];
+  while (branches.length < count) branches.push({ branch: body.string() });
+  return { has_more: hasMore, branches };
 }
 
 /**

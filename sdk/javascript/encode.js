@@ -99,6 +99,18 @@ import { typeNumber } from './types.js';
  * )} ControlMessage
  */
 
+/** @typedef {{ filter: string, branch: string }} MappingRow a row of a branch mapping table */
+
+/**
+ * What is about branch mapping tables.
+ *
+ * @typedef {(
+ *   | { op: 'put_session_tree', id: number, branch: string, mappings: readonly MappingRow[] }
+ *   | { op: 'get_session_tree', id: number, branch: string }
+ *   | { op: 'list_session_trees', id: number, after?: string }
+ * )} SessionTreeMessage
+ */
+
 /** @typedef {'session' | 'connection'} LockScopeName how long a lock is held at most */
 
 /**
@@ -135,6 +147,7 @@ import { typeNumber } from './types.js';
  *   | { op: 'lock', id: number, name: string, scope?: LockScopeName }
  *   | { op: 'unlock', id: number, name: string, number: number }
  *   | { op: 'list_locks', id: number, after?: string }
+ *   | SessionTreeMessage
  * )} ClientMessage
  */
 
@@ -191,6 +204,9 @@ const OPERATIONS = Object.freeze({
   lock: 0x58,
   unlock: 0x59,
   list_locks: 0x5a,
+  put_session_tree: 0x5c,
+  get_session_tree: 0x5d,
+  list_session_trees: 0x5e,
 });
 
 /** In the type of an update: the value is null. */
@@ -341,6 +357,11 @@ function writeBody(writer, message) {
     case 'list_locks':
       writer.string(message.after ?? '');
       break;
+    case 'put_session_tree':
+    case 'get_session_tree':
+    case 'list_session_trees':
+      writeSessionTree(writer, message);
+      break;
     case 'list_sessions':
     case 'close_sessions':
     case 'set_session_properties':
@@ -351,6 +372,21 @@ function writeBody(writer, message) {
       break;
     default:
       writeMessaging(writer, message);
+  }
+}
+
+/**
+ * @param {Writer} writer
+ * @param {SessionTreeMessage} message
+ */
+function writeSessionTree(writer, message) {
+  if (message.op === 'list_session_trees') return writer.string(message.after ?? '');
+  writer.string(message.branch);
+  if (message.op === 'get_session_tree') return;
+  writer.varint(message.mappings.length);
+  for (const { filter, branch } of message.mappings) {
+    writer.string(filter);
+    writer.string(branch);
   }
 }
 
