@@ -221,7 +221,11 @@ impl Audience {
             Answer::Events { .. } => {}
             Answer::Views { asker, places, has_more, figures } => return Some(Listing { asker, places, has_more, figures }),
             Answer::View { asker, result } => self.answer(desk, asker, result),
-            Answer::Listening { asker } => self.answer(desk, asker, Ok(Outcome::Done)),
+            Answer::Listening { asker } => {
+                if self.trees.is_answered(ticket) {
+                    self.answer(desk, asker, Ok(Outcome::Done));
+                }
+            }
             Answer::Locks { asker, lists } => {
                 let page = merge_lists(desk, lists);
                 self.answer(desk, asker, Ok(page));

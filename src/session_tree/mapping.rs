@@ -133,10 +133,15 @@ impl Mapping {
                 Cow::Borrowed(_) => Vec::new(),
             };
         }
+        self.derived_below(selector.prefix())
+    }
+
+    /// The same for all that lies in a branch of session paths.
+    pub fn derived_below(&self, prefix: &str) -> Vec<String> {
         let mut derived: Vec<String> = Vec::new();
         for (branch, topics) in &self.branches {
             let Some(topics) = topics else { continue };
-            if let Some(topics) = overlap(selector.prefix(), branch.as_str(), topics.as_str()) {
+            if let Some(topics) = overlap(prefix, branch.as_str(), topics.as_str()) {
                 derived.push(selector::text_of_branch(&topics));
             }
         }
@@ -171,6 +176,14 @@ impl Mapping {
         regions
     }
 
+    /// The branches of session paths in which the two differ.
+    pub fn changed_branches(&self, other: &Self) -> Vec<TopicPath> {
+        let differing = [(self, other), (other, self)]
+            .into_iter()
+            .flat_map(|(one, two)| one.branches.iter().filter(|held| !two.branches.contains(held)).map(|(branch, _)| branch.clone()));
+        outermost(differing.collect())
+    }
+
     /// The branches in which the two differ: of session paths, and those of the topics that paths below mean by the one and by the other.
     pub fn changes(&self, other: &Self) -> Vec<TopicPath> {
         let mut changed = Vec::new();
@@ -181,11 +194,15 @@ impl Mapping {
                 changed.push(TopicPath::of_branch(&two.resolve(branch.as_str())));
             }
         }
-        changed.sort_unstable();
-        // What lies in another is looked at with that.
-        changed.dedup_by(|next, held| is_within(next.as_str(), held.as_str()));
-        changed
+        outermost(changed)
     }
+}
+
+/// Leaves out what lies in another branch.
+fn outermost(mut branches: Vec<TopicPath>) -> Vec<TopicPath> {
+    branches.sort_unstable();
+    branches.dedup_by(|next, held| is_within(next.as_str(), held.as_str()));
+    branches
 }
 
 /// The branch of topics in which those of a mapped branch lie that a selector with this prefix may mean.

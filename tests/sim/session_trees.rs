@@ -3,10 +3,11 @@
 //!
 //! One client puts tables and sets the others' properties, in whose order both are known. Every value has a number, which never goes back at one topic.
 
-use crate::ask::{Asked, Update, Wanted};
-use crate::client::{Client, Form};
+use crate::ask::{Asked, ListenerKind, Update, Wanted};
+use crate::client::{Client, Form, Notice};
 use crate::ending::check_empty;
 use crate::heard::Row;
+use crate::listeners;
 use crate::random::Random;
 use crate::storage::step_disk;
 use crate::topics::{Pattern, Properties, TIME_SERIES, in_path_order};
@@ -60,6 +61,8 @@ fn within(path: &str, branch: &str) -> bool {
 struct Trees {
     tables: BTreeMap<&'static str, Rows>,
     tiers: BTreeMap<usize, &'static str>,
+    /// The selectors of each client's listener to topics.
+    listeners: BTreeMap<usize, Vec<Pattern>>,
 }
 
 impl Trees {
@@ -96,12 +99,16 @@ impl Trees {
 
 fn start(mut world: World) -> (World, Trees) {
     world.model.expect_views(number);
+    connect_all(&mut world);
+    (world, Trees::default())
+}
+
+fn connect_all(world: &mut World) {
     // The one that puts tables reads always, and nothing befalls it.
     world.connect(Form::Binary { capabilities: 7 });
     for _ in 0..world.conditions.clients {
-        connect(&mut world);
+        connect(world);
     }
-    (world, Trees::default())
 }
 
 fn connect(world: &mut World) {
@@ -121,7 +128,8 @@ fn step(world: &mut World, trees: &mut Trees) {
     let (shard, from, at) = (world.random.below(shards), world.random.below(shards), world.random.below(links));
     let bytes = world.random.pick(&[1, 50, 400, 4000, 4000]);
     match world.random.below(100) {
-        0..22 => act(world, at),
+        0..20 => act(world, at),
+        20..22 => listen(world, trees, at),
         22..25 => rule(world, trees),
         25..43 => drop(world.read(at, bytes)),
         43..58 => drop(world.listen(at, bytes)),
@@ -185,6 +193,25 @@ fn act(world: &mut World, at: usize) {
     world.ask(at, asked);
 }
 
+fn listen(world: &mut World, trees: &mut Trees, at: usize) {
+    let client = &world.links[at].client;
+    if at == 0 || !client.is_live() || client.outgoing.len() > 2000 {
+        return;
+    }
+    let pattern = world.random.pick(&PATTERNS);
+    let (listener, selector) = (1, pattern.text);
+    let held = trees.listeners.entry(at).or_default();
+    if world.random.percent(60) {
+        if held.len() < 6 && !held.iter().any(|held| held.text == selector) {
+            held.push(pattern);
+            world.ask(at, Asked::Listen { listener, kind: ListenerKind::Topics, selector });
+        }
+    } else if let Some(place) = held.iter().position(|held| held.text == selector) {
+        held.remove(place);
+        world.ask(at, Asked::Unlisten { listener, selector });
+    }
+}
+
 const SERIES: Properties = &[("TIME_SERIES_EVENT_VALUE_TYPE", "json"), ("TIME_SERIES_SUBSCRIPTION_RANGE", "limit 3")];
 
 fn properties(path: &str) -> Properties {
@@ -229,6 +256,9 @@ fn check_rest(world: &mut World, trees: &Trees) {
     for at in (1..world.links.len()).filter(|at| world.links[*at].client.is_live()).collect::<Vec<_>>() {
         let seen = trees.seen(at, &found);
         check_copy(&world.links[at].client, &seen);
+        if let Some(patterns) = trees.listeners.get(&at) {
+            check_notices(&world.links[at].client, patterns, &seen);
+        }
         check_fetches(world, at, &seen);
     }
 }
@@ -245,6 +275,13 @@ fn check_copy(client: &Client, seen: &Tree) {
             assert_eq!(held.value, row.value, "client {} does not hold the last value of {path}", client.name);
         }
     }
+}
+
+/// What the client's listener was told adds up to what it finds.
+fn check_notices(client: &Client, patterns: &[Pattern], seen: &Tree) {
+    let listener = listeners::Listener::to_topics(patterns.to_vec());
+    let notices = client.notices.iter().map(|(_, notice)| notice).filter(|notice| !matches!(notice, Notice::Missing { .. }));
+    listeners::check_topics(&format!("the listener of client {} to {patterns:?}", client.name), notices, &listener, seen);
 }
 
 /// A fetch of any selector, from anywhere and in pages, finds the same.
@@ -322,8 +359,8 @@ fn tables_outlive_the_server() {
         check_rest(&mut world, &trees);
         let shards = world.random.within(1, 4) as u16;
         world.crash(shards);
-        trees.tiers.clear();
-        let (mut world, _) = start(world);
+        (trees.tiers, trees.listeners) = Default::default();
+        connect_all(&mut world);
         for _ in 0..600 {
             step(&mut world, &mut trees);
             step_disk(&mut world);

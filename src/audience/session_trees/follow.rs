@@ -23,7 +23,7 @@ pub struct Waiting {
     subscriptions: HashMap<u64, Subscription>,
 }
 
-struct Subscription {
+pub(super) struct Subscription {
     missing: usize,
     /// Whether no interest has met a topic yet.
     is_empty: bool,
@@ -44,7 +44,7 @@ impl Waiting {
     }
 
     /// These interests are of one subscription.
-    fn insert(&mut self, selector: &Selector, tickets: &[u64]) {
+    pub(super) fn insert(&mut self, selector: &Selector, tickets: &[u64]) {
         let subscription = Subscription { missing: tickets.len(), is_empty: true, selector: selector.clone() };
         self.subscriptions.insert(tickets[0], subscription);
         self.by_ticket.extend(tickets.iter().map(|ticket| (*ticket, tickets[0])));
@@ -52,15 +52,21 @@ impl Waiting {
 
     /// An interest was answered, or is not waited for any more; `is_empty` where it met nothing.
     pub fn note(&mut self, ticket: u64, selector: &Selector, is_empty: bool) -> Answered {
-        let Some(of) = self.by_ticket.remove(&ticket) else { return Answered::Wholly { selector: selector.clone(), is_empty } };
+        match self.take(ticket, is_empty) {
+            None => Answered::Wholly { selector: selector.clone(), is_empty },
+            Some(None) => Answered::Partly,
+            Some(Some(Subscription { is_empty, selector, .. })) => Answered::Wholly { selector, is_empty },
+        }
+    }
+
+    /// The subscription that the answer is of, if it is one of several, and that has been the last.
+    pub(super) fn take(&mut self, ticket: u64, is_empty: bool) -> Option<Option<Subscription>> {
+        let of = self.by_ticket.remove(&ticket)?;
         let subscription = self.subscriptions.get_mut(&of).expect("a subscription stands until all of it is answered");
         subscription.missing -= 1;
         subscription.is_empty &= is_empty;
-        if subscription.missing > 0 {
-            return Answered::Partly;
-        }
-        let Subscription { is_empty, selector, .. } = self.subscriptions.remove(&of).expect("it was just there");
-        Answered::Wholly { selector, is_empty }
+        let is_last = subscription.missing == 0;
+        Some(if is_last { self.subscriptions.remove(&of) } else { None })
     }
 }
 
@@ -96,9 +102,15 @@ impl super::Mapped {
 impl Audience {
     // The loops over selectors here are over those derived from one: `session_trees.tables_max` at most.
 
-    fn derived(&self, desk: &Desk, key: SessionKey, selector: &Selector) -> Vec<Selector> {
+    pub(super) fn derived(&self, desk: &Desk, key: SessionKey, selector: &Selector) -> Vec<Selector> {
         let mapping = self.trees.mapping_of(key).expect("the session is one that is concerned");
         mapping.derived(selector).iter().map(|text| known_selector(desk.limits.selector, text)).collect()
+    }
+
+    /// The same for all that lies below what the selector matches too, whatever it says of that.
+    pub(super) fn derived_below(&self, desk: &Desk, key: SessionKey, selector: &Selector) -> Vec<Selector> {
+        let mapping = self.trees.mapping_of(key).expect("the session is one that is concerned");
+        mapping.derived_below(selector.prefix()).iter().map(|text| known_selector(desk.limits.selector, text)).collect()
     }
 
     /// The session subscribes; its own selector was asked for by the ticket.
@@ -148,7 +160,7 @@ impl Audience {
         let selecting = session.selecting();
         let is_idle = selecting.is_empty() && session.subscriptions.is_empty();
         desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub(selecting.len());
-        let mut derived = super::Mapped { mapping: Rc::default(), derived: Vec::new() };
+        let mut derived = super::Mapped { mapping: Rc::default(), derived: Vec::new(), listened: Vec::new() };
         for selector in &selecting {
             for selector in self.derived(desk, key, selector) {
                 derived.add(&selector);

@@ -11,6 +11,7 @@
 mod aliases;
 mod fetch;
 mod follow;
+mod listen;
 mod tables;
 
 pub use aliases::Aliases;
@@ -50,6 +51,8 @@ struct Mapped {
     mapping: Rc<Mapping>,
     /// In the order of their texts: the selectors that are derived from those that it has, and from how many each.
     derived: Vec<(Selector, u32)>,
+    /// The same for its listeners to topics, each once.
+    listened: Vec<Selector>,
 }
 
 /// How far this shard's sessions were looked at since a table changed, and who is told at the end.
@@ -60,6 +63,13 @@ struct Scan {
 
 /// What a slice of a scan may look at, in bytes of the tables' texts for each session; see `audience::properties`.
 const SCANNED_BYTES_PER_SLICE: usize = 40_000;
+
+impl Mapped {
+    /// Whether its paths mean themselves, and nothing is left of what they meant before.
+    fn is_idle(&self) -> bool {
+        self.mapping.is_empty() && self.derived.is_empty() && self.listened.is_empty()
+    }
+}
 
 impl SessionTrees {
     /// What is kept on account of sessions and changes under way; 0 once every session is gone and mail is delivered.
@@ -93,7 +103,7 @@ impl SessionTrees {
                 let old = std::mem::replace(&mut mapped.mapping, mapping);
                 self.give_up(old);
             }
-            None => _ = self.sessions.insert(session, Mapped { mapping, derived: Vec::new() }),
+            None => _ = self.sessions.insert(session, Mapped { mapping, derived: Vec::new(), listened: Vec::new() }),
         }
     }
 
@@ -108,6 +118,11 @@ impl SessionTrees {
     /// An interest of a session was answered, or is not waited for any more; `is_empty` where it met nothing.
     pub fn note_answered(&mut self, ticket: u64, selector: &Selector, is_empty: bool) -> Answered {
         self.waiting.note(ticket, selector, is_empty)
+    }
+
+    /// A request to listen was answered; whether that was the last of its listener's selector.
+    pub fn is_answered(&mut self, ticket: u64) -> bool {
+        !matches!(self.waiting.take(ticket, true), Some(None))
     }
 
     /// Takes out what is kept of a session; gives the selectors that were derived for it.
@@ -134,8 +149,9 @@ impl Audience {
         if mapping == *before {
             return;
         }
-        let changed = before.changes(&mapping);
+        let (changed, branches) = (before.changes(&mapping), before.changed_branches(&mapping));
         self.trees.set(key, mapping);
+        self.review_remapped(desk, key, &branches);
         self.rederive(desk, key, &changed);
     }
 
@@ -160,7 +176,7 @@ impl Audience {
 
     /// The session has nothing left to be brought in line: if its paths mean themselves again, nothing is kept of it.
     pub(super) fn forget_mapping(&mut self, key: SessionKey) {
-        let is_over = self.trees.sessions.get(&key).is_some_and(|mapped| mapped.mapping.is_empty() && mapped.derived.is_empty());
+        let is_over = self.trees.sessions.get(&key).is_some_and(|mapped| mapped.is_idle());
         let is_under_way =
             || self.sessions.get(key).and_then(|session| session.extras.as_ref()).is_some_and(|extras| !extras.sweeps.is_empty());
         if is_over && !is_under_way() {
