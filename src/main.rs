@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use tidewire::surface::cli::{demo, doctor, latency, listen, locks, series, serve, spec, storage, topics, view};
+use tidewire::surface::cli::{demo, doctor, latency, listen, locks, series, serve, session_tree, spec, storage, topics, view};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -52,6 +52,9 @@ enum Command {
     Lock(locks::Lock),
     /// Print which locks are held, by whom, and how many wait
     Locks(locks::Locks),
+    /// Put, print or take away branch mapping tables, by which paths mean other topics to some sessions
+    #[command(subcommand)]
+    SessionTree(session_tree::SessionTreeCommand),
     /// Print the server's latencies per core
     Latency(latency::Latency),
     /// Look after a store that no server has open
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Remove(arguments) => topics::remove(&arguments),
         Command::Lock(arguments) => locks::lock(&arguments),
         Command::Locks(arguments) => locks::locks(&arguments),
+        Command::SessionTree(command) => session_tree::session_tree(&command),
         Command::Latency(arguments) => latency::latency(&arguments),
         Command::Storage(command) => storage::run(&command),
     }

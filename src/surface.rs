@@ -202,6 +202,10 @@ pub mod cli {
         pub use crate::cli::series::{SeriesCommand, series};
     }
 
+    pub mod session_tree {
+        pub use crate::cli::session_tree::{SessionTreeCommand, session_tree};
+    }
+
     pub mod serve {
         pub use crate::cli::serve::{ConfigCommand, Serve, config, serve};
     }

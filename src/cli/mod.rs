@@ -10,6 +10,7 @@ pub mod locks;
 mod print;
 pub mod read;
 pub mod series;
+pub mod session_tree;
 pub mod serve;
 pub mod spec;
 pub mod storage;
