@@ -85,6 +85,7 @@ impl Audience {
     }
 
     pub fn query_owner(&mut self, desk: &mut Desk, asker: Caller, path: &str, query: crate::series::Query) {
+        let path = &*self.resolve(asker.session, path);
         let ticket = desk.take_ticket();
         self.gathers.insert(ticket, Gather { waiting: 1, answer: Answer::Events { asker } });
         let question = Question::Query { path: path.into(), query, bytes_max: desk.limits.message_bytes_max };

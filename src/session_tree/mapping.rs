@@ -97,7 +97,7 @@ impl Mapping {
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
         let find = |end: usize| self.branches.binary_search_by(|(branch, _)| compare(branch.as_str(), &path[..end])).ok();
         // One for each level of the path.
-        ends.filter_map(find).last()
+        ends.filter_map(find).next_back()
     }
 
     /// The path of the topic that a session path means.

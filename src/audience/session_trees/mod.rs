@@ -27,6 +27,7 @@ use crate::session::Life;
 use crate::session_tree::{Mapping, Tables};
 use crate::topic::selector::Selector;
 use hashbrown::{HashMap, HashSet};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -153,6 +154,11 @@ impl Audience {
         self.trees.set(key, mapping);
         self.review_remapped(desk, key, &branches);
         self.rederive(desk, key, &changed);
+    }
+
+    /// The path of the topic that a session's path means.
+    pub fn resolve<'p>(&self, session: SessionKey, path: &'p str) -> Cow<'p, str> {
+        self.trees.mapping_of(session).map_or(Cow::Borrowed(path), |mapping| mapping.resolve(path))
     }
 
     /// Whether sessions are still to be looked at.
