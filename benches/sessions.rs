@@ -25,6 +25,7 @@ impl World {
             count: 1,
             server: "bench".to_owned(),
             run: RUN,
+            start: 0,
             storing: Storing::Off,
             topics_base: 0,
             secret: [7; 32],

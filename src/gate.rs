@@ -42,6 +42,11 @@ pub enum Deed {
     /// Hold the lock of a name.
     Lock,
     LookAtLocks,
+    /// Say what a branch of session paths means.
+    MapBranch,
+    /// Show the topics of a branch under other paths.
+    ExposeBranch,
+    LookAtMappings,
 }
 
 /// What somebody wants to do it with.

@@ -8,6 +8,7 @@
 //! - `value` — the types of values, compact JSON, deltas.
 //! - `series` — the events of one time series: append, edit, ranges, queries.
 //! - `topic` — paths, selectors, the tree, publications, who is interested; MQTT's names and filters for them.
+//! - `session_tree` — tables by which the same paths mean other topics to other sessions.
 //! - `protocol` — the one table of error and close codes, and the dialogues of both protocols.
 //! - `view` — topic views: their language, and what a view makes of one topic's value.
 //! - `session` — selections, and what a session still has to be sent; what MQTT's are beyond that.
@@ -40,6 +41,7 @@ mod wire;
 mod protocol;
 mod series;
 mod topic;
+mod session_tree;
 mod view;
 mod session;
 mod journal;

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use tidewire::surface::cli::{
-    demo, doctor, latency, listen, locks, presence, requests, series, serve, sessions, spec, storage, topics, view,
+    demo, doctor, latency, listen, locks, presence, requests, series, serve, session_tree, sessions, spec, storage, topics, view,
 };
 
 #[global_allocator]
@@ -65,6 +65,9 @@ enum Command {
     /// Close sessions, conflate them, set their properties, or print what one selects
     #[command(subcommand)]
     Session(sessions::SessionCommand),
+    /// Put, print or take away branch mapping tables, by which paths mean other topics to some sessions
+    #[command(subcommand)]
+    SessionTree(session_tree::SessionTreeCommand),
     /// Print the server's latencies per core
     Latency(latency::Latency),
     /// Look after a store that no server has open
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         Command::Respond(arguments) => requests::respond(&arguments),
         Command::Sessions(arguments) => sessions::sessions(&arguments),
         Command::Session(command) => sessions::session(&command),
+        Command::SessionTree(command) => session_tree::session_tree(&command),
         Command::Latency(arguments) => latency::latency(&arguments),
         Command::Storage(command) => storage::run(&command),
     }

@@ -64,8 +64,8 @@ pub mod wire {
             Append, Ask, CAPABILITY_COMPRESSION, CAPABILITY_COPY, CAPABILITY_DEFLATE, Entry, EventEntry, EventHead, Fetch, Frame, Heard,
             LockEntry, NULL_BIT, OPERATIONS, Outcome, PresenceEntry, Properties, Query, QueryRange, Request, Resumption, SelectionEntry,
             SessionEntry, Shown, Update, VERSION, Verb, ViewEntry, Welcome, decode_event, decode_events, decode_locks, decode_message,
-            decode_page, decode_presence, decode_request, decode_selections, decode_sessions, decode_views, delta_frame, event_frame,
-            next_frame, null_frame, put_request, value_deflate_frame, value_frame,
+            decode_page, decode_presence, decode_request, decode_selections, decode_session_tree, decode_session_trees, decode_sessions,
+            decode_views, delta_frame, event_frame, next_frame, null_frame, put_request, value_deflate_frame, value_frame,
         };
 
         pub mod op {
@@ -145,8 +145,8 @@ pub mod session {
 
 pub mod journal {
     pub use crate::journal::{
-        Append, Change, Expected, Frame, HEADER_BYTES, Header, Record, RecordKind, SESSION_KIND, Salt, State, VIEW_KIND, encode,
-        read_segment, synced_mark,
+        Append, Change, Expected, Frame, HEADER_BYTES, Header, Record, RecordKind, SESSION_KIND, SESSION_TREE_KIND, Salt, State, VIEW_KIND,
+        encode, read_segment, synced_mark,
     };
 }
 
@@ -207,6 +207,10 @@ pub mod cli {
 
     pub mod series {
         pub use crate::cli::series::{SeriesCommand, series};
+    }
+
+    pub mod session_tree {
+        pub use crate::cli::session_tree::{SessionTreeCommand, session_tree};
     }
 
     pub mod serve {

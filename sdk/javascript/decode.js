@@ -177,6 +177,8 @@ import { typeName } from './types.js';
 /** @typedef {{ has_more: boolean, selections: SelectionEntry[] }} SelectionsAnswer */
 /** @typedef {{ has_more: boolean, locks: LockEntry[] }} LocksAnswer */
 /** @typedef {{ has_more: boolean, present: PresenceEntry[] }} PresenceAnswer */
+/** @typedef {{ mappings: import('./encode.js').MappingRow[] }} SessionTreeAnswer */
+/** @typedef {{ has_more: boolean, branches: { branch: string }[] }} SessionTreesAnswer */
 
 /**
  * @typedef {object} Answer
@@ -270,7 +272,7 @@ export function decodeMessage(bytes, sink) {
  *
  * @param {Pick<ClientMessage, 'op'> & Asked & { properties?: unknown }} request
  * @param {Reader} body
- * @returns {Answer | FetchAnswer | QueryAnswer | ViewsAnswer | SessionsAnswer | SelectionsAnswer | LocksAnswer | PresenceAnswer | Payload}
+ * @returns {Answer | FetchAnswer | QueryAnswer | ViewsAnswer | SessionsAnswer | SelectionsAnswer | LocksAnswer | PresenceAnswer | SessionTreeAnswer | SessionTreesAnswer | Payload}
  */
 export function readAnswer(request, body) {
   switch (request.op) {
@@ -316,6 +318,10 @@ export function readAnswer(request, body) {
       return readLocksAnswer(body);
     case 'list_presence':
       return { has_more: body.u8() !== 0, present: readPresent(body) };
+    case 'get_session_tree':
+      return readSessionTreeAnswer(body);
+    case 'list_session_trees':
+      return readSessionTreesAnswer(body);
     default:
       return {};
   }
@@ -449,6 +455,31 @@ function readLocksAnswer(body) {
     locks.push({ ...head, scope: body.u8() === 0 ? 'session' : 'connection', waiting: body.size() });
   }
   return { has_more: hasMore, locks };
+}
+
+/**
+ * @param {Reader} body
+ * @returns {SessionTreeAnswer}
+ */
+function readSessionTreeAnswer(body) {
+  const count = body.size();
+  /** @type {import('./encode.js').MappingRow[]} */
+  const mappings = [];
+  while (mappings.length < count) mappings.push({ filter: body.string(), branch: body.string() });
+  return { mappings };
+}
+
+/**
+ * @param {Reader} body
+ * @returns {SessionTreesAnswer}
+ */
+function readSessionTreesAnswer(body) {
+  const hasMore = body.u8() !== 0;
+  const count = body.size();
+  /** @type {{ branch: string }[]} */
+  const branches = [];
+  while (branches.length < count) branches.push({ branch: body.string() });
+  return { has_more: hasMore, branches };
 }
 
 /**

@@ -113,6 +113,18 @@ import { typeNumber } from './types.js';
  * )} ListeningMessage
  */
 
+/** @typedef {{ filter: string, branch: string }} MappingRow a row of a branch mapping table */
+
+/**
+ * What is about branch mapping tables.
+ *
+ * @typedef {(
+ *   | { op: 'put_session_tree', id: number, branch: string, mappings: readonly MappingRow[] }
+ *   | { op: 'get_session_tree', id: number, branch: string }
+ *   | { op: 'list_session_trees', id: number, after?: string }
+ * )} SessionTreeMessage
+ */
+
 /** @typedef {'session' | 'connection'} LockScopeName how long a lock is held at most */
 
 /**
@@ -151,6 +163,7 @@ import { typeNumber } from './types.js';
  *   | { op: 'lock', id: number, name: string, scope?: LockScopeName }
  *   | { op: 'unlock', id: number, name: string, number: number }
  *   | { op: 'list_locks', id: number, after?: string }
+ *   | SessionTreeMessage
  * )} ClientMessage
  */
 
@@ -208,6 +221,9 @@ const OPERATIONS = Object.freeze({
   lock: 0x58,
   unlock: 0x59,
   list_locks: 0x5a,
+  put_session_tree: 0x5c,
+  get_session_tree: 0x5d,
+  list_session_trees: 0x5e,
   listen_sessions: 0x60,
   listen_queues: 0x61,
   listen_presence: 0x62,
@@ -372,6 +388,11 @@ function writeBody(writer, message) {
       writer.varint(message.after);
       writer.varint(message.first);
       break;
+    case 'put_session_tree':
+    case 'get_session_tree':
+    case 'list_session_trees':
+      writeSessionTree(writer, message);
+      break;
     case 'list_sessions':
     case 'close_sessions':
     case 'set_session_properties':
@@ -422,6 +443,21 @@ function writeListening(writer, message) {
       writer.string(message.after);
       writer.varint(message.first);
       writer.u8(message.once ? 1 : 0);
+  }
+}
+
+/**
+ * @param {Writer} writer
+ * @param {SessionTreeMessage} message
+ */
+function writeSessionTree(writer, message) {
+  if (message.op === 'list_session_trees') return writer.string(message.after ?? '');
+  writer.string(message.branch);
+  if (message.op === 'get_session_tree') return;
+  writer.varint(message.mappings.length);
+  for (const { filter, branch } of message.mappings) {
+    writer.string(filter);
+    writer.string(branch);
   }
 }
 

@@ -453,6 +453,20 @@ export class ResponseLostError extends RequestError {
   static codeName = 'response_lost';
 }
 
+/** 325: a row of a branch mapping table is wrong. The message says which; the position is that in its filter or branch. */
+export class InvalidBranchMappingError extends RequestError {
+  static className = 'InvalidBranchMappingError';
+  static code = 325;
+  static codeName = 'invalid_branch_mapping';
+}
+
+/** 326: there would be more branch mapping tables, rows or text of them than the server allows. */
+export class SessionTreeLimitError extends RequestError {
+  static className = 'SessionTreeLimitError';
+  static code = 326;
+  static codeName = 'session_tree_limit';
+}
+
 /** 400: the server cannot take the request now; it changed nothing. */
 export class OverloadedError extends RequestError {
   static className = 'OverloadedError';
@@ -592,6 +606,8 @@ export const REQUEST_ERRORS = Object.freeze([
   LockLimitError,
   LockLostError,
   ResponseLostError,
+  InvalidBranchMappingError,
+  SessionTreeLimitError,
   OverloadedError,
   ShuttingDownError,
   StorageUnavailableError,

@@ -20,6 +20,7 @@ import { Resumption } from './resumption.js';
 import { Selections } from './selections.js';
 import { Selector } from './selector.js';
 import { TimeSeries } from './series.js';
+import { SessionTrees } from './session-trees.js';
 import { reportUncaught } from './stream.js';
 import { Subscriptions } from './subscriptions.js';
 import { Topics } from './topics.js';
@@ -234,6 +235,8 @@ export class Session {
       path: (path) => topics.path(path),
       sessionNumber: () => (this.#isUsable ? this.#epoch : 0),
     });
+    /** By which paths mean other topics to other sessions. */
+    this.sessionTrees = new SessionTrees({ request: (message) => this.#request(message), path: (path) => topics.path(path) });
     /** Listening to topics without their values. */
     this.notifications = new Notifications(this.#listeners);
   }

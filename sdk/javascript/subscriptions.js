@@ -22,7 +22,7 @@ import { canRead, decodeValue, TopicProperty, valueType } from './types.js';
 /** @typedef {import('./stream.js').UnsubscriptionReason} UnsubscriptionReason */
 
 /** @type {ReadonlyArray<UnsubscriptionReason | undefined>} */
-const REASONS = [undefined, 'requested', 'removed', 'back_pressure'];
+const REASONS = [undefined, 'requested', 'removed', 'back_pressure', 'branch_mappings'];
 
 const NOTHING = new Uint8Array(0);
 

@@ -19,6 +19,7 @@ export { Lock, Locks, LockScope } from './locks.js';
 export { Messaging, RequestHandler, SessionProperties } from './messaging.js';
 export { Presence, SessionEventType, SessionListener } from './presence.js';
 export { RangeQuery, TimeSeries } from './series.js';
+export { SessionTrees } from './session-trees.js';
 export { ValueStream } from './stream.js';
 export { anyOf, Selector } from './selector.js';
 export { DataType, textOf, TopicProperty, TopicType } from './types.js';
@@ -69,6 +70,7 @@ export * from './errors.js';
 /** @typedef {import('./series.js').EventMetadata} EventMetadata */
 /** @typedef {import('./series.js').QueryResult} QueryResult */
 /** @typedef {import('./series.js').TimeSeriesEvent} TimeSeriesEvent */
+/** @typedef {import('./session-trees.js').BranchMapping} BranchMapping */
 /** @typedef {import('./topics.js').BatchedUpdate} BatchedUpdate */
 /** @typedef {import('./topics.js').UpdateOptions} UpdateOptions */
 /** @typedef {import('./topics.js').UpdateStreamOptions} UpdateStreamOptions */

@@ -48,6 +48,11 @@ pub struct Listing {
 }
 
 impl Gather {
+    /// A question that so many answer.
+    pub(super) fn new(waiting: usize, answer: Answer) -> Self {
+        Self { waiting, answer }
+    }
+
     pub fn asker(&self) -> Caller {
         match self.answer {
             Answer::Interest { asker, .. } | Answer::Removed { asker, .. } | Answer::Page { asker, .. } => asker,
@@ -76,11 +81,15 @@ impl Audience {
 
     pub fn fetch(&mut self, desk: &mut Desk, asker: Caller, selector: &Selector, fetch: Fetch) {
         self.note_wanted(desk, selector);
+        if self.trees.concern(asker.session) {
+            return self.fetch_mapped(desk, asker, selector, fetch);
+        }
         let question = Question::Fetch(Box::new(fetch.clone()));
         self.ask(desk, selector, |_| question, Answer::Page { asker, fetch: Box::new(fetch), pages: Vec::new(), is_thinned: false });
     }
 
     pub fn query_owner(&mut self, desk: &mut Desk, asker: Caller, path: &str, query: crate::series::Query) {
+        let path = &*self.resolve(asker.session, path);
         let ticket = desk.take_ticket();
         self.gathers.insert(ticket, Gather { waiting: 1, answer: Answer::Events { asker } });
         let question = Question::Query { path: path.into(), query, bytes_max: desk.limits.message_bytes_max };
@@ -122,6 +131,14 @@ impl Audience {
         let count = usize::from(desk.identity.count);
         let answer = Answer::View { asker, result: Ok(Outcome::Done) };
         self.gathers.insert(ticket, Gather { waiting: count * count + 1, answer });
+        ticket
+    }
+
+    /// Takes a ticket for an order to the writer of branch mapping tables: its word is awaited, and that of every shard.
+    pub fn expect_tables(&mut self, desk: &mut Desk, asker: Caller) -> u64 {
+        let ticket = desk.take_ticket();
+        let answer = Answer::View { asker, result: Ok(Outcome::Done) };
+        self.gathers.insert(ticket, Gather { waiting: usize::from(desk.identity.count) + 1, answer });
         ticket
     }
 
@@ -221,10 +238,14 @@ impl Audience {
             Answer::Events { .. } => {}
             Answer::Views { asker, places, has_more, figures } => return Some(Listing { asker, places, has_more, figures }),
             Answer::View { asker, result } => self.answer(desk, asker, result),
-            Answer::Listening { asker } => self.answer(desk, asker, Ok(Outcome::Done)),
             Answer::Presence { asker, count_max, present, has_more } => {
                 let page = presence_page(present, count_max, has_more);
                 self.answer(desk, asker, Ok(page));
+            }
+            Answer::Listening { asker } => {
+                if self.trees.is_answered(ticket) {
+                    self.answer(desk, asker, Ok(Outcome::Done));
+                }
             }
             Answer::Locks { asker, lists } => {
                 let page = merge_lists(desk, lists);

@@ -296,7 +296,9 @@ impl Audience {
             }
             Act::SetProperties(properties) => {
                 self.note_durable(desk, key);
-                self.set_properties(desk, key, properties)
+                let has_room = self.set_properties(desk, key, properties);
+                self.remap(desk, key);
+                has_room
             }
             Act::Conflate(is_conflated) => {
                 let is_conflated = *is_conflated;

@@ -209,6 +209,7 @@ impl Audience {
         }
         selecting.iter().for_each(|selector| self.hold_selector(key, selector));
         self.fall_asleep(desk, key, now.after_ms(left_ms));
+        self.remap(desk, key);
         Ok(())
     }
 }

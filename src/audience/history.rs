@@ -15,18 +15,19 @@ use std::sync::Arc;
 
 impl Audience {
     /// Asks for the first events of a subscription.
-    pub fn ask_history(&mut self, desk: &mut Desk, session: SessionKey, topic: &LocalTopic, generation: u32) {
+    pub fn ask_history(&mut self, desk: &mut Desk, session: SessionKey, topic: &Rc<LocalTopic>, generation: u32) {
         self.ask_events(desk, session, topic, generation, None);
     }
 
-    fn ask_events(&mut self, desk: &mut Desk, session: SessionKey, topic: &LocalTopic, generation: u32, from: Option<u64>) {
+    fn ask_events(&mut self, desk: &mut Desk, session: SessionKey, topic: &Rc<LocalTopic>, generation: u32, from: Option<u64>) {
+        let path = self.topic_of(topic).path.clone();
         let held = self.sessions.get_mut(session).expect("a subscriber is a session");
         // It stands until it is taken off its topics, and waits for nothing.
         if held.life == Life::Over {
             return;
         }
         let extras = held.extras_mut();
-        extras.histories.insert(generation, History { path: topic.path.clone(), from });
+        extras.histories.insert(generation, History { path, from });
         extras.histories_waiting.insert(generation);
         self.go_on(desk, session);
     }
@@ -63,12 +64,16 @@ impl Audience {
 
     fn take_events(&mut self, desk: &mut Desk, id: Option<TopicId>, to: Subscription, events: Vec<Arc<Publication>>) {
         // While the topic waits in limbo the answer is not used: it is asked again when the topic appears.
-        let Some(topic) = id.and_then(|id| self.locals.known.get(&id).cloned()) else { return };
+        let Some(mut topic) = id.and_then(|id| self.locals.known.get(&id).cloned()) else { return };
+        if topic.has_aliases.get() {
+            topic = self.alias_of(&topic, to).unwrap_or(topic);
+        }
         let Some(subscriber) = self.end_waiting(&topic, to.session, to.generation) else { return };
         // Bounded by `limits.history_bytes_max`.
         for event in events {
             topic.set_last_sequence(topic.last_sequence().map_or(event.version, |last| last.max(event.version)));
             self.locals.sequence += 1;
+            let event = if topic.is_alias.get() { Arc::new(event.renumbered(topic.id)) } else { event };
             let outgoing = Outgoing::history(event, &topic, self.locals.sequence);
             self.deliver_any(desk, &topic, subscriber, &outgoing);
         }

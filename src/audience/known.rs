@@ -51,6 +51,20 @@ pub fn look_again(listener: &mut Listener, span: Span, budget: &mut usize) -> (V
     (look.changes, rest)
 }
 
+/// Forgets what is known in `span`, the last first, so that nothing below comes to light that goes too: so many topics as `budget` has. Gives what is told, and
+/// what is left.
+pub fn forget(listener: &mut Listener, span: Span, budget: &mut usize) -> (Vec<Change>, Option<Span>) {
+    let mut look = Look::new(listener);
+    let range = look.listener.known.range((span.start.clone(), span.end.clone()));
+    let paths: Vec<TopicPath> = range.rev().take(*budget).map(|(path, _)| path.clone()).collect();
+    *budget -= paths.len();
+    for path in &paths {
+        look.remove(What::Deselected, path);
+    }
+    let rest = paths.into_iter().next_back().filter(|_| *budget == 0).map(|last| Span { end: Bound::Excluded(last), ..span });
+    (look.changes, rest)
+}
+
 struct Look<'a> {
     listener: &'a mut Listener,
     changes: Vec<Change>,

@@ -4,6 +4,7 @@
 //! topic that its last subscriber leaves is not here any more. When all owners have answered an interest, what it matches and was here before was removed meanwhile: that is looked at a part at a time.
 
 use super::ask::{Answer, Gather};
+use super::session_trees::Answered;
 use crate::audience::Audience;
 use crate::base::TopicId;
 use crate::desk::Desk;
@@ -58,6 +59,10 @@ impl Limbo {
         self.topics.range((span.start.clone(), span.end.clone())).map(|(_, waiting)| waiting.topic.clone())
     }
 
+    pub fn get(&self, path: &TopicPath) -> Option<&Rc<LocalTopic>> {
+        self.topics.get(path).map(|waiting| &waiting.topic)
+    }
+
     pub fn take(&mut self, path: &TopicPath) -> Option<Rc<LocalTopic>> {
         if self.is_empty() {
             return None;
@@ -104,7 +109,7 @@ impl Audience {
     pub fn topic_forgotten(&mut self, id: TopicId) {
         let Some(topic) = self.locals.known.remove(&id) else { return };
         self.locals.by_path.remove(&topic.path);
-        if !topic.subscribers.borrow().is_empty() {
+        if !topic.subscribers.borrow().is_empty() || topic.has_aliases.get() {
             self.locals.limbo.insert(topic);
         }
     }
@@ -178,10 +183,12 @@ impl Audience {
         let Some(Gather { answer: Answer::Interest { selector, asker }, .. }) = self.gathers.remove(&ticket) else { return };
         let selected = self.selected.get_mut(&selector).expect("a selector that goes takes its questions along");
         selected.asking.remove(&ticket);
-        if is_missing {
-            self.tell_missing(desk, asker.session, &selector);
+        if let Answered::Wholly { selector, is_empty } = self.trees.note_answered(ticket, &selector, is_missing) {
+            if is_empty {
+                self.tell_missing(desk, asker.session, &selector);
+            }
+            self.answer_subscription(desk, asker);
         }
-        self.answer_subscription(desk, asker);
     }
 }
 

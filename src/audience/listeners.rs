@@ -3,26 +3,28 @@
 //! What listeners to topics find is told by the owners' walks, also of topics that are known already: a new selector looks at nothing here. What a
 //! selector leaves that is taken away is looked at slice by slice, as walks are; until then the owners go on telling.
 
-use super::known::{Change, look_again, take_notice};
+use super::known::{Change, forget, look_again, take_notice};
 use super::missing::MISSING;
 use crate::audience::Audience;
 use crate::base::{SessionKey, ShardIndex};
 use crate::desk::Desk;
 use crate::gate;
-use crate::mail::{Caller, Handler, ListenerKind, Mail, Notice};
+use crate::mail::{Caller, Handler, ListenerKind, Mail, Notice, What};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::{Entry, Listened, Listener, Review};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
 use crate::topic::selector::Selector;
+use crate::topic::specification::Specification;
 use crate::topic::tree::Span;
 use crate::wire::event::{self, Event};
 use crate::wire::native::Outcome;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 
 /// The wire's numbers of what is listened to.
-const TOPICS: u8 = 1;
+pub(super) const TOPICS: u8 = 1;
 const SUBSCRIBERS: u8 = 2;
 
 /// How many topics of a review are looked at when its turn comes.
@@ -88,6 +90,9 @@ impl Audience {
         let listener = self.listener_mut(asker.session, number).expect("it was just there");
         listener.selectors.push(Listened { selector: selector.clone(), asked });
         *self.holders(kind).entry(&selector, Holders::new).entry(asker.session).or_default() += 1;
+        if kind == TOPICS && self.trees.concern(asker.session) {
+            self.listen_mapped(desk, asker, &selector, asked);
+        }
         Ok(())
     }
 
@@ -140,6 +145,9 @@ impl Audience {
         for held in listener.selectors {
             self.release_listening(desk, session, listener.kind, &held.selector);
         }
+        if self.trees.concern(session) {
+            self.rederive_listened(desk, session);
+        }
     }
 
     pub(super) fn listener_mut(&mut self, session: SessionKey, number: u64) -> Option<&mut Listener> {
@@ -174,7 +182,7 @@ impl Audience {
         listener.selectors.retain(|held| held.selector != *selector);
         let rest = Span::of_branch(selector.prefix());
         let extras = self.sessions.get_mut(asker.session).expect("it was just there").extras_mut();
-        extras.reviews.push_back(Review { number, ended: Some((asker, selector.clone())), rest });
+        extras.reviews.push_back(Review { number, ended: Some((asker, selector.clone())), rest, forgets: false });
         self.resume_reviews(asker.session);
         true
     }
@@ -183,10 +191,11 @@ impl Audience {
     fn review_below(&mut self, key: SessionKey, number: u64, rest: Span) {
         let extras = self.sessions.get_mut(key).expect("a session that listens stands").extras_mut();
         // Of each branch one review: what is looked at twice is told once.
-        let is_same = |review: &&mut Review| review.ended.is_none() && review.number == number && review.rest.end == rest.end;
+        let is_same =
+            |review: &&mut Review| review.ended.is_none() && !review.forgets && review.number == number && review.rest.end == rest.end;
         match extras.reviews.iter_mut().find(is_same) {
             Some(review) => review.rest = rest,
-            None => extras.reviews.push_back(Review { number, ended: None, rest }),
+            None => extras.reviews.push_back(Review { number, ended: None, rest, forgets: false }),
         }
         self.resume_reviews(key);
     }
@@ -230,24 +239,36 @@ impl Audience {
     fn review_part(&mut self, desk: &mut Desk, key: SessionKey, kept: usize) {
         let part = REVIEW_PART.min(desk.turn.walk_budget - kept);
         let extras = self.sessions.get_mut(key).expect("it was just there").extras_mut();
-        let Review { number, ended, rest } = extras.reviews.pop_front().expect("a session with a turn has a review");
+        let Review { number, ended, rest, forgets } = extras.reviews.pop_front().expect("a session with a turn has a review");
         let listener = extras.listeners.get_mut(&number).expect("a listener that ends takes its reviews along");
         let (kind, mut left) = (listener.kind, part);
         let (changes, rest) = match kind {
+            TOPICS if forgets => forget(listener, rest, &mut left),
             TOPICS => look_again(listener, rest, &mut left),
             _ => (Vec::new(), forget_subscribed(listener, rest, &mut left)),
         };
         let is_done = rest.is_none();
         if let Some(rest) = rest {
-            extras.reviews.push_back(Review { number, ended: ended.clone(), rest });
+            extras.reviews.push_back(Review { number, ended: ended.clone(), rest, forgets });
         }
         desk.turn.walk_budget -= (part - left).max(1);
         for change in changes {
             self.tell_change(desk, key, number, &change);
         }
         if let Some((asker, selector)) = ended.filter(|_| is_done) {
-            self.release_listening(desk, key, kind, &selector);
+            self.release_own(desk, key, kind, &selector);
             self.answer(desk, asker, Ok(Outcome::Done));
+        }
+        if forgets && is_done {
+            self.relisten(desk, key, number);
+        }
+    }
+
+    /// The same as `release_listening`, with what was derived from the selector.
+    fn release_own(&mut self, desk: &mut Desk, key: SessionKey, kind: u8, selector: &Selector) {
+        self.release_listening(desk, key, kind, selector);
+        if kind == TOPICS && self.trees.concern(key) {
+            self.rederive_listened(desk, key);
         }
     }
 
@@ -257,7 +278,7 @@ impl Audience {
 
     /// A listener of the session has the selector no longer, or its review is done. Tells the owners where no other of this shard has it: what is still
     /// to be reviewed has to stay true until then.
-    fn release_listening(&mut self, desk: &mut Desk, session: SessionKey, number: u8, selector: &Selector) {
+    pub(super) fn release_listening(&mut self, desk: &mut Desk, session: SessionKey, number: u8, selector: &Selector) {
         let table = self.holders(number);
         let holders = table.get_mut(selector).expect("a selector stands as long as it is held");
         let count = holders.get_mut(&session).expect("it is held as often as it is released");
@@ -296,6 +317,12 @@ impl Audience {
     pub fn notice_arrived(&mut self, desk: &mut Desk, notice: &Notice, asked: u64) {
         // One for each session with a listener that the notice is for, or was a moment ago.
         for session in self.listening_to(notice) {
+            if self.trees.concern(session)
+                && let Notice::Topic { what, path, specification } = notice
+            {
+                self.topic_noticed(desk, session, (*what, path, specification), asked);
+                continue;
+            }
             let held = self.sessions.get_mut(session).expect("a session that listens stands");
             let below_max = if Self::is_busy(desk, held) { 0 } else { BELOW_MAX };
             let extras = held.extras_mut();
@@ -325,6 +352,34 @@ impl Audience {
                     }
                     _ => {}
                 }
+            }
+            for (number, change) in told {
+                self.tell_change(desk, session, number, &change);
+            }
+            for (number, rest) in left {
+                self.review_below(session, number, rest);
+            }
+        }
+    }
+
+    /// Something happened to a topic that the session may find at other paths.
+    #[cold]
+    fn topic_noticed(
+        &mut self,
+        desk: &mut Desk,
+        session: SessionKey,
+        (what, topic, specification): (What, &TopicPath, &Arc<Specification>),
+        asked: u64,
+    ) {
+        for path in self.session_paths(session, topic) {
+            let held = self.sessions.get_mut(session).expect("a session that listens stands");
+            let below_max = if Self::is_busy(desk, held) { 0 } else { BELOW_MAX };
+            let mut told: Vec<(u64, Change)> = Vec::new();
+            let mut left: Vec<(u64, Span)> = Vec::new();
+            for (number, listener) in held.extras_mut().listeners.iter_mut().filter(|(_, listener)| listener.kind == TOPICS) {
+                let (changes, rest) = take_notice(listener, what, &path, specification, asked, below_max);
+                told.extend(changes.into_iter().map(|change| (*number, change)));
+                left.extend(rest.map(|rest| (*number, rest)));
             }
             for (number, change) in told {
                 self.tell_change(desk, session, number, &change);

@@ -10,6 +10,7 @@
 //! - `listeners` — sessions that are told of topics that come and go, and of subscribers; `known` — what a listener knows; `missing` — sessions that are
 //!   told of selectors that match nothing.
 //! - `messaging` — requests between sessions, of this shard and others; clients of MQTT ask too.
+//! - `session_trees` — paths that mean other topics to some sessions than to others.
 //! - `streams` — the update streams of sessions; `locks` — the locks that they hold or wait for.
 //! - `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections, `durable` — and the server; `properties` — sessions as others see them; `control` — as others look for and steer them; `look` — what they are told of one.
 //! - `events` — sessions that are told of others: of their lives, their queues, and what they are subscribed to.
@@ -38,6 +39,7 @@ mod questions;
 mod queue;
 mod resume;
 mod select;
+mod session_trees;
 mod streams;
 mod subscribe;
 mod sweep;
@@ -76,6 +78,7 @@ pub struct Audience {
     messaging: messaging::Messaging,
     control: control::Control,
     events: events::Events,
+    trees: session_trees::SessionTrees,
     /// An answer, in memory that is used again.
     answer: Vec<u8>,
     /// Whether somebody here has looked for the server's figures.
@@ -227,7 +230,8 @@ impl Audience {
     /// What listeners, and handlers of requests and missing topics, anywhere are kept here for; the same holds.
     pub fn listener_counts(&self) -> [usize; 2] {
         let Listening { sessions, topics, subscribers, missing, .. } = &self.listening;
-        [sessions.len() + topics.len() + subscribers.len(), missing.len() + self.messaging.len() + self.control.len() + self.events.len()]
+        let more = self.messaging.len() + self.control.len() + self.events.len() + self.trees.len();
+        [sessions.len() + topics.len() + subscribers.len(), missing.len() + more]
     }
 
     /// Sessions of MQTT, shared subscriptions, and sessions without a connection.
@@ -262,6 +266,7 @@ impl Audience {
             || self.has_scans()
             || self.has_orders()
             || self.has_observers_to_tell()
+            || self.has_tree_scans()
     }
 
     /// Questions of other shards how many sessions match, which are not answered.

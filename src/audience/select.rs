@@ -1,6 +1,7 @@
 //! What sessions select: their selectors, and the interest in them that the owners of topics are told.
 
 use super::ask::{Answer, Gather};
+use super::session_trees::Answered;
 use crate::audience::Audience;
 use crate::audience::queue::wake;
 use crate::base::{SessionKey, SmallSet};
@@ -26,14 +27,17 @@ impl Audience {
         let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
         let is_new = session.selections.add(scope, selector, selections_max).map_err(|_| selections_full(selections_max))?;
         self.note_durable(desk, asker.session);
-        self.take_interest(desk, asker, selector, is_new);
+        let ticket = self.take_interest(desk, asker, selector, is_new);
         // The owners do not send again what the shard has.
         self.begin_sweep(desk, asker.session, Sweep::of(selector, SweepKind::Adjust));
+        if self.trees.concern(asker.session) {
+            self.subscribe_mapped(desk, asker, selector, is_new, ticket);
+        }
         Ok(())
     }
 
-    /// The session has the selector from now on; the owners of topics are told that this shard is interested in it.
-    pub fn take_interest(&mut self, desk: &mut Desk, asker: Caller, selector: &Selector, is_new: bool) {
+    /// The session has the selector from now on; the owners of topics are told that this shard is interested in it, by a question of the ticket given.
+    pub fn take_interest(&mut self, desk: &mut Desk, asker: Caller, selector: &Selector, is_new: bool) -> u64 {
         self.note_wanted(desk, selector);
         let selected = self.selected.entry(selector, Selected::default);
         if is_new {
@@ -43,6 +47,7 @@ impl Audience {
         let answer = Answer::Interest { selector: selector.clone(), asker };
         let ticket = self.ask(desk, selector, |selector| Question::Interest { selector }, answer);
         self.selected.entry(selector, Selected::default).asking.insert(ticket);
+        ticket
     }
 
     /// The session has the selector, and the owners of topics know already that this shard is interested.
@@ -59,8 +64,11 @@ impl Audience {
             Some(scope) => session.selections.remove(scope, selector, selections_max),
             None => session.selections.remove_everywhere(selector, selections_max),
         };
-        let released = released.map_err(|_| selections_full(selections_max))?;
+        let mut released = released.map_err(|_| selections_full(selections_max))?;
         self.note_durable(desk, asker.session);
+        if self.trees.concern(asker.session) {
+            self.unsubscribe_mapped(desk, asker.session, selector, &mut released);
+        }
         let sweep = Sweep::of(selector, SweepKind::Withdraw);
         self.begin_sweep(desk, asker.session, Sweep { released, endings: vec![Ending::Done(asker)], ..sweep });
         Ok(())
@@ -105,7 +113,9 @@ impl Audience {
         // Each is a question that was asked and is not answered: bounded by `limits.questions_max` for each session.
         for ticket in asking.iter() {
             // The owners drop the question, so its waiting request is answered here.
-            if let Some(Gather { answer: Answer::Interest { asker, .. }, .. }) = self.gathers.remove(ticket) {
+            if let Some(Gather { answer: Answer::Interest { asker, .. }, .. }) = self.gathers.remove(ticket)
+                && let Answered::Wholly { .. } = self.trees.note_answered(*ticket, selector, false)
+            {
                 self.answer(desk, asker, Ok(Outcome::Done));
             }
         }

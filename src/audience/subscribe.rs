@@ -47,12 +47,16 @@ impl Audience {
             let moved = self.sessions.get_mut(moved.session).expect("a subscriber is a session");
             moved.subscriptions.get_mut(&topic.id).expect("a subscriber has the subscription").1 = place;
         }
-        if subscribers.is_empty() {
+        let is_left = subscribers.is_empty();
+        if is_left && !topic.has_aliases.get() {
             self.locals.limbo.forget(topic);
         }
         drop(subscribers);
         self.presence_changed(topic, key, false);
         self.history_arrived(desk, topic, key, ended.generation);
         self.note_count(topic);
+        if is_left && topic.is_alias.get() {
+            self.alias_left(topic);
+        }
     }
 }

@@ -34,10 +34,16 @@ enum Next {
 impl Audience {
     /// Begins behind what the session has under way, and does what this turn allows.
     pub fn begin_sweep(&mut self, desk: &mut Desk, key: SessionKey, sweep: Sweep) {
+        self.begin_sweeps(desk, key, [sweep]);
+    }
+
+    /// The same for several, of which none is done before all are noted.
+    pub fn begin_sweeps(&mut self, desk: &mut Desk, key: SessionKey, sweeps: impl IntoIterator<Item = Sweep>) {
         let session = self.sessions.get_mut(key).expect("a session that asks stands");
         let extras = session.extras_mut();
-        extras.sweeps.push_back(sweep);
-        if extras.sweeps.len() > 1 || std::mem::replace(&mut extras.is_sweeping, true) {
+        let is_under_way = !extras.sweeps.is_empty();
+        extras.sweeps.extend(sweeps);
+        if is_under_way || std::mem::replace(&mut extras.is_sweeping, true) {
             return;
         }
         while desk.turn.walk_budget > 0 {
@@ -64,7 +70,10 @@ impl Audience {
         session.extras_mut().is_sweeping = false;
         match next {
             Next::Held => _ = self.held_back.insert(key),
-            _ => session.give_back_extras(),
+            _ => {
+                session.give_back_extras();
+                self.forget_mapping(key);
+            }
         }
     }
 
@@ -169,6 +178,9 @@ impl Audience {
 
     /// Brings the session's subscriptions to these topics in line.
     fn look_at(&mut self, desk: &mut Desk, key: SessionKey, kind: SweepKind, topics: &[Rc<LocalTopic>]) {
+        if self.trees.concern(key) {
+            return self.look_at_mapped(desk, key, kind, topics);
+        }
         let session = self.sessions.get(key).expect("a session that is looked at stands");
         let ends = |topic: &&Rc<LocalTopic>| session.holds(topic) && !session.selects(topic.path.as_str());
         let ended: Vec<Rc<LocalTopic>> = topics.iter().filter(ends).cloned().collect();
@@ -203,6 +215,18 @@ impl Audience {
         }
     }
 
+    /// The same for a session that may find topics at other paths.
+    #[cold]
+    fn look_at_mapped(&mut self, desk: &mut Desk, key: SessionKey, kind: SweepKind, topics: &[Rc<LocalTopic>]) {
+        for topic in topics {
+            // Falling behind may have ended its connection.
+            if self.session(key).is_none() {
+                return;
+            }
+            self.align(desk, key, topic, kind, Appearance::Found);
+        }
+    }
+
     /// How the session is sent what is published at the topic follows its filters: all of them again, where one was replaced or is gone.
     fn change_filter(&mut self, key: SessionKey, topic: &Rc<LocalTopic>, is_replaced: bool, add: impl FnOnce(Delivery) -> Delivery) {
         if is_replaced {
@@ -217,6 +241,7 @@ impl Audience {
         let mut sweep = session.extras_mut().sweeps.pop_front().expect("the sweep was under way");
         // They may have been selected again meanwhile. Bounded by `limits.selections_max`.
         session.keep_released(&mut sweep.released);
+        self.keep_underived(key, &mut sweep.released);
         for selector in &sweep.released {
             self.release(desk, key, selector);
         }
@@ -236,8 +261,9 @@ impl Audience {
 
     /// A topic of which a session may have to hear has come here: now, or when it has read.
     pub(super) fn offer_topic(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>, appearance: Appearance) {
+        let is_mapped = self.trees.concern(key);
         let session = self.sessions.get_mut(key).expect("a selector is a session's");
-        if session.life == Life::Over || session.subscriptions.contains_key(&topic.id) {
+        if session.life == Life::Over || !is_mapped && session.subscriptions.contains_key(&topic.id) {
             return;
         }
         let is_mqtt = session.mqtt.is_some();
@@ -246,7 +272,10 @@ impl Audience {
         if will_reach && (appearance == Appearance::Found || !is_mqtt && is_state(topic)) {
             return;
         }
-        if is_mqtt || !is_state(topic) || !Self::is_busy(desk, session) || !session.selects(topic.path.as_str()) {
+        if is_mapped && (!is_state(topic) || !Self::is_busy(desk, session)) {
+            return self.align(desk, key, topic, SweepKind::Adjust, appearance);
+        }
+        if is_mqtt || !is_state(topic) || !Self::is_busy(desk, session) || !is_mapped && !session.selects(topic.path.as_str()) {
             return self.start_subscription(desk, key, topic, appearance);
         }
         let extras = session.extras_mut();
@@ -348,7 +377,7 @@ impl Audience {
         // Bounded by `limits.selections_max`, and part of what this turn may do: so of many sessions that end at once few go in one turn.
         let selecting = session.selecting();
         desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub(selecting.len());
-        for selector in selecting {
+        for selector in selecting.into_iter().chain(self.trees.forget(key)) {
             self.release(desk, key, &selector);
         }
         for sweep in session.extras.into_iter().flat_map(|extras| extras.sweeps) {

@@ -4,9 +4,9 @@ use crate::audience::Audience;
 use crate::audience::queue::wake;
 use crate::base::{SessionKey, TopicId};
 use crate::desk::Desk;
-use crate::mail::{Appeared, Mail, Share};
+use crate::mail::{Appearance, Appeared, Mail, Share};
 use crate::protocol::Reason;
-use crate::session::{Entry, Life, LocalTopic, Outgoing};
+use crate::session::{Entry, Life, LocalTopic, Outgoing, SweepKind};
 use crate::topic::publication::Publication;
 use crate::topic::specification::Conflation;
 use std::rc::Rc;
@@ -39,6 +39,9 @@ impl Audience {
         if topic.is_time_series() || topic.specification.retains_value() && is_newer {
             self.send_latest(desk, &topic, is_newer);
         }
+        if topic.has_aliases.get() {
+            self.aliases_appeared(desk, &topic, is_newer);
+        }
         self.end_withdrawn(desk, &topic);
         // One for each session that selects the topic.
         let mut sessions: Vec<SessionKey> = Vec::new();
@@ -53,9 +56,16 @@ impl Audience {
 
     /// Who waited for the topic to appear again may have withdrawn what selected it.
     fn end_withdrawn(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>) {
-        let sessions: Vec<SessionKey> = topic.subscribers.borrow().iter().map(|subscriber| subscriber.session).collect();
+        let mut sessions: Vec<SessionKey> = topic.subscribers.borrow().iter().map(|subscriber| subscriber.session).collect();
+        for alias in self.aliases_of(topic) {
+            sessions.extend(alias.subscribers.borrow().iter().map(|subscriber| subscriber.session));
+        }
         for key in sessions {
             let session = self.sessions.get(key).expect("a subscriber is a session");
+            if self.trees.concern(key) && session.life != Life::Over {
+                self.align(desk, key, topic, SweepKind::Withdraw, Appearance::Found);
+                continue;
+            }
             if session.life == Life::Over || session.selects(topic.path.as_str()) {
                 continue;
             }
@@ -68,7 +78,7 @@ impl Audience {
     }
 
     /// Gives whoever is subscribed already the newest value whole; clients of MQTT get it only if `is_newer` says that they have not had it.
-    fn send_latest(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, is_newer: bool) {
+    pub(super) fn send_latest(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, is_newer: bool) {
         if topic.is_time_series() {
             return self.ask_missed_events(desk, topic);
         }
@@ -94,6 +104,9 @@ impl Audience {
     pub fn publication_arrived(&mut self, desk: &mut Desk, publication: Arc<Publication>) {
         let keep = publication.keep_of(desk.identity.index);
         if let Some(topic) = self.locals.known.get(&publication.topic).cloned() {
+            if topic.has_aliases.get() {
+                self.publish_aliases(desk, &topic, &publication);
+            }
             self.publish(desk, &topic, publication);
         }
         let dealt = std::mem::take(&mut self.broker.dealt);
@@ -102,7 +115,7 @@ impl Audience {
         }
     }
 
-    fn publish(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, publication: Arc<Publication>) {
+    pub(super) fn publish(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, publication: Arc<Publication>) {
         let is_clearing = publication.message().is_some_and(|message| message.is_clearing);
         let outgoing = self.outgoing(publication, topic);
         if topic.is_time_series() {
@@ -152,6 +165,9 @@ impl Audience {
     pub(super) fn end_subscribers(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>, reason: Reason) {
         let subscribers = std::mem::take(&mut *topic.subscribers.borrow_mut());
         self.locals.limbo.forget(topic);
+        if topic.has_aliases.get() {
+            self.end_aliases(desk, topic, reason);
+        }
         for subscriber in subscribers {
             let session = self.sessions.get_mut(subscriber.session).expect("a subscriber is a session");
             session.subscriptions.remove(&topic.id);
@@ -182,6 +198,8 @@ impl Audience {
     pub fn note_count(&mut self, topic: &Rc<LocalTopic>) {
         if topic.is_counted.get() {
             self.locals.recounted.push(topic.clone());
+        } else if topic.is_alias.get() {
+            self.note_count(&self.topic_of(topic));
         }
     }
 
@@ -200,7 +218,7 @@ impl Audience {
             // The owner counts no subscribers on a shard that it has forgotten.
             let is_known = self.locals.known.get(&topic.id).is_some_and(|known| Rc::ptr_eq(known, &topic));
             if is_known {
-                let count = topic.subscribers.borrow().len() as u64;
+                let count = self.subscriber_count(&topic);
                 let owner = desk.owner_of(topic.path.as_str());
                 desk.mail(owner, Mail::Subscribers { path: topic.path.clone(), id: topic.id, count });
             }

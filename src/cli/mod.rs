@@ -13,6 +13,7 @@ mod print;
 pub mod read;
 pub mod requests;
 pub mod series;
+pub mod session_tree;
 pub mod serve;
 pub mod sessions;
 pub mod spec;

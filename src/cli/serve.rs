@@ -140,6 +140,7 @@ const SDK: &[(&str, &[u8])] = &[
     ("/sdk/selections.js", include_bytes!("../../sdk/javascript/selections.js")),
     ("/sdk/selector.js", include_bytes!("../../sdk/javascript/selector.js")),
     ("/sdk/series.js", include_bytes!("../../sdk/javascript/series.js")),
+    ("/sdk/session-trees.js", include_bytes!("../../sdk/javascript/session-trees.js")),
     ("/sdk/session.js", include_bytes!("../../sdk/javascript/session.js")),
     ("/sdk/stream.js", include_bytes!("../../sdk/javascript/stream.js")),
     ("/sdk/subscriptions.js", include_bytes!("../../sdk/javascript/subscriptions.js")),

@@ -4,6 +4,7 @@
 //! within which range, `config/default.toml` says to the operator what each costs.
 
 use crate::session::{MqttLimits, QueueLimits};
+use crate::session_tree::SessionTreeLimits;
 use crate::topic::constraint::ConstraintLimits;
 use crate::topic::selector::SelectorLimits;
 use crate::value::json::JsonLimits;
@@ -88,6 +89,7 @@ pub struct Limits {
     /// Which names the server has, and whose pages may ask.
     pub web: WebRules,
     pub views: DerivationLimits,
+    pub session_trees: SessionTreeLimits,
     /// Whether clients of MQTT may connect. Sessions of theirs that were kept stand in any case, and are bounded as ever.
     pub has_mqtt: bool,
     pub mqtt: MqttLimits,
@@ -135,6 +137,7 @@ impl Default for Limits {
             mail_high: 100_000,
             web: WebRules::default(),
             views: DerivationLimits::default(),
+            session_trees: SessionTreeLimits::default(),
             has_mqtt: false,
             mqtt: MqttLimits::default(),
         }

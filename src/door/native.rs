@@ -246,6 +246,7 @@ impl Doors {
             audience.make_durable(desk, session);
         }
         audience.session_opened(desk, session);
+        audience.remap(desk, session);
         self.welcome(desk, audience, key, session, connect);
     }
 

@@ -22,7 +22,10 @@ pub use record::{Expiry, Record, RecordKind};
 #[cfg(feature = "server")]
 pub use segment::{Damage, HeaderError, Read};
 pub use segment::{Expected, HEADER_BYTES, Header, read_segment, synced_mark};
-pub use state::{DURABLE_BRANCH, DURABLE_KIND, SESSION_KIND, SESSIONS_BRANCH, State, StoredEvent, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
+pub use state::{
+    DURABLE_BRANCH, DURABLE_KIND, SESSION_KIND, SESSION_TREE_KIND, SESSION_TREES_BRANCH, SESSIONS_BRANCH, State, StoredEvent, StoredTopic,
+    VIEW_KIND, VIEWS_BRANCH,
+};
 
 use crate::base::TopicId;
 use crate::topic::path::TopicPath;

@@ -53,6 +53,12 @@ pub const DURABLE_KIND: u8 = 67;
 /// Where those are kept: a branch that no client can make topics in.
 pub const DURABLE_BRANCH: &str = "Tidewire/Durable/";
 
+/// The kind of a branch mapping table's record: its properties are its rows, each the session filter and the branch of topics.
+pub const SESSION_TREE_KIND: u8 = 66;
+
+/// Where such tables are kept, by their branches of session paths: a branch that no client can make topics in.
+pub const SESSION_TREES_BRANCH: &str = "Tidewire/SessionTrees/";
+
 /// An event of a time series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
@@ -86,9 +92,14 @@ impl StoredTopic {
         self.kind == DURABLE_KIND
     }
 
-    /// Whether it is a topic, and neither a view nor a session.
+    /// The branch of session paths that a branch mapping table is of; `None` for what is none.
+    pub fn session_tree_branch(&self) -> Option<&str> {
+        if self.kind == SESSION_TREE_KIND { self.path.as_str().strip_prefix(SESSION_TREES_BRANCH) } else { None }
+    }
+
+    /// Whether it is a topic, and neither a view, a session nor a branch mapping table.
     pub fn is_topic(&self) -> bool {
-        ![VIEW_KIND, SESSION_KIND, DURABLE_KIND].contains(&self.kind)
+        ![VIEW_KIND, SESSION_KIND, SESSION_TREE_KIND, DURABLE_KIND].contains(&self.kind)
     }
 
     pub fn property(&self, key: &str) -> Option<&str> {

@@ -5,6 +5,7 @@ pub mod events;
 mod locks;
 pub mod messaging;
 pub mod report;
+pub mod session_trees;
 pub mod views;
 
 use crate::base::{Key, SessionId, SessionKey, ShardIndex, Time, TopicId};
@@ -13,6 +14,7 @@ use crate::series;
 use crate::session::Member;
 use crate::session::mqtt::Standing;
 pub use crate::session::{Asker, Call, Caller};
+use crate::session_tree::Region;
 use crate::topic::constraint::Constraint;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{self, Keep, Publication};
@@ -202,6 +204,8 @@ pub enum Mail {
     Control(Box<control::Control>),
     /// Of those who listen to what becomes of sessions.
     Events(Box<events::Events>),
+    /// Of branch mapping tables.
+    SessionTrees(Box<session_trees::SessionTrees>),
     Lock {
         name: Box<str>,
         word: Box<LockWord>,
@@ -408,6 +412,8 @@ pub struct Fetch {
     pub types: u64,
     pub shown: Shown,
     pub deep: Option<DeepLimit>,
+    /// Where the owner finds it, if the selector and the span are about a session's own paths, which the entries have too.
+    pub region: Option<Box<Region>>,
 }
 
 /// At most so many results of each branch whose root has so many segments.

@@ -101,7 +101,10 @@ impl Owner {
             Question::Listen { kind: ListenerKind::Subscribers, .. } => {
                 self.interests.listen(ListenerKind::Subscribers, &selector, from, ticket);
             }
-            Question::Fetch(fetch) => rest = rest.and(fetch.span.clone()),
+            Question::Fetch(fetch) => match &fetch.region {
+                Some(region) => rest = region.topics_of(&selector, &fetch.span),
+                None => rest = rest.and(fetch.span.clone()),
+            },
             Question::Remove { .. } | Question::Query { .. } | Question::Views { .. } => {}
         }
         let walk = Walk { rest, ..Walk::new(from, ticket, question, selector) };
@@ -217,7 +220,18 @@ impl Owner {
     fn walk_fetch(&mut self, fetch: &Fetch, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
         let Walk { selector, rest, progress, .. } = walk;
         let page = &mut progress.page;
-        self.tree.scan_within(selector, rest, fetch.direction, budget, |_, topic| page.take(fetch, topic))
+        let Some(region) = &fetch.region else {
+            return self.tree.scan_within(selector, rest, fetch.direction, budget, |_, topic| page.take(fetch, topic, topic.path.as_str()));
+        };
+        // The selector is about the session's paths, and so is the span, which may hold only a part of the region.
+        self.tree.scan_within(&self.walks.everything, rest, fetch.direction, budget, |_, topic| {
+            let path = region.session_path(topic.path.as_str()).filter(|path| selector.matches(path));
+            match path.filter(|path| fetch.span.contains(&TopicPath::of_branch(path))).map(|path| page.take(fetch, topic, &path)) {
+                Some(Onward::SkipBranch(segments)) => Onward::SkipBranch(region.topic_depth(segments)),
+                Some(onward) => onward,
+                None => Onward::Next,
+            }
+        })
     }
 
     /// Tells what a new listener finds.
@@ -294,13 +308,12 @@ fn matches_from_above(selector: &Selector, path: &str) -> bool {
 }
 
 impl Page {
-    fn take(&mut self, fetch: &Fetch, topic: &Topic) -> Onward {
+    fn take(&mut self, fetch: &Fetch, topic: &Topic, path: &str) -> Onward {
         let specification = &topic.specification;
         let number = specification.topic_type().number();
         if fetch.types != 0 && fetch.types & (1 << number) == 0 {
             return Onward::Next;
         }
-        let path = topic.path.as_str();
         if let Some(deep) = fetch.deep
             && self.is_full(deep, path)
         {

@@ -73,6 +73,8 @@ codes! {
         InvalidSessionProperty = 319 "invalid_session_property",
         LockLimit = 320 "lock_limit",
         LockLost = 321 "lock_lost",
+        InvalidBranchMapping = 325 "invalid_branch_mapping",
+        SessionTreeLimit = 326 "session_tree_limit",
         ResponseLost = 336 "response_lost",
         Overloaded = 400 "overloaded",
         ShuttingDown = 401 "shutting_down",
@@ -106,6 +108,7 @@ codes! {
         Requested = 1 "requested",
         Removed = 2 "removed",
         BackPressure = 3 "back_pressure",
+        BranchMappings = 4 "branch_mappings",
     }
 }
 

@@ -52,6 +52,7 @@ impl Asking<'_> {
             types: wanted.types,
             shown: Shown { values: wanted.with_values, properties: wanted.with_properties, sizes: wanted.with_sizes },
             deep,
+            region: None,
         };
         self.audience.fetch(self.desk, self.asker, &selector, fetch);
         Ok(())

@@ -5,13 +5,15 @@
 //! - here — which request is whose.
 //! - `update` — updates, update streams and appends: values, conditions, specifications.
 //! - `messaging` — requests to other clients; `control` — what is asked about sessions, and of them on others' behalf.
-//! - `events` — who listens to what becomes of sessions; `fetch` — fetches, and queries of time series; `views` — what is asked of topic views; `locks` — of locks.
+//! - `events` — who listens to what becomes of sessions; `fetch` — fetches, and queries of time series; `views` — what is asked of topic views; `locks` — of locks;
+//!   `session_trees` — of branch mapping tables.
 
 mod control;
 mod events;
 mod fetch;
 mod locks;
 mod messaging;
+mod session_trees;
 mod update;
 mod views;
 
@@ -109,6 +111,7 @@ impl Asking<'_> {
             Ask::Lock { name, scope } => self.lock(&name, scope)?,
             // Nobody needs leave to have less.
             Ask::Unlock { name, number } => self.unlock(&name, number)?,
+            Ask::PutSessionTree { branch, mappings } => self.put_session_tree(&branch, &mappings)?,
             Ask::ListLocks { after } => {
                 gate::check(desk, asker, Deed::LookAtLocks, Of::Server)?;
                 audience.list_locks(desk, asker, &after);
@@ -145,6 +148,8 @@ impl Asking<'_> {
             Ask::ListPresence { selector, after_path, after, first, once } => {
                 self.list_presence(&selector, (&after_path, &after), first, once)
             }
+            Ask::GetSessionTree { branch } => self.session_tree(&branch),
+            Ask::ListSessionTrees { after } => self.session_trees(&after),
             _ => unreachable!("the door keeps all others, or they are carried out before"),
         }
     }

@@ -146,6 +146,8 @@ pub struct Review {
     /// The selector that was taken away, and who is answered when all is looked at. Else a topic came or went above very many.
     pub ended: Option<(Caller, Selector)>,
     pub rest: Span,
+    /// Whether it is told that all of them are deselected: they are other topics' paths from now on.
+    pub forgets: bool,
 }
 
 // The loops over a session's selectors, branches and listeners are bounded by `limits.listeners_max`, and by the levels of a path.

@@ -25,6 +25,9 @@ pub struct LocalTopic {
     pub subscribers: RefCell<Vec<Subscriber>>,
     /// Whether the owner wants to know how many subscribers there are.
     pub is_counted: Cell<bool>,
+    /// Whether sessions know it under other paths too, and whether it is such another path of a topic: see `audience::session_trees`.
+    pub has_aliases: Cell<bool>,
+    pub is_alias: Cell<bool>,
     /// Of a time series the sequence behind that of the last event that came here; 0 where none has.
     next_sequence: Cell<u64>,
 }
@@ -127,8 +130,22 @@ impl Delivery {
 impl LocalTopic {
     pub fn new(id: TopicId, path: TopicPath, specification: Arc<Specification>) -> Rc<Self> {
         let (latest, passed, subscribers) = (RefCell::default(), RefCell::default(), RefCell::default());
-        let (is_counted, passed_generation, next_sequence) = (Cell::default(), Cell::default(), Cell::default());
-        Rc::new(Self { id, path, specification, latest, passed, passed_generation, subscribers, is_counted, next_sequence })
+        let (is_counted, has_aliases, is_alias) = (Cell::default(), Cell::default(), Cell::default());
+        let (passed_generation, next_sequence) = (Cell::default(), Cell::default());
+        let topic = Self {
+            id,
+            path,
+            specification,
+            latest,
+            passed,
+            passed_generation,
+            subscribers,
+            is_counted,
+            has_aliases,
+            is_alias,
+            next_sequence,
+        };
+        Rc::new(topic)
     }
 
     pub fn is_time_series(&self) -> bool {

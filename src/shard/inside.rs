@@ -20,6 +20,7 @@ impl Shard {
         let form = Form::Binary(Encodings::from_capabilities(0));
         let session = self.audience.enter(Session::new(id, Life::Inside { is_woken: false }, form, now));
         self.audience.session_opened(&mut self.desk, session);
+        self.audience.remap(&mut self.desk, session);
         self.settle();
         id
     }

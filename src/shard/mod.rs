@@ -197,6 +197,7 @@ impl Shard {
         let doors = &self.doors;
         self.audience.run_orders(&mut self.desk, &|connection| doors.last_received(connection));
         self.audience.run_observers(&mut self.desk);
+        self.audience.run_tree_scans(&mut self.desk);
         self.owner.run_passing(&mut self.desk);
         self.settle();
     }

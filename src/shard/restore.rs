@@ -1,7 +1,7 @@
 //! What was stored before, taken up again: which record goes to which shard, and in which order.
 //!
 //! Every shard knows first what the sessions of all shards select, so that nothing which is published later misses one. Then come the sessions that
-//! it holds, then its topics, and the views last: they find the topics slice by slice, as a new view does. Sessions and views keep the order of
+//! it holds, then its topics, and the views last, before all of which stand the branch mapping tables: they find the topics slice by slice, as a new view does. Sessions and views keep the order of
 //! the store, and so do the topics of one shard.
 
 use super::Shard;
@@ -25,6 +25,7 @@ pub struct Restoring {
     durable: Arc<[(TopicId, StoredTopic)]>,
     topics: Vec<(TopicId, StoredTopic)>,
     views: Vec<(TopicId, StoredTopic)>,
+    session_trees: Vec<(TopicId, StoredTopic)>,
 }
 
 impl Restoring {
@@ -40,6 +41,8 @@ impl Restoring {
         for (id, record) in stored {
             if record.view_name().is_some() {
                 dealt.iter_mut().for_each(|shard| shard.views.push((id, record.clone())));
+            } else if record.session_tree_branch().is_some() {
+                dealt.iter_mut().for_each(|shard| shard.session_trees.push((id, record.clone())));
             } else if record.session_path().is_some() {
                 let home = home_of(&record, shards);
                 interests.push((home, StoredTopic { events: Default::default(), ..record.clone() }));
@@ -60,7 +63,8 @@ impl Restoring {
 impl Shard {
     /// Takes up what was stored, before anybody is connected. An error says what about it this server cannot read.
     pub fn restore(&mut self, restoring: Restoring) -> Result<(), String> {
-        let Restoring { interests, sessions, durable, topics, views } = restoring;
+        let Restoring { interests, sessions, durable, topics, views, session_trees } = restoring;
+        session_trees.iter().try_for_each(|(id, table)| self.audience.restore_session_tree(&mut self.desk, *id, table))?;
         interests.iter().try_for_each(|(home, session)| self.restore_interest(*home, session))?;
         sessions.into_iter().try_for_each(|(id, session)| self.audience.restore_session(&mut self.desk, id, session))?;
         durable.iter().try_for_each(|(id, session)| self.restore_durable(*id, session))?;

@@ -257,6 +257,7 @@ impl Shard {
             Mail::Messaging(said) => self.audience.messaging_said(&mut self.desk, from, *said),
             Mail::Control(said) => self.audience.control_said(&mut self.desk, *said),
             Mail::Events(said) => self.audience.events_said(&mut self.desk, from, *said),
+            Mail::SessionTrees(said) => self.audience.session_trees_said(&mut self.desk, *said),
             Mail::Lock { name, word } => self.hear_of_lock(name, *word),
             Mail::AskLocks { ticket, after } => self.locks.list(&mut self.desk, from, ticket, &after),
             Mail::WantSys => self.sys_wanted(),

@@ -260,6 +260,7 @@ fn told_of_missing(is_over: bool) -> usize {
         types: 0,
         shown: Shown::default(),
         deep: None,
+        region: None,
     };
     world.shard.audience.fetch(&mut world.shard.desk, caller(asking), &selector, fetch);
     world.shard.settle();

@@ -5,13 +5,15 @@
 //! {"path":"s","type":"time_series","properties":{"TIME_SERIES_EVENT_VALUE_TYPE":"int64"},"version":0,"series":{"first_kept":4,"last_sequence":4,"latest":1700000000000}}
 //! {"event":{"sequence":4,"timestamp":1700000000000,"author":"me","value":12}}
 //! {"view":{"name":"prices","place":1,"definition":"map ?a// to b/<path(1)>"}}
+//! {"session_tree":{"branch":"a","mappings":[{"filter":"all","branch":"b"}]}}
 //! ```
 //! Values stand as in the protocol's text form. A topic without `value` has none: its version says whether it ever had one.
 //! `series` says how a time series goes on, also where the last of its events, or all, are not kept any more.
 
 use crate::base::TopicId;
-use crate::journal::{State, StoredEvent, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
+use crate::journal::{SESSION_TREE_KIND, SESSION_TREES_BRANCH, State, StoredEvent, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
 use crate::series::SEQUENCE_MAX;
+use crate::session_tree::{SessionTreeLimits, Table};
 use crate::topic::path::TopicPath;
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::value::json::{Checker, JsonLimits};
@@ -93,11 +95,31 @@ struct ViewLine<'a> {
     definition: Cow<'a, str>,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TableLine<'a> {
+    #[serde(borrow)]
+    branch: Cow<'a, str>,
+    #[serde(borrow)]
+    mappings: Vec<RowLine<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RowLine<'a> {
+    #[serde(borrow)]
+    filter: Cow<'a, str>,
+    #[serde(borrow)]
+    branch: Cow<'a, str>,
+}
+
 /// What a line may be: which members it has decides.
 #[derive(Deserialize)]
 struct AnyLine<'a> {
     #[serde(borrow, default)]
     view: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    session_tree: Option<&'a RawValue>,
     #[serde(borrow, default)]
     event: Option<&'a RawValue>,
 }
@@ -107,6 +129,10 @@ pub fn write(state: &State, out: &mut dyn Write) -> io::Result<u64> {
     for topic in state.topics.values() {
         if let Some(name) = topic.view_name() {
             write_view(name, topic, out)?;
+            continue;
+        }
+        if let Some(branch) = topic.session_tree_branch() {
+            write_table(branch, topic, out)?;
             continue;
         }
         // A session is its client's, who has what it was told of it.
@@ -146,6 +172,14 @@ fn write_view(name: &str, topic: &StoredTopic, out: &mut dyn Write) -> io::Resul
     out.write_all(b"}\n")
 }
 
+fn write_table(branch: &str, topic: &StoredTopic, out: &mut dyn Write) -> io::Result<()> {
+    let row = |(filter, branch): &(Box<str>, Box<str>)| RowLine { filter: filter.to_string().into(), branch: branch.to_string().into() };
+    let line = TableLine { branch: branch.into(), mappings: topic.properties.iter().map(row).collect() };
+    out.write_all(b"{\"session_tree\":")?;
+    serde_json::to_writer(&mut *out, &line)?;
+    out.write_all(b"}\n")
+}
+
 fn write_event(topic: &StoredTopic, event: &StoredEvent, out: &mut dyn Write) -> io::Result<()> {
     let raw = raw(event_form(topic), &event.value)?;
     let StoredEvent { sequence, original, timestamp_ms: timestamp, .. } = *event;
@@ -181,6 +215,9 @@ impl Reading {
         if let Some(view) = any.view {
             return self.take_view(serde_json::from_str(view.get()).map_err(expected)?);
         }
+        if let Some(table) = any.session_tree {
+            return self.take_table(serde_json::from_str(table.get()).map_err(expected)?);
+        }
         match any.event {
             Some(event) => self.take_event(serde_json::from_str(event.get()).map_err(expected)?),
             None => self.take_topic(serde_json::from_str(text).map_err(expected)?),
@@ -201,6 +238,21 @@ impl Reading {
         let properties = vec![("definition".into(), definition.into()), ("place".into(), place.to_string().into())];
         self.state.highest_topic += 1;
         self.state.topics.insert(TopicId(self.state.highest_topic), StoredTopic::new(path, VIEW_KIND, properties));
+        Ok(())
+    }
+
+    fn take_table(&mut self, line: TableLine<'_>) -> Result<(), String> {
+        let TableLine { branch, mappings } = line;
+        TopicPath::parse(&branch, usize::MAX).map_err(|error| format!("branch '{branch}': {error}"))?;
+        let rows = mappings.iter().map(|row| (&*row.filter, &*row.branch));
+        let table = Table::parse(rows, &SessionTreeLimits::default(), usize::MAX);
+        let table = table.map_err(|error| format!("the table of '{branch}': {}", error.message))?;
+        let path = TopicPath::of_branch(&format!("{SESSION_TREES_BRANCH}{branch}"));
+        if table.is_empty() || !self.paths.insert(path.clone()) {
+            return Err(format!("expected one table of '{branch}', with rows"));
+        }
+        self.state.highest_topic += 1;
+        self.state.topics.insert(TopicId(self.state.highest_topic), StoredTopic::new(path, SESSION_TREE_KIND, table.texts()));
         Ok(())
     }
 
@@ -239,8 +291,8 @@ impl Reading {
             return Err("found an event, expected its topic before it".to_owned());
         };
         let topic = entry.get_mut();
-        if topic.view_name().is_some() {
-            return Err("found an event behind a view, expected its topic before it".to_owned());
+        if !topic.is_topic() {
+            return Err("found an event behind what is no topic, expected its topic before it".to_owned());
         }
         if let Some((last, _)) = topic.events.last_key_value().filter(|(last, _)| line.sequence <= **last) {
             return Err(format!("found event {} behind event {last}, expected ascending sequence numbers", line.sequence));

@@ -105,6 +105,18 @@ impl Publication {
         Self { topic, version, received, frame, value_at, content, compression, delta, deflated, message: None, keep: None }
     }
 
+    /// The same under another topic's number, for who knows the topic by that; nobody waits for that to be kept.
+    pub fn renumbered(&self, topic: TopicId) -> Self {
+        let renumbered = match (self.content, self.value(), self.event_head()) {
+            (Content::Event, Some(value), Some(head)) => Self::event(topic, self.received, head, value),
+            (Content::Value, Some(value), _) => Self::new(topic, self.version, self.received, value),
+            _ => Self::null(topic, self.version, self.received),
+        };
+        let delta = self.delta.get().map(|frame| native::renumbered_frame(frame, topic).into_boxed_slice());
+        let delta = delta.map_or_else(OnceLock::new, OnceLock::from);
+        Self { compression: self.compression, message: self.message.clone(), delta, ..renumbered }
+    }
+
     /// What makes this version from the one before; said at most once.
     pub fn set_delta(&self, form: Form, delta: &[u8]) {
         let frame = native::delta_frame(self.topic, form, delta).into_boxed_slice();

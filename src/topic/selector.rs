@@ -20,7 +20,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::path::{self, PathErrorKind, is_within};
-use pattern::{Pattern, PatternParser, Scope};
+use pattern::{METACHARACTERS, Pattern, PatternParser, Scope};
 
 /// Between the members of a set.
 const SEPARATOR: &str = "////";
@@ -155,6 +155,20 @@ impl Selector {
     fn of_path(path: &str) -> Self {
         Self(Arc::new(Inner { text: format!(">{path}").into(), prefix: None, kind: Kind::Path }))
     }
+}
+
+/// The text of a selector of a branch and all below it.
+pub fn text_of_branch(branch: &str) -> String {
+    let mut text = String::with_capacity(branch.len() + 3);
+    text.push('?');
+    for character in branch.chars() {
+        if METACHARACTERS.contains(&character) {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text.push_str("//");
+    text
 }
 
 fn matches_split(prefix: &str, levels: &[Pattern], reach: Reach, path: &str) -> bool {

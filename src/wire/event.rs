@@ -452,6 +452,14 @@ fn describe_outcome(fields: &mut impl Fields, outcome: &Outcome) {
             fields.flag("has_more", *has_more);
             fields.list("locks", locks, describe_lock);
         }
+        Outcome::SessionTree(rows) => fields.list("mappings", rows, |fields, row| {
+            fields.text("filter", &row.filter);
+            fields.text("branch", &row.branch);
+        }),
+        Outcome::SessionTrees { has_more, branches } => {
+            fields.flag("has_more", *has_more);
+            fields.list("branches", branches, |fields, branch| fields.text("branch", branch));
+        }
     }
 }
 

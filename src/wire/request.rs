@@ -274,6 +274,15 @@ requests! {
     UNLOCK = 0x59 "unlock" => Unlock { name: Cow<'a, str> = text("name"), number: u64 = number("number") };
     /// Those behind the name `after`; empty for the first.
     LIST_LOCKS = 0x5a "list_locks" [asks_owners] => ListLocks { after: Cow<'a, str> = optional_text("after") };
+
+    /// Rows of session filters and branches of topics; with none the branch has no table any more.
+    PUT_SESSION_TREE = 0x5c "put_session_tree" [asks_owners] => PutSessionTree {
+        branch: Cow<'a, str> = text("branch"),
+        mappings: Properties<'a> = mappings("mappings"),
+    };
+    GET_SESSION_TREE = 0x5d "get_session_tree" => GetSessionTree { branch: Cow<'a, str> = text("branch") };
+    /// Those behind the branch `after`; empty for the first.
+    LIST_SESSION_TREES = 0x5e "list_session_trees" => ListSessionTrees { after: Cow<'a, str> = optional_text("after") };
 }
 
 /// Where a request's members come from: the body of a frame, which has them in their order, or an object, which has them by their names.
@@ -288,6 +297,8 @@ pub(super) trait Source<'a> {
     /// False where the text form leaves it out.
     fn flag(&mut self, name: &'static str) -> Result<bool, Self::Error>;
     fn properties(&mut self, name: &'static str) -> Result<Properties<'a>, Self::Error>;
+    /// Pairs in their order, of which several may have one key.
+    fn mappings(&mut self, name: &'static str) -> Result<Properties<'a>, Self::Error>;
     /// None where the text form leaves them out.
     fn texts(&mut self, name: &'static str) -> Result<Vec<Cow<'a, str>>, Self::Error>;
     /// Empty where the text form leaves it out.

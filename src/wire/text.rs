@@ -128,6 +128,20 @@ struct Members<'a> {
     definition: Option<Cow<'a, str>>,
     // Of locks.
     number: Option<u64>,
+    // Of session trees.
+    #[serde(borrow)]
+    branch: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    mappings: Option<Vec<MappingMembers<'a>>>,
+}
+
+/// A row of a branch mapping table.
+#[derive(Deserialize)]
+struct MappingMembers<'a> {
+    #[serde(borrow)]
+    filter: Cow<'a, str>,
+    #[serde(borrow)]
+    branch: Cow<'a, str>,
 }
 
 /// Where a page starts: behind a path or a lock's name, or behind a view's place.
@@ -331,6 +345,7 @@ impl<'a> Source<'a> for Members<'a> {
             "session" => self.session.take(),
             "filter" => self.filter.take(),
             "message" => self.message.take(),
+            "branch" => self.branch.take(),
             _ => None,
         };
         member.ok_or_else(|| missing(self.id, name))
@@ -356,6 +371,11 @@ impl<'a> Source<'a> for Members<'a> {
     fn properties(&mut self, name: &'static str) -> Result<Properties<'a>, TextError> {
         let properties = self.properties.take().ok_or_else(|| missing(self.id, name))?;
         Ok(properties.into_iter().collect())
+    }
+
+    fn mappings(&mut self, name: &'static str) -> Result<Properties<'a>, TextError> {
+        let mappings = self.mappings.take().ok_or_else(|| missing(self.id, name))?;
+        Ok(mappings.into_iter().map(|row| (row.filter, row.branch)).collect())
     }
 
     fn tagged_properties(&mut self, _: u64, _: &'static str) -> Result<Properties<'a>, TextError> {

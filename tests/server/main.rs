@@ -42,6 +42,7 @@ mod mqtt_rumqttc;
 mod operations;
 mod removal;
 mod resume;
+mod session_trees;
 mod shutdown;
 mod slow;
 mod specifications;

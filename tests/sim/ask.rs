@@ -178,6 +178,17 @@ pub enum Asked {
     },
     /// Of other clients.
     Said(Said),
+    /// Rows of a filter and a branch.
+    PutSessionTree {
+        branch: &'static str,
+        rows: &'static [(&'static str, &'static str)],
+    },
+    /// One property of a session; an empty value takes it away.
+    SetProperty {
+        session: String,
+        key: &'static str,
+        value: &'static str,
+    },
     /// To be refused.
     Nonsense,
 }
@@ -242,6 +253,14 @@ fn request(id: u64, asked: &Asked, capabilities: u64) -> Option<Request<'_>> {
         Asked::Lock { name, scope } => Request { id, ask: Ask::Lock { name: (*name).into(), scope: *scope } },
         Asked::Unlock { name, number } => Request { id, ask: Ask::Unlock { name: (*name).into(), number: *number } },
         Asked::Said(said) => said.native(id),
+        Asked::PutSessionTree { branch, rows } => {
+            let mappings = rows.iter().map(|(filter, branch)| (Cow::Borrowed(*filter), Cow::Borrowed(*branch))).collect();
+            Request { id, ask: Ask::PutSessionTree { branch: (*branch).into(), mappings } }
+        }
+        Asked::SetProperty { session, key, value } => {
+            let properties = vec![(Cow::Borrowed(*key), Cow::Borrowed(*value))];
+            Request { id, ask: Ask::SetSessionProperties { session: session.into(), filter: "".into(), properties } }
+        }
         Asked::Nonsense => return None,
     })
 }
@@ -367,6 +386,16 @@ pub fn encode_text(id: u64, asked: &Asked) -> Vec<u8> {
             "unlock"
         }
         Asked::Said(said) => said.put_text(&mut members),
+        Asked::PutSessionTree { branch, rows } => {
+            let row =
+                |(filter, branch): &(&str, &str)| BTreeMap::from([("filter", (*filter).to_owned()), ("branch", (*branch).to_owned())]);
+            put(&mut members, [("branch", raw(&branch)), ("mappings", raw(&rows.iter().map(row).collect::<Vec<_>>()))]);
+            "put_session_tree"
+        }
+        Asked::SetProperty { session, key, value } => {
+            put(&mut members, [("session", raw(&session)), ("properties", raw(&BTreeMap::from([(key, value)])))]);
+            "set_session_properties"
+        }
         Asked::Nonsense => "frobnicate",
     };
     put(&mut members, [("op", raw(&op)), ("id", raw(&id))]);

@@ -83,6 +83,8 @@ pub struct Client {
     pub notices: Vec<(u64, Notice)>,
     /// The paths of all values, nulls and events, in the order in which they came.
     pub log: Vec<String>,
+    /// Its paths may mean other topics than those at them.
+    pub is_mapped: bool,
     steps: Vec<Step>,
     unread: Vec<u8>,
     is_upgraded: bool,
@@ -115,6 +117,7 @@ impl Client {
             released: BTreeMap::new(),
             notices: Vec::new(),
             log: Vec::new(),
+            is_mapped: false,
             steps: Vec::new(),
             unread: Vec::new(),
             is_upgraded: false,
@@ -417,7 +420,7 @@ impl Client {
             Asked::ListViews { .. } => self.last_views = Some(body.views()),
             Asked::Lock { .. } => drop(self.grants.insert(id, body.grant())),
             Asked::Unlock { .. } => drop(self.released.insert(id, body.released())),
-            Asked::CreateView { .. } | Asked::RemoveView { .. } => {}
+            Asked::CreateView { .. } | Asked::RemoveView { .. } | Asked::PutSessionTree { .. } | Asked::SetProperty { .. } => {}
             Asked::Listen { .. } | Asked::Unlisten { .. } | Asked::StreamClose { .. } => {}
         }
         self.answers.insert(id, None);
@@ -426,7 +429,7 @@ impl Client {
     /// SUBSCRIBE is answered: what stood when it was taken, and still does, is here.
     fn check_complete(&mut self, id: u64, pattern: Pattern, model: &Model) {
         let taken = self.taken.remove(&id).expect("what is answered was taken");
-        if self.has_other_selections_waiting(id) {
+        if self.has_other_selections_waiting(id) || self.is_mapped {
             return;
         }
         for path in model.paths().filter(|path| (pattern.matches)(path) && self.wants(path)) {

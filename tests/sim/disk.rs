@@ -4,7 +4,9 @@
 
 use crate::random::Random;
 use std::collections::VecDeque;
-use tidewire::surface::journal::{self, Append, Expected, Frame, Header, Record, SESSION_KIND, Salt, State, VIEW_KIND, read_segment};
+use tidewire::surface::journal::{
+    self, Append, Expected, Frame, Header, Record, SESSION_KIND, SESSION_TREE_KIND, Salt, State, VIEW_KIND, read_segment,
+};
 
 const SALT: Salt = Salt(0x5eed);
 
@@ -82,8 +84,8 @@ impl Disk {
     fn check(&self, record: &Record<'_>) {
         let stored = record.topic().and_then(|topic| self.state.topics.get(&topic));
         match record {
-            // A view's new record comes before its old one goes.
-            Record::Added { kind: VIEW_KIND, .. } => {}
+            // A view's new record comes before its old one goes, and so does a table's.
+            Record::Added { kind: VIEW_KIND | SESSION_TREE_KIND, .. } => {}
             Record::Added { topic, path, .. } => {
                 assert!(stored.is_none(), "topic {topic:?} is added twice");
                 let other = self.state.topics.values().find(|stored| stored.path.as_str() == *path);

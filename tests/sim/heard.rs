@@ -286,7 +286,8 @@ pub fn read_text(message: &[u8]) -> Heard {
         }
         "unsubscribed" => {
             let reason: String = members.read("reason");
-            let reason = ["requested", "removed", "back_pressure"].iter().position(|name| *name == reason).expect("a reason") as u8 + 1;
+            let reasons = ["requested", "removed", "back_pressure", "branch_mappings"];
+            let reason = reasons.iter().position(|name| *name == reason).expect("a reason") as u8 + 1;
             Heard::Unsubscribed { topic: members.read("topic"), reason }
         }
         "topic_notice" => Heard::TopicNotice { listener: members.read("listener"), what: members.what(), path: members.read("path") },

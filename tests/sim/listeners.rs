@@ -22,6 +22,12 @@ pub struct Listener {
     patterns: Vec<Pattern>,
 }
 
+impl Listener {
+    pub fn to_topics(patterns: Vec<Pattern>) -> Self {
+        Self { kind: ListenerKind::Topics, patterns }
+    }
+}
+
 /// By client and the listener's number.
 pub type Listeners = BTreeMap<(usize, u64), Listener>;
 
@@ -100,7 +106,7 @@ fn check_listeners(world: &World, listeners: &Listeners, found: &Tree) {
     }
 }
 
-fn check_topics<'a>(what: &str, notices: impl Iterator<Item = &'a Notice>, listener: &Listener, found: &Tree) {
+pub fn check_topics<'a>(what: &str, notices: impl Iterator<Item = &'a Notice>, listener: &Listener, found: &Tree) {
     let (mut selected, mut below) = (BTreeSet::new(), BTreeSet::new());
     for notice in notices {
         let (set, change, path) = match notice {

@@ -49,6 +49,7 @@ impl World {
                 count,
                 server: "sim".to_owned(),
                 run: RUN,
+                start: 7,
                 storing: Storing::Off,
                 topics_base: 0,
                 secret: [index as u8; 32],
@@ -62,11 +63,17 @@ impl World {
         Self { random, now: Time(1), shards, mail, sessions, asker, asked, answers, last_id: 0 }
     }
 
+    fn shard_of(&mut self, session: SessionId) -> &mut Shard {
+        let home = session.home(self.shards.len() as u16);
+        &mut self.shards[usize::from(home.0)]
+    }
+
     fn say(&mut self, session: SessionId, ask: Ask<'_>) -> u64 {
         self.last_id += 1;
         self.now.0 += 1000;
         let request = Request { id: self.last_id, ask };
-        assert!(self.shards[usize::from(session.shard().0)].handle_inside(self.now, session, request), "the session stands");
+        let now = self.now;
+        assert!(self.shard_of(session).handle_inside(now, session, request), "the session stands");
         if session == self.asker {
             self.asked.insert(self.last_id);
         }
@@ -111,7 +118,8 @@ impl World {
 
     fn close(&mut self) {
         let Some(session) = self.any() else { return };
-        self.shards[usize::from(session.shard().0)].close_inside(self.now, session);
+        let now = self.now;
+        self.shard_of(session).close_inside(now, session);
         self.sessions.remove(&session);
     }
 
@@ -314,11 +322,13 @@ fn a_list_is_what_the_sessions_are() {
         }
         // One that is over is no session.
         let gone = world.open();
-        world.shards[usize::from(gone.shard().0)].close_inside(world.now, gone);
+        let now = world.now;
+        world.shard_of(gone).close_inside(now, gone);
         world.sessions.remove(&gone);
         assert_eq!(world.ask(Ask::ListSelections { session: name(gone).into(), after: 0, first: 0 }), Err(317));
         for session in std::mem::take(&mut world.sessions).into_keys() {
-            world.shards[usize::from(session.shard().0)].close_inside(world.now, session);
+            let now = world.now;
+            world.shard_of(session).close_inside(now, session);
         }
         world.settle();
         assert!(world.shards.iter().all(|shard| shard.listener_counts() == [0; 4]), "nothing is kept of orders that are done");

@@ -53,6 +53,7 @@ mod replay;
 mod resume;
 mod series;
 mod session_events;
+mod session_trees;
 mod storage;
 mod streams;
 mod sweeps;

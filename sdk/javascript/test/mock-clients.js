@@ -21,6 +21,8 @@ export class MockClients {
   #served = new Map();
   /** Name → { holder, number, scope, waiting }. */
   locks = new Map();
+  /** Branch → rows. */
+  sessionTrees = new Map();
   #grants = 0;
 
   constructor(server) {
@@ -215,6 +217,25 @@ export class MockClients {
     const all = this.server.connections.filter((other) => other.id > after);
     const page = all.slice(0, this.server.pageMax).map((other) => Buffer.concat([string(once ? '' : 'a/b'), string(other.id), string('')]));
     connection.send(frame(0x82, varint(id), page.length < all.length ? 1 : 0, varint(page.length), ...page));
+  }
+
+  put_session_tree({ id, branch, mappings }, connection) {
+    const wrong = mappings.findIndex(({ filter }) => filter.startsWith('('));
+    if (wrong >= 0) return connection.send(errorFrame(id, 325, `the filter of row ${wrong + 1} is wrong`, 1));
+    if (mappings.length === 0) this.sessionTrees.delete(branch);
+    else this.sessionTrees.set(branch, mappings);
+    connection.send(frame(0x82, varint(id)));
+  }
+
+  get_session_tree({ id, branch }, connection) {
+    const rows = this.sessionTrees.get(branch) ?? [];
+    connection.send(frame(0x82, varint(id), varint(rows.length), ...rows.map((row) => Buffer.concat([string(row.filter), string(row.branch)]))));
+  }
+
+  list_session_trees({ id, after = '' }, connection) {
+    const all = [...this.sessionTrees.keys()].filter((branch) => branch > after).sort();
+    const page = all.slice(0, this.server.pageMax);
+    connection.send(frame(0x82, varint(id), page.length < all.length ? 1 : 0, varint(page.length), ...page.map(string)));
   }
 
   /** The session is over. */

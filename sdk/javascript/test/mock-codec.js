@@ -48,6 +48,9 @@ const OPERATIONS = {
   0x58: 'lock',
   0x59: 'unlock',
   0x5a: 'list_locks',
+  0x5c: 'put_session_tree',
+  0x5d: 'get_session_tree',
+  0x5e: 'list_session_trees',
   0x60: 'listen_sessions',
   0x61: 'listen_queues',
   0x62: 'listen_presence',
@@ -195,7 +198,12 @@ function decodeBody(op, cursor) {
       return { op, id, name: readString(cursor), ...readLockScope(cursor) };
     case 'unlock':
       return { op, id, name: readString(cursor), number: readVarint(cursor) };
-    case 'list_locks': {
+    case 'put_session_tree':
+      return { op, id, branch: readString(cursor), mappings: readMappings(cursor) };
+    case 'get_session_tree':
+      return { op, id, branch: readString(cursor) };
+    case 'list_locks':
+    case 'list_session_trees': {
       const after = readString(cursor);
       return { op, id, ...(after !== '' && { after }) };
     }
@@ -214,6 +222,12 @@ function decodeBody(op, cursor) {
     default:
       throw new ClientFrameError({ code: 101, id });
   }
+}
+
+/** The rows of a branch mapping table. */
+function readMappings(cursor) {
+  const count = readVarint(cursor);
+  return Array.from({ length: count }, () => ({ filter: readString(cursor), branch: readString(cursor) }));
 }
 
 /** A message that fills its frame. */

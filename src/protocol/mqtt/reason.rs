@@ -60,6 +60,8 @@ pub fn reason_of(code: ErrorCode) -> ReasonCode {
         | E::InvalidField
         | E::LockLimit
         | E::LockLost
+        | E::InvalidBranchMapping
+        | E::SessionTreeLimit
         | E::ResponseLost => ReasonCode::UNSPECIFIED_ERROR,
     }
 }

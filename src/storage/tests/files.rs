@@ -413,6 +413,18 @@ fn what_is_exported_is_imported() {
 }
 
 #[test]
+fn branch_mapping_tables_are_imported_and_exported() {
+    let row = r#"{"filter":"Tier is \"gold\"","branch":"x"},{"filter":"all","branch":"y/z"}"#;
+    let text = format!("{{\"session_tree\":{{\"branch\":\"a/b\",\"mappings\":[{row}]}}}}\n");
+    let directory = Directory::new();
+    import(&directory.0, &mut text.as_bytes()).unwrap();
+    assert_eq!(exported(&directory), text);
+    let found = reopen(&directory);
+    let table = found.topics.values().next().unwrap();
+    assert_eq!((table.session_tree_branch(), table.is_topic(), table.properties.len()), (Some("a/b"), false, 2));
+}
+
+#[test]
 fn a_bad_line_imports_nothing_and_is_named() {
     let good = r#"{"path":"a","type":"int64","version":1,"value":7}"#;
     for (bad, reason) in [
@@ -422,6 +434,9 @@ fn a_bad_line_imports_nothing_and_is_named() {
         (r#"{"path":"b","type":"int64","version":1,"value":"x"}"#, "INT64"),
         (r#"{"path":"b","type":"int64","value":1}"#, "version 0"),
         (r#"{"event":{"sequence":1,"timestamp":1}}"#, "value"),
+        (r#"{"session_tree":{"branch":"a/","mappings":[{"filter":"all","branch":"b"}]}}"#, "branch 'a/'"),
+        (r#"{"session_tree":{"branch":"a","mappings":[{"filter":"al","branch":"b"}]}}"#, "the filter of row 1"),
+        (r#"{"session_tree":{"branch":"a","mappings":[]}}"#, "expected one table of 'a', with rows"),
         ("", "expected a topic or an event"),
     ] {
         let directory = Directory::new();

@@ -99,6 +99,15 @@ pub struct LockEntry {
     pub waiting: u64,
 }
 
+/// One row of a branch mapping table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BranchMapping {
+    /// Which sessions it is for.
+    pub filter: String,
+    /// Where in the topic tree they find what lies in the table's branch.
+    pub branch: String,
+}
+
 /// What an `OK` carries behind its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -150,6 +159,12 @@ pub enum Outcome {
     Selections {
         has_more: bool,
         selections: Vec<SelectionEntry>,
+    },
+    /// Of a branch without a table none.
+    SessionTree(Vec<BranchMapping>),
+    SessionTrees {
+        has_more: bool,
+        branches: Vec<String>,
     },
 }
 
@@ -347,6 +362,24 @@ pub fn decode_locks(reader: &mut Reader<'_>) -> Result<Outcome, Malformed> {
         });
     }
     Ok(Outcome::Locks { has_more, locks })
+}
+
+/// Reads the rows of an `OK` that answers a `GET_SESSION_TREE`.
+pub fn decode_session_tree(reader: &mut Reader<'_>) -> Result<Outcome, Malformed> {
+    let rows = read_properties(reader)?.into_iter();
+    let rows = rows.map(|(filter, branch)| BranchMapping { filter: filter.to_owned(), branch: branch.to_owned() });
+    Ok(Outcome::SessionTree(rows.collect()))
+}
+
+/// Reads the branches of an `OK` that answers a `LIST_SESSION_TREES`.
+pub fn decode_session_trees(reader: &mut Reader<'_>) -> Result<Outcome, Malformed> {
+    let has_more = reader.byte()? != 0;
+    let count = reader.varint()?;
+    let mut branches = Vec::new();
+    for _ in 0..count {
+        branches.push(reader.string()?.to_owned());
+    }
+    Ok(Outcome::SessionTrees { has_more, branches })
 }
 
 #[cfg(test)]

@@ -40,6 +40,14 @@ pub fn delta_frame(topic: TopicId, form: delta::Form, delta: &[u8]) -> Vec<u8> {
     topic_frame(op, topic, delta)
 }
 
+/// A frame that starts with its topic, under another topic's number.
+pub fn renumbered_frame(frame: &[u8], topic: TopicId) -> Vec<u8> {
+    let of = next_event(&mut &*frame).expect("the server made the frame");
+    let mut body = Reader(of.body);
+    body.varint().expect("it starts with its topic");
+    topic_frame(of.op, topic, body.rest())
+}
+
 pub fn null_frame(topic: TopicId) -> Vec<u8> {
     topic_frame(op::NULL_VALUE, topic, &[])
 }

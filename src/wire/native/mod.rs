@@ -11,14 +11,14 @@ mod request;
 pub use super::request::{Append, Ask, Fetch, NULL_BIT, OPERATIONS, Properties, Query, QueryRange, Request, Update, Verb};
 pub use super::varint::{Frame, next_frame};
 pub use answer::{
-    Entry, EventEntry, LockEntry, Outcome, PresenceEntry, Resumption, SELECTION_DESELECTS, SELECTION_IS_FILTER, SELECTION_SELECTS,
-    SelectionEntry, SessionEntry, Shown, ViewEntry, Welcome, decode_events, decode_locks, decode_page, decode_presence, decode_selections,
-    decode_sessions, decode_views,
+    BranchMapping, Entry, EventEntry, LockEntry, Outcome, PresenceEntry, Resumption, SELECTION_DESELECTS, SELECTION_IS_FILTER,
+    SELECTION_SELECTS, SelectionEntry, SessionEntry, Shown, ViewEntry, Welcome, decode_events, decode_locks, decode_page, decode_presence,
+    decode_selections, decode_session_tree, decode_session_trees, decode_sessions, decode_views,
 };
 pub(super) use event::put_fields;
 pub use event::{
-    EventHead, Heard, decode_event, decode_event_head, decode_message, delta_frame, event_frame, null_frame, value_deflate_frame,
-    value_frame,
+    EventHead, Heard, decode_event, decode_event_head, decode_message, delta_frame, event_frame, null_frame, renumbered_frame,
+    value_deflate_frame, value_frame,
 };
 pub(super) use request::Writer;
 pub use request::{decode_request, put_request};

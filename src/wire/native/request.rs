@@ -89,6 +89,10 @@ impl<'a> Source<'a> for Body<'a> {
         Ok(owned_properties(read_properties(&mut self.reader)?))
     }
 
+    fn mappings(&mut self, name: &'static str) -> Result<Properties<'a>, Malformed> {
+        self.properties(name)
+    }
+
     fn tagged_properties(&mut self, tag: u64, _: &'static str) -> Result<Properties<'a>, Malformed> {
         let read = |field| {
             let mut reader = Reader(field);
@@ -352,6 +356,10 @@ impl Writer<'_> {
             put_properties(&mut field, borrowed(properties));
             put_bytes_field(self.out, tag, &field);
         }
+    }
+
+    pub fn mappings(&mut self, name: &str, mappings: &Properties<'_>) {
+        self.properties(name, mappings);
     }
 
     pub fn texts(&mut self, name: &str, texts: &[Cow<'_, str>]) {

@@ -60,6 +60,12 @@ fn print_control(id: u64, ask: &Ask<'_>) -> Value {
         Ask::ListPresence { selector, after_path, after, first, once } => json!({
             "op": "list_presence", "id": id, "selector": selector, "after_path": after_path, "after": after, "first": first, "once": once,
         }),
+        Ask::PutSessionTree { branch, mappings } => {
+            let row = |(filter, branch): &(Cow<'_, str>, Cow<'_, str>)| json!({ "filter": filter, "branch": branch });
+            json!({ "op": "put_session_tree", "id": id, "branch": branch, "mappings": mappings.iter().map(row).collect::<Vec<_>>() })
+        }
+        Ask::GetSessionTree { branch } => json!({ "op": "get_session_tree", "id": id, "branch": branch }),
+        Ask::ListSessionTrees { after } => json!({ "op": "list_session_trees", "id": id, "after": after }),
         other => panic!("no vector's message is like this: {other:?}"),
     }
 }
