@@ -227,14 +227,7 @@ impl Audience {
         match gather.answer {
             Answer::Interest { .. } => {}
             Answer::Removed { asker, count } => self.answer(desk, asker, count.map(Outcome::Removed)),
-            Answer::Page { asker, fetch, pages, is_thinned } => {
-                let (entries, has_more) = merge_pages(&fetch, pages);
-                if entries.is_empty() && fetch.is_plain() {
-                    let selector = known_selector(desk.limits.selector, &fetch.selector);
-                    self.tell_missing(desk, asker.session, &selector);
-                }
-                self.answer(desk, asker, Ok(Outcome::Page { has_more: has_more || is_thinned, shown: fetch.shown, entries }));
-            }
+            Answer::Page { asker, fetch, pages, is_thinned } => self.answer_page(desk, asker, &fetch, pages, is_thinned),
             Answer::Events { .. } => {}
             Answer::Views { asker, places, has_more, figures } => return Some(Listing { asker, places, has_more, figures }),
             Answer::View { asker, result } => self.answer(desk, asker, result),
@@ -253,6 +246,16 @@ impl Audience {
             }
         }
         None
+    }
+
+    /// Answers a FETCH when all owners have.
+    fn answer_page(&mut self, desk: &mut Desk, asker: Caller, fetch: &Fetch, pages: Vec<(Vec<native::Entry>, bool)>, is_thinned: bool) {
+        let (entries, has_more) = merge_pages(fetch, pages);
+        if entries.is_empty() && fetch.is_plain() {
+            let selector = known_selector(desk.limits.selector, &fetch.selector);
+            self.tell_missing(desk, asker.session, &selector);
+        }
+        self.answer(desk, asker, Ok(Outcome::Page { has_more: has_more || is_thinned, shown: fetch.shown, entries }));
     }
 
     /// Answers a SUBSCRIBE behind the events of all topics that its selector matched: those of time series may still be on their way.
