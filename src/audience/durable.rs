@@ -47,7 +47,7 @@ impl DurableRecord {
         Self {
             secret: resume.secret(),
             stay_ms: resume.stay_ms,
-            began_ms: desk.wall_ms_of(session.connected),
+            began_ms: desk.began_ms(session.connected),
             expires_ms: expires.map(|expires| desk.wall_ms_of(expires)),
             is_text,
             capabilities,

@@ -111,9 +111,9 @@ impl<'s> Properties<'s> {
         matches!(self.session.life, Life::Inside { .. })
     }
 
-    /// When the session began, in milliseconds since the epoch by the wall clock as it is set now.
+    /// When the session began, in milliseconds since the epoch.
     fn start_ms(&self) -> u64 {
-        self.desk.wall_ms().saturating_sub(self.desk.turn.now.since(self.session.connected) / 1_000_000)
+        self.desk.began_ms(self.session.connected)
     }
 }
 

@@ -109,6 +109,8 @@ pub struct Desk {
     pub identity: Identity,
     pub limits: Limits,
     pub turn: Turn,
+    /// When the shard began, by both clocks.
+    began: (Time, u64),
     post: Post,
     pub ledger: Ledger,
     pub report: Report,
@@ -154,6 +156,7 @@ impl Desk {
         assert!(limits.queue.bytes_high <= limits.queue.bytes_max);
         let outboxes = (0..identity.count).map(|_| Vec::new()).collect();
         Self {
+            began: (now, wall_ms),
             turn: Turn { now, wall: (now, wall_ms), walk_budget: limits.walk_slice, is_stopping: false },
             post: Post { inbox: VecDeque::new(), outboxes, answers: VecDeque::new() },
             ledger: Ledger::new(identity.storing),
@@ -178,6 +181,13 @@ impl Desk {
     /// Milliseconds since the epoch at a moment that is still to come.
     pub fn wall_ms_of(&self, time: Time) -> u64 {
         self.wall_ms() + time.since(self.turn.now) / 1_000_000
+    }
+
+    /// Milliseconds since the epoch at a moment that has been, by the clock as it was set when the shard began: the same whenever it is asked for.
+    pub fn began_ms(&self, time: Time) -> u64 {
+        let (began, began_ms) = self.began;
+        let ms = |nanoseconds: u64| nanoseconds / 1_000_000;
+        if time >= began { began_ms + ms(time.since(began)) } else { began_ms.saturating_sub(ms(began.since(time))) }
     }
 
     /// Milliseconds since the epoch at the last tick.

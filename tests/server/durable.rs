@@ -5,7 +5,8 @@ use crate::server::{Directory, Server};
 use std::time::Duration;
 use tidewire::surface::topic::specification::TopicType;
 use tidewire::surface::value::ValueType;
-use tidewire::surface::wire::native::{Ask, Request};
+use tidewire::surface::wire::native::{Ask, Outcome, Request, decode_sessions};
+use tidewire::surface::wire::varint::Reader;
 
 const CANNOT_RESUME: u16 = 107;
 /// WELCOME's fields.
@@ -36,6 +37,16 @@ fn subscribe_others(control: &mut Session, session: &str, selector: &'static str
     let (session, filter) = (session.to_owned().into(), "".into());
     let subscribe = |id| Request { id, ask: Ask::SubscribeSessions { session, filter, selector: selector.into(), scope: "".into() } };
     control.ask(subscribe).unwrap();
+}
+
+/// When the session began, as others see it.
+fn start_time(control: &mut Session, session: &str) -> String {
+    let filter = format!("$SessionId is '{session}'");
+    let body =
+        control.ask(|id| Request { id, ask: Ask::ListSessions { filter: filter.into(), after: "".into(), first: 0, slowest: false } });
+    let Outcome::Sessions { sessions, .. } = decode_sessions(&mut Reader(&body.unwrap())).unwrap() else { unreachable!() };
+    let found = sessions[0].properties.iter().find(|(key, _)| &**key == "$StartTime");
+    found.map(|(_, value)| value.to_string()).unwrap()
 }
 
 /// Goes on after the server was started anew: counts begin anew.
@@ -125,6 +136,7 @@ fn a_session_survives_a_stop_and_no_other_does() {
     let server = start(&directory, 2);
     let mut kept = Session::open(server.address, ask(60_000));
     kept.subscribe("?a//").unwrap();
+    let started = start_time(&mut server.connect(), &kept.id);
     let mut over = Session::connect_resumable(server.address, 60_000);
     assert_eq!(over.limits.get(&DURABLE), None);
     let mut closed = Session::open(server.address, ask(60_000));
@@ -141,6 +153,7 @@ fn a_session_survives_a_stop_and_no_other_does() {
     kept.processed = 0;
     drop(kept.resume(server.address));
     kept.wait_for_value("a/x", b"1");
+    assert_eq!(start_time(&mut server.connect(), &kept.id), started);
 }
 
 #[test]
