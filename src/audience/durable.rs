@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// What a record begins with.
 const FORM: [u8; 8] = *b"\xf7tw\x00dur\x01";
 
+/// The most sessions that a tick writes of those that were not written while storage failed.
+const STORED_PER_TICK: usize = 1000;
+
 /// A session as it is kept.
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq, Eq)]
 pub struct DurableRecord {
@@ -148,11 +151,21 @@ impl Audience {
         }
     }
 
-    /// Writes the session as it is now.
+    /// Writes the session as it is now. While storage fails records would pile up: it is written when storage is there again.
     pub fn store_durable(&mut self, desk: &mut Desk, key: SessionKey) {
+        if desk.ledger.is_failing() {
+            return self.unstored.push_back(key);
+        }
         let Some(session) = self.sessions.get_mut(key).filter(|session| session.life != Life::Over) else { return };
         let expires = session.life.away().map(|away| away.expires);
         Self::store(desk, session, expires);
+    }
+
+    /// Writes some of those that were not written while storage failed.
+    pub fn tick_durable(&mut self, desk: &mut Desk) {
+        let count = if desk.ledger.is_failing() { 0 } else { self.unstored.len().min(STORED_PER_TICK) };
+        let keys: Vec<SessionKey> = self.unstored.drain(..count).collect();
+        keys.into_iter().for_each(|key| self.store_durable(desk, key));
     }
 
     /// The server stops: the session is over here, and its record stays.

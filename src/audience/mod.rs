@@ -77,6 +77,8 @@ pub struct Audience {
     broker: Broker,
     messaging: messaging::Messaging,
     control: control::Control,
+    /// Those that outlive the server and were not written as they are now, since storage failed.
+    unstored: VecDeque<SessionKey>,
     events: events::Events,
     trees: session_trees::SessionTrees,
     /// An answer, in memory that is used again.

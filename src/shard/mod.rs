@@ -162,6 +162,7 @@ impl Shard {
         self.owner.tick_views(&self.desk);
         self.audience.tick_away(&mut self.desk);
         self.audience.tick_requests(&mut self.desk);
+        self.audience.tick_durable(&mut self.desk);
         self.audience.tick_events(&mut self.desk);
         self.audience.tick_full(&mut self.desk);
         self.owner.tick_passing(&mut self.desk);

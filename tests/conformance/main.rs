@@ -9,6 +9,7 @@ mod batches;
 mod close;
 mod derivations;
 mod double_end;
+mod durable;
 mod examples;
 mod fetches;
 mod frames;

@@ -105,7 +105,7 @@ pub fn identity(storing: Storing) -> Identity {
 
 /// A server that starts with what was stored, while the host's clock says so.
 pub fn restored(state: &State, storing: Storing, limits: Limits, wall_ms: u64) -> Shard {
-    let identity = Identity { topics_base: state.highest_topic, ..identity(storing) };
+    let identity = Identity { topics_base: state.highest_topic, start: wall_ms, ..identity(storing) };
     let mut shard = Shard::new(identity, limits, Time(0), wall_ms);
     let stored = state.topics.iter().map(|(id, stored)| (*id, stored.clone()));
     for restoring in Restoring::deal(stored, 1) {
