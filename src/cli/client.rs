@@ -138,11 +138,26 @@ pub struct Client {
     value_bytes_max: usize,
     /// The server asks after so much silence whether the client is there, and gives it up after twice as much.
     pub keep_alive_ms: u64,
+    /// In how many milliseconds the server wants it to come again.
+    later_ms: Option<u64>,
 }
 
 impl Client {
-    /// Connects to `ws://HOST:PORT`; the path is the protocol's.
+    /// Connects to `ws://HOST:PORT`; the path is the protocol's. Where the server says when to come, it comes then.
     pub fn connect(url: &str) -> Result<Self, ClientError> {
+        loop {
+            let mut later_ms = None;
+            match (Self::connect_once(url, &mut later_ms), later_ms) {
+                (Err(_), Some(wait_ms)) => {
+                    eprintln!("very many clients come to {url}: it begins this session in {wait_ms} ms");
+                    std::thread::sleep(Duration::from_millis(wait_ms));
+                }
+                (result, _) => return result,
+            }
+        }
+    }
+
+    fn connect_once(url: &str, later_ms: &mut Option<u64>) -> Result<Self, ClientError> {
         let lost = |what: &dyn std::fmt::Display| ClientError::Connection(format!("cannot connect to {url}: {what}"));
         let authority = url.strip_prefix("ws://").ok_or_else(|| lost(&"the address must begin with ws://"))?;
         let (authority, path) = authority
@@ -160,15 +175,16 @@ impl Client {
         let (socket, _) = tungstenite::client(request, stream).map_err(|error| lost(&error))?;
         let (subscriptions, changes, told) = (HashMap::new(), VecDeque::new(), VecDeque::new());
         let (value_bytes_max, keep_alive_ms) = (64 << 20, 30_000);
-        let mut client = Self { socket, subscriptions, changes, told, next_id: 1, value_bytes_max, keep_alive_ms };
+        let mut client = Self { socket, subscriptions, changes, told, next_id: 1, value_bytes_max, keep_alive_ms, later_ms: None };
         let capabilities = CAPABILITY_DEFLATE | CAPABILITY_COPY | CAPABILITY_COMPRESSION;
         let mut connect = Ask::connect("tidewire", capabilities);
         if let Ask::Connect { environment, .. } = &mut connect {
             *environment = concat!("TIDEWIRE_", env!("CARGO_PKG_VERSION")).into();
         }
         client.send(&Request { id: 1, ask: connect })?;
-        client.wait(1)?;
-        Ok(client)
+        let answer = client.wait(1);
+        *later_ms = client.later_ms;
+        answer.map(|_| client)
     }
 
     /// Sends an update and waits for its answer; whether it created the topic.
@@ -334,6 +350,7 @@ impl Client {
                 Heard::Error { id: to, code, position, message } if Some(to) == id || to == 0 => {
                     return Err(ClientError::Refused { code, position, message: message.to_owned() });
                 }
+                Heard::Later { wait_ms, .. } => self.later_ms = Some(wait_ms),
                 event => self.note(event)?,
             }
         }

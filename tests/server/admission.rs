@@ -90,3 +90,11 @@ fn the_text_form_and_mqtt_say_it_in_their_ways() {
         }
     }
 }
+
+#[test]
+fn the_command_line_comes_when_it_is_told() {
+    let server = start("40");
+    let _all = storm(&server);
+    let outputs: Vec<_> = (0..3).map(|_| server.command(&["fetch", "?a//"])).collect();
+    assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}");
+}
