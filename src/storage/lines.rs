@@ -136,7 +136,7 @@ pub fn write(state: &State, out: &mut dyn Write) -> io::Result<u64> {
             continue;
         }
         // A session is its client's, who has what it was told of it.
-        if topic.session_path().is_some() {
+        if topic.session_path().is_some() || topic.is_durable_session() {
             continue;
         }
         let kind = TopicType::from_number(topic.kind).map(|kind| kind.name().into());

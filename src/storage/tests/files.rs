@@ -3,13 +3,14 @@
 use super::faulty::{Fault, Faulty};
 use super::sample::{added, appends, edit, event, removed, state, value};
 use crate::base::{ShardIndex, TopicId};
-use crate::journal::{Change, Frame, Header, Record, Salt, State, encode};
+use crate::journal::{Change, DURABLE_BRANCH, DURABLE_KIND, Frame, Header, Record, SESSION_KIND, SESSIONS_BRANCH, Salt, State, encode};
 use crate::storage::base::{Base, BaseError};
 use crate::storage::disk::{Disk, Files};
 use crate::storage::fold::Folder;
 use crate::storage::handle::start_on;
 use crate::storage::open::{Store, journal_path};
 use crate::storage::{Ack, Answer, Handle, OpenError, Options, ToolError, check, cut, export, import, start};
+use crate::topic::path::TopicPath;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -422,6 +423,20 @@ fn branch_mapping_tables_are_imported_and_exported() {
     let found = reopen(&directory);
     let table = found.topics.values().next().unwrap();
     assert_eq!((table.session_tree_branch(), table.is_topic(), table.properties.len()), (Some("a/b"), false, 2));
+}
+
+/// They are their clients', and of a run of this store.
+#[test]
+fn sessions_are_not_exported() {
+    let directory = Directory::new();
+    let (running, _) = run(&directory, SMALL);
+    let session = |topic, branch, kind| {
+        let path = TopicPath::of_branch(&format!("{branch}0000000000000007-10000"));
+        Change::Added { topic: TopicId(topic), path, kind, properties: Arc::from([]) }
+    };
+    let sessions = [session(1, SESSIONS_BRANCH, SESSION_KIND), session(2, DURABLE_BRANCH, DURABLE_KIND)];
+    running.write_and_stop(&[&sessions[..], &[value(2, 1, "kept"), added(3, "a")]].concat());
+    assert_eq!(exported(&directory).lines().count(), 1);
 }
 
 #[test]
