@@ -5,7 +5,7 @@
 //! whatever changes in it.
 
 use crate::audience::Audience;
-use crate::base::{SessionId, SessionKey, ShardIndex, Time, TopicId};
+use crate::base::{SessionId, SessionKey, Time, TopicId};
 use crate::desk::{Desk, Storing};
 use crate::journal::{Change, DURABLE_BRANCH, DURABLE_KIND, Expiry, StoredTopic};
 use crate::mail::Mail;
@@ -40,7 +40,7 @@ pub struct DurableRecord {
 }
 
 impl DurableRecord {
-    fn of(desk: &Desk, session: &Session, resume: &Resume, expires: Option<Time>) -> Self {
+    fn of(desk: &Desk, session: &Session, (resume, durable): (&Resume, &Durable), expires: Option<Time>) -> Self {
         let expires = expires.filter(|expires| *expires < Time(u64::MAX));
         let properties = session.extras.iter().flat_map(|extras| extras.properties.iter());
         let (is_text, capabilities) = match session.form {
@@ -50,7 +50,7 @@ impl DurableRecord {
         Self {
             secret: resume.secret(),
             stay_ms: resume.stay_ms,
-            began_ms: desk.began_ms(session.connected),
+            began_ms: durable.began_ms,
             expires_ms: expires.map(|expires| desk.wall_ms_of(expires)),
             is_text,
             capabilities,
@@ -88,9 +88,11 @@ impl DurableRecord {
 }
 
 /// What of a session's record every shard has to know.
+#[derive(Default)]
 pub struct DurableInterest {
-    pub id: SessionId,
     pub selecting: Vec<Selector>,
+    /// A moment at which the server was there, in milliseconds since the epoch.
+    pub stored_ms: u64,
 }
 
 /// The name of a session that was kept: its run, and its id in that.
@@ -107,9 +109,14 @@ fn record_of(stored: &StoredTopic) -> Result<DurableRecord, String> {
     record.ok_or_else(|| format!("the record '{}' of a session cannot be read", stored.path.as_str()))
 }
 
-/// The shard of a session that was kept, of so many.
-pub fn home_of(stored: &StoredTopic, shards: u16) -> Result<ShardIndex, String> {
-    name_of(stored).map(|(_, session)| session.home(shards))
+/// The session that was kept. All that are there have one run, which this server goes on with: another one's would be other sessions under the same names.
+pub fn id_of(desk: &Desk, stored: &StoredTopic) -> Result<SessionId, String> {
+    let (run, session) = name_of(stored)?;
+    if run == desk.identity.run {
+        return Ok(session);
+    }
+    let path = stored.path.as_str();
+    Err(format!("the record '{path}' of a session is of another server than those before it, of the run {:016x}", desk.identity.run))
 }
 
 /// The run that the session goes on with.
@@ -119,10 +126,14 @@ pub fn run_of(stored: &StoredTopic) -> Option<u64> {
 
 /// What a session that was kept selects.
 pub fn interest_of(desk: &Desk, stored: &StoredTopic) -> Result<DurableInterest, String> {
-    let (_, id) = name_of(stored)?;
+    if stored.version == 0 {
+        // The server ended when it had begun to keep it.
+        return Ok(DurableInterest::default());
+    }
     let record = record_of(stored)?;
     let selecting = record.steps(desk)?.into_iter().filter(|(_, _, selects)| *selects).map(|(_, selector, _)| selector).collect();
-    Ok(DurableInterest { id, selecting })
+    let went_ms = record.expires_ms.map_or(0, |expires_ms| expires_ms.saturating_sub(record.stay_ms));
+    Ok(DurableInterest { selecting, stored_ms: record.began_ms.max(went_ms) })
 }
 
 impl Audience {
@@ -135,7 +146,7 @@ impl Audience {
         let session = self.sessions.get_mut(key).expect("it has just begun");
         let Some(resume) = session.resume.as_mut() else { return };
         let (topic, name) = (desk.take_topic_id(), desk.name_of(session.id));
-        resume.durable = Some(Box::new(Durable { topic, version: 0, is_noted: false }));
+        resume.durable = Some(Box::new(Durable { topic, version: 0, began_ms: desk.wall_ms(), is_noted: false }));
         let path = TopicPath::of_branch(&format!("{DURABLE_BRANCH}{name}"));
         desk.ledger.append_record(Change::Added { topic, path, kind: DURABLE_KIND, properties: Arc::from([]) });
         self.note_durable(desk, key);
@@ -180,9 +191,10 @@ impl Audience {
         let Some(durable) = session.resume.as_mut().and_then(|resume| resume.durable.as_mut()) else { return };
         durable.is_noted = false;
         durable.version += 1;
-        let (topic, version) = (durable.topic, durable.version);
-        let record = DurableRecord::of(desk, session, session.resume.as_ref().expect("it was just there"), expires).encode();
-        let publication = Arc::new(Publication::new(topic, version, desk.turn.now, &record));
+        let Some(resume) = &session.resume else { return };
+        let Some(durable) = &resume.durable else { return };
+        let record = DurableRecord::of(desk, session, (resume, durable), expires).encode();
+        let publication = Arc::new(Publication::new(durable.topic, durable.version, desk.turn.now, &record));
         desk.ledger.append_record(Change::Value { publication });
     }
 
@@ -197,17 +209,16 @@ impl Audience {
     /// Takes up a session that was kept. Its client is not connected.
     pub fn restore_durable(&mut self, desk: &mut Desk, topic: TopicId, stored: &StoredTopic) -> Result<(), String> {
         if stored.version == 0 {
-            // The server ended when it had begun to keep it.
             desk.ledger.append_record(Change::Removed { topic });
             return Ok(());
         }
-        let (_, id) = name_of(stored)?;
+        let id = id_of(desk, stored)?;
         let record = record_of(stored)?;
         let (now, wall_ms) = (desk.turn.now, desk.wall_ms());
         let began = Time(now.0.saturating_sub(wall_ms.saturating_sub(record.began_ms).saturating_mul(1_000_000)));
         let mut session = Session::new(id, Life::GivenUp, record.form(), began);
         session.is_conflated = record.is_conflated;
-        let durable = Durable { topic, version: stored.version, is_noted: false };
+        let durable = Durable { topic, version: stored.version, began_ms: record.began_ms, is_noted: false };
         session.resume = Some(Box::new(Resume::restored(record.secret, record.stay_ms, durable)));
         let steps = record.steps(desk)?;
         session.selections.restore(steps.iter().map(|(scope, selector, selects)| (*scope, selector, *selects)));

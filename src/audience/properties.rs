@@ -113,7 +113,8 @@ impl<'s> Properties<'s> {
 
     /// When the session began, in milliseconds since the epoch.
     fn start_ms(&self) -> u64 {
-        self.desk.began_ms(self.session.connected)
+        let durable = self.session.resume.as_ref().and_then(|resume| resume.durable.as_ref());
+        durable.map_or_else(|| self.desk.began_ms(self.session.connected), |durable| durable.began_ms)
     }
 }
 

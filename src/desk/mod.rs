@@ -241,10 +241,11 @@ impl Desk {
         session.home(self.identity.count)
     }
 
-    /// A session of an earlier run goes on: names that were given then are not given again, also of sessions of which nothing is known any more.
-    pub fn skip_names(&mut self, session: SessionId) {
-        // No shard begins more than this many sessions a second as long as it runs.
-        let by_clock = (self.wall_ms() / 1000) << 16;
+    /// A session of an earlier start goes on, of which something was stored at that time: names that were given then are not given again, also of sessions of
+    /// which nothing is known any more.
+    pub fn skip_names(&mut self, session: SessionId, stored_ms: u64) {
+        // No shard begins 64 sessions a millisecond as long as it runs. The clock may have been set back since.
+        let by_clock = self.wall_ms().max(stored_ms) << 6;
         self.numbers.sessions = self.numbers.sessions.max(session.count()).max(by_clock);
     }
 

@@ -93,6 +93,8 @@ pub struct Resume {
 pub struct Durable {
     pub topic: TopicId,
     pub version: u64,
+    /// Milliseconds since the epoch at which the session began: the clock that times are told by begins anew with the host.
+    pub began_ms: u64,
     /// It is about to be written.
     pub is_noted: bool,
 }

@@ -94,12 +94,11 @@ impl Shard {
 
     /// A session of the native protocol, of this shard or of another one.
     fn restore_durable(&mut self, id: TopicId, stored: &StoredTopic) -> Result<(), String> {
-        let home = durable::home_of(stored, self.desk.identity.count)?;
-        if stored.version > 0 {
-            let interest = durable::interest_of(&self.desk, stored)?;
-            self.desk.skip_names(interest.id);
-            interest.selecting.iter().for_each(|selector| self.restore_selector(home, selector));
-        }
+        let session = durable::id_of(&self.desk, stored)?;
+        let home = self.desk.home_of(session);
+        let interest = durable::interest_of(&self.desk, stored)?;
+        self.desk.skip_names(session, interest.stored_ms);
+        interest.selecting.iter().for_each(|selector| self.restore_selector(home, selector));
         if home == self.desk.identity.index {
             self.audience.restore_durable(&mut self.desk, id, stored)?;
         }
@@ -120,4 +119,85 @@ fn specification_of(specifications: &mut Interner, stored: &StoredTopic) -> Resu
     let properties = stored.properties.iter().map(|(key, value)| (&**key, &**value));
     let parsed = Specification::parse(topic_type, properties, SpecificationLimits::default());
     Ok(specifications.intern(parsed.map_err(|error| refused(error.to_string()))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Identity, Limits, Storing};
+    use super::*;
+    use crate::base::{ConnectionKey, SessionId, SlabKey, Time};
+    use crate::journal::{Append, Change, DURABLE_BRANCH, DURABLE_KIND, Record, State};
+    use crate::session::{Form, Life, Session};
+    use crate::topic::path::TopicPath;
+
+    const WALL_MS: u64 = 1_700_000_000_000;
+    const RUN: u64 = 7;
+
+    fn shard(now: Time, wall_ms: u64) -> Shard {
+        let (index, server, storing) = (ShardIndex(0), "test".into(), Storing::Stored);
+        let identity = Identity { index, count: 1, server, run: RUN, start: now.0, storing, topics_base: 0, secret: [7; 32] };
+        Shard::new(identity, Limits::default(), now, wall_ms)
+    }
+
+    /// What is stored of a session that began when the server did, five seconds before the server is stopped.
+    fn stored() -> (SessionId, Vec<(TopicId, StoredTopic)>) {
+        let mut shard = shard(Time(1), WALL_MS);
+        let id = shard.desk.take_session_id();
+        let session = Session::new(id, Life::Connected(ConnectionKey::new(0, 0)), Form::Text, Time(1));
+        let key = shard.audience.enter(session);
+        shard.audience.let_resume(&mut shard.desk, key, 60_000);
+        shard.audience.make_durable(&mut shard.desk, key);
+        shard.desk.tick(Time(1).after_ms(5000), WALL_MS + 5000);
+        shard.audience.leave_durable(&mut shard.desk, key);
+        let mut state = State::default();
+        for append in shard.desk.ledger.poll_records().expect("there is a record") {
+            state.apply(&Record::from(&append.change));
+        }
+        (id, state.topics.into_iter().collect())
+    }
+
+    /// The server had begun to keep it.
+    fn unfinished(run: u64, session: SessionId) -> (TopicId, StoredTopic) {
+        let path = TopicPath::of_branch(&format!("{DURABLE_BRANCH}{run:016x}-{:x}", session.number()));
+        (TopicId(99), StoredTopic::new(path, DURABLE_KIND, Vec::new()))
+    }
+
+    fn restored(now: Time, wall_ms: u64, stored: Vec<(TopicId, StoredTopic)>) -> Result<Shard, String> {
+        assert_eq!(Restoring::run_of(&stored), Some(RUN));
+        let mut shard = shard(now, wall_ms);
+        let restoring = Restoring::deal(stored, 1).pop().expect("there is one shard");
+        shard.restore(restoring).map(|()| shard)
+    }
+
+    #[test]
+    fn a_session_that_is_kept_began_when_it_began() {
+        let (id, stored) = stored();
+        // The host was started anew too, and its clock that nobody sets with it.
+        let shard = restored(Time(5), WALL_MS + 9000, stored).unwrap();
+        let key = shard.audience.find(id).expect("it is there");
+        let properties = shard.audience.session_properties(&shard.desk, key);
+        let began = properties.iter().find(|(key, _)| &**key == "$StartTime").map(|(_, value)| &**value);
+        assert_eq!(began, Some(&*WALL_MS.to_string()));
+    }
+
+    #[test]
+    fn names_of_earlier_starts_are_not_given_again() {
+        let (id, stored) = stored();
+        let until = (WALL_MS + 5000) << 6;
+        let mut shard = restored(Time(5), WALL_MS, stored).unwrap();
+        assert!(shard.desk.take_session_id().count() > until, "nor where the clock was set back");
+        let mut shard = restored(Time(5), WALL_MS + 6000, vec![unfinished(RUN, id)]).unwrap();
+        assert!(shard.desk.take_session_id().count() > until, "nor where its run is all that is known of a session");
+        assert_eq!(shard.session_count(), 0);
+        let removed = shard.desk.ledger.poll_records().expect("its record goes");
+        assert!(matches!(removed[..], [Append { change: Change::Removed { topic: TopicId(99) }, .. }]));
+    }
+
+    #[test]
+    fn sessions_of_two_servers_are_not_mixed() {
+        let (id, mut stored) = stored();
+        stored.push(unfinished(RUN + 1, id));
+        let error = restored(Time(5), WALL_MS, stored).err().expect("they cannot be told apart");
+        assert!(error.contains("0000000000000008-10000") && error.contains("of the run 0000000000000007"), "{error}");
+    }
 }
