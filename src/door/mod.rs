@@ -164,6 +164,15 @@ impl Doors {
         }
     }
 
+    /// The same of a session that goes on: others may have been told where it was, and its paths may mean other topics here.
+    fn change_origin(&mut self, desk: &mut Desk, audience: &mut Audience, at: (ConnectionKey, SessionKey), environment: &str) {
+        let (key, session) = at;
+        let before = audience.see(desk, session);
+        self.give_origin(audience, key, session, environment);
+        audience.properties_changed(desk, session, before);
+        audience.remap(desk, session);
+    }
+
     fn stage(&self, key: ConnectionKey) -> Option<&Stage> {
         self.connections.get(key).map(|connection| &connection.stage)
     }

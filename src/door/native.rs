@@ -209,7 +209,7 @@ impl Doors {
         }
         audience.resume(desk, session, key);
         self.admission.note_resumed(desk.turn.now, desk.limits.admission_per_s);
-        self.give_origin(audience, key, session, &connect.environment);
+        self.change_origin(desk, audience, (key, session), &connect.environment);
         self.welcome(desk, audience, key, session, connect);
     }
 

@@ -58,6 +58,34 @@ fn told(what: u8, session: &str, tier: &str) -> (u8, String, String) {
     (what, session.to_owned(), tier.to_owned())
 }
 
+/// A client comes back from elsewhere: who listens learns what is true from then on, and its paths mean what they mean there.
+#[test]
+fn a_session_that_goes_on_in_another_environment_is_told_of_and_mapped_anew() {
+    let server = Server::start(2);
+    let mut asker = server.connect();
+    asker.add_and_set("here/x", ValueType::Json, b"1").unwrap();
+    asker.add_and_set("there/x", ValueType::Json, b"2").unwrap();
+    let mappings = vec![("$Environment is 'phone'".into(), "there".into())];
+    asker.ask(|id| Request { id, ask: Ask::PutSessionTree { branch: "here".into(), mappings } }).unwrap();
+    let mut ask = connect_ask(60_000, "", 0);
+    let Ask::Connect { environment, .. } = &mut ask else { unreachable!() };
+    *environment = "phone".into();
+    let mut one = Session::open(server.address, ask);
+    one.subscribe("here/x").unwrap();
+    one.wait_for_value("here/x", b"2");
+    listen(&mut asker, "$Environment is 'phone'").unwrap();
+    assert_eq!(next(&mut asker), told(PRESENT, &one.id, ""));
+    // It says nothing of its environment now.
+    drop(one.resume(server.address));
+    loop {
+        match next(&mut asker) {
+            (AWAY | BACK, ..) => {}
+            notice => break assert_eq!(notice, told(UNMATCHED, &one.id, "")),
+        }
+    }
+    one.wait_for_value("here/x", b"1");
+}
+
 #[test]
 fn a_session_is_told_of_from_its_beginning_to_its_end() {
     let server = Server::start(2);

@@ -162,12 +162,12 @@ impl Audience {
     }
 
     /// What each listener is shown of the session before its properties change; `None` of one that does not mean it.
-    pub(in crate::audience) fn see(&self, desk: &Desk, key: SessionKey) -> Vec<Option<Seen>> {
+    pub fn see(&self, desk: &Desk, key: SessionKey) -> Vec<Option<Seen>> {
         self.events.observers.values().map(|observer| self.seen(desk, observer, key)).collect()
     }
 
     /// Properties of the session have changed.
-    pub(in crate::audience) fn properties_changed(&mut self, desk: &mut Desk, key: SessionKey, before: Vec<Option<Seen>>) {
+    pub fn properties_changed(&mut self, desk: &mut Desk, key: SessionKey, before: Vec<Option<Seen>>) {
         let Some(session) = self.session(key) else { return };
         let (id, is_away, is_over) = (session.id, session.life.away().is_some(), self.events.over.contains(&key));
         let mut observers = std::mem::take(&mut self.events.observers);

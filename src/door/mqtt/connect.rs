@@ -117,7 +117,10 @@ impl Doors {
         let ended = desk.ledger.earlier().filter(|_| was_kept);
         let found = found.filter(|session| audience.session(*session).is_some());
         let session = found.unwrap_or_else(|| audience.make_session(desk, &client_id, connect.version));
-        self.give_origin(audience, key, session, "");
+        match found {
+            Some(_) => self.change_origin(desk, audience, (key, session), ""),
+            None => self.give_origin(audience, key, session, ""),
+        }
         let missed = audience.take_missed(session);
         let opening = Opening { session, is_present: found.is_some(), assigned: assigned.as_deref(), answer, missed };
         let connected = self.open_link(desk, key, connect, &opening);
