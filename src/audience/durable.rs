@@ -223,6 +223,7 @@ impl Audience {
         let steps = record.steps(desk)?;
         session.selections.restore(steps.iter().map(|(scope, selector, selects)| (*scope, selector, *selects)));
         let stay_ms = record.stay_ms;
+        let was_connected = record.expires_ms.is_none();
         let left_ms = record.expires_ms.map_or(stay_ms, |at_ms| Expiry { at_ms, left_ms: stay_ms }.left_ms(wall_ms));
         let selecting = session.selecting();
         let key = self.enter(session);
@@ -234,6 +235,10 @@ impl Audience {
         selecting.iter().for_each(|selector| self.hold_selector(key, selector));
         self.fall_asleep(desk, key, now.after_ms(left_ms));
         self.remap(desk, key);
+        if was_connected {
+            // From now on its time goes on, also when the server is not there.
+            self.note_durable(desk, key);
+        }
         Ok(())
     }
 }

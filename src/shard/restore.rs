@@ -125,7 +125,9 @@ fn specification_of(specifications: &mut Interner, stored: &StoredTopic) -> Resu
 mod tests {
     use super::super::{Identity, Limits, Storing};
     use super::*;
-    use crate::base::{ConnectionKey, SessionId, SlabKey, Time};
+    use crate::audience::Audience;
+    use crate::base::{ConnectionKey, SessionId, SessionKey, SlabKey, Time};
+    use crate::desk::Desk;
     use crate::journal::{Append, Change, DURABLE_BRANCH, DURABLE_KIND, Record, State};
     use crate::session::{Form, Life, Session};
     use crate::topic::path::TopicPath;
@@ -139,8 +141,8 @@ mod tests {
         Shard::new(identity, Limits::default(), now, wall_ms)
     }
 
-    /// What is stored of a session that began when the server did, five seconds before the server is stopped.
-    fn stored() -> (SessionId, Vec<(TopicId, StoredTopic)>) {
+    /// What is stored, five seconds later, of a session that began when the server did.
+    fn stored(store: fn(&mut Audience, &mut Desk, SessionKey)) -> (SessionId, Vec<(TopicId, StoredTopic)>) {
         let mut shard = shard(Time(1), WALL_MS);
         let id = shard.desk.take_session_id();
         let session = Session::new(id, Life::Connected(ConnectionKey::new(0, 0)), Form::Text, Time(1));
@@ -148,7 +150,7 @@ mod tests {
         shard.audience.let_resume(&mut shard.desk, key, 60_000);
         shard.audience.make_durable(&mut shard.desk, key);
         shard.desk.tick(Time(1).after_ms(5000), WALL_MS + 5000);
-        shard.audience.leave_durable(&mut shard.desk, key);
+        store(&mut shard.audience, &mut shard.desk, key);
         let mut state = State::default();
         for append in shard.desk.ledger.poll_records().expect("there is a record") {
             state.apply(&Record::from(&append.change));
@@ -171,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_session_that_is_kept_began_when_it_began() {
-        let (id, stored) = stored();
+        let (id, stored) = stored(Audience::leave_durable);
         // The host was started anew too, and its clock that nobody sets with it.
         let shard = restored(Time(5), WALL_MS + 9000, stored).unwrap();
         let key = shard.audience.find(id).expect("it is there");
@@ -180,9 +182,27 @@ mod tests {
         assert_eq!(began, Some(&*WALL_MS.to_string()));
     }
 
+    /// Also where the server is killed again before its client has come back.
+    #[test]
+    fn the_time_without_a_connection_begins_once() {
+        let (id, stored) = stored(Audience::store_durable);
+        let mut shard = restored(Time(5), WALL_MS + 6000, stored.clone()).unwrap();
+        shard.settle();
+        let mut state = State { topics: stored.into_iter().collect(), highest_topic: 1 };
+        for append in shard.desk.ledger.poll_records().expect("its end is stored") {
+            state.apply(&Record::from(&append.change));
+        }
+        let stored: Vec<_> = state.topics.into_iter().collect();
+        for (later_ms, is_there) in [(59_000, true), (61_000, false)] {
+            let mut shard = restored(Time(5), WALL_MS + 6000 + later_ms, stored.clone()).unwrap();
+            shard.handle_tick(Time(6), WALL_MS + 6000 + later_ms);
+            assert_eq!(shard.audience.find(id).is_some(), is_there, "{later_ms} ms later");
+        }
+    }
+
     #[test]
     fn names_of_earlier_starts_are_not_given_again() {
-        let (id, stored) = stored();
+        let (id, stored) = stored(Audience::leave_durable);
         let until = (WALL_MS + 5000) << 6;
         let mut shard = restored(Time(5), WALL_MS, stored).unwrap();
         assert!(shard.desk.take_session_id().count() > until, "nor where the clock was set back");
@@ -195,7 +215,7 @@ mod tests {
 
     #[test]
     fn sessions_of_two_servers_are_not_mixed() {
-        let (id, mut stored) = stored();
+        let (id, mut stored) = stored(Audience::leave_durable);
         stored.push(unfinished(RUN + 1, id));
         let error = restored(Time(5), WALL_MS, stored).err().expect("they cannot be told apart");
         assert!(error.contains("0000000000000008-10000") && error.contains("of the run 0000000000000007"), "{error}");
