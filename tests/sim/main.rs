@@ -33,6 +33,7 @@ mod constraints;
 mod convergence;
 mod crossing;
 mod deltas;
+mod durable;
 mod ending;
 mod listeners;
 mod locks;

@@ -173,7 +173,7 @@ impl World {
         let count = usize::from(conditions.shards);
         let now = Time(1_000_000_000 + random.below(1_000_000_000) as u64);
         Self {
-            shards: shards(&conditions, now, Storing::Off, 0),
+            shards: shards(&conditions, now, Storing::Off, (7, 0)),
             disk: None,
             refused: BTreeMap::new(),
             random,
@@ -206,7 +206,7 @@ impl World {
     /// A world whose topics are stored.
     pub fn stored(random: Random, conditions: Conditions, waiting_max: usize) -> Self {
         let mut world = Self::new(random, conditions);
-        world.shards = shards(&world.conditions, world.now, Storing::Stored, 0);
+        world.shards = shards(&world.conditions, world.now, Storing::Stored, (7, 0));
         world.disk = Some(Disk::new(world.shards.len(), waiting_max));
         world
     }
@@ -551,8 +551,9 @@ impl World {
         self.conditions.shards = shards_now;
         let count = usize::from(shards_now);
         let disk = disk.crash(&mut self.random, count);
-        self.shards = shards(&self.conditions, self.now, Storing::Stored, disk.state.highest_topic);
-        let stored = disk.state.topics.iter().map(|(id, stored)| (*id, stored.clone()));
+        let stored: Vec<_> = disk.state.topics.iter().map(|(id, stored)| (*id, stored.clone())).collect();
+        let run = Restoring::run_of(&stored).unwrap_or(self.now.0);
+        self.shards = shards(&self.conditions, self.now, Storing::Stored, (run, disk.state.highest_topic));
         for (shard, restoring) in self.shards.iter_mut().zip(Restoring::deal(stored, shards_now)) {
             shard.restore(restoring).expect("what was stored is restored");
         }
@@ -641,14 +642,15 @@ impl Link {
     }
 }
 
-fn shards(conditions: &Conditions, now: Time, storing: Storing, topics_base: u64) -> Vec<Shard> {
+fn shards(conditions: &Conditions, now: Time, storing: Storing, (run, topics_base): (u64, u64)) -> Vec<Shard> {
     let count = conditions.shards;
     let identity = |index| Identity {
         index: ShardIndex(index),
         count,
         server: "tidewire sim".into(),
-        run: 7,
-        start: 7,
+        run,
+        // No two starts have one.
+        start: now.0,
         storing,
         topics_base,
         secret: [7; 32],
