@@ -25,12 +25,11 @@ pub struct SessionTreeLimits {
     pub rows_max: usize,
     /// Of the filters and branches of all tables together.
     pub text_bytes_max: usize,
-    pub filter: SessionFilterLimits,
 }
 
 impl Default for SessionTreeLimits {
     fn default() -> Self {
-        Self { tables_max: 100, rows_max: 100, text_bytes_max: 64 << 10, filter: SessionFilterLimits::default() }
+        Self { tables_max: 100, rows_max: 100, text_bytes_max: 64 << 10 }
     }
 }
 
@@ -69,7 +68,7 @@ impl Table {
     ) -> Result<Self, RowError> {
         let parse = |(at, (filter, branch)): (usize, (&str, &str))| {
             let row = at + 1;
-            let filter = SessionFilter::parse(filter, limits.filter).map_err(|error| RowError {
+            let filter = SessionFilter::parse(filter, SessionFilterLimits::default()).map_err(|error| RowError {
                 row,
                 position: error.position,
                 message: format!("the filter of row {row}: {error}"),
