@@ -36,7 +36,7 @@ pub struct ShardIndex(pub u16);
 
 /// A session of any shard, for whatever outlives its connections or is elsewhere. No other session of this run has it, nor of an earlier one whose sessions
 /// are there still.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(u64);
 
 impl SessionId {

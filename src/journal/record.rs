@@ -196,7 +196,7 @@ impl<'a> From<&'a Change> for Record<'a> {
                     version: publication.version,
                     qos: publication.qos() as u8,
                     expiry: *expiry,
-                    passed_on: message.map_or(&[][..], |message| &message.passed_on),
+                    passed_on: message.map_or(&[][..], |message| message.passed_on),
                     value: publication.value().unwrap_or_default(),
                 }
             }

@@ -3,7 +3,7 @@
 use crate::base::{SessionKey, Time, TopicId};
 use crate::topic::mqtt;
 use crate::topic::path::TopicPath;
-use crate::topic::publication::{Encodings, Message, Publication};
+use crate::topic::publication::{Encodings, MessageView, Publication};
 use crate::topic::specification::{Conflation, Priority, Specification, TopicType};
 use crate::value::{ValueType, scalar};
 use crate::wire::mqtt::{PublishHead, QoS, SubscriptionOptions, Version, put_publish};
@@ -84,7 +84,7 @@ impl Delivery {
 
     /// The bits of a subscription for which the plain packet of a publication does not do. What did not come by MQTT is delivered as the subscription
     /// wants.
-    fn distinct(message: Option<&Message>) -> Self {
+    fn distinct(message: Option<MessageView<'_>>) -> Self {
         let Some(message) = message else { return Self(Self::QOS | Self::NEVER_PLAIN) };
         let qos = if message.qos == QoS::AtMostOnce { 0 } else { Self::QOS };
         let retain = if message.retain { Self::RETAIN_AS_PUBLISHED } else { 0 };
@@ -345,7 +345,7 @@ impl Outgoing {
     /// The properties of MQTT 5 that a message is sent with: those that it came with, else what the topic's type says of its payload.
     pub fn passed_on(&self) -> &[u8] {
         match (self.publication.message(), self.specification.value_type()) {
-            (Some(message), _) => &message.passed_on,
+            (Some(message), _) => message.passed_on,
             (None, _) if self.is_null() => &[],
             (None, kind) => type_properties(kind),
         }

@@ -297,7 +297,7 @@ impl Message {
 
     /// What tells it from other messages if it comes again. A retained message that a new subscription finds is no news, and may be found again.
     pub fn publisher(&self) -> Option<Publisher> {
-        if self.is_first { None } else { self.outgoing.publication().message()?.publisher.as_deref().copied() }
+        if self.is_first { None } else { self.outgoing.publication().message()?.publisher.copied() }
     }
 
     /// Whether it waits until it is sent, whatever comes after it: it has to be acknowledged, and nobody set its topic's CONFLATION to let it give way.

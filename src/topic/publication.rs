@@ -24,14 +24,67 @@ pub struct Publication {
     value_at: u32,
     content: Content,
     compression: Compression,
+    marks: Marks,
     /// The frame that makes this version from the one before, where that is smaller: made by the topic's owner before anybody is told.
     delta: OnceLock<Box<[u8]>>,
     /// The compressed frame, made when a session first wants it; empty where it is no smaller.
     deflated: OnceLock<Box<[u8]>>,
-    /// What a message of MQTT is beside its payload.
-    message: Option<Box<Message>>,
+    /// The session that published it, where the marks say that there is one.
+    origin: SessionId,
+    beside: Option<Box<Beside>>,
+}
+
+/// What few publications have: a topic keeps its last one, and there may be millions.
+#[derive(Clone, Debug, Default)]
+struct Beside {
+    expires: Option<Time>,
+    publisher: Option<Box<Publisher>>,
+    passed_on: Box<[u8]>,
     /// To be told once every session that outlives the server keeps it.
     keep: Option<Box<Keep>>,
+}
+
+/// What a message of MQTT says of itself, in bits.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks(u8);
+
+impl Marks {
+    const QOS: u8 = 0b11;
+    const IS_MESSAGE: u8 = 1 << 2;
+    const RETAIN: u8 = 1 << 3;
+    const IS_PASSING: u8 = 1 << 4;
+    const IS_CLEARING: u8 = 1 << 5;
+    const HAS_ORIGIN: u8 = 1 << 6;
+
+    fn of(message: &Message) -> Self {
+        let flag = |holds: bool, bit: u8| if holds { bit } else { 0 };
+        let flags = flag(message.retain, Self::RETAIN)
+            | flag(message.is_passing, Self::IS_PASSING)
+            | flag(message.is_clearing, Self::IS_CLEARING)
+            | flag(message.origin.is_some(), Self::HAS_ORIGIN);
+        Self(message.qos as u8 | Self::IS_MESSAGE | flags)
+    }
+
+    fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+
+    fn qos(self) -> QoS {
+        QoS::from_number(self.0 & Self::QOS).unwrap_or_default()
+    }
+}
+
+/// A message of MQTT as its publication has it: see [`Message`].
+#[derive(Clone, Copy, Debug)]
+pub struct MessageView<'p> {
+    pub qos: QoS,
+    pub retain: bool,
+    pub is_passing: bool,
+    pub is_clearing: bool,
+    pub expires: Option<Time>,
+    pub origin: Option<SessionId>,
+    pub publisher: Option<&'p Publisher>,
+    pub passed_on: &'p [u8],
 }
 
 /// What a message of MQTT is beside its topic and payload.
@@ -102,7 +155,8 @@ impl Publication {
     fn of(topic: TopicId, version: u64, received: Time, content: Content, frame: Vec<u8>, value_at: usize) -> Self {
         let (frame, value_at) = (frame.into_boxed_slice(), value_at as u32);
         let (compression, delta, deflated) = (Compression::Off, OnceLock::new(), OnceLock::new());
-        Self { topic, version, received, frame, value_at, content, compression, delta, deflated, message: None, keep: None }
+        let (marks, origin, beside) = (Marks::default(), SessionId::default(), None);
+        Self { topic, version, received, frame, value_at, content, compression, marks, delta, deflated, origin, beside }
     }
 
     /// The same under another topic's number, for who knows the topic by that; nobody waits for that to be kept.
@@ -114,7 +168,8 @@ impl Publication {
         };
         let delta = self.delta.get().map(|frame| native::renumbered_frame(frame, topic).into_boxed_slice());
         let delta = delta.map_or_else(OnceLock::new, OnceLock::from);
-        Self { compression: self.compression, message: self.message.clone(), delta, ..renumbered }
+        let beside = self.beside.as_ref().map(|beside| Box::new(Beside { keep: None, ..(**beside).clone() }));
+        Self { compression: self.compression, marks: self.marks, origin: self.origin, beside, delta, ..renumbered }
     }
 
     /// What makes this version from the one before; said at most once.
@@ -129,17 +184,22 @@ impl Publication {
     }
 
     pub fn with_message(mut self, message: Message) -> Self {
-        self.message = Some(Box::new(message));
+        self.marks = Marks::of(&message);
+        self.origin = message.origin.unwrap_or_default();
+        let Message { expires, publisher, passed_on, .. } = message;
+        if expires.is_some() || publisher.is_some() || !passed_on.is_empty() {
+            self.beside = Some(Box::new(Beside { expires, publisher, passed_on, keep: None }));
+        }
         self
     }
 
     /// Who has to be waited for, before anybody is told.
     pub fn set_keep(&mut self, keep: Keep) {
-        self.keep = Some(Box::new(keep));
+        self.beside.get_or_insert_default().keep = Some(Box::new(keep));
     }
 
     pub fn keep(&self) -> Option<Keep> {
-        self.keep.as_deref().copied()
+        self.beside.as_ref()?.keep.as_deref().copied()
     }
 
     /// Whom the shard has to tell that its sessions keep it.
@@ -148,13 +208,28 @@ impl Publication {
     }
 
     /// `None` for what did not come by MQTT.
-    pub fn message(&self) -> Option<&Message> {
-        self.message.as_deref()
+    #[inline]
+    pub fn message(&self) -> Option<MessageView<'_>> {
+        let marks = self.marks;
+        if !marks.has(Marks::IS_MESSAGE) {
+            return None;
+        }
+        let beside = self.beside.as_deref();
+        Some(MessageView {
+            qos: marks.qos(),
+            retain: marks.has(Marks::RETAIN),
+            is_passing: marks.has(Marks::IS_PASSING),
+            is_clearing: marks.has(Marks::IS_CLEARING),
+            expires: beside.and_then(|beside| beside.expires),
+            origin: marks.has(Marks::HAS_ORIGIN).then_some(self.origin),
+            publisher: beside.and_then(|beside| beside.publisher.as_deref()),
+            passed_on: beside.map_or(&[], |beside| &beside.passed_on),
+        })
     }
 
     /// How hard it is tried to be delivered; what did not come by MQTT as hard as a subscription wants.
     pub fn qos(&self) -> QoS {
-        self.message.as_ref().map_or(QoS::ExactlyOnce, |message| message.qos)
+        if self.marks.has(Marks::IS_MESSAGE) { self.marks.qos() } else { QoS::ExactlyOnce }
     }
 
     /// `None` for null.
@@ -262,6 +337,34 @@ impl Encodings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_is_seen_as_it_was_made_and_a_plain_one_takes_nothing_beside_its_publication() {
+        assert!(size_of::<Publication>() <= 112);
+        let publication = || Publication::new(TopicId(1), 1, Time(0), b"21.5");
+        assert!(publication().message().is_none() && publication().qos() == QoS::ExactlyOnce);
+        let plain = Message { origin: Some(SessionId::default()), retain: true, ..Message::default() };
+        let passing = Message { qos: QoS::ExactlyOnce, is_passing: true, is_clearing: true, ..Message::default() };
+        let publisher = Publisher { session: TopicId(4), number: 5, lowest: 3 };
+        let rare = [
+            Message { expires: Some(Time(7)), ..plain.clone() },
+            Message { publisher: Some(Box::new(publisher)), qos: QoS::AtLeastOnce, ..Message::default() },
+            Message { passed_on: [1, 1].into(), ..Message::default() },
+        ];
+        for (message, is_plain) in [(plain, true), (passing, true)].into_iter().chain(rare.map(|message| (message, false))) {
+            let mut made = publication().with_message(message.clone());
+            assert_eq!(made.beside.is_none(), is_plain);
+            made.set_keep(Keep { owner: ShardIndex(0), ticket: 1, shards: ShardSet::default() });
+            let renumbered = made.renumbered(TopicId(2));
+            assert!(made.keep().is_some() && renumbered.keep().is_none());
+            for publication in [made, renumbered] {
+                let MessageView { qos, retain, is_passing, is_clearing, expires, origin, publisher, passed_on } = publication.message().unwrap();
+                let publisher = publisher.map(|publisher| Box::new(*publisher));
+                let seen = Message { qos, retain, is_passing, is_clearing, expires, origin, publisher, passed_on: passed_on.into() };
+                assert_eq!(seen, message);
+            }
+        }
+    }
 
     fn frame(value: &[u8], compression: Compression, capabilities: u64) -> Vec<u8> {
         let publication = Publication::new(TopicId(1), 1, Time(0), value).with_compression(compression);
