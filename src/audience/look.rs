@@ -58,7 +58,7 @@ impl Audience {
         let session = self.sessions.get(key).expect("only a session that stands is looked at");
         match &session.mqtt {
             Some(mqtt) => {
-                let filters = mqtt.filters.iter().map(|filter| ("", &*filter.text, SELECTION_IS_FILTER));
+                let filters = mqtt.filters.iter().map(|filter| ("", filter.text(), SELECTION_IS_FILTER));
                 page(filters, after, count_max)
             }
             None => {

@@ -12,19 +12,69 @@ use std::rc::Rc;
 /// So many filters are looked through: more have an index.
 const SCANNED_MAX: usize = 16;
 
-/// One subscription.
+/// One subscription. Small: most sessions have one, and have it within themselves.
 pub struct Filter {
-    pub text: Rc<str>,
     pub selector: Selector,
+    /// `None` where it is the path that the selector selects, as mostly.
+    text: Option<Box<Text>>,
     pub options: SubscriptionOptions,
-    pub id: Option<u32>,
-    /// Whether it is a member's of a shared subscription, whose messages its group deals out.
-    pub is_shared: bool,
+    /// The subscription identifier, of at most 28 bits, or 0; and [`IS_SHARED`].
+    marks: u32,
 }
 
-/// See the module. The loops over `list` are bounded by `SCANNED_MAX`, but for those that want all filters.
+struct Text(Rc<str>);
+
+const IS_SHARED: u32 = 1 << 31;
+
+impl Filter {
+    /// The selector is the one that the text stands for.
+    pub fn new(text: &str, selector: Selector, options: SubscriptionOptions, id: Option<u32>) -> Self {
+        let id = id.unwrap_or(0);
+        assert!(id < IS_SHARED, "an identifier of a subscription has 28 bits");
+        let text = (selector.exact_path() != Some(text)).then(|| Box::new(Text(text.into())));
+        Self { selector, text, options, marks: id }
+    }
+
+    /// The same as a member's of a shared subscription, whose messages its group deals out.
+    pub fn shared(self) -> Self {
+        Self { marks: self.marks | IS_SHARED, ..self }
+    }
+
+    pub fn is_shared(&self) -> bool {
+        self.marks & IS_SHARED != 0
+    }
+
+    pub fn id(&self) -> Option<u32> {
+        Some(self.marks & !IS_SHARED).filter(|id| *id != 0)
+    }
+
+    pub fn text(&self) -> &str {
+        self.text.as_ref().map_or_else(|| self.selector.prefix(), |text| &text.0)
+    }
+
+    /// The text, of one that is shared not copied.
+    pub fn name(&self) -> Rc<str> {
+        self.text.as_ref().map_or_else(|| self.selector.prefix().into(), |text| text.0.clone())
+    }
+}
+
+/// See the module. The loops over the list are bounded by `SCANNED_MAX`, but for those that want all filters.
 #[derive(Default)]
-pub struct Filters {
+pub struct Filters(List);
+
+enum List {
+    One(Option<Filter>),
+    Many(Box<Many>),
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self::One(None)
+    }
+}
+
+#[derive(Default)]
+struct Many {
     list: Vec<Filter>,
     index: Option<Box<Index>>,
 }
@@ -42,8 +92,8 @@ struct Index {
 
 impl Index {
     fn add(&mut self, place: u32, filter: &Filter) {
-        self.by_text.insert(filter.text.clone(), place);
-        if filter.is_shared {
+        self.by_text.insert(filter.name(), place);
+        if filter.is_shared() {
             self.shared.insert(place);
             return;
         }
@@ -52,8 +102,8 @@ impl Index {
     }
 
     fn remove(&mut self, place: u32, filter: &Filter) {
-        self.by_text.remove(&filter.text);
-        if filter.is_shared {
+        self.by_text.remove(filter.text());
+        if filter.is_shared() {
             self.shared.remove(&place);
             return;
         }
@@ -79,88 +129,133 @@ impl Index {
 
 impl Filters {
     pub fn len(&self) -> usize {
-        self.list.len()
+        self.list().len()
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Filter> {
-        self.list.iter()
+        self.list().iter()
+    }
+
+    #[inline]
+    fn list(&self) -> &[Filter] {
+        match &self.0 {
+            List::One(held) => held.as_slice(),
+            List::Many(many) => &many.list,
+        }
+    }
+
+    fn index(&self) -> Option<&Index> {
+        match &self.0 {
+            List::One(_) => None,
+            List::Many(many) => many.index.as_deref(),
+        }
+    }
+
+    /// Room for more than one.
+    fn many_mut(&mut self) -> &mut Many {
+        if let List::One(held) = &mut self.0 {
+            let list = held.take().into_iter().collect();
+            self.0 = List::Many(Box::new(Many { list, index: None }));
+        }
+        let List::Many(many) = &mut self.0 else { unreachable!("it was just made so") };
+        many
     }
 
     /// Makes room for so many more, and where they are few for no others.
     pub fn reserve(&mut self, count: usize) {
-        if self.index.is_none() {
-            self.list.reserve_exact(count);
+        if self.len() + count > 1 && self.index().is_none() {
+            self.many_mut().list.reserve_exact(count);
         }
     }
 
     /// Gives the room for others back, where they are few: many would be moved for each that comes.
     pub fn shrink(&mut self) {
-        if self.index.is_none() {
-            self.list.shrink_to_fit();
+        let List::Many(many) = &mut self.0 else { return };
+        if many.index.is_some() {
+            return;
+        }
+        if many.list.len() > 1 {
+            many.list.shrink_to_fit();
+        } else {
+            self.0 = List::One(many.list.pop());
         }
     }
 
     fn place(&self, text: &str) -> Option<usize> {
-        match &self.index {
+        match self.index() {
             Some(index) => index.by_text.get(text).map(|place| *place as usize),
-            None => self.list.iter().position(|filter| *filter.text == *text),
+            None => self.iter().position(|filter| filter.text() == text),
         }
     }
 
     pub fn find(&self, text: &str) -> Option<&Filter> {
-        self.place(text).map(|place| &self.list[place])
+        self.place(text).map(|place| &self.list()[place])
     }
 
     /// Adds the filter, or replaces the one of the same text, which has the same selector.
     pub fn put(&mut self, filter: Filter) {
-        if let Some(place) = self.place(&filter.text) {
-            self.list[place] = filter;
+        let place = self.place(filter.text());
+        if let List::One(held) = &mut self.0
+            && (held.is_none() || place.is_some())
+        {
+            *held = Some(filter);
             return;
         }
-        self.list.push(filter);
-        if let Some(index) = &mut self.index {
-            let place = self.list.len() - 1;
-            index.add(place as u32, &self.list[place]);
-        } else if self.list.len() > SCANNED_MAX {
-            let index = self.index.insert(Box::default());
-            (0..).zip(&self.list).for_each(|(place, filter)| index.add(place, filter));
+        let Many { list, index } = self.many_mut();
+        if let Some(place) = place {
+            list[place] = filter;
+            return;
+        }
+        list.push(filter);
+        if let Some(index) = index {
+            let place = list.len() - 1;
+            index.add(place as u32, &list[place]);
+        } else if list.len() > SCANNED_MAX {
+            let index = index.insert(Box::default());
+            (0..).zip(list).for_each(|(place, filter)| index.add(place, filter));
         }
     }
 
     pub fn remove(&mut self, text: &str) -> Option<Filter> {
         let place = self.place(text)?;
-        let Some(index) = &mut self.index else { return Some(self.list.remove(place)) };
-        let last = self.list.len() - 1;
-        index.remove(place as u32, &self.list[place]);
+        let Many { list, index } = match &mut self.0 {
+            List::One(held) => return held.take(),
+            List::Many(many) => &mut **many,
+        };
+        let Some(index) = index else { return Some(list.remove(place)) };
+        let last = list.len() - 1;
+        index.remove(place as u32, &list[place]);
         if place != last {
-            index.remove(last as u32, &self.list[last]);
-            index.add(place as u32, &self.list[last]);
+            index.remove(last as u32, &list[last]);
+            index.add(place as u32, &list[last]);
         }
-        Some(self.list.swap_remove(place))
+        Some(list.swap_remove(place))
     }
 
     /// Those by which the session itself is sent what is at `path`.
     pub fn matching<'f>(&'f self, path: &'f str) -> impl Iterator<Item = &'f Filter> {
-        let scanned = if self.index.is_some() { &[] } else { &self.list[..] };
-        let indexed = self.index.iter().flat_map(|index| index.above(path)).map(|place| &self.list[place as usize]);
-        scanned.iter().chain(indexed).filter(|filter| !filter.is_shared && filter.selector.matches(path))
+        let (list, index) = (self.list(), self.index());
+        let scanned = if index.is_some() { &[] } else { list };
+        let indexed = index.into_iter().flat_map(|index| index.above(path)).map(|place| &list[place as usize]);
+        scanned.iter().chain(indexed).filter(|filter| !filter.is_shared() && filter.selector.matches(path))
     }
 
     /// Those of shared subscriptions.
     pub fn shared(&self) -> impl Iterator<Item = &Filter> {
-        let scanned = if self.index.is_some() { &[] } else { &self.list[..] };
-        let indexed = self.index.iter().flat_map(|index| &index.shared).map(|place| &self.list[*place as usize]);
-        scanned.iter().filter(|filter| filter.is_shared).chain(indexed)
+        let (list, index) = (self.list(), self.index());
+        let scanned = if index.is_some() { &[] } else { list };
+        let indexed = index.into_iter().flat_map(|index| &index.shared).map(|place| &list[*place as usize]);
+        scanned.iter().filter(|filter| filter.is_shared()).chain(indexed)
     }
 
     /// The selectors of those that are not shared.
     pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
-        self.list.iter().filter(|filter| !filter.is_shared).map(|filter| &filter.selector)
+        self.iter().filter(|filter| !filter.is_shared()).map(|filter| &filter.selector)
     }
 
     /// How many that are not shared have the selector: texts that differ may mean the same.
     pub fn count(&self, selector: &Selector) -> usize {
-        match &self.index {
+        match self.index() {
             Some(index) => index.counts.get(selector).copied().unwrap_or(0),
             None => self.selectors().filter(|held| *held == selector).count(),
         }
@@ -235,7 +330,8 @@ mod tests {
     fn filter(text: &str, id: u32) -> Filter {
         let parsed = parse_filter(text).unwrap();
         let selector = Selector::parse(&parsed.selector, SelectorLimits::default()).unwrap();
-        Filter { text: text.into(), selector, options: SubscriptionOptions::default(), id: Some(id), is_shared: parsed.share.is_some() }
+        let filter = Filter::new(text, selector, SubscriptionOptions::default(), Some(id));
+        if parsed.share.is_some() { filter.shared() } else { filter }
     }
 
     fn texts() -> Vec<String> {
@@ -251,28 +347,28 @@ mod tests {
             ids
         };
         for path in ["a/1", "a/19", "b/x/3", "c/7", "a/2/x", "$SYS", "a"] {
-            let found = sorted(filters.matching(path).filter_map(|filter| filter.id).collect());
+            let found = sorted(filters.matching(path).filter_map(|filter| filter.id()).collect());
             let matches = |text: &&(String, u32)| {
                 let held = filter(&text.0, 0);
-                !held.is_shared && held.selector.matches(path)
+                !held.is_shared() && held.selector.matches(path)
             };
             assert_eq!(found, sorted(model.iter().filter(matches).map(|(_, id)| *id).collect()), "{path}");
         }
         for (text, id) in model {
-            assert_eq!(filters.find(text).and_then(|filter| filter.id), Some(*id), "{text}");
+            assert_eq!(filters.find(text).and_then(|filter| filter.id()), Some(*id), "{text}");
             let wanted = filter(text, 0);
-            let same = model.iter().map(|(text, _)| filter(text, 0)).filter(|held| !held.is_shared && held.selector == wanted.selector);
+            let same = model.iter().map(|(text, _)| filter(text, 0)).filter(|held| !held.is_shared() && held.selector == wanted.selector);
             assert_eq!(filters.count(&wanted.selector), same.count(), "{text}");
         }
         let is_shared = |text: &&(String, u32)| text.0.starts_with("$share/");
-        let shared = sorted(filters.shared().filter_map(|filter| filter.id).collect());
+        let shared = sorted(filters.shared().filter_map(|filter| filter.id()).collect());
         assert_eq!(shared, sorted(model.iter().filter(is_shared).map(|(_, id)| *id).collect()));
     }
 
     #[test]
     fn few_filters_and_many_are_found_the_same_way() {
         let (mut filters, mut model) = (Filters::default(), Vec::<(String, u32)>::new());
-        for (id, text) in (0..).zip(texts()) {
+        for (id, text) in (1..).zip(texts()) {
             filters.put(filter(&text, id));
             match model.iter_mut().find(|(held, _)| *held == text) {
                 Some((_, held)) => *held = id,
@@ -282,17 +378,37 @@ mod tests {
                 check(&filters, &model);
             }
         }
-        assert!(filters.index.is_some() && model.len() > 2 * SCANNED_MAX);
+        assert!(filters.index().is_some() && model.len() > 2 * SCANNED_MAX);
         while !model.is_empty() {
             let (text, id) = model.remove(model.len() / 3);
-            assert_eq!(filters.remove(&text).and_then(|filter| filter.id), Some(id));
+            assert_eq!(filters.remove(&text).and_then(|filter| filter.id()), Some(id));
             assert!(filters.remove(&text).is_none() && filters.find(&text).is_none());
             if model.len().is_multiple_of(15) {
                 check(&filters, &model);
             }
         }
-        let index = filters.index.expect("it stays");
+        let index = filters.index().expect("it stays");
         assert!(index.by_text.is_empty() && index.by_branch.is_empty() && index.shared.is_empty() && index.counts.is_empty());
+    }
+
+    #[test]
+    fn one_filter_takes_no_memory_of_its_own() {
+        assert!(size_of::<Filters>() <= 24, "{} bytes", size_of::<Filters>());
+        let is_within = |filters: &Filters| matches!(filters.0, List::One(_));
+        let mut filters = Filters::default();
+        filters.reserve(1);
+        filters.put(filter("a/b", 1));
+        filters.put(filter("a/b", 2));
+        assert!(is_within(&filters) && filters.iter().all(|filter| filter.text.is_none()));
+        check(&filters, &[("a/b".into(), 2)]);
+        filters.reserve(2);
+        filters.put(filter("a/+", 0));
+        filters.shrink();
+        assert!(!is_within(&filters));
+        assert_eq!(filters.remove("a/b").map(|filter| (filter.text().to_owned(), filter.id())), Some(("a/b".into(), Some(2))));
+        filters.shrink();
+        assert!(is_within(&filters) && filters.find("a/+").is_some_and(|filter| filter.id().is_none()));
+        assert!(filters.remove("a/b").is_none() && filters.remove("a/+").is_some() && filters.len() == 0);
     }
 
     #[test]

@@ -31,23 +31,18 @@ pub struct Mqtt {
     pub expiry_s: u32,
     pub will: Option<Box<Will>>,
     pub outbound: Outbound,
-    /// The client's QoS 2 messages that it has not released, by identifier.
-    pub inbound: Inbounds,
     /// SUBSCRIBEs whose filters are not all known to the owners of topics.
     pub subscribing: Subscribings,
     /// Of a session that is kept.
     pub stored: Option<Box<Stored>>,
-    /// What of other sessions that are kept was taken.
-    pub seen: Seen,
+    /// What few sessions have.
+    rare: Option<Box<Rare>>,
     /// Messages that there was no room for, since the last that was taken.
     pub missed: u32,
     /// Those that CONNACK has told of, until the client acknowledges something: it may not have come through.
     pub missed_told: u32,
     /// All that there ever was no room for.
     pub dropped: u32,
-    /// The ticket of the record that says that the session was gone on with. What waited is sent behind that: else nothing would tell after a restart
-    /// that it may have been sent.
-    pub resumed: u64,
     /// The most messages that its client takes before it acknowledges one.
     pub receive_maximum: u16,
     /// What the groups of which it is a member were told last; `None` where it is in none.
@@ -67,17 +62,39 @@ impl Mqtt {
             expiry_s: 0,
             will: None,
             outbound: Outbound::default(),
-            inbound: Inbounds::default(),
             subscribing: Subscribings::default(),
             stored: None,
-            seen: Seen::default(),
+            rare: None,
             missed: 0,
             missed_told: 0,
             dropped: 0,
-            resumed: 0,
             receive_maximum: u16::MAX,
             told: None,
             group: None,
+        }
+    }
+
+    pub fn inbound(&self) -> &Inbounds {
+        self.rare.as_ref().map_or(&Inbounds(None), |rare| &rare.inbound)
+    }
+
+    pub fn inbound_mut(&mut self) -> &mut Inbounds {
+        &mut self.rare.get_or_insert_default().inbound
+    }
+
+    pub fn seen(&self) -> &Seen {
+        self.rare.as_ref().map_or(&Seen { taken: None }, |rare| &rare.seen)
+    }
+
+    pub fn seen_mut(&mut self) -> &mut Seen {
+        &mut self.rare.get_or_insert_default().seen
+    }
+
+    /// The ticket of the record that says that the session was gone on with, where there is one. What waited is sent behind that: else nothing would
+    /// tell after a restart that it may have been sent.
+    pub fn set_resumed(&mut self, ticket: u64) {
+        if ticket > 0 || self.rare.is_some() {
+            self.rare.get_or_insert_default().resumed = ticket;
         }
     }
 
@@ -93,19 +110,34 @@ impl Mqtt {
     /// The oldest event of the session's record that is still needed; `waiting` is the first message that waits to be sent.
     pub fn oldest_kept(&self, waiting: Option<u64>) -> Option<u64> {
         let stored = self.stored.as_ref().and_then(|stored| stored.oldest());
-        [stored, self.seen.oldest(), self.outbound.oldest(), waiting].into_iter().flatten().min()
+        [stored, self.seen().oldest(), self.outbound.oldest(), waiting].into_iter().flatten().min()
     }
 
     /// Whether the message may be sent now, to a client that takes so many: `passed` is the last record that is stored.
     pub fn may_send(&self, message: &Message, inflight_max: usize, passed: u64) -> bool {
-        self.outbound.has_room(message.sequence, inflight_max) && message.ticket.max(self.resumed) <= passed
+        self.outbound.has_room(message.sequence, inflight_max) && message.ticket.max(self.resumed()) <= passed
+    }
+
+    fn resumed(&self) -> u64 {
+        self.rare.as_ref().map_or(0, |rare| rare.resumed)
     }
 
     /// How what is at `path` is sent.
     pub fn delivery(&self, path: &str) -> Delivery {
         let plain = if self.group.is_some() { Delivery::GROUP } else { Delivery::MQTT };
-        self.matching(path).fold(plain, |delivery, filter| delivery.with(filter.options, filter.id))
+        self.matching(path).fold(plain, |delivery, filter| delivery.with(filter.options, filter.id()))
     }
+}
+
+/// What few sessions have: those that are kept, and those whose clients publish at QoS 2.
+#[derive(Default)]
+struct Rare {
+    /// The client's QoS 2 messages that it has not released, by identifier.
+    inbound: Inbounds,
+    /// What of other sessions that are kept was taken.
+    seen: Seen,
+    /// See [`Mqtt::set_resumed`].
+    resumed: u64,
 }
 
 /// QoS 2 messages of the client's, by identifier; nothing where there are none, as mostly.
@@ -324,10 +356,16 @@ pub fn identifier(sequence: u64) -> u16 {
 /// What the client has to acknowledge.
 #[derive(Default)]
 pub struct Outbound {
-    /// In the order of their sequence numbers, which is the order in which they were queued.
-    inflight: VecDeque<Inflight>,
+    /// `None` until there is something, as with most sessions.
+    under_way: Option<Box<UnderWay>>,
     /// The last sequence number given.
     sequence: u64,
+}
+
+#[derive(Default)]
+struct UnderWay {
+    /// In the order of their sequence numbers, which is the order in which they were queued.
+    inflight: VecDeque<Inflight>,
     /// The last so many of those under way have to be sent again before anything else.
     repeat: usize,
 }
@@ -368,11 +406,22 @@ pub enum Again<'m> {
 
 impl Outbound {
     pub fn len(&self) -> usize {
-        self.inflight.len()
+        self.inflight().len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.inflight.is_empty()
+        self.len() == 0
+    }
+
+    #[inline]
+    fn inflight(&self) -> &VecDeque<Inflight> {
+        const NONE: &VecDeque<Inflight> = &VecDeque::new();
+        self.under_way.as_ref().map_or(NONE, |under_way| &under_way.inflight)
+    }
+
+    #[inline]
+    fn repeat(&self) -> usize {
+        self.under_way.as_ref().map_or(0, |under_way| under_way.repeat)
     }
 
     /// Numbers a message.
@@ -403,7 +452,7 @@ impl Outbound {
 
     /// Whether a message that was numbered `sequence` may be sent: so many are under way at most, and none with its identifier.
     pub fn has_room(&self, sequence: u64, inflight_max: usize) -> bool {
-        self.repeat == 0 && self.inflight.len() < inflight_max && self.find(identifier(sequence)).is_none()
+        self.repeat() == 0 && self.len() < inflight_max && self.find(identifier(sequence)).is_none()
     }
 
     /// A message was sent.
@@ -414,26 +463,28 @@ impl Outbound {
     /// For these PUBREC came before a restart. Nothing else is under way yet.
     pub fn restore_released(&mut self, mut sequences: Vec<u64>) {
         sequences.sort_unstable();
-        self.inflight = sequences.into_iter().map(|sequence| Inflight::Released { sequence }).collect();
+        self.under_way.get_or_insert_default().inflight = sequences.into_iter().map(|sequence| Inflight::Released { sequence }).collect();
     }
 
     /// Mostly the last. After a restart what was released is known before what waits to be sent again, which may be older; nothing is to be repeated
     /// at that point.
     fn insert(&mut self, held: Inflight) {
-        let at = self.inflight.partition_point(|other| other.sequence() <= held.sequence());
-        self.inflight.insert(at, held);
+        let inflight = &mut self.under_way.get_or_insert_default().inflight;
+        let at = inflight.partition_point(|other| other.sequence() <= held.sequence());
+        inflight.insert(at, held);
     }
 
     /// They are in the order of their numbers, so few can have an identifier: one of each round of identifiers.
     fn find(&self, id: u16) -> Option<usize> {
-        let (oldest, newest) = (self.inflight.front()?.sequence(), self.inflight.back()?.sequence());
+        let inflight = self.inflight();
+        let (oldest, newest) = (inflight.front()?.sequence(), inflight.back()?.sequence());
         let behind = (u64::from(id) + IDENTIFIERS - u64::from(identifier(oldest))) % IDENTIFIERS;
         let candidates = (oldest + behind..=newest).step_by(IDENTIFIERS as usize);
         // A client that never acknowledges one message goes round again and again behind it: then those under way are fewer, by `mqtt.inflight_max`.
-        if (newest - oldest) / IDENTIFIERS > self.inflight.len() as u64 {
-            return self.inflight.iter().position(|held| identifier(held.sequence()) == id);
+        if (newest - oldest) / IDENTIFIERS > inflight.len() as u64 {
+            return inflight.iter().position(|held| identifier(held.sequence()) == id);
         }
-        candidates.into_iter().find_map(|sequence| self.inflight.binary_search_by_key(&sequence, Inflight::sequence).ok())
+        candidates.into_iter().find_map(|sequence| inflight.binary_search_by_key(&sequence, Inflight::sequence).ok())
     }
 
     /// PUBACK.
@@ -457,25 +508,29 @@ impl Outbound {
     }
 
     fn finish(&mut self, id: u16, fits: impl Fn(&Inflight) -> bool) -> Acknowledged {
-        let Some(at) = self.find(id).filter(|at| fits(&self.inflight[*at])) else { return Acknowledged::Unknown };
-        self.repeat -= usize::from(at >= self.inflight.len() - self.repeat);
-        let held = self.inflight.remove(at).expect("it was just found");
+        let found = self.find(id);
+        let Some((under_way, at)) = self.under_way.as_deref_mut().zip(found).filter(|(under_way, at)| fits(&under_way.inflight[*at])) else {
+            return Acknowledged::Unknown;
+        };
+        under_way.repeat -= usize::from(at >= under_way.inflight.len() - under_way.repeat);
+        let held = under_way.inflight.remove(at).expect("it was just found");
         Acknowledged::Done { sequence: held.sequence() }
     }
 
     /// The message that PUBREC is for, where it is the first.
     pub fn to_receive(&self, id: u16) -> Option<u64> {
-        let held = &self.inflight[self.find(id)?];
+        let held = &self.inflight()[self.find(id)?];
         matches!(held, Inflight::Sent(message) if message.qos == QoS::ExactlyOnce).then(|| held.sequence())
     }
 
     /// PUBREC.
     pub fn receive(&mut self, id: u16) -> Acknowledged {
-        let Some(at) = self.find(id) else { return Acknowledged::Unknown };
-        match &self.inflight[at] {
+        let found = self.find(id);
+        let Some((under_way, at)) = self.under_way.as_deref_mut().zip(found) else { return Acknowledged::Unknown };
+        match &under_way.inflight[at] {
             Inflight::Sent(message) if message.qos == QoS::ExactlyOnce => {
                 let sequence = message.sequence;
-                self.inflight[at] = Inflight::Released { sequence };
+                under_way.inflight[at] = Inflight::Released { sequence };
                 Acknowledged::Received
             }
             Inflight::Sent(_) => Acknowledged::Unknown,
@@ -486,9 +541,10 @@ impl Outbound {
 
     /// A new connection: all that is under way is sent again before anything else.
     pub fn start_again(&mut self) {
-        self.repeat = self.inflight.len();
+        let Some(under_way) = &mut self.under_way else { return };
+        under_way.repeat = under_way.inflight.len();
         // Bounded by `mqtt.inflight_max`.
-        for held in &mut self.inflight {
+        for held in &mut under_way.inflight {
             if let Inflight::Sent(message) = held {
                 (message.is_repeated, message.is_noted) = (true, true);
             }
@@ -497,22 +553,23 @@ impl Outbound {
 
     /// Whether something is still to be sent again.
     pub fn is_repeating(&self) -> bool {
-        self.repeat > 0
+        self.repeat() > 0
     }
 
     /// Whether `poll_repeat` has something now.
     pub fn has_to_repeat(&self, inflight_max: usize) -> bool {
-        self.repeat > 0 && self.inflight.len() - self.repeat < inflight_max
+        self.repeat() > 0 && self.len() - self.repeat() < inflight_max
     }
 
     /// The next to be sent again, in their order, while the client has acknowledged all but fewer than `inflight_max` of those before.
     pub fn poll_repeat(&mut self, inflight_max: usize) -> Option<Again<'_>> {
-        let at = self.inflight.len() - self.repeat;
-        if self.repeat == 0 || at >= inflight_max {
+        let UnderWay { inflight, repeat } = self.under_way.as_deref_mut()?;
+        let at = inflight.len() - *repeat;
+        if *repeat == 0 || at >= inflight_max {
             return None;
         }
-        self.repeat -= 1;
-        Some(match &self.inflight[at] {
+        *repeat -= 1;
+        Some(match &inflight[at] {
             Inflight::Sent(message) => Again::Publish(message),
             Inflight::Released { sequence } => Again::Release(identifier(*sequence)),
         })
@@ -520,13 +577,13 @@ impl Outbound {
 
     /// Whether a message of the topic is still to be sent again: nothing newer of it goes before.
     pub fn has_to_repeat_of(&self, path: &TopicPath) -> bool {
-        let waiting = self.inflight.iter().skip(self.inflight.len() - self.repeat);
+        let waiting = self.inflight().iter().skip(self.len() - self.repeat());
         waiting.into_iter().any(|held| matches!(held, Inflight::Sent(message) if message.outgoing.path() == path))
     }
 
     /// The messages under way.
     pub fn messages(&self) -> impl Iterator<Item = &Message> {
-        self.inflight.iter().filter_map(|held| match held {
+        self.inflight().iter().filter_map(|held| match held {
             Inflight::Sent(message) => Some(&**message),
             Inflight::Released { .. } => None,
         })
@@ -534,7 +591,7 @@ impl Outbound {
 
     /// The sequence numbers of those that wait for PUBCOMP.
     pub fn released(&self) -> impl Iterator<Item = u64> {
-        self.inflight.iter().filter_map(|held| match held {
+        self.inflight().iter().filter_map(|held| match held {
             Inflight::Sent(_) => None,
             Inflight::Released { sequence } => Some(*sequence),
         })
@@ -542,7 +599,7 @@ impl Outbound {
 
     /// The sequence number below which nothing is under way.
     pub fn oldest(&self) -> Option<u64> {
-        self.inflight.front().map(Inflight::sequence)
+        self.inflight().front().map(Inflight::sequence)
     }
 }
 

@@ -101,7 +101,7 @@ impl Audience {
         }
         self.tell_groups(desk, session);
         let ticket = self.store_session(desk, session);
-        self.mqtt(session).expect("it was just there").resumed = ticket.map_or(0, |ticket| ticket.0);
+        self.mqtt(session).expect("it was just there").set_resumed(ticket.map_or(0, |ticket| ticket.0));
         desk.ledger.wake_when_stored(ticket, session);
         ticket
     }

@@ -49,7 +49,7 @@ impl Audience {
             None => {
                 let matching = || mqtt.matching(topic.path.as_str());
                 let qos = matching().map(|filter| filter.options.qos).max().unwrap_or_default();
-                (qos, matching().filter_map(|filter| filter.id).collect())
+                (qos, matching().filter_map(|filter| filter.id()).collect())
             }
         };
         let message = Message {
@@ -198,7 +198,7 @@ fn message_for(session: &Session, delivery: Delivery, outgoing: &Rc<Outgoing>, i
         let filters: Vec<_> = filters.filter(|filter| !(filter.options.no_local && is_own)).collect();
         message.qos = filters.iter().map(|filter| filter.options.qos).max()?;
         message.retain &= filters.iter().any(|filter| filter.options.retain_as_published);
-        message.subscription_ids = filters.iter().filter_map(|filter| filter.id).collect();
+        message.subscription_ids = filters.iter().filter_map(|filter| filter.id()).collect();
     }
     message.qos = Audience::granted(message.qos, publication.qos());
     Some(message)

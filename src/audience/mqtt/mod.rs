@@ -76,7 +76,7 @@ impl Audience {
     pub fn release_message(&mut self, desk: &mut Desk, session: SessionKey, id: u16) {
         let mqtt = self.mqtt(session).expect("a client that says something has a session");
         let epoch = mqtt.epoch;
-        let code = match mqtt.inbound.remove(id) {
+        let code = match mqtt.inbound_mut().remove(id) {
             Some(_) => ReasonCode::SUCCESS,
             None => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
         };
@@ -134,21 +134,21 @@ impl Audience {
         match (to.call, result) {
             (Call::PublishOnce { id }, Ok(_)) => {
                 // The client may have asked again by another connection.
-                if let Some(state) = mqtt.inbound.get_mut(id) {
+                if let Some(state) = mqtt.inbound_mut().get_mut(id) {
                     *state = Inbound::Received;
                     self.acknowledge_to(desk, to.session, AcknowledgementKind::Pubrec, id, ReasonCode::SUCCESS, None);
                 }
             }
             (Call::PublishOnce { id }, Err(refusal)) => {
                 // A client that has connected again since, and has not sent the message again yet, will do so.
-                let Some(Inbound::Given { epoch: asked }) = mqtt.inbound.get(id) else { return };
+                let Some(Inbound::Given { epoch: asked }) = mqtt.inbound().get(id) else { return };
                 let is_told = asked == epoch && mqtt.version == Version::V5;
                 let noted = mqtt.stored.as_ref().and_then(|stored| stored.inbound.get(&id));
                 match noted.filter(|_| !is_told) {
                     // The client sends it again. It may have reached some sessions already, where storage failed for others.
-                    Some(number) => drop(mqtt.inbound.insert(id, Inbound::Lost { number })),
+                    Some(number) => drop(mqtt.inbound_mut().insert(id, Inbound::Lost { number })),
                     None => {
-                        mqtt.inbound.remove(id);
+                        mqtt.inbound_mut().remove(id);
                         self.forget_inbound(desk, to.session, id);
                     }
                 }

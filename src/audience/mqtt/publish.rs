@@ -51,7 +51,7 @@ impl Audience {
         let call = match publish.qos {
             QoS::AtMostOnce => Call::Publish,
             QoS::AtLeastOnce => Call::PublishAcknowledged { id: publish.id, epoch },
-            QoS::ExactlyOnce => match mqtt.inbound.insert(publish.id, Inbound::Given { epoch }) {
+            QoS::ExactlyOnce => match mqtt.inbound_mut().insert(publish.id, Inbound::Given { epoch }) {
                 None => {
                     (publisher, ticket) =
                         self.note_inbound(desk, session, publish.id).map_or((None, None), |(publisher, ticket)| (Some(publisher), ticket));
@@ -66,7 +66,7 @@ impl Audience {
                     return Ok(None);
                 }
                 Some(Inbound::Received) => {
-                    mqtt.inbound.insert(publish.id, Inbound::Received);
+                    mqtt.inbound_mut().insert(publish.id, Inbound::Received);
                     self.answer_repeated(desk, session, publish.id, true);
                     return Ok(None);
                 }

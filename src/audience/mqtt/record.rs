@@ -101,12 +101,12 @@ impl SessionRecord {
     pub fn of(mqtt: &Mqtt, expires_ms: Option<u64>, sent: Option<Vec<u64>>) -> Self {
         // Bounded by `limits.selections_max`.
         let filters = mqtt.filters.iter().map(|filter| FilterRecord {
-            text: filter.text.to_string(),
+            text: filter.text().to_owned(),
             qos: filter.options.qos as u8,
             no_local: filter.options.no_local,
             retain_as_published: filter.options.retain_as_published,
             retain_handling: filter.options.retain_handling as u8,
-            id: filter.id,
+            id: filter.id(),
         });
         Self {
             version: mqtt.version as u8,

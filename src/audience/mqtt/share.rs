@@ -53,7 +53,7 @@ impl Audience {
     fn shared_filters(&self, session: SessionKey) -> Vec<Rc<str>> {
         let mqtt = self.sessions.get(session).and_then(|session| session.mqtt.as_ref());
         let filters = mqtt.into_iter().flat_map(|mqtt| mqtt.filters.shared());
-        filters.map(|filter| filter.text.clone()).collect()
+        filters.map(Filter::name).collect()
     }
 
     /// The session is over: others get what it was dealt.
@@ -160,7 +160,7 @@ impl Audience {
         let mut session = Session::new(desk.take_session_id(), Life::Shared, form, desk.turn.now);
         let mut mqtt = Mqtt::new(Rc::from(text), Version::V5);
         let options = SubscriptionOptions { qos: QoS::ExactlyOnce, ..SubscriptionOptions::default() };
-        mqtt.filters.put(Filter { text: text.into(), selector: selector.clone(), options, id: None, is_shared: false });
+        mqtt.filters.put(Filter::new(text, selector.clone(), options, None));
         mqtt.group = Some(Box::default());
         if desk.identity.storing == Storing::Stored {
             desk.become_keeper();
@@ -248,7 +248,7 @@ impl Audience {
     fn take_dealt_here(&mut self, desk: &mut Desk, text: &str, member: Member, outgoing: Rc<Outgoing>) {
         let session = self.find(member.session).expect("the member is here");
         let mqtt = self.mqtt(session).expect("a member is a session of MQTT");
-        let group = mqtt.filters.find(text).map(|filter| filter.text.clone());
+        let group = mqtt.filters.find(text).map(Filter::name);
         let qos = Self::granted(member.qos, outgoing.publication().qos());
         if qos == QoS::AtMostOnce && !self.is_connected(session) {
             return;

@@ -72,7 +72,7 @@ impl Audience {
         // Once for each session that comes to be kept: bounded by `mqtt.queued_messages_max`, `mqtt.inflight_max` and `mqtt.receive_maximum`.
         let waiting = mqtt.outbound.messages().chain(session.queue.messages());
         let messages: Vec<(u64, MessageRecord)> = waiting.map(|message| (message.sequence, MessageRecord::of(message, wall))).collect();
-        let (released, inbound): (Vec<u64>, Vec<u16>) = (mqtt.outbound.released().collect(), mqtt.inbound.ids().collect());
+        let (released, inbound): (Vec<u64>, Vec<u16>) = (mqtt.outbound.released().collect(), mqtt.inbound().ids().collect());
         for (sequence, record) in messages {
             self.keep_event(desk, key, sequence, &EventRecord::Message(record).encode(), None);
         }
@@ -95,7 +95,7 @@ impl Audience {
     pub fn store_message(&mut self, desk: &mut Desk, key: SessionKey, message: &Message) -> Option<Ticket> {
         // A session that is not kept remembers too what it was sent, as long as it lasts: storage may fail, and the message may come again.
         if let Some(Publisher { session, number, lowest }) = message.publisher() {
-            let seen = &mut self.mqtt(key).expect("only a session of MQTT is sent messages").seen;
+            let seen = self.mqtt(key).expect("only a session of MQTT is sent messages").seen_mut();
             seen.insert(session, number, message.sequence);
             seen.forget_below(session, lowest);
             seen.keep_newest(desk.limits.mqtt.seen_messages_max);
@@ -133,9 +133,9 @@ impl Audience {
         let note = mqtt.outbound.next_sequence();
         let released = stored.released.remove(&sequence);
         // What its publisher may send again leaves a note of its number.
-        let value = match mqtt.seen.said_by(sequence) {
+        let value = match mqtt.seen().said_by(sequence) {
             Some((session, number)) => {
-                mqtt.seen.insert(session, number, note);
+                mqtt.seen_mut().insert(session, number, note);
                 EventRecord::Seen { publisher: session.0, number }.encode()
             }
             None => Vec::new(),
@@ -156,9 +156,9 @@ impl Audience {
             return desk.ledger.earlier();
         }
         // The note of a publisher's number has to outlive the message, whatever a crash leaves: it is written first.
-        if let Some((session, number)) = mqtt.seen.said_by(sequence) {
+        if let Some((session, number)) = mqtt.seen().said_by(sequence) {
             let own = mqtt.outbound.next_sequence();
-            mqtt.seen.insert(session, number, own);
+            mqtt.seen_mut().insert(session, number, own);
             self.keep_event(desk, key, own, &EventRecord::Seen { publisher: session.0, number }.encode(), None);
         }
         let mqtt = self.mqtt(key).expect("it was just there");
@@ -213,17 +213,17 @@ impl Audience {
         let mqtt = session.mqtt.as_deref_mut().expect("only sessions of MQTT are kept");
         let pending = mqtt.outbound.oldest().into_iter().chain(waiting).min().unwrap_or(u64::MAX);
         let is_old = |event: &u64| mqtt.outbound.last_sequence() - event > NOTES_MAX && *event < pending;
-        let Some(before) = mqtt.seen.oldest().filter(is_old) else { return };
-        let (session, number) = mqtt.seen.said_by(before).expect("the oldest is there");
+        let Some(before) = mqtt.seen().oldest().filter(is_old) else { return };
+        let (session, number) = mqtt.seen().said_by(before).expect("the oldest is there");
         let note = mqtt.outbound.next_sequence();
-        mqtt.seen.insert(session, number, note);
+        mqtt.seen_mut().insert(session, number, note);
         self.keep_event(desk, key, note, &EventRecord::Seen { publisher: session.0, number }.encode(), Some(before));
     }
 
     /// Whether the session has taken this message of another session before.
     pub fn was_taken(&self, key: SessionKey, publisher: Publisher) -> bool {
         let session = self.sessions.get(key).expect("a session that is sent something stands");
-        session.mqtt.as_ref().is_some_and(|mqtt| mqtt.seen.has(publisher.session, publisher.number))
+        session.mqtt.as_ref().is_some_and(|mqtt| mqtt.seen().has(publisher.session, publisher.number))
     }
 
     // Messages that have to be kept before they are acknowledged.
@@ -256,8 +256,8 @@ impl Audience {
         for filter in record.filters {
             let parsed = parse_filter(&filter.text).map_err(str::to_owned)?;
             let selector = Selector::parse(&parsed.selector, desk.limits.selector).map_err(|error| error.to_string())?;
-            let (options, id, is_shared) = (filter.options(), filter.id, parsed.share.is_some());
-            mqtt.filters.put(Filter { text: filter.text.into(), selector, options, id, is_shared });
+            let (is_shared, filter) = (parsed.share.is_some(), Filter::new(&filter.text, selector, filter.options(), filter.id));
+            mqtt.filters.put(if is_shared { filter.shared() } else { filter });
         }
         let (now, left_ms) = (desk.turn.now, u64::from(record.expiry_s) * 1000);
         let expires = match record.expires_ms {
@@ -289,7 +289,7 @@ impl Audience {
                 None | Some(EventRecord::Sent { .. }) => {}
                 Some(EventRecord::Message(kept)) => {
                     if let Some((publisher, number)) = kept.publisher {
-                        mqtt.seen.insert(TopicId(publisher), number, sequence);
+                        mqtt.seen_mut().insert(TopicId(publisher), number, sequence);
                     }
                     let time_of = |at_ms| now.after_ms(Expiry::new(at_ms, timestamp_ms).left_ms(wall_ms));
                     let mut message = kept.into_message(sequence, &binary, now, time_of);
@@ -306,10 +306,10 @@ impl Audience {
                     released_before.push(released);
                 }
                 Some(EventRecord::Inbound { id, number }) => {
-                    mqtt.inbound.insert(id, Inbound::Lost { number });
+                    mqtt.inbound_mut().insert(id, Inbound::Lost { number });
                     mqtt.stored.as_mut().expect("it was kept").inbound.insert(id, sequence);
                 }
-                Some(EventRecord::Seen { publisher, number }) => mqtt.seen.insert(TopicId(publisher), number, sequence),
+                Some(EventRecord::Seen { publisher, number }) => mqtt.seen_mut().insert(TopicId(publisher), number, sequence),
             }
         }
         mqtt.outbound.restore_released(released_before);

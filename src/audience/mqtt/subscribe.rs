@@ -98,7 +98,8 @@ impl Audience {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
         let Wanted { text, share, selector, options, id } = wanted;
-        let filter = Filter { text: text.into(), selector: selector.clone(), options, id, is_shared: share.is_some() };
+        let filter = Filter::new(text, selector.clone(), options, id);
+        let filter = if share.is_some() { filter.shared() } else { filter };
         // MQTT-3.8.4-3: the same filter again replaces the subscription.
         mqtt.filters.put(filter);
         if let Call::Subscribe { id, .. } = asker.call {
@@ -180,7 +181,7 @@ impl Audience {
     fn remove_filter(&mut self, desk: &mut Desk, key: SessionKey, text: &str) -> bool {
         let mqtt = self.mqtt(key).expect("a client that says something has a session");
         let Some(filter) = mqtt.filters.remove(text) else { return false };
-        if filter.is_shared {
+        if filter.is_shared() {
             self.leave_group(desk, key, text);
             return true;
         }
@@ -194,7 +195,7 @@ impl Audience {
     /// Takes up the filters of a session that was restored: the owners of topics know of its selectors already.
     pub fn restore_filters(&mut self, desk: &mut Desk, key: SessionKey) {
         let mqtt = self.mqtt(key).expect("it was just restored");
-        let shared: Vec<_> = mqtt.filters.shared().map(|filter| (filter.text.clone(), filter.options, filter.id)).collect();
+        let shared: Vec<_> = mqtt.filters.shared().map(|filter| (filter.name(), filter.options, filter.id())).collect();
         let selectors: Vec<Selector> = mqtt.filters.selectors().cloned().collect();
         for selector in selectors {
             self.hold_selector(key, &selector);
