@@ -210,6 +210,12 @@ pub struct Outgoing {
     is_history: bool,
     /// Whether somebody has wanted it, or more than one will: it is encoded for all only then, since most topics have one subscriber, and keep their last value.
     is_wanted: Cell<bool>,
+    encoded: OnceCell<Box<Encoded>>,
+}
+
+/// See [`Outgoing::is_wanted`].
+#[derive(Default)]
+struct Encoded {
     text: OnceCell<Box<[u8]>>,
     /// Whole packets of QoS 0, of MQTT 3.x and 5.
     packets: [OnceCell<Box<[u8]>>; 2],
@@ -247,8 +253,7 @@ impl Outgoing {
             holds: Cell::new(0),
             is_history: false,
             is_wanted: Cell::new(false),
-            text: OnceCell::new(),
-            packets: Default::default(),
+            encoded: OnceCell::new(),
         }
     }
 
@@ -305,13 +310,18 @@ impl Outgoing {
     /// Appends the text form's whole WebSocket message.
     pub fn put_text_message(&self, out: &mut Vec<u8>) {
         if self.is_wanted.replace(true) {
-            return out.extend_from_slice(self.text.get_or_init(|| {
+            return out.extend_from_slice(self.encoded().text.get_or_init(|| {
                 let mut message = Vec::new();
                 self.encode_text_message(&mut message);
                 message.into_boxed_slice()
             }));
         }
         self.encode_text_message(out);
+    }
+
+    #[inline]
+    fn encoded(&self) -> &Encoded {
+        self.encoded.get_or_init(Box::default)
     }
 
     fn encode_text_message(&self, out: &mut Vec<u8>) {
@@ -354,7 +364,7 @@ impl Outgoing {
     /// Appends the whole packet for a subscription of QoS 0 without options; nothing for a topic that has no name in MQTT. Not for a message that expires.
     pub fn put_packet(&self, version: Version, out: &mut Vec<u8>) {
         if self.is_wanted.replace(true) {
-            return out.extend_from_slice(self.packets[usize::from(version == Version::V5)].get_or_init(|| {
+            return out.extend_from_slice(self.encoded().packets[usize::from(version == Version::V5)].get_or_init(|| {
                 let mut packet = Vec::new();
                 self.encode_packet(version, &mut packet);
                 packet.into_boxed_slice()
