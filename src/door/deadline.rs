@@ -53,7 +53,7 @@ impl Doors {
             }
             Stage::Mqtt(link) => {
                 // MQTT-3.1.2-22: one and a half times the keep alive without a packet.
-                let dead = link.silence_ms.map_or(Time(u64::MAX), |silence_ms| connection.last_received.after_ms(silence_ms.into()));
+                let dead = link.silence_ms().map_or(Time(u64::MAX), |silence_ms| connection.last_received.after_ms(silence_ms.into()));
                 if now >= dead {
                     let reason = "nothing was received for one and a half times the keep alive";
                     return self.close_now(desk, audience, key, CloseCode::KeepAliveTimeout, reason);

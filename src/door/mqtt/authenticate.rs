@@ -23,7 +23,7 @@ impl Doors {
     /// CONNECT names a method; `body` is all of it.
     pub(super) fn begin_authentication(&mut self, desk: &mut Desk, key: ConnectionKey, connect: &Connect<'_>, body: &[u8]) {
         let link = self.link(key).expect("CONNECT has just come by it");
-        link.waiting = Some(body.into());
+        link.rare.get_or_insert_default().waiting = Some(body.into());
         link.is_judged = true;
         let (method, content) = connect.authentication.unwrap_or_default();
         let authentication = Authentication { method: method.into(), content: content.into() };
@@ -43,7 +43,7 @@ impl Doors {
         link.is_judged = false;
         match verdict {
             Verdict::Continue(answer) => self.put_auth(desk, audience, key, ReasonCode::CONTINUE_AUTHENTICATION, (method, &answer)),
-            Verdict::Accept(answer) => match link.waiting.take() {
+            Verdict::Accept(answer) => match link.rare.as_mut().and_then(|rare| rare.waiting.take()) {
                 Some(body) => match mqtt::decode_connect(&body, &limits(desk).packet) {
                     Ok(connect) => self.admit_client(desk, audience, key, &connect, Some(&answer)),
                     Err(fault) => self.close_faulty(desk, audience, key, fault),

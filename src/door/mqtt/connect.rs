@@ -16,6 +16,7 @@ use crate::session::MqttForm;
 use crate::session::mqtt::Will;
 use crate::topic::mqtt::path_of;
 use crate::wire::mqtt::{Connack, Connect, Fault, ReasonCode, Version};
+use std::num::NonZeroU16;
 use std::rc::Rc;
 
 /// What CONNACK says of the session.
@@ -157,7 +158,7 @@ impl Doors {
         let (longest, wanted) = (limits.keep_alive_max_s, connect.keep_alive_s);
         let is_too_long = longest > 0 && (wanted == 0 || wanted > longest) && connect.version == Version::V5;
         let keep_alive_s = if is_too_long { longest } else { wanted };
-        link.silence_ms = (keep_alive_s > 0).then_some(u32::from(keep_alive_s) * 1500);
+        link.keep_alive_s = NonZeroU16::new(keep_alive_s);
         let is_said = connect.version == Version::V5;
         let connack = Connack {
             session_present: opening.is_present,
@@ -179,7 +180,7 @@ impl Doors {
         link.admitted = desk.turn.now;
         let form = MqttForm { version: connect.version, is_websocket: link.is_websocket, is_shared };
         let answers = link.dialogue.answers();
-        connection.deadline = link.silence_ms.map_or(Time(u64::MAX), |silence_ms| desk.turn.now.after_ms(silence_ms.into()));
+        connection.deadline = link.silence_ms().map_or(Time(u64::MAX), |silence_ms| desk.turn.now.after_ms(silence_ms.into()));
         if connection.deadline < Time(u64::MAX) {
             self.wheel.insert(connection.deadline, key);
         }

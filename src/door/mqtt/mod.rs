@@ -20,6 +20,7 @@ use crate::protocol::mqtt::{Command, Dialogue, DialogueLimits, reason_of};
 use crate::protocol::{CloseCode, Refusal};
 use crate::wire::mqtt::{self, Fault, ReasonCode};
 use crate::wire::websocket;
+use std::num::NonZeroU16;
 
 /// A connection of MQTT.
 pub struct Link {
@@ -27,27 +28,28 @@ pub struct Link {
     /// `None` until the client is admitted.
     pub session: Option<SessionKey>,
     pub is_websocket: bool,
-    /// Of WebSocket messages.
-    parts: Option<Box<Parts>>,
+    rare: Option<Box<Rare>>,
     /// When the client was admitted.
     pub admitted: Time,
-    /// How long the client may be silent; `None` for as long as it likes.
-    pub silence_ms: Option<u32>,
+    /// `None` where the client may be silent for as long as it likes.
+    pub keep_alive_s: Option<NonZeroU16>,
     /// The ticket of the record that has to be stored before anything is sent: CONNACK says that an earlier session is over, or that there is one.
     pub ticket: u64,
     /// The client's session is another shard's.
     home: Option<ShardIndex>,
-    /// CONNECT, as long as its authentication goes on.
-    waiting: Option<Box<[u8]>>,
     /// A step of the authentication is being judged: nothing is read until then.
     is_judged: bool,
 }
 
-/// What has come of a WebSocket message that is not complete, and what of the packets in messages was not read.
+/// What most connections have none of.
 #[derive(Default)]
-struct Parts {
+struct Rare {
+    /// What has come of a WebSocket message that is not complete.
     fragments: Fragments,
+    /// What of the packets in WebSocket messages was not read.
     stream: Vec<u8>,
+    /// CONNECT, as long as its authentication goes on.
+    waiting: Option<Box<[u8]>>,
 }
 
 impl Link {
@@ -56,29 +58,33 @@ impl Link {
             dialogue: Dialogue::new(),
             session: None,
             is_websocket,
-            parts: None,
+            rare: None,
             admitted: Time(0),
-            silence_ms: None,
+            keep_alive_s: None,
             ticket: 0,
             home: None,
-            waiting: None,
             is_judged: false,
         })
     }
 
     pub fn fragments(&mut self) -> &mut Fragments {
-        &mut self.parts.get_or_insert_default().fragments
+        &mut self.rare.get_or_insert_default().fragments
     }
 
     /// What of the packets in WebSocket messages was not read.
     pub fn take_stream(&mut self) -> Vec<u8> {
-        self.parts.as_mut().map(|parts| std::mem::take(&mut parts.stream)).unwrap_or_default()
+        self.rare.as_mut().map(|rare| std::mem::take(&mut rare.stream)).unwrap_or_default()
     }
 
     pub fn keep_stream(&mut self, stream: Vec<u8>) {
-        if self.parts.is_some() || !stream.is_empty() {
-            self.parts.get_or_insert_default().stream = stream;
+        if self.rare.is_some() || !stream.is_empty() {
+            self.rare.get_or_insert_default().stream = stream;
         }
+    }
+
+    /// How long the client may be silent. MQTT-3.1.2-22: one and a half times what it said.
+    pub fn silence_ms(&self) -> Option<u32> {
+        self.keep_alive_s.map(|seconds| u32::from(seconds.get()) * 1500)
     }
 
     /// Whether its packets wait: for the shard that the connection goes to, or until a step of its authentication is judged.
