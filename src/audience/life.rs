@@ -228,11 +228,7 @@ impl Audience {
         self.keep_awake(key);
         self.leave_groups(desk, key);
         self.unstore_session(desk, key);
-        let Some(mqtt) = self.mqtt(key) else { return };
-        let client_id = mqtt.client_id.clone();
-        if self.broker.clients.get(&client_id) == Some(&key) {
-            self.broker.clients.remove(&client_id);
-        }
+        self.broker.clients.remove(&self.sessions.slab, key);
     }
 }
 

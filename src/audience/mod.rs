@@ -130,8 +130,7 @@ struct Listening {
 /// What sessions of MQTT share.
 #[derive(Default)]
 struct Broker {
-    /// Sessions by their clients' identifiers, and shared subscriptions by their filters.
-    clients: HashMap<Rc<str>, SessionKey>,
+    clients: mqtt::Clients,
     groups: HashMap<Box<str>, SessionKey>,
     /// What topics of a rule and type are, by the rule's address.
     of_rules: HashMap<(usize, u8), Arc<Specification>>,

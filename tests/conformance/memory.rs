@@ -143,13 +143,13 @@ fn bytes_each(join: fn(&mut World, usize)) -> isize {
 #[test]
 fn an_idle_client_of_mqtt_with_a_topic_of_its_own_takes_little() {
     let bytes = bytes_each(World::join_by_mqtt);
-    assert!(bytes <= 2000, "{bytes} bytes");
+    assert!(bytes <= 1700, "{bytes} bytes");
 }
 
 #[test]
 fn an_idle_websocket_with_a_topic_of_its_own_takes_little() {
     let bytes = bytes_each(World::join_by_websocket);
-    assert!(bytes <= 1500, "{bytes} bytes");
+    assert!(bytes <= 1450, "{bytes} bytes");
 }
 
 #[test]

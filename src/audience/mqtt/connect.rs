@@ -31,7 +31,7 @@ impl Audience {
     }
 
     pub fn client_session(&self, client_id: &str) -> Option<SessionKey> {
-        self.broker.clients.get(client_id).copied()
+        self.broker.clients.find(&self.sessions.slab, client_id)
     }
 
     /// Whether the session is in a record.
@@ -46,7 +46,7 @@ impl Audience {
         loop {
             let number = desk.take_ticket();
             let id = format!("auto-{:x}-{:x}-{number:x}", desk.identity.run, desk.identity.index.0);
-            if desk.owner_of(&id) == desk.identity.index && !self.broker.clients.contains_key(id.as_str()) {
+            if desk.owner_of(&id) == desk.identity.index && self.client_session(&id).is_none() {
                 return id;
             }
         }
@@ -57,7 +57,7 @@ impl Audience {
         let mut session = Session::new(desk.take_session_id(), Life::GivenUp, form, desk.turn.now);
         session.mqtt = Some(Box::new(Mqtt::new(client_id.clone(), version)));
         let key = self.enter(session);
-        self.broker.clients.insert(client_id.clone(), key);
+        self.broker.clients.insert(&self.sessions.slab, key);
         key
     }
 

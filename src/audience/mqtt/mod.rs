@@ -5,9 +5,10 @@
 //! - `publish` — messages of clients on their way to topics, and wills.
 //! - `deliver` — messages on their way to clients.
 //! - `share` — shared subscriptions.
-//! - `connect` — a client's session and its connections.
+//! - `connect` — a client's session and its connections; `clients` — who has which.
 //! - `store` — what is kept of sessions through a restart; `record` — how sessions are written; `old_record` — how they were.
 
+mod clients;
 mod connect;
 mod deliver;
 mod old_record;
@@ -17,6 +18,7 @@ mod share;
 mod store;
 mod subscribe;
 
+pub use clients::Clients;
 pub use connect::Connected;
 pub use publish::Published;
 pub use store::{home_of, is_unfinished, session_of};

@@ -20,7 +20,6 @@ use crate::topic::selector::Selector;
 use crate::topic::specification::TopicType;
 use crate::wire::native::Outcome;
 use std::collections::BTreeSet;
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// Notes that may stand behind an old one before that is written again at the end, so that those before it can go. No client is bounded by it.
@@ -245,9 +244,8 @@ impl Audience {
         }
         let (client_id, record) = session_of(&stored)?;
         let form = Form::Mqtt(MqttForm { version: record.version(), is_websocket: false, is_shared: false });
-        let client_id: Rc<str> = client_id.into();
         let mut session = Session::new(desk.take_session_id(), Life::GivenUp, form, desk.turn.now);
-        let mut mqtt = Mqtt::new(client_id.clone(), record.version());
+        let mut mqtt = Mqtt::new(client_id.into(), record.version());
         mqtt.expiry_s = record.expiry_s;
         mqtt.stored = Some(Stored::new(id, stored.version));
         mqtt.outbound.restore_sequence(stored.last_sequence.unwrap_or(0));
@@ -267,7 +265,7 @@ impl Audience {
         };
         session.mqtt = Some(Box::new(mqtt));
         let key = self.enter(session);
-        self.broker.clients.insert(client_id, key);
+        self.broker.clients.insert(&self.sessions.slab, key);
         self.fall_asleep(desk, key, expires);
         self.session_opened(desk, key);
         self.restore_filters(desk, key);
