@@ -509,7 +509,8 @@ impl Outbound {
 
     fn finish(&mut self, id: u16, fits: impl Fn(&Inflight) -> bool) -> Acknowledged {
         let found = self.find(id);
-        let Some((under_way, at)) = self.under_way.as_deref_mut().zip(found).filter(|(under_way, at)| fits(&under_way.inflight[*at])) else {
+        let Some((under_way, at)) = self.under_way.as_deref_mut().zip(found).filter(|(under_way, at)| fits(&under_way.inflight[*at]))
+        else {
             return Acknowledged::Unknown;
         };
         under_way.repeat -= usize::from(at >= under_way.inflight.len() - under_way.repeat);

@@ -61,11 +61,7 @@ pub struct RowError {
 pub struct Full(pub String);
 
 impl Table {
-    pub fn parse<'t>(
-        rows: impl Iterator<Item = (&'t str, &'t str)>,
-        limits: &SessionTreeLimits,
-        path_bytes_max: usize,
-    ) -> Result<Self, RowError> {
+    pub fn parse<'t>(rows: impl Iterator<Item = (&'t str, &'t str)>, path_bytes_max: usize) -> Result<Self, RowError> {
         let parse = |(at, (filter, branch)): (usize, (&str, &str))| {
             let row = at + 1;
             let filter = SessionFilter::parse(filter, SessionFilterLimits::default()).map_err(|error| RowError {

@@ -123,7 +123,7 @@ proptest! {
 }
 
 fn table(rows: &[(&str, &str)]) -> Table {
-    Table::parse(rows.iter().copied(), &SessionTreeLimits::default(), 100).unwrap()
+    Table::parse(rows.iter().copied(), 100).unwrap()
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn the_first_row_that_means_a_session_holds() {
 #[test]
 fn a_row_that_is_wrong_is_named_with_the_place_in_it() {
     let check = |rows: &[(&str, &str)], row: usize, position: usize, text: &str| {
-        let error = Table::parse(rows.iter().copied(), &SessionTreeLimits::default(), 6).unwrap_err();
+        let error = Table::parse(rows.iter().copied(), 6).unwrap_err();
         assert_eq!((error.row, error.position), (row, position), "{error:?}");
         assert!(error.message.contains(text), "{error:?}");
     };
@@ -171,7 +171,7 @@ fn a_row_that_is_wrong_is_named_with_the_place_in_it() {
 
 #[test]
 fn tables_are_bounded_together_and_one_without_rows_takes_one_away() {
-    let limits = SessionTreeLimits { tables_max: 2, rows_max: 2, text_bytes_max: 20, ..SessionTreeLimits::default() };
+    let limits = SessionTreeLimits { tables_max: 2, rows_max: 2, text_bytes_max: 20 };
     let mut tables = Tables::default();
     let row = ("all", "12");
     let mut put = |branch: &str, rows: &[(&str, &str)]| {

@@ -13,7 +13,7 @@
 use crate::base::TopicId;
 use crate::journal::{SESSION_TREE_KIND, SESSION_TREES_BRANCH, State, StoredEvent, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
 use crate::series::SEQUENCE_MAX;
-use crate::session_tree::{SessionTreeLimits, Table};
+use crate::session_tree::Table;
 use crate::topic::path::TopicPath;
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::value::json::{Checker, JsonLimits};
@@ -245,7 +245,7 @@ impl Reading {
         let TableLine { branch, mappings } = line;
         TopicPath::parse(&branch, usize::MAX).map_err(|error| format!("branch '{branch}': {error}"))?;
         let rows = mappings.iter().map(|row| (&*row.filter, &*row.branch));
-        let table = Table::parse(rows, &SessionTreeLimits::default(), usize::MAX);
+        let table = Table::parse(rows, usize::MAX);
         let table = table.map_err(|error| format!("the table of '{branch}': {}", error.message))?;
         let path = TopicPath::of_branch(&format!("{SESSION_TREES_BRANCH}{branch}"));
         if table.is_empty() || !self.paths.insert(path.clone()) {

@@ -358,7 +358,8 @@ mod tests {
             let renumbered = made.renumbered(TopicId(2));
             assert!(made.keep().is_some() && renumbered.keep().is_none());
             for publication in [made, renumbered] {
-                let MessageView { qos, retain, is_passing, is_clearing, expires, origin, publisher, passed_on } = publication.message().unwrap();
+                let MessageView { qos, retain, is_passing, is_clearing, expires, origin, publisher, passed_on } =
+                    publication.message().unwrap();
                 let publisher = publisher.map(|publisher| Box::new(*publisher));
                 let seen = Message { qos, retain, is_passing, is_clearing, expires, origin, publisher, passed_on: passed_on.into() };
                 assert_eq!(seen, message);

@@ -133,7 +133,7 @@ fn texts(rows: &[RowText]) -> impl Iterator<Item = (&str, &str)> {
 }
 
 fn parse<'t>(desk: &Desk, rows: impl Iterator<Item = (&'t str, &'t str)>) -> Result<Table, Refusal> {
-    let table = Table::parse(rows, &desk.limits.session_trees, desk.limits.path_bytes_max);
+    let table = Table::parse(rows, desk.limits.path_bytes_max);
     table.map_err(|error| Refusal::at(ErrorCode::InvalidBranchMapping, error.position, error.message))
 }
 
