@@ -359,6 +359,10 @@ fn of_binary(mut payload: &[u8]) -> Vec<Told> {
             Heard::DescendantNotice { listener, .. } => ("descendant_notice", listener, 0),
             Heard::SubscribersNotice { listener, .. } => ("subscribers_notice", listener, 0),
             Heard::MissingNotice { listener, .. } => ("missing_notice", listener, 0),
+            Heard::SessionNotice { listener, .. } => ("session_notice", listener, 0),
+            Heard::SessionClosed { listener, .. } => ("session_closed", listener, 0),
+            Heard::QueueNotice { listener, .. } => ("queue_notice", listener, 0),
+            Heard::PresenceNotice { listener, .. } => ("presence_notice", listener, 0),
             Heard::Ping => ("ping", 0, 0),
             other => panic!("nobody asked for this: {other:?}"),
         };
