@@ -7,15 +7,13 @@ use super::pending::Pending;
 use super::{NOTICE_BYTES, WINDOW_BYTES_MAX, tell};
 use crate::audience::Audience;
 use crate::audience::messaging::means;
+use crate::audience::properties::SCANNED_BYTES_PER_SLICE;
 use crate::base::{SessionId, SessionKey, SlabKey};
 use crate::desk::Desk;
 use crate::mail::events::{ListenerId, Notices, Wanted};
 use crate::session::{Ended, Life};
 use crate::topic::session_filter::SessionFilter;
 use crate::wire::event::{self, Event, Form, Properties};
-
-/// What a slice may look at, in bytes of filters for each session that they are held against; see `properties`.
-const SCANNED_BYTES_PER_SLICE: usize = 40_000;
 
 /// The numbers of the wire of what becomes of a session.
 const PRESENT: u8 = 1;
