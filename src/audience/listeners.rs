@@ -11,7 +11,7 @@ use crate::desk::Desk;
 use crate::gate;
 use crate::mail::{Caller, Handler, ListenerKind, Mail, Notice, What};
 use crate::protocol::{ErrorCode, Refusal};
-use crate::session::{Entry, Listened, Listener, Review};
+use crate::session::{Entry, Extras, Listened, Listener, Review};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
 use crate::topic::selector::Selector;
@@ -47,6 +47,14 @@ fn forget_subscribed(listener: &mut Listener, span: Span, budget: &mut usize) ->
         }
     }
     paths.into_iter().next_back().filter(|_| *budget == 0).map(|last| Span { start: Bound::Excluded(last), ..span })
+}
+
+/// Whether a listener need not hear now that there is a topic: what it was told of the path has still to be forgotten, and once that is done the owners tell
+/// it what is there.
+fn is_told_later(reviews: &VecDeque<Review>, listener: u64, what: What, path: &TopicPath) -> bool {
+    let is_there = matches!(what, What::Added | What::Selected);
+    // As many as questions and changed branches, and most sessions have none.
+    is_there && reviews.iter().any(|review| review.forgets && review.number == listener && review.rest.contains(path))
 }
 
 impl Audience {
@@ -325,13 +333,16 @@ impl Audience {
             }
             let held = self.sessions.get_mut(session).expect("a session that listens stands");
             let below_max = if Self::is_busy(desk, held) { 0 } else { BELOW_MAX };
-            let extras = held.extras_mut();
+            let Extras { listeners, reviews, .. } = held.extras_mut();
             let mut told: Vec<(u64, Change)> = Vec::new();
             let mut left: Vec<(u64, Span)> = Vec::new();
             // Bounded by `limits.listeners_max`.
-            for (number, listener) in &mut extras.listeners {
+            for (number, listener) in listeners {
                 match notice {
                     Notice::Topic { what, path, specification } if listener.kind == TOPICS => {
+                        if is_told_later(reviews, *number, *what, path) {
+                            continue;
+                        }
                         let (changes, rest) = take_notice(listener, *what, path, specification, asked, below_max);
                         told.extend(changes.into_iter().map(|change| (*number, change)));
                         left.extend(rest.map(|rest| (*number, rest)));
@@ -376,7 +387,11 @@ impl Audience {
             let below_max = if Self::is_busy(desk, held) { 0 } else { BELOW_MAX };
             let mut told: Vec<(u64, Change)> = Vec::new();
             let mut left: Vec<(u64, Span)> = Vec::new();
-            for (number, listener) in held.extras_mut().listeners.iter_mut().filter(|(_, listener)| listener.kind == TOPICS) {
+            let Extras { listeners, reviews, .. } = held.extras_mut();
+            for (number, listener) in listeners.iter_mut().filter(|(_, listener)| listener.kind == TOPICS) {
+                if is_told_later(reviews, *number, what, &path) {
+                    continue;
+                }
                 let (changes, rest) = take_notice(listener, what, &path, specification, asked, below_max);
                 told.extend(changes.into_iter().map(|change| (*number, change)));
                 left.extend(rest.map(|rest| (*number, rest)));

@@ -14,7 +14,7 @@ use tidewire::surface::value::ValueType;
 use tidewire::surface::wire::native::Verb;
 
 const ADDED: u8 = 1;
-const SELECTED: u8 = 3;
+pub const SELECTED: u8 = 3;
 
 /// The selectors of one listener, as its client asked for them.
 pub struct Listener {

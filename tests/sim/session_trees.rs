@@ -368,3 +368,63 @@ fn tables_outlive_the_server() {
         check_rest(&mut world, &trees);
     });
 }
+
+/// One thing that is under way goes on.
+fn go_on(world: &mut World) {
+    let (shards, links) = (world.shards().len(), world.links.len());
+    let (shard, from, at) = (world.random.below(shards), world.random.below(shards), world.random.below(links));
+    match world.random.below(100) {
+        0..20 => drop(world.read(at, 4000)),
+        20..35 => drop(world.listen(at, 4000)),
+        35..55 => drop(world.send(shard)),
+        55..75 => drop(world.deliver(from, shard)),
+        75..90 => drop(world.walk(shard)),
+        _ => drop(world.post(shard)),
+    }
+}
+
+/// Whatever is first, an owner's word of what is there or the end of what was: a path that means another topic has one end and one beginning.
+#[test]
+fn a_listener_is_told_once_that_a_path_means_another_topic() {
+    const DESELECTED: u8 = 4;
+    const LISTENER: Pattern = Pattern { text: "?a/", matches: |path| path.starts_with("a/") };
+    let ask_to_listen = Asked::Listen { listener: 1, kind: ListenerKind::Topics, selector: LISTENER.text };
+    crate::for_each_seed(|seed| {
+        let mut random = Random::new(seed);
+        let conditions = conditions(&mut random);
+        let (mut world, mut trees) = start(World::new(random, conditions));
+        for _ in 0..60 {
+            let asked = update(&mut world);
+            world.ask(0, asked);
+        }
+        for at in 1..world.links.len() {
+            world.ask(at, ask_to_listen.clone());
+            trees.listeners.insert(at, vec![LISTENER]);
+        }
+        // Another makes the owners tell the same shards what is there.
+        let other = world.connect(Form::Binary { capabilities: 7 });
+        world.settle();
+        for listener in 2..10 {
+            let before: Vec<usize> = world.links.iter().map(|link| link.client.notices.len()).collect();
+            rule(&mut world, &mut trees);
+            world.ask(other, Asked::Listen { listener, kind: ListenerKind::Topics, selector: "?[xyz]//" });
+            for _ in 0..world.random.below(200) {
+                go_on(&mut world);
+            }
+            world.settle();
+            for (link, before) in world.links[..other].iter().zip(before) {
+                let mut told: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+                for (_, notice) in &link.client.notices[before..] {
+                    if let Notice::Topic { what, path } = notice {
+                        told.entry(path).or_default().push(*what);
+                    }
+                }
+                for (path, told) in told {
+                    let is_once = matches!(*told, [DESELECTED] | [listeners::SELECTED] | [DESELECTED, listeners::SELECTED]);
+                    assert!(is_once, "client {} is told {told:?} of {path}", link.client.name);
+                }
+            }
+            check_rest(&mut world, &trees);
+        }
+    });
+}
