@@ -48,7 +48,7 @@ mod topics;
 pub use ask::{FIGURES_WRITER, Listing};
 pub use missing::MISSING;
 
-use crate::base::{SessionId, SessionKey, Slab, SplitMap, TopicId};
+use crate::base::{PlaceTable, SessionId, SessionKey, Slab, SlabKey, SplitMap, TopicId};
 use crate::desk::{Desk, Ticket};
 use crate::session::{HeldBytes, Life, LocalTopic, Session};
 use crate::topic::interest::Interests;
@@ -91,7 +91,7 @@ pub struct Audience {
 #[derive(Default)]
 struct Sessions {
     slab: Slab<Session, SessionKey>,
-    by_id: HashMap<SessionId, SessionKey>,
+    by_id: PlaceTable,
     /// Those that are away.
     away: life::Schedule,
 }
@@ -155,7 +155,8 @@ impl Sessions {
     fn insert(&mut self, session: Session) -> SessionKey {
         let id = session.id;
         let key = self.slab.insert(session);
-        self.by_id.insert(id, key);
+        let Self { slab, by_id, .. } = self;
+        by_id.put(short_hash(id), key.index(), |place| is_named(slab, place, id));
         key
     }
 
@@ -171,7 +172,7 @@ impl Sessions {
     fn forget_name(&mut self, key: SessionKey) {
         let session = self.slab.get_mut(key).expect("a session ends once");
         session.life = Life::Over;
-        self.by_id.remove(&session.id);
+        self.by_id.remove(short_hash(session.id), key.index());
     }
 
     fn remove(&mut self, key: SessionKey) -> Option<Session> {
@@ -180,13 +181,24 @@ impl Sessions {
 
     /// The session of this name, if it is here and not over.
     fn find(&self, id: SessionId) -> Option<SessionKey> {
-        self.by_id.get(&id).copied()
+        let place = self.by_id.find(short_hash(id), |place| is_named(&self.slab, place, id))?;
+        self.slab.key_at(place)
     }
 
     /// Of those that are not over.
     fn keys(&self) -> impl Iterator<Item = SessionKey> + '_ {
         self.slab.keys().filter(|key| self.slab.get(*key).is_some_and(|session| session.life != Life::Over))
     }
+}
+
+/// Whether the session at this place has this name.
+fn is_named(slab: &Slab<Session, SessionKey>, place: u32, id: SessionId) -> bool {
+    slab.key_at(place).and_then(|key| slab.get(key)).is_some_and(|session| session.id == id)
+}
+
+/// Names are numbers that follow each other, and nobody chooses them: they are spread over all bits.
+fn short_hash(id: SessionId) -> u32 {
+    (id.number().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
 
 impl Audience {

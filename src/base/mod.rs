@@ -1,6 +1,7 @@
-//! Ids, time, placement and slabs: what everything above stands on.
+//! Ids, time, placement, slabs and what finds places of them: what everything above stands on.
 
 mod latencies;
+mod place_table;
 pub mod placement;
 mod slab;
 mod small_set;
@@ -10,6 +11,7 @@ mod wheel;
 #[cfg(feature = "server")]
 pub use latencies::INTERVAL_MS;
 pub use latencies::Latencies;
+pub use place_table::PlaceTable;
 pub use slab::{ConnectionKey, Key, SessionKey, Slab, SlabKey};
 pub use small_set::SmallSet;
 pub use split_map::SplitMap;

@@ -105,6 +105,12 @@ impl<T, K: SlabKey> Slab<T, K> {
         Some(value)
     }
 
+    /// The key of what stands at the place.
+    pub fn key_at(&self, place: u32) -> Option<K> {
+        let slot = self.slots.get(place as usize)?;
+        slot.value.as_ref().map(|_| K::new(place, slot.generation))
+    }
+
     /// The keys among so many places from one on, and where to go on.
     pub fn keys_from(&self, from: u32, places: usize) -> (Vec<K>, Option<u32>) {
         let from = from as usize;
@@ -131,6 +137,7 @@ mod tests {
         assert_eq!(slab.remove(first), Some("a"));
         let second = slab.insert("b");
         assert_eq!(second.index(), first.index());
+        assert_eq!((slab.key_at(0), slab.key_at(1)), (Some(second), None));
         assert_eq!(slab.get(first), None);
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get(second), Some(&"b"));

@@ -20,7 +20,7 @@ pub struct LocalTopic {
     pub specification: Arc<Specification>,
     pub latest: RefCell<Option<Rc<Outgoing>>>,
     /// What was published after that without becoming the topic's value, and the generation of the shard's newest subscription then.
-    passed: RefCell<Option<Rc<Outgoing>>>,
+    passed: Cell<Option<Rc<Outgoing>>>,
     passed_generation: Cell<u32>,
     pub subscribers: RefCell<Vec<Subscriber>>,
     /// Whether the owner wants to know how many subscribers there are.
@@ -129,7 +129,7 @@ impl Delivery {
 
 impl LocalTopic {
     pub fn new(id: TopicId, path: TopicPath, specification: Arc<Specification>) -> Rc<Self> {
-        let (latest, passed, subscribers) = (RefCell::default(), RefCell::default(), RefCell::default());
+        let (latest, passed, subscribers) = (RefCell::default(), Cell::default(), RefCell::default());
         let (is_counted, has_aliases, is_alias) = (Cell::default(), Cell::default(), Cell::default());
         let (passed_generation, next_sequence) = (Cell::default(), Cell::default());
         let topic = Self {
@@ -152,19 +152,25 @@ impl LocalTopic {
         self.specification.topic_type() == TopicType::TimeSeries
     }
 
+    fn passed(&self) -> Option<Rc<Outgoing>> {
+        let passed = self.passed.take();
+        self.passed.set(passed.clone());
+        passed
+    }
+
     /// What is newest for who is subscribed.
     pub fn newest(&self) -> Option<Rc<Outgoing>> {
-        self.passed.borrow().clone().or_else(|| self.latest.borrow().clone())
+        self.passed().or_else(|| self.latest.borrow().clone())
     }
 
     /// Takes up what was published. `generation` is that of the shard's newest subscription.
     pub fn take(&self, outgoing: &Rc<Outgoing>, generation: u32) {
         if outgoing.is_passing() {
-            *self.passed.borrow_mut() = Some(outgoing.clone());
+            self.passed.set(Some(outgoing.clone()));
             self.passed_generation.set(generation);
         } else {
             *self.latest.borrow_mut() = Some(outgoing.clone());
-            *self.passed.borrow_mut() = None;
+            self.passed.set(None);
         }
     }
 
@@ -178,7 +184,7 @@ impl LocalTopic {
     /// what had passed by then is over.
     pub fn first_since(&self, generation: u32) -> Option<Rc<Outgoing>> {
         let is_since = self.passed_generation.get().wrapping_sub(generation) < 1 << 31;
-        self.passed.borrow().clone().filter(|_| is_since).or_else(|| self.first())
+        self.passed().filter(|_| is_since).or_else(|| self.first())
     }
 
     /// The last event of a time series that came here.

@@ -25,13 +25,25 @@ pub struct Publication {
     content: Content,
     compression: Compression,
     marks: Marks,
-    /// The frame that makes this version from the one before, where that is smaller: made by the topic's owner before anybody is told.
-    delta: OnceLock<Box<[u8]>>,
-    /// The compressed frame, made when a session first wants it; empty where it is no smaller.
-    deflated: OnceLock<Box<[u8]>>,
+    shorter: OnceLock<Box<Shorter>>,
     /// The session that published it, where the marks say that there is one.
     origin: SessionId,
     beside: Option<Box<Beside>>,
+}
+
+/// The frames that may stand for the whole value's.
+#[derive(Debug, Default)]
+struct Shorter {
+    /// The frame that makes this version from the one before, where that is smaller: made by the topic's owner before anybody is told.
+    delta: Option<Box<[u8]>>,
+    /// The compressed frame, made when a session first wants it; empty where it is no smaller.
+    deflated: OnceLock<Box<[u8]>>,
+}
+
+impl Shorter {
+    fn of_delta(frame: Vec<u8>) -> Box<Self> {
+        Box::new(Self { delta: Some(frame.into_boxed_slice()), deflated: OnceLock::new() })
+    }
 }
 
 /// What few publications have: a topic keeps its last one, and there may be millions.
@@ -154,9 +166,9 @@ impl Publication {
 
     fn of(topic: TopicId, version: u64, received: Time, content: Content, frame: Vec<u8>, value_at: usize) -> Self {
         let (frame, value_at) = (frame.into_boxed_slice(), value_at as u32);
-        let (compression, delta, deflated) = (Compression::Off, OnceLock::new(), OnceLock::new());
+        let (compression, shorter) = (Compression::Off, OnceLock::new());
         let (marks, origin, beside) = (Marks::default(), SessionId::default(), None);
-        Self { topic, version, received, frame, value_at, content, compression, marks, delta, deflated, origin, beside }
+        Self { topic, version, received, frame, value_at, content, compression, marks, shorter, origin, beside }
     }
 
     /// The same under another topic's number, for who knows the topic by that; nobody waits for that to be kept.
@@ -166,16 +178,20 @@ impl Publication {
             (Content::Value, Some(value), _) => Self::new(topic, self.version, self.received, value),
             _ => Self::null(topic, self.version, self.received),
         };
-        let delta = self.delta.get().map(|frame| native::renumbered_frame(frame, topic).into_boxed_slice());
-        let delta = delta.map_or_else(OnceLock::new, OnceLock::from);
+        let shorter = self.delta().map(|frame| Shorter::of_delta(native::renumbered_frame(frame, topic)));
+        let shorter = shorter.map_or_else(OnceLock::new, OnceLock::from);
         let beside = self.beside.as_ref().map(|beside| Box::new(Beside { keep: None, ..(**beside).clone() }));
-        Self { compression: self.compression, marks: self.marks, origin: self.origin, beside, delta, ..renumbered }
+        Self { compression: self.compression, marks: self.marks, origin: self.origin, beside, shorter, ..renumbered }
     }
 
     /// What makes this version from the one before; said at most once.
     pub fn set_delta(&self, form: Form, delta: &[u8]) {
-        let frame = native::delta_frame(self.topic, form, delta).into_boxed_slice();
-        assert!(self.delta.set(frame).is_ok(), "a value is applied once");
+        let shorter = Shorter::of_delta(native::delta_frame(self.topic, form, delta));
+        assert!(self.shorter.set(shorter).is_ok(), "a value is applied once, and nobody is told before");
+    }
+
+    fn delta(&self) -> Option<&[u8]> {
+        self.shorter.get()?.delta.as_deref()
     }
 
     pub fn with_compression(mut self, compression: Compression) -> Self {
@@ -257,13 +273,14 @@ impl Publication {
         if !is_wanted || self.content != Content::Value || self.frame.len() < DEFLATE_BYTES_MIN {
             return &self.frame;
         }
+        let kept = &self.shorter.get_or_init(Box::default).deflated;
         // Not `get_or_init`, which would let this core wait for another that compresses the same.
-        let deflated = match self.deflated.get() {
+        let deflated = match kept.get() {
             Some(deflated) => deflated,
             None => {
                 let deflated = self.deflate();
-                let _ = self.deflated.set(deflated);
-                self.deflated.get().expect("it was just set, here or by another core")
+                let _ = kept.set(deflated);
+                kept.get().expect("it was just set, here or by another core")
             }
         };
         if deflated.is_empty() { &self.frame } else { deflated }
@@ -271,7 +288,7 @@ impl Publication {
 
     /// The shortest frame for a session that holds the version before and decodes `encodings`.
     pub fn step_frame(&self, encodings: Encodings) -> &[u8] {
-        match self.delta.get() {
+        match self.delta() {
             Some(frame) if encodings.has_delta(frame) => frame,
             _ => self.frame(encodings),
         }

@@ -1,21 +1,14 @@
 //! Sessions of MQTT by their clients' identifiers, and shared subscriptions by their filters.
 //!
-//! There may be hundreds of thousands: the table has no text of its own, and compares with what the sessions have. It holds hashes, so that it grows
-//! without a look at every session.
+//! The table has no text of its own, and compares with what the sessions have.
 
-use crate::base::{SessionKey, Slab};
+use crate::base::{PlaceTable, SessionKey, Slab, SlabKey};
 use crate::session::Session;
-use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// See the module. A session that is in it stands in the slab that it is asked with.
 #[derive(Default)]
-pub struct Clients(HashTable<Slot>);
-
-struct Slot {
-    session: SessionKey,
-    hash: u32,
-}
+pub struct Clients(PlaceTable);
 
 impl Clients {
     pub fn len(&self) -> usize {
@@ -23,27 +16,20 @@ impl Clients {
     }
 
     pub fn find(&self, sessions: &Slab<Session, SessionKey>, client_id: &str) -> Option<SessionKey> {
-        let hash = short_hash(client_id);
-        let is_of = |slot: &Slot| slot.hash == hash && client_id_of(sessions, slot.session) == Some(client_id);
-        self.0.find(spread(hash), is_of).map(|slot| slot.session)
+        let place = self.0.find(short_hash(client_id), |place| is_of(sessions, place, client_id))?;
+        sessions.key_at(place)
     }
 
     /// The session is its client's from now on, and no other one.
     pub fn insert(&mut self, sessions: &Slab<Session, SessionKey>, session: SessionKey) {
         let client_id = client_id_of(sessions, session).expect("a client's session is of MQTT");
-        let hash = short_hash(client_id);
-        let is_of = |slot: &Slot| slot.hash == hash && client_id_of(sessions, slot.session) == Some(client_id);
-        match self.0.find_mut(spread(hash), is_of) {
-            Some(slot) => slot.session = session,
-            None => drop(self.0.insert_unique(spread(hash), Slot { session, hash }, |slot| spread(slot.hash))),
-        }
+        self.0.put(short_hash(client_id), session.index(), |place| is_of(sessions, place, client_id));
     }
 
     /// The session is over; its client may have another one.
     pub fn remove(&mut self, sessions: &Slab<Session, SessionKey>, session: SessionKey) {
-        let Some(client_id) = client_id_of(sessions, session) else { return };
-        if let Ok(entry) = self.0.find_entry(spread(short_hash(client_id)), |slot| slot.session == session) {
-            entry.remove();
+        if let Some(client_id) = client_id_of(sessions, session) {
+            self.0.remove(short_hash(client_id), session.index());
         }
     }
 }
@@ -52,13 +38,12 @@ fn client_id_of(sessions: &Slab<Session, SessionKey>, session: SessionKey) -> Op
     Some(&*sessions.get(session)?.mqtt.as_ref()?.client_id)
 }
 
-fn short_hash(client_id: &str) -> u32 {
-    xxh3_64(client_id.as_bytes()) as u32
+fn is_of(sessions: &Slab<Session, SessionKey>, place: u32, client_id: &str) -> bool {
+    sessions.key_at(place).and_then(|session| client_id_of(sessions, session)) == Some(client_id)
 }
 
-/// The table uses the low bits of a hash, and its highest ones.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash) << 32 | u64::from(hash)
+fn short_hash(client_id: &str) -> u32 {
+    xxh3_64(client_id.as_bytes()) as u32
 }
 
 #[cfg(test)]
