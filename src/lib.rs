@@ -26,6 +26,7 @@
 //! Everything up to here is sans-IO: bytes, time and mail are arguments, effects are returned. No clock, socket, thread or file.
 //!
 //! - `storage` — the journal's files, the checkpointed state behind them, and the thread that acknowledges.
+//! - `transport` — what stands between sockets and shards: a proxy's header, and TLS. Sans-IO but for certificates' files.
 //! - `config` — file, environment and flags → configuration.
 //! - `admin` — HTTP: health, latency, pages.
 //! - `runtime` — glommio's executors, each with one task that drives a shard: its sockets by a ring of its own, rings between shards.
@@ -57,6 +58,8 @@ mod shard;
 
 #[cfg(feature = "server")]
 mod storage;
+#[cfg(feature = "server")]
+mod transport;
 #[cfg(feature = "server")]
 mod config;
 #[cfg(feature = "server")]

@@ -44,6 +44,10 @@ pub mod wire {
         pub use crate::wire::event::{Event, Form, Properties, put};
     }
 
+    pub mod forwarded {
+        pub use crate::wire::forwarded::Networks;
+    }
+
     pub mod http {
         pub use crate::wire::http::parse_head;
     }

@@ -18,7 +18,10 @@ pub fn demo(arguments: &Serve) -> ExitCode {
         Ok(server) => server,
         Err(code) => return code,
     };
-    let address = server.local_address();
+    let Some(address) = server.local_address() else {
+        eprintln!("error: the demo feeds by a listener of HTTP without TLS, and there is none: server.listen is off");
+        return ExitCode::from(2);
+    };
     println!("  demo     this host's telemetry under host/, watch it at http://{address}/");
     std::thread::spawn(move || feed(&format!("ws://{address}")));
     serve::run(server)

@@ -2,7 +2,7 @@
 
 use super::doctor::{self, Host};
 use crate::admin::Pages;
-use crate::config::{self, Config, LogFormat, LogLevel, Overrides};
+use crate::config::{self, Config, LogFormat, LogLevel, Overrides, Protocol};
 use crate::demo::page;
 use crate::server::{self, Server};
 use crate::storage::Ack;
@@ -153,16 +153,9 @@ const SDK: &[(&str, &[u8])] = &[
 ];
 
 fn greet(config: &Config, server: &Server, host: &Host) {
-    let address = server.address;
     let cores: Vec<String> = server.cores.iter().map(usize::to_string).collect();
     let limits = &config.limits;
-    println!("tidewire {} listening on http://{address}", env!("CARGO_PKG_VERSION"));
-    println!("  serves   ws://{address}/tidewire (tidewire.1, tidewire.1.json), /health, /latency");
-    match server.mqtt_address {
-        Some(mqtt) => println!("  mqtt     mqtt://{mqtt}, ws://{address}/mqtt (MQTT 5, 3.1.1, 3.1)"),
-        None => println!("  mqtt     off"),
-    }
-    println!("  page     http://{address}/ shows the tree live");
+    greet_listeners(config, server);
     println!("  shards   {} on core {}", cores.len(), cores.join(", "));
     println!(
         "  limits   {} connections, {} topics, messages of {} bytes, {} bytes queued a session",
@@ -177,6 +170,31 @@ fn greet(config: &Config, server: &Server, host: &Host) {
     }
     println!("  access   {}", config.exposure());
     println!("  host     {}", missing(config, server, host));
+}
+
+/// The first line names the first listener; those of tables have a line each.
+fn greet_listeners(config: &Config, server: &Server) {
+    let of = |protocol| server.listeners.iter().find(move |listener| listener.protocol == protocol);
+    let first = server.listeners.first().expect("a server listens somewhere");
+    println!("tidewire {} listening on {}://{}", env!("CARGO_PKG_VERSION"), first.scheme(), first.address);
+    let websocket = of(Protocol::Http).map(|http| format!("{}://{}", if http.has_tls() { "wss" } else { "ws" }, http.address));
+    if let Some(websocket) = &websocket {
+        println!("  serves   {websocket}/tidewire (tidewire.1, tidewire.1.json), /health, /latency");
+    }
+    match of(Protocol::Mqtt) {
+        Some(mqtt) => {
+            let beside = websocket.map_or_else(String::new, |websocket| format!(", {websocket}/mqtt"));
+            println!("  mqtt     {}://{}{beside} (MQTT 5, 3.1.1, 3.1)", mqtt.scheme(), mqtt.address);
+        }
+        None => println!("  mqtt     off"),
+    }
+    if let Some(http) = of(Protocol::Http) {
+        println!("  page     {}://{}/ shows the tree live", http.scheme(), http.address);
+    }
+    let short_forms = server.listeners.len() - config.listeners.len();
+    for listener in &server.listeners[short_forms..] {
+        println!("  listens  {} at {}://{}", listener.name, listener.scheme(), listener.address);
+    }
 }
 
 /// What the host could do better, in a line.

@@ -23,6 +23,8 @@ pub enum ConfigError {
     Syntax { place: Origin, reason: String },
     /// There is no such key; `nearest` is the one that was probably meant, as written there.
     UnknownKey { place: Origin, key: String, nearest: Option<String> },
+    /// A table lacks this key.
+    Missing { place: Origin, key: &'static str, allowed: String },
     /// The key does not take this value.
     Value { place: Origin, key: &'static str, value: String, allowed: String },
 }
@@ -50,6 +52,7 @@ impl fmt::Display for ConfigError {
                     None => write!(f, "; `tidewire config default` prints all keys"),
                 }
             }
+            Self::Missing { place, key, allowed } => write!(f, "{place}: {key} is missing; expected: {allowed}"),
             Self::Value { place, key, value, allowed } => {
                 write!(f, "{place}: {key} = {value} is refused; allowed: {allowed}")
             }

@@ -8,7 +8,14 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::error::{ConfigError, Origin};
 use super::settings::Given;
 
+/// The key of the tables that make listeners.
+const LISTENER: &str = "listener";
+
+/// What a listener's table has to be.
+pub const LISTENER_ALLOWED: &str = "tables that begin with [[listener]]";
+
 /// One `key = value` of a file.
+#[derive(Debug)]
 pub struct Entry {
     /// `section.name`, or what stands in its stead when that is not how it is written.
     pub key: String,
@@ -16,9 +23,19 @@ pub struct Entry {
     /// The value as it is written.
     pub value: String,
     pub place: Origin,
+    pub of: Of,
 }
 
-/// All entries of `text`, in no particular order. `file` is what errors call it.
+/// What an entry belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    Section,
+    /// It begins a listener's table; those of the table follow.
+    ListenerBegin,
+    Listener,
+}
+
+/// All entries of `text`: those of sections in no particular order, those of listeners' tables one table after the other. `file` is what errors call it.
 pub fn entries(text: &str, file: &str) -> Result<Vec<Entry>, ConfigError> {
     let place = |offset: usize| Origin::File { name: file.to_owned(), line: line_at(text, offset) };
     let root = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
@@ -26,7 +43,8 @@ pub fn entries(text: &str, file: &str) -> Result<Vec<Entry>, ConfigError> {
         reason: error.message().replace('\n', ", "),
     })?;
 
-    let entry = |key: String, offset: usize, value: &Spanned<DeValue>| Entry {
+    let entry = |of: Of, key: String, offset: usize, value: &Spanned<DeValue>| Entry {
+        of,
         key,
         given: given(value.get_ref()),
         value: text[value.span()].to_owned(),
@@ -38,10 +56,19 @@ pub fn entries(text: &str, file: &str) -> Result<Vec<Entry>, ConfigError> {
             DeValue::Table(table) if !table.is_empty() => {
                 for (name, value) in table {
                     let key = format!("{}.{}", section.get_ref(), name.get_ref());
-                    entries.push(entry(key, name.span().start, value));
+                    entries.push(entry(Of::Section, key, name.span().start, value));
                 }
             }
-            _ => entries.push(entry(section.get_ref().to_string(), section.span().start, value)),
+            DeValue::Array(tables) if section.get_ref() == LISTENER && tables.iter().all(|table| table.get_ref().is_table()) => {
+                for table in tables.iter() {
+                    entries.push(entry(Of::ListenerBegin, LISTENER.to_owned(), table.span().start, table));
+                    for (name, value) in table.get_ref().as_table().into_iter().flatten() {
+                        let key = format!("{LISTENER}.{}", name.get_ref());
+                        entries.push(entry(Of::Listener, key, name.span().start, value));
+                    }
+                }
+            }
+            _ => entries.push(entry(Of::Section, section.get_ref().to_string(), section.span().start, value)),
         }
     }
     Ok(entries)

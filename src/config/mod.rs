@@ -6,6 +6,7 @@
 
 mod error;
 mod file;
+mod listener;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 use error::nearest;
 pub use error::{ConfigError, EXIT_CODE, Origin};
+use file::{Entry, Of};
+pub use listener::{Listener, Protocol};
 use settings::{Given, SETTINGS, Setting};
 
 /// The commented reference, which `tidewire config default` prints.
@@ -37,13 +40,17 @@ pub struct Config {
     /// As for one shard that has everything.
     pub limits: Limits,
     pub mqtt: Mqtt,
+    pub tls: Tls,
+    /// Beside `server.listen` and `mqtt.listen`.
+    pub listeners: Vec<Listener>,
     pub storage: Storage,
     pub log: Log,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    pub listen: SocketAddr,
+    /// `None`: only where a listener is.
+    pub listen: Option<SocketAddr>,
     pub insecure_any_address: bool,
     pub shards: usize,
     pub cores: Vec<usize>,
@@ -55,8 +62,14 @@ pub struct Server {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mqtt {
-    /// `None`: there is no MQTT, on the common port neither.
+    /// `None`: only where a listener is; without one there is no MQTT, on the common port neither.
     pub listen: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// As for one shard.
+    pub handshakes_max: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,16 +174,30 @@ impl Config {
         cores.iter().copied().cycle().take(shards).collect()
     }
 
-    /// Which names the server has, and whose pages may ask. Where other hosts reach it, it has any name unless some are listed.
-    pub fn web(&self) -> WebRules {
-        let WebRules { hosts, origins } = self.limits.web.clone();
-        let has_any = hosts.is_empty() && !is_loopback(&self.server.listen);
-        WebRules { hosts: if has_any { Hosts::Any } else { hosts }, origins }
+    /// All places that the server listens at, those of the short forms first.
+    pub fn all_listeners(&self) -> Vec<Listener> {
+        let http = self.server.listen.map(|address| Listener::plain("http", Protocol::Http, address));
+        let mqtt = self.mqtt.listen.map(|address| Listener::plain("mqtt", Protocol::Mqtt, address));
+        http.into_iter().chain(mqtt).chain(self.listeners.iter().cloned()).collect()
+    }
+
+    /// Whether clients of MQTT may connect anywhere.
+    pub fn has_mqtt(&self) -> bool {
+        self.all_listeners().iter().any(|listener| listener.protocol == Protocol::Mqtt)
+    }
+
+    /// Which names the server has at a listener, whose pages may ask, and whose word on others counts. Where other hosts reach it, it has any name unless some
+    /// are listed.
+    pub fn web(&self, listener: &Listener) -> WebRules {
+        let hosts = listener.hosts.as_ref().unwrap_or(&self.limits.web.hosts).clone();
+        let origins = listener.origins.as_ref().unwrap_or(&self.limits.web.origins).clone();
+        let has_any = hosts.is_empty() && !is_loopback(&listener.address);
+        WebRules { hosts: if has_any { Hosts::Any } else { hosts }, origins, proxies: listener.trusted_proxies.clone() }
     }
 
     /// Who can reach the server, for the line it prints when it starts.
     pub fn exposure(&self) -> &'static str {
-        if is_loopback(&self.server.listen) && self.mqtt.listen.as_ref().is_none_or(is_loopback) {
+        if self.all_listeners().iter().all(|listener| is_loopback(&listener.address)) {
             "reachable from this host only; there is no access control yet"
         } else {
             "INSECURE: reachable from other hosts, and there is no access control yet: \
@@ -182,7 +209,7 @@ impl Config {
 impl Default for Server {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
             insecure_any_address: false,
             shards: 0,
             cores: Vec::new(),
@@ -197,6 +224,12 @@ impl Default for Server {
 impl Default for Mqtt {
     fn default() -> Self {
         Self { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1883))) }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self { handshakes_max: 10_000 }
     }
 }
 
@@ -217,11 +250,28 @@ impl Default for Log {
 struct Draft {
     config: Config,
     places: BTreeMap<&'static str, (Origin, String)>,
+    /// Of `config.listeners`.
+    tables: Vec<listener::Table>,
 }
 
 impl Draft {
     fn take_file(&mut self, text: &str, name: &str) -> Result<(), ConfigError> {
         for entry in file::entries(text, name)? {
+            match entry.of {
+                Of::Section if entry.key.split('.').next() == Some("listener") => {
+                    let (place, value, allowed) = (entry.place, entry.value, file::LISTENER_ALLOWED.to_owned());
+                    return Err(ConfigError::Value { place, key: "listener", value, allowed });
+                }
+                Of::Section => {}
+                Of::ListenerBegin => {
+                    self.begin_listener(entry.place);
+                    continue;
+                }
+                Of::Listener => {
+                    self.take_listener_setting(entry)?;
+                    continue;
+                }
+            }
             let Some(setting) = settings::find(&entry.key) else {
                 let nearest = nearest(&entry.key, SETTINGS.iter().map(|s| s.key)).map(str::to_owned);
                 return Err(ConfigError::UnknownKey { place: entry.place, key: entry.key, nearest });
@@ -288,6 +338,10 @@ impl Draft {
     /// The rules that need more than one key.
     fn check(&self) -> Result<(), ConfigError> {
         let Config { server, limits, mqtt, .. } = &self.config;
+        self.check_listeners()?;
+        if self.config.all_listeners().is_empty() {
+            return Err(self.refuse("server.listen", "an address, as there is no other listener".to_owned()));
+        }
         let message = ("limits.message_bytes_max", limits.message_bytes_max);
         let value = ("limits.value_bytes_max", limits.value_bytes_max);
         let selector = ("limits.selector_bytes_max", limits.selector.text_bytes_max);
@@ -298,10 +352,10 @@ impl Draft {
         self.check_fits(high, queue, 0)?;
         self.check_fits(value, queue, 0)?;
         self.check_fits(("limits.history_bytes_max", limits.history_bytes_max), queue, 0)?;
-        if mqtt.listen.is_some() {
+        if self.config.has_mqtt() {
             self.check_fits(("mqtt.packet_bytes_max", limits.mqtt.packet_bytes_max), message, 0)?;
         }
-        self.check_exposure("server.listen", Some(&server.listen))?;
+        self.check_exposure("server.listen", server.listen.as_ref())?;
         self.check_exposure("mqtt.listen", mqtt.listen.as_ref())?;
         if (1..server.cores.len()).any(|i| server.cores[..i].contains(&server.cores[i])) {
             return Err(self.refuse("server.cores", "each core once".to_owned()));
@@ -318,12 +372,7 @@ impl Draft {
         let Some(address) = address.filter(|address| !self.config.server.insecure_any_address && !is_loopback(address)) else {
             return Ok(());
         };
-        let port = address.port();
-        let allowed = format!(
-            "a loopback address such as 127.0.0.1:{port} or [::1]:{port}, as there is no access control yet; \
-             --insecure-any-address permits any"
-        );
-        Err(self.refuse(key, allowed))
+        Err(self.refuse(key, settings::only_loopback(address.port())))
     }
 
     fn check_cores_exist(&self, usable: &[usize]) -> Result<(), ConfigError> {

@@ -73,7 +73,7 @@ impl Given {
 const OFF: &str = "off";
 
 pub const SETTINGS: &[Setting] = &[
-    address("server.listen", |c, v| c.server.listen = v),
+    address_or_off("server.listen", |c, v| c.server.listen = v),
     texts("server.hosts", "a list of hosts without ports", |c, texts| {
         c.limits.web.hosts = Hosts::parse(texts)?;
         Ok(())
@@ -170,6 +170,7 @@ pub const SETTINGS: &[Setting] = &[
         c.limits.mqtt.rules = rules.into();
         Ok(())
     }),
+    number("tls.handshakes_max", 1, 10_000_000, |c, v| c.tls.handshakes_max = v as usize),
     path("storage.directory", |c, v| c.storage.directory = v),
     flag("storage.ephemeral", |c, v| c.storage.ephemeral = v),
     name("storage.ack", &Ack::NAMES, |c, v| c.storage.options.ack = Ack::ALL[v]),
@@ -181,6 +182,19 @@ pub const SETTINGS: &[Setting] = &[
     name("log.level", &LogLevel::NAMES, |c, v| c.log.level = LogLevel::ALL[v]),
     name("log.format", &LogFormat::NAMES, |c, v| c.log.format = LogFormat::ALL[v]),
 ];
+
+/// What may be listened at unless the operator wants otherwise.
+pub fn only_loopback(port: u16) -> String {
+    format!(
+        "a loopback address such as 127.0.0.1:{port} or [::1]:{port}, as there is no access control yet; \
+         --insecure-any-address permits any"
+    )
+}
+
+/// The keys of some settings.
+pub fn names_of(settings: &[Setting]) -> impl Iterator<Item = &'static str> {
+    settings.iter().map(|setting| setting.key)
+}
 
 pub fn find(key: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.key == key)
@@ -275,11 +289,11 @@ const fn number(key: &'static str, min: u64, max: u64, put: fn(&mut Config, u64)
     Setting { key, takes: Takes::Number { min, max, put } }
 }
 
-const fn flag(key: &'static str, put: fn(&mut Config, bool)) -> Setting {
+pub(super) const fn flag(key: &'static str, put: fn(&mut Config, bool)) -> Setting {
     Setting { key, takes: Takes::Flag(put) }
 }
 
-const fn address(key: &'static str, put: fn(&mut Config, SocketAddr)) -> Setting {
+pub(super) const fn address(key: &'static str, put: fn(&mut Config, SocketAddr)) -> Setting {
     Setting { key, takes: Takes::Address(put) }
 }
 
@@ -287,11 +301,11 @@ const fn address_or_off(key: &'static str, put: fn(&mut Config, Option<SocketAdd
     Setting { key, takes: Takes::AddressOrOff(put) }
 }
 
-const fn text(key: &'static str, bytes_max: usize, put: fn(&mut Config, String)) -> Setting {
+pub(super) const fn text(key: &'static str, bytes_max: usize, put: fn(&mut Config, String)) -> Setting {
     Setting { key, takes: Takes::Text { bytes_max, put } }
 }
 
-const fn texts(key: &'static str, takes: &'static str, put: fn(&mut Config, &[String]) -> Result<(), String>) -> Setting {
+pub(super) const fn texts(key: &'static str, takes: &'static str, put: fn(&mut Config, &[String]) -> Result<(), String>) -> Setting {
     Setting { key, takes: Takes::Texts { takes, put } }
 }
 
@@ -303,6 +317,6 @@ const fn path(key: &'static str, put: fn(&mut Config, PathBuf)) -> Setting {
     Setting { key, takes: Takes::Path(put) }
 }
 
-const fn name(key: &'static str, names: &'static [&'static str], put: fn(&mut Config, usize)) -> Setting {
+pub(super) const fn name(key: &'static str, names: &'static [&'static str], put: fn(&mut Config, usize)) -> Setting {
     Setting { key, takes: Takes::Name { names, put } }
 }

@@ -1,5 +1,7 @@
 //! What configurations come to, which are refused, and that the printed default is the one that is meant.
 
+mod listeners;
+
 use super::*;
 
 /// The configuration from a file's text, variables and flags, on a host with cores 0 to 3.
@@ -96,7 +98,7 @@ fn flags_win_over_environment_over_file() {
     let variables = [("TIDEWIRE_SERVER_LISTEN", "127.0.0.1:2"), ("TIDEWIRE_SERVER_SHARDS", "2")];
     let overrides = Overrides { listen: Some("127.0.0.1:3".into()), ..Overrides::default() };
     let config = made(text, &variables, overrides).unwrap();
-    assert_eq!(config.server.listen.port(), 3);
+    assert_eq!(config.server.listen.unwrap().port(), 3);
     assert_eq!(config.server.shards, 2);
     assert_eq!(config.server.spin_before_park_us, 1);
 }
@@ -111,7 +113,7 @@ fn every_kind_of_value_is_read_from_a_variable() {
         ("TIDEWIRE_LOG_FORMAT", "json"),
     ];
     let config = made("", &variables, Overrides::default()).unwrap();
-    assert_eq!(config.server.listen, "[::1]:0".parse::<std::net::SocketAddr>().unwrap());
+    assert_eq!(config.server.listen, Some("[::1]:0".parse().unwrap()));
     assert!(config.server.insecure_any_address);
     assert_eq!(config.server.cores, [2, 3]);
     assert_eq!(config.limits.topics_max, 5000);
@@ -148,7 +150,7 @@ fn a_refused_value_is_named_with_its_place_and_what_is_allowed() {
     check("[server]\nshards = 257", "t.toml line 2: server.shards = 257 is refused; allowed: 0 to 256");
     check("[server]\nshards = -1", "t.toml line 2: server.shards = -1 is refused; allowed: 0 to 256");
     check("[server]\nshards = \"2\"", "t.toml line 2: server.shards = \"2\" is refused; allowed: 0 to 256");
-    check("[server]\nlisten = 'localhost:80'", "t.toml line 2: server.listen = 'localhost:80' is refused; allowed: ADDR:PORT");
+    check("[server]\nlisten = 'localhost:80'", "t.toml line 2: server.listen = 'localhost:80' is refused; allowed: ADDR:PORT or off");
     check("[log]\nlevel = 'loud'", "t.toml line 2: log.level = 'loud' is refused; allowed: error, warn, info, debug, trace");
     check_variable(
         "TIDEWIRE_LIMITS_PATH_BYTES_MAX",

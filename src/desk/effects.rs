@@ -10,6 +10,7 @@ use crate::topic::path::TopicPath;
 use crate::wire::event::Form;
 use crate::wire::http;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 /// What the runtime has to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Effect {
     Close(ConnectionKey),
     /// An admin page is asked for; answer with `respond`.
     Http(ConnectionKey, http::Request),
+    /// The connection is of a client at this address, as a proxy says: answer with `note_origin`.
+    Locate(ConnectionKey, IpAddr),
     /// The reports asked for by `request_reports` under this number are complete: `take_reports`.
     Reports(u64),
     /// Give the transport to that shard's `handle_handed`, with this, and forget the connection: `handle_closed` is not called.

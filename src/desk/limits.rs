@@ -86,8 +86,9 @@ pub struct Limits {
     pub walk_slice: usize,
     /// Mail that may wait for one shard, or records for storage, before this one stops reading its publishers.
     pub mail_high: usize,
-    /// Which names the server has, and whose pages may ask.
+    /// Which names the server has, and whose pages may ask; and where listeners have rules of their own, by the listener's number.
     pub web: WebRules,
+    pub web_by_listener: Vec<WebRules>,
     pub views: DerivationLimits,
     pub session_trees: SessionTreeLimits,
     /// Whether clients of MQTT may connect. Sessions of theirs that were kept stand in any case, and are bounded as ever.
@@ -136,6 +137,7 @@ impl Default for Limits {
             walk_slice: 1000,
             mail_high: 100_000,
             web: WebRules::default(),
+            web_by_listener: Vec::new(),
             views: DerivationLimits::default(),
             session_trees: SessionTreeLimits::default(),
             has_mqtt: false,
@@ -145,6 +147,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Of requests that come by this listener.
+    pub fn web_of(&self, listener: u16) -> &WebRules {
+        self.web_by_listener.get(usize::from(listener)).unwrap_or(&self.web)
+    }
+
     /// What each of so many shards may hold, so that together they hold what one was allowed.
     pub fn split(self, shards: usize) -> Self {
         let mqtt = MqttLimits {

@@ -2,7 +2,7 @@
 
 use super::mqtt::Link;
 use super::native::Native;
-use super::{Doors, Effect, Stage};
+use super::{Doors, Effect, Stage, in_six};
 use crate::audience::Audience;
 use crate::base::ConnectionKey;
 use crate::desk::{Desk, Log};
@@ -26,8 +26,14 @@ impl Doors {
         self.respond(desk, audience, key, status, ("text/plain; charset=utf-8", format!("{text}\n").as_bytes()));
     }
 
-    /// Reads the head, where it is whole; how many bytes that was.
-    pub(super) fn read_head(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, bytes: &[u8]) -> usize {
+    /// Reads the head, where it is whole, by the rules of the listener that it came by; how many bytes that was.
+    pub(super) fn read_head(
+        &mut self,
+        desk: &mut Desk,
+        audience: &mut Audience,
+        (key, listener): (ConnectionKey, u16),
+        bytes: &[u8],
+    ) -> usize {
         let head = http::parse_head(bytes, desk.limits.http_fields_max);
         let head_bytes = head.as_ref().map_or(0, |head| head.as_ref().map_or(bytes.len(), |head| head.length));
         if head_bytes > desk.limits.http_head_bytes_max {
@@ -41,12 +47,25 @@ impl Doors {
                 0
             }
             Ok(Some(head)) => {
-                match desk.limits.web.check(head.host.as_deref(), head.origin.as_deref()) {
+                self.note_forwarded(desk, (key, listener), &head);
+                match desk.limits.web_of(listener).check(head.host.as_deref(), head.origin.as_deref()) {
                     Err(foreign) => self.refuse_foreign(desk, audience, key, &head, foreign),
                     Ok(()) => self.take_head(desk, audience, key, head.asks),
                 }
                 head_bytes
             }
+        }
+    }
+
+    /// The request may be another's than its connection: a proxy's word is taken where the listener's rules trust it.
+    fn note_forwarded(&mut self, desk: &mut Desk, (key, listener): (ConnectionKey, u16), head: &http::Head) {
+        let connection = self.connections.get_mut(key).expect("its head was just read");
+        let (Some(forwarded), Some(arrival)) = (&head.forwarded, connection.arrival.as_deref_mut()) else { return };
+        let peer = arrival.address.to_canonical();
+        let client = desk.limits.web_of(listener).proxies.client(peer, forwarded);
+        if client != peer {
+            arrival.address = in_six(client);
+            desk.effects.push(Effect::Locate(key, client));
         }
     }
 

@@ -28,7 +28,7 @@ use admission::Admission;
 use mqtt::Link;
 use native::Native;
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use transmit::Sends;
 
 /// What a transport begins with.
@@ -36,6 +36,8 @@ use transmit::Sends;
 pub enum Transport {
     /// The common port: an HTTP head comes first.
     Http,
+    /// The same by the listener of this number, by its rules.
+    HttpOf(u16),
     /// MQTT at once.
     Mqtt,
 }
@@ -66,8 +68,10 @@ struct Connection {
 
 /// Where a connection's dialogue is, and what only that has.
 enum Stage {
-    /// The HTTP head is not complete.
-    Head,
+    /// The HTTP head is not complete; by whose rules it is judged.
+    Head {
+        listener: u16,
+    },
     /// An admin page is being made.
     Page,
     Native(Native),
@@ -95,7 +99,7 @@ impl Stage {
         match self {
             Self::Native(native) => native.dialogue.session(),
             Self::Mqtt(link) => link.session,
-            Self::Head | Self::Page | Self::Ending(_) => None,
+            Self::Head { .. } | Self::Page | Self::Ending(_) => None,
         }
     }
 }
@@ -118,7 +122,8 @@ impl Doors {
     /// A transport was accepted; `None` where the shard holds as many as it may, and the transport should end.
     pub fn accept(&mut self, desk: &mut Desk, transport: Transport) -> Option<ConnectionKey> {
         match transport {
-            Transport::Http => self.admit(desk, Stage::Head),
+            Transport::Http => self.admit(desk, Stage::Head { listener: 0 }),
+            Transport::HttpOf(listener) => self.admit(desk, Stage::Head { listener }),
             Transport::Mqtt if !desk.limits.has_mqtt => None,
             Transport::Mqtt => self.admit(desk, Stage::Mqtt(Link::new(false))),
         }
@@ -145,14 +150,21 @@ impl Doors {
         admitted
     }
 
+    /// Whoever is at the other end has shown that it is this, by a certificate. It comes from somewhere, as was noted before.
+    pub fn note_principal(&mut self, key: ConnectionKey, principal: Box<str>) {
+        let arrival = self.connections.get_mut(key).and_then(|connection| connection.arrival.as_deref_mut());
+        if let Some(arrival) = arrival {
+            arrival.principal = Some(principal);
+        }
+    }
+
     /// The connection comes from there.
     pub fn note_origin(&mut self, key: ConnectionKey, address: IpAddr, place: Place) {
-        if let Some(connection) = self.connections.get_mut(key) {
-            let address = match address {
-                IpAddr::V4(address) => address.to_ipv6_mapped(),
-                IpAddr::V6(address) => address,
-            };
-            connection.arrival = Some(Box::new(Arrival { address, place }));
+        // A session has it already where its client did not wait for the answer to its head.
+        if let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.stage.session().is_none()) {
+            let address = in_six(address);
+            let principal = connection.arrival.take().and_then(|arrival| arrival.principal);
+            connection.arrival = Some(Box::new(Arrival { address, place, principal }));
         }
     }
 
@@ -220,7 +232,7 @@ impl Doors {
             audience.note_end(session, ended_by(code));
         }
         match &mut connection.stage {
-            Stage::Head | Stage::Page => {}
+            Stage::Head { .. } | Stage::Page => {}
             Stage::Native(_) => websocket::put_close(&mut connection.raw, code.code(), reason),
             Stage::Mqtt(_) => return self.close_mqtt(desk, audience, key, code, reason),
             // Where the session still stands for its queue it may overflow: it ends now. Otherwise it has ended already.
@@ -243,7 +255,7 @@ impl Doors {
             return match connection.stage {
                 Stage::Ending(_) => {}
                 Stage::Native(_) | Stage::Mqtt(_) => self.close_now(desk, audience, key, code, code.name()),
-                Stage::Head | Stage::Page => self.end(desk, audience, key),
+                Stage::Head { .. } | Stage::Page => self.end(desk, audience, key),
             };
         }
         let (session, last) = match std::mem::replace(&mut connection.stage, Stage::Ending(None)) {
@@ -295,6 +307,14 @@ impl Doors {
         connection.deadline = deadline;
         self.wheel.insert(deadline, key);
         desk.effects.wake(key);
+    }
+}
+
+/// An address as sessions have it.
+fn in_six(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
     }
 }
 

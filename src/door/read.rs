@@ -165,7 +165,7 @@ impl Doors {
                     },
                 };
             }
-            Stage::Head | Stage::Page | Stage::Ending(_) => {}
+            Stage::Head { .. } | Stage::Page | Stage::Ending(_) => {}
         }
         Some(reading)
     }
@@ -222,8 +222,8 @@ impl Doors {
             }
             match &self.connections.get(key).expect("a connection that is read is there").stage {
                 Stage::Page | Stage::Ending(_) => return None,
-                Stage::Head => {
-                    let used = self.read_head(desk, audience, key, reading.unread());
+                Stage::Head { listener } => {
+                    let used = self.read_head(desk, audience, (key, *listener), reading.unread());
                     reading.used += used;
                     if used == 0 {
                         return None;
@@ -452,7 +452,7 @@ impl Doors {
         match &mut connection.stage {
             Stage::Native(native) => &mut native.fragments,
             Stage::Mqtt(link) => link.fragments(),
-            Stage::Head | Stage::Page | Stage::Ending(_) => unreachable!("frames are read of no others"),
+            Stage::Head { .. } | Stage::Page | Stage::Ending(_) => unreachable!("frames are read of no others"),
         }
     }
 

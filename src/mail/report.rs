@@ -95,6 +95,10 @@ report! {
     sessions_deferred,
     /// Bytes of messages of QoS 1 and 2 that wait or are under way.
     mqtt_held_bytes,
+    /// Connections that have begun by TLS or a proxy's header.
+    handshakes,
+    /// Those that could not: what came was wrong, or there were too many.
+    handshakes_failed,
     /// How often the shard was interrupted because it did not tick: it was busy, had no core, or slept over what it had to do.
     interruptions,
 }

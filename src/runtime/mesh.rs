@@ -7,6 +7,7 @@ use crate::base::ShardIndex;
 use crate::mail::Batch;
 use crate::shard::Handover;
 use crate::storage;
+use crate::transport::Guard;
 use crossbeam_channel::{Receiver, Sender};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::fs::File;
@@ -53,6 +54,8 @@ pub struct Adoption {
     pub descriptor: OwnedFd,
     /// What has come from it and was not looked at.
     pub received: Vec<u8>,
+    /// What of it has to go through this.
+    pub guard: Option<Box<Guard>>,
     pub handover: Box<Handover>,
 }
 

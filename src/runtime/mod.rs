@@ -16,8 +16,9 @@ pub use ring::{Completion, Ring, Sizes};
 use crate::admin::Pages;
 use crate::base::{ShardIndex, Time, TopicId};
 use crate::journal::StoredTopic;
-use crate::shard::{Identity, Limits, Restoring, Shard, Storing};
+use crate::shard::{Identity, Limits, Restoring, Shard, Storing, Transport};
 use crate::storage::{self, Store};
+use crate::transport::Policy;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use mesh::Mailbox;
@@ -31,6 +32,10 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Settings {
     pub limits: Limits,
+    /// By the number of the listener.
+    pub doors: Arc<[Door]>,
+    /// Connections of a shard that may be in the handshake of TLS at a time.
+    pub handshakes_max: usize,
     pub server: String,
     /// Tells this start of the server from others.
     pub start: u64,
@@ -50,11 +55,15 @@ fn fresh_secret() -> io::Result<[u8; 32]> {
     Ok(secret)
 }
 
-/// Where one shard accepts connections, and the core that it runs on.
+/// What the connections of a listener begin with, on every shard.
+pub struct Door {
+    pub transport: Transport,
+    pub policy: Policy,
+}
+
+/// Where one shard accepts connections, by the number of the listener, and the core that it runs on.
 pub struct Listeners {
-    /// The common port.
-    pub http: OwnedFd,
-    pub mqtt: Option<OwnedFd>,
+    pub sockets: Vec<OwnedFd>,
     pub core: usize,
 }
 

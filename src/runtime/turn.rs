@@ -3,7 +3,10 @@
 //! A turn hears a part of what has come, looks at mail, at slices of long work, and makes a part of the sends that wait; then it enters the ring, and waits there
 //! if there is nothing else to do. Nothing in it takes longer than its parts are many: one connection's flood waits for the sends to others.
 //!
-//! Bytes pass from the ring to the shard and back in `hear` and `send_to` alone: what is to change them on their way, as encryption does, has its place there.
+//! Bytes pass from the ring to the shard and back in `hear_bytes` and `send_to` alone. Where a listener wants more of its connections than bytes, as TLS, these go by
+//! `guarded`.
+
+mod guarded;
 
 use super::log::Logger;
 use super::mesh::{Adoption, Command, Links, Mailbox};
@@ -11,8 +14,10 @@ use super::ring::{Completion, Ended, Received, Ring, Sizes};
 use super::{Listeners, Settings, now, wall_ms};
 use crate::admin::{self, Answer};
 use crate::base::{ConnectionKey, ShardIndex, SlabKey};
-use crate::shard::{Effect, Handover, Place, Shard, Transport, Verdict};
+use crate::shard::{Effect, Handover, Place, Shard, Verdict};
 use crate::storage::Answer as StorageAnswer;
+use crate::transport::Guard;
+use guarded::Arrivals;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Shutdown};
@@ -38,6 +43,8 @@ struct Peer {
     stage: Stage,
     /// What has come and was not looked at.
     held: Vec<u8>,
+    /// What bytes pass through on their way, if anything.
+    guard: Option<Box<Guard>>,
 }
 
 enum Stage {
@@ -64,7 +71,7 @@ pub struct Turns {
     index: ShardIndex,
     ring: Ring,
     /// What is accepted from, by number: the ring uses their descriptors.
-    listeners: Vec<(OwnedFd, Transport)>,
+    _listeners: Vec<OwnedFd>,
     /// By the number of the socket.
     peers: Vec<Option<Peer>>,
     /// The socket of each connection, by the index of its key.
@@ -80,6 +87,7 @@ pub struct Turns {
     /// Sockets that nothing more is received from until that is asked for.
     unheard: Vec<u32>,
     waiting: Vec<u32>,
+    arrivals: Arrivals,
     handing_over: Vec<u32>,
     /// Sockets that linger, and at which tick they have done so long enough.
     lingering: VecDeque<(u64, u32, ConnectionKey)>,
@@ -97,9 +105,7 @@ impl Turns {
     pub fn new(shard: Shard, settings: Settings, listeners: Listeners, links: Links) -> io::Result<Self> {
         let index = links.rings.outgoing.iter().position(Option::is_none).expect("a shard has no ring to itself");
         let mailbox = links.mailboxes[index].clone();
-        let mut accepting = vec![(listeners.http, Transport::Http)];
-        accepting.extend(listeners.mqtt.map(|listener| (listener, Transport::Mqtt)));
-        let descriptors = accepting.iter().map(|(listener, _)| listener.as_raw_fd()).collect();
+        let descriptors = listeners.sockets.iter().map(AsRawFd::as_raw_fd).collect();
         let ring = Ring::new(Sizes::default(), mailbox.bell(), descriptors, TICK)?;
         mailbox.set_ring(ring.try_clone_descriptor()?);
         Ok(Self {
@@ -110,7 +116,7 @@ impl Turns {
             logger: Logger::default(),
             index: ShardIndex(index as u16),
             ring,
-            listeners: accepting,
+            _listeners: listeners.sockets,
             peers: Vec::new(),
             sockets: Vec::new(),
             wakes: VecDeque::new(),
@@ -120,6 +126,7 @@ impl Turns {
             is_post_held: false,
             unheard: Vec::new(),
             waiting: Vec::new(),
+            arrivals: Arrivals::default(),
             handing_over: Vec::new(),
             lingering: VecDeque::new(),
             report_requests: HashMap::new(),
@@ -161,6 +168,7 @@ impl Turns {
     fn has_work(&self) -> bool {
         !self.wakes.is_empty()
             || !self.round.is_empty()
+            || self.arrivals.are_due()
             || self.shard.has_walks()
             || !self.withheld.is_empty() && !self.shard.is_congested()
     }
@@ -202,6 +210,7 @@ impl Turns {
             self.tick();
         }
         self.go_on_waiting();
+        self.run_arrivals();
         if self.shard.has_walks() {
             self.shard.run_slice(now());
             self.carry_out();
@@ -220,6 +229,7 @@ impl Turns {
         self.ticks += 1;
         self.mailbox.beat();
         self.shard.note_interruptions(self.mailbox.interruptions());
+        self.shard.note_handshakes(self.arrivals.counts());
         self.shard.handle_tick(now(), wall_ms());
         self.carry_out();
         while let Some((_, socket, key)) = self.lingering.front().copied().filter(|(until, ..)| *until <= self.ticks) {
@@ -252,7 +262,7 @@ impl Turns {
         match completion {
             Completion::Accepted(listener, descriptor) => {
                 if self.stops_at.is_none() {
-                    self.take_connection(descriptor, self.listeners[listener as usize].1);
+                    self.take_connection(descriptor, listener);
                 }
             }
             Completion::AcceptFailed(listener, error) => {
@@ -307,6 +317,7 @@ impl Turns {
         self.heard += received.len();
         let Some(peer) = self.peers[socket as usize].as_mut() else { return self.ring.give_back(received) };
         match peer.stage {
+            Stage::Open if peer.guard.is_some() => self.hear_guarded_bytes(received),
             Stage::Open => {
                 self.shard.handle_bytes(now(), peer.key, self.ring.bytes(&received));
                 self.ring.give_back(received);
@@ -326,7 +337,12 @@ impl Turns {
         match (&mut peer.stage, ended) {
             (Stage::Open | Stage::Lingering { .. }, Ended::Paused) => self.unheard.push(socket),
             (Stage::Waiting { .. } | Stage::HandingOver(..), Ended::Paused) => {}
-            (Stage::Open, Ended::Over) => self.peer_ended(socket),
+            (Stage::Open, Ended::Over) => {
+                self.hear_held(socket);
+                if self.peer(socket).is_some_and(|peer| matches!(peer.stage, Stage::Open)) {
+                    self.peer_ended(socket);
+                }
+            }
             (Stage::Waiting { is_over }, Ended::Over) => *is_over = true,
             // Who goes on with it sees the end too.
             (Stage::HandingOver(..), Ended::Over) => {}
@@ -342,6 +358,9 @@ impl Turns {
         self.shard.handle_closed(now(), key);
         if self.ring.is_sending(socket) {
             self.linger(socket, true);
+        } else if self.peer(socket).is_some_and(|peer| peer.guard.is_some()) {
+            self.linger(socket, true);
+            self.sent_last(socket, true);
         } else {
             self.forget(socket);
         }
@@ -358,6 +377,9 @@ impl Turns {
 
     /// All that there was to be sent to one that lingers has gone.
     fn sent_last(&mut self, socket: u32, is_over: bool) {
+        if self.send_farewell(socket) {
+            return;
+        }
         if is_over {
             self.forget(socket);
         } else {
@@ -369,7 +391,12 @@ impl Turns {
     fn hear_again(&mut self) {
         if self.withheld.is_empty() {
             for socket in std::mem::take(&mut self.unheard) {
-                if self.peer(socket).is_some_and(|peer| matches!(peer.stage, Stage::Open | Stage::Lingering { is_over: false })) {
+                let is_heard = |peer: &Peer| match peer.stage {
+                    Stage::Open => !guarded::is_full(peer),
+                    Stage::Lingering { is_over } => !is_over,
+                    _ => false,
+                };
+                if self.peer(socket).is_some_and(is_heard) {
                     self.ring.receive(socket);
                 }
             }
@@ -397,8 +424,12 @@ impl Turns {
             }
             peer.stage = Stage::Open;
             let mut held = std::mem::take(&mut peer.held);
-            self.shard.handle_bytes(now(), peer.key, &mut held);
-            self.carry_out();
+            if peer.guard.is_some() {
+                self.hear_guarded(socket, &mut held);
+            } else {
+                self.shard.handle_bytes(now(), peer.key, &mut held);
+                self.carry_out();
+            }
             if is_over {
                 self.peer_ended(socket);
             } else {
@@ -435,6 +466,9 @@ impl Turns {
         if self.ring.is_sending(socket) {
             return self.wakes.push_back(key);
         }
+        if self.peer(socket).is_some_and(|peer| peer.guard.is_some()) {
+            return self.send_guarded(socket, key);
+        }
         let now = now();
         let Some(send) = self.shard.poll_transmit(now, key) else { return };
         self.ring.send(socket, send.clone());
@@ -446,10 +480,13 @@ impl Turns {
 
     /// What was given to the ring has gone, but for rests.
     fn finish_sends(&mut self) {
-        let Self { ring, shard, peers, .. } = self;
+        let Self { ring, shard, peers, arrivals, .. } = self;
         let mut ending = Vec::new();
         ring.finish_sends(|socket, send| {
-            shard.give_up_send(send);
+            match &peers[socket as usize] {
+                Some(Peer { guard: Some(_), .. }) => arrivals.give_up(send),
+                _ => shard.give_up_send(send),
+            }
             if let Some(Peer { stage: Stage::Lingering { is_over }, .. }) = peers[socket as usize] {
                 ending.push((socket, is_over));
             }
@@ -479,22 +516,31 @@ impl Turns {
         self.peers.get(socket as usize)?.as_ref().filter(|peer| peer.key == key).map(|_| socket)
     }
 
-    fn take_connection(&mut self, descriptor: OwnedFd, transport: Transport) {
-        if let Some(key) = self.shard.handle_accept(now(), transport) {
-            if let Some(address) = peer_address(&descriptor) {
-                let place = self.settings.places.as_ref().map_or_else(Place::default, |places| places.find(address));
-                self.shard.note_origin(key, address, place);
+    fn take_connection(&mut self, descriptor: OwnedFd, listener: u32) {
+        let doors = self.settings.doors.clone();
+        let door = &doors[listener as usize];
+        let address = peer_address(&descriptor);
+        let Some(guard) = self.make_guard(&door.policy, address) else { return };
+        if let Some(key) = self.shard.handle_accept(now(), door.transport) {
+            if let Some(address) = address {
+                self.note_origin(key, address);
             }
-            self.serve(key, descriptor);
+            self.serve(key, descriptor, guard);
         }
     }
 
-    fn serve(&mut self, key: ConnectionKey, descriptor: OwnedFd) -> u32 {
+    fn note_origin(&mut self, key: ConnectionKey, address: IpAddr) {
+        let place = self.settings.places.as_ref().map_or_else(Place::default, |places| places.find(address));
+        self.shard.note_origin(key, address, place);
+    }
+
+    fn serve(&mut self, key: ConnectionKey, descriptor: OwnedFd, guard: Option<Box<Guard>>) -> u32 {
         let socket = self.ring.add(descriptor);
         if self.peers.len() <= socket as usize {
             self.peers.resize_with(socket as usize + 1, || None);
         }
-        self.peers[socket as usize] = Some(Peer { key, stage: Stage::Open, held: Vec::new() });
+        self.arrivals.note_begin(guard.as_deref());
+        self.peers[socket as usize] = Some(Peer { key, stage: Stage::Open, held: Vec::new(), guard });
         let place = key.index() as usize;
         if self.sockets.len() <= place {
             self.sockets.resize(place + 1, u32::MAX);
@@ -506,9 +552,15 @@ impl Turns {
 
     /// Goes on with a connection that another shard has begun.
     fn adopt(&mut self, adoption: Adoption) {
-        let Adoption { descriptor, mut received, handover } = adoption;
+        let Adoption { descriptor, mut received, guard, handover } = adoption;
         let Some(key) = self.shard.handle_handed(now(), *handover) else { return };
-        let socket = self.serve(key, descriptor);
+        let is_guarded = guard.is_some();
+        let socket = self.serve(key, descriptor, guard);
+        if is_guarded {
+            // It may have to say something, and to hear what it was given before.
+            self.wakes.push_back(key);
+            return self.hear_guarded(socket, &mut received);
+        }
         if !received.is_empty() {
             self.shard.handle_bytes(now(), key, &mut received);
         }
@@ -540,7 +592,7 @@ impl Turns {
             };
             let peer = self.peers[socket as usize].take().expect("who is handed over is here");
             let Stage::HandingOver(to, handover) = peer.stage else { unreachable!("nothing else happens to it") };
-            self.links.hand_over(to, Adoption { descriptor, received: peer.held, handover }, &mut self.ring);
+            self.links.hand_over(to, Adoption { descriptor, received: peer.held, guard: peer.guard, handover }, &mut self.ring);
         }
     }
 
@@ -549,19 +601,21 @@ impl Turns {
         self.shard.handle_closed(now(), key);
         let Some(socket) = self.socket_of(key) else { return };
         let is_over = matches!(self.peer(socket).expect("it was just there").stage, Stage::Waiting { is_over: true });
-        if !self.ring.is_sending(socket) {
-            if is_over {
-                return self.forget(socket);
-            }
-            self.ring.shut_down(socket, Shutdown::Write);
+        let is_sending = self.ring.is_sending(socket);
+        if !is_sending && is_over {
+            return self.forget(socket);
         }
         self.linger(socket, is_over);
+        if !is_sending {
+            self.sent_last(socket, is_over);
+        }
         // It may have been stopped.
         self.unheard.push(socket);
     }
 
     fn forget(&mut self, socket: u32) {
-        self.peers[socket as usize] = None;
+        let peer = self.peers[socket as usize].take();
+        self.arrivals.note_end(peer.and_then(|peer| peer.guard).as_deref());
         self.ring.close(socket);
         // Its number is another's soon. No more is withheld than receive buffers and connections are.
         for completion in std::mem::take(&mut self.withheld) {
@@ -582,6 +636,7 @@ impl Turns {
                 Effect::Close(key) => self.end_transport(key),
                 Effect::Http(key, request) => self.answer_request(key, &request.method, &request.path),
                 Effect::HandOver(key, to, handover) => self.hand_over(key, to, handover),
+                Effect::Locate(key, address) => self.note_origin(key, address),
                 Effect::Reports(ticket) => self.answer_reports(ticket),
                 Effect::Inside(_) | Effect::InsideOver(_) => unreachable!("nothing in the process has a session"),
                 // This server knows no method.

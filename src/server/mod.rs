@@ -2,12 +2,13 @@
 
 use crate::admin::Pages;
 use crate::base::TopicId;
-use crate::config::Config;
-use crate::runtime::{self, Listeners, Places, Runtime, Settings, Stored};
-use crate::shard::Limits;
+use crate::config::{Config, Listener, Protocol};
+use crate::runtime::{self, Door, Listeners, Places, Runtime, Settings, Stored};
+use crate::shard::{Limits, Transport};
 use crate::storage::{Options, Recovered, Store};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use socket2::{Domain, Protocol, Socket, Type};
+use crate::transport::{Certificates, Policy};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -18,17 +19,22 @@ use std::time::Duration;
 /// A server that runs.
 pub struct Server {
     runtime: Runtime,
-    /// Where it listens; the port is the real one.
-    pub address: SocketAddr,
-    /// Where it listens for MQTT, likewise; `None` where it does not.
-    pub mqtt_address: Option<SocketAddr>,
+    /// Where it listens, those of the short forms first; the ports are the real ones.
+    pub listeners: Vec<Listener>,
+    /// Those of the listeners that have some, by their names.
+    certificates: Vec<(String, Arc<Certificates>)>,
     /// The core of each shard.
     pub cores: Vec<usize>,
     /// What was found in the store, in words; `None` where nothing is stored.
     pub restored: Option<String>,
     /// Set by SIGTERM and SIGINT.
     stop: Arc<AtomicBool>,
+    /// Set by SIGHUP: certificates are to be read again.
+    refresh: Arc<AtomicBool>,
 }
+
+/// Turns of the server's own thread after which it looks whether certificates have changed: a second.
+const REFRESH_TURNS: u64 = 20;
 
 /// Connections that may wait to be accepted, before the host's own limit.
 const BACKLOG: i32 = 4096;
@@ -39,13 +45,16 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     keep_pages_small();
     ignore_file_size_signal();
     let cores = config.placement(&crate::config::usable_cores());
-    let (address, listeners) = listen_on_common_port(config, &cores)?;
-    let (mqtt_address, mqtt_listeners) = listen_for_mqtt(config, &cores)?.unzip();
-    let mut mqtt_listeners = mqtt_listeners.into_iter().flatten();
-    let listeners = listeners.into_iter().zip(&cores);
-    let listeners = listeners.map(|(http, core)| Listeners { http, mqtt: mqtt_listeners.next(), core: *core }).collect();
+    let mut listeners = config.all_listeners();
+    // Before anybody can connect: what is wrong with them is told, and nothing has begun.
+    let certificates = listeners.iter().map(read_certificates).collect::<io::Result<Vec<_>>>()?;
+    let sockets = listen_everywhere(config, &mut listeners, &cores)?;
+    let doors = listeners.iter().zip(&certificates).enumerate();
+    let doors: Arc<[Door]> = doors.map(|(number, (listener, certificates))| door(number as u16, listener, certificates.clone())).collect();
     let settings = Settings {
         limits: limits(config, cores.len()),
+        doors,
+        handshakes_max: config.tls.handshakes_max.div_ceil(cores.len()),
         server: format!("tidewire {}", env!("CARGO_PKG_VERSION")),
         start: runtime::now().0,
         spin_before_park_us: config.server.spin_before_park_us,
@@ -58,12 +67,16 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, stop.clone())?;
     }
+    let refresh = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGHUP, refresh.clone())?;
     let started = runtime::now();
     let stored = open_store(config, &cores)?;
     let (stored, found) = stored.unzip();
-    let runtime = runtime::start(&settings, listeners, stored)?;
+    let runtime = runtime::start(&settings, sockets, stored)?;
     let restored = found.map(|found| format!("{found} in {} ms", runtime::now().since(started) / 1_000_000));
-    Ok(Server { runtime, address, mqtt_address, cores, restored, stop })
+    let names = listeners.iter().map(|listener| listener.name.clone());
+    let certificates = names.zip(certificates).filter_map(|(name, certificates)| Some((name, certificates?))).collect();
+    Ok(Server { runtime, listeners, certificates, cores, restored, stop, refresh })
 }
 
 /// Opens the store and reads what it holds; nothing where the server is ephemeral.
@@ -93,19 +106,20 @@ fn open_store(config: &Config, cores: &[usize]) -> io::Result<Option<(Stored, St
 }
 
 impl Server {
-    /// Where a client on this host reaches it.
-    pub fn local_address(&self) -> SocketAddr {
-        let mut address = self.address;
+    /// Where a client on this host reaches it without TLS; `None` where it cannot.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        let is_plain = |listener: &&Listener| listener.protocol == Protocol::Http && !listener.has_tls() && !listener.has_proxy_protocol;
+        let mut address = self.listeners.iter().find(is_plain)?.address;
         if address.ip().is_unspecified() {
             address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
         }
-        address
+        Some(address)
     }
 
     /// Serves until the process is told to end by SIGTERM or SIGINT, then takes leave of every session.
     pub fn run(self) -> io::Result<()> {
         let mut beats = self.runtime.beats();
-        let mut turns = 0;
+        let mut turns: u64 = 0;
         while !self.stop.load(Ordering::Relaxed) && !self.runtime.has_failed() {
             std::thread::sleep(Duration::from_millis(50));
             turns += 1;
@@ -114,25 +128,65 @@ impl Server {
                 self.runtime.interrupt_stalled(&beats);
                 beats = self.runtime.beats();
             }
+            let is_asked_for = self.refresh.swap(false, Ordering::Relaxed);
+            if is_asked_for || turns % REFRESH_TURNS == 0 {
+                self.refresh_certificates(is_asked_for);
+            }
         }
         tracing::info!("stopping");
         self.runtime.stop()
     }
+
+    /// What has changed counts for connections that begin from now on.
+    fn refresh_certificates(&self, is_asked_for: bool) {
+        for (listener, certificates) in &self.certificates {
+            match certificates.refresh(is_asked_for) {
+                None => {}
+                Some(Ok(())) => tracing::info!(listener, "certificates were read again"),
+                Some(Err(error)) => {
+                    tracing::error!(listener, error, "certificates cannot be read again; those that were read before are kept")
+                }
+            }
+        }
+    }
 }
 
-fn listen_on_common_port(config: &Config, cores: &[usize]) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
-    let address = config.server.listen;
-    listen_for_all(address, cores.len(), config.server.socket_send_bytes)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+fn read_certificates(listener: &Listener) -> io::Result<Option<Arc<Certificates>>> {
+    let certificates = listener.files().map(Certificates::read).transpose();
+    certificates.map(|some| some.map(Arc::new)).map_err(|error| io::Error::other(format!("listener {}: {error}", listener.name)))
 }
 
-fn listen_for_mqtt(config: &Config, cores: &[usize]) -> io::Result<Option<(SocketAddr, Vec<OwnedFd>)>> {
-    let Some(address) = config.mqtt.listen else { return Ok(None) };
-    let listening = listen_for_all(address, cores.len(), config.server.socket_send_bytes).map_err(|error| {
-        let remedy = "--mqtt ADDR:PORT chooses another, --mqtt off none";
-        io::Error::new(error.kind(), format!("cannot listen for MQTT on {address}: {error}; {remedy}"))
-    })?;
-    Ok(Some(listening))
+fn door(number: u16, listener: &Listener, certificates: Option<Arc<Certificates>>) -> Door {
+    let transport = match listener.protocol {
+        Protocol::Http => Transport::HttpOf(number),
+        Protocol::Mqtt => Transport::Mqtt,
+    };
+    let proxies = listener.has_proxy_protocol.then(|| listener.trusted_proxies.clone());
+    Door { transport, policy: Policy { proxies, certificates } }
+}
+
+/// Listens at every place, with a socket for each shard; the listeners' ports are the real ones then.
+fn listen_everywhere(config: &Config, listeners: &mut [Listener], cores: &[usize]) -> io::Result<Vec<Listeners>> {
+    let mut all: Vec<Listeners> = cores.iter().map(|core| Listeners { sockets: Vec::new(), core: *core }).collect();
+    for (number, listener) in listeners.iter_mut().enumerate() {
+        let wanted = listener.address;
+        let listening = listen_for_all(wanted, cores.len(), config.server.socket_send_bytes).map_err(|error| {
+            let is_short = number < usize::from(config.server.listen.is_some()) + usize::from(config.mqtt.listen.is_some());
+            let what = match (is_short, listener.protocol) {
+                (true, Protocol::Http) => format!("cannot listen on {wanted}: {error}"),
+                (true, Protocol::Mqtt) => {
+                    format!("cannot listen for MQTT on {wanted}: {error}; --mqtt ADDR:PORT chooses another, --mqtt off none")
+                }
+                (false, _) => format!("listener {}: cannot listen on {wanted}: {error}", listener.name),
+            };
+            io::Error::new(error.kind(), what)
+        })?;
+        listener.address = listening.0;
+        for (shard, socket) in all.iter_mut().zip(listening.1) {
+            shard.sockets.push(socket);
+        }
+    }
+    Ok(all)
 }
 
 /// A listener on `address` for each shard; the port is the real one.
@@ -154,7 +208,7 @@ fn listen_for_all(mut address: SocketAddr, shards: usize, socket_send_bytes: usi
 fn check_free(address: SocketAddr) -> io::Result<()> {
     let mut tries_left = 20;
     loop {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         match socket.bind(&address.into()) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries_left > 0 => tries_left -= 1,
@@ -165,7 +219,7 @@ fn check_free(address: SocketAddr) -> io::Result<()> {
 }
 
 fn listen(address: SocketAddr, socket_send_bytes: usize) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
@@ -180,8 +234,8 @@ fn listen(address: SocketAddr, socket_send_bytes: usize) -> io::Result<Socket> {
 
 /// Those of each shard.
 fn limits(config: &Config, shards: usize) -> Limits {
-    let has_mqtt = config.mqtt.listen.is_some();
-    let mut limits = Limits { has_mqtt, web: config.web(), ..config.limits.clone() }.split(shards);
+    let web_by_listener = config.all_listeners().iter().map(|listener| config.web(listener)).collect();
+    let mut limits = Limits { has_mqtt: config.has_mqtt(), web_by_listener, ..config.limits.clone() }.split(shards);
     limits.views.language.selector = limits.selector;
     limits
 }
@@ -248,9 +302,9 @@ mod tests {
     fn a_server_that_others_reach_has_any_name_unless_some_are_listed() {
         let hosts = |listen: &str, listed: &[String]| {
             let mut config = Config::default();
-            config.server.listen = listen.parse().expect("an address");
+            config.server.listen = Some(listen.parse().expect("an address"));
             config.limits.web.hosts = Hosts::parse(listed).expect("names");
-            limits(&config, 1).web.hosts
+            limits(&config, 1).web_of(0).hosts.clone()
         };
         let listed = ["a.example".to_owned()];
         let named = Hosts::parse(&listed).expect("names");

@@ -137,7 +137,7 @@ impl Session {
 
     /// Its client is where this connection comes from, and runs in this.
     pub fn arrive(&mut self, arrival: Option<Arrival>, environment: &str) {
-        self.address = arrival.map_or(Ipv6Addr::UNSPECIFIED, |arrival| arrival.address);
+        self.address = arrival.as_ref().map_or(Ipv6Addr::UNSPECIFIED, |arrival| arrival.address);
         let origin = Origin { place: arrival.map_or_else(Place::default, |arrival| arrival.place), environment: environment.into() };
         self.origin = (origin != Origin::default()).then(|| Box::new(origin));
     }

@@ -8,10 +8,12 @@ use languages::language_of;
 use std::net::Ipv6Addr;
 
 /// What a connection brings along, for its session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {
     pub address: Ipv6Addr,
     pub place: Place,
+    /// Who the client is by its certificate, where it has shown one that the listener trusts.
+    pub principal: Option<Box<str>>,
 }
 
 /// What is known of a session's client beside its address.

@@ -181,6 +181,12 @@ impl Shard {
         self.desk.report.interruptions = count;
     }
 
+    /// So many connections have begun by a proxy's header or TLS since the start, and so many could not.
+    pub fn note_handshakes(&mut self, [begun, failed]: [u64; 2]) {
+        self.desk.report.handshakes = begun;
+        self.desk.report.handshakes_failed = failed;
+    }
+
     // C. Commands.
 
     /// Goes on with the walks under way, a slice for all, and with what has come due.

@@ -30,6 +30,11 @@ impl Shard {
         self.doors.note_origin(key, address, place);
     }
 
+    /// The client of a connection that was just accepted, and of which it was noted where it comes from, has shown by a certificate who it is.
+    pub fn note_principal(&mut self, key: ConnectionKey, principal: Box<str>) {
+        self.doors.note_principal(key, principal);
+    }
+
     /// Takes up a connection that another shard accepted; `None` where the shard holds as many as it may, and the transport should end.
     pub fn handle_handed(&mut self, now: Time, handover: Handover) -> Option<ConnectionKey> {
         self.desk.turn.now = now;

@@ -11,6 +11,8 @@ pub struct Head {
     pub host: Option<String>,
     /// Whose page asks. Only browsers say it.
     pub origin: Option<String>,
+    /// For whom proxies on the way ask: all of `X-Forwarded-For`, as it is said.
+    pub forwarded: Option<String>,
     pub asks: Asks,
 }
 
@@ -59,6 +61,7 @@ pub fn parse_head(bytes: &[u8], fields_max: usize) -> Result<Option<Head>, Refus
     let (authority, path) = split_target(request.path.unwrap_or_default());
     let path = path.split(['?', '#']).next().unwrap_or_default().to_owned();
     let (host, origin) = (single(request.headers, "host")?, single(request.headers, "origin")?);
+    let forwarded = joined(request.headers, "x-forwarded-for");
     // RFC 9112 section 3.2: a request of HTTP/1.1 without Host is answered with 400.
     if host.is_none() && request.version != Some(0) {
         return Err(Refusal { status: 400, reason: "a request of HTTP/1.1 needs a Host" });
@@ -69,7 +72,7 @@ pub fn parse_head(bytes: &[u8], fields_max: usize) -> Result<Option<Head>, Refus
         Asks::Request(Request { method, path })
     };
     // RFC 9112 section 3.2.2: the authority of an absolute URI stands in place of Host.
-    Ok(Some(Head { length, host: authority.map(str::to_owned).or(host), origin, asks }))
+    Ok(Some(Head { length, host: authority.map(str::to_owned).or(host), origin, forwarded, asks }))
 }
 
 /// A request may name its resource by an absolute URI (RFC 9112 section 3.2.2): its authority, and the part behind it, which is meant.
@@ -90,6 +93,13 @@ fn single(headers: &[httparse::Header<'_>], name: &str) -> Result<Option<String>
         Some(_) => Err(Refusal { status: 400, reason: "Host or Origin is there twice" }),
         None => Ok(first),
     }
+}
+
+/// The texts of a field that may be there several times, which means one list.
+fn joined(headers: &[httparse::Header<'_>], name: &str) -> Option<String> {
+    let named = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+    let texts: Vec<_> = named.map(|header| String::from_utf8_lossy(header.value)).collect();
+    (!texts.is_empty()).then(|| texts.join(","))
 }
 
 fn upgrade(method: &str, version: Option<u8>, headers: &[httparse::Header<'_>]) -> Result<Upgrade, Refusal> {
@@ -163,7 +173,9 @@ mod tests {
 
     #[test]
     fn the_handshake_of_the_rfc_is_accepted() {
-        let Ok(Some(Head { length, host, origin: None, asks: Asks::Upgrade(upgrade) })) = parse_head(HANDSHAKE.as_bytes(), 64) else {
+        let Ok(Some(Head { length, host, origin: None, forwarded: None, asks: Asks::Upgrade(upgrade) })) =
+            parse_head(HANDSHAKE.as_bytes(), 64)
+        else {
             panic!()
         };
         assert_eq!((length, host.as_deref()), (HANDSHAKE.len(), Some("h")));
@@ -219,5 +231,11 @@ mod tests {
         let head = parse_head(b"GET /health?now HTTP/1.0\r\norigin:  null \r\n\r\n", 64).unwrap().unwrap();
         assert_eq!(head.asks, Asks::Request(Request { method: "GET".into(), path: "/health".into() }));
         assert_eq!((head.host, head.origin.as_deref()), (None, Some("null")));
+    }
+
+    #[test]
+    fn what_proxies_say_in_several_fields_is_one_list() {
+        let head = parse_head(b"GET / HTTP/1.0\r\nX-Forwarded-For: a, b\r\nx-forwarded-for: c\r\n\r\n", 64).unwrap().unwrap();
+        assert_eq!(head.forwarded.as_deref(), Some("a, b,c"));
     }
 }

@@ -6,6 +6,7 @@
 //! `mqtt.packet_bytes_max` bound, or of what is written.
 
 pub mod event;
+pub mod forwarded;
 pub mod http;
 pub mod mqtt;
 pub mod native;

@@ -5,14 +5,16 @@
 //! lose by it what only this host reaches. A name that is not the server's is refused too: who owns a name may let it point to this host (DNS
 //! rebinding), and then a page of that name is of the server's own origin. Clients that are no browsers say no origin, and go on.
 
+use super::forwarded::Networks;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-/// Which names a server has, and whose pages may ask. The default is for a server that only its own host reaches.
+/// Which names a server has, whose pages may ask, and which proxies tell for whom they ask. The default is for a server that only its own host reaches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WebRules {
     pub hosts: Hosts,
     pub origins: Origins,
+    pub proxies: Networks,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,7 +206,8 @@ mod tests {
 
     fn rules(hosts: &[&str], origins: &[&str]) -> WebRules {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        WebRules { hosts: Hosts::parse(&owned(hosts)).expect("hosts"), origins: Origins::parse(&owned(origins)).expect("origins") }
+        let (hosts, origins) = (Hosts::parse(&owned(hosts)).expect("hosts"), Origins::parse(&owned(origins)).expect("origins"));
+        WebRules { hosts, origins, ..WebRules::default() }
     }
 
     fn check_host(host: &str, is_own: bool) {

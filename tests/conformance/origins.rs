@@ -4,6 +4,7 @@
 use crate::peer::{Peer, limits, web};
 use tidewire::surface::session::MqttLimits;
 use tidewire::surface::shard::{Limits, Log};
+use tidewire::surface::wire::forwarded::Networks;
 use tidewire::surface::wire::origin::WebRules;
 
 /// What a request is for.
@@ -150,4 +151,22 @@ fn a_host_is_there_once() {
 fn what_is_logged_of_a_name_is_cut() {
     let (_, _, logged) = ask(&WebRules::default(), &request("/", "", &format!("Host: {}\r\n", "a".repeat(5000))));
     assert_eq!(logged, [format!("host {}", "a".repeat(200))]);
+}
+
+/// Where a request with this field is said to come from, by rules that trust this network's proxies; nowhere else where `None`.
+fn check_located(peer: &str, field: &str, expected: Option<&str>) {
+    let web = WebRules { proxies: Networks::parse(&["10.0.0.0/8".to_owned()]).expect("a network"), ..WebRules::default() };
+    let mut peer = Peer::within(Limits { web, ..limits() }).from(peer.parse().expect("an address"));
+    peer.give(request("/", "", &format!("Host: localhost\r\n{field}")).as_bytes());
+    let expected: Vec<_> = expected.iter().map(|address| address.parse::<std::net::IpAddr>().expect("an address")).collect();
+    assert_eq!(peer.located(), expected, "{field}");
+}
+
+#[test]
+fn a_trusted_proxy_says_for_whom_it_asks() {
+    check_located("10.0.0.1", "X-Forwarded-For: 1.1.1.1, 2.2.2.2\r\n", Some("2.2.2.2"));
+    check_located("10.0.0.1", "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2, 10.0.0.9\r\n", Some("2.2.2.2"));
+    check_located("10.0.0.1", "X-Forwarded-For: nobody\r\n", None);
+    check_located("10.0.0.1", "", None);
+    check_located("11.0.0.1", "X-Forwarded-For: 2.2.2.2\r\n", None);
 }

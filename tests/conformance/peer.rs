@@ -1,9 +1,10 @@
 //! One shard as a peer: bytes in, bytes out, without sockets.
 
+use std::net::IpAddr;
 use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
 use tidewire::surface::journal::State;
 use tidewire::surface::session::QueueLimits;
-use tidewire::surface::shard::{Effect, Identity, Limits, Log, Restoring, Shard, Storing, Transport};
+use tidewire::surface::shard::{Effect, Identity, Limits, Log, Place, Restoring, Shard, Storing, Transport};
 use tidewire::surface::wire::origin::{Hosts, Origins, WebRules};
 
 /// The longest message that the peer takes.
@@ -18,6 +19,7 @@ pub struct Peer {
     out: Vec<u8>,
     is_ended: bool,
     logged: Vec<Log>,
+    located: Vec<IpAddr>,
 }
 
 impl Peer {
@@ -28,7 +30,7 @@ impl Peer {
     pub fn within(limits: Limits) -> Self {
         let mut shard = Shard::new(identity(Storing::Off), limits, Time(0), WALL_MS);
         let key = shard.handle_accept(Time(0), Transport::Http).expect("the first connection is taken");
-        Self { shard, key, out: Vec::new(), is_ended: false, logged: Vec::new() }
+        Self { shard, key, out: Vec::new(), is_ended: false, logged: Vec::new(), located: Vec::new() }
     }
 
     /// Behind the handshake of the RFC's example, with what it answered taken off.
@@ -58,6 +60,17 @@ impl Peer {
         &self.logged
     }
 
+    /// It comes from there.
+    pub fn from(mut self, address: IpAddr) -> Self {
+        self.shard.note_origin(self.key, address, Place::default());
+        self
+    }
+
+    /// Where proxies said that it comes from.
+    pub fn located(&self) -> &[IpAddr] {
+        &self.located
+    }
+
     /// Whether the peer has ended the transport.
     pub fn is_ended(&self) -> bool {
         self.is_ended
@@ -75,6 +88,7 @@ impl Peer {
                 Effect::Log(log) => self.logged.push(log),
                 Effect::HandOver(..) => unreachable!("there is no other shard"),
                 Effect::Authenticate(..) => unreachable!("there is no MQTT"),
+                Effect::Locate(_, address) => self.located.push(address),
                 Effect::Inside(_) | Effect::InsideOver(_) => unreachable!("nothing in the process has a session"),
                 Effect::Reports(_) => unreachable!("nobody asks for reports"),
             }
@@ -96,7 +110,8 @@ impl Peer {
 /// Names of the server, and origins of others that may ask, as an operator lists them.
 pub fn web(hosts: &[&str], origins: &[&str]) -> WebRules {
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-    WebRules { hosts: Hosts::parse(&owned(hosts)).expect("names"), origins: Origins::parse(&owned(origins)).expect("origins") }
+    let (hosts, origins) = (Hosts::parse(&owned(hosts)).expect("names"), Origins::parse(&owned(origins)).expect("origins"));
+    WebRules { hosts, origins, ..WebRules::default() }
 }
 
 pub fn identity(storing: Storing) -> Identity {

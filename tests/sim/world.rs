@@ -479,6 +479,7 @@ impl World {
                     native @ Handover::Native { .. } => self.hand_wire_over(shard, key, to, native),
                     mqtt @ Handover::Mqtt { .. } => self.hand_over(shard, key, to, mqtt),
                 },
+                Effect::Locate(..) => panic!("there is no proxy"),
                 Effect::Inside(_) | Effect::InsideOver(_) => panic!("nothing in the process has a session"),
                 Effect::Authenticate(..) => panic!("nobody authenticates itself"),
                 Effect::Http(..) | Effect::Reports(_) => panic!("nobody asked for a page"),
