@@ -1,7 +1,9 @@
 //! A blocking client of the binary form, for the commands.
 
+use super::stream::{Place, Stream};
 use crate::base::TopicId;
 use crate::topic::specification::TopicType;
+use crate::transport::trust::Trust;
 use crate::value::delta::Form;
 use crate::value::{ValueType, delta};
 use crate::wire::native::{
@@ -11,7 +13,6 @@ use crate::wire::native::{
 use crate::wire::varint::Reader;
 use std::collections::HashMap;
 use std::collections::VecDeque;
-use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 use tungstenite::client::IntoClientRequest;
@@ -130,7 +131,7 @@ struct Subscription {
 }
 
 pub struct Client {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Stream>,
     subscriptions: HashMap<TopicId, Subscription>,
     changes: VecDeque<Change>,
     told: VecDeque<Told>,
@@ -143,11 +144,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `ws://HOST:PORT`; the path is the protocol's. Where the server says when to come, it comes then.
-    pub fn connect(url: &str) -> Result<Self, ClientError> {
+    /// Connects to `ws://HOST:PORT` or `wss://`; the path is the protocol's. Where the server says when to come, it comes then.
+    pub fn connect(url: &str, trust: &Trust) -> Result<Self, ClientError> {
         loop {
             let mut later_ms = None;
-            match (Self::connect_once(url, &mut later_ms), later_ms) {
+            match (Self::connect_once(url, trust, &mut later_ms), later_ms) {
                 (Err(_), Some(wait_ms)) => {
                     eprintln!("very many clients come to {url}: it begins this session in {wait_ms} ms");
                     std::thread::sleep(Duration::from_millis(wait_ms));
@@ -157,21 +158,13 @@ impl Client {
         }
     }
 
-    fn connect_once(url: &str, later_ms: &mut Option<u64>) -> Result<Self, ClientError> {
+    fn connect_once(url: &str, trust: &Trust, later_ms: &mut Option<u64>) -> Result<Self, ClientError> {
         let lost = |what: &dyn std::fmt::Display| ClientError::Connection(format!("cannot connect to {url}: {what}"));
-        let authority = url.strip_prefix("ws://").ok_or_else(|| lost(&"the address must begin with ws://"))?;
-        let (authority, path) = authority
-            .split_once('/')
-            .map_or((authority, "tidewire"), |(host, path)| (host, if path.is_empty() { "tidewire" } else { path }));
-        let mut request = format!("ws://{authority}/{path}").into_client_request().map_err(|error| lost(&error))?;
+        let place = Place::parse(url)?;
+        let (scheme, path) = (if place.is_secure { "wss" } else { "ws" }, if place.path.is_empty() { "tidewire" } else { place.path });
+        let mut request = format!("{scheme}://{}/{path}", place.authority).into_client_request().map_err(|error| lost(&error))?;
         request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("tidewire.1"));
-        let address = if authority.rsplit(']').next().is_some_and(|rest| rest.contains(':')) {
-            authority.to_owned()
-        } else {
-            format!("{authority}:80")
-        };
-        let stream = TcpStream::connect(address).map_err(|error| lost(&error))?;
-        stream.set_nodelay(true).map_err(|error| lost(&error))?;
+        let stream = place.connect(trust)?;
         let (socket, _) = tungstenite::client(request, stream).map_err(|error| lost(&error))?;
         let (subscriptions, changes, told) = (HashMap::new(), VecDeque::new(), VecDeque::new());
         let (value_bytes_max, keep_alive_ms) = (64 << 20, 30_000);
@@ -271,12 +264,12 @@ impl Client {
 
     /// Waits at most so long for something to come, perhaps for the answer to `id`. Keep-alive is answered.
     pub fn hear(&mut self, id: Option<u64>, timeout: Duration) -> Result<Coming, ClientError> {
-        self.socket.get_ref().set_read_timeout(Some(timeout)).map_err(|error| ClientError::Connection(error.to_string()))?;
+        self.socket.get_ref().tcp().set_read_timeout(Some(timeout)).map_err(|error| ClientError::Connection(error.to_string()))?;
         let coming = match self.read(id) {
             Err(ClientError::Connection(_)) if self.socket.can_read() => Coming::Nothing,
             other => other?.map_or(Coming::Something, Coming::Answer),
         };
-        self.socket.get_ref().set_read_timeout(None).map_err(|error| ClientError::Connection(error.to_string()))?;
+        self.socket.get_ref().tcp().set_read_timeout(None).map_err(|error| ClientError::Connection(error.to_string()))?;
         Ok(coming)
     }
 

@@ -4,6 +4,7 @@ use super::client::{Client, ClientError};
 use super::serve::{self, Serve};
 use crate::demo::Telemetry;
 use crate::runtime::now;
+use crate::transport::trust::Trust;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -41,7 +42,7 @@ fn feed(url: &str) {
 }
 
 fn feed_once(url: &str) -> Result<(), ClientError> {
-    let mut client = Client::connect(url)?;
+    let mut client = Client::connect(url, &Trust::default())?;
     let mut telemetry = Telemetry::new(Path::new("/"));
     loop {
         let sample = telemetry.sample(now().0);

@@ -1,7 +1,7 @@
 //! `tidewire latency`: each core's latencies and all cores' together, from the server's histograms: in the last interval, and since the start.
 
 use super::client::ClientError;
-use super::read::{Failure, exit};
+use super::read::{Failure, Target, exit};
 use base64::Engine;
 use clap::Args;
 use hdrhistogram::Histogram;
@@ -9,7 +9,6 @@ use hdrhistogram::serialization::Deserializer;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,9 +21,8 @@ pub struct Latency {
     /// Write the merged histograms since the start as NAME.hgrm into this folder
     #[arg(long, value_name = "DIR")]
     hgrm: Option<PathBuf>,
-    /// The server's address
-    #[arg(long, env = "TIDEWIRE_URL", default_value = "ws://127.0.0.1:8080")]
-    server: String,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// One histogram of every shard.
@@ -37,9 +35,9 @@ struct Series {
 
 pub fn latency(arguments: &Latency) -> ExitCode {
     loop {
-        let series = match read(&arguments.server) {
+        let series = match read(&arguments.target) {
             Ok(series) => series,
-            Err(message) => return exit(Err(Failure::Client(ClientError::Connection(message)))),
+            Err(error) => return exit(Err(Failure::Client(error))),
         };
         if arguments.watch && std::io::stdout().is_terminal() {
             print!("\x1b[2J\x1b[H");
@@ -58,15 +56,14 @@ pub fn latency(arguments: &Latency) -> ExitCode {
     }
 }
 
-fn read(server: &str) -> Result<Vec<Series>, String> {
-    let authority = server.trim_start_matches("ws://").trim_start_matches("http://").split('/').next().unwrap_or_default();
-    let lost = |error: std::io::Error| format!("cannot read http://{authority}/latency: {error}");
-    let mut stream = TcpStream::connect(authority).map_err(lost)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(lost)?;
+fn read(target: &Target) -> Result<Vec<Series>, ClientError> {
+    let (mut stream, authority) = target.connect_http()?;
+    let lost = |error: std::io::Error| ClientError::Connection(format!("cannot read /latency of {authority}: {error}"));
+    stream.tcp().set_read_timeout(Some(Duration::from_secs(10))).map_err(lost)?;
     write!(stream, "GET /latency HTTP/1.1\r\nHost: {authority}\r\n\r\n").map_err(lost)?;
     let mut response = Vec::new();
     stream.read_to_end(&mut response).map_err(lost)?;
-    let strange = || format!("http://{authority}/latency did not answer with a report");
+    let strange = || ClientError::Connection(format!("{authority} did not answer with a report to /latency"));
     let body = response.windows(4).position(|window| window == b"\r\n\r\n").map(|at| &response[at + 4..]).ok_or_else(strange)?;
     parse(&serde_json::from_slice(body).map_err(|_| strange())?).ok_or_else(strange)
 }

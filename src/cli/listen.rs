@@ -1,6 +1,5 @@
 //! `tidewire listen`: what listeners are told.
 
-use super::client::Client;
 use super::print::Printer;
 use super::read::{Failure, Target, exit};
 use crate::wire::native::Ask;
@@ -35,7 +34,7 @@ pub fn listen(arguments: &Listen) -> ExitCode {
     let selector = arguments.selector.as_deref();
     let wanted = [(TOPICS, selector), (SUBSCRIBERS, selector.filter(|_| arguments.subscribers)), (MISSING, arguments.missing.as_deref())];
     let run = || -> Result<(), Failure> {
-        let mut client = Client::connect(&arguments.target.server)?;
+        let mut client = arguments.target.connect()?;
         for (kind, selector) in wanted {
             let Some(selector) = selector else { continue };
             client.request(Ask::Listen { listener: u64::from(kind), kind, selector: selector.into() })?;

@@ -59,7 +59,7 @@ pub fn lock(arguments: &Lock) -> ExitCode {
 }
 
 fn run(arguments: &Lock) -> Result<ExitStatus, Failure> {
-    let mut session = Session::new(Client::connect(&arguments.target.server)?);
+    let mut session = Session::new(arguments.target.connect()?);
     let name = arguments.name.as_str();
     let body = session.ask(Ask::Lock { name: name.into(), scope: LockScope::Connection as u8 })?;
     let number = Reader(&body).varint().map_err(|_| malformed())?;
@@ -161,7 +161,7 @@ fn malformed() -> ClientError {
 pub fn locks(arguments: &Locks) -> ExitCode {
     let printer = Printer::new(arguments.json);
     let list = || -> Result<(), Failure> {
-        let mut client = Client::connect(&arguments.target.server)?;
+        let mut client = arguments.target.connect()?;
         let locks = all(&mut client)?;
         if printer.is_json() {
             printer.print(locks.iter().map(json_lock));

@@ -18,6 +18,7 @@ pub mod serve;
 pub mod sessions;
 pub mod spec;
 pub mod storage;
+mod stream;
 mod table;
 pub mod topics;
 pub mod view;

@@ -31,7 +31,7 @@ const LISTENER: u64 = 1;
 pub fn presence(arguments: &Presence) -> ExitCode {
     let printer = Printer::new(arguments.json);
     let run = || -> Result<(), Failure> {
-        let mut client = Client::connect(&arguments.target.server)?;
+        let mut client = arguments.target.connect()?;
         if arguments.follow {
             return Ok(follow(&mut client, arguments, printer)?);
         }

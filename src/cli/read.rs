@@ -1,18 +1,53 @@
 //! What the commands read: where the server is, types, values, properties.
 
-use super::client::ClientError;
+use super::client::{Client, ClientError};
+use super::stream::{Place, Stream};
 use crate::protocol::ErrorCode;
 use crate::topic::specification::TopicType;
+use crate::transport::trust::Trust;
 use crate::value::{ValueType, scalar};
 use crate::wire::native;
 use clap::Args;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Args)]
 pub struct Target {
-    /// The server's address
+    /// The server's address; wss:// for TLS
     #[arg(long, env = "TIDEWIRE_URL", default_value = "ws://127.0.0.1:8080")]
     pub server: String,
+    /// Who signs the server's certificate (PEM) [default: $SSL_CERT_FILE, else those that the host trusts]
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    ca: Option<PathBuf>,
+    /// A certificate to show to the server (PEM)
+    #[arg(long, value_name = "FILE", requires = "client_key", help_heading = "TLS")]
+    client_cert: Option<PathBuf>,
+    /// The certificate's key (PEM)
+    #[arg(long, value_name = "FILE", requires = "client_cert", help_heading = "TLS")]
+    client_key: Option<PathBuf>,
+    /// Believe whatever server answers: anybody on the way can read and change what is said
+    #[arg(long, conflicts_with = "ca", help_heading = "TLS")]
+    tls_insecure: bool,
+}
+
+impl Target {
+    pub fn connect(&self) -> Result<Client, ClientError> {
+        Client::connect(&self.server, &self.trust())
+    }
+
+    /// A connection for plain HTTP, and the host that it is to.
+    pub fn connect_http(&self) -> Result<(Stream, &str), ClientError> {
+        let place = Place::parse(&self.server)?;
+        Ok((place.connect(&self.trust())?, place.authority))
+    }
+
+    fn trust(&self) -> Trust {
+        if self.tls_insecure {
+            eprintln!("warning: --tls-insecure: nobody checks who the server is, so anybody on the way can read and change what is said");
+        }
+        let certificate = self.client_cert.clone().zip(self.client_key.clone());
+        Trust { ca: self.ca.clone(), certificate, is_insecure: self.tls_insecure }
+    }
 }
 
 /// Why a command ends without its work done.

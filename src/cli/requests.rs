@@ -77,7 +77,7 @@ pub fn request(arguments: &RequestArguments) -> ExitCode {
     let printer = Printer::new(arguments.json);
     let run = || -> Result<(), Failure> {
         let value = read::value(arguments.kind, &arguments.value)?;
-        let mut client = Client::connect(&arguments.target.server)?;
+        let mut client = arguments.target.connect()?;
         let id = client.start(ask(arguments, &value))?;
         let body = client.wait(id)?;
         let failed = match arguments.filter {
@@ -175,7 +175,7 @@ pub fn respond(arguments: &Respond) -> ExitCode {
     let run = || -> Result<(), Failure> {
         let kind = arguments.kind.unwrap_or(ValueType::Json);
         let value = arguments.value.as_deref().map(|value| read::value(kind, value)).transpose()?;
-        let client = Client::connect(&arguments.target.server)?;
+        let client = arguments.target.connect()?;
         let (told, answered) = channel();
         let (printer, waiting) = (Printer::new(arguments.json), VecDeque::new());
         let mut responder =

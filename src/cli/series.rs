@@ -1,6 +1,6 @@
 //! `tidewire series append|edit|query`: events of a time series.
 
-use super::client::{Client, ClientError};
+use super::client::ClientError;
 use super::instant;
 use super::print::{Printer, Style, json_event_members};
 use super::read::{self, Failure, Target, exit};
@@ -156,7 +156,7 @@ pub fn series(command: &SeriesCommand) -> ExitCode {
 }
 
 fn append(target: &Target, path: &str, kind: Option<ValueType>, append: Append, value: &str) -> Result<(), Failure> {
-    let mut client = Client::connect(&target.server)?;
+    let mut client = target.connect()?;
     let kind = match kind {
         Some(kind) => kind,
         None => client.find(path)?.map_or(ValueType::Json, |entry| entry.value_kind),
@@ -187,7 +187,7 @@ fn query(arguments: &QueryArguments) -> Result<(), Failure> {
         edit_range: has_edit_range.then(|| range(arguments.edit_from, arguments.edit_to)),
         limit: arguments.limit.unwrap_or(0),
     };
-    let mut client = Client::connect(&arguments.target.server)?;
+    let mut client = arguments.target.connect()?;
     let body = client.request(Ask::Query { path: arguments.path.as_str().into(), query })?;
     let Ok(Outcome::Events { is_complete, kind, events }) = native::decode_events(&mut Reader(&body)) else {
         return Err(malformed().into());

@@ -78,14 +78,14 @@ fn put(arguments: &Put) -> Result<(), Failure> {
 }
 
 fn replace(target: &Target, branch: &str, rows: &[(String, String)]) -> Result<(), Failure> {
-    let mut client = Client::connect(&target.server)?;
+    let mut client = target.connect()?;
     client.request(Ask::PutSessionTree { branch: branch.into(), mappings: to_wire(rows) })?;
     Ok(client.close()?)
 }
 
 fn get(arguments: &Get) -> Result<(), Failure> {
     let printer = Printer::new(arguments.json);
-    let mut client = Client::connect(&arguments.target.server)?;
+    let mut client = arguments.target.connect()?;
     let body = client.request(Ask::GetSessionTree { branch: arguments.branch.as_str().into() })?;
     let Ok(Outcome::SessionTree(rows)) = native::decode_session_tree(&mut Reader(&body)) else { return Err(malformed().into()) };
     if printer.is_json() {
@@ -98,7 +98,7 @@ fn get(arguments: &Get) -> Result<(), Failure> {
 
 fn list(arguments: &List) -> Result<(), Failure> {
     let printer = Printer::new(arguments.json);
-    let mut client = Client::connect(&arguments.target.server)?;
+    let mut client = arguments.target.connect()?;
     let branches = all(&mut client)?;
     let line = |branch: &String| {
         if printer.is_json() { format!(r#"{{"branch":{}}}"#, json_string(branch)) } else { printer.styled(Style::Path, &printable(branch)) }

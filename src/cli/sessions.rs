@@ -84,7 +84,7 @@ const SLOWEST: u64 = 20;
 pub fn sessions(arguments: &Sessions) -> ExitCode {
     let printer = Printer::new(arguments.json);
     let list = || -> Result<(), Failure> {
-        let mut client = Client::connect(&arguments.target.server)?;
+        let mut client = arguments.target.connect()?;
         let sessions = all(&mut client, arguments)?;
         if printer.is_json() {
             printer.print(sessions.iter().map(json_session));
@@ -173,7 +173,7 @@ fn order<'a>(
             (None, Some(filter)) if !filter.is_empty() => Meant { session: "", filter },
             _ => return Err(Failure::Usage("expected either the id of a session or --filter".to_owned())),
         };
-        let mut client = Client::connect(&target.server)?;
+        let mut client = target.connect()?;
         let body = client.request(ask(meant))?;
         let count = Reader(&body).varint().map_err(|_| malformed())?;
         client.close()?;
@@ -189,7 +189,7 @@ fn order<'a>(
 fn selections(session: &str, json: bool, target: &Target) -> ExitCode {
     let printer = Printer::new(json);
     let run = || -> Result<(), Failure> {
-        let mut client = Client::connect(&target.server)?;
+        let mut client = target.connect()?;
         let mut after = 0;
         loop {
             let body = client.request(Ask::ListSelections { session: session.into(), after, first: 0 })?;

@@ -52,7 +52,7 @@ pub fn spec(arguments: &Spec) -> ExitCode {
 
 fn show(arguments: &Spec) -> Result<(), Failure> {
     let path = arguments.path.as_deref().unwrap_or_default();
-    let mut client = Client::connect(&arguments.target.server)?;
+    let mut client = arguments.target.connect()?;
     let Some(entry) = client.find(path)? else { return Err(missing(&mut client, path)) };
     let kind = TopicType::from_number(entry.kind).ok_or_else(|| Failure::Usage(format!("'{path}' has a type that is not known here")))?;
     let properties: Vec<(&str, &str)> = entry.properties.iter().map(|(key, value)| (&**key, &**value)).collect();

@@ -119,7 +119,7 @@ pub struct Remove {
 
 pub fn set(arguments: &Set) -> ExitCode {
     let run = || -> Result<(), Failure> {
-        let mut client = Client::connect(&arguments.target.server)?;
+        let mut client = arguments.target.connect()?;
         let (topic, value_kind) = match arguments.kind {
             Some(kind) => (kind, event_kind(kind, &arguments.properties)?),
             None => client
@@ -165,7 +165,7 @@ fn set_or_add(
 
 pub fn add(arguments: &Add) -> ExitCode {
     let run = || -> Result<(), Failure> {
-        let mut client = Client::connect(&arguments.target.server)?;
+        let mut client = arguments.target.connect()?;
         let properties = read::to_wire(&arguments.properties);
         let update = Update { properties, ..Update::new(Verb::Add, arguments.kind.number(), &[][..]) };
         let is_created = client.update(&arguments.path, update)?;
@@ -177,7 +177,7 @@ pub fn add(arguments: &Add) -> ExitCode {
 
 pub fn patch(arguments: &Patch) -> ExitCode {
     let run = || -> Result<(), Failure> {
-        let mut client = Client::connect(&arguments.target.server)?;
+        let mut client = arguments.target.connect()?;
         let constraint = arguments.constraint.as_deref().unwrap_or_default().as_bytes();
         let update = Update { constraint: constraint.into(), ..Update::new(Verb::Patch, 0, arguments.patch.as_bytes()) };
         client.update(&arguments.path, update)?;
@@ -216,7 +216,7 @@ pub fn fetch(arguments: &FetchArguments) -> ExitCode {
     let shown = arguments.shown();
     let print = |entries: &[Entry]| printer.print(entries.iter().map(|entry| printer.entry(entry, shown)));
     let run = || -> Result<(), Failure> {
-        let mut client = Client::connect(&arguments.target.server)?;
+        let mut client = arguments.target.connect()?;
         match arguments.last {
             None => fetch_forward(&mut client, arguments, &print)?,
             Some(last) => print(&fetch_last(&mut client, arguments, last)?),
@@ -265,7 +265,7 @@ fn fetch_last(client: &mut Client, arguments: &FetchArguments, count: u64) -> Re
 pub fn sub(arguments: &Subscribe) -> ExitCode {
     let printer = Printer::new(arguments.json);
     let run = || -> Result<(), Failure> {
-        let mut client = Client::connect(&arguments.target.server)?;
+        let mut client = arguments.target.connect()?;
         client.subscribe(&arguments.selector)?;
         loop {
             let change = client.next_change()?;
@@ -277,7 +277,7 @@ pub fn sub(arguments: &Subscribe) -> ExitCode {
 
 pub fn remove(arguments: &Remove) -> ExitCode {
     let run = || -> Result<(), Failure> {
-        let mut client = Client::connect(&arguments.target.server)?;
+        let mut client = arguments.target.connect()?;
         let count = client.remove(&arguments.selector)?;
         eprintln!("removed {count} {}", if count == 1 { "topic" } else { "topics" });
         Ok(client.close()?)

@@ -91,7 +91,7 @@ fn create(arguments: &Create) -> ExitCode {
         return code;
     }
     let run = || -> Result<(), Failure> {
-        let mut client = Client::connect(&arguments.target.server)?;
+        let mut client = arguments.target.connect()?;
         let (name, definition) = (arguments.name.as_str().into(), definition.as_str().into());
         let body = client.request(Ask::CreateView { name, definition })?;
         eprintln!("{}", if body == [1] { "created" } else { "replaced" });
@@ -120,7 +120,7 @@ fn parse(definition: &str) -> Result<Definition, ExitCode> {
 
 fn list(arguments: &List) -> Result<(), Failure> {
     let printer = Printer::new(arguments.json);
-    let mut client = Client::connect(&arguments.target.server)?;
+    let mut client = arguments.target.connect()?;
     let views = views(&mut client)?;
     if printer.is_json() {
         printer.print(views.iter().map(json_view));
@@ -154,7 +154,7 @@ fn decode(body: &[u8]) -> Result<(bool, Vec<ViewEntry>), ClientError> {
 
 fn show(arguments: &Show) -> Result<(), Failure> {
     let printer = Printer::new(arguments.json);
-    let mut client = Client::connect(&arguments.target.server)?;
+    let mut client = arguments.target.connect()?;
     let body = client.request(Ask::GetView { name: arguments.name.as_str().into() })?;
     let (_, views) = decode(&body)?;
     for view in &views {
@@ -168,7 +168,7 @@ fn show(arguments: &Show) -> Result<(), Failure> {
 }
 
 fn remove(arguments: &Remove) -> Result<(), Failure> {
-    let mut client = Client::connect(&arguments.target.server)?;
+    let mut client = arguments.target.connect()?;
     let body = client.request(Ask::RemoveView { name: arguments.name.as_str().into() })?;
     match body.as_slice() {
         [0] => eprintln!("there was no view '{}'", printable(&arguments.name)),

@@ -4,14 +4,17 @@
 //! - `proxy` — the header of the PROXY protocol, version 2.
 //! - `tls` — one connection's records: handshake, what comes, what is sent.
 //! - `certificates` — a listener's certificates: read from files, chosen by the name that a client asks for, read again where they change.
-//! - `principal` — who a certificate is for.
+//! - `principal` — who a certificate is for; `trust` — whom clients of this process believe.
 //!
 //! Nothing here waits, and no peer makes it hold more than a record or a handshake's flight. Sockets, time and pace are the runtime's.
 
 mod certificates;
 mod principal;
 mod proxy;
+#[cfg(test)]
+mod tests;
 mod tls;
+pub mod trust;
 
 pub use certificates::{Certificates, ClientCertificates, Files, Version};
 
