@@ -6,8 +6,10 @@
 use crate::dialect::{Dialect, Event, Request};
 use crate::in_flight::InFlight;
 use crate::plan::{Target, Transport};
+use crate::secure;
 use crate::websocket::{self, Opcode, Upgrade};
 use mio::net::TcpStream;
+use rustls::ClientConnection;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -43,6 +45,7 @@ pub struct Connection {
     /// A publisher's updates without an answer yet, where the dialect counts them.
     pub in_flight: Option<Box<InFlight>>,
     is_websocket: bool,
+    tls: Option<Box<ClientConnection>>,
     deframer: Deframer,
     /// Read, but not yet a whole frame.
     kept: Vec<u8>,
@@ -97,6 +100,7 @@ impl Connection {
             sent_ns: 0,
             in_flight: None,
             is_websocket,
+            tls: target.trust.as_ref().map(|trust| trust.connect()).transpose()?,
             deframer: if is_websocket { Deframer::default() } else { Deframer::stream() },
             kept: Vec::new(),
             pending,
@@ -139,13 +143,19 @@ impl Connection {
     }
 
     pub fn pending_bytes(&self) -> usize {
-        self.pending.len() - self.pending_start
+        // What TLS has to say itself counts as a byte.
+        self.pending.len() - self.pending_start + usize::from(self.tls.as_ref().is_some_and(|tls| tls.wants_write()))
     }
 
     /// Writes what the socket takes.
     pub fn flush(&mut self, now_ns: u64) -> io::Result<()> {
-        while self.pending_start < self.pending.len() {
-            match self.stream.write(&self.pending[self.pending_start..]) {
+        while self.pending_bytes() > 0 {
+            let pending = &self.pending[self.pending_start..];
+            let result = match &mut self.tls {
+                None => self.stream.write(pending),
+                Some(tls) => secure::write(tls, &mut self.stream, pending),
+            };
+            match result {
                 Ok(written) => {
                     self.pending_start += written;
                     self.sent_ns = now_ns;
@@ -173,10 +183,15 @@ impl Connection {
         }
         buffer[..kept].copy_from_slice(&self.kept);
         loop {
-            return match self.stream.read(&mut buffer[kept..kept + read_bytes]) {
-                Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            let room = &mut buffer[kept..kept + read_bytes];
+            let result = match &mut self.tls {
                 // A short read empties a stream socket: another one would only say so.
-                Ok(got) => Ok((kept + got, if got < read_bytes { ReadEnd::Drained } else { ReadEnd::Full })),
+                None => self.stream.read(room).map(|got| (got, got == read_bytes)),
+                Some(tls) => secure::read(tls, &mut self.stream, room),
+            };
+            return match result {
+                Ok((0, _)) => Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok((got, has_more)) => Ok((kept + got, if has_more { ReadEnd::Full } else { ReadEnd::Drained })),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
                     Ok((kept, ReadEnd::Drained))

@@ -11,9 +11,17 @@ use std::path::PathBuf;
 #[derive(Parser, Clone, Debug)]
 #[command(name = "tidewire-loadtest", version)]
 pub struct Flags {
-    /// The server: ws://host:port, with a path where it is not the protocol's own, or mqtt://host:port.
+    /// The server: ws://host:port, with a path where it is not the protocol's own, or mqtt://host:port; wss:// and mqtts:// for TLS.
     #[arg(long, default_value = "ws://127.0.0.1:8080")]
     pub url: String,
+    /// Who signs the server's certificate (PEM); TLS needs it.
+    #[arg(long)]
+    pub ca: Option<PathBuf>,
+    /// A certificate to show to the server (PEM), and its key.
+    #[arg(long, requires = "client_key")]
+    pub client_cert: Option<PathBuf>,
+    #[arg(long, requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
     /// Which protocol to speak; mqtt for mqtt:// and native for ws:// where not given.
     #[arg(long, value_enum)]
     pub dialect: Option<DialectFlag>,

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod host;
 pub mod failure;
 pub mod payload;
+pub mod secure;
 pub mod websocket;
 pub mod dialect;
 pub mod flags;

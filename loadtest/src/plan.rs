@@ -5,6 +5,7 @@ use crate::dialect::{Dialect, Removal, centrifugo, mqtt};
 use crate::failure::Failure;
 use crate::flags::{DialectFlag, Flags, MqttVersionFlag};
 use crate::payload::Payload;
+use crate::secure::Trust;
 use std::net::{SocketAddr, ToSocketAddrs};
 use tidewire::surface::value::ValueType;
 
@@ -27,11 +28,13 @@ pub struct Plan {
 }
 
 /// Where the server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Target {
     pub address: SocketAddr,
     pub authority: String,
     pub transport: Transport,
+    /// There for TLS.
+    pub trust: Option<Trust>,
 }
 
 /// What carries the protocol's bytes.
@@ -45,8 +48,9 @@ pub enum Transport {
 const STREAMS_MAX: usize = 64 << 20;
 /// Files that are not connections: the poll, the timer, standard streams, reports.
 const FILES_RESERVED: u64 = 32;
-const MQTT_SCHEME: &str = "mqtt://";
-const MQTT_PORT: u16 = 1883;
+/// Schemes, whether they mean MQTT over TCP, and whether they mean TLS; and the ports where none is named.
+const SCHEMES: [(&str, bool, bool, u16); 4] =
+    [("ws://", false, false, 80), ("wss://", false, true, 443), ("mqtt://", true, false, 1883), ("mqtts://", true, true, 8883)];
 /// Leaves room for a topic's number within MQTT's 65,535 bytes.
 const PATH_BYTES_MAX: usize = 65_000;
 
@@ -68,7 +72,7 @@ impl Plan {
         }
         let p99_max_ns = flags.p99_max.as_deref().map(|text| duration_ns("--p99-max", text)).transpose()?;
         Ok(Self {
-            target: target(&flags.url, dialect)?,
+            target: target(&flags, dialect)?,
             dialect,
             acknowledged: flags.acknowledged || dialect.answers_updates(),
             value_type,
@@ -160,7 +164,7 @@ fn wrong<T>(text: String) -> Result<T, Failure> {
 }
 
 fn dialect(flags: &Flags) -> Result<Dialect, Failure> {
-    let by_url = if flags.url.starts_with(MQTT_SCHEME) { DialectFlag::Mqtt } else { DialectFlag::Native };
+    let by_url = if flags.url.starts_with("mqtt") { DialectFlag::Mqtt } else { DialectFlag::Native };
     let chosen = flags.dialect.unwrap_or(by_url);
     if flags.deltas && !matches!(chosen, DialectFlag::Native) {
         return wrong("--deltas: only --dialect native has them".to_owned());
@@ -296,12 +300,13 @@ fn per_second(flag: &str, text: &str) -> Result<f64, Failure> {
     }
 }
 
-fn target(url: &str, dialect: Dialect) -> Result<Target, Failure> {
-    let (rest, is_tcp) = match (url.strip_prefix("ws://"), url.strip_prefix(MQTT_SCHEME)) {
-        (Some(rest), _) => (rest, false),
-        (_, Some(rest)) if matches!(dialect, Dialect::Mqtt(_)) => (rest, true),
-        (_, Some(_)) => return wrong(format!("--url {url}: this dialect goes over ws://host:port")),
-        _ => return wrong(format!("--url {url}: expected ws://host:port or mqtt://host:port (TLS is not measured by this generator)")),
+fn target(flags: &Flags, dialect: Dialect) -> Result<Target, Failure> {
+    let url = &flags.url;
+    let known = SCHEMES.iter().find_map(|scheme| Some((url.strip_prefix(scheme.0)?, scheme)));
+    let (rest, is_tcp, is_secure, port) = match known {
+        Some((rest, (_, is_tcp, is_secure, port))) if !is_tcp || matches!(dialect, Dialect::Mqtt(_)) => (rest, *is_tcp, *is_secure, *port),
+        Some(_) => return wrong(format!("--url {url}: this dialect goes over ws://host:port")),
+        None => return wrong(format!("--url {url}: expected ws://host:port or mqtt://host:port, or wss:// or mqtts:// for TLS")),
     };
     let (authority, path) = match rest.find('/') {
         Some(at) => rest.split_at(at),
@@ -312,12 +317,24 @@ fn target(url: &str, dialect: Dialect) -> Result<Target, Failure> {
     }
     let path = if path.len() <= 1 { dialect.default_path() } else { path };
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let port = if is_tcp { MQTT_PORT } else { 80 };
     let named = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
     let transport = if is_tcp { Transport::Tcp } else { Transport::WebSocket { path: path.to_owned() } };
     match named.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()) {
-        Some(address) => Ok(Target { address, authority: authority.to_owned(), transport }),
+        Some(address) => Ok(Target { address, authority: authority.to_owned(), transport, trust: trust(flags, is_secure, &named)? }),
         None => wrong(format!("--url {url}: {authority} is not a host and port that resolve")),
+    }
+}
+
+fn trust(flags: &Flags, is_secure: bool, named: &str) -> Result<Option<Trust>, Failure> {
+    let shown = flags.client_cert.as_deref().zip(flags.client_key.as_deref());
+    match (&flags.ca, is_secure) {
+        (None, false) => Ok(None),
+        (Some(_), false) => wrong("--ca: only where --url has wss:// or mqtts://".to_owned()),
+        (None, true) => wrong("--ca: TLS needs the file of who signs the server's certificate".to_owned()),
+        (Some(ca), true) => {
+            let host = named.rsplit_once(':').map_or(named, |(host, _)| host).trim_matches(['[', ']']);
+            Trust::new(host, ca, shown).map(Some).or_else(|what| wrong(format!("--ca, --client-cert, --client-key: {what}")))
+        }
     }
 }
 
@@ -376,6 +393,9 @@ mod tests {
     fn wrong_flags_are_named() {
         check_wrong("--url http://127.0.0.1:1", "expected ws://");
         check_wrong("--url mqtt://127.0.0.1:1 --dialect native", "ws://host:port");
+        check_wrong("--url wss://127.0.0.1:1", "--ca");
+        check_wrong("--url mqtts://127.0.0.1:1 --ca /none", "/none");
+        check_wrong("--ca /none", "wss://");
         check_wrong("--url mqtt://127.0.0.1:1/mqtt", "no path");
         check_wrong("--url mqtt://127.0.0.1:1 --root a/#", "--root a/#");
         check_wrong("--url mqtt://127.0.0.1:1 --deltas", "--deltas");
