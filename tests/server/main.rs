@@ -14,6 +14,7 @@ mod relay;
 mod requests;
 mod server;
 mod session_events;
+mod secure;
 mod sessions;
 
 mod closes;
@@ -50,4 +51,5 @@ mod storage;
 mod subscriptions;
 mod text_form;
 mod time_series;
+mod tls;
 mod views;

@@ -2,9 +2,10 @@
 
 use crate::client::{Session, Socket};
 use crate::raw::RawSocket;
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -70,6 +71,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// Where it serves MQTT, if it does.
     pub mqtt: Option<SocketAddr>,
+    /// Where its further listeners are, by their names.
+    pub listeners: HashMap<String, SocketAddr>,
 }
 
 impl Server {
@@ -79,16 +82,22 @@ impl Server {
 
     /// With environment variables, named without their prefix. Nothing is stored unless one names a directory.
     pub fn start_with(shards: usize, variables: &[(&str, &str)]) -> Self {
-        Self::start_serving(shards, variables, "off")
+        Self::start_serving(shards, variables, "off", &[])
+    }
+
+    /// With a configuration file of this text; `listeners` are where its listeners are.
+    pub fn start_with_file(shards: usize, variables: &[(&str, &str)], file: &Path) -> Self {
+        Self::start_serving(shards, variables, "off", &["--config", file.to_str().expect("the name is text")])
     }
 
     /// As [`Self::start_with`], on a port of its own for MQTT too.
     pub fn start_with_mqtt(shards: usize, variables: &[(&str, &str)]) -> Self {
-        Self::start_serving(shards, variables, "127.0.0.1:0")
+        Self::start_serving(shards, variables, "127.0.0.1:0", &[])
     }
 
-    fn start_serving(shards: usize, variables: &[(&str, &str)], mqtt: &str) -> Self {
+    fn start_serving(shards: usize, variables: &[(&str, &str)], mqtt: &str, flags: &[&str]) -> Self {
         let mut command = tidewire(&["serve", "--listen", "127.0.0.1:0", "--mqtt", mqtt, "--shards", &shards.to_string()]);
+        command.args(flags);
         command.env("TIDEWIRE_LOG_LEVEL", "error");
         if !variables.iter().any(|(name, _)| *name == "STORAGE_DIRECTORY") {
             command.env("TIDEWIRE_STORAGE_EPHEMERAL", "true");
@@ -105,7 +114,8 @@ impl Server {
         };
         let address = address.parse().expect("the first line ends in an address");
         let mqtt = read_mqtt_address(&mut stdout);
-        Self { address, mqtt, child, is_killed: false, _stdout: stdout }
+        let listeners = read_listeners(&mut stdout);
+        Self { address, mqtt, listeners, child, is_killed: false, _stdout: stdout }
     }
 
     /// A session of the binary form that decodes both delta forms.
@@ -168,6 +178,12 @@ impl Server {
         terminate(&self.child);
     }
 
+    /// Tells the process to read its certificates again.
+    pub fn refresh(&self) {
+        // SAFETY: the process is our child and not waited for yet, so its number is nobody else's.
+        unsafe { libc::kill(self.child.id() as i32, libc::SIGHUP) };
+    }
+
     /// Ends the process at once, by SIGKILL.
     pub fn kill(&mut self) {
         self.is_killed = true;
@@ -201,6 +217,22 @@ fn read_mqtt_address(lines: &mut impl BufRead) -> Option<SocketAddr> {
         let Some(place) = line.trim().strip_prefix("mqtt ") else { continue };
         let address = place.trim().strip_prefix("mqtt://")?.split(',').next().expect("a first part");
         return Some(address.parse().expect("an address"));
+    }
+}
+
+/// Where the lines up to that on its shards say that the server's further listeners are.
+fn read_listeners(lines: &mut impl BufRead) -> HashMap<String, SocketAddr> {
+    let mut found = HashMap::new();
+    loop {
+        let mut line = String::new();
+        lines.read_line(&mut line).expect("the lines are text");
+        assert!(!line.is_empty(), "the server says how many shards it has");
+        if line.trim().starts_with("shards ") {
+            return found;
+        }
+        let Some((name, place)) = line.trim().strip_prefix("listens ").and_then(|rest| rest.trim().split_once(" at ")) else { continue };
+        let (_, address) = place.split_once("://").expect("a scheme");
+        found.insert(name.to_owned(), address.parse().expect("an address"));
     }
 }
 
