@@ -124,12 +124,12 @@ impl Server {
             std::thread::sleep(Duration::from_millis(50));
             turns += 1;
             // At least one tick of a shard, unless it is late by as much.
-            if turns % 4 == 0 {
+            if turns.is_multiple_of(4) {
                 self.runtime.interrupt_stalled(&beats);
                 beats = self.runtime.beats();
             }
             let is_asked_for = self.refresh.swap(false, Ordering::Relaxed);
-            if is_asked_for || turns % REFRESH_TURNS == 0 {
+            if is_asked_for || turns.is_multiple_of(REFRESH_TURNS) {
                 self.refresh_certificates(is_asked_for);
             }
         }
