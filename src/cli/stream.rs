@@ -20,6 +20,7 @@ pub struct Place<'u> {
     pub authority: &'u str,
     /// Behind the first slash.
     pub path: &'u str,
+    url: &'u str,
 }
 
 impl<'u> Place<'u> {
@@ -29,7 +30,7 @@ impl<'u> Place<'u> {
         let found = known.into_iter().find_map(|(scheme, is_secure)| Some((url.strip_prefix(scheme)?, is_secure)));
         let (rest, is_secure) = found.ok_or_else(|| lost(url, &"the address must begin with ws:// or wss://"))?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        Ok(Self { is_secure, authority, path })
+        Ok(Self { is_secure, authority, path, url })
     }
 
     /// Connects, and where it is to be by TLS, makes sure of the server.
@@ -37,19 +38,19 @@ impl<'u> Place<'u> {
         let has_port = self.authority.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
         let port = if self.is_secure { 443 } else { 80 };
         let address = if has_port { self.authority.to_owned() } else { format!("{}:{port}", self.authority) };
-        let stream = TcpStream::connect(&address).map_err(|error| lost(self.authority, &error))?;
-        stream.set_nodelay(true).map_err(|error| lost(self.authority, &error))?;
+        let stream = TcpStream::connect(&address).map_err(|error| lost(self.url, &error))?;
+        stream.set_nodelay(true).map_err(|error| lost(self.url, &error))?;
         if !self.is_secure {
             return Ok(Stream::Plain(stream));
         }
-        let config = trust.config().map_err(|error| lost(self.authority, &error))?;
+        let config = trust.config().map_err(|error| lost(self.url, &error))?;
         let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host).trim_start_matches('[').trim_end_matches(']');
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| lost(self.authority, &error))?;
-        let connection = ClientConnection::new(config, name).map_err(|error| lost(self.authority, &error))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| lost(self.url, &error))?;
+        let connection = ClientConnection::new(config, name).map_err(|error| lost(self.url, &error))?;
         let mut stream = StreamOwned::new(connection, stream);
         // Here, so that what is wrong with a certificate is told as that.
         while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock).map_err(|error| lost(self.authority, &error))?;
+            stream.conn.complete_io(&mut stream.sock).map_err(|error| lost(self.url, &error))?;
         }
         Ok(Stream::Tls(Box::new(stream)))
     }

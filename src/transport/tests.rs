@@ -214,6 +214,13 @@ fn who_shows_a_certificate_is_known_by_it_from_the_end_of_the_handshake() {
     run(&mut known, &mut guard_of_known, 100);
     // rcgen's own common name.
     assert_eq!(guard_of_known.take_arrived().principal.as_deref(), Some("rcgen self signed cert"));
+    // All at once: the certificate, the end of the handshake, and what the client says at once behind it.
+    for part in [1, 100, 1000, 20_000] {
+        let (mut hasty, mut guard) = (connect(config.clone()), guard(&policy(client.0.join("certificate"))));
+        hasty.writer().write_all(b"hello").unwrap();
+        assert_eq!(run(&mut hasty, &mut guard, part), [&b"hello"[..], b""], "parts of {part}");
+        assert!(!guard.is_arriving());
+    }
     let (mut unknown, mut guard_of_unknown) = (connect(folder.client()), guard(&policy(client.0.join("certificate"))));
     run(&mut unknown, &mut guard_of_unknown, 100);
     assert_eq!(guard_of_unknown.take_arrived(), Arrived::default());

@@ -24,6 +24,8 @@ pub struct Tls {
     /// What has come and is not whole.
     held: Vec<u8>,
     is_over: bool,
+    /// It went wrong, and rustls is not asked again: it would look for what is not held any more.
+    has_failed: bool,
 }
 
 /// What is done with a state of the connection.
@@ -35,7 +37,7 @@ enum Step {
 impl Tls {
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, Failure> {
         let connection = UnbufferedServerConnection::new(config).map_err(|error| failure(&error))?;
-        Ok(Self { connection, held: Vec::new(), is_over: false })
+        Ok(Self { connection, held: Vec::new(), is_over: false, has_failed: false })
     }
 
     pub fn is_handshaking(&self) -> bool {
@@ -66,6 +68,7 @@ impl Tls {
             self.held = held;
         }
         if self.held.len() > HELD_BYTES_MAX {
+            (self.is_over, self.has_failed) = (true, true);
             return Err(Failure("a message of its handshake is too long".into()));
         }
         heard
@@ -88,19 +91,17 @@ impl Tls {
                     return (used, Ok(heard));
                 }
                 Err(failure) => {
-                    self.is_over = true;
-                    self.put_alert(out);
+                    (self.is_over, self.has_failed) = (true, true);
+                    self.put_alert(&mut bytes[used..], out);
                     return (bytes.len(), Err(failure));
                 }
             }
         }
     }
 
-    /// What the peer is told of its error.
-    fn put_alert(&mut self, out: &mut Vec<u8>) {
-        // One alert; what else an error leaves is none of the peer's.
-        for _ in 0..4 {
-            let Ok(ConnectionState::EncodeTlsData(mut data)) = self.connection.process_tls_records(&mut []).state else { return };
+    /// What the peer is told of its error. `rest` is what was not used: rustls may look at it again.
+    fn put_alert(&mut self, rest: &mut [u8], out: &mut Vec<u8>) {
+        if let Ok(ConnectionState::EncodeTlsData(mut data)) = self.connection.process_tls_records(rest).state {
             encode(|room| data.encode(room), out);
         }
     }
@@ -138,6 +139,9 @@ impl Tls {
         out: &mut Vec<u8>,
         send: impl FnOnce(&mut WriteTraffic<'_, ServerConnectionData>, &mut Vec<u8>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        if self.has_failed {
+            return Err(Failure("it has failed".into()));
+        }
         let Self { connection, held, .. } = self;
         let mut used = 0;
         let result = loop {
