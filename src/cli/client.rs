@@ -160,6 +160,9 @@ impl Client {
 
     fn connect_once(url: &str, trust: &Trust, later_ms: &mut Option<u64>) -> Result<Self, ClientError> {
         let lost = |what: &dyn std::fmt::Display| ClientError::Connection(format!("cannot connect to {url}: {what}"));
+        if !url.starts_with("ws://") && !url.starts_with("wss://") {
+            return Err(lost(&"the address must begin with ws:// or wss://"));
+        }
         let place = Place::parse(url)?;
         let (scheme, path) = (if place.is_secure { "wss" } else { "ws" }, if place.path.is_empty() { "tidewire" } else { place.path });
         let mut request = format!("{scheme}://{}/{path}", place.authority).into_client_request().map_err(|error| lost(&error))?;
