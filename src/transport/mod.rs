@@ -106,6 +106,10 @@ impl Guard {
     }
 
     fn hear_on(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> Result<Heard, Failure> {
+        // Behind the last word nothing is answered any more.
+        if self.is_closed {
+            return Ok(Heard::Ended);
+        }
         let Some(tls) = &mut self.tls else {
             plain.extend_from_slice(bytes);
             return Ok(Heard::GoesOn);

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::transport::trust::Trust;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
@@ -179,6 +181,65 @@ fn a_record_that_was_changed_ends_the_connection() {
         at += 1;
     }
     assert!(at > 20);
+}
+
+/// Nothing that a peer sends may end more than its connection.
+#[test]
+fn whatever_comes_however_it_is_cut_ends_no_more_than_its_connection() {
+    let (folder, client) = (Folder::new(), Folder::new());
+    let with_clients = |client_certificates, client_ca: &Folder| {
+        let files = Files { client_certificates, client_ca: Some(client_ca.0.join("certificate")), ..folder.files() };
+        Policy { proxies: None, certificates: Some(Arc::new(Certificates::read(files).unwrap())) }
+    };
+    // The client's certificate is wanted and trusted, wanted and not trusted, or not asked for.
+    let policies =
+        [with_clients(ClientCertificates::Required, &client), with_clients(ClientCertificates::Optional, &folder), folder.policy()];
+    let certificate = Some((client.0.join("certificate"), client.0.join("key")));
+    let config = Trust { ca: Some(folder.0.join("certificate")), certificate, ..Trust::default() }.config().unwrap();
+    let mut random = StdRng::seed_from_u64(1);
+    let mut ends = [0; 2];
+    for round in 0..600 {
+        let (mut client, mut guard) = (connect(config.clone()), guard(&policies[round % 3]));
+        let (mut plain, mut is_well) = (Vec::new(), true);
+        for turn in 0..8 {
+            if turn == 4 {
+                let _ = client.writer().write_all(&[7; 5000]);
+            }
+            let mut bytes = said(&mut client);
+            if random.random_bool(0.2) && !bytes.is_empty() {
+                let at = random.random_range(0..bytes.len());
+                match random.random_range(0..3) {
+                    0 => bytes[at] ^= 1 << random.random_range(0..8),
+                    1 => bytes.truncate(at),
+                    _ => drop(bytes.splice(at..at, [random.random(), random.random()])),
+                }
+            }
+            let mut rest = &mut bytes[..];
+            while !rest.is_empty() {
+                let longest = [2, 40, 700, 20_000][random.random_range(0..4)];
+                let part = random.random_range(1..=rest.len().min(longest));
+                let (first, behind) = rest.split_at_mut(part);
+                is_well &= guard.hear(first, &mut plain).is_ok();
+                if random.random_bool(0.2) {
+                    let _ = guard.seal(&[9; 300]);
+                }
+                rest = behind;
+            }
+            if random.random_bool(0.02) {
+                let farewell = guard.take_farewell().unwrap_or_default();
+                guard.out = farewell;
+            }
+            let (mut out, mut out_heard) = (&std::mem::take(&mut guard.out)[..], Vec::new());
+            while !out.is_empty() && client.read_tls(&mut out).is_ok_and(|read| read > 0) {
+                is_well &= client.process_new_packets().is_ok();
+                let _ = client.reader().read_to_end(&mut out_heard);
+            }
+        }
+        let _ = guard.take_farewell();
+        ends[usize::from(is_well)] += 1;
+        assert!(plain.iter().all(|byte| *byte == 7), "what was changed is not taken for what was said");
+    }
+    assert!(ends.iter().all(|count| *count > 50), "{ends:?}");
 }
 
 #[test]
