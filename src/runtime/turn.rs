@@ -42,9 +42,34 @@ struct Peer {
     key: ConnectionKey,
     stage: Stage,
     /// What has come and was not looked at.
-    held: Vec<u8>,
+    held: Held,
     /// What bytes pass through on their way, if anything.
     guard: Option<Box<Guard>>,
+}
+
+/// Bytes that wait. Few connections have any, and there may be hundreds of thousands.
+#[derive(Default)]
+struct Held(Option<Box<HeldBytes>>);
+
+#[derive(Default)]
+struct HeldBytes(Vec<u8>);
+
+impl Held {
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |held| held.0.len())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.0.get_or_insert_default().0.extend_from_slice(bytes);
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        self.0.take().map(|held| held.0).unwrap_or_default()
+    }
 }
 
 enum Stage {
@@ -325,7 +350,7 @@ impl Turns {
                 self.wait_if_told(socket);
             }
             Stage::Waiting { .. } | Stage::HandingOver(..) => {
-                peer.held.extend_from_slice(self.ring.bytes(&received));
+                peer.held.push(self.ring.bytes(&received));
                 self.ring.give_back(received);
             }
             Stage::Lingering { .. } => self.ring.give_back(received),
@@ -370,7 +395,7 @@ impl Turns {
     /// The peer has so long to read what was sent.
     fn linger(&mut self, socket: u32, is_over: bool) {
         let peer = self.peers[socket as usize].as_mut().expect("who lingers is here");
-        (peer.stage, peer.held) = (Stage::Lingering { is_over }, Vec::new());
+        (peer.stage, peer.held) = (Stage::Lingering { is_over }, Held::default());
         let until = self.ticks + Self::ticks_of(self.settings.limits.close_timeout_ms);
         self.lingering.push_back((until, socket, peer.key));
     }
@@ -423,7 +448,7 @@ impl Turns {
                 continue;
             }
             peer.stage = Stage::Open;
-            let mut held = std::mem::take(&mut peer.held);
+            let mut held = peer.held.take();
             if peer.guard.is_some() {
                 self.hear_guarded(socket, &mut held);
             } else {
@@ -540,7 +565,7 @@ impl Turns {
             self.peers.resize_with(socket as usize + 1, || None);
         }
         self.arrivals.note_begin(guard.as_deref());
-        self.peers[socket as usize] = Some(Peer { key, stage: Stage::Open, held: Vec::new(), guard });
+        self.peers[socket as usize] = Some(Peer { key, stage: Stage::Open, held: Held::default(), guard });
         let place = key.index() as usize;
         if self.sockets.len() <= place {
             self.sockets.resize(place + 1, u32::MAX);
@@ -590,9 +615,9 @@ impl Turns {
                 self.handing_over.push(socket);
                 continue;
             };
-            let peer = self.peers[socket as usize].take().expect("who is handed over is here");
+            let mut peer = self.peers[socket as usize].take().expect("who is handed over is here");
             let Stage::HandingOver(to, handover) = peer.stage else { unreachable!("nothing else happens to it") };
-            self.links.hand_over(to, Adoption { descriptor, received: peer.held, guard: peer.guard, handover }, &mut self.ring);
+            self.links.hand_over(to, Adoption { descriptor, received: peer.held.take(), guard: peer.guard, handover }, &mut self.ring);
         }
     }
 

@@ -100,7 +100,7 @@ impl Turns {
             if peer.held.is_empty() {
                 self.arrivals.queue.push_back(socket);
             }
-            peer.held.extend_from_slice(self.ring.bytes(&received));
+            peer.held.push(self.ring.bytes(&received));
             let is_full = is_full(peer);
             self.ring.give_back(received);
             if is_full && self.ring.is_receiving(socket) {
@@ -130,7 +130,7 @@ impl Turns {
         if peer.guard.is_none() || peer.held.is_empty() || !matches!(peer.stage, Stage::Open) {
             return;
         }
-        let mut held = std::mem::take(&mut peer.held);
+        let mut held = peer.held.take();
         if !self.ring.is_receiving(socket) {
             self.unheard.push(socket);
         }
