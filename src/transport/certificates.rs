@@ -9,9 +9,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::SystemTime;
 
 /// Whether clients show certificates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,8 +74,8 @@ pub struct Certificates {
     stamps: Mutex<Vec<Stamp>>,
 }
 
-/// When a file was changed last, and its length; `None` where it is not there.
-type Stamp = Option<(SystemTime, u64)>;
+/// Which file a path leads to, when that was changed last, and its length; `None` where it is not there.
+type Stamp = Option<[u64; 5]>;
 
 impl Certificates {
     /// Reads the files; what is wrong with them, if anything is.
@@ -107,7 +107,8 @@ impl Files {
     fn stamps(&self) -> Vec<Stamp> {
         let stamp = |path: &PathBuf| {
             let data = std::fs::metadata(path).ok()?;
-            Some((data.modified().ok()?, data.len()))
+            // A renewed certificate may have the old one's length, and by a link that leads elsewhere now even its time.
+            Some([data.dev(), data.ino(), data.ctime() as u64, data.ctime_nsec() as u64, data.len()])
         };
         self.certificates.iter().flat_map(|(certificate, key)| [certificate, key]).chain(&self.client_ca).map(stamp).collect()
     }

@@ -310,6 +310,25 @@ fn files_are_read_again_where_they_change_and_kept_where_they_are_broken() {
 }
 
 #[test]
+fn a_link_that_leads_to_another_file_is_a_change_whatever_that_file_s_time() {
+    let (one, other, live) = (Folder::new(), Folder::new(), Folder::new());
+    let lead_to = |folder: &Folder| {
+        for name in ["certificate", "key"] {
+            let link = live.0.join(name);
+            std::fs::remove_file(&link).unwrap();
+            std::os::unix::fs::symlink(folder.0.join(name), link).unwrap();
+            let file = std::fs::File::open(folder.0.join(name)).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        }
+    };
+    lead_to(&one);
+    let certificates = Certificates::read(live.files()).unwrap();
+    assert_eq!(certificates.refresh(false), None);
+    lead_to(&other);
+    assert_eq!(certificates.refresh(false), Some(Ok(())));
+}
+
+#[test]
 fn a_key_of_another_certificate_is_told() {
     let (one, other) = (Folder::new(), Folder::new());
     let files = Files { certificates: vec![(one.0.join("certificate"), other.0.join("key"))], ..Files::default() };
