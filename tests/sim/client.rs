@@ -225,7 +225,7 @@ impl Client {
             self.unread.drain(..end + 4);
             self.is_upgraded = true;
         }
-        while let Some((first, payload)) = self.next_frame() {
+        while let Some((first, payload)) = heard::next_frame(&mut self.unread) {
             assert!(self.closed.is_none(), "client {} hears something behind the close", self.name);
             match first {
                 0x81 | 0x82 => self.hear_message(first, &payload, model, random),
@@ -234,18 +234,6 @@ impl Client {
                 other => panic!("an unexpected frame 0x{other:02x}"),
             }
         }
-    }
-
-    fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let [first, short, ..] = self.unread[..] else { return None };
-        let (at, length) = match short {
-            126 => (4, usize::from(u16::from_be_bytes(*self.unread.get(2..4)?.first_chunk()?))),
-            127 => (10, u64::from_be_bytes(*self.unread.get(2..10)?.first_chunk()?) as usize),
-            short => (2, usize::from(short)),
-        };
-        let payload = self.unread.get(at..at + length)?.to_vec();
-        self.unread.drain(..at + length);
-        Some((first, payload))
     }
 
     fn hear_message(&mut self, first: u8, payload: &[u8], model: &mut Model, random: &mut Random) {

@@ -5,6 +5,7 @@
 //! session the model knows every state since all was quiet: what is there after a crash is one of those. The clients are plain, and copy topics.
 
 use crate::client::UPGRADE;
+use crate::heard::next_frame;
 use crate::model::Model;
 use crate::random::Random;
 use crate::storage::step_disk;
@@ -125,25 +126,13 @@ impl Peer {
             self.unread.drain(..end + 4);
             self.is_upgraded = true;
         }
-        while let Some((first, payload)) = self.next_frame() {
+        while let Some((first, payload)) = next_frame(&mut self.unread) {
             match first {
                 0x82 => self.hear_message(&payload, names),
                 0x88 => self.key = None,
                 other => panic!("an unexpected frame 0x{other:02x}"),
             }
         }
-    }
-
-    fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let [first, short, ..] = self.unread[..] else { return None };
-        let (at, length) = match short {
-            126 => (4, usize::from(u16::from_be_bytes(*self.unread.get(2..4)?.first_chunk()?))),
-            127 => (10, u64::from_be_bytes(*self.unread.get(2..10)?.first_chunk()?) as usize),
-            short => (2, usize::from(short)),
-        };
-        let payload = self.unread.get(at..at + length)?.to_vec();
-        self.unread.drain(..at + length);
-        Some((first, payload))
     }
 
     fn hear_message(&mut self, mut message: &[u8], names: &mut BTreeSet<String>) {

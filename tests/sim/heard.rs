@@ -13,6 +13,19 @@ use tidewire::surface::wire::varint::Reader;
 /// The field of WELCOME that says how many requests the server knows.
 const REQUESTS_TAG: u64 = 13;
 
+/// Takes the next frame of the server's WebSocket off what was not read, where it is whole: its first byte and its payload.
+pub fn next_frame(unread: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let [first, short, ..] = unread[..] else { return None };
+    let (at, length) = match short {
+        126 => (4, usize::from(u16::from_be_bytes(*unread.get(2..4)?.first_chunk()?))),
+        127 => (10, u64::from_be_bytes(*unread.get(2..10)?.first_chunk()?) as usize),
+        short => (2, usize::from(short)),
+    };
+    let payload = unread.get(at..at + length)?.to_vec();
+    unread.drain(..at + length);
+    Some((first, payload))
+}
+
 /// The body of an `OK`, as far as its form tells.
 #[derive(Debug)]
 pub enum Body {

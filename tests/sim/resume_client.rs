@@ -345,7 +345,7 @@ impl Resumer {
             self.unread.drain(..end + 4);
             self.is_upgraded = true;
         }
-        while let Some((first, payload)) = self.next_frame() {
+        while let Some((first, payload)) = heard::next_frame(&mut self.unread) {
             match first {
                 0x81 | 0x82 => self.hear_message(first, &payload, ledger, now, random),
                 // By an earlier one of its connections, too: the server may read that one's CONNECT late.
@@ -359,18 +359,6 @@ impl Resumer {
         if !self.is_lazy && self.bytes_unsaid > self.recovery_bytes_max / 2 {
             self.acknowledge(random);
         }
-    }
-
-    fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let [first, short, ..] = self.unread[..] else { return None };
-        let (at, length) = match short {
-            126 => (4, usize::from(u16::from_be_bytes(*self.unread.get(2..4)?.first_chunk()?))),
-            127 => (10, u64::from_be_bytes(*self.unread.get(2..10)?.first_chunk()?) as usize),
-            short => (2, usize::from(short)),
-        };
-        let payload = self.unread.get(at..at + length)?.to_vec();
-        self.unread.drain(..at + length);
-        Some((first, payload))
     }
 
     fn hear_message(&mut self, first: u8, payload: &[u8], ledger: &mut Ledger, now: Time, random: &mut Random) {
