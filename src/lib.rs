@@ -28,6 +28,7 @@
 //! - `storage` — the journal's files, the checkpointed state behind them, and the thread that acknowledges.
 //! - `transport` — what stands between sockets and shards: a proxy's header, and TLS. Sans-IO but for certificates' files.
 //! - `config` — file, environment and flags → configuration.
+//! - `authentication` — who asks: passwords, tokens, certificates, an endpoint, other sessions, on threads of its own.
 //! - `admin` — HTTP: health, latency, pages.
 //! - `runtime` — glommio's executors, each with one task that drives a shard: its sockets by a ring of its own, rings between shards.
 //! - `server` — assembles the process; shutdown order.
@@ -62,6 +63,8 @@ mod storage;
 mod transport;
 #[cfg(feature = "server")]
 mod config;
+#[cfg(feature = "server")]
+mod authentication;
 #[cfg(feature = "server")]
 mod admin;
 #[cfg(feature = "server")]

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use tidewire::surface::cli::{
-    demo, doctor, latency, listen, locks, presence, requests, series, serve, session_tree, sessions, spec, storage, topics, view,
+    demo, doctor, latency, listen, locks, presence, principal, requests, series, serve, session_tree, sessions, spec, storage, topics, view,
 };
 
 #[global_allocator]
@@ -68,6 +68,8 @@ enum Command {
     /// Put, print or take away branch mapping tables, by which paths mean other topics to some sessions
     #[command(subcommand)]
     SessionTree(session_tree::SessionTreeCommand),
+    /// Print the line by which a file of principals knows somebody by a password
+    Principal(principal::Principal),
     /// Print the server's latencies per core
     Latency(latency::Latency),
     /// Look after a store that no server has open
@@ -99,6 +101,7 @@ fn main() -> ExitCode {
         Command::Sessions(arguments) => sessions::sessions(&arguments),
         Command::Session(command) => sessions::session(&command),
         Command::SessionTree(command) => session_tree::session_tree(&command),
+        Command::Principal(arguments) => principal::principal(&arguments),
         Command::Latency(arguments) => latency::latency(&arguments),
         Command::Storage(command) => storage::run(&command),
     }

@@ -160,7 +160,8 @@ pub mod mail {
 
 pub mod shard {
     pub use crate::shard::{
-        DerivationLimits, Effect, Handover, Identity, Limits, Log, Place, Restoring, ResumeLimits, Shard, Storing, Transport, Verdict,
+        Claim, DerivationLimits, Effect, Handover, Identified, Identity, Limits, Log, Place, Restoring, ResumeLimits, Shard, Shown,
+        Storing, Transport, Verdict, Who,
     };
 }
 
@@ -205,6 +206,10 @@ pub mod cli {
     pub mod presence {
         pub use crate::cli::presence::{Presence, presence};
     }
+    pub mod principal {
+        pub use crate::cli::principal::{Principal, principal};
+    }
+
     pub mod requests {
         pub use crate::cli::requests::{RequestArguments, Respond, request, respond};
     }

@@ -1,7 +1,7 @@
 //! TLS around a connection's bytes, as a client has it.
 
 use rustls::client::Resumption;
-use rustls::crypto::ring;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -24,7 +24,7 @@ impl Trust {
         for certificate in CertificateDer::pem_file_iter(ca).map_err(|error| wrong(ca, &error))? {
             roots.add(certificate.map_err(|error| wrong(ca, &error))?).map_err(|error| wrong(ca, &error))?;
         }
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider())).with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| error.to_string())?.with_root_certificates(roots);
         let mut config = match shown {
             None => builder.with_no_client_auth(),

@@ -133,6 +133,13 @@ export class InvalidCountError extends RequestError {
   static codeName = 'invalid_count';
 }
 
+/** 109: there is no such principal, or what was shown for it is not right. */
+export class AuthenticationFailedError extends RequestError {
+  static className = 'AuthenticationFailedError';
+  static code = 109;
+  static codeName = 'authentication_failed';
+}
+
 /** 200: a topic path that breaks a rule of paths. */
 export class InvalidPathError extends RequestError {
   static className = 'InvalidPathError';
@@ -561,6 +568,7 @@ export const REQUEST_ERRORS = Object.freeze([
   InvalidFieldError,
   CannotResumeError,
   InvalidCountError,
+  AuthenticationFailedError,
   InvalidPathError,
   InvalidSelectorError,
   NoSuchTopicError,
@@ -648,4 +656,5 @@ export const CloseCode = Object.freeze({
   CLOSED_BY_CONTROL: 4106,
   /** Very many clients connect at once: the server begins no session now. */
   COME_LATER: 4107,
+  AUTHENTICATION_FAILED: 4108,
 });

@@ -9,7 +9,7 @@ use crate::base::{SessionId, SessionKey, Time, TopicId};
 use crate::desk::{Desk, Storing};
 use crate::journal::{Change, DURABLE_BRANCH, DURABLE_KIND, Expiry, StoredTopic};
 use crate::mail::Mail;
-use crate::session::{Durable, Form, Life, Resume, Secret, Session};
+use crate::session::{Durable, Form, Life, Resume, Secret, Session, Who};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{Encodings, Publication};
 use crate::topic::selector::Selector;
@@ -18,7 +18,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What a record begins with.
-const FORM: [u8; 8] = *b"\xf7tw\x00dur\x01";
+const FORM: [u8; 8] = *b"\xf7tw\x00dur\x02";
 
 /// The most sessions that a tick writes of those that were not written while storage failed.
 const STORED_PER_TICK: usize = 1000;
@@ -35,6 +35,8 @@ pub struct DurableRecord {
     capabilities: u64,
     is_conflated: bool,
     properties: Vec<(String, String)>,
+    /// Who its client is: the principal, the roles, and until when that holds in milliseconds since the epoch.
+    who: Option<(String, String, Option<u64>)>,
     /// Selections in their order: scope, selector, and whether it selects.
     selections: Vec<(String, String, bool)>,
 }
@@ -56,6 +58,10 @@ impl DurableRecord {
             capabilities,
             is_conflated: session.is_conflated,
             properties: properties.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            who: session.who.as_ref().map(|who| {
+                let expires_ms = who.expires.map(|expires| desk.wall_ms_of(expires));
+                (who.principal.to_string(), who.roles.to_string(), expires_ms)
+            }),
             selections: session
                 .selections
                 .steps()
@@ -227,6 +233,11 @@ impl Audience {
         let left_ms = record.expires_ms.map_or(stay_ms, |at_ms| Expiry { at_ms, left_ms: stay_ms }.left_ms(wall_ms));
         let selecting = session.selecting();
         let key = self.enter(session);
+        let who = record.who.map(|(principal, roles, expires_ms)| {
+            let expires = expires_ms.map(|at_ms| now.after_ms(at_ms.saturating_sub(wall_ms)));
+            Box::new(Who { principal: principal.into(), roles: roles.into(), expires })
+        });
+        self.give_who(key, who);
         if !record.properties.is_empty() {
             let properties: Vec<(Box<str>, Box<str>)> =
                 record.properties.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
@@ -258,6 +269,7 @@ mod tests {
             capabilities: 3,
             is_conflated: true,
             properties: vec![("tier".into(), "gold".into())],
+            who: Some(("ann".into(), "\"A\"".into(), Some(7))),
             selections: vec![("".into(), "?a//".into(), true), ("s".into(), "a/b".into(), false)],
         };
         let bytes = record.encode();

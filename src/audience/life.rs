@@ -46,6 +46,7 @@ impl Audience {
         self.end_requests(desk, key);
         self.end_orders(key);
         self.forget_durable(desk, key);
+        self.forget_who(key);
         self.end_event_listeners(desk, key);
         self.end_mqtt(desk, key);
         self.sessions.forget_name(key);

@@ -12,7 +12,7 @@
 //! - `messaging` — requests between sessions, of this shard and others; clients of MQTT ask too.
 //! - `session_trees` — paths that mean other topics to some sessions than to others.
 //! - `streams` — the update streams of sessions; `locks` — the locks that they hold or wait for.
-//! - `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections, `durable` — and the server; `properties` — sessions as others see them; `control` — as others look for and steer them; `look` — what they are told of one.
+//! - `identity` — who their clients are, and until when; `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections, `durable` — and the server; `properties` — sessions as others see them; `control` — as others look for and steer them; `look` — what they are told of one.
 //! - `events` — sessions that are told of others: of their lives, their queues, and what they are subscribed to.
 //! - `mqtt` — what sessions of MQTT are beyond that.
 //!
@@ -24,6 +24,7 @@ mod control;
 pub mod durable;
 mod events;
 mod history;
+mod identity;
 mod known;
 mod life;
 mod limbo;
@@ -48,7 +49,7 @@ mod topics;
 pub use ask::{FIGURES_WRITER, Listing};
 pub use missing::MISSING;
 
-use crate::base::{PlaceTable, SessionId, SessionKey, Slab, SlabKey, SplitMap, TopicId};
+use crate::base::{PlaceTable, SessionId, SessionKey, Slab, SlabKey, SplitMap, Time, TopicId};
 use crate::desk::{Desk, Ticket};
 use crate::session::{HeldBytes, Life, LocalTopic, Session};
 use crate::topic::interest::Interests;
@@ -81,6 +82,8 @@ pub struct Audience {
     unstored: VecDeque<SessionKey>,
     events: events::Events,
     trees: session_trees::SessionTrees,
+    /// Whose clients have to show anew who they are, and when.
+    expiring: BTreeSet<(Time, SessionKey)>,
     /// An answer, in memory that is used again.
     answer: Vec<u8>,
     /// Whether somebody here has looked for the server's figures.
@@ -243,7 +246,7 @@ impl Audience {
     /// What listeners, and handlers of requests and missing topics, anywhere are kept here for; the same holds.
     pub fn listener_counts(&self) -> [usize; 2] {
         let Listening { sessions, topics, subscribers, missing, .. } = &self.listening;
-        let more = self.messaging.len() + self.control.len() + self.events.len() + self.trees.len();
+        let more = self.messaging.len() + self.control.len() + self.events.len() + self.trees.len() + self.expiring.len();
         [sessions.len() + topics.len() + subscribers.len(), missing.len() + more]
     }
 

@@ -83,8 +83,8 @@ impl<'s> Properties<'s> {
             "$Language" => self.origin()?.language(),
             "$Latitude" => Some(&self.position()?[0]),
             "$Longitude" => Some(&self.position()?[1]),
-            // There is no security yet.
-            "$Principal" | "$Roles" => Some(""),
+            "$Principal" => Some(self.session.principal()),
+            "$Roles" => Some(self.session.who.as_ref().map_or("", |who| &who.roles)),
             "$ServerName" => Some(&self.desk.identity.server),
             "$SessionId" => Some(self.id.get_or_init(|| self.audience.session_id(self.desk, self.key))),
             "$StartTime" => Some(self.start.get_or_init(|| self.start_ms().to_string())),
@@ -143,6 +143,9 @@ impl Audience {
             keys.sort_unstable();
             keys.dedup();
             return Some(keys);
+        }
+        if desk.limits.authenticates {
+            return None;
         }
         // All are anonymous: nobody has a principal with a name.
         let principals = filter.values_of("$Principal")?;

@@ -18,6 +18,7 @@ use std::time::Duration;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
 use tungstenite::{Message, WebSocket};
+use zeroize::Zeroizing;
 
 /// The tag of WELCOME's `keep_alive_ms`.
 const KEEP_ALIVE_MS: u64 = 4;
@@ -35,6 +36,14 @@ impl From<tungstenite::Error> for ClientError {
     fn from(error: tungstenite::Error) -> Self {
         Self::Connection(error.to_string())
     }
+}
+
+/// Who a command is to the server: anonymous by default.
+#[derive(Default)]
+pub struct Identity {
+    pub principal: String,
+    pub password: Zeroizing<String>,
+    pub bearer: Zeroizing<String>,
 }
 
 /// Keys and values, as the server shows them.
@@ -145,10 +154,10 @@ pub struct Client {
 
 impl Client {
     /// Connects to `ws://HOST:PORT` or `wss://`; the path is the protocol's. Where the server says when to come, it comes then.
-    pub fn connect(url: &str, trust: &Trust) -> Result<Self, ClientError> {
+    pub fn connect(url: &str, trust: &Trust, identity: &Identity) -> Result<Self, ClientError> {
         loop {
             let mut later_ms = None;
-            match (Self::connect_once(url, trust, &mut later_ms), later_ms) {
+            match (Self::connect_once(url, trust, identity, &mut later_ms), later_ms) {
                 (Err(_), Some(wait_ms)) => {
                     eprintln!("very many clients come to {url}: it begins this session in {wait_ms} ms");
                     std::thread::sleep(Duration::from_millis(wait_ms));
@@ -158,7 +167,7 @@ impl Client {
         }
     }
 
-    fn connect_once(url: &str, trust: &Trust, later_ms: &mut Option<u64>) -> Result<Self, ClientError> {
+    fn connect_once(url: &str, trust: &Trust, identity: &Identity, later_ms: &mut Option<u64>) -> Result<Self, ClientError> {
         let lost = |what: &dyn std::fmt::Display| ClientError::Connection(format!("cannot connect to {url}: {what}"));
         if !url.starts_with("ws://") && !url.starts_with("wss://") {
             return Err(lost(&"the address must begin with ws:// or wss://"));
@@ -174,8 +183,11 @@ impl Client {
         let mut client = Self { socket, subscriptions, changes, told, next_id: 1, value_bytes_max, keep_alive_ms, later_ms: None };
         let capabilities = CAPABILITY_DEFLATE | CAPABILITY_COPY | CAPABILITY_COMPRESSION;
         let mut connect = Ask::connect("tidewire", capabilities);
-        if let Ask::Connect { environment, .. } = &mut connect {
-            *environment = concat!("TIDEWIRE_", env!("CARGO_PKG_VERSION")).into();
+        if let Ask::Connect { about, .. } = &mut connect {
+            about.environment = concat!("TIDEWIRE_", env!("CARGO_PKG_VERSION")).into();
+            about.principal = identity.principal.clone().into();
+            about.password = identity.password.to_string().into();
+            about.bearer = identity.bearer.to_string().into();
         }
         client.send(&Request { id: 1, ask: connect })?;
         let answer = client.wait(1);

@@ -1,6 +1,6 @@
 //! `tidewire demo`: serves, and feeds the tree from this host's own telemetry.
 
-use super::client::{Client, ClientError};
+use super::client::{Client, ClientError, Identity};
 use super::serve::{self, Serve};
 use crate::demo::Telemetry;
 use crate::runtime::now;
@@ -42,7 +42,7 @@ fn feed(url: &str) {
 }
 
 fn feed_once(url: &str) -> Result<(), ClientError> {
-    let mut client = Client::connect(url, &Trust::default())?;
+    let mut client = Client::connect(url, &Trust::default(), &Identity::default())?;
     let mut telemetry = Telemetry::new(Path::new("/"));
     loop {
         let sample = telemetry.sample(now().0);

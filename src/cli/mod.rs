@@ -9,6 +9,7 @@ pub mod latency;
 pub mod listen;
 pub mod locks;
 pub mod presence;
+pub mod principal;
 mod print;
 pub mod read;
 pub mod requests;

@@ -1,6 +1,6 @@
 //! What the commands read: where the server is, types, values, properties.
 
-use super::client::{Client, ClientError};
+use super::client::{Client, ClientError, Identity};
 use super::stream::{Place, Stream};
 use crate::protocol::ErrorCode;
 use crate::topic::specification::TopicType;
@@ -8,14 +8,25 @@ use crate::transport::trust::Trust;
 use crate::value::{ValueType, scalar};
 use crate::wire::native;
 use clap::Args;
-use std::path::PathBuf;
+use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use zeroize::Zeroizing;
 
 #[derive(Args)]
 pub struct Target {
     /// The server's address; wss:// for TLS
     #[arg(long, env = "TIDEWIRE_URL", default_value = "ws://127.0.0.1:8080")]
     pub server: String,
+    /// Who you are to the server; else anonymous
+    #[arg(long, env = "TIDEWIRE_PRINCIPAL", value_name = "NAME")]
+    principal: Option<String>,
+    /// A file whose first line is the password; - for standard input
+    #[arg(long, env = "TIDEWIRE_PASSWORD_FILE", value_name = "FILE", requires = "principal")]
+    password_file: Option<PathBuf>,
+    /// A file whose first line is a JSON Web Token; - for standard input
+    #[arg(long, env = "TIDEWIRE_BEARER_FILE", value_name = "FILE", conflicts_with = "password_file")]
+    bearer_file: Option<PathBuf>,
     /// Who signs the server's certificate (PEM) [default: $SSL_CERT_FILE, else those that the host trusts]
     #[arg(long, value_name = "FILE", help_heading = "TLS")]
     ca: Option<PathBuf>,
@@ -31,14 +42,21 @@ pub struct Target {
 }
 
 impl Target {
+    /// Connects, as who the flags say. Secrets come from files: the list of processes shows every argument.
     pub fn connect(&self) -> Result<Client, ClientError> {
-        Client::connect(&self.server, &self.trust())
+        Client::connect(&self.server, &self.trust(), &self.identity()?)
     }
 
     /// A connection for plain HTTP, and the host that it is to.
     pub fn connect_http(&self) -> Result<(Stream, &str), ClientError> {
         let place = Place::parse(&self.server)?;
         Ok((place.connect(&self.trust())?, place.authority))
+    }
+
+    fn identity(&self) -> Result<Identity, ClientError> {
+        let read = |file: &Option<PathBuf>| file.as_deref().map(read_secret).transpose().map(Option::unwrap_or_default);
+        let principal = self.principal.clone().unwrap_or_default();
+        Ok(Identity { principal, password: read(&self.password_file)?, bearer: read(&self.bearer_file)? })
     }
 
     fn trust(&self) -> Trust {
@@ -48,6 +66,21 @@ impl Target {
         let certificate = self.client_cert.clone().zip(self.client_key.clone());
         Trust { ca: self.ca.clone(), certificate, is_insecure: self.tls_insecure }
     }
+}
+
+/// The first line of a file, or of standard input.
+pub fn read_secret(file: &Path) -> Result<Zeroizing<String>, ClientError> {
+    let failed = |error: io::Error| ClientError::Connection(format!("{}: {error}", file.display()));
+    let mut line = Zeroizing::new(String::new());
+    if file == Path::new("-") {
+        io::stdin().read_line(&mut line).map_err(failed)?;
+    } else {
+        let mut reader = io::BufReader::new(std::fs::File::open(file).map_err(failed)?);
+        reader.read_line(&mut line).map_err(failed)?;
+    }
+    let length = line.trim_end_matches(['\r', '\n']).len();
+    line.truncate(length);
+    Ok(line)
 }
 
 /// Why a command ends without its work done.

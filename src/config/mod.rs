@@ -4,6 +4,7 @@
 //! environment, which wins over the file. What is wrong is refused whole, with the
 //! place, the key, the value and what is allowed; an unknown key is wrong.
 
+mod authentication;
 mod error;
 mod file;
 mod listener;
@@ -18,6 +19,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+pub use authentication::{
+    Authentication, Authenticator, Control, Jwt, NameRoles, Passwords as PasswordSettings, Unavailable, Webhook as WebhookSettings, is_url,
+};
 use error::nearest;
 pub use error::{ConfigError, EXIT_CODE, Origin};
 use file::{Entry, Of};
@@ -29,6 +33,9 @@ pub const REFERENCE: &str = include_str!("default.toml");
 
 /// Where a service manager wants state to be kept.
 const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+
+/// Where secrets may be sent.
+const SAFE_URL: &str = "a URL of https, or of http on this host";
 
 /// What a frame needs beside a path and a value: its header, ids, lengths.
 const FRAME_BYTES_RESERVED: usize = 1024;
@@ -44,6 +51,7 @@ pub struct Config {
     /// Beside `server.listen` and `mqtt.listen`.
     pub listeners: Vec<Listener>,
     pub storage: Storage,
+    pub authentication: Authentication,
     pub log: Log,
 }
 
@@ -355,6 +363,7 @@ impl Draft {
         if self.config.has_mqtt() {
             self.check_fits(("mqtt.packet_bytes_max", limits.mqtt.packet_bytes_max), message, 0)?;
         }
+        self.check_authentication()?;
         self.check_exposure("server.listen", server.listen.as_ref())?;
         self.check_exposure("mqtt.listen", mqtt.listen.as_ref())?;
         if (1..server.cores.len()).any(|i| server.cores[..i].contains(&server.cores[i])) {
@@ -363,6 +372,36 @@ impl Draft {
         if !server.cores.is_empty() && server.shards > server.cores.len() {
             let allowed = format!("0 to {}, the number of cores in server.cores", server.cores.len());
             return Err(self.refuse("server.shards", allowed));
+        }
+        Ok(())
+    }
+
+    /// Each authenticator of the chain has what it needs, and no secret goes over the network in the clear.
+    fn check_authentication(&self) -> Result<(), ConfigError> {
+        let Authentication { chain, passwords, jwt, webhook, .. } = &self.config.authentication;
+        if passwords.memory_kib < 8 * passwords.lanes {
+            let allowed = format!("at least {}, 8 for each of authentication.password_lanes", 8 * passwords.lanes);
+            return Err(self.refuse("authentication.password_memory_kib", allowed));
+        }
+        if !webhook.url.is_empty() && !authentication::is_safe_url(&webhook.url) {
+            return Err(self.refuse("webhook.url", SAFE_URL.to_owned()));
+        }
+        if is_url(&jwt.keys) && !authentication::is_safe_url(&jwt.keys) {
+            return Err(self.refuse("jwt.keys", format!("a file's path, or {SAFE_URL}")));
+        }
+        if chain.contains(&Authenticator::Webhook) && webhook.url.is_empty() {
+            return Err(self.refuse("webhook.url", format!("{SAFE_URL}, as authentication.chain has \"webhook\"")));
+        }
+        if chain.iter().any(|link| matches!(link, Authenticator::Control(_))) {
+            return Err(self.refuse(
+                "authentication.chain",
+                format!("{}: no session can say yet who others are", Authenticator::TAKES),
+            ));
+        }
+        let has_either = jwt.keys.is_empty() == jwt.secret_file.is_some();
+        if chain.contains(&Authenticator::Jwt) && !has_either {
+            let allowed = "either this or jwt.secret_file, as authentication.chain has \"jwt\"";
+            return Err(self.refuse("jwt.keys", allowed.to_owned()));
         }
         Ok(())
     }

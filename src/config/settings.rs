@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{Config, LogFormat, LogLevel};
+use super::{Authenticator, Config, Jwt, LogFormat, LogLevel, NameRoles, Unavailable};
 use crate::storage::Ack;
 use crate::topic::mqtt_rule::TopicRules;
 use crate::wire::origin::{Hosts, Origins};
@@ -179,6 +179,78 @@ pub const SETTINGS: &[Setting] = &[
     number("storage.sync_interval_ms", 10, 600_000, |c, v| c.storage.options.sync_interval_ms = v),
     number("storage.retry_ms", 10, 600_000, |c, v| c.storage.options.retry_ms = v),
     number("storage.cache_bytes", 1 << 20, 64 << 30, |c, v| c.storage.options.cache_bytes = v),
+    texts("authentication.chain", Authenticator::TAKES, |c, texts| {
+        c.authentication.chain = Authenticator::parse_chain(texts)?;
+        Ok(())
+    }),
+    text("authentication.principals_file", 4096, |c, v| c.authentication.principals_file = (!v.is_empty()).then(|| v.into())),
+    number("authentication.questions_max", 1, 1_000_000, |c, v| c.authentication.questions_max = v as usize),
+    number("authentication.wait_ms", 100, 600_000, |c, v| c.authentication.wait_ms = v),
+    number("authentication.credentials_bytes_max", 64, 1 << 20, |c, v| c.authentication.credentials_bytes_max = v as usize),
+    number("authentication.address_failures_max", 1, 1_000_000, |c, v| c.authentication.failures.address_max = v as u32),
+    number("authentication.address_failures_per_minute", 0, 1_000_000, |c, v| c.authentication.failures.address_per_minute = v as u32),
+    number("authentication.principal_failures_max", 1, 1_000_000, |c, v| c.authentication.failures.principal_max = v as u32),
+    number("authentication.principal_failures_per_minute", 0, 1_000_000, |c, v| c.authentication.failures.principal_per_minute = v as u32),
+    number("authentication.failures_entries_max", 1000, 100_000_000, |c, v| c.authentication.failures.entries_max = v as usize),
+    number("authentication.password_memory_kib", 8, 1 << 20, |c, v| c.authentication.passwords.memory_kib = v as u32),
+    number("authentication.password_passes", 1, 64, |c, v| c.authentication.passwords.passes = v as u32),
+    number("authentication.password_lanes", 1, 16, |c, v| c.authentication.passwords.lanes = v as u32),
+    number("authentication.password_threads", 1, 64, |c, v| c.authentication.passwords.threads = v as usize),
+    number("authentication.password_waiting_max", 1, 1_000_000, |c, v| c.authentication.passwords.waiting_max = v as usize),
+    number("authentication.password_cache_ms", 0, 86_400_000, |c, v| c.authentication.passwords.cache_ms = v),
+    number("authentication.password_cache_max", 0, 10_000_000, |c, v| c.authentication.passwords.cache_max = v as usize),
+    number("authentication.control_timeout_ms", 10, 600_000, |c, v| c.authentication.control.timeout_ms = v),
+    number("authentication.control_waiting_max", 1, 1_000_000, |c, v| c.authentication.control.waiting_max = v as usize),
+    name("authentication.control_unavailable", &Unavailable::NAMES, |c, v| c.authentication.control.unavailable = Unavailable::ALL[v]),
+    text("jwt.keys", 4096, |c, v| c.authentication.jwt.keys = v),
+    text("jwt.secret_file", 4096, |c, v| c.authentication.jwt.secret_file = (!v.is_empty()).then(|| v.into())),
+    texts("jwt.algorithms", Jwt::ALGORITHMS_TAKE, |c, texts| {
+        c.authentication.jwt.algorithms = Jwt::parse_algorithms(texts)?;
+        Ok(())
+    }),
+    texts("jwt.issuers", "a list of texts", |c, texts| {
+        c.authentication.jwt.issuers = texts.to_vec();
+        Ok(())
+    }),
+    texts("jwt.audiences", "a list of texts", |c, texts| {
+        c.authentication.jwt.audiences = texts.to_vec();
+        Ok(())
+    }),
+    number("jwt.leeway_s", 0, 3600, |c, v| c.authentication.jwt.leeway_s = v),
+    texts("jwt.required", "a list of claims", |c, texts| {
+        c.authentication.jwt.required = texts.to_vec();
+        Ok(())
+    }),
+    text("jwt.principal", 1024, |c, v| c.authentication.jwt.principal = v),
+    text("jwt.roles", 1024, |c, v| c.authentication.jwt.roles = v),
+    texts("jwt.role_map", NameRoles::TAKES, |c, texts| {
+        c.authentication.jwt.role_map = NameRoles::parse_all(texts)?;
+        Ok(())
+    }),
+    texts("jwt.properties", Jwt::PROPERTIES_TAKE, |c, texts| {
+        c.authentication.jwt.properties = Jwt::parse_properties(texts)?;
+        Ok(())
+    }),
+    number("jwt.refresh_ms", 1000, 604_800_000, |c, v| c.authentication.jwt.refresh_ms = v),
+    number("jwt.unknown_key_ms", 100, 86_400_000, |c, v| c.authentication.jwt.unknown_key_ms = v),
+    number("jwt.timeout_ms", 10, 600_000, |c, v| c.authentication.jwt.timeout_ms = v),
+    text("jwt.ca_file", 4096, |c, v| c.authentication.jwt.ca_file = (!v.is_empty()).then(|| v.into())),
+    text("webhook.url", 4096, |c, v| c.authentication.webhook.url = v),
+    text("webhook.authorization_file", 4096, |c, v| c.authentication.webhook.authorization_file = (!v.is_empty()).then(|| v.into())),
+    text("webhook.ca_file", 4096, |c, v| c.authentication.webhook.ca_file = (!v.is_empty()).then(|| v.into())),
+    number("webhook.timeout_ms", 10, 600_000, |c, v| c.authentication.webhook.timeout_ms = v),
+    number("webhook.connections", 1, 64, |c, v| c.authentication.webhook.connections = v as usize),
+    number("webhook.waiting_max", 1, 1_000_000, |c, v| c.authentication.webhook.waiting_max = v as usize),
+    number("webhook.cache_ms", 0, 86_400_000, |c, v| c.authentication.webhook.cache_ms = v),
+    number("webhook.cache_max", 0, 10_000_000, |c, v| c.authentication.webhook.cache_max = v as usize),
+    number("webhook.breaker_failures", 1, 10_000, |c, v| c.authentication.webhook.breaker_failures = v as usize),
+    number("webhook.breaker_window_ms", 10, 3_600_000, |c, v| c.authentication.webhook.breaker_window_ms = v),
+    number("webhook.breaker_open_ms", 10, 3_600_000, |c, v| c.authentication.webhook.breaker_open_ms = v),
+    name("webhook.unavailable", &Unavailable::NAMES, |c, v| c.authentication.webhook.unavailable = Unavailable::ALL[v]),
+    texts("certificate.roles", NameRoles::TAKES, |c, texts| {
+        c.authentication.certificates = NameRoles::parse_all(texts)?;
+        Ok(())
+    }),
     name("log.level", &LogLevel::NAMES, |c, v| c.log.level = LogLevel::ALL[v]),
     name("log.format", &LogFormat::NAMES, |c, v| c.log.format = LogFormat::ALL[v]),
 ];

@@ -319,3 +319,86 @@ fn a_text_has_a_bound_and_no_zero() {
         check(&format!("mqtt.server_reference = {text}"), &message);
     }
 }
+
+#[test]
+fn authenticators_stand_in_their_order_and_once() {
+    let chain = |text: &str| check_accepted(text).authentication.chain;
+    assert_eq!(chain(""), []);
+    let text = "authentication.chain = ['jwt', 'principals']\njwt.secret_file = 's'";
+    assert_eq!(chain(text), [Authenticator::Jwt, Authenticator::Principals]);
+    let unknown = "no session can say yet who others are";
+    let allowed = format!("allowed: {}", Authenticator::TAKES);
+    for value in ["['control:a']", "['principals', 'control:a:b']"] {
+        let text = format!("authentication.chain = {value}");
+        check(&text, &format!("t.toml line 1: {text} is refused; {allowed}: {unknown}"));
+    }
+    for (value, wrong) in [
+        ("['ldap']", "there is no \"ldap\""),
+        ("['control:']", "there is no \"control:\""),
+        ("['principals', 'principals']", "\"principals\" stands twice"),
+    ] {
+        check(
+            &format!("authentication.chain = {value}"),
+            &format!("t.toml line 1: authentication.chain = {value} is refused; {allowed}; {wrong}"),
+        );
+    }
+}
+
+#[test]
+fn an_authenticator_has_what_it_needs() {
+    check(
+        "authentication.chain = ['webhook']",
+        "default: webhook.url = its default is refused; allowed: a URL of https, or of http on this host, as authentication.chain has \"webhook\"",
+    );
+    let either = "allowed: either this or jwt.secret_file, as authentication.chain has \"jwt\"";
+    check("authentication.chain = ['jwt']", &format!("default: jwt.keys = its default is refused; {either}"));
+    check(
+        "authentication.chain = ['jwt']\njwt.keys = 'k'\njwt.secret_file = 's'",
+        &format!("t.toml line 2: jwt.keys = 'k' is refused; {either}"),
+    );
+    check_accepted("authentication.chain = ['jwt', 'webhook']\njwt.secret_file = 's'\nwebhook.url = 'http://127.0.0.1:1/'");
+    check_accepted("jwt.keys = 'k'\njwt.secret_file = 's'");
+}
+
+#[test]
+fn secrets_are_sent_nowhere_in_the_clear() {
+    check(
+        "webhook.url = 'http://a.example/'",
+        "t.toml line 1: webhook.url = 'http://a.example/' is refused; allowed: a URL of https, or of http on this host",
+    );
+    check(
+        "jwt.keys = 'http://a.example/'",
+        "t.toml line 1: jwt.keys = 'http://a.example/' is refused; allowed: a file's path, or a URL of https, or of http on this host",
+    );
+    check_accepted("webhook.url = 'https://a.example/'\njwt.keys = 'https://a.example/keys'");
+}
+
+#[test]
+fn each_lane_of_a_password_has_its_memory() {
+    check_accepted("authentication.password_lanes = 4\nauthentication.password_memory_kib = 32");
+    check(
+        "authentication.password_lanes = 4\nauthentication.password_memory_kib = 31",
+        "t.toml line 2: authentication.password_memory_kib = 31 is refused; allowed: at least 32, 8 for each of authentication.password_lanes",
+    );
+}
+
+#[test]
+fn lists_of_tokens_and_certificates_are_read() {
+    let config = check_accepted(
+        "jwt.algorithms = ['ES256']\njwt.properties = ['A: /b:c']\njwt.role_map = ['ops-*: X Y']\ncertificate.roles = ['*: Z']",
+    );
+    assert_eq!(config.authentication.jwt.algorithms, ["ES256"]);
+    assert_eq!(config.authentication.jwt.properties, [("A".into(), "/b:c".into())]);
+    assert!(config.authentication.jwt.role_map[0].has("ops-1") && config.authentication.certificates[0].has("x"));
+    let takes = format!("allowed: {}", Jwt::ALGORITHMS_TAKE);
+    check("jwt.algorithms = ['none']", &format!("t.toml line 1: jwt.algorithms = ['none'] is refused; {takes}; there is no \"none\""));
+    check("jwt.algorithms = []", &format!("t.toml line 1: jwt.algorithms = [] is refused; {takes}; there is none"));
+    check(
+        "certificate.roles = ['x']",
+        &format!("t.toml line 1: certificate.roles = ['x'] is refused; allowed: {}; \"x\" is none", NameRoles::TAKES),
+    );
+    check(
+        "jwt.properties = ['x']",
+        &format!("t.toml line 1: jwt.properties = ['x'] is refused; allowed: {}; \"x\" is none", Jwt::PROPERTIES_TAKE),
+    );
+}

@@ -5,12 +5,14 @@
 use crate::base::{ConnectionKey, SessionId, ShardIndex, SlabKey};
 use crate::protocol::Refusal;
 use crate::protocol::native::Connect;
-use crate::session::Arrival;
+use crate::session::{Arrival, Checked};
 use crate::topic::path::TopicPath;
 use crate::wire::event::Form;
 use crate::wire::http;
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use zeroize::Zeroizing;
 
 /// What the runtime has to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub enum Effect {
     HandOver(ConnectionKey, ShardIndex, Box<Handover>),
     /// A client of MQTT goes on to authenticate itself: answer with `handle_authenticated`.
     Authenticate(ConnectionKey, Box<Authentication>),
+    /// Somebody wants to connect: answer with `handle_identified`.
+    Identify(ConnectionKey, Box<Claim>),
     /// A session that is used from within the process has something: `poll_inside`.
     Inside(SessionId),
     /// A session that is used from within the process has to be closed, by `close_inside`: what it was sent was not taken fast enough.
@@ -47,6 +51,8 @@ pub enum Log {
     QueueFull { client_id: Box<str> },
     /// The will of a client of MQTT is not published.
     WillRefused { client_id: Box<str>, topic: Box<str>, why: Box<str> },
+    /// A client may not connect, or cannot be told now whether it may.
+    NotIdentified { principal: Box<str>, why: Box<str> },
     /// The answer to a request of a client of MQTT was not taken by its response topic.
     ReplyRefused { client_id: Box<str>, why: Box<str> },
     /// A client sent something that is longer than the limit of this key, which was refused, mostly by closing the connection. Empty where it is
@@ -56,6 +62,36 @@ pub enum Log {
     ForeignHost { host: Box<str> },
     /// A page of another origin asked, which was refused.
     ForeignPage { origin: Box<str>, host: Box<str> },
+}
+
+/// Who a client says that it is, and what it shows for that.
+#[derive(PartialEq, Eq)]
+pub struct Claim {
+    /// Empty where it does not say.
+    pub principal: Box<str>,
+    pub shown: Shown,
+    /// Where it comes from, an IPv4 address mapped; unspecified where nobody knows.
+    pub address: Ipv6Addr,
+    /// The principal of the certificate that it has shown, if it has shown one.
+    pub certificate: Option<Box<str>>,
+    /// What it proposes as properties of its session.
+    pub properties: Checked,
+}
+
+/// For a principal. Wiped when it is dropped.
+#[derive(PartialEq, Eq)]
+pub enum Shown {
+    Nothing,
+    Password(Zeroizing<Box<[u8]>>),
+    /// A JSON Web Token.
+    Bearer(Zeroizing<Box<[u8]>>),
+}
+
+/// Without what is shown.
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").field("principal", &self.principal).field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 /// A step of an enhanced authentication, as the client says it.
@@ -104,6 +140,8 @@ pub struct GivenUp {
 pub enum Why {
     /// The client does not read fast enough.
     Overflow,
+    /// What its client showed is worth nothing any more.
+    Expired,
     /// Another session has ordered it, with these words.
     Closed(Box<str>),
     /// A message was not taken, and the client's version of MQTT has no other word for that.

@@ -72,6 +72,8 @@ pub struct Limits {
     pub resume: ResumeLimits,
     /// One send's bytes, exceeded by at most one frame.
     pub transmit_bytes_max: usize,
+    /// Whether clients are asked who they are.
+    pub authenticates: bool,
     /// From a connection's first byte to its session.
     pub handshake_timeout_ms: u64,
     /// Sessions that begin in a second; 0: no bound.
@@ -129,6 +131,7 @@ impl Default for Limits {
             queue: QueueLimits::default(),
             resume: ResumeLimits::default(),
             transmit_bytes_max: 64 << 10,
+            authenticates: false,
             handshake_timeout_ms: 10_000,
             admission_per_s: 10_000,
             keep_alive_ms: 30_000,

@@ -8,7 +8,7 @@ mod effects;
 mod ledger;
 mod limits;
 
-pub use effects::{Authentication, Effect, Effects, GivenUp, HandedNative, Handover, Log, Why};
+pub use effects::{Authentication, Claim, Effect, Effects, GivenUp, HandedNative, Handover, Log, Shown, Why};
 pub use ledger::{Ledger, Ticket};
 pub use limits::{DerivationLimits, Limits, ResumeLimits};
 

@@ -22,7 +22,7 @@ use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey, Slab, Time, Wheel};
 use crate::desk::{Desk, Effect, GivenUp, Why};
 use crate::protocol::CloseCode;
-use crate::session::{Arrival, Ended, Place};
+use crate::session::{Arrival, Checked, Ended, Place, Who};
 use crate::wire::websocket::{self, Opcode};
 use admission::Admission;
 use mqtt::Link;
@@ -50,6 +50,18 @@ pub struct Doors {
     due: VecDeque<ConnectionKey>,
     sends: Sends,
     admission: Admission,
+}
+
+/// Who a client is that wants to connect.
+#[derive(Debug)]
+pub enum Identified {
+    /// This one, whose session has these properties; `None` for an anonymous one without roles.
+    As(Option<Box<Who>>, Checked),
+    Refused,
+    /// It cannot be said now.
+    Later {
+        wait_ms: u64,
+    },
 }
 
 /// One transport's dialogue. Small: hundreds of thousands are idle.
@@ -150,6 +162,21 @@ impl Doors {
         admitted
     }
 
+    /// It is known who the client is that wants to connect; nothing happens where it is gone.
+    pub fn identified(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, identified: Identified) {
+        match self.stage(key) {
+            Some(Stage::Native(_)) => self.native_identified(desk, audience, key, identified),
+            Some(Stage::Mqtt(_)) => self.client_identified(desk, audience, key, identified),
+            _ => {}
+        }
+    }
+
+    /// Where the connection comes from, an IPv4 address mapped, and the principal of the certificate that it has shown.
+    fn shown_before(&self, key: ConnectionKey) -> (Ipv6Addr, Option<Box<str>>) {
+        let arrival = self.connections.get(key).and_then(|connection| connection.arrival.as_ref());
+        arrival.map_or((Ipv6Addr::UNSPECIFIED, None), |arrival| (arrival.address, arrival.principal.clone()))
+    }
+
     /// Whoever is at the other end has shown that it is this, by a certificate. It comes from somewhere, as was noted before.
     pub fn note_principal(&mut self, key: ConnectionKey, principal: Box<str>) {
         let arrival = self.connections.get_mut(key).and_then(|connection| connection.arrival.as_deref_mut());
@@ -203,7 +230,7 @@ impl Doors {
     pub fn is_waiting(&self, key: ConnectionKey) -> bool {
         match self.stage(key) {
             Some(Stage::Mqtt(link)) => link.is_waiting(),
-            Some(Stage::Native(native)) => native.is_moving(),
+            Some(Stage::Native(native)) => native.is_held(),
             _ => false,
         }
     }
@@ -277,6 +304,10 @@ impl Doors {
                 Why::Overflow => {
                     let reason = "the session does not read fast enough";
                     self.close_now(desk, audience, connection, CloseCode::SendQueueOverflow, reason);
+                }
+                Why::Expired => {
+                    let reason = "what the client showed is worth nothing any more";
+                    self.close_now(desk, audience, connection, CloseCode::AuthenticationFailed, reason);
                 }
                 Why::Closed(reason) => self.close_now(desk, audience, connection, CloseCode::ClosedByControl, &reason),
                 Why::Refused(refusal) => self.close_refused(desk, audience, connection, &refusal),

@@ -4,30 +4,32 @@
 //! that was read behind it.
 
 use super::read::Said;
-use super::{Connection, Doors, Fragments, Stage};
+use super::{Connection, Doors, Fragments, Identified, Stage};
 use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex};
-use crate::desk::{Desk, Effect, HandedNative, Handover};
+use crate::desk::{Claim, Desk, Effect, HandedNative, Handover, Shown};
 use crate::protocol::native::{Connect, Dialogue, Turn};
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
-use crate::session::{self, ENVIRONMENT_BYTES_MAX, Entry, Life, Session, UserProperties};
+use crate::session::{self, Checked, ENVIRONMENT_BYTES_MAX, Entry, Life, Session, UserProperties, Who};
 use crate::topic::publication::Encodings;
 use crate::wire::event::{self, Event, Form};
-use crate::wire::native::{Ask, Request, Resumption, Welcome};
+use crate::wire::native::{About, Ask, Request, Resumption, Welcome};
 use crate::wire::text::TextError;
 use crate::wire::websocket::{self, Opcode};
+use zeroize::Zeroizing;
 
 /// A connection of the native protocol, on WebSocket.
 pub struct Native {
     pub dialogue: Dialogue<SessionKey>,
     pub form: Form,
     pub fragments: Fragments,
-    /// It is on its way to the shard of its session.
-    moving: Option<Box<Moving>>,
+    /// CONNECT waits.
+    held: Option<Box<Held>>,
 }
 
-struct Moving {
-    home: ShardIndex,
+struct Held {
+    /// For the shard of its session, to which the connection goes; else until it is known who the client is.
+    home: Option<ShardIndex>,
     connect: Connect<'static>,
     /// What came in one message with CONNECT, behind it.
     rest: Vec<u8>,
@@ -35,21 +37,30 @@ struct Moving {
 
 impl Native {
     pub fn new(form: Form) -> Self {
-        Self { dialogue: Dialogue::Greeting, form, fragments: None, moving: None }
+        Self { dialogue: Dialogue::Greeting, form, fragments: None, held: None }
     }
 
-    /// Whether what it brings waits for the shard that the connection goes to.
+    /// Whether what it brings waits, for the shard that the connection goes to or until it is known who its client is.
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Whether it goes to another shard.
     pub fn is_moving(&self) -> bool {
-        self.moving.is_some()
+        self.held.as_ref().is_some_and(|held| held.home.is_some())
     }
 
     /// Keeps what of CONNECT's message was not read.
     pub fn keep_rest(&mut self, rest: Vec<u8>) {
-        self.moving.as_mut().expect("only a connection that moves has such a rest").rest = rest;
+        let held = self.held.as_mut().expect("only a connection whose CONNECT waits has such a rest");
+        // More may have come behind it, which is held where all is that was not read.
+        if !rest.is_empty() {
+            held.rest = rest;
+        }
     }
 
     pub fn take_rest(&mut self) -> Vec<u8> {
-        self.moving.take().map(|moving| moving.rest).unwrap_or_default()
+        self.held.take().map(|held| held.rest).unwrap_or_default()
     }
 }
 
@@ -155,24 +166,32 @@ impl Doors {
 
     fn hear_native_connect(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, connect: Connect<'_>) {
         if connect.token.is_empty() {
-            return self.begin_session(desk, audience, key, &connect);
+            if desk.limits.authenticates {
+                return self.ask_who(desk, key, connect);
+            }
+            return self.begin_session(desk, audience, key, &connect, None);
         }
         match audience.home_of(desk, &connect.token) {
             Ok(home) if home != desk.identity.index => {
-                let moving = Moving { home, connect: connect.into_owned(), rest: Vec::new() };
-                self.native(key).expect("CONNECT has just come by it").moving = Some(Box::new(moving));
+                self.hold(key, Some(home), connect);
             }
             Ok(_) => self.resume_session(desk, audience, key, &connect),
             Err(refusal) => self.refuse(desk, audience, key, connect.id, &refusal),
         }
     }
 
+    fn hold(&mut self, key: ConnectionKey, home: Option<ShardIndex>, connect: Connect<'_>) {
+        let held = Held { home, connect: connect.into_owned(), rest: Vec::new() };
+        self.native(key).expect("CONNECT has just come by it").held = Some(Box::new(held));
+    }
+
     /// Gives a connection up that goes on with a session of another shard.
     pub(super) fn hand_native_over(&mut self, desk: &mut Desk, key: ConnectionKey) {
         desk.effects.close(key);
         let Connection { stage, unread, raw, arrival, .. } = self.connections.remove(key).expect("a connection that is read is there");
-        let Stage::Native(Native { form, moving: Some(moving), .. }) = stage else { unreachable!("CONNECT named a shard") };
-        let Moving { home, connect, rest } = *moving;
+        let Stage::Native(Native { form, held: Some(held), .. }) = stage else { unreachable!("CONNECT named a shard") };
+        let Held { home, connect, rest } = *held;
+        let home = home.expect("CONNECT named a shard");
         let native = Box::new(HandedNative { form, connect, rest });
         desk.effects.push(Effect::HandOver(key, home, Box::new(Handover::Native { native, unread, raw, arrival })));
     }
@@ -180,13 +199,13 @@ impl Doors {
     /// Takes up what another shard gave up.
     pub(super) fn take_native(&mut self, desk: &mut Desk, native: HandedNative) -> Option<ConnectionKey> {
         let HandedNative { form, connect, rest } = native;
-        let moving = Moving { home: desk.identity.index, connect, rest };
-        self.admit(desk, Stage::Native(Native { moving: Some(Box::new(moving)), ..Native::new(form) }))
+        let held = Held { home: None, connect, rest };
+        self.admit(desk, Stage::Native(Native { held: Some(Box::new(held)), ..Native::new(form) }))
     }
 
     /// Hears CONNECT of a connection that has just come from another shard.
     pub fn arrived(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey) {
-        let Some(Moving { connect, .. }) = self.native(key).and_then(|native| native.moving.as_deref()) else { return };
+        let Some(Held { connect, .. }) = self.native(key).and_then(|native| native.held.as_deref()) else { return };
         let connect = connect.clone();
         self.resume_session(desk, audience, key, &connect);
     }
@@ -209,7 +228,7 @@ impl Doors {
         }
         audience.resume(desk, session, key);
         self.admission.note_resumed(desk.turn.now, desk.limits.admission_per_s);
-        self.change_origin(desk, audience, (key, session), &connect.environment);
+        self.change_origin(desk, audience, (key, session), &connect.about.environment);
         self.welcome(desk, audience, key, session, connect);
     }
 
@@ -221,13 +240,60 @@ impl Doors {
         self.start_ending(desk, key, None);
     }
 
-    fn begin_session(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, connect: &Connect<'_>) {
+    /// The client's CONNECT waits until an authenticator has said who it is.
+    fn ask_who(&mut self, desk: &mut Desk, key: ConnectionKey, connect: Connect<'_>) {
+        let About { principal, password, bearer, .. } = &*connect.about;
+        let bytes = |text: &str| Zeroizing::new(text.as_bytes().into());
+        let shown = match (password.is_empty(), bearer.is_empty()) {
+            (_, false) => Shown::Bearer(bytes(bearer)),
+            (false, true) => Shown::Password(bytes(password)),
+            (true, true) => Shown::Nothing,
+        };
+        // What is no property is refused with the session, if there will be one.
+        let properties = connect.properties.iter().map(|(key, value)| (&**key, &**value));
+        let properties = UserProperties::check(properties).unwrap_or_default();
+        let (address, certificate) = self.shown_before(key);
+        let claim = Claim { principal: (&**principal).into(), shown, address, certificate, properties };
+        desk.effects.push(Effect::Identify(key, Box::new(claim)));
+        self.hold(key, None, connect);
+    }
+
+    /// It is known who the client is whose CONNECT waits.
+    pub(super) fn native_identified(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, identified: Identified) {
+        let Some(held) = self.native(key).and_then(|native| native.held.as_deref_mut()) else { return };
+        // Neither is needed again.
+        (held.connect.about.password, held.connect.about.bearer) = Default::default();
+        let connect = held.connect.clone();
+        match identified {
+            Identified::As(who, properties) => self.begin_session(desk, audience, key, &connect, Some((who, properties))),
+            Identified::Refused => {
+                let message = "there is no such principal, or what was shown for it is not right";
+                self.refuse(desk, audience, key, connect.id, &Refusal::new(ErrorCode::AuthenticationFailed, message));
+                self.close_now(desk, audience, key, CloseCode::AuthenticationFailed, "the authentication failed");
+            }
+            Identified::Later { wait_ms } => self.say_later(desk, audience, key, connect.id, wait_ms, "it cannot be said now who you are"),
+        }
+    }
+
+    fn say_later(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, id: u64, wait_ms: u64, why: &str) {
+        let mut bytes = Vec::new();
+        event::put(&mut bytes, self.native(key).expect("CONNECT has just come by it").form, &Event::Later { id, wait_ms });
+        self.say_straight(desk, key, &bytes);
+        self.close_now(desk, audience, key, CloseCode::ComeLater, &format!("{why}: come again in {wait_ms} ms"));
+    }
+
+    /// `said` is what an authenticator has said: who the client is, and the properties that its session has. Where nobody is asked, it is anonymous and has those
+    /// that it proposes.
+    fn begin_session(
+        &mut self,
+        desk: &mut Desk,
+        audience: &mut Audience,
+        key: ConnectionKey,
+        connect: &Connect<'_>,
+        said: Option<(Option<Box<Who>>, Checked)>,
+    ) {
         if let Err(wait_ms) = self.admit_session(desk) {
-            let mut bytes = Vec::new();
-            event::put(&mut bytes, self.native(key).expect("CONNECT has just come by it").form, &Event::Later { id: connect.id, wait_ms });
-            self.say_straight(desk, key, &bytes);
-            let reason = format!("very many clients come: come again in {wait_ms} ms");
-            return self.close_now(desk, audience, key, CloseCode::ComeLater, &reason);
+            return self.say_later(desk, audience, key, connect.id, wait_ms, "very many clients come");
         }
         let native = self.native(key).expect("CONNECT has just come by it");
         let form = session_form(native.form, connect.capabilities);
@@ -237,7 +303,9 @@ impl Doors {
             Err(refusal) => return self.refuse(desk, audience, key, connect.id, &refusal),
         };
         let session = audience.enter(Session::new(desk.take_session_id(), Life::Connected(key), form, desk.turn.now));
-        self.give_origin(audience, key, session, &connect.environment);
+        self.give_origin(audience, key, session, &connect.about.environment);
+        let (who, properties) = said.unwrap_or((None, properties));
+        audience.give_who(session, who);
         audience.let_resume(desk, session, connect.resume_ms);
         if !properties.is_empty() {
             audience.give_properties(session, &properties);
@@ -288,7 +356,7 @@ impl Doors {
 }
 
 fn check_environment(connect: &Connect<'_>) -> Result<(), Refusal> {
-    if connect.environment.len() <= ENVIRONMENT_BYTES_MAX {
+    if connect.about.environment.len() <= ENVIRONMENT_BYTES_MAX {
         return Ok(());
     }
     let message = format!("a client's environment has at most {ENVIRONMENT_BYTES_MAX} bytes");

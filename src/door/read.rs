@@ -195,11 +195,14 @@ impl Doors {
                 self.hand_over(desk, key);
             }
         } else if let Stage::Native(native) = stage
-            && native.is_moving()
+            && native.is_held()
         {
+            let is_moving = native.is_moving();
             native.keep_rest(reading.take_rest_of_message());
             *unread = reading.take_unread();
-            self.hand_native_over(desk, key);
+            if is_moving {
+                self.hand_native_over(desk, key);
+            }
         } else if !matches!(stage, Stage::Ending(_)) {
             *unread = reading.take_unread();
         }
@@ -209,7 +212,7 @@ impl Doors {
     pub fn next(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, reading: &mut Reading<'_>) -> Option<Piece> {
         // Each turn takes a frame, a packet or a head out of what came with one read.
         loop {
-            if matches!(self.stage(key), Some(Stage::Native(native)) if native.is_moving()) {
+            if matches!(self.stage(key), Some(Stage::Native(native)) if native.is_held()) {
                 return None;
             }
             if !matches!(reading.rest, Rest::Nothing)

@@ -29,6 +29,7 @@ codes! {
         InvalidField = 106 "invalid_field",
         CannotResume = 107 "cannot_resume",
         InvalidCount = 108 "invalid_count",
+        AuthenticationFailed = 109 "authentication_failed",
         InvalidPath = 200 "invalid_path",
         InvalidSelector = 201 "invalid_selector",
         NoSuchTopic = 202 "no_such_topic",
@@ -99,6 +100,7 @@ codes! {
         SessionTakenOver = 4105 "session_taken_over",
         ClosedByControl = 4106 "closed_by_control",
         ComeLater = 4107 "come_later",
+        AuthenticationFailed = 4108 "authentication_failed",
     }
 }
 

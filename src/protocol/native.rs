@@ -3,7 +3,7 @@
 //! Sans-IO: a request in, what it comes to out. Sessions, and what requests ask for, are left to others.
 
 use super::{ErrorCode, Refusal};
-use crate::wire::native::{self, Ask, Properties, Request};
+use crate::wire::native::{self, About, Ask, Properties, Request};
 use std::borrow::Cow;
 
 /// How one connection stands: its client says CONNECT once, and everything else to the session that begins with it.
@@ -29,15 +29,14 @@ pub struct Connect<'a> {
     pub properties: Properties<'a>,
     /// Whether the session should outlive the server too.
     pub is_durable: bool,
-    /// What the client runs in; empty where it does not say.
-    pub environment: Cow<'a, str>,
+    pub about: Box<About<'a>>,
 }
 
 impl Connect<'_> {
     pub fn into_owned(self) -> Connect<'static> {
-        // A session that goes on has its properties.
-        let environment = Cow::Owned(self.environment.into_owned());
-        Connect { token: Cow::Owned(self.token.into_owned()), properties: Vec::new(), environment, ..self }
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let properties = self.properties.into_iter().map(|(key, value)| (owned(key), owned(value))).collect();
+        Connect { token: owned(self.token), properties, about: Box::new(self.about.into_owned()), ..self }
     }
 }
 
@@ -89,10 +88,10 @@ impl<S: Copy> Dialogue<S> {
                 Refusal::new(ErrorCode::UnknownOperation, format!("this server does not know the operation '{name}'"))
             }
             (Ask::Processed { messages }, Some(session)) => return Turn::Processed { session, id, messages },
-            (Ask::Connect { version, capabilities, resume_ms, token, processed, properties, durable, environment, .. }, None) => {
+            (Ask::Connect { version, capabilities, resume_ms, token, processed, properties, durable, about, .. }, None) => {
                 if version >= native::VERSION {
                     let is_durable = durable;
-                    return Turn::Connect(Connect { id, capabilities, resume_ms, token, processed, properties, is_durable, environment });
+                    return Turn::Connect(Connect { id, capabilities, resume_ms, token, processed, properties, is_durable, about });
                 }
                 let message = format!("this server speaks version {}", native::VERSION);
                 return Turn::RefuseVersion { id, refusal: Refusal::new(ErrorCode::UnsupportedVersion, message) };
@@ -136,8 +135,8 @@ mod tests {
         let mut dialogue = Dialogue::Greeting;
         assert_eq!(refused(dialogue.handle(subscribe())), ErrorCode::NotConnected);
         assert_eq!(refused(dialogue.handle(connect(native::VERSION - 1))), ErrorCode::UnsupportedVersion);
-        let (token, properties, environment) = ("".into(), Vec::new(), "".into());
-        let connected = Connect { id: 1, capabilities: 3, resume_ms: 0, token, processed: 0, properties, is_durable: false, environment };
+        let (token, properties, about) = ("".into(), Vec::new(), Box::default());
+        let connected = Connect { id: 1, capabilities: 3, resume_ms: 0, token, processed: 0, properties, is_durable: false, about };
         assert_eq!(dialogue.handle(connect(native::VERSION)), Turn::Connect(connected));
         assert_eq!(refused(dialogue.handle(processed())), ErrorCode::NotConnected);
         dialogue = Dialogue::Open(7);

@@ -16,7 +16,7 @@ struct Kind {
 /// See the module.
 #[derive(Default)]
 pub struct Logger {
-    kinds: [Kind; 7],
+    kinds: [Kind; 8],
 }
 
 impl Logger {
@@ -29,6 +29,7 @@ impl Logger {
             Log::ForeignPage { .. } => 4,
             Log::Oversized { .. } => 5,
             Log::ReplyRefused { .. } => 6,
+            Log::NotIdentified { .. } => 7,
         };
         let Kind { due, skipped } = &mut self.kinds[kind];
         if now < *due {
@@ -51,6 +52,9 @@ impl Logger {
             }
             Log::ReplyRefused { client_id, why } => {
                 tracing::warn!(%client_id, %why, skipped, "the answer to a request of an MQTT client is not published to its response topic");
+            }
+            Log::NotIdentified { principal, why } => {
+                tracing::warn!(?principal, %why, skipped, "a client was not let in");
             }
             Log::Oversized { client, limit } => {
                 tracing::warn!(?client, limit, skipped, "a client sent something longer than this limit allows, which was refused");

@@ -2,6 +2,7 @@
 //!
 //! One lock-free single-producer single-consumer ring for each ordered pair. A ring that is full gives the batch back: the shard keeps it, bounded.
 
+use super::identify::Answered;
 use super::ring::Ring;
 use crate::base::ShardIndex;
 use crate::mail::Batch;
@@ -65,6 +66,8 @@ pub enum Command {
     /// Storage answers.
     Storage(storage::Answer),
     Adopt(Adoption),
+    /// Authenticators answer.
+    Identified(Box<Answered>),
 }
 
 /// Where a shard is woken that has mail.

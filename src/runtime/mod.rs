@@ -3,6 +3,7 @@
 //!
 //! The only module that names glommio. Nothing here decides anything: bytes, time and mail go into the shard, effects come out.
 
+mod identify;
 mod log;
 mod mesh;
 mod places;
@@ -14,6 +15,7 @@ pub use places::Places;
 pub use ring::{Completion, Ring, Sizes};
 
 use crate::admin::Pages;
+use crate::authentication;
 use crate::base::{ShardIndex, Time, TopicId};
 use crate::journal::StoredTopic;
 use crate::shard::{Identity, Limits, Restoring, Shard, Storing, Transport};
@@ -46,6 +48,8 @@ pub struct Settings {
     pub pages: Arc<Pages>,
     /// Where addresses are, if anybody knows.
     pub places: Option<Arc<Places>>,
+    /// Who says who clients are; nobody where all are anonymous.
+    pub authenticators: Option<authentication::Handle>,
 }
 
 /// What nobody can guess.

@@ -1,6 +1,7 @@
 //! Assembles the process: listeners, shards, signals, and the order in which it stops.
 
 use crate::admin::Pages;
+use crate::authentication::{Authenticator, PrincipalsFile, Question, Reply, Verdict};
 use crate::base::TopicId;
 use crate::config::{Config, Listener, Protocol};
 use crate::runtime::{self, Door, Listeners, Places, Runtime, Settings, Stored};
@@ -19,6 +20,8 @@ use std::time::Duration;
 /// A server that runs.
 pub struct Server {
     runtime: Runtime,
+    /// Its threads end with it.
+    _authenticator: Option<Authenticator>,
     /// Where it listens, those of the short forms first; the ports are the real ones.
     pub listeners: Vec<Listener>,
     /// Those of the listeners that have some, by their names.
@@ -51,7 +54,9 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     let sockets = listen_everywhere(config, &mut listeners, &cores)?;
     let doors = listeners.iter().zip(&certificates).enumerate();
     let doors: Arc<[Door]> = doors.map(|(number, (listener, certificates))| door(number as u16, listener, certificates.clone())).collect();
+    let authenticator = start_authenticators(config)?;
     let settings = Settings {
+        authenticators: authenticator.as_ref().map(Authenticator::handle),
         limits: limits(config, cores.len()),
         doors,
         handshakes_max: config.tls.handshakes_max.div_ceil(cores.len()),
@@ -76,7 +81,28 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     let restored = found.map(|found| format!("{found} in {} ms", runtime::now().since(started) / 1_000_000));
     let names = listeners.iter().map(|listener| listener.name.clone());
     let certificates = names.zip(certificates).filter_map(|(name, certificates)| Some((name, certificates?))).collect();
-    Ok(Server { runtime, listeners, certificates, cores, restored, stop, refresh })
+    Ok(Server { runtime, _authenticator: authenticator, listeners, certificates, cores, restored, stop, refresh })
+}
+
+/// Who says who clients are; nobody where the chain is empty.
+fn start_authenticators(config: &Config) -> io::Result<Option<Authenticator>> {
+    let settings = &config.authentication;
+    if settings.chain.is_empty() {
+        return Ok(None);
+    }
+    let principals = match &settings.principals_file {
+        None => PrincipalsFile::default(),
+        Some(path) => {
+            let named =
+                |what: &dyn std::fmt::Display| io::Error::other(format!("authentication.principals_file: {}: {what}", path.display()));
+            let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
+            PrincipalsFile::parse(&text).map_err(|error| named(&error))?
+        }
+    };
+    // The configuration refuses a chain that asks sessions.
+    let nobody = |_: &str, _: &Question, reply: Reply| reply(Verdict::Abstain);
+    let started = Authenticator::start(settings, Arc::new(principals), Box::new(nobody));
+    started.map(Some).map_err(|error| io::Error::other(error.to_string()))
 }
 
 /// Opens the store and reads what it holds; nothing where the server is ephemeral.
@@ -235,7 +261,8 @@ fn listen(address: SocketAddr, socket_send_bytes: usize) -> io::Result<Socket> {
 /// Those of each shard.
 fn limits(config: &Config, shards: usize) -> Limits {
     let web_by_listener = config.all_listeners().iter().map(|listener| config.web(listener)).collect();
-    let mut limits = Limits { has_mqtt: config.has_mqtt(), web_by_listener, ..config.limits.clone() }.split(shards);
+    let authenticates = !config.authentication.chain.is_empty();
+    let mut limits = Limits { has_mqtt: config.has_mqtt(), authenticates, web_by_listener, ..config.limits.clone() }.split(shards);
     limits.views.language.selector = limits.selector;
     limits
 }

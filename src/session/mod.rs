@@ -17,6 +17,7 @@ mod send_queue;
 mod sent;
 mod sweep;
 mod user_properties;
+mod who;
 
 pub use filters::Filter;
 pub use group::{Group, Member};
@@ -31,7 +32,8 @@ pub use selections::Scopes;
 pub use send_queue::{Entry, Newest, QueueLimits, SendQueue, Steps};
 pub use sent::{Durable, Miscounted, Resume, Secret, Send, Told};
 pub use sweep::{Ending, Sweep, SweepKind};
-pub use user_properties::UserProperties;
+pub use user_properties::{Checked, UserProperties};
+pub use who::Who;
 
 use crate::base::{ConnectionKey, SessionId, SessionKey, SplitMap, Time, TopicId};
 use crate::topic::publication::Encodings;
@@ -97,6 +99,8 @@ pub struct Session {
     pub extras: Option<Box<Extras>>,
     /// Of its client, by its last connection, an IPv4 address mapped; unspecified where nobody knows.
     pub address: Ipv6Addr,
+    /// Who its client is; `None` of an anonymous one without roles.
+    pub who: Option<Box<Who>>,
     /// What is known of its client beside that.
     pub origin: Option<Box<Origin>>,
     /// Of one of the native protocol that outlives its connection.
@@ -122,6 +126,7 @@ impl Session {
             sent_bytes: 0,
             extras: None,
             address: Ipv6Addr::UNSPECIFIED,
+            who: None,
             origin: None,
             resume: None,
             mqtt: None,
@@ -133,6 +138,11 @@ impl Session {
         if self.ended == Ended::ConnectionLost {
             self.ended = ended;
         }
+    }
+
+    /// Its client's; empty of an anonymous one.
+    pub fn principal(&self) -> &str {
+        self.who.as_ref().map_or("", |who| &who.principal)
     }
 
     /// Its client is where this connection comes from, and runs in this.

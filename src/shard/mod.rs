@@ -16,11 +16,11 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
-pub use crate::desk::{DerivationLimits, Effect, Handover, Identity, Limits, Log, ResumeLimits, Storing};
-pub use crate::door::{Transport, Verdict};
-pub use crate::session::Place;
+pub use crate::desk::{Claim, DerivationLimits, Effect, Handover, Identity, Limits, Log, ResumeLimits, Shown, Storing};
+pub use crate::door::{Identified, Transport, Verdict};
 #[cfg(feature = "server")]
 pub use crate::session::Send;
+pub use crate::session::{Place, Who};
 pub use restore::Restoring;
 
 use crate::audience::Audience;
@@ -160,6 +160,7 @@ impl Shard {
         self.audience.tick_sessions_asked(&mut self.desk);
         self.audience.tick_held_back(&mut self.desk);
         self.owner.tick_views(&self.desk);
+        self.audience.tick_identities(&mut self.desk);
         self.audience.tick_away(&mut self.desk);
         self.audience.tick_requests(&mut self.desk);
         self.audience.tick_durable(&mut self.desk);

@@ -6,7 +6,7 @@ use super::Shard;
 use crate::audience::mqtt::Published;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex, Time};
 use crate::desk::{Answer, Handover};
-use crate::door::{Reading, Said, Transport, Verdict};
+use crate::door::{Identified, Reading, Said, Transport, Verdict};
 use crate::mail::{Asker, Call, Caller, Change, LockWord, Mail, Update};
 use crate::protocol::mqtt::Command;
 use crate::request::{self, Asking, Todo};
@@ -61,6 +61,15 @@ impl Shard {
         self.desk.turn.now = now;
         self.begin_turn();
         self.doors.judged(&mut self.desk, &mut self.audience, key, method, verdict);
+        self.go_on_reading(key);
+        self.settle();
+    }
+
+    /// What came of `Effect::Identify`.
+    pub fn handle_identified(&mut self, now: Time, key: ConnectionKey, identified: Identified) {
+        self.desk.turn.now = now;
+        self.begin_turn();
+        self.doors.identified(&mut self.desk, &mut self.audience, key, identified);
         self.go_on_reading(key);
         self.settle();
     }

@@ -182,6 +182,18 @@ fn next_role<'v>(cursor: &mut Cursor<'v>) -> Option<Cow<'v, str>> {
     cursor.expect_quoted("a role").ok().map(|quoted| quoted.content())
 }
 
+/// Roles as the property `$Roles` has them.
+pub fn put_roles(roles: &[Box<str>]) -> String {
+    let mut text = String::new();
+    for role in roles {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        print_quoted(role, &mut text);
+    }
+    text
+}
+
 fn has_roles(value: &str, wanted: &[Box<str>]) -> bool {
     wanted.iter().all(|wanted| roles(value).any(|role| role == **wanted))
 }

@@ -3,7 +3,7 @@
 //! What is read is a whole configuration of TLS, or nothing: a file that is broken, or does not fit the others, leaves what there was. With a new one come
 //! new keys for tickets, so nobody goes on by a session that began under the old.
 
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
@@ -114,7 +114,7 @@ impl Files {
     }
 
     fn read(&self) -> Result<ServerConfig, String> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(aws_lc_rs::default_provider());
         let keys = self.certificates.iter().map(|(certificate, key)| read_certified(certificate, key, &provider));
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
         let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(self.version_min.spoken());
@@ -133,7 +133,7 @@ impl Files {
         config.alpn_protocols = vec![self.protocol.into()];
         // What a client needs to go on faster it holds itself, in a ticket.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = ring::Ticketer::new().map_err(|error| format!("there are no keys for tickets: {error}"))?;
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| format!("there are no keys for tickets: {error}"))?;
         Ok(config)
     }
 }

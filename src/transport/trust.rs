@@ -2,7 +2,7 @@
 
 use super::certificates::read_certificates;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
@@ -27,7 +27,7 @@ const BUNDLES: [&str; 4] =
 impl Trust {
     /// Reads the files; what is wrong with them, if anything is.
     pub fn config(&self) -> Result<Arc<ClientConfig>, String> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
         let builder = builder.expect("the provider speaks every version");
         let builder = if self.is_insecure {

@@ -6,6 +6,7 @@
 
 use super::native::Writer;
 use std::borrow::Cow;
+use std::fmt;
 
 /// In an update's `kind`: the value is null, and its bytes are empty.
 pub const NULL_BIT: u8 = 0x80;
@@ -110,7 +111,7 @@ requests! {
         resume_ms: u64 = tagged_number(6, "resume_ms"),
         properties: Properties<'a> = tagged_properties(7, "properties"),
         durable: bool = tagged_flag(8, "durable"),
-        environment: Cow<'a, str> = tagged_text(9, "environment"),
+        about: Box<About<'a>> = about(),
     };
     PING = 0x02 "ping" [is_bare] => Ping;
     PONG = 0x03 "pong" [is_bare] => Pong;
@@ -320,6 +321,8 @@ pub(super) trait Source<'a> {
     /// What an update does, which its operation says, or its fields.
     fn update(&mut self) -> Result<Update<'a>, Self::Error>;
     fn fetch(&mut self) -> Result<Box<Fetch<'a>>, Self::Error>;
+    /// What a client says of itself, in the fields 9 to 12.
+    fn about(&mut self) -> Result<Box<About<'a>>, Self::Error>;
     /// By its name in the text form.
     fn listener_kind(&mut self) -> Result<u8, Self::Error>;
     /// The number of a stream that is to be opened.
@@ -339,18 +342,8 @@ impl Ask<'static> {
     /// CONNECT of this version, for a session that ends with its connection.
     pub fn connect(name: &'static str, capabilities: u64) -> Self {
         let (version, token) = (super::native::VERSION, Cow::Borrowed(""));
-        let (properties, environment) = (Vec::new(), Cow::Borrowed(""));
-        Self::Connect {
-            version,
-            name: name.into(),
-            capabilities,
-            resume_ms: 0,
-            token,
-            processed: 0,
-            properties,
-            durable: false,
-            environment,
-        }
+        let (properties, about) = (Vec::new(), Box::default());
+        Self::Connect { version, name: name.into(), capabilities, resume_ms: 0, token, processed: 0, properties, durable: false, about }
     }
 }
 
@@ -358,6 +351,33 @@ impl Ask<'_> {
     /// Whether it becomes a question to the owners of topics or views.
     pub fn asks_owners(&self) -> bool {
         self.operation().is_some_and(|operation| operation.asks_owners)
+    }
+}
+
+/// What a client says of itself when it connects. All of it is empty where it does not say.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct About<'a> {
+    /// What it runs in.
+    pub environment: Cow<'a, str>,
+    /// Who it says that it is.
+    pub principal: Cow<'a, str>,
+    pub password: Cow<'a, str>,
+    /// A JSON Web Token, in the place of a password.
+    pub bearer: Cow<'a, str>,
+}
+
+impl About<'_> {
+    pub fn into_owned(self) -> About<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let Self { environment, principal, password, bearer } = self;
+        About { environment: owned(environment), principal: owned(principal), password: owned(password), bearer: owned(bearer) }
+    }
+}
+
+/// Without what only the client and the server may know.
+impl fmt::Debug for About<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("About").field("environment", &self.environment).field("principal", &self.principal).finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,7 @@ pub(super) use object::put_fields;
 
 use super::event::{Fields, describe_event};
 use super::native::{EventHead, VERSION, op};
-use super::request::{Append, Ask, Fetch, NULL_BIT, Operation, Properties, Query, QueryRange, Request, Source, Update, Verb};
+use super::request::{About, Append, Ask, Fetch, NULL_BIT, Operation, Properties, Query, QueryRange, Request, Source, Update, Verb};
 use crate::base::TopicId;
 use crate::value::{ValueType, scalar};
 use serde::Deserialize;
@@ -40,6 +40,12 @@ struct Members<'a> {
     token: Cow<'a, str>,
     #[serde(borrow, default)]
     environment: Cow<'a, str>,
+    #[serde(borrow, default)]
+    principal: Cow<'a, str>,
+    #[serde(borrow, default)]
+    password: Cow<'a, str>,
+    #[serde(borrow, default)]
+    bearer: Cow<'a, str>,
     #[serde(default)]
     processed: u64,
     messages: Option<u64>,
@@ -392,7 +398,6 @@ impl<'a> Source<'a> for Members<'a> {
             "client" => std::mem::take(&mut self.client),
             "token" => std::mem::take(&mut self.token),
             "after_path" => std::mem::take(&mut self.after_path),
-            "environment" => std::mem::take(&mut self.environment),
             "after" => match self.after.take() {
                 Some(After::Path(after)) => after,
                 Some(After::Place(_)) => return Err(self.refuse("expected 'after' to be the id of a session")),
@@ -441,6 +446,12 @@ impl<'a> Source<'a> for Members<'a> {
         let properties = self.properties.iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
         let constraint = self.constraint.map_or("", RawValue::get).as_bytes().into();
         Ok(Update { properties, constraint, ..Update::new(verb, kind, value.as_bytes()) })
+    }
+
+    fn about(&mut self) -> Result<Box<About<'a>>, TextError> {
+        let (environment, principal) = (std::mem::take(&mut self.environment), std::mem::take(&mut self.principal));
+        let (password, bearer) = (std::mem::take(&mut self.password), std::mem::take(&mut self.bearer));
+        Ok(Box::new(About { environment, principal, password, bearer }))
     }
 
     fn fetch(&mut self) -> Result<Box<Fetch<'a>>, TextError> {

@@ -14,6 +14,7 @@ mod examples;
 mod fetches;
 mod frames;
 mod handshake;
+mod identities;
 mod inside;
 mod latencies;
 mod memory;

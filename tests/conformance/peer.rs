@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
 use tidewire::surface::journal::State;
 use tidewire::surface::session::QueueLimits;
-use tidewire::surface::shard::{Effect, Identity, Limits, Log, Place, Restoring, Shard, Storing, Transport};
+use tidewire::surface::shard::{Claim, Effect, Identified, Identity, Limits, Log, Place, Restoring, Shard, Storing, Transport};
 use tidewire::surface::wire::origin::{Hosts, Origins, WebRules};
 
 /// The longest message that the peer takes.
@@ -19,6 +19,7 @@ pub struct Peer {
     out: Vec<u8>,
     is_ended: bool,
     logged: Vec<Log>,
+    claims: Vec<Claim>,
     located: Vec<IpAddr>,
 }
 
@@ -30,12 +31,16 @@ impl Peer {
     pub fn within(limits: Limits) -> Self {
         let mut shard = Shard::new(identity(Storing::Off), limits, Time(0), WALL_MS);
         let key = shard.handle_accept(Time(0), Transport::Http).expect("the first connection is taken");
-        Self { shard, key, out: Vec::new(), is_ended: false, logged: Vec::new(), located: Vec::new() }
+        Self { shard, key, out: Vec::new(), is_ended: false, logged: Vec::new(), claims: Vec::new(), located: Vec::new() }
     }
 
     /// Behind the handshake of the RFC's example, with what it answered taken off.
     pub fn upgraded(protocol: &str) -> Self {
-        let mut peer = Self::new();
+        Self::upgraded_within(protocol, limits())
+    }
+
+    pub fn upgraded_within(protocol: &str, limits: Limits) -> Self {
+        let mut peer = Self::within(limits);
         peer.give(super::handshake::request(protocol).as_bytes());
         let head = peer.take();
         assert!(head.starts_with(b"HTTP/1.1 101 ") && head.ends_with(b"\r\n\r\n"), "{}", String::from_utf8_lossy(&head));
@@ -76,6 +81,25 @@ impl Peer {
         self.is_ended
     }
 
+    /// Who was asked about since the last time.
+    pub fn take_claims(&mut self) -> Vec<Claim> {
+        std::mem::take(&mut self.claims)
+    }
+
+    /// It is known who the client is.
+    pub fn identify(&mut self, identified: Identified) {
+        self.shard.handle_identified(Time(1), self.key, identified);
+        self.carry_out();
+    }
+
+    /// Time has passed, in milliseconds.
+    pub fn tick(&mut self, ms: u64) {
+        let now = Time(ms * 1_000_000);
+        self.shard.handle_tick(now, WALL_MS + ms);
+        self.shard.run_slice(now);
+        self.carry_out();
+    }
+
     fn carry_out(&mut self) {
         while let Some(effect) = self.shard.poll_effect() {
             match effect {
@@ -87,6 +111,7 @@ impl Peer {
                 Effect::Http(key, _) => self.shard.respond(key, 200, "text/plain", b"page"),
                 Effect::Log(log) => self.logged.push(log),
                 Effect::HandOver(..) => unreachable!("there is no other shard"),
+                Effect::Identify(_, claim) => self.claims.push(*claim),
                 Effect::Authenticate(..) => unreachable!("there is no MQTT"),
                 Effect::Locate(_, address) => self.located.push(address),
                 Effect::Inside(_) | Effect::InsideOver(_) => unreachable!("nothing in the process has a session"),

@@ -204,7 +204,7 @@ pub fn connect_ask(resume_ms: u64, token: &str, processed: u64) -> Ask<'_> {
         processed,
         properties: Vec::new(),
         durable: false,
-        environment: "".into(),
+        about: Box::default(),
     }
 }
 

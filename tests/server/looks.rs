@@ -41,8 +41,8 @@ fn check(entry: &SessionEntry, expected: &[(&str, Option<&str>)]) {
 /// A session whose client says what it runs in.
 fn connect(server: &Server, environment: &'static str) -> Session {
     let mut ask = connect_ask(60_000, "", 0);
-    let Ask::Connect { environment: said, .. } = &mut ask else { unreachable!() };
-    *said = environment.into();
+    let Ask::Connect { about, .. } = &mut ask else { unreachable!() };
+    about.environment = environment.into();
     Session::open(server.address, ask)
 }
 

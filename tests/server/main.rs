@@ -31,6 +31,7 @@ mod errors;
 mod falling_behind;
 mod fetches;
 mod http;
+mod identities;
 mod kill;
 mod listeners;
 mod locks;

@@ -3,7 +3,7 @@
 use crate::mosquitto::Broker;
 use crate::server::{Directory, PATIENCE, Server};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::crypto::ring;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -76,7 +76,7 @@ impl Authority {
     pub fn client(&self, shows: Option<&str>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).expect("it was written")).expect("it can sign");
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
         let builder = builder.with_safe_default_protocol_versions().expect("the provider speaks them").with_root_certificates(roots);
         let Some(shows) = shows else { return Arc::new(builder.with_no_client_auth()) };
         let chain = vec![CertificateDer::from_pem_file(self.path(&format!("{shows}.pem"))).expect("it was issued")];

@@ -68,8 +68,8 @@ fn a_session_that_goes_on_in_another_environment_is_told_of_and_mapped_anew() {
     let mappings = vec![("$Environment is 'phone'".into(), "there".into())];
     asker.ask(|id| Request { id, ask: Ask::PutSessionTree { branch: "here".into(), mappings } }).unwrap();
     let mut ask = connect_ask(60_000, "", 0);
-    let Ask::Connect { environment, .. } = &mut ask else { unreachable!() };
-    *environment = "phone".into();
+    let Ask::Connect { about, .. } = &mut ask else { unreachable!() };
+    about.environment = "phone".into();
     let mut one = Session::open(server.address, ask);
     one.subscribe("here/x").unwrap();
     one.wait_for_value("here/x", b"2");

@@ -240,7 +240,7 @@ impl Stage {
             resume_ms: if at == KEEPER { 0 } else { STAY_MS },
             properties: if peer.token.is_empty() && !tier.is_empty() { vec![("Tier".into(), tier.into())] } else { Vec::new() },
             durable: peer.is_durable,
-            environment: "".into(),
+            about: Box::default(),
         };
         self.give(at, format!("{UPGRADE}tidewire.1\r\n\r\n").as_bytes());
         self.ask(at, connect);

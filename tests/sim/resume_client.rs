@@ -202,7 +202,7 @@ impl Resumer {
             processed,
             properties: Vec::new(),
             durable: false,
-            environment: "".into(),
+            about: Box::default(),
         };
         let mut bytes = Vec::new();
         native::put_request(&mut bytes, &Request { id, ask });

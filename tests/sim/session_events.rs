@@ -224,7 +224,7 @@ impl Stage {
             resume_ms: if peer.stays { STAY_MS } else { 0 },
             properties: if peer.token.is_empty() { vec![("Tier".into(), tier.into())] } else { Vec::new() },
             durable: false,
-            environment: "".into(),
+            about: Box::default(),
         };
         self.give(at, format!("{UPGRADE}tidewire.1\r\n\r\n").as_bytes());
         self.ask(at, connect);

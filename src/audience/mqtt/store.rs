@@ -12,7 +12,7 @@ use crate::desk::{Answer, Desk, Ticket};
 use crate::journal::{Change, Expiry, SESSION_KIND, SESSIONS_BRANCH, StoredEvent, StoredTopic};
 use crate::mail::Share;
 use crate::session::mqtt::{Inbound, Message, Stored};
-use crate::session::{Entry, Filter, Form, Life, Mqtt, MqttForm, Session};
+use crate::session::{Entry, Filter, Form, Life, Mqtt, MqttForm, Session, Who};
 use crate::topic::mqtt::parse_filter;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{Keep, Publication, Publisher};
@@ -24,6 +24,9 @@ use std::sync::Arc;
 
 /// Notes that may stand behind an old one before that is written again at the end, so that those before it can go. No client is bounded by it.
 const NOTES_MAX: u64 = 1000;
+
+/// The property of a record that says whose the session is.
+const PRINCIPAL: &str = "principal";
 
 impl Audience {
     fn keeps(&self, desk: &Desk, mqtt: &Mqtt) -> bool {
@@ -40,13 +43,15 @@ impl Audience {
         let expires = session.life.away().map(|away| away.expires).filter(|expires| *expires < Time(u64::MAX));
         let expires_ms = expires.map(|expires| desk.wall_ms_of(expires));
         let record = SessionRecord::of(mqtt, expires_ms, sent_messages(session)).encode();
+        let principal = Some(session.principal()).filter(|principal| !principal.is_empty());
+        let principal: Arc<[_]> = principal.map(|principal| (PRINCIPAL.into(), principal.into())).into_iter().collect();
         let (topic, version) = match &mqtt.stored {
             Some(stored) => (stored.topic, stored.version + 1),
             None => {
                 let path = TopicPath::of_branch(&format!("{SESSIONS_BRANCH}{}", print_hex(&mqtt.client_id)));
                 desk.become_keeper();
                 let topic = desk.take_topic_id();
-                desk.ledger.append_record(Change::Added { topic, path, kind: SESSION_KIND, properties: Arc::from([]) });
+                desk.ledger.append_record(Change::Added { topic, path, kind: SESSION_KIND, properties: principal });
                 (topic, 1)
             }
         };
@@ -264,6 +269,8 @@ impl Audience {
             None => now.after_ms(left_ms),
         };
         session.mqtt = Some(Box::new(mqtt));
+        let principal = stored.properties.iter().find(|(name, _)| &**name == PRINCIPAL).map(|(_, principal)| principal.clone());
+        session.who = principal.and_then(|principal| Who::new(principal, Vec::new(), None));
         let key = self.enter(session);
         self.broker.clients.insert(&self.sessions.slab, key);
         self.fall_asleep(desk, key, expires);

@@ -4,9 +4,11 @@
 use super::{limits, put_packet};
 use crate::audience::Audience;
 use crate::base::ConnectionKey;
-use crate::desk::{Authentication, Desk, Effect};
-use crate::door::{Doors, Stage};
+use crate::desk::{Authentication, Claim, Desk, Effect, Shown};
+use crate::door::{Doors, Identified, Stage};
+use crate::session::Checked;
 use crate::wire::mqtt::{self, Auth, Connect, Fault, ReasonCode, Version};
+use zeroize::Zeroizing;
 
 /// What comes of a step. The bytes are for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,44 @@ impl Doors {
         desk.effects.push(Effect::Authenticate(key, Box::new(authentication)));
     }
 
+    /// CONNECT names no method: its user name and password say who the client is.
+    pub(super) fn begin_identification(&mut self, desk: &mut Desk, key: ConnectionKey, connect: &Connect<'_>, body: &[u8]) {
+        let (address, certificate) = self.shown_before(key);
+        let link = self.link(key).expect("CONNECT has just come by it");
+        link.rare.get_or_insert_default().waiting = Some(body.into());
+        link.is_judged = true;
+        let principal = connect.user_name.unwrap_or_default().into();
+        let shown = connect.password.map_or(Shown::Nothing, |password| Shown::Password(Zeroizing::new(password.into())));
+        let claim = Claim { principal, shown, address, certificate, properties: Checked::default() };
+        desk.effects.push(Effect::Identify(key, Box::new(claim)));
+    }
+
+    /// It is known who the client is whose CONNECT waits.
+    pub(in crate::door) fn client_identified(
+        &mut self,
+        desk: &mut Desk,
+        audience: &mut Audience,
+        key: ConnectionKey,
+        identified: Identified,
+    ) {
+        let Some(link) = self.link(key).filter(|link| link.is_judged) else { return };
+        link.is_judged = false;
+        let Some(body) = link.rare.as_mut().and_then(|rare| rare.waiting.take()).map(Zeroizing::new) else { return };
+        match identified {
+            Identified::As(who, properties) => match mqtt::decode_connect(&body, &limits(desk).packet) {
+                Ok(connect) => self.admit_client(desk, audience, key, &connect, None, Some((who, properties))),
+                Err(fault) => self.close_faulty(desk, audience, key, fault),
+            },
+            Identified::Refused => {
+                self.close_with(desk, audience, key, ReasonCode::BAD_USER_NAME_OR_PASSWORD, "the authentication failed");
+            }
+            Identified::Later { wait_ms } => {
+                let why = format!("it cannot be said now who the client is: come again in {wait_ms} ms");
+                self.close_with(desk, audience, key, ReasonCode::SERVER_BUSY, &why);
+            }
+        }
+    }
+
     /// AUTH, before CONNACK or behind it.
     pub(super) fn judge(&mut self, desk: &mut Desk, key: ConnectionKey, auth: &Auth<'_>) {
         self.link(key).expect("AUTH has just come by it").is_judged = true;
@@ -45,7 +85,7 @@ impl Doors {
             Verdict::Continue(answer) => self.put_auth(desk, audience, key, ReasonCode::CONTINUE_AUTHENTICATION, (method, &answer)),
             Verdict::Accept(answer) => match link.rare.as_mut().and_then(|rare| rare.waiting.take()) {
                 Some(body) => match mqtt::decode_connect(&body, &limits(desk).packet) {
-                    Ok(connect) => self.admit_client(desk, audience, key, &connect, Some(&answer)),
+                    Ok(connect) => self.admit_client(desk, audience, key, &connect, Some(&answer), None),
                     Err(fault) => self.close_faulty(desk, audience, key, fault),
                 },
                 None => self.put_auth(desk, audience, key, ReasonCode::SUCCESS, (method, &answer)),

@@ -12,8 +12,8 @@ use crate::desk::{Desk, Effect, Handover};
 use crate::door::{Connection, Doors, Stage};
 use crate::gate;
 use crate::protocol::{ErrorCode, Refusal};
-use crate::session::MqttForm;
 use crate::session::mqtt::Will;
+use crate::session::{Checked, MqttForm, Session, Who};
 use crate::topic::mqtt::path_of;
 use crate::wire::mqtt::{Connack, Connect, Fault, ReasonCode, Version};
 use std::num::NonZeroU16;
@@ -87,7 +87,8 @@ impl Doors {
         }
         match connect.authentication {
             Some(_) => self.begin_authentication(desk, key, connect, body),
-            None => self.admit_client(desk, audience, key, connect, None),
+            None if desk.limits.authenticates => self.begin_identification(desk, key, connect, body),
+            None => self.admit_client(desk, audience, key, connect, None, None),
         }
     }
 
@@ -99,7 +100,17 @@ impl Doors {
         key: ConnectionKey,
         connect: &Connect<'_>,
         answer: Option<&[u8]>,
+        said: Option<(Option<Box<Who>>, Checked)>,
     ) {
+        let (who, properties) = said.unwrap_or_default();
+        // A client's identifier is no secret: whoever is somebody else does not get its session.
+        let stands = audience.client_session(connect.client_id).and_then(|session| audience.session(session));
+        let is_another_s =
+            |session: &Session| !session.principal().is_empty() && session.principal() != who.as_ref().map_or("", |who| &who.principal);
+        if stands.is_some_and(is_another_s) {
+            let why = "the client identifier's session is another principal's";
+            return self.close_with(desk, audience, key, ReasonCode::NOT_AUTHORIZED, why);
+        }
         if connect.client_id.is_empty() || audience.client_session(connect.client_id).is_none() {
             if let Err(wait_ms) = self.admit_session(desk) {
                 let why = format!("very many clients come: come again in {wait_ms} ms");
@@ -122,6 +133,8 @@ impl Doors {
             Some(_) => self.change_origin(desk, audience, (key, session), ""),
             None => self.give_origin(audience, key, session, ""),
         }
+        audience.give_who(session, who);
+        audience.give_properties(session, &properties);
         let missed = audience.take_missed(session);
         let opening = Opening { session, is_present: found.is_some(), assigned: assigned.as_deref(), answer, missed };
         let connected = self.open_link(desk, key, connect, &opening);

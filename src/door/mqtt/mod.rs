@@ -171,6 +171,7 @@ impl Doors {
             CloseCode::ClosedByControl => ReasonCode::ADMINISTRATIVE_ACTION,
             CloseCode::SessionTakenOver => ReasonCode::SESSION_TAKEN_OVER,
             CloseCode::ComeLater => ReasonCode::SERVER_BUSY,
+            CloseCode::AuthenticationFailed => ReasonCode::NOT_AUTHORIZED,
         };
         self.close_with(desk, audience, key, code, why);
     }

@@ -56,6 +56,7 @@ pub fn reason_of(code: ErrorCode) -> ReasonCode {
         | E::UnsupportedVersion
         | E::CannotResume
         | E::InvalidCount
+        | E::AuthenticationFailed
         | E::MalformedJson
         | E::InvalidField
         | E::LockLimit

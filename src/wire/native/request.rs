@@ -1,7 +1,7 @@
 //! How the binary form reads and writes a request: a frame, each member at its place.
 
 use super::op;
-use crate::wire::request::{Append, Ask, Fetch, OPERATIONS, Properties, Query, QueryRange, Request, Source, Update, Verb};
+use crate::wire::request::{About, Append, Ask, Fetch, OPERATIONS, Properties, Query, QueryRange, Request, Source, Update, Verb};
 use crate::wire::varint::{
     self, Frame, Malformed, Reader, fill_length, put_bytes_field, put_number_field, put_properties, read_properties,
 };
@@ -151,6 +151,12 @@ impl<'a> Source<'a> for Body<'a> {
         let properties = if verb == Verb::Set { Vec::new() } else { owned_properties(read_properties(&mut self.reader)?) };
         let value = if verb == Verb::Add { &[] } else { self.reader.rest() };
         Ok(Update { properties, ..Update::new(verb, kind, value) })
+    }
+
+    fn about(&mut self) -> Result<Box<About<'a>>, Malformed> {
+        let environment = self.tagged_text(9, "environment")?;
+        let (principal, password) = (self.tagged_text(10, "principal")?, self.tagged_text(11, "password")?);
+        Ok(Box::new(About { environment, principal, password, bearer: self.tagged_text(12, "bearer")? }))
     }
 
     fn fetch(&mut self) -> Result<Box<Fetch<'a>>, Malformed> {
@@ -410,6 +416,13 @@ impl Writer<'_> {
             put_properties(self.out, borrowed(&update.properties));
         }
         self.out.extend_from_slice(&update.value);
+    }
+
+    pub fn about(&mut self, about: &About<'_>) {
+        self.tagged_text(9, "environment", &about.environment);
+        self.tagged_text(10, "principal", &about.principal);
+        self.tagged_text(11, "password", &about.password);
+        self.tagged_text(12, "bearer", &about.bearer);
     }
 
     pub fn fetch(&mut self, fetch: &Fetch<'_>) {

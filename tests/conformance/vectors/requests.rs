@@ -102,14 +102,21 @@ fn print_message(mut message: Value, timeout_ms: u64, kind: u8, value: &[u8]) ->
 }
 
 fn print_connect(id: u64, ask: &Ask<'_>) -> Value {
-    let Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties, durable, environment } = ask else {
-        unreachable!()
-    };
+    let Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties, durable, about } = ask else { unreachable!() };
     let mut connect = json!({ "op": "connect", "id": id, "version": version, "client": name, "capabilities": capabilities });
     for (name, number) in [("resume_ms", resume_ms), ("processed", processed)].into_iter().filter(|(_, number)| **number != 0) {
         connect[name] = (*number).into();
     }
-    for (name, text) in [("token", token), ("environment", environment)].into_iter().filter(|(_, text)| !text.is_empty()) {
+    for (name, text) in [
+        ("token", token),
+        ("environment", &about.environment),
+        ("principal", &about.principal),
+        ("password", &about.password),
+        ("bearer", &about.bearer),
+    ]
+    .into_iter()
+    .filter(|(_, text)| !text.is_empty())
+    {
         connect[name] = text.as_ref().into();
     }
     if *durable {

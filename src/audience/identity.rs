@@ -1,0 +1,58 @@
+//! Who the clients of sessions are, and when what they have shown is worth nothing any more.
+
+use crate::audience::Audience;
+use crate::base::{SessionKey, Time};
+use crate::desk::{Desk, Why};
+use crate::session::{Ended, Life, Who};
+
+/// The most sessions that end in one tick because what their clients showed has expired. No client is bounded by it.
+const EXPIRED_PER_TICK: usize = 1000;
+
+impl Audience {
+    /// The session's client is this from now on.
+    pub fn give_who(&mut self, key: SessionKey, who: Option<Box<Who>>) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if let Some(expires) = who.as_ref().and_then(|who| who.expires) {
+            self.expiring.insert((expires, key));
+        }
+        session.who = who;
+    }
+
+    /// Ends sessions whose clients have to show anew who they are.
+    pub fn tick_identities(&mut self, desk: &mut Desk) {
+        for _ in 0..EXPIRED_PER_TICK {
+            let Some((expires, key)) = self.expiring.first().copied().filter(|(expires, _)| *expires <= desk.turn.now) else { return };
+            self.expiring.remove(&(expires, key));
+            // It may be over, or have shown something newer.
+            if let Some(session) = self.session_mut(key).filter(|session| expires_at(session.who.as_deref()) == Some(expires)) {
+                match session.life {
+                    Life::Connected(_) | Life::Inside { .. } => {
+                        if let Some(mqtt) = &mut session.mqtt {
+                            // Messages wait for a client that comes back with something newer.
+                            mqtt.answers = None;
+                        }
+                        self.give_up(desk, key, Why::Expired);
+                    }
+                    // A client of MQTT shows who it is whenever it connects.
+                    Life::Away(_) if session.mqtt.is_none() => {
+                        session.end_by(Ended::Expired);
+                        self.finish_session(desk, key);
+                    }
+                    Life::Away(_) | Life::GivenUp | Life::Shared | Life::Over => {}
+                }
+            }
+        }
+    }
+
+    /// The session is over.
+    pub(super) fn forget_who(&mut self, key: SessionKey) {
+        let who = self.sessions.get_mut(key).and_then(|session| session.who.take());
+        if let Some(expires) = expires_at(who.as_deref()) {
+            self.expiring.remove(&(expires, key));
+        }
+    }
+}
+
+fn expires_at(who: Option<&Who>) -> Option<Time> {
+    who.and_then(|who| who.expires)
+}

@@ -1,0 +1,63 @@
+//! Who a client is: the shard's question to the authenticators, which run on threads of their own, and their verdict on its way back.
+
+use super::mesh::{Command, Links};
+use crate::authentication::{Credentials, Denial, Handle, Question, Secret, Verdict};
+use crate::base::{ConnectionKey, Time};
+use crate::session::UserProperties;
+use crate::shard::{Claim, Identified, Log, Shown, Who};
+use std::net::IpAddr;
+
+/// When a client comes again whose question could not be asked, in milliseconds: some part of this, so that all do not come at once.
+const AGAIN_MS: u64 = 2000;
+
+/// What the authenticators have said of a client.
+pub struct Answered {
+    pub key: ConnectionKey,
+    principal: Box<str>,
+    verdict: Verdict,
+}
+
+/// Asks who the client of the connection is; where too many ask, the verdict is that at once.
+pub fn ask(handle: &Handle, links: &Links, shard: usize, key: ConnectionKey, claim: Claim) -> Option<Answered> {
+    let Claim { principal, shown, address, certificate, properties } = claim;
+    let secret = |bytes: &[u8]| Secret::new(bytes);
+    let credentials = match shown {
+        Shown::Nothing => Credentials::None,
+        Shown::Password(password) => Credentials::Password(secret(&password)),
+        Shown::Bearer(token) => Credentials::Token(secret(&token)),
+    };
+    let address = IpAddr::V6(address).to_canonical();
+    let question = Question { principal: principal.clone(), credentials, address, certificate, properties: properties.into_vec() };
+    let (sender, mailbox, asked) = (links.senders[shard].clone(), links.mailboxes[shard].clone(), principal.clone());
+    let reply = move |verdict| {
+        // A shard that has ended needs no answer.
+        let _ = sender.send(Command::Identified(Box::new(Answered { key, principal: asked, verdict })));
+        mailbox.wake();
+    };
+    handle.ask(question, Box::new(reply)).err().map(|_| Answered { key, principal, verdict: Verdict::Deny(Denial::Busy) })
+}
+
+impl Answered {
+    /// What the shard does with it, and what the operator should know. `chance` is below 1,000.
+    pub fn judge(self, now: Time, wall_ms: u64, chance: u64) -> (Identified, Option<Log>) {
+        let refused =
+            |why: &dyn std::fmt::Display| Some(Log::NotIdentified { principal: self.principal.clone(), why: why.to_string().into() });
+        match self.verdict {
+            Verdict::Allow(allowed) => {
+                let expires = allowed.expires_ms.map(|at_ms| now.after_ms(at_ms.saturating_sub(wall_ms)));
+                let properties = allowed.properties.iter().map(|(key, value)| (&**key, &**value));
+                match UserProperties::check(properties) {
+                    Ok(properties) => (Identified::As(Who::new(allowed.principal, allowed.roles, expires), properties), None),
+                    // An authenticator that gives what is none has said nothing that can be relied on.
+                    Err(refusal) => (Identified::Refused, refused(&refusal.message)),
+                }
+            }
+            Verdict::Deny(denial @ (Denial::Busy | Denial::Unavailable(_))) => {
+                let wait_ms = AGAIN_MS / 2 + chance % (AGAIN_MS / 2);
+                (Identified::Later { wait_ms }, refused(&denial))
+            }
+            Verdict::Deny(denial) => (Identified::Refused, refused(&denial)),
+            Verdict::Abstain => (Identified::Refused, refused(&Denial::Unknown)),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Who clients are: what is asked of authenticators, what waits meanwhile, and what comes of their word.
+
+use crate::frames::{FIN, TEXT, frame};
+use crate::peer::{self, Peer};
+use tidewire::surface::base::Time;
+use tidewire::surface::shard::{Identified, Limits, Shown, Who};
+
+fn peer() -> Peer {
+    Peer::upgraded_within("tidewire.1.json", Limits { authenticates: true, ..peer::limits() })
+}
+
+fn say(peer: &mut Peer, text: &str) {
+    peer.give(&frame(FIN | TEXT, text.as_bytes()));
+}
+
+fn heard(peer: &mut Peer) -> String {
+    String::from_utf8_lossy(&peer.take()).into_owned()
+}
+
+fn ann(expires: Option<Time>) -> Identified {
+    Identified::As(Who::new("ann".into(), vec!["B".into(), "A".into()], expires), Box::from([("tier".into(), "gold".into())]))
+}
+
+#[test]
+fn what_comes_behind_connect_waits_until_it_is_known_who_the_client_is() {
+    let mut peer = peer();
+    // In one message with CONNECT, and in one behind it.
+    say(
+        &mut peer,
+        r#"[{"op":"connect","id":1,"principal":"ann","password":"pw","properties":{"tier":"lead","x":"y"}},{"op":"add","id":2,"path":"a","type":"json"},{"op":"list_sessions","id":3}]"#,
+    );
+    say(&mut peer, r#"{"op":"fetch","id":4,"selector":"?a//"}"#);
+    assert_eq!(heard(&mut peer), "");
+    let claims = peer.take_claims();
+    assert_eq!((claims.len(), &*claims[0].principal, claims[0].properties.len()), (1, "ann", 2));
+    assert!(matches!(&claims[0].shown, Shown::Password(password) if ***password == *b"pw"));
+    assert!(!format!("{:?}", claims[0]).contains("pw"));
+    peer.identify(ann(None));
+    (1..10).for_each(|turn| peer.tick(turn));
+    let heard = heard(&mut peer);
+    let order = ["welcome", r#""id":2"#, r#""id":4"#];
+    let places: Vec<Option<usize>> = order.iter().map(|text| heard.find(text)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} in {heard}");
+    assert!(heard.contains(r#""$Principal":"ann""#) && heard.contains(r#""tier":"gold""#), "{heard}");
+    assert!(heard.contains(r#""$Roles":"\"A\" \"B\"""#) && !heard.contains("lead") && !heard.contains(r#""x":"y""#), "{heard}");
+    // A word that nobody waits for does nothing.
+    peer.identify(Identified::Refused);
+    assert!(!peer.is_ended());
+}
+
+#[test]
+fn a_client_that_is_refused_is_told_and_closed() {
+    let mut peer = peer();
+    say(&mut peer, r#"[{"op":"connect","id":7,"bearer":"token"},{"op":"add","id":2,"path":"a","type":"json"}]"#);
+    assert!(matches!(&peer.take_claims()[0].shown, Shown::Bearer(token) if ***token == *b"token"));
+    peer.identify(Identified::Refused);
+    let heard = heard(&mut peer);
+    assert!(heard.contains(r#""id":7,"code":109,"name":"authentication_failed""#), "{heard}");
+    assert!(heard.contains("\u{10}\u{c}the authentication failed") || peer.is_ended(), "{heard}");
+    assert!(!heard.contains(r#""id":2"#), "{heard}");
+}
+
+#[test]
+fn a_client_that_cannot_be_judged_now_is_told_when_to_come() {
+    let mut peer = peer();
+    say(&mut peer, r#"{"op":"connect","id":7}"#);
+    assert!(matches!(peer.take_claims()[0].shown, Shown::Nothing));
+    peer.identify(Identified::Later { wait_ms: 1234 });
+    let heard = heard(&mut peer);
+    assert!(heard.contains(r#""op":"later""#) && heard.contains("1234"), "{heard}");
+}
+
+#[test]
+fn a_session_ends_when_what_its_client_showed_is_worth_nothing_any_more() {
+    let mut peer = peer();
+    say(&mut peer, r#"{"op":"connect","id":1,"principal":"ann","resume_ms":60000}"#);
+    peer.identify(ann(Some(Time(2_000_000_000))));
+    assert!(heard(&mut peer).contains("welcome"));
+    peer.tick(1900);
+    assert_eq!(heard(&mut peer), "");
+    peer.tick(2000);
+    let heard = heard(&mut peer);
+    assert!(heard.contains("what the client showed is worth nothing any more"), "{heard}");
+}
