@@ -68,6 +68,9 @@ import { typeNumber } from './types.js';
  * @property {Properties} [properties]
  * @property {boolean} [durable]
  * @property {string} [environment]
+ * @property {string} [principal] who the client says that it is
+ * @property {string} [password]
+ * @property {string} [bearer] a token in the place of a password
  */
 
 /** @typedef {{ type: DataTypeName, value: Uint8Array | null }} Payload of a request or a response; a `value` of null is no value */
@@ -261,6 +264,9 @@ const FIELD_RESUME_MS = 6;
 const FIELD_PROPERTIES = 7;
 const FIELD_DURABLE = 8;
 const FIELD_ENVIRONMENT = 9;
+const FIELD_PRINCIPAL = 10;
+const FIELD_PASSWORD = 11;
+const FIELD_BEARER = 12;
 
 /**
  * Appends one frame.
@@ -296,6 +302,9 @@ function writeBody(writer, message) {
       writePropertiesField(writer, FIELD_PROPERTIES, message.properties);
       writeNumber(writer, FIELD_DURABLE, message.durable ? 1 : undefined);
       if (message.environment !== undefined) writeBytes(writer, FIELD_ENVIRONMENT, encodeUtf8(message.environment));
+      if (message.principal !== undefined) writeBytes(writer, FIELD_PRINCIPAL, encodeUtf8(message.principal));
+      if (message.password !== undefined) writeBytes(writer, FIELD_PASSWORD, encodeUtf8(message.password));
+      if (message.bearer !== undefined) writeBytes(writer, FIELD_BEARER, encodeUtf8(message.bearer));
       break;
     case 'processed':
       writer.varint(message.messages);

@@ -342,6 +342,9 @@ const CONNECT_FIELDS = {
   7: properties('properties'),
   8: (cursor) => ({ durable: readVarint(cursor) !== 0 }),
   9: text('environment'),
+  10: text('principal'),
+  11: text('password'),
+  12: text('bearer'),
 };
 const UPDATE_FIELDS = {
   1: readUpdateType,
