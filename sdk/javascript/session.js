@@ -8,12 +8,13 @@
  * @module
  */
 
-import { checkSessionProperties, Clients } from './clients.js';
+import { Clients } from './clients.js';
 import { Connection } from './connection.js';
 import { CloseCode, ConnectionError, NoSuchRequestError, OverloadedError, RequestError, ShuttingDownError, UnsupportedVersionError } from './errors.js';
 import { Listeners, Notifications } from './listeners.js';
 import { Locks } from './locks.js';
 import { Messaging } from './messaging.js';
+import { checkOptions } from './options.js';
 import { Observers, Presence } from './presence.js';
 import { Requests } from './requests.js';
 import { Resumption } from './resumption.js';
@@ -30,6 +31,7 @@ import { completeUrl, findWebSocket } from './websocket.js';
 
 /** @typedef {import('./connection.js').Close} Close */
 /** @typedef {import('./decode.js').Welcome} Welcome */
+/** @typedef {import('./options.js').ConnectOptions} ConnectOptions */
 
 /** @typedef {'connecting' | 'connected' | 'recovering' | 'closed'} SessionState */
 
@@ -62,33 +64,6 @@ export const SessionStatus = Object.freeze({
  */
 
 /**
- * How a lost connection is made anew. The pause before the n-th attempt is `initialDelayMs * 2 ** (n - 1)`, at most
- * `delayMaxMs`, of which a random part of up to one half is left out, so that the clients of a server that restarts do not
- * come all at once.
- *
- * @typedef {object} ReconnectOptions
- * @property {number} [initialDelayMs] 250
- * @property {number} [delayMaxMs] 30,000
- * @property {number} [attemptsMax] in a row; no bound unless given
- */
-
-/**
- * @typedef {object} ConnectOptions
- * @property {string} [name] of the client, for the server's operators
- * @property {Readonly<Record<string, string>>} [properties] of the session, by which filters mean it; keys begin with a letter
- * @property {ReconnectOptions | false} [reconnect] false: a lost connection closes the session
- * @property {number} [resumeMs] for how long the server is to keep the session while it has no connection, at most as long as the server allows; 300,000.
- *   0: a session ends with its connection, and a new one begins on the next
- * @property {boolean} [durable] whether the session is to outlive the server too, where that stores anything: its id, properties and selections; false
- * @property {number} [connectTimeoutMs] 10,000
- * @property {number} [requestTimeoutMs] 30,000; 0: none
- * @property {number} [closeTimeoutMs] 2,000
- * @property {(event: StateEvent) => void} [onState] as `session.on('state', …)`, from the first state on
- * @property {AbortSignal} [signal] gives up connecting
- * @property {import('./websocket.js').WebSocketClass} [WebSocket] instead of the platform's
- */
-
-/**
  * What the server said on connecting; `Infinity` where it did not.
  *
  * @typedef {object} Limits
@@ -100,9 +75,6 @@ export const SessionStatus = Object.freeze({
  */
 
 /** @typedef {{ state: (event: StateEvent) => void, error: (error: Error) => void }} SessionListeners */
-
-const DEFAULTS = { resumeMs: 300_000, durable: false, connectTimeoutMs: 10_000, requestTimeoutMs: 30_000, closeTimeoutMs: 2_000 };
-const RECONNECT_DEFAULTS = { initialDelayMs: 250, delayMaxMs: 30_000, attemptsMax: Infinity };
 
 /** By state; of 'closed' it depends on who did it. @type {Readonly<Record<SessionState, SessionStatusName>>} */
 const STATUSES = Object.freeze({ connecting: 'CONNECTING', connected: 'CONNECTED_ACTIVE', recovering: 'RECOVERING_RECONNECT', closed: 'CLOSED_FAILED' });
@@ -737,49 +709,6 @@ function limitsOf(welcome) {
     selectionsMax: welcome?.selections_max || Infinity,
     fetchPageMax: welcome?.fetch_page_max || Infinity,
   });
-}
-
-/** @param {ConnectOptions} options */
-function checkOptions(options) {
-  if (typeof options !== 'object' || options === null) throw new TypeError(`expected the options as an object, found ${show(options)}`);
-  const { reconnect = {}, name, properties, onState } = options;
-  const checked = { ...DEFAULTS, ...defined(options), reconnect: /** @type {false | Required<ReconnectOptions>} */ (false) };
-  if (name !== undefined) checkText(name, 'the option name');
-  if (properties !== undefined) checked.properties = checkSessionProperties(properties);
-  if (onState !== undefined && typeof onState !== 'function') {
-    throw new TypeError(`expected a function as the option onState, found ${show(onState)}`);
-  }
-  for (const key of /** @type {const} */ (['connectTimeoutMs', 'requestTimeoutMs', 'closeTimeoutMs'])) checkCount(key, checked[key]);
-  if (typeof checked.durable !== 'boolean') throw new TypeError(`expected true or false as the option durable, found ${show(checked.durable)}`);
-  if (!Number.isSafeInteger(checked.resumeMs) || checked.resumeMs < 0) {
-    throw new TypeError(`expected whole milliseconds, or 0 for none, as the option resumeMs, found ${show(checked.resumeMs)}`);
-  }
-  if (reconnect === false) return checked;
-  if (typeof reconnect !== 'object' || reconnect === null) {
-    throw new TypeError(`expected an object or false as the option reconnect, found ${show(reconnect)}`);
-  }
-  checked.reconnect = { ...RECONNECT_DEFAULTS, ...defined(reconnect) };
-  for (const [key, value] of Object.entries(checked.reconnect)) checkCount(`reconnect.${key}`, value);
-  return checked;
-}
-
-/**
- * Without the members that are undefined, which would hide the defaults.
- *
- * @template {object} T
- * @param {T} options
- * @returns {T}
- */
-function defined(options) {
-  return /** @type {T} */ (Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)));
-}
-
-/**
- * @param {string} name
- * @param {unknown} value
- */
-function checkCount(name, value) {
-  if (typeof value !== 'number' || !(value >= 0)) throw new TypeError(`expected a number of at least 0 as the option ${name}, found ${show(value)}`);
 }
 
 /** @param {import('./stream.js').StreamCallbacks} callbacks */

@@ -27,8 +27,8 @@ export { RecoverableUpdateStream, UpdateStream } from './updates.js';
 export { TopicViews } from './views.js';
 export * from './errors.js';
 
-/** @typedef {import('./session.js').ConnectOptions} ConnectOptions */
-/** @typedef {import('./session.js').ReconnectOptions} ReconnectOptions */
+/** @typedef {import('./options.js').ConnectOptions} ConnectOptions */
+/** @typedef {import('./options.js').ReconnectOptions} ReconnectOptions */
 /** @typedef {import('./session.js').Limits} Limits */
 /** @typedef {import('./session.js').SessionState} SessionState */
 /** @typedef {import('./session.js').SessionStatusName} SessionStatusName */

@@ -133,6 +133,7 @@ const SDK: &[(&str, &[u8])] = &[
     ("/sdk/locks.js", include_bytes!("../../sdk/javascript/locks.js")),
     ("/sdk/messaging.js", include_bytes!("../../sdk/javascript/messaging.js")),
     ("/sdk/missed.js", include_bytes!("../../sdk/javascript/missed.js")),
+    ("/sdk/options.js", include_bytes!("../../sdk/javascript/options.js")),
     ("/sdk/pattern.js", include_bytes!("../../sdk/javascript/pattern.js")),
     ("/sdk/presence.js", include_bytes!("../../sdk/javascript/presence.js")),
     ("/sdk/requests.js", include_bytes!("../../sdk/javascript/requests.js")),
