@@ -12,6 +12,7 @@ import { decodeMessage } from './decode.js';
 import { Capability, encodeFrame, SUBPROTOCOL, VERSION } from './encode.js';
 import { CannotResumeError, CloseCode, ComeLaterError, ConnectionError, InvalidCountError, ProtocolError, requestError, TimeoutError } from './errors.js';
 
+/** @typedef {import('./credentials.js').Shown} Shown */
 /** @typedef {import('./encode.js').ClientMessage} ClientMessage */
 /** @typedef {import('./decode.js').Welcome} Welcome */
 /** @typedef {import('./encode.js').Properties} Properties */
@@ -21,6 +22,7 @@ import { CannotResumeError, CloseCode, ComeLaterError, ConnectionError, InvalidC
  * @typedef {object} ConnectionOptions
  * @property {string} url
  * @property {import('./websocket.js').WebSocketClass} WebSocket
+ * @property {import('./credentials.js').Identity} identity who the client is
  * @property {string} [name] of the client, for the server's operators
  * @property {Properties} [properties] that a new session has
  * @property {number} resumeMs for how long the session may be without a connection; 0: it ends with this one
@@ -73,6 +75,8 @@ const GRACE_MS_MAX = 1_000;
 
 export class Connection {
   #options;
+  /** What the client shows where a session begins; undefined where it has to be asked first. */
+  #shown;
   #sink;
   #socket;
   #writer = new Writer();
@@ -101,25 +105,30 @@ export class Connection {
    * @returns {Promise<Connection>}
    */
   static async open(options, sink) {
+    let { resumption } = options;
     for (;;) {
+      // Asked without a connection: the server waits for CONNECT, and not for long.
+      const shown = resumption === undefined ? await options.identity.show(options.signal) : undefined;
       try {
-        return await Connection.#openOnce(options, sink);
+        return await Connection.#openOnce({ ...options, resumption }, shown, sink);
       } catch (error) {
-        if (!(error instanceof ComeLaterError) || !options.comesAgain) throw error;
+        if (isOver(error) && resumption !== undefined) resumption = undefined;
+        else if (!(error instanceof ComeLaterError) || !options.comesAgain) throw error;
         // The server has chosen it so that all who were told come evenly.
-        await pause(error.retryAfterMs, options.signal);
+        else await pause(error.retryAfterMs, options.signal);
       }
     }
   }
 
   /**
    * @param {ConnectionOptions} options
+   * @param {Shown | undefined} shown
    * @param {ConnectionSink} sink
    * @returns {Promise<Connection>}
    */
-  static #openOnce(options, sink) {
+  static #openOnce(options, shown, sink) {
     return new Promise((resolve, reject) => {
-      const connection = new Connection(options, sink);
+      const connection = new Connection(options, shown, sink);
       const timer = setTimeout(() => {
         connection.#end({ code: CloseCode.ABNORMAL, reason: '' }, new TimeoutError(`no answer from ${options.url} within ${options.connectTimeoutMs} ms`));
       }, options.connectTimeoutMs);
@@ -142,10 +151,12 @@ export class Connection {
 
   /**
    * @param {ConnectionOptions} options
+   * @param {Shown | undefined} shown undefined where a session is to go on
    * @param {ConnectionSink} sink
    */
-  constructor(options, sink) {
+  constructor(options, shown, sink) {
     this.#options = options;
+    this.#shown = shown ?? options.identity.given;
     this.#sink = sink;
     const socket = new options.WebSocket(options.url, [SUBPROTOCOL]);
     this.#socket = socket;
@@ -211,11 +222,11 @@ export class Connection {
   #connect({ token, processed } = {}) {
     const { name: client, resumeMs, properties: own, durable } = this.#options;
     this.#isGoingOn = token !== undefined;
-    // A session that goes on keeps those that it has.
-    const properties = this.#isGoingOn ? undefined : own;
+    // A session that goes on keeps those that it has, and is its client's by the token.
+    const begins = this.#isGoingOn ? {} : { properties: own, ...this.#shown };
     const capabilities = Capability.DELTA_DEFLATE | Capability.DELTA_COPY | Capability.VALUE_DEFLATE;
     const resumption = { token, processed, resume_ms: resumeMs || undefined, durable };
-    this.#say({ op: 'connect', id: CONNECT_ID, version: VERSION, client, capabilities, ...resumption, properties, environment: environment() });
+    this.#say({ op: 'connect', id: CONNECT_ID, version: VERSION, client, capabilities, ...resumption, ...begins, environment: environment() });
     this.#flush();
   }
 
@@ -310,7 +321,7 @@ export class Connection {
   /** @param {number} retryAfterMs */
   #handleLater(retryAfterMs) {
     if (this.#welcomed) throw new ProtocolError('the server puts a session off that has begun');
-    const message = `very many clients connect to ${this.#options.url} at once: it begins no session for the next ${retryAfterMs} ms`;
+    const message = `very many clients connect to ${this.#options.url} at once, or it cannot say who this one is: it begins no session for the next ${retryAfterMs} ms`;
     this.#end({ code: CloseCode.COME_LATER, reason: '' }, new ComeLaterError(message, { code: CloseCode.COME_LATER, retryAfterMs }));
   }
 
@@ -322,8 +333,7 @@ export class Connection {
       return;
     }
     // There is nothing to go on with; the server has stayed to begin anew.
-    const isOver = error instanceof CannotResumeError || error instanceof InvalidCountError;
-    if (isOver && this.#isGoingOn) this.#connect();
+    if (isOver(error) && this.#isGoingOn && this.#shown !== undefined) this.#connect();
     else this.#end({ code: CloseCode.NORMAL, reason: message }, error);
   }
 
@@ -434,6 +444,15 @@ export class Connection {
   #pingIfSilent(now) {
     if (this.#keepAliveMs > 0 && now - this.#sentAt >= this.#keepAliveMs && !this.#flushing) this.#say({ op: 'ping' });
   }
+}
+
+/**
+ * Whether the session that was to go on is no more.
+ *
+ * @param {unknown} error
+ */
+function isOver(error) {
+  return error instanceof CannotResumeError || error instanceof InvalidCountError;
 }
 
 /**

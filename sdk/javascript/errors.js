@@ -515,7 +515,7 @@ export class ConnectionError extends TidewireError {
 }
 
 /**
- * Very many clients connect at once, and the server begins sessions evenly: this one is to come again when `retryAfterMs` milliseconds have passed. `connect` waits and
+ * Very many clients connect at once, and the server begins sessions evenly, or it cannot say now who the client is: this one is to come again when `retryAfterMs` milliseconds have passed. `connect` waits and
  * does so by itself, unless `reconnect` is false.
  */
 export class ComeLaterError extends ConnectionError {
@@ -654,7 +654,8 @@ export const CloseCode = Object.freeze({
   SESSION_TAKEN_OVER: 4105,
   /** Another session has closed this one; the reason is its own. */
   CLOSED_BY_CONTROL: 4106,
-  /** Very many clients connect at once: the server begins no session now. */
+  /** Very many clients connect at once, or the server cannot say now who the client is: no session begins now. */
   COME_LATER: 4107,
+  /** The client may not connect as it said, or what it has shown is worth nothing any more. */
   AUTHENTICATION_FAILED: 4108,
 });

@@ -5,6 +5,7 @@
  */
 
 import { checkSessionProperties } from './clients.js';
+import { Identity } from './credentials.js';
 import { checkText, show } from './types.js';
 
 /**
@@ -20,6 +21,9 @@ import { checkText, show } from './types.js';
 
 /**
  * @typedef {object} ConnectOptions
+ * @property {string} [principal] who the client is; where a token says it, it may be left out
+ * @property {import('./credentials.js').Credentials} [credentials] what it shows for that: a password, `{ password }`, `{ bearer }`, or a function, which may be
+ *   async, that gives one of these and is asked whenever a session is to begin. An anonymous session has none
  * @property {string} [name] of the client, for the server's operators
  * @property {Readonly<Record<string, string>>} [properties] of the session, by which filters mean it; keys begin with a letter
  * @property {ReconnectOptions | false} [reconnect] false: a lost connection closes the session
@@ -37,11 +41,18 @@ import { checkText, show } from './types.js';
 const DEFAULTS = { resumeMs: 300_000, durable: false, connectTimeoutMs: 10_000, requestTimeoutMs: 30_000, closeTimeoutMs: 2_000 };
 const RECONNECT_DEFAULTS = { initialDelayMs: 250, delayMaxMs: 30_000, attemptsMax: Infinity };
 
-/** @param {ConnectOptions} options */
+/**
+ * With the defaults, and with an `identity` in the place of principal and credentials.
+ *
+ * @param {ConnectOptions} options
+ * @throws {TypeError}
+ */
 export function checkOptions(options) {
   if (typeof options !== 'object' || options === null) throw new TypeError(`expected the options as an object, found ${show(options)}`);
-  const { reconnect = {}, name, properties, onState } = options;
-  const checked = { ...DEFAULTS, ...defined(options), reconnect: /** @type {false | Required<ReconnectOptions>} */ (false) };
+  const { principal, credentials, ...others } = options;
+  const { reconnect = {}, name, properties, onState } = others;
+  const identity = new Identity(principal, credentials);
+  const checked = { ...DEFAULTS, ...defined(others), identity, reconnect: /** @type {false | Required<ReconnectOptions>} */ (false) };
   if (name !== undefined) checkText(name, 'the option name');
   if (properties !== undefined) checked.properties = checkSessionProperties(properties);
   if (onState !== undefined && typeof onState !== 'function') {

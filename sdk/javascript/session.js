@@ -10,7 +10,7 @@
 
 import { Clients } from './clients.js';
 import { Connection } from './connection.js';
-import { CloseCode, ConnectionError, NoSuchRequestError, OverloadedError, RequestError, ShuttingDownError, UnsupportedVersionError } from './errors.js';
+import { AuthenticationFailedError, CloseCode, ConnectionError, NoSuchRequestError, OverloadedError, RequestError, ShuttingDownError, UnsupportedVersionError } from './errors.js';
 import { Listeners, Notifications } from './listeners.js';
 import { Locks } from './locks.js';
 import { Messaging } from './messaging.js';
@@ -100,7 +100,7 @@ const STABLE_MS = 10_000;
  * @param {string | URL} url such as `ws://127.0.0.1:8080`; the path `/tidewire` may be left out, and in a page the rest up to it
  * @param {ConnectOptions} [options]
  * @returns {Promise<Session>} rejects where the first connection cannot be made: with a `ConnectionError`, a `TimeoutError`, or what the
- *   server refused it with
+ *   server refused it with, an `AuthenticationFailedError` where it does not know the client
  */
 export async function connect(url, options = {}) {
   const complete = completeUrl(url);
@@ -230,6 +230,11 @@ export class Session {
   /** The id that the server gave the session; another one where a new session had to begin. */
   get id() {
     return this.#welcome?.session ?? '';
+  }
+
+  /** As `connect` was told it; empty where it was not. Where a token or a certificate says who the client is, the server knows it alone, as `$Principal`. */
+  get principal() {
+    return this.#options.identity.principal;
   }
 
   /** The server's name and version. */
@@ -434,11 +439,11 @@ export class Session {
   }
 
   #open() {
-    const { name, properties, durable, connectTimeoutMs, closeTimeoutMs, reconnect } = this.#options;
+    const { identity, name, properties, durable, connectTimeoutMs, closeTimeoutMs, reconnect } = this.#options;
     const resumeMs = reconnect === false ? 0 : this.#options.resumeMs;
     const resumption = this.#resumption && { token: this.#resumption.token, processed: this.#resumption.processed };
     const comesAgain = reconnect !== false;
-    const options = { url: this.#url, WebSocket: this.#WebSocket, name, properties, resumeMs, durable, resumption, comesAgain, connectTimeoutMs, closeTimeoutMs };
+    const options = { url: this.#url, WebSocket: this.#WebSocket, identity, name, properties, resumeMs, durable, resumption, comesAgain, connectTimeoutMs, closeTimeoutMs };
     const subscriptions = this.#subscriptions;
     const requests = this.#requests;
     return Connection.open(
@@ -513,7 +518,7 @@ export class Session {
     this.#connection = undefined;
     if (this.#state === 'connected' && performance.now() - this.#connectedAt > STABLE_MS) this.#attempts = 0;
     this.#resumption?.pause();
-    if (FAULTS.has(close.code)) this.#resumption = undefined;
+    if (FAULTS.has(close.code) || close.code === CloseCode.AUTHENTICATION_FAILED) this.#resumption = undefined;
     if (this.#abort.signal.aborted) this.#finish({ ...close, code: CloseCode.NORMAL });
     else this.#retry(close);
   }
@@ -523,8 +528,10 @@ export class Session {
    * @param {Error} [error] of the attempt that failed
    */
   #retry(close, error) {
-    const { reconnect } = this.#options;
-    if (reconnect === false || isFinal(close, error) || this.#attempts >= reconnect.attemptsMax) {
+    const { reconnect, identity } = this.#options;
+    // What was shown is worth nothing any more; who can be asked may have something newer.
+    const isUnknown = close.code === CloseCode.AUTHENTICATION_FAILED && (error !== undefined || identity.given !== undefined);
+    if (reconnect === false || isUnknown || isFinal(close, error) || this.#attempts >= reconnect.attemptsMax) {
       this.#finish(close, error);
       return;
     }
@@ -691,12 +698,14 @@ export class Session {
  * @param {Error} [error]
  */
 function isFinal(close, error) {
-  return FINAL.has(close.code) || error instanceof UnsupportedVersionError;
+  // A TypeError: what gives the credentials gave none.
+  return FINAL.has(close.code) || error instanceof UnsupportedVersionError || error instanceof TypeError;
 }
 
 /** @param {unknown} error */
 function codeOf(error) {
   if (error instanceof UnsupportedVersionError) return CloseCode.UNSUPPORTED_VERSION;
+  if (error instanceof AuthenticationFailedError) return CloseCode.AUTHENTICATION_FAILED;
   return error instanceof ConnectionError && error.code !== 0 ? error.code : CloseCode.ABNORMAL;
 }
 

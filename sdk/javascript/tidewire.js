@@ -40,6 +40,8 @@ export * from './errors.js';
 /** @typedef {import('./clients.js').ListOptions} ListOptions */
 /** @typedef {import('./clients.js').Target} Target */
 /** @typedef {import('./constraint.js').JsonConstraint} JsonConstraint */
+/** @typedef {import('./credentials.js').Credentials} Credentials */
+/** @typedef {import('./credentials.js').ShownCredentials} ShownCredentials */
 /** @typedef {import('./fetch.js').FetchedTopic} FetchedTopic */
 /** @typedef {import('./fetch.js').FetchOptions} FetchOptions */
 /** @typedef {import('./fetch.js').FetchResult} FetchResult */

@@ -61,6 +61,8 @@ export function completeUrl(url) {
   } catch {
     throw new TypeError(`expected the server's address, such as 'ws://127.0.0.1:8080', found '${url}'`);
   }
+  // An address is told in errors.
+  if (complete.username !== '' || complete.password !== '') throw new TypeError('expected an address without name and password, which are options of connect');
   // Schemes of the same kind may be exchanged in place.
   if (complete.protocol === 'http:') complete.protocol = 'ws:';
   if (complete.protocol === 'https:') complete.protocol = 'wss:';

@@ -123,6 +123,7 @@ const SDK: &[(&str, &[u8])] = &[
     ("/sdk/clients.js", include_bytes!("../../sdk/javascript/clients.js")),
     ("/sdk/connection.js", include_bytes!("../../sdk/javascript/connection.js")),
     ("/sdk/constraint.js", include_bytes!("../../sdk/javascript/constraint.js")),
+    ("/sdk/credentials.js", include_bytes!("../../sdk/javascript/credentials.js")),
     ("/sdk/decode.js", include_bytes!("../../sdk/javascript/decode.js")),
     ("/sdk/delta.js", include_bytes!("../../sdk/javascript/delta.js")),
     ("/sdk/encode.js", include_bytes!("../../sdk/javascript/encode.js")),
