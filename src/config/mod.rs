@@ -393,10 +393,7 @@ impl Draft {
             return Err(self.refuse("webhook.url", format!("{SAFE_URL}, as authentication.chain has \"webhook\"")));
         }
         if chain.iter().any(|link| matches!(link, Authenticator::Control(_))) {
-            return Err(self.refuse(
-                "authentication.chain",
-                format!("{}: no session can say yet who others are", Authenticator::TAKES),
-            ));
+            return Err(self.refuse("authentication.chain", format!("{}: no session can say yet who others are", Authenticator::TAKES)));
         }
         let has_either = jwt.keys.is_empty() == jwt.secret_file.is_some();
         if chain.contains(&Authenticator::Jwt) && !has_either {

@@ -35,7 +35,10 @@ impl Principals {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
         let line = String::from_utf8(output.stdout).unwrap().trim_end().to_owned();
-        assert!(line.starts_with(&format!("add principal \"{name}\" hash \"$argon2id$")) && line.ends_with(r#"["CLIENT", "of \"gold\""]"#), "{line}");
+        assert!(
+            line.starts_with(&format!("add principal \"{name}\" hash \"$argon2id$")) && line.ends_with(r#"["CLIENT", "of \"gold\""]"#),
+            "{line}"
+        );
         line
     }
 
@@ -70,7 +73,8 @@ fn who_shows_a_right_password_is_known_by_name_and_others_are_not_let_in() {
         assert_eq!(refused.next(), Seen::Closed(4108), "{principal}");
     }
     let password = principals.path("ann");
-    let command = |arguments: &[&str]| server.command(&[arguments, &["--principal", "ann", "--password-file", password.to_str().unwrap()]].concat());
+    let command =
+        |arguments: &[&str]| server.command(&[arguments, &["--principal", "ann", "--password-file", password.to_str().unwrap()]].concat());
     let listed = text(&command(&["sessions", "--json", "--filter", "$Principal is 'ann' and hasRoles ['CLIENT']"]));
     assert_eq!(listed.matches(r#""$Principal":"ann""#).count(), 2, "{listed}");
     let refused = server.command(&["fetch", "?.*//"]);
