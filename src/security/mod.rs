@@ -1,0 +1,82 @@
+//! Who may do what: roles and their permissions, the principals that have them, and the scripts that set both.
+//!
+//! Pure rules. A script is parsed, then applied as a whole or not at all; what a session may do is compiled once for its roles ([`rights::Rights`]) and asked
+//! without allocation. Passwords are hashed and compared by who calls, files and sessions are others', and so is asking: this room only answers.
+//!
+//! Every loop here is over one script, whose length its limits bound, or over what a store holds, which they bound too.
+
+pub mod permission;
+pub mod script;
+pub mod store;
+mod predefined;
+pub mod rights;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+/// Of whom a session is: the two have roles of their own beside those that the authentication gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SessionKind {
+    Anonymous,
+    Named,
+}
+
+impl SessionKind {
+    /// The word in a script.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Named => "named",
+        }
+    }
+}
+
+/// Who changes a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Author<'a> {
+    /// Who has the server's files in hand: no lock holds for them.
+    Operator,
+    /// A session's principal; empty for an anonymous one.
+    Principal(&'a str),
+}
+
+impl Author<'_> {
+    /// Whether what is locked to that principal may be changed.
+    fn passes(self, locked_by: Option<&str>) -> bool {
+        match (self, locked_by) {
+            (Self::Operator, _) | (_, None) => true,
+            (Self::Principal(principal), Some(holder)) => principal == holder,
+        }
+    }
+}
+
+/// Why a script was not applied, and in which line, from 1. Nothing of it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplyError {
+    pub line: usize,
+    pub kind: ApplyErrorKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApplyErrorKind {
+    /// Roles that include each other: the first again at the end.
+    Cycle(Vec<Box<str>>),
+    /// Only that principal may change the role.
+    LockedRole { role: Box<str>, principal: Box<str> },
+    /// The store would hold more of this than it may.
+    Full { what: &'static str, count_max: usize },
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line)?;
+        match &self.kind {
+            ApplyErrorKind::Cycle(roles) => write!(f, "roles include each other: {}", roles.join(" → ")),
+            ApplyErrorKind::LockedRole { role, principal } => write!(f, "the role {role:?} is locked to the principal {principal:?}"),
+            ApplyErrorKind::Full { what, count_max } => write!(f, "there would be more than {count_max} {what}"),
+        }
+    }
+}
+
+impl std::error::Error for ApplyError {}
