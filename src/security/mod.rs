@@ -10,6 +10,8 @@ pub mod script;
 pub mod store;
 mod predefined;
 pub mod rights;
+pub mod principals;
+pub mod secret;
 #[cfg(test)]
 mod tests;
 
@@ -63,9 +65,26 @@ pub enum ApplyErrorKind {
     /// Roles that include each other: the first again at the end.
     Cycle(Vec<Box<str>>),
     /// Only that principal may change the role.
-    LockedRole { role: Box<str>, principal: Box<str> },
+    LockedRole {
+        role: Box<str>,
+        principal: Box<str>,
+    },
+    /// Only that principal may change the locked one.
+    LockedPrincipal {
+        locked: Box<str>,
+        principal: Box<str>,
+    },
+    UnknownPrincipal(Box<str>),
+    /// One that is to be added is there already.
+    KnownPrincipal(Box<str>),
+    WrongPassword(Box<str>),
+    /// The password of that principal cannot be hashed.
+    NotHashed(Box<str>),
     /// The store would hold more of this than it may.
-    Full { what: &'static str, count_max: usize },
+    Full {
+        what: &'static str,
+        count_max: usize,
+    },
 }
 
 impl fmt::Display for ApplyError {
@@ -74,6 +93,13 @@ impl fmt::Display for ApplyError {
         match &self.kind {
             ApplyErrorKind::Cycle(roles) => write!(f, "roles include each other: {}", roles.join(" → ")),
             ApplyErrorKind::LockedRole { role, principal } => write!(f, "the role {role:?} is locked to the principal {principal:?}"),
+            ApplyErrorKind::LockedPrincipal { locked, principal } => {
+                write!(f, "the principal {locked:?} is locked to the principal {principal:?}")
+            }
+            ApplyErrorKind::UnknownPrincipal(principal) => write!(f, "there is no principal {principal:?}"),
+            ApplyErrorKind::KnownPrincipal(principal) => write!(f, "there is a principal {principal:?} already"),
+            ApplyErrorKind::WrongPassword(principal) => write!(f, "this is not the password of the principal {principal:?}"),
+            ApplyErrorKind::NotHashed(principal) => write!(f, "the password of the principal {principal:?} cannot be hashed"),
             ApplyErrorKind::Full { what, count_max } => write!(f, "there would be more than {count_max} {what}"),
         }
     }

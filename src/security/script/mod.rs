@@ -3,6 +3,7 @@
 //! What both languages share: lines, lists, how a text is quoted, and errors that say where. Keywords have no case. Texts stand in `'` or `"`, with a backslash
 //! before a quotation mark or a backslash; none goes over the end of a line.
 
+pub mod principals;
 pub mod security;
 
 use std::fmt;
@@ -130,14 +131,14 @@ fn expect_permissions<P: Permission>(cursor: &mut Cursor<'_>, expected: &str) ->
 }
 
 /// What `content` is written as.
-fn quoted(content: &str) -> String {
+pub(super) fn quoted(content: &str) -> String {
     let mut out = String::with_capacity(content.len() + 2);
     print_quoted(content, &mut out);
     out
 }
 
 /// What a list of names is written as.
-fn list(names: &[Box<str>]) -> String {
+pub(super) fn list(names: &[Box<str>]) -> String {
     let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
     format!("[{}]", names.join(", "))
 }

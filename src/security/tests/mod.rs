@@ -1,6 +1,7 @@
 //! Cases that the documentation names, and the compiled rights against rules that are plain to read.
 
 mod naive;
+mod principals;
 mod scripts;
 
 use super::permission::PathPermission::{ReadTopic, SelectTopic, UpdateTopic};
