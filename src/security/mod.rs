@@ -12,6 +12,7 @@ mod predefined;
 pub mod rights;
 pub mod principals;
 pub mod secret;
+pub mod explain;
 #[cfg(test)]
 mod tests;
 

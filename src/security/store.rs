@@ -50,11 +50,22 @@ pub(super) struct Role {
     locked_by: Option<Box<str>>,
 }
 
-/// A role that a session has, and the place among its others of the one that includes it, if it has it by that.
+/// A role that a session has.
 pub(super) struct Had<'a> {
     pub name: &'a str,
     pub role: &'a Role,
-    pub included_by: Option<usize>,
+    pub given: Given,
+}
+
+/// How a session comes by a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    /// By its authentication.
+    ToIt,
+    /// As every session of its kind.
+    ToAll,
+    /// The role at that place among its others includes it.
+    IncludedBy(usize),
 }
 
 impl SecurityStore {
@@ -211,13 +222,14 @@ impl SecurityStore {
 
     /// These roles, those of all sessions of the kind, and all that they include, each once. Those that the store does not know are not among them.
     pub(super) fn roles_had<'a>(&'a self, roles: &'a [impl AsRef<str>], kind: SessionKind) -> Vec<Had<'a>> {
-        let own = roles.iter().map(AsRef::as_ref).chain(self.session_roles(kind).iter().map(|role| &**role));
-        let mut next: VecDeque<(&str, Option<usize>)> = own.map(|role| (role, None)).collect();
+        let own = roles.iter().map(|role| (role.as_ref(), Given::ToIt));
+        let all = self.session_roles(kind).iter().map(|role| (&**role, Given::ToAll));
+        let mut next: VecDeque<(&str, Given)> = own.chain(all).collect();
         let (mut seen, mut had) = (HashSet::new(), Vec::new());
-        while let Some((name, included_by)) = next.pop_front() {
+        while let Some((name, given)) = next.pop_front() {
             let Some(role) = self.roles.get(name).filter(|_| seen.insert(name)) else { continue };
-            next.extend(role.includes.iter().map(|included| (&**included, Some(had.len()))));
-            had.push(Had { name, role, included_by });
+            next.extend(role.includes.iter().map(|included| (&**included, Given::IncludedBy(had.len()))));
+            had.push(Had { name, role, given });
         }
         had
     }

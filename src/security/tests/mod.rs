@@ -1,5 +1,6 @@
 //! Cases that the documentation names, and the compiled rights against rules that are plain to read.
 
+mod explain;
 mod naive;
 mod principals;
 mod scripts;
@@ -173,6 +174,23 @@ fn a_store_holds_as_much_as_it_may_and_no_more() {
     let text = " ".repeat(121);
     let error = SecurityScript::parse(&text, limits).unwrap_err();
     assert_eq!((error.found.as_str(), error.expected.as_str()), ("a script of 121 bytes", "at most 120"));
+}
+
+#[test]
+fn a_path_may_be_deeper_than_there_are_bits_for_levels() {
+    let path = |segments: usize| vec!["a"; segments].join("/");
+    for assigned in [1, 62, 63, 64, 65, 100] {
+        let rights = rights(&format!("set 'R' path '{}' permissions [READ_TOPIC]", path(assigned)), &["R"]);
+        for segments in [1, 2, 61, 62, 63, 64, 65, 66, 99, 100, 101, 200] {
+            assert_eq!(rights.may(&path(segments), ReadTopic), segments >= assigned, "{segments} below {assigned}");
+        }
+    }
+}
+
+#[test]
+fn rights_are_shared_between_threads() {
+    fn check<T: Send + Sync>(_: &T) {}
+    check(&Rights::all());
 }
 
 #[test]

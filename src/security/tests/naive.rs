@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use crate::security::explain::Asked;
 use crate::security::permission::PathPermission::{self, ReadTopic, SelectTopic};
 use crate::security::permission::{GlobalPermissions, PathPermissions, Permission};
 use crate::security::rights::Rights;
@@ -81,6 +82,23 @@ fn check_rights(naive: &Naive, roles: &[usize], rights: &Rights, paths: &[String
     }
 }
 
+/// What is explained is what is so, and the line that allows is in the store and has the permission.
+fn check_explained(store: &SecurityStore, roles: &[usize], rights: &Rights, paths: &[String]) {
+    let (names, script) = (names(roles), store.to_script());
+    for path in paths {
+        for permission in [ReadTopic, SelectTopic] {
+            let explanation = store.explain(&names, SessionKind::Named, Asked::Path(permission, path));
+            assert_eq!(explanation.is_allowed, rights.may(path, permission), "{script} {roles:?} {path} {permission:?}");
+            for statement in &explanation.decisive {
+                let line = statement.to_string();
+                assert!(script.contains(&line), "{script} {line}");
+                assert_eq!(line.contains(permission.name()), explanation.is_allowed, "{script} {line}");
+            }
+            assert!(explanation.by_way_of.is_empty());
+        }
+    }
+}
+
 /// None outside of the branches differs, and each branch itself does.
 fn check_changes(one: &Rights, other: &Rights, paths: &[String]) {
     let branches = one.changed_branches(other);
@@ -118,6 +136,7 @@ fn all_small_stores_are_as_said() {
         for roles in [&[0][..], &[0, 1]] {
             let rights = store.rights(&names(roles), SessionKind::Named);
             check_rights(&naive, roles, &rights, &paths);
+            check_explained(&store, roles, &rights, &paths);
             check_changes(&rights, &earlier, &paths);
             earlier = rights;
         }
@@ -145,6 +164,7 @@ proptest! {
         let paths = paths_of(&BIGGER);
         let rights = naive.rights(&roles);
         check_rights(&naive, &roles, &rights, &paths);
+        check_explained(&naive.store(), &roles, &rights, &paths);
         check_changes(&rights, &other.rights(&roles), &paths);
         check_changes(&rights, &naive.rights(&roles), &paths);
         let same = Rights::new(GlobalPermissions::NONE, PathPermissions::NONE, std::iter::empty());
