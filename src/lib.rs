@@ -8,9 +8,9 @@
 //! - `value` — the types of values, compact JSON, deltas.
 //! - `series` — the events of one time series: append, edit, ranges, queries.
 //! - `topic` — paths, selectors, the tree, publications, who is interested; MQTT's names and filters for them.
+//! - `security` — who may do what: roles, permissions, principals, and the scripts that set them.
 //! - `session_tree` — tables by which the same paths mean other topics to other sessions.
 //! - `protocol` — the one table of error and close codes, and the dialogues of both protocols.
-//! - `security` — who may do what: roles, permissions, principals, and the scripts that set them.
 //! - `view` — topic views: their language, and what a view makes of one topic's value.
 //! - `session` — selections, and what a session still has to be sent; what MQTT's are beyond that.
 //! - `journal` — what is kept of persistent topics: records over bytes, and what they add up to.
@@ -44,9 +44,9 @@ mod wire;
 mod protocol;
 mod series;
 mod topic;
-mod session_tree;
 #[cfg_attr(not(test), expect(dead_code, reason = "no room asks it yet"))]
 mod security;
+mod session_tree;
 mod view;
 mod session;
 mod journal;
