@@ -44,7 +44,6 @@ mod wire;
 mod protocol;
 mod series;
 mod topic;
-#[cfg_attr(not(test), expect(dead_code, reason = "no room asks it yet"))]
 mod security;
 mod session_tree;
 mod view;

@@ -3,6 +3,10 @@
 //! Item by item, in the order of the rooms. The rooms themselves are private, so the compiler finds every other item that nobody uses; what
 //! stands here and is named by nobody is found by `tests/tidy.rs`. It is no promise to other crates.
 
+pub mod security {
+    pub use crate::security::{SecurityLimits, SecurityStore};
+}
+
 pub mod base {
     pub use crate::base::{ConnectionKey, SessionId, ShardIndex, SlabKey, Time, TopicId};
 
@@ -68,8 +72,8 @@ pub mod wire {
             Append, Ask, CAPABILITY_COMPRESSION, CAPABILITY_COPY, CAPABILITY_DEFLATE, Entry, EventEntry, EventHead, Fetch, Frame, Heard,
             LockEntry, NULL_BIT, OPERATIONS, Outcome, PresenceEntry, Properties, Query, QueryRange, Request, Resumption, SelectionEntry,
             SessionEntry, Shown, Update, VERSION, Verb, ViewEntry, Welcome, decode_event, decode_events, decode_locks, decode_message,
-            decode_page, decode_presence, decode_request, decode_selections, decode_session_tree, decode_session_trees, decode_sessions,
-            decode_views, delta_frame, event_frame, next_frame, null_frame, put_request, value_deflate_frame, value_frame,
+            decode_page, decode_presence, decode_request, decode_script, decode_selections, decode_session_tree, decode_session_trees,
+            decode_sessions, decode_views, delta_frame, event_frame, next_frame, null_frame, put_request, value_deflate_frame, value_frame,
         };
 
         pub mod op {
@@ -160,8 +164,8 @@ pub mod mail {
 
 pub mod shard {
     pub use crate::shard::{
-        Claim, DerivationLimits, Effect, Handover, Identified, Identity, Limits, Log, Place, Restoring, ResumeLimits, Shard, Shown,
-        Storing, Transport, Verdict, Who,
+        Claim, DerivationLimits, Effect, Handover, Identified, Identity, Limits, Log, Place, PrincipalOrder, Restoring, ResumeLimits,
+        Shard, Shown, Storing, Transport, Verdict, Who,
     };
 }
 

@@ -5,7 +5,7 @@ use crate::base::ShardIndex;
 use crate::desk::Desk;
 use crate::locks::merge_lists;
 use crate::mail::events::{Events, PresenceQuestion};
-use crate::mail::views::Figures;
+use crate::mail::views::{Figures, Told};
 use crate::mail::{Caller, Fetch, ListenerKind, Mail, Part, Question};
 use crate::owner::{known_selector, merge_pages};
 use crate::protocol::Refusal;
@@ -76,7 +76,8 @@ impl Audience {
     }
 
     pub fn remove(&mut self, desk: &mut Desk, asker: Caller, selector: &Selector) {
-        self.ask(desk, selector, |selector| Question::Remove { selector }, Answer::Removed { asker, count: Ok(0) });
+        let rights = self.shared_rights(asker.session);
+        self.ask(desk, selector, |selector| Question::Remove { selector, rights }, Answer::Removed { asker, count: Ok(0) });
     }
 
     pub fn fetch(&mut self, desk: &mut Desk, asker: Caller, selector: &Selector, fetch: Fetch) {
@@ -134,7 +135,7 @@ impl Audience {
         ticket
     }
 
-    /// Takes a ticket for an order to the writer of branch mapping tables: its word is awaited, and that of every shard.
+    /// Takes a ticket for an order to the writer of branch mapping tables, or of what roles permit: its word is awaited, and that of every shard.
     pub fn expect_tables(&mut self, desk: &mut Desk, asker: Caller) -> u64 {
         let ticket = desk.take_ticket();
         let answer = Answer::View { asker, result: Ok(Outcome::Done) };
@@ -271,6 +272,13 @@ impl Audience {
             Some(extras) if !extras.histories.is_empty() => extras.answers_held.push(asker.call),
             _ => self.answer_behind(desk, asker),
         }
+    }
+}
+
+/// All sessions of this shard were looked at since something changed for them.
+pub(super) fn tell_carried_out(desk: &mut Desk, to: Option<Told>) {
+    if let Some(Told { shard, ticket }) = to {
+        desk.mail(shard, Mail::Part { ticket, part: Part::Ready });
     }
 }
 

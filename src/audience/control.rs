@@ -13,7 +13,7 @@ use crate::mail::messaging::Waiting;
 use crate::mail::{Call, Caller, Mail};
 use crate::owner::known_selector;
 use crate::protocol::{ErrorCode, Refusal};
-use crate::session::{Ended, Life};
+use crate::session::{Ended, Life, Step};
 use crate::topic::session_filter::SessionFilter;
 use crate::wire::native::{Outcome, SessionEntry};
 use hashbrown::HashMap;
@@ -300,6 +300,11 @@ impl Audience {
                 self.remap(desk, key);
                 has_room
             }
+            Act::ChangeRoles { remove, add } => {
+                let (remove, add) = (remove.clone(), add.clone());
+                self.change_roles(desk, key, &remove, &add);
+                true
+            }
             Act::Conflate(is_conflated) => {
                 let is_conflated = *is_conflated;
                 self.session_mut(key).expect("it was just there").is_conflated = is_conflated;
@@ -310,7 +315,7 @@ impl Audience {
             Act::Subscribe { selector, scope } => {
                 let selector = known_selector(desk.limits.selector, selector);
                 let caller = Caller { session: key, call: Call::Unheard };
-                self.takes_selectors(key) && self.subscribe(desk, caller, scope, &selector).is_ok()
+                self.takes_selectors(key) && self.subscribe(desk, caller, scope, &selector, Step::Ordered).is_ok()
             }
             Act::Unsubscribe { selector, scope } => {
                 let selector = known_selector(desk.limits.selector, selector);

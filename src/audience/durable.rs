@@ -9,7 +9,7 @@ use crate::base::{SessionId, SessionKey, Time, TopicId};
 use crate::desk::{Desk, Storing};
 use crate::journal::{Change, DURABLE_BRANCH, DURABLE_KIND, Expiry, StoredTopic};
 use crate::mail::Mail;
-use crate::session::{Durable, Form, Life, Resume, Secret, Session, Who};
+use crate::session::{Durable, Form, Life, Resume, Secret, Session, Step, Who};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{Encodings, Publication};
 use crate::topic::selector::Selector;
@@ -37,8 +37,8 @@ pub struct DurableRecord {
     properties: Vec<(String, String)>,
     /// Who its client is: the principal, the roles, and until when that holds in milliseconds since the epoch.
     who: Option<(String, String, Option<u64>)>,
-    /// Selections in their order: scope, selector, and whether it selects.
-    selections: Vec<(String, String, bool)>,
+    /// Selections in their order: scope, selector, and the number of what the step does.
+    selections: Vec<(String, String, u8)>,
 }
 
 impl DurableRecord {
@@ -65,7 +65,7 @@ impl DurableRecord {
             selections: session
                 .selections
                 .steps()
-                .map(|(scope, selector, selects)| (scope.into(), selector.as_str().into(), selects))
+                .map(|(scope, selector, step)| (scope.into(), selector.as_str().into(), step as u8))
                 .collect(),
         }
     }
@@ -87,9 +87,10 @@ impl DurableRecord {
     }
 
     /// The selectors that select, and those that do not, parsed.
-    fn steps(&self, desk: &Desk) -> Result<Vec<(&str, Selector, bool)>, String> {
+    fn steps(&self, desk: &Desk) -> Result<Vec<(&str, Selector, Step)>, String> {
         let parse = |text: &str| Selector::parse(text, desk.limits.selector).map_err(|error| error.to_string());
-        self.selections.iter().map(|(scope, text, selects)| Ok((&**scope, parse(text)?, *selects))).collect()
+        let step = |number: u8| Step::of_number(number).ok_or_else(|| format!("there is no step {number} of a selection"));
+        self.selections.iter().map(|(scope, text, number)| Ok((&**scope, parse(text)?, step(*number)?))).collect()
     }
 }
 
@@ -137,7 +138,7 @@ pub fn interest_of(desk: &Desk, stored: &StoredTopic) -> Result<DurableInterest,
         return Ok(DurableInterest::default());
     }
     let record = record_of(stored)?;
-    let selecting = record.steps(desk)?.into_iter().filter(|(_, _, selects)| *selects).map(|(_, selector, _)| selector).collect();
+    let selecting = record.steps(desk)?.into_iter().filter(|(_, _, step)| step.selects()).map(|(_, selector, _)| selector).collect();
     let went_ms = record.expires_ms.map_or(0, |expires_ms| expires_ms.saturating_sub(record.stay_ms));
     Ok(DurableInterest { selecting, stored_ms: record.began_ms.max(went_ms) })
 }
@@ -227,7 +228,7 @@ impl Audience {
         let durable = Durable { topic, version: stored.version, began_ms: record.began_ms, is_noted: false };
         session.resume = Some(Box::new(Resume::restored(record.secret, record.stay_ms, durable)));
         let steps = record.steps(desk)?;
-        session.selections.restore(steps.iter().map(|(scope, selector, selects)| (*scope, selector, *selects)));
+        session.selections.restore(steps.iter().map(|(scope, selector, step)| (*scope, selector, *step)));
         let stay_ms = record.stay_ms;
         let was_connected = record.expires_ms.is_none();
         let left_ms = record.expires_ms.map_or(stay_ms, |at_ms| Expiry { at_ms, left_ms: stay_ms }.left_ms(wall_ms));
@@ -237,7 +238,7 @@ impl Audience {
             let expires = expires_ms.map(|at_ms| now.after_ms(at_ms.saturating_sub(wall_ms)));
             Box::new(Who { principal: principal.into(), roles: roles.into(), expires })
         });
-        self.give_who(key, who);
+        self.give_who(desk, key, who);
         if !record.properties.is_empty() {
             let properties: Vec<(Box<str>, Box<str>)> =
                 record.properties.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
@@ -270,7 +271,7 @@ mod tests {
             is_conflated: true,
             properties: vec![("tier".into(), "gold".into())],
             who: Some(("ann".into(), "\"A\"".into(), Some(7))),
-            selections: vec![("".into(), "?a//".into(), true), ("s".into(), "a/b".into(), false)],
+            selections: vec![("".into(), "?a//".into(), 2), ("s".into(), "a/b".into(), 0)],
         };
         let bytes = record.encode();
         assert_eq!(DurableRecord::decode(&bytes), Some(record));

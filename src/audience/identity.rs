@@ -4,18 +4,38 @@ use crate::audience::Audience;
 use crate::base::{SessionKey, Time};
 use crate::desk::{Desk, Why};
 use crate::session::{Ended, Life, Who};
+use crate::topic::session_filter::roles;
+use std::sync::Arc;
 
 /// The most sessions that end in one tick because what their clients showed has expired. No client is bounded by it.
 const EXPIRED_PER_TICK: usize = 1000;
 
 impl Audience {
     /// The session's client is this from now on.
-    pub fn give_who(&mut self, key: SessionKey, who: Option<Box<Who>>) {
+    pub fn give_who(&mut self, desk: &mut Desk, key: SessionKey, who: Option<Box<Who>>) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if let Some(expires) = who.as_ref().and_then(|who| who.expires) {
             self.expiring.insert((expires, key));
         }
         session.who = who;
+        self.renew_rights(desk, key);
+    }
+
+    /// Others have given the session roles, and taken some.
+    pub fn change_roles(&mut self, desk: &mut Desk, key: SessionKey, remove: &[Box<str>], add: &[Box<str>]) {
+        let before = self.see(desk, key);
+        let Some(session) = self.session_mut(key) else { return };
+        let kept = roles(session.roles()).map(|role| Box::from(&*role)).filter(|role| !remove.contains(role));
+        let all = kept.chain(add.iter().cloned()).collect();
+        let (principal, expires) = session.who.as_ref().map_or((Arc::from(""), None), |who| (who.principal.clone(), who.expires));
+        session.who = Who::new(principal, all, expires);
+        self.renew_rights(desk, key);
+        self.note_durable(desk, key);
+        if self.mqtt(key).is_some() {
+            self.store_session(desk, key);
+        }
+        self.properties_changed(desk, key, before);
+        self.remap(desk, key);
     }
 
     /// Ends sessions whose clients have to show anew who they are.

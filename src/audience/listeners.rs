@@ -8,10 +8,11 @@ use super::missing::MISSING;
 use crate::audience::Audience;
 use crate::base::{SessionKey, ShardIndex};
 use crate::desk::Desk;
-use crate::gate;
-use crate::mail::{Caller, Handler, ListenerKind, Mail, Notice, What};
+use crate::gate::{self, Deed};
+use crate::mail::{Call, Caller, Handler, ListenerKind, Mail, Notice, What};
 use crate::protocol::{ErrorCode, Refusal};
-use crate::session::{Entry, Extras, Listened, Listener, Review};
+use crate::security::Rights;
+use crate::session::{Entry, Extras, Listened, Listener, Review, Session};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
 use crate::topic::selector::Selector;
@@ -36,13 +37,13 @@ const BELOW_MAX: usize = 64;
 /// The sessions that have a selector, and how many of their listeners and reviews do.
 pub type Holders = BTreeMap<SessionKey, u32>;
 
-/// Forgets what the listener was told of subscribers in `span` and does not select any more: looks at so many topics as `budget` has. What is left.
-fn forget_subscribed(listener: &mut Listener, span: Span, budget: &mut usize) -> Option<Span> {
+/// Forgets what the listener was told of subscribers in `span` and does not select any more, or may not know: looks at so many topics as `budget` has. What is left.
+fn forget_subscribed(listener: &mut Listener, rights: &Rights, span: Span, budget: &mut usize) -> Option<Span> {
     let range = listener.subscribed.range((span.start.clone(), span.end.clone()));
     let paths: Vec<TopicPath> = range.take(*budget).cloned().collect();
     *budget -= paths.len();
     for path in &paths {
-        if !listener.selects(path.as_str()) {
+        if !listener.selects(path.as_str()) || !rights.may_see(path.as_str()) {
             listener.subscribed.remove(path);
         }
     }
@@ -55,6 +56,16 @@ fn is_told_later(reviews: &VecDeque<Review>, listener: u64, what: What, path: &T
     let is_there = matches!(what, What::Added | What::Selected);
     // As many as questions and changed branches, and most sessions have none.
     is_there && reviews.iter().any(|review| review.forgets && review.number == listener && review.rest.contains(path))
+}
+
+/// Whether the session may know of what is there now. What it was told of it hears the end of in any case.
+fn may_hear(session: &Session, notice: &Notice) -> bool {
+    match notice {
+        Notice::Topic { what: What::Added | What::Selected, path, .. } | Notice::Subscribers { path, has_subscribers: true } => {
+            session.rights().may_see(path.as_str())
+        }
+        Notice::Topic { .. } | Notice::Subscribers { .. } => true,
+    }
 }
 
 impl Audience {
@@ -84,7 +95,7 @@ impl Audience {
     }
 
     fn listen_to(&mut self, desk: &mut Desk, asker: Caller, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
-        let selector = gate::parse_selector(desk, text)?;
+        let selector = gate::selector(desk, self.rights(asker.session), Deed::Select, text)?;
         let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
         let listener = session.extras_mut().listeners.entry(number).or_insert_with(|| Listener::new(kind));
         let is_new = !listener.holds(&selector);
@@ -246,14 +257,16 @@ impl Audience {
 
     fn review_part(&mut self, desk: &mut Desk, key: SessionKey, kept: usize) {
         let part = REVIEW_PART.min(desk.turn.walk_budget - kept);
-        let extras = self.sessions.get_mut(key).expect("it was just there").extras_mut();
+        let session = self.sessions.get_mut(key).expect("it was just there");
+        let rights = session.shared_rights().unwrap_or_default();
+        let extras = session.extras_mut();
         let Review { number, ended, rest, forgets } = extras.reviews.pop_front().expect("a session with a turn has a review");
         let listener = extras.listeners.get_mut(&number).expect("a listener that ends takes its reviews along");
         let (kind, mut left) = (listener.kind, part);
         let (changes, rest) = match kind {
             TOPICS if forgets => forget(listener, rest, &mut left),
             TOPICS => look_again(listener, rest, &mut left),
-            _ => (Vec::new(), forget_subscribed(listener, rest, &mut left)),
+            _ => (Vec::new(), forget_subscribed(listener, &rights, rest, &mut left)),
         };
         let is_done = rest.is_none();
         if let Some(rest) = rest {
@@ -269,6 +282,46 @@ impl Audience {
         }
         if forgets && is_done {
             self.relisten(desk, key, number);
+        }
+    }
+
+    /// These listeners forget what they know of the branches, a part at a time, and then hear anew what is there.
+    pub(super) fn forget_listened(&mut self, key: SessionKey, numbers: &[u64], branches: &[TopicPath]) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        for number in numbers.iter().copied() {
+            for branch in branches {
+                let rest = Span::of_branch(branch.as_str());
+                session.extras_mut().reviews.push_back(Review { number, ended: None, rest, forgets: true });
+            }
+        }
+        self.resume_reviews(key);
+    }
+
+    /// What the session may know of these branches has changed.
+    pub(super) fn review_rights(&mut self, key: SessionKey, branches: &[TopicPath]) {
+        let extras = self.sessions.get(key).and_then(|session| session.extras.as_ref());
+        let listening = extras.into_iter().flat_map(|extras| &extras.listeners).filter(|(_, listener)| listener.kind != MISSING);
+        let numbers: Vec<u64> = listening.map(|(number, _)| *number).collect();
+        if !numbers.is_empty() {
+            self.forget_listened(key, &numbers, branches);
+        }
+    }
+
+    /// A listener has forgotten what it knew of a branch: the owners tell what is there, unless another branch is still to be forgotten.
+    fn relisten(&mut self, desk: &mut Desk, key: SessionKey, number: u64) {
+        let extras = self.sessions.get(key).and_then(|session| session.extras.as_ref());
+        let Some(extras) = extras.filter(|extras| !extras.reviews.iter().any(|review| review.forgets && review.number == number)) else {
+            return;
+        };
+        let Some(listener) = extras.listeners.get(&number) else { return };
+        let mut selectors: Vec<Selector> = listener.selectors.iter().map(|held| held.selector.clone()).collect();
+        let kind = if listener.kind == TOPICS { ListenerKind::Topics } else { ListenerKind::Subscribers };
+        if kind == ListenerKind::Topics && self.trees.concern(key) {
+            let derived: Vec<Selector> = selectors.iter().flat_map(|selector| self.derived_below(desk, key, selector)).collect();
+            selectors.extend(derived);
+        }
+        for selector in selectors {
+            self.ask_to_listen(desk, Caller { session: key, call: Call::Unheard }, kind, &selector);
         }
     }
 
@@ -332,6 +385,9 @@ impl Audience {
                 continue;
             }
             let held = self.sessions.get_mut(session).expect("a session that listens stands");
+            if !may_hear(held, notice) {
+                continue;
+            }
             let below_max = if Self::is_busy(desk, held) { 0 } else { BELOW_MAX };
             let Extras { listeners, reviews, .. } = held.extras_mut();
             let mut told: Vec<(u64, Change)> = Vec::new();
@@ -384,6 +440,9 @@ impl Audience {
     ) {
         for path in self.session_paths(session, topic) {
             let held = self.sessions.get_mut(session).expect("a session that listens stands");
+            if matches!(what, What::Added | What::Selected) && !held.rights().may_see(path.as_str()) {
+                continue;
+            }
             let below_max = if Self::is_busy(desk, held) { 0 } else { BELOW_MAX };
             let mut told: Vec<(u64, Change)> = Vec::new();
             let mut left: Vec<(u64, Span)> = Vec::new();

@@ -5,7 +5,7 @@
 use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey, Time};
 use crate::desk::Desk;
-use crate::session::{Life, Session};
+use crate::session::{Life, Session, Step};
 use crate::wire::native::{SELECTION_DESELECTS, SELECTION_IS_FILTER, SELECTION_SELECTS, SelectionEntry, SessionEntry};
 use hashbrown::HashMap;
 
@@ -62,8 +62,8 @@ impl Audience {
                 page(filters, after, count_max)
             }
             None => {
-                let kind = |selects| if selects { SELECTION_SELECTS } else { SELECTION_DESELECTS };
-                let steps = session.selections.steps().map(|(scope, selector, selects)| (scope, selector.as_str(), kind(selects)));
+                let kind = |step: Step| if step.selects() { SELECTION_SELECTS } else { SELECTION_DESELECTS };
+                let steps = session.selections.steps().map(|(scope, selector, step)| (scope, selector.as_str(), kind(step)));
                 page(steps, after, count_max)
             }
         }

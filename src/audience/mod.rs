@@ -12,7 +12,7 @@
 //! - `messaging` — requests between sessions, of this shard and others; clients of MQTT ask too.
 //! - `session_trees` — paths that mean other topics to some sessions than to others.
 //! - `streams` — the update streams of sessions; `locks` — the locks that they hold or wait for.
-//! - `identity` — who their clients are, and until when; `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections, `durable` — and the server; `properties` — sessions as others see them; `control` — as others look for and steer them; `look` — what they are told of one.
+//! - `identity` — who their clients are, and until when; `rights` — what they may do; `security` — what roles permit; `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections, `durable` — and the server; `properties` — sessions as others see them; `control` — as others look for and steer them; `look` — what they are told of one.
 //! - `events` — sessions that are told of others: of their lives, their queues, and what they are subscribed to.
 //! - `mqtt` — what sessions of MQTT are beyond that.
 //!
@@ -39,6 +39,8 @@ mod properties;
 mod questions;
 mod queue;
 mod resume;
+mod rights;
+mod security;
 mod select;
 mod session_trees;
 mod streams;
@@ -82,6 +84,7 @@ pub struct Audience {
     unstored: VecDeque<SessionKey>,
     events: events::Events,
     trees: session_trees::SessionTrees,
+    security: rights::Security,
     /// Whose clients have to show anew who they are, and when.
     expiring: BTreeSet<(Time, SessionKey)>,
     /// An answer, in memory that is used again.
@@ -283,6 +286,7 @@ impl Audience {
             || self.has_orders()
             || self.has_observers_to_tell()
             || self.has_tree_scans()
+            || self.has_rights_scans()
     }
 
     /// Questions of other shards how many sessions match, which are not answered.

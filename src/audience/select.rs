@@ -8,7 +8,7 @@ use crate::base::{SessionKey, SmallSet};
 use crate::desk::Desk;
 use crate::mail::{Caller, Mail, Question};
 use crate::protocol::{ErrorCode, Reason, Refusal};
-use crate::session::{Ending, Entry, LocalTopic, Sweep, SweepKind};
+use crate::session::{Ending, Entry, LocalTopic, Step, Sweep, SweepKind};
 use crate::topic::selector::Selector;
 use crate::wire::native::Outcome;
 use std::rc::Rc;
@@ -22,10 +22,10 @@ pub struct Selected {
 }
 
 impl Audience {
-    pub fn subscribe(&mut self, desk: &mut Desk, asker: Caller, scope: &str, selector: &Selector) -> Result<(), Refusal> {
+    pub fn subscribe(&mut self, desk: &mut Desk, asker: Caller, scope: &str, selector: &Selector, step: Step) -> Result<(), Refusal> {
         let selections_max = desk.limits.selections_max;
         let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
-        let is_new = session.selections.add(scope, selector, selections_max).map_err(|_| selections_full(selections_max))?;
+        let is_new = session.selections.add(scope, selector, step, selections_max).map_err(|_| selections_full(selections_max))?;
         self.note_durable(desk, asker.session);
         let ticket = self.take_interest(desk, asker, selector, is_new);
         // The owners do not send again what the shard has.

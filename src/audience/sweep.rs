@@ -55,6 +55,42 @@ impl Audience {
         self.locals.sweeping.push_back(key);
     }
 
+    /// The session may not have all that it has any more in these branches, and may have more.
+    pub(super) fn sweep_rights(&mut self, key: SessionKey, branches: &[TopicPath]) {
+        let Some(session) = self.sessions.get_mut(key).filter(|session| session.life != Life::Over) else { return };
+        let selects = session.mqtt.is_some() || !session.selections.is_empty();
+        if session.subscriptions.is_empty() && !selects {
+            return;
+        }
+        let has_subscriptions = !session.subscriptions.is_empty();
+        let extras = session.extras_mut();
+        // In front of what waits until it has read; each goes on where it was.
+        if has_subscriptions {
+            for branch in branches.iter().rev() {
+                extras.sweeps.push_front(Sweep::of_branch(branch.as_str(), SweepKind::Revoke));
+            }
+        }
+        let adjusting = branches.iter().map(|branch| Sweep::of_branch(branch.as_str(), SweepKind::Adjust));
+        extras.sweeps.extend(adjusting);
+        if !std::mem::replace(&mut extras.is_sweeping, true) {
+            self.locals.sweeping.push_back(key);
+        }
+    }
+
+    /// Takes from the session what it may not have any more, as far as this turn allows; whether that is all.
+    pub(super) fn finish_revoking(&mut self, desk: &mut Desk, key: SessionKey) -> bool {
+        loop {
+            let extras = self.session(key).and_then(|session| session.extras.as_ref());
+            if extras.and_then(|extras| extras.sweeps.front()).is_none_or(|sweep| sweep.kind != SweepKind::Revoke) {
+                return true;
+            }
+            if desk.turn.walk_budget == 0 {
+                return false;
+            }
+            self.sweep_part(desk, key);
+        }
+    }
+
     /// The session has read: what it has to look at goes on.
     pub(super) fn resume_sweeps(&mut self, key: SessionKey) {
         let Some(extras) = self.sessions.get_mut(key).and_then(|session| session.extras.as_mut()) else { return };
@@ -111,13 +147,18 @@ impl Audience {
             return Next::Held;
         }
         let part = PART.min(desk.turn.walk_budget.max(1));
-        if sweep.kind == SweepKind::Withdraw && session.subscriptions.len() <= part {
+        let kind = sweep.kind;
+        if kind.only_ends() && session.subscriptions.len() <= part {
             let held = session.subscriptions.values().map(|(topic, _)| topic);
-            let selects = |topic: &&Rc<LocalTopic>| sweep.selector.as_ref().is_none_or(|selector| selector.matches(topic.path.as_str()));
+            let (selector, rest) = (&sweep.selector, &sweep.rest);
+            let selects = |topic: &&Rc<LocalTopic>| match selector {
+                Some(selector) => selector.matches(topic.path.as_str()),
+                None => rest.contains(&topic.path),
+            };
             let mut topics: Vec<Rc<LocalTopic>> = held.filter(selects).cloned().collect();
             topics.sort_unstable_by(|a, b| a.path.cmp(&b.path).then(a.id.cmp(&b.id)));
             desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub(topics.len().max(1));
-            self.look_at(desk, key, SweepKind::Withdraw, &topics);
+            self.look_at(desk, key, kind, &topics);
             return self.finish_sweep(desk, key);
         }
         if sweep.is_in_limbo {
@@ -133,7 +174,7 @@ impl Audience {
             }
         }
         desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub(looked.max(1));
-        if has_to_read && !topics.is_empty() {
+        if has_to_read && !topics.is_empty() && kind != SweepKind::Revoke {
             return Next::Held;
         }
         // What it is told of these topics may change what is left to look at, so that is noted first.
@@ -190,7 +231,11 @@ impl Audience {
                 self.end_subscription(desk, key, topic);
             }
         } else if !ended.is_empty() {
-            self.unsubscribe_topics(desk, key, &ended, Reason::Requested);
+            let (denied, ended): (Vec<_>, Vec<_>) =
+                ended.into_iter().partition(|topic| session.end_of(topic.path.as_str()) == Reason::AccessDenied);
+            for (topics, reason) in [(ended, Reason::Requested), (denied, Reason::AccessDenied)] {
+                self.unsubscribe_topics(desk, key, &topics, reason);
+            }
         }
         // The caller has looked at `PART` topics at most.
         for topic in topics {
@@ -204,12 +249,12 @@ impl Audience {
                         self.offer_first(desk, key, topic, Some((options.qos, id)));
                     }
                 }
-                SweepKind::Adjust | SweepKind::Withdraw if is_held => {
+                SweepKind::Adjust | SweepKind::Withdraw | SweepKind::Revoke if is_held => {
                     if is_mqtt {
                         self.change_filter(key, topic, true, |delivery| delivery);
                     }
                 }
-                SweepKind::Withdraw => {}
+                SweepKind::Withdraw | SweepKind::Revoke => {}
                 SweepKind::Adjust | SweepKind::Filter { .. } => self.start_subscription(desk, key, topic, Appearance::Found),
             }
         }

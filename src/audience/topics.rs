@@ -72,7 +72,8 @@ impl Audience {
             if session.mqtt.is_some() {
                 self.end_subscription(desk, key, topic);
             } else {
-                self.unsubscribe_topics(desk, key, std::slice::from_ref(topic), Reason::Requested);
+                let reason = session.end_of(topic.path.as_str());
+                self.unsubscribe_topics(desk, key, std::slice::from_ref(topic), reason);
             }
         }
     }

@@ -81,7 +81,6 @@ impl Handle {
     }
 
     /// Does something with the hasher on the thread of passwords, as hashing those of a script. Without waiting.
-    #[cfg_attr(not(test), expect(dead_code, reason = "passwords that others set are hashed here"))]
     pub fn with_hasher(&self, work: HasherWork) -> Result<(), Busy> {
         self.hasher_work.try_send(work).map_err(|_| Busy)
     }

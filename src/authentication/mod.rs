@@ -6,7 +6,6 @@
 //!
 //! No secret is ever printed: `Secret` has no text, and what a `Denial` says is for the log.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "who is made first is of use once roles permit something"))]
 pub mod administrator;
 mod authenticator;
 mod breaker;
@@ -29,45 +28,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use crate::base::Time;
+use crate::security::Secret;
 
 pub use authenticator::{Authenticator, Handle, Reply};
 pub use passwords::{Cost, Hasher};
-pub use principals::PrincipalsFile;
-
-/// Bytes that nobody may read in a log or find in memory later: they are wiped when they are dropped.
-#[derive(Clone, Eq)]
-pub struct Secret(Zeroizing<Box<[u8]>>);
-
-impl Secret {
-    pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
-        Self(Zeroizing::new(bytes.into()))
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The text, where it is one.
-    pub fn text(&self) -> Option<&str> {
-        std::str::from_utf8(&self.0).ok()
-    }
-}
-
-impl PartialEq for Secret {
-    /// Takes the same time wherever two of one length differ.
-    fn eq(&self, other: &Self) -> bool {
-        aws_lc_rs::constant_time::verify_slices_are_equal(self.bytes(), other.bytes()).is_ok()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
+pub use principals::KeptPrincipals;
 
 /// What somebody shows for being who he says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -164,7 +164,7 @@ fn body(question: &Question) -> Zeroizing<Vec<u8>> {
         Credentials::Token(secret) => ("token", Some(secret)),
         Credentials::Custom(secret) => ("custom", Some(secret)),
     };
-    let text = secret.and_then(Secret::text);
+    let text = secret.and_then(|secret| std::str::from_utf8(secret.bytes()).ok());
     let base64 = secret.filter(|_| text.is_none()).map(|secret| Zeroizing::new(STANDARD.encode(secret.bytes())));
     let asked = Asked {
         principal: &question.principal,

@@ -3,8 +3,9 @@
 use super::client::ClientError;
 use super::print::printable;
 use super::read::{Failure, exit, read_secret};
-use crate::authentication::{Cost, Hasher, Secret};
+use crate::authentication::{Cost, Hasher};
 use crate::config::Authentication;
+use crate::security::Secret;
 use crate::topic::syntax::print_quoted;
 use clap::Args;
 use std::path::PathBuf;

@@ -171,6 +171,9 @@ fn greet(config: &Config, server: &Server, host: &Host) {
         None => println!("  storage  none: topics end with the server"),
     }
     println!("  access   {}", config.exposure());
+    if let Some(file) = server.new_administrator() {
+        println!("  new      principal administrator, with a password that only {} has", file.display());
+    }
     println!("  host     {}", missing(config, server, host));
 }
 

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::security::SecurityLimits;
 pub use authentication::{
     Authentication, Authenticator, Control, Jwt, NameRoles, Passwords as PasswordSettings, Unavailable, Webhook as WebhookSettings, is_url,
 };
@@ -52,7 +53,16 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     pub storage: Storage,
     pub authentication: Authentication,
+    pub security: Security,
     pub log: Log,
+}
+
+/// What roles permit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Security {
+    /// A script that says it, where nothing is stored.
+    pub roles_file: Option<PathBuf>,
+    pub limits: SecurityLimits,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -184,6 +184,10 @@ pub const SETTINGS: &[Setting] = &[
         Ok(())
     }),
     text("authentication.principals_file", 4096, |c, v| c.authentication.principals_file = (!v.is_empty()).then(|| v.into())),
+    number("authentication.principals_max", 1, 10_000_000, |c, v| c.limits.principal_limits.principals_max = v as usize),
+    number("authentication.principals_bytes_max", 1024, 1 << 30, |c, v| c.limits.principal_limits.text_bytes_max = v as usize),
+    number("authentication.trusted_properties_max", 0, 10_000, |c, v| c.limits.principal_limits.properties_max = v as usize),
+    number("authentication.script_passwords_max", 1, 1_000_000, |c, v| c.limits.principal_limits.passwords_max = v as usize),
     number("authentication.questions_max", 1, 1_000_000, |c, v| c.authentication.questions_max = v as usize),
     number("authentication.wait_ms", 100, 600_000, |c, v| c.authentication.wait_ms = v),
     number("authentication.credentials_bytes_max", 64, 1 << 20, |c, v| c.authentication.credentials_bytes_max = v as usize),
@@ -247,6 +251,10 @@ pub const SETTINGS: &[Setting] = &[
     number("webhook.breaker_window_ms", 10, 3_600_000, |c, v| c.authentication.webhook.breaker_window_ms = v),
     number("webhook.breaker_open_ms", 10, 3_600_000, |c, v| c.authentication.webhook.breaker_open_ms = v),
     name("webhook.unavailable", &Unavailable::NAMES, |c, v| c.authentication.webhook.unavailable = Unavailable::ALL[v]),
+    text("security.roles_file", 4096, |c, v| c.security.roles_file = (!v.is_empty()).then(|| v.into())),
+    number("security.roles_max", 1, 1_000_000, |c, v| c.security.limits.roles_max = v as usize),
+    number("security.paths_max", 1, 10_000_000, |c, v| c.security.limits.paths_max = v as usize),
+    number("security.script_bytes_max", 1024, 1 << 30, |c, v| c.security.limits.text_bytes_max = v as usize),
     texts("certificate.roles", NameRoles::TAKES, |c, texts| {
         c.authentication.certificates = NameRoles::parse_all(texts)?;
         Ok(())

@@ -3,6 +3,7 @@
 //! Any room may find that a connection has something to send; it is named once until it is asked for that.
 
 use crate::base::{ConnectionKey, SessionId, ShardIndex, SlabKey};
+use crate::mail::security::PrincipalOrder;
 use crate::protocol::Refusal;
 use crate::protocol::native::Connect;
 use crate::session::{Arrival, Checked};
@@ -34,6 +35,8 @@ pub enum Effect {
     Authenticate(ConnectionKey, Box<Authentication>),
     /// Somebody wants to connect: answer with `handle_identified`.
     Identify(ConnectionKey, Box<Claim>),
+    /// To change whom the server knows; `Shard::handle_principals` hears what came of it.
+    ChangePrincipals(Box<PrincipalOrder>),
     /// A session that is used from within the process has something: `poll_inside`.
     Inside(SessionId),
     /// A session that is used from within the process has to be closed, by `close_inside`: what it was sent was not taken fast enough.

@@ -3,6 +3,7 @@
 //! A limit is defined here, or in the limits of a part that stand in here. The configuration sets these fields: `config/settings.rs` says by which key and
 //! within which range, `config/default.toml` says to the operator what each costs.
 
+use crate::security::{PrincipalLimits, SecurityStore};
 use crate::session::{MqttLimits, QueueLimits};
 use crate::session_tree::SessionTreeLimits;
 use crate::topic::constraint::ConstraintLimits;
@@ -12,10 +13,16 @@ use crate::view::ViewLimits;
 use crate::view::catalogue::CatalogueLimits;
 use crate::view::evaluate::EvaluationLimits;
 use crate::wire::origin::WebRules;
+use std::sync::Arc;
 
 /// Every bound a shard obeys. The default is that of the configuration for one shard that has everything, without MQTT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// What roles permit when the server starts; `None` where everybody may do everything.
+    pub security: Option<Arc<SecurityStore>>,
+    /// The script that makes the principals that the server knows when it starts; empty where it knows nobody.
+    pub principals: Arc<str>,
+    pub principal_limits: PrincipalLimits,
     /// The longest message of a WebSocket.
     pub message_bytes_max: usize,
     pub path_bytes_max: usize,
@@ -101,6 +108,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            security: None,
+            principals: Arc::from(""),
+            principal_limits: PrincipalLimits::default(),
             message_bytes_max: (1 << 20) + (64 << 10),
             path_bytes_max: 1024,
             value_bytes_max: 1 << 20,

@@ -305,7 +305,7 @@ impl Doors {
         let session = audience.enter(Session::new(desk.take_session_id(), Life::Connected(key), form, desk.turn.now));
         self.give_origin(audience, key, session, &connect.about.environment);
         let (who, properties) = said.unwrap_or((None, properties));
-        audience.give_who(session, who);
+        audience.give_who(desk, session, who);
         audience.let_resume(desk, session, connect.resume_ms);
         if !properties.is_empty() {
             audience.give_properties(session, &properties);

@@ -23,8 +23,8 @@ pub use record::{Expiry, Record, RecordKind};
 pub use segment::{Damage, HeaderError, Read};
 pub use segment::{Expected, HEADER_BYTES, Header, read_segment, synced_mark};
 pub use state::{
-    DURABLE_BRANCH, DURABLE_KIND, SESSION_KIND, SESSION_TREE_KIND, SESSION_TREES_BRANCH, SESSIONS_BRANCH, State, StoredEvent, StoredTopic,
-    VIEW_KIND, VIEWS_BRANCH,
+    DURABLE_BRANCH, DURABLE_KIND, PRINCIPALS_PATH, SECURITY_KIND, SECURITY_PATH, SESSION_KIND, SESSION_TREE_KIND, SESSION_TREES_BRANCH,
+    SESSIONS_BRANCH, State, StoredEvent, StoredTopic, VIEW_KIND, VIEWS_BRANCH,
 };
 
 use crate::base::TopicId;

@@ -59,6 +59,15 @@ pub const SESSION_TREE_KIND: u8 = 66;
 /// Where such tables are kept, by their branches of session paths: a branch that no client can make topics in.
 pub const SESSION_TREES_BRANCH: &str = "Tidewire/SessionTrees/";
 
+/// The kind of the record of what roles permit: its only property is the script that makes it.
+pub const SECURITY_KIND: u8 = 68;
+
+/// Where that is kept: a branch that no client can make topics in.
+pub const SECURITY_PATH: &str = "Tidewire/Security/roles";
+
+/// The same of the principals that the server knows.
+pub const PRINCIPALS_PATH: &str = "Tidewire/Security/principals";
+
 /// An event of a time series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
@@ -97,9 +106,24 @@ impl StoredTopic {
         if self.kind == SESSION_TREE_KIND { self.path.as_str().strip_prefix(SESSION_TREES_BRANCH) } else { None }
     }
 
-    /// Whether it is a topic, and neither a view, a session nor a branch mapping table.
+    /// The script that says what roles permit; `None` for what is none.
+    pub fn security_script(&self) -> Option<&str> {
+        self.script_at(SECURITY_PATH)
+    }
+
+    /// The script of the principals that the server knows.
+    pub fn principals_script(&self) -> Option<&str> {
+        self.script_at(PRINCIPALS_PATH)
+    }
+
+    fn script_at(&self, path: &str) -> Option<&str> {
+        let script = self.properties.first().filter(|_| self.kind == SECURITY_KIND && self.path.as_str() == path);
+        script.map(|(_, script)| &**script)
+    }
+
+    /// Whether it is a topic, and neither a view, a session, a branch mapping table nor what roles permit.
     pub fn is_topic(&self) -> bool {
-        ![VIEW_KIND, SESSION_KIND, SESSION_TREE_KIND, DURABLE_KIND].contains(&self.kind)
+        ![VIEW_KIND, SESSION_KIND, SESSION_TREE_KIND, DURABLE_KIND, SECURITY_KIND].contains(&self.kind)
     }
 
     pub fn property(&self, key: &str) -> Option<&str> {

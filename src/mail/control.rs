@@ -29,6 +29,11 @@ pub enum Act {
     Close {
         why: Box<str>,
     },
+    /// Roles go, others come.
+    ChangeRoles {
+        remove: Box<[Box<str>]>,
+        add: Box<[Box<str>]>,
+    },
     /// An empty value takes the property away.
     SetProperties(Box<[(Box<str>, Box<str>)]>),
     /// Whether only the newest values wait for it.

@@ -5,11 +5,13 @@ pub mod events;
 mod locks;
 pub mod messaging;
 pub mod report;
+pub mod security;
 pub mod session_trees;
 pub mod views;
 
 use crate::base::{Key, SessionId, SessionKey, ShardIndex, Time, TopicId};
 use crate::protocol::{Reason, Refusal};
+use crate::security::Rights;
 use crate::series;
 use crate::session::Member;
 use crate::session::mqtt::Standing;
@@ -204,6 +206,8 @@ pub enum Mail {
     Control(Box<control::Control>),
     /// Of those who listen to what becomes of sessions.
     Events(Box<events::Events>),
+    /// Of what roles permit.
+    Security(Box<security::Security>),
     /// Of branch mapping tables.
     SessionTrees(Box<session_trees::SessionTrees>),
     Lock {
@@ -260,6 +264,10 @@ pub enum GroupChange {
         session: SessionId,
         standing: Standing,
     },
+    Rights {
+        session: SessionId,
+        rights: Arc<Rights>,
+    },
     /// The member that it was dealt to is gone, and has not acknowledged it.
     DealAgain(Dealing),
 }
@@ -292,6 +300,8 @@ pub struct Update {
     pub to: Asker,
     /// The session that it comes from.
     pub by: Option<SessionId>,
+    /// The principal of its client, if it has one.
+    pub author: Option<Arc<str>>,
     pub path: TopicPath,
     pub change: Change<'static>,
     pub received: Time,
@@ -328,6 +338,8 @@ pub struct MessageChange<'a> {
 #[derive(Clone)]
 pub enum Making {
     Refused,
+    /// Its publisher may make none.
+    Denied,
     /// None: without a topic the message is a request, and goes back to who published it. One that messages only passed by is none.
     Asked,
     Of(Arc<Specification>),
@@ -344,6 +356,8 @@ pub struct Content<'a> {
 pub struct Conditions {
     pub constraint: Option<Constraint>,
     pub stream: Option<StreamStep>,
+    /// An event that is edited must be of the author's own.
+    pub is_own: bool,
 }
 
 /// An operation of an update stream.
@@ -382,6 +396,7 @@ pub enum Question {
     },
     Remove {
         selector: Box<str>,
+        rights: Arc<Rights>,
     },
     Fetch(Box<Fetch>),
     Listen {
@@ -414,6 +429,8 @@ pub struct Fetch {
     pub deep: Option<DeepLimit>,
     /// Where the owner finds it, if the selector and the span are about a session's own paths, which the entries have too.
     pub region: Option<Box<Region>>,
+    /// Of who asks, about the same paths as the selector.
+    pub rights: Arc<Rights>,
 }
 
 /// At most so many results of each branch whose root has so many segments.

@@ -31,6 +31,8 @@ pub struct Attempt<'a> {
     /// Whether the topic there gives way to one that is made.
     pub gives_way: bool,
     pub by: Option<SessionId>,
+    /// The author of events.
+    pub author: Option<&'a Arc<str>>,
     pub received: Time,
 }
 
@@ -81,19 +83,25 @@ impl Owner {
             (Action::Add(specification), Some(place)) => self.decide_added(desk, place, specification),
             (Action::AddAndSet(specification, content), Some(place)) => {
                 self.check_same(place, specification)?;
-                Ok(Decided { outcome: Outcome::Created(false), ..self.decide_set(desk, place, content, received)? })
+                Ok(Decided { outcome: Outcome::Created(false), ..self.decide_set(desk, place, content, attempt)? })
             }
             (Action::Add(specification), None) => self.decide_new(desk, attempt, specification, None),
             (Action::AddAndSet(specification, content), None) => self.decide_new(desk, attempt, specification, Some(content)),
             (_, None) => Err(Refusal::new(ErrorCode::NoSuchTopic, format!("there is no topic at '{path}'"))),
-            (Action::Set(content), Some(place)) => self.decide_set(desk, place, content, received),
+            (Action::Set(content), Some(place)) => self.decide_set(desk, place, content, attempt),
             (Action::Check(kind), Some(place)) => {
                 let topic = self.tree.topic(place);
                 check_kind(topic, *kind).map(|()| Decided::nothing(Outcome::Done, store_found(desk, topic)))
             }
             (Action::Patch(text), Some(place)) => self.decide_patch(desk, place, text, received),
-            (Action::Delta(form, delta), Some(place)) => self.decide_delta(desk, place, (*form, delta), received),
-            (Action::Append(append, content), Some(place)) => decide_append(desk, self.tree.topic(place), *append, content, received),
+            (Action::Delta(form, delta), Some(place)) => self.decide_delta(desk, place, (*form, delta), attempt),
+            (Action::Append(append, content), Some(place)) => {
+                let topic = self.tree.topic(place);
+                if change.conditions.as_ref().is_some_and(|conditions| conditions.is_own) {
+                    check_own(topic, *append, attempt.author)?;
+                }
+                decide_append(desk, topic, *append, content, attempt)
+            }
         }
     }
 
@@ -201,7 +209,7 @@ impl Owner {
         let outcome = Outcome::Created(true);
         let Some(content) = content else { return Ok(Decided::made(added, None, outcome)) };
         if specification.topic_type() == TopicType::TimeSeries {
-            let record = first_event(desk, &added, content, attempt.received)?;
+            let record = first_event(desk, &added, content, attempt)?;
             return Ok(Decided::made(added, Some(record), outcome));
         }
         let publication = Arc::new(make_publication(added.id, specification, 1, content.value.as_deref(), attempt.received));
@@ -227,15 +235,15 @@ impl Owner {
     }
 
     /// Sets a value, or appends it to a time series.
-    fn decide_set(&self, desk: &Desk, place: Place, content: &Content<'_>, received: Time) -> Result<Decided, Refusal> {
+    fn decide_set(&self, desk: &Desk, place: Place, content: &Content<'_>, attempt: &Attempt<'_>) -> Result<Decided, Refusal> {
         let topic = self.tree.topic(place);
         check_kind(topic, content.kind)?;
         if topic.series().is_some() {
-            let appended = decide_append(desk, topic, Append::Original { timestamp_ms: None }, content, received)?;
+            let appended = decide_append(desk, topic, Append::Original { timestamp_ms: None }, content, attempt)?;
             return Ok(Decided { outcome: Outcome::Done, ..appended });
         }
         check_storage(desk, &topic.specification)?;
-        let publication = next_publication(topic, content.value.as_deref(), received);
+        let publication = next_publication(topic, content.value.as_deref(), attempt.received);
         Ok(Decided::one(Record::Value(Arc::new(publication)), Outcome::Done))
     }
 
@@ -264,7 +272,7 @@ impl Owner {
     }
 
     /// A value as its difference from the one before.
-    fn decide_delta(&self, desk: &Desk, place: Place, (form, bytes): (Form, &[u8]), received: Time) -> Result<Decided, Refusal> {
+    fn decide_delta(&self, desk: &Desk, place: Place, (form, bytes): (Form, &[u8]), attempt: &Attempt<'_>) -> Result<Decided, Refusal> {
         let topic = self.tree.topic(place);
         let kind = topic.specification.value_type();
         let previous = topic.latest.as_ref().and_then(|latest| latest.value()).filter(|_| kind.has_deltas());
@@ -287,12 +295,18 @@ impl Owner {
             }
         };
         let content = Content { kind, value: Some(Cow::Owned(checked)) };
-        self.decide_set(desk, place, &content, received)
+        self.decide_set(desk, place, &content, attempt)
     }
 }
 
 /// Appends an event, or an edit of one.
-pub(super) fn decide_append(desk: &Desk, topic: &Topic, append: Append, content: &Content<'_>, received: Time) -> Result<Decided, Refusal> {
+pub(super) fn decide_append(
+    desk: &Desk,
+    topic: &Topic,
+    append: Append,
+    content: &Content<'_>,
+    attempt: &Attempt<'_>,
+) -> Result<Decided, Refusal> {
     check_kind(topic, content.kind)?;
     check_storage(desk, &topic.specification)?;
     let Some(series) = topic.series() else {
@@ -301,18 +315,32 @@ pub(super) fn decide_append(desk: &Desk, topic: &Topic, append: Append, content:
     };
     let value = content.value.as_deref().ok_or_else(null_event)?;
     check_ahead(desk, append)?;
-    let (event, appended) = plan_event(desk, topic.id, series, append, value, received).map_err(refuse_event)?;
+    let (event, appended) =
+        plan_event(desk, topic.id, series, (append, value), (attempt.author, attempt.received)).map_err(refuse_event)?;
     let Appended { sequence, timestamp_ms, .. } = appended;
     Ok(Decided::one(Record::Event(event), Outcome::Appended { sequence, timestamp_ms }))
 }
 
+/// Refuses to edit an event of another author.
+fn check_own(topic: &Topic, append: Append, author: Option<&Arc<str>>) -> Result<(), Refusal> {
+    let Append::Edit { original } = append else { return Ok(()) };
+    let held = topic.series().and_then(|series| series.event(original)).map(|event| event.author);
+    // Without a principal nobody can be known again. What is not there is told behind this.
+    if held.is_none_or(|held| author.is_some_and(|author| author == held)) {
+        return Ok(());
+    }
+    let path = topic.path.as_str();
+    let message = format!("this needs the permission EDIT_TIME_SERIES_EVENTS at '{path}': the event is another's");
+    Err(Refusal::new(ErrorCode::AccessDenied, message))
+}
+
 /// The first event of a time series that is made.
-pub(super) fn first_event(desk: &Desk, added: &Added, content: &Content<'_>, received: Time) -> Result<Record, Refusal> {
+pub(super) fn first_event(desk: &Desk, added: &Added, content: &Content<'_>, attempt: &Attempt<'_>) -> Result<Record, Refusal> {
     let range = added.specification.retained_range();
     let series = Series::new(Range { limit: range.limit, last_ms: range.last_ms });
     let value = content.value.as_deref().ok_or_else(null_event)?;
     let append = Append::Original { timestamp_ms: None };
-    let (event, _) = plan_event(desk, added.id, &series, append, value, received).map_err(refuse_event)?;
+    let (event, _) = plan_event(desk, added.id, &series, (append, value), (attempt.author, attempt.received)).map_err(refuse_event)?;
     Ok(Record::Event(event))
 }
 
@@ -321,16 +349,15 @@ pub(super) fn plan_event(
     desk: &Desk,
     id: TopicId,
     series: &Series,
-    append: Append,
-    value: &[u8],
-    received: Time,
+    (append, value): (Append, &[u8]),
+    (author, received): (Option<&Arc<str>>, Time),
 ) -> Result<(Event, Appended), SeriesError> {
     let (appended, original) = match append {
         Append::Original { timestamp_ms } => (series.plan_append(timestamp_ms, desk.wall_ms())?, None),
         Append::Edit { original } => (series.plan_edit(original, desk.wall_ms())?, Some(original)),
     };
     let Appended { sequence, timestamp_ms, first_kept, dropped } = appended;
-    let author = desk.anonymous.clone();
+    let author = author.unwrap_or(&desk.anonymous).clone();
     let head = EventHead { sequence, timestamp_ms, original, author: &author };
     let publication = Arc::new(Publication::event(id, received, head, value));
     Ok((Event { publication, author, first_kept, dropped }, appended))

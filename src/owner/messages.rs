@@ -32,7 +32,7 @@ impl Owner {
         if topic.series().is_some() {
             let content = Content { kind, value: Some(value) };
             let append = native::Append::Original { timestamp_ms: None };
-            let appended = decide_append(desk, topic, append, &content, attempt.received)?;
+            let appended = decide_append(desk, topic, append, &content, attempt)?;
             return Ok(Decided { outcome: Outcome::Done, ..appended });
         }
         if message.head.is_passing {
@@ -48,6 +48,12 @@ impl Owner {
     /// A message where there is no topic.
     fn decide_first_message(&self, desk: &Desk, attempt: &Attempt<'_>, message: &MessageChange<'_>) -> Result<Decided, Refusal> {
         let path = attempt.path;
+        if matches!(message.making, Making::Denied) {
+            return Err(Refusal::new(
+                ErrorCode::AccessDenied,
+                format!("this needs the permission MODIFY_TOPIC at '{path}', as there is no topic"),
+            ));
+        }
         let Making::Of(specification) = &message.making else {
             let why = format!("there is no topic at '{path}', and a rule says that messages make none there");
             return Err(Refusal::new(ErrorCode::NoSuchTopic, why));
@@ -56,7 +62,7 @@ impl Owner {
         let value = self.value_of(desk, kind, &message.payload)?;
         let added = self.added_for(desk, attempt, specification, &message.head)?;
         let record = if specification.topic_type() == TopicType::TimeSeries {
-            first_event(desk, &added, &Content { kind, value: Some(value) }, attempt.received)?
+            first_event(desk, &added, &Content { kind, value: Some(value) }, attempt)?
         } else {
             let version = if added.is_passing { 0 } else { 1 };
             let publication = make_publication(added.id, specification, version, Some(&value), attempt.received);

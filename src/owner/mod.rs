@@ -58,6 +58,7 @@ use crate::mail::{Change, StreamStep, Update};
 use crate::topic::publication::Publication;
 use crate::topic::specification::Specification;
 use crate::topic::tree::{Place, Tree};
+use std::sync::Arc;
 
 /// A shard's topics, and all that is done to them. Nothing here looks into a session or a connection: who asks is a key that is only passed on, who
 /// is told is a shard. Every method that may cause mail or a record takes the desk.
@@ -126,8 +127,8 @@ impl Owner {
 
 impl Owner {
     pub fn update_for_other(&mut self, desk: &mut Desk, update: Update) {
-        let Update { from, to, by, path, change, received } = update;
-        let (applied, keeping) = self.update(desk, by, path.as_str(), &change, received);
+        let Update { from, to, by, author, path, change, received } = update;
+        let (applied, keeping) = self.update(desk, (by, author.as_ref()), path.as_str(), &change, received);
         self.acknowledge_kept(desk, applied, Answer::Update { from, to }, keeping);
     }
 
@@ -135,7 +136,7 @@ impl Owner {
     pub fn update(
         &mut self,
         desk: &mut Desk,
-        by: Option<SessionId>,
+        (by, author): (Option<SessionId>, Option<&Arc<str>>),
         path: &str,
         change: &Change<'_>,
         received: Time,
@@ -143,7 +144,7 @@ impl Owner {
         let found = self.tree.find(path);
         let step = change.conditions.as_ref().and_then(|conditions| conditions.stream);
         let has_stream = step.is_some() || found.is_some_and(|place| self.tree.topic(place).stream().is_some());
-        match self.decide(desk, Attempt { path, found, gives_way: false, by, received }, change) {
+        match self.decide(desk, Attempt { path, found, gives_way: false, by, author, received }, change) {
             Ok(decided) => {
                 let leaves_value = has_stream && decided.leaves_value();
                 let Decided { added, record, outcome, earlier } = decided;

@@ -11,6 +11,7 @@ use crate::desk::{Answer, Desk, Ticket};
 use crate::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, What};
 use crate::owner::Owner;
 use crate::protocol::Refusal;
+use crate::security::{PathPermission, Rights};
 use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::tree::{Direction, Onward, Span, Topic, branch_of};
@@ -70,7 +71,7 @@ impl Owner {
     /// Takes up a question; what one path answers is answered at once, the rest slice by slice.
     pub fn start_walk(&mut self, desk: &mut Desk, from: ShardIndex, ticket: u64, question: Question) {
         let text = match &question {
-            Question::Interest { selector } | Question::Remove { selector } | Question::Listen { selector, .. } => selector,
+            Question::Interest { selector } | Question::Remove { selector, .. } | Question::Listen { selector, .. } => selector,
             Question::Fetch(fetch) => &fetch.selector,
             Question::Views { places } => {
                 let part = Part::Views(self.view_figures(places));
@@ -151,7 +152,7 @@ impl Owner {
         let question = walk.question.clone();
         let next = match &question {
             Question::Interest { .. } => self.walk_interest(desk, &walk, budget),
-            Question::Remove { .. } => self.walk_removal(desk, &mut walk, budget),
+            Question::Remove { rights, .. } => self.walk_removal(desk, rights, &mut walk, budget),
             Question::Fetch(fetch) => self.walk_fetch(fetch, &mut walk, budget),
             Question::Listen { kind: ListenerKind::Topics, .. } => self.walk_listened(desk, &mut walk, budget),
             Question::Listen { kind: ListenerKind::Subscribers, .. } => self.walk_counted(desk, &mut walk, budget),
@@ -196,11 +197,11 @@ impl Owner {
         next
     }
 
-    fn walk_removal(&mut self, desk: &mut Desk, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
+    fn walk_removal(&mut self, desk: &mut Desk, rights: &Rights, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
         let mut paths = Vec::new();
         let next = self.tree.scan_within(&walk.selector, &walk.rest, Direction::Forward, budget, |_, topic| {
             // Topics that views make stand as long as their views make them.
-            if !topic.is_reference {
+            if !topic.is_reference && rights.may(topic.path.as_str(), PathPermission::ModifyTopic) {
                 paths.push(topic.path.clone());
             }
             Onward::Next
@@ -311,6 +312,9 @@ impl Page {
     fn take(&mut self, fetch: &Fetch, topic: &Topic, path: &str) -> Onward {
         let specification = &topic.specification;
         let number = specification.topic_type().number();
+        if !fetch.rights.may_see(path) {
+            return Onward::Next;
+        }
         if fetch.types != 0 && fetch.types & (1 << number) == 0 {
             return Onward::Next;
         }

@@ -30,6 +30,8 @@ codes! {
         CannotResume = 107 "cannot_resume",
         InvalidCount = 108 "invalid_count",
         AuthenticationFailed = 109 "authentication_failed",
+        AccessDenied = 110 "access_denied",
+        InvalidScript = 111 "invalid_script",
         InvalidPath = 200 "invalid_path",
         InvalidSelector = 201 "invalid_selector",
         NoSuchTopic = 202 "no_such_topic",
@@ -111,6 +113,7 @@ codes! {
         Removed = 2 "removed",
         BackPressure = 3 "back_pressure",
         BranchMappings = 4 "branch_mappings",
+        AccessDenied = 5 "access_denied",
     }
 }
 

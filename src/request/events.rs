@@ -3,7 +3,7 @@
 use super::Asking;
 use super::control::parse_filter;
 use super::messaging::PROPERTIES_MAX;
-use crate::gate::{self, Deed, Of};
+use crate::gate::{self, Deed};
 use crate::mail::events::{PresenceQuestion, Wanted};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::topic::path::{TopicPath, check_form};
@@ -28,17 +28,17 @@ impl Asking<'_> {
 
     /// The filter of a listener; an empty one means all.
     fn listened(&self, filter: &str) -> Result<SessionFilter, Refusal> {
-        gate::check(self.desk, self.asker, Deed::ListenToSessions, Of::Server)?;
+        gate::server(self.rights(), Deed::ViewSessions)?;
         parse_filter(if filter.is_empty() { "all" } else { filter })
     }
 
     pub(super) fn listen_presence(&mut self, listener: u64, selector: &str, is_once: bool) -> Result<(), Refusal> {
-        let selector = gate::selector(self.desk, self.asker, Deed::ListenToSessions, selector)?.as_str().into();
+        let selector = gate::selector(self.desk, self.rights(), Deed::ViewSessions, selector)?.as_str().into();
         self.audience.listen_to_sessions(self.desk, self.asker, listener, Wanted::Presence { selector, is_once })
     }
 
     pub(super) fn list_presence(&mut self, selector: &str, after: (&str, &str), first: u64, is_once: bool) -> Result<(), Refusal> {
-        let selector = gate::selector(self.desk, self.asker, Deed::ViewSessions, selector)?.as_str().into();
+        let selector = gate::selector(self.desk, self.rights(), Deed::ViewSessions, selector)?.as_str().into();
         let page_max = self.desk.limits.fetch_page_max;
         let count_max = if first == 0 { page_max } else { usize::try_from(first).unwrap_or(page_max).min(page_max) };
         let after = self.place_after(after, is_once)?;

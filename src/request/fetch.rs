@@ -12,7 +12,8 @@ use std::ops::Bound;
 
 impl Asking<'_> {
     pub(super) fn query(&mut self, path: &str, query: &native::Query) -> Result<(), Refusal> {
-        gate::path(self.desk, self.asker, Deed::Query, path)?;
+        let deed = if query.kind == 0 { Deed::Query } else { Deed::QueryReplaced };
+        gate::path(self.desk, self.rights(), deed, path)?;
         let kind = match query.kind {
             0 => series::QueryKind::Values,
             1 => series::QueryKind::LatestEdits,
@@ -27,7 +28,7 @@ impl Asking<'_> {
     }
 
     pub(super) fn fetch(&mut self, wanted: &native::Fetch<'_>) -> Result<(), Refusal> {
-        let selector = gate::selector(self.desk, self.asker, Deed::Fetch, &wanted.selector)?;
+        let selector = gate::selector(self.desk, self.rights(), Deed::Select, &wanted.selector)?;
         let span = self.span(wanted)?;
         if wanted.first != 0 && wanted.last != 0 {
             return Err(Refusal::new(ErrorCode::UnsupportedProperty, "'first' and 'last' do not go together"));
@@ -53,6 +54,7 @@ impl Asking<'_> {
             shown: Shown { values: wanted.with_values, properties: wanted.with_properties, sizes: wanted.with_sizes },
             deep,
             region: None,
+            rights: self.audience.shared_rights(self.asker.session),
         };
         self.audience.fetch(self.desk, self.asker, &selector, fetch);
         Ok(())

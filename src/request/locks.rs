@@ -7,7 +7,7 @@ use crate::session::LockScope;
 
 impl Asking<'_> {
     pub(super) fn lock(&mut self, name: &str, scope: u8) -> Result<(), Refusal> {
-        gate::path(self.desk, self.asker, Deed::Lock, name)?;
+        gate::path(self.desk, self.rights(), Deed::Lock, name)?;
         let scope = LockScope::from_number(scope).ok_or_else(|| {
             Refusal::new(
                 ErrorCode::InvalidField,

@@ -18,7 +18,7 @@ const REJECTION_BYTES_MAX: usize = 1024;
 
 impl Asking<'_> {
     pub(super) fn handle_requests(&mut self, handler: u64, path: &str, properties: Vec<Cow<'_, str>>) -> Result<(), Refusal> {
-        gate::path(self.desk, self.asker, Deed::HandleRequests, path)?;
+        gate::path(self.desk, self.rights(), Deed::HandleRequests, path)?;
         // It is answered when all shards know of it, as a question is.
         self.audience.check_questions(self.desk, self.asker)?;
         if properties.len() > PROPERTIES_MAX {
@@ -35,19 +35,19 @@ impl Asking<'_> {
     }
 
     pub(super) fn request(&mut self, path: &str, timeout_ms: u64, kind: u8, value: &[u8]) -> Result<(), Refusal> {
-        gate::path(self.desk, self.asker, Deed::SendToHandler, path)?;
+        gate::path(self.desk, self.rights(), Deed::SendToHandler, path)?;
         let message = self.message(kind, value)?;
         self.audience.request(self.desk, self.asker, timeout_ms, path, message)
     }
 
     pub(super) fn request_of_session(&mut self, to: (&str, &str), timeout_ms: u64, kind: u8, value: &[u8]) -> Result<(), Refusal> {
-        gate::path(self.desk, self.asker, Deed::SendToSession, to.1)?;
+        gate::path(self.desk, self.rights(), Deed::SendToSession, to.1)?;
         let message = self.message(kind, value)?;
         self.audience.request_of_session(self.desk, self.asker, timeout_ms, to, message)
     }
 
     pub(super) fn request_of_all(&mut self, (filter, path): (&str, &str), timeout_ms: u64, kind: u8, value: &[u8]) -> Result<(), Refusal> {
-        gate::path(self.desk, self.asker, Deed::SendToSession, path)?;
+        gate::path(self.desk, self.rights(), Deed::SendToSession, path)?;
         let filter = parse_filter(filter)?;
         let message = self.message(kind, value)?;
         self.audience.request_of_all(self.desk, self.asker, timeout_ms, (filter, path), message)

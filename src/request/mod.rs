@@ -6,13 +6,14 @@
 //! - `update` — updates, update streams and appends: values, conditions, specifications.
 //! - `messaging` — requests to other clients; `control` — what is asked about sessions, and of them on others' behalf.
 //! - `events` — who listens to what becomes of sessions; `fetch` — fetches, and queries of time series; `views` — what is asked of topic views; `locks` — of locks;
-//!   `session_trees` — of branch mapping tables.
+//!   `session_trees` — of branch mapping tables; `security` — of what roles permit.
 
 mod control;
 mod events;
 mod fetch;
 mod locks;
 mod messaging;
+mod security;
 mod session_trees;
 mod update;
 mod views;
@@ -21,11 +22,13 @@ pub use views::list;
 
 use crate::audience::{Audience, MISSING};
 use crate::desk::Desk;
-use crate::gate::{self, Deed, Of};
+use crate::gate::{self, Deed};
 use crate::mail::control::Act;
 use crate::mail::{Caller, Change};
 use crate::owner::Owner;
 use crate::protocol::{ErrorCode, Refusal};
+use crate::security::Rights;
+use crate::session::Step;
 use crate::value::json::Checker;
 use crate::wire::event::Form;
 use crate::wire::native::{Ask, Outcome};
@@ -75,15 +78,15 @@ impl Asking<'_> {
                 audience.answer(desk, asker, Ok(Outcome::Done));
             }
             Ask::Remove { selector } => {
-                let selector = gate::selector(desk, asker, Deed::Remove, &selector)?;
+                let selector = gate::selector(desk, audience.rights(asker.session), Deed::Remove, &selector)?;
                 audience.remove(desk, asker, &selector);
             }
             Ask::Fetch { fetch } => self.fetch(&fetch)?,
             Ask::Query { path, query } => self.query(&path, &query)?,
             Ask::Subscribe { selector, scope } => {
                 check_scope(&scope, desk.limits.scope_bytes_max)?;
-                let selector = gate::selector(desk, asker, Deed::Select, &selector)?;
-                audience.subscribe(desk, asker, &scope, &selector)?;
+                let selector = gate::selector(desk, audience.rights(asker.session), Deed::Select, &selector)?;
+                audience.subscribe(desk, asker, &scope, &selector, Step::Selects)?;
             }
             // Nobody needs leave to have less.
             Ask::Unsubscribe { selector, scope } => {
@@ -96,7 +99,9 @@ impl Asking<'_> {
                 audience.unsubscribe(desk, asker, None, &selector)?;
             }
             Ask::Listen { listener, kind, selector } => {
-                gate::check(desk, asker, if kind == MISSING { Deed::HandleMissing } else { Deed::Listen }, Of::Branch(&selector))?;
+                if kind == MISSING {
+                    gate::server(audience.rights(asker.session), Deed::HandleMissing)?;
+                }
                 audience.listen(desk, asker, listener, kind, &selector)?;
             }
             Ask::Unlisten { listener, selector } => {
@@ -113,12 +118,17 @@ impl Asking<'_> {
             Ask::Unlock { name, number } => self.unlock(&name, number)?,
             Ask::PutSessionTree { branch, mappings } => self.put_session_tree(&branch, &mappings)?,
             Ask::ListLocks { after } => {
-                gate::check(desk, asker, Deed::LookAtLocks, Of::Server)?;
+                gate::server(audience.rights(asker.session), Deed::LookAtLocks)?;
                 audience.list_locks(desk, asker, &after);
             }
             other => self.carry_out_of_sessions(other)?,
         }
         Ok(Todo::Nothing)
+    }
+
+    /// What the asker may do.
+    fn rights(&self) -> &Rights {
+        self.audience.rights(self.asker.session)
     }
 
     /// What is asked of other sessions.
@@ -137,6 +147,11 @@ impl Asking<'_> {
             Ask::ListSelections { session, after, first } => self.list_selections(&session, after, first),
             Ask::CloseSessions { session, filter, message } => self.close_sessions(&session, &filter, &message),
             Ask::SetSessionProperties { session, filter, properties } => self.set_session_properties(&session, &filter, properties),
+            Ask::ChangeRoles { session, filter, remove, add } => self.change_roles(&session, &filter, &remove, &add),
+            Ask::GetSecurity { offset } => self.security_script(offset),
+            Ask::ApplySecurity { check, script } => self.apply_security(&script, check),
+            Ask::GetPrincipals { offset } => self.principals_script(offset),
+            Ask::ApplyPrincipals { check, script } => self.apply_principals(&script, check),
             Ask::ConflateSessions { session, filter, conflated } => self.control(&session, &filter, Act::Conflate(conflated)),
             Ask::SubscribeSessions { session, filter, selector, scope } => self.select_for(&session, &filter, &selector, &scope, true),
             Ask::UnsubscribeSessions { session, filter, selector, scope } => self.select_for(&session, &filter, &selector, &scope, false),

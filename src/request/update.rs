@@ -4,6 +4,7 @@ use super::{Asking, Todo};
 use crate::gate::{self, Deed};
 use crate::mail::{Action, Change, Conditions, Content, StreamStep};
 use crate::protocol::{ErrorCode, Refusal};
+use crate::security::PathPermission;
 use crate::session::Stream;
 use crate::topic::constraint::{Constraint, ConstraintLimits};
 use crate::topic::path::TopicPath;
@@ -18,10 +19,22 @@ use std::sync::Arc;
 
 impl Asking<'_> {
     pub(super) fn update<'a>(&mut self, path: Cow<'a, str>, update: Update<'a>, value: &'a mut Vec<u8>) -> Result<Todo<'a>, Refusal> {
-        gate::path(self.desk, self.asker, Deed::Update, &path)?;
+        self.may_update(&path, &update)?;
         let conditions = self.conditions(&path, &update.constraint, None)?;
         let action = self.action(update, value)?;
         Ok(Todo::Route { path, change: Change { action, conditions } })
+    }
+
+    /// What an update of the path needs.
+    fn may_update(&self, path: &str, update: &Update<'_>) -> Result<(), Refusal> {
+        let deed = match update.verb {
+            Verb::Add => Deed::Add,
+            Verb::AddAndSet => Deed::AddAndSet,
+            Verb::Set | Verb::Check => Deed::Set,
+            Verb::Patch => Deed::Patch,
+        };
+        gate::path(self.desk, self.rights(), deed, path)?;
+        if update.constraint.is_empty() { Ok(()) } else { gate::at(self.rights(), Deed::Query, path) }
     }
 
     /// What an update depends on; nothing for most. Which locks its session holds is known here, and holds until the topic's owner has decided.
@@ -39,7 +52,7 @@ impl Asking<'_> {
             let owner = desk.owner_of(path);
             constraint.settle_locks(|name, number| audience.uses_lock(desk, asker.session, (name, number), owner));
         }
-        Ok(Some(Box::new(Conditions { constraint, stream })))
+        Ok(Some(Box::new(Conditions { constraint, stream, is_own: false })))
     }
 
     /// What the update does to its topic. Its value is checked, in memory that is used again.
@@ -111,7 +124,9 @@ impl Asking<'_> {
     }
 
     pub(super) fn append<'a>(&mut self, path: Cow<'a, str>, kind: u8, append: Append, value: &[u8]) -> Result<Todo<'a>, Refusal> {
-        gate::path(self.desk, self.asker, Deed::Update, &path)?;
+        let is_edit = matches!(append, Append::Edit { .. });
+        gate::path(self.desk, self.rights(), if is_edit { Deed::Edit } else { Deed::Set }, &path)?;
+        let is_own = is_edit && !self.rights().may(&path, PathPermission::EditTimeSeriesEvents);
         if kind & NULL_BIT != 0 {
             return Err(null_event());
         }
@@ -119,7 +134,8 @@ impl Asking<'_> {
         let mut checked = Vec::with_capacity(value.len());
         self.check_value(kind, value, &mut checked)?;
         let content = Content { kind, value: Some(Cow::Owned(checked)) };
-        Ok(Todo::Route { path, change: Change { action: Action::Append(append, content), conditions: None } })
+        let conditions = is_own.then(|| Box::new(Conditions { is_own, ..Conditions::default() }));
+        Ok(Todo::Route { path, change: Change { action: Action::Append(append, content), conditions } })
     }
 
     // Update streams.
@@ -131,7 +147,7 @@ impl Asking<'_> {
         update: Update<'a>,
         value: &'a mut Vec<u8>,
     ) -> Result<Todo<'a>, Refusal> {
-        gate::path(self.desk, self.asker, Deed::Update, &path)?;
+        self.may_update(&path, &update)?;
         if update.verb == Verb::Patch {
             return Err(Refusal::new(ErrorCode::UnsupportedProperty, "a stream cannot be opened with a patch"));
         }
@@ -155,6 +171,9 @@ impl Asking<'_> {
     pub(super) fn set_by_stream<'a>(&mut self, number: u64, set: &[u8], value: &'a mut Vec<u8>) -> Result<Todo<'a>, Refusal> {
         let Stream { path, kind, .. } = self.audience.stream(self.asker, number)?;
         let (path, kind) = (path.as_str().to_owned(), *kind);
+        // It may have been opened when the session was allowed more.
+        let allowed = gate::at(self.rights(), Deed::Set, &path);
+        self.end_stream_on(number, allowed)?;
         let is_null = set.is_empty() && kind != ValueType::Binary && kind != ValueType::String
             || self.form == Form::Text && set == b"null" && kind != ValueType::Json;
         value.clear();
@@ -166,6 +185,8 @@ impl Asking<'_> {
 
     pub(super) fn step_stream<'a>(&mut self, number: u64, form: u8, delta: Cow<'a, [u8]>) -> Result<Todo<'a>, Refusal> {
         let path = self.audience.stream(self.asker, number)?.path.as_str().to_owned();
+        let allowed = gate::at(self.rights(), Deed::Set, &path);
+        self.end_stream_on(number, allowed)?;
         let form = match form {
             op::DELTA_DEFLATE => Ok(delta::Form::Deflate),
             op::DELTA_COPY => Ok(delta::Form::Copy),
@@ -177,7 +198,7 @@ impl Asking<'_> {
 
     fn step<'a>(&self, number: u64, path: String, action: Action<'a>) -> Todo<'a> {
         let step = StreamStep { stream: self.tag(number), opens: false };
-        let conditions = Conditions { constraint: None, stream: Some(step) };
+        let conditions = Conditions { stream: Some(step), ..Conditions::default() };
         Todo::Route { path: Cow::Owned(path), change: Change { action, conditions: Some(Box::new(conditions)) } }
     }
 

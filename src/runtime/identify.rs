@@ -1,11 +1,15 @@
 //! Who a client is: the shard's question to the authenticators, which run on threads of their own, and their verdict on its way back.
 
 use super::mesh::{Command, Links};
-use crate::authentication::{Credentials, Denial, Handle, Question, Secret, Verdict};
+use crate::authentication::{Credentials, Denial, Handle, Hasher, KeptPrincipals, Question, Verdict};
 use crate::base::{ConnectionKey, Time};
+use crate::mail::security::PrincipalOrder;
+use crate::protocol::{ErrorCode, Refusal};
+use crate::security::{Author, Secret};
 use crate::session::UserProperties;
 use crate::shard::{Claim, Identified, Log, Shown, Who};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// When a client comes again whose question could not be asked, in milliseconds: some part of this, so that all do not come at once.
 const AGAIN_MS: u64 = 2000;
@@ -37,6 +41,28 @@ pub fn ask(handle: &Handle, links: &Links, shard: usize, key: ConnectionKey, cla
     handle.ask(question, Box::new(reply)).err().map(|_| Answered { key, principal, verdict: Verdict::Deny(Denial::Busy) })
 }
 
+/// Has a script of principals applied on a thread that hashes passwords; refused where too many wait.
+pub fn change_principals(
+    (handle, principals): &(Handle, Arc<KeptPrincipals>),
+    links: &Links,
+    shard: usize,
+    order: PrincipalOrder,
+) -> Result<(), Refusal> {
+    let (sender, mailbox, principals) = (links.senders[shard].clone(), links.mailboxes[shard].clone(), principals.clone());
+    let work = move |hasher: &Hasher| {
+        let PrincipalOrder { script, by, checks_only, to } = order;
+        principals.change(hasher, (&script, Author::Principal(&by)), checks_only, |applied| {
+            let result = applied.map(|store| (!checks_only).then(|| store.to_script()));
+            let result = result.map_err(|error| Refusal::new(ErrorCode::InvalidScript, error.to_string()));
+            // A shard that has ended needs no answer.
+            let _ = sender.send(Command::Principals(to, result));
+        });
+        mailbox.wake();
+    };
+    let busy = |_| Refusal::new(ErrorCode::Overloaded, "too many changes of principals wait for their passwords to be hashed");
+    handle.with_hasher(Box::new(work)).map_err(busy)
+}
+
 impl Answered {
     /// What the shard does with it, and what the operator should know. `chance` is below 1,000.
     pub fn judge(self, now: Time, wall_ms: u64, chance: u64) -> (Identified, Option<Log>) {
@@ -47,7 +73,7 @@ impl Answered {
                 let expires = allowed.expires_ms.map(|at_ms| now.after_ms(at_ms.saturating_sub(wall_ms)));
                 let properties = allowed.properties.iter().map(|(key, value)| (&**key, &**value));
                 match UserProperties::check(properties) {
-                    Ok(properties) => (Identified::As(Who::new(allowed.principal, allowed.roles, expires), properties), None),
+                    Ok(properties) => (Identified::As(Who::new(allowed.principal.into(), allowed.roles, expires), properties), None),
                     // An authenticator that gives what is none has said nothing that can be relied on.
                     Err(refusal) => (Identified::Refused, refused(&refusal.message)),
                 }

@@ -6,6 +6,8 @@ use super::identify::Answered;
 use super::ring::Ring;
 use crate::base::ShardIndex;
 use crate::mail::Batch;
+use crate::mail::views::Told;
+use crate::protocol::Refusal;
 use crate::shard::Handover;
 use crate::storage;
 use crate::transport::Guard;
@@ -68,6 +70,8 @@ pub enum Command {
     Adopt(Adoption),
     /// Authenticators answer.
     Identified(Box<Answered>),
+    /// What came of a change of principals.
+    Principals(Told, Result<Option<String>, Refusal>),
 }
 
 /// Where a shard is woken that has mail.

@@ -49,7 +49,7 @@ pub struct Settings {
     /// Where addresses are, if anybody knows.
     pub places: Option<Arc<Places>>,
     /// Who says who clients are; nobody where all are anonymous.
-    pub authenticators: Option<authentication::Handle>,
+    pub authenticators: Option<(authentication::Handle, Arc<authentication::KeptPrincipals>)>,
 }
 
 /// What nobody can guess.

@@ -7,15 +7,15 @@
 //! `guarded`.
 
 mod guarded;
+mod identities;
 
-use super::identify::{self, Answered};
 use super::log::Logger;
 use super::mesh::{Adoption, Command, Links, Mailbox};
 use super::ring::{Completion, Ended, Received, Ring, Sizes};
 use super::{Listeners, Settings, now, wall_ms};
 use crate::admin::{self, Answer};
 use crate::base::{ConnectionKey, ShardIndex, SlabKey};
-use crate::shard::{Claim, Effect, Handover, Place, Shard, Verdict};
+use crate::shard::{Effect, Handover, Place, Shard, Verdict};
 use crate::storage::Answer as StorageAnswer;
 use crate::transport::Guard;
 use guarded::Arrivals;
@@ -668,26 +668,10 @@ impl Turns {
                 // This server knows no method.
                 Effect::Authenticate(key, asked) => self.shard.handle_authenticated(now(), key, &asked.method, Verdict::Unknown),
                 Effect::Identify(key, claim) => self.identify(key, *claim),
+                Effect::ChangePrincipals(order) => self.change_principals(*order),
                 Effect::Log(news) => self.logger.log(now(), &news),
             }
         }
-    }
-
-    /// Asks the authenticators who a client is.
-    fn identify(&mut self, key: ConnectionKey, claim: Claim) {
-        let handle = self.settings.authenticators.as_ref().expect("a shard asks where there are authenticators");
-        if let Some(answered) = identify::ask(handle, &self.links, usize::from(self.index.0), key, claim) {
-            self.identified(answered);
-        }
-    }
-
-    fn identified(&mut self, answered: Answered) {
-        let (now, key) = (now(), answered.key);
-        let (identified, news) = answered.judge(now, wall_ms(), now.0 / 1000 % 1000);
-        if let Some(news) = news {
-            self.logger.log(now, &news);
-        }
-        self.shard.handle_identified(now, key, identified);
     }
 
     fn answer_request(&mut self, key: ConnectionKey, method: &str, path: &str) {
@@ -776,6 +760,7 @@ impl Turns {
                     self.adopt(adoption);
                 }
                 Command::Identified(answered) => self.identified(*answered),
+                Command::Principals(to, result) => self.shard.handle_principals(now(), to, result),
                 Command::Storage(StorageAnswer::Acknowledged { through }) => self.shard.handle_stored(now(), through),
                 Command::Storage(StorageAnswer::Failing { reason }) => self.shard.handle_storage_failure(now(), &reason),
                 Command::Storage(StorageAnswer::Recovered) => self.shard.handle_storage_recovery(now()),

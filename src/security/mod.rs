@@ -5,16 +5,24 @@
 //!
 //! Every loop here is over one script, whose length its limits bound, or over what a store holds, which they bound too.
 
-pub mod permission;
-pub mod script;
-pub mod store;
+mod permission;
 mod predefined;
-pub mod rights;
-pub mod principals;
-pub mod secret;
-pub mod explain;
+mod explain;
+mod principals;
+mod rights;
+mod script;
+mod secret;
+mod store;
 #[cfg(test)]
 mod tests;
+
+pub use permission::{GlobalPermission, PathPermission, Permission};
+pub use principals::{Anonymous, PrincipalLimits, PrincipalStore};
+pub use rights::Rights;
+pub use script::principals::PrincipalScript;
+pub use script::security::SecurityScript;
+pub use secret::Secret;
+pub use store::{SecurityLimits, SecurityStore};
 
 use std::fmt;
 

@@ -86,6 +86,11 @@ impl PrincipalStore {
         self.principals.get(principal)
     }
 
+    /// The principal has that password and those roles, whatever it had.
+    pub fn put(&mut self, principal: &str, hash: Box<str>, roles: &[Box<str>]) {
+        self.principals.insert(principal.into(), Principal { hash: hash.into(), roles: roles.into(), locked_to: None });
+    }
+
     pub fn anonymous(&self) -> &Anonymous {
         &self.anonymous
     }

@@ -6,6 +6,7 @@
 //! Asking does not allocate, and looks once into a table for each level of the path at which there are any permissions.
 
 use std::hash::BuildHasher;
+use std::sync::LazyLock;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -32,6 +33,12 @@ pub struct Rights {
 }
 
 impl Rights {
+    /// Of somebody of whom nothing is known.
+    pub fn nothing() -> &'static Self {
+        static NOTHING: LazyLock<Rights> = LazyLock::new(Rights::default);
+        &NOTHING
+    }
+
     /// Everything: the server itself, and whoever connects to one that asks nobody.
     pub fn all() -> Self {
         Self { global: GlobalPermissions::ALL, default: PathPermissions::ALL, ..Self::default() }
@@ -91,6 +98,12 @@ impl Rights {
         let is_it = |place: &u32| self.assignments[*place as usize].0.as_str() == path;
         let place = *self.index.find(self.hasher.hash_one(path), is_it)?;
         Some(self.assignments[place as usize].1)
+    }
+
+    /// Whether what is at `path` may be selected and read.
+    pub fn may_see(&self, path: &str) -> bool {
+        let here = self.at(path);
+        here.contains(PathPermission::SelectTopic) && here.contains(PathPermission::ReadTopic)
     }
 
     pub fn may(&self, path: &str, permission: PathPermission) -> bool {

@@ -1,14 +1,16 @@
-//! A password in memory: never printed, and wiped when it is dropped.
+//! A secret in memory, such as a password: never printed, and wiped when it is dropped.
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// See the module. It cannot be compared or copied: whoever hashes it takes its bytes.
+/// See the module.
+#[derive(Clone)]
 pub struct Secret(Zeroizing<Box<[u8]>>);
 
 impl Secret {
-    pub fn new(bytes: &[u8]) -> Self {
+    pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
         Self(Zeroizing::new(bytes.into()))
     }
 
@@ -16,6 +18,15 @@ impl Secret {
         &self.0
     }
 }
+
+impl PartialEq for Secret {
+    /// Takes the same time wherever two of one length differ.
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes().ct_eq(other.bytes()).into()
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -89,6 +89,18 @@ impl SecurityStore {
         Self { limits, ..store }
     }
 
+    /// That of a text alone, from an empty store: what is wrong with it, in words.
+    pub fn parse(text: &str, limits: SecurityLimits) -> Result<Self, String> {
+        let script = SecurityScript::parse(text, limits).map_err(|error| error.to_string())?;
+        let mut store = Self::empty(limits);
+        store.apply(&script, Author::Operator).map_err(|error| error.to_string())?;
+        Ok(store)
+    }
+
+    pub fn limits(&self) -> SecurityLimits {
+        self.limits
+    }
+
     /// Applies all statements in their order, or none. That roles do not include each other, and how much there is, is judged at the end.
     pub fn apply(&mut self, script: &SecurityScript, by: Author<'_>) -> Result<(), ApplyError> {
         let mut next = self.clone();

@@ -1,18 +1,21 @@
 //! Assembles the process: listeners, shards, signals, and the order in which it stops.
 
+mod access;
+
 use crate::admin::Pages;
-use crate::authentication::{Authenticator, PrincipalsFile, Question, Reply, Verdict};
 use crate::base::TopicId;
 use crate::config::{Config, Listener, Protocol};
 use crate::runtime::{self, Door, Listeners, Places, Runtime, Settings, Stored};
 use crate::shard::{Limits, Transport};
 use crate::storage::{Options, Recovered, Store};
 use crate::transport::{Certificates, Policy};
+use access::Access;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,8 +23,7 @@ use std::time::Duration;
 /// A server that runs.
 pub struct Server {
     runtime: Runtime,
-    /// Its threads end with it.
-    _authenticator: Option<Authenticator>,
+    access: Access,
     /// Where it listens, those of the short forms first; the ports are the real ones.
     pub listeners: Vec<Listener>,
     /// Those of the listeners that have some, by their names.
@@ -54,10 +56,13 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     let sockets = listen_everywhere(config, &mut listeners, &cores)?;
     let doors = listeners.iter().zip(&certificates).enumerate();
     let doors: Arc<[Door]> = doors.map(|(number, (listener, certificates))| door(number as u16, listener, certificates.clone())).collect();
-    let authenticator = start_authenticators(config)?;
+    let started = runtime::now();
+    let stored = open_store(config, &cores)?;
+    let (stored, found) = stored.unzip();
+    let access = Access::start(config, stored.as_ref().map_or(&[], |stored| &stored.topics))?;
     let settings = Settings {
-        authenticators: authenticator.as_ref().map(Authenticator::handle),
-        limits: limits(config, cores.len()),
+        authenticators: access.authenticators(),
+        limits: Limits { security: access.security.clone(), principals: access.principals_script(), ..limits(config, cores.len()) },
         doors,
         handshakes_max: config.tls.handshakes_max.div_ceil(cores.len()),
         server: format!("tidewire {}", env!("CARGO_PKG_VERSION")),
@@ -74,35 +79,11 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     }
     let refresh = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGHUP, refresh.clone())?;
-    let started = runtime::now();
-    let stored = open_store(config, &cores)?;
-    let (stored, found) = stored.unzip();
     let runtime = runtime::start(&settings, sockets, stored)?;
     let restored = found.map(|found| format!("{found} in {} ms", runtime::now().since(started) / 1_000_000));
     let names = listeners.iter().map(|listener| listener.name.clone());
     let certificates = names.zip(certificates).filter_map(|(name, certificates)| Some((name, certificates?))).collect();
-    Ok(Server { runtime, _authenticator: authenticator, listeners, certificates, cores, restored, stop, refresh })
-}
-
-/// Who says who clients are; nobody where the chain is empty.
-fn start_authenticators(config: &Config) -> io::Result<Option<Authenticator>> {
-    let settings = &config.authentication;
-    if settings.chain.is_empty() {
-        return Ok(None);
-    }
-    let principals = match &settings.principals_file {
-        None => PrincipalsFile::default(),
-        Some(path) => {
-            let named =
-                |what: &dyn std::fmt::Display| io::Error::other(format!("authentication.principals_file: {}: {what}", path.display()));
-            let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
-            PrincipalsFile::parse(&text).map_err(|error| named(&error))?
-        }
-    };
-    // The configuration refuses a chain that asks sessions.
-    let nobody = |_: &str, _: &Question, reply: Reply| reply(Verdict::Abstain);
-    let started = Authenticator::start(settings, Arc::new(principals), Box::new(nobody));
-    started.map(Some).map_err(|error| io::Error::other(error.to_string()))
+    Ok(Server { runtime, access, listeners, certificates, cores, restored, stop, refresh })
 }
 
 /// Opens the store and reads what it holds; nothing where the server is ephemeral.
@@ -140,6 +121,11 @@ impl Server {
             address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
         }
         Some(address)
+    }
+
+    /// The file with the administrator's password, where it was made at this start.
+    pub fn new_administrator(&self) -> Option<&Path> {
+        self.access.administrator.as_deref()
     }
 
     /// Serves until the process is told to end by SIGTERM or SIGINT, then takes leave of every session.

@@ -6,17 +6,21 @@
 use super::Caller;
 use super::mqtt::Standing;
 use crate::base::{SessionId, ShardIndex};
+use crate::security::Rights;
 use crate::wire::mqtt::QoS;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     pub session: SessionId,
     pub qos: QoS,
     pub retain_as_published: bool,
     pub id: Option<u32>,
     pub standing: Standing,
+    /// It is dealt nothing that its client may not have.
+    pub rights: Arc<Rights>,
 }
 
 /// See the module.
@@ -25,14 +29,20 @@ pub struct Group {
     /// By number, in the order in which they joined.
     members: BTreeMap<u64, Member>,
     numbers: HashMap<SessionId, u64>,
-    /// The numbers of those that stand so, by [`Standing`].
-    standing: [BTreeSet<u64>; 3],
+    classes: Vec<Class>,
     newest: u64,
     /// The member whose turn it is is the first from this number on.
     next: u64,
     /// Who is answered once the owners of topics know the group's selector, by a number.
     joining: BTreeMap<u32, (ShardIndex, Caller)>,
     last_join: u32,
+}
+
+/// The members that may do the same: they share their rights, so there are no more classes than sets of roles on each shard.
+struct Class {
+    rights: Arc<Rights>,
+    /// The numbers of those that stand so, by [`Standing`].
+    standing: [BTreeSet<u64>; 3],
 }
 
 impl Group {
@@ -45,31 +55,65 @@ impl Group {
         self.remove(member.session);
         self.newest += 1;
         self.numbers.insert(member.session, self.newest);
-        self.standing[member.standing as usize].insert(self.newest);
+        let number = self.newest;
+        self.class(&member.rights).standing[member.standing as usize].insert(number);
         self.members.insert(self.newest, member);
+    }
+
+    fn class(&mut self, rights: &Arc<Rights>) -> &mut Class {
+        let at = self.classes.iter().position(|class| Arc::ptr_eq(&class.rights, rights)).unwrap_or_else(|| {
+            self.classes.push(Class { rights: rights.clone(), standing: Default::default() });
+            self.classes.len() - 1
+        });
+        &mut self.classes[at]
+    }
+
+    /// Takes a member's number out of its class, which goes with its last.
+    fn leave_class(&mut self, rights: &Arc<Rights>, standing: Standing, number: u64) {
+        let class = self.class(rights);
+        class.standing[standing as usize].remove(&number);
+        if class.standing.iter().all(BTreeSet::is_empty) {
+            self.classes.retain(|class| !Arc::ptr_eq(&class.rights, rights));
+        }
     }
 
     pub fn remove(&mut self, session: SessionId) {
         let Some(number) = self.numbers.remove(&session) else { return };
         let member = self.members.remove(&number).expect("a member has its number");
-        self.standing[member.standing as usize].remove(&number);
+        self.leave_class(&member.rights, member.standing, number);
     }
 
     pub fn set_standing(&mut self, session: SessionId, standing: Standing) {
-        let Some(number) = self.numbers.get(&session) else { return };
-        let member = self.members.get_mut(number).expect("a member has its number");
+        let Some(number) = self.numbers.get(&session).copied() else { return };
+        let member = self.members.get_mut(&number).expect("a member has its number");
         let before = std::mem::replace(&mut member.standing, standing);
-        self.standing[before as usize].remove(number);
-        self.standing[standing as usize].insert(*number);
+        let rights = member.rights.clone();
+        let class = self.class(&rights);
+        class.standing[before as usize].remove(&number);
+        class.standing[standing as usize].insert(number);
     }
 
-    /// The member whose turn it is, by its number. Those that `has_left` says are passed over: no more than have left and not been taken out.
-    pub fn find_next(&self, has_left: impl Fn(&Member) -> bool) -> Option<(u64, Member)> {
+    pub fn set_rights(&mut self, session: SessionId, rights: Arc<Rights>) {
+        let Some(number) = self.numbers.get(&session).copied() else { return };
+        let member = self.members.get_mut(&number).expect("a member has its number");
+        let (before, standing) = (std::mem::replace(&mut member.rights, rights.clone()), member.standing);
+        self.leave_class(&before, standing, number);
+        self.class(&rights).standing[standing as usize].insert(number);
+    }
+
+    /// The member whose turn it is, of those whose rights are enough. Those that `has_left` says are passed over: no more than have left and not been taken
+    /// out.
+    pub fn find_next(&self, is_enough: impl Fn(&Rights) -> bool, has_left: impl Fn(&Member) -> bool) -> Option<(u64, &Member)> {
+        let classes: Vec<&Class> = self.classes.iter().filter(|class| is_enough(&class.rights)).collect();
         let in_turn = |numbers: &BTreeSet<u64>| {
             let round = numbers.range(self.next..).chain(numbers.range(..self.next));
-            round.map(|number| (*number, self.members[number])).find(|(_, member)| !has_left(member))
+            round.copied().find(|number| !has_left(&self.members[number]))
         };
-        self.standing.iter().find_map(in_turn)
+        (0..3).find_map(|standing| {
+            let soonest = classes.iter().filter_map(|class| in_turn(&class.standing[standing]));
+            let number = soonest.min_by_key(|number| (*number < self.next, *number))?;
+            Some((number, &self.members[&number]))
+        })
     }
 
     /// The member has had its turn.
@@ -103,13 +147,14 @@ mod tests {
     }
 
     fn member(number: u64, standing: Standing) -> Member {
-        Member { session: session(number), qos: QoS::AtLeastOnce, retain_as_published: false, id: None, standing }
+        Member { session: session(number), qos: QoS::AtLeastOnce, retain_as_published: false, id: None, standing, rights: Arc::default() }
     }
 
     fn deal(group: &mut Group) -> Option<u64> {
-        let (number, member) = group.find_next(|member| member.session == session(9))?;
+        let (number, member) = group.find_next(|_| true, |member| member.session == session(9))?;
+        let session = member.session;
         group.pass(number);
-        Some(member.session.number() >> 16)
+        Some(session.number() >> 16)
     }
 
     #[test]
@@ -134,6 +179,6 @@ mod tests {
         }
         assert_eq!((deal(&mut group), group.is_empty()), (None, false), "one has left and is not taken out");
         group.remove(session(9));
-        assert!(group.is_empty() && group.numbers.is_empty() && group.standing.iter().all(BTreeSet::is_empty));
+        assert!(group.is_empty() && group.numbers.is_empty() && group.classes.is_empty());
     }
 }

@@ -28,7 +28,7 @@ pub use lock::{Claim, Lock, LockScope, LockStanding};
 pub use mqtt::Mqtt;
 pub use mqtt_limits::MqttLimits;
 pub use origin::{Arrival, ENVIRONMENT_BYTES_MAX, Origin, Place};
-pub use selections::Scopes;
+pub use selections::{Scopes, Step};
 pub use send_queue::{Entry, Newest, QueueLimits, SendQueue, Steps};
 pub use sent::{Durable, Miscounted, Resume, Secret, Send, Told};
 pub use sweep::{Ending, Sweep, SweepKind};
@@ -36,12 +36,15 @@ pub use user_properties::{Checked, UserProperties};
 pub use who::Who;
 
 use crate::base::{ConnectionKey, SessionId, SessionKey, SplitMap, Time, TopicId};
+use crate::protocol::Reason;
+use crate::security::{PathPermission, Rights};
 use crate::topic::publication::Encodings;
 use crate::topic::selector::Selector;
 use crate::wire::event;
 use crate::wire::mqtt::Version;
 use std::net::Ipv6Addr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// How a session's connection writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,6 +104,8 @@ pub struct Session {
     pub address: Ipv6Addr,
     /// Who its client is; `None` of an anonymous one without roles.
     pub who: Option<Box<Who>>,
+    /// What its client may do: nothing where nobody has said.
+    rights: Option<Arc<Rights>>,
     /// What is known of its client beside that.
     pub origin: Option<Box<Origin>>,
     /// Of one of the native protocol that outlives its connection.
@@ -127,6 +132,7 @@ impl Session {
             extras: None,
             address: Ipv6Addr::UNSPECIFIED,
             who: None,
+            rights: None,
             origin: None,
             resume: None,
             mqtt: None,
@@ -143,6 +149,30 @@ impl Session {
     /// Its client's; empty of an anonymous one.
     pub fn principal(&self) -> &str {
         self.who.as_ref().map_or("", |who| &who.principal)
+    }
+
+    /// What its client is by its roles, as `$Roles` has them.
+    pub fn roles(&self) -> &str {
+        self.who.as_ref().map_or("", |who| &who.roles)
+    }
+
+    /// The author of events that it appends; none of an anonymous one.
+    pub fn author(&self) -> Option<Arc<str>> {
+        self.who.as_ref().map(|who| who.principal.clone()).filter(|principal| !principal.is_empty())
+    }
+
+    /// What it may do from now on.
+    pub fn give_rights(&mut self, rights: Arc<Rights>) {
+        self.rights = Some(rights);
+    }
+
+    pub fn rights(&self) -> &Rights {
+        self.rights.as_deref().unwrap_or(Rights::nothing())
+    }
+
+    /// The same, to be sent along with a question.
+    pub fn shared_rights(&self) -> Option<Arc<Rights>> {
+        self.rights.clone()
     }
 
     /// Its client is where this connection comes from, and runs in this.
@@ -186,9 +216,19 @@ impl Session {
         self.mqtt.as_ref().is_some_and(|mqtt| mqtt.outbound.is_repeating())
     }
 
-    /// Whether it wants the topic at `path`.
+    /// Whether it wants the topic at `path`, and may have it.
     pub fn selects(&self, path: &str) -> bool {
-        self.selections.select(path) || self.mqtt.as_ref().is_some_and(|mqtt| mqtt.selects(path))
+        let here = self.rights().at(path);
+        here.contains(PathPermission::ReadTopic) && self.wants(path, here.contains(PathPermission::SelectTopic))
+    }
+
+    fn wants(&self, path: &str, may_select: bool) -> bool {
+        self.selections.select(path, may_select) || may_select && self.mqtt.as_ref().is_some_and(|mqtt| mqtt.selects(path))
+    }
+
+    /// Why it is not subscribed any more to what it does not select.
+    pub fn end_of(&self, path: &str) -> Reason {
+        if self.wants(path, true) { Reason::AccessDenied } else { Reason::Requested }
     }
 
     /// The selectors that select, each once.

@@ -13,7 +13,27 @@ pub struct Selections {
 
 struct SelectionStep {
     selector: Selector,
-    selects: bool,
+    kind: Step,
+}
+
+/// What one step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    Deselects = 0,
+    Selects = 1,
+    /// It selects on another session's order: its own client need not be allowed to select there.
+    Ordered = 2,
+}
+
+impl Step {
+    pub fn of_number(number: u8) -> Option<Self> {
+        [Self::Deselects, Self::Selects, Self::Ordered].into_iter().find(|step| *step as u8 == number)
+    }
+
+    pub fn selects(self) -> bool {
+        self != Self::Deselects
+    }
 }
 
 /// The session holds as many selections as it may.
@@ -29,25 +49,30 @@ impl Selections {
         self.steps.is_empty()
     }
 
-    /// Whether the session wants the topic at `path`.
-    pub fn select(&self, path: &str) -> bool {
-        self.steps.iter().rev().find(|step| step.selector.matches(path)).is_some_and(|step| step.selects)
+    /// Whether the session wants the topic at `path`, and may, if it must not select there itself.
+    pub fn select(&self, path: &str, may_select: bool) -> bool {
+        let last = self.steps.iter().rev().find(|step| step.selector.matches(path));
+        last.is_some_and(|step| match step.kind {
+            Step::Deselects => false,
+            Step::Selects => may_select,
+            Step::Ordered => true,
+        })
     }
 
     /// The selectors that select, each once.
     pub fn selecting(&self) -> impl Iterator<Item = &Selector> {
-        self.steps.iter().filter(|step| step.selects).map(|step| &step.selector)
+        self.steps.iter().filter(|step| step.kind.selects()).map(|step| &step.selector)
     }
 
     /// Appends a selecting step; tells whether the selector is new among the selecting ones.
-    pub fn add(&mut self, selector: &Selector, count_max: usize) -> Result<bool, Full> {
+    pub fn add(&mut self, selector: &Selector, kind: Step, count_max: usize) -> Result<bool, Full> {
         let is_new = !self.selecting().any(|held| held == selector);
         let is_held = self.steps.iter().any(|step| step.selector == *selector);
         if !is_held && self.steps.len() >= count_max {
             return Err(Full);
         }
         self.steps.retain(|step| step.selector != *selector);
-        push_lean(&mut self.steps, SelectionStep { selector: selector.clone(), selects: true });
+        push_lean(&mut self.steps, SelectionStep { selector: selector.clone(), kind });
         Ok(is_new)
     }
 
@@ -55,7 +80,7 @@ impl Selections {
     fn adds_a_step(&self, selector: &Selector) -> bool {
         let is_everything = selector.as_str() == "?.*//";
         let is_held = self.steps.iter().any(|step| step.selector == *selector);
-        !is_everything && !is_held && self.steps.iter().any(|step| step.selects)
+        !is_everything && !is_held && self.steps.iter().any(|step| step.kind.selects())
     }
 
     /// Appends a deselecting step, or only takes steps away where that says the same. Gives the selectors that select no longer.
@@ -70,8 +95,8 @@ impl Selections {
         }
         let released: Vec<Selector> = self.selecting().filter(|held| *held == selector).cloned().collect();
         self.steps.retain(|step| step.selector != *selector);
-        if self.steps.iter().any(|step| step.selects) {
-            self.steps.push(SelectionStep { selector: selector.clone(), selects: false });
+        if self.steps.iter().any(|step| step.kind.selects()) {
+            self.steps.push(SelectionStep { selector: selector.clone(), kind: Step::Deselects });
         } else {
             self.steps.clear();
         }
@@ -87,11 +112,11 @@ pub struct Scopes {
 }
 
 impl Scopes {
-    /// Each scope's selections in their order, and whether each selects.
-    pub fn steps(&self) -> impl Iterator<Item = (&str, &Selector, bool)> {
+    /// Each scope's selections in their order.
+    pub fn steps(&self) -> impl Iterator<Item = (&str, &Selector, Step)> {
         let named = self.named.iter().map(|(scope, selections)| (&**scope, selections));
         let scopes = std::iter::once(("", &self.default)).chain(named);
-        scopes.flat_map(|(scope, selections)| selections.steps.iter().map(move |step| (scope, &step.selector, step.selects)))
+        scopes.flat_map(|(scope, selections)| selections.steps.iter().map(move |step| (scope, &step.selector, step.kind)))
     }
 
     /// Steps in all scopes.
@@ -104,15 +129,19 @@ impl Scopes {
     }
 
     /// Takes up what `steps` gave.
-    pub fn restore<'s>(&mut self, steps: impl Iterator<Item = (&'s str, &'s Selector, bool)>) {
-        for (scope, selector, selects) in steps {
-            push_lean(&mut self.scope(scope).steps, SelectionStep { selector: selector.clone(), selects });
+    pub fn restore<'s>(&mut self, steps: impl Iterator<Item = (&'s str, &'s Selector, Step)>) {
+        for (scope, selector, kind) in steps {
+            push_lean(&mut self.scope(scope).steps, SelectionStep { selector: selector.clone(), kind });
         }
     }
 
-    /// Whether the session wants the topic at `path`.
-    pub fn select(&self, path: &str) -> bool {
-        self.all().any(|selections| selections.select(path))
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// As [`Selections::select`], in any scope.
+    pub fn select(&self, path: &str, may_select: bool) -> bool {
+        self.all().any(|selections| selections.select(path, may_select))
     }
 
     /// The selectors that select in any scope, each once.
@@ -148,10 +177,10 @@ impl Scopes {
     }
 
     /// As [`Selections::add`], in a scope; `count_max` holds for all together.
-    pub fn add(&mut self, scope: &str, selector: &Selector, count_max: usize) -> Result<bool, Full> {
+    pub fn add(&mut self, scope: &str, selector: &Selector, kind: Step, count_max: usize) -> Result<bool, Full> {
         let is_new = !self.is_selecting(selector);
         let others = self.len() - self.scope(scope).len();
-        let result = self.scope(scope).add(selector, count_max.saturating_sub(others));
+        let result = self.scope(scope).add(selector, kind, count_max.saturating_sub(others));
         self.drop_empty();
         result.map(|_| is_new)
     }
@@ -200,14 +229,14 @@ mod tests {
         for step in steps {
             match step.strip_prefix('-') {
                 Some(text) => drop(selections.remove(&selector(text), 10)),
-                None => drop(selections.add(&selector(step), 10)),
+                None => drop(selections.add(&selector(step), Step::Selects, 10)),
             }
         }
         for path in selected {
-            assert!(selections.select(path), "{steps:?} should select {path}");
+            assert!(selections.select(path, true), "{steps:?} should select {path}");
         }
         for path in not {
-            assert!(!selections.select(path), "{steps:?} should not select {path}");
+            assert!(!selections.select(path, true), "{steps:?} should not select {path}");
         }
     }
 
@@ -224,10 +253,10 @@ mod tests {
     #[test]
     fn selections_are_bounded_and_a_repeated_one_counts_once() {
         let mut selections = Selections::default();
-        assert_eq!(selections.add(&selector("a"), 2), Ok(true));
-        assert_eq!(selections.add(&selector("a"), 2), Ok(false));
-        assert_eq!(selections.add(&selector("b"), 2), Ok(true));
-        assert_eq!(selections.add(&selector("c"), 2), Err(Full));
+        assert_eq!(selections.add(&selector("a"), Step::Selects, 2), Ok(true));
+        assert_eq!(selections.add(&selector("a"), Step::Selects, 2), Ok(false));
+        assert_eq!(selections.add(&selector("b"), Step::Selects, 2), Ok(true));
+        assert_eq!(selections.add(&selector("c"), Step::Selects, 2), Err(Full));
         assert_eq!(selections.remove(&selector("a"), 2).map(|r| r.len()), Ok(1));
         assert_eq!(selections.len(), 2);
     }
@@ -235,43 +264,43 @@ mod tests {
     #[test]
     fn what_any_scope_selects_is_selected() {
         let mut scopes = Scopes::default();
-        assert_eq!(scopes.add("", &selector("?a//"), 10), Ok(true));
-        assert_eq!(scopes.add("x", &selector("?a//"), 10), Ok(false));
-        assert_eq!(scopes.add("x", &selector("b"), 10), Ok(true));
+        assert_eq!(scopes.add("", &selector("?a//"), Step::Selects, 10), Ok(true));
+        assert_eq!(scopes.add("x", &selector("?a//"), Step::Selects, 10), Ok(false));
+        assert_eq!(scopes.add("x", &selector("b"), Step::Selects, 10), Ok(true));
         assert_eq!(scopes.remove("", &selector("?a//"), 10), Ok(Vec::new()), "the other scope holds it");
-        assert!(scopes.select("a/b") && scopes.select("b"));
+        assert!(scopes.select("a/b", true) && scopes.select("b", true));
         assert_eq!(scopes.remove("x", &selector("?.*//"), 10).map(|released| released.len()), Ok(2));
-        assert!(scopes.named.is_empty() && !scopes.select("b"));
+        assert!(scopes.named.is_empty() && !scopes.select("b", true));
     }
 
     #[test]
     fn removing_everywhere_leaves_no_scope_out() {
         let mut scopes = Scopes::default();
         for scope in ["", "x", "y"] {
-            let _ = scopes.add(scope, &selector("?a//"), 10);
+            let _ = scopes.add(scope, &selector("?a//"), Step::Selects, 10);
         }
         let released = scopes.remove_everywhere(&selector("?a//"), 10).unwrap();
         assert_eq!(released.len(), 1);
-        assert!(!scopes.select("a"));
+        assert!(!scopes.select("a", true));
     }
 
     #[test]
     fn removing_everywhere_removes_in_all_scopes_or_in_none() {
         let mut scopes = Scopes::default();
         for (scope, text) in [("", "?a//"), ("x", "?a//"), ("x", "a/b"), ("y", "?c//")] {
-            let _ = scopes.add(scope, &selector(text), 4);
+            let _ = scopes.add(scope, &selector(text), Step::Selects, 4);
         }
         assert_eq!(scopes.remove_everywhere(&selector("a/b"), 5), Err(Full));
-        assert!(scopes.select("a/b"), "nothing was removed");
+        assert!(scopes.select("a/b", true), "nothing was removed");
         assert_eq!(scopes.remove_everywhere(&selector("a/b"), 6).map(|released| released.len()), Ok(1));
-        assert!(!scopes.select("a/b") && scopes.select("a"));
+        assert!(!scopes.select("a/b", true) && scopes.select("a", true));
     }
 
     #[test]
     fn of_many_scopes_each_selector_is_named_once() {
         let mut scopes = Scopes::default();
         for number in 0..300 {
-            let _ = scopes.add(&format!("s{number}"), &selector(&format!("a{}", number / 3)), 1000);
+            let _ = scopes.add(&format!("s{number}"), &selector(&format!("a{}", number / 3)), Step::Selects, 1000);
         }
         assert_eq!(scopes.selecting().len(), 100);
         let mut selectors: Vec<Selector> = ["a0", "b", "a99", "b", "a100"].into_iter().map(selector).collect();
@@ -284,7 +313,7 @@ mod tests {
     #[test]
     fn nothing_is_full_of_what_need_not_be_noted() {
         let mut scopes = Scopes::default();
-        let _ = scopes.add("x", &selector("a"), 1);
+        let _ = scopes.add("x", &selector("a"), Step::Selects, 1);
         assert_eq!(scopes.remove("", &selector("b"), 1), Ok(Vec::new()));
         assert_eq!(scopes.remove_everywhere(&selector("a"), 1).map(|released| released.len()), Ok(1));
     }
@@ -292,9 +321,22 @@ mod tests {
     #[test]
     fn all_scopes_share_one_bound() {
         let mut scopes = Scopes::default();
-        assert_eq!(scopes.add("", &selector("a"), 2), Ok(true));
-        assert_eq!(scopes.add("x", &selector("b"), 2), Ok(true));
-        assert_eq!(scopes.add("y", &selector("c"), 2), Err(Full));
+        assert_eq!(scopes.add("", &selector("a"), Step::Selects, 2), Ok(true));
+        assert_eq!(scopes.add("x", &selector("b"), Step::Selects, 2), Ok(true));
+        assert_eq!(scopes.add("y", &selector("c"), Step::Selects, 2), Err(Full));
         assert!(scopes.named.len() == 1);
+    }
+
+    #[test]
+    fn what_another_session_has_ordered_needs_no_leave_to_select() {
+        let mut selections = Selections::default();
+        let _ = selections.add(&selector("?a//"), Step::Ordered, 10);
+        let _ = selections.add(&selector("a/b"), Step::Selects, 10);
+        assert_eq!(
+            ["a/b", "a/c"].map(|path| (selections.select(path, true), selections.select(path, false))),
+            [(true, false), (true, true)]
+        );
+        let _ = selections.remove(&selector("a/c"), 10);
+        assert!(!selections.select("a/c", true) && !selections.select("a/c", false));
     }
 }

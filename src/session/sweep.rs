@@ -29,6 +29,8 @@ pub enum SweepKind {
     Adjust,
     /// They can only end: no selector was added.
     Withdraw,
+    /// The same at once, and not as far as the session reads: it may not have them any more.
+    Revoke,
     /// A filter of MQTT is added, or its options change.
     Filter { options: SubscriptionOptions, id: Option<u32>, is_replaced: bool, sends_first: bool },
 }
@@ -50,7 +52,18 @@ pub enum Ending {
     },
 }
 
+impl SweepKind {
+    pub fn only_ends(self) -> bool {
+        matches!(self, Self::Withdraw | Self::Revoke)
+    }
+}
+
 impl Sweep {
+    /// Of all topics in a branch.
+    pub fn of_branch(branch: &str, kind: SweepKind) -> Self {
+        Self { selector: None, rest: Span::of_branch(branch), is_in_limbo: false, kind, released: Vec::new(), endings: Vec::new() }
+    }
+
     pub fn of(selector: &Selector, kind: SweepKind) -> Self {
         let (selector, rest) = (Some(selector.clone()), Span::of_selector(selector));
         Self { selector, rest, is_in_limbo: false, kind, released: Vec::new(), endings: Vec::new() }
@@ -59,6 +72,6 @@ impl Sweep {
     /// Whether it will look at the known topic at `path`.
     pub fn will_reach(&self, path: &TopicPath) -> bool {
         let matches = |selector: &Selector| selector.matches(path.as_str());
-        self.kind != SweepKind::Withdraw && !self.is_in_limbo && self.rest.contains(path) && self.selector.as_ref().is_none_or(matches)
+        !self.kind.only_ends() && !self.is_in_limbo && self.rest.contains(path) && self.selector.as_ref().is_none_or(matches)
     }
 }

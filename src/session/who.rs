@@ -2,12 +2,13 @@
 
 use crate::base::Time;
 use crate::topic::session_filter::put_roles;
+use std::sync::Arc;
 
 /// A principal, what it may by name, and until when that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {
     /// Empty of an anonymous client.
-    pub principal: Box<str>,
+    pub principal: Arc<str>,
     /// As the property `$Roles` has them: quoted, in the order of their names.
     pub roles: Box<str>,
     pub expires: Option<Time>,
@@ -15,7 +16,7 @@ pub struct Who {
 
 impl Who {
     /// `None` where there is nothing to say: an anonymous client without roles.
-    pub fn new(principal: Box<str>, mut roles: Vec<Box<str>>, expires: Option<Time>) -> Option<Box<Self>> {
+    pub fn new(principal: Arc<str>, mut roles: Vec<Box<str>>, expires: Option<Time>) -> Option<Box<Self>> {
         roles.sort_unstable();
         roles.dedup();
         let is_nobody = principal.is_empty() && roles.is_empty() && expires.is_none();

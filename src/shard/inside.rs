@@ -19,6 +19,7 @@ impl Shard {
         let id = self.desk.take_session_id();
         let form = Form::Binary(Encodings::from_capabilities(0));
         let session = self.audience.enter(Session::new(id, Life::Inside { is_woken: false }, form, now));
+        self.audience.give_all_rights(session);
         self.audience.session_opened(&mut self.desk, session);
         self.audience.remap(&mut self.desk, session);
         self.settle();

@@ -18,6 +18,7 @@ mod tests;
 
 pub use crate::desk::{Claim, DerivationLimits, Effect, Handover, Identity, Limits, Log, ResumeLimits, Shown, Storing};
 pub use crate::door::{Identified, Transport, Verdict};
+pub use crate::mail::security::PrincipalOrder;
 #[cfg(feature = "server")]
 pub use crate::session::Send;
 pub use crate::session::{Place, Who};
@@ -58,11 +59,12 @@ impl Shard {
     /// `wall_ms` is the time since the epoch.
     pub fn new(identity: Identity, limits: Limits, now: Time, wall_ms: u64) -> Self {
         let desk = Desk::new(identity, limits, now, wall_ms);
+        let audience = Audience::of(&desk);
         Self {
             owner: Owner::new(&desk),
             desk,
             locks: Locks::default(),
-            audience: Audience::default(),
+            audience,
             doors: Doors::new(now),
             reports: HashMap::new(),
             sys: sys::Sys::default(),
@@ -206,6 +208,7 @@ impl Shard {
         self.audience.run_orders(&mut self.desk, &|connection| doors.last_received(connection));
         self.audience.run_observers(&mut self.desk);
         self.audience.run_tree_scans(&mut self.desk);
+        self.audience.run_rights_scans(&mut self.desk);
         self.owner.run_passing(&mut self.desk);
         self.settle();
     }

@@ -26,6 +26,7 @@ pub struct Restoring {
     topics: Vec<(TopicId, StoredTopic)>,
     views: Vec<(TopicId, StoredTopic)>,
     session_trees: Vec<(TopicId, StoredTopic)>,
+    security: Vec<(TopicId, StoredTopic)>,
 }
 
 impl Restoring {
@@ -43,6 +44,8 @@ impl Restoring {
                 dealt.iter_mut().for_each(|shard| shard.views.push((id, record.clone())));
             } else if record.session_tree_branch().is_some() {
                 dealt.iter_mut().for_each(|shard| shard.session_trees.push((id, record.clone())));
+            } else if record.security_script().is_some() || record.principals_script().is_some() {
+                dealt.iter_mut().for_each(|shard| shard.security.push((id, record.clone())));
             } else if record.session_path().is_some() {
                 let home = home_of(&record, shards);
                 interests.push((home, StoredTopic { events: Default::default(), ..record.clone() }));
@@ -63,7 +66,9 @@ impl Restoring {
 impl Shard {
     /// Takes up what was stored, before anybody is connected. An error says what about it this server cannot read.
     pub fn restore(&mut self, restoring: Restoring) -> Result<(), String> {
-        let Restoring { interests, sessions, durable, topics, views, session_trees } = restoring;
+        let Restoring { interests, sessions, durable, topics, views, session_trees, security } = restoring;
+        // First: sessions are taken up with what they may do.
+        security.iter().try_for_each(|(id, stored)| self.audience.restore_security(&mut self.desk, *id, stored))?;
         session_trees.iter().try_for_each(|(id, table)| self.audience.restore_session_tree(&mut self.desk, *id, table))?;
         interests.iter().try_for_each(|(home, session)| self.restore_interest(*home, session))?;
         sessions.into_iter().try_for_each(|(id, session)| self.audience.restore_session(&mut self.desk, id, session))?;

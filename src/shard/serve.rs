@@ -7,10 +7,12 @@ use crate::audience::mqtt::Published;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex, Time};
 use crate::desk::{Answer, Handover};
 use crate::door::{Identified, Reading, Said, Transport, Verdict};
+use crate::mail::views::Told;
 use crate::mail::{Asker, Call, Caller, Change, LockWord, Mail, Update};
+use crate::protocol::Refusal;
 use crate::protocol::mqtt::Command;
 use crate::request::{self, Asking, Todo};
-use crate::session::{Place, Send};
+use crate::session::{Place, Send, Session};
 use crate::topic::path::TopicPath;
 use crate::wire::event::Form;
 use crate::wire::mqtt;
@@ -74,6 +76,13 @@ impl Shard {
         self.settle();
     }
 
+    /// What came of `Effect::ChangePrincipals`: the script that makes those that there are now, or why nothing changes.
+    pub fn handle_principals(&mut self, now: Time, to: Told, result: Result<Option<String>, Refusal>) {
+        self.desk.turn.now = now;
+        self.audience.principals_changed(&mut self.desk, to, result);
+        self.settle();
+    }
+
     /// The transport is gone.
     pub fn handle_closed(&mut self, now: Time, key: ConnectionKey) {
         self.desk.turn.now = now;
@@ -128,15 +137,16 @@ impl Shard {
     /// Sends a change to the owner of its topic.
     pub(super) fn route_change(&mut self, asker: Asker, path: &str, change: Change<'_>) {
         let owner = self.desk.owner_of(path);
-        let by = match asker {
+        let session = match asker {
             Asker::Server => None,
-            Asker::Session(caller) => self.audience.session(caller.session).map(|session| session.id),
+            Asker::Session(caller) => self.audience.session(caller.session),
         };
+        let (by, author) = (session.map(|session| session.id), session.and_then(Session::author));
         if owner == self.desk.identity.index {
             // What was asked before comes first, as it does from another shard.
             self.settle();
             let received = self.desk.turn.now;
-            let (applied, keeping) = self.owner.update(&mut self.desk, by, path, &change, received);
+            let (applied, keeping) = self.owner.update(&mut self.desk, (by, author.as_ref()), path, &change, received);
             // What the update caused comes before its answer, as it does from another shard.
             self.settle();
             self.owner.acknowledge_kept(&mut self.desk, applied, Answer::Update { from: owner, to: asker }, keeping);
@@ -144,7 +154,7 @@ impl Shard {
         }
         let path = TopicPath::of_branch(path);
         let (from, received, change) = (self.desk.identity.index, self.desk.turn.now, change.into_owned());
-        self.desk.mail(owner, Mail::Update(Update { from, to: asker, by, path, change, received }));
+        self.desk.mail(owner, Mail::Update(Update { from, to: asker, by, author, path, change, received }));
     }
 
     /// Gives sessions of this shard the answers that are due.
@@ -271,6 +281,7 @@ impl Shard {
             Mail::Messaging(said) => self.audience.messaging_said(&mut self.desk, from, *said),
             Mail::Control(said) => self.audience.control_said(&mut self.desk, *said),
             Mail::Events(said) => self.audience.events_said(&mut self.desk, from, *said),
+            Mail::Security(said) => self.audience.security_said(&mut self.desk, *said),
             Mail::SessionTrees(said) => self.audience.session_trees_said(&mut self.desk, *said),
             Mail::Lock { name, word } => self.hear_of_lock(name, *word),
             Mail::AskLocks { ticket, after } => self.locks.list(&mut self.desk, from, ticket, &after),

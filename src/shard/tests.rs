@@ -4,7 +4,8 @@ use super::{Identity, Limits, Shard, Storing};
 use crate::audience::MISSING;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex, SlabKey, Time};
 use crate::mail::{Action, Call, Caller, Change, Content, Fetch, ListenerKind, Question};
-use crate::session::{Form, Life, QueueLimits, Session};
+use crate::security::Rights;
+use crate::session::{Form, Life, QueueLimits, Session, Step};
 use crate::topic::path::TopicPath;
 use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
@@ -41,7 +42,9 @@ impl World {
 
     fn session(&mut self) -> SessionKey {
         let (id, connection) = (self.shard.desk.take_session_id(), ConnectionKey::new(0, 0));
-        self.shard.audience.enter(Session::new(id, Life::Connected(connection), Form::Text, self.now))
+        let session = self.shard.audience.enter(Session::new(id, Life::Connected(connection), Form::Text, self.now));
+        self.shard.audience.give_all_rights(session);
+        session
     }
 
     fn specification(policy: &str) -> Arc<Specification> {
@@ -58,7 +61,7 @@ impl World {
 
     fn update(&mut self, session: SessionKey, path: &str, change: &Change<'_>) {
         let by = self.shard.audience.id_of(session);
-        self.shard.owner.update(&mut self.shard.desk, by, path, change, self.now).0.unwrap();
+        self.shard.owner.update(&mut self.shard.desk, (by, None), path, change, self.now).0.unwrap();
     }
 
     fn restore(&mut self, path: &str, policy: &str) {
@@ -69,7 +72,7 @@ impl World {
     fn set(&mut self, path: &str) {
         let content = Content { kind: ValueType::String, value: Some(Cow::Borrowed(b"a")) };
         let change = Change { action: Action::Set(content), conditions: None };
-        self.shard.owner.update(&mut self.shard.desk, None, path, &change, self.now).0.unwrap();
+        self.shard.owner.update(&mut self.shard.desk, (None, None), path, &change, self.now).0.unwrap();
     }
 
     fn tick(&mut self) {
@@ -261,6 +264,7 @@ fn told_of_missing(is_over: bool) -> usize {
         shown: Shown::default(),
         deep: None,
         region: None,
+        rights: Arc::new(Rights::all()),
     };
     world.shard.audience.fetch(&mut world.shard.desk, caller(asking), &selector, fetch);
     world.shard.settle();
@@ -287,12 +291,12 @@ fn who_subscribes_right_behind_the_last_subscriber_that_left_is_sent_the_value_o
     world.set("a");
     let selector = Selector::parse("a", SelectorLimits::default()).unwrap();
     let caller = |session| Caller { session, call: Call::Unheard };
-    world.shard.audience.subscribe(&mut world.shard.desk, caller(keys[0]), "", &selector).unwrap();
+    world.shard.audience.subscribe(&mut world.shard.desk, caller(keys[0]), "", &selector, Step::Selects).unwrap();
     world.walk();
     let mut told = Vec::new();
     // Before the owner hears of either.
     world.shard.audience.unsubscribe(&mut world.shard.desk, caller(keys[0]), None, &selector).unwrap();
-    world.shard.audience.subscribe(&mut world.shard.desk, caller(keys[1]), "", &selector).unwrap();
+    world.shard.audience.subscribe(&mut world.shard.desk, caller(keys[1]), "", &selector, Step::Selects).unwrap();
     world.shard.poll_inside(world.now, sessions[1], &mut told);
     assert!(!told.is_empty(), "the shard has the value");
     world.walk();

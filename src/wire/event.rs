@@ -456,6 +456,10 @@ fn describe_outcome(fields: &mut impl Fields, outcome: &Outcome) {
             fields.text("filter", &row.filter);
             fields.text("branch", &row.branch);
         }),
+        Outcome::Script { has_more, text } => {
+            fields.flag("has_more", *has_more);
+            fields.text("script", text);
+        }
         Outcome::SessionTrees { has_more, branches } => {
             fields.flag("has_more", *has_more);
             fields.list("branches", branches, |fields, branch| fields.text("branch", branch));

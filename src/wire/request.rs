@@ -231,6 +231,30 @@ requests! {
         scope: Cow<'a, str> = optional_text("scope"),
     };
 
+    /// Roles go, others come. Until the client shows anew who it is.
+    CHANGE_ROLES = 0x57 "change_roles" => ChangeRoles {
+        session: Cow<'a, str> = optional_text("session"),
+        filter: Cow<'a, str> = optional_text("filter"),
+        remove: Vec<Cow<'a, str>> = texts("remove"),
+        add: Vec<Cow<'a, str>> = texts("add"),
+    };
+
+    /// The script of what roles permit, from a byte on.
+    GET_SECURITY = 0x68 "get_security" => GetSecurity { offset: u64 = optional_number("offset") };
+    /// A script that changes it, or is only checked.
+    APPLY_SECURITY = 0x69 "apply_security" [asks_owners] => ApplySecurity {
+        check: bool = flag("check"),
+        script: Cow<'a, str> = text("script"),
+    };
+
+    /// The script of the principals that the server knows, from a byte on.
+    GET_PRINCIPALS = 0x6a "get_principals" => GetPrincipals { offset: u64 = optional_number("offset") };
+    /// A script that changes them, or is only checked.
+    APPLY_PRINCIPALS = 0x6b "apply_principals" [asks_owners] => ApplyPrincipals {
+        check: bool = flag("check"),
+        script: Cow<'a, str> = text("script"),
+    };
+
     LISTEN_SESSIONS = 0x60 "listen_sessions" => ListenSessions {
         listener: u64 = number("listener"),
         filter: Cow<'a, str> = optional_text("filter"),

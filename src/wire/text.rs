@@ -139,6 +139,17 @@ struct Members<'a> {
     branch: Option<Cow<'a, str>>,
     #[serde(borrow)]
     mappings: Option<Vec<MappingMembers<'a>>>,
+    // Of what roles permit.
+    #[serde(borrow)]
+    script: Option<Cow<'a, str>>,
+    #[serde(default)]
+    check: bool,
+    #[serde(default)]
+    offset: u64,
+    #[serde(borrow, default)]
+    remove: Vec<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    add: Vec<Cow<'a, str>>,
 }
 
 /// A row of a branch mapping table.
@@ -352,6 +363,7 @@ impl<'a> Source<'a> for Members<'a> {
             "filter" => self.filter.take(),
             "message" => self.message.take(),
             "branch" => self.branch.take(),
+            "script" => self.script.take(),
             _ => None,
         };
         member.ok_or_else(|| missing(self.id, name))
@@ -361,6 +373,7 @@ impl<'a> Source<'a> for Members<'a> {
         Ok(match name {
             "timeout_ms" => self.timeout_ms,
             "first" => self.first,
+            "offset" => self.offset,
             _ => self.number(name).unwrap_or_default(),
         })
     }
@@ -370,6 +383,7 @@ impl<'a> Source<'a> for Members<'a> {
             "slowest" => self.slowest,
             "conflated" => self.conflated,
             "once" => self.once,
+            "check" => self.check,
             _ => unreachable!("the table names no other"),
         })
     }
@@ -388,8 +402,12 @@ impl<'a> Source<'a> for Members<'a> {
         Ok(self.properties.take().unwrap_or_default().into_iter().collect())
     }
 
-    fn texts(&mut self, _: &'static str) -> Result<Vec<Cow<'a, str>>, TextError> {
-        Ok(std::mem::take(&mut self.session_properties))
+    fn texts(&mut self, name: &'static str) -> Result<Vec<Cow<'a, str>>, TextError> {
+        Ok(std::mem::take(match name {
+            "remove" => &mut self.remove,
+            "add" => &mut self.add,
+            _ => &mut self.session_properties,
+        }))
     }
 
     fn optional_text(&mut self, name: &'static str) -> Result<Cow<'a, str>, TextError> {

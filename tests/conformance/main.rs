@@ -39,6 +39,7 @@ mod mqtt_websocket;
 mod pacing;
 mod origins;
 mod peer;
+mod permissions;
 mod pressure;
 mod properties;
 mod removals;

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
 use tidewire::surface::journal::State;
 use tidewire::surface::session::QueueLimits;
-use tidewire::surface::shard::{Claim, Effect, Identified, Identity, Limits, Log, Place, Restoring, Shard, Storing, Transport};
+use tidewire::surface::shard::{
+    Claim, Effect, Identified, Identity, Limits, Log, Place, PrincipalOrder, Restoring, Shard, Storing, Transport,
+};
 use tidewire::surface::wire::origin::{Hosts, Origins, WebRules};
 
 /// The longest message that the peer takes.
@@ -20,6 +22,7 @@ pub struct Peer {
     is_ended: bool,
     logged: Vec<Log>,
     claims: Vec<Claim>,
+    orders: Vec<PrincipalOrder>,
     located: Vec<IpAddr>,
 }
 
@@ -31,7 +34,16 @@ impl Peer {
     pub fn within(limits: Limits) -> Self {
         let mut shard = Shard::new(identity(Storing::Off), limits, Time(0), WALL_MS);
         let key = shard.handle_accept(Time(0), Transport::Http).expect("the first connection is taken");
-        Self { shard, key, out: Vec::new(), is_ended: false, logged: Vec::new(), claims: Vec::new(), located: Vec::new() }
+        Self {
+            shard,
+            key,
+            out: Vec::new(),
+            is_ended: false,
+            logged: Vec::new(),
+            claims: Vec::new(),
+            orders: Vec::new(),
+            located: Vec::new(),
+        }
     }
 
     /// Behind the handshake of the RFC's example, with what it answered taken off.
@@ -86,6 +98,14 @@ impl Peer {
         std::mem::take(&mut self.claims)
     }
 
+    /// The script of principals that is to be applied first: what comes of it is the script that makes what there is then.
+    pub fn change_principals(&mut self, script: &str) -> bool {
+        let order = self.orders.remove(0);
+        self.shard.handle_principals(Time(1), order.to, Ok((!order.checks_only).then(|| script.to_owned())));
+        self.carry_out();
+        order.checks_only
+    }
+
     /// It is known who the client is.
     pub fn identify(&mut self, identified: Identified) {
         self.shard.handle_identified(Time(1), self.key, identified);
@@ -112,6 +132,7 @@ impl Peer {
                 Effect::Log(log) => self.logged.push(log),
                 Effect::HandOver(..) => unreachable!("there is no other shard"),
                 Effect::Identify(_, claim) => self.claims.push(*claim),
+                Effect::ChangePrincipals(order) => self.orders.push(*order),
                 Effect::Authenticate(..) => unreachable!("there is no MQTT"),
                 Effect::Locate(_, address) => self.located.push(address),
                 Effect::Inside(_) | Effect::InsideOver(_) => unreachable!("nothing in the process has a session"),

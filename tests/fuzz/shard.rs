@@ -146,7 +146,9 @@ impl World {
                 Effect::Close(key) => self.shard.handle_closed(self.now, key),
                 Effect::Http(key, request) => self.shard.respond(key, 404, "text/plain", request.path.as_bytes()),
                 Effect::HandOver(..) => unreachable!("there is no other shard"),
-                Effect::Authenticate(..) | Effect::Identify(..) => unreachable!("nobody authenticates itself"),
+                Effect::Authenticate(..) | Effect::Identify(..) | Effect::ChangePrincipals(..) => {
+                    unreachable!("nobody authenticates itself")
+                }
                 Effect::Locate(..) => {}
                 Effect::Inside(_) | Effect::InsideOver(_) => unreachable!("nothing in the process has a session"),
                 Effect::Wake(_) | Effect::Reports(_) | Effect::Log(_) => {}

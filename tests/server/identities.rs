@@ -29,14 +29,16 @@ impl Principals {
     /// The line that the command prints of a password that it is given.
     fn add(&self, name: &str) -> String {
         std::fs::write(self.path(name), format!("pw of {name}\nand a line\n")).unwrap();
-        let mut command = tidewire(&["principal", name, "--role", "CLIENT", "--role", "of \"gold\""]);
+        let mut command =
+            tidewire(&["principal", name, "--role", "CLIENT", "--role", "TOPIC_CONTROL", "--role", "OPERATOR", "--role", "of \"gold\""]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         writeln!(child.stdin.take().unwrap(), "pw of {name}").unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
         let line = String::from_utf8(output.stdout).unwrap().trim_end().to_owned();
         assert!(
-            line.starts_with(&format!("add principal \"{name}\" hash \"$argon2id$")) && line.ends_with(r#"["CLIENT", "of \"gold\""]"#),
+            line.starts_with(&format!("add principal \"{name}\" hash \"$argon2id$"))
+                && line.ends_with(r#"["CLIENT", "TOPIC_CONTROL", "OPERATOR", "of \"gold\""]"#),
             "{line}"
         );
         line
@@ -83,10 +85,10 @@ fn who_shows_a_right_password_is_known_by_name_and_others_are_not_let_in() {
 
 #[test]
 fn anonymous_clients_are_let_in_where_the_file_says_so() {
-    let principals = Principals::new("identities_anonymous", "allow anonymous connections [\"CLIENT\"]");
+    let principals = Principals::new("identities_anonymous", "allow anonymous connections [\"CLIENT\", \"OPERATOR\"]");
     let server = principals.start(&[]);
     let listed = text(&server.command(&["sessions", "--json"]));
-    assert!(listed.contains(r#""$Principal":"""#) && listed.contains(r#""$Roles":"\"CLIENT\"""#), "{listed}");
+    assert!(listed.contains(r#""$Principal":"""#) && listed.contains(r#""$Roles":"\"CLIENT\" \"OPERATOR\"""#), "{listed}");
     let mut refused = Session::begin(server.address, connect("ann", "wrong"));
     assert!(matches!(refused.next(), Seen::Error { code: 109, position: None, .. }));
 }

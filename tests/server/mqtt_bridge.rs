@@ -103,13 +103,16 @@ fn a_bridge_that_was_cut_off_goes_on() {
         assert!(states.next().ends_with("/state 1 0 1"), "{version}: the bridge stands again");
         on_server.expect("out/a 1 0 meanwhile");
         // It subscribes again, and so is sent again what is retained, of two shards in any order: behind that it has subscribed.
-        let mut awaited = vec!["in/ready 1 0 ready", "both/ready 1 0 ready"];
+        let retained = ["in/ready 1 0 ready", "both/ready 1 0 ready"];
+        let mut awaited = retained.to_vec();
         while !awaited.is_empty() {
             let message = on_bridge.next();
             awaited.retain(|awaited| *awaited != message);
         }
         publish(&server, "mqttv311", &["-t", "in/a", "-q", "1", "-m", "end"]);
-        on_bridge.expect("in/a 1 0 end");
+        // At least once: where the cut has taken its acknowledgement along, what was retained comes twice.
+        let next = std::iter::repeat_with(|| on_bridge.next()).find(|message| !retained.contains(&&**message));
+        assert_eq!(next.as_deref(), Some("in/a 1 0 end"));
     }
 }
 

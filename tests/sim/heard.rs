@@ -299,7 +299,7 @@ pub fn read_text(message: &[u8]) -> Heard {
         }
         "unsubscribed" => {
             let reason: String = members.read("reason");
-            let reasons = ["requested", "removed", "back_pressure", "branch_mappings"];
+            let reasons = ["requested", "removed", "back_pressure", "branch_mappings", "access_denied"];
             let reason = reasons.iter().position(|name| *name == reason).expect("a reason") as u8 + 1;
             Heard::Unsubscribed { topic: members.read("topic"), reason }
         }

@@ -481,7 +481,7 @@ impl World {
                 },
                 Effect::Locate(..) => panic!("there is no proxy"),
                 Effect::Inside(_) | Effect::InsideOver(_) => panic!("nothing in the process has a session"),
-                Effect::Authenticate(..) | Effect::Identify(..) => panic!("nobody authenticates itself"),
+                Effect::Authenticate(..) | Effect::Identify(..) | Effect::ChangePrincipals(..) => panic!("nobody authenticates itself"),
                 Effect::Http(..) | Effect::Reports(_) => panic!("nobody asked for a page"),
             }
         }

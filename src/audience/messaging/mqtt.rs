@@ -103,8 +103,9 @@ impl Audience {
         if self.messaging.handlers.choose(path, &[]).is_none() {
             return Ok(asker);
         }
-        gate::path(desk, asker, Deed::SendToHandler, path)?;
-        gate::message_path(desk, asker, &path_of(topic))?;
+        let rights = self.rights(asker.session);
+        gate::path(desk, rights, Deed::SendToHandler, path)?;
+        gate::message_path(desk, rights, &path_of(topic))?;
         let replies = self.messaging.replies.0.entry(asker.session).or_default();
         let replies_max = desk.limits.questions_max;
         if replies.len() >= replies_max {

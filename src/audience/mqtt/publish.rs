@@ -6,6 +6,7 @@ use crate::desk::{Answer, Desk, Effect, Log};
 use crate::gate;
 use crate::mail::{Action, Call, Caller, Change, Mail, Making, MessageChange, Update};
 use crate::protocol::{ErrorCode, Refusal};
+use crate::security::PathPermission;
 use crate::session::mqtt::Inbound;
 use crate::topic::mqtt::{is_of_bridge, path_of};
 use crate::topic::mqtt_rule::RuleKind;
@@ -134,8 +135,8 @@ impl Audience {
             Ok((path, change)) => {
                 // By mail also to this shard: a client may be lost while something is delivered to others, which must have that first.
                 let (from, received, change) = (desk.identity.index, desk.turn.now, change.into_owned());
-                let by = self.id_of(session);
-                let update = Update { from, to: asker.into(), by, path: TopicPath::of_branch(&path), change, received };
+                let (by, author) = (self.id_of(session), self.author_of(session));
+                let update = Update { from, to: asker.into(), by, author, path: TopicPath::of_branch(&path), change, received };
                 desk.mail(desk.owner_of(&path), Mail::Update(update));
                 self.broker.wills.insert(number, (client_id, will.topic));
             }
@@ -159,8 +160,8 @@ impl Audience {
         if let Action::Message(message) = &mut change.action {
             message.head.origin = None;
         }
-        let by = self.id_of(asker.session);
-        let update = Update { from, to: asker.into(), by, path: TopicPath::of_branch(&path), change, received };
+        let (by, author) = (self.id_of(asker.session), self.author_of(asker.session));
+        let update = Update { from, to: asker.into(), by, author, path: TopicPath::of_branch(&path), change, received };
         desk.mail(desk.owner_of(&path), Mail::Update(update));
         Ok(())
     }
@@ -176,7 +177,7 @@ impl Audience {
     /// The path of a message, and what the message is to the topic there.
     fn change_of<'a>(&mut self, desk: &mut Desk, asker: Caller, given: Given<'a>) -> Result<(Cow<'a, str>, Change<'a>), Refusal> {
         let path = path_of(given.name);
-        gate::message_path(desk, asker, &path)?;
+        gate::message_path(desk, self.rights(asker.session), &path)?;
         if given.payload.len() > desk.limits.value_bytes_max {
             let mqtt = self.mqtt(asker.session).expect("a client that says something has a session");
             desk.note_oversized((&*mqtt.client_id).into(), "limits.value_bytes_max");
@@ -190,7 +191,7 @@ impl Audience {
         if given.properties.is_utf8 && std::str::from_utf8(given.payload).is_err() {
             return Err(Refusal::new(ErrorCode::InvalidValue, "the payload is not UTF-8, as its payload format says"));
         }
-        let (making, keeps) = self.making(desk, &path)?;
+        let (mut making, keeps) = self.making(desk, &path)?;
         let head = publication::Message {
             qos: given.qos,
             retain: given.retain,
@@ -201,6 +202,10 @@ impl Audience {
             publisher: given.publisher.map(Box::new),
             passed_on: given.properties.passed_on.into(),
         };
+        // A message that passes by leaves no topic.
+        if !head.is_passing && !self.rights(asker.session).may(&path, PathPermission::ModifyTopic) {
+            making = Making::Denied;
+        }
         let message = MessageChange { payload: Cow::Borrowed(given.payload), head, making };
         Ok((path, Change { action: Action::Message(Box::new(message)), conditions: None }))
     }

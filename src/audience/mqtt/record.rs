@@ -22,10 +22,12 @@ use crate::base::{Time, TopicId};
 
 /// What a record begins with. Those of earlier servers begin with a text or a payload, see `old_record`.
 const FORM: [u8; 8] = *b"\xf7tw\x00ses\x02";
+/// The same of a session with its roles.
+const FORM_WITH_ROLES: [u8; 8] = *b"\xf7tw\x00ses\x03";
 
-fn encode(record: &impl for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Failure>>) -> Vec<u8> {
+fn encode(form: [u8; 8], record: &impl for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Failure>>) -> Vec<u8> {
     let archived = rkyv::to_bytes::<Failure>(record).expect("memory takes it");
-    [&FORM[..], &archived[..]].concat()
+    [&form[..], &archived[..]].concat()
 }
 
 /// A session as it is kept.
@@ -39,6 +41,8 @@ pub struct SessionRecord {
     pub sent: Option<Vec<u64>>,
     pub filters: Vec<FilterRecord>,
     pub will: Option<WillRecord>,
+    /// Those of its client when it was last connected, as `$Roles` has them.
+    pub roles: String,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq, Eq)]
@@ -98,7 +102,7 @@ pub struct MessageRecord {
 }
 
 impl SessionRecord {
-    pub fn of(mqtt: &Mqtt, expires_ms: Option<u64>, sent: Option<Vec<u64>>) -> Self {
+    pub fn of(mqtt: &Mqtt, roles: &str, expires_ms: Option<u64>, sent: Option<Vec<u64>>) -> Self {
         // Bounded by `limits.selections_max`.
         let filters = mqtt.filters.iter().map(|filter| FilterRecord {
             text: filter.text().to_owned(),
@@ -115,6 +119,7 @@ impl SessionRecord {
             sent,
             filters: filters.collect(),
             will: mqtt.will.as_ref().map(|will| WillRecord::of(will)),
+            roles: roles.into(),
         }
     }
 
@@ -123,13 +128,16 @@ impl SessionRecord {
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        encode(self)
+        encode(FORM_WITH_ROLES, self)
     }
 
     /// `None` where the bytes are no such record.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let new = bytes.strip_prefix(&FORM).and_then(|bytes| rkyv::from_bytes::<Self, Failure>(bytes).ok());
-        new.or_else(|| old_record::decode_session(bytes))
+        if let Some(bytes) = bytes.strip_prefix(&FORM_WITH_ROLES) {
+            return rkyv::from_bytes::<Self, Failure>(bytes).ok();
+        }
+        let without_roles = bytes.strip_prefix(&FORM).and_then(old_record::decode_session_without_roles);
+        without_roles.or_else(|| old_record::decode_session(bytes))
     }
 }
 
@@ -177,7 +185,7 @@ impl WillRecord {
 
 impl EventRecord {
     pub fn encode(&self) -> Vec<u8> {
-        encode(self)
+        encode(FORM, self)
     }
 
     /// The message that it says was sent.

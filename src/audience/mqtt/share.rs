@@ -27,7 +27,7 @@ impl Audience {
         self.tell_groups(desk, asker.session);
         self.mqtt(asker.session).expect("only a session of MQTT has filters").told = Some(standing);
         let SubscriptionOptions { qos, retain_as_published, .. } = options;
-        let member = Member { session, qos, retain_as_published, id, standing };
+        let member = Member { session, qos, retain_as_published, id, standing, rights: self.shared_rights(asker.session) };
         desk.mail(desk.owner_of(text), Mail::Group { text: text.into(), change: GroupChange::Join { member, caller: asker } });
     }
 
@@ -101,6 +101,16 @@ impl Audience {
         }
     }
 
+    /// Groups deal to members what these may have.
+    pub fn tell_groups_rights(&mut self, desk: &mut Desk, session: SessionKey) {
+        let Some(id) = self.id_of(session) else { return };
+        // Bounded by `limits.selections_max`.
+        for text in self.shared_filters(session) {
+            let change = GroupChange::Rights { session: id, rights: self.shared_rights(session) };
+            desk.mail(desk.owner_of(&text), Mail::Group { text: (&*text).into(), change });
+        }
+    }
+
     /// A change of a group that this shard holds.
     pub fn change_group(&mut self, desk: &mut Desk, text: &str, change: GroupChange) {
         match change {
@@ -109,6 +119,11 @@ impl Audience {
             GroupChange::Standing { session, standing } => {
                 if let Some(key) = self.broker.groups.get(text).copied() {
                     self.group(key).set_standing(session, standing);
+                }
+            }
+            GroupChange::Rights { session, rights } => {
+                if let Some(key) = self.broker.groups.get(text).copied() {
+                    self.group(key).set_rights(session, rights);
                 }
             }
             GroupChange::DealAgain(dealing) => self.deal_again(desk, text, dealing),
@@ -147,9 +162,9 @@ impl Audience {
             Some(key) => *key,
             None => self.make_group(desk, text, &selector),
         };
-        let group = self.group(key);
+        let (group, home) = (self.group(key), desk.home_of(member.session));
         group.put(member);
-        let number = group.join(desk.home_of(member.session), asker);
+        let number = group.join(home, asker);
         // Answered when every owner knows the group's selector.
         self.take_interest(desk, Caller { session: key, call: Call::Join { number } }, &selector, true);
         self.begin_sweep(desk, key, Sweep::of(&selector, SweepKind::Adjust));
@@ -167,6 +182,8 @@ impl Audience {
         }
         session.mqtt = Some(Box::new(mqtt));
         let key = self.enter(session);
+        // What it is sent goes to a member that may have it.
+        self.give_all_rights(key);
         self.broker.groups.insert(text.into(), key);
         key
     }
@@ -195,7 +212,7 @@ impl Audience {
 
     /// Gives a publication to the member whose turn it is. `keep` says who waits for the word that it is kept.
     pub fn deal_out(&mut self, desk: &mut Desk, key: SessionKey, outgoing: &Rc<Outgoing>, keep: Option<Keep>) {
-        let Some(member) = self.next_member(desk, key) else {
+        let Some(member) = self.next_member(desk, key, outgoing.path().as_str()) else {
             desk.report.mqtt_dropped += 1;
             return;
         };
@@ -211,13 +228,14 @@ impl Audience {
     }
 
     /// The member whose turn it is, of those that have a message soonest.
-    fn next_member(&mut self, desk: &Desk, key: SessionKey) -> Option<Member> {
+    fn next_member(&mut self, desk: &Desk, key: SessionKey, path: &str) -> Option<Member> {
         let mqtt = self.sessions.get(key).and_then(|session| session.mqtt.as_deref()).expect("a group is a session of MQTT");
         let group = mqtt.group.as_deref().expect("the session is a group");
         // The word that a member here has left may be behind the message.
         let here = desk.identity.index;
         let has_left = |member: &Member| desk.home_of(member.session) == here && !self.has_filter(member.session, &mqtt.client_id);
-        let (number, member) = group.find_next(has_left)?;
+        let (number, member) = group.find_next(|rights| rights.may_see(path), has_left)?;
+        let member = member.clone();
         self.group(key).pass(number);
         Some(member)
     }

@@ -17,6 +17,7 @@ use crate::topic::mqtt::parse_filter;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{Keep, Publication, Publisher};
 use crate::topic::selector::Selector;
+use crate::topic::session_filter::roles;
 use crate::topic::specification::TopicType;
 use crate::wire::native::Outcome;
 use std::collections::BTreeSet;
@@ -42,7 +43,7 @@ impl Audience {
         }
         let expires = session.life.away().map(|away| away.expires).filter(|expires| *expires < Time(u64::MAX));
         let expires_ms = expires.map(|expires| desk.wall_ms_of(expires));
-        let record = SessionRecord::of(mqtt, expires_ms, sent_messages(session)).encode();
+        let record = SessionRecord::of(mqtt, session.roles(), expires_ms, sent_messages(session)).encode();
         let principal = Some(session.principal()).filter(|principal| !principal.is_empty());
         let principal: Arc<[_]> = principal.map(|principal| (PRINCIPAL.into(), principal.into())).into_iter().collect();
         let (topic, version) = match &mqtt.stored {
@@ -269,10 +270,12 @@ impl Audience {
             None => now.after_ms(left_ms),
         };
         session.mqtt = Some(Box::new(mqtt));
-        let principal = stored.properties.iter().find(|(name, _)| &**name == PRINCIPAL).map(|(_, principal)| principal.clone());
-        session.who = principal.and_then(|principal| Who::new(principal, Vec::new(), None));
+        let principal = stored.properties.iter().find(|(name, _)| &**name == PRINCIPAL).map(|(_, principal)| &**principal);
+        let roles = roles(&record.roles).map(|role| role.into()).collect();
+        let who = Who::new(principal.unwrap_or_default().into(), roles, None);
         let key = self.enter(session);
         self.broker.clients.insert(&self.sessions.slab, key);
+        self.give_who(desk, key, who);
         self.fall_asleep(desk, key, expires);
         self.session_opened(desk, key);
         self.restore_filters(desk, key);

@@ -3,7 +3,7 @@
 use crate::audience::Audience;
 use crate::base::SessionKey;
 use crate::desk::{Answer, Desk};
-use crate::gate::{self, Deed, Of};
+use crate::gate::{self, Deed};
 use crate::mail::{Call, Caller};
 use crate::protocol::mqtt::reason_of;
 use crate::session::{Delivery, Ending, Filter, LocalTopic, Mqtt, Sweep, SweepKind};
@@ -74,7 +74,7 @@ impl Audience {
     ) -> Result<Wanted<'a>, ReasonCode> {
         let filter = parse_filter(text).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
         let selector = Selector::parse(&filter.selector, desk.limits.selector).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
-        gate::check(desk, asker, Deed::Select, Of::Selector(&selector)).map_err(|refusal| reason_of(refusal.code))?;
+        gate::selected(self.rights(asker.session), Deed::Select, &selector).map_err(|refusal| reason_of(refusal.code))?;
         let selector = self.selected.held(&selector).cloned().unwrap_or(selector);
         Ok(Wanted { text, share: filter.share, selector, options, id })
     }

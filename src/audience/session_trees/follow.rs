@@ -108,7 +108,7 @@ impl Audience {
     }
 
     /// The same for all that lies below what the selector matches too, whatever it says of that.
-    pub(super) fn derived_below(&self, desk: &Desk, key: SessionKey, selector: &Selector) -> Vec<Selector> {
+    pub(in crate::audience) fn derived_below(&self, desk: &Desk, key: SessionKey, selector: &Selector) -> Vec<Selector> {
         let mapping = self.trees.mapping_of(key).expect("the session is one that is concerned");
         mapping.derived_below(selector.prefix()).iter().map(|text| known_selector(desk.limits.selector, text)).collect()
     }
@@ -203,7 +203,7 @@ impl Audience {
         for ended in held.iter().filter(is_withdrawn) {
             self.end_mapped(desk, key, ended);
         }
-        if kind == SweepKind::Withdraw {
+        if kind.only_ends() {
             return;
         }
         for path in wanted.iter().filter(|path| !held.iter().any(|held| held.path == **path)) {
@@ -220,7 +220,8 @@ impl Audience {
     /// The session does not find the topic at this path any more, or does not select it.
     fn end_mapped(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>) {
         let session = self.sessions.get(key).expect("a session that is looked at stands");
-        let reason = if session.selects(topic.path.as_str()) { Reason::BranchMappings } else { Reason::Requested };
+        let path = topic.path.as_str();
+        let reason = if session.selects(path) { Reason::BranchMappings } else { session.end_of(path) };
         self.unsubscribe_topics(desk, key, std::slice::from_ref(topic), reason);
     }
 

@@ -8,10 +8,8 @@ use crate::audience::listeners::{Holders, TOPICS};
 use crate::base::SessionKey;
 use crate::desk::Desk;
 use crate::mail::{Call, Caller, ListenerKind};
-use crate::session::Review;
 use crate::topic::path::TopicPath;
 use crate::topic::selector::Selector;
-use crate::topic::tree::Span;
 
 impl Audience {
     // The loops over a session's selectors are bounded by `limits.listeners_max`, each with `session_trees.tables_max` branches.
@@ -74,30 +72,8 @@ impl Audience {
         if numbers.is_empty() {
             return;
         }
-        for number in numbers {
-            for branch in branches {
-                extras.reviews.push_back(Review { number, ended: None, rest: Span::of_branch(branch.as_str()), forgets: true });
-            }
-        }
         self.rederive_listened(desk, key);
-        self.resume_reviews(key);
-    }
-
-    /// A listener has forgotten what it knew of a branch: the owners tell what is there, unless another branch is still to be forgotten.
-    pub(in crate::audience) fn relisten(&mut self, desk: &mut Desk, key: SessionKey, number: u64) {
-        let extras = self.sessions.get(key).and_then(|session| session.extras.as_ref());
-        let Some(extras) = extras.filter(|extras| !extras.reviews.iter().any(|review| review.forgets && review.number == number)) else {
-            return;
-        };
-        let Some(listener) = extras.listeners.get(&number) else { return };
-        let mut selectors: Vec<Selector> = listener.selectors.iter().map(|held| held.selector.clone()).collect();
-        if self.trees.concern(key) {
-            let derived: Vec<Selector> = selectors.iter().flat_map(|selector| self.derived_below(desk, key, selector)).collect();
-            selectors.extend(derived);
-        }
-        for selector in selectors {
-            self.ask_to_listen(desk, Caller { session: key, call: Call::Unheard }, ListenerKind::Topics, &selector);
-        }
+        self.forget_listened(key, &numbers, branches);
     }
 
     /// The paths at which the session finds a topic.

@@ -19,6 +19,7 @@ pub use follow::Answered;
 use follow::Waiting;
 
 use crate::audience::Audience;
+use crate::audience::ask::tell_carried_out;
 use crate::audience::properties::Properties;
 use crate::base::{SessionKey, TopicId};
 use crate::desk::Desk;
@@ -176,7 +177,7 @@ impl Audience {
         }
         match next {
             Some(from) => self.trees.scans.push_back(Scan { from, ..scan }),
-            None => tables::tell_carried_out(desk, scan.to),
+            None => tell_carried_out(desk, scan.to),
         }
     }
 

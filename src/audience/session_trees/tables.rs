@@ -2,13 +2,14 @@
 
 use super::Scan;
 use crate::audience::Audience;
-use crate::base::{ShardIndex, TopicId};
+use crate::base::{SessionKey, ShardIndex, TopicId};
 use crate::desk::{Answer, Desk};
 use crate::journal::{Change, SESSION_TREE_KIND, SESSION_TREES_BRANCH, StoredTopic};
 use crate::mail::session_trees::{Put, SessionTrees};
 use crate::mail::views::Told;
 use crate::mail::{Caller, Mail, Part};
 use crate::protocol::{ErrorCode, Refusal};
+use crate::security::PathPermission;
 use crate::session_tree::{Full, RowText, Table};
 use crate::topic::path::TopicPath;
 use crate::wire::native::{BranchMapping, Outcome};
@@ -42,11 +43,12 @@ impl Audience {
         Outcome::SessionTree(rows.map(|(filter, branch)| BranchMapping { filter: filter.to_owned(), branch: branch.to_owned() }).collect())
     }
 
-    /// The branches that have a table, behind `after`, as many as fit a message.
-    pub fn session_trees(&self, desk: &Desk, after: &str) -> Outcome {
+    /// The branches that have a table and that the session may read, behind `after`, as many as fit a message.
+    pub fn session_trees(&self, desk: &Desk, asker: SessionKey, after: &str) -> Outcome {
+        let rights = self.rights(asker);
         let (mut branches, mut bytes, mut has_more) = (Vec::new(), 0, false);
         // Bounded by `session_trees.tables_max`.
-        for branch in self.trees.tables.branches_after(after) {
+        for branch in self.trees.tables.branches_after(after).filter(|branch| rights.may(branch, PathPermission::ReadTopic)) {
             bytes += branch.len() + 32;
             if !branches.is_empty() && bytes > desk.limits.message_bytes_max {
                 has_more = true;
@@ -135,11 +137,4 @@ fn texts(rows: &[RowText]) -> impl Iterator<Item = (&str, &str)> {
 fn parse<'t>(desk: &Desk, rows: impl Iterator<Item = (&'t str, &'t str)>) -> Result<Table, Refusal> {
     let table = Table::parse(rows, desk.limits.path_bytes_max);
     table.map_err(|error| Refusal::at(ErrorCode::InvalidBranchMapping, error.position, error.message))
-}
-
-/// All sessions of this shard were looked at since a table changed.
-pub(super) fn tell_carried_out(desk: &mut Desk, to: Option<Told>) {
-    if let Some(Told { shard, ticket }) = to {
-        desk.mail(shard, Mail::Part { ticket, part: Part::Ready });
-    }
 }

@@ -133,7 +133,7 @@ impl Doors {
             Some(_) => self.change_origin(desk, audience, (key, session), ""),
             None => self.give_origin(audience, key, session, ""),
         }
-        audience.give_who(session, who);
+        audience.give_who(desk, session, who);
         audience.give_properties(session, &properties);
         let missed = audience.take_missed(session);
         let opening = Opening { session, is_present: found.is_some(), assigned: assigned.as_deref(), answer, missed };

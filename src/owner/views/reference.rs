@@ -262,7 +262,7 @@ impl Owner {
         let topic = self.tree.topic(place);
         let Some(series) = topic.series() else { return self.publish(desk, place, value, received) };
         let append = Append::Original { timestamp_ms: None };
-        let planned = value.and_then(|value| plan_event(desk, topic.id, series, append, value, received).ok());
+        let planned = value.and_then(|value| plan_event(desk, topic.id, series, (append, value), (None, received)).ok());
         if let Some((event, _)) = planned {
             self.apply(desk, Some(place), Record::Event(event));
         }

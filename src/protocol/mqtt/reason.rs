@@ -14,7 +14,7 @@ pub fn reason_of(code: ErrorCode) -> ReasonCode {
         E::ValueTooLarge | E::TopicLimit | E::SelectionLimit | E::ListenerLimit | E::ViewLimit | E::Overloaded | E::StorageUnavailable => {
             ReasonCode::QUOTA_EXCEEDED
         }
-        E::ReadOnlyTopic => ReasonCode::NOT_AUTHORIZED,
+        E::ReadOnlyTopic | E::AccessDenied => ReasonCode::NOT_AUTHORIZED,
         E::ShuttingDown => ReasonCode::SERVER_SHUTTING_DOWN,
         // Rules of the server's own that MQTT has no word for.
         E::TopicExists
@@ -57,6 +57,7 @@ pub fn reason_of(code: ErrorCode) -> ReasonCode {
         | E::CannotResume
         | E::InvalidCount
         | E::AuthenticationFailed
+        | E::InvalidScript
         | E::MalformedJson
         | E::InvalidField
         | E::LockLimit

@@ -162,6 +162,11 @@ pub enum Outcome {
     },
     /// Of a branch without a table none.
     SessionTree(Vec<BranchMapping>),
+    /// A part of a script, in whole lines.
+    Script {
+        has_more: bool,
+        text: String,
+    },
     SessionTrees {
         has_more: bool,
         branches: Vec<String>,
@@ -369,6 +374,11 @@ pub fn decode_session_tree(reader: &mut Reader<'_>) -> Result<Outcome, Malformed
     let rows = read_properties(reader)?.into_iter();
     let rows = rows.map(|(filter, branch)| BranchMapping { filter: filter.to_owned(), branch: branch.to_owned() });
     Ok(Outcome::SessionTree(rows.collect()))
+}
+
+/// Reads the part of a script of an `OK` that answers a `GET_SECURITY`.
+pub fn decode_script(reader: &mut Reader<'_>) -> Result<Outcome, Malformed> {
+    Ok(Outcome::Script { has_more: reader.byte()? != 0, text: reader.string()?.to_owned() })
 }
 
 /// Reads the branches of an `OK` that answers a `LIST_SESSION_TREES`.

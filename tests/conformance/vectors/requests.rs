@@ -40,6 +40,13 @@ fn print_control(id: u64, ask: &Ask<'_>) -> Value {
             let properties = print_properties(properties);
             json!({ "op": "set_session_properties", "id": id, "session": session, "filter": filter, "properties": properties })
         }
+        Ask::ChangeRoles { session, filter, remove, add } => {
+            json!({ "op": "change_roles", "id": id, "session": session, "filter": filter, "remove": remove, "add": add })
+        }
+        Ask::GetSecurity { offset } => json!({ "op": "get_security", "id": id, "offset": offset }),
+        Ask::GetPrincipals { offset } => json!({ "op": "get_principals", "id": id, "offset": offset }),
+        Ask::ApplyPrincipals { check, script } => json!({ "op": "apply_principals", "id": id, "check": check, "script": script }),
+        Ask::ApplySecurity { check, script } => json!({ "op": "apply_security", "id": id, "check": check, "script": script }),
         Ask::ConflateSessions { session, filter, conflated } => {
             json!({ "op": "conflate_sessions", "id": id, "session": session, "filter": filter, "conflated": conflated })
         }

@@ -1,0 +1,189 @@
+//! What the clients of sessions may do: by their roles, and by the store that says what those permit.
+//!
+//! Sessions of the same roles share their rights, which are compiled once. Where no store says anything everybody may do everything.
+
+use super::ask::tell_carried_out;
+use crate::audience::Audience;
+use crate::base::{SessionKey, SlabKey, TopicId};
+use crate::desk::Desk;
+use crate::mail::views::Told;
+use crate::security::{Rights, SecurityStore, SessionKind};
+use crate::session::{Life, Session, Who};
+use crate::topic::path::TopicPath;
+use crate::topic::session_filter::roles;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+
+/// How many rights that nobody has any more are kept before they are looked for.
+const STALE_MAX: usize = 64;
+
+/// How many sessions are looked at when a scan has its turn.
+const SCANNED_PER_SLICE: usize = 256;
+
+/// See the module.
+#[derive(Default)]
+pub struct Security {
+    store: Option<Arc<SecurityStore>>,
+    /// Those of all roles, as `$Roles` has them, that sessions here have.
+    by_roles: HashMap<(SessionKind, Box<str>), Weak<Rights>>,
+    /// Of everybody where nobody says what roles permit, and of the server itself.
+    everything: Option<Arc<Rights>>,
+    /// How many there may be before those that nobody has are forgotten.
+    swept_at: usize,
+    /// Of the writer: where the store is kept, if it is.
+    pub(super) record: Option<TopicId>,
+    pub(super) principals_record: Option<TopicId>,
+    /// The script that makes the principals that the server knows.
+    pub(super) principals: Arc<str>,
+    scans: VecDeque<Scan>,
+}
+
+/// How far this shard's sessions were looked at since what roles permit has changed, and who is told at the end.
+struct Scan {
+    from: u32,
+    to: Told,
+    changes: Changes,
+}
+
+/// What one scan has found to be different, by the rights before and behind: very many sessions share these.
+#[derive(Default)]
+struct Changes(Vec<Changed>);
+
+struct Changed {
+    before: Arc<Rights>,
+    behind: Arc<Rights>,
+    branches: Rc<[TopicPath]>,
+}
+
+impl Changes {
+    fn between(&mut self, before: &Arc<Rights>, behind: &Arc<Rights>) -> Rc<[TopicPath]> {
+        let known = self.0.iter().find(|known| Arc::ptr_eq(&known.before, before) && Arc::ptr_eq(&known.behind, behind));
+        if let Some(known) = known {
+            return known.branches.clone();
+        }
+        let branches: Rc<[TopicPath]> = before.changed_branches(behind).into();
+        self.0.push(Changed { before: before.clone(), behind: behind.clone(), branches: branches.clone() });
+        branches
+    }
+}
+
+impl Security {
+    pub(super) fn store(&self) -> Option<&Arc<SecurityStore>> {
+        self.store.as_ref()
+    }
+
+    /// What roles permit from now on.
+    pub(super) fn set(&mut self, store: Arc<SecurityStore>) {
+        self.store = Some(store);
+        self.by_roles.clear();
+    }
+
+    fn everything(&mut self) -> Arc<Rights> {
+        self.everything.get_or_insert_with(|| Arc::new(Rights::all())).clone()
+    }
+
+    /// Those of a client.
+    fn of(&mut self, who: Option<&Who>) -> Arc<Rights> {
+        let Some(store) = &self.store else { return self.everything() };
+        let (principal, named) = who.map_or(("", ""), |who| (&*who.principal, &*who.roles));
+        let kind = if principal.is_empty() { SessionKind::Anonymous } else { SessionKind::Named };
+        let known = self.by_roles.get(&(kind, named.into())).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let names: Vec<_> = roles(named).collect();
+            let rights = Arc::new(store.rights(&names, kind));
+            if self.by_roles.len() > self.swept_at {
+                self.by_roles.retain(|_, rights| rights.strong_count() > 0);
+                self.swept_at = 2 * self.by_roles.len() + STALE_MAX;
+            }
+            self.by_roles.insert((kind, named.into()), Arc::downgrade(&rights));
+            rights
+        })
+    }
+}
+
+impl Audience {
+    /// An audience without sessions.
+    pub fn of(desk: &Desk) -> Self {
+        let security = Security { store: desk.limits.security.clone(), principals: desk.limits.principals.clone(), ..Security::default() };
+        Self { security, ..Self::default() }
+    }
+
+    /// What the session's client may do.
+    pub fn rights(&self, session: SessionKey) -> &Rights {
+        self.sessions.get(session).map_or(Rights::nothing(), |session| session.rights())
+    }
+
+    pub fn author_of(&self, session: SessionKey) -> Option<Arc<str>> {
+        self.sessions.get(session).and_then(Session::author)
+    }
+
+    /// The same, to be sent along with a question.
+    pub fn shared_rights(&self, session: SessionKey) -> Arc<Rights> {
+        self.sessions.get(session).and_then(Session::shared_rights).unwrap_or_default()
+    }
+
+    /// The session may do what its client's roles permit.
+    pub(super) fn renew_rights(&mut self, desk: &mut Desk, key: SessionKey) {
+        self.renew_by(desk, key, &mut Changes::default());
+    }
+
+    fn renew_by(&mut self, desk: &mut Desk, key: SessionKey, changes: &mut Changes) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        // The server's own may do everything, and groups what each of their members may.
+        if matches!(session.life, Life::Inside { .. } | Life::Shared | Life::Over) {
+            return;
+        }
+        let (before, behind) = (session.shared_rights(), self.security.of(session.who.as_deref()));
+        session.give_rights(behind.clone());
+        // One that has just begun has nothing yet.
+        let Some(before) = before.filter(|before| !Arc::ptr_eq(before, &behind)) else { return };
+        if session.mqtt.is_some() {
+            self.tell_groups_rights(desk, key);
+        }
+        let branches = changes.between(&before, &behind);
+        if branches.is_empty() {
+            return;
+        }
+        // What such a session finds at its paths may be anywhere.
+        let everywhere = [TopicPath::of_branch("")];
+        let branches = if self.trees.concern(key) { &everywhere } else { &*branches };
+        self.sweep_rights(key, branches);
+        self.review_rights(key, branches);
+    }
+
+    /// What roles permit has changed: every session is looked at, and then who wants to know is told.
+    pub(super) fn scan_rights(&mut self, to: Told) {
+        self.security.scans.push_back(Scan { from: 0, to, changes: Changes::default() });
+    }
+
+    pub fn has_rights_scans(&self) -> bool {
+        !self.security.scans.is_empty()
+    }
+
+    /// Goes on with the scan that has waited longest: so many sessions a slice.
+    pub fn run_rights_scans(&mut self, desk: &mut Desk) {
+        let Some(mut scan) = self.security.scans.pop_front() else { return };
+        let (keys, next) = self.sessions.slab.keys_from(scan.from, SCANNED_PER_SLICE);
+        for key in keys {
+            self.renew_by(desk, key, &mut scan.changes);
+            // Nobody is told that all is done while somebody has what it may not have.
+            if !self.finish_revoking(desk, key) {
+                return self.security.scans.push_front(Scan { from: key.index(), ..scan });
+            }
+        }
+        match next {
+            Some(from) => self.security.scans.push_front(Scan { from, ..scan }),
+            None => tell_carried_out(desk, Some(scan.to)),
+        }
+    }
+
+    /// The session is the server's own, or stands for many, each of whom may do what it may.
+    pub fn give_all_rights(&mut self, key: SessionKey) {
+        let everything = self.security.everything();
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.give_rights(everything);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What sessions may do: each operation with and without its permission, and what is not seen without one.
+
+use crate::frames::{FIN, TEXT, frame};
+use crate::peer::{self, Peer};
+use std::sync::Arc;
+use tidewire::surface::security::{SecurityLimits, SecurityStore};
+use tidewire::surface::shard::{Identified, Limits, Who};
+
+const SCRIPT: &str = r#"
+set "READER" default path permissions [SELECT_TOPIC, READ_TOPIC]
+set "READER" path "secret" permissions []
+set "WRITER" default path permissions [MODIFY_TOPIC, UPDATE_TOPIC]
+set "ALL" default path permissions [SELECT_TOPIC, READ_TOPIC, UPDATE_TOPIC, MODIFY_TOPIC, ACQUIRE_LOCK, SEND_TO_SESSION, SEND_TO_MESSAGE_HANDLER]
+set "ALL" permissions [VIEW_SESSION, MODIFY_SESSION, REGISTER_HANDLER, READ_TOPIC_VIEWS, MODIFY_TOPIC_VIEWS]
+"#;
+
+pub fn limits(script: &str) -> Limits {
+    let store = SecurityStore::parse(script, SecurityLimits::default()).unwrap();
+    Limits { authenticates: true, security: Some(Arc::new(store)), ..peer::limits() }
+}
+
+/// A client, by name and roles.
+fn as_who(principal: &str, roles: &[&str]) -> Identified {
+    Identified::As(Who::new(principal.into(), roles.iter().map(|role| (*role).into()).collect(), None), Box::default())
+}
+
+fn say(peer: &mut Peer, text: &str) -> String {
+    peer.give(&frame(FIN | TEXT, text.as_bytes()));
+    (1..4).for_each(|turn| peer.tick(turn));
+    String::from_utf8_lossy(&peer.take()).into_owned()
+}
+
+fn peer_with(roles: &[&str]) -> Peer {
+    let mut peer = Peer::upgraded_within("tidewire.1.json", limits(SCRIPT));
+    say(&mut peer, r#"{"op":"connect","id":1,"principal":"ann"}"#);
+    peer.identify(as_who("ann", roles));
+    peer.take();
+    peer
+}
+
+fn is_denied(heard: &str) -> bool {
+    heard.contains(r#""code":110,"name":"access_denied""#)
+}
+
+#[test]
+fn without_a_permission_every_request_is_refused() {
+    let requests = [
+        r#"{"op":"add","id":9,"path":"a","type":"json"}"#,
+        r#"{"op":"set","id":9,"path":"a","type":"json","value":1}"#,
+        r#"{"op":"remove","id":9,"selector":"?a//"}"#,
+        r#"{"op":"fetch","id":9,"selector":"?.*//"}"#,
+        r#"{"op":"fetch","id":9,"selector":"a"}"#,
+        r#"{"op":"subscribe","id":9,"selector":"?.*//"}"#,
+        r#"{"op":"lock","id":9,"name":"a"}"#,
+        r#"{"op":"list_locks","id":9}"#,
+        r#"{"op":"list_sessions","id":9}"#,
+        r#"{"op":"list_views","id":9}"#,
+    ];
+    for text in requests {
+        let mut peer = peer_with(&[]);
+        let heard = say(&mut peer, text);
+        assert!(is_denied(&heard), "{text}: {heard}");
+        let mut peer = peer_with(&["ALL"]);
+        let heard = say(&mut peer, text);
+        assert!(!is_denied(&heard), "{text}: {heard}");
+    }
+}
+
+#[test]
+fn what_may_not_be_read_is_not_there_for_who_selects_it() {
+    let mut peer = peer_with(&["READER", "WRITER"]);
+    say(&mut peer, r#"[{"op":"add_and_set","id":2,"path":"news","type":"json","value":1}]"#);
+    let heard = say(&mut peer, r#"{"op":"add","id":3,"path":"secret/x","type":"json"}"#);
+    assert!(is_denied(&heard) && heard.contains("MODIFY_TOPIC at 'secret/x'"), "{heard}");
+    let heard = say(&mut peer, r#"{"op":"subscribe","id":4,"selector":"?secret//"}"#);
+    assert!(is_denied(&heard) && heard.contains("anywhere in 'secret'"), "{heard}");
+    let heard = say(&mut peer, r#"{"op":"subscribe","id":5,"selector":"?.*//"}"#);
+    assert!(heard.contains(r#""path":"news""#) && !is_denied(&heard), "{heard}");
+}
+
+/// What a script of `CHANGES` is to the session that may apply it, and sees all.
+fn apply(peer: &mut Peer, script: &str) -> String {
+    say(peer, &format!(r#"{{"op":"apply_security","id":99,"script":{}}}"#, serde_json::Value::from(script)))
+}
+
+const ADMIN: &str = r#"
+set "ADMIN" permissions [VIEW_SECURITY, MODIFY_SECURITY, MODIFY_SESSION]
+set "ADMIN" default path permissions [MODIFY_TOPIC, UPDATE_TOPIC]
+set "READER" default path permissions [SELECT_TOPIC, READ_TOPIC]
+"#;
+
+fn admin() -> Peer {
+    let mut peer = Peer::upgraded_within("tidewire.1.json", limits(ADMIN));
+    say(&mut peer, r#"{"op":"connect","id":1,"principal":"ann"}"#);
+    peer.identify(as_who("ann", &["ADMIN", "READER"]));
+    peer.take();
+    for path in ["a/1", "a/2", "b/1"] {
+        let heard = say(&mut peer, &format!(r#"{{"op":"add_and_set","id":2,"path":"{path}","type":"json","value":1}}"#));
+        assert!(heard.contains(r#""op":"ok""#), "{heard}");
+    }
+    peer
+}
+
+#[test]
+fn a_change_of_what_roles_permit_takes_effect_on_what_a_session_has() {
+    let mut peer = admin();
+    say(&mut peer, r#"{"op":"listen","id":3,"listener":1,"kind":"topics","selector":"?.*//"}"#);
+    let heard = say(&mut peer, r#"{"op":"subscribe","id":4,"selector":"?.*//"}"#);
+    assert_eq!(heard.matches(r#""op":"subscribed""#).count(), 3, "{heard}");
+
+    let heard = apply(&mut peer, r#"set "READER" path "a" permissions [UPDATE_TOPIC]"#);
+    assert_eq!(heard.matches(r#""reason":"access_denied""#).count(), 2, "{heard}");
+    assert_eq!(heard.matches(r#""what":"deselected""#).count(), 2, "{heard}");
+    // When it is answered nothing comes any more that may not be read.
+    assert!(heard.rfind(r#""reason":"access_denied""#) < heard.find(r#""op":"ok","id":99"#), "{heard}");
+    let heard = say(&mut peer, r#"{"op":"set","id":5,"path":"a/1","type":"json","value":2}"#);
+    assert!(heard.contains(r#""op":"ok""#) && !heard.contains(r#""op":"value""#), "{heard}");
+    let heard = say(&mut peer, r#"{"op":"fetch","id":6,"selector":"?.*//","values":true}"#);
+    assert!(heard.contains("b/1") && !heard.contains("a/1") && !heard.contains("a/2"), "{heard}");
+
+    let heard = apply(&mut peer, r#"set "READER" path "a/2" permissions [READ_TOPIC, SELECT_TOPIC]"#);
+    assert_eq!(heard.matches(r#""op":"subscribed""#).count(), 1, "{heard}");
+    assert!(heard.contains(r#""path":"a/2""#) && !heard.contains("a/1"), "{heard}");
+    assert_eq!(heard.matches(r#""what":"selected""#).count(), 1, "{heard}");
+}
+
+#[test]
+fn a_script_is_applied_as_a_whole_or_not_at_all() {
+    let mut peer = admin();
+    let heard = apply(&mut peer, "isolate path \"a\"\nset \"X\" permissions [FLY]");
+    assert!(heard.contains(r#""code":111"#) && heard.contains("line 2"), "{heard}");
+    let heard = say(&mut peer, r#"{"op":"get_security","id":5}"#);
+    assert!(heard.contains(r#""has_more":false"#) && heard.contains("MODIFY_SECURITY") && !heard.contains("isolate"), "{heard}");
+    let heard = say(&mut peer, r#"{"op":"apply_security","id":6,"check":true,"script":"isolate path \"a\""}"#);
+    assert!(heard.contains(r#""op":"ok""#), "{heard}");
+    let heard = say(&mut peer, r#"{"op":"get_security","id":7}"#);
+    assert!(!heard.contains("isolate"), "{heard}");
+    // Who takes its own rights has them no more for what comes behind.
+    let heard = apply(&mut peer, r#"set "ADMIN" permissions [MODIFY_SESSION]"#);
+    assert!(heard.contains(r#""op":"ok""#), "{heard}");
+    assert!(is_denied(&apply(&mut peer, "isolate path \"a\"")) && is_denied(&say(&mut peer, r#"{"op":"get_security","id":8}"#)));
+}
+
+#[test]
+fn roles_of_a_session_change() {
+    let mut peer = admin();
+    say(&mut peer, r#"{"op":"subscribe","id":4,"selector":"?.*//"}"#);
+    let heard = say(&mut peer, r#"{"op":"change_roles","id":5,"filter":"$Principal is 'ann'","remove":["READER"],"add":["X"]}"#);
+    assert_eq!(heard.matches(r#""reason":"access_denied""#).count(), 3, "{heard}");
+    let heard = say(&mut peer, r#"{"op":"change_roles","id":6,"filter":"hasRoles ['X']","add":["READER"]}"#);
+    assert_eq!(heard.matches(r#""op":"subscribed""#).count(), 3, "{heard}");
+    let heard = say(&mut peer, r#"{"op":"change_roles","id":7,"filter":"all","add":[""]}"#);
+    assert!(heard.contains(r#""code":106"#), "{heard}");
+}
+
+#[test]
+fn principals_are_changed_elsewhere_and_known_here() {
+    let mut peer = admin();
+    let heard = say(&mut peer, r#"{"op":"get_principals","id":5}"#);
+    assert!(heard.contains(r#""script":"""#), "{heard}");
+    let heard = say(&mut peer, r#"{"op":"apply_principals","id":6,"script":"add principal \"bob\" \"pw\" [\"FLY]"}"#);
+    assert!(heard.contains(r#""code":111"#) && heard.contains("line 1") && !heard.contains("pw"), "{heard}");
+    assert_eq!(say(&mut peer, r#"{"op":"apply_principals","id":7,"script":"add principal \"bob\" \"pw\""}"#), "");
+    assert!(!peer.change_principals("add principal \"bob\" hash \"h\" []\n"));
+    let heard = say(&mut peer, r#"{"op":"get_principals","id":8}"#);
+    assert!(heard.contains(r#""op":"ok","id":7"#) && heard.contains(r#"hash \"h\""#), "{heard}");
+    say(&mut peer, r#"{"op":"apply_principals","id":9,"check":true,"script":"remove principal \"bob\""}"#);
+    assert!(peer.change_principals("nothing"));
+    assert!(say(&mut peer, r#"{"op":"get_principals","id":10}"#).contains("bob"));
+    assert!(is_denied(&say(&mut peer_with(&["ALL"]), r#"{"op":"get_principals","id":5}"#)));
+}
