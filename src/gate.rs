@@ -58,6 +58,8 @@ pub enum Deed {
     /// See what roles permit.
     LookAtSecurity,
     ChangeSecurity,
+    /// See the server's figures.
+    ViewServer,
 }
 
 /// What a deed needs: everywhere, or where it is done.
@@ -89,6 +91,7 @@ impl Deed {
             Self::LookAtViews => Need::Global(Global::ReadTopicViews),
             Self::LookAtSecurity => Need::Global(Global::ViewSecurity),
             Self::ChangeSecurity => Need::Global(Global::ModifySecurity),
+            Self::ViewServer => Need::Global(Global::ViewServer),
             Self::Lock => Need::Path(&[At::AcquireLock]),
             Self::ExposeBranch => Need::Path(&[At::ExposeBranch]),
         }

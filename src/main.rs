@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use tidewire::surface::cli::{
-    demo, doctor, latency, listen, locks, presence, principal, requests, series, serve, session_tree, sessions, spec, storage, topics, view,
+    demo, doctor, latency, listen, locks, presence, principal, requests, security, series, serve, session_tree, sessions, spec, storage,
+    topics, view,
 };
 
 #[global_allocator]
@@ -62,7 +63,7 @@ enum Command {
     Respond(requests::Respond),
     /// Print who is connected, and how each does: the slow client has a name
     Sessions(sessions::Sessions),
-    /// Close sessions, conflate them, set their properties, or print what one selects
+    /// Close sessions, conflate them, set their properties, change their roles, or print what one selects
     #[command(subcommand)]
     Session(sessions::SessionCommand),
     /// Put, print or take away branch mapping tables, by which paths mean other topics to some sessions
@@ -70,6 +71,9 @@ enum Command {
     SessionTree(session_tree::SessionTreeCommand),
     /// Print the line by which a file of principals knows somebody by a password
     Principal(principal::Principal),
+    /// Print, change, check or explain what roles permit
+    #[command(subcommand)]
+    Security(security::SecurityCommand),
     /// Print the server's latencies per core
     Latency(latency::Latency),
     /// Look after a store that no server has open
@@ -102,6 +106,7 @@ fn main() -> ExitCode {
         Command::Session(command) => sessions::session(&command),
         Command::SessionTree(command) => session_tree::session_tree(&command),
         Command::Principal(arguments) => principal::principal(&arguments),
+        Command::Security(command) => security::security(&command),
         Command::Latency(arguments) => latency::latency(&arguments),
         Command::Storage(command) => storage::run(&command),
     }

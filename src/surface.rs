@@ -218,6 +218,10 @@ pub mod cli {
         pub use crate::cli::requests::{RequestArguments, Respond, request, respond};
     }
 
+    pub mod security {
+        pub use crate::cli::security::{SecurityCommand, security};
+    }
+
     pub mod series {
         pub use crate::cli::series::{SeriesCommand, series};
     }

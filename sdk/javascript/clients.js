@@ -123,6 +123,17 @@ export class Clients {
   }
 
   /**
+   * Takes roles from sessions and gives them others, until their clients show anew who they are. A role that a session has, or has not, stays as it is.
+   *
+   * @param {Target} target
+   * @param {{ add?: readonly string[], remove?: readonly string[] }} roles one that is in both is given
+   * @returns {Promise<number>} how many
+   */
+  changeRoles(target, roles) {
+    return this.#order(target, (meant) => ({ op: 'change_roles', ...meant, ...checkRoles(roles) }));
+  }
+
+  /**
    * Has only the newest value of a topic wait for sessions, where the topic's CONFLATION allows that, or undoes it.
    *
    * @param {Target} target
@@ -218,6 +229,26 @@ function checkTarget(target) {
   // To the server an empty text is the one that is not meant.
   if (checkText(text, what) === '') throw new TypeError(`expected ${what}, found ''`);
   return { session: session ?? '', filter: filter ?? '' };
+}
+
+/**
+ * @param {unknown} roles
+ * @returns {{ remove: string[], add: string[] }}
+ */
+function checkRoles(roles) {
+  if (typeof roles !== 'object' || roles === null) throw new TypeError(`expected { add, remove } as the change of roles, found ${show(roles)}`);
+  const { add = [], remove = [] } = /** @type {{ add?: unknown, remove?: unknown }} */ (roles);
+  return { remove: checkNames(remove, 'remove'), add: checkNames(add, 'add') };
+}
+
+/**
+ * @param {unknown} names
+ * @param {string} option
+ * @returns {string[]}
+ */
+function checkNames(names, option) {
+  if (!Array.isArray(names)) throw new TypeError(`expected an array of roles as the option ${option}, found ${show(names)}`);
+  return names.map((name) => checkText(name, 'a role'));
 }
 
 /**

@@ -179,6 +179,7 @@ import { typeName } from './types.js';
 /** @typedef {{ has_more: boolean, present: PresenceEntry[] }} PresenceAnswer */
 /** @typedef {{ mappings: import('./encode.js').MappingRow[] }} SessionTreeAnswer */
 /** @typedef {{ has_more: boolean, branches: { branch: string }[] }} SessionTreesAnswer */
+/** @typedef {{ has_more: boolean, script: string }} SecurityAnswer */
 
 /**
  * @typedef {object} Answer
@@ -272,7 +273,7 @@ export function decodeMessage(bytes, sink) {
  *
  * @param {Pick<ClientMessage, 'op'> & Asked & { properties?: unknown }} request
  * @param {Reader} body
- * @returns {Answer | FetchAnswer | QueryAnswer | ViewsAnswer | SessionsAnswer | SelectionsAnswer | LocksAnswer | PresenceAnswer | SessionTreeAnswer | SessionTreesAnswer | Payload}
+ * @returns {Answer | FetchAnswer | QueryAnswer | ViewsAnswer | SessionsAnswer | SelectionsAnswer | LocksAnswer | PresenceAnswer | SessionTreeAnswer | SessionTreesAnswer | SecurityAnswer | Payload}
  */
 export function readAnswer(request, body) {
   switch (request.op) {
@@ -305,6 +306,7 @@ export function readAnswer(request, body) {
     case 'conflate_sessions':
     case 'subscribe_sessions':
     case 'unsubscribe_sessions':
+    case 'change_roles':
       return { asked: body.size() };
     case 'list_sessions':
       return readSessionsAnswer(body);
@@ -322,6 +324,9 @@ export function readAnswer(request, body) {
       return readSessionTreeAnswer(body);
     case 'list_session_trees':
       return readSessionTreesAnswer(body);
+    case 'get_security':
+    case 'get_principals':
+      return { has_more: body.u8() !== 0, script: body.string() };
     default:
       return {};
   }

@@ -101,6 +101,7 @@ import { typeNumber } from './types.js';
  *   | { op: 'set_session_properties', id: number, properties: Properties } & Meant
  *   | { op: 'conflate_sessions', id: number, conflated: boolean } & Meant
  *   | { op: 'subscribe_sessions' | 'unsubscribe_sessions', id: number, selector: string, scope: string } & Meant
+ *   | { op: 'change_roles', id: number, remove: readonly string[], add: readonly string[] } & Meant
  * )} ControlMessage
  */
 
@@ -167,6 +168,8 @@ import { typeNumber } from './types.js';
  *   | { op: 'unlock', id: number, name: string, number: number }
  *   | { op: 'list_locks', id: number, after?: string }
  *   | SessionTreeMessage
+ *   | { op: 'get_security' | 'get_principals', id: number, offset: number }
+ *   | { op: 'apply_security' | 'apply_principals', id: number, check: boolean, script: string }
  * )} ClientMessage
  */
 
@@ -221,6 +224,7 @@ const OPERATIONS = Object.freeze({
   subscribe_sessions: 0x54,
   unsubscribe_sessions: 0x55,
   list_selections: 0x56,
+  change_roles: 0x57,
   lock: 0x58,
   unlock: 0x59,
   list_locks: 0x5a,
@@ -232,6 +236,10 @@ const OPERATIONS = Object.freeze({
   listen_presence: 0x62,
   unlisten_sessions: 0x63,
   list_presence: 0x64,
+  get_security: 0x68,
+  apply_security: 0x69,
+  get_principals: 0x6a,
+  apply_principals: 0x6b,
 });
 
 /** In the type of an update: the value is null. */
@@ -402,12 +410,22 @@ function writeBody(writer, message) {
     case 'list_session_trees':
       writeSessionTree(writer, message);
       break;
+    case 'get_security':
+    case 'get_principals':
+      writer.varint(message.offset);
+      break;
+    case 'apply_security':
+    case 'apply_principals':
+      writer.u8(message.check ? 1 : 0);
+      writer.string(message.script);
+      break;
     case 'list_sessions':
     case 'close_sessions':
     case 'set_session_properties':
     case 'conflate_sessions':
     case 'subscribe_sessions':
     case 'unsubscribe_sessions':
+    case 'change_roles':
       writeControl(writer, message);
       break;
     case 'listen_sessions':
@@ -431,8 +449,7 @@ function writeListening(writer, message) {
     case 'listen_sessions':
       writer.varint(message.listener);
       writer.string(message.filter);
-      writer.varint(message.session_properties.length);
-      for (const key of message.session_properties) writer.string(key);
+      writeStrings(writer, message.session_properties);
       break;
     case 'listen_queues':
       writer.varint(message.listener);
@@ -479,8 +496,7 @@ function writeMessaging(writer, message) {
     case 'handle_requests':
       writer.varint(message.handler);
       writer.string(message.path);
-      writer.varint(message.session_properties.length);
-      for (const key of message.session_properties) writer.string(key);
+      writeStrings(writer, message.session_properties);
       break;
     case 'unhandle_requests':
       writer.varint(message.handler);
@@ -533,10 +549,23 @@ function writeControl(writer, message) {
     case 'conflate_sessions':
       writer.u8(message.conflated ? 1 : 0);
       break;
+    case 'change_roles':
+      writeStrings(writer, message.remove);
+      writeStrings(writer, message.add);
+      break;
     default:
       writer.string(message.selector);
       writer.string(message.scope);
   }
+}
+
+/**
+ * @param {Writer} writer
+ * @param {readonly string[]} texts
+ */
+function writeStrings(writer, texts) {
+  writer.varint(texts.length);
+  for (const text of texts) writer.string(text);
 }
 
 /**

@@ -43,7 +43,7 @@ export class MissedEventsError extends TidewireError {
    * @param {number} last sequence
    */
   constructor(path, first, last) {
-    super(`events ${first} to ${last} of ${path} came while there was no connection, and are not kept any more`);
+    super(`events ${first} to ${last} of ${path} came while there was no connection, and cannot be had any more`);
     this.path = path;
     /** The sequence of the first event that was missed. */
     this.first = first;
@@ -138,6 +138,20 @@ export class AuthenticationFailedError extends RequestError {
   static className = 'AuthenticationFailedError';
   static code = 109;
   static codeName = 'authentication_failed';
+}
+
+/** 110: the session's roles do not permit it; the message names the permission that is missing, and where. It stays so until the roles, or what they permit, change. */
+export class AccessDeniedError extends RequestError {
+  static className = 'AccessDeniedError';
+  static code = 110;
+  static codeName = 'access_denied';
+}
+
+/** 111: a script that does not parse, or that cannot be applied; the message names the line and column. Nothing of it was applied. */
+export class InvalidScriptError extends RequestError {
+  static className = 'InvalidScriptError';
+  static code = 111;
+  static codeName = 'invalid_script';
 }
 
 /** 200: a topic path that breaks a rule of paths. */
@@ -569,6 +583,8 @@ export const REQUEST_ERRORS = Object.freeze([
   CannotResumeError,
   InvalidCountError,
   AuthenticationFailedError,
+  AccessDeniedError,
+  InvalidScriptError,
   InvalidPathError,
   InvalidSelectorError,
   NoSuchTopicError,

@@ -10,7 +10,7 @@
 
 import { Clients } from './clients.js';
 import { Connection } from './connection.js';
-import { AuthenticationFailedError, CloseCode, ConnectionError, NoSuchRequestError, OverloadedError, RequestError, ShuttingDownError, UnsupportedVersionError } from './errors.js';
+import { AccessDeniedError, AuthenticationFailedError, CloseCode, ConnectionError, NoSuchRequestError, OverloadedError, RequestError, ShuttingDownError, UnsupportedVersionError } from './errors.js';
 import { Listeners, Notifications } from './listeners.js';
 import { Locks } from './locks.js';
 import { Messaging } from './messaging.js';
@@ -18,6 +18,7 @@ import { checkOptions } from './options.js';
 import { Observers, Presence } from './presence.js';
 import { Requests } from './requests.js';
 import { Resumption } from './resumption.js';
+import { Security } from './security.js';
 import { Selections } from './selections.js';
 import { Selector } from './selector.js';
 import { TimeSeries } from './series.js';
@@ -209,6 +210,8 @@ export class Session {
     });
     /** By which paths mean other topics to other sessions. */
     this.sessionTrees = new SessionTrees({ request: (message) => this.#request(message), path: (path) => topics.path(path) });
+    /** What roles permit. */
+    this.security = new Security((message) => this.#request(message));
     /** Listening to topics without their values. */
     this.notifications = new Notifications(this.#listeners);
   }
@@ -699,7 +702,8 @@ export class Session {
  */
 function isFinal(close, error) {
   // A TypeError: what gives the credentials gave none.
-  return FINAL.has(close.code) || error instanceof UnsupportedVersionError || error instanceof TypeError;
+  const kinds = [UnsupportedVersionError, AccessDeniedError, TypeError];
+  return FINAL.has(close.code) || kinds.some((kind) => error instanceof kind);
 }
 
 /** @param {unknown} error */

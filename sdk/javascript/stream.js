@@ -14,7 +14,7 @@
  * Why a topic's stream of values ended: the server's reasons, and `stream_change` where a fallback stream gives a topic up to a
  * value stream that was added.
  *
- * @typedef {'requested' | 'removed' | 'back_pressure' | 'branch_mappings' | 'stream_change' | 'unknown'} UnsubscriptionReason
+ * @typedef {'requested' | 'removed' | 'back_pressure' | 'branch_mappings' | 'access_denied' | 'stream_change' | 'unknown'} UnsubscriptionReason
  */
 
 /**

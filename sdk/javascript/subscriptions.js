@@ -22,7 +22,7 @@ import { canRead, decodeValue, TopicProperty, valueType } from './types.js';
 /** @typedef {import('./stream.js').UnsubscriptionReason} UnsubscriptionReason */
 
 /** @type {ReadonlyArray<UnsubscriptionReason | undefined>} */
-const REASONS = [undefined, 'requested', 'removed', 'back_pressure', 'branch_mappings'];
+const REASONS = [undefined, 'requested', 'removed', 'back_pressure', 'branch_mappings', 'access_denied'];
 
 const NOTHING = new Uint8Array(0);
 

@@ -19,6 +19,7 @@ export { Lock, Locks, LockScope } from './locks.js';
 export { Messaging, RequestHandler, SessionProperties } from './messaging.js';
 export { Presence, SessionEventType, SessionListener } from './presence.js';
 export { RangeQuery, TimeSeries } from './series.js';
+export { Security } from './security.js';
 export { SessionTrees } from './session-trees.js';
 export { ValueStream } from './stream.js';
 export { anyOf, Selector } from './selector.js';

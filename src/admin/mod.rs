@@ -3,6 +3,7 @@
 use crate::base::{INTERVAL_MS, Latencies};
 use crate::mail::report::Report;
 use crate::storage::Counters;
+use crate::wire::http;
 use base64::Engine;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2Serializer};
@@ -40,8 +41,8 @@ pub fn answer<'a>(pages: &'a Pages, method: &str, path: &str) -> Answer<'a> {
         return text(405, "only GET is served here\n");
     }
     match path {
-        "/health" => text(200, "ok\n"),
-        "/latency" => Answer::Latency,
+        http::HEALTH => text(200, "ok\n"),
+        http::LATENCY => Answer::Latency,
         _ => match pages.files.get(path) {
             Some((content_type, body)) => Answer::Page { status: 200, content_type, body },
             None => text(404, "there is no such page; /health and /latency are served, WebSocket at /tidewire\n"),

@@ -6,7 +6,7 @@ use super::ask::tell_carried_out;
 use crate::audience::Audience;
 use crate::base::{SessionKey, SlabKey, TopicId};
 use crate::desk::Desk;
-use crate::mail::views::Told;
+use crate::mail::views::{Creator, Told};
 use crate::security::{Rights, SecurityStore, SessionKind};
 use crate::session::{Life, Session, Who};
 use crate::topic::path::TopicPath;
@@ -110,9 +110,26 @@ impl Audience {
         Self { security, ..Self::default() }
     }
 
+    /// What roles permit; `None`: everything.
+    pub fn kept_security(&self) -> Option<Arc<SecurityStore>> {
+        self.security.store.clone()
+    }
+
     /// What the session's client may do.
     pub fn rights(&self, session: SessionKey) -> &Rights {
         self.sessions.get(session).map_or(Rights::nothing(), |session| session.rights())
+    }
+
+    /// What a client may do that has no session.
+    pub fn rights_of(&mut self, who: Option<&Who>) -> Arc<Rights> {
+        self.security.of(who)
+    }
+
+    /// Who makes a view, where roles permit something.
+    pub fn creator(&self, session: SessionKey) -> Option<Creator> {
+        self.security.store.as_ref()?;
+        let session = self.sessions.get(session)?;
+        Some(Creator { principal: session.principal().into(), roles: session.roles().into() })
     }
 
     pub fn author_of(&self, session: SessionKey) -> Option<Arc<str>> {

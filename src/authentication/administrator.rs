@@ -80,14 +80,16 @@ pub fn read(directory: &Path) -> io::Result<Administrator> {
     }
 }
 
-/// The administrator of the server at `address`, from the first of the directories that has a file, if whoever listens there is a process of this user on this
-/// host. None otherwise, so that nobody else who took the port is shown the password.
-#[cfg_attr(not(test), expect(dead_code, reason = "the command line finds it once every server has one"))]
-pub fn find<'a>(address: SocketAddr, directories: impl Iterator<Item = &'a Path>) -> Option<Administrator> {
+/// The administrator of the server at one of these addresses, from the first of the directories that has a file, if whoever listens at any of them is a process
+/// of this user on this host. None otherwise, so that nobody else who took the port is shown the password.
+pub fn find<'a>(addresses: &[SocketAddr], directories: impl Iterator<Item = &'a Path>) -> Option<Administrator> {
+    if !addresses.iter().all(|address| address.ip().to_canonical().is_loopback()) {
+        return None;
+    }
     let found = directories.map(read).find_map(Result::ok)?;
     let user = own_user().ok()?;
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| std::fs::read_to_string(table).unwrap_or_default());
-    let mut owners = tables.iter().flat_map(|table| listeners(table, address)).peekable();
+    let mut owners = addresses.iter().flat_map(|address| tables.iter().flat_map(|table| listeners(table, *address))).peekable();
     owners.peek().is_some().then(|| owners.all(|owner| owner == user))?.then_some(found)
 }
 
@@ -215,11 +217,11 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let directories = || [&*empty.0, &*directory.0].into_iter();
-        assert_eq!(find(address, directories()), Some(made));
-        assert_eq!(find(SocketAddr::from(([192, 0, 2, 1], address.port())), directories()), None);
-        assert_eq!(find(address, [&*empty.0].into_iter()), None);
+        assert_eq!(find(&[address], directories()), Some(made));
+        assert_eq!(find(&[SocketAddr::from(([192, 0, 2, 1], address.port()))], directories()), None);
+        assert_eq!(find(&[address], [&*empty.0].into_iter()), None);
         drop(listener);
-        assert_eq!(find(address, directories()), None, "nobody listens");
+        assert_eq!(find(&[address], directories()), None, "nobody listens");
     }
 
     #[test]

@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 
 pub fn demo(arguments: &Serve) -> ExitCode {
     // What a host measured is of no use when the demo starts again, unless somebody asks for it.
-    let arguments = Serve { ephemeral: arguments.ephemeral || arguments.data.is_none(), ..arguments.clone() };
+    let arguments = Serve { dev: true, ephemeral: arguments.ephemeral || arguments.data.is_none(), ..arguments.clone() };
     let server = match arguments.load().and_then(|config| serve::start(&config)) {
         Ok(server) => server,
         Err(code) => return code,

@@ -1,7 +1,10 @@
 //! `tidewire latency`: each core's latencies and all cores' together, from the server's histograms: in the last interval, and since the start.
 
 use super::client::ClientError;
+use super::print::printable;
 use super::read::{Failure, Target, exit};
+use crate::protocol::ErrorCode;
+use crate::wire::http::LATENCY;
 use base64::Engine;
 use clap::Args;
 use hdrhistogram::Histogram;
@@ -12,6 +15,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 #[derive(Args)]
 pub struct Latency {
@@ -34,10 +38,15 @@ struct Series {
 }
 
 pub fn latency(arguments: &Latency) -> ExitCode {
+    // Once: standard input is not there again.
+    let authorization = match arguments.target.authorization() {
+        Ok(authorization) => authorization,
+        Err(failure) => return exit(Err(failure)),
+    };
     loop {
-        let series = match read(&arguments.target) {
+        let series = match read(&arguments.target, &authorization) {
             Ok(series) => series,
-            Err(error) => return exit(Err(Failure::Client(error))),
+            Err(failure) => return exit(Err(failure)),
         };
         if arguments.watch && std::io::stdout().is_terminal() {
             print!("\x1b[2J\x1b[H");
@@ -56,16 +65,31 @@ pub fn latency(arguments: &Latency) -> ExitCode {
     }
 }
 
-fn read(target: &Target) -> Result<Vec<Series>, ClientError> {
+fn read(target: &Target, authorization: &str) -> Result<Vec<Series>, Failure> {
     let (mut stream, authority) = target.connect_http()?;
     let lost = |error: std::io::Error| ClientError::Connection(format!("cannot read /latency of {authority}: {error}"));
     stream.tcp().set_read_timeout(Some(Duration::from_secs(10))).map_err(lost)?;
-    write!(stream, "GET /latency HTTP/1.1\r\nHost: {authority}\r\n\r\n").map_err(lost)?;
+    let request = Zeroizing::new(format!("GET {LATENCY} HTTP/1.1\r\nHost: {authority}\r\n{authorization}\r\n"));
+    stream.write_all(request.as_bytes()).map_err(lost)?;
     let mut response = Vec::new();
     stream.read_to_end(&mut response).map_err(lost)?;
     let strange = || ClientError::Connection(format!("{authority} did not answer with a report to /latency"));
-    let body = response.windows(4).position(|window| window == b"\r\n\r\n").map(|at| &response[at + 4..]).ok_or_else(strange)?;
-    parse(&serde_json::from_slice(body).map_err(|_| strange())?).ok_or_else(strange)
+    let end = response.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(strange)?;
+    let (head, body) = (&response[..end], &response[end + 4..]);
+    refuse(head, body)?;
+    Ok(parse(&serde_json::from_slice(body).map_err(|_| strange())?).ok_or_else(strange)?)
+}
+
+/// What the server says instead of a report.
+fn refuse(head: &[u8], body: &[u8]) -> Result<(), Failure> {
+    let message = || printable(String::from_utf8_lossy(body).trim());
+    let refused = |code: ErrorCode| Err(ClientError::Refused { code: code.code(), position: None, message: message() }.into());
+    match head.split(|byte| *byte == b' ').nth(1) {
+        Some(b"401") => refused(ErrorCode::AuthenticationFailed),
+        Some(b"403") => refused(ErrorCode::AccessDenied),
+        Some(b"503") => Err(Failure::Undone(message())),
+        _ => Ok(()),
+    }
 }
 
 fn parse(report: &Value) -> Option<Vec<Series>> {

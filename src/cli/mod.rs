@@ -13,6 +13,7 @@ pub mod principal;
 mod print;
 pub mod read;
 pub mod requests;
+pub mod security;
 pub mod series;
 pub mod session_tree;
 pub mod serve;

@@ -1,14 +1,18 @@
 //! What the commands read: where the server is, types, values, properties.
 
 use super::client::{Client, ClientError, Identity};
+use super::print::printable;
 use super::stream::{Place, Stream};
+use crate::authentication::administrator;
 use crate::protocol::ErrorCode;
 use crate::topic::specification::TopicType;
 use crate::transport::trust::Trust;
 use crate::value::{ValueType, scalar};
 use crate::wire::native;
+use base64::Engine;
 use clap::Args;
 use std::io::{self, BufRead};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use zeroize::Zeroizing;
@@ -18,7 +22,7 @@ pub struct Target {
     /// The server's address; wss:// for TLS
     #[arg(long, env = "TIDEWIRE_URL", default_value = "ws://127.0.0.1:8080")]
     pub server: String,
-    /// Who you are to the server; else anonymous
+    /// Who you are to the server; else the administrator of a server of your own on this host, or anonymous
     #[arg(long, env = "TIDEWIRE_PRINCIPAL", value_name = "NAME")]
     principal: Option<String>,
     /// A file whose first line is the password; - for standard input
@@ -53,10 +57,29 @@ impl Target {
         Ok((place.connect(&self.trust())?, place.authority))
     }
 
+    /// The field of HTTP that says who the flags say; empty for nobody. It ends in a line break.
+    pub fn authorization(&self) -> Result<Zeroizing<String>, Failure> {
+        authorization(&self.identity()?)
+    }
+
     fn identity(&self) -> Result<Identity, ClientError> {
         let read = |file: &Option<PathBuf>| file.as_deref().map(read_secret).transpose().map(Option::unwrap_or_default);
+        if self.principal.is_none() && self.bearer_file.is_none() {
+            // Of a server of the same user on this host: who can read its files may do anything with it anyway.
+            return Ok(self.administrator().unwrap_or_default());
+        }
         let principal = self.principal.clone().unwrap_or_default();
         Ok(Identity { principal, password: read(&self.password_file)?, bearer: read(&self.bearer_file)? })
+    }
+
+    fn administrator(&self) -> Option<Identity> {
+        let place = Place::parse(&self.server).ok()?;
+        let addresses: Vec<SocketAddr> = place.address().to_socket_addrs().ok()?.collect();
+        let named = ["TIDEWIRE_STORAGE_DIRECTORY", "STATE_DIRECTORY"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+        let directories: Vec<PathBuf> = named.chain(["tidewire-data", "/var/lib/tidewire"].map(PathBuf::from)).collect();
+        let administrator = administrator::find(&addresses, directories.iter().map(|path| &**path))?;
+        let password = Zeroizing::new(std::str::from_utf8(administrator.password.bytes()).ok()?.to_owned());
+        Some(Identity { principal: administrator.principal.into(), password, ..Identity::default() })
     }
 
     fn trust(&self) -> Trust {
@@ -66,6 +89,29 @@ impl Target {
         let certificate = self.client_cert.clone().zip(self.client_key.clone());
         Trust { ca: self.ca.clone(), certificate, is_insecure: self.tls_insecure }
     }
+}
+
+fn authorization(identity: &Identity) -> Result<Zeroizing<String>, Failure> {
+    let Identity { principal, password, bearer } = identity;
+    // Of some room, so that nothing of it stays where it grew out of.
+    let mut field = Zeroizing::new(String::with_capacity(64 + 2 * (principal.len() + password.len()) + bearer.len()));
+    if !bearer.is_empty() {
+        if !bearer.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Failure::Usage("the token has characters that no token has".to_owned()));
+        }
+        for part in ["Authorization: Bearer ", bearer, "\r\n"] {
+            field.push_str(part);
+        }
+    } else if !principal.is_empty() {
+        if principal.contains(':') {
+            return Err(Failure::Usage(format!("HTTP cannot say a name with a colon: {}", printable(principal))));
+        }
+        let shown = Zeroizing::new([principal, ":", password].concat());
+        field.push_str("Authorization: Basic ");
+        base64::engine::general_purpose::STANDARD.encode_string(shown.as_bytes(), &mut field);
+        field.push_str("\r\n");
+    }
+    Ok(field)
 }
 
 /// The first line of a file, or of standard input.
@@ -168,4 +214,26 @@ fn binary(text: &str) -> Result<Vec<u8>, String> {
     let digits: Option<Vec<u8>> = hex.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect();
     let digits = digits.filter(|digits| digits.len() % 2 == 0).ok_or("expected an even number of hex digits behind 0x")?;
     Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(principal: &str, password: &str, bearer: &str, field: Option<&str>) {
+        let secret = |text: &str| Zeroizing::new(text.to_owned());
+        let identity = Identity { principal: principal.to_owned(), password: secret(password), bearer: secret(bearer) };
+        assert_eq!(authorization(&identity).ok().as_ref().map(|field| field.as_str()), field);
+    }
+
+    #[test]
+    fn who_asks_by_http_is_said_in_one_field() {
+        check("", "", "", Some(""));
+        check("Aladdin", "open sesame", "", Some("Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n"));
+        check("test", "123\u{a3}", "", Some("Authorization: Basic dGVzdDoxMjPCow==\r\n"));
+        check("ann", "", "", Some("Authorization: Basic YW5uOg==\r\n"));
+        check("ann", "", "a.b", Some("Authorization: Bearer a.b\r\n"));
+        check("a:b", "pw", "", None);
+        check("", "", "a\rb", None);
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::doctor::{self, Host};
 use crate::admin::Pages;
+use crate::authentication::administrator;
 use crate::config::{self, Config, LogFormat, LogLevel, Overrides, Protocol};
 use crate::demo::page;
 use crate::server::{self, Server};
@@ -27,9 +28,9 @@ pub struct Serve {
     /// The cores to use, such as 0,1
     #[arg(long)]
     pub cores: Option<String>,
-    /// Listen on addresses that other hosts reach, although nothing asks who they are
+    /// Ask nobody who clients are: each may do everything, on this host only
     #[arg(long)]
-    pub insecure_any_address: bool,
+    pub dev: bool,
     /// The directory that topics are kept in [default: $STATE_DIRECTORY, else ./tidewire-data]
     #[arg(long)]
     pub data: Option<String>,
@@ -57,7 +58,7 @@ impl Serve {
             mqtt: self.mqtt.clone(),
             shards: self.shards.clone(),
             cores: self.cores.clone(),
-            insecure_any_address: self.insecure_any_address,
+            dev: self.dev,
             data: self.data.clone(),
             ephemeral: self.ephemeral,
         };
@@ -139,6 +140,7 @@ const SDK: &[(&str, &[u8])] = &[
     ("/sdk/presence.js", include_bytes!("../../sdk/javascript/presence.js")),
     ("/sdk/requests.js", include_bytes!("../../sdk/javascript/requests.js")),
     ("/sdk/resumption.js", include_bytes!("../../sdk/javascript/resumption.js")),
+    ("/sdk/security.js", include_bytes!("../../sdk/javascript/security.js")),
     ("/sdk/selections.js", include_bytes!("../../sdk/javascript/selections.js")),
     ("/sdk/selector.js", include_bytes!("../../sdk/javascript/selector.js")),
     ("/sdk/series.js", include_bytes!("../../sdk/javascript/series.js")),
@@ -172,9 +174,21 @@ fn greet(config: &Config, server: &Server, host: &Host) {
     }
     println!("  access   {}", config.exposure());
     if let Some(file) = server.new_administrator() {
-        println!("  new      principal administrator, with a password that only {} has", file.display());
+        println!("  new      principal administrator, whose password stands in {}: the command line finds it by itself", file.display());
+        greet_administrator(file);
     }
     println!("  host     {}", missing(config, server, host));
+}
+
+/// The password is told once, to who sits there: what goes elsewhere is kept by others.
+fn greet_administrator(file: &Path) {
+    let known =
+        file.parent().map(administrator::read).and_then(Result::ok).filter(|_| std::io::IsTerminal::is_terminal(&std::io::stdout()));
+    if let Some(administrator) = known
+        && let Ok(password) = std::str::from_utf8(administrator.password.bytes())
+    {
+        println!("  password {password} (told once)");
+    }
 }
 
 /// The first line names the first listener; those of tables have a line each.

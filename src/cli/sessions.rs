@@ -67,6 +67,22 @@ pub enum SessionCommand {
         #[command(flatten)]
         target: Target,
     },
+    /// Give roles to sessions and take roles from them, until their clients show anew who they are
+    Roles {
+        /// A session's id, where no filter is given
+        session: Option<String>,
+        /// All that this filter means
+        #[arg(long)]
+        filter: Option<String>,
+        /// A role that they get, as often as there are some
+        #[arg(long, value_name = "ROLE")]
+        add: Vec<String>,
+        /// A role that they lose, as often as there are some
+        #[arg(long, value_name = "ROLE")]
+        remove: Vec<String>,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Print what a session selects
     Selections {
         session: String,
@@ -134,6 +150,18 @@ pub fn session(command: &SessionCommand) -> ExitCode {
             })
         }
         SessionCommand::Set { words, filter, target } => set(words, filter.as_deref(), target),
+        SessionCommand::Roles { add, remove, .. } if add.is_empty() && remove.is_empty() => {
+            exit(Err(Failure::Usage("expected roles, by --add or --remove".to_owned())))
+        }
+        SessionCommand::Roles { session, filter, add, remove, target } => {
+            let roles = |names: &'_ [String]| names.iter().map(|name| name.clone().into()).collect();
+            order(target, session.as_deref(), filter.as_deref(), "changed", |Meant { session, filter }| Ask::ChangeRoles {
+                session: session.into(),
+                filter: filter.into(),
+                remove: roles(remove),
+                add: roles(add),
+            })
+        }
         SessionCommand::Selections { session, json, target } => selections(session, *json, target),
     }
 }

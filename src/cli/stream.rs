@@ -33,11 +33,16 @@ impl<'u> Place<'u> {
         Ok(Self { is_secure, authority, path, url })
     }
 
-    /// Connects, and where it is to be by TLS, makes sure of the server.
-    pub fn connect(&self, trust: &Trust) -> Result<Stream, ClientError> {
+    /// Host and port.
+    pub fn address(&self) -> String {
         let has_port = self.authority.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
         let port = if self.is_secure { 443 } else { 80 };
-        let address = if has_port { self.authority.to_owned() } else { format!("{}:{port}", self.authority) };
+        if has_port { self.authority.to_owned() } else { format!("{}:{port}", self.authority) }
+    }
+
+    /// Connects, and where it is to be by TLS, makes sure of the server.
+    pub fn connect(&self, trust: &Trust) -> Result<Stream, ClientError> {
+        let address = self.address();
         let stream = TcpStream::connect(&address).map_err(|error| lost(self.url, &error))?;
         stream.set_nodelay(true).map_err(|error| lost(self.url, &error))?;
         if !self.is_secure {

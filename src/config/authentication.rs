@@ -228,7 +228,7 @@ pub fn is_url(text: &str) -> bool {
 impl Default for Authentication {
     fn default() -> Self {
         Self {
-            chain: Vec::new(),
+            chain: vec![Authenticator::Principals],
             principals_file: None,
             questions_max: 4096,
             wait_ms: 20_000,

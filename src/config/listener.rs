@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::error::{ConfigError, Origin};
 use super::settings::{self, Setting, address, flag, name, names_of, text, texts};
-use super::{Config, Draft, Entry, is_loopback, nearest};
+use super::{Config, Draft, Entry, nearest};
 use crate::transport::{ClientCertificates, Files, Version};
 use crate::wire::forwarded::Networks;
 use crate::wire::origin::{Hosts, Origins};
@@ -185,7 +185,7 @@ impl Draft {
             }
             table.check_clients(listener)?;
             table.check_web(listener)?;
-            if !self.config.server.insecure_any_address && !is_loopback(&listener.address) {
+            if !self.config.may_listen_at(&listener.address) {
                 return Err(table.refuse("listener.address", &settings::only_loopback(listener.address.port())));
             }
         }

@@ -69,7 +69,8 @@ pub struct Security {
 pub struct Server {
     /// `None`: only where a listener is.
     pub listen: Option<SocketAddr>,
-    pub insecure_any_address: bool,
+    /// Everybody may do everything, from this host only.
+    pub dev: bool,
     pub shards: usize,
     pub cores: Vec<usize>,
     pub spin_before_park_us: u64,
@@ -134,11 +135,11 @@ impl LogFormat {
 /// What the flags of `tidewire serve` say, as they were typed.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
+    pub dev: bool,
     pub listen: Option<String>,
     pub mqtt: Option<String>,
     pub shards: Option<String>,
     pub cores: Option<String>,
-    pub insecure_any_address: bool,
     pub data: Option<String>,
     pub ephemeral: bool,
 }
@@ -157,7 +158,7 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     draft.take_environment(environment.into_iter())?;
     draft.take_overrides(overrides)?;
     draft.take_state_directory(state_directory.as_deref());
-    draft.check()?;
+    draft.settle()?;
     draft.check_cores_exist(&usable_cores())?;
     Ok(draft.config)
 }
@@ -167,7 +168,7 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
 pub fn check_text(text: &str, name: &str) -> Result<Config, ConfigError> {
     let mut draft = Draft::default();
     draft.take_file(text, name)?;
-    draft.check()?;
+    draft.settle()?;
     Ok(draft.config)
 }
 
@@ -213,13 +214,21 @@ impl Config {
         WebRules { hosts: if has_any { Hosts::Any } else { hosts }, origins, proxies: listener.trusted_proxies.clone() }
     }
 
+    /// Other hosts reach only a server whose clients are asked who they are.
+    fn may_listen_at(&self, address: &SocketAddr) -> bool {
+        is_loopback(address) || !self.authentication.chain.is_empty()
+    }
+
     /// Who can reach the server, for the line it prints when it starts.
     pub fn exposure(&self) -> &'static str {
         if self.all_listeners().iter().all(|listener| is_loopback(&listener.address)) {
-            "reachable from this host only; there is no access control yet"
+            if self.authentication.chain.is_empty() {
+                "reachable from this host only, where everybody may do everything: nobody is asked who clients are"
+            } else {
+                "reachable from this host only; clients are asked who they are, and do what their roles permit"
+            }
         } else {
-            "INSECURE: reachable from other hosts, and there is no access control yet: \
-             whoever reaches the port may read and change every topic"
+            "reachable from other hosts; clients are asked who they are, and do what their roles permit"
         }
     }
 }
@@ -228,7 +237,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
-            insecure_any_address: false,
+            dev: false,
             shards: 0,
             cores: Vec::new(),
             spin_before_park_us: 0,
@@ -317,13 +326,13 @@ impl Draft {
     }
 
     fn take_overrides(&mut self, overrides: Overrides) -> Result<(), ConfigError> {
-        let insecure = overrides.insecure_any_address.then(|| "true".to_owned());
+        let dev = overrides.dev.then(|| "true".to_owned());
         let flags = [
             ("--listen", "server.listen", overrides.listen),
             ("--mqtt", "mqtt.listen", overrides.mqtt),
             ("--shards", "server.shards", overrides.shards),
             ("--cores", "server.cores", overrides.cores),
-            ("--insecure-any-address", "server.insecure_any_address", insecure),
+            ("--dev", "server.dev", dev),
             ("--data", "storage.directory", overrides.data),
             ("--ephemeral", "storage.ephemeral", overrides.ephemeral.then(|| "true".to_owned())),
         ];
@@ -354,6 +363,11 @@ impl Draft {
     }
 
     /// The rules that need more than one key.
+    fn settle(&mut self) -> Result<(), ConfigError> {
+        self.take_dev()?;
+        self.check()
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let Config { server, limits, mqtt, .. } = &self.config;
         self.check_listeners()?;
@@ -415,10 +429,22 @@ impl Draft {
 
     /// Only who is told to lets other hosts in.
     fn check_exposure(&self, key: &'static str, address: Option<&SocketAddr>) -> Result<(), ConfigError> {
-        let Some(address) = address.filter(|address| !self.config.server.insecure_any_address && !is_loopback(address)) else {
+        let Some(address) = address.filter(|address| !self.config.may_listen_at(address)) else {
             return Ok(());
         };
         Err(self.refuse(key, settings::only_loopback(address.port())))
+    }
+
+    /// A developer's server asks nobody who its clients are.
+    fn take_dev(&mut self) -> Result<(), ConfigError> {
+        if !self.config.server.dev {
+            return Ok(());
+        }
+        if self.places.contains_key("authentication.chain") {
+            return Err(self.refuse("server.dev", "false, as authentication.chain says who is asked who clients are".to_owned()));
+        }
+        self.config.authentication.chain.clear();
+        Ok(())
     }
 
     fn check_cores_exist(&self, usable: &[usize]) -> Result<(), ConfigError> {

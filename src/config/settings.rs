@@ -82,7 +82,7 @@ pub const SETTINGS: &[Setting] = &[
         c.limits.web.origins = Origins::parse(texts)?;
         Ok(())
     }),
-    flag("server.insecure_any_address", |c, v| c.server.insecure_any_address = v),
+    flag("server.dev", |c, v| c.server.dev = v),
     number("server.shards", 0, 256, |c, v| c.server.shards = v as usize),
     cores("server.cores", |c, v| c.server.cores = v),
     number("server.spin_before_park_us", 0, 1_000_000, |c, v| c.server.spin_before_park_us = v),
@@ -266,8 +266,8 @@ pub const SETTINGS: &[Setting] = &[
 /// What may be listened at unless the operator wants otherwise.
 pub fn only_loopback(port: u16) -> String {
     format!(
-        "a loopback address such as 127.0.0.1:{port} or [::1]:{port}, as there is no access control yet; \
-         --insecure-any-address permits any"
+        "a loopback address such as 127.0.0.1:{port} or [::1]:{port}, as nobody is asked who clients are: \
+         authentication.chain is empty"
     )
 }
 

@@ -10,7 +10,7 @@ fn made(text: &str, variables: &[(&str, &str)], overrides: Overrides) -> Result<
     draft.take_file(text, "t.toml")?;
     draft.take_environment(variables.iter().map(|(name, value)| (name.to_string(), value.to_string())))?;
     draft.take_overrides(overrides)?;
-    draft.check()?;
+    draft.settle()?;
     draft.check_cores_exist(&[0, 1, 2, 3])?;
     Ok(draft.config)
 }
@@ -107,14 +107,14 @@ fn flags_win_over_environment_over_file() {
 fn every_kind_of_value_is_read_from_a_variable() {
     let variables = [
         ("TIDEWIRE_SERVER_LISTEN", "[::1]:0"),
-        ("TIDEWIRE_SERVER_INSECURE_ANY_ADDRESS", "true"),
+        ("TIDEWIRE_SERVER_DEV", "true"),
         ("TIDEWIRE_SERVER_CORES", "2, 3"),
         ("TIDEWIRE_LIMITS_TOPICS_MAX", "5_000"),
         ("TIDEWIRE_LOG_FORMAT", "json"),
     ];
     let config = made("", &variables, Overrides::default()).unwrap();
     assert_eq!(config.server.listen, Some("[::1]:0".parse().unwrap()));
-    assert!(config.server.insecure_any_address);
+    assert!(config.server.dev && config.authentication.chain.is_empty());
     assert_eq!(config.server.cores, [2, 3]);
     assert_eq!(config.limits.topics_max, 5000);
     assert_eq!(config.log.format, LogFormat::Json);
@@ -218,18 +218,34 @@ fn cores_exist_and_stand_once_and_suffice_for_the_shards() {
 }
 
 #[test]
-fn only_loopback_is_listened_on_unless_told() {
-    check_accepted("server.listen = '127.9.9.9:1'");
-    check_accepted("server.listen = '[::ffff:127.0.0.1]:1'");
+fn only_loopback_is_listened_on_where_nobody_is_asked_who_clients_are() {
+    check_accepted("server.listen = '127.9.9.9:1'\nserver.dev = true");
+    check_accepted("server.listen = '[::ffff:127.0.0.1]:1'\nserver.dev = true");
+    let allowed = |port: u16| {
+        format!(
+            "a loopback address such as 127.0.0.1:{port} or [::1]:{port}, as nobody is asked who clients are: authentication.chain is empty"
+        )
+    };
     check(
-        "server.listen = '0.0.0.0:80'",
-        "t.toml line 1: server.listen = '0.0.0.0:80' is refused; allowed: a loopback address such as 127.0.0.1:80 or \
-         [::1]:80, as there is no access control yet; --insecure-any-address permits any",
+        "server.listen = '0.0.0.0:80'\nserver.dev = true",
+        &format!("t.toml line 1: server.listen = '0.0.0.0:80' is refused; allowed: {}", allowed(80)),
     );
-    let overrides = Overrides { listen: Some("[::]:80".into()), insecure_any_address: true, ..Overrides::default() };
-    let config = made("", &[], overrides).unwrap();
-    assert!(config.exposure().starts_with("INSECURE"));
-    assert!(!Config::default().exposure().starts_with("INSECURE"));
+    check(
+        "authentication.chain = []\nmqtt.listen = '0.0.0.0:1883'",
+        &format!("t.toml line 2: mqtt.listen = '0.0.0.0:1883' is refused; allowed: {}", allowed(1883)),
+    );
+    let overrides = Overrides { listen: Some("[::]:80".into()), ..Overrides::default() };
+    assert!(made("", &[], overrides).unwrap().exposure().starts_with("reachable from other hosts"));
+    assert!(Config::default().exposure().starts_with("reachable from this host only"));
+}
+
+#[test]
+fn a_developer_s_server_asks_nobody() {
+    assert_eq!(check_accepted("server.dev = true").authentication.chain, []);
+    check(
+        "server.dev = true\nauthentication.chain = ['principals']",
+        "t.toml line 1: server.dev = true is refused; allowed: false, as authentication.chain says who is asked who clients are",
+    );
 }
 
 #[test]
@@ -257,17 +273,6 @@ fn mqtt_has_an_address_or_is_off() {
     assert_eq!(made("", &[("TIDEWIRE_MQTT_LISTEN", "off")], Overrides::default()).unwrap().mqtt.listen, None);
     let error = made("", &[], flag("none")).unwrap_err().to_string();
     assert_eq!(error, "flag --mqtt: mqtt.listen = none is refused; allowed: ADDR:PORT or off");
-}
-
-#[test]
-fn mqtt_is_listened_for_on_loopback_only_unless_told() {
-    check(
-        "mqtt.listen = '0.0.0.0:1883'",
-        "t.toml line 1: mqtt.listen = '0.0.0.0:1883' is refused; allowed: a loopback address such as 127.0.0.1:1883 or \
-         [::1]:1883, as there is no access control yet; --insecure-any-address permits any",
-    );
-    let config = check_accepted("mqtt.listen = '0.0.0.0:1883'\nserver.insecure_any_address = true");
-    assert!(config.exposure().starts_with("INSECURE"));
 }
 
 #[test]
@@ -323,7 +328,8 @@ fn a_text_has_a_bound_and_no_zero() {
 #[test]
 fn authenticators_stand_in_their_order_and_once() {
     let chain = |text: &str| check_accepted(text).authentication.chain;
-    assert_eq!(chain(""), []);
+    assert_eq!(chain(""), [Authenticator::Principals]);
+    assert_eq!(chain("authentication.chain = []"), []);
     let text = "authentication.chain = ['jwt', 'principals']\njwt.secret_file = 's'";
     assert_eq!(chain(text), [Authenticator::Jwt, Authenticator::Principals]);
     let unknown = "no session can say yet who others are";

@@ -46,7 +46,7 @@ impl Doors {
             // A stopping server gives every queue the same time, which its runtime measures.
             Stage::Ending(_) if desk.turn.is_stopping => connection.deadline = now.after_ms(desk.limits.close_timeout_ms),
             Stage::Ending(_) => desk.effects.push(Effect::Close(key)),
-            Stage::Page => connection.deadline = now.after_ms(desk.limits.close_timeout_ms),
+            Stage::Page(_) => connection.deadline = now.after_ms(desk.limits.close_timeout_ms),
             Stage::Head { .. } => return self.respond_text(desk, audience, key, 408, "the request's head did not come in time"),
             stage if stage.session().is_none() => {
                 return self.close_now(desk, audience, key, CloseCode::ConnectTimeout, "CONNECT did not come in time");

@@ -50,7 +50,7 @@ impl Doors {
                 self.note_forwarded(desk, (key, listener), &head);
                 match desk.limits.web_of(listener).check(head.host.as_deref(), head.origin.as_deref()) {
                     Err(foreign) => self.refuse_foreign(desk, audience, key, &head, foreign),
-                    Ok(()) => self.take_head(desk, audience, key, head.asks),
+                    Ok(()) => self.take_head(desk, audience, key, head),
                 }
                 head_bytes
             }
@@ -69,12 +69,10 @@ impl Doors {
         }
     }
 
-    fn take_head(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, asks: http::Asks) {
-        match asks {
-            http::Asks::Request(request) => {
-                self.connections.get_mut(key).expect("its head was just read").stage = Stage::Page;
-                desk.effects.push(Effect::Http(key, request));
-            }
+    fn take_head(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, head: http::Head) {
+        match head.asks {
+            http::Asks::Request(request) => self.take_request(desk, audience, key, request, head.authorization),
+            // Its client says in CONNECT who it is.
             http::Asks::Upgrade(upgrade) => self.upgrade(desk, audience, key, &upgrade),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! - here — what a connection is, how it begins and how it ends.
 //! - `read` — the pieces of what comes, one by one: who reads pulls, so nothing is called back from within.
-//! - `http` — the head, upgrades, admin pages; `native` — the dialogue of the native protocol; `mqtt` — that of MQTT.
+//! - `http` — the head, upgrades; `pages` — who asks for an admin page; `native` — the dialogue of the native protocol; `mqtt` — that of MQTT.
 //! - `admission` — how fast sessions begin; `deadline` — when a connection has been silent for too long; `transmit` — what a connection sends now.
 //!
 //! Sessions are the audience's. A connection that ends leaves its session there; what a client asks for is given to the shard.
@@ -12,6 +12,7 @@ mod deadline;
 mod http;
 mod mqtt;
 mod native;
+mod pages;
 mod read;
 mod transmit;
 
@@ -23,6 +24,7 @@ use crate::base::{ConnectionKey, SessionKey, Slab, Time, Wheel};
 use crate::desk::{Desk, Effect, GivenUp, Why};
 use crate::protocol::CloseCode;
 use crate::session::{Arrival, Checked, Ended, Place, Who};
+use crate::wire::http::Request;
 use crate::wire::websocket::{self, Opcode};
 use admission::Admission;
 use mqtt::Link;
@@ -84,8 +86,8 @@ enum Stage {
     Head {
         listener: u16,
     },
-    /// An admin page is being made.
-    Page,
+    /// An admin page is being made; which one is kept until it is known who asks for it.
+    Page(Option<Box<Request>>),
     Native(Native),
     Mqtt(Box<Link>),
     /// Nothing is read any more; what is queued is sent, then the transport ends.
@@ -111,7 +113,7 @@ impl Stage {
         match self {
             Self::Native(native) => native.dialogue.session(),
             Self::Mqtt(link) => link.session,
-            Self::Head { .. } | Self::Page | Self::Ending(_) => None,
+            Self::Head { .. } | Self::Page(_) | Self::Ending(_) => None,
         }
     }
 }
@@ -167,6 +169,7 @@ impl Doors {
         match self.stage(key) {
             Some(Stage::Native(_)) => self.native_identified(desk, audience, key, identified),
             Some(Stage::Mqtt(_)) => self.client_identified(desk, audience, key, identified),
+            Some(Stage::Page(_)) => self.asker_identified(desk, audience, key, identified),
             _ => {}
         }
     }
@@ -231,6 +234,7 @@ impl Doors {
         match self.stage(key) {
             Some(Stage::Mqtt(link)) => link.is_waiting(),
             Some(Stage::Native(native)) => native.is_held(),
+            Some(Stage::Page(_)) => true,
             _ => false,
         }
     }
@@ -259,7 +263,7 @@ impl Doors {
             audience.note_end(session, ended_by(code));
         }
         match &mut connection.stage {
-            Stage::Head { .. } | Stage::Page => {}
+            Stage::Head { .. } | Stage::Page(_) => {}
             Stage::Native(_) => websocket::put_close(&mut connection.raw, code.code(), reason),
             Stage::Mqtt(_) => return self.close_mqtt(desk, audience, key, code, reason),
             // Where the session still stands for its queue it may overflow: it ends now. Otherwise it has ended already.
@@ -282,7 +286,7 @@ impl Doors {
             return match connection.stage {
                 Stage::Ending(_) => {}
                 Stage::Native(_) | Stage::Mqtt(_) => self.close_now(desk, audience, key, code, code.name()),
-                Stage::Head { .. } | Stage::Page => self.end(desk, audience, key),
+                Stage::Head { .. } | Stage::Page(_) => self.end(desk, audience, key),
             };
         }
         let (session, last) = match std::mem::replace(&mut connection.stage, Stage::Ending(None)) {

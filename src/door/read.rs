@@ -18,6 +18,7 @@ use crate::wire::text::{self, TextError};
 use crate::wire::websocket::{self, FrameHead, Opcode, WebSocketError};
 use crate::wire::{mqtt, varint};
 use std::ops::Range;
+use zeroize::Zeroize;
 
 /// What a client says to its session.
 pub enum Said<'r> {
@@ -165,7 +166,7 @@ impl Doors {
                     },
                 };
             }
-            Stage::Head { .. } | Stage::Page | Stage::Ending(_) => {}
+            Stage::Head { .. } | Stage::Page(_) | Stage::Ending(_) => {}
         }
         Some(reading)
     }
@@ -203,7 +204,7 @@ impl Doors {
             if is_moving {
                 self.hand_native_over(desk, key);
             }
-        } else if !matches!(stage, Stage::Ending(_)) {
+        } else if !matches!(stage, Stage::Page(_) | Stage::Ending(_)) {
             *unread = reading.take_unread();
         }
     }
@@ -224,13 +225,16 @@ impl Doors {
                 return None;
             }
             match &self.connections.get(key).expect("a connection that is read is there").stage {
-                Stage::Page | Stage::Ending(_) => return None,
+                Stage::Page(_) | Stage::Ending(_) => return None,
                 Stage::Head { listener } => {
                     let used = self.read_head(desk, audience, (key, *listener), reading.unread());
-                    reading.used += used;
                     if used == 0 {
                         return None;
                     }
+                    let from = reading.used;
+                    reading.used += used;
+                    // It may have shown a password.
+                    reading.bytes_mut()[from..from + used].zeroize();
                 }
                 Stage::Mqtt(link) if link.is_waiting() => return None,
                 Stage::Mqtt(link) if !link.is_websocket => {
@@ -455,7 +459,7 @@ impl Doors {
         match &mut connection.stage {
             Stage::Native(native) => &mut native.fragments,
             Stage::Mqtt(link) => link.fragments(),
-            Stage::Head { .. } | Stage::Page | Stage::Ending(_) => unreachable!("frames are read of no others"),
+            Stage::Head { .. } | Stage::Page(_) | Stage::Ending(_) => unreachable!("frames are read of no others"),
         }
     }
 

@@ -92,7 +92,7 @@ impl Connection {
                 Last::Close(_) => (Some(leaving.session), None),
                 Last::Mqtt(link) => (Some(leaving.session), Some(link)),
             },
-            Stage::Head { .. } | Stage::Page | Stage::Ending(None) => (None, None),
+            Stage::Head { .. } | Stage::Page(_) | Stage::Ending(None) => (None, None),
         }
     }
 
@@ -179,7 +179,7 @@ impl Doors {
             _ if connection.waits_for_storage(passed) => false,
             Stage::Ending(_) => true,
             _ if !connection.raw.is_empty() => true,
-            Stage::Head { .. } | Stage::Page => false,
+            Stage::Head { .. } | Stage::Page(_) => false,
             Stage::Native(native) => {
                 let session = native.dialogue.session().and_then(|session| audience.session(session));
                 session.is_some_and(|session| match session.resume.is_some() {

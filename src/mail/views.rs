@@ -16,15 +16,23 @@ const ANCESTORS_MAX: usize = 256;
 
 /// What is asked of the writer.
 pub enum Order {
-    Create { name: Box<str>, text: Box<str> },
+    Create { name: Box<str>, text: Box<str>, creator: Option<Creator> },
     Remove { name: Box<str> },
 }
 
 /// What the writer has decided, in the order in which every shard carries it out.
 #[derive(Clone)]
 pub enum Decision {
-    Put { place: u64, name: Box<str>, text: Box<str> },
+    Put { place: u64, name: Box<str>, text: Box<str>, creator: Option<Creator> },
     Removed { place: u64 },
+}
+
+/// Who has made a view: it reads and makes what that client may, by the roles that it had then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Creator {
+    pub principal: Box<str>,
+    /// As `$Roles` has them.
+    pub roles: Box<str>,
 }
 
 /// Who is told when every shard has carried out a decision.

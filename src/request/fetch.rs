@@ -12,7 +12,7 @@ use std::ops::Bound;
 
 impl Asking<'_> {
     pub(super) fn query(&mut self, path: &str, query: &native::Query) -> Result<(), Refusal> {
-        let deed = if query.kind == 0 { Deed::Query } else { Deed::QueryReplaced };
+        let deed = if shows_replaced(query) { Deed::QueryReplaced } else { Deed::Query };
         gate::path(self.desk, self.rights(), deed, path)?;
         let kind = match query.kind {
             0 => series::QueryKind::Values,
@@ -81,6 +81,16 @@ impl Asking<'_> {
         let start = end(("from", &wanted.from), ("after", &wanted.after))?;
         let end = end(("to", &wanted.to), ("before", &wanted.before))?;
         Ok(Span { start, end })
+    }
+}
+
+/// Whether the answer may have what later edits have replaced: all edits, values as they were before some edits, and the latest edits of a part of them.
+fn shows_replaced(query: &native::Query) -> bool {
+    const TO_THE_END: u8 = 0;
+    match query.kind {
+        0 => query.edit_range.is_some(),
+        1 => query.edit_range.is_some_and(|range| range.span.0 != TO_THE_END),
+        _ => true,
     }
 }
 

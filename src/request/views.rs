@@ -14,8 +14,10 @@ impl Asking<'_> {
     pub(super) fn create_view(&mut self, name: &str, text: &str) -> Result<(), Refusal> {
         gate::server(self.rights(), Deed::ManageViews)?;
         // Here already, so that a text that is none costs the writer nothing.
-        parse_view(self.desk, text)?;
-        self.order_view(Order::Create { name: name.into(), text: text.into() });
+        let definition = parse_view(self.desk, text)?;
+        gate::selected(self.rights(), Deed::Select, &definition.selector)?;
+        let creator = self.audience.creator(self.asker.session);
+        self.order_view(Order::Create { name: name.into(), text: text.into(), creator });
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 mod permission;
 mod predefined;
 mod explain;
+#[cfg_attr(not(any(feature = "server", test)), expect(dead_code, reason = "only who runs a server asks"))]
 mod principals;
 mod rights;
 mod script;
@@ -16,11 +17,16 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "server")]
+pub use explain::{Asked, Explanation};
 pub use permission::{GlobalPermission, PathPermission, Permission};
-pub use principals::{Anonymous, PrincipalLimits, PrincipalStore};
+pub use principals::PrincipalLimits;
+#[cfg(feature = "server")]
+pub use principals::{Anonymous, PrincipalStore};
 pub use rights::Rights;
 pub use script::principals::PrincipalScript;
 pub use script::security::SecurityScript;
+#[cfg(feature = "server")]
 pub use secret::Secret;
 pub use store::{SecurityLimits, SecurityStore};
 

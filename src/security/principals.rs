@@ -87,6 +87,7 @@ impl PrincipalStore {
     }
 
     /// The principal has that password and those roles, whatever it had.
+    #[cfg(feature = "server")]
     pub fn put(&mut self, principal: &str, hash: Box<str>, roles: &[Box<str>]) {
         self.principals.insert(principal.into(), Principal { hash: hash.into(), roles: roles.into(), locked_to: None });
     }

@@ -60,8 +60,10 @@ impl Shard {
     pub fn new(identity: Identity, limits: Limits, now: Time, wall_ms: u64) -> Self {
         let desk = Desk::new(identity, limits, now, wall_ms);
         let audience = Audience::of(&desk);
+        let mut owner = Owner::new(&desk);
+        owner.set_security(desk.limits.security.clone());
         Self {
-            owner: Owner::new(&desk),
+            owner,
             desk,
             locks: Locks::default(),
             audience,

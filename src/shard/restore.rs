@@ -69,6 +69,7 @@ impl Shard {
         let Restoring { interests, sessions, durable, topics, views, session_trees, security } = restoring;
         // First: sessions are taken up with what they may do.
         security.iter().try_for_each(|(id, stored)| self.audience.restore_security(&mut self.desk, *id, stored))?;
+        self.owner.set_security(self.audience.kept_security());
         session_trees.iter().try_for_each(|(id, table)| self.audience.restore_session_tree(&mut self.desk, *id, table))?;
         interests.iter().try_for_each(|(home, session)| self.restore_interest(*home, session))?;
         sessions.into_iter().try_for_each(|(id, session)| self.audience.restore_session(&mut self.desk, id, session))?;

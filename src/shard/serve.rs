@@ -7,6 +7,7 @@ use crate::audience::mqtt::Published;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex, Time};
 use crate::desk::{Answer, Handover};
 use crate::door::{Identified, Reading, Said, Transport, Verdict};
+use crate::mail::security::Security;
 use crate::mail::views::Told;
 use crate::mail::{Asker, Call, Caller, Change, LockWord, Mail, Update};
 use crate::protocol::Refusal;
@@ -281,7 +282,12 @@ impl Shard {
             Mail::Messaging(said) => self.audience.messaging_said(&mut self.desk, from, *said),
             Mail::Control(said) => self.audience.control_said(&mut self.desk, *said),
             Mail::Events(said) => self.audience.events_said(&mut self.desk, from, *said),
-            Mail::Security(said) => self.audience.security_said(&mut self.desk, *said),
+            Mail::Security(said) => {
+                if let Security::Decided { store, .. } = &*said {
+                    self.owner.set_security(Some(store.clone()));
+                }
+                self.audience.security_said(&mut self.desk, *said);
+            }
             Mail::SessionTrees(said) => self.audience.session_trees_said(&mut self.desk, *said),
             Mail::Lock { name, word } => self.hear_of_lock(name, *word),
             Mail::AskLocks { ticket, after } => self.locks.list(&mut self.desk, from, ticket, &after),

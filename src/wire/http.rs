@@ -1,6 +1,12 @@
 //! The HTTP head that every connection starts with: a WebSocket upgrade, or a plain request for the admin pages.
 
+use super::authorization::Authorization;
+use std::fmt;
 use tungstenite::handshake::derive_accept_key;
+
+/// The page that says whether the server is there, and the one that tells of its work.
+pub const HEALTH: &str = "/health";
+pub const LATENCY: &str = "/latency";
 
 /// What a connection's first bytes say.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,6 +19,8 @@ pub struct Head {
     pub origin: Option<String>,
     /// For whom proxies on the way ask: all of `X-Forwarded-For`, as it is said.
     pub forwarded: Option<String>,
+    /// What is shown for who asks.
+    pub authorization: Option<Authorization>,
     pub asks: Asks,
 }
 
@@ -62,6 +70,7 @@ pub fn parse_head(bytes: &[u8], fields_max: usize) -> Result<Option<Head>, Refus
     let path = path.split(['?', '#']).next().unwrap_or_default().to_owned();
     let (host, origin) = (single(request.headers, "host")?, single(request.headers, "origin")?);
     let forwarded = joined(request.headers, "x-forwarded-for");
+    let authorization = single_value(request.headers, "authorization")?.map(Authorization::parse);
     // RFC 9112 section 3.2: a request of HTTP/1.1 without Host is answered with 400.
     if host.is_none() && request.version != Some(0) {
         return Err(Refusal { status: 400, reason: "a request of HTTP/1.1 needs a Host" });
@@ -72,7 +81,7 @@ pub fn parse_head(bytes: &[u8], fields_max: usize) -> Result<Option<Head>, Refus
         Asks::Request(Request { method, path })
     };
     // RFC 9112 section 3.2.2: the authority of an absolute URI stands in place of Host.
-    Ok(Some(Head { length, host: authority.map(str::to_owned).or(host), origin, forwarded, asks }))
+    Ok(Some(Head { length, host: authority.map(str::to_owned).or(host), origin, forwarded, authorization, asks }))
 }
 
 /// A request may name its resource by an absolute URI (RFC 9112 section 3.2.2): its authority, and the part behind it, which is meant.
@@ -85,14 +94,19 @@ fn split_target(target: &str) -> (Option<&str>, &str) {
     (Some(&rest[..end]), if end < rest.len() { &rest[end..] } else { "/" })
 }
 
-/// The text of a field that is there once at most: of two, somebody on the way might have looked at the other.
-fn single(headers: &[httparse::Header<'_>], name: &str) -> Result<Option<String>, Refusal> {
+/// The value of a field that is there once at most: of two, somebody on the way might have looked at the other.
+fn single_value<'a>(headers: &[httparse::Header<'a>], name: &str) -> Result<Option<&'a [u8]>, Refusal> {
     let mut named = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
-    let first = named.next().map(|header| String::from_utf8_lossy(header.value.trim_ascii()).into_owned());
+    let first = named.next().map(|header| header.value.trim_ascii());
     match named.next() {
-        Some(_) => Err(Refusal { status: 400, reason: "Host or Origin is there twice" }),
+        Some(_) => Err(Refusal { status: 400, reason: "Host, Origin or Authorization is there twice" }),
         None => Ok(first),
     }
+}
+
+/// The same as text.
+fn single(headers: &[httparse::Header<'_>], name: &str) -> Result<Option<String>, Refusal> {
+    Ok(single_value(headers, name)?.map(|value| String::from_utf8_lossy(value).into_owned()))
 }
 
 /// The texts of a field that may be there several times, which means one list.
@@ -144,9 +158,27 @@ pub fn put_switching(out: &mut Vec<u8>, accept_key: &str, protocol: &str) {
 
 /// Appends a whole response; the connection closes behind it.
 pub fn put_response(out: &mut Vec<u8>, status: u16, content_type: &str, body: &[u8]) {
+    let fields = match status {
+        // A browser asks its user for a name and a password. RFC 6750 section 3: tokens are named too.
+        401 => "WWW-Authenticate: Basic realm=\"tidewire\", charset=\"UTF-8\"\r\nWWW-Authenticate: Bearer realm=\"tidewire\"\r\n",
+        426 => "Sec-WebSocket-Version: 13\r\n",
+        _ => "",
+    };
+    put(out, status, format_args!("{fields}Content-Type: {content_type}\r\n"), body);
+}
+
+/// Appends the response that it cannot be said now: the client comes again in so many milliseconds at the earliest.
+pub fn put_later(out: &mut Vec<u8>, wait_ms: u64, body: &[u8]) {
+    // RFC 9110 section 10.2.3: in seconds.
+    let wait_s = wait_ms.div_ceil(1000).max(1);
+    put(out, 503, format_args!("Retry-After: {wait_s}\r\nContent-Type: text/plain; charset=utf-8\r\n"), body);
+}
+
+fn put(out: &mut Vec<u8>, status: u16, fields: fmt::Arguments<'_>, body: &[u8]) {
     let name = match status {
         200 => "OK",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
@@ -156,9 +188,8 @@ pub fn put_response(out: &mut Vec<u8>, status: u16, content_type: &str, body: &[
         503 => "Service Unavailable",
         _ => "Error",
     };
-    let extra = if status == 426 { "Sec-WebSocket-Version: 13\r\n" } else { "" };
     let head = format!(
-        "HTTP/1.1 {status} {name}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nCache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n{extra}Connection: close\r\n\r\n",
+        "HTTP/1.1 {status} {name}\r\n{fields}Content-Length: {}\r\nCache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
         body.len()
     );
     out.extend_from_slice(head.as_bytes());
@@ -173,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_handshake_of_the_rfc_is_accepted() {
-        let Ok(Some(Head { length, host, origin: None, forwarded: None, asks: Asks::Upgrade(upgrade) })) =
+        let Ok(Some(Head { length, host, origin: None, forwarded: None, authorization: None, asks: Asks::Upgrade(upgrade) })) =
             parse_head(HANDSHAKE.as_bytes(), 64)
         else {
             panic!()
@@ -198,6 +229,7 @@ mod tests {
             ("Host: h\r\n", "", 400),
             ("Host: h\r\n", "Host: h\r\nHost: h\r\n", 400),
             ("Host: h\r\n", "Host: h\r\nOrigin: a\r\nOrigin: b\r\n", 400),
+            ("Host: h\r\n", "Host: h\r\nAuthorization: Bearer a\r\nauthorization: Bearer a\r\n", 400),
             ("keep-alive, Upgrade", "keep-alive", 400),
             ("Version: 13", "Version: 8", 426),
             ("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", 400),
@@ -237,5 +269,22 @@ mod tests {
     fn what_proxies_say_in_several_fields_is_one_list() {
         let head = parse_head(b"GET / HTTP/1.0\r\nX-Forwarded-For: a, b\r\nx-forwarded-for: c\r\n\r\n", 64).unwrap().unwrap();
         assert_eq!(head.forwarded.as_deref(), Some("a, b,c"));
+    }
+
+    #[test]
+    fn who_asks_is_read_of_the_field() {
+        let head = parse_head(b"GET / HTTP/1.0\r\nauthorization:  Bearer a.b \r\n\r\n", 64).unwrap().unwrap();
+        assert_eq!(head.authorization, Some(Authorization::parse(b"Bearer a.b")));
+        assert!(!format!("{head:?}").contains("a.b"));
+    }
+
+    #[test]
+    fn who_has_to_come_later_is_told_a_whole_number_of_seconds() {
+        for (wait_ms, wait_s) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (2500, 3)] {
+            let mut out = Vec::new();
+            put_later(&mut out, wait_ms, b"later");
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.starts_with("HTTP/1.1 503 ") && text.contains(&format!("\r\nRetry-After: {wait_s}\r\n")), "{text}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! Every loop here is linear in the bytes of one head, message or packet, which `limits.http_head_bytes_max`, `limits.message_bytes_max` and
 //! `mqtt.packet_bytes_max` bound, or of what is written.
 
+pub mod authorization;
 pub mod event;
 pub mod forwarded;
 pub mod http;

@@ -17,7 +17,7 @@ export function startDemo() {
 
 /** Starts `tidewire serve` on a free port with a store in the directory; `kill` ends it at once. */
 export function startServer(directory) {
-  return start(['serve', '--data', directory]);
+  return start(['serve', '--dev', '--data', directory]);
 }
 
 async function start(command) {

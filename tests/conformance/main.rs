@@ -2,7 +2,7 @@
 //!
 //! - RFC 6455 from the server's side: `handshake`, `frames`, `split`, `messages`, `close`. A requirement is named by its section and the words
 //!   it is about. What binds only a client's sending is not tested, but that the server bears it is.
-//! - who may ask, by the host and the origin that a request names: `origins`.
+//! - who may ask, by the host and the origin that a request names: `origins`; by what it shows for who asks: `pages`.
 //! - the protocol's own specification, `sdk/protocol/README.md`: `vectors` for its frames, and a file for each section that has rules.
 
 mod batches;
@@ -37,6 +37,7 @@ mod mqtt_v5;
 mod mqtt_waiting;
 mod mqtt_websocket;
 mod pacing;
+mod pages;
 mod origins;
 mod peer;
 mod permissions;

@@ -169,3 +169,30 @@ fn principals_are_changed_elsewhere_and_known_here() {
     assert!(say(&mut peer, r#"{"op":"get_principals","id":10}"#).contains("bob"));
     assert!(is_denied(&say(&mut peer_with(&["ALL"]), r#"{"op":"get_principals","id":5}"#)));
 }
+
+#[test]
+fn a_view_reads_and_makes_what_its_creator_may() {
+    let mut peer = admin();
+    apply(&mut peer, "set \"ADMIN\" permissions [VIEW_SECURITY, MODIFY_SECURITY, MODIFY_SESSION, MODIFY_TOPIC_VIEWS, READ_TOPIC_VIEWS]");
+    let heard = say(&mut peer, r#"{"op":"create_view","id":3,"name":"v","definition":"map ?(a|b)/ to made/<path(0)>"}"#);
+    assert!(heard.contains(r#""op":"ok","id":3"#), "{heard}");
+    let fetch = |peer: &mut Peer| say(peer, r#"{"op":"fetch","id":9,"selector":"?made//"}"#);
+    let heard = fetch(&mut peer);
+    assert!(["made/a/1", "made/a/2", "made/b/1"].iter().all(|path| heard.contains(path)), "{heard}");
+
+    // It may not read one of its sources any more, and then it may not make one of its topics.
+    apply(&mut peer, r#"set "READER" path "a/1" permissions []"#);
+    let heard = fetch(&mut peer);
+    assert!(!heard.contains("made/a/1") && heard.contains("made/a/2"), "{heard}");
+    apply(&mut peer, r#"set "READER" path "made/a/2" permissions [SELECT_TOPIC, READ_TOPIC]"#);
+    let heard = fetch(&mut peer);
+    assert!(!heard.contains("made/a/2") && heard.contains("made/b/1"), "{heard}");
+    let heard = say(&mut peer, r#"{"op":"get_view","id":4,"name":"v"}"#);
+    assert!(heard.contains("MODIFY_TOPIC at 'made/a/2'"), "{heard}");
+    apply(&mut peer, "remove \"READER\" permissions for path \"a/1\"\nremove \"READER\" permissions for path \"made/a/2\"");
+    let heard = fetch(&mut peer);
+    assert!(["made/a/1", "made/a/2", "made/b/1"].iter().all(|path| heard.contains(path)), "{heard}");
+    apply(&mut peer, r#"set "READER" default path permissions []"#);
+    let heard = say(&mut peer, r#"{"op":"create_view","id":5,"name":"w","definition":"map ?b/ to c"}"#);
+    assert!(is_denied(&heard), "{heard}");
+}

@@ -164,6 +164,8 @@ fn http_head() {
             b"GET /tidewire?x HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
               Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: x, tidewire.1\r\n\r\nmore",
             b"GET /health HTTP/1.0\r\nA: b\r\n\r\n",
+            b"GET /latency HTTP/1.0\r\nAuthorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n\r\n",
+            b"GET / HTTP/1.0\r\nAuthorization: Bearer mF_9.B5f-4.1JqM\r\n\r\n",
         ],
     );
 }
@@ -360,6 +362,7 @@ fn shard() {
         b"\x08\x01\x2b{\"op\":\"subscribe\",\"id\":1,\"selector\":\"?a//\"}\x09\x00\x0a\x11\x08\x02\x03a/b\x02hi\x05\x01\x00\x02\x01\x00",
         b"\x06\x00\x00\x09\x02\x09\x18\x07\x01\x04?a//\x00\x09\x02\x02\x04\x00\x09\x00\x0b\x12\x09\x02\x03a/c\x02\x00hi\x05\x02\x00",
         b"\x00\x00\x00\x01\x02\x1cGET /health HTTP/1.1\r\nA: b\r\n\x01\x02\x02\r\n\x05\x02\x00",
-    ] as [&[u8]; 5]);
+        b"\x0b\x00\x08YW5uOnB3\x03\x00\x10\x0a\x00\x02\x00\x00\x05\x02\x00\x0b\x00\x03a.b\x0a\x00\x01\x00\x05\x03\x00",
+    ] as [&[u8]; 6]);
     run(shard::shard, &corpus);
 }

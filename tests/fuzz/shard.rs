@@ -5,7 +5,7 @@ use crate::operations::{self, Source};
 use serde_json::{Value, json};
 use tidewire::surface::base::{ConnectionKey, ShardIndex, SlabKey, Time};
 use tidewire::surface::session::QueueLimits;
-use tidewire::surface::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
+use tidewire::surface::shard::{Effect, Identified, Identity, Limits, Shard, Storing, Transport, Who};
 use tidewire::surface::topic::selector::SelectorLimits;
 use tidewire::surface::wire::native::{self, Heard};
 
@@ -16,6 +16,8 @@ struct World {
     now: Time,
     /// Each connection, and whether it speaks the text form.
     connections: Vec<(ConnectionKey, bool)>,
+    /// Those of whom it was asked who they are.
+    claimants: Vec<ConnectionKey>,
     /// The last record that storage was given.
     last_ticket: u64,
 }
@@ -23,7 +25,8 @@ struct World {
 /// A script of what befalls one shard, three bytes and a payload a command: what, to which connection, the payload's length.
 pub fn shard(input: &[u8]) {
     let storing = [Storing::Stored, Storing::Memory, Storing::Off][usize::from(input.first().copied().unwrap_or_default() % 3)];
-    let limits = limits();
+    let authenticates = input.first().is_some_and(|first| first / 3 % 2 == 1);
+    let limits = Limits { authenticates, ..limits() };
     let queue_bytes_max = limits.queue.bytes_max;
     let mut world = World::new(storing, limits);
     world.connect(false, &[1, 5, 1, 1, 2, 1, 7]);
@@ -44,7 +47,7 @@ impl World {
         let identity =
             Identity { index: ShardIndex(0), count: 1, server: "fuzz".into(), run: 1, start: 1, storing, topics_base: 0, secret: [7; 32] };
         let now = Time(1);
-        Self { shard: Shard::new(identity, limits, now, WALL_MS), now, connections: Vec::new(), last_ticket: 0 }
+        Self { shard: Shard::new(identity, limits, now, WALL_MS), now, connections: Vec::new(), claimants: Vec::new(), last_ticket: 0 }
     }
 
     fn befall(&mut self, what: u8, which: usize, payload: &[u8], length: u8) {
@@ -66,8 +69,36 @@ impl World {
                 let mut message = frame(if is_text { 0x81 } else { 0x82 }, payload);
                 self.shard.handle_bytes(self.now, key, &mut message);
             }
+            10 => self.identify(length),
+            11 if self.connections.len() < 8 => self.ask_for_page(payload, length),
             _ => self.operate(key, is_text, payload),
         }
+    }
+
+    /// The first of whom it was asked is known, or not.
+    fn identify(&mut self, length: u8) {
+        if self.claimants.is_empty() {
+            return;
+        }
+        let key = self.claimants.remove(0);
+        let identified = match length % 5 {
+            0 => Identified::Refused,
+            1 => Identified::Later { wait_ms: u64::from(length) * 10 },
+            2 => Identified::As(Who::new("ann".into(), vec!["A".into()], Some(self.now.after_ms(500))), Box::default()),
+            _ => Identified::As(None, Box::default()),
+        };
+        self.shard.handle_identified(self.now, key, identified);
+    }
+
+    /// Somebody asks for a page, and shows this.
+    fn ask_for_page(&mut self, shown: &[u8], length: u8) {
+        let Some(key) = self.shard.handle_accept(self.now, Transport::Http) else { return };
+        let path = ["/latency", "/health", "/"][usize::from(length % 3)];
+        let scheme: &[u8] = if length.is_multiple_of(2) { b"Basic " } else { b"Bearer " };
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ");
+        let mut head = [head.as_bytes(), scheme, shown, b"\r\n\r\n"].concat();
+        self.shard.handle_bytes(self.now, key, &mut head);
+        self.connections.push((key, true));
     }
 
     /// A connection that is open in its form; one that the shard does not take stands for one that is gone.
@@ -84,6 +115,10 @@ impl World {
         let mut message = if is_text { frame(0x81, br#"{"op":"connect"}"#) } else { frame(0x82, connect) };
         self.shard.handle_bytes(self.now, key, &mut message);
         self.connections.push((key, is_text));
+        self.carry_out();
+        if self.claimants.pop_if(|claimant| *claimant == key).is_some() {
+            self.shard.handle_identified(self.now, key, Identified::As(None, Box::default()));
+        }
     }
 
     fn tick(&mut self, ms: u64) {
@@ -146,8 +181,9 @@ impl World {
                 Effect::Close(key) => self.shard.handle_closed(self.now, key),
                 Effect::Http(key, request) => self.shard.respond(key, 404, "text/plain", request.path.as_bytes()),
                 Effect::HandOver(..) => unreachable!("there is no other shard"),
-                Effect::Authenticate(..) | Effect::Identify(..) | Effect::ChangePrincipals(..) => {
-                    unreachable!("nobody authenticates itself")
+                Effect::Identify(key, _) => self.claimants.push(key),
+                Effect::Authenticate(..) | Effect::ChangePrincipals(..) => {
+                    unreachable!("nobody authenticates itself in steps, and nobody keeps principals")
                 }
                 Effect::Locate(..) => {}
                 Effect::Inside(_) | Effect::InsideOver(_) => unreachable!("nothing in the process has a session"),

@@ -144,14 +144,14 @@ fn a_port_that_is_taken_is_2() {
     let server = Server::start(1);
     let address = server.address.to_string();
     check_failure(
-        &["serve", "--ephemeral", "--listen", &address, "--mqtt", "off", "--shards", "1"],
+        &["serve", "--dev", "--ephemeral", "--listen", &address, "--mqtt", "off", "--shards", "1"],
         2,
         &format!("cannot listen on {address}"),
     );
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();
     check_failure(
-        &["serve", "--ephemeral", "--listen", &address, "--mqtt", "off", "--shards", "1"],
+        &["serve", "--dev", "--ephemeral", "--listen", &address, "--mqtt", "off", "--shards", "1"],
         2,
         &format!("cannot listen on {address}"),
     );
@@ -163,7 +163,7 @@ fn a_port_for_mqtt_that_is_taken_is_2() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = [server.mqtt.expect("it serves MQTT"), server.address, other.local_addr().unwrap()];
     for address in taken.map(|address| address.to_string()) {
-        let arguments = ["serve", "--ephemeral", "--listen", "127.0.0.1:0", "--mqtt", &address, "--shards", "1"];
+        let arguments = ["serve", "--dev", "--ephemeral", "--listen", "127.0.0.1:0", "--mqtt", &address, "--shards", "1"];
         check_failure(&arguments, 2, &format!("cannot listen for MQTT on {address}: Address already in use"));
         check_failure(&arguments, 2, "--mqtt ADDR:PORT chooses another, --mqtt off none");
     }
@@ -172,7 +172,7 @@ fn a_port_for_mqtt_that_is_taken_is_2() {
 #[test]
 fn one_port_cannot_be_both() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let arguments = ["serve", "--ephemeral", "--listen", &address, "--mqtt", &address, "--shards", "1"];
+    let arguments = ["serve", "--dev", "--ephemeral", "--listen", &address, "--mqtt", &address, "--shards", "1"];
     check_failure(&arguments, 2, &format!("cannot listen for MQTT on {address}"));
 }
 
@@ -180,9 +180,9 @@ fn one_port_cannot_be_both() {
 fn broken_flags_and_settings_are_2() {
     check_failure(&["serve", "--listen", "nowhere"], 2, "--listen");
     check_failure(&["serve", "--mqtt", "on"], 2, "--mqtt");
-    check_failure(&["serve", "--mqtt", "0.0.0.0:0"], 2, "--insecure-any-address");
+    check_failure(&["serve", "--dev", "--mqtt", "0.0.0.0:0"], 2, "authentication.chain");
     check_failure(&["serve", "--shards", "300"], 2, "--shards");
-    check_failure(&["serve", "--listen", "0.0.0.0:0"], 2, "--insecure-any-address");
+    check_failure(&["serve", "--dev", "--listen", "0.0.0.0:0"], 2, "authentication.chain");
     check_failure(&["serve", "--config", "/nonexistent/tidewire.toml"], 2, "/nonexistent/tidewire.toml");
     let output = tidewire(&["serve"]).env("TIDEWIRE_SESSION_KEEP_ALIVE_MS", "soon").output().unwrap();
     assert_eq!(output.status.code(), Some(2));

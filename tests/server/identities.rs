@@ -1,20 +1,21 @@
 //! Who may connect: principals of a file, over WebSocket, over MQTT and by the command line.
 
-use crate::client::{Seen, Session};
+use crate::client::{Refused, Seen, Session};
 use crate::mosquitto::{Subscriber, mosquitto, publish};
 use crate::server::{Directory, Server, tidewire};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
-use tidewire::surface::wire::native::Ask;
+use tidewire::surface::wire::native::{Ask, Request};
 
 /// A file of principals, `ann` with the password `pw of ann` and so on, and one of each one's password.
-struct Principals {
+pub struct Principals {
     directory: Directory,
 }
 
 impl Principals {
-    fn new(name: &str, more: &str) -> Self {
+    pub fn new(name: &str, more: &str) -> Self {
         let principals = Self { directory: Directory::new(name) };
         std::fs::create_dir_all(principals.directory.name()).unwrap();
         let lines: Vec<String> = ["ann", "bob"].iter().map(|name| principals.add(name)).collect();
@@ -22,7 +23,7 @@ impl Principals {
         principals
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         PathBuf::from(self.directory.name()).join(name)
     }
 
@@ -44,7 +45,7 @@ impl Principals {
         line
     }
 
-    fn start(&self, more: &[(&str, &str)]) -> Server {
+    pub fn start(&self, more: &[(&str, &str)]) -> Server {
         let file = self.path("principals");
         let mut variables = vec![("AUTHENTICATION_CHAIN", "principals"), ("AUTHENTICATION_PRINCIPALS_FILE", file.to_str().unwrap())];
         variables.extend_from_slice(more);
@@ -59,7 +60,7 @@ fn connect(principal: &str, password: &str) -> Ask<'static> {
     ask
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
@@ -121,4 +122,41 @@ fn clients_of_mqtt_have_user_names_and_nobody_gets_another_s_session() {
         let again = Subscriber::start_unheard(&server, "mqttv311", &[&kept[..], &ann].concat());
         again.expect("a/b 1 0 kept");
     }
+}
+
+#[test]
+fn a_new_server_has_one_administrator_whom_the_command_line_finds() {
+    let store = Directory::new("identities_first_start");
+    let start = || {
+        Server::start_with_mqtt(
+            2,
+            &[("AUTHENTICATION_CHAIN", "principals"), ("STORAGE_DIRECTORY", store.name()), ("STORAGE_ACK", "written")],
+        )
+    };
+    let mut server = start();
+    let known = std::fs::read_to_string(PathBuf::from(store.name()).join("administrator")).unwrap();
+    let mut lines = known.lines();
+    let (principal, password) = (lines.next().unwrap(), lines.next().unwrap());
+    assert!(principal == "administrator" && password.len() == 32, "{principal}");
+    let mode = std::fs::metadata(PathBuf::from(store.name()).join("administrator")).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // Who does not say who it is does not come in, and a wrong password does not help.
+    assert!(text(&server.command(&["fetch", "?.*//"])).contains("authentication_failed"));
+    let refused = mosquitto("mosquitto_pub", &server, "mqttv5", &["-t", "a", "-m", "1"]).output().unwrap();
+    assert!(!refused.status.success() && text(&refused).contains("Bad User Name"), "{}", text(&refused));
+    let find = |server: &Server, arguments: &[&str]| {
+        let url = format!("ws://{}", server.address);
+        tidewire(arguments).args(["--server", &url]).env("TIDEWIRE_STORAGE_DIRECTORY", store.name()).output().unwrap()
+    };
+    assert!(find(&server, &["set", "a", "1"]).status.success());
+    // Another one, who is stored, and may then come in without that file.
+    let mut admin = Session::open(server.address, connect(principal, password));
+    let script = r#"add principal "ann" "pw of ann" ["CLIENT"]"#;
+    admin.ask(|id| Request { id, ask: Ask::ApplyPrincipals { check: false, script: script.into() } }).unwrap();
+    drop(Session::open(server.address, connect("ann", "pw of ann")));
+    server.kill();
+    let server = start();
+    let mut ann = Session::open(server.address, connect("ann", "pw of ann"));
+    assert!(matches!(ann.add("b", tidewire::surface::value::ValueType::Json), Err(Refused { code: 110, .. })));
+    assert!(find(&server, &["fetch", "a"]).status.success());
 }

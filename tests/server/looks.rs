@@ -291,7 +291,7 @@ fn a_server_does_not_start_with_a_file_that_it_cannot_read() {
     let broken = directory.path.join("broken.mmdb");
     std::fs::write(&broken, b"no such form").unwrap();
     for file in [broken, directory.path.join("missing.mmdb")] {
-        let mut command = tidewire(&["serve", "--listen", "127.0.0.1:0", "--mqtt", "off", "--shards", "1"]);
+        let mut command = tidewire(&["serve", "--listen", "127.0.0.1:0", "--mqtt", "off", "--shards", "1", "--dev"]);
         command.env("TIDEWIRE_STORAGE_EPHEMERAL", "true").env("TIDEWIRE_SESSION_GEOIP_FILE", &file);
         let output = command.output().expect("the binary starts");
         assert!(!output.status.success());

@@ -54,7 +54,7 @@ impl Drop for Directory {
 
 /// Starts a server and kills it so much later, whether it has begun to serve or not.
 pub fn start_and_kill(variables: &[(&str, String)], later: Duration) {
-    let mut command = tidewire(&["serve", "--listen", "127.0.0.1:0", "--mqtt", "off", "--shards", "1"]);
+    let mut command = tidewire(&["serve", "--listen", "127.0.0.1:0", "--mqtt", "off", "--shards", "1", "--dev"]);
     command.envs(variables.iter().map(|(name, value)| (format!("TIDEWIRE_{name}"), value)));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
     std::thread::sleep(later);
@@ -99,6 +99,9 @@ impl Server {
         let mut command = tidewire(&["serve", "--listen", "127.0.0.1:0", "--mqtt", mqtt, "--shards", &shards.to_string()]);
         command.args(flags);
         command.env("TIDEWIRE_LOG_LEVEL", "error");
+        if !variables.iter().any(|(name, _)| *name == "AUTHENTICATION_CHAIN") {
+            command.env("TIDEWIRE_SERVER_DEV", "true");
+        }
         if !variables.iter().any(|(name, _)| *name == "STORAGE_DIRECTORY") {
             command.env("TIDEWIRE_STORAGE_EPHEMERAL", "true");
         }

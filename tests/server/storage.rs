@@ -17,9 +17,10 @@ fn start(directory: &Directory, shards: usize) -> Server {
 
 /// A start that must fail, and what it says.
 fn start_in_vain(directory: &Directory) -> (Option<i32>, String) {
-    let output: Output = tidewire(&["serve", "--listen", "127.0.0.1:0", "--mqtt", "off", "--shards", "1", "--data", directory.name()])
-        .output()
-        .expect("the binary starts");
+    let output: Output =
+        tidewire(&["serve", "--listen", "127.0.0.1:0", "--mqtt", "off", "--shards", "1", "--dev", "--data", directory.name()])
+            .output()
+            .expect("the binary starts");
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 

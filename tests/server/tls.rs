@@ -355,7 +355,8 @@ fn what_is_wrong_with_certificates_is_told_at_the_start() {
     let authority = Authority::new();
     let file = authority.path("tidewire.toml");
     std::fs::write(&file, authority.table("secure", "none", "")).unwrap();
-    let output = tidewire(&["serve", "--listen", "127.0.0.1:0", "--mqtt", "off", "--ephemeral", "--config", file.to_str().unwrap()]);
+    let output =
+        tidewire(&["serve", "--listen", "127.0.0.1:0", "--mqtt", "off", "--dev", "--ephemeral", "--config", file.to_str().unwrap()]);
     let output = { output }.stdin(Stdio::null()).output().expect("the binary starts");
     assert_eq!(output.status.code(), Some(2));
     assert!(

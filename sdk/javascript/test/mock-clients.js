@@ -3,6 +3,9 @@
 
 import { errorFrame, frame, string, TYPES, varint } from './mock-codec.js';
 
+/** Of a part of the script. */
+const SECURITY_BYTES_MAX = 40;
+
 const within = (path, branch) => path === branch || path.startsWith(`${branch}/`);
 
 const properties = (all) => Buffer.concat([varint(Object.keys(all).length), ...Object.entries(all).flat().map(string)]);
@@ -23,6 +26,9 @@ export class MockClients {
   locks = new Map();
   /** Branch → rows. */
   sessionTrees = new Map();
+  /** The script of what roles permit. */
+  security = '';
+  principals = '';
   #grants = 0;
 
   constructor(server) {
@@ -134,6 +140,11 @@ export class MockClients {
     for (const other of this.#order(message, connection)) other.conflated = message.conflated;
   }
 
+  change_roles(message, connection) {
+    const { remove, add } = message;
+    for (const other of this.#order(message, connection)) other.roles = [...(other.roles ?? []).filter((role) => !remove.includes(role)), ...add];
+  }
+
   subscribe_sessions(message, connection) {
     const op = message.op === 'subscribe_sessions' ? 'subscribe' : 'unsubscribe';
     for (const other of this.#order(message, connection)) this.server.selectFor(other, { ...message, op, scopes: [message.scope] });
@@ -238,6 +249,30 @@ export class MockClients {
     connection.send(frame(0x82, varint(id), page.length < all.length ? 1 : 0, varint(page.length), ...page.map(string)));
   }
 
+  get_security({ id, offset }, connection) {
+    sendPart(connection, id, this.security, offset);
+  }
+
+  /** Knows one statement. */
+  apply_security({ id, check, script }, connection) {
+    const wrong = script.split('\n').findIndex((line) => line !== '' && !line.startsWith('isolate path '));
+    if (wrong >= 0) return connection.send(errorFrame(id, 111, `line ${wrong + 1}, column 1: expected isolate`));
+    if (!check) this.security += script;
+    connection.send(frame(0x82, varint(id)));
+  }
+
+  get_principals({ id, offset }, connection) {
+    sendPart(connection, id, this.principals, offset);
+  }
+
+  /** Knows one statement. */
+  apply_principals({ id, check, script }, connection) {
+    const wrong = script.split('\n').findIndex((line) => line !== '' && !line.startsWith('remove principal '));
+    if (wrong >= 0) return connection.send(errorFrame(id, 111, `line ${wrong + 1}, column 1: expected remove`));
+    if (!check) this.principals += script;
+    connection.send(frame(0x82, varint(id)));
+  }
+
   /** The session is over. */
   forget(connection) {
     for (const [key, reply] of this.#served) {
@@ -250,6 +285,13 @@ export class MockClients {
       if (lock.holder === connection) this.#grant(name, lock);
     }
   }
+}
+
+/** Whole lines of a script, of as many bytes as a part may have. */
+function sendPart(connection, id, script, offset) {
+  const rest = Buffer.from(script).subarray(offset);
+  const end = rest.length <= SECURITY_BYTES_MAX ? rest.length : rest.lastIndexOf('\n', SECURITY_BYTES_MAX - 1) + 1;
+  connection.send(frame(0x82, varint(id), end < rest.length ? 1 : 0, string(rest.subarray(0, end).toString())));
 }
 
 /** The number and handler of the longest branch that the path lies in. */

@@ -45,6 +45,7 @@ const OPERATIONS = {
   0x54: 'subscribe_sessions',
   0x55: 'unsubscribe_sessions',
   0x56: 'list_selections',
+  0x57: 'change_roles',
   0x58: 'lock',
   0x59: 'unlock',
   0x5a: 'list_locks',
@@ -56,6 +57,10 @@ const OPERATIONS = {
   0x62: 'listen_presence',
   0x63: 'unlisten_sessions',
   0x64: 'list_presence',
+  0x68: 'get_security',
+  0x69: 'apply_security',
+  0x6a: 'get_principals',
+  0x6b: 'apply_principals',
 };
 
 const LISTENER_KINDS = [undefined, 'topics', 'subscribers', 'missing'];
@@ -194,6 +199,14 @@ function decodeBody(op, cursor) {
     case 'subscribe_sessions':
     case 'unsubscribe_sessions':
       return { op, id, ...readMeant(cursor), selector: readString(cursor), scope: readString(cursor) };
+    case 'change_roles':
+      return { op, id, ...readMeant(cursor), remove: readStrings(cursor), add: readStrings(cursor) };
+    case 'get_security':
+    case 'get_principals':
+      return { op, id, offset: readVarint(cursor) };
+    case 'apply_security':
+    case 'apply_principals':
+      return { op, id, check: readBool(cursor), script: readString(cursor) };
     case 'lock':
       return { op, id, name: readString(cursor), ...readLockScope(cursor) };
     case 'unlock':

@@ -517,13 +517,13 @@ test('events that are not kept any more are told as missed', async () => {
   await session.subscribe('s');
   server.topics.get('s').kept = 4;
   await missEvents(server, session, 6);
-  const missed = 'events 1 to 3 of s came while there was no connection, and are not kept any more';
+  const missed = 'events 1 to 3 of s came while there was no connection, and cannot be had any more';
   assert.deepEqual(sequencesOf(events), [0, missed, 4, 5, 6]);
 });
 
 for (const [what, kept, told] of [
   ['asked for', 0, [0, 1, 2, 3, 4]],
-  ['told as missed where they are not kept', 3, [0, 'events 1 to 2 of s came while there was no connection, and are not kept any more', 3, 4]],
+  ['told as missed where they are not kept', 3, [0, 'events 1 to 2 of s came while there was no connection, and cannot be had any more', 3, 4]],
 ]) {
   test(`the events in a gap are ${what}`, async () => {
     const { server, session } = await start();
@@ -547,7 +547,7 @@ test('events of a series that may not be asked for are told as missed', async ()
   const { events } = recordStream((callbacks) => session.addTimeSeriesStream('s', 'double', callbacks));
   await session.subscribe('s');
   await missEvents(server, session, 2);
-  const missed = 'events 1 to 1 of s came while there was no connection, and are not kept any more';
+  const missed = 'events 1 to 1 of s came while there was no connection, and cannot be had any more';
   assert.deepEqual(sequencesOf(events), [0, missed, 2]);
 });
 

@@ -10,10 +10,10 @@ const url = process.env.TIDEWIRE_AUTHENTICATING_URL;
 const skip = url === undefined && 'TIDEWIRE_AUTHENTICATING_URL is not set';
 const FAST = { initialDelayMs: 1, delayMaxMs: 5 };
 
-/** A JSON Web Token of HS256 for so many seconds. */
+/** A JSON Web Token of HS256 for so many seconds. As an operator its session may see sessions, also itself. */
 function token(principal, seconds) {
   const encode = (part) => Buffer.from(JSON.stringify(part)).toString('base64url');
-  const signed = `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode({ sub: principal, roles: ['T'], exp: Math.ceil(Date.now() / 1_000) + seconds })}`;
+  const signed = `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode({ sub: principal, roles: ['OPERATOR', 'T'], exp: Math.ceil(Date.now() / 1_000) + seconds })}`;
   return `${signed}.${createHmac('sha256', process.env.TIDEWIRE_TOKEN_SECRET).update(signed).digest('base64url')}`;
 }
 
@@ -37,7 +37,7 @@ test('a principal has a password, and the roles that the server gives it', { ski
     await withSession({ principal: 'Zoë', credentials, properties: { Tier: 'gold' } }, async (session) => {
       const { $Principal: principal, $Roles: roles, Tier: tier } = await own(session);
       // Of a client's word nothing is believed.
-      assert.deepEqual([session.principal, principal, roles, tier], ['Zoë', 'Zoë', '"A \\"1\\"" "B"', undefined]);
+      assert.deepEqual([session.principal, principal, roles, tier], ['Zoë', 'Zoë', '"A \\"1\\"" "B" "OPERATOR"', undefined]);
     });
   }
 });
@@ -47,7 +47,7 @@ test('a token says who the client is', { skip }, async () => {
   for (const credentials of [{ bearer: token('ann', 60) }, token('ann', 60)]) {
     await withSession({ credentials }, async (session) => {
       const { $Principal: principal, $Roles: roles } = await own(session);
-      assert.deepEqual([session.principal, principal, roles], ['', 'ann', '"T"']);
+      assert.deepEqual([session.principal, principal, roles], ['', 'ann', '"OPERATOR" "T"']);
     });
   }
 });

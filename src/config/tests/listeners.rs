@@ -1,8 +1,8 @@
 //! What tables `[[listener]]` come to, and which are refused.
 
-use super::{check, check_accepted, made};
+use super::{check, check_accepted};
 use crate::config::listener::SETTINGS;
-use crate::config::{Listener, Overrides, Protocol, REFERENCE, check_text};
+use crate::config::{Listener, Protocol, REFERENCE, check_text};
 use crate::transport::{ClientCertificates, Version};
 use crate::wire::forwarded::Networks;
 use crate::wire::origin::{Hosts, Origins};
@@ -55,7 +55,7 @@ fn the_reference_has_every_setting_of_a_listener_and_what_it_takes() {
 #[test]
 fn each_listener_has_its_own_rules_and_those_of_the_server_where_it_has_none() {
     let config = check_accepted(
-        "server.origins = ['http://a.example']\nserver.hosts = ['s.example']\nserver.insecure_any_address = true\n\
+        "server.origins = ['http://a.example']\nserver.hosts = ['s.example']\n\
          [[listener]]\nname = 'one'\naddress = '127.0.0.1:1'\n\
          [[listener]]\nname = 'two'\naddress = '0.0.0.0:2'\norigins = ['http://b.example']\nhosts = []\n\
          [[listener]]\nname = 'three'\naddress = '127.0.0.1:3'\nprotocol = 'mqtt'\n",
@@ -142,13 +142,12 @@ fn settings_of_a_listener_fit_each_other() {
 }
 
 #[test]
-fn a_listener_is_on_loopback_unless_told() {
+fn a_listener_is_on_loopback_where_nobody_is_asked_who_clients_are() {
     let table = "[[listener]]\nname = 'a'\naddress = '0.0.0.0:1'\n";
     check(
-        table,
-        "t.toml line 3: listener.address = '0.0.0.0:1' is refused; allowed: a loopback address such as 127.0.0.1:1 or [::1]:1, \
-         as there is no access control yet; --insecure-any-address permits any",
+        &format!("server.dev = true\n{table}"),
+        "t.toml line 4: listener.address = '0.0.0.0:1' is refused; allowed: a loopback address such as 127.0.0.1:1 or [::1]:1, \
+         as nobody is asked who clients are: authentication.chain is empty",
     );
-    let overrides = Overrides { insecure_any_address: true, ..Overrides::default() };
-    assert!(made(table, &[], overrides).unwrap().exposure().starts_with("INSECURE"));
+    assert!(check_accepted(table).exposure().starts_with("reachable from other hosts"));
 }

@@ -56,7 +56,7 @@ export class Detail {
     setText(parts.changes, below > 0 ? `${count(below)} topics below` : '');
     parts.number.hidden = true;
     parts.value.hidden = true;
-    setText(parts.note, below > 0 ? '' : 'This topic was removed, or the selector leaves it out.');
+    setText(parts.note, below > 0 ? '' : 'This topic was removed, may not be read any more, or the selector leaves it out.');
   }
 
   drawTopic(topic, isSame) {

@@ -1,6 +1,6 @@
 // The page: connects, keeps the model current and draws it once per frame.
 
-import { connect } from '/sdk/tidewire.js';
+import { AccessDeniedError, connect } from '/sdk/tidewire.js';
 import { Detail } from './detail.js';
 import { bytes, count, setText } from './draw.js';
 import { Model } from './model.js';
@@ -109,15 +109,26 @@ async function converse() {
     WebSocket: CountingWebSocket,
     onState: ({ state }) => drawState(...STATES[state]),
   });
-  link.session = session;
-  link.isCurrent = false;
-  model.clear();
-  setText(top.server, [session.server, location.host].filter(Boolean).join(' · '));
-  follow(session);
-  await session.subscribe(link.selector);
-  link.isCurrent = true;
-  requestDraw();
-  await session.closed;
+  try {
+    link.session = session;
+    link.isCurrent = false;
+    model.clear();
+    setText(top.server, [session.server, location.host].filter(Boolean).join(' · '));
+    follow(session);
+    // What is selected anew behind a lost connection may be refused then.
+    session.on('error', (error) => noteFilter(error.message, 'wrong'));
+    await session.subscribe(link.selector).then(() => { link.isCurrent = true; }, noteDenied);
+    requestDraw();
+    await session.closed;
+  } finally {
+    await session.close();
+  }
+}
+
+/** The session stays where it may not select everything: another selector may be permitted. */
+function noteDenied(error) {
+  if (!(error instanceof AccessDeniedError)) throw error;
+  noteFilter(error.message, 'wrong');
 }
 
 function follow(session) {
@@ -150,6 +161,7 @@ async function subscribeTo(selector) {
   try {
     // Alone first, while all else stays: a selector that does not parse changes nothing.
     await session.subscribe(selector);
+    link.isCurrent = true;
   } catch (error) {
     noteFilter(error.message, 'wrong');
     link.selector = before;

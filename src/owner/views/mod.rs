@@ -6,6 +6,7 @@
 //! - `series` — the same for the events of time series.
 //! - `pace` — views that throttle and delay.
 //! - `watch` — values of other topics that a view needs.
+//! - `rights` — what views may read and make.
 //! - `reference` — the topics that views make: who wins a path, and what stands there.
 //!
 //! All that one view makes of one topic comes from that topic's owner, in order, so a late result never overwrites a newer one. Work is
@@ -13,6 +14,7 @@
 
 mod pace;
 mod reference;
+mod rights;
 mod series;
 mod source;
 mod walk;
@@ -22,10 +24,11 @@ mod work;
 use crate::base::{ShardIndex, Time, TopicId};
 use crate::desk::{Answer, Desk, Ticket};
 use crate::journal::{Change, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
-use crate::mail::views::{Decision, Derived, Figures, Order, Told};
+use crate::mail::views::{Creator, Decision, Derived, Figures, Order, Told};
 use crate::mail::{Mail, Part};
 use crate::owner::Owner;
 use crate::protocol::{ErrorCode, Refusal};
+use crate::security::Rights;
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
 use crate::topic::specification::Specification;
@@ -43,6 +46,10 @@ use work::{Job, Work};
 /// The only shard that decides on views.
 pub const VIEWS_WRITER: ShardIndex = ShardIndex(0);
 
+/// Properties of a view's record.
+const PRINCIPAL: &str = "principal";
+const ROLES: &str = "roles";
+
 /// A reference topic's specification, or why there is none.
 type Made = Result<Arc<Specification>, String>;
 
@@ -50,6 +57,9 @@ type Made = Result<Arc<Specification>, String>;
 struct View {
     name: Box<str>,
     text: Box<str>,
+    /// Nobody of whom something is known, where it was made when everybody might do everything.
+    creator: Option<Creator>,
+    rights: Arc<Rights>,
     definition: Rc<Definition>,
     /// Whether it passes values on as they are and when they come, to a path that follows from the source's alone.
     is_plain: bool,
@@ -105,6 +115,7 @@ pub struct Views {
     watches: watch::Watches,
     pacing: pace::Pacing,
     writer: Writer,
+    security: rights::Security,
 }
 
 impl Views {
@@ -119,6 +130,7 @@ impl Views {
             watches: watch::Watches::default(),
             pacing: pace::Pacing::new(now),
             writer: Writer::default(),
+            security: rights::Security::default(),
         }
     }
 
@@ -228,7 +240,7 @@ impl Owner {
 
     pub fn view_ordered(&mut self, desk: &mut Desk, order: Order, to: Told) {
         let decided = match order {
-            Order::Create { name, text } => self.decide_view(desk, &name, &text, to),
+            Order::Create { name, text, creator } => self.decide_view(desk, &name, &text, creator, to),
             Order::Remove { name } => self.decide_removal(desk, &name, to),
         };
         let result = match decided {
@@ -241,7 +253,14 @@ impl Owner {
         desk.mail(to.shard, Mail::Part { ticket: to.ticket, part: Part::View { result, changes_nothing: true } });
     }
 
-    fn decide_view(&mut self, desk: &mut Desk, name: &str, text: &str, to: Told) -> Result<Option<(Outcome, Option<Ticket>)>, Refusal> {
+    fn decide_view(
+        &mut self,
+        desk: &mut Desk,
+        name: &str,
+        text: &str,
+        creator: Option<Creator>,
+        to: Told,
+    ) -> Result<Option<(Outcome, Option<Ticket>)>, Refusal> {
         check_view_storage(desk)?;
         let definition = parse_view(desk, text)?;
         let limits = desk.limits.views.catalogue();
@@ -253,20 +272,23 @@ impl Owner {
             };
             Refusal::new(code, error.to_string())
         })?;
-        if put.is_same {
+        if put.is_same && self.views.by_place.get(&put.place).is_some_and(|view| view.creator == creator) {
             // Nothing changes, but the answer waits for what was decided before: whoever asks may rely on that.
-            announce(desk, &Decision::Put { place: put.place, name: name.into(), text: text.into() }, to);
+            announce(desk, &Decision::Put { place: put.place, name: name.into(), text: text.into(), creator }, to);
             return Ok(Some((Outcome::Created(false), desk.ledger.earlier())));
         }
         // The record of the new definition comes before the removal of the old one: after a crash between the two the newer stands.
         let id = desk.take_topic_id();
-        let properties = [("definition".into(), text.into()), ("place".into(), put.place.to_string().into())];
+        let mut properties = vec![("definition".into(), text.into()), ("place".into(), put.place.to_string().into())];
+        if let Some(creator) = &creator {
+            properties.extend([(PRINCIPAL.into(), creator.principal.clone()), (ROLES.into(), creator.roles.clone())]);
+        }
         let path = TopicPath::of_branch(&format!("{VIEWS_BRANCH}{name}"));
-        let mut ticket = desk.ledger.append_record(Change::Added { topic: id, path, kind: VIEW_KIND, properties: Arc::new(properties) });
+        let mut ticket = desk.ledger.append_record(Change::Added { topic: id, path, kind: VIEW_KIND, properties: properties.into() });
         if let Some(old) = self.views.writer.records.insert(name.into(), id) {
             ticket = desk.ledger.append_record(Change::Removed { topic: old }).or(ticket);
         }
-        announce(desk, &Decision::Put { place: put.place, name: name.into(), text: text.into() }, to);
+        announce(desk, &Decision::Put { place: put.place, name: name.into(), text: text.into(), creator }, to);
         Ok(Some((Outcome::Created(put.is_new), ticket)))
     }
 
@@ -283,20 +305,23 @@ impl Owner {
 
     pub fn view_decided(&mut self, desk: &Desk, decision: Decision, to: Told) {
         match decision {
-            Decision::Put { place, name, text } => self.put_view(desk, place, &name, &text, Some(to)),
+            Decision::Put { place, name, text, creator } => self.put_view(desk, place, (&name, &text), creator, Some(to)),
             Decision::Removed { place } => self.end_view(place, to),
         }
     }
 
     /// Takes up a view, or its new definition.
-    fn put_view(&mut self, desk: &Desk, place: u64, name: &str, text: &str, to: Option<Told>) {
-        if let Some(to) = to.filter(|_| self.views.by_place.get(&place).is_some_and(|view| *view.text == *text)) {
+    fn put_view(&mut self, desk: &Desk, place: u64, (name, text): (&str, &str), creator: Option<Creator>, to: Option<Told>) {
+        let is_same = |view: &View| *view.text == *text && view.creator == creator;
+        if let Some(to) = to.filter(|_| self.views.by_place.get(&place).is_some_and(is_same)) {
             return self.start_empty_walk(place, to);
         }
+        let rights = self.views.security.rights_of(creator.as_ref());
         let definition = Definition::parse(text, &desk.limits.views.language).expect("the writer has parsed it by the same limits");
         let definition = Rc::new(definition);
         let old = self.views.by_place.get_mut(&place).map(|view| {
             view.text = text.into();
+            (view.creator, view.rights) = (creator.clone(), rights.clone());
             view.is_plain = is_plain(&definition);
             view.revision += 1;
             view.specifications.clear();
@@ -314,6 +339,8 @@ impl Owner {
                 let view = View {
                     name: name.into(),
                     text: text.into(),
+                    creator,
+                    rights,
                     is_plain: is_plain(&definition),
                     definition: definition.clone(),
                     revision: 0,
@@ -370,7 +397,9 @@ impl Owner {
                 desk.ledger.append_record(Change::Removed { topic: older });
             }
         }
-        self.put_view(desk, place, &name, text, None);
+        let creator = stored.property(PRINCIPAL).zip(stored.property(ROLES));
+        let creator = creator.map(|(principal, roles)| Creator { principal: principal.into(), roles: roles.into() });
+        self.put_view(desk, place, (&name, text), creator, None);
         Ok(())
     }
 

@@ -191,6 +191,7 @@ impl Owner {
         let mut views = Vec::new();
         self.views.selectors.for_each_match(topic.path.as_str(), |places| views.extend_from_slice(places));
         views.sort_unstable();
+        views.retain(|view| self.views.by_place.get(view).is_some_and(|view| view.may_read(topic.path.as_str())));
         // Bounded by `views.views_max`.
         for view in views {
             self.link_view(place, id, view);
@@ -352,7 +353,8 @@ impl Owner {
         let limits = evaluation_limits(desk);
         let mut evaluation = Evaluation::default();
         let input = Input { path: deriving.source.as_str(), kind, value };
-        let mut topics = super::watch::Looking::new(&self.views.watches);
+        let rights = self.views.rights_of(deriving.view);
+        let mut topics = super::watch::Looking::new(&self.views.watches, &rights);
         self.views.evaluator.evaluate(deriving.definition, &input, &mut topics, &limits, &mut evaluation);
         let looked = topics.into_paths();
         self.views.work.spend(1 + bytes / UNIT_BYTES + evaluation.references.len());
@@ -496,6 +498,7 @@ impl Owner {
     }
 
     pub(super) fn mail_derived(&mut self, desk: &mut Desk, derived: Derived) {
+        let derived = self.check_made(derived);
         if matches!(derived.step, ClaimChange::Offer { .. } | ClaimChange::Withdraw) {
             self.views.work.spend(TOPIC_UNITS);
         }
@@ -506,6 +509,17 @@ impl Owner {
             return self.derived_arrived(desk, derived);
         }
         desk.mail(owner, Mail::Derived(Box::new(derived)));
+    }
+
+    /// Where the view's creator may make no topic there is none, nor stays one.
+    fn check_made(&mut self, derived: Derived) -> Derived {
+        let is_allowed = self.views.by_place.get(&derived.view).is_none_or(|view| view.may_make(&derived.path));
+        if is_allowed || matches!(derived.step, ClaimChange::Withdraw) {
+            return derived;
+        }
+        let why = format!("its creator's roles do not permit MODIFY_TOPIC at '{}'", derived.path.as_str());
+        self.views.note_failure(derived.view, derived.source.as_str(), &why);
+        Derived { step: ClaimChange::Withdraw, ..derived }
     }
 
     /// Counted like every failure, and told to the log once for each definition.

@@ -45,7 +45,7 @@ impl Owner {
         if let Some((selector, rest)) = walk.old.take() {
             walk.old = self.unlink_slice(desk, walk.place, &selector, &rest).map(|rest| (selector, rest));
         } else if let Some((selector, rest)) = walk.new.take() {
-            walk.new = self.link_slice(walk.place, &selector, &rest).map(|rest| (selector, rest));
+            walk.new = self.link_slice(desk, walk.place, &selector, &rest).map(|rest| (selector, rest));
         }
         if walk.old.is_some() || walk.new.is_some() {
             // Walks are done in order: a later one of the same view builds on this.
@@ -61,7 +61,7 @@ impl Owner {
         true
     }
 
-    fn link_slice(&mut self, view: u64, selector: &Selector, rest: &Span) -> Option<Span> {
+    fn link_slice(&mut self, desk: &mut Desk, view: u64, selector: &Selector, rest: &Span) -> Option<Span> {
         // A definition that was replaced meanwhile makes nothing: the walk for the newer one follows.
         let selects = |held: &View| !held.is_ending && held.definition.remote.is_none() && held.definition.selector == *selector;
         if !self.views.by_place.get(&view).is_some_and(selects) {
@@ -69,8 +69,13 @@ impl Owner {
         }
         let (found, next) = self.view_slice(selector, rest);
         for place in found {
-            let id = self.tree.topic(place).id;
-            self.link_view(place, id, view);
+            let topic = self.tree.topic(place);
+            let (id, is_source) = (topic.id, topic.is_source);
+            if self.views.by_place.get(&view).is_some_and(|view| view.may_read(topic.path.as_str())) {
+                self.link_view(place, id, view);
+            } else if is_source {
+                self.unlink_derivation(desk, id, view);
+            }
         }
         next
     }

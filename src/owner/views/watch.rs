@@ -8,6 +8,7 @@ use crate::desk::Desk;
 use crate::mail::Mail;
 use crate::mail::views::{Ancestry, Seen};
 use crate::owner::Owner;
+use crate::security::{PathPermission, Rights};
 use crate::topic::path::TopicPath;
 use crate::topic::tree::Place;
 use crate::view::evaluate::{Looked, Topics};
@@ -58,6 +59,7 @@ enum State {
 /// The topics that one evaluation looks at.
 pub struct Looking<'w> {
     watched: &'w HashMap<TopicPath, Watched>,
+    rights: &'w Rights,
     paths: Vec<TopicPath>,
     /// The same, where there are many.
     seen: HashSet<TopicPath>,
@@ -67,8 +69,8 @@ pub struct Looking<'w> {
 const SCANNED_MAX: usize = 16;
 
 impl<'w> Looking<'w> {
-    pub fn new(watches: &'w Watches) -> Self {
-        Self { watched: &watches.watched, paths: Vec::new(), seen: HashSet::new() }
+    pub fn new(watches: &'w Watches, rights: &'w Rights) -> Self {
+        Self { watched: &watches.watched, rights, paths: Vec::new(), seen: HashSet::new() }
     }
 
     pub fn into_paths(self) -> Vec<TopicPath> {
@@ -92,6 +94,10 @@ impl<'w> Looking<'w> {
 
 impl Topics for Looking<'_> {
     fn look(&mut self, path: &str) -> Looked<'_> {
+        // What the view's creator may not read is not there.
+        if !self.rights.may(path, PathPermission::ReadTopic) {
+            return Looked::Nothing;
+        }
         if !self.has(path) {
             let held = self.watched.get_key_value(path).map(|(held, _)| held.clone());
             self.push(held.unwrap_or_else(|| TopicPath::of_branch(path)));
