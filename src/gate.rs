@@ -135,6 +135,14 @@ pub fn within(rights: &Rights, deed: Deed, branch: &str) -> Result<(), Refusal> 
     }
 }
 
+/// Refuses what would be done later, and by nobody, with whatever the selector means then: unless the asker may do it with all of that.
+pub fn always(rights: &Rights, deed: Deed, selector: &Selector) -> Result<(), Refusal> {
+    let Need::Path(permissions) = deed.needs() else { unreachable!("the deed is done at paths") };
+    let Some(branch) = selector.exact_path().is_none().then(|| selector.prefix()) else { return selected(rights, deed, selector) };
+    let missing = permissions.iter().find(|permission| !rights.may_everywhere(branch, **permission));
+    missing.map_or(Ok(()), |missing| Err(denied(*missing, format!("everywhere in '{branch}'"))))
+}
+
 fn denied(permission: At, place: impl std::fmt::Display) -> Refusal {
     Refusal::new(ErrorCode::AccessDenied, format!("this needs the permission {} {place}", permission.name()))
 }

@@ -29,7 +29,7 @@ pub struct Gather {
 
 pub enum Answer {
     Interest { selector: Selector, asker: Caller },
-    Removed { asker: Caller, count: Result<u64, Refusal> },
+    Removed { asker: Caller, count: Result<u64, Refusal>, refusal: Option<Refusal> },
     Page { asker: Caller, fetch: Box<Fetch>, pages: Vec<(Vec<native::Entry>, bool)>, is_thinned: bool },
     Events { asker: Caller },
     Listening { asker: Caller },
@@ -75,9 +75,11 @@ impl Audience {
         desk.mail(FIGURES_WRITER, Mail::WantSys);
     }
 
-    pub fn remove(&mut self, desk: &mut Desk, asker: Caller, selector: &Selector) {
-        let rights = self.shared_rights(asker.session);
-        self.ask(desk, selector, |selector| Question::Remove { selector, rights }, Answer::Removed { asker, count: Ok(0) });
+    /// `refusal` is what is told where nothing is removed.
+    pub fn remove(&mut self, desk: &mut Desk, asker: Caller, selector: &Selector, refusal: Option<Refusal>) {
+        let viewer = self.viewer(asker.session);
+        let answer = Answer::Removed { asker, count: Ok(0), refusal };
+        self.ask(desk, selector, |selector| Question::Remove { selector, viewer }, answer);
     }
 
     pub fn fetch(&mut self, desk: &mut Desk, asker: Caller, selector: &Selector, fetch: Fetch) {
@@ -89,11 +91,13 @@ impl Audience {
         self.ask(desk, selector, |_| question, Answer::Page { asker, fetch: Box::new(fetch), pages: Vec::new(), is_thinned: false });
     }
 
-    pub fn query_owner(&mut self, desk: &mut Desk, asker: Caller, path: &str, query: crate::series::Query) {
+    /// `refusal` is what anybody is told but the topic's owner.
+    pub fn query_owner(&mut self, desk: &mut Desk, asker: Caller, path: &str, query: crate::series::Query, refusal: Option<Refusal>) {
+        let unless_owner = refusal.map(|refusal| (refusal, self.author_of(asker.session)));
         let path = &*self.resolve(asker.session, path);
         let ticket = desk.take_ticket();
         self.gathers.insert(ticket, Gather { waiting: 1, answer: Answer::Events { asker } });
-        let question = Question::Query { path: path.into(), query, bytes_max: desk.limits.message_bytes_max };
+        let question = Question::Query { path: path.into(), query, bytes_max: desk.limits.message_bytes_max, unless_owner };
         let owner = desk.owner_of(path);
         desk.mail(owner, Mail::Ask { ticket, question });
     }
@@ -227,7 +231,8 @@ impl Audience {
         let gather = self.gathers.remove(&ticket).expect("it was just there");
         match gather.answer {
             Answer::Interest { .. } => {}
-            Answer::Removed { asker, count } => self.answer(desk, asker, count.map(Outcome::Removed)),
+            Answer::Removed { asker, count: Ok(0), refusal: Some(refusal) } => self.answer(desk, asker, Err(refusal)),
+            Answer::Removed { asker, count, .. } => self.answer(desk, asker, count.map(Outcome::Removed)),
             Answer::Page { asker, fetch, pages, is_thinned } => self.answer_page(desk, asker, &fetch, pages, is_thinned),
             Answer::Events { .. } => {}
             Answer::Views { asker, places, has_more, figures } => return Some(Listing { asker, places, has_more, figures }),
@@ -252,6 +257,9 @@ impl Audience {
     /// Answers a FETCH when all owners have.
     fn answer_page(&mut self, desk: &mut Desk, asker: Caller, fetch: &Fetch, pages: Vec<(Vec<native::Entry>, bool)>, is_thinned: bool) {
         let (entries, has_more) = merge_pages(fetch, pages);
+        if let Some(refusal) = fetch.refusal.as_ref().filter(|_| entries.is_empty()) {
+            return self.answer(desk, asker, Err(refusal.clone()));
+        }
         if entries.is_empty() && fetch.is_plain() {
             let selector = known_selector(desk.limits.selector, &fetch.selector);
             self.tell_missing(desk, asker.session, &selector);

@@ -61,9 +61,10 @@ fn is_told_later(reviews: &VecDeque<Review>, listener: u64, what: What, path: &T
 /// Whether the session may know of what is there now. What it was told of it hears the end of in any case.
 fn may_hear(session: &Session, notice: &Notice) -> bool {
     match notice {
-        Notice::Topic { what: What::Added | What::Selected, path, .. } | Notice::Subscribers { path, has_subscribers: true } => {
-            session.rights().may_see(path.as_str())
+        Notice::Topic { what: What::Added | What::Selected, path, specification } => {
+            session.rights().may_see(path.as_str()) || session.owns(specification)
         }
+        Notice::Subscribers { path, has_subscribers: true } => session.rights().may_see(path.as_str()),
         Notice::Topic { .. } | Notice::Subscribers { .. } => true,
     }
 }
@@ -95,7 +96,9 @@ impl Audience {
     }
 
     fn listen_to(&mut self, desk: &mut Desk, asker: Caller, number: u64, kind: u8, text: &str) -> Result<(), Refusal> {
-        let selector = gate::selector(desk, self.rights(asker.session), Deed::Select, text)?;
+        let selector = gate::parse_selector(desk, text)?;
+        let allowed = gate::selected(self.rights(asker.session), Deed::Select, &selector);
+        self.leave_to_owner(desk, asker.session, allowed)?;
         let session = self.sessions.get_mut(asker.session).expect("a client that asks has a session");
         let listener = session.extras_mut().listeners.entry(number).or_insert_with(|| Listener::new(kind));
         let is_new = !listener.holds(&selector);
@@ -440,7 +443,7 @@ impl Audience {
     ) {
         for path in self.session_paths(session, topic) {
             let held = self.sessions.get_mut(session).expect("a session that listens stands");
-            if matches!(what, What::Added | What::Selected) && !held.rights().may_see(path.as_str()) {
+            if matches!(what, What::Added | What::Selected) && !held.rights().may_see(path.as_str()) && !held.owns(specification) {
                 continue;
             }
             let below_max = if Self::is_busy(desk, held) { 0 } else { BELOW_MAX };

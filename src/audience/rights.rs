@@ -6,7 +6,9 @@ use super::ask::tell_carried_out;
 use crate::audience::Audience;
 use crate::base::{SessionKey, SlabKey, TopicId};
 use crate::desk::Desk;
+use crate::mail::Viewer;
 use crate::mail::views::{Creator, Told};
+use crate::protocol::{ErrorCode, Refusal};
 use crate::security::{Rights, SecurityStore, SessionKind};
 use crate::session::{Life, Session, Who};
 use crate::topic::path::TopicPath;
@@ -139,6 +141,21 @@ impl Audience {
     /// The same, to be sent along with a question.
     pub fn shared_rights(&self, session: SessionKey) -> Arc<Rights> {
         self.sessions.get(session).and_then(Session::shared_rights).unwrap_or_default()
+    }
+
+    pub fn viewer(&self, session: SessionKey) -> Viewer {
+        Viewer { rights: self.shared_rights(session), principal: self.author_of(session) }
+    }
+
+    /// What is refused by its client's roles may be allowed to the owner of a topic: then who owns the topic decides.
+    pub fn leave_to_owner(&self, desk: &Desk, session: SessionKey, allowed: Result<(), Refusal>) -> Result<Option<Refusal>, Refusal> {
+        match allowed {
+            Ok(()) => Ok(None),
+            Err(refusal) if refusal.code == ErrorCode::AccessDenied && desk.has_owned && self.author_of(session).is_some() => {
+                Ok(Some(refusal))
+            }
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// The session may do what its client's roles permit.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 impl Audience {
     pub fn start_subscription(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>, appearance: Appearance) {
         let session = self.sessions.get_mut(key).expect("a session that selects stands");
-        if session.subscriptions.contains_key(&topic.id) || !session.selects(topic.path.as_str()) {
+        if session.subscriptions.contains_key(&topic.id) || !session.selects(topic) {
             return;
         }
         self.locals.generation = self.locals.generation.wrapping_add(1);

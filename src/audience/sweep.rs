@@ -223,7 +223,7 @@ impl Audience {
             return self.look_at_mapped(desk, key, kind, topics);
         }
         let session = self.sessions.get(key).expect("a session that is looked at stands");
-        let ends = |topic: &&Rc<LocalTopic>| session.holds(topic) && !session.selects(topic.path.as_str());
+        let ends = |topic: &&Rc<LocalTopic>| session.holds(topic) && !session.selects(topic);
         let ended: Vec<Rc<LocalTopic>> = topics.iter().filter(ends).cloned().collect();
         let is_mqtt = session.mqtt.is_some();
         if is_mqtt {
@@ -320,7 +320,7 @@ impl Audience {
         if is_mapped && (!is_state(topic) || !Self::is_busy(desk, session)) {
             return self.align(desk, key, topic, SweepKind::Adjust, appearance);
         }
-        if is_mqtt || !is_state(topic) || !Self::is_busy(desk, session) || !is_mapped && !session.selects(topic.path.as_str()) {
+        if is_mqtt || !is_state(topic) || !Self::is_busy(desk, session) || !is_mapped && !session.selects(topic) {
             return self.start_subscription(desk, key, topic, appearance);
         }
         let extras = session.extras_mut();

@@ -66,7 +66,7 @@ impl Audience {
                 self.align(desk, key, topic, SweepKind::Withdraw, Appearance::Found);
                 continue;
             }
-            if session.life == Life::Over || session.selects(topic.path.as_str()) {
+            if session.life == Life::Over || session.selects(topic) {
                 continue;
             }
             if session.mqtt.is_some() {

@@ -117,6 +117,8 @@ pub struct Desk {
     /// The author of events that sessions without a principal append.
     pub anonymous: Arc<str>,
     pub effects: Effects,
+    /// Whether there may be topics of the property OWNER, anywhere.
+    pub has_owned: bool,
     pub specifications: Interner,
     numbers: Numbers,
     secrets: StdRng,
@@ -163,6 +165,7 @@ impl Desk {
             report: Report::new(identity.index.0, now),
             anonymous: Arc::from(""),
             effects: Effects::default(),
+            has_owned: false,
             specifications: Interner::default(),
             numbers: Numbers::default(),
             secrets: StdRng::from_seed(identity.secret),
@@ -261,6 +264,16 @@ impl Desk {
             self.ledger.keepers.insert(own);
             for other in (0..self.identity.count).map(ShardIndex).filter(|other| *other != own) {
                 self.mail(other, Mail::Keeper { shard: own });
+            }
+        }
+    }
+
+    /// There is a topic of the property OWNER from now on: others are told, once.
+    pub fn note_owned(&mut self) {
+        if !std::mem::replace(&mut self.has_owned, true) {
+            let own = self.identity.index;
+            for other in (0..self.identity.count).map(ShardIndex).filter(|other| *other != own) {
+                self.mail(other, Mail::Owned);
             }
         }
     }

@@ -188,6 +188,8 @@ pub enum Mail {
         text: Box<str>,
         change: GroupChange,
     },
+    /// There are topics of the property OWNER: to their owners more is allowed than by their roles.
+    Owned,
     /// The shard keeps sessions that outlive the server.
     Keeper {
         shard: ShardIndex,
@@ -358,6 +360,8 @@ pub struct Conditions {
     pub stream: Option<StreamStep>,
     /// An event that is edited must be of the author's own.
     pub is_own: bool,
+    /// What anybody is told but the topic's owner.
+    pub unless_owner: Option<Refusal>,
 }
 
 /// An operation of an update stream.
@@ -396,7 +400,7 @@ pub enum Question {
     },
     Remove {
         selector: Box<str>,
-        rights: Arc<Rights>,
+        viewer: Viewer,
     },
     Fetch(Box<Fetch>),
     Listen {
@@ -408,6 +412,8 @@ pub enum Question {
         path: Box<str>,
         query: series::Query,
         bytes_max: usize,
+        /// What anybody is told but this principal, if it is the topic's owner.
+        unless_owner: Option<(Refusal, Option<Arc<str>>)>,
     },
     /// How these views do.
     Views {
@@ -429,8 +435,23 @@ pub struct Fetch {
     pub deep: Option<DeepLimit>,
     /// Where the owner finds it, if the selector and the span are about a session's own paths, which the entries have too.
     pub region: Option<Box<Region>>,
-    /// Of who asks, about the same paths as the selector.
+    /// Who asks, about the same paths as the selector.
+    pub viewer: Viewer,
+    /// What it is told where nothing is found.
+    pub refusal: Option<Refusal>,
+}
+
+/// Who asks about topics: what its roles permit, and its principal, to which what it owns is more.
+#[derive(Clone, Default)]
+pub struct Viewer {
     pub rights: Arc<Rights>,
+    pub principal: Option<Arc<str>>,
+}
+
+impl Viewer {
+    pub fn owns(&self, specification: &Specification) -> bool {
+        specification.owner().is_some_and(|owner| self.principal.as_deref() == Some(owner))
+    }
 }
 
 /// At most so many results of each branch whose root has so many segments.

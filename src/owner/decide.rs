@@ -2,6 +2,7 @@
 //!
 //! While storage fails, updates of stored topics are refused before they change anything; what was sent before stays on its way.
 
+use super::events::check_owner;
 use super::make_publication;
 use super::record::{Added, Event, Record};
 use crate::base::{SessionId, Time, TopicId};
@@ -69,6 +70,9 @@ impl Decided {
 impl Owner {
     /// Decides on an update whose path and value have been checked.
     pub(super) fn decide(&self, desk: &Desk, attempt: Attempt<'_>, change: &Change<'_>) -> Result<Decided, Refusal> {
+        if let Some(refusal) = change.conditions.as_ref().and_then(|conditions| conditions.unless_owner.as_ref()) {
+            check_owner(attempt.found.map(|place| self.tree.topic(place)), attempt.author, refusal)?;
+        }
         if let Action::Message(message) = &change.action {
             self.check_keeping(desk, &attempt, message)?;
         }

@@ -21,8 +21,17 @@ impl Owner {
         desk.mail(from, Mail::History { id, to, events });
     }
 
-    pub(super) fn query(&self, path: &str, query: &series::Query, bytes_max: usize) -> Result<Outcome, Refusal> {
+    pub(super) fn query(
+        &self,
+        path: &str,
+        query: &series::Query,
+        bytes_max: usize,
+        unless_owner: Option<&(Refusal, Option<Arc<str>>)>,
+    ) -> Result<Outcome, Refusal> {
         let topic = self.tree.find(path).map(|place| self.tree.topic(place));
+        if let Some((refusal, principal)) = unless_owner {
+            check_owner(topic, principal.as_ref(), refusal)?;
+        }
         let topic = topic.ok_or_else(|| Refusal::new(ErrorCode::NoSuchTopic, format!("there is no topic at '{path}'")))?;
         let series =
             topic.series().ok_or_else(|| Refusal::new(ErrorCode::IncompatibleType, format!("the topic at '{path}' is no time series")))?;
@@ -37,6 +46,12 @@ impl Owner {
         });
         Ok(Outcome::Events { is_complete, kind: topic.specification.value_type(), events: events.collect() })
     }
+}
+
+/// Refuses whoever is not the topic's owner.
+pub(super) fn check_owner(topic: Option<&Topic>, principal: Option<&Arc<str>>, refusal: &Refusal) -> Result<(), Refusal> {
+    let owner = topic.and_then(|topic| topic.specification.owner());
+    if owner.is_some() && owner == principal.map(|principal| &**principal) { Ok(()) } else { Err(refusal.clone()) }
 }
 
 /// The subscription range's events; with `after`, every event kept from that sequence on.

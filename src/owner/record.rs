@@ -180,6 +180,9 @@ impl Owner {
             topic.rare_mut().subscribers = Some(Vec::new());
         }
         self.interests.notice(desk, &topic, What::Added);
+        if topic.specification.owner().is_some() {
+            desk.note_owned();
+        }
         let policy = topic.specification.removal().cloned();
         let place = self.tree.insert(topic);
         if let Some(policy) = policy {

@@ -8,10 +8,10 @@ use super::record::appeared;
 use super::walks::Purpose;
 use crate::base::ShardIndex;
 use crate::desk::{Answer, Desk, Ticket};
-use crate::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, What};
+use crate::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, Viewer, What};
 use crate::owner::Owner;
 use crate::protocol::Refusal;
-use crate::security::{PathPermission, Rights};
+use crate::security::PathPermission;
 use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::tree::{Direction, Onward, Span, Topic, branch_of};
@@ -77,8 +77,8 @@ impl Owner {
                 let part = Part::Views(self.view_figures(places));
                 return desk.mail(from, Mail::Part { ticket, part });
             }
-            Question::Query { path, query, bytes_max } => {
-                let part = Part::Events(self.query(path, query, *bytes_max));
+            Question::Query { path, query, bytes_max, unless_owner } => {
+                let part = Part::Events(self.query(path, query, *bytes_max, unless_owner.as_ref()));
                 return desk.mail(from, Mail::Part { ticket, part });
             }
         };
@@ -152,7 +152,7 @@ impl Owner {
         let question = walk.question.clone();
         let next = match &question {
             Question::Interest { .. } => self.walk_interest(desk, &walk, budget),
-            Question::Remove { rights, .. } => self.walk_removal(desk, rights, &mut walk, budget),
+            Question::Remove { viewer, .. } => self.walk_removal(desk, viewer, &mut walk, budget),
             Question::Fetch(fetch) => self.walk_fetch(fetch, &mut walk, budget),
             Question::Listen { kind: ListenerKind::Topics, .. } => self.walk_listened(desk, &mut walk, budget),
             Question::Listen { kind: ListenerKind::Subscribers, .. } => self.walk_counted(desk, &mut walk, budget),
@@ -197,11 +197,12 @@ impl Owner {
         next
     }
 
-    fn walk_removal(&mut self, desk: &mut Desk, rights: &Rights, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
+    fn walk_removal(&mut self, desk: &mut Desk, viewer: &Viewer, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
         let mut paths = Vec::new();
         let next = self.tree.scan_within(&walk.selector, &walk.rest, Direction::Forward, budget, |_, topic| {
             // Topics that views make stand as long as their views make them.
-            if !topic.is_reference && rights.may(topic.path.as_str(), PathPermission::ModifyTopic) {
+            let may_remove = || viewer.rights.may(topic.path.as_str(), PathPermission::ModifyTopic) || viewer.owns(&topic.specification);
+            if !topic.is_reference && may_remove() {
                 paths.push(topic.path.clone());
             }
             Onward::Next
@@ -312,7 +313,7 @@ impl Page {
     fn take(&mut self, fetch: &Fetch, topic: &Topic, path: &str) -> Onward {
         let specification = &topic.specification;
         let number = specification.topic_type().number();
-        if !fetch.rights.may_see(path) {
+        if !fetch.viewer.rights.may_see(path) && !fetch.viewer.owns(specification) {
             return Onward::Next;
         }
         if fetch.types != 0 && fetch.types & (1 << number) == 0 {

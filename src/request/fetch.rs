@@ -13,7 +13,7 @@ use std::ops::Bound;
 impl Asking<'_> {
     pub(super) fn query(&mut self, path: &str, query: &native::Query) -> Result<(), Refusal> {
         let deed = if shows_replaced(query) { Deed::QueryReplaced } else { Deed::Query };
-        gate::path(self.desk, self.rights(), deed, path)?;
+        let refusal = self.leave_path(deed, path)?;
         let kind = match query.kind {
             0 => series::QueryKind::Values,
             1 => series::QueryKind::LatestEdits,
@@ -23,12 +23,15 @@ impl Asking<'_> {
         let range = series_range(query.range)?;
         let edit_range = query.edit_range.map(series_range).transpose()?;
         let limit = if query.limit == 0 { u64::MAX } else { query.limit }.min(self.desk.limits.query_events_max as u64);
-        self.audience.query_owner(self.desk, self.asker, path, series::Query { kind, range, edit_range, limit });
+        let query = series::Query { kind, range, edit_range, limit };
+        self.audience.query_owner(self.desk, self.asker, path, query, refusal);
         Ok(())
     }
 
     pub(super) fn fetch(&mut self, wanted: &native::Fetch<'_>) -> Result<(), Refusal> {
-        let selector = gate::selector(self.desk, self.rights(), Deed::Select, &wanted.selector)?;
+        let selector = gate::parse_selector(self.desk, &wanted.selector)?;
+        let allowed = gate::selected(self.rights(), Deed::Select, &selector);
+        let refusal = self.audience.leave_to_owner(self.desk, self.asker.session, allowed)?;
         let span = self.span(wanted)?;
         if wanted.first != 0 && wanted.last != 0 {
             return Err(Refusal::new(ErrorCode::UnsupportedProperty, "'first' and 'last' do not go together"));
@@ -54,7 +57,8 @@ impl Asking<'_> {
             shown: Shown { values: wanted.with_values, properties: wanted.with_properties, sizes: wanted.with_sizes },
             deep,
             region: None,
-            rights: self.audience.shared_rights(self.asker.session),
+            viewer: self.audience.viewer(self.asker.session),
+            refusal,
         };
         self.audience.fetch(self.desk, self.asker, &selector, fetch);
         Ok(())

@@ -77,17 +77,10 @@ impl Asking<'_> {
                 audience.close_stream(asker, stream)?;
                 audience.answer(desk, asker, Ok(Outcome::Done));
             }
-            Ask::Remove { selector } => {
-                let selector = gate::selector(desk, audience.rights(asker.session), Deed::Remove, &selector)?;
-                audience.remove(desk, asker, &selector);
-            }
+            Ask::Remove { selector } => self.remove(&selector)?,
             Ask::Fetch { fetch } => self.fetch(&fetch)?,
             Ask::Query { path, query } => self.query(&path, &query)?,
-            Ask::Subscribe { selector, scope } => {
-                check_scope(&scope, desk.limits.scope_bytes_max)?;
-                let selector = gate::selector(desk, audience.rights(asker.session), Deed::Select, &selector)?;
-                audience.subscribe(desk, asker, &scope, &selector, Step::Selects)?;
-            }
+            Ask::Subscribe { selector, scope } => self.subscribe(&selector, &scope)?,
             // Nobody needs leave to have less.
             Ask::Unsubscribe { selector, scope } => {
                 check_scope(&scope, desk.limits.scope_bytes_max)?;
@@ -124,6 +117,28 @@ impl Asking<'_> {
             other => self.carry_out_of_sessions(other)?,
         }
         Ok(Todo::Nothing)
+    }
+
+    fn remove(&mut self, selector: &str) -> Result<(), Refusal> {
+        let selector = gate::parse_selector(self.desk, selector)?;
+        let allowed = gate::selected(self.rights(), Deed::Remove, &selector);
+        let refusal = self.audience.leave_to_owner(self.desk, self.asker.session, allowed)?;
+        self.audience.remove(self.desk, self.asker, &selector, refusal);
+        Ok(())
+    }
+
+    fn subscribe(&mut self, selector: &str, scope: &str) -> Result<(), Refusal> {
+        check_scope(scope, self.desk.limits.scope_bytes_max)?;
+        let selector = gate::parse_selector(self.desk, selector)?;
+        let allowed = gate::selected(self.rights(), Deed::Select, &selector);
+        self.audience.leave_to_owner(self.desk, self.asker.session, allowed)?;
+        self.audience.subscribe(self.desk, self.asker, scope, &selector, Step::Selects)
+    }
+
+    /// What is left to a topic's owner of what the asker wants to do at the path.
+    fn leave_path(&self, deed: Deed, path: &str) -> Result<Option<Refusal>, Refusal> {
+        gate::check_path(self.desk, path)?;
+        self.audience.leave_to_owner(self.desk, self.asker.session, gate::at(self.rights(), deed, path))
     }
 
     /// What the asker may do.

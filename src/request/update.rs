@@ -3,6 +3,7 @@
 use super::{Asking, Todo};
 use crate::gate::{self, Deed};
 use crate::mail::{Action, Change, Conditions, Content, StreamStep};
+use crate::owner::known_selector;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::security::PathPermission;
 use crate::session::Stream;
@@ -19,22 +20,23 @@ use std::sync::Arc;
 
 impl Asking<'_> {
     pub(super) fn update<'a>(&mut self, path: Cow<'a, str>, update: Update<'a>, value: &'a mut Vec<u8>) -> Result<Todo<'a>, Refusal> {
-        self.may_update(&path, &update)?;
-        let conditions = self.conditions(&path, &update.constraint, None)?;
+        let refusal = self.may_update(&path, &update)?;
+        let conditions = with_refusal(self.conditions(&path, &update.constraint, None)?, refusal);
         let action = self.action(update, value)?;
         Ok(Todo::Route { path, change: Change { action, conditions } })
     }
 
     /// What an update of the path needs.
-    fn may_update(&self, path: &str, update: &Update<'_>) -> Result<(), Refusal> {
+    fn may_update(&self, path: &str, update: &Update<'_>) -> Result<Option<Refusal>, Refusal> {
         let deed = match update.verb {
             Verb::Add => Deed::Add,
             Verb::AddAndSet => Deed::AddAndSet,
             Verb::Set | Verb::Check => Deed::Set,
             Verb::Patch => Deed::Patch,
         };
-        gate::path(self.desk, self.rights(), deed, path)?;
-        if update.constraint.is_empty() { Ok(()) } else { gate::at(self.rights(), Deed::Query, path) }
+        let refusal = self.leave_path(deed, path)?;
+        // Whether a condition holds tells something of the value.
+        Ok(refusal.or(if update.constraint.is_empty() { None } else { self.leave_path(Deed::Query, path)? }))
     }
 
     /// What an update depends on; nothing for most. Which locks its session holds is known here, and holds until the topic's owner has decided.
@@ -52,7 +54,7 @@ impl Asking<'_> {
             let owner = desk.owner_of(path);
             constraint.settle_locks(|name, number| audience.uses_lock(desk, asker.session, (name, number), owner));
         }
-        Ok(Some(Box::new(Conditions { constraint, stream, is_own: false })))
+        Ok(Some(Box::new(Conditions { constraint, stream, ..Conditions::default() })))
     }
 
     /// What the update does to its topic. Its value is checked, in memory that is used again.
@@ -97,6 +99,10 @@ impl Asking<'_> {
         let properties = update.properties.iter().map(|(key, value)| (&**key, &**value));
         let parsed = Specification::parse(topic_type, properties, SpecificationLimits::default())
             .map_err(|error| Refusal::at(ErrorCode::InvalidProperty, error.position, error.to_string()))?;
+        if let Some(selector) = parsed.removal().and_then(|policy| policy.remove_selector()) {
+            // It removes what it matches when its time has come: no more than its maker could.
+            gate::always(self.rights(), Deed::Remove, &known_selector(self.desk.limits.selector, selector))?;
+        }
         Ok(self.desk.specifications.intern(parsed))
     }
 
@@ -125,7 +131,7 @@ impl Asking<'_> {
 
     pub(super) fn append<'a>(&mut self, path: Cow<'a, str>, kind: u8, append: Append, value: &[u8]) -> Result<Todo<'a>, Refusal> {
         let is_edit = matches!(append, Append::Edit { .. });
-        gate::path(self.desk, self.rights(), if is_edit { Deed::Edit } else { Deed::Set }, &path)?;
+        let refusal = self.leave_path(if is_edit { Deed::Edit } else { Deed::Set }, &path)?;
         let is_own = is_edit && !self.rights().may(&path, PathPermission::EditTimeSeriesEvents);
         if kind & NULL_BIT != 0 {
             return Err(null_event());
@@ -134,7 +140,7 @@ impl Asking<'_> {
         let mut checked = Vec::with_capacity(value.len());
         self.check_value(kind, value, &mut checked)?;
         let content = Content { kind, value: Some(Cow::Owned(checked)) };
-        let conditions = is_own.then(|| Box::new(Conditions { is_own, ..Conditions::default() }));
+        let conditions = with_refusal(is_own.then(|| Box::new(Conditions { is_own, ..Conditions::default() })), refusal);
         Ok(Todo::Route { path, change: Change { action: Action::Append(append, content), conditions } })
     }
 
@@ -147,7 +153,7 @@ impl Asking<'_> {
         update: Update<'a>,
         value: &'a mut Vec<u8>,
     ) -> Result<Todo<'a>, Refusal> {
-        self.may_update(&path, &update)?;
+        let refusal = self.may_update(&path, &update)?;
         if update.verb == Verb::Patch {
             return Err(Refusal::new(ErrorCode::UnsupportedProperty, "a stream cannot be opened with a patch"));
         }
@@ -158,6 +164,7 @@ impl Asking<'_> {
         let stream = self.tag(number);
         self.audience.check_stream(self.desk, self.asker, number)?;
         let conditions = self.conditions(&path, &update.constraint, Some(StreamStep { stream, opens: true }))?;
+        let conditions = with_refusal(conditions, refusal);
         let action = self.action(update, value)?;
         self.audience.open_stream(self.asker, number, Stream { path: TopicPath::of_branch(&path), kind, has_failed: false });
         Ok(Todo::Route { path, change: Change { action, conditions } })
@@ -172,33 +179,33 @@ impl Asking<'_> {
         let Stream { path, kind, .. } = self.audience.stream(self.asker, number)?;
         let (path, kind) = (path.as_str().to_owned(), *kind);
         // It may have been opened when the session was allowed more.
-        let allowed = gate::at(self.rights(), Deed::Set, &path);
-        self.end_stream_on(number, allowed)?;
+        let allowed = self.leave_path(Deed::Set, &path);
+        let refusal = self.end_stream_on(number, allowed)?;
         let is_null = set.is_empty() && kind != ValueType::Binary && kind != ValueType::String
             || self.form == Form::Text && set == b"null" && kind != ValueType::Json;
         value.clear();
         let result = if is_null { check_null(kind, &[]) } else { self.check_value(kind, set, value) };
         self.end_stream_on(number, result)?;
         let content = Content { kind, value: (!is_null).then_some(Cow::Borrowed(&value[..])) };
-        Ok(self.step(number, path, Action::Set(content)))
+        Ok(self.step(number, path, Action::Set(content), refusal))
     }
 
     pub(super) fn step_stream<'a>(&mut self, number: u64, form: u8, delta: Cow<'a, [u8]>) -> Result<Todo<'a>, Refusal> {
         let path = self.audience.stream(self.asker, number)?.path.as_str().to_owned();
-        let allowed = gate::at(self.rights(), Deed::Set, &path);
-        self.end_stream_on(number, allowed)?;
+        let allowed = self.leave_path(Deed::Set, &path);
+        let refusal = self.end_stream_on(number, allowed)?;
         let form = match form {
             op::DELTA_DEFLATE => Ok(delta::Form::Deflate),
             op::DELTA_COPY => Ok(delta::Form::Copy),
             _ => Err(Refusal::new(ErrorCode::InvalidValue, "there is no such delta form; they are 0x92 and 0x93")),
         };
         let form = self.end_stream_on(number, form)?;
-        Ok(self.step(number, path, Action::Delta(form, delta)))
+        Ok(self.step(number, path, Action::Delta(form, delta), refusal))
     }
 
-    fn step<'a>(&self, number: u64, path: String, action: Action<'a>) -> Todo<'a> {
+    fn step<'a>(&self, number: u64, path: String, action: Action<'a>, unless_owner: Option<Refusal>) -> Todo<'a> {
         let step = StreamStep { stream: self.tag(number), opens: false };
-        let conditions = Conditions { stream: Some(step), ..Conditions::default() };
+        let conditions = Conditions { stream: Some(step), unless_owner, ..Conditions::default() };
         Todo::Route { path: Cow::Owned(path), change: Change { action, conditions: Some(Box::new(conditions)) } }
     }
 
@@ -209,6 +216,16 @@ impl Asking<'_> {
         }
         result
     }
+}
+
+/// The conditions with what anybody is told but the topic's owner.
+fn with_refusal(conditions: Option<Box<Conditions>>, refusal: Option<Refusal>) -> Option<Box<Conditions>> {
+    if refusal.is_none() {
+        return conditions;
+    }
+    let mut conditions = conditions.unwrap_or_default();
+    conditions.unless_owner = refusal;
+    Some(conditions)
 }
 
 fn unknown_type() -> Refusal {

@@ -120,6 +120,13 @@ impl Rights {
         self.union(start, start + count).contains(permission)
     }
 
+    /// Whether that may be done at every path at or below the branch. It costs a look at all assignments there.
+    pub fn may_everywhere(&self, branch: &str, permission: PathPermission) -> bool {
+        let start = self.assignments.partition_point(|(path, _)| compare(path.as_str(), branch).is_lt());
+        let below = self.assignments[start..].iter().take_while(|(path, _)| is_within(path.as_str(), branch));
+        self.at(branch).contains(permission) && below.into_iter().all(|(_, permissions)| permissions.contains(permission))
+    }
+
     /// Of the assignments from `start` up to `end`.
     fn union(&self, start: usize, end: usize) -> PathPermissions {
         let count = self.assignments.len();

@@ -40,6 +40,7 @@ use crate::protocol::Reason;
 use crate::security::{PathPermission, Rights};
 use crate::topic::publication::Encodings;
 use crate::topic::selector::Selector;
+use crate::topic::specification::Specification;
 use crate::wire::event;
 use crate::wire::mqtt::Version;
 use std::net::Ipv6Addr;
@@ -216,10 +217,22 @@ impl Session {
         self.mqtt.as_ref().is_some_and(|mqtt| mqtt.outbound.is_repeating())
     }
 
-    /// Whether it wants the topic at `path`, and may have it.
-    pub fn selects(&self, path: &str) -> bool {
+    /// Whether it wants the topic at its path, and may have it.
+    pub fn selects(&self, topic: &LocalTopic) -> bool {
+        self.selects_at(topic.path.as_str(), &topic.specification)
+    }
+
+    /// The same of a topic that is found at `path`.
+    pub fn selects_at(&self, path: &str, specification: &Specification) -> bool {
         let here = self.rights().at(path);
-        here.contains(PathPermission::ReadTopic) && self.wants(path, here.contains(PathPermission::SelectTopic))
+        let (may_read, may_select) = (here.contains(PathPermission::ReadTopic), here.contains(PathPermission::SelectTopic));
+        let owns = !(may_read && may_select) && self.owns(specification);
+        (may_read || owns) && self.wants(path, may_select || owns)
+    }
+
+    /// Whether what its client's roles do not permit is permitted to it as the topic's owner.
+    pub fn owns(&self, specification: &Specification) -> bool {
+        specification.owner().is_some_and(|owner| !owner.is_empty() && owner == self.principal())
     }
 
     fn wants(&self, path: &str, may_select: bool) -> bool {

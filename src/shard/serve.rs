@@ -282,6 +282,7 @@ impl Shard {
             Mail::Messaging(said) => self.audience.messaging_said(&mut self.desk, from, *said),
             Mail::Control(said) => self.audience.control_said(&mut self.desk, *said),
             Mail::Events(said) => self.audience.events_said(&mut self.desk, from, *said),
+            Mail::Owned => self.desk.has_owned = true,
             Mail::Security(said) => {
                 if let Security::Decided { store, .. } = &*said {
                     self.owner.set_security(Some(store.clone()));

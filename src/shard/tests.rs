@@ -3,7 +3,7 @@
 use super::{Identity, Limits, Shard, Storing};
 use crate::audience::MISSING;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex, SlabKey, Time};
-use crate::mail::{Action, Call, Caller, Change, Content, Fetch, ListenerKind, Question};
+use crate::mail::{Action, Call, Caller, Change, Content, Fetch, ListenerKind, Question, Viewer};
 use crate::security::Rights;
 use crate::session::{Form, Life, QueueLimits, Session, Step};
 use crate::topic::path::TopicPath;
@@ -264,7 +264,8 @@ fn told_of_missing(is_over: bool) -> usize {
         shown: Shown::default(),
         deep: None,
         region: None,
-        rights: Arc::new(Rights::all()),
+        viewer: Viewer { rights: Arc::new(Rights::all()), principal: None },
+        refusal: None,
     };
     world.shard.audience.fetch(&mut world.shard.desk, caller(asking), &selector, fetch);
     world.shard.settle();

@@ -196,3 +196,51 @@ fn a_view_reads_and_makes_what_its_creator_may() {
     let heard = say(&mut peer, r#"{"op":"create_view","id":5,"name":"w","definition":"map ?b/ to c"}"#);
     assert!(is_denied(&heard), "{heard}");
 }
+
+#[test]
+fn a_topic_s_owner_may_what_its_roles_do_not_permit() {
+    let mut peer = admin();
+    let add = |peer: &mut Peer, path: &str, owner: &str| {
+        let text = format!(
+            r#"{{"op":"add_and_set","id":3,"path":"{path}","type":"json","value":1,"properties":{{"OWNER":"$Principal is '{owner}'"}}}}"#
+        );
+        assert!(say(peer, &text).contains(r#""op":"ok","id":3"#));
+    };
+    add(&mut peer, "own/ann", "ann");
+    add(&mut peer, "own/bob", "bob");
+    say(&mut peer, r#"{"op":"subscribe","id":4,"selector":"?own//"}"#);
+    let heard = apply(&mut peer, "isolate path \"own\"");
+    assert!(heard.contains(r#""path":"own/bob","reason":"access_denied""#) && !heard.contains("own/ann"), "{heard}");
+    let heard = say(&mut peer, r#"{"op":"set","id":5,"path":"own/ann","type":"json","value":2}"#);
+    assert!(heard.contains(r#""op":"ok","id":5"#) && heard.contains(r#""path":"own/ann","value":2"#), "{heard}");
+    for text in [
+        r#"{"op":"set","id":6,"path":"own/bob","type":"json","value":2}"#,
+        r#"{"op":"set","id":6,"path":"own/none","type":"json","value":2}"#,
+        r#"{"op":"add","id":6,"path":"own/none","type":"json"}"#,
+        r#"{"op":"fetch","id":6,"selector":"own/bob"}"#,
+        r#"{"op":"remove","id":6,"selector":"own/bob"}"#,
+        r#"{"op":"query","id":6,"path":"own/bob"}"#,
+    ] {
+        let heard = say(&mut peer, text);
+        assert!(is_denied(&heard), "{text}: {heard}");
+    }
+    let heard = say(&mut peer, r#"{"op":"fetch","id":7,"selector":"?own//"}"#);
+    assert!(heard.contains("own/ann") && !heard.contains("own/bob"), "{heard}");
+    let heard = say(&mut peer, r#"{"op":"remove","id":8,"selector":"?own//"}"#);
+    assert!(heard.contains(r#""removed":1"#), "{heard}");
+}
+
+#[test]
+fn a_removal_policy_removes_no_more_than_its_maker_may() {
+    let mut peer = admin();
+    let add = |selector: &str| {
+        format!(r#"{{"op":"add","id":3,"path":"p","type":"json","properties":{{"REMOVAL":"when no updates for 1s remove '{selector}'"}}}}"#)
+    };
+    apply(&mut peer, "set \"ADMIN\" path \"a/1\" permissions [READ_TOPIC]");
+    for selector in ["?.*//", "?a//", "a/1"] {
+        let heard = say(&mut peer, &add(selector));
+        assert!(is_denied(&heard), "{selector}: {heard}");
+    }
+    let heard = say(&mut peer, &add("?b//"));
+    assert!(heard.contains(r#""op":"ok","id":3"#), "{heard}");
+}

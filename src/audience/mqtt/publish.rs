@@ -3,8 +3,8 @@
 use crate::audience::Audience;
 use crate::base::SessionKey;
 use crate::desk::{Answer, Desk, Effect, Log};
-use crate::gate;
-use crate::mail::{Action, Call, Caller, Change, Mail, Making, MessageChange, Update};
+use crate::gate::{self, Deed};
+use crate::mail::{Action, Call, Caller, Change, Conditions, Mail, Making, MessageChange, Update};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::security::PathPermission;
 use crate::session::mqtt::Inbound;
@@ -177,7 +177,9 @@ impl Audience {
     /// The path of a message, and what the message is to the topic there.
     fn change_of<'a>(&mut self, desk: &mut Desk, asker: Caller, given: Given<'a>) -> Result<(Cow<'a, str>, Change<'a>), Refusal> {
         let path = path_of(given.name);
-        gate::message_path(desk, self.rights(asker.session), &path)?;
+        gate::check_message_path(desk, &path)?;
+        let allowed = gate::at(self.rights(asker.session), Deed::Set, &path);
+        let unless_owner = self.leave_to_owner(desk, asker.session, allowed)?;
         if given.payload.len() > desk.limits.value_bytes_max {
             let mqtt = self.mqtt(asker.session).expect("a client that says something has a session");
             desk.note_oversized((&*mqtt.client_id).into(), "limits.value_bytes_max");
@@ -207,7 +209,8 @@ impl Audience {
             making = Making::Denied;
         }
         let message = MessageChange { payload: Cow::Borrowed(given.payload), head, making };
-        Ok((path, Change { action: Action::Message(Box::new(message)), conditions: None }))
+        let conditions = unless_owner.map(|refusal| Box::new(Conditions { unless_owner: Some(refusal), ..Conditions::default() }));
+        Ok((path, Change { action: Action::Message(Box::new(message)), conditions }))
     }
 
     /// What a topic would be that is not there, by the rules, and whether what is published without retain becomes its value too. A payload is the

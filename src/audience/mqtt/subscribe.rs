@@ -74,7 +74,8 @@ impl Audience {
     ) -> Result<Wanted<'a>, ReasonCode> {
         let filter = parse_filter(text).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
         let selector = Selector::parse(&filter.selector, desk.limits.selector).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
-        gate::selected(self.rights(asker.session), Deed::Select, &selector).map_err(|refusal| reason_of(refusal.code))?;
+        let allowed = gate::selected(self.rights(asker.session), Deed::Select, &selector);
+        self.leave_to_owner(desk, asker.session, allowed).map_err(|refusal| reason_of(refusal.code))?;
         let selector = self.selected.held(&selector).cloned().unwrap_or(selector);
         Ok(Wanted { text, share: filter.share, selector, options, id })
     }

@@ -196,7 +196,7 @@ impl Audience {
         let mapping = self.trees.mapping_of(key).expect("the session is one that is concerned").clone();
         let session = self.sessions.get(key).expect("a session that is looked at stands");
         let mut wanted = mapping.paths_of(topic.path.as_str());
-        wanted.retain(|path| session.selects(path.as_str()));
+        wanted.retain(|path| session.selects_at(path.as_str(), &topic.specification));
         let mut held: Vec<Rc<LocalTopic>> = std::iter::once(topic.clone()).chain(self.aliases_of(topic)).collect();
         held.retain(|topic| session.holds(topic));
         let is_withdrawn = |topic: &&Rc<LocalTopic>| !wanted.contains(&topic.path);
@@ -221,7 +221,7 @@ impl Audience {
     fn end_mapped(&mut self, desk: &mut Desk, key: SessionKey, topic: &Rc<LocalTopic>) {
         let session = self.sessions.get(key).expect("a session that is looked at stands");
         let path = topic.path.as_str();
-        let reason = if session.selects(path) { Reason::BranchMappings } else { session.end_of(path) };
+        let reason = if session.selects(topic) { Reason::BranchMappings } else { session.end_of(path) };
         self.unsubscribe_topics(desk, key, std::slice::from_ref(topic), reason);
     }
 

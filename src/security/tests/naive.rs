@@ -76,6 +76,10 @@ fn check_rights(naive: &Naive, roles: &[usize], rights: &Rights, paths: &[String
     }
     for branch in paths.iter().map(String::as_str).chain([""]) {
         let below = paths.iter().zip(&said).filter(|(path, _)| is_within(path, branch));
+        let everywhere = |permission: &PathPermission| below.clone().all(|(_, permissions)| permissions.contains(*permission));
+        let all_below: PathPermissions = PathPermission::ALL.iter().copied().filter(everywhere).collect();
+        let may_everywhere = PathPermission::ALL.iter().copied().filter(|permission| rights.may_everywhere(branch, *permission));
+        assert_eq!(may_everywhere.collect::<PathPermissions>(), all_below, "{naive:?} {roles:?} {branch}");
         let below = union(below.map(|(_, permissions)| *permissions).collect());
         let may_below = PathPermission::ALL.iter().copied().filter(|permission| rights.may_below(branch, *permission));
         assert_eq!(may_below.collect::<PathPermissions>(), below, "{naive:?} {roles:?} {branch}");
