@@ -216,21 +216,26 @@ impl Audience {
 
     // A part at a time.
 
-    /// The next topics in the span that sessions here know, those too that are to appear again; and what is left.
+    /// The next topics in the span that sessions here know, by their own paths or others, those too that are to appear again; and what is left.
     fn topics_from(&self, span: &Span) -> (Vec<Rc<LocalTopic>>, Option<Span>) {
         let range = (span.start.clone(), span.end.clone());
         let known = self.locals.by_path.range(range).map(|(_, topic)| topic.clone()).take(TOPICS_PER_SLICE);
-        let mut topics: Vec<Rc<LocalTopic>> = known.chain(self.locals.limbo.topics_from(span).take(TOPICS_PER_SLICE)).collect();
+        let limbo = self.locals.limbo.topics_from(span).take(TOPICS_PER_SLICE);
+        let aliases = self.trees.aliases.from(span).take(TOPICS_PER_SLICE).flatten().cloned();
+        let mut topics: Vec<Rc<LocalTopic>> = known.chain(limbo).chain(aliases).collect();
         topics.sort_by(|one, other| one.path.cmp(&other.path));
-        topics.truncate(TOPICS_PER_SLICE);
         let mut subscribers = 0;
-        let fitting = topics.iter().take_while(|topic| {
+        let fitting = topics.iter().take(TOPICS_PER_SLICE).take_while(|topic| {
             let is_fitting = subscribers < SUBSCRIBERS_PER_SLICE;
             subscribers += topic.subscribers.borrow().len();
             is_fitting
         });
-        let count = fitting.count();
-        let is_cut = count < topics.len() || count == TOPICS_PER_SLICE;
+        let mut count = fitting.count();
+        // A path may mean several topics to several sessions: as many at most as one table has rows.
+        while count > 0 && topics.get(count).is_some_and(|topic| topic.path == topics[count - 1].path) {
+            count += 1;
+        }
+        let is_cut = count < topics.len() || count >= TOPICS_PER_SLICE;
         topics.truncate(count);
         let last = topics.last().filter(|_| is_cut);
         let rest = last.map(|last| Span { start: Bound::Excluded(last.path.clone()), end: span.end.clone() });

@@ -11,6 +11,7 @@ use crate::protocol::Reason;
 use crate::session::{LocalTopic, Outgoing};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
+use crate::topic::tree::Span;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -34,6 +35,11 @@ impl Aliases {
     /// Those at a path: of the topics that it means to one session or another.
     pub fn at(&self, path: &TopicPath) -> &[Rc<LocalTopic>] {
         self.by_path.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    /// Those in the span in the order of their paths, path by path.
+    pub fn from(&self, span: &Span) -> impl Iterator<Item = &[Rc<LocalTopic>]> {
+        self.by_path.range((span.start.clone(), span.end.clone())).map(|(_, aliases)| aliases.as_slice())
     }
 
     fn insert(&mut self, alias: &Rc<LocalTopic>, topic: &Rc<LocalTopic>) {
