@@ -146,7 +146,7 @@ impl Audience {
         Ok(false)
     }
 
-    fn end_listener(&mut self, desk: &mut Desk, session: SessionKey, number: u64) {
+    pub(super) fn end_listener(&mut self, desk: &mut Desk, session: SessionKey, number: u64) {
         let held = self.sessions.get_mut(session).expect("a session with a listener stands");
         let id = held.id;
         let listener = held.extras_mut().listeners.remove(&number).expect("a listener ends once");

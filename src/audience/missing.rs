@@ -70,6 +70,16 @@ impl Audience {
         self.tell_all(desk, || Mail::Handler { handler: handler.clone(), handles: false });
     }
 
+    /// The session handles missing topics no longer.
+    pub(super) fn end_missing(&mut self, desk: &mut Desk, session: SessionKey) {
+        let extras = self.sessions.get(session).and_then(|session| session.extras.as_ref());
+        let missing = extras.into_iter().flat_map(|extras| &extras.listeners).filter(|(_, listener)| listener.kind == MISSING);
+        let numbers: Vec<u64> = missing.map(|(number, _)| *number).collect();
+        for number in numbers {
+            self.end_listener(desk, session, number);
+        }
+    }
+
     pub fn handler_told(&mut self, handler: Handler, handles: bool) {
         let handlers = self.listening.missing.entry(handler.branch.clone()).or_default();
         if handles {
@@ -104,6 +114,11 @@ impl Audience {
         let Missing { handler, selector, session: of, properties } = missing;
         let Some(key) = self.find(handler.session) else { return };
         let session = self.sessions.get(key).expect("a name is of a session");
+        // It may have ended on the way.
+        let listener = session.extras.as_ref().and_then(|extras| extras.listeners.get(&handler.listener));
+        if listener.is_none_or(|listener| !listener.branches.contains(&handler.branch)) {
+            return;
+        }
         let form = session.form.native().expect("MQTT has no listeners");
         let properties = Properties::Any(properties);
         let mut out = Vec::new();

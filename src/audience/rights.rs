@@ -9,7 +9,7 @@ use crate::desk::Desk;
 use crate::mail::Viewer;
 use crate::mail::views::{Creator, Told};
 use crate::protocol::{ErrorCode, Refusal};
-use crate::security::{Rights, SecurityStore, SessionKind};
+use crate::security::{GlobalPermission, Rights, SecurityStore, SessionKind};
 use crate::session::{Life, Session, Who};
 use crate::topic::path::TopicPath;
 use crate::topic::session_filter::roles;
@@ -176,6 +176,7 @@ impl Audience {
         if session.mqtt.is_some() {
             self.tell_groups_rights(desk, key);
         }
+        self.end_unpermitted(desk, key, &before, &behind);
         let branches = changes.between(&before, &behind);
         if branches.is_empty() {
             return;
@@ -185,6 +186,17 @@ impl Audience {
         let branches = if self.trees.concern(key) { &everywhere } else { &*branches };
         self.sweep_rights(key, branches);
         self.review_rights(key, branches);
+    }
+
+    /// What the session listens to and handles ends with the permission for it. Clients are not told: nothing more comes.
+    fn end_unpermitted(&mut self, desk: &mut Desk, key: SessionKey, before: &Rights, behind: &Rights) {
+        let has_lost = |permission| before.allows(permission) && !behind.allows(permission);
+        if has_lost(GlobalPermission::ViewSession) {
+            self.refuse_event_listeners(desk, key);
+        }
+        if has_lost(GlobalPermission::RegisterHandler) {
+            self.end_handling(desk, key);
+        }
     }
 
     /// What roles permit has changed: every session is looked at, and then who wants to know is told.

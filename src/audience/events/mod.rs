@@ -187,6 +187,17 @@ impl Audience {
         }
     }
 
+    /// The session may listen no more: who is not answered yet is refused.
+    pub(super) fn refuse_event_listeners(&mut self, desk: &mut Desk, key: SessionKey) {
+        for listener in self.events.held.remove(&key).into_iter().flat_map(|held| held.listeners.into_values()) {
+            self.forget_listener(desk, listener.ticket);
+            if let Some(asker) = listener.asker {
+                let refusal = Refusal::new(ErrorCode::AccessDenied, "the session may not see sessions any more");
+                self.answer(desk, asker, Err(refusal));
+            }
+        }
+    }
+
     // What has come for listeners, or from them.
 
     pub fn events_said(&mut self, desk: &mut Desk, from: ShardIndex, said: Said) {

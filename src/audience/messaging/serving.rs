@@ -74,6 +74,17 @@ impl Audience {
         Ok(())
     }
 
+    /// The session may handle nothing any more, neither requests nor missing topics. Requests that it has it may still answer.
+    pub fn end_handling(&mut self, desk: &mut Desk, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let id = session.id;
+        let Some(extras) = session.extras.as_mut() else { return };
+        for (number, branch) in std::mem::take(&mut extras.handlers) {
+            self.tell_handler(desk, RequestHandler { branch, session: id, number, wanted: [].into() }, false);
+        }
+        self.end_missing(desk, key);
+    }
+
     /// This shard knows at once what its own sessions handle: else a request that waits here already would find a handler of which it is not known what it
     /// wants.
     fn tell_handler(&mut self, desk: &mut Desk, handler: RequestHandler, handles: bool) {
