@@ -10,6 +10,7 @@ mod close;
 mod derivations;
 mod double_end;
 mod durable;
+mod every_operation;
 mod examples;
 mod fetches;
 mod frames;

@@ -20,7 +20,7 @@ pub fn limits(script: &str) -> Limits {
 }
 
 /// A client, by name and roles.
-fn as_who(principal: &str, roles: &[&str]) -> Identified {
+pub fn as_who(principal: &str, roles: &[&str]) -> Identified {
     Identified::As(Who::new(principal.into(), roles.iter().map(|role| (*role).into()).collect(), None), Box::default())
 }
 

@@ -2,12 +2,14 @@
 
 use crate::frames::{BINARY, FIN, TEXT, frame, parse_frames};
 use crate::peer::{WALL_MS, identity, limits, restored};
+use crate::permissions::as_who;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use tidewire::surface::base::{ConnectionKey, SessionId, Time};
 use tidewire::surface::journal::{Append, Record, State};
 use tidewire::surface::shard::{Effect, Limits, Log, Shard, Storing, Transport};
 use tidewire::surface::wire::native::{self, Ask, Heard, Request};
+use tidewire::surface::wire::text;
 
 pub struct Server {
     shard: Shard,
@@ -117,6 +119,20 @@ impl Server {
         client
     }
 
+    /// A session of the principal, which has the role of that name, of either form.
+    pub fn connect_as(&mut self, protocol: &str, principal: &str) -> Client {
+        let client = self.upgrade(protocol);
+        let connect = json!({ "op": "connect", "id": 1, "principal": principal }).to_string();
+        if protocol.ends_with(".json") {
+            self.give(client, FIN | TEXT, connect.as_bytes());
+        } else {
+            let mut message = Vec::new();
+            native::put_request(&mut message, &text::decode_request(&connect).expect("it is a request"));
+            self.give(client, FIN | BINARY, &message);
+        }
+        client
+    }
+
     /// A connection that has not said CONNECT yet.
     pub fn upgrade(&mut self, protocol: &str) -> Client {
         let key = self.shard.handle_accept(self.now, Transport::Http).expect("the connection is taken");
@@ -153,6 +169,11 @@ impl Server {
     pub fn take(&mut self, client: Client) -> Vec<Value> {
         let sent = self.sent.remove(&client.0).unwrap_or_default();
         parse_frames(&sent).iter().map(|(_, payload)| serde_json::from_slice(payload).expect("the text form is JSON")).collect()
+    }
+
+    /// The bytes that a client was sent since the last time.
+    pub fn take_bytes(&mut self, client: Client) -> Vec<u8> {
+        self.sent.remove(&client.0).unwrap_or_default()
     }
 
     /// The frames that a session of the binary form was sent since the last time.
@@ -272,6 +293,10 @@ impl Server {
                     Effect::InsideOver(session) => {
                         self.shard.close_inside(self.now, session);
                         self.over_inside.insert(session);
+                    }
+                    Effect::Identify(key, claim) => {
+                        let who = as_who(&claim.principal, &[&claim.principal]);
+                        self.shard.handle_identified(self.now, key, who);
                     }
                     other => panic!("nobody asks for this: {other:?}"),
                 }

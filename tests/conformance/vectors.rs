@@ -12,14 +12,14 @@ use serde_json::Value;
 use tidewire::surface::wire::native;
 use tidewire::surface::wire::varint::Malformed;
 
-fn vectors(direction: &str) -> Vec<Value> {
+pub fn vectors(direction: &str) -> Vec<Value> {
     let all: Vec<Value> = serde_json::from_str(include_str!("../../sdk/protocol/vectors/frames.json")).expect("the vectors are JSON");
     let vectors: Vec<Value> = all.into_iter().filter(|vector| vector["direction"] == direction).collect();
     assert!(vectors.len() > 10, "{direction}");
     vectors
 }
 
-fn bytes(vector: &Value) -> Vec<u8> {
+pub fn bytes(vector: &Value) -> Vec<u8> {
     let hex = vector["hex"].as_str().expect("every vector has hex");
     (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("hex")).collect()
 }
