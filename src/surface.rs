@@ -53,7 +53,7 @@ pub mod wire {
     }
 
     pub mod http {
-        pub use crate::wire::http::parse_head;
+        pub use crate::wire::http::{HEALTH, LATENCY, parse_head};
     }
 
     pub mod mqtt {

@@ -9,6 +9,7 @@
 //! - `mqtt` — the packets of a client of MQTT 3.1.1 and 5.
 //! - `http` — paths of the admin pages.
 
+mod http;
 mod mqtt;
 mod native;
 

@@ -11,10 +11,14 @@ use serde_json::{Value, json};
 impl Broker {
     /// A client of the server's own protocol.
     pub fn join_native(&mut self) -> Client {
+        self.join_native_as("")
+    }
+
+    pub fn join_native_as(&mut self, principal: &str) -> Client {
         let client = self.open_http(V5);
         self.give(client, request("tidewire.1.json").as_bytes());
         self.take_bytes(client);
-        self.tell_native(client, &json!({ "op": "connect" }));
+        self.tell_native(client, &json!({ "op": "connect", "principal": principal }));
         assert_eq!(self.take_native(client)[0]["op"], "welcome");
         client
     }

@@ -340,6 +340,13 @@ pub fn put_properties(out: &mut Vec<u8>, version: u8, properties: &[Property]) {
     out.extend(bytes);
 }
 
+/// All packets of the bytes, which are whole.
+pub fn parse_all(version: u8, mut bytes: &[u8]) -> Vec<Packet> {
+    let packets = std::iter::from_fn(|| parse(version, &mut bytes)).collect();
+    assert!(bytes.is_empty(), "whole packets: {bytes:?}");
+    packets
+}
+
 /// Takes the next whole packet of a server off the bytes.
 pub fn parse(version: u8, bytes: &mut &[u8]) -> Option<Packet> {
     let mut rest = *bytes;

@@ -1,7 +1,8 @@
 //! One shard with several MQTT connections, driven by bytes and by what a runtime would tell it.
 
-use crate::mqtt_packets::{Packet, parse};
+use crate::mqtt_packets::{Packet, parse_all};
 use crate::peer::{WALL_MS, identity, limits, restored};
+use crate::permissions;
 use std::collections::{HashMap, HashSet};
 use tidewire::surface::base::{ConnectionKey, Time};
 use tidewire::surface::journal::{Record, State};
@@ -70,6 +71,12 @@ impl Broker {
             web: limits().web,
             ..Limits::default()
         })
+    }
+
+    /// Where clients have the roles of their names.
+    pub fn with_roles(script: &str) -> Self {
+        let mqtt = MqttLimits { sys_interval_ms: 1000, ..MqttLimits::default() };
+        Self::within(Limits { has_mqtt: true, mqtt, topics_max: 1000, connections_max: 300, ..permissions::limits(script) })
     }
 
     /// Clients get a keep alive of so many seconds at most.
@@ -213,14 +220,7 @@ impl Broker {
 
     /// What the client was sent since the last time.
     pub fn take(&mut self, client: Client) -> Vec<Packet> {
-        let sent = self.take_bytes(client);
-        let mut rest = &sent[..];
-        let mut packets = Vec::new();
-        while let Some(packet) = parse(client.version, &mut rest) {
-            packets.push(packet);
-        }
-        assert!(rest.is_empty(), "whole packets: {rest:?}");
-        packets
+        parse_all(client.version, &self.take_bytes(client))
     }
 
     pub fn take_bytes(&mut self, client: Client) -> Vec<u8> {
@@ -323,6 +323,10 @@ impl Broker {
                         let judge = |judge: &mut Authenticator| judge(&asked.method, &asked.content);
                         let verdict = self.authenticator.as_mut().map_or(Verdict::Unknown, judge);
                         self.shard.handle_authenticated(self.now, key, &asked.method, verdict);
+                    }
+                    Effect::Identify(key, claim) => {
+                        let who = permissions::as_who(&claim.principal, &[&claim.principal]);
+                        self.shard.handle_identified(self.now, key, who);
                     }
                     Effect::Log(Log::QueueFull { client_id }) => self.full.push(client_id.into()),
                     // They are taken at once.
