@@ -327,7 +327,7 @@ impl Audience {
         let start = Bound::Included(topic.path.clone());
         match extras.sweeps.back_mut() {
             // From the first of those that it has not heard of.
-            Some(last) if last.selector.is_none() && last.kind == SweepKind::Adjust => last.rest.start = start,
+            Some(last) if last.goes_to_the_end() => last.rest.start = start,
             _ => extras.sweeps.push_back(Sweep::from(start)),
         }
         self.held_back.insert(key);
@@ -461,6 +461,11 @@ impl Sweep {
     fn from(start: Bound<TopicPath>) -> Self {
         let rest = Span { start, end: Bound::Unbounded };
         Self { selector: None, rest, is_in_limbo: false, kind: SweepKind::Adjust, released: Vec::new(), endings: Vec::new() }
+    }
+
+    /// Whether it is such a one, and not of a branch in which rights have changed.
+    fn goes_to_the_end(&self) -> bool {
+        self.selector.is_none() && self.kind == SweepKind::Adjust && self.rest.end == Bound::Unbounded
     }
 }
 
