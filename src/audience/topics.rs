@@ -35,6 +35,7 @@ impl Audience {
         self.locals.by_path.insert(path.clone(), topic.clone());
         self.renew_deliveries(&topic);
         self.renew_firsts(&topic);
+        self.end_withdrawn(desk, &topic);
         // Who waited in limbo is sent what it has not had; what is not kept is not sent again.
         if topic.is_time_series() || topic.specification.retains_value() && is_newer {
             self.send_latest(desk, &topic, is_newer);
@@ -42,7 +43,6 @@ impl Audience {
         if topic.has_aliases.get() {
             self.aliases_appeared(desk, &topic, is_newer);
         }
-        self.end_withdrawn(desk, &topic);
         // One for each session that selects the topic.
         let mut sessions: Vec<SessionKey> = Vec::new();
         self.selected.for_each_match(path.as_str(), |selected| sessions.extend(selected.sessions.iter()));
@@ -54,7 +54,8 @@ impl Audience {
         self.note_count(&topic);
     }
 
-    /// Who waited for the topic to appear again may have withdrawn what selected it.
+    /// Who waited for the topic to appear again may have withdrawn what selected it, or may not have it any more:
+    /// that comes before it is sent anything.
     fn end_withdrawn(&mut self, desk: &mut Desk, topic: &Rc<LocalTopic>) {
         let mut sessions: Vec<SessionKey> = topic.subscribers.borrow().iter().map(|subscriber| subscriber.session).collect();
         for alias in self.aliases_of(topic) {

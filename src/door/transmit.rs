@@ -402,12 +402,17 @@ fn take_first(session: &Session, topic: &Rc<LocalTopic>, generation: u32) -> Opt
         return None;
     }
     mark_sent(session, topic, generation);
-    topic.first_since(generation)
+    topic.first_since(generation).filter(|_| may_still_have(session, topic))
 }
 
 pub fn take_latest(session: &Session, topic: &Rc<LocalTopic>, generation: u32) -> Option<Rc<Outgoing>> {
     mark_sent(session, topic, generation);
-    topic.newest()
+    topic.newest().filter(|_| may_still_have(session, topic))
+}
+
+/// What is newest may have been published since the subscription has ended, also because the session may not have it any more.
+fn may_still_have(session: &Session, topic: &LocalTopic) -> bool {
+    session.holds(topic) || session.rights().may_see(topic.path.as_str())
 }
 
 /// From here on the session holds the newest value, so publications are steps again.
