@@ -3,12 +3,13 @@
 use crate::audience::Audience;
 use crate::base::ShardIndex;
 use crate::desk::Desk;
+use crate::gate::{self, Deed};
 use crate::locks::merge_lists;
 use crate::mail::events::{Events, PresenceQuestion};
 use crate::mail::views::{Figures, Told};
 use crate::mail::{Caller, Fetch, ListenerKind, Mail, Part, Question};
 use crate::owner::{known_selector, merge_pages};
-use crate::protocol::Refusal;
+use crate::protocol::{ErrorCode, Refusal};
 use crate::session::{Ending, Life};
 use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::Selector;
@@ -28,15 +29,49 @@ pub struct Gather {
 }
 
 pub enum Answer {
-    Interest { selector: Selector, asker: Caller },
-    Removed { asker: Caller, count: Result<u64, Refusal>, refusal: Option<Refusal> },
-    Page { asker: Caller, fetch: Box<Fetch>, pages: Vec<(Vec<native::Entry>, bool)>, is_thinned: bool },
-    Events { asker: Caller },
-    Listening { asker: Caller },
-    Views { asker: Caller, places: Arc<[u64]>, has_more: bool, figures: Vec<Figures> },
-    View { asker: Caller, result: Result<Outcome, Refusal> },
-    Locks { asker: Caller, lists: Vec<(Vec<LockEntry>, bool)> },
-    Presence { asker: Caller, count_max: usize, present: Vec<(TopicPath, u64, PresenceEntry)>, has_more: bool },
+    Interest {
+        selector: Selector,
+        asker: Caller,
+    },
+    Removed {
+        asker: Caller,
+        count: Result<u64, Refusal>,
+        refusal: Option<Refusal>,
+    },
+    Page {
+        asker: Caller,
+        fetch: Box<Fetch>,
+        pages: Vec<(Vec<native::Entry>, bool)>,
+        is_thinned: bool,
+    },
+    /// With what was asked for, and where: as the session says it. Nothing where the topic's owner has asked.
+    Events {
+        asker: Caller,
+        needs: Option<(Deed, Box<str>)>,
+    },
+    Listening {
+        asker: Caller,
+    },
+    Views {
+        asker: Caller,
+        places: Arc<[u64]>,
+        has_more: bool,
+        figures: Vec<Figures>,
+    },
+    View {
+        asker: Caller,
+        result: Result<Outcome, Refusal>,
+    },
+    Locks {
+        asker: Caller,
+        lists: Vec<(Vec<LockEntry>, bool)>,
+    },
+    Presence {
+        asker: Caller,
+        count_max: usize,
+        present: Vec<(TopicPath, u64, PresenceEntry)>,
+        has_more: bool,
+    },
 }
 
 /// What owners have said of views that a session wants listed.
@@ -56,7 +91,7 @@ impl Gather {
     pub fn asker(&self) -> Caller {
         match self.answer {
             Answer::Interest { asker, .. } | Answer::Removed { asker, .. } | Answer::Page { asker, .. } => asker,
-            Answer::Events { asker } | Answer::Listening { asker } => asker,
+            Answer::Events { asker, .. } | Answer::Listening { asker } => asker,
             Answer::Views { asker, .. } | Answer::View { asker, .. } | Answer::Locks { asker, .. } | Answer::Presence { asker, .. } => {
                 asker
             }
@@ -92,11 +127,19 @@ impl Audience {
     }
 
     /// `refusal` is what anybody is told but the topic's owner.
-    pub fn query_owner(&mut self, desk: &mut Desk, asker: Caller, path: &str, query: crate::series::Query, refusal: Option<Refusal>) {
+    pub fn query_owner(
+        &mut self,
+        desk: &mut Desk,
+        asker: Caller,
+        (deed, path): (Deed, &str),
+        query: crate::series::Query,
+        refusal: Option<Refusal>,
+    ) {
+        let needs = refusal.is_none().then(|| (deed, path.into()));
         let unless_owner = refusal.map(|refusal| (refusal, self.author_of(asker.session)));
         let path = &*self.resolve(asker.session, path);
         let ticket = desk.take_ticket();
-        self.gathers.insert(ticket, Gather { waiting: 1, answer: Answer::Events { asker } });
+        self.gathers.insert(ticket, Gather { waiting: 1, answer: Answer::Events { asker, needs } });
         let question = Question::Query { path: path.into(), query, bytes_max: desk.limits.message_bytes_max, unless_owner };
         let owner = desk.owner_of(path);
         desk.mail(owner, Mail::Ask { ticket, question });
@@ -212,10 +255,11 @@ impl Audience {
                     gather.waiting = 0;
                 }
             }
-            (Answer::Events { asker }, Part::Events(result)) => {
-                let asker = *asker;
-                self.gathers.remove(&ticket);
-                self.answer(desk, asker, result);
+            (Answer::Events { .. }, Part::Events(result)) => {
+                let Answer::Events { asker, needs } = self.gathers.remove(&ticket)?.answer else { return None };
+                // It may have less than when it asked.
+                let allowed = needs.map_or(Ok(()), |(deed, path)| gate::at(self.rights(asker.session), deed, &path));
+                self.answer(desk, asker, allowed.and(result));
                 return None;
             }
             _ => {}
@@ -256,9 +300,20 @@ impl Audience {
 
     /// Answers a FETCH when all owners have.
     fn answer_page(&mut self, desk: &mut Desk, asker: Caller, fetch: &Fetch, pages: Vec<(Vec<native::Entry>, bool)>, is_thinned: bool) {
-        let (entries, has_more) = merge_pages(fetch, pages);
+        let (mut entries, has_more) = merge_pages(fetch, pages);
         if let Some(refusal) = fetch.refusal.as_ref().filter(|_| entries.is_empty()) {
             return self.answer(desk, asker, Err(refusal.clone()));
+        }
+        // It may have less than when it asked; what it has as its owner it still has.
+        let rights = self.shared_rights(asker.session);
+        let before = &fetch.viewer.rights;
+        if !Arc::ptr_eq(&rights, before) {
+            let found = entries.len();
+            entries.retain(|entry| rights.may_see(&entry.path) || !before.may_see(&entry.path));
+            if entries.is_empty() && found > 0 && has_more {
+                let message = "what the session may have has changed while it was looked for; ask again";
+                return self.answer(desk, asker, Err(Refusal::new(ErrorCode::AccessDenied, message)));
+            }
         }
         if entries.is_empty() && fetch.is_plain() {
             let selector = known_selector(desk.limits.selector, &fetch.selector);

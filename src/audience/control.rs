@@ -53,6 +53,8 @@ struct Scan {
     /// Where to go on; `None` when all were.
     from: Option<u32>,
     count: u64,
+    /// Sessions that have lost roles, and still have something that they may not have any more.
+    revoked: Vec<SessionKey>,
     /// Who is to be listed, by rank: the first so many of them. They are described when all were looked at, since that costs far more.
     found: BTreeMap<Rank, SessionKey>,
     listed: Vec<(u64, SessionEntry)>,
@@ -71,7 +73,16 @@ const ORDERS_MAX: usize = 10_000;
 
 impl Scan {
     fn new(order: Order) -> Self {
-        Self { order, from: Some(0), count: 0, found: BTreeMap::new(), listed: Vec::new(), listed_bytes: 0, has_more: false }
+        Self {
+            order,
+            from: Some(0),
+            count: 0,
+            revoked: Vec::new(),
+            found: BTreeMap::new(),
+            listed: Vec::new(),
+            listed_bytes: 0,
+            has_more: false,
+        }
     }
 }
 
@@ -235,6 +246,13 @@ impl Audience {
                 self.control.scans.push_front(scan);
                 continue;
             }
+            // Nobody is told that it is done while somebody has what it may not have.
+            while let Some(key) = scan.revoked.last() {
+                if !self.finish_revoking(desk, *key) {
+                    return self.control.scans.push_front(scan);
+                }
+                scan.revoked.pop();
+            }
             let Scan { order, count, listed, has_more, .. } = scan;
             let Waiting { shard, ticket } = order.waiting;
             desk.mail(shard, Mail::Control(Box::new(Said::Done { ticket, count, listed, has_more })));
@@ -303,6 +321,9 @@ impl Audience {
             Act::ChangeRoles { remove, add } => {
                 let (remove, add) = (remove.clone(), add.clone());
                 self.change_roles(desk, key, &remove, &add);
+                if !self.finish_revoking(desk, key) {
+                    scan.revoked.push(key);
+                }
                 true
             }
             Act::Conflate(is_conflated) => {

@@ -24,7 +24,7 @@ impl Asking<'_> {
         let edit_range = query.edit_range.map(series_range).transpose()?;
         let limit = if query.limit == 0 { u64::MAX } else { query.limit }.min(self.desk.limits.query_events_max as u64);
         let query = series::Query { kind, range, edit_range, limit };
-        self.audience.query_owner(self.desk, self.asker, path, query, refusal);
+        self.audience.query_owner(self.desk, self.asker, (deed, path), query, refusal);
         Ok(())
     }
 
