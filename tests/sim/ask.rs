@@ -189,6 +189,16 @@ pub enum Asked {
         key: &'static str,
         value: &'static str,
     },
+    /// A script of roles.
+    ApplySecurity {
+        script: String,
+    },
+    /// Of one session.
+    ChangeRoles {
+        session: String,
+        remove: Vec<&'static str>,
+        add: Vec<&'static str>,
+    },
     /// To be refused.
     Nonsense,
 }
@@ -260,6 +270,11 @@ fn request(id: u64, asked: &Asked, capabilities: u64) -> Option<Request<'_>> {
         Asked::SetProperty { session, key, value } => {
             let properties = vec![(Cow::Borrowed(*key), Cow::Borrowed(*value))];
             Request { id, ask: Ask::SetSessionProperties { session: session.into(), filter: "".into(), properties } }
+        }
+        Asked::ApplySecurity { script } => Request { id, ask: Ask::ApplySecurity { check: false, script: script.into() } },
+        Asked::ChangeRoles { session, remove, add } => {
+            let [remove, add] = [remove, add].map(|roles| roles.iter().map(|role| Cow::Borrowed(*role)).collect());
+            Request { id, ask: Ask::ChangeRoles { session: session.into(), filter: "".into(), remove, add } }
         }
         Asked::Nonsense => return None,
     })
@@ -395,6 +410,14 @@ pub fn encode_text(id: u64, asked: &Asked) -> Vec<u8> {
         Asked::SetProperty { session, key, value } => {
             put(&mut members, [("session", raw(&session)), ("properties", raw(&BTreeMap::from([(key, value)])))]);
             "set_session_properties"
+        }
+        Asked::ApplySecurity { script } => {
+            put(&mut members, [("script", raw(&script))]);
+            "apply_security"
+        }
+        Asked::ChangeRoles { session, remove, add } => {
+            put(&mut members, [("session", raw(&session)), ("remove", raw(&remove)), ("add", raw(&add))]);
+            "change_roles"
         }
         Asked::Nonsense => "frobnicate",
     };

@@ -83,8 +83,12 @@ pub struct Client {
     pub notices: Vec<(u64, Notice)>,
     /// The paths of all values, nulls and events, in the order in which they came.
     pub log: Vec<String>,
-    /// Its paths may mean other topics than those at them.
+    /// The paths of all values and events that came, when they were published, and by what they came.
+    pub seen: Vec<(String, u64, &'static str)>,
+    /// Its paths may mean other topics than those at them, or not be there for it.
     pub is_mapped: bool,
+    /// It may be refused for want of permission.
+    pub may_be_denied: bool,
     steps: Vec<Step>,
     unread: Vec<u8>,
     is_upgraded: bool,
@@ -117,7 +121,9 @@ impl Client {
             released: BTreeMap::new(),
             notices: Vec::new(),
             log: Vec::new(),
+            seen: Vec::new(),
             is_mapped: false,
+            may_be_denied: false,
             steps: Vec::new(),
             unread: Vec::new(),
             is_upgraded: false,
@@ -352,7 +358,10 @@ impl Client {
     fn note(&mut self, topic: u64) {
         let held = self.held_mut(topic);
         held.updates += 1;
-        let path = held.path.clone();
+        let (path, order) = (held.path.clone(), held.order);
+        if self.may_be_denied {
+            self.seen.push((path.clone(), order, "subscription"));
+        }
         self.log.push(path);
     }
 
@@ -402,6 +411,9 @@ impl Client {
             Asked::Fetch(wanted) => {
                 let (rows, has_more) = body.page(wanted.with_values);
                 check_page(&rows, wanted);
+                if self.may_be_denied {
+                    self.note_rows(&rows, model);
+                }
                 self.last_page = Some(Page { rows, has_more });
             }
             Asked::Query { .. } => self.last_events = Some(body.events()),
@@ -409,9 +421,18 @@ impl Client {
             Asked::Lock { .. } => drop(self.grants.insert(id, body.grant())),
             Asked::Unlock { .. } => drop(self.released.insert(id, body.released())),
             Asked::CreateView { .. } | Asked::RemoveView { .. } | Asked::PutSessionTree { .. } | Asked::SetProperty { .. } => {}
+            Asked::ApplySecurity { .. } | Asked::ChangeRoles { .. } => {}
             Asked::Listen { .. } | Asked::Unlisten { .. } | Asked::StreamClose { .. } => {}
         }
         self.answers.insert(id, None);
+    }
+
+    fn note_rows(&mut self, rows: &[Row], model: &mut Model) {
+        for row in rows {
+            if let Some(value) = &row.value {
+                self.seen.push((row.path.clone(), model.check_delivered(0, &row.path, value), "fetch"));
+            }
+        }
     }
 
     /// SUBSCRIBE is answered: what stood when it was taken, and still does, is here.
@@ -451,7 +472,10 @@ impl Client {
             return assert_eq!(id, 0, "client {}: an error to {id}, which nothing waits for", self.name);
         };
         self.answers.insert(id, Some(code));
+        const ACCESS_DENIED: u16 = 110;
         match asked {
+            Asked::Subscribe { .. } if self.may_be_denied && code == ACCESS_DENIED => self.steps.retain(|step| step.id != id),
+            Asked::Remove { .. } | Asked::Fetch { .. } if self.may_be_denied && code == ACCESS_DENIED => {}
             Asked::Subscribe { .. } | Asked::Unsubscribe { .. } => {
                 assert_eq!(code, 300, "the selectors are well formed");
                 self.steps.retain(|step| step.id != id);

@@ -10,6 +10,11 @@ use tidewire::surface::value::{ValueType, delta, scalar};
 use tidewire::surface::wire::native::{self, Outcome, Shown};
 use tidewire::surface::wire::varint::Reader;
 
+/// Of an event: clients have names where they are asked who they are.
+fn check_author(author: &str) {
+    assert!(author.is_empty() || author.starts_with("client "), "'{author}' is no client");
+}
+
 /// The field of WELCOME that says how many requests the server knows.
 const REQUESTS_TAG: u64 = 13;
 
@@ -197,7 +202,7 @@ fn read_event(event: native::Heard<'_>) -> Heard {
         native::Heard::Null { topic } => Heard::Null { topic: topic.0 },
         native::Heard::Delta { topic, form, delta } => Heard::Delta { topic: topic.0, form, delta: delta.to_vec() },
         native::Heard::Event { topic, head, value } => {
-            assert_eq!(head.author, "", "nobody is authenticated");
+            check_author(head.author);
             let (sequence, timestamp_ms, original) = (head.sequence, head.timestamp_ms, head.original);
             Heard::Event { topic: topic.0, event: HeardEvent { sequence, timestamp_ms, original, value: value.to_vec() } }
         }
@@ -292,7 +297,7 @@ pub fn read_text(message: &[u8]) -> Heard {
         "value" => Heard::TextValue { topic: members.read("topic"), path: members.read("path"), json: members.json("value") },
         "event" => {
             let original = members.members.get("original").map(|_| members.read("original"));
-            assert_eq!(members.read::<String>("author"), "");
+            check_author(&members.read::<String>("author"));
             let (sequence, timestamp_ms) = (members.read("sequence"), members.read("timestamp"));
             let event = HeardEvent { sequence, timestamp_ms, original, value: Vec::new() };
             Heard::TextEvent { topic: members.read("topic"), path: members.read("path"), event, json: members.json("value") }

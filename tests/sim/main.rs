@@ -52,6 +52,7 @@ mod queues;
 mod removal;
 mod replay;
 mod resume;
+mod security;
 mod series;
 mod session_events;
 mod session_trees;

@@ -11,12 +11,14 @@ use crate::random::Random;
 use crate::resume_link::Resuming;
 use crate::topics::Topics;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use tidewire::surface::base::placement::owner_of;
 use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
 use tidewire::surface::journal::Append;
 use tidewire::surface::mail::{Action, Asker, Batch, Call, Caller, Mail};
+use tidewire::surface::security::SecurityStore;
 use tidewire::surface::session::{MqttLimits, QueueLimits};
-use tidewire::surface::shard::{Effect, Handover, Identity, Limits, Restoring, ResumeLimits, Shard, Storing, Transport};
+use tidewire::surface::shard::{Effect, Handover, Identified, Identity, Limits, Restoring, ResumeLimits, Shard, Storing, Transport, Who};
 use xxhash_rust::xxh3::Xxh3;
 
 /// What the run is put through.
@@ -46,6 +48,8 @@ pub struct Conditions {
     pub resume: ResumeLimits,
     /// Where there is MQTT.
     pub mqtt: Option<MqttLimits>,
+    /// Where clients have roles, what these permit at first.
+    pub security: Option<Arc<SecurityStore>>,
 }
 
 impl Conditions {
@@ -73,6 +77,7 @@ impl Conditions {
             request_bytes_max: Limits::default().request_bytes_max,
             resume: ResumeLimits::default(),
             mqtt: None,
+            security: None,
         }
     }
 
@@ -104,6 +109,8 @@ impl Conditions {
                 delay_bytes_max: 2000,
                 ..tidewire::surface::shard::DerivationLimits::default()
             },
+            authenticates: self.security.is_some(),
+            security: self.security.clone(),
             has_mqtt: self.mqtt.is_some(),
             mqtt: self.mqtt.clone().unwrap_or_default(),
             ..Limits::default()
@@ -165,6 +172,8 @@ pub struct World {
     pub locks_taken: Vec<(usize, &'static str, u64)>,
     /// Questions for first events that are not answered, and the most there were at a time.
     pub histories_asked: (usize, usize),
+    /// What each link's client is, where it is asked; beyond these `ADMIN`.
+    pub roles: Vec<Vec<&'static str>>,
     pub trace: Xxh3,
 }
 
@@ -198,6 +207,7 @@ impl World {
             next_value: 0,
             locks_taken: Vec::new(),
             histories_asked: (0, 0),
+            roles: Vec::new(),
             trace: Xxh3::new(),
             conditions,
         }
@@ -481,7 +491,13 @@ impl World {
                 },
                 Effect::Locate(..) => panic!("there is no proxy"),
                 Effect::Inside(_) | Effect::InsideOver(_) => panic!("nothing in the process has a session"),
-                Effect::Authenticate(..) | Effect::Identify(..) | Effect::ChangePrincipals(..) => panic!("nobody authenticates itself"),
+                Effect::Identify(key, _) => {
+                    let at = self.by_key.get(&(shard, key)).copied().expect("a connection of a client");
+                    let roles = self.roles.get(at).map_or(&["ADMIN"][..], Vec::as_slice);
+                    let who = Who::new(format!("client {at}").into(), roles.iter().map(|role| (*role).into()).collect(), None);
+                    self.shards[shard].handle_identified(self.now, key, Identified::As(who, Box::default()));
+                }
+                Effect::Authenticate(..) | Effect::ChangePrincipals(..) => panic!("nobody authenticates itself"),
                 Effect::Http(..) | Effect::Reports(_) => panic!("nobody asked for a page"),
             }
         }
