@@ -416,7 +416,14 @@ impl Client {
                 }
                 self.last_page = Some(Page { rows, has_more });
             }
-            Asked::Query { .. } => self.last_events = Some(body.events()),
+            Asked::Query { path, .. } => {
+                let (is_complete, events) = body.events();
+                if self.may_be_denied {
+                    let seen = events.iter().map(|event| (path.to_string(), model.check_delivered(0, path, &event.value), "query"));
+                    self.seen.extend(seen);
+                }
+                self.last_events = Some((is_complete, events));
+            }
             Asked::ListViews { .. } => self.last_views = Some(body.views()),
             Asked::Lock { .. } => drop(self.grants.insert(id, body.grant())),
             Asked::Unlock { .. } => drop(self.released.insert(id, body.released())),

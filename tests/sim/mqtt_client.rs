@@ -3,7 +3,7 @@
 //! It acknowledges late, repeats what was not acknowledged, and tells a QoS 2 message that comes again by its identifier. What it hears goes to the
 //! auditor of `mqtt_model`.
 
-use crate::mqtt_model::{Messages, matches};
+use crate::mqtt_model::{Message, Messages, matches};
 use crate::mqtt_packet::{self as packet, Packet};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -76,6 +76,9 @@ pub struct MqttClient {
     next_id: u16,
     /// Numbers of messages as they came, and whether as retained.
     pub log: Vec<(usize, bool)>,
+    /// It may be refused for want of permission; then what came, and where.
+    pub may_be_denied: bool,
+    pub seen: Vec<(String, Vec<u8>)>,
 }
 
 impl MqttClient {
@@ -102,6 +105,8 @@ impl MqttClient {
             unread: Vec::new(),
             next_id: 0,
             log: Vec::new(),
+            may_be_denied: false,
+            seen: Vec::new(),
         }
     }
 
@@ -256,8 +261,13 @@ impl MqttClient {
                 messages.note_missed(self.at, missed);
                 self.begin(is_present, code, receive_maximum, messages);
             }
-            Packet::Publish { first, topic, alias, id, number, missed } => {
-                if self.take_message(first, topic, alias, id, number, messages) {
+            Packet::Publish { first, topic, alias, id, payload, missed } => {
+                let number = Message::number_of(&payload);
+                let topic = self.unalias(topic, alias);
+                if self.may_be_denied && !payload.is_empty() {
+                    self.seen.push((topic.clone(), payload));
+                }
+                if self.take_message(first, topic, id, number, messages) {
                     messages.note_missed(self.at, missed);
                 }
             }
@@ -265,6 +275,9 @@ impl MqttClient {
             Packet::Suback { id, code } => {
                 let held = self.subscriptions.iter_mut().find(|held| held.standing == Standing::Asked(id));
                 let held = held.unwrap_or_else(|| panic!("{}: SUBACK {id} for nothing", self.kind.id));
+                if self.may_be_denied && code == if self.kind.is_v5 { 0x87 } else { 0x80 } {
+                    return self.subscriptions.retain(|held| held.standing != Standing::Asked(id));
+                }
                 assert_eq!(code, held.qos, "the QoS asked for is granted");
                 held.standing = Standing::Held;
             }
@@ -316,18 +329,21 @@ impl MqttClient {
         }
     }
 
-    /// Whether it comes for the first time in the session.
-    fn take_message(&mut self, first: u8, topic: String, alias: Option<u16>, id: u16, number: usize, messages: &mut Messages) -> bool {
-        let (is_duplicate, qos, is_retained) = (first & 8 != 0, first >> 1 & 3, first & 1 != 0);
-        let name = &self.kind.id;
-        let topic = match alias {
+    fn unalias(&mut self, topic: String, alias: Option<u16>) -> String {
+        match alias {
             Some(alias) if topic.is_empty() => self.aliases[&alias].clone(),
             Some(alias) => {
                 self.aliases.insert(alias, topic.clone());
                 topic
             }
             None => topic,
-        };
+        }
+    }
+
+    /// Whether it comes for the first time in the session.
+    fn take_message(&mut self, first: u8, topic: String, id: u16, number: usize, messages: &mut Messages) -> bool {
+        let (is_duplicate, qos, is_retained) = (first & 8 != 0, first >> 1 & 3, first & 1 != 0);
+        let name = &self.kind.id;
         if qos == 0 {
             assert!(!is_duplicate, "{name}: a QoS 0 message is marked as a duplicate");
             self.check_order(number, is_retained, messages);

@@ -12,7 +12,7 @@ pub const PUBCOMP: u8 = 7;
 #[derive(Debug)]
 pub enum Packet {
     Connack { is_present: bool, code: u8, receive_maximum: Option<u16>, missed: usize },
-    Publish { first: u8, topic: String, alias: Option<u16>, id: u16, number: usize, missed: usize },
+    Publish { first: u8, topic: String, alias: Option<u16>, id: u16, payload: Vec<u8>, missed: usize },
     Acknowledgement { kind: u8, id: u16, code: u8 },
     Suback { id: u16, code: u8 },
     Unsuback { id: u16 },
@@ -191,7 +191,7 @@ fn read_publish(first: u8, body: &[u8], is_v5: bool) -> Packet {
         missed = properties.missed;
         at += length;
     }
-    Packet::Publish { first, topic, alias, id, number: Message::number_of(&body[at..]), missed }
+    Packet::Publish { first, topic, alias, id, payload: body[at..].to_vec(), missed }
 }
 
 /// Of the properties those that matter.
@@ -231,7 +231,7 @@ impl Properties {
                     properties.missed = std::str::from_utf8(&bytes[text.clone()]).ok().and_then(|text| text.parse().ok()).expect("a count");
                     text.end
                 }
-                0x12 | 0x1f | 0x1c => value + 2 + usize::from(number(bytes, value)),
+                0x03 | 0x12 | 0x1f | 0x1c => value + 2 + usize::from(number(bytes, value)),
                 other => panic!("the property 0x{other:02x}"),
             };
         }

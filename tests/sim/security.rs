@@ -8,6 +8,8 @@ use crate::ask::{Asked, ListenerKind, Update, Wanted};
 use crate::client::{Client, Form, Notice};
 use crate::ending::check_empty;
 use crate::listeners;
+use crate::mqtt_client::Kind;
+use crate::mqtt_workload::{self, kind, move_on};
 use crate::random::Random;
 use crate::topics::{Pattern, Properties, TIME_SERIES};
 use crate::workload::{Tree, check_answered, fetch_all, form};
@@ -49,6 +51,8 @@ const PATTERNS: [Pattern; 11] = [
     Pattern { text: "?e//", matches: |path| within(path, "e") },
 ];
 
+const FILTERS: [&str; 9] = ["#", "a/#", "a/b/#", "a/1", "b/+", "+/1", "$share/g/#", "$share/g/a/#", "c/1"];
+
 fn within(path: &str, branch: &str) -> bool {
     path == branch || path.strip_prefix(branch).is_some_and(|rest| rest.starts_with('/'))
 }
@@ -63,23 +67,28 @@ struct State {
 }
 
 impl State {
-    /// Whether the client may select and read what is at the path: as the documentation says, path by path.
+    /// Whether the client may select and read what is at the path.
     fn may_see(&self, at: usize, path: &str) -> bool {
+        self.list(at, path) == SELECT | READ
+    }
+
+    /// What the client may do there: as the documentation says, path by path.
+    fn list(&self, at: usize, path: &str) -> u8 {
         let roles = &self.roles[at];
         let mut here = path;
         loop {
             let mut lists =
                 self.lists.iter().filter(|((role, at), _)| *at == here && roles.contains(role)).map(|(_, list)| *list).peekable();
             if lists.peek().is_some() {
-                return lists.fold(0, |all, list| all | list) == SELECT | READ;
+                return lists.fold(0, |all, list| all | list);
             }
             if self.isolated.contains(here) {
-                return false;
+                return 0;
             }
             let Some((above, _)) = here.rsplit_once('/') else { break };
             here = above;
         }
-        self.defaults.iter().filter(|(role, _)| roles.contains(*role)).fold(0, |all, (_, list)| all | list) == SELECT | READ
+        self.defaults.iter().filter(|(role, _)| roles.contains(*role)).fold(0, |all, (_, list)| all | list)
     }
 }
 
@@ -104,10 +113,10 @@ impl Rules {
         &self.epochs.last().expect("there is a first").state
     }
 
-    /// Whether what was published then may have come to the client by now.
-    fn may_have_come(&self, at: usize, path: &str, published: u64) -> bool {
+    /// Whether what was published then may have come to the client by now, where it needs this.
+    fn may_have_come(&self, at: usize, path: &str, published: u64, needed: u8) -> bool {
         let in_force = self.epochs.iter().rposition(|epoch| epoch.answered.is_some_and(|answered| answered < published)).unwrap_or(0);
-        self.epochs[in_force..].iter().any(|epoch| epoch.state.may_see(at, path))
+        self.epochs[in_force..].iter().any(|epoch| epoch.state.list(at, path) & needed == needed)
     }
 }
 
@@ -131,12 +140,23 @@ fn start(random: Random, mut conditions: Conditions) -> (World, Rules) {
         let at = world.connect(form);
         (world.links[at].client.is_mapped, world.links[at].client.may_be_denied) = (true, true);
     }
+    for client in 0..world.random.within(1, 3) {
+        let roles: Vec<&str> = ROLES.into_iter().filter(|_| world.random.percent(45)).collect();
+        state.roles.push(roles.iter().copied().collect());
+        world.mqtt_roles.push(roles);
+        // What a session that is kept has taken and not acknowledged it is sent again.
+        let kind = Kind { is_kept: false, ..kind(&mut world.random, client) };
+        world.add_mqtt_client(kind);
+        world.mqtt_clients[client].may_be_denied = true;
+        world.connect_packets(client, true);
+    }
     (world, Rules { epochs: vec![Epoch { state, answered: Some(0), by: String::new() }], under_way: None, listened: BTreeMap::new() })
 }
 
 fn conditions(random: &mut Random) -> Conditions {
     let chosen = Conditions::chosen(random);
-    Conditions { bytes_max: chosen.bytes_max + 20_000, keep_alive_ms: 100_000, selections_max: 6, ..chosen }
+    let mqtt = mqtt_workload::conditions(random).mqtt;
+    Conditions { mqtt, bytes_max: chosen.bytes_max + 20_000, keep_alive_ms: 100_000, selections_max: 12, ..chosen }
 }
 
 fn step(world: &mut World, rules: &mut Rules) {
@@ -145,8 +165,9 @@ fn step(world: &mut World, rules: &mut Rules) {
     let (shard, from, at) = (world.random.below(shards), world.random.below(shards), world.random.below(links));
     let bytes = world.random.pick(&[1, 50, 400, 4000, 4000]);
     match world.random.below(100) {
-        0..20 => act(world, rules, at),
+        0..20 => act(world, at),
         20..22 => listen(world, rules, at),
+        22..32 if world.random.percent(70) => packets(world),
         22..25 => change(world, rules),
         25..43 => drop(world.read(at, bytes)),
         43..58 => drop(world.listen(at, bytes)),
@@ -228,7 +249,7 @@ fn change_store(world: &mut World, state: &mut State) -> Asked {
     Asked::ApplySecurity { script }
 }
 
-fn act(world: &mut World, rules: &Rules, at: usize) {
+fn act(world: &mut World, at: usize) {
     let client = &world.links[at].client;
     if !client.is_live() || client.outgoing.len() > 2000 {
         return;
@@ -242,11 +263,24 @@ fn act(world: &mut World, rules: &Rules, at: usize) {
         25..34 => Asked::Unsubscribe { pattern, scope: Some(scope) },
         34..36 => Asked::Unsubscribe { pattern, scope: None },
         36..44 => Asked::Fetch(Wanted { first: world.random.below(4) as u64, ..Wanted::new(pattern) }),
-        44..49 => Asked::Remove { pattern: world.random.pick(&PATTERNS[1..]) },
+        44..46 => Asked::Query { path: world.random.pick(&["b/1", "a/b/2"]), kind: 0 },
+        46..50 => Asked::Remove { pattern: world.random.pick(&PATTERNS[1..]) },
         _ => update(world),
     };
-    let _ = rules;
     world.ask(at, asked);
+}
+
+/// What a client of MQTT does: it only subscribes.
+fn packets(world: &mut World) {
+    let client = world.random.below(world.mqtt_clients.len());
+    let filter = world.random.pick(&FILTERS);
+    let qos = world.random.below(3) as u8;
+    let of = &mut world.mqtt_clients[client];
+    match world.random.below(100) {
+        0..12 if of.is_connected => of.subscribe(filter, qos),
+        12..16 if of.is_connected => of.unsubscribe(&mut world.messages, filter),
+        _ => move_on(world, client),
+    }
 }
 
 fn listen(world: &mut World, rules: &mut Rules, at: usize) {
@@ -300,15 +334,23 @@ fn number(value: &[u8]) -> u64 {
 
 /// All that came since the last time may have come.
 fn check_seen(world: &mut World, rules: &mut Rules) {
-    for at in 0..rules.last().roles.len() {
+    for at in 0..=world.conditions.clients {
         for (path, published, how) in std::mem::take(&mut world.links[at].client.seen) {
             let by = || rules.epochs.iter().map(|epoch| (epoch.state.may_see(at, &path), epoch.answered, &epoch.by)).collect::<Vec<_>>();
-            let may = at == 0 || rules.may_have_come(at, &path, published);
+            let may = at == 0 || rules.may_have_come(at, &path, published, if how == "query" { READ } else { SELECT | READ });
             assert!(
                 may,
                 "client {at} is told of {path} by a {how} what was published at {published}, when it might not see it: {:?}",
                 by()
             );
+        }
+    }
+    let first = world.links.len().min(world.conditions.clients + 1);
+    for client in 0..world.mqtt_clients.len() {
+        for (path, value) in std::mem::take(&mut world.mqtt_clients[client].seen) {
+            let published = world.model.check_delivered(0, &path, &value);
+            let may = rules.may_have_come(first + client, &path, published, SELECT | READ);
+            assert!(may, "client {client} of MQTT is told of {path} what was published at {published}, when it might not see it");
         }
     }
     let Some(id) = rules.under_way else { return };
@@ -326,7 +368,7 @@ fn check_rest(world: &mut World, rules: &mut Rules) {
     check_answered(world);
     assert!(rules.under_way.is_none());
     let found = fetch_all(world, 0);
-    for at in 1..rules.last().roles.len() {
+    for at in 1..=world.conditions.clients {
         let seen: Tree =
             found.iter().filter(|(path, _)| rules.last().may_see(at, path)).map(|(path, row)| (path.clone(), row.clone())).collect();
         check_copy(&world.links[at].client, &seen);
@@ -397,6 +439,9 @@ fn nothing_is_delivered_without_permission_while_permissions_change() {
         }
         for at in 0..world.links.len() {
             world.reset(at);
+        }
+        for at in 0..world.packet_links.len() {
+            world.reset_packets(at);
         }
         check_empty(&mut world);
     });

@@ -174,6 +174,8 @@ pub struct World {
     pub histories_asked: (usize, usize),
     /// What each link's client is, where it is asked; beyond these `ADMIN`.
     pub roles: Vec<Vec<&'static str>>,
+    /// The same of clients of MQTT.
+    pub mqtt_roles: Vec<Vec<&'static str>>,
     pub trace: Xxh3,
 }
 
@@ -208,6 +210,7 @@ impl World {
             locks_taken: Vec::new(),
             histories_asked: (0, 0),
             roles: Vec::new(),
+            mqtt_roles: Vec::new(),
             trace: Xxh3::new(),
             conditions,
         }
@@ -492,9 +495,11 @@ impl World {
                 Effect::Locate(..) => panic!("there is no proxy"),
                 Effect::Inside(_) | Effect::InsideOver(_) => panic!("nothing in the process has a session"),
                 Effect::Identify(key, _) => {
-                    let at = self.by_key.get(&(shard, key)).copied().expect("a connection of a client");
-                    let roles = self.roles.get(at).map_or(&["ADMIN"][..], Vec::as_slice);
-                    let who = Who::new(format!("client {at}").into(), roles.iter().map(|role| (*role).into()).collect(), None);
+                    let native = self.by_key.get(&(shard, key)).map(|at| self.roles.get(*at));
+                    let client = self.packet_by_key.get(&(shard, key)).map(|at| self.packet_links[*at].client);
+                    let roles = native.unwrap_or_else(|| self.mqtt_roles.get(client.expect("a connection of a client")));
+                    let roles = roles.map_or(&["ADMIN"][..], Vec::as_slice);
+                    let who = Who::new("client".into(), roles.iter().map(|role| (*role).into()).collect(), None);
                     self.shards[shard].handle_identified(self.now, key, Identified::As(who, Box::default()));
                 }
                 Effect::Authenticate(..) | Effect::ChangePrincipals(..) => panic!("nobody authenticates itself"),
