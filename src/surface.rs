@@ -165,7 +165,7 @@ pub mod mail {
 pub mod shard {
     pub use crate::shard::{
         Claim, DerivationLimits, Effect, Handover, Identified, Identity, Limits, Log, Place, PrincipalOrder, Restoring, ResumeLimits,
-        Shard, Shown, Storing, Transport, Verdict, Who,
+        Shard, Shown, Storing, Transport, Unidentified, Verdict, Who,
     };
 }
 

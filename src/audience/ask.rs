@@ -1,8 +1,9 @@
 //! What sessions ask the owners of topics, and what comes of their answers.
 
+use super::audit;
 use crate::audience::Audience;
 use crate::base::ShardIndex;
-use crate::desk::Desk;
+use crate::desk::{Audit, Desk};
 use crate::gate::{self, Deed};
 use crate::locks::merge_lists;
 use crate::mail::events::{Events, PresenceQuestion};
@@ -61,6 +62,7 @@ pub enum Answer {
     View {
         asker: Caller,
         result: Result<Outcome, Refusal>,
+        audit: Option<Box<Audit>>,
     },
     Locks {
         asker: Caller,
@@ -174,18 +176,19 @@ impl Audience {
 
     /// Takes a ticket for an order to the writer of views. The asker is answered when the writer's word has come, and the fence of every shard for
     /// every other: by then each has sent what it had to.
-    pub fn expect_decision(&mut self, desk: &mut Desk, asker: Caller) -> u64 {
+    /// What came of it completes the note.
+    pub fn expect_decision(&mut self, desk: &mut Desk, asker: Caller, audit: Option<Audit>) -> u64 {
         let ticket = desk.take_ticket();
         let count = usize::from(desk.identity.count);
-        let answer = Answer::View { asker, result: Ok(Outcome::Done) };
+        let answer = Answer::View { asker, result: Ok(Outcome::Done), audit: audit.map(Box::new) };
         self.gathers.insert(ticket, Gather { waiting: count * count + 1, answer });
         ticket
     }
 
     /// Takes a ticket for an order to the writer of branch mapping tables, or of what roles permit: its word is awaited, and that of every shard.
-    pub fn expect_tables(&mut self, desk: &mut Desk, asker: Caller) -> u64 {
+    pub fn expect_tables(&mut self, desk: &mut Desk, asker: Caller, audit: Option<Audit>) -> u64 {
         let ticket = desk.take_ticket();
-        let answer = Answer::View { asker, result: Ok(Outcome::Done) };
+        let answer = Answer::View { asker, result: Ok(Outcome::Done), audit: audit.map(Box::new) };
         self.gathers.insert(ticket, Gather { waiting: usize::from(desk.identity.count) + 1, answer });
         ticket
     }
@@ -280,7 +283,10 @@ impl Audience {
             Answer::Page { asker, fetch, pages, is_thinned } => self.answer_page(desk, asker, &fetch, pages, is_thinned),
             Answer::Events { .. } => {}
             Answer::Views { asker, places, has_more, figures } => return Some(Listing { asker, places, has_more, figures }),
-            Answer::View { asker, result } => self.answer(desk, asker, result),
+            Answer::View { asker, result, audit } => {
+                audit::tell(desk, audit, &result);
+                self.answer(desk, asker, result);
+            }
             Answer::Presence { asker, count_max, present, has_more } => {
                 let page = presence_page(present, count_max, has_more);
                 self.answer(desk, asker, Ok(page));

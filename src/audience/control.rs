@@ -2,12 +2,13 @@
 //!
 //! An order goes to the shard of the session, or to every shard, which looks at its sessions a part at a time. A session that begins meanwhile may be met or not.
 
+use super::audit;
 use crate::audience::Audience;
 use crate::audience::look::{LastReceived, Looks, PAGE_BYTES_MAX};
 use crate::audience::messaging::parse_name;
 use crate::audience::properties::{Properties, SCANNED_BYTES_PER_SLICE};
 use crate::base::{SessionKey, ShardIndex};
-use crate::desk::{Desk, Why};
+use crate::desk::{Audit, AuditOutcome, Desk, Effect, Why};
 use crate::mail::control::{Act, Control as Said, Order, Whom};
 use crate::mail::messaging::Waiting;
 use crate::mail::{Call, Caller, Mail};
@@ -45,6 +46,8 @@ struct Gathered {
     has_more: bool,
     /// How far the list goes where a shard has more: what others list behind that is left for the next page.
     end: Option<(Reverse<u64>, u64)>,
+    /// What is noted of it; nothing of one that changes nothing.
+    audit: Option<Box<Audit>>,
 }
 
 /// How far this shard's sessions were looked at.
@@ -132,6 +135,7 @@ impl Audience {
             listed: Vec::new(),
             has_more: false,
             end: None,
+            audit: self.audit_order(desk, asker.session, &whom, &act),
         };
         self.control.asked.insert(ticket, gathered);
         self.control.of_session.entry(asker.session).or_default().insert(ticket);
@@ -196,14 +200,20 @@ impl Audience {
         if gathered.shards > 0 {
             return;
         }
-        let Gathered { asker, count, is_refused, wanted, mut listed, has_more, end, .. } =
+        let Gathered { asker, count, is_refused, wanted, mut listed, has_more, end, audit, .. } =
             self.take_gathered(ticket).expect("it was just there");
         if is_refused {
             let message =
                 format!("a shard has {ORDERS_MAX} orders that wait, as many as it may: of its sessions none was met, of others {count}");
-            return self.answer(desk, asker, Err(Refusal::new(ErrorCode::Overloaded, message)));
+            let result = Err(Refusal::new(ErrorCode::Overloaded, message));
+            audit::tell(desk, audit, &result);
+            return self.answer(desk, asker, result);
         }
-        let Some((count_max, slowest)) = wanted else { return self.answer(desk, asker, Ok(Outcome::Asked(count))) };
+        let Some((count_max, slowest)) = wanted else {
+            let result = Ok(Outcome::Asked(count));
+            audit::tell(desk, audit, &result);
+            return self.answer(desk, asker, result);
+        };
         // At most what one page has, of each shard.
         listed.sort_by_key(|(number, entry)| rank(slowest, entry.queue_bytes, *number));
         listed.retain(|(number, entry)| end.is_none_or(|end| rank(slowest, entry.queue_bytes, *number) <= end));
@@ -384,10 +394,13 @@ impl Audience {
     }
 
     /// The session that asked is over: nobody is answered.
-    pub(super) fn end_orders(&mut self, key: SessionKey) {
+    pub(super) fn end_orders(&mut self, desk: &mut Desk, key: SessionKey) {
         self.control.looks.remove(&key);
         for ticket in self.control.of_session.remove(&key).unwrap_or_default() {
-            self.control.asked.remove(&ticket);
+            // Its orders are carried out all the same.
+            if let Some(audit) = self.control.asked.remove(&ticket).and_then(|gathered| gathered.audit) {
+                desk.effects.push(Effect::Audit(Box::new(audit.with_outcome(AuditOutcome::Ordered))));
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::audience::Audience;
 use crate::base::{SessionKey, Time};
-use crate::desk::{Desk, Why};
+use crate::desk::{AuditKind, AuditOutcome, Desk, Effect, Why};
 use crate::session::{Ended, Life, Who};
 use crate::topic::session_filter::roles;
 use std::sync::Arc;
@@ -43,24 +43,34 @@ impl Audience {
         for _ in 0..EXPIRED_PER_TICK {
             let Some((expires, key)) = self.expiring.first().copied().filter(|(expires, _)| *expires <= desk.turn.now) else { return };
             self.expiring.remove(&(expires, key));
-            // It may be over, or have shown something newer.
-            if let Some(session) = self.session_mut(key).filter(|session| expires_at(session.who.as_deref()) == Some(expires)) {
-                match session.life {
-                    Life::Connected(_) | Life::Inside { .. } => {
-                        if let Some(mqtt) = &mut session.mqtt {
-                            // Messages wait for a client that comes back with something newer.
-                            mqtt.answers = None;
-                        }
-                        self.give_up(desk, key, Why::Expired);
-                    }
-                    // A client of MQTT shows who it is whenever it connects.
-                    Life::Away(_) if session.mqtt.is_none() => {
-                        session.end_by(Ended::Expired);
-                        self.finish_session(desk, key);
-                    }
-                    Life::Away(_) | Life::GivenUp | Life::Shared | Life::Over => {}
-                }
+            let audit = self.audit(desk, key, AuditKind::SessionEnd, AuditOutcome::Expired);
+            if self.expire(desk, key, expires) {
+                audit.into_iter().for_each(|audit| desk.effects.push(Effect::Audit(Box::new(audit))));
             }
+        }
+    }
+
+    /// What the session's client has shown is worth nothing any more; whether that ends it or its connection.
+    fn expire(&mut self, desk: &mut Desk, key: SessionKey, expires: Time) -> bool {
+        // It may be over, or have shown something newer.
+        let session = self.session_mut(key).filter(|session| expires_at(session.who.as_deref()) == Some(expires));
+        let Some(session) = session else { return false };
+        match session.life {
+            Life::Connected(_) | Life::Inside { .. } => {
+                if let Some(mqtt) = &mut session.mqtt {
+                    // Messages wait for a client that comes back with something newer.
+                    mqtt.answers = None;
+                }
+                self.give_up(desk, key, Why::Expired);
+                true
+            }
+            // A client of MQTT shows who it is whenever it connects.
+            Life::Away(_) if session.mqtt.is_none() => {
+                session.end_by(Ended::Expired);
+                self.finish_session(desk, key);
+                true
+            }
+            Life::Away(_) | Life::GivenUp | Life::Shared | Life::Over => false,
         }
     }
 

@@ -44,7 +44,8 @@ impl Audience {
         self.end_locks(desk, key);
         self.end_listeners(desk, key);
         self.end_requests(desk, key);
-        self.end_orders(key);
+        self.end_orders(desk, key);
+        self.end_denials(desk, key);
         self.forget_durable(desk, key);
         self.forget_who(key);
         self.end_event_listeners(desk, key);

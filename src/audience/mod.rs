@@ -13,6 +13,7 @@
 //! - `session_trees` — paths that mean other topics to some sessions than to others.
 //! - `streams` — the update streams of sessions; `locks` — the locks that they hold or wait for.
 //! - `identity` — who their clients are, and until when; `rights` — what they may do; `security` — what roles permit; `life` — when a session is over; `resume` — sessions of the native protocol that outlive their connections, `durable` — and the server; `properties` — sessions as others see them; `control` — as others look for and steer them; `look` — what they are told of one.
+//! - `audit` — what is noted of all that for whoever looks later at who did what.
 //! - `events` — sessions that are told of others: of their lives, their queues, and what they are subscribed to.
 //! - `mqtt` — what sessions of MQTT are beyond that.
 //!
@@ -20,6 +21,7 @@
 //! subscribers of one topic is over those who are told; one over the owners of topics over the shards.
 
 mod ask;
+mod audit;
 mod control;
 pub mod durable;
 mod events;
@@ -85,6 +87,7 @@ pub struct Audience {
     events: events::Events,
     trees: session_trees::SessionTrees,
     security: rights::Security,
+    denials: audit::Denials,
     /// Whose clients have to show anew who they are, and when.
     expiring: BTreeSet<(Time, SessionKey)>,
     /// An answer, in memory that is used again.
@@ -249,7 +252,8 @@ impl Audience {
     /// What listeners, and handlers of requests and missing topics, anywhere are kept here for; the same holds.
     pub fn listener_counts(&self) -> [usize; 2] {
         let Listening { sessions, topics, subscribers, missing, .. } = &self.listening;
-        let more = self.messaging.len() + self.control.len() + self.events.len() + self.trees.len() + self.expiring.len();
+        let more =
+            self.messaging.len() + self.control.len() + self.events.len() + self.trees.len() + self.expiring.len() + self.denials.len();
         [sessions.len() + topics.len() + subscribers.len(), missing.len() + more]
     }
 

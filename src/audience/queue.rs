@@ -125,8 +125,22 @@ impl Audience {
         if session.mqtt.is_some() {
             return self.answer_mqtt(desk, to, result);
         }
+        if let Err(refusal) = &result {
+            self.note_denied(desk, to.session, "", refusal);
+        }
+        self.queue_answer(desk, to, &result);
+    }
+
+    /// Refuses what the client asks for by the operation of this name.
+    pub fn refuse_operation(&mut self, desk: &mut Desk, to: Caller, operation: &str, refusal: Refusal) {
+        self.note_denied(desk, to.session, operation, &refusal);
+        self.queue_answer(desk, to, &Err(refusal));
+    }
+
+    fn queue_answer(&mut self, desk: &mut Desk, to: Caller, result: &Result<Outcome, Refusal>) {
+        let Some(session) = self.sessions.get(to.session) else { return };
         let form = session.form;
-        if let Some(bytes) = self.encode(form, to.call, &result) {
+        if let Some(bytes) = self.encode(form, to.call, result) {
             self.push(desk, to.session, Entry::Control(bytes));
         }
     }

@@ -5,16 +5,21 @@
 use super::ask::tell_carried_out;
 use crate::audience::Audience;
 use crate::base::{ShardIndex, TopicId};
-use crate::desk::{Answer, Desk, Effect, Ticket};
+use crate::desk::{Answer, Audit, AuditKind, AuditOutcome, Desk, Effect, Ticket};
 use crate::journal::{Change, PRINCIPALS_PATH, SECURITY_KIND, SECURITY_PATH, StoredTopic};
 use crate::mail::security::{PrincipalOrder, Security};
 use crate::mail::views::Told;
 use crate::mail::{Caller, Mail, Part};
 use crate::protocol::{ErrorCode, Refusal};
-use crate::security::{Author, PrincipalScript, SecurityLimits, SecurityScript, SecurityStore};
+use crate::security::{Author, PrincipalScript, ScriptError, SecurityLimits, SecurityScript, SecurityStore};
 use crate::topic::path::TopicPath;
 use crate::wire::native::Outcome;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// The stores, as notes name them.
+const ROLES: &str = "roles";
+const PRINCIPALS: &str = "principals";
 
 /// The only shard that decides on scripts.
 const SECURITY_WRITER: ShardIndex = ShardIndex(0);
@@ -24,10 +29,14 @@ impl Audience {
     pub fn apply_security(&mut self, desk: &mut Desk, asker: Caller, text: &str, checks_only: bool) -> Result<(), Refusal> {
         let store = self.security_store()?;
         // Here already, so that one that is none costs the writer nothing.
-        let script =
-            SecurityScript::parse(text, store.limits()).map_err(|error| Refusal::new(ErrorCode::InvalidScript, error.to_string()))?;
+        let script = SecurityScript::parse(text, store.limits());
+        let script = script.map_err(|error| self.refuse_script(desk, asker, ROLES, &error))?;
+        let audit = self.audit_script(desk, asker, (ROLES, checks_only)).map(|audit| {
+            let roles: BTreeSet<&str> = script.statements().filter_map(|(_, statement)| statement.role()).collect();
+            audit.number("statements", script.statements().count() as u64).texts("roles", roles.into_iter())
+        });
         let by = self.session(asker.session).map_or("", |session| session.principal()).into();
-        let ticket = self.expect_tables(desk, asker);
+        let ticket = self.expect_tables(desk, asker, audit);
         let to = Told { shard: desk.identity.index, ticket };
         desk.mail(SECURITY_WRITER, Mail::Security(Box::new(Security::Order { script, by, checks_only, to })));
         Ok(())
@@ -49,13 +58,33 @@ impl Audience {
     pub fn apply_principals(&mut self, desk: &mut Desk, asker: Caller, text: &str, checks_only: bool) -> Result<(), Refusal> {
         self.security_store()?;
         let script = PrincipalScript::parse(text, desk.limits.principal_limits);
-        let script = script.map_err(|error| Refusal::new(ErrorCode::InvalidScript, error.to_string()))?;
+        let script = script.map_err(|error| self.refuse_script(desk, asker, PRINCIPALS, &error))?;
+        let audit = self.audit_script(desk, asker, (PRINCIPALS, checks_only)).map(|audit| {
+            let principals: BTreeSet<&str> = script.statements().filter_map(|(_, statement)| statement.principal()).collect();
+            audit.number("statements", script.statements().count() as u64).texts("principals", principals.into_iter())
+        });
         let by = self.session(asker.session).map_or("", |session| session.principal()).into();
-        let ticket = self.expect_tables(desk, asker);
+        let ticket = self.expect_tables(desk, asker, audit);
         let to = Told { shard: desk.identity.index, ticket };
         let order = Box::new(PrincipalOrder { script, by, checks_only, to });
         desk.mail(SECURITY_WRITER, Mail::Security(Box::new(Security::OrderPrincipals(order))));
         Ok(())
+    }
+
+    /// A note on a script for the store of this name.
+    fn audit_script(&self, desk: &Desk, asker: Caller, (store, checks_only): (&str, bool)) -> Option<Audit> {
+        let outcome = if checks_only { AuditOutcome::Checked } else { AuditOutcome::Applied };
+        self.audit(desk, asker.session, AuditKind::Security, outcome).map(|audit| audit.text("store", store))
+    }
+
+    /// A text is no script. Its words are told to who sent it alone: one may be a password that stands in a wrong place.
+    fn refuse_script(&self, desk: &mut Desk, asker: Caller, store: &str, error: &ScriptError) -> Refusal {
+        let refusal = Refusal::new(ErrorCode::InvalidScript, error.to_string());
+        if let Some(audit) = self.audit(desk, asker.session, AuditKind::Security, AuditOutcome::Refused) {
+            let audit = audit.text("store", store).text("code", refusal.code.name()).number("line", error.line as u64);
+            desk.effects.push(Effect::Audit(Box::new(audit)));
+        }
+        refusal
     }
 
     fn security_store(&self) -> Result<&Arc<SecurityStore>, Refusal> {

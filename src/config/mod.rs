@@ -54,7 +54,15 @@ pub struct Config {
     pub storage: Storage,
     pub authentication: Authentication,
     pub security: Security,
+    pub audit: Audit,
     pub log: Log,
+}
+
+/// Where it is noted who did what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// `None`: nowhere.
+    pub file: Option<PathBuf>,
 }
 
 /// What roles permit.

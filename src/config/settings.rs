@@ -259,6 +259,7 @@ pub const SETTINGS: &[Setting] = &[
         c.authentication.certificates = NameRoles::parse_all(texts)?;
         Ok(())
     }),
+    text("audit.file", 4096, |c, v| c.audit.file = (!v.is_empty()).then(|| v.into())),
     name("log.level", &LogLevel::NAMES, |c, v| c.log.level = LogLevel::ALL[v]),
     name("log.format", &LogFormat::NAMES, |c, v| c.log.format = LogFormat::ALL[v]),
 ];

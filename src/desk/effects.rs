@@ -2,6 +2,7 @@
 //!
 //! Any room may find that a connection has something to send; it is named once until it is asked for that.
 
+use super::audit::Audit;
 use crate::base::{ConnectionKey, SessionId, ShardIndex, SlabKey};
 use crate::mail::security::PrincipalOrder;
 use crate::protocol::Refusal;
@@ -43,6 +44,8 @@ pub enum Effect {
     InsideOver(SessionId),
     /// The operator should know.
     Log(Log),
+    /// To be noted for whoever looks later at who did what. Only where `Limits::audits`.
+    Audit(Box<Audit>),
 }
 
 /// What the operator should know.

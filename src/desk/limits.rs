@@ -81,6 +81,8 @@ pub struct Limits {
     pub transmit_bytes_max: usize,
     /// Whether clients are asked who they are.
     pub authenticates: bool,
+    /// Whether it is noted who did what: `Effect::Audit`.
+    pub audits: bool,
     /// From a connection's first byte to its session.
     pub handshake_timeout_ms: u64,
     /// Sessions that begin in a second; 0: no bound.
@@ -142,6 +144,7 @@ impl Default for Limits {
             resume: ResumeLimits::default(),
             transmit_bytes_max: 64 << 10,
             authenticates: false,
+            audits: false,
             handshake_timeout_ms: 10_000,
             admission_per_s: 10_000,
             keep_alive_ms: 30_000,

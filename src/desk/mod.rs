@@ -4,10 +4,12 @@
 //! The desk decides nothing and knows no room. It is handed down as an argument, so a room that has it can send mail and store records, and can
 //! do nothing to another room.
 
+mod audit;
 mod effects;
 mod ledger;
 mod limits;
 
+pub use audit::{Audit, AuditKind, AuditOutcome};
 pub use effects::{Authentication, Claim, Effect, Effects, GivenUp, HandedNative, Handover, Log, Shown, Why};
 pub use ledger::{Ledger, Ticket};
 pub use limits::{DerivationLimits, Limits, ResumeLimits};

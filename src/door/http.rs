@@ -2,7 +2,7 @@
 
 use super::mqtt::Link;
 use super::native::Native;
-use super::{Doors, Effect, Stage, in_six};
+use super::{Doors, Effect, Stage, Unidentified, in_six};
 use crate::audience::Audience;
 use crate::base::ConnectionKey;
 use crate::desk::{Desk, Log};
@@ -90,6 +90,8 @@ impl Doors {
             }
         };
         desk.effects.push(Effect::Log(log));
+        let said = Unidentified { principal: "".into(), why: text.into() };
+        self.note_no_page(desk, key, None, (403, &said));
         self.respond_text(desk, audience, key, 403, text);
     }
 

@@ -3,11 +3,12 @@
 //! - here — what a connection is, how it begins and how it ends.
 //! - `read` — the pieces of what comes, one by one: who reads pulls, so nothing is called back from within.
 //! - `http` — the head, upgrades; `pages` — who asks for an admin page; `native` — the dialogue of the native protocol; `mqtt` — that of MQTT.
-//! - `admission` — how fast sessions begin; `deadline` — when a connection has been silent for too long; `transmit` — what a connection sends now.
+//! - `admission` — how fast sessions begin; `deadline` — when a connection has been silent for too long; `transmit` — what a connection sends now; `audit` — what is noted of those who come.
 //!
 //! Sessions are the audience's. A connection that ends leaves its session there; what a client asks for is given to the shard.
 
 mod admission;
+mod audit;
 mod deadline;
 mod http;
 mod mqtt;
@@ -59,11 +60,21 @@ pub struct Doors {
 pub enum Identified {
     /// This one, whose session has these properties; `None` for an anonymous one without roles.
     As(Option<Box<Who>>, Checked),
-    Refused,
+    Refused(Unidentified),
     /// It cannot be said now.
     Later {
         wait_ms: u64,
+        said: Unidentified,
     },
+}
+
+/// Somebody of whom it is not known who he is.
+#[derive(Debug, Default)]
+pub struct Unidentified {
+    /// What he says that he is; empty where he does not.
+    pub principal: Box<str>,
+    /// In words for the operator, which have nothing of what was shown. He who asks is not told.
+    pub why: Box<str>,
 }
 
 /// One transport's dialogue. Small: hundreds of thousands are idle.

@@ -3,11 +3,12 @@
 //! A session that outlives its connections lives on one shard, which its token names: a connection that comes to another goes there, with CONNECT and all
 //! that was read behind it.
 
+use super::audit::BY_NATIVE;
 use super::read::Said;
 use super::{Connection, Doors, Fragments, Identified, Stage};
 use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex};
-use crate::desk::{Claim, Desk, Effect, HandedNative, Handover, Shown};
+use crate::desk::{AuditOutcome, Claim, Desk, Effect, HandedNative, Handover, Shown};
 use crate::protocol::native::{Connect, Dialogue, Turn};
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
 use crate::session::{self, Checked, ENVIRONMENT_BYTES_MAX, Entry, Life, Session, UserProperties, Who};
@@ -176,7 +177,10 @@ impl Doors {
                 self.hold(key, Some(home), connect);
             }
             Ok(_) => self.resume_session(desk, audience, key, &connect),
-            Err(refusal) => self.refuse(desk, audience, key, connect.id, &refusal),
+            Err(refusal) => {
+                self.note_not_resumed(desk, key, &refusal);
+                self.refuse(desk, audience, key, connect.id, &refusal);
+            }
         }
     }
 
@@ -220,7 +224,10 @@ impl Doors {
         let found = audience.find_resumed(desk, connect, form, |send| sends.give_up(send));
         let session = match found {
             Ok(session) => session,
-            Err(refusal) => return self.refuse(desk, audience, key, connect.id, &refusal),
+            Err(refusal) => {
+                self.note_not_resumed(desk, key, &refusal);
+                return self.refuse(desk, audience, key, connect.id, &refusal);
+            }
         };
         let held = audience.session(session).and_then(|held| held.life.connection());
         if let Some(old) = held.filter(|old| self.session(*old) == Some(session)) {
@@ -229,6 +236,7 @@ impl Doors {
         audience.resume(desk, session, key);
         self.admission.note_resumed(desk.turn.now, desk.limits.admission_per_s);
         self.change_origin(desk, audience, (key, session), &connect.about.environment);
+        Self::note_connected(desk, audience, session, (BY_NATIVE, true));
         self.welcome(desk, audience, key, session, connect);
     }
 
@@ -266,12 +274,16 @@ impl Doors {
         let connect = held.connect.clone();
         match identified {
             Identified::As(who, properties) => self.begin_session(desk, audience, key, &connect, Some((who, properties))),
-            Identified::Refused => {
+            Identified::Refused(said) => {
+                self.note_not_connected(desk, key, BY_NATIVE, (AuditOutcome::Refused, &said));
                 let message = "there is no such principal, or what was shown for it is not right";
                 self.refuse(desk, audience, key, connect.id, &Refusal::new(ErrorCode::AuthenticationFailed, message));
                 self.close_now(desk, audience, key, CloseCode::AuthenticationFailed, "the authentication failed");
             }
-            Identified::Later { wait_ms } => self.say_later(desk, audience, key, connect.id, wait_ms, "it cannot be said now who you are"),
+            Identified::Later { wait_ms, said } => {
+                self.note_not_connected(desk, key, BY_NATIVE, (AuditOutcome::Later, &said));
+                self.say_later(desk, audience, key, connect.id, wait_ms, "it cannot be said now who you are");
+            }
         }
     }
 
@@ -314,6 +326,7 @@ impl Doors {
             audience.make_durable(desk, session);
         }
         audience.session_opened(desk, session);
+        Self::note_connected(desk, audience, session, (BY_NATIVE, false));
         audience.remap(desk, session);
         self.welcome(desk, audience, key, session, connect);
     }

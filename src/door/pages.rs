@@ -2,7 +2,8 @@
 //!
 //! The answer ends the connection, so that nothing behind the request is read.
 
-use super::{Doors, Identified, Stage};
+use super::audit::LATER;
+use super::{Doors, Identified, Stage, Unidentified};
 use crate::audience::Audience;
 use crate::base::ConnectionKey;
 use crate::desk::{Claim, Desk, Effect, Shown};
@@ -29,7 +30,11 @@ impl Doors {
             Some(Authorization::Basic { user, password }) if password.is_empty() => (user, Shown::Nothing),
             Some(Authorization::Basic { user, password }) => (user, Shown::Password(password)),
             Some(Authorization::Bearer(token)) => ("".into(), Shown::Bearer(token)),
-            Some(Authorization::Malformed(why)) => return self.respond_text(desk, audience, key, 401, why),
+            Some(Authorization::Malformed(why)) => {
+                let said = Unidentified { principal: "".into(), why: why.into() };
+                self.note_no_page(desk, key, Some(&request), (401, &said));
+                return self.respond_text(desk, audience, key, 401, why);
+            }
         };
         let (address, certificate) = self.shown_before(key);
         let claim = Claim { principal, shown, address, certificate, properties: Checked::default() };
@@ -46,14 +51,21 @@ impl Doors {
                 let rights = audience.rights_of(who.as_deref());
                 match needed(&request.path).map_or(Ok(()), |deed| gate::server(&rights, deed)) {
                     Ok(()) => self.ask_for_page(desk, key, *request),
-                    Err(refusal) => self.respond_text(desk, audience, key, 403, &refusal.message),
+                    Err(refusal) => {
+                        let principal = who.map_or("".into(), |who| (*who.principal).into());
+                        let said = Unidentified { principal, why: refusal.message.as_str().into() };
+                        self.note_no_page(desk, key, Some(&request), (403, &said));
+                        self.respond_text(desk, audience, key, 403, &refusal.message);
+                    }
                 }
             }
-            Identified::Refused => {
+            Identified::Refused(said) => {
+                self.note_no_page(desk, key, Some(&request), (401, &said));
                 let text = "Authorization does not show who asks: Basic takes the name and password of a principal, Bearer a token";
                 self.respond_text(desk, audience, key, 401, text);
             }
-            Identified::Later { wait_ms } => {
+            Identified::Later { wait_ms, said } => {
+                self.note_no_page(desk, key, Some(&request), (LATER, &said));
                 let connection = self.connections.get_mut(key).expect("it was just there");
                 http::put_later(&mut connection.raw, wait_ms, b"it cannot be said now who you are\n");
                 self.end(desk, audience, key);

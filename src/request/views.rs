@@ -2,7 +2,7 @@
 
 use super::Asking;
 use crate::audience::{Audience, Listing};
-use crate::desk::Desk;
+use crate::desk::{Audit, AuditKind, AuditOutcome, Desk};
 use crate::gate::{self, Deed};
 use crate::mail::Mail;
 use crate::mail::views::{Order, Told};
@@ -17,18 +17,25 @@ impl Asking<'_> {
         let definition = parse_view(self.desk, text)?;
         gate::selected(self.rights(), Deed::Select, &definition.selector)?;
         let creator = self.audience.creator(self.asker.session);
-        self.order_view(Order::Create { name: name.into(), text: text.into(), creator });
+        let audit = self.audit_view("create_view", name).map(|audit| audit.text("definition", text));
+        self.order_view(audit, Order::Create { name: name.into(), text: text.into(), creator });
         Ok(())
     }
 
     pub(super) fn remove_view(&mut self, name: &str) -> Result<(), Refusal> {
         gate::server(self.rights(), Deed::ManageViews)?;
-        self.order_view(Order::Remove { name: name.into() });
+        let audit = self.audit_view("remove_view", name);
+        self.order_view(audit, Order::Remove { name: name.into() });
         Ok(())
     }
 
-    fn order_view(&mut self, order: Order) {
-        let ticket = self.audience.expect_decision(self.desk, self.asker);
+    fn audit_view(&self, operation: &str, name: &str) -> Option<Audit> {
+        let audit = self.audience.audit(self.desk, self.asker.session, AuditKind::View, AuditOutcome::Done)?;
+        Some(audit.text("operation", operation).text("name", name))
+    }
+
+    fn order_view(&mut self, audit: Option<Audit>, order: Order) {
+        let ticket = self.audience.expect_decision(self.desk, self.asker, audit);
         let to = Told { shard: self.desk.identity.index, ticket };
         self.desk.mail(VIEWS_WRITER, Mail::OrderView { order: Box::new(order), to });
     }

@@ -7,7 +7,7 @@ use crate::mail::security::PrincipalOrder;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::security::{Author, Secret};
 use crate::session::UserProperties;
-use crate::shard::{Claim, Identified, Log, Shown, Who};
+use crate::shard::{Claim, Identified, Log, Shown, Unidentified, Who};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -66,24 +66,31 @@ pub fn change_principals(
 impl Answered {
     /// What the shard does with it, and what the operator should know. `chance` is below 1,000.
     pub fn judge(self, now: Time, wall_ms: u64, chance: u64) -> (Identified, Option<Log>) {
-        let refused =
-            |why: &dyn std::fmt::Display| Some(Log::NotIdentified { principal: self.principal.clone(), why: why.to_string().into() });
-        match self.verdict {
-            Verdict::Allow(allowed) => {
-                let expires = allowed.expires_ms.map(|at_ms| now.after_ms(at_ms.saturating_sub(wall_ms)));
-                let properties = allowed.properties.iter().map(|(key, value)| (&**key, &**value));
-                match UserProperties::check(properties) {
-                    Ok(properties) => (Identified::As(Who::new(allowed.principal.into(), allowed.roles, expires), properties), None),
-                    // An authenticator that gives what is none has said nothing that can be relied on.
-                    Err(refusal) => (Identified::Refused, refused(&refusal.message)),
-                }
-            }
+        let allowed = match self.verdict {
+            Verdict::Allow(allowed) => allowed,
             Verdict::Deny(denial @ (Denial::Busy | Denial::Unavailable(_))) => {
-                let wait_ms = AGAIN_MS / 2 + chance % (AGAIN_MS / 2);
-                (Identified::Later { wait_ms }, refused(&denial))
+                let (said, news) = refuse(self.principal, &denial);
+                return (Identified::Later { wait_ms: AGAIN_MS / 2 + chance % (AGAIN_MS / 2), said }, Some(news));
             }
-            Verdict::Deny(denial) => (Identified::Refused, refused(&denial)),
-            Verdict::Abstain => (Identified::Refused, refused(&Denial::Unknown)),
+            Verdict::Deny(denial) => return refused(refuse(self.principal, &denial)),
+            Verdict::Abstain => return refused(refuse(self.principal, &Denial::Unknown)),
+        };
+        let expires = allowed.expires_ms.map(|at_ms| now.after_ms(at_ms.saturating_sub(wall_ms)));
+        let properties = allowed.properties.iter().map(|(key, value)| (&**key, &**value));
+        match UserProperties::check(properties) {
+            Ok(properties) => (Identified::As(Who::new(allowed.principal.into(), allowed.roles, expires), properties), None),
+            // An authenticator that gives what is none has said nothing that can be relied on.
+            Err(refusal) => refused(refuse(self.principal, &refusal.message)),
         }
     }
+}
+
+/// What is said of somebody who is not let in.
+fn refuse(principal: Box<str>, why: &dyn std::fmt::Display) -> (Unidentified, Log) {
+    let why: Box<str> = why.to_string().into();
+    (Unidentified { principal: principal.clone(), why: why.clone() }, Log::NotIdentified { principal, why })
+}
+
+fn refused((said, news): (Unidentified, Log)) -> (Identified, Option<Log>) {
+    (Identified::Refused(said), Some(news))
 }

@@ -3,6 +3,7 @@
 //!
 //! The only module that names glommio. Nothing here decides anything: bytes, time and mail go into the shard, effects come out.
 
+mod audit;
 mod identify;
 mod log;
 mod mesh;
@@ -10,6 +11,7 @@ mod places;
 mod ring;
 mod turn;
 
+pub use audit::{AuditLog, AuditSink};
 pub use mesh::Command;
 pub use places::Places;
 pub use ring::{Completion, Ring, Sizes};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub places: Option<Arc<Places>>,
     /// Who says who clients are; nobody where all are anonymous.
     pub authenticators: Option<(authentication::Handle, Arc<authentication::KeptPrincipals>)>,
+    /// Where it is noted who did what, if anywhere.
+    pub audit: Option<AuditSink>,
 }
 
 /// What nobody can guess.

@@ -670,6 +670,7 @@ impl Turns {
                 Effect::Identify(key, claim) => self.identify(key, *claim),
                 Effect::ChangePrincipals(order) => self.change_principals(*order),
                 Effect::Log(news) => self.logger.log(now(), &news),
+                Effect::Audit(audit) => self.settings.audit.as_ref().expect("a shard notes where that goes").note(wall_ms(), audit),
             }
         }
     }

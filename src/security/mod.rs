@@ -24,6 +24,7 @@ pub use principals::PrincipalLimits;
 #[cfg(feature = "server")]
 pub use principals::{Anonymous, PrincipalStore};
 pub use rights::Rights;
+pub use script::ScriptError;
 pub use script::principals::PrincipalScript;
 pub use script::security::SecurityScript;
 #[cfg(feature = "server")]

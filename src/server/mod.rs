@@ -5,7 +5,7 @@ mod access;
 use crate::admin::Pages;
 use crate::base::TopicId;
 use crate::config::{Config, Listener, Protocol};
-use crate::runtime::{self, Door, Listeners, Places, Runtime, Settings, Stored};
+use crate::runtime::{self, AuditLog, Door, Listeners, Places, Runtime, Settings, Stored};
 use crate::shard::{Limits, Transport};
 use crate::storage::{Options, Recovered, Store};
 use crate::transport::{Certificates, Policy};
@@ -34,8 +34,10 @@ pub struct Server {
     pub restored: Option<String>,
     /// Set by SIGTERM and SIGINT.
     stop: Arc<AtomicBool>,
-    /// Set by SIGHUP: certificates are to be read again.
+    /// Set by SIGHUP: certificates are to be read again, and the audit log goes on in a new file.
     refresh: Arc<AtomicBool>,
+    /// Ends after the shards, which write to it.
+    audit: Option<AuditLog>,
 }
 
 /// Turns of the server's own thread after which it looks whether certificates have changed: a second.
@@ -60,7 +62,9 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     let stored = open_store(config, &cores)?;
     let (stored, found) = stored.unzip();
     let access = Access::start(config, stored.as_ref().map_or(&[], |stored| &stored.topics))?;
+    let audit = config.audit.file.as_deref().map(start_audit).transpose()?;
     let settings = Settings {
+        audit: audit.as_ref().map(AuditLog::sink),
         authenticators: access.authenticators(),
         limits: Limits { security: access.security.clone(), principals: access.principals_script(), ..limits(config, cores.len()) },
         doors,
@@ -83,7 +87,7 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     let restored = found.map(|found| format!("{found} in {} ms", runtime::now().since(started) / 1_000_000));
     let names = listeners.iter().map(|listener| listener.name.clone());
     let certificates = names.zip(certificates).filter_map(|(name, certificates)| Some((name, certificates?))).collect();
-    Ok(Server { runtime, access, listeners, certificates, cores, restored, stop, refresh })
+    Ok(Server { runtime, access, listeners, certificates, cores, restored, stop, refresh, audit })
 }
 
 /// Opens the store and reads what it holds; nothing where the server is ephemeral.
@@ -141,6 +145,9 @@ impl Server {
                 beats = self.runtime.beats();
             }
             let is_asked_for = self.refresh.swap(false, Ordering::Relaxed);
+            if is_asked_for {
+                self.audit.iter().for_each(AuditLog::reopen);
+            }
             if is_asked_for || turns.is_multiple_of(REFRESH_TURNS) {
                 self.refresh_certificates(is_asked_for);
             }
@@ -161,6 +168,10 @@ impl Server {
             }
         }
     }
+}
+
+fn start_audit(path: &Path) -> io::Result<AuditLog> {
+    AuditLog::start(path).map_err(|error| io::Error::other(format!("audit.file: {}: {error}", path.display())))
 }
 
 fn read_certificates(listener: &Listener) -> io::Result<Option<Arc<Certificates>>> {
@@ -248,7 +259,9 @@ fn listen(address: SocketAddr, socket_send_bytes: usize) -> io::Result<Socket> {
 fn limits(config: &Config, shards: usize) -> Limits {
     let web_by_listener = config.all_listeners().iter().map(|listener| config.web(listener)).collect();
     let authenticates = !config.authentication.chain.is_empty();
-    let mut limits = Limits { has_mqtt: config.has_mqtt(), authenticates, web_by_listener, ..config.limits.clone() }.split(shards);
+    let audits = config.audit.file.is_some();
+    let limits = Limits { has_mqtt: config.has_mqtt(), authenticates, audits, web_by_listener, ..config.limits.clone() };
+    let mut limits = limits.split(shards);
     limits.views.language.selector = limits.selector;
     limits
 }

@@ -16,8 +16,10 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "server")]
+pub use crate::desk::Audit;
 pub use crate::desk::{Claim, DerivationLimits, Effect, Handover, Identity, Limits, Log, ResumeLimits, Shown, Storing};
-pub use crate::door::{Identified, Transport, Verdict};
+pub use crate::door::{Identified, Transport, Unidentified, Verdict};
 pub use crate::mail::security::PrincipalOrder;
 #[cfg(feature = "server")]
 pub use crate::session::Send;

@@ -124,13 +124,14 @@ impl Shard {
     pub(super) fn handle_request(&mut self, session: SessionKey, form: Form, request: Request<'_>) {
         let Request { id, ask } = request;
         let asker = Caller { session, call: Call::Request(id) };
+        let operation = if self.desk.limits.audits { ask.name() } else { "" };
         let mut value = std::mem::take(&mut self.value);
         let Self { desk, owner, audience, checker, .. } = self;
         match (Asking { desk, owner, audience, checker, asker, form }).carry_out(ask, &mut value) {
             Ok(Todo::Nothing) => {}
             Ok(Todo::Route { path, change }) => self.route_change(asker.into(), &path, change),
             Ok(Todo::Review) => self.audience.run_reviews(&mut self.desk, self.owner.has_walks()),
-            Err(refusal) => self.audience.answer(&mut self.desk, asker, Err(refusal)),
+            Err(refusal) => self.audience.refuse_operation(&mut self.desk, asker, operation, refusal),
         }
         self.value = value;
     }

@@ -372,6 +372,15 @@ impl Ask<'static> {
 }
 
 impl Ask<'_> {
+    /// What it is called; `update` for each that changes a topic but by an event.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Update { .. } => "update",
+            Self::Append { append: Append::Edit { .. }, .. } => "edit",
+            _ => self.operation().map_or("unknown", |operation| operation.name),
+        }
+    }
+
     /// Whether it becomes a question to the owners of topics or views.
     pub fn asks_owners(&self) -> bool {
         self.operation().is_some_and(|operation| operation.asks_owners)

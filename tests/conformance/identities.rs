@@ -44,7 +44,7 @@ fn what_comes_behind_connect_waits_until_it_is_known_who_the_client_is() {
     assert!(heard.contains(r#""$Principal":"ann""#) && heard.contains(r#""tier":"gold""#), "{heard}");
     assert!(heard.contains(r#""$Roles":"\"A\" \"B\"""#) && !heard.contains("lead") && !heard.contains(r#""x":"y""#), "{heard}");
     // A word that nobody waits for does nothing.
-    peer.identify(Identified::Refused);
+    peer.identify(Identified::Refused(Default::default()));
     assert!(!peer.is_ended());
 }
 
@@ -53,7 +53,7 @@ fn a_client_that_is_refused_is_told_and_closed() {
     let mut peer = peer();
     say(&mut peer, r#"[{"op":"connect","id":7,"bearer":"token"},{"op":"add","id":2,"path":"a","type":"json"}]"#);
     assert!(matches!(&peer.take_claims()[0].shown, Shown::Bearer(token) if ***token == *b"token"));
-    peer.identify(Identified::Refused);
+    peer.identify(Identified::Refused(Default::default()));
     let heard = heard(&mut peer);
     assert!(heard.contains(r#""id":7,"code":109,"name":"authentication_failed""#), "{heard}");
     assert!(heard.contains("\u{10}\u{c}the authentication failed") || peer.is_ended(), "{heard}");
@@ -65,7 +65,7 @@ fn a_client_that_cannot_be_judged_now_is_told_when_to_come() {
     let mut peer = peer();
     say(&mut peer, r#"{"op":"connect","id":7}"#);
     assert!(matches!(peer.take_claims()[0].shown, Shown::Nothing));
-    peer.identify(Identified::Later { wait_ms: 1234 });
+    peer.identify(Identified::Later { wait_ms: 1234, said: Default::default() });
     let heard = heard(&mut peer);
     assert!(heard.contains(r#""op":"later""#) && heard.contains("1234"), "{heard}");
 }

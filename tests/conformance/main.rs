@@ -5,6 +5,7 @@
 //! - who may ask, by the host and the origin that a request names: `origins`; by what it shows for who asks: `pages`.
 //! - the protocol's own specification, `sdk/protocol/README.md`: `vectors` for its frames, and a file for each section that has rules.
 
+mod audits;
 mod batches;
 mod close;
 mod derivations;

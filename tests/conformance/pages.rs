@@ -101,7 +101,7 @@ fn who_is_refused_is_asked_for_a_name_and_a_password() {
     for path in ["/latency", "/", "/nothing"] {
         let mut peer = peer();
         ask(&mut peer, path, "Authorization: Basic YW5uOnB3\r\n");
-        peer.identify(Identified::Refused);
+        peer.identify(Identified::Refused(Default::default()));
         let answer = answer(&mut peer);
         assert!(has_status(&answer, 401) && answer.contains("Authorization does not show who asks"), "{answer}");
         assert!(answer.contains("\r\nWWW-Authenticate: Basic realm=\"tidewire\", charset=\"UTF-8\"\r\n"), "{answer}");
@@ -152,7 +152,7 @@ fn who_cannot_be_judged_now_is_told_in_how_many_seconds_to_come() {
     for (wait_ms, wait_s) in [(0, 1), (1234, 2), (3000, 3)] {
         let mut peer = peer();
         ask(&mut peer, "/latency", "Authorization: Basic YW5uOnB3\r\n");
-        peer.identify(Identified::Later { wait_ms });
+        peer.identify(Identified::Later { wait_ms, said: Default::default() });
         let answer = answer(&mut peer);
         assert!(has_status(&answer, 503) && answer.contains(&format!("\r\nRetry-After: {wait_s}\r\n")), "{answer}");
     }
@@ -232,7 +232,7 @@ fn a_word_that_nobody_waits_for_does_nothing() {
     ask(&mut peer, "/latency", "");
     peer.identify(role("ann", "OPERATOR"));
     assert!(has_status(&answer(&mut peer), 200));
-    peer.identify(Identified::Refused);
+    peer.identify(Identified::Refused(Default::default()));
     assert!(peer.take().is_empty());
 }
 

@@ -21,6 +21,7 @@ pub struct Peer {
     out: Vec<u8>,
     is_ended: bool,
     logged: Vec<Log>,
+    noted: Vec<u8>,
     claims: Vec<Claim>,
     orders: Vec<PrincipalOrder>,
     located: Vec<IpAddr>,
@@ -40,6 +41,7 @@ impl Peer {
             out: Vec::new(),
             is_ended: false,
             logged: Vec::new(),
+            noted: Vec::new(),
             claims: Vec::new(),
             orders: Vec::new(),
             located: Vec::new(),
@@ -75,6 +77,12 @@ impl Peer {
     /// What the operator was told.
     pub fn logged(&self) -> &[Log] {
         &self.logged
+    }
+
+    /// The lines of the audit log since the last time.
+    pub fn take_noted(&mut self) -> Vec<serde_json::Value> {
+        let lines = String::from_utf8(std::mem::take(&mut self.noted)).expect("the log is text");
+        lines.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
     }
 
     /// It comes from there.
@@ -130,6 +138,7 @@ impl Peer {
                 }
                 Effect::Http(key, _) => self.shard.respond(key, 200, "text/plain", b"page"),
                 Effect::Log(log) => self.logged.push(log),
+                Effect::Audit(audit) => audit.put_line(WALL_MS, &mut self.noted),
                 Effect::HandOver(..) => unreachable!("there is no other shard"),
                 Effect::Identify(_, claim) => self.claims.push(*claim),
                 Effect::ChangePrincipals(order) => self.orders.push(*order),

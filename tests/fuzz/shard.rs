@@ -26,7 +26,7 @@ struct World {
 pub fn shard(input: &[u8]) {
     let storing = [Storing::Stored, Storing::Memory, Storing::Off][usize::from(input.first().copied().unwrap_or_default() % 3)];
     let authenticates = input.first().is_some_and(|first| first / 3 % 2 == 1);
-    let limits = Limits { authenticates, ..limits() };
+    let limits = Limits { authenticates, audits: authenticates, ..limits() };
     let queue_bytes_max = limits.queue.bytes_max;
     let mut world = World::new(storing, limits);
     world.connect(false, &[1, 5, 1, 1, 2, 1, 7]);
@@ -82,8 +82,8 @@ impl World {
         }
         let key = self.claimants.remove(0);
         let identified = match length % 5 {
-            0 => Identified::Refused,
-            1 => Identified::Later { wait_ms: u64::from(length) * 10 },
+            0 => Identified::Refused(Default::default()),
+            1 => Identified::Later { wait_ms: u64::from(length) * 10, said: Default::default() },
             2 => Identified::As(Who::new("ann".into(), vec!["A".into()], Some(self.now.after_ms(500))), Box::default()),
             _ => Identified::As(None, Box::default()),
         };
@@ -188,6 +188,11 @@ impl World {
                 Effect::Locate(..) => {}
                 Effect::Inside(_) | Effect::InsideOver(_) => unreachable!("nothing in the process has a session"),
                 Effect::Wake(_) | Effect::Reports(_) | Effect::Log(_) => {}
+                Effect::Audit(audit) => {
+                    let mut line = Vec::new();
+                    audit.put_line(WALL_MS, &mut line);
+                    assert!(serde_json::from_slice::<Value>(&line).is_ok_and(|line| line["event"].is_string()));
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 //! the timeouts only bound a test that would hang.
 
 mod admission;
+mod audit;
 mod client;
 mod durable;
 mod messaging;

@@ -131,6 +131,9 @@ impl Audience {
 
     /// An owner's answer to what this session's client asked.
     pub fn answer_mqtt(&mut self, desk: &mut Desk, to: Caller, result: Result<Outcome, Refusal>) {
+        if let Err(refusal) = &result {
+            self.note_denied(desk, to.session, "publish", refusal);
+        }
         let mqtt = self.mqtt(to.session).expect("the session was found to be one of MQTT");
         let epoch = mqtt.epoch;
         match (to.call, result) {

@@ -140,7 +140,10 @@ impl Audience {
                 desk.mail(desk.owner_of(&path), Mail::Update(update));
                 self.broker.wills.insert(number, (client_id, will.topic));
             }
-            Err(refusal) => log_refused_will(desk, &client_id, &will.topic, refusal),
+            Err(refusal) => {
+                self.note_denied(desk, session, "will", &refusal);
+                log_refused_will(desk, &client_id, &will.topic, refusal);
+            }
         }
     }
 

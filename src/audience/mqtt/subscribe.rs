@@ -65,8 +65,8 @@ impl Audience {
     }
 
     fn wanted<'a>(
-        &self,
-        desk: &Desk,
+        &mut self,
+        desk: &mut Desk,
         asker: Caller,
         text: &'a str,
         options: SubscriptionOptions,
@@ -75,7 +75,10 @@ impl Audience {
         let filter = parse_filter(text).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
         let selector = Selector::parse(&filter.selector, desk.limits.selector).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
         let allowed = gate::selected(self.rights(asker.session), Deed::Select, &selector);
-        self.leave_to_owner(desk, asker.session, allowed).map_err(|refusal| reason_of(refusal.code))?;
+        if let Err(refusal) = self.leave_to_owner(desk, asker.session, allowed) {
+            self.note_denied(desk, asker.session, "subscribe", &refusal);
+            return Err(reason_of(refusal.code));
+        }
         let selector = self.selected.held(&selector).cloned().unwrap_or(selector);
         Ok(Wanted { text, share: filter.share, selector, options, id })
     }

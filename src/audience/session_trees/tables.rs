@@ -3,7 +3,7 @@
 use super::Scan;
 use crate::audience::Audience;
 use crate::base::{SessionKey, ShardIndex, TopicId};
-use crate::desk::{Answer, Desk};
+use crate::desk::{Answer, AuditKind, AuditOutcome, Desk};
 use crate::journal::{Change, SESSION_TREE_KIND, SESSION_TREES_BRANCH, StoredTopic};
 use crate::mail::session_trees::{Put, SessionTrees};
 use crate::mail::views::Told;
@@ -30,7 +30,11 @@ impl Audience {
     ) -> Result<(), Refusal> {
         // Here already, so that one that is none costs the writer nothing.
         let table = parse(desk, rows.iter().map(|(filter, branch)| (&**filter, &**branch)))?;
-        let ticket = self.expect_tables(desk, asker);
+        let audit = self.audit(desk, asker.session, AuditKind::SessionTree, AuditOutcome::Done).map(|audit| {
+            let shown = rows.iter().map(|(_, topics)| &**topics);
+            audit.text("operation", "put_session_tree").text("branch", branch).number("mappings", rows.len() as u64).texts("shows", shown)
+        });
+        let ticket = self.expect_tables(desk, asker, audit);
         let to = Told { shard: desk.identity.index, ticket };
         let put = Put { branch: branch.into(), rows: table.texts().into() };
         desk.mail(TREES_WRITER, Mail::SessionTrees(Box::new(SessionTrees::Order { put, to })));

@@ -4,8 +4,9 @@
 use super::{limits, put_packet};
 use crate::audience::Audience;
 use crate::base::ConnectionKey;
-use crate::desk::{Authentication, Claim, Desk, Effect, Shown};
-use crate::door::{Doors, Identified, Stage};
+use crate::desk::{AuditOutcome, Authentication, Claim, Desk, Effect, Shown};
+use crate::door::audit::{Caller, MQTT};
+use crate::door::{Doors, Identified, Stage, Unidentified};
 use crate::session::Checked;
 use crate::wire::mqtt::{self, Auth, Connect, Fault, ReasonCode, Version};
 use zeroize::Zeroizing;
@@ -60,13 +61,33 @@ impl Doors {
                 Ok(connect) => self.admit_client(desk, audience, key, &connect, None, Some((who, properties))),
                 Err(fault) => self.close_faulty(desk, audience, key, fault),
             },
-            Identified::Refused => {
+            Identified::Refused(said) => {
+                self.note_client(desk, key, &body, (AuditOutcome::Refused, &said));
                 self.close_with(desk, audience, key, ReasonCode::BAD_USER_NAME_OR_PASSWORD, "the authentication failed");
             }
-            Identified::Later { wait_ms } => {
+            Identified::Later { wait_ms, said } => {
+                self.note_client(desk, key, &body, (AuditOutcome::Later, &said));
                 let why = format!("it cannot be said now who the client is: come again in {wait_ms} ms");
                 self.close_with(desk, audience, key, ReasonCode::SERVER_BUSY, &why);
             }
+        }
+    }
+
+    /// The client of this CONNECT is not let in.
+    fn note_client(&self, desk: &mut Desk, key: ConnectionKey, body: &[u8], outcome: (AuditOutcome, &Unidentified)) {
+        if desk.limits.audits {
+            let connect = mqtt::decode_connect(body, &limits(desk).packet);
+            let client_id = connect.as_ref().map_or("", |connect| connect.client_id);
+            self.note_not_connected(desk, key, Caller { protocol: MQTT, client_id }, outcome);
+        }
+    }
+
+    /// The client of the CONNECT that waits, if one does, could not show who it is.
+    fn note_unknown(&mut self, desk: &mut Desk, key: ConnectionKey, why: &str) {
+        let waiting = self.link(key).and_then(|link| link.rare.as_mut()).and_then(|rare| rare.waiting.take());
+        if let Some(body) = waiting.map(Zeroizing::new) {
+            let said = Unidentified { principal: "".into(), why: why.into() };
+            self.note_client(desk, key, &body, (AuditOutcome::Refused, &said));
         }
     }
 
@@ -90,8 +111,12 @@ impl Doors {
                 },
                 None => self.put_auth(desk, audience, key, ReasonCode::SUCCESS, (method, &answer)),
             },
-            Verdict::Refuse(code) => self.close_with(desk, audience, key, code, "the authentication failed"),
+            Verdict::Refuse(code) => {
+                self.note_unknown(desk, key, "the authentication failed");
+                self.close_with(desk, audience, key, code, "the authentication failed");
+            }
             Verdict::Unknown => {
+                self.note_unknown(desk, key, "there is no such authentication method");
                 let fault = Fault::new(ReasonCode::BAD_AUTHENTICATION_METHOD, "there is no such authentication method");
                 self.close_faulty(desk, audience, key, fault);
             }

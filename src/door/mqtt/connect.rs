@@ -8,8 +8,9 @@ use super::{Link, put_packet};
 use crate::audience::Audience;
 use crate::audience::mqtt::Connected;
 use crate::base::{ConnectionKey, SessionKey, Time};
-use crate::desk::{Desk, Effect, Handover};
-use crate::door::{Connection, Doors, Stage};
+use crate::desk::{AuditOutcome, Desk, Effect, Handover};
+use crate::door::audit::{Caller, MQTT};
+use crate::door::{Connection, Doors, Stage, Unidentified};
 use crate::gate;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::mqtt::Will;
@@ -109,6 +110,9 @@ impl Doors {
             |session: &Session| !session.principal().is_empty() && session.principal() != who.as_ref().map_or("", |who| &who.principal);
         if stands.is_some_and(is_another_s) {
             let why = "the client identifier's session is another principal's";
+            let said = Unidentified { principal: who.map_or("".into(), |who| (*who.principal).into()), why: why.into() };
+            let caller = Caller { protocol: MQTT, client_id: connect.client_id };
+            self.note_not_connected(desk, key, caller, (AuditOutcome::Refused, &said));
             return self.close_with(desk, audience, key, ReasonCode::NOT_AUTHORIZED, why);
         }
         if connect.client_id.is_empty() || audience.client_session(connect.client_id).is_none() {
@@ -139,6 +143,8 @@ impl Doors {
         let opening = Opening { session, is_present: found.is_some(), assigned: assigned.as_deref(), answer, missed };
         let connected = self.open_link(desk, key, connect, &opening);
         let ticket = audience.connected(desk, session, connected);
+        let caller = Caller { protocol: MQTT, client_id: &client_id };
+        Self::note_connected(desk, audience, session, (caller, opening.is_present));
         desk.effects.wake(key);
         if opening.is_present {
             return;

@@ -69,6 +69,20 @@ impl PrincipalScript {
 }
 
 impl PrincipalStatement {
+    /// The principal that it changes.
+    pub fn principal(&self) -> Option<&str> {
+        match self {
+            Self::Add { principal, .. }
+            | Self::Remove { principal }
+            | Self::AssignRoles { principal, .. }
+            | Self::SetPassword { principal, .. }
+            | Self::VerifyPassword { principal, .. }
+            | Self::Lock { principal, .. }
+            | Self::Unlock { principal } => Some(principal),
+            Self::SetAnonymous(_) | Self::Trust { .. } | Self::Ignore { .. } => None,
+        }
+    }
+
     /// Whether to apply it is to hash a password.
     pub fn has_password(&self) -> bool {
         match self {
