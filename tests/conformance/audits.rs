@@ -74,9 +74,8 @@ fn who_connects_is_noted_with_roles_and_session() {
 
 #[test]
 fn who_is_not_let_in_is_noted_with_the_reason() {
-    let refusals: [(fn(Unidentified) -> Identified, &str); 2] =
-        [(Identified::Refused, "refused"), (|said| Identified::Later { wait_ms: 10, said }, "later")];
-    for (identified, outcome) in refusals {
+    for outcome in ["refused", "later"] {
+        let identified = |said| if outcome == "later" { Identified::Later { wait_ms: 10, said } } else { Identified::Refused(said) };
         for shown in ["password", "bearer"] {
             let mut peer = peer();
             say(&mut peer, &json!({ "op": "connect", "id": 1, "principal": "ann", shown: SECRET }).to_string());
