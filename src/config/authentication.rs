@@ -19,6 +19,14 @@ pub struct Authentication {
     pub certificates: Vec<NameRoles>,
 }
 
+impl Authentication {
+    /// How long the chain may take over one question: each of it may wait, and then ask somebody else.
+    pub fn answer_ms_max(&self) -> u64 {
+        let asking_ms = self.control.timeout_ms.max(self.webhook.timeout_ms);
+        self.chain.len() as u64 * (self.wait_ms + asking_ms)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authenticator {
     Principals,

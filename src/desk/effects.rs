@@ -21,6 +21,8 @@ use zeroize::Zeroizing;
 pub enum Effect {
     /// The connection has something to send: `poll_transmit` it when its socket takes more.
     Wake(ConnectionKey),
+    /// What the connection brings may be read again, which waited for its pace.
+    Read(ConnectionKey),
     /// End the transport now, then call `handle_closed`.
     Close(ConnectionKey),
     /// An admin page is asked for; answer with `respond`.

@@ -85,8 +85,13 @@ pub struct Limits {
     pub audits: bool,
     /// From a connection's first byte to its session.
     pub handshake_timeout_ms: u64,
+    /// How long it may take until it is known who a client is; its CONNECT waits meanwhile.
+    pub authentication_ms: u64,
     /// Sessions that begin in a second; 0: no bound.
     pub admission_per_s: u64,
+    /// Messages, and bytes, of one session's client that are read in a second; 0: no bound.
+    pub messages_per_s_max: u64,
+    pub bytes_per_s_max: u64,
     /// After so much silence the server asks whether the client is there; after twice as much it closes.
     pub keep_alive_ms: u64,
     /// How long a peer may take over closing, and then to end its side of the transport.
@@ -146,7 +151,10 @@ impl Default for Limits {
             authenticates: false,
             audits: false,
             handshake_timeout_ms: 10_000,
+            authentication_ms: 20_000,
             admission_per_s: 10_000,
+            messages_per_s_max: 0,
+            bytes_per_s_max: 0,
             keep_alive_ms: 30_000,
             close_timeout_ms: 2000,
             pong_bytes_high: 4096,
@@ -166,6 +174,11 @@ impl Limits {
     /// Of requests that come by this listener.
     pub fn web_of(&self, listener: u16) -> &WebRules {
         self.web_by_listener.get(usize::from(listener)).unwrap_or(&self.web)
+    }
+
+    /// Whether sessions are read at a bounded pace.
+    pub fn has_pace(&self) -> bool {
+        self.messages_per_s_max | self.bytes_per_s_max > 0
     }
 
     /// What each of so many shards may hold, so that together they hold what one was allowed.

@@ -18,6 +18,7 @@ impl Doors {
         let mut due = Vec::new();
         self.wheel.advance(desk.turn.now, &mut due);
         self.due.extend(due);
+        self.paced.tick();
         self.check_due(desk, audience);
     }
 
@@ -29,9 +30,16 @@ impl Doors {
         }
     }
 
-    /// Whether some are left for the next turn.
+    /// Whether some are left for the next turn, of these or of those that wait for their pace.
     pub fn has_due(&self) -> bool {
-        !self.due.is_empty()
+        !self.due.is_empty() || self.paced.is_due()
+    }
+
+    /// It is asked who the client is: those who say it have a time of their own, and nobody is closed for their haste.
+    pub(super) fn wait_for_verdict(&mut self, desk: &Desk, key: ConnectionKey) {
+        let connection = self.connections.get_mut(key).expect("its CONNECT was just heard");
+        let until = desk.turn.now.after_ms(desk.limits.authentication_ms).after_ms(desk.limits.handshake_timeout_ms);
+        connection.deadline = connection.deadline.max(until);
     }
 
     /// The wheel says that a deadline of this connection may have come.
@@ -41,6 +49,10 @@ impl Doors {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if now < connection.deadline {
             return self.wheel.insert(connection.deadline, key);
+        }
+        // Who may not speak is not silent.
+        if connection.is_waiting() {
+            connection.last_received = now;
         }
         match &connection.stage {
             // A stopping server gives every queue the same time, which its runtime measures.

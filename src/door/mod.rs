@@ -3,7 +3,8 @@
 //! - here — what a connection is, how it begins and how it ends.
 //! - `read` — the pieces of what comes, one by one: who reads pulls, so nothing is called back from within.
 //! - `http` — the head, upgrades; `pages` — who asks for an admin page; `native` — the dialogue of the native protocol; `mqtt` — that of MQTT.
-//! - `admission` — how fast sessions begin; `deadline` — when a connection has been silent for too long; `transmit` — what a connection sends now; `audit` — what is noted of those who come.
+//! - `admission` — how fast sessions begin; `pace` — how fast they are read; `deadline` — when a connection has been silent for too long; `transmit` — what a connection sends now;
+//!   `audit` — what is noted of those who come.
 //!
 //! Sessions are the audience's. A connection that ends leaves its session there; what a client asks for is given to the shard.
 
@@ -13,11 +14,13 @@ mod deadline;
 mod http;
 mod mqtt;
 mod native;
+mod pace;
 mod pages;
 mod read;
 mod transmit;
 
 pub use mqtt::Verdict;
+pub use pace::Budget;
 pub use read::{Reading, Said};
 
 use crate::audience::Audience;
@@ -30,6 +33,7 @@ use crate::wire::websocket::{self, Opcode};
 use admission::Admission;
 use mqtt::Link;
 use native::Native;
+use pace::{Pace, Paced};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
 use transmit::Sends;
@@ -53,6 +57,7 @@ pub struct Doors {
     due: VecDeque<ConnectionKey>,
     sends: Sends,
     admission: Admission,
+    paced: Paced,
 }
 
 /// Who a client is that wants to connect.
@@ -89,6 +94,8 @@ struct Connection {
     last_sent: Time,
     /// Where it comes from, until its session has that.
     arrival: Option<Box<Arrival>>,
+    /// How much of it is read; `None` where there is no bound.
+    pace: Option<Box<Pace>>,
 }
 
 /// Where a connection's dialogue is, and what only that has.
@@ -127,6 +134,26 @@ impl Stage {
             Self::Head { .. } | Self::Page(_) | Self::Ending(_) => None,
         }
     }
+
+    /// Whether what the connection brings waits for a word that is not the client's.
+    fn is_waiting(&self) -> bool {
+        match self {
+            Self::Mqtt(link) => link.is_waiting(),
+            Self::Native(native) => native.is_held(),
+            Self::Page(_) => true,
+            Self::Head { .. } | Self::Ending(_) => false,
+        }
+    }
+}
+
+impl Connection {
+    fn is_paced(&self) -> bool {
+        self.pace.as_deref().is_some_and(Pace::is_held)
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.is_paced() || self.stage.is_waiting()
+    }
 }
 
 impl Doors {
@@ -137,6 +164,7 @@ impl Doors {
             due: VecDeque::new(),
             sends: Sends::default(),
             admission: Admission::default(),
+            paced: Paced::default(),
         }
     }
 
@@ -161,7 +189,9 @@ impl Doors {
         }
         let deadline = now.after_ms(desk.limits.handshake_timeout_ms);
         let (unread, raw) = (Vec::new(), Vec::new());
-        let key = self.connections.insert(Connection { stage, unread, raw, deadline, last_received: now, last_sent: now, arrival: None });
+        let pace = desk.limits.has_pace().then(Box::default);
+        let connection = Connection { stage, unread, raw, deadline, last_received: now, last_sent: now, arrival: None, pace };
+        let key = self.connections.insert(connection);
         desk.effects.open(key);
         self.wheel.insert(deadline, key);
         Some(key)
@@ -242,12 +272,7 @@ impl Doors {
 
     /// Whether what the connection brings has to wait, so that it should not be read.
     pub fn is_waiting(&self, key: ConnectionKey) -> bool {
-        match self.stage(key) {
-            Some(Stage::Mqtt(link)) => link.is_waiting(),
-            Some(Stage::Native(native)) => native.is_held(),
-            Some(Stage::Page(_)) => true,
-            _ => false,
-        }
+        self.connections.get(key).is_some_and(Connection::is_waiting)
     }
 
     // Ends.

@@ -264,6 +264,7 @@ impl Doors {
         let claim = Claim { principal: (&**principal).into(), shown, address, certificate, properties };
         desk.effects.push(Effect::Identify(key, Box::new(claim)));
         self.hold(key, None, connect);
+        self.wait_for_verdict(desk, key);
     }
 
     /// It is known who the client is whose CONNECT waits.

@@ -137,6 +137,9 @@ impl Doors {
     pub fn begin_reading<'b>(&mut self, desk: &Desk, key: ConnectionKey, bytes: &'b mut [u8]) -> Option<Reading<'b>> {
         let connection = self.connections.get_mut(key)?;
         connection.last_received = desk.turn.now;
+        if let Some(pace) = connection.pace.as_deref_mut() {
+            pace.note_bytes(desk.turn.now, bytes.len(), desk.limits.bytes_per_s_max);
+        }
         let mut held = std::mem::take(&mut connection.unread);
         if held.is_empty() {
             return Some(Reading::new(Bytes::Fresh(bytes)));
@@ -224,6 +227,9 @@ impl Doors {
             if reading.unread().is_empty() {
                 return None;
             }
+            if desk.limits.has_pace() && self.has_to_wait(desk, key) {
+                return None;
+            }
             match &self.connections.get(key).expect("a connection that is read is there").stage {
                 Stage::Page(_) | Stage::Ending(_) => return None,
                 Stage::Head { listener } => {
@@ -273,6 +279,7 @@ impl Doors {
         piece: &Piece,
         reading: &'r Reading<'_>,
     ) -> Option<Said<'r>> {
+        self.note_message(desk, key);
         match piece {
             Piece::Frame { op, source, body } => {
                 let frame = native::Frame { op: *op, body: &reading.of(*source)[body.clone()] };
@@ -293,6 +300,17 @@ impl Doors {
                 }
             }
             Piece::Packet { first, source, body } => self.hear_packet(desk, audience, key, *first, &reading.of(*source)[body.clone()]),
+        }
+    }
+
+    /// A message counts for the connection's pace.
+    #[inline]
+    fn note_message(&mut self, desk: &Desk, key: ConnectionKey) {
+        let per_s = desk.limits.messages_per_s_max;
+        if per_s > 0
+            && let Some(pace) = self.connections.get_mut(key).and_then(|connection| connection.pace.as_deref_mut())
+        {
+            pace.note_message(desk.turn.now, per_s);
         }
     }
 
@@ -394,6 +412,9 @@ impl Doors {
         place: Range<usize>,
         reading: &mut Reading<'_>,
     ) {
+        if matches!(head.opcode, websocket::PING | websocket::PONG) {
+            self.note_message(desk, key);
+        }
         let payload = &mut reading.bytes_mut()[place.clone()];
         websocket::unmask(payload, head.mask);
         let connection = self.connections.get_mut(key).expect("a connection that is read is there");

@@ -93,6 +93,8 @@ report! {
     sessions_resumed,
     /// Clients without a session that were told to come later.
     sessions_deferred,
+    /// How often a client was not read for a while because it sent more than its session may in a second.
+    paced,
     /// Bytes of messages of QoS 1 and 2 that wait or are under way.
     mqtt_held_bytes,
     /// Connections that have begun by TLS or a proxy's header.

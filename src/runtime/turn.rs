@@ -434,7 +434,10 @@ impl Turns {
         let Some(peer) = self.peers[socket as usize].as_mut() else { return };
         if matches!(peer.stage, Stage::Open) && self.shard.is_waiting(peer.key) {
             peer.stage = Stage::Waiting { is_over: false };
-            self.waiting.push(socket);
+            // The shard tells when one may be read again that waits for its pace: there may be very many.
+            if !self.shard.is_paced(peer.key) {
+                self.waiting.push(socket);
+            }
             self.ring.stop_receiving(socket);
         }
     }
@@ -659,6 +662,7 @@ impl Turns {
         while let Some(effect) = self.shard.poll_effect() {
             match effect {
                 Effect::Wake(key) => self.wakes.push_back(key),
+                Effect::Read(key) => self.waiting.extend(self.socket_of(key)),
                 Effect::Close(key) => self.end_transport(key),
                 Effect::Http(key, request) => self.answer_request(key, &request.method, &request.path),
                 Effect::HandOver(key, to, handover) => self.hand_over(key, to, handover),

@@ -263,6 +263,7 @@ fn limits(config: &Config, shards: usize) -> Limits {
     let limits = Limits { has_mqtt: config.has_mqtt(), authenticates, audits, web_by_listener, ..config.limits.clone() };
     let mut limits = limits.split(shards);
     limits.views.language.selector = limits.selector;
+    limits.authentication_ms = config.authentication.answer_ms_max();
     limits
 }
 

@@ -206,6 +206,7 @@ impl Shard {
         self.owner.run_walks(&mut self.desk);
         self.owner.run_errand(&mut self.desk);
         self.doors.check_due(&mut self.desk, &mut self.audience);
+        self.read_paced();
         self.audience.run_away(&mut self.desk);
         self.audience.run_scans(&mut self.desk);
         let doors = &self.doors;

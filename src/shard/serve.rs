@@ -6,7 +6,7 @@ use super::Shard;
 use crate::audience::mqtt::Published;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex, Time};
 use crate::desk::{Answer, Handover};
-use crate::door::{Identified, Reading, Said, Transport, Verdict};
+use crate::door::{Budget, Identified, Reading, Said, Transport, Verdict};
 use crate::mail::security::Security;
 use crate::mail::views::Told;
 use crate::mail::{Asker, Call, Caller, Change, LockWord, Mail, Update};
@@ -99,6 +99,16 @@ impl Shard {
     fn go_on_reading(&mut self, key: ConnectionKey) {
         if let Some(reading) = self.doors.go_on_reading(key) {
             self.read(key, reading);
+        }
+    }
+
+    /// Goes on with connections that have waited for their pace, some of them.
+    pub(super) fn read_paced(&mut self) {
+        let mut budget = Budget::default();
+        while let Some(key) = self.doors.next_paced(self.desk.turn.now, &mut budget) {
+            self.go_on_reading(key);
+            self.settle();
+            self.doors.paced_read(&mut self.desk, key);
         }
     }
 
@@ -321,6 +331,11 @@ impl Shard {
     /// Whether the connection should not be read now: what it brings has to wait for the answer to an effect.
     pub fn is_waiting(&self, key: ConnectionKey) -> bool {
         self.doors.is_waiting(key)
+    }
+
+    /// Whether it waits for its pace, of whose end `Effect::Read` tells.
+    pub fn is_paced(&self, key: ConnectionKey) -> bool {
+        self.doors.is_paced(key)
     }
 
     // Sends.

@@ -3,8 +3,10 @@
 //! - RFC 6455 from the server's side: `handshake`, `frames`, `split`, `messages`, `close`. A requirement is named by its section and the words
 //!   it is about. What binds only a client's sending is not tested, but that the server bears it is.
 //! - who may ask, by the host and the origin that a request names: `origins`; by what it shows for who asks: `pages`.
+//! - what a client can do to others by being slow, fast or false: `abuse`.
 //! - the protocol's own specification, `sdk/protocol/README.md`: `vectors` for its frames, and a file for each section that has rules.
 
+mod abuse;
 mod audits;
 mod batches;
 mod close;

@@ -14,11 +14,21 @@ struct Counting;
 
 thread_local! {
     static LIVE: Cell<isize> = const { Cell::new(0) };
+    static MOST: Cell<isize> = const { Cell::new(0) };
+}
+
+/// What the work gives, and how many bytes more than before it the thread had allocated at any moment.
+pub fn most_while<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = LIVE.get();
+    MOST.set(before);
+    let result = work();
+    (result, (MOST.get() - before).max(0) as usize)
 }
 
 fn count(bytes: isize) {
     // No allocator has less than 16 bytes for an allocation that is aligned for everything.
     LIVE.set(LIVE.get() + if bytes < 0 { -((-bytes + 15) / 16 * 16) } else { (bytes + 15) / 16 * 16 });
+    MOST.set(MOST.get().max(LIVE.get()));
 }
 
 // SAFETY: all is done by the system's allocator; what is counted beside it is a number of the thread.

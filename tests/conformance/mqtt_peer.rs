@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use tidewire::surface::base::{ConnectionKey, Time};
 use tidewire::surface::journal::{Record, State};
 use tidewire::surface::session::{MqttLimits, QueueLimits};
-use tidewire::surface::shard::{Effect, Identity, Limits, Log, Restoring, Shard, Storing, Transport, Verdict};
+use tidewire::surface::shard::{Effect, Identified, Identity, Limits, Log, Restoring, Shard, Storing, Transport, Verdict};
 
 /// What CONNACK says.
 pub const PACKET_BYTES_MAX: u32 = 70_000;
@@ -113,7 +113,7 @@ impl Broker {
         Self::within(Limits { has_mqtt: true, mqtt, queue, questions_max: 5, selections_max: 6, topics_max: 8, ..limits() })
     }
 
-    fn within(limits: Limits) -> Self {
+    pub fn within(limits: Limits) -> Self {
         Self::of(Storing::Off, limits)
     }
 
@@ -301,6 +301,12 @@ impl Broker {
         (report.deliveries, published.len())
     }
 
+    /// It is known who the client is.
+    pub fn identify(&mut self, client: Client, identified: Identified) {
+        self.shard.handle_identified(self.now, client.key, identified);
+        self.carry_out();
+    }
+
     pub fn advance(&mut self, ms: u64) {
         self.now = self.now.after_ms(ms);
         self.shard.handle_tick(self.now, self.wall_ms + self.now.0 / 1_000_000);
@@ -316,6 +322,8 @@ impl Broker {
                         self.ended.insert(key);
                         self.shard.handle_closed(self.now, key);
                     }
+                    // They are told by `identify`.
+                    Effect::Read(_) | Effect::Identify(..) => {}
                     Effect::Authenticate(key, asked) if self.unjudged.is_some() => {
                         self.unjudged.as_mut().expect("it is some").push((key, asked.method));
                     }

@@ -62,10 +62,19 @@ impl Peer {
     }
 
     pub fn give(&mut self, bytes: &[u8]) {
+        self.hear(Time(1), bytes);
+    }
+
+    /// The same at a time in milliseconds.
+    pub fn give_at(&mut self, ms: u64, bytes: &[u8]) {
+        self.hear(Time(ms * 1_000_000), bytes);
+    }
+
+    fn hear(&mut self, now: Time, bytes: &[u8]) {
         if self.is_ended {
             return;
         }
-        self.shard.handle_bytes(Time(1), self.key, &mut bytes.to_vec());
+        self.shard.handle_bytes(now, self.key, &mut bytes.to_vec());
         self.carry_out();
     }
 
@@ -136,6 +145,7 @@ impl Peer {
                     self.shard.handle_closed(Time(1), key);
                     self.is_ended = true;
                 }
+                Effect::Read(_) => {}
                 Effect::Http(key, _) => self.shard.respond(key, 200, "text/plain", b"page"),
                 Effect::Log(log) => self.logged.push(log),
                 Effect::Audit(audit) => audit.put_line(WALL_MS, &mut self.noted),

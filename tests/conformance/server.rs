@@ -284,6 +284,7 @@ impl Server {
                     Effect::Wake(key) if self.stalled.contains(&key) => {}
                     Effect::Wake(key) => self.send(key),
                     Effect::Close(key) => self.shard.handle_closed(self.now, key),
+                    Effect::Read(_) => {}
                     Effect::Log(Log::ViewTooDeep { view, .. }) => self.too_deep.push(view.into()),
                     Effect::Inside(session) if self.stalled_inside.contains(&session) => {}
                     Effect::Inside(session) => {

@@ -97,6 +97,7 @@ impl World {
         while let Some(effect) = self.shard.poll_effect() {
             match effect {
                 Effect::Close(key) => self.shard.handle_closed(self.now, key),
+                Effect::Read(_) => {}
                 Effect::Authenticate(key, asked) => {
                     let verdict = match (&*asked.method, &*asked.content) {
                         ("m", [1, ..]) => Verdict::Accept(Vec::new()),

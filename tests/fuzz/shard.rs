@@ -179,6 +179,7 @@ impl World {
         while let Some(effect) = self.shard.poll_effect() {
             match effect {
                 Effect::Close(key) => self.shard.handle_closed(self.now, key),
+                Effect::Read(_) => {}
                 Effect::Http(key, request) => self.shard.respond(key, 404, "text/plain", request.path.as_bytes()),
                 Effect::HandOver(..) => unreachable!("there is no other shard"),
                 Effect::Identify(key, _) => self.claimants.push(key),

@@ -488,6 +488,7 @@ impl World {
                     self.ended.push((shard, key));
                 }
                 Effect::Log(_) => {}
+                Effect::Read(_) => {}
                 Effect::Audit(_) => panic!("nobody wants notes"),
                 Effect::HandOver(key, to, handover) => match *handover {
                     native @ Handover::Native { .. } => self.hand_wire_over(shard, key, to, native),

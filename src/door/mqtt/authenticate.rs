@@ -25,6 +25,7 @@ pub enum Verdict {
 impl Doors {
     /// CONNECT names a method; `body` is all of it.
     pub(super) fn begin_authentication(&mut self, desk: &mut Desk, key: ConnectionKey, connect: &Connect<'_>, body: &[u8]) {
+        self.wait_for_verdict(desk, key);
         let link = self.link(key).expect("CONNECT has just come by it");
         link.rare.get_or_insert_default().waiting = Some(body.into());
         link.is_judged = true;
@@ -36,6 +37,7 @@ impl Doors {
     /// CONNECT names no method: its user name and password say who the client is.
     pub(super) fn begin_identification(&mut self, desk: &mut Desk, key: ConnectionKey, connect: &Connect<'_>, body: &[u8]) {
         let (address, certificate) = self.shown_before(key);
+        self.wait_for_verdict(desk, key);
         let link = self.link(key).expect("CONNECT has just come by it");
         link.rare.get_or_insert_default().waiting = Some(body.into());
         link.is_judged = true;
