@@ -83,6 +83,8 @@ pub struct Server {
     pub cores: Vec<usize>,
     pub spin_before_park_us: u64,
     pub shutdown_drain_ms: u64,
+    /// Of one address, or one network of IPv6; 0: no bound.
+    pub connections_per_address_max: u32,
     pub socket_send_bytes: usize,
     pub geoip_file: Option<PathBuf>,
 }
@@ -97,6 +99,8 @@ pub struct Mqtt {
 pub struct Tls {
     /// As for one shard.
     pub handshakes_max: usize,
+    /// Of one address; 0: no bound.
+    pub handshakes_per_address_max: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,6 +254,7 @@ impl Default for Server {
             cores: Vec::new(),
             spin_before_park_us: 0,
             shutdown_drain_ms: 5000,
+            connections_per_address_max: 10_000,
             socket_send_bytes: 128 << 10,
             geoip_file: None,
         }
@@ -264,7 +269,7 @@ impl Default for Mqtt {
 
 impl Default for Tls {
     fn default() -> Self {
-        Self { handshakes_max: 10_000 }
+        Self { handshakes_max: 10_000, handshakes_per_address_max: 1000 }
     }
 }
 

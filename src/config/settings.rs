@@ -87,6 +87,7 @@ pub const SETTINGS: &[Setting] = &[
     cores("server.cores", |c, v| c.server.cores = v),
     number("server.spin_before_park_us", 0, 1_000_000, |c, v| c.server.spin_before_park_us = v),
     number("server.shutdown_drain_ms", 0, 600_000, |c, v| c.server.shutdown_drain_ms = v),
+    number("server.connections_per_address_max", 0, 10_000_000, |c, v| c.server.connections_per_address_max = v as u32),
     number("limits.message_bytes_max", 4096, 64 << 20, |c, v| c.limits.message_bytes_max = v as usize),
     number("limits.path_bytes_max", 16, 16384, |c, v| c.limits.path_bytes_max = v as usize),
     number("limits.value_bytes_max", 1, 64 << 20, |c, v| c.limits.value_bytes_max = v as usize),
@@ -173,6 +174,7 @@ pub const SETTINGS: &[Setting] = &[
         Ok(())
     }),
     number("tls.handshakes_max", 1, 10_000_000, |c, v| c.tls.handshakes_max = v as usize),
+    number("tls.handshakes_per_address_max", 0, 10_000_000, |c, v| c.tls.handshakes_per_address_max = v as u32),
     path("storage.directory", |c, v| c.storage.directory = v),
     flag("storage.ephemeral", |c, v| c.storage.ephemeral = v),
     name("storage.ack", &Ack::NAMES, |c, v| c.storage.options.ack = Ack::ALL[v]),

@@ -101,6 +101,7 @@ impl Doors {
             let Some(pace) = connection.pace.as_deref_mut().filter(|pace| pace.is_held) else { continue };
             if pace.allows(now) {
                 pace.is_held = false;
+                connection.last_received = now;
                 budget.reads -= 1;
                 return Some(key);
             }
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_seconds_worth_comes_at_once_and_then_what_time_gives_back() {
-        assert_eq!(read(100, 1, &[0, 0, 9, 10, 1010, 5000, 5000]), [100, 0, 0, 1, 100, 100, 0]);
+        assert_eq!(read(100, 1, &[0, 0, 9, 10, 1010, 5000, 5000]), [100, 0, 1, 0, 100, 100, 0]);
         // What is longer than a second's worth is read, and waited for behind it.
         assert_eq!(read(1000, 3000, &[0, 2000, 2001, 5001]), [1, 0, 1, 1]);
     }

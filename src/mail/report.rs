@@ -101,8 +101,23 @@ report! {
     handshakes,
     /// Those that could not: what came was wrong, or there were too many.
     handshakes_failed,
+    /// Connections that were not taken: the shard held its part of `limits.connections_max`, their addresses had as many as they may, or too many were in
+    /// their handshakes, of all or of an address.
+    refused_full,
+    refused_address,
+    refused_handshakes,
     /// How often the shard was interrupted because it did not tick: it was busy, had no core, or slept over what it had to do.
     interruptions,
+}
+
+/// What has become of connections before a shard heard of them, since the start. The counters of the report have the same names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    pub handshakes: u64,
+    pub handshakes_failed: u64,
+    pub refused_full: u64,
+    pub refused_address: u64,
+    pub refused_handshakes: u64,
 }
 
 impl Report {

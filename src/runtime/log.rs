@@ -1,7 +1,9 @@
 //! What the operator is told of a shard's clients, and how often: a client can give occasion to any of it as often as it likes.
 
+use super::turn::NotTaken;
 use crate::base::Time;
 use crate::shard::Log;
+use std::net::IpAddr;
 
 /// Of each kind one line is logged in so long, with how many there would have been.
 const PAUSE_NS: u64 = 1_000_000_000;
@@ -17,9 +19,29 @@ struct Kind {
 #[derive(Default)]
 pub struct Logger {
     kinds: [Kind; 8],
+    not_taken: [Kind; 4],
+}
+
+impl Kind {
+    /// With how many there would have been since the last; `None` where it is too soon for another.
+    fn take(&mut self, now: Time) -> Option<u64> {
+        if now < self.due {
+            self.skipped += 1;
+            return None;
+        }
+        self.due = Time(now.0 + PAUSE_NS);
+        Some(std::mem::take(&mut self.skipped))
+    }
 }
 
 impl Logger {
+    pub fn log_not_taken(&mut self, now: Time, why: NotTaken, address: Option<IpAddr>) {
+        if let Some(skipped) = self.not_taken[why as usize].take(now) {
+            let (limit, address) = (why.limit(), address.map(tracing::field::display));
+            tracing::warn!(limit, address, skipped, "a connection was not taken: there are as many as this limit allows");
+        }
+    }
+
     pub fn log(&mut self, now: Time, news: &Log) {
         let kind = match news {
             Log::ViewTooDeep { .. } => 0,
@@ -31,13 +53,7 @@ impl Logger {
             Log::ReplyRefused { .. } => 6,
             Log::NotIdentified { .. } => 7,
         };
-        let Kind { due, skipped } = &mut self.kinds[kind];
-        if now < *due {
-            *skipped += 1;
-            return;
-        }
-        let skipped = std::mem::take(skipped);
-        *due = Time(now.0 + PAUSE_NS);
+        let Some(skipped) = self.kinds[kind].take(now) else { return };
         match news {
             Log::ViewTooDeep { view, source } => {
                 tracing::warn!(%view, %source, skipped, "a view derives too deep: what it would make of this topic, and of others, is not made");

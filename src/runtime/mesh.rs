@@ -2,6 +2,7 @@
 //!
 //! One lock-free single-producer single-consumer ring for each ordered pair. A ring that is full gives the batch back: the shard keeps it, bounded.
 
+use super::addresses::Counted;
 use super::identify::Answered;
 use super::ring::Ring;
 use crate::base::ShardIndex;
@@ -59,6 +60,7 @@ pub struct Adoption {
     pub received: Vec<u8>,
     /// What of it has to go through this.
     pub guard: Option<Box<Guard>>,
+    pub counted: Option<Counted>,
     pub handover: Box<Handover>,
 }
 

@@ -3,6 +3,7 @@
 //!
 //! The only module that names glommio. Nothing here decides anything: bytes, time and mail go into the shard, effects come out.
 
+mod addresses;
 mod audit;
 mod identify;
 mod log;
@@ -11,6 +12,7 @@ mod places;
 mod ring;
 mod turn;
 
+pub use addresses::Addresses;
 pub use audit::{AuditLog, AuditSink};
 pub use mesh::Command;
 pub use places::Places;
@@ -23,6 +25,7 @@ use crate::journal::StoredTopic;
 use crate::shard::{Identity, Limits, Restoring, Shard, Storing, Transport};
 use crate::storage::{self, Store};
 use crate::transport::Policy;
+use crate::wire::forwarded::Networks;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use mesh::Mailbox;
@@ -40,6 +43,9 @@ pub struct Settings {
     pub doors: Arc<[Door]>,
     /// Connections of a shard that may be in the handshake of TLS at a time.
     pub handshakes_max: usize,
+    /// How many connections, and handshakes, each address has, of all shards; nothing where that is not bounded.
+    pub connections_by_address: Option<Arc<Addresses>>,
+    pub handshakes_by_address: Option<Arc<Addresses>>,
     pub server: String,
     /// Tells this start of the server from others.
     pub start: u64,
@@ -67,6 +73,8 @@ fn fresh_secret() -> io::Result<[u8; 32]> {
 pub struct Door {
     pub transport: Transport,
     pub policy: Policy,
+    /// Whose word on where its clients are is taken.
+    pub proxies: Networks,
 }
 
 /// Where one shard accepts connections, by the number of the listener, and the core that it runs on.

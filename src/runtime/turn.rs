@@ -6,25 +6,30 @@
 //! Bytes pass from the ring to the shard and back in `hear_bytes` and `send_to` alone. Where a listener wants more of its connections than bytes, as TLS, these go by
 //! `guarded`.
 
+mod arrivals;
 mod guarded;
 mod identities;
+mod turned_away;
 
+use super::addresses::Counted;
 use super::log::Logger;
 use super::mesh::{Adoption, Command, Links, Mailbox};
 use super::ring::{Completion, Ended, Received, Ring, Sizes};
 use super::{Listeners, Settings, now, wall_ms};
 use crate::admin::{self, Answer};
 use crate::base::{ConnectionKey, ShardIndex, SlabKey};
-use crate::shard::{Effect, Handover, Place, Shard, Verdict};
+use crate::shard::{Effect, Handover, Shard, Verdict};
 use crate::storage::Answer as StorageAnswer;
 use crate::transport::Guard;
+pub use arrivals::NotTaken;
 use guarded::Arrivals;
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Shutdown};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
+use turned_away::TurnedAway;
 
 pub const TICK: Duration = Duration::from_millis(100);
 
@@ -46,6 +51,8 @@ struct Peer {
     held: Held,
     /// What bytes pass through on their way, if anything.
     guard: Option<Box<Guard>>,
+    /// Where it counts among its address' connections, if it does.
+    counted: Option<Counted>,
 }
 
 /// Bytes that wait. Few connections have any, and there may be hundreds of thousands.
@@ -114,6 +121,7 @@ pub struct Turns {
     unheard: Vec<u32>,
     waiting: Vec<u32>,
     arrivals: Arrivals,
+    turned_away: TurnedAway,
     handing_over: Vec<u32>,
     /// Sockets that linger, and at which tick they have done so long enough.
     lingering: VecDeque<(u64, u32, ConnectionKey)>,
@@ -153,6 +161,7 @@ impl Turns {
             unheard: Vec::new(),
             waiting: Vec::new(),
             arrivals: Arrivals::default(),
+            turned_away: TurnedAway::default(),
             handing_over: Vec::new(),
             lingering: VecDeque::new(),
             report_requests: HashMap::new(),
@@ -255,7 +264,8 @@ impl Turns {
         self.ticks += 1;
         self.mailbox.beat();
         self.shard.note_interruptions(self.mailbox.interruptions());
-        self.shard.note_handshakes(self.arrivals.counts());
+        self.shard.note_arrivals(self.arrivals.counts());
+        self.turned_away.tick(self.ticks);
         self.shard.handle_tick(now(), wall_ms());
         self.carry_out();
         while let Some((_, socket, key)) = self.lingering.front().copied().filter(|(until, ..)| *until <= self.ticks) {
@@ -545,46 +555,17 @@ impl Turns {
         self.peers.get(socket as usize)?.as_ref().filter(|peer| peer.key == key).map(|_| socket)
     }
 
-    fn take_connection(&mut self, descriptor: OwnedFd, listener: u32) {
-        let doors = self.settings.doors.clone();
-        let door = &doors[listener as usize];
-        let address = peer_address(&descriptor);
-        let Some(guard) = self.make_guard(&door.policy, address) else { return };
-        if let Some(key) = self.shard.handle_accept(now(), door.transport) {
-            if let Some(address) = address {
-                self.note_origin(key, address);
-            }
-            self.serve(key, descriptor, guard);
-        }
-    }
-
-    fn note_origin(&mut self, key: ConnectionKey, address: IpAddr) {
-        let place = self.settings.places.as_ref().map_or_else(Place::default, |places| places.find(address));
-        self.shard.note_origin(key, address, place);
-    }
-
-    fn serve(&mut self, key: ConnectionKey, descriptor: OwnedFd, guard: Option<Box<Guard>>) -> u32 {
-        let socket = self.ring.add(descriptor);
-        if self.peers.len() <= socket as usize {
-            self.peers.resize_with(socket as usize + 1, || None);
-        }
-        self.arrivals.note_begin(guard.as_deref());
-        self.peers[socket as usize] = Some(Peer { key, stage: Stage::Open, held: Held::default(), guard });
-        let place = key.index() as usize;
-        if self.sockets.len() <= place {
-            self.sockets.resize(place + 1, u32::MAX);
-        }
-        self.sockets[place] = socket;
-        self.ring.receive(socket);
-        socket
-    }
-
     /// Goes on with a connection that another shard has begun.
     fn adopt(&mut self, adoption: Adoption) {
-        let Adoption { descriptor, mut received, guard, handover } = adoption;
-        let Some(key) = self.shard.handle_handed(now(), *handover) else { return };
+        let Adoption { descriptor, mut received, guard, counted, handover } = adoption;
+        let Some(key) = self.shard.handle_handed(now(), *handover) else {
+            if self.stops_at.is_none() {
+                self.note_not_taken(NotTaken::Full, None);
+            }
+            return;
+        };
         let is_guarded = guard.is_some();
-        let socket = self.serve(key, descriptor, guard);
+        let socket = self.serve(key, descriptor, guard, counted);
         if is_guarded {
             // It may have to say something, and to hear what it was given before.
             self.wakes.push_back(key);
@@ -600,7 +581,12 @@ impl Turns {
     /// Gives a connection to another shard, as soon as nothing is under way with it here.
     fn hand_over(&mut self, key: ConnectionKey, to: ShardIndex, handover: Box<Handover>) {
         let Some(socket) = self.socket_of(key) else { return };
-        self.peers[socket as usize].as_mut().expect("it was just there").stage = Stage::HandingOver(to, handover);
+        let peer = self.peers[socket as usize].as_mut().expect("it was just there");
+        // Its address may have no room for it.
+        if matches!(peer.stage, Stage::Lingering { .. }) {
+            return;
+        }
+        peer.stage = Stage::HandingOver(to, handover);
         if self.ring.is_receiving(socket) {
             self.ring.stop_receiving(socket);
         }
@@ -619,9 +605,10 @@ impl Turns {
                 self.handing_over.push(socket);
                 continue;
             };
-            let mut peer = self.peers[socket as usize].take().expect("who is handed over is here");
+            let peer = self.peers[socket as usize].take().expect("who is handed over is here");
             let Stage::HandingOver(to, handover) = peer.stage else { unreachable!("nothing else happens to it") };
-            self.links.hand_over(to, Adoption { descriptor, received: peer.held.take(), guard: peer.guard, handover }, &mut self.ring);
+            let Peer { mut held, guard, counted, .. } = peer;
+            self.links.hand_over(to, Adoption { descriptor, received: held.take(), guard, counted, handover }, &mut self.ring);
         }
     }
 
@@ -644,7 +631,7 @@ impl Turns {
 
     fn forget(&mut self, socket: u32) {
         let peer = self.peers[socket as usize].take();
-        self.arrivals.note_end(peer.and_then(|peer| peer.guard).as_deref());
+        self.arrivals.note_end(socket, peer.and_then(|peer| peer.guard).as_deref());
         self.ring.close(socket);
         // Its number is another's soon. No more is withheld than receive buffers and connections are.
         for completion in std::mem::take(&mut self.withheld) {
@@ -666,7 +653,7 @@ impl Turns {
                 Effect::Close(key) => self.end_transport(key),
                 Effect::Http(key, request) => self.answer_request(key, &request.method, &request.path),
                 Effect::HandOver(key, to, handover) => self.hand_over(key, to, handover),
-                Effect::Locate(key, address) => self.note_origin(key, address),
+                Effect::Locate(key, address) => drop(self.locate(key, address)),
                 Effect::Reports(ticket) => self.answer_reports(ticket),
                 Effect::Inside(_) | Effect::InsideOver(_) => unreachable!("nothing in the process has a session"),
                 // This server knows no method.
@@ -776,10 +763,4 @@ impl Turns {
         }
         any
     }
-}
-
-/// Who is at the other end; nobody where it has gone already.
-fn peer_address(descriptor: &OwnedFd) -> Option<IpAddr> {
-    let address = socket2::SockRef::from(descriptor).peer_addr().ok()?.as_socket()?;
-    Some(address.ip().to_canonical())
 }

@@ -5,7 +5,7 @@ mod access;
 use crate::admin::Pages;
 use crate::base::TopicId;
 use crate::config::{Config, Listener, Protocol};
-use crate::runtime::{self, AuditLog, Door, Listeners, Places, Runtime, Settings, Stored};
+use crate::runtime::{self, Addresses, AuditLog, Door, Listeners, Places, Runtime, Settings, Stored};
 use crate::shard::{Limits, Transport};
 use crate::storage::{Options, Recovered, Store};
 use crate::transport::{Certificates, Policy};
@@ -69,6 +69,8 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
         limits: Limits { security: access.security.clone(), principals: access.principals_script(), ..limits(config, cores.len()) },
         doors,
         handshakes_max: config.tls.handshakes_max.div_ceil(cores.len()),
+        connections_by_address: Addresses::new(config.server.connections_per_address_max),
+        handshakes_by_address: Addresses::new(config.tls.handshakes_per_address_max),
         server: format!("tidewire {}", env!("CARGO_PKG_VERSION")),
         start: runtime::now().0,
         spin_before_park_us: config.server.spin_before_park_us,
@@ -185,7 +187,7 @@ fn door(number: u16, listener: &Listener, certificates: Option<Arc<Certificates>
         Protocol::Mqtt => Transport::Mqtt,
     };
     let proxies = listener.has_proxy_protocol.then(|| listener.trusted_proxies.clone());
-    Door { transport, policy: Policy { proxies, certificates } }
+    Door { transport, policy: Policy { proxies, certificates }, proxies: listener.trusted_proxies.clone() }
 }
 
 /// Listens at every place, with a socket for each shard; the listeners' ports are the real ones then.

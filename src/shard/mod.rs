@@ -20,6 +20,7 @@ mod tests;
 pub use crate::desk::Audit;
 pub use crate::desk::{Claim, DerivationLimits, Effect, Handover, Identity, Limits, Log, ResumeLimits, Shown, Storing};
 pub use crate::door::{Identified, Transport, Unidentified, Verdict};
+pub use crate::mail::report::Arrivals;
 pub use crate::mail::security::PrincipalOrder;
 #[cfg(feature = "server")]
 pub use crate::session::Send;
@@ -29,7 +30,7 @@ pub use restore::Restoring;
 use crate::audience::Audience;
 use crate::base::{ShardIndex, Time};
 use crate::desk::Desk;
-use crate::door::Doors;
+use crate::door::{Budget, Doors};
 use crate::locks::Locks;
 use crate::mail::report::Report;
 use crate::mail::{Batch, Mail};
@@ -188,10 +189,12 @@ impl Shard {
         self.desk.report.interruptions = count;
     }
 
-    /// So many connections have begun by a proxy's header or TLS since the start, and so many could not.
-    pub fn note_handshakes(&mut self, [begun, failed]: [u64; 2]) {
-        self.desk.report.handshakes = begun;
-        self.desk.report.handshakes_failed = failed;
+    /// What has become of connections before the shard heard of them, since the start.
+    pub fn note_arrivals(&mut self, arrivals: Arrivals) {
+        let Arrivals { handshakes, handshakes_failed, refused_full, refused_address, refused_handshakes } = arrivals;
+        let report = &mut self.desk.report;
+        (report.handshakes, report.handshakes_failed) = (handshakes, handshakes_failed);
+        (report.refused_full, report.refused_address, report.refused_handshakes) = (refused_full, refused_address, refused_handshakes);
     }
 
     // C. Commands.
@@ -206,7 +209,12 @@ impl Shard {
         self.owner.run_walks(&mut self.desk);
         self.owner.run_errand(&mut self.desk);
         self.doors.check_due(&mut self.desk, &mut self.audience);
-        self.read_paced();
+        let mut budget = Budget::default();
+        while let Some(key) = self.doors.next_paced(now, &mut budget) {
+            self.go_on_reading(key);
+            self.settle();
+            self.doors.paced_read(&mut self.desk, key);
+        }
         self.audience.run_away(&mut self.desk);
         self.audience.run_scans(&mut self.desk);
         let doors = &self.doors;

@@ -6,7 +6,7 @@ use super::Shard;
 use crate::audience::mqtt::Published;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex, Time};
 use crate::desk::{Answer, Handover};
-use crate::door::{Budget, Identified, Reading, Said, Transport, Verdict};
+use crate::door::{Identified, Reading, Said, Transport, Verdict};
 use crate::mail::security::Security;
 use crate::mail::views::Told;
 use crate::mail::{Asker, Call, Caller, Change, LockWord, Mail, Update};
@@ -96,19 +96,9 @@ impl Shard {
         self.doors.respond(&mut self.desk, &mut self.audience, key, status, (content_type, body));
     }
 
-    fn go_on_reading(&mut self, key: ConnectionKey) {
+    pub(super) fn go_on_reading(&mut self, key: ConnectionKey) {
         if let Some(reading) = self.doors.go_on_reading(key) {
             self.read(key, reading);
-        }
-    }
-
-    /// Goes on with connections that have waited for their pace, some of them.
-    pub(super) fn read_paced(&mut self) {
-        let mut budget = Budget::default();
-        while let Some(key) = self.doors.next_paced(self.desk.turn.now, &mut budget) {
-            self.go_on_reading(key);
-            self.settle();
-            self.doors.paced_read(&mut self.desk, key);
         }
     }
 

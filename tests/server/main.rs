@@ -18,6 +18,7 @@ mod session_events;
 mod secure;
 mod sessions;
 
+mod abuse;
 mod closes;
 mod command_line;
 mod command_locks;

@@ -2,13 +2,14 @@
 //!
 //! While such a connection begins, what comes costs far more than bytes do: it is held, and done a part a turn, so that all that has begun goes on meanwhile.
 
-use super::{Peer, Stage, Turns};
+use super::{NotTaken, Peer, Stage, Turns};
 use crate::base::ConnectionKey;
+use crate::runtime::addresses::Counted;
 use crate::runtime::now;
 use crate::runtime::ring::Received;
-use crate::shard::Send;
+use crate::shard::{Arrivals as Counts, Send};
 use crate::transport::{Arrived, Failure, Guard, Heard, Policy};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -32,8 +33,9 @@ pub struct Arrivals {
     queue: VecDeque<u32>,
     /// Connections that have not begun.
     count: usize,
-    begun: u64,
-    failed: u64,
+    /// What is counted of them among their addresses' handshakes, by their sockets.
+    handshakes: HashMap<u32, Counted>,
+    counts: Counts,
     /// What a peer has said, in memory that is used again.
     plain: Vec<u8>,
     spare: Vec<Rc<Send>>,
@@ -44,16 +46,38 @@ impl Arrivals {
         !self.queue.is_empty()
     }
 
-    /// How many have begun since the start, and how many could not.
-    pub fn counts(&self) -> [u64; 2] {
-        [self.begun, self.failed]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub fn is_full(&self, handshakes_max: usize) -> bool {
+        self.count >= handshakes_max
+    }
+
+    pub fn note_not_taken(&mut self, why: NotTaken) {
+        let Counts { handshakes_failed, refused_full, refused_address, refused_handshakes, .. } = &mut self.counts;
+        match why {
+            NotTaken::Full => *refused_full += 1,
+            NotTaken::Address => *refused_address += 1,
+            NotTaken::Handshakes | NotTaken::AddressHandshakes => {
+                *handshakes_failed += 1;
+                *refused_handshakes += 1;
+            }
+        }
+    }
+
+    pub fn count_handshake(&mut self, socket: u32, counted: Option<Counted>) {
+        if let Some(counted) = counted {
+            self.handshakes.insert(socket, counted);
+        }
     }
 
     pub fn note_begin(&mut self, guard: Option<&Guard>) {
         self.count += usize::from(guard.is_some_and(Guard::is_arriving));
     }
 
-    pub fn note_end(&mut self, guard: Option<&Guard>) {
+    pub fn note_end(&mut self, socket: u32, guard: Option<&Guard>) {
+        self.handshakes.remove(&socket);
         self.count -= usize::from(guard.is_some_and(Guard::is_arriving));
     }
 
@@ -78,9 +102,6 @@ impl Turns {
         if policy.proxies.is_some() && !address.is_some_and(is_proxy) {
             return self.fail_arrival("it is none of the proxies that may connect");
         }
-        if policy.certificates.is_some() && self.arrivals.count >= self.settings.handshakes_max {
-            return self.fail_arrival("more connections are in their handshakes than tls.handshakes_max allows");
-        }
         match Guard::new(policy) {
             Ok(guard) => Some(guard),
             Err(Failure(what)) => self.fail_arrival(&what),
@@ -88,7 +109,7 @@ impl Turns {
     }
 
     fn fail_arrival<T>(&mut self, what: &str) -> Option<T> {
-        self.arrivals.failed += 1;
+        self.arrivals.counts.handshakes_failed += 1;
         tracing::debug!(what, "a connection cannot begin");
         None
     }
@@ -146,16 +167,17 @@ impl Turns {
 
     fn take_up(&mut self, socket: u32, opened: Opened) {
         let Opened { key, heard, arrived, has_begun, has_to_send } = opened;
-        if let Some(address) = arrived.address {
-            self.note_origin(key, address);
+        if has_begun {
+            self.arrivals.counts.handshakes += 1;
+            self.arrivals.count -= 1;
+            self.arrivals.handshakes.remove(&socket);
+        }
+        if arrived.address.is_some_and(|address| !self.locate(key, address)) {
+            return;
         }
         if let Some(principal) = arrived.principal {
             tracing::debug!(%principal, "a client has shown its certificate");
             self.shard.note_principal(key, principal);
-        }
-        if has_begun {
-            self.arrivals.begun += 1;
-            self.arrivals.count -= 1;
         }
         let mut plain = std::mem::take(&mut self.arrivals.plain);
         if !plain.is_empty() {
@@ -176,7 +198,7 @@ impl Turns {
             (Ok(Heard::Ended), Stage::Open) => self.peer_ended(socket),
             (Ok(Heard::Ended), Stage::Waiting { is_over }) => *is_over = true,
             (Err(Failure(what)), Stage::Open | Stage::Waiting { .. }) => {
-                self.arrivals.failed += u64::from(peer.guard.as_ref().is_some_and(|guard| guard.is_arriving()));
+                self.arrivals.counts.handshakes_failed += u64::from(peer.guard.as_ref().is_some_and(|guard| guard.is_arriving()));
                 tracing::debug!(what, "a connection cannot go on");
                 self.end_transport(key);
             }
