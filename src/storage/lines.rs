@@ -6,12 +6,18 @@
 //! {"event":{"sequence":4,"timestamp":1700000000000,"author":"me","value":12}}
 //! {"view":{"name":"prices","place":1,"definition":"map ?a// to b/<path(1)>"}}
 //! {"session_tree":{"branch":"a","mappings":[{"filter":"all","branch":"b"}]}}
+//! {"security":{"store":"roles","script":"isolate path \"a\"\n"}}
 //! ```
 //! Values stand as in the protocol's text form. A topic without `value` has none: its version says whether it ever had one.
+//! A view has `principal` and `roles` of who has made it, where somebody was asked. The script of the store `principals` has hashes of passwords.
 //! `series` says how a time series goes on, also where the last of its events, or all, are not kept any more.
 
 use crate::base::TopicId;
-use crate::journal::{SESSION_TREE_KIND, SESSION_TREES_BRANCH, State, StoredEvent, StoredTopic, VIEW_KIND, VIEWS_BRANCH};
+use crate::journal::{
+    PRINCIPALS_PATH, SECURITY_KIND, SECURITY_PATH, SESSION_TREE_KIND, SESSION_TREES_BRANCH, State, StoredEvent, StoredTopic, VIEW_KIND,
+    VIEWS_BRANCH,
+};
+use crate::security::{PrincipalLimits, PrincipalScript, SecurityLimits, SecurityStore};
 use crate::series::SEQUENCE_MAX;
 use crate::session_tree::Table;
 use crate::topic::path::TopicPath;
@@ -93,6 +99,20 @@ struct ViewLine<'a> {
     place: u64,
     #[serde(borrow)]
     definition: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    principal: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    roles: Option<Cow<'a, str>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecurityLine<'a> {
+    /// `roles` or `principals`.
+    #[serde(borrow)]
+    store: Cow<'a, str>,
+    #[serde(borrow)]
+    script: Cow<'a, str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -121,6 +141,8 @@ struct AnyLine<'a> {
     #[serde(borrow, default)]
     session_tree: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    security: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     event: Option<&'a RawValue>,
 }
 
@@ -133,6 +155,13 @@ pub fn write(state: &State, out: &mut dyn Write) -> io::Result<u64> {
         }
         if let Some(branch) = topic.session_tree_branch() {
             write_table(branch, topic, out)?;
+            continue;
+        }
+        if let Some((store, script)) = security_of(topic) {
+            let line = SecurityLine { store: store.into(), script: script.into() };
+            out.write_all(b"{\"security\":")?;
+            serde_json::to_writer(&mut *out, &line)?;
+            out.write_all(b"}\n")?;
             continue;
         }
         // A session is its client's, who has what it was told of it.
@@ -166,10 +195,23 @@ pub fn write(state: &State, out: &mut dyn Write) -> io::Result<u64> {
 fn write_view(name: &str, topic: &StoredTopic, out: &mut dyn Write) -> io::Result<()> {
     let property = |key: &str| topic.property(key).ok_or_else(|| io::Error::other(format!("view '{name}' has no {key}")));
     let place = property("place")?.parse().map_err(|_| io::Error::other(format!("the place of view '{name}' is no number")))?;
-    let line = ViewLine { name: name.into(), place, definition: property("definition")?.into() };
+    let maker = |key: &str| topic.property(key).map(Into::into);
+    let line = ViewLine {
+        name: name.into(),
+        place,
+        definition: property("definition")?.into(),
+        principal: maker("principal"),
+        roles: maker("roles"),
+    };
     out.write_all(b"{\"view\":")?;
     serde_json::to_writer(&mut *out, &line)?;
     out.write_all(b"}\n")
+}
+
+/// What roles permit, or the principals: the store's name, and its script.
+fn security_of(topic: &StoredTopic) -> Option<(&'static str, &str)> {
+    let roles = topic.security_script().map(|script| ("roles", script));
+    roles.or_else(|| topic.principals_script().map(|script| ("principals", script)))
 }
 
 fn write_table(branch: &str, topic: &StoredTopic, out: &mut dyn Write) -> io::Result<()> {
@@ -218,6 +260,9 @@ impl Reading {
         if let Some(table) = any.session_tree {
             return self.take_table(serde_json::from_str(table.get()).map_err(expected)?);
         }
+        if let Some(security) = any.security {
+            return self.take_security(serde_json::from_str(security.get()).map_err(expected)?);
+        }
         match any.event {
             Some(event) => self.take_event(serde_json::from_str(event.get()).map_err(expected)?),
             None => self.take_topic(serde_json::from_str(text).map_err(expected)?),
@@ -225,7 +270,7 @@ impl Reading {
     }
 
     fn take_view(&mut self, line: ViewLine<'_>) -> Result<(), String> {
-        let ViewLine { name, place, definition } = line;
+        let ViewLine { name, place, definition, principal, roles } = line;
         Definition::parse(&definition, &ViewLimits::default()).map_err(|error| format!("view '{name}': {error}"))?;
         catalogue::check_name(&name)?;
         let path = TopicPath::of_branch(&format!("{VIEWS_BRANCH}{name}"));
@@ -235,9 +280,41 @@ impl Reading {
         if !self.view_places.insert(place) || place == 0 {
             return Err(format!("found place {place} for view '{name}', expected one of its own from 1"));
         }
-        let properties = vec![("definition".into(), definition.into()), ("place".into(), place.to_string().into())];
+        let mut properties = vec![("definition".into(), definition.into()), ("place".into(), place.to_string().into())];
+        match (principal, roles) {
+            (Some(principal), Some(roles)) => properties.extend([("principal".into(), principal.into()), ("roles".into(), roles.into())]),
+            (None, None) => {}
+            _ => return Err(format!("view '{name}': expected both principal and roles, or neither")),
+        }
         self.state.highest_topic += 1;
         self.state.topics.insert(TopicId(self.state.highest_topic), StoredTopic::new(path, VIEW_KIND, properties));
+        Ok(())
+    }
+
+    fn take_security(&mut self, line: SecurityLine<'_>) -> Result<(), String> {
+        let SecurityLine { store, script } = line;
+        let wrong = |error: &dyn fmt::Display| format!("the script of {store}: {error}");
+        // How much it may be is for the server that takes it up.
+        let path = match &*store {
+            "roles" => {
+                let most = SecurityLimits { roles_max: usize::MAX, paths_max: usize::MAX, text_bytes_max: usize::MAX };
+                SecurityStore::parse(&script, most).map_err(|error| wrong(&error))?;
+                SECURITY_PATH
+            }
+            "principals" => {
+                let most = PrincipalLimits { text_bytes_max: usize::MAX, ..PrincipalLimits::default() };
+                PrincipalScript::parse(&script, most).map_err(|error| wrong(&error))?;
+                PRINCIPALS_PATH
+            }
+            other => return Err(format!("found the store '{other}', expected roles or principals")),
+        };
+        let path = TopicPath::of_branch(path);
+        if !self.paths.insert(path.clone()) {
+            return Err(format!("found the store '{store}' a second time, expected each once"));
+        }
+        self.state.highest_topic += 1;
+        let properties = vec![("script".into(), script.into())];
+        self.state.topics.insert(TopicId(self.state.highest_topic), StoredTopic::new(path, SECURITY_KIND, properties));
         Ok(())
     }
 

@@ -425,6 +425,20 @@ fn branch_mapping_tables_are_imported_and_exported() {
     assert_eq!((table.session_tree_branch(), table.is_topic(), table.properties.len()), (Some("a/b"), false, 2));
 }
 
+#[test]
+fn roles_and_principals_are_imported_and_exported_and_so_is_who_has_made_a_view() {
+    let roles = r#"{"security":{"store":"roles","script":"set \"R\" path \"a\" permissions [READ_TOPIC]\n"}}"#;
+    let principals = r#"{"security":{"store":"principals","script":"deny anonymous connections\nadd principal \"ann\" hash \"$argon2id$h\" [\"R\"]\n"}}"#;
+    let view = r#"{"view":{"name":"v","place":1,"definition":"map a to b","principal":"ann","roles":"\"R\""}}"#;
+    let text = format!("{roles}\n{principals}\n{view}\n");
+    let directory = Directory::new();
+    import(&directory.0, &mut text.as_bytes()).unwrap();
+    assert_eq!(exported(&directory), text);
+    let found = reopen(&directory);
+    assert!(found.topics.values().all(|topic| !topic.is_topic()));
+    assert_eq!(found.topics.values().filter(|topic| topic.security_script().is_some() != topic.principals_script().is_some()).count(), 2);
+}
+
 /// They are their clients', and of a run of this store.
 #[test]
 fn sessions_are_not_exported() {
@@ -452,6 +466,10 @@ fn a_bad_line_imports_nothing_and_is_named() {
         (r#"{"session_tree":{"branch":"a/","mappings":[{"filter":"all","branch":"b"}]}}"#, "branch 'a/'"),
         (r#"{"session_tree":{"branch":"a","mappings":[{"filter":"al","branch":"b"}]}}"#, "the filter of row 1"),
         (r#"{"session_tree":{"branch":"a","mappings":[]}}"#, "expected one table of 'a', with rows"),
+        (r#"{"security":{"store":"roles","script":"set"}}"#, "the script of roles: line 1"),
+        (r#"{"security":{"store":"principals","script":"set"}}"#, "the script of principals: line 1"),
+        (r#"{"security":{"store":"keys","script":""}}"#, "found the store 'keys'"),
+        (r#"{"view":{"name":"v","place":1,"definition":"map a to b","roles":""}}"#, "both principal and roles"),
         ("", "expected a topic or an event"),
     ] {
         let directory = Directory::new();
