@@ -237,11 +237,7 @@ impl Audience {
         let gather = self.gathers.get_mut(&ticket)?;
         gather.waiting -= 1;
         match (&mut gather.answer, part) {
-            (Answer::Removed { count, .. }, Part::Removed(more)) => match (&mut *count, more) {
-                (Ok(count), Ok(more)) => *count += more,
-                (_, Err(refusal)) => *count = Err(refusal),
-                (Err(_), Ok(_)) => {}
-            },
+            (Answer::Removed { count, .. }, Part::Removed(more)) => add_removed(count, more),
             (Answer::Page { pages, is_thinned, .. }, Part::Page { entries, is_cut, is_thinned: more }) => {
                 pages.push((entries, is_cut));
                 *is_thinned |= more;
@@ -348,6 +344,15 @@ impl Audience {
 pub(super) fn tell_carried_out(desk: &mut Desk, to: Option<Told>) {
     if let Some(Told { shard, ticket }) = to {
         desk.mail(shard, Mail::Part { ticket, part: Part::Ready });
+    }
+}
+
+/// One refusal counts for all owners.
+fn add_removed(count: &mut Result<u64, Refusal>, more: Result<u64, Refusal>) {
+    match (&mut *count, more) {
+        (Ok(count), Ok(more)) => *count += more,
+        (_, Err(refusal)) => *count = Err(refusal),
+        (Err(_), Ok(_)) => {}
     }
 }
 
