@@ -207,7 +207,8 @@ fn greet_listeners(config: &Config, server: &Server) {
         }
         None => println!("  mqtt     off"),
     }
-    if let Some(http) = of(Protocol::Http) {
+    // The page says nothing of who looks at it, so where clients are asked it is shown nothing.
+    if let Some(http) = of(Protocol::Http).filter(|_| config.authentication.chain.is_empty()) {
         println!("  page     {}://{}/ shows the tree live", http.scheme(), http.address);
     }
     let short_forms = server.listeners.len() - config.listeners.len();
