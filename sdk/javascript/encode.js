@@ -168,6 +168,7 @@ import { typeNumber } from './types.js';
  *   | { op: 'unlock', id: number, name: string, number: number }
  *   | { op: 'list_locks', id: number, after?: string }
  *   | SessionTreeMessage
+ *   | { op: 'authenticate', id: number, principal?: string, password?: string, bearer?: string }
  *   | { op: 'get_security' | 'get_principals', id: number, offset: number }
  *   | { op: 'apply_security' | 'apply_principals', id: number, check: boolean, script: string }
  * )} ClientMessage
@@ -240,6 +241,7 @@ const OPERATIONS = Object.freeze({
   apply_security: 0x69,
   get_principals: 0x6a,
   apply_principals: 0x6b,
+  authenticate: 0x6c,
 });
 
 /** In the type of an update: the value is null. */
@@ -409,6 +411,11 @@ function writeBody(writer, message) {
     case 'get_session_tree':
     case 'list_session_trees':
       writeSessionTree(writer, message);
+      break;
+    case 'authenticate':
+      writer.string(message.principal ?? '');
+      writer.string(message.password ?? '');
+      writer.string(message.bearer ?? '');
       break;
     case 'get_security':
     case 'get_principals':

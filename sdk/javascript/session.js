@@ -10,6 +10,7 @@
 
 import { Clients } from './clients.js';
 import { Connection } from './connection.js';
+import { Identity } from './credentials.js';
 import { AccessDeniedError, AuthenticationFailedError, CloseCode, ConnectionError, NoSuchRequestError, OverloadedError, RequestError, ShuttingDownError, UnsupportedVersionError } from './errors.js';
 import { Listeners, Notifications } from './listeners.js';
 import { Locks } from './locks.js';
@@ -238,6 +239,25 @@ export class Session {
   /** As `connect` was told it; empty where it was not. Where a token or a certificate says who the client is, the server knows it alone, as `$Principal`. */
   get principal() {
     return this.#options.identity.principal;
+  }
+
+  /**
+   * Shows anew who the client is: by something newer, as a token that is to follow another, or that it is somebody else. Requests behind it wait until it is answered, and
+   * are judged by what that one may; subscriptions that it may not have end with the reason `access_denied`, and those that it may come. A new session, which begins
+   * where the server has lost this one, shows the same.
+   *
+   * @param {{ principal?: string, credentials?: import('./credentials.js').Credentials }} [who] as the options of `connect`; without it what those said is shown
+   *   again, for which a function is asked anew. `{}` is nobody in particular.
+   * @returns {Promise<void>} rejects where the session goes on as whose it was
+   * @throws {TypeError}
+   * @throws {import('./errors.js').AuthenticationFailedError} there is no such principal, or what was shown is not right
+   */
+  async authenticate(who) {
+    if (who !== undefined && (typeof who !== 'object' || who === null)) throw new TypeError(`expected an object that says who the client is, found ${show(who)}`);
+    const identity = who === undefined ? this.#options.identity : new Identity(who.principal, who.credentials);
+    const shown = await identity.show(this.#abort.signal);
+    await this.#request((id) => ({ op: 'authenticate', id, ...shown }));
+    this.#options = { ...this.#options, identity };
   }
 
   /** The server's name and version. */

@@ -1,10 +1,14 @@
 //! Who the clients of sessions are, and when what they have shown is worth nothing any more.
 
+use super::events::Seen;
 use crate::audience::Audience;
 use crate::base::{SessionKey, Time};
 use crate::desk::{AuditKind, AuditOutcome, Desk, Effect, Why};
-use crate::session::{Ended, Life, Who};
+use crate::mail::Caller;
+use crate::protocol::{ErrorCode, Refusal};
+use crate::session::{Checked, Ended, Life, Who};
 use crate::topic::session_filter::roles;
+use crate::wire::native::Outcome;
 use std::sync::Arc;
 
 /// The most sessions that end in one tick because what their clients showed has expired. No client is bounded by it.
@@ -13,12 +17,60 @@ const EXPIRED_PER_TICK: usize = 1000;
 impl Audience {
     /// The session's client is this from now on.
     pub fn give_who(&mut self, desk: &mut Desk, key: SessionKey, who: Option<Box<Who>>) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        if let Some(expires) = who.as_ref().and_then(|who| who.expires) {
+        self.replace_who(key, who);
+        self.renew_rights(desk, key);
+    }
+
+    /// Gives who it was.
+    fn replace_who(&mut self, key: SessionKey, who: Option<Box<Who>>) -> Option<Box<Who>> {
+        let session = self.sessions.get_mut(key)?;
+        let expires = expires_at(who.as_deref());
+        let old = std::mem::replace(&mut session.who, who);
+        if let Some(expires) = expires_at(old.as_deref()) {
+            self.expiring.remove(&(expires, key));
+        }
+        if let Some(expires) = expires {
             self.expiring.insert((expires, key));
         }
-        session.who = who;
-        self.renew_rights(desk, key);
+        old
+    }
+
+    /// The session's client has shown anew who it is, and may be another: what the session has, and may do, is that of this one from now on. What an
+    /// authenticator says of its properties comes to those that it has; where there is no room for them nothing changes.
+    pub fn identify_anew(&mut self, desk: &mut Desk, key: SessionKey, who: Option<Box<Who>>, properties: &Checked) -> Result<(), Refusal> {
+        let before = self.see(desk, key);
+        let held = self.session(key).and_then(|session| session.extras.as_ref());
+        if held.is_some_and(|extras| !extras.properties.has_room_for(properties)) {
+            let message = "with what the authenticators say the session would have more properties than a session has";
+            return Err(Refusal::new(ErrorCode::InvalidSessionProperty, message));
+        }
+        if !properties.is_empty() {
+            self.give_properties(key, properties);
+        }
+        self.change_who(desk, key, before, who);
+        Ok(())
+    }
+
+    /// The same, and its client is told when it has nothing any more that it may not have.
+    pub fn identify_and_answer(&mut self, desk: &mut Desk, asker: Caller, who: Option<Box<Who>>, properties: &Checked) {
+        match self.identify_anew(desk, asker.session, who, properties) {
+            Ok(()) if self.finish_revoking(desk, asker.session) => self.answer(desk, asker, Ok(Outcome::Done)),
+            Ok(()) => self.tell_when_revoked(asker),
+            Err(refusal) => self.answer(desk, asker, Err(refusal)),
+        }
+    }
+
+    fn change_who(&mut self, desk: &mut Desk, key: SessionKey, before: Vec<Option<Seen>>, who: Option<Box<Who>>) {
+        let principal = |who: Option<&Who>| who.map_or_else(|| Arc::from(""), |who| who.principal.clone());
+        let is_now = principal(who.as_deref());
+        let was = principal(self.replace_who(key, who).as_deref());
+        self.renew_rights_of(desk, key, was != is_now);
+        self.note_durable(desk, key);
+        if self.mqtt(key).is_some() {
+            self.store_session(desk, key);
+        }
+        self.properties_changed(desk, key, before);
+        self.remap(desk, key);
     }
 
     /// Others have given the session roles, and taken some.
@@ -28,14 +80,7 @@ impl Audience {
         let kept = roles(session.roles()).map(|role| Box::from(&*role)).filter(|role| !remove.contains(role));
         let all = kept.chain(add.iter().cloned()).collect();
         let (principal, expires) = session.who.as_ref().map_or((Arc::from(""), None), |who| (who.principal.clone(), who.expires));
-        session.who = Who::new(principal, all, expires);
-        self.renew_rights(desk, key);
-        self.note_durable(desk, key);
-        if self.mqtt(key).is_some() {
-            self.store_session(desk, key);
-        }
-        self.properties_changed(desk, key, before);
-        self.remap(desk, key);
+        self.change_who(desk, key, before, Who::new(principal, all, expires));
     }
 
     /// Ends sessions whose clients have to show anew who they are.

@@ -6,13 +6,14 @@ use super::ask::tell_carried_out;
 use crate::audience::Audience;
 use crate::base::{SessionKey, SlabKey, TopicId};
 use crate::desk::Desk;
-use crate::mail::Viewer;
 use crate::mail::views::{Creator, Told};
+use crate::mail::{Caller, Viewer};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::security::{GlobalPermission, Rights, SecurityStore, SessionKind};
 use crate::session::{Life, Session, Who};
 use crate::topic::path::TopicPath;
 use crate::topic::session_filter::roles;
+use crate::wire::native::Outcome;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -40,6 +41,8 @@ pub struct Security {
     /// The script that makes the principals that the server knows.
     pub(super) principals: Arc<str>,
     scans: VecDeque<Scan>,
+    /// Those who are told when their sessions have nothing any more that they may not have.
+    revoked: VecDeque<Caller>,
 }
 
 /// How far this shard's sessions were looked at since what roles permit has changed, and who is told at the end.
@@ -160,10 +163,16 @@ impl Audience {
 
     /// The session may do what its client's roles permit.
     pub(super) fn renew_rights(&mut self, desk: &mut Desk, key: SessionKey) {
-        self.renew_by(desk, key, &mut Changes::default());
+        self.renew_rights_of(desk, key, false);
     }
 
-    fn renew_by(&mut self, desk: &mut Desk, key: SessionKey, changes: &mut Changes) {
+    /// The same where its client may be another than before: topics that have an owner mean something else to it.
+    pub(super) fn renew_rights_of(&mut self, desk: &mut Desk, key: SessionKey, is_another: bool) {
+        let has_other_topics = is_another && desk.has_owned && self.security.store.is_some();
+        self.renew_by(desk, key, &mut Changes::default(), has_other_topics);
+    }
+
+    fn renew_by(&mut self, desk: &mut Desk, key: SessionKey, changes: &mut Changes, has_other_topics: bool) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         // The server's own may do everything, and groups what each of their members may.
         if matches!(session.life, Life::Inside { .. } | Life::Shared | Life::Over) {
@@ -172,18 +181,18 @@ impl Audience {
         let (before, behind) = (session.shared_rights(), self.security.of(session.who.as_deref()));
         session.give_rights(behind.clone());
         // One that has just begun has nothing yet.
-        let Some(before) = before.filter(|before| !Arc::ptr_eq(before, &behind)) else { return };
+        let Some(before) = before.filter(|before| has_other_topics || !Arc::ptr_eq(before, &behind)) else { return };
         if session.mqtt.is_some() {
             self.tell_groups_rights(desk, key);
         }
         self.end_unpermitted(desk, key, &before, &behind);
         let branches = changes.between(&before, &behind);
-        if branches.is_empty() {
+        if branches.is_empty() && !has_other_topics {
             return;
         }
         // What such a session finds at its paths may be anywhere.
         let everywhere = [TopicPath::of_branch("")];
-        let branches = if self.trees.concern(key) { &everywhere } else { &*branches };
+        let branches = if has_other_topics || self.trees.concern(key) { &everywhere } else { &*branches };
         self.sweep_rights(key, branches);
         self.review_rights(key, branches);
     }
@@ -205,15 +214,26 @@ impl Audience {
     }
 
     pub fn has_rights_scans(&self) -> bool {
-        !self.security.scans.is_empty()
+        !self.security.scans.is_empty() || !self.security.revoked.is_empty()
+    }
+
+    /// Answers when the asker's session has nothing any more that it may not have.
+    pub(super) fn tell_when_revoked(&mut self, asker: Caller) {
+        self.security.revoked.push_back(asker);
     }
 
     /// Goes on with the scan that has waited longest: so many sessions a slice.
     pub fn run_rights_scans(&mut self, desk: &mut Desk) {
+        if let Some(asker) = self.security.revoked.pop_front() {
+            match self.finish_revoking(desk, asker.session) {
+                true => self.answer(desk, asker, Ok(Outcome::Done)),
+                false => self.security.revoked.push_back(asker),
+            }
+        }
         let Some(mut scan) = self.security.scans.pop_front() else { return };
         let (keys, next) = self.sessions.slab.keys_from(scan.from, SCANNED_PER_SLICE);
         for key in keys {
-            self.renew_by(desk, key, &mut scan.changes);
+            self.renew_by(desk, key, &mut scan.changes, false);
             // Nobody is told that all is done while somebody has what it may not have.
             if !self.finish_revoking(desk, key) {
                 return self.security.scans.push_front(Scan { from: key.index(), ..scan });

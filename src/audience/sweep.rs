@@ -78,7 +78,7 @@ impl Audience {
     }
 
     /// Takes from the session what it may not have any more, as far as this turn allows; whether that is all.
-    pub(super) fn finish_revoking(&mut self, desk: &mut Desk, key: SessionKey) -> bool {
+    pub fn finish_revoking(&mut self, desk: &mut Desk, key: SessionKey) -> bool {
         loop {
             let extras = self.session(key).and_then(|session| session.extras.as_ref());
             if extras.and_then(|extras| extras.sweeps.front()).is_none_or(|sweep| sweep.kind != SweepKind::Revoke) {

@@ -185,9 +185,8 @@ impl Client {
         let mut connect = Ask::connect("tidewire", capabilities);
         if let Ask::Connect { about, .. } = &mut connect {
             about.environment = concat!("TIDEWIRE_", env!("CARGO_PKG_VERSION")).into();
-            about.principal = identity.principal.clone().into();
-            about.password = identity.password.to_string().into();
-            about.bearer = identity.bearer.to_string().into();
+            let (password, bearer) = (identity.password.to_string().into(), identity.bearer.to_string().into());
+            about.credentials = native::Credentials { principal: identity.principal.clone().into(), password, bearer };
         }
         client.send(&Request { id: 1, ask: connect })?;
         let answer = client.wait(1);

@@ -32,6 +32,8 @@ pub struct Audit {
 pub enum AuditKind {
     /// Somebody wanted to connect, or to go on with a session.
     Connect,
+    /// The client of a session showed anew who it is.
+    Authenticate,
     /// A session was ended by the server.
     SessionEnd,
     /// A session wanted to do what it may not.
@@ -137,6 +139,7 @@ impl AuditKind {
     fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Authenticate => "authenticate",
             Self::SessionEnd => "session_end",
             Self::Denied => "denied",
             Self::Security => "security",

@@ -53,6 +53,26 @@ impl Doors {
         }
     }
 
+    /// The session's client has shown who it is, or could not.
+    pub(super) fn note_authenticated(
+        desk: &mut Desk,
+        audience: &Audience,
+        session: SessionKey,
+        outcome: AuditOutcome,
+        said: Option<&Unidentified>,
+    ) {
+        let Some(mut audit) = audience.audit(desk, session, AuditKind::Authenticate, outcome) else { return };
+        match said {
+            Some(said) => audit = audit.text("as", &said.principal).text("reason", &said.why),
+            None => {
+                let held = audience.session(session).map_or("", |session| session.roles());
+                let held: Vec<_> = roles(held).collect();
+                audit = audit.texts("roles", held.iter().map(|role| &**role));
+            }
+        }
+        desk.effects.push(Effect::Audit(Box::new(audit)));
+    }
+
     /// Its session does not go on with this connection.
     pub(super) fn note_not_resumed(&self, desk: &mut Desk, key: ConnectionKey, refusal: &Refusal) {
         let said = Unidentified { principal: "".into(), why: refusal.message.as_str().into() };

@@ -9,14 +9,16 @@ use super::{Connection, Doors, Fragments, Identified, Stage};
 use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex};
 use crate::desk::{AuditOutcome, Claim, Desk, Effect, HandedNative, Handover, Shown};
+use crate::mail::{Call, Caller};
 use crate::protocol::native::{Connect, Dialogue, Turn};
 use crate::protocol::{CloseCode, ErrorCode, Refusal};
 use crate::session::{self, Checked, ENVIRONMENT_BYTES_MAX, Entry, Life, Session, UserProperties, Who};
 use crate::topic::publication::Encodings;
 use crate::wire::event::{self, Event, Form};
-use crate::wire::native::{About, Ask, Request, Resumption, Welcome};
+use crate::wire::native::{Ask, Credentials, Outcome, Request, Resumption, Welcome};
 use crate::wire::text::TextError;
 use crate::wire::websocket::{self, Opcode};
+use std::net::Ipv6Addr;
 use zeroize::Zeroizing;
 
 /// A connection of the native protocol, on WebSocket.
@@ -24,16 +26,23 @@ pub struct Native {
     pub dialogue: Dialogue<SessionKey>,
     pub form: Form,
     pub fragments: Fragments,
-    /// CONNECT waits.
+    /// A request waits, and with it all that comes behind it.
     held: Option<Box<Held>>,
 }
 
 struct Held {
-    /// For the shard of its session, to which the connection goes; else until it is known who the client is.
-    home: Option<ShardIndex>,
-    connect: Connect<'static>,
-    /// What came in one message with CONNECT, behind it.
+    what: Waiting,
+    /// What came in one message with it, behind it.
     rest: Vec<u8>,
+}
+
+enum Waiting {
+    /// CONNECT, for the shard of its session, to which the connection goes.
+    ForShard(ShardIndex, Connect<'static>),
+    /// CONNECT, until it is known who the client is.
+    ToBeKnown(Connect<'static>),
+    /// The request of this number, until it is known who the session's client is from now on.
+    ToBeKnownAnew(u64),
 }
 
 impl Native {
@@ -48,12 +57,12 @@ impl Native {
 
     /// Whether it goes to another shard.
     pub fn is_moving(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.home.is_some())
+        self.held.as_ref().is_some_and(|held| matches!(held.what, Waiting::ForShard(..)))
     }
 
-    /// Keeps what of CONNECT's message was not read.
+    /// Keeps what was not read of the message of the request that waits.
     pub fn keep_rest(&mut self, rest: Vec<u8>) {
-        let held = self.held.as_mut().expect("only a connection whose CONNECT waits has such a rest");
+        let held = self.held.as_mut().expect("only a connection of which a request waits has such a rest");
         // More may have come behind it, which is held where all is that was not read.
         if !rest.is_empty() {
             held.rest = rest;
@@ -97,6 +106,7 @@ impl Doors {
                 audience.note_request(desk, session);
                 return Some(Said::Request { session, form, request });
             }
+            Turn::Authenticate { session, id, credentials } => self.hear_authenticate(desk, audience, (key, session), id, &credentials),
             Turn::Quiet => {}
             Turn::Pong => {
                 if let Some(session) = native.dialogue.session() {
@@ -174,7 +184,7 @@ impl Doors {
         }
         match audience.home_of(desk, &connect.token) {
             Ok(home) if home != desk.identity.index => {
-                self.hold(key, Some(home), connect);
+                self.hold(key, Waiting::ForShard(home, connect.into_owned()));
             }
             Ok(_) => self.resume_session(desk, audience, key, &connect),
             Err(refusal) => {
@@ -184,9 +194,8 @@ impl Doors {
         }
     }
 
-    fn hold(&mut self, key: ConnectionKey, home: Option<ShardIndex>, connect: Connect<'_>) {
-        let held = Held { home, connect: connect.into_owned(), rest: Vec::new() };
-        self.native(key).expect("CONNECT has just come by it").held = Some(Box::new(held));
+    fn hold(&mut self, key: ConnectionKey, what: Waiting) {
+        self.native(key).expect("a request has just come by it").held = Some(Box::new(Held { what, rest: Vec::new() }));
     }
 
     /// Gives a connection up that goes on with a session of another shard.
@@ -194,8 +203,7 @@ impl Doors {
         desk.effects.close(key);
         let Connection { stage, unread, raw, arrival, .. } = self.connections.remove(key).expect("a connection that is read is there");
         let Stage::Native(Native { form, held: Some(held), .. }) = stage else { unreachable!("CONNECT named a shard") };
-        let Held { home, connect, rest } = *held;
-        let home = home.expect("CONNECT named a shard");
+        let Held { what: Waiting::ForShard(home, connect), rest } = *held else { unreachable!("CONNECT named a shard") };
         let native = Box::new(HandedNative { form, connect, rest });
         desk.effects.push(Effect::HandOver(key, home, Box::new(Handover::Native { native, unread, raw, arrival })));
     }
@@ -203,13 +211,14 @@ impl Doors {
     /// Takes up what another shard gave up.
     pub(super) fn take_native(&mut self, desk: &mut Desk, native: HandedNative) -> Option<ConnectionKey> {
         let HandedNative { form, connect, rest } = native;
-        let held = Held { home: None, connect, rest };
+        let held = Held { what: Waiting::ToBeKnown(connect), rest };
         self.admit(desk, Stage::Native(Native { held: Some(Box::new(held)), ..Native::new(form) }))
     }
 
     /// Hears CONNECT of a connection that has just come from another shard.
     pub fn arrived(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey) {
-        let Some(Held { connect, .. }) = self.native(key).and_then(|native| native.held.as_deref()) else { return };
+        let held = self.native(key).and_then(|native| native.held.as_deref());
+        let Some(Held { what: Waiting::ToBeKnown(connect), .. }) = held else { return };
         let connect = connect.clone();
         self.resume_session(desk, audience, key, &connect);
     }
@@ -250,35 +259,72 @@ impl Doors {
 
     /// The client's CONNECT waits until an authenticator has said who it is.
     fn ask_who(&mut self, desk: &mut Desk, key: ConnectionKey, connect: Connect<'_>) {
-        let About { principal, password, bearer, .. } = &*connect.about;
-        let bytes = |text: &str| Zeroizing::new(text.as_bytes().into());
-        let shown = match (password.is_empty(), bearer.is_empty()) {
-            (_, false) => Shown::Bearer(bytes(bearer)),
-            (false, true) => Shown::Password(bytes(password)),
-            (true, true) => Shown::Nothing,
-        };
         // What is no property is refused with the session, if there will be one.
         let properties = connect.properties.iter().map(|(key, value)| (&**key, &**value));
         let properties = UserProperties::check(properties).unwrap_or_default();
         let (address, certificate) = self.shown_before(key);
-        let claim = Claim { principal: (&**principal).into(), shown, address, certificate, properties };
+        let claim = claim_of(&connect.about.credentials, address, certificate, properties);
         desk.effects.push(Effect::Identify(key, Box::new(claim)));
-        self.hold(key, None, connect);
+        self.hold(key, Waiting::ToBeKnown(connect.into_owned()));
         self.wait_for_verdict(desk, key);
     }
 
-    /// It is known who the client is whose CONNECT waits.
+    /// AUTHENTICATE, and all that comes behind it, waits for the same. It is counted among its session's requests when that has come: where the connection is lost
+    /// meanwhile the client asks again.
+    fn hear_authenticate(
+        &mut self,
+        desk: &mut Desk,
+        audience: &mut Audience,
+        (key, session): (ConnectionKey, SessionKey),
+        id: u64,
+        credentials: &Credentials<'_>,
+    ) {
+        if !desk.limits.authenticates || desk.turn.is_stopping {
+            audience.note_request(desk, session);
+            let stopping = || Refusal::new(ErrorCode::ShuttingDown, "the server is stopping");
+            let result = if desk.turn.is_stopping { Err(stopping()) } else { Ok(Outcome::Done) };
+            return audience.answer(desk, Caller { session, call: Call::Request(id) }, result);
+        }
+        let Some((address, certificate)) = audience.session(session).map(Session::shown) else { return };
+        let claim = claim_of(credentials, address, certificate, Checked::default());
+        desk.effects.push(Effect::Identify(key, Box::new(claim)));
+        self.hold(key, Waiting::ToBeKnownAnew(id));
+    }
+
+    /// It is known who the client is of which a request waits for that.
     pub(super) fn native_identified(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, identified: Identified) {
-        let Some(held) = self.native(key).and_then(|native| native.held.as_deref_mut()) else { return };
-        // Neither is needed again.
-        (held.connect.about.password, held.connect.about.bearer) = Default::default();
-        let connect = held.connect.clone();
+        let Some(native) = self.native(key) else { return };
+        let session = native.dialogue.session();
+        match native.held.as_deref_mut().map(|held| &mut held.what) {
+            Some(Waiting::ToBeKnown(connect)) if session.is_none() => {
+                // Nobody needs it again.
+                connect.about.credentials = Credentials::default();
+                let connect = connect.clone();
+                self.connect_identified(desk, audience, key, &connect, identified);
+            }
+            Some(Waiting::ToBeKnownAnew(id)) => {
+                let id = *id;
+                let session = session.expect("it has shown before who it is");
+                audience.note_request(desk, session);
+                Self::identified_anew(desk, audience, Caller { session, call: Call::Request(id) }, identified);
+            }
+            _ => {}
+        }
+    }
+
+    fn connect_identified(
+        &mut self,
+        desk: &mut Desk,
+        audience: &mut Audience,
+        key: ConnectionKey,
+        connect: &Connect<'_>,
+        identified: Identified,
+    ) {
         match identified {
-            Identified::As(who, properties) => self.begin_session(desk, audience, key, &connect, Some((who, properties))),
+            Identified::As(who, properties) => self.begin_session(desk, audience, key, connect, Some((who, properties))),
             Identified::Refused(said) => {
                 self.note_not_connected(desk, key, BY_NATIVE, (AuditOutcome::Refused, &said));
-                let message = "there is no such principal, or what was shown for it is not right";
-                self.refuse(desk, audience, key, connect.id, &Refusal::new(ErrorCode::AuthenticationFailed, message));
+                self.refuse(desk, audience, key, connect.id, &Refusal::new(ErrorCode::AuthenticationFailed, NOT_RIGHT));
                 self.close_now(desk, audience, key, CloseCode::AuthenticationFailed, "the authentication failed");
             }
             Identified::Later { wait_ms, said } => {
@@ -286,6 +332,24 @@ impl Doors {
                 self.say_later(desk, audience, key, connect.id, wait_ms, "it cannot be said now who you are");
             }
         }
+    }
+
+    /// Where the client has not shown that it is who it says, it goes on as who it was.
+    fn identified_anew(desk: &mut Desk, audience: &mut Audience, asker: Caller, identified: Identified) {
+        let (outcome, said) = match identified {
+            Identified::As(who, properties) => {
+                audience.identify_and_answer(desk, asker, who, &properties);
+                return Self::note_authenticated(desk, audience, asker.session, AuditOutcome::Allowed, None);
+            }
+            Identified::Refused(said) => (AuditOutcome::Refused, said),
+            Identified::Later { said, .. } => (AuditOutcome::Later, said),
+        };
+        Self::note_authenticated(desk, audience, asker.session, outcome, Some(&said));
+        let refusal = match outcome {
+            AuditOutcome::Later => Refusal::new(ErrorCode::Overloaded, "it cannot be said now who you are: ask again in a while"),
+            _ => Refusal::new(ErrorCode::AuthenticationFailed, NOT_RIGHT),
+        };
+        audience.answer(desk, asker, Err(refusal));
     }
 
     fn say_later(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, id: u64, wait_ms: u64, why: &str) {
@@ -367,6 +431,20 @@ impl Doors {
         event::put(&mut bytes, form, &Event::Welcome { id: connect.id, welcome: &welcome });
         self.say_straight(desk, key, &bytes);
     }
+}
+
+/// What a client is told that has not shown who it is, and no more.
+const NOT_RIGHT: &str = "there is no such principal, or what was shown for it is not right";
+
+fn claim_of(credentials: &Credentials<'_>, address: Ipv6Addr, certificate: Option<Box<str>>, properties: Checked) -> Claim {
+    let Credentials { principal, password, bearer } = credentials;
+    let bytes = |text: &str| Zeroizing::new(text.as_bytes().into());
+    let shown = match (password.is_empty(), bearer.is_empty()) {
+        (_, false) => Shown::Bearer(bytes(bearer)),
+        (false, true) => Shown::Password(bytes(password)),
+        (true, true) => Shown::Nothing,
+    };
+    Claim { principal: (&**principal).into(), shown, address, certificate, properties }
 }
 
 fn check_environment(connect: &Connect<'_>) -> Result<(), Refusal> {

@@ -3,7 +3,7 @@
 //! Sans-IO: a request in, what it comes to out. Sessions, and what requests ask for, are left to others.
 
 use super::{ErrorCode, Refusal};
-use crate::wire::native::{self, About, Ask, Properties, Request};
+use crate::wire::native::{self, About, Ask, Credentials, Properties, Request};
 use std::borrow::Cow;
 
 /// How one connection stands: its client says CONNECT once, and everything else to the session that begins with it.
@@ -46,6 +46,12 @@ pub enum Turn<'a, S> {
     Connect(Connect<'a>),
     /// A session's request.
     Serve(S, Request<'a>),
+    /// The session's client shows anew who it is.
+    Authenticate {
+        session: S,
+        id: u64,
+        credentials: Box<Credentials<'a>>,
+    },
     /// The client has processed so many messages of its session.
     Processed {
         session: S,
@@ -98,6 +104,7 @@ impl<S: Copy> Dialogue<S> {
             }
             (Ask::Connect { .. }, Some(_)) => Refusal::new(ErrorCode::AlreadyConnected, "this connection is connected already"),
             (_, None) => Refusal::new(ErrorCode::NotConnected, "CONNECT must come first"),
+            (Ask::Authenticate { credentials }, Some(session)) => return Turn::Authenticate { session, id, credentials },
             (ask, Some(session)) => return Turn::Serve(session, Request { id, ask }),
         };
         Turn::Refuse { id, refusal }

@@ -176,10 +176,16 @@ impl Session {
         self.rights.clone()
     }
 
+    /// What its connection has shown of its client: where it is, and who by a certificate.
+    pub fn shown(&self) -> (Ipv6Addr, Option<Box<str>>) {
+        (self.address, self.origin.as_ref().and_then(|origin| origin.certificate.clone()))
+    }
+
     /// Its client is where this connection comes from, and runs in this.
     pub fn arrive(&mut self, arrival: Option<Arrival>, environment: &str) {
         self.address = arrival.as_ref().map_or(Ipv6Addr::UNSPECIFIED, |arrival| arrival.address);
-        let origin = Origin { place: arrival.map_or_else(Place::default, |arrival| arrival.place), environment: environment.into() };
+        let (place, certificate) = arrival.map(|arrival| (arrival.place, arrival.principal)).unwrap_or_default();
+        let origin = Origin { place, environment: environment.into(), certificate };
         self.origin = (origin != Origin::default()).then(|| Box::new(origin));
     }
 

@@ -22,6 +22,8 @@ pub struct Origin {
     pub place: Place,
     /// Empty where the client does not say.
     pub environment: Box<str>,
+    /// Who it is by its certificate, where it has shown one.
+    pub certificate: Option<Box<str>>,
 }
 
 /// What is known of an address.

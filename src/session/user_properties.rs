@@ -14,7 +14,7 @@ pub type Checked = Box<[(Box<str>, Box<str>)]>;
 ///
 /// In the order of their keys. Filters look into very many sessions: to find a key among few, their lengths are compared in one place of memory, and few keys
 /// are looked at.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct UserProperties(Vec<(Box<str>, Box<str>)>);
 
 impl UserProperties {
@@ -61,6 +61,11 @@ impl UserProperties {
         }
         self.0.shrink_to_fit();
         has_room
+    }
+
+    /// Whether `set` would take all of them.
+    pub fn has_room_for(&self, properties: &[(Box<str>, Box<str>)]) -> bool {
+        self.clone().set(properties)
     }
 
     pub fn get(&self, key: &str) -> Option<&str> {

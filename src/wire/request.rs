@@ -239,6 +239,9 @@ requests! {
         add: Vec<Cow<'a, str>> = texts("add"),
     };
 
+    /// The client shows anew who it is, or that it is another.
+    AUTHENTICATE = 0x6c "authenticate" => Authenticate { credentials: Box<Credentials<'a>> = credentials() };
+
     /// The script of what roles permit, from a byte on.
     GET_SECURITY = 0x68 "get_security" => GetSecurity { offset: u64 = optional_number("offset") };
     /// A script that changes it, or is only checked.
@@ -347,6 +350,8 @@ pub(super) trait Source<'a> {
     fn fetch(&mut self) -> Result<Box<Fetch<'a>>, Self::Error>;
     /// What a client says of itself, in the fields 9 to 12.
     fn about(&mut self) -> Result<Box<About<'a>>, Self::Error>;
+    /// The text form may leave each out.
+    fn credentials(&mut self) -> Result<Box<Credentials<'a>>, Self::Error>;
     /// By its name in the text form.
     fn listener_kind(&mut self) -> Result<u8, Self::Error>;
     /// The number of a stream that is to be opened.
@@ -388,11 +393,16 @@ impl Ask<'_> {
 }
 
 /// What a client says of itself when it connects. All of it is empty where it does not say.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About<'a> {
     /// What it runs in.
     pub environment: Cow<'a, str>,
-    /// Who it says that it is.
+    pub credentials: Credentials<'a>,
+}
+
+/// Who a client says that it is, and what it shows for that. All of it is empty of one that is anonymous.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials<'a> {
     pub principal: Cow<'a, str>,
     pub password: Cow<'a, str>,
     /// A JSON Web Token, in the place of a password.
@@ -401,16 +411,22 @@ pub struct About<'a> {
 
 impl About<'_> {
     pub fn into_owned(self) -> About<'static> {
+        About { environment: Cow::Owned(self.environment.into_owned()), credentials: self.credentials.into_owned() }
+    }
+}
+
+impl Credentials<'_> {
+    pub fn into_owned(self) -> Credentials<'static> {
         let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
-        let Self { environment, principal, password, bearer } = self;
-        About { environment: owned(environment), principal: owned(principal), password: owned(password), bearer: owned(bearer) }
+        let Self { principal, password, bearer } = self;
+        Credentials { principal: owned(principal), password: owned(password), bearer: owned(bearer) }
     }
 }
 
 /// Without what only the client and the server may know.
-impl fmt::Debug for About<'_> {
+impl fmt::Debug for Credentials<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("About").field("environment", &self.environment).field("principal", &self.principal).finish_non_exhaustive()
+        f.debug_struct("Credentials").field("principal", &self.principal).finish_non_exhaustive()
     }
 }
 

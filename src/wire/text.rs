@@ -8,7 +8,9 @@ pub(super) use object::put_fields;
 
 use super::event::{Fields, describe_event};
 use super::native::{EventHead, VERSION, op};
-use super::request::{About, Append, Ask, Fetch, NULL_BIT, Operation, Properties, Query, QueryRange, Request, Source, Update, Verb};
+use super::request::{
+    About, Append, Ask, Credentials, Fetch, NULL_BIT, Operation, Properties, Query, QueryRange, Request, Source, Update, Verb,
+};
 use crate::base::TopicId;
 use crate::value::{ValueType, scalar};
 use serde::Deserialize;
@@ -467,9 +469,13 @@ impl<'a> Source<'a> for Members<'a> {
     }
 
     fn about(&mut self) -> Result<Box<About<'a>>, TextError> {
-        let (environment, principal) = (std::mem::take(&mut self.environment), std::mem::take(&mut self.principal));
-        let (password, bearer) = (std::mem::take(&mut self.password), std::mem::take(&mut self.bearer));
-        Ok(Box::new(About { environment, principal, password, bearer }))
+        let environment = std::mem::take(&mut self.environment);
+        Ok(Box::new(About { environment, credentials: *self.credentials()? }))
+    }
+
+    fn credentials(&mut self) -> Result<Box<Credentials<'a>>, TextError> {
+        let [principal, password, bearer] = [&mut self.principal, &mut self.password, &mut self.bearer].map(std::mem::take);
+        Ok(Box::new(Credentials { principal, password, bearer }))
     }
 
     fn fetch(&mut self) -> Result<Box<Fetch<'a>>, TextError> {

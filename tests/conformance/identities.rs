@@ -82,3 +82,97 @@ fn a_session_ends_when_what_its_client_showed_is_worth_nothing_any_more() {
     let heard = heard(&mut peer);
     assert!(heard.contains("what the client showed is worth nothing any more"), "{heard}");
 }
+
+fn as_who(principal: &str, role: &str, properties: &[(&str, &str)]) -> Identified {
+    let properties = properties.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    Identified::As(Who::new(principal.into(), vec![role.into()], None), properties)
+}
+
+fn connected() -> Peer {
+    let mut peer = peer();
+    say(&mut peer, r#"{"op":"connect","id":1,"principal":"ann","password":"pw","resume_ms":60000,"properties":{"seat":"1"}}"#);
+    peer.identify(as_who("ann", "A", &[("seat", "1"), ("tier", "gold")]));
+    assert!(heard(&mut peer).contains("welcome"));
+    peer.take_claims();
+    peer
+}
+
+#[test]
+fn a_client_shows_anew_who_it_is_and_what_comes_behind_waits_for_that() {
+    let mut peer = connected();
+    say(&mut peer, r#"[{"op":"authenticate","id":5,"principal":"bob","password":"of bob"},{"op":"list_sessions","id":6}]"#);
+    say(&mut peer, r#"{"op":"fetch","id":7,"selector":"?a//"}"#);
+    assert_eq!(heard(&mut peer), "");
+    let claims = peer.take_claims();
+    assert_eq!((claims.len(), &*claims[0].principal, claims[0].properties.len()), (1, "bob", 0));
+    assert!(matches!(&claims[0].shown, Shown::Password(password) if ***password == *b"of bob"));
+    peer.identify(as_who("bob", "B", &[("tier", "silver")]));
+    (1..10).for_each(|turn| peer.tick(turn));
+    let heard = heard(&mut peer);
+    let [first, listed, found] = [5, 6, 7].map(|id| heard.find(&format!(r#""op":"ok","id":{id}"#)));
+    assert!(first.is_some() && first < listed && first < found, "{heard}");
+    for text in [r#""$Principal":"bob""#, r#""$Roles":"\"B\"""#, r#""tier":"silver""#, r#""seat":"1""#] {
+        assert!(heard.contains(text), "{text} in {heard}");
+    }
+    // A word that nobody waits for does nothing.
+    peer.identify(as_who("eve", "E", &[]));
+    say(&mut peer, r#"{"op":"list_sessions","id":8}"#);
+    (1..10).for_each(|turn| peer.tick(turn));
+    assert!(self::heard(&mut peer).contains(r#""$Principal":"bob""#));
+}
+
+#[test]
+fn a_client_that_cannot_show_it_goes_on_as_who_it_was() {
+    for (identified, code) in [
+        (Identified::Refused(Default::default()), r#""id":5,"code":109,"name":"authentication_failed""#),
+        (Identified::Later { wait_ms: 1234, said: Default::default() }, r#""id":5,"code":400,"name":"overloaded""#),
+    ] {
+        let mut peer = connected();
+        say(&mut peer, r#"[{"op":"authenticate","id":5,"bearer":"token"},{"op":"list_sessions","id":6}]"#);
+        assert!(matches!(&peer.take_claims()[0].shown, Shown::Bearer(token) if ***token == *b"token"));
+        peer.identify(identified);
+        (1..10).for_each(|turn| peer.tick(turn));
+        let heard = heard(&mut peer);
+        assert!(heard.contains(code), "{heard}");
+        assert!(heard.contains(r#""$Principal":"ann""#) && heard.contains(r#""tier":"gold""#), "{heard}");
+        assert!(!peer.is_ended());
+    }
+}
+
+#[test]
+fn what_is_shown_in_time_takes_the_place_of_what_expires() {
+    let mut peer = peer();
+    say(&mut peer, r#"{"op":"connect","id":1,"principal":"ann","resume_ms":60000}"#);
+    peer.identify(ann(Some(Time(2_000_000_000))));
+    say(&mut peer, r#"{"op":"authenticate","id":2,"bearer":"newer"}"#);
+    peer.identify(ann(Some(Time(4_000_000_000))));
+    assert!(heard(&mut peer).contains(r#""op":"ok","id":2"#));
+    peer.tick(3900);
+    assert_eq!(heard(&mut peer), "");
+    peer.tick(4000);
+    let heard = heard(&mut peer);
+    assert!(heard.contains("what the client showed is worth nothing any more"), "{heard}");
+}
+
+#[test]
+fn where_nobody_is_asked_a_client_may_show_what_it_likes() {
+    let mut peer = Peer::upgraded_within("tidewire.1.json", peer::limits());
+    say(&mut peer, r#"[{"op":"connect","id":1},{"op":"authenticate","id":2,"principal":"ann","password":"pw"}]"#);
+    let heard = heard(&mut peer);
+    assert!(heard.contains(r#""op":"ok","id":2"#) && peer.take_claims().is_empty(), "{heard}");
+}
+
+#[test]
+fn a_session_takes_no_more_properties_from_authenticators_than_it_may_have() {
+    let mut peer = peer();
+    say(&mut peer, r#"{"op":"connect","id":1,"principal":"ann"}"#);
+    let many: Vec<String> = (0..64).map(|number| format!("p{number:02}")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|key| (&**key, "1")).collect();
+    peer.identify(as_who("ann", "A", &many));
+    say(&mut peer, r#"[{"op":"authenticate","id":5,"principal":"bob"},{"op":"list_sessions","id":6}]"#);
+    peer.identify(as_who("bob", "B", &[("p00", "2"), ("q", "1")]));
+    (1..10).for_each(|turn| peer.tick(turn));
+    let heard = heard(&mut peer);
+    assert!(heard.contains(r#""id":5,"code":319"#), "{heard}");
+    assert!(heard.contains(r#""$Principal":"ann""#) && heard.contains(r#""p00":"1""#), "{heard}");
+}

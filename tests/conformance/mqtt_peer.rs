@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use tidewire::surface::base::{ConnectionKey, Time};
 use tidewire::surface::journal::{Record, State};
 use tidewire::surface::session::{MqttLimits, QueueLimits};
-use tidewire::surface::shard::{Effect, Identified, Identity, Limits, Log, Restoring, Shard, Storing, Transport, Verdict};
+use tidewire::surface::shard::{Claim, Effect, Identified, Identity, Limits, Log, Restoring, Shard, Shown, Storing, Transport, Verdict};
 
 /// What CONNACK says.
 pub const PACKET_BYTES_MAX: u32 = 70_000;
@@ -46,6 +46,17 @@ pub struct Broker {
 pub struct Client {
     key: ConnectionKey,
     pub version: u8,
+}
+
+/// A client is who it says, or whose name its token is, and has the role of that name; one that shows `wrong` is not.
+fn judge(claim: &Claim) -> Identified {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (name, shown) = match &claim.shown {
+        Shown::Bearer(token) => (text(token), text(token)),
+        Shown::Password(password) => (claim.principal.to_string(), text(password)),
+        Shown::Nothing => (claim.principal.to_string(), String::new()),
+    };
+    if shown == "wrong" { Identified::Refused(Default::default()) } else { permissions::as_who(&name, &[&name]) }
 }
 
 impl Broker {
@@ -334,8 +345,7 @@ impl Broker {
                     // Where roles permit nothing of their own a test tells, by `identify`.
                     Effect::Identify(..) if self.limits.security.is_none() => {}
                     Effect::Identify(key, claim) => {
-                        let who = permissions::as_who(&claim.principal, &[&claim.principal]);
-                        self.shard.handle_identified(self.now, key, who);
+                        self.shard.handle_identified(self.now, key, judge(&claim));
                     }
                     Effect::Log(Log::QueueFull { client_id }) => self.full.push(client_id.into()),
                     // They are taken at once.

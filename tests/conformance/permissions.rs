@@ -231,6 +231,36 @@ fn a_topic_s_owner_may_what_its_roles_do_not_permit() {
 }
 
 #[test]
+fn who_is_another_now_has_what_that_one_owns() {
+    let mut peer = admin();
+    for owner in ["ann", "bob"] {
+        say(
+            &mut peer,
+            &format!(
+                r#"{{"op":"add_and_set","id":3,"path":"own/{owner}","type":"json","value":1,"properties":{{"OWNER":"$Principal is '{owner}'"}}}}"#
+            ),
+        );
+    }
+    apply(&mut peer, "isolate path \"own\"");
+    let heard = say(&mut peer, r#"{"op":"subscribe","id":4,"selector":"?own//"}"#);
+    assert!(heard.contains("own/ann") && !heard.contains("own/bob"), "{heard}");
+    say(&mut peer, r#"{"op":"authenticate","id":5,"principal":"bob"}"#);
+    // By the same roles.
+    peer.identify(as_who("bob", &["ADMIN", "READER"]));
+    let heard = say(&mut peer, r#"{"op":"ping"}"#);
+    assert!(heard.contains(r#""path":"own/ann","reason":"access_denied""#) && heard.contains(r#""path":"own/bob""#), "{heard}");
+    assert!(heard.find("access_denied") < heard.find(r#""op":"ok","id":5"#), "{heard}");
+    // With less: when it is answered nothing comes any more that may not be read.
+    say(&mut peer, r#"{"op":"subscribe","id":6,"selector":"?a//"}"#);
+    say(&mut peer, r#"[{"op":"authenticate","id":7},{"op":"fetch","id":8,"selector":"?.*//"}]"#);
+    peer.identify(Identified::As(None, Box::default()));
+    let heard = say(&mut peer, r#"{"op":"ping"}"#);
+    assert_eq!(heard.matches(r#""reason":"access_denied""#).count(), 3, "{heard}");
+    assert!(heard.rfind(r#""reason":"access_denied""#) < heard.find(r#""op":"ok","id":7"#), "{heard}");
+    assert!(heard.contains(r#""id":8,"code":110"#), "{heard}");
+}
+
+#[test]
 fn a_removal_policy_removes_no_more_than_its_maker_may() {
     let mut peer = admin();
     let add = |selector: &str| {

@@ -54,7 +54,8 @@ fn start(principals: &Principals) -> Server {
 fn connect(principal: &str, password: &str) -> Ask<'static> {
     let mut ask = Ask::connect("test", 3);
     let Ask::Connect { about, .. } = &mut ask else { unreachable!() };
-    (about.principal, about.password) = (principal.to_owned().into(), password.to_owned().into());
+    let credentials = &mut about.credentials;
+    (credentials.principal, credentials.password) = (principal.to_owned().into(), password.to_owned().into());
     ask
 }
 

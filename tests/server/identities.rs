@@ -56,7 +56,8 @@ impl Principals {
 fn connect(principal: &str, password: &str) -> Ask<'static> {
     let mut ask = Ask::connect("test", 3);
     let Ask::Connect { about, .. } = &mut ask else { unreachable!() };
-    (about.principal, about.password) = (principal.to_owned().into(), password.to_owned().into());
+    let credentials = &mut about.credentials;
+    (credentials.principal, credentials.password) = (principal.to_owned().into(), password.to_owned().into());
     ask
 }
 

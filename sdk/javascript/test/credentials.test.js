@@ -112,6 +112,32 @@ test('a session that goes on shows nothing, and nobody is asked', async () => {
   assert.equal(credentials.asked, 1);
 });
 
+/** What each AUTHENTICATE said. */
+const shownAnew = (server) => server.received.filter(({ op }) => op === 'authenticate').map(({ op, id, ...rest }) => rest);
+
+test('a client shows anew who it is, and so does the session that follows', async () => {
+  const server = await startServer();
+  const session = await open(server, { principal: 'ann', credentials: passwords('one', 'two', 'three') });
+  await session.authenticate();
+  await session.authenticate({ principal: 'bob', credentials: { bearer: 'a.b.c' } });
+  assert.equal(session.principal, 'bob');
+  server.forgetSessions();
+  await becomes(session, 'connected');
+  assert.deepEqual(shown(server), [{ principal: 'ann', password: 'one' }, 'token', { principal: 'bob', bearer: 'a.b.c' }]);
+  await session.authenticate({});
+  assert.deepEqual(shownAnew(server), [{ principal: 'ann', password: 'two' }, { principal: 'bob', bearer: 'a.b.c' }, {}]);
+  assert.equal(session.principal, '');
+});
+
+test('a client that cannot show it goes on as who it was', async () => {
+  const server = await startServer();
+  const session = await open(server, { principal: 'ann', credentials: 'one' });
+  await assert.rejects(session.authenticate({ principal: 'bob', credentials: 'wrong' }), tidewire.AuthenticationFailedError);
+  for (const who of [7, null, { credentials: '' }]) await assert.rejects(session.authenticate(who), TypeError);
+  assert.deepEqual([session.principal, session.state], ['ann', 'connected']);
+  assert.deepEqual(shownAnew(server), [{ principal: 'bob', password: 'wrong' }]);
+});
+
 test('a session that is over is followed by one for which a function is asked anew', async () => {
   const server = await startServer();
   const session = await open(server, { principal: 'ann', credentials: passwords('one', 'two') });

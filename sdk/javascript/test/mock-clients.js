@@ -261,6 +261,12 @@ export class MockClients {
     connection.send(frame(0x82, varint(id)));
   }
 
+  /** Whoever shows "wrong" is not who it says. */
+  authenticate({ id, password }, connection) {
+    if (password === 'wrong') return connection.send(errorFrame(id, 109, 'not right'));
+    connection.send(frame(0x82, varint(id)));
+  }
+
   get_principals({ id, offset }, connection) {
     sendPart(connection, id, this.principals, offset);
   }

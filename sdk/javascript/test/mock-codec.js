@@ -61,6 +61,7 @@ const OPERATIONS = {
   0x69: 'apply_security',
   0x6a: 'get_principals',
   0x6b: 'apply_principals',
+  0x6c: 'authenticate',
 };
 
 const LISTENER_KINDS = [undefined, 'topics', 'subscribers', 'missing'];
@@ -207,6 +208,10 @@ function decodeBody(op, cursor) {
     case 'apply_security':
     case 'apply_principals':
       return { op, id, check: readBool(cursor), script: readString(cursor) };
+    case 'authenticate': {
+      const [principal, password, bearer] = [readString(cursor), readString(cursor), readString(cursor)];
+      return { op, id, ...(principal !== '' && { principal }), ...(password !== '' && { password }), ...(bearer !== '' && { bearer }) };
+    }
     case 'lock':
       return { op, id, name: readString(cursor), ...readLockScope(cursor) };
     case 'unlock':

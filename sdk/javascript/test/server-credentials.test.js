@@ -52,6 +52,29 @@ test('a token says who the client is', { skip }, async () => {
   }
 });
 
+test('a session that has begun may be somebody else\'s from then on', { skip }, async () => {
+  await withSession({ principal: 'Zoë', credentials: 'pass wörd' }, async (session) => {
+    const { id } = session;
+    await assert.rejects(session.authenticate({ principal: 'Zoë', credentials: 'wrong' }), AuthenticationFailedError);
+    assert.equal((await own(session)).$Principal, 'Zoë');
+    await session.authenticate({ credentials: { bearer: token('ann', 60) } });
+    const { $Principal: principal, $Roles: roles } = await own(session);
+    assert.deepEqual([session.id, principal, roles], [id, 'ann', '"OPERATOR" "T"']);
+  });
+});
+
+test('a newer token takes the place of one that ends', { skip }, async () => {
+  let seconds = 2;
+  await withSession({ credentials: () => ({ bearer: token('ann', seconds) }) }, async (session) => {
+    seconds = 600;
+    await session.authenticate();
+    const { id } = session;
+    await new Promise((resolve) => setTimeout(resolve, 5_000));
+    assert.equal((await own(session)).$Principal, 'ann');
+    assert.equal(session.id, id);
+  });
+});
+
 test('who is unknown, or shows what is not right, may not connect', { skip }, async () => {
   for (const options of [
     {},

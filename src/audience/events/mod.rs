@@ -25,7 +25,7 @@ use crate::wire::native::Outcome;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub(super) use sessions::Happening;
+pub(super) use sessions::{Happening, Seen};
 
 /// What one shard tells a listener until it is asked for more, exceeded by at most one session; less where queues are short.
 const WINDOW_BYTES_MAX: usize = 64 << 10;

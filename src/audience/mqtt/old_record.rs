@@ -36,7 +36,26 @@ pub struct OldMessage {
 /// `None` where the bytes are no such record.
 pub fn decode_session(bytes: &[u8]) -> Option<SessionRecord> {
     let OldSession { version, expiry_s, expires_ms, filters, will } = rkyv::from_bytes::<OldSession, Failure>(bytes).ok()?;
-    Some(SessionRecord { version, expiry_s, expires_ms, sent: None, filters, will, roles: String::new() })
+    Some(SessionRecord { version, expiry_s, expires_ms, sent: None, filters, will, roles: String::new(), principal: None })
+}
+
+/// A session as it was kept when its principal was a property of its topic.
+#[derive(Archive, Serialize, Deserialize, Debug)]
+pub struct SessionWithoutPrincipal {
+    version: u8,
+    expiry_s: u32,
+    expires_ms: Option<u64>,
+    sent: Option<Vec<u64>>,
+    filters: Vec<FilterRecord>,
+    will: Option<WillRecord>,
+    roles: String,
+}
+
+/// `None` where the bytes are no such record.
+pub fn decode_session_without_principal(bytes: &[u8]) -> Option<SessionRecord> {
+    let record = rkyv::from_bytes::<SessionWithoutPrincipal, Failure>(bytes).ok()?;
+    let SessionWithoutPrincipal { version, expiry_s, expires_ms, sent, filters, will, roles } = record;
+    Some(SessionRecord { version, expiry_s, expires_ms, sent, filters, will, roles, principal: None })
 }
 
 /// A session as it was kept when clients had no roles.
@@ -54,7 +73,7 @@ pub struct SessionWithoutRoles {
 pub fn decode_session_without_roles(bytes: &[u8]) -> Option<SessionRecord> {
     let record = rkyv::from_bytes::<SessionWithoutRoles, Failure>(bytes).ok()?;
     let SessionWithoutRoles { version, expiry_s, expires_ms, sent, filters, will } = record;
-    Some(SessionRecord { version, expiry_s, expires_ms, sent, filters, will, roles: String::new() })
+    Some(SessionRecord { version, expiry_s, expires_ms, sent, filters, will, roles: String::new(), principal: None })
 }
 
 /// `None` where the bytes are no such record.

@@ -22,8 +22,9 @@ use crate::base::{Time, TopicId};
 
 /// What a record begins with. Those of earlier servers begin with a text or a payload, see `old_record`.
 const FORM: [u8; 8] = *b"\xf7tw\x00ses\x02";
-/// The same of a session with its roles.
+/// The same of a session with its roles, and with its principal too.
 const FORM_WITH_ROLES: [u8; 8] = *b"\xf7tw\x00ses\x03";
+const FORM_WITH_PRINCIPAL: [u8; 8] = *b"\xf7tw\x00ses\x04";
 
 fn encode(form: [u8; 8], record: &impl for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Failure>>) -> Vec<u8> {
     let archived = rkyv::to_bytes::<Failure>(record).expect("memory takes it");
@@ -43,6 +44,8 @@ pub struct SessionRecord {
     pub will: Option<WillRecord>,
     /// Those of its client when it was last connected, as `$Roles` has them.
     pub roles: String,
+    /// Who that was; empty of an anonymous one. `None` of a record that does not say.
+    pub principal: Option<String>,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq, Eq)]
@@ -102,7 +105,7 @@ pub struct MessageRecord {
 }
 
 impl SessionRecord {
-    pub fn of(mqtt: &Mqtt, roles: &str, expires_ms: Option<u64>, sent: Option<Vec<u64>>) -> Self {
+    pub fn of(mqtt: &Mqtt, (principal, roles): (&str, &str), expires_ms: Option<u64>, sent: Option<Vec<u64>>) -> Self {
         // Bounded by `limits.selections_max`.
         let filters = mqtt.filters.iter().map(|filter| FilterRecord {
             text: filter.text().to_owned(),
@@ -120,6 +123,7 @@ impl SessionRecord {
             filters: filters.collect(),
             will: mqtt.will.as_ref().map(|will| WillRecord::of(will)),
             roles: roles.into(),
+            principal: Some(principal.into()),
         }
     }
 
@@ -128,13 +132,16 @@ impl SessionRecord {
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        encode(FORM_WITH_ROLES, self)
+        encode(FORM_WITH_PRINCIPAL, self)
     }
 
     /// `None` where the bytes are no such record.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        if let Some(bytes) = bytes.strip_prefix(&FORM_WITH_ROLES) {
+        if let Some(bytes) = bytes.strip_prefix(&FORM_WITH_PRINCIPAL) {
             return rkyv::from_bytes::<Self, Failure>(bytes).ok();
+        }
+        if let Some(bytes) = bytes.strip_prefix(&FORM_WITH_ROLES) {
+            return old_record::decode_session_without_principal(bytes);
         }
         let without_roles = bytes.strip_prefix(&FORM).and_then(old_record::decode_session_without_roles);
         without_roles.or_else(|| old_record::decode_session(bytes))

@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// Notes that may stand behind an old one before that is written again at the end, so that those before it can go. No client is bounded by it.
 const NOTES_MAX: u64 = 1000;
 
-/// The property of a record that says whose the session is.
+/// The property of an old record that says whose the session is.
 const PRINCIPAL: &str = "principal";
 
 impl Audience {
@@ -43,16 +43,15 @@ impl Audience {
         }
         let expires = session.life.away().map(|away| away.expires).filter(|expires| *expires < Time(u64::MAX));
         let expires_ms = expires.map(|expires| desk.wall_ms_of(expires));
-        let record = SessionRecord::of(mqtt, session.roles(), expires_ms, sent_messages(session)).encode();
-        let principal = Some(session.principal()).filter(|principal| !principal.is_empty());
-        let principal: Arc<[_]> = principal.map(|principal| (PRINCIPAL.into(), principal.into())).into_iter().collect();
+        let who = (session.principal(), session.roles());
+        let record = SessionRecord::of(mqtt, who, expires_ms, sent_messages(session)).encode();
         let (topic, version) = match &mqtt.stored {
             Some(stored) => (stored.topic, stored.version + 1),
             None => {
                 let path = TopicPath::of_branch(&format!("{SESSIONS_BRANCH}{}", print_hex(&mqtt.client_id)));
                 desk.become_keeper();
                 let topic = desk.take_topic_id();
-                desk.ledger.append_record(Change::Added { topic, path, kind: SESSION_KIND, properties: principal });
+                desk.ledger.append_record(Change::Added { topic, path, kind: SESSION_KIND, properties: [].into() });
                 (topic, 1)
             }
         };
@@ -270,7 +269,8 @@ impl Audience {
             None => now.after_ms(left_ms),
         };
         session.mqtt = Some(Box::new(mqtt));
-        let principal = stored.properties.iter().find(|(name, _)| &**name == PRINCIPAL).map(|(_, principal)| &**principal);
+        let old = stored.properties.iter().find(|(name, _)| &**name == PRINCIPAL).map(|(_, principal)| &**principal);
+        let principal = record.principal.as_deref().or(old);
         let roles = roles(&record.roles).map(|role| role.into()).collect();
         let who = Who::new(principal.unwrap_or_default().into(), roles, None);
         let key = self.enter(session);

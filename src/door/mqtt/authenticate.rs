@@ -1,14 +1,18 @@
-//! Enhanced authentication: each step goes out as an effect to whoever knows its method, and comes back judged. Nothing of the connection is read in
-//! between; what comes meanwhile is held, as far as one packet may be long.
+//! Who a client is: by its user name and password, or by an authentication method, once or again on a connection that stands.
+//!
+//! What the two methods of one step show goes to the authenticators as a password does. Each step of another goes out as an effect to whoever knows its method, and comes
+//! back judged. Nothing of the connection is read in between; what comes meanwhile is held, as far as one packet may be long.
 
 use super::{limits, put_packet};
 use crate::audience::Audience;
-use crate::base::ConnectionKey;
+use crate::base::{ConnectionKey, SessionKey};
 use crate::desk::{AuditOutcome, Authentication, Claim, Desk, Effect, Shown};
 use crate::door::audit::{Caller, MQTT};
 use crate::door::{Doors, Identified, Stage, Unidentified};
-use crate::session::Checked;
+use crate::protocol::Refusal;
+use crate::session::{Checked, Session};
 use crate::wire::mqtt::{self, Auth, Connect, Fault, ReasonCode, Version};
+use std::net::Ipv6Addr;
 use zeroize::Zeroizing;
 
 /// What comes of a step. The bytes are for the client.
@@ -24,14 +28,23 @@ pub enum Verdict {
 
 impl Doors {
     /// CONNECT names a method; `body` is all of it.
-    pub(super) fn begin_authentication(&mut self, desk: &mut Desk, key: ConnectionKey, connect: &Connect<'_>, body: &[u8]) {
+    pub(super) fn begin_authentication(
+        &mut self,
+        desk: &mut Desk,
+        audience: &mut Audience,
+        key: ConnectionKey,
+        connect: &Connect<'_>,
+        body: &[u8],
+    ) {
+        if !desk.limits.authenticates && connect.authentication.is_some_and(|(method, _)| is_known(method)) {
+            return self.admit_client(desk, audience, key, connect, Some(&[]), None);
+        }
         self.wait_for_verdict(desk, key);
+        let shown = self.shown_before(key);
         let link = self.link(key).expect("CONNECT has just come by it");
         link.rare.get_or_insert_default().waiting = Some(body.into());
         link.is_judged = true;
-        let (method, content) = connect.authentication.unwrap_or_default();
-        let authentication = Authentication { method: method.into(), content: content.into() };
-        desk.effects.push(Effect::Authenticate(key, Box::new(authentication)));
+        desk.effects.push(step_of(key, connect.authentication.unwrap_or_default(), shown));
     }
 
     /// CONNECT names no method: its user name and password say who the client is.
@@ -57,10 +70,17 @@ impl Doors {
     ) {
         let Some(link) = self.link(key).filter(|link| link.is_judged) else { return };
         link.is_judged = false;
-        let Some(body) = link.rare.as_mut().and_then(|rare| rare.waiting.take()).map(Zeroizing::new) else { return };
+        let session = link.session;
+        let Some(body) = link.rare.as_mut().and_then(|rare| rare.waiting.take()).map(Zeroizing::new) else {
+            let session = session.expect("a client that is not admitted waits with its CONNECT");
+            return self.client_identified_anew(desk, audience, (key, session), identified);
+        };
         match identified {
             Identified::As(who, properties) => match mqtt::decode_connect(&body, &limits(desk).packet) {
-                Ok(connect) => self.admit_client(desk, audience, key, &connect, None, Some((who, properties))),
+                Ok(connect) => {
+                    let answer = connect.authentication.map(|_| &[][..]);
+                    self.admit_client(desk, audience, key, &connect, answer, Some((who, properties)));
+                }
                 Err(fault) => self.close_faulty(desk, audience, key, fault),
             },
             Identified::Refused(said) => {
@@ -73,6 +93,38 @@ impl Doors {
                 self.close_with(desk, audience, key, ReasonCode::SERVER_BUSY, &why);
             }
         }
+    }
+
+    /// It is known who the client is from now on whose session stands. MQTT-4.12.1-2: where it has not shown that, its connection ends.
+    fn client_identified_anew(
+        &mut self,
+        desk: &mut Desk,
+        audience: &mut Audience,
+        (key, session): (ConnectionKey, SessionKey),
+        identified: Identified,
+    ) {
+        let (outcome, code, said, why) = match identified {
+            Identified::As(who, properties) => match audience.identify_anew(desk, session, who, &properties) {
+                Ok(()) => {
+                    audience.finish_revoking(desk, session);
+                    Self::note_authenticated(desk, audience, session, AuditOutcome::Allowed, None);
+                    let link = self.link(key).expect("its step was just judged");
+                    let method = link.dialogue.authentication_method().unwrap_or_default().to_owned();
+                    return self.put_auth(desk, audience, key, ReasonCode::SUCCESS, (&method, &[]));
+                }
+                Err(Refusal { message, .. }) => {
+                    let said = Unidentified { principal: "".into(), why: message.as_str().into() };
+                    (AuditOutcome::Refused, ReasonCode::NOT_AUTHORIZED, said, message)
+                }
+            },
+            Identified::Refused(said) => (AuditOutcome::Refused, ReasonCode::NOT_AUTHORIZED, said, "the authentication failed".to_owned()),
+            Identified::Later { wait_ms, said } => {
+                let why = format!("it cannot be said now who the client is: come again in {wait_ms} ms");
+                (AuditOutcome::Later, ReasonCode::SERVER_BUSY, said, why)
+            }
+        };
+        Self::note_authenticated(desk, audience, session, outcome, Some(&said));
+        self.close_with(desk, audience, key, code, &why);
     }
 
     /// The client of this CONNECT is not let in.
@@ -94,10 +146,16 @@ impl Doors {
     }
 
     /// AUTH, before CONNACK or behind it.
-    pub(super) fn judge(&mut self, desk: &mut Desk, key: ConnectionKey, auth: &Auth<'_>) {
-        self.link(key).expect("AUTH has just come by it").is_judged = true;
-        let authentication = Authentication { method: auth.method.unwrap_or_default().into(), content: auth.content.into() };
-        desk.effects.push(Effect::Authenticate(key, Box::new(authentication)));
+    pub(super) fn judge(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, auth: &Auth<'_>) {
+        let method = auth.method.unwrap_or_default();
+        if !desk.limits.authenticates && is_known(method) {
+            return self.put_auth(desk, audience, key, ReasonCode::SUCCESS, (method, &[]));
+        }
+        let link = self.link(key).expect("AUTH has just come by it");
+        link.is_judged = true;
+        let session = link.session.and_then(|session| audience.session(session));
+        let shown = session.map_or_else(|| self.shown_before(key), Session::shown);
+        desk.effects.push(step_of(key, (method, auth.content), shown));
     }
 
     /// The step that was asked about is judged; nothing happens where none was.
@@ -139,4 +197,38 @@ impl Doors {
         put_packet(&mut connection.raw, link.is_websocket, &packet);
         desk.effects.wake(key);
     }
+}
+
+/// The method by which a client shows a JSON Web Token, as other brokers call it.
+const TOKEN_METHOD: &str = "OAUTH2-JWT";
+
+/// The method by which it shows a name and a password: RFC 4616.
+const PLAIN_METHOD: &str = "PLAIN";
+
+/// Whether the method is one of the two, which nobody is asked about where nobody is asked who clients are.
+fn is_known(method: &str) -> bool {
+    [TOKEN_METHOD, PLAIN_METHOD].contains(&method)
+}
+
+/// What a step of this method asks of others. What it shows may be wrong in its form too: the authenticators are told that nothing was shown then.
+fn step_of(key: ConnectionKey, (method, content): (&str, &[u8]), (address, certificate): (Ipv6Addr, Option<Box<str>>)) -> Effect {
+    let secret = |bytes: &[u8]| Zeroizing::new(bytes.into());
+    let (principal, shown) = match method {
+        TOKEN_METHOD => ("", Shown::Bearer(secret(content))),
+        PLAIN_METHOD => match parse_plain(content) {
+            Some((principal, password)) => (principal, Shown::Password(secret(password))),
+            None => ("", Shown::Password(secret(&[]))),
+        },
+        _ => return Effect::Authenticate(key, Box::new(Authentication { method: method.into(), content: content.into() })),
+    };
+    Effect::Identify(key, Box::new(Claim { principal: principal.into(), shown, address, certificate, properties: Checked::default() }))
+}
+
+/// A name and its password, from `[whom he stands for] NUL name NUL password`; nobody stands for another.
+fn parse_plain(content: &[u8]) -> Option<(&str, &[u8])> {
+    let mut parts = content.splitn(3, |byte| *byte == 0);
+    let (stands_for, name, password) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_himself = stands_for.is_empty() || stands_for == name;
+    let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty() && is_himself)?;
+    Some((name, password))
 }

@@ -87,7 +87,7 @@ impl Doors {
             return self.close_faulty(desk, audience, key, fault);
         }
         match connect.authentication {
-            Some(_) => self.begin_authentication(desk, key, connect, body),
+            Some(_) => self.begin_authentication(desk, audience, key, connect, body),
             None if desk.limits.authenticates => self.begin_identification(desk, key, connect, body),
             None => self.admit_client(desk, audience, key, connect, None, None),
         }

@@ -125,7 +125,7 @@ impl Doors {
         };
         match (command, link.session) {
             (Command::Connect(connect), _) => self.hear_connect(desk, audience, key, &connect, body),
-            (Command::Authenticate(auth), _) => self.judge(desk, key, &auth),
+            (Command::Authenticate(auth), _) => self.judge(desk, audience, key, &auth),
             (Command::Disconnect(disconnect), Some(session)) => {
                 audience.take_leave(desk, session, disconnect);
                 self.end(desk, audience, key);

@@ -286,6 +286,14 @@ impl Dialogue {
     }
 
     /// A step of an authentication; 3.x has none, and nothing is put.
+    /// The method that CONNECT named.
+    pub fn authentication_method(&self) -> Option<&str> {
+        match &self.state {
+            State::V5(machine) => machine.authentication_method(),
+            _ => None,
+        }
+    }
+
     pub fn put_auth(&mut self, out: &mut Vec<u8>, code: ReasonCode, method: &str, content: &[u8]) {
         if let State::V5(machine) = &mut self.state {
             machine.put_auth(out, code, method, content);

@@ -145,7 +145,7 @@ impl Machine {
 
     fn authenticate<'a>(&mut self, auth: Auth<'a>) -> Result<Auth<'a>, Fault> {
         // MQTT-4.12.0-6, MQTT-4.12.0-7: without a method in CONNECT neither side sends AUTH.
-        let Some(method) = self.rare.as_ref().and_then(|rare| rare.authentication_method.as_deref()) else {
+        let Some(method) = self.authentication_method() else {
             return Err(protocol_error("AUTH came without an authentication method in CONNECT"));
         };
         // MQTT-4.12.0-5, MQTT-4.12.1-1: the method is that of CONNECT.
@@ -159,6 +159,11 @@ impl Machine {
             _ => return Err(protocol_error("AUTH has a reason code that is not in place")),
         }
         Ok(auth)
+    }
+
+    /// The method that CONNECT named.
+    pub fn authentication_method(&self) -> Option<&str> {
+        self.rare.as_ref().and_then(|rare| rare.authentication_method.as_deref())
     }
 
     pub fn alias_for(&mut self, topic: &str) -> Alias {

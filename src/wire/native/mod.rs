@@ -8,7 +8,9 @@ mod answer;
 mod event;
 mod request;
 
-pub use super::request::{About, Append, Ask, Fetch, NULL_BIT, OPERATIONS, Properties, Query, QueryRange, Request, Update, Verb};
+pub use super::request::{
+    About, Append, Ask, Credentials, Fetch, NULL_BIT, OPERATIONS, Properties, Query, QueryRange, Request, Update, Verb,
+};
 pub use super::varint::{Frame, next_frame};
 pub use answer::{
     BranchMapping, Entry, EventEntry, LockEntry, Outcome, PresenceEntry, Resumption, SELECTION_DESELECTS, SELECTION_IS_FILTER,

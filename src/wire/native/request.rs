@@ -1,7 +1,9 @@
 //! How the binary form reads and writes a request: a frame, each member at its place.
 
 use super::op;
-use crate::wire::request::{About, Append, Ask, Fetch, OPERATIONS, Properties, Query, QueryRange, Request, Source, Update, Verb};
+use crate::wire::request::{
+    About, Append, Ask, Credentials, Fetch, OPERATIONS, Properties, Query, QueryRange, Request, Source, Update, Verb,
+};
 use crate::wire::varint::{
     self, Frame, Malformed, Reader, fill_length, put_bytes_field, put_number_field, put_properties, read_properties,
 };
@@ -156,7 +158,13 @@ impl<'a> Source<'a> for Body<'a> {
     fn about(&mut self) -> Result<Box<About<'a>>, Malformed> {
         let environment = self.tagged_text(9, "environment")?;
         let (principal, password) = (self.tagged_text(10, "principal")?, self.tagged_text(11, "password")?);
-        Ok(Box::new(About { environment, principal, password, bearer: self.tagged_text(12, "bearer")? }))
+        let credentials = Credentials { principal, password, bearer: self.tagged_text(12, "bearer")? };
+        Ok(Box::new(About { environment, credentials }))
+    }
+
+    fn credentials(&mut self) -> Result<Box<Credentials<'a>>, Malformed> {
+        let (principal, password) = (self.text("principal")?, self.text("password")?);
+        Ok(Box::new(Credentials { principal, password, bearer: self.text("bearer")? }))
     }
 
     fn fetch(&mut self) -> Result<Box<Fetch<'a>>, Malformed> {
@@ -420,9 +428,17 @@ impl Writer<'_> {
 
     pub fn about(&mut self, about: &About<'_>) {
         self.tagged_text(9, "environment", &about.environment);
-        self.tagged_text(10, "principal", &about.principal);
-        self.tagged_text(11, "password", &about.password);
-        self.tagged_text(12, "bearer", &about.bearer);
+        let Credentials { principal, password, bearer } = &about.credentials;
+        self.tagged_text(10, "principal", principal);
+        self.tagged_text(11, "password", password);
+        self.tagged_text(12, "bearer", bearer);
+    }
+
+    pub fn credentials(&mut self, credentials: &Credentials<'_>) {
+        let Credentials { principal, password, bearer } = credentials;
+        self.text("principal", principal);
+        self.text("password", password);
+        self.text("bearer", bearer);
     }
 
     pub fn fetch(&mut self, fetch: &Fetch<'_>) {

@@ -1,7 +1,7 @@
 //! AUTH: where nobody authenticates in steps, and where a method is known.
 
-use crate::mqtt_packets::{Packet, V5, Value, auth, connect, id, packet, property, publish, subscribe, text};
-use crate::mqtt_peer::Broker;
+use crate::mqtt_packets::{Packet, Property, V5, Value, auth, connect, id, packet, property, publish, subscribe, text};
+use crate::mqtt_peer::{Broker, Client};
 use tidewire::surface::shard::Verdict;
 use tidewire::surface::wire::mqtt::ReasonCode;
 
@@ -134,4 +134,85 @@ fn a_step_that_is_never_judged_does_not_hold_its_connection() {
     broker.advance(60_000);
     assert!(broker.is_ended(client));
     broker.judge(&Verdict::Accept(Vec::new()));
+}
+
+const ROLES: &str = r#"
+set "ann" default path permissions [SELECT_TOPIC, READ_TOPIC, UPDATE_TOPIC, MODIFY_TOPIC]
+set "bob" path "b" permissions [SELECT_TOPIC, READ_TOPIC]
+"#;
+
+/// What one of the methods of one step shows.
+fn shows(method: &str, content: &str) -> [Property; 2] {
+    [text(id::AUTHENTICATION_METHOD, method), (id::AUTHENTICATION_DATA, Value::Binary(content.as_bytes().to_vec()))]
+}
+
+fn again(method: &str, content: &str) -> Vec<u8> {
+    auth(0x19, &shows(method, content))
+}
+
+fn connect_by(broker: &mut Broker, client_id: &str, method: &str, content: &str) -> (Client, Vec<Packet>) {
+    let [method, content] = shows(method, content);
+    broker.connect(&connect(V5, client_id).with(method).with(content))
+}
+
+#[test]
+fn a_client_shows_a_password_or_a_token_by_a_method() {
+    for (method, content) in [("PLAIN", "\0ann\0pw"), ("PLAIN", "ann\0ann\0p\0w"), ("OAUTH2-JWT", "ann")] {
+        let mut broker = Broker::with_roles(ROLES);
+        let (client, packets) = connect_by(&mut broker, "c", method, content);
+        let [Packet::Connack { code: 0, properties, .. }] = &packets[..] else { panic!("{method} {content:?}: {packets:?}") };
+        assert_eq!(property(properties, id::AUTHENTICATION_METHOD), Some(&Value::Text(method.into())));
+        assert_eq!(broker.subscribe(client, "a/#", 0), [], "ann may");
+    }
+}
+
+#[test]
+fn what_a_method_shows_may_be_wrong() {
+    for (method, content) in [("PLAIN", "\0ann\0wrong"), ("OAUTH2-JWT", "wrong")] {
+        let mut broker = Broker::with_roles(ROLES);
+        let (client, packets) = connect_by(&mut broker, "c", method, content);
+        assert!(matches!(packets[..], [Packet::Connack { code: 0x86, .. }]), "{method}: {packets:?}");
+        assert!(broker.is_ended(client));
+    }
+    // What is no name with a password is anonymous here, and may nothing.
+    for content in ["", "ann", "ann\0pw", "eve\0ann\0pw", "\0\0pw"] {
+        let mut broker = Broker::with_roles(ROLES);
+        let (client, _) = connect_by(&mut broker, "c", "PLAIN", content);
+        let packets = broker.ask(client, &subscribe(V5, 1, &[], &[("b/1", 0)]));
+        assert!(matches!(&packets[..], [Packet::Suback { codes, .. }] if codes == &[0x87]), "{content:?}: {packets:?}");
+    }
+}
+
+#[test]
+fn a_client_shows_anew_who_it_is_and_what_it_may_changes_at_once() {
+    let mut broker = Broker::with_roles(ROLES);
+    let (client, _) = connect_by(&mut broker, "c", "OAUTH2-JWT", "ann");
+    broker.subscribe(client, "a/#", 0);
+    broker.subscribe(client, "b/#", 0);
+    let (other, _) = connect_by(&mut broker, "d", "OAUTH2-JWT", "ann");
+    let packets = broker.ask(client, &again("OAUTH2-JWT", "bob"));
+    let [Packet::Auth { code: 0, properties }] = &packets[..] else { panic!("{packets:?}") };
+    assert_eq!(property(properties, id::AUTHENTICATION_METHOD), Some(&Value::Text("OAUTH2-JWT".into())));
+    for (topic, count) in [("a/1", 0), ("b/1", 1)] {
+        broker.give(other, &publish(topic, "1").bytes(V5));
+        let heard = broker.take(client);
+        assert_eq!(heard.len(), count, "{topic}: {heard:?}");
+    }
+}
+
+#[test]
+fn a_client_that_cannot_show_it_anew_is_closed() {
+    let mut broker = Broker::with_roles(ROLES);
+    let (client, _) = connect_by(&mut broker, "c", "PLAIN", "\0ann\0pw");
+    broker.give(client, &again("PLAIN", "\0ann\0wrong"));
+    broker.assert_ended(client, &[0x87], "a wrong password");
+}
+
+#[test]
+fn where_nobody_is_asked_the_methods_of_one_step_are_taken() {
+    let mut broker = Broker::new();
+    let (client, packets) = connect_by(&mut broker, "c", "PLAIN", "\0ann\0wrong");
+    assert!(matches!(packets[..], [Packet::Connack { code: 0, .. }]), "{packets:?}");
+    let packets = broker.ask(client, &again("PLAIN", "\0ann\0wrong"));
+    assert!(matches!(packets[..], [Packet::Auth { code: 0, .. }]), "{packets:?}");
 }

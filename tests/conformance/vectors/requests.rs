@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use tidewire::surface::value::json::{Checker, JsonLimits};
 use tidewire::surface::value::{ValueType, scalar};
-use tidewire::surface::wire::native::{self, Append, Ask, Fetch, Heard, NULL_BIT, Query, QueryRange, Request, Update, Verb};
+use tidewire::surface::wire::native::{self, Append, Ask, Credentials, Fetch, Heard, NULL_BIT, Query, QueryRange, Request, Update, Verb};
 use tidewire::surface::wire::text;
 
 /// The kinds of listeners and queries, and the scopes of locks, by number.
@@ -44,6 +44,11 @@ fn print_control(id: u64, ask: &Ask<'_>) -> Value {
             json!({ "op": "change_roles", "id": id, "session": session, "filter": filter, "remove": remove, "add": add })
         }
         Ask::GetSecurity { offset } => json!({ "op": "get_security", "id": id, "offset": offset }),
+        Ask::Authenticate { credentials } => {
+            let mut message = json!({ "op": "authenticate", "id": id });
+            print_credentials(&mut message, credentials);
+            message
+        }
         Ask::GetPrincipals { offset } => json!({ "op": "get_principals", "id": id, "offset": offset }),
         Ask::ApplyPrincipals { check, script } => json!({ "op": "apply_principals", "id": id, "check": check, "script": script }),
         Ask::ApplySecurity { check, script } => json!({ "op": "apply_security", "id": id, "check": check, "script": script }),
@@ -108,24 +113,24 @@ fn print_message(mut message: Value, timeout_ms: u64, kind: u8, value: &[u8]) ->
     message
 }
 
+fn print_credentials(message: &mut Value, credentials: &Credentials<'_>) {
+    let Credentials { principal, password, bearer } = credentials;
+    let members = [("principal", principal), ("password", password), ("bearer", bearer)];
+    for (name, text) in members.into_iter().filter(|(_, text)| !text.is_empty()) {
+        message[name] = text.as_ref().into();
+    }
+}
+
 fn print_connect(id: u64, ask: &Ask<'_>) -> Value {
     let Ask::Connect { version, name, capabilities, resume_ms, token, processed, properties, durable, about } = ask else { unreachable!() };
     let mut connect = json!({ "op": "connect", "id": id, "version": version, "client": name, "capabilities": capabilities });
     for (name, number) in [("resume_ms", resume_ms), ("processed", processed)].into_iter().filter(|(_, number)| **number != 0) {
         connect[name] = (*number).into();
     }
-    for (name, text) in [
-        ("token", token),
-        ("environment", &about.environment),
-        ("principal", &about.principal),
-        ("password", &about.password),
-        ("bearer", &about.bearer),
-    ]
-    .into_iter()
-    .filter(|(_, text)| !text.is_empty())
-    {
+    for (name, text) in [("token", token), ("environment", &about.environment)].into_iter().filter(|(_, text)| !text.is_empty()) {
         connect[name] = text.as_ref().into();
     }
+    print_credentials(&mut connect, &about.credentials);
     if *durable {
         connect["durable"] = true.into();
     }
