@@ -37,6 +37,8 @@ pub enum Deed {
     HandleMissing,
     /// Take requests of other clients to a branch.
     HandleRequests,
+    /// Say who clients are that connect.
+    Authenticate,
     /// Send one to whoever handles the path.
     SendToHandler,
     /// Send one to sessions that are named or match.
@@ -83,6 +85,7 @@ impl Deed {
             Self::Query | Self::LookAtMappings => Need::Path(&[At::ReadTopic]),
             Self::QueryReplaced => Need::Path(&[At::ReadTopic, At::QueryObsoleteTimeSeriesEvents]),
             Self::HandleMissing | Self::HandleRequests => Need::Global(Global::RegisterHandler),
+            Self::Authenticate => Need::Global(Global::Authenticate),
             Self::SendToHandler => Need::Path(&[At::SendToMessageHandler]),
             Self::SendToSession => Need::Path(&[At::SendToSession]),
             Self::ViewSessions | Self::LookAtLocks => Need::Global(Global::ViewSession),

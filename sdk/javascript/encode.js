@@ -87,6 +87,7 @@ import { typeNumber } from './types.js';
  *   | { op: 'request_filter', id: number, filter: string } & Asking
  *   | { op: 'respond', id: number, request: number } & Payload
  *   | { op: 'reject', id: number, request: number, message: string }
+ *   | { op: 'handle_authentication', id: number, handler: number, name: string }
  * )} MessagingMessage
  */
 
@@ -242,6 +243,7 @@ const OPERATIONS = Object.freeze({
   get_principals: 0x6a,
   apply_principals: 0x6b,
   authenticate: 0x6c,
+  handle_authentication: 0x6d,
 });
 
 /** In the type of an update: the value is null. */
@@ -504,6 +506,10 @@ function writeMessaging(writer, message) {
       writer.varint(message.handler);
       writer.string(message.path);
       writeStrings(writer, message.session_properties);
+      break;
+    case 'handle_authentication':
+      writer.varint(message.handler);
+      writer.string(message.name);
       break;
     case 'unhandle_requests':
       writer.varint(message.handler);

@@ -110,10 +110,33 @@ export class Messaging {
     if (typeof callback !== 'function') throw new TypeError(`expected a function as the request handler, found ${show(callback)}`);
     const wanted = checkKeys(sessionProperties);
     if (type !== undefined) checkDataType(type);
+    const message = (/** @type {number} */ handler, /** @type {number} */ id) =>
+      /** @type {const} */ ({ op: 'handle_requests', id, handler, path: checked, session_properties: wanted });
+    return this.#register(checked, message, (request) => this.#serve(request, callback, type));
+  }
+
+  /**
+   * Answers what the server asks of its authenticator of this name. `session.security.addAuthenticator` says what that is.
+   *
+   * @internal
+   * @param {string} name
+   * @param {(question: any) => Promise<unknown>} answer
+   */
+  addAuthenticator(name, answer) {
+    const message = (/** @type {number} */ handler, /** @type {number} */ id) => /** @type {const} */ ({ op: 'handle_authentication', id, handler, name });
+    return this.#register(`Tidewire/Authentication/${name}`, message, (request) => this.#serve(request, ({ value }) => answer(value), 'json'));
+  }
+
+  /**
+   * @param {string} path
+   * @param {(handler: number, id: number) => ClientMessage} message
+   * @param {(request: Extract<MessagingEvent, { op: 'requested' }>) => void} serve
+   */
+  async #register(path, message, serve) {
     const number = this.#nextHandler;
     this.#nextHandler += 1;
     const end = () => this.#session.request((id) => ({ op: 'unhandle_requests', id, handler: number })).finally(() => this.#handlers.delete(number));
-    const handler = new RequestHandler(number, checked, wanted, (request) => this.#serve(request, callback, type), end);
+    const handler = new RequestHandler(number, path, (id) => message(number, id), serve, end);
     // Requests may come together with the answer.
     this.#handlers.set(number, handler);
     try {
@@ -338,16 +361,16 @@ export class RequestHandler {
    * @internal
    * @param {number} number
    * @param {string} path
-   * @param {readonly string[]} sessionProperties
+   * @param {(id: number) => ClientMessage} message registers it
    * @param {(request: Extract<MessagingEvent, { op: 'requested' }>) => void} serve
    * @param {() => Promise<unknown>} end takes it back from the server
    */
-  constructor(number, path, sessionProperties, serve, end) {
+  constructor(number, path, message, serve, end) {
     /** @internal */
     this.number = number;
     this.path = path;
-    /** What registers it. @internal @type {(id: number) => ClientMessage} */
-    this.message = (id) => ({ op: 'handle_requests', id, handler: number, path, session_properties: sessionProperties });
+    /** @internal */
+    this.message = message;
     /** Whether the server has answered that. @internal */
     this.isRegistered = false;
     this.#serve = serve;

@@ -6,17 +6,60 @@
 
 import { encodeUtf8 } from './bytes.js';
 import { ProtocolError } from './errors.js';
-import { checkText } from './types.js';
+import { checkText, show } from './types.js';
 
 /** @typedef {import('./encode.js').ClientMessage} ClientMessage */
 /** @typedef {import('./decode.js').SecurityAnswer} SecurityAnswer */
 
+/**
+ * Who wants to be let in, or to be somebody else from now on.
+ *
+ * @typedef {object} AuthenticationQuestion
+ * @property {string} principal who it says that it is; empty where it does not say
+ * @property {{ type: 'none' | 'password' | 'token' | 'custom', text?: string, base64?: string }} credentials what it shows: bytes that are no text as `base64`
+ * @property {string} address where it comes from
+ * @property {string | null} certificate who it is by a certificate that the server has checked
+ * @property {Readonly<Record<string, string>>} properties that it proposes for its session
+ */
+
+/**
+ * What an authenticator says.
+ *
+ * @typedef {object} AuthenticationAllowed
+ * @property {string} [principal] who it is; who it says, unless given
+ * @property {readonly string[]} [roles]
+ * @property {Readonly<Record<string, string>>} [properties] of its session
+ * @property {number} [expiresInSeconds] for how long that holds
+ */
+
+/** @typedef {(question: AuthenticationQuestion) => 'deny' | 'abstain' | AuthenticationAllowed | Promise<'deny' | 'abstain' | AuthenticationAllowed>} Authenticator */
+
 export class Security {
   #request;
+  #addAuthenticator;
 
-  /** @param {(message: (id: number) => ClientMessage) => Promise<any>} request */
-  constructor(request) {
+  /**
+   * @param {(message: (id: number) => ClientMessage) => Promise<any>} request
+   * @param {(name: string, answer: (question: AuthenticationQuestion) => Promise<unknown>) => Promise<import('./messaging.js').RequestHandler>} addAuthenticator
+   */
+  constructor(request, addAuthenticator) {
     this.#request = request;
+    this.#addAuthenticator = addAuthenticator;
+  }
+
+  /**
+   * Says who others are, where `authentication.chain` of the server has `control:NAME`: who may come in, as whom and with which roles. Of several sessions that do it by one
+   * name each question goes to one. What is thrown counts as no answer: what becomes of the client then says `authentication.control_unavailable`.
+   *
+   * @param {string} name
+   * @param {Authenticator} authenticator
+   * @returns {Promise<import('./messaging.js').RequestHandler>} settles when questions come; its `close` ends it
+   * @throws {import('./errors.js').AccessDeniedError} this needs the permissions AUTHENTICATE and REGISTER_HANDLER
+   */
+  async addAuthenticator(name, authenticator) {
+    const checked = checkText(name, "an authenticator's name");
+    if (typeof authenticator !== 'function') throw new TypeError(`expected a function as the authenticator, found ${show(authenticator)}`);
+    return this.#addAuthenticator(checked, async (question) => verdictOf(await authenticator(question)));
   }
 
   /**
@@ -107,4 +150,15 @@ export class Security {
     const text = checkText(script, 'a script');
     await this.#request((id) => ({ op, id, check, script: text }));
   }
+}
+
+/**
+ * @param {unknown} said
+ * @throws {TypeError}
+ */
+function verdictOf(said) {
+  if (said === 'deny' || said === 'abstain') return { verdict: said };
+  if (typeof said !== 'object' || said === null) throw new TypeError(`expected 'deny', 'abstain' or an object of an authenticator, found ${show(said)}`);
+  const { principal, roles, properties, expiresInSeconds } = /** @type {AuthenticationAllowed} */ (said);
+  return { verdict: 'allow', principal, roles, properties, expires_in_s: expiresInSeconds };
 }

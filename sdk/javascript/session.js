@@ -212,7 +212,7 @@ export class Session {
     /** By which paths mean other topics to other sessions. */
     this.sessionTrees = new SessionTrees({ request: (message) => this.#request(message), path: (path) => topics.path(path) });
     /** What roles permit. */
-    this.security = new Security((message) => this.#request(message));
+    this.security = new Security((message) => this.#request(message), (name, answer) => this.messaging.addAuthenticator(name, answer));
     /** Listening to topics without their values. */
     this.notifications = new Notifications(this.#listeners);
   }

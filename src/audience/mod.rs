@@ -51,6 +51,7 @@ mod sweep;
 mod topics;
 
 pub use ask::{FIGURES_WRITER, Listing};
+pub use messaging::authenticator_path;
 pub use missing::MISSING;
 
 use crate::base::{PlaceTable, SessionId, SessionKey, Slab, SlabKey, SplitMap, Time, TopicId};

@@ -117,6 +117,7 @@ impl Audience {
     pub fn answer(&mut self, desk: &mut Desk, to: Caller, result: Result<Outcome, Refusal>) {
         match to.call {
             Call::Will { number } => return self.will_answered(desk, number, result),
+            Call::Authentication { number } => return self.authenticator_answered(desk, number, result),
             Call::Reply { number } => return self.reply_answered(desk, to.session, number, result),
             _ => {}
         }

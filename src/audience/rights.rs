@@ -205,6 +205,8 @@ impl Audience {
         }
         if has_lost(GlobalPermission::RegisterHandler) {
             self.end_handling(desk, key);
+        } else if has_lost(GlobalPermission::Authenticate) {
+            self.end_authenticators(desk, key);
         }
     }
 

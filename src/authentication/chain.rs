@@ -231,6 +231,10 @@ impl Chain {
             Event::Answered(number, verdict) => {
                 // Too late: it was not waited for.
                 if let Some(job) = self.waiting.remove(&number) {
+                    let verdict = match verdict {
+                        Verdict::Deny(Denial::Unavailable(reason)) => self.without_control(&reason),
+                        verdict => verdict,
+                    };
                     self.go_on(job, verdict, now);
                 }
             }

@@ -19,6 +19,7 @@ mod principals;
 mod throttle;
 mod token;
 mod webhook;
+mod words;
 mod workers;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ use crate::security::Secret;
 pub use authenticator::{Authenticator, Handle, Reply};
 pub use passwords::{Cost, Hasher};
 pub use principals::KeptPrincipals;
+pub use words::{read as read_answer, write as write_question};
 
 /// What somebody shows for being who he says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +121,7 @@ impl Verdict {
         Self::Deny(Denial::Refused(reason.into()))
     }
 
-    fn unavailable(reason: impl Into<Box<str>>) -> Self {
+    pub fn unavailable(reason: impl Into<Box<str>>) -> Self {
         Self::Deny(Denial::Unavailable(reason.into()))
     }
 }

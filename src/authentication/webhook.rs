@@ -6,17 +6,12 @@
 use std::io;
 use std::sync::Mutex;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use zeroize::Zeroizing;
-
 use super::breaker::{self, Breaker};
 use super::cache::{Cache, Digest, Digester};
 use super::client::Client;
 use super::keys::read_file;
-use super::{Allowed, Credentials, Now, Question, Secret, Verdict};
+use super::words;
+use super::{Credentials, Now, Question, Secret, Verdict};
 use crate::config::{Unavailable, WebhookSettings};
 
 /// The longest answer.
@@ -31,43 +26,6 @@ pub struct Webhook {
     digester: Digester,
     cache: Mutex<Cache<Verdict>>,
     breaker: Mutex<Breaker>,
-}
-
-#[derive(Serialize)]
-struct Asked<'a> {
-    principal: &'a str,
-    address: String,
-    certificate: Option<&'a str>,
-    credentials: Shown<'a>,
-    properties: BTreeMap<&'a str, &'a str>,
-}
-
-#[derive(Serialize)]
-struct Shown<'a> {
-    r#type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    base64: Option<&'a str>,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    verdict: Word,
-    principal: Option<Box<str>>,
-    #[serde(default)]
-    roles: Vec<Box<str>>,
-    #[serde(default)]
-    properties: BTreeMap<Box<str>, Box<str>>,
-    expires_in_s: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Word {
-    Allow,
-    Deny,
-    Abstain,
 }
 
 impl Webhook {
@@ -111,9 +69,10 @@ impl Webhook {
         if !may_try {
             return self.without_answer("it has failed too often and is left alone for a while");
         }
-        let answer = self.client.post_json(&self.url, self.authorization.as_ref(), &body(question));
+        let answer = self.client.post_json(&self.url, self.authorization.as_ref(), &words::write(question));
         let ended = now();
-        let verdict = answer.map_err(|error| error.to_string()).and_then(|text| read_answer(question, &text, ended.wall_ms));
+        let answer = answer.map_err(|error| error.to_string());
+        let verdict = answer.and_then(|text| words::read("webhook", &question.principal, &text, ended.wall_ms));
         let mut breaker = self.breaker.lock().expect("nobody panics with the breaker");
         match verdict {
             Ok(verdict) => {
@@ -154,44 +113,4 @@ impl Webhook {
         }
         self.digester.digest(&parts)
     }
-}
-
-/// What the endpoint is told. Wiped afterwards, with what it is made from.
-fn body(question: &Question) -> Zeroizing<Vec<u8>> {
-    let (kind, secret) = match &question.credentials {
-        Credentials::None => ("none", None),
-        Credentials::Password(secret) => ("password", Some(secret)),
-        Credentials::Token(secret) => ("token", Some(secret)),
-        Credentials::Custom(secret) => ("custom", Some(secret)),
-    };
-    let text = secret.and_then(|secret| std::str::from_utf8(secret.bytes()).ok());
-    let base64 = secret.filter(|_| text.is_none()).map(|secret| Zeroizing::new(STANDARD.encode(secret.bytes())));
-    let asked = Asked {
-        principal: &question.principal,
-        address: question.address.to_string(),
-        certificate: question.certificate.as_deref(),
-        credentials: Shown { r#type: kind, text, base64: base64.as_ref().map(|base64| base64.as_str()) },
-        properties: question.properties.iter().map(|(name, value)| (&**name, &**value)).collect(),
-    };
-    let texts = question.properties.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>();
-    let secret_bytes = secret.map_or(0, |secret| secret.bytes().len());
-    let certificate_bytes = question.certificate.as_ref().map_or(0, |name| name.len());
-    // Room for everything, escaped at worst: a buffer that grows would leave copies behind.
-    let mut body = Zeroizing::new(Vec::with_capacity(512 + 6 * (texts + secret_bytes + certificate_bytes + question.principal.len())));
-    serde_json::to_writer(&mut *body, &asked).expect("texts can be written, and memory takes them");
-    body
-}
-
-fn read_answer(question: &Question, text: &[u8], wall_ms: u64) -> Result<Verdict, String> {
-    let answer: Answer = serde_json::from_slice(text).map_err(|error| format!("its answer cannot be read: {error}"))?;
-    Ok(match answer.verdict {
-        Word::Allow => Verdict::Allow(Allowed {
-            principal: answer.principal.unwrap_or_else(|| question.principal.clone()),
-            roles: answer.roles,
-            properties: answer.properties.into_iter().collect(),
-            expires_ms: answer.expires_in_s.map(|seconds| wall_ms.saturating_add(seconds.saturating_mul(1000))),
-        }),
-        Word::Deny => Verdict::refused("webhook: denied"),
-        Word::Abstain => Verdict::Abstain,
-    })
 }

@@ -41,7 +41,11 @@ pub struct RequestArguments {
 #[derive(Args)]
 pub struct Respond {
     /// Requests to this path, and all below it that nobody nearer handles
-    path: String,
+    #[arg(required_unless_present = "authenticator")]
+    path: Option<String>,
+    /// Instead: what the server asks of its authenticator control:NAME, who somebody is. Question and answer are JSON, as of an endpoint
+    #[arg(long, value_name = "NAME", conflicts_with = "path")]
+    authenticator: Option<String>,
     /// What each request is answered
     #[arg(long, allow_hyphen_values = true, required_unless_present = "exec", conflicts_with = "exec")]
     value: Option<String>,
@@ -201,8 +205,14 @@ struct Responder<'r> {
 impl Responder<'_> {
     /// Until there is no connection any more.
     fn run(&mut self) -> Result<(), Failure> {
-        let handle = Ask::HandleRequests { handler: HANDLER, path: self.arguments.path.as_str().into(), session_properties: Vec::new() };
-        self.client.request(handle)?;
+        let Respond { path, authenticator, .. } = self.arguments;
+        self.client.request(match authenticator {
+            Some(name) => Ask::HandleAuthentication { handler: HANDLER, name: name.into() },
+            None => {
+                let path = path.as_deref().expect("a path, or a name, is required");
+                Ask::HandleRequests { handler: HANDLER, path: path.into(), session_properties: Vec::new() }
+            }
+        })?;
         loop {
             let message = if self.running == 0 { Some(self.client.next_told()?) } else { self.client.told_within(TURN)? };
             match message {
@@ -265,20 +275,32 @@ impl Responder<'_> {
 
     fn print(&self, asked: &Asked, answer: &Answer) -> String {
         let Asked { path, session, kind, value, .. } = asked;
+        let shown = self.arguments.authenticator.as_ref().map(|_| without_secret(value.as_deref().unwrap_or_default()));
+        let value = shown.as_ref().or(value.as_ref());
         if self.printer.is_json() {
             let answer = match answer {
                 Ok((kind, value)) => format!(r#""answer":{{"type":"{}"{}}}"#, kind.name(), json_members(*kind, Some(value))),
                 Err(why) => format!(r#""rejected":{}"#, json_string(why)),
             };
-            let (path, session, members) = (json_string(path), json_string(session), json_members(*kind, value.as_deref()));
+            let (path, session, members) = (json_string(path), json_string(session), json_members(*kind, value.map(Vec::as_slice)));
             return format!(r#"{{"path":{path},"session":{session},"type":"{}"{members},{answer}}}"#, kind.name());
         }
-        let asked = format!("{} {}", self.printer.styled(Style::Path, &printable(path)), self.printer.value(*kind, value.as_deref()));
+        let asked =
+            format!("{} {}", self.printer.styled(Style::Path, &printable(path)), self.printer.value(*kind, value.map(Vec::as_slice)));
         match answer {
             Ok((kind, value)) => format!("{asked} {} {}", self.printer.styled(Style::Faint, "→"), self.printer.value(*kind, Some(value))),
             Err(why) => format!("{asked} {}", self.printer.styled(Style::Bad, &format!("rejected: {}", printable(why)))),
         }
     }
+}
+
+/// A question of who somebody is, without what was shown for that.
+fn without_secret(question: &[u8]) -> Vec<u8> {
+    let Ok(mut question) = serde_json::from_slice::<serde_json::Value>(question) else { return b"{}".to_vec() };
+    if let Some(credentials) = question.get_mut("credentials").and_then(serde_json::Value::as_object_mut) {
+        credentials.retain(|name, _| name == "type");
+    }
+    question.to_string().into_bytes()
 }
 
 /// What a command reads.

@@ -20,6 +20,14 @@ pub struct Authentication {
 }
 
 impl Authentication {
+    /// The names of authenticators that are sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = &str> {
+        self.chain.iter().filter_map(|link| match link {
+            Authenticator::Control(name) => Some(&**name),
+            _ => None,
+        })
+    }
+
     /// How long the chain may take over one question: each of it may wait, and then ask somebody else.
     pub fn answer_ms_max(&self) -> u64 {
         let asking_ms = self.control.timeout_ms.max(self.webhook.timeout_ms);
@@ -37,8 +45,15 @@ pub enum Authenticator {
     Control(Box<str>),
 }
 
+/// Whether sessions may be authenticators by this name.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.contains(|letter: char| letter == '/' || letter.is_control())
+}
+
+const NAME_BYTES_MAX: usize = 128;
+
 impl Authenticator {
-    pub const TAKES: &str = "a list of different ones of \"principals\", \"jwt\", \"certificate\" and \"webhook\"";
+    pub const TAKES: &str = "a list of different ones of \"principals\", \"jwt\", \"certificate\", \"webhook\" and \"control:NAME\"";
 
     fn parse(text: &str) -> Option<Self> {
         Some(match text {
@@ -46,7 +61,7 @@ impl Authenticator {
             "jwt" => Self::Jwt,
             "certificate" => Self::Certificate,
             "webhook" => Self::Webhook,
-            _ => Self::Control(text.strip_prefix("control:").filter(|name| !name.is_empty())?.into()),
+            _ => Self::Control(text.strip_prefix("control:").filter(|name| is_name(name))?.into()),
         })
     }
 

@@ -429,9 +429,6 @@ impl Draft {
         if chain.contains(&Authenticator::Webhook) && webhook.url.is_empty() {
             return Err(self.refuse("webhook.url", format!("{SAFE_URL}, as authentication.chain has \"webhook\"")));
         }
-        if chain.iter().any(|link| matches!(link, Authenticator::Control(_))) {
-            return Err(self.refuse("authentication.chain", format!("{}: no session can say yet who others are", Authenticator::TAKES)));
-        }
         let has_either = jwt.keys.is_empty() == jwt.secret_file.is_some();
         if chain.contains(&Authenticator::Jwt) && !has_either {
             let allowed = "either this or jwt.secret_file, as authentication.chain has \"jwt\"";

@@ -4,6 +4,7 @@
 
 use super::audit::Audit;
 use crate::base::{ConnectionKey, SessionId, ShardIndex, SlabKey};
+use crate::mail::messaging::Message;
 use crate::mail::security::PrincipalOrder;
 use crate::protocol::Refusal;
 use crate::protocol::native::Connect;
@@ -38,6 +39,8 @@ pub enum Effect {
     Authenticate(ConnectionKey, Box<Authentication>),
     /// Somebody wants to connect: answer with `handle_identified`.
     Identify(ConnectionKey, Box<Claim>),
+    /// What came of the question of this number to authenticators that are sessions, `Shard::ask_authenticators`: what they say, or why nothing.
+    Judged(u64, Result<Message, Refusal>),
     /// To change whom the server knows; `Shard::handle_principals` hears what came of it.
     ChangePrincipals(Box<PrincipalOrder>),
     /// A session that is used from within the process has something: `poll_inside`.

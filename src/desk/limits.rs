@@ -81,6 +81,8 @@ pub struct Limits {
     pub transmit_bytes_max: usize,
     /// Whether clients are asked who they are.
     pub authenticates: bool,
+    /// The names of those who say it that are sessions.
+    pub authenticators: Arc<[Box<str>]>,
     /// Whether it is noted who did what: `Effect::Audit`.
     pub audits: bool,
     /// From a connection's first byte to its session.
@@ -149,6 +151,7 @@ impl Default for Limits {
             resume: ResumeLimits::default(),
             transmit_bytes_max: 64 << 10,
             authenticates: false,
+            authenticators: [].into(),
             audits: false,
             handshake_timeout_ms: 10_000,
             authentication_ms: 20_000,

@@ -74,7 +74,7 @@ impl Locks {
 
     // B. What happened.
 
-    /// A word to the owner of the lock.
+    /// A word to the owner of the lock, or to a shard that has updates on their way.
     pub fn handle_word(&mut self, desk: &mut Desk, name: Box<str>, word: LockWord) {
         match word {
             LockWord::Claimed(claim) => self.claim(desk, name, claim),
@@ -85,7 +85,12 @@ impl Locks {
                 holder.fences_heard += 1;
                 self.pass_on(desk, name);
             }
-            LockWord::Fence(_) | LockWord::Granted { .. } => unreachable!("these are for others"),
+            // All that the shard sent before is carried out.
+            LockWord::Fence(claim) => {
+                let owner = desk.owner_of(&name);
+                desk.mail(owner, Mail::Lock { name, word: Box::new(LockWord::Fenced(claim)) });
+            }
+            LockWord::Granted { .. } => unreachable!("it is for its session"),
         }
     }
 

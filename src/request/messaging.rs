@@ -3,6 +3,7 @@
 use super::Asking;
 use super::control::parse_filter;
 use super::update::{check_null, value_type};
+use crate::audience::authenticator_path;
 use crate::gate::{self, Deed};
 use crate::mail::messaging::Message;
 use crate::protocol::{ErrorCode, Refusal};
@@ -32,6 +33,18 @@ impl Asking<'_> {
         }
         let wanted = properties.into_iter().map(|key| key.into_owned().into_boxed_str()).collect();
         self.audience.handle_requests(self.desk, self.asker, handler, path, wanted)
+    }
+
+    pub(super) fn handle_authentication(&mut self, handler: u64, name: &str) -> Result<(), Refusal> {
+        gate::server(self.rights(), Deed::Authenticate)?;
+        gate::server(self.rights(), Deed::HandleRequests)?;
+        self.audience.check_questions(self.desk, self.asker)?;
+        if !self.desk.limits.authenticators.iter().any(|known| **known == *name) {
+            let name: String = name.chars().take(PROPERTY_BYTES_MAX).collect();
+            let message = format!("the server asks no authenticator of this name: authentication.chain has no 'control:{name}'");
+            return Err(Refusal::new(ErrorCode::InvalidField, message));
+        }
+        self.audience.handle_requests(self.desk, self.asker, handler, &authenticator_path(name), Vec::new())
     }
 
     pub(super) fn request(&mut self, path: &str, timeout_ms: u64, kind: u8, value: &[u8]) -> Result<(), Refusal> {

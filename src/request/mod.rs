@@ -150,6 +150,7 @@ impl Asking<'_> {
     fn carry_out_of_sessions(&mut self, ask: Ask<'_>) -> Result<(), Refusal> {
         match ask {
             Ask::HandleRequests { handler, path, session_properties } => self.handle_requests(handler, &path, session_properties),
+            Ask::HandleAuthentication { handler, name } => self.handle_authentication(handler, &name),
             Ask::UnhandleRequests { handler } => self.audience.unhandle_requests(self.desk, self.asker, handler),
             Ask::Request { path, timeout_ms, kind, value } => self.request(&path, timeout_ms, kind, &value),
             Ask::RequestSession { session, path, timeout_ms, kind, value } => {

@@ -3,11 +3,13 @@
 use super::mesh::{Command, Links};
 use crate::authentication::{Credentials, Denial, Handle, Hasher, KeptPrincipals, Question, Verdict};
 use crate::base::{ConnectionKey, Time};
+use crate::mail::messaging::Message;
 use crate::mail::security::PrincipalOrder;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::security::{Author, Secret};
 use crate::session::UserProperties;
 use crate::shard::{Claim, Identified, Log, Shown, Unidentified, Who};
+use crate::value::ValueType;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,6 +21,26 @@ pub struct Answered {
     pub key: ConnectionKey,
     principal: Box<str>,
     verdict: Verdict,
+}
+
+/// What sessions are asked that are authenticators by a name, and who hears what they say, or why nothing. Both are JSON.
+pub struct SessionQuestion {
+    pub name: Box<str>,
+    pub question: Arc<[u8]>,
+    pub timeout_ms: u64,
+    pub reply: SessionReply,
+}
+
+/// Called once, on the thread of a shard.
+pub type SessionReply = Box<dyn FnOnce(Result<Vec<u8>, String>) + Send>;
+
+/// What such a session has said.
+pub fn read_judged(judged: Result<Message, Refusal>) -> Result<Vec<u8>, String> {
+    match judged {
+        Ok(Message { kind, value: Some(value) }) if kind == ValueType::Json as u8 => Ok(value.to_vec()),
+        Ok(_) => Err("its answer is no JSON".to_owned()),
+        Err(refusal) => Err(refusal.message),
+    }
 }
 
 /// Asks who the client of the connection is; where too many ask, the verdict is that at once.

@@ -3,7 +3,7 @@
 //! One lock-free single-producer single-consumer ring for each ordered pair. A ring that is full gives the batch back: the shard keeps it, bounded.
 
 use super::addresses::Counted;
-use super::identify::Answered;
+use super::identify::{Answered, SessionQuestion};
 use super::ring::Ring;
 use crate::base::ShardIndex;
 use crate::mail::Batch;
@@ -72,6 +72,8 @@ pub enum Command {
     Adopt(Adoption),
     /// Authenticators answer.
     Identified(Box<Answered>),
+    /// Sessions are to be asked who somebody is.
+    AskSessions(SessionQuestion),
     /// What came of a change of principals.
     Principals(Told, Result<Option<String>, Refusal>),
 }

@@ -14,6 +14,7 @@ mod turn;
 
 pub use addresses::Addresses;
 pub use audit::{AuditLog, AuditSink};
+pub use identify::SessionQuestion;
 pub use mesh::Command;
 pub use places::Places;
 pub use ring::{Completion, Ring, Sizes};
@@ -33,6 +34,7 @@ use rand::TryRng;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// How to run each shard.
@@ -208,6 +210,18 @@ impl Runtime {
             storage.stop();
         }
         result
+    }
+
+    /// Asks sessions of any shard, by one shard after the other.
+    pub fn session_asker(&self) -> impl Fn(SessionQuestion) + Send + Sync + 'static {
+        let shards: Vec<_> = self.shards.iter().map(|(sender, mailbox, _)| (sender.clone(), mailbox.clone())).collect();
+        let next = AtomicUsize::new(0);
+        move |question| {
+            let (sender, mailbox) = &shards[next.fetch_add(1, Relaxed) % shards.len()];
+            // Of a shard that has ended nobody waits for an answer.
+            let _ = sender.send(Command::AskSessions(question));
+            mailbox.wake();
+        }
     }
 
     /// How far each shard has come, to be given to [`Self::interrupt_stalled`].

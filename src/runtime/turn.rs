@@ -12,6 +12,7 @@ mod identities;
 mod turned_away;
 
 use super::addresses::Counted;
+use super::identify::SessionReply;
 use super::log::Logger;
 use super::mesh::{Adoption, Command, Links, Mailbox};
 use super::ring::{Completion, Ended, Received, Ring, Sizes};
@@ -126,6 +127,9 @@ pub struct Turns {
     /// Sockets that linger, and at which tick they have done so long enough.
     lingering: VecDeque<(u64, u32, ConnectionKey)>,
     report_requests: HashMap<u64, ConnectionKey>,
+    /// Who hears what sessions say of who clients are, and how many were asked.
+    judging: HashMap<u64, SessionReply>,
+    questions: u64,
     ticks: u64,
     is_tick_due: bool,
     /// Listeners that failed, until the next tick.
@@ -165,6 +169,8 @@ impl Turns {
             handing_over: Vec::new(),
             lingering: VecDeque::new(),
             report_requests: HashMap::new(),
+            judging: HashMap::new(),
+            questions: 0,
             ticks: 0,
             is_tick_due: false,
             failed: Vec::new(),
@@ -659,6 +665,7 @@ impl Turns {
                 // This server knows no method.
                 Effect::Authenticate(key, asked) => self.shard.handle_authenticated(now(), key, &asked.method, Verdict::Unknown),
                 Effect::Identify(key, claim) => self.identify(key, *claim),
+                Effect::Judged(number, judged) => self.judged(number, judged),
                 Effect::ChangePrincipals(order) => self.change_principals(*order),
                 Effect::Log(news) => self.logger.log(now(), &news),
                 Effect::Audit(audit) => self.settings.audit.as_ref().expect("a shard notes where that goes").note(wall_ms(), audit),
@@ -751,6 +758,7 @@ impl Turns {
                     self.carry_out();
                     self.adopt(adoption);
                 }
+                Command::AskSessions(question) => self.ask_sessions(question),
                 Command::Identified(answered) => self.identified(*answered),
                 Command::Principals(to, result) => self.shard.handle_principals(now(), to, result),
                 Command::Storage(StorageAnswer::Acknowledged { through }) => self.shard.handle_stored(now(), through),

@@ -1,15 +1,16 @@
 //! Who may come in, and what roles permit: what is stored, else what files say, else what a new server begins with.
 
 use crate::authentication::administrator::{self, Administrator};
-use crate::authentication::{Authenticator, Cost, Handle, Hasher, KeptPrincipals, Question, Reply, Verdict};
+use crate::authentication::{self, Authenticator, Cost, Handle, Hasher, KeptPrincipals, Question, Reply, Verdict};
 use crate::base::TopicId;
 use crate::config::{Authenticator as Link, Config};
 use crate::journal::StoredTopic;
+use crate::runtime::{Runtime, SessionQuestion, wall_ms};
 use crate::security::{Author, PrincipalScript, PrincipalStore, SecurityStore};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What the administrator of a new server may do.
 const ADMINISTRATOR_ROLE: &str = "ADMINISTRATOR";
@@ -23,6 +24,24 @@ pub struct Access {
     pub security: Option<Arc<SecurityStore>>,
     /// Of a server that has just begun: the file that has its password.
     pub administrator: Option<PathBuf>,
+    sessions: Arc<OnceLock<SessionAsker>>,
+}
+
+/// Asks sessions that are authenticators.
+type SessionAsker = Box<dyn Fn(SessionQuestion) + Send + Sync>;
+
+/// What the chain asks of sessions, to any of them and back.
+fn ask_sessions(sessions: Arc<OnceLock<SessionAsker>>, timeout_ms: u64) -> impl Fn(&str, &Question, Reply) + Send {
+    move |name, question, reply| {
+        let Some(ask) = sessions.get() else { return reply(Verdict::unavailable("the server has not started yet")) };
+        let (who, principal) = (format!("control:{name}"), question.principal.clone());
+        let asked = authentication::write_question(question);
+        let answered = move |answer: Result<Vec<u8>, String>| {
+            let verdict = answer.and_then(|text| authentication::read_answer(&who, &principal, &text, wall_ms()));
+            reply(verdict.unwrap_or_else(|reason| Verdict::unavailable(format!("{who}: {reason}"))));
+        };
+        ask(SessionQuestion { name: name.into(), question: asked[..].into(), timeout_ms, reply: Box::new(answered) });
+    }
 }
 
 impl Access {
@@ -34,12 +53,17 @@ impl Access {
         }
         let (principals, administrator) = read_principals(config, stored)?;
         let principals = Arc::new(principals);
-        // The configuration refuses a chain that asks sessions.
-        let nobody = |_: &str, _: &Question, reply: Reply| reply(Verdict::Abstain);
-        let authenticator = Authenticator::start(settings, principals.clone(), Box::new(nobody));
+        let sessions = Arc::default();
+        let control = ask_sessions(Arc::clone(&sessions), settings.control.timeout_ms);
+        let authenticator = Authenticator::start(settings, principals.clone(), Box::new(control));
         let authenticator = authenticator.map_err(|error| io::Error::other(error.to_string()))?;
         let (authenticator, principals, security) = (Some(authenticator), Some(principals), Some(Arc::new(read_roles(config)?)));
-        Ok(Self { authenticator, principals, security, administrator })
+        Ok(Self { authenticator, principals, security, administrator, sessions })
+    }
+
+    /// Sessions can be asked from now on.
+    pub fn ask_sessions_by(&self, runtime: &Runtime) {
+        let _ = self.sessions.set(Box::new(runtime.session_asker()));
     }
 
     /// Where shards ask.

@@ -86,6 +86,7 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     let refresh = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGHUP, refresh.clone())?;
     let runtime = runtime::start(&settings, sockets, stored)?;
+    access.ask_sessions_by(&runtime);
     let restored = found.map(|found| format!("{found} in {} ms", runtime::now().since(started) / 1_000_000));
     let names = listeners.iter().map(|listener| listener.name.clone());
     let certificates = names.zip(certificates).filter_map(|(name, certificates)| Some((name, certificates?))).collect();
@@ -265,6 +266,7 @@ fn limits(config: &Config, shards: usize) -> Limits {
     let limits = Limits { has_mqtt: config.has_mqtt(), authenticates, audits, web_by_listener, ..config.limits.clone() };
     let mut limits = limits.split(shards);
     limits.views.language.selector = limits.selector;
+    limits.authenticators = config.authentication.sessions().map(Into::into).collect();
     limits.authentication_ms = config.authentication.answer_ms_max();
     limits
 }

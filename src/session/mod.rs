@@ -372,6 +372,10 @@ pub enum Call {
     Join {
         number: u32,
     },
+    /// A question to an authenticator, which the server asks.
+    Authentication {
+        number: u64,
+    },
     /// A will: a refusal is told to the operator.
     Will {
         number: u32,

@@ -20,6 +20,7 @@ use crate::wire::mqtt;
 use crate::wire::native::Request;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 impl Shard {
     /// A transport was accepted; `None` where the shard holds as many as it may, and the transport should end.
@@ -74,6 +75,13 @@ impl Shard {
         self.begin_turn();
         self.doors.identified(&mut self.desk, &mut self.audience, key, identified);
         self.go_on_reading(key);
+        self.settle();
+    }
+
+    /// Asks the sessions that are authenticators of this name, a question in JSON; `Effect::Judged` has this number, within so many milliseconds.
+    pub fn ask_authenticators(&mut self, now: Time, (number, timeout_ms): (u64, u64), name: &str, question: Arc<[u8]>) {
+        self.desk.turn.now = now;
+        self.audience.ask_authenticators(&mut self.desk, (number, timeout_ms), name, question);
         self.settle();
     }
 
@@ -291,7 +299,10 @@ impl Shard {
                 self.audience.security_said(&mut self.desk, *said);
             }
             Mail::SessionTrees(said) => self.audience.session_trees_said(&mut self.desk, *said),
-            Mail::Lock { name, word } => self.hear_of_lock(name, *word),
+            Mail::Lock { name, word } => match *word {
+                LockWord::Granted { claim, number } => self.audience.lock_granted(&mut self.desk, &name, claim, number),
+                word => self.locks.handle_word(&mut self.desk, name, word),
+            },
             Mail::AskLocks { ticket, after } => self.locks.list(&mut self.desk, from, ticket, &after),
             Mail::WantSys => self.sys_wanted(),
             Mail::Full { is_full } => self.owner.shard_is_full(from, is_full),
@@ -302,19 +313,6 @@ impl Shard {
                 self.desk.mail(from, Mail::Report { ticket, report });
             }
             Mail::Report { ticket, report } => self.gather_report(ticket, *report),
-        }
-    }
-
-    fn hear_of_lock(&mut self, name: Box<str>, word: LockWord) {
-        let desk = &mut self.desk;
-        match word {
-            LockWord::Granted { claim, number } => self.audience.lock_granted(desk, &name, claim, number),
-            // All that the shard sent before is carried out.
-            LockWord::Fence(claim) => {
-                let owner = desk.owner_of(&name);
-                desk.mail(owner, Mail::Lock { name, word: Box::new(LockWord::Fenced(claim)) });
-            }
-            word => self.locks.handle_word(desk, name, word),
         }
     }
 

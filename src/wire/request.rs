@@ -242,6 +242,12 @@ requests! {
     /// The client shows anew who it is, or that it is another.
     AUTHENTICATE = 0x6c "authenticate" => Authenticate { credentials: Box<Credentials<'a>> = credentials() };
 
+    /// The session says who others are where the chain has an authenticator of this name. It is asked by REQUESTED of this handler, which UNHANDLE_REQUESTS ends.
+    HANDLE_AUTHENTICATION = 0x6d "handle_authentication" => HandleAuthentication {
+        handler: u64 = number("handler"),
+        name: Cow<'a, str> = text("name"),
+    };
+
     /// The script of what roles permit, from a byte on.
     GET_SECURITY = 0x68 "get_security" => GetSecurity { offset: u64 = optional_number("offset") };
     /// A script that changes it, or is only checked.

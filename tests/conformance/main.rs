@@ -8,6 +8,7 @@
 
 mod abuse;
 mod audits;
+mod authenticators;
 mod batches;
 mod close;
 mod derivations;

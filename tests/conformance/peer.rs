@@ -153,6 +153,7 @@ impl Peer {
                 Effect::Identify(_, claim) => self.claims.push(*claim),
                 Effect::ChangePrincipals(order) => self.orders.push(*order),
                 Effect::Authenticate(..) => unreachable!("there is no MQTT"),
+                Effect::Judged(..) => unreachable!("no session is asked who clients are"),
                 Effect::Locate(_, address) => self.located.push(address),
                 Effect::Inside(_) | Effect::InsideOver(_) => unreachable!("nothing in the process has a session"),
                 Effect::Reports(_) => unreachable!("nobody asks for reports"),

@@ -28,6 +28,8 @@ pub struct Server {
     told_inside: HashMap<SessionId, Vec<u8>>,
     stalled_inside: HashSet<SessionId>,
     over_inside: HashSet<SessionId>,
+    /// What sessions have said of who clients are, and the errors where none has.
+    judged: Vec<(u64, Result<String, u16>)>,
 }
 
 /// A session within the process.
@@ -56,6 +58,7 @@ impl Server {
             told_inside: HashMap::new(),
             stalled_inside: HashSet::new(),
             over_inside: HashSet::new(),
+            judged: Vec::new(),
         }
     }
 
@@ -66,6 +69,16 @@ impl Server {
         self.records.iter().for_each(|append| state.apply(&Record::from(&append.change)));
         let shard = restored(&state, Storing::Memory, limits(), wall_ms);
         Self { shard, wall_ms, ..Self::with(Storing::Memory, limits()) }
+    }
+
+    /// The chain asks sessions that are authenticators of this name.
+    pub fn ask_authenticators(&mut self, number: u64, name: &str, question: &str) {
+        self.shard.ask_authenticators(self.now, (number, 5000), name, question.as_bytes().into());
+        self.carry_out();
+    }
+
+    pub fn take_judged(&mut self) -> Vec<(u64, Result<String, u16>)> {
+        std::mem::take(&mut self.judged)
     }
 
     pub fn open_inside(&mut self) -> Inside {
@@ -298,6 +311,10 @@ impl Server {
                     Effect::Identify(key, claim) => {
                         let who = as_who(&claim.principal, &[&claim.principal]);
                         self.shard.handle_identified(self.now, key, who);
+                    }
+                    Effect::Judged(number, judged) => {
+                        let text = judged.map(|said| String::from_utf8(said.value.map_or_else(Vec::new, |value| value.to_vec())).unwrap());
+                        self.judged.push((number, text.map_err(|refusal| refusal.code.code())));
                     }
                     other => panic!("nobody asks for this: {other:?}"),
                 }

@@ -183,7 +183,7 @@ impl World {
                 Effect::Http(key, request) => self.shard.respond(key, 404, "text/plain", request.path.as_bytes()),
                 Effect::HandOver(..) => unreachable!("there is no other shard"),
                 Effect::Identify(key, _) => self.claimants.push(key),
-                Effect::Authenticate(..) | Effect::ChangePrincipals(..) => {
+                Effect::Authenticate(..) | Effect::ChangePrincipals(..) | Effect::Judged(..) => {
                     unreachable!("nobody authenticates itself in steps, and nobody keeps principals")
                 }
                 Effect::Locate(..) => {}

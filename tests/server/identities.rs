@@ -53,7 +53,7 @@ impl Principals {
     }
 }
 
-fn connect(principal: &str, password: &str) -> Ask<'static> {
+pub fn connect(principal: &str, password: &str) -> Ask<'static> {
     let mut ask = Ask::connect("test", 3);
     let Ask::Connect { about, .. } = &mut ask else { unreachable!() };
     let credentials = &mut about.credentials;

@@ -5,6 +5,7 @@
 
 mod admission;
 mod audit;
+mod authenticators;
 mod client;
 mod durable;
 mod messaging;

@@ -504,7 +504,7 @@ impl World {
                     let who = Who::new("client".into(), roles.iter().map(|role| (*role).into()).collect(), None);
                     self.shards[shard].handle_identified(self.now, key, Identified::As(who, Box::default()));
                 }
-                Effect::Authenticate(..) | Effect::ChangePrincipals(..) => panic!("nobody authenticates itself"),
+                Effect::Authenticate(..) | Effect::ChangePrincipals(..) | Effect::Judged(..) => panic!("nobody authenticates itself"),
                 Effect::Http(..) | Effect::Reports(_) => panic!("nobody asked for a page"),
             }
         }

@@ -62,6 +62,7 @@ const OPERATIONS = {
   0x6a: 'get_principals',
   0x6b: 'apply_principals',
   0x6c: 'authenticate',
+  0x6d: 'handle_authentication',
 };
 
 const LISTENER_KINDS = [undefined, 'topics', 'subscribers', 'missing'];
@@ -175,6 +176,8 @@ function decodeBody(op, cursor) {
       return { op, id, name: readString(cursor) };
     case 'handle_requests':
       return { op, id, handler: readVarint(cursor), path: readString(cursor), session_properties: readStrings(cursor) };
+    case 'handle_authentication':
+      return { op, id, handler: readVarint(cursor), name: readString(cursor) };
     case 'unhandle_requests':
       return { op, id, handler: readVarint(cursor) };
     case 'request':

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
-import { AuthenticationFailedError, connect } from '../tidewire.js';
+import { AccessDeniedError, AuthenticationFailedError, connect } from '../tidewire.js';
 
 const url = process.env.TIDEWIRE_AUTHENTICATING_URL;
 const skip = url === undefined && 'TIDEWIRE_AUTHENTICATING_URL is not set';
@@ -72,6 +72,34 @@ test('a newer token takes the place of one that ends', { skip }, async () => {
     await new Promise((resolve) => setTimeout(resolve, 5_000));
     assert.equal((await own(session)).$Principal, 'ann');
     assert.equal(session.id, id);
+  });
+});
+
+test('a session says who others are', { skip }, async () => {
+  await withSession({ principal: 'sdk-admin', credentials: 'may all' }, async (admin) => {
+    const asked = [];
+    const authenticator = await admin.security.addAuthenticator('sdk', async (question) => {
+      asked.push(question);
+      const { principal, credentials } = question;
+      if (principal === 'fails') throw new Error('the directory is down');
+      if (principal !== 'guest') return 'abstain';
+      return credentials.text === 'let me in' ? { roles: ['OPERATOR'], properties: { Tier: 'gold' }, expiresInSeconds: 600 } : 'deny';
+    });
+    await withSession({ principal: 'guest', credentials: 'let me in', properties: { Tier: 'lead' } }, async (session) => {
+      const { $Principal: principal, $Roles: roles, Tier: tier } = await own(session);
+      assert.deepEqual([principal, roles, tier], ['guest', '"OPERATOR"', 'gold']);
+    });
+    assert.deepEqual(asked, [{ principal: 'guest', address: '127.0.0.1', certificate: null, credentials: { type: 'password', text: 'let me in' }, properties: { Tier: 'lead' } }]);
+    for (const principal of ['guest', 'fails', 'other']) {
+      await assert.rejects(connect(url, { principal, credentials: 'wrong', reconnect: false }), AuthenticationFailedError, principal);
+    }
+    await assert.rejects(admin.security.addAuthenticator('another', () => 'deny'), /control:another/);
+    await authenticator.close();
+    await assert.rejects(connect(url, { principal: 'guest', credentials: 'let me in', reconnect: false }), AuthenticationFailedError);
+  });
+  await withSession({ principal: 'sdk-client', credentials: 'may read' }, async (client) => {
+    await assert.rejects(client.security.addAuthenticator('sdk', () => 'deny'), AccessDeniedError);
+    for (const wrong of [[7, () => 'deny'], ['sdk', 'deny']]) await assert.rejects(client.security.addAuthenticator(...wrong), TypeError);
   });
 });
 

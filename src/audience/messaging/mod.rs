@@ -6,6 +6,7 @@
 //! a request whose asker does not wait, but that nobody takes it.
 
 mod asked;
+mod authenticators;
 mod handlers;
 mod mqtt;
 mod serving;
@@ -21,6 +22,7 @@ use crate::topic::session_filter::SessionFilter;
 use crate::wire::event::{self, Event};
 use crate::wire::native::Outcome;
 use asked::{Asked, UnderWay, Whom};
+pub use authenticators::authenticator_path;
 use handlers::Handlers;
 use hashbrown::HashMap;
 pub(super) use serving::means;

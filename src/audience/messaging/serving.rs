@@ -12,6 +12,7 @@ use crate::session::{Entry, Life, Serving};
 use crate::topic::path::is_within;
 use crate::wire::event::{self, Event, Properties as Shown};
 use crate::wire::native::Outcome;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A request that a session here has and has not answered.
@@ -76,13 +77,20 @@ impl Audience {
 
     /// The session may handle nothing any more, neither requests nor missing topics. Requests that it has it may still answer.
     pub fn end_handling(&mut self, desk: &mut Desk, key: SessionKey) {
+        self.end_handlers_of(desk, key, |_| true);
+        self.end_missing(desk, key);
+    }
+
+    pub(super) fn end_handlers_of(&mut self, desk: &mut Desk, key: SessionKey, is_meant: impl Fn(&str) -> bool) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let id = session.id;
         let Some(extras) = session.extras.as_mut() else { return };
-        for (number, branch) in std::mem::take(&mut extras.handlers) {
+        let (ended, kept) = std::mem::take(&mut extras.handlers).into_iter().partition(|(_, branch)| is_meant(branch));
+        extras.handlers = kept;
+        let ended: BTreeMap<u64, Box<str>> = ended;
+        for (number, branch) in ended {
             self.tell_handler(desk, RequestHandler { branch, session: id, number, wanted: [].into() }, false);
         }
-        self.end_missing(desk, key);
     }
 
     /// This shard knows at once what its own sessions handle: else a request that waits here already would find a handler of which it is not known what it

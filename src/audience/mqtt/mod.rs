@@ -170,7 +170,8 @@ impl Audience {
                 self.refuse_message(desk, to.session, AcknowledgementKind::Puback, id, refusal)
             }
             (Call::Subscribe { id, .. }, _) => self.filter_known(desk, to.session, id),
-            (Call::Unheard | Call::Will { .. } | Call::Reply { .. } | Call::Request(_), _) | (Call::Publish, Ok(_)) => {}
+            (Call::Unheard | Call::Will { .. } | Call::Authentication { .. } | Call::Reply { .. } | Call::Request(_), _)
+            | (Call::Publish, Ok(_)) => {}
             // At QoS 0 there is no other way to tell.
             (Call::Publish, Err(refusal)) => self.give_up(desk, to.session, Why::Refused(refusal)),
         }

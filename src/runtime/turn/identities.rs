@@ -2,8 +2,10 @@
 
 use super::Turns;
 use crate::base::ConnectionKey;
+use crate::mail::messaging::Message;
 use crate::mail::security::PrincipalOrder;
-use crate::runtime::identify::{self, Answered};
+use crate::protocol::Refusal;
+use crate::runtime::identify::{self, Answered, SessionQuestion};
 use crate::runtime::{now, wall_ms};
 use crate::shard::Claim;
 
@@ -13,6 +15,20 @@ impl Turns {
         let (handle, _) = self.settings.authenticators.as_ref().expect("a shard asks where there are authenticators");
         if let Some(answered) = identify::ask(handle, &self.links, usize::from(self.index.0), key, claim) {
             self.identified(answered);
+        }
+    }
+
+    /// The authenticators ask sessions.
+    pub(super) fn ask_sessions(&mut self, question: SessionQuestion) {
+        let SessionQuestion { name, question, timeout_ms, reply } = question;
+        self.questions += 1;
+        self.judging.insert(self.questions, reply);
+        self.shard.ask_authenticators(now(), (self.questions, timeout_ms), &name, question);
+    }
+
+    pub(super) fn judged(&mut self, number: u64, judged: Result<Message, Refusal>) {
+        if let Some(reply) = self.judging.remove(&number) {
+            reply(identify::read_judged(judged));
         }
     }
 

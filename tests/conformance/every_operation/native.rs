@@ -62,6 +62,7 @@ const VERDICTS: &[(&str, Verdict)] = &[
     ("unsubscribe_sessions", Refused),
     ("list_selections", Refused),
     ("change_roles", Refused),
+    ("handle_authentication", Refused),
     ("authenticate", Harmless("who somebody is, is asked of the authenticators")),
     ("get_security", Refused),
     ("apply_security", Refused),

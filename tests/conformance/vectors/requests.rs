@@ -49,6 +49,9 @@ fn print_control(id: u64, ask: &Ask<'_>) -> Value {
             print_credentials(&mut message, credentials);
             message
         }
+        Ask::HandleAuthentication { handler, name } => {
+            json!({ "op": "handle_authentication", "id": id, "handler": handler, "name": name })
+        }
         Ask::GetPrincipals { offset } => json!({ "op": "get_principals", "id": id, "offset": offset }),
         Ask::ApplyPrincipals { check, script } => json!({ "op": "apply_principals", "id": id, "check": check, "script": script }),
         Ask::ApplySecurity { check, script } => json!({ "op": "apply_security", "id": id, "check": check, "script": script }),
