@@ -7,8 +7,10 @@
 use super::Audience;
 use crate::base::{SessionKey, ShardIndex, ShardSet};
 use crate::desk::Desk;
+use crate::gate::{self, Deed};
 use crate::mail::{Call, Caller, LockWord, Mail};
 use crate::protocol::{ErrorCode, Refusal};
+use crate::security::Rights;
 use crate::session::{Claim, Lock, LockScope, LockStanding};
 use crate::wire::native::Outcome;
 use std::collections::BTreeMap;
@@ -94,7 +96,7 @@ impl Audience {
             Some((name, lock @ Lock { standing: LockStanding::Holds { .. }, .. })) => drop(give_up(desk, &name, lock, Some(asker))),
             Some((name, lock)) => {
                 let calls = give_up(desk, &name, lock, None);
-                self.refuse_waiting(desk, asker.session, &name, calls);
+                self.refuse_waiting(desk, asker.session, calls, &lock_lost(&name));
                 self.answer(desk, asker, Ok(Outcome::Unlocked(false)));
             }
             None => self.answer(desk, asker, Ok(Outcome::Unlocked(false))),
@@ -112,22 +114,35 @@ impl Audience {
 
     /// The session has lost its connection, and may live on without.
     pub fn end_connection_locks(&mut self, desk: &mut Desk, key: SessionKey) {
-        let session = self.sessions.get_mut(key).expect("a session stands as long as its connection");
-        let Some(extras) = session.extras.as_mut() else { return };
-        let is_lost = |(_, lock): &(Box<str>, Lock)| lock.claim.scope == LockScope::Connection;
-        let (lost, kept): (BTreeMap<_, _>, _) = std::mem::take(&mut extras.locks).into_iter().partition(is_lost);
-        extras.locks = kept;
-        self.give_back_locks(key);
-        for (name, lock) in lost {
+        for (name, lock) in self.take_locks(key, |_, lock| lock.claim.scope == LockScope::Connection) {
             let calls = give_up(desk, &name, lock, None);
-            self.refuse_waiting(desk, key, &name, calls);
+            self.refuse_waiting(desk, key, calls, &lock_lost(&name));
         }
     }
 
-    fn refuse_waiting(&mut self, desk: &mut Desk, session: SessionKey, name: &str, calls: Vec<Call>) {
+    /// The session's client may do this from now on: the session waits no longer for what it may not acquire. What it holds it keeps, since its client was told
+    /// so and relies on it. A grant that is on its way here comes to nobody, as after UNLOCK.
+    pub(super) fn end_unpermitted_locks(&mut self, desk: &mut Desk, key: SessionKey, rights: &Rights) {
+        let may = |name: &str| gate::at(rights, Deed::Lock, name);
+        for (name, lock) in self.take_locks(key, |name, lock| matches!(lock.standing, LockStanding::Waits(_)) && may(name).is_err()) {
+            let calls = give_up(desk, &name, lock, None);
+            let refusal = may(&name).expect_err("it was taken since it is refused");
+            self.refuse_waiting(desk, key, calls, &refusal);
+        }
+    }
+
+    /// Takes from the session what it has of locks of this kind. Bounded by `limits.locks_max`.
+    fn take_locks(&mut self, key: SessionKey, is_meant: impl Fn(&str, &Lock) -> bool) -> BTreeMap<Box<str>, Lock> {
+        let Some(extras) = self.sessions.get_mut(key).and_then(|session| session.extras.as_mut()) else { return BTreeMap::new() };
+        let (taken, kept) = std::mem::take(&mut extras.locks).into_iter().partition(|(name, lock)| is_meant(name, lock));
+        extras.locks = kept;
+        self.give_back_locks(key);
+        taken
+    }
+
+    fn refuse_waiting(&mut self, desk: &mut Desk, session: SessionKey, calls: Vec<Call>, refusal: &Refusal) {
         for call in calls {
-            let refusal = Refusal::new(ErrorCode::LockLost, format!("the session waits for the lock '{name}' no longer"));
-            self.answer(desk, Caller { session, call }, Err(refusal));
+            self.answer(desk, Caller { session, call }, Err(refusal.clone()));
         }
     }
 
@@ -135,6 +150,10 @@ impl Audience {
     fn give_back_locks(&mut self, key: SessionKey) {
         self.sessions.get_mut(key).expect("it was just there").give_back_extras();
     }
+}
+
+fn lock_lost(name: &str) -> Refusal {
+    Refusal::new(ErrorCode::LockLost, format!("the session waits for the lock '{name}' no longer"))
 }
 
 /// The session gives up what it has of the lock. Gives the requests that wait for it.

@@ -197,7 +197,7 @@ impl Audience {
         self.review_rights(key, branches);
     }
 
-    /// What the session listens to and handles ends with the permission for it. Clients are not told: nothing more comes.
+    /// What the session listens to, handles and waits for ends with the permission for it. Of the first two clients are not told: nothing more comes.
     fn end_unpermitted(&mut self, desk: &mut Desk, key: SessionKey, before: &Rights, behind: &Rights) {
         let has_lost = |permission| before.allows(permission) && !behind.allows(permission);
         if has_lost(GlobalPermission::ViewSession) {
@@ -208,6 +208,7 @@ impl Audience {
         } else if has_lost(GlobalPermission::Authenticate) {
             self.end_authenticators(desk, key);
         }
+        self.end_unpermitted_locks(desk, key, behind);
     }
 
     /// What roles permit has changed: every session is looked at, and then who wants to know is told.

@@ -1,7 +1,9 @@
 //! What sessions may do: each operation with and without its permission, and what is not seen without one.
 
 use crate::frames::{FIN, TEXT, frame};
+use crate::mqtt_peer::{Broker, Client};
 use crate::peer::{self, Peer};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use tidewire::surface::security::{SecurityLimits, SecurityStore};
 use tidewire::surface::shard::{Identified, Limits, Who};
@@ -273,4 +275,56 @@ fn a_removal_policy_removes_no_more_than_its_maker_may() {
     }
     let heard = say(&mut peer, &add("?b//"));
     assert!(heard.contains(r#""op":"ok","id":3"#), "{heard}");
+}
+
+/// What every client may at first that waits for a lock.
+const LOCKS: &str = r#"
+set "ADMIN" permissions [MODIFY_SECURITY, MODIFY_SESSION]
+set "LOCKS" default path permissions [ACQUIRE_LOCK]
+set "FIRST" includes ["LOCKS"]
+set "SECOND" includes ["LOCKS"]
+set "THIRD" includes ["LOCKS"]
+"#;
+
+fn lock(broker: &mut Broker, client: Client, id: u64) -> Vec<Value> {
+    broker.tell_native(client, &json!({ "op": "lock", "id": id, "name": "a/1" }));
+    broker.take_native(client)
+}
+
+#[test]
+fn who_may_not_acquire_a_lock_any_more_waits_for_it_no_longer() {
+    for change in [
+        json!({ "op": "apply_security", "script": "set \"SECOND\" path \"a\" permissions []" }),
+        json!({ "op": "change_roles", "filter": "$Principal is 'SECOND'", "remove": ["SECOND"] }),
+    ] {
+        let mut broker = Broker::with_roles(LOCKS);
+        let [admin, first, second, third] = ["ADMIN", "FIRST", "SECOND", "THIRD"].map(|role| broker.join_native_as(role));
+        assert_eq!(lock(&mut broker, first, 2)[0]["op"], "ok");
+        for (client, ids) in [(second, 2..4), (third, 2..3)] {
+            ids.for_each(|id| assert!(lock(&mut broker, client, id).is_empty(), "it waits"));
+        }
+        broker.ask_native(admin, change);
+        let told = broker.take_native(second);
+        let refused: Vec<_> = told.iter().map(|told| (&told["id"], &told["name"])).collect();
+        assert_eq!(refused, [(&json!(2), &json!("access_denied")), (&json!(3), &json!("access_denied"))]);
+        assert!(told[0]["message"].as_str().is_some_and(|message| message.ends_with("ACQUIRE_LOCK at 'a/1'")), "{told:?}");
+        // It has lost its place: the lock goes to the next in the line.
+        broker.ask_native(first, json!({ "op": "unlock", "name": "a/1", "number": 0 }));
+        assert_eq!(broker.take_native(third)[0]["op"], "ok");
+        assert!(broker.take_native(second).is_empty());
+        assert_eq!(lock(&mut broker, second, 4)[0]["name"], "access_denied");
+    }
+}
+
+#[test]
+fn a_lock_that_is_held_stays_until_it_is_given_up() {
+    let mut broker = Broker::with_roles(LOCKS);
+    let [admin, first, second] = ["ADMIN", "FIRST", "SECOND"].map(|role| broker.join_native_as(role));
+    lock(&mut broker, first, 2);
+    assert!(lock(&mut broker, second, 2).is_empty(), "it waits");
+    broker.ask_native(admin, json!({ "op": "apply_security", "script": "set \"FIRST\" path \"a\" permissions []" }));
+    assert!(broker.take_native(first).is_empty() && broker.take_native(second).is_empty());
+    assert_eq!(lock(&mut broker, first, 3)[0]["name"], "access_denied");
+    assert_eq!(broker.ask_native(first, json!({ "op": "unlock", "name": "a/1", "number": 0 }))["released"], true);
+    assert_eq!(broker.take_native(second)[0]["op"], "ok");
 }

@@ -1,5 +1,5 @@
 //! Permissions that change under load: what was published behind the answer of a change reaches nobody who may not read it, and at rest each client
-//! holds, fetches and hears of exactly what it selects and may read.
+//! holds, fetches and hears of exactly what it selects and may read. A lock that is free behind that answer goes to nobody who may not acquire it.
 //!
 //! One client changes what roles permit and who has which, one change behind the other. Whoever may read what is judged here by a naive evaluation.
 //! Every value has a number, by which it is known when it was published.
@@ -26,16 +26,19 @@ const PATHS: [&str; 14] = ["a", "a/1", "a/2", "a/b", "a/b/1", "a/b/2", "a/b/c/1"
 const BRANCHES: [&str; 8] = ["a", "a/b", "a/b/c", "a/1", "b", "b/2", "c", "e/1"];
 const ROLES: [&str; 4] = ["R", "S", "T", "U"];
 
-/// Of a list: what lets a client see, and whether it is both.
+/// Of a list: what lets a client see, whether it is both, and what lets it acquire locks.
 const LISTS: [(&str, u8); 5] = [
     ("", 0),
-    ("SELECT_TOPIC, READ_TOPIC, UPDATE_TOPIC, MODIFY_TOPIC", SELECT | READ),
-    ("READ_TOPIC, UPDATE_TOPIC", READ),
+    ("SELECT_TOPIC, READ_TOPIC, UPDATE_TOPIC, MODIFY_TOPIC, ACQUIRE_LOCK", SELECT | READ | LOCK),
+    ("READ_TOPIC, UPDATE_TOPIC, ACQUIRE_LOCK", READ | LOCK),
     ("SELECT_TOPIC, MODIFY_TOPIC", SELECT),
     ("SELECT_TOPIC, READ_TOPIC", SELECT | READ),
 ];
 const SELECT: u8 = 1;
 const READ: u8 = 2;
+const LOCK: u8 = 4;
+
+const LOCKS: [&str; 2] = ["a/1", "b"];
 
 const PATTERNS: [Pattern; 11] = [
     Pattern { text: "?.*//", matches: |_| true },
@@ -69,7 +72,7 @@ struct State {
 impl State {
     /// Whether the client may select and read what is at the path.
     fn may_see(&self, at: usize, path: &str) -> bool {
-        self.list(at, path) == SELECT | READ
+        self.list(at, path) & (SELECT | READ) == SELECT | READ
     }
 
     /// What the client may do there: as the documentation says, path by path.
@@ -100,12 +103,32 @@ struct Epoch {
     by: String,
 }
 
+#[derive(Default)]
 struct Rules {
     epochs: Vec<Epoch>,
     /// The change that is under way.
     under_way: Option<u64>,
     /// The selectors of each client's listener, as they were asked for: whether one more.
     listened: BTreeMap<usize, Vec<(u64, Pattern, bool)>>,
+    locks: Vec<LockAsked>,
+}
+
+/// A LOCK of a client.
+struct LockAsked {
+    at: usize,
+    name: &'static str,
+    id: u64,
+    /// When it was asked for, and when its client gave up what it was granted.
+    asked: u64,
+    given_up: Option<u64>,
+    is_judged: bool,
+}
+
+impl LockAsked {
+    /// Whether the client waits for it, or holds it.
+    fn stands(&self, client: &Client) -> bool {
+        self.given_up.is_none() && client.answers.get(&self.id).is_none_or(Option::is_none)
+    }
 }
 
 impl Rules {
@@ -115,8 +138,13 @@ impl Rules {
 
     /// Whether what was published then may have come to the client by now, where it needs this.
     fn may_have_come(&self, at: usize, path: &str, published: u64, needed: u8) -> bool {
-        let in_force = self.epochs.iter().rposition(|epoch| epoch.answered.is_some_and(|answered| answered < published)).unwrap_or(0);
-        self.epochs[in_force..].iter().any(|epoch| epoch.state.list(at, path) & needed == needed)
+        self.states_since(published).any(|state| state.list(at, path) & needed == needed)
+    }
+
+    /// Those of which one held when something happened, or later.
+    fn states_since(&self, happened: u64) -> impl Iterator<Item = &State> {
+        let in_force = self.epochs.iter().rposition(|epoch| epoch.answered.is_some_and(|answered| answered < happened)).unwrap_or(0);
+        self.epochs[in_force..].iter().map(|epoch| &epoch.state)
     }
 }
 
@@ -127,9 +155,9 @@ fn start(random: Random, mut conditions: Conditions) -> (World, Rules) {
     let mut script = lists("default path");
     script.extend(BRANCHES.map(|branch| lists(&format!("path \"{branch}\""))));
     script.push_str("set \"ADMIN\" permissions [VIEW_SECURITY, MODIFY_SECURITY, MODIFY_SESSION, VIEW_SESSION]\n");
-    script.push_str("set \"R\" default path permissions [SELECT_TOPIC, READ_TOPIC, UPDATE_TOPIC, MODIFY_TOPIC]\n");
+    script.push_str("set \"R\" default path permissions [SELECT_TOPIC, READ_TOPIC, UPDATE_TOPIC, MODIFY_TOPIC, ACQUIRE_LOCK]\n");
     conditions.security = Some(Arc::new(SecurityStore::parse(&script, SecurityLimits::default()).expect("a script")));
-    let mut state = State { defaults: BTreeMap::from([("R", SELECT | READ)]), ..State::default() };
+    let mut state = State { defaults: BTreeMap::from([("R", SELECT | READ | LOCK)]), ..State::default() };
     let mut world = World::new(random, conditions);
     world.model.expect_views(number);
     for at in 0..=world.conditions.clients {
@@ -150,7 +178,7 @@ fn start(random: Random, mut conditions: Conditions) -> (World, Rules) {
         world.mqtt_clients[client].may_be_denied = true;
         world.connect_packets(client, true);
     }
-    (world, Rules { epochs: vec![Epoch { state, answered: Some(0), by: String::new() }], under_way: None, listened: BTreeMap::new() })
+    (world, Rules { epochs: vec![Epoch { state, answered: Some(0), by: String::new() }], ..Rules::default() })
 }
 
 fn conditions(random: &mut Random) -> Conditions {
@@ -165,7 +193,8 @@ fn step(world: &mut World, rules: &mut Rules) {
     let (shard, from, at) = (world.random.below(shards), world.random.below(shards), world.random.below(links));
     let bytes = world.random.pick(&[1, 50, 400, 4000, 4000]);
     match world.random.below(100) {
-        0..20 => act(world, at),
+        0..3 => lock(world, rules, at),
+        3..20 => act(world, at),
         20..22 => listen(world, rules, at),
         22..32 if world.random.percent(70) => packets(world),
         22..25 => change(world, rules),
@@ -296,6 +325,28 @@ fn listen(world: &mut World, rules: &mut Rules, at: usize) {
     rules.listened.entry(at).or_default().push((id, pattern, adds));
 }
 
+/// A client asks for a lock, or gives up what it has been granted.
+fn lock(world: &mut World, rules: &mut Rules, at: usize) {
+    let client = &world.links[at].client;
+    if at == 0 || !client.is_live() || client.outgoing.len() > 2000 {
+        return;
+    }
+    let name = world.random.pick(&LOCKS);
+    match rules.locks.iter().position(|lock| lock.at == at && lock.name == name && lock.stands(client)) {
+        Some(place) => give_up(world, &mut rules.locks[place]),
+        None => {
+            let id = world.ask(at, Asked::Lock { name, scope: 0 });
+            rules.locks.push(LockAsked { at, name, id, asked: world.model.now(), given_up: None, is_judged: false });
+        }
+    }
+}
+
+fn give_up(world: &mut World, lock: &mut LockAsked) {
+    let Some(number) = world.links[lock.at].client.grants.get(&lock.id).copied() else { return };
+    world.ask(lock.at, Asked::Unlock { name: lock.name, number });
+    lock.given_up = Some(world.model.now());
+}
+
 const SERIES: Properties = &[("TIME_SERIES_EVENT_VALUE_TYPE", "json"), ("TIME_SERIES_SUBSCRIPTION_RANGE", "limit 3")];
 
 fn properties(path: &str) -> Properties {
@@ -353,6 +404,7 @@ fn check_seen(world: &mut World, rules: &mut Rules) {
             assert!(may, "client {client} of MQTT is told of {path} what was published at {published}, when it might not see it");
         }
     }
+    check_locks(world, rules);
     let Some(id) = rules.under_way else { return };
     if let Some(code) = world.links[0].client.answers.get(&id) {
         assert_eq!(*code, None, "a change is refused");
@@ -361,10 +413,51 @@ fn check_seen(world: &mut World, rules: &mut Rules) {
     }
 }
 
+/// What was granted was free only when those before had given it up, and what was refused might not be acquired.
+fn check_locks(world: &World, rules: &mut Rules) {
+    for place in 0..rules.locks.len() {
+        let LockAsked { at, name, id, asked, is_judged, .. } = rules.locks[place];
+        let client = &world.links[at].client;
+        let Some(answer) = client.answers.get(&id).filter(|_| !is_judged) else { continue };
+        rules.locks[place].is_judged = true;
+        let Some(grant) = client.grants.get(&id) else {
+            assert_eq!(*answer, Some(110), "client {at} asks for {name}");
+            assert!(rules.states_since(asked).any(|state| state.list(at, name) & LOCK == 0), "client {at} may acquire {name}");
+            continue;
+        };
+        let earlier = rules.locks.iter().filter(|lock| lock.name == name);
+        let earlier = earlier.filter(|lock| world.links[lock.at].client.grants.get(&lock.id).is_some_and(|of| of < grant));
+        let free = earlier.filter_map(|lock| lock.given_up).fold(asked, u64::max);
+        assert!(rules.may_have_come(at, name, free, LOCK), "client {at} is granted {name} when it might not acquire it");
+    }
+}
+
+/// At rest those wait that may have it. All holders give up what they have, until nobody waits.
+fn pass_locks_on(world: &mut World, rules: &mut Rules) {
+    loop {
+        for lock in rules.locks.iter().filter(|lock| lock.stands(&world.links[lock.at].client)) {
+            let LockAsked { at, name, .. } = *lock;
+            let holds = world.links[at].client.grants.contains_key(&lock.id);
+            assert!(holds || rules.last().list(at, name) & LOCK != 0, "client {at} waits for {name}, which it may not acquire");
+        }
+        let standing = rules.locks.iter_mut().filter(|lock| lock.stands(&world.links[lock.at].client));
+        let standing: Vec<&mut LockAsked> = standing.collect();
+        if standing.is_empty() {
+            return;
+        }
+        let is_held = |lock: &&mut LockAsked| world.links[lock.at].client.grants.contains_key(&lock.id);
+        assert!(standing.iter().any(is_held), "somebody waits for a lock that nobody holds");
+        standing.into_iter().for_each(|lock| give_up(world, lock));
+        world.settle();
+        check_seen(world, rules);
+    }
+}
+
 fn check_rest(world: &mut World, rules: &mut Rules) {
     world.links.iter_mut().for_each(|link| link.is_stalled = false);
     world.settle();
     check_seen(world, rules);
+    pass_locks_on(world, rules);
     check_answered(world);
     assert!(rules.under_way.is_none());
     let found = fetch_all(world, 0);
