@@ -85,7 +85,9 @@ impl Audience {
             }
         }
         let topics = &ended;
-        let is_tidied = |topic: &&Rc<LocalTopic>| topic.specification.tidies_on_unsubscribe() || reason == Reason::BackPressure;
+        // What it may not have any more it is not sent.
+        let ends_all = matches!(reason, Reason::BackPressure | Reason::AccessDenied);
+        let is_tidied = |topic: &&Rc<LocalTopic>| topic.specification.tidies_on_unsubscribe() || ends_all;
         let tidied: Vec<Rc<LocalTopic>> = topics.iter().filter(is_tidied).cloned().collect();
         let session = self.sessions.get_mut(key).expect("a session with subscriptions stands");
         session.queue.drop_updates(&tidied);

@@ -62,10 +62,11 @@ impl Audience {
         if session.subscriptions.is_empty() && !selects {
             return;
         }
-        let has_subscriptions = !session.subscriptions.is_empty();
+        // What waits for one of MQTT may be of topics to which it is subscribed no longer, or never was: groups deal it messages.
+        let may_hold = !session.subscriptions.is_empty() || session.mqtt.is_some();
         let extras = session.extras_mut();
         // In front of what waits until it has read; each goes on where it was.
-        if has_subscriptions {
+        if may_hold {
             for branch in branches.iter().rev() {
                 extras.sweeps.push_front(Sweep::of_branch(branch.as_str(), SweepKind::Revoke));
             }
@@ -283,7 +284,13 @@ impl Audience {
 
     fn finish_sweep(&mut self, desk: &mut Desk, key: SessionKey) -> Next {
         let Some(session) = self.sessions.get_mut(key).filter(|session| session.life != Life::Over) else { return Next::More };
-        let mut sweep = session.extras_mut().sweeps.pop_front().expect("the sweep was under way");
+        let sweeps = &mut session.extras_mut().sweeps;
+        let mut sweep = sweeps.pop_front().expect("the sweep was under way");
+        // Nothing comes any more that it may not have.
+        if sweep.kind == SweepKind::Revoke && sweeps.front().is_none_or(|next| next.kind != SweepKind::Revoke) {
+            self.withdraw_unpermitted(desk, key);
+        }
+        let session = self.sessions.get(key).expect("what it may not have ends no session");
         // They may have been selected again meanwhile. Bounded by `limits.selections_max`.
         session.keep_released(&mut sweep.released);
         self.keep_underived(key, &mut sweep.released);

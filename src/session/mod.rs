@@ -236,6 +236,11 @@ impl Session {
         (may_read || owns) && self.wants(path, may_select || owns)
     }
 
+    /// Whether its client may know of the topic that is found at `path`, be it by its roles or as the topic's owner.
+    pub fn may_see(&self, path: &str, specification: &Specification) -> bool {
+        self.rights().may_see(path) || self.owns(specification)
+    }
+
     /// Whether what its client's roles do not permit is permitted to it as the topic's owner.
     pub fn owns(&self, specification: &Specification) -> bool {
         specification.owner().is_some_and(|owner| !owner.is_empty() && owner == self.principal())

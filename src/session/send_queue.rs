@@ -468,6 +468,23 @@ impl SendQueue {
         self.count_again();
     }
 
+    /// Drops the updates and messages that wait of which this says so.
+    pub fn drop_if(&mut self, mut is_dropped: impl FnMut(&Outgoing, Option<&Message>) -> bool) {
+        self.drop_gone();
+        let mut stays = |entry: &Entry| match entry {
+            Entry::Step(outgoing) => !is_dropped(outgoing, None),
+            Entry::Message(message) => !is_dropped(&message.outgoing, Some(message)),
+            _ => true,
+        };
+        self.entries.retain(&mut stays);
+        if let Some(side) = &mut self.side {
+            side.high.retain(&mut stays);
+            side.low.retain(&mut stays);
+            side.blocked.retain(&mut stays);
+        }
+        self.count_again();
+    }
+
     fn count_again(&mut self) {
         let side = self.side.iter().flat_map(|side| side.iter());
         (self.bytes, self.ending, self.tally) = (0, 0, Tally::default());

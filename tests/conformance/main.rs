@@ -41,6 +41,7 @@ mod mqtt_v3;
 mod mqtt_v5;
 mod mqtt_waiting;
 mod mqtt_websocket;
+mod mqtt_withdrawn;
 mod pacing;
 mod pages;
 mod origins;

@@ -1,10 +1,11 @@
 //! Messages on their way to clients: what a subscription adds to a publication, and the bounds of what waits.
 
 use crate::audience::Audience;
+use crate::audience::mqtt::share::dealing_of;
 use crate::audience::queue::wake;
 use crate::base::{SessionKey, ShardIndex};
 use crate::desk::{Desk, Effect, Log};
-use crate::mail::{Appearance, Mail};
+use crate::mail::{Appearance, GroupChange, Mail};
 use crate::session::mqtt::{Message, Standing};
 use crate::session::{Delivery, Entry, Life, LocalTopic, Outgoing, Session, Subscriber};
 use crate::topic::specification::Conflation;
@@ -161,6 +162,39 @@ impl Audience {
             self.forget_message(desk, session, sequence);
         }
         self.tell_groups(desk, session);
+    }
+
+    /// What waits for a session of MQTT and its client may not have any more is not sent. What was sent once stays: both sides have to end its exchange. What a
+    /// group has dealt goes to another member.
+    pub(in crate::audience) fn withdraw_unpermitted(&mut self, desk: &mut Desk, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key).filter(|session| session.mqtt.is_some()) else { return };
+        let mut queue = std::mem::take(&mut session.queue);
+        let (mut dropped, mut forgotten, mut dealt) = (0, Vec::new(), Vec::new());
+        // Bounded as every queue is, and part of what this turn may do.
+        queue.drop_if(|outgoing, message| {
+            desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub(1);
+            if message.is_some_and(|message| message.is_repeated) || session.may_see(outgoing.path().as_str(), outgoing.specification()) {
+                return false;
+            }
+            match message.filter(|message| message.qos != QoS::AtMostOnce) {
+                Some(message) => {
+                    forgotten.push(message.sequence);
+                    dealt.extend(message.group.clone().map(|text| (message.sequence, text, dealing_of(message))));
+                }
+                None => dropped += 1,
+            }
+            true
+        });
+        session.queue = queue;
+        if dropped == 0 && forgotten.is_empty() {
+            return;
+        }
+        desk.report.mqtt_dropped += dropped;
+        self.forget_messages(desk, key, forgotten);
+        dealt.sort_unstable_by_key(|(sequence, ..)| *sequence);
+        for (_, text, dealing) in dealt {
+            desk.mail(desk.owner_of(&text), Mail::Group { text: (&*text).into(), change: GroupChange::DealAgain(dealing) });
+        }
     }
 
     pub fn is_connected(&self, session: SessionKey) -> bool {

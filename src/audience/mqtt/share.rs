@@ -76,13 +76,7 @@ impl Audience {
         let waiting = session.queue.messages().filter(|message| message.qos == QoS::AtLeastOnce || !message.is_repeated);
         let mut messages: Vec<_> = sent.chain(waiting).filter_map(|message| Some((message.group.clone()?, message))).collect();
         messages.sort_unstable_by_key(|(_, message)| message.sequence);
-        let dealings = messages.into_iter().map(|(text, message)| {
-            let Message { outgoing, .. } = message;
-            let (path, specification) = (outgoing.path().clone(), outgoing.specification().clone());
-            // Who waited for the word that it is kept has had it from this session, or has it when that is stored.
-            (text, Dealing { publication: outgoing.publication().clone(), path, specification, keep: None })
-        });
-        dealings.collect()
+        messages.into_iter().map(|(text, message)| (text, dealing_of(message))).collect()
     }
 
     /// Groups deal to members that have a connection, and room for more.
@@ -212,7 +206,7 @@ impl Audience {
 
     /// Gives a publication to the member whose turn it is. `keep` says who waits for the word that it is kept.
     pub fn deal_out(&mut self, desk: &mut Desk, key: SessionKey, outgoing: &Rc<Outgoing>, keep: Option<Keep>) {
-        let Some(member) = self.next_member(desk, key, outgoing.path().as_str()) else {
+        let Some(member) = self.next_member(desk, key, outgoing) else {
             desk.report.mqtt_dropped += 1;
             return;
         };
@@ -228,34 +222,39 @@ impl Audience {
     }
 
     /// The member whose turn it is, of those that have a message soonest.
-    fn next_member(&mut self, desk: &Desk, key: SessionKey, path: &str) -> Option<Member> {
+    fn next_member(&mut self, desk: &Desk, key: SessionKey, outgoing: &Outgoing) -> Option<Member> {
         let mqtt = self.sessions.get(key).and_then(|session| session.mqtt.as_deref()).expect("a group is a session of MQTT");
         let group = mqtt.group.as_deref().expect("the session is a group");
-        // The word that a member here has left may be behind the message.
+        // The word that a member here has left, or may have less, may be behind the message.
         let here = desk.identity.index;
-        let has_left = |member: &Member| desk.home_of(member.session) == here && !self.has_filter(member.session, &mqtt.client_id);
+        let has_left =
+            |member: &Member| desk.home_of(member.session) == here && !self.may_be_dealt(member.session, &mqtt.client_id, outgoing);
+        let path = outgoing.path().as_str();
         let (number, member) = group.find_next(|rights| rights.may_see(path), has_left)?;
         let member = member.clone();
         self.group(key).pass(number);
         Some(member)
     }
 
-    /// Whether the session is here, and has that shared subscription still.
-    fn has_filter(&self, session: SessionId, text: &str) -> bool {
-        let held = self.find(session).and_then(|key| self.sessions.get(key));
-        held.and_then(|session| session.mqtt.as_deref()).is_some_and(|mqtt| mqtt.filters.find(text).is_some())
+    /// Whether the session is here, has that shared subscription still, and may have what is dealt.
+    fn may_be_dealt(&self, session: SessionId, text: &str, outgoing: &Outgoing) -> bool {
+        let Some(session) = self.find(session).and_then(|key| self.sessions.get(key)) else { return false };
+        let has_filter = session.mqtt.as_deref().is_some_and(|mqtt| mqtt.filters.find(text).is_some());
+        has_filter && session.may_see(outgoing.path().as_str(), outgoing.specification())
     }
 
     /// What another shard's group deals to a session here.
     pub fn take_dealt(&mut self, desk: &mut Desk, dealt: Dealt) {
         let Dealt { text, member, dealing } = dealt;
-        if !self.has_filter(member.session, &text) {
-            // The group does not know yet that the member has left. The word of that is on its way, in front of this.
-            return desk.mail(desk.owner_of(&text), Mail::Group { text, change: GroupChange::DealAgain(dealing) });
-        }
         self.locals.sequence += 1;
         let Dealing { publication, path, specification, keep } = dealing;
         let outgoing = Outgoing::without_topic(publication, path, &specification, self.locals.sequence);
+        if !self.may_be_dealt(member.session, &text, &outgoing) {
+            // The group does not know yet that the member has left, or may have less. The word of that is on its way, in front of this.
+            let (publication, path) = (outgoing.publication().clone(), outgoing.path().clone());
+            let change = GroupChange::DealAgain(Dealing { publication, path, specification, keep });
+            return desk.mail(desk.owner_of(&text), Mail::Group { text, change });
+        }
         self.take_dealt_here(desk, &text, member, outgoing);
         if let Some(keep) = keep {
             self.tell_kept(desk, keep, Share::Dealt);
@@ -288,4 +287,11 @@ impl Audience {
         };
         self.push_message(desk, session, message);
     }
+}
+
+/// The message as a group deals it. Who waited for the word that it is kept has had it from the session, or has it when that is stored.
+pub(super) fn dealing_of(message: &Message) -> Dealing {
+    let outgoing = &message.outgoing;
+    let (path, specification) = (outgoing.path().clone(), outgoing.specification().clone());
+    Dealing { publication: outgoing.publication().clone(), path, specification, keep: None }
 }
