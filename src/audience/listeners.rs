@@ -9,9 +9,8 @@ use crate::audience::Audience;
 use crate::base::{SessionKey, ShardIndex};
 use crate::desk::Desk;
 use crate::gate::{self, Deed};
-use crate::mail::{Call, Caller, Handler, ListenerKind, Mail, Notice, What};
+use crate::mail::{Call, Caller, Handler, ListenerKind, Mail, Notice, Viewer, What};
 use crate::protocol::{ErrorCode, Refusal};
-use crate::security::Rights;
 use crate::session::{Entry, Extras, Listened, Listener, Review, Session};
 use crate::topic::interest::Interests;
 use crate::topic::path::TopicPath;
@@ -38,16 +37,16 @@ const BELOW_MAX: usize = 64;
 pub type Holders = BTreeMap<SessionKey, u32>;
 
 /// Forgets what the listener was told of subscribers in `span` and does not select any more, or may not know: looks at so many topics as `budget` has. What is left.
-fn forget_subscribed(listener: &mut Listener, rights: &Rights, span: Span, budget: &mut usize) -> Option<Span> {
+fn forget_subscribed(listener: &mut Listener, viewer: &Viewer, span: Span, budget: &mut usize) -> Option<Span> {
     let range = listener.subscribed.range((span.start.clone(), span.end.clone()));
-    let paths: Vec<TopicPath> = range.take(*budget).cloned().collect();
-    *budget -= paths.len();
-    for path in &paths {
-        if !listener.selects(path.as_str()) || !rights.may_see(path.as_str()) {
+    let topics: Vec<_> = range.take(*budget).map(|(path, specification)| (path.clone(), specification.clone())).collect();
+    *budget -= topics.len();
+    for (path, specification) in &topics {
+        if !listener.selects(path.as_str()) || !viewer.rights.may_see(path.as_str()) && !viewer.owns(specification) {
             listener.subscribed.remove(path);
         }
     }
-    paths.into_iter().next_back().filter(|_| *budget == 0).map(|last| Span { start: Bound::Excluded(last), ..span })
+    topics.into_iter().next_back().filter(|_| *budget == 0).map(|(last, _)| Span { start: Bound::Excluded(last), ..span })
 }
 
 /// Whether a listener need not hear now that there is a topic: what it was told of the path has still to be forgotten, and once that is done the owners tell
@@ -61,10 +60,8 @@ fn is_told_later(reviews: &VecDeque<Review>, listener: u64, what: What, path: &T
 /// Whether the session may know of what is there now. What it was told of it hears the end of in any case.
 fn may_hear(session: &Session, notice: &Notice) -> bool {
     match notice {
-        Notice::Topic { what: What::Added | What::Selected, path, specification } => {
-            session.rights().may_see(path.as_str()) || session.owns(specification)
-        }
-        Notice::Subscribers { path, has_subscribers: true } => session.rights().may_see(path.as_str()),
+        Notice::Topic { what: What::Added | What::Selected, path, specification }
+        | Notice::Subscribers { path, specification, has_subscribers: true } => session.may_see(path.as_str(), specification),
         Notice::Topic { .. } | Notice::Subscribers { .. } => true,
     }
 }
@@ -261,7 +258,7 @@ impl Audience {
     fn review_part(&mut self, desk: &mut Desk, key: SessionKey, kept: usize) {
         let part = REVIEW_PART.min(desk.turn.walk_budget - kept);
         let session = self.sessions.get_mut(key).expect("it was just there");
-        let rights = session.shared_rights().unwrap_or_default();
+        let viewer = Viewer { rights: session.shared_rights().unwrap_or_default(), principal: session.author() };
         let extras = session.extras_mut();
         let Review { number, ended, rest, forgets } = extras.reviews.pop_front().expect("a session with a turn has a review");
         let listener = extras.listeners.get_mut(&number).expect("a listener that ends takes its reviews along");
@@ -269,7 +266,7 @@ impl Audience {
         let (changes, rest) = match kind {
             TOPICS if forgets => forget(listener, rest, &mut left),
             TOPICS => look_again(listener, rest, &mut left),
-            _ => (Vec::new(), forget_subscribed(listener, &rights, rest, &mut left)),
+            _ => (Vec::new(), forget_subscribed(listener, &viewer, rest, &mut left)),
         };
         let is_done = rest.is_none();
         if let Some(rest) = rest {
@@ -406,15 +403,15 @@ impl Audience {
                         told.extend(changes.into_iter().map(|change| (*number, change)));
                         left.extend(rest.map(|rest| (*number, rest)));
                     }
-                    Notice::Subscribers { path, has_subscribers } if listener.kind == SUBSCRIBERS => {
+                    Notice::Subscribers { path, specification, has_subscribers } if listener.kind == SUBSCRIBERS => {
                         // A notice reaches every listener of this shard, whichever has asked for it.
                         let is_news = match has_subscribers {
                             true => {
                                 listener.selects(path.as_str())
                                     && listener.is_told_of(path.as_str(), asked)
-                                    && listener.subscribed.insert(path.clone())
+                                    && listener.subscribed.insert(path.clone(), specification.clone()).is_none()
                             }
-                            false => listener.subscribed.remove(path),
+                            false => listener.subscribed.remove(path).is_some(),
                         };
                         if is_news && listener.selects(path.as_str()) {
                             told.push((*number, Change::Subscribers { path: path.clone(), has_subscribers: *has_subscribers }));

@@ -500,7 +500,7 @@ pub enum ListenerKind {
 /// What happened to a topic that a shard listens to.
 pub enum Notice {
     Topic { what: What, path: TopicPath, specification: Arc<Specification> },
-    Subscribers { path: TopicPath, has_subscribers: bool },
+    Subscribers { path: TopicPath, specification: Arc<Specification>, has_subscribers: bool },
 }
 
 /// The numbers are those of the wire.

@@ -5,7 +5,6 @@ use crate::series::Event;
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::specification::Specification;
-use crate::value::ValueType;
 use std::sync::Arc;
 
 /// How many topics may be derived from each other in a row.
@@ -138,7 +137,7 @@ impl Ancestry {
 /// A topic as those see it that look at it.
 #[derive(Clone)]
 pub struct Seen {
-    pub kind: ValueType,
+    pub specification: Arc<Specification>,
     pub latest: Option<Arc<Publication>>,
     /// Of a reference topic: what it is derived from.
     pub ancestry: Option<Arc<Ancestry>>,

@@ -21,7 +21,8 @@ impl Owner {
                 desk.mail(shard, Mail::Count { id, counts: true });
             }
         } else if let Some(listener) = listener.filter(|_| subscribers(topic) > 0) {
-            let notice = Notice::Subscribers { path: topic.path.clone(), has_subscribers: true };
+            let (path, specification) = (topic.path.clone(), topic.specification.clone());
+            let notice = Notice::Subscribers { path, specification, has_subscribers: true };
             self.interests.tell(desk, listener, notice);
         }
     }
@@ -61,8 +62,7 @@ impl Owner {
         }
         let total = subscribers(topic);
         if (before == 0) != (total == 0) {
-            let path = topic.path.clone();
-            self.interests.notice_subscribers(desk, &path, total > 0);
+            self.interests.notice_subscribers(desk, self.tree.topic(place), total > 0);
         }
         self.note_subscriptions(desk, place, total);
     }
@@ -70,7 +70,7 @@ impl Owner {
     /// A topic that goes loses its subscribers.
     pub(super) fn lose_subscribers(&mut self, desk: &mut Desk, topic: &Topic) {
         if subscribers(topic) > 0 {
-            self.interests.notice_subscribers(desk, &topic.path, false);
+            self.interests.notice_subscribers(desk, topic, false);
         }
     }
 }

@@ -4,7 +4,6 @@ use crate::base::{ShardIndex, ShardSet};
 use crate::desk::Desk;
 use crate::mail::{ListenerKind, Mail, Notice, What};
 use crate::topic::interest::Interests;
-use crate::topic::path::TopicPath;
 use crate::topic::selector::Selector;
 use crate::topic::tree::Topic;
 
@@ -113,9 +112,10 @@ impl ShardInterests {
     }
 
     /// Tells the shards that listen to the topic's subscribers.
-    pub fn notice_subscribers(&self, desk: &mut Desk, path: &TopicPath, has_subscribers: bool) {
-        for shard in self.listening(ListenerKind::Subscribers, path.as_str()).iter() {
-            self.tell(desk, shard, Notice::Subscribers { path: path.clone(), has_subscribers });
+    pub fn notice_subscribers(&self, desk: &mut Desk, topic: &Topic, has_subscribers: bool) {
+        for shard in self.listening(ListenerKind::Subscribers, topic.path.as_str()).iter() {
+            let (path, specification) = (topic.path.clone(), topic.specification.clone());
+            self.tell(desk, shard, Notice::Subscribers { path, specification, has_subscribers });
         }
     }
 

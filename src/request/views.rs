@@ -15,7 +15,8 @@ impl Asking<'_> {
         gate::server(self.rights(), Deed::ManageViews)?;
         // Here already, so that a text that is none costs the writer nothing.
         let definition = parse_view(self.desk, text)?;
-        gate::selected(self.rights(), Deed::Select, &definition.selector)?;
+        let allowed = gate::selected(self.rights(), Deed::Select, &definition.selector);
+        self.audience.leave_to_owner(self.desk, self.asker.session, allowed)?;
         let creator = self.audience.creator(self.asker.session);
         let audit = self.audit_view("create_view", name).map(|audit| audit.text("definition", text));
         self.order_view(audit, Order::Create { name: name.into(), text: text.into(), creator });

@@ -19,8 +19,9 @@ pub struct Member {
     pub retain_as_published: bool,
     pub id: Option<u32>,
     pub standing: Standing,
-    /// It is dealt nothing that its client may not have.
+    /// It is dealt nothing that its client may not have, be it by its roles or as a topic's owner.
     pub rights: Arc<Rights>,
+    pub principal: Option<Arc<str>>,
 }
 
 /// See the module.
@@ -30,6 +31,8 @@ pub struct Group {
     members: BTreeMap<u64, Member>,
     numbers: HashMap<SessionId, u64>,
     classes: Vec<Class>,
+    /// The numbers of those that have a principal.
+    owners: HashMap<Arc<str>, Standings>,
     newest: u64,
     /// The member whose turn it is is the first from this number on.
     next: u64,
@@ -41,9 +44,11 @@ pub struct Group {
 /// The members that may do the same: they share their rights, so there are no more classes than sets of roles on each shard.
 struct Class {
     rights: Arc<Rights>,
-    /// The numbers of those that stand so, by [`Standing`].
-    standing: [BTreeSet<u64>; 3],
+    standing: Standings,
 }
+
+/// The numbers of those that stand so, by [`Standing`].
+type Standings = [BTreeSet<u64>; 3];
 
 impl Group {
     pub fn is_empty(&self) -> bool {
@@ -57,6 +62,9 @@ impl Group {
         self.numbers.insert(member.session, self.newest);
         let number = self.newest;
         self.class(&member.rights).standing[member.standing as usize].insert(number);
+        if let Some(principal) = &member.principal {
+            self.owners.entry(principal.clone()).or_default()[member.standing as usize].insert(number);
+        }
         self.members.insert(self.newest, member);
     }
 
@@ -81,16 +89,29 @@ impl Group {
         let Some(number) = self.numbers.remove(&session) else { return };
         let member = self.members.remove(&number).expect("a member has its number");
         self.leave_class(&member.rights, member.standing, number);
+        if let Some(principal) = &member.principal
+            && let Some(owners) = self.owners.get_mut(principal)
+        {
+            owners[member.standing as usize].remove(&number);
+            if owners.iter().all(BTreeSet::is_empty) {
+                self.owners.remove(principal);
+            }
+        }
     }
 
     pub fn set_standing(&mut self, session: SessionId, standing: Standing) {
         let Some(number) = self.numbers.get(&session).copied() else { return };
         let member = self.members.get_mut(&number).expect("a member has its number");
         let before = std::mem::replace(&mut member.standing, standing);
-        let rights = member.rights.clone();
-        let class = self.class(&rights);
-        class.standing[before as usize].remove(&number);
-        class.standing[standing as usize].insert(number);
+        let (rights, principal) = (member.rights.clone(), member.principal.clone());
+        let move_number = |standings: &mut Standings| {
+            standings[before as usize].remove(&number);
+            standings[standing as usize].insert(number);
+        };
+        move_number(&mut self.class(&rights).standing);
+        if let Some(owners) = principal.and_then(|principal| self.owners.get_mut(&principal)) {
+            move_number(owners);
+        }
     }
 
     pub fn set_rights(&mut self, session: SessionId, rights: Arc<Rights>) {
@@ -101,16 +122,22 @@ impl Group {
         self.class(&rights).standing[standing as usize].insert(number);
     }
 
-    /// The member whose turn it is, of those whose rights are enough. Those that `has_left` says are passed over: no more than have left and not been taken
+    /// The member whose turn it is, of those whose rights are enough and those of the topic's owner. Those that `has_left` says are passed over: no more than have left and not been taken
     /// out.
-    pub fn find_next(&self, is_enough: impl Fn(&Rights) -> bool, has_left: impl Fn(&Member) -> bool) -> Option<(u64, &Member)> {
-        let classes: Vec<&Class> = self.classes.iter().filter(|class| is_enough(&class.rights)).collect();
+    pub fn find_next(
+        &self,
+        is_enough: impl Fn(&Rights) -> bool,
+        owner: Option<&str>,
+        has_left: impl Fn(&Member) -> bool,
+    ) -> Option<(u64, &Member)> {
+        let classes = self.classes.iter().filter(|class| is_enough(&class.rights)).map(|class| &class.standing);
+        let classes: Vec<&Standings> = classes.chain(owner.and_then(|owner| self.owners.get(owner))).collect();
         let in_turn = |numbers: &BTreeSet<u64>| {
             let round = numbers.range(self.next..).chain(numbers.range(..self.next));
             round.copied().find(|number| !has_left(&self.members[number]))
         };
         (0..3).find_map(|standing| {
-            let soonest = classes.iter().filter_map(|class| in_turn(&class.standing[standing]));
+            let soonest = classes.iter().filter_map(|class| in_turn(&class[standing]));
             let number = soonest.min_by_key(|number| (*number < self.next, *number))?;
             Some((number, &self.members[&number]))
         })
@@ -147,11 +174,19 @@ mod tests {
     }
 
     fn member(number: u64, standing: Standing) -> Member {
-        Member { session: session(number), qos: QoS::AtLeastOnce, retain_as_published: false, id: None, standing, rights: Arc::default() }
+        Member {
+            session: session(number),
+            qos: QoS::AtLeastOnce,
+            retain_as_published: false,
+            id: None,
+            standing,
+            rights: Arc::default(),
+            principal: None,
+        }
     }
 
     fn deal(group: &mut Group) -> Option<u64> {
-        let (number, member) = group.find_next(|_| true, |member| member.session == session(9))?;
+        let (number, member) = group.find_next(|_| true, None, |member| member.session == session(9))?;
         let session = member.session;
         group.pass(number);
         Some(session.number() >> 16)
@@ -180,5 +215,27 @@ mod tests {
         assert_eq!((deal(&mut group), group.is_empty()), (None, false), "one has left and is not taken out");
         group.remove(session(9));
         assert!(group.is_empty() && group.numbers.is_empty() && group.classes.is_empty());
+    }
+
+    #[test]
+    fn members_whose_rights_are_not_enough_have_turns_of_what_they_own() {
+        let mut group = Group::default();
+        for (number, principal) in [(1, "ann"), (2, "bob"), (3, "ann")] {
+            group.put(Member { principal: Some(principal.into()), ..member(number, Standing::Ready) });
+        }
+        let deal = |group: &mut Group, owner: Option<&str>| {
+            let (number, member) = group.find_next(|_| false, owner, |_| false)?;
+            let session = member.session;
+            group.pass(number);
+            Some(session.number() >> 16)
+        };
+        assert_eq!([None, Some("eve"), Some("bob")].map(|owner| deal(&mut group, owner)), [None, None, Some(2)]);
+        assert_eq!([(); 3].map(|()| deal(&mut group, Some("ann"))), [3, 1, 3].map(Some));
+        group.set_standing(session(1), Standing::Full);
+        assert_eq!([(); 2].map(|()| deal(&mut group, Some("ann"))), [3, 3].map(Some));
+        group.remove(session(3));
+        assert_eq!(deal(&mut group, Some("ann")), Some(1));
+        group.remove(session(1));
+        assert_eq!((deal(&mut group, Some("ann")), group.owners.len()), (None, 1));
     }
 }

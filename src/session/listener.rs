@@ -123,7 +123,7 @@ pub struct Listener {
     /// Those of them that are not selected, and the first on their branch below a selected path.
     pub immediate: BTreeSet<TopicPath>,
     /// The topics that it was told have subscribers.
-    pub subscribed: BTreeSet<TopicPath>,
+    pub subscribed: BTreeMap<TopicPath, Arc<Specification>>,
 }
 
 pub struct Known {
@@ -154,7 +154,7 @@ pub struct Review {
 impl Listener {
     pub fn new(kind: u8) -> Self {
         let (selectors, branches, known) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { kind, selectors, branches, known, immediate: BTreeSet::new(), subscribed: BTreeSet::new() }
+        Self { kind, selectors, branches, known, immediate: BTreeSet::new(), subscribed: BTreeMap::new() }
     }
 
     pub fn selects(&self, path: &str) -> bool {

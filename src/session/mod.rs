@@ -243,7 +243,7 @@ impl Session {
 
     /// Whether what its client's roles do not permit is permitted to it as the topic's owner.
     pub fn owns(&self, specification: &Specification) -> bool {
-        specification.owner().is_some_and(|owner| !owner.is_empty() && owner == self.principal())
+        specification.is_owned_by(self.principal())
     }
 
     fn wants(&self, path: &str, may_select: bool) -> bool {

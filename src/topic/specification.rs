@@ -282,6 +282,11 @@ impl Specification {
         self.owner.as_deref()
     }
 
+    /// Whether sessions of this principal are that; nobody has no name.
+    pub fn is_owned_by(&self, principal: &str) -> bool {
+        !principal.is_empty() && self.owner() == Some(principal)
+    }
+
     pub fn removal(&self) -> Option<&RemovalPolicy> {
         self.removal.as_ref()
     }

@@ -1,6 +1,8 @@
 //! What sessions may do: each operation with and without its permission, and what is not seen without one.
 
 use crate::frames::{FIN, TEXT, frame};
+use crate::mqtt_client::lines;
+use crate::mqtt_packets::{Connect, V5, connect, publish};
 use crate::mqtt_peer::{Broker, Client};
 use crate::peer::{self, Peer};
 use serde_json::{Value, json};
@@ -327,4 +329,81 @@ fn a_lock_that_is_held_stays_until_it_is_given_up() {
     assert_eq!(lock(&mut broker, first, 3)[0]["name"], "access_denied");
     assert_eq!(broker.ask_native(first, json!({ "op": "unlock", "name": "a/1", "number": 0 }))["released"], true);
     assert_eq!(broker.take_native(second)[0]["op"], "ok");
+}
+
+const OWNERS: &str = r#"
+set "ADMIN" default path permissions [SELECT_TOPIC, READ_TOPIC, UPDATE_TOPIC, MODIFY_TOPIC]
+set "ADMIN" permissions [MODIFY_SECURITY]
+set "CLIENTS" default path permissions [SELECT_TOPIC, READ_TOPIC, MODIFY_TOPIC]
+set "CLIENTS" path "own" permissions []
+set "CLIENTS" permissions [MODIFY_TOPIC_VIEWS]
+set "ONE" includes ["CLIENTS"]
+set "TWO" includes ["CLIENTS"]
+"#;
+
+/// Somebody who may do everything, and topics that only their owners may see beside.
+fn owned() -> (Broker, Client) {
+    let mut broker = Broker::with_roles(OWNERS);
+    let admin = broker.join_native_as("ADMIN");
+    for owner in ["ONE", "TWO"] {
+        let properties = json!({ "OWNER": format!("$Principal is '{owner}'") });
+        let path = format!("own/{owner}");
+        broker.ask_native(admin, json!({ "op": "add_and_set", "path": path, "type": "string", "value": owner, "properties": properties }));
+    }
+    (broker, admin)
+}
+
+fn paths(told: &[Value]) -> Vec<&str> {
+    told.iter().filter_map(|told| told["path"].as_str()).collect()
+}
+
+#[test]
+fn an_owner_hears_of_the_subscribers_of_what_it_owns() {
+    let (mut broker, admin) = owned();
+    let one = broker.join_native_as("ONE");
+    broker.ask_native(one, json!({ "op": "listen", "listener": 1, "kind": "subscribers", "selector": "?own//" }));
+    broker.ask_native(admin, json!({ "op": "subscribe", "selector": "?own//" }));
+    assert_eq!(paths(&broker.take_native(one)), ["own/ONE"]);
+    // What it owns it is told of once, whatever its roles are.
+    for permissions in ["SELECT_TOPIC, READ_TOPIC", "", "SELECT_TOPIC, READ_TOPIC"] {
+        let script = format!("set \"CLIENTS\" path \"own\" permissions [{permissions}]");
+        broker.ask_native(admin, json!({ "op": "apply_security", "script": script }));
+        let told = broker.take_native(one);
+        assert_eq!(paths(&told), if permissions.is_empty() { vec![] } else { vec!["own/TWO"] });
+    }
+    broker.ask_native(admin, json!({ "op": "unsubscribe", "selector": "?own//" }));
+    let told = broker.take_native(one);
+    assert_eq!(paths(&told).len(), 2, "{told:?}");
+}
+
+#[test]
+fn a_view_reads_what_its_creator_owns() {
+    let (mut broker, admin) = owned();
+    broker.ask_native(admin, json!({ "op": "add_and_set", "path": "a/ONE", "type": "json", "value": { "at": 1 } }));
+    broker.ask_native(admin, json!({ "op": "add_and_set", "path": "a/TWO", "type": "json", "value": { "at": 2 } }));
+    let one = broker.join_native_as("ONE");
+    for (name, definition) in
+        [("v", "map ?own/ to made/<path(1)>"), ("w", "map ?a/ to with/<path(1)> insert own/<path(1)> at /of default 'none'")]
+    {
+        broker.ask_native(one, json!({ "op": "create_view", "name": name, "definition": definition }));
+    }
+    let found = broker.ask_native(admin, json!({ "op": "fetch", "selector": "#?made//////?with//", "values": true }));
+    let found: Vec<_> = found["topics"].as_array().expect("a page").iter().map(|row| (&row["path"], &row["value"])).collect();
+    let (made, with, without) = (json!("ONE"), json!({ "at": 1, "of": "ONE" }), json!({ "at": 2, "of": "none" }));
+    assert_eq!(found, [(&json!("made/ONE"), &made), (&json!("with/ONE"), &with), (&json!("with/TWO"), &without)]);
+}
+
+#[test]
+fn a_shared_subscription_deals_what_is_owned_to_its_owner() {
+    let (mut broker, _) = owned();
+    let of = |role: &str| Connect { user_name: Some(role.into()), ..connect(V5, role) };
+    let [publisher, one, two] = ["ADMIN", "ONE", "TWO"].map(|role| broker.join(&of(role)));
+    for member in [one, two] {
+        broker.subscribe(member, "$share/g/own/#", 1);
+    }
+    for topic in ["own/ONE", "own/TWO", "own/ONE", "own/TWO", "own/TWO", "own/nobody"] {
+        broker.publish(publisher, &publish(topic, "v").qos(1, 1));
+    }
+    assert_eq!(lines(&broker.messages(one)), ["own/ONE=v"; 2]);
+    assert_eq!(lines(&broker.messages(two)), ["own/TWO=v"; 3]);
 }

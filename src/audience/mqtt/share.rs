@@ -27,7 +27,8 @@ impl Audience {
         self.tell_groups(desk, asker.session);
         self.mqtt(asker.session).expect("only a session of MQTT has filters").told = Some(standing);
         let SubscriptionOptions { qos, retain_as_published, .. } = options;
-        let member = Member { session, qos, retain_as_published, id, standing, rights: self.shared_rights(asker.session) };
+        let (rights, principal) = (self.shared_rights(asker.session), self.author_of(asker.session));
+        let member = Member { session, qos, retain_as_published, id, standing, rights, principal };
         desk.mail(desk.owner_of(text), Mail::Group { text: text.into(), change: GroupChange::Join { member, caller: asker } });
     }
 
@@ -230,7 +231,7 @@ impl Audience {
         let has_left =
             |member: &Member| desk.home_of(member.session) == here && !self.may_be_dealt(member.session, &mqtt.client_id, outgoing);
         let path = outgoing.path().as_str();
-        let (number, member) = group.find_next(|rights| rights.may_see(path), has_left)?;
+        let (number, member) = group.find_next(|rights| rights.may_see(path), outgoing.specification().owner(), has_left)?;
         let member = member.clone();
         self.group(key).pass(number);
         Some(member)

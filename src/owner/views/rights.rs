@@ -1,6 +1,6 @@
 //! What views may read and make: what their creators may, by the roles that these had when they made them.
 //!
-//! A topic that a view's creator may not select and read is no source of it, and where he may not make topics it makes none, which counts as a failure. What
+//! A topic that a view's creator may not select and read, and does not own, is no source of it, and where he may not make topics it makes none, which counts as a failure. What
 //! roles permit may change: then every view whose rights are others looks at all of its sources again.
 
 use super::{View, Views};
@@ -9,6 +9,8 @@ use crate::owner::Owner;
 use crate::security::{PathPermission, Rights, SecurityStore, SessionKind};
 use crate::topic::path::TopicPath;
 use crate::topic::session_filter::roles;
+use crate::topic::specification::Specification;
+use crate::topic::tree::Topic;
 use hashbrown::HashMap;
 use std::sync::Arc;
 
@@ -35,9 +37,33 @@ impl Security {
     }
 }
 
+/// Who a view reads for.
+pub struct Reader {
+    rights: Arc<Rights>,
+    /// Empty of one without a name.
+    principal: Box<str>,
+}
+
+impl Reader {
+    /// Whether it may read what is at the path, whatever topic that is.
+    pub fn may_read_at(&self, path: &str) -> bool {
+        self.rights.may(path, PathPermission::ReadTopic)
+    }
+
+    /// Whether it could be the owner of a topic.
+    pub fn may_own(&self) -> bool {
+        !self.principal.is_empty()
+    }
+
+    pub fn owns(&self, specification: &Specification) -> bool {
+        specification.is_owned_by(&self.principal)
+    }
+}
+
 impl View {
-    pub fn may_read(&self, path: &str) -> bool {
-        self.rights.may_see(path)
+    pub fn may_read(&self, topic: &Topic) -> bool {
+        let owns = || self.creator.as_ref().is_some_and(|creator| topic.specification.is_owned_by(&creator.principal));
+        self.rights.may_see(topic.path.as_str()) || owns()
     }
 
     pub fn may_make(&self, path: &TopicPath) -> bool {
@@ -47,8 +73,11 @@ impl View {
 
 impl Views {
     /// Of a view that derives something.
-    pub(super) fn rights_of(&self, view: u64) -> Arc<Rights> {
-        self.by_place.get(&view).map(|view| view.rights.clone()).unwrap_or_default()
+    pub(super) fn reader_of(&self, view: u64) -> Reader {
+        let view = self.by_place.get(&view);
+        let rights = view.map(|view| view.rights.clone()).unwrap_or_default();
+        let principal = view.and_then(|view| view.creator.as_ref()).map(|creator| creator.principal.clone()).unwrap_or_default();
+        Reader { rights, principal }
     }
 }
 

@@ -147,8 +147,8 @@ impl Owner {
         let limits = evaluation_limits(desk);
         let mut evaluation = Evaluation::default();
         let input = Input { path: deriving.source.as_str(), kind: deriving.specification.value_type(), value: None };
-        let rights = self.views.rights_of(deriving.view);
-        let mut topics = Looking::new(&self.views.watches, &rights);
+        let reader = self.views.reader_of(deriving.view);
+        let mut topics = Looking::new(&self.views.watches, &reader);
         self.views.evaluator.evaluate(deriving.definition, &input, &mut topics, &limits, &mut evaluation);
         let paths = evaluation.references.into_iter().map(|derived| derived.path).collect();
         ((!evaluation.is_waiting).then_some(paths), topics.into_paths())
@@ -161,8 +161,8 @@ impl Owner {
         let source = self.views.sources.get(&id).expect("what derives has its source");
         let kind = self.tree.topic(source.place).specification.value_type();
         let input = Input { path: deriving.source.as_str(), kind, value: Some(event.value) };
-        let rights = self.views.rights_of(deriving.view);
-        let mut topics = Looking::new(&self.views.watches, &rights);
+        let reader = self.views.reader_of(deriving.view);
+        let mut topics = Looking::new(&self.views.watches, &reader);
         self.views.evaluator.evaluate(deriving.definition, &input, &mut topics, &limits, &mut evaluation);
         let looked = topics.into_paths();
         self.views.work.spend(1 + event.value.len() / 256 + evaluation.references.len());

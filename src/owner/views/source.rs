@@ -191,7 +191,7 @@ impl Owner {
         let mut views = Vec::new();
         self.views.selectors.for_each_match(topic.path.as_str(), |places| views.extend_from_slice(places));
         views.sort_unstable();
-        views.retain(|view| self.views.by_place.get(view).is_some_and(|view| view.may_read(topic.path.as_str())));
+        views.retain(|view| self.views.by_place.get(view).is_some_and(|view| view.may_read(topic)));
         // Bounded by `views.views_max`.
         for view in views {
             self.link_view(place, id, view);
@@ -353,8 +353,8 @@ impl Owner {
         let limits = evaluation_limits(desk);
         let mut evaluation = Evaluation::default();
         let input = Input { path: deriving.source.as_str(), kind, value };
-        let rights = self.views.rights_of(deriving.view);
-        let mut topics = super::watch::Looking::new(&self.views.watches, &rights);
+        let reader = self.views.reader_of(deriving.view);
+        let mut topics = super::watch::Looking::new(&self.views.watches, &reader);
         self.views.evaluator.evaluate(deriving.definition, &input, &mut topics, &limits, &mut evaluation);
         let looked = topics.into_paths();
         self.views.work.spend(1 + bytes / UNIT_BYTES + evaluation.references.len());

@@ -71,7 +71,7 @@ impl Owner {
         for place in found {
             let topic = self.tree.topic(place);
             let (id, is_source) = (topic.id, topic.is_source);
-            if self.views.by_place.get(&view).is_some_and(|view| view.may_read(topic.path.as_str())) {
+            if self.views.by_place.get(&view).is_some_and(|view| view.may_read(topic)) {
                 self.link_view(place, id, view);
             } else if is_source {
                 self.unlink_derivation(desk, id, view);

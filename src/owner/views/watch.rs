@@ -2,13 +2,13 @@
 //!
 //! Whoever evaluates asks the topic's owner once and is told of every change from then on, in order. What is not known yet is waited for.
 
+use super::rights::Reader;
 use super::source::Pending;
 use crate::base::{ShardIndex, ShardSet, TopicId};
 use crate::desk::Desk;
 use crate::mail::Mail;
 use crate::mail::views::{Ancestry, Seen};
 use crate::owner::Owner;
-use crate::security::{PathPermission, Rights};
 use crate::topic::path::TopicPath;
 use crate::topic::tree::Place;
 use crate::view::evaluate::{Looked, Topics};
@@ -59,7 +59,7 @@ enum State {
 /// The topics that one evaluation looks at.
 pub struct Looking<'w> {
     watched: &'w HashMap<TopicPath, Watched>,
-    rights: &'w Rights,
+    reader: &'w Reader,
     paths: Vec<TopicPath>,
     /// The same, where there are many.
     seen: HashSet<TopicPath>,
@@ -69,8 +69,8 @@ pub struct Looking<'w> {
 const SCANNED_MAX: usize = 16;
 
 impl<'w> Looking<'w> {
-    pub fn new(watches: &'w Watches, rights: &'w Rights) -> Self {
-        Self { watched: &watches.watched, rights, paths: Vec::new(), seen: HashSet::new() }
+    pub fn new(watches: &'w Watches, reader: &'w Reader) -> Self {
+        Self { watched: &watches.watched, reader, paths: Vec::new(), seen: HashSet::new() }
     }
 
     pub fn into_paths(self) -> Vec<TopicPath> {
@@ -94,8 +94,9 @@ impl<'w> Looking<'w> {
 
 impl Topics for Looking<'_> {
     fn look(&mut self, path: &str) -> Looked<'_> {
-        // What the view's creator may not read is not there.
-        if !self.rights.may(path, PathPermission::ReadTopic) {
+        // What the view's creator may not read is not there. Whether he owns it is known of a topic that is looked at.
+        let may_read = self.reader.may_read_at(path);
+        if !may_read && !self.reader.may_own() {
             return Looked::Nothing;
         }
         if !self.has(path) {
@@ -105,9 +106,10 @@ impl Topics for Looking<'_> {
         match self.watched.get(path).map(|watched| &watched.state) {
             None | Some(State::Asked) => Looked::Unknown,
             Some(State::Missing) => Looked::Nothing,
+            Some(State::There(seen)) if !may_read && !self.reader.owns(&seen.specification) => Looked::Nothing,
             Some(State::There(seen)) => {
                 let value = seen.latest.as_ref().and_then(|latest| latest.value());
-                value.map_or(Looked::Nothing, |value| Looked::Value(seen.kind, value))
+                value.map_or(Looked::Nothing, |value| Looked::Value(seen.specification.value_type(), value))
             }
         }
     }
@@ -257,6 +259,6 @@ impl Owner {
     fn seen(&self, place: Place) -> Seen {
         let topic = self.tree.topic(place);
         let ancestry = topic.is_reference.then(|| self.standing_ancestry(topic.path.as_str()));
-        Seen { kind: topic.specification.value_type(), latest: topic.latest.clone(), ancestry }
+        Seen { specification: topic.specification.clone(), latest: topic.latest.clone(), ancestry }
     }
 }
