@@ -2,9 +2,9 @@
 
 use crate::audience::Audience;
 use crate::base::{SessionKey, push_lean};
-use crate::desk::Desk;
+use crate::desk::{Desk, Why};
 use crate::mail::Appearance;
-use crate::session::{Delivery, Entry, LocalTopic, Subscriber};
+use crate::session::{Delivery, Ended, Entry, Life, LocalTopic, Subscriber};
 use std::rc::Rc;
 
 impl Audience {
@@ -12,6 +12,10 @@ impl Audience {
         let session = self.sessions.get_mut(key).expect("a session that selects stands");
         if session.subscriptions.contains_key(&topic.id) || !session.selects(topic) {
             return;
+        }
+        let subscriptions_max = desk.limits.subscriptions_max;
+        if subscriptions_max > 0 && session.subscriptions.len() >= subscriptions_max && session.is_client() {
+            return self.end_overfull(desk, key);
         }
         self.locals.generation = self.locals.generation.wrapping_add(1);
         let generation = self.locals.generation;
@@ -34,6 +38,23 @@ impl Audience {
             // The subscription sends no value, so each one that is published from now on is a step.
             self.end_waiting(topic, key, generation);
         }
+    }
+
+    /// The session is over for good: it selects more than it may be subscribed to, and a part would be taken for the whole.
+    fn end_overfull(&mut self, desk: &mut Desk, key: SessionKey) {
+        let session = self.sessions.get_mut(key).expect("a session that selects stands");
+        match session.life {
+            Life::Connected(_) => {
+                if let Some(mqtt) = &mut session.mqtt {
+                    mqtt.expiry_s = 0;
+                }
+                self.give_up(desk, key, Why::Overfull);
+            }
+            Life::Away(_) if session.ended != Ended::ByServer => self.expire_soon(desk, key),
+            // It was told already.
+            _ => return,
+        }
+        desk.report.sessions_overfull += 1;
     }
 
     /// Takes the session off the topic's subscribers; the last subscriber takes its place there.

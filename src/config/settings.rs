@@ -104,6 +104,7 @@ pub const SETTINGS: &[Setting] = &[
     number("limits.patch_handled_bytes_max", 1024, 1 << 30, |c, v| c.limits.patch_handled_bytes_max = v as usize),
     number("limits.patch_work_max", 1024, 1 << 32, |c, v| c.limits.patch_work_max = v as usize),
     number("limits.selections_max", 1, 1_000_000, |c, v| c.limits.selections_max = v as usize),
+    number("limits.subscriptions_max", 0, 1_000_000_000, |c, v| c.limits.subscriptions_max = v as usize),
     number("limits.listeners_max", 0, 1_000_000, |c, v| c.limits.listeners_max = v as usize),
     number("limits.session_listeners_max", 0, 1000, |c, v| c.limits.session_listeners_max = v as usize),
     number("limits.streams_max", 0, 1_000_000, |c, v| c.limits.streams_max = v as usize),

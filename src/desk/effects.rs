@@ -151,6 +151,8 @@ pub struct GivenUp {
 pub enum Why {
     /// The client does not read fast enough.
     Overflow,
+    /// It selects more topics than it may be subscribed to.
+    Overfull,
     /// What its client showed is worth nothing any more.
     Expired,
     /// Another session has ordered it, with these words.

@@ -67,6 +67,8 @@ pub struct Limits {
     pub removals_max: usize,
     /// Topics of this shard.
     pub topics_max: usize,
+    /// Topics that a session is subscribed to; 0: no bound.
+    pub subscriptions_max: usize,
     /// Connections of this shard.
     pub connections_max: usize,
     /// The longest head of a request of HTTP.
@@ -143,6 +145,7 @@ impl Default for Limits {
             ahead_ms_max: 86_400_000,
             removals_max: 10_000,
             topics_max: 10_000_000,
+            subscriptions_max: 0,
             connections_max: 1_000_000,
             http_head_bytes_max: 8192,
             http_fields_max: 64,

@@ -345,6 +345,10 @@ impl Doors {
                     let reason = "the session does not read fast enough";
                     self.close_now(desk, audience, connection, CloseCode::SendQueueOverflow, reason);
                 }
+                Why::Overfull => {
+                    let reason = format!("the session selects more than its most of {} topics", desk.limits.subscriptions_max);
+                    self.close_now(desk, audience, connection, CloseCode::ClosedByControl, &reason);
+                }
                 Why::Expired => {
                     let reason = "what the client showed is worth nothing any more";
                     self.close_now(desk, audience, connection, CloseCode::AuthenticationFailed, reason);

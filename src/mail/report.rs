@@ -63,6 +63,8 @@ report! {
     gaps,
     /// Sessions that were closed because they fell behind.
     overflows,
+    /// Sessions that were closed because they selected more topics than they may be subscribed to.
+    sessions_overfull,
     /// Subscriptions that ended because the session fell behind.
     back_pressure_ends,
     /// Topics that removal policies removed, and retained messages that expired.

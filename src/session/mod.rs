@@ -140,6 +140,11 @@ impl Session {
         }
     }
 
+    /// Whether it is one client's: neither the server's own nor a group's.
+    pub fn is_client(&self) -> bool {
+        !matches!(self.life, Life::Inside { .. } | Life::Shared)
+    }
+
     /// What ends it, if it is over with its connection: the first cause counts.
     pub fn end_by(&mut self, ended: Ended) {
         if self.ended == Ended::ConnectionLost {

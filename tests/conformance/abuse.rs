@@ -3,7 +3,7 @@
 use crate::frames::{FIN, TEXT, frame};
 use crate::handshake;
 use crate::memory::most_while;
-use crate::mqtt_packets::{Packet, V5, connect};
+use crate::mqtt_packets::{Packet, V5, V311, connect, persistent, publish, subscribe};
 use crate::mqtt_peer::Broker;
 use crate::peer::{self, Peer};
 use crate::server::{Client, Server};
@@ -229,4 +229,73 @@ fn a_delta_that_inflates_to_very_much_is_refused_and_takes_no_more_than_a_value_
         // What it brings is copied some times on its way, and a value is made by doubling.
         assert!(most < 4 * stream.len() + 4 * limits.value_bytes_max, "{form:x}: {most} bytes for {}", stream.len());
     }
+}
+
+// Much.
+
+/// A server whose sessions are subscribed to three topics at most, and three topics.
+fn with_three_topics() -> (Broker, crate::mqtt_peer::Client) {
+    let mqtt = tidewire::surface::session::MqttLimits { sys_interval_ms: 0, ..Default::default() };
+    let mut broker = Broker::within(Limits { has_mqtt: true, mqtt, subscriptions_max: 3, ..peer::limits() });
+    let publisher = broker.join(&connect(V5, "p"));
+    for topic in ["a/1", "a/2", "a/3"] {
+        broker.publish(publisher, &publish(topic, "v").retained());
+    }
+    (broker, publisher)
+}
+
+#[test]
+fn a_session_that_selects_more_topics_than_it_may_have_is_over() {
+    let (mut broker, publisher) = with_three_topics();
+    let clients = [(); 2].map(|()| broker.join_native());
+    let other = broker.join_native();
+    broker.ask_native(clients[0], json!({ "op": "subscribe", "selector": "?a//" }));
+    broker.ask_native(other, json!({ "op": "subscribe", "selector": "a/1" }));
+    for (client, selector) in [(clients[0], None), (clients[1], Some("?a//"))] {
+        // By a topic that comes, and by a selection.
+        match selector {
+            None => broker.publish(publisher, &publish("a/4", "v").retained()),
+            Some(selector) => broker.tell_native(client, &json!({ "op": "subscribe", "id": 2, "selector": selector })),
+        }
+        let told = broker.take_bytes(client);
+        let reason = b"the session selects more than its most of 3 topics";
+        let close = [&4106u16.to_be_bytes()[..], reason].concat();
+        assert!(told.ends_with(&close), "{}", String::from_utf8_lossy(&told));
+    }
+    assert_eq!(broker.take_native(other).len(), 0);
+    assert_eq!(broker.ask_native(other, json!({ "op": "list_sessions" }))["sessions"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_session_of_mqtt_that_selects_more_topics_than_it_may_have_is_over() {
+    for version in [V311, V5] {
+        let (mut broker, publisher) = with_three_topics();
+        let clients = ["connected", "away"].map(|name| broker.join(&persistent(version, name)));
+        for client in clients {
+            broker.subscribe(client, "a/+", 1);
+        }
+        broker.lose(clients[1]);
+        broker.publish(publisher, &publish("a/4", "v").retained());
+        broker.advance(100);
+        match &broker.take(clients[0])[..] {
+            [Packet::Disconnect { code: 0x98, .. }] if version == V5 => {}
+            [] if version == V311 => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(broker.is_ended(clients[0]));
+        for name in ["connected", "away"] {
+            let client = broker.join(&persistent(version, name));
+            broker.ask(client, &subscribe(version, 1, &[], &[("a/+", 1)]));
+            assert!(broker.is_ended(client), "by the selection too");
+        }
+    }
+}
+
+#[test]
+fn members_of_a_group_count_nothing() {
+    let (mut broker, publisher) = with_three_topics();
+    let member = broker.join(&connect(V5, "m"));
+    broker.subscribe(member, "$share/g/a/+", 1);
+    broker.publish(publisher, &publish("a/4", "v").retained());
+    assert_eq!(broker.messages(member).len(), 1);
 }
