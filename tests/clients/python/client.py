@@ -25,9 +25,11 @@ def of_message(**values):
 
 
 class Client:
-    """Connected from the start, and until the end of the `with` block."""
+    """Connected from the start, and until the end of the `with` block. `server` begins the names that say in the environment where it is."""
 
-    def __init__(self, version=mqtt.MQTTv5, transport="tcp", client_id="", session_expiry_s=None, will=None, **connect_properties):
+    def __init__(
+        self, version=mqtt.MQTTv5, transport="tcp", client_id="", session_expiry_s=None, will=None, server="TIDEWIRE", **connect_properties
+    ):
         self._connected = queue.Queue()
         self._subscribed = queue.Queue()
         self._acknowledged = queue.Queue()
@@ -53,10 +55,10 @@ class Client:
         if will is not None:
             self.paho.will_set(**will)
         if transport == "websockets":
-            host, port = os.environ["TIDEWIRE_URL"].removeprefix("ws://").split(":")
+            host, port = os.environ[f"{server}_URL"].removeprefix("ws://").split(":")
             self.paho.ws_set_options(path="/mqtt")
         else:
-            host, port = os.environ["TIDEWIRE_MQTT"].split(":")
+            host, port = os.environ[f"{server}_MQTT"].split(":")
         further = {}
         if is_v5:
             if session_expiry_s is not None:

@@ -1,6 +1,7 @@
 """paho-mqtt against the real server: MQTT 3.1, 3.1.1 and 5, over TCP and over WebSocket, among itself and with native sessions.
 
-TIDEWIRE_URL and TIDEWIRE_MQTT say where the server is, TIDEWIRE_BIN is its binary. The last line is the count of tests.
+TIDEWIRE_URL and TIDEWIRE_MQTT say where the server is, TIDEWIRE_BIN is its binary; GUARDED_URL and GUARDED_MQTT where one is at which nobody may subscribe to
+`test/nosubscribe`, which is what the interoperability tests of paho call the topic that they are refused. The last line is the count of tests.
 """
 
 import base64
@@ -198,6 +199,34 @@ class OfMqtt5(unittest.TestCase):
     def test_a_filter_that_is_none_is_refused_beside_others_that_are(self):
         with Client() as client:
             self.assertEqual(client.subscribe([("paho/fine", SubscribeOptions(qos=2)), ("$share/g", SubscribeOptions(qos=1))]), [2, 0x8F])
+
+
+class AccessControl(unittest.TestCase):
+    def test_a_topic_that_may_not_be_subscribed_to_is_refused(self):
+        for version, transport in WAYS:
+            # MQTT 5 has a word for why.
+            refused = 0x87 if version == mqtt.MQTTv5 else 0x80
+            with self.subTest(version=version, transport=transport), Client(version, transport, server="GUARDED") as client:
+                self.assertEqual(client.subscribe("test/nosubscribe", 2), [refused])
+                self.assertEqual(client.subscribe("test/nosubscribe/#", 0), [refused])
+                filters = [("test/other", 1), ("test/nosubscribe", 1), ("test/+", 2)]
+                if version == mqtt.MQTTv5:
+                    filters = [(topic_filter, SubscribeOptions(qos=qos)) for topic_filter, qos in filters]
+                self.assertEqual(client.subscribe(filters), [1, refused, 2])
+
+    def test_a_filter_finds_what_may_be_read_alone(self):
+        for version, transport in WAYS:
+            with self.subTest(version=version, transport=transport), Client(version, transport, server="GUARDED") as client:
+                for topic_filter in ["test/+", "#"]:
+                    self.assertEqual(client.subscribe(topic_filter, 1), [1])
+                for topic in ["test/nosubscribe", "test/nosubscribe/a", "test/other"]:
+                    self.assertEqual(client.publish(topic, "x", 1)[0], 0)
+                    self.assertEqual(client.publish(topic, "y", 1, retain=True)[0], 0)
+                # A message of several filters may come once.
+                heard = {client.next()[:2] for _ in range(2)}
+                self.assertEqual(heard, {("test/other", "x"), ("test/other", "y")})
+                client.publish("test/other", None, 1, retain=True)
+                self.assertEqual(client.next()[:2], ("test/other", ""))
 
 
 class NativeSessions(unittest.TestCase):
