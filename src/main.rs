@@ -71,7 +71,7 @@ enum Command {
     SessionTree(session_tree::SessionTreeCommand),
     /// Print the line by which a file of principals knows somebody by a password
     Principal(principal::Principal),
-    /// Print, change, check or explain what roles permit
+    /// Print, change, check or explain what roles permit, and who has which
     #[command(subcommand)]
     Security(security::SecurityCommand),
     /// Print the server's latencies per core

@@ -39,6 +39,9 @@ pub struct Explanation {
     /// How the session comes by the role of the line that allows: the lines that include the role, from the session on, and the one that gives the first of them to
     /// all sessions of its kind, if it is from there.
     pub by_way_of: Vec<SecurityStatement>,
+    /// The line of a script of principals that gives the session its own roles, for whoever explains to set where it is known. It is shown where those roles have
+    /// a say: not where the line that allows is of a role that all sessions of its kind have.
+    pub given_by: Option<String>,
     /// The session's roles with all that they include, in order.
     pub roles: Names,
 }
@@ -70,9 +73,11 @@ impl SecurityStore {
         let mut names: Vec<Box<str>> = had.iter().map(|had| had.name.into()).collect();
         names.sort_unstable();
         let allowing = decisive.iter().find(|decisive| decisive.allows);
+        let by_way_of = allowing.and_then(|decisive| decisive.of).map_or_else(Vec::new, |of| self.way_to(&had, of, kind));
         Explanation {
             is_allowed: allowing.is_some(),
-            by_way_of: allowing.and_then(|decisive| decisive.of).map_or_else(Vec::new, |of| self.way_to(&had, of, kind)),
+            by_way_of,
+            given_by: None,
             decisive: match allowing {
                 Some(decisive) => vec![decisive.statement.clone()],
                 None => decisive.into_iter().map(|decisive| decisive.statement).collect(),
@@ -147,8 +152,8 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_allowed { "allowed" } else { "refused" })?;
         match &*self.decisive {
-            [] if self.roles.is_empty() => return f.write_str(": the session has no role"),
-            [] => return write!(f, ": nothing is said for {}", super::script::list(&self.roles)),
+            [] if self.roles.is_empty() => f.write_str(": nothing is set for any role of the session")?,
+            [] => write!(f, ": nothing is said for {}", super::script::list(&self.roles))?,
             [one] => write!(f, ": {one}")?,
             [..] => {
                 f.write_str(", as none of these has it:")?;
@@ -157,6 +162,11 @@ impl fmt::Display for Explanation {
                     write!(f, "\n  and {} more", self.decisive.len() - LINES_MAX)?;
                 }
             }
+        }
+        if let Some(line) = &self.given_by
+            && !matches!(self.by_way_of.first(), Some(SecurityStatement::SetSessionRoles { .. }))
+        {
+            write!(f, "\n  by {line}")?;
         }
         self.by_way_of.iter().try_for_each(|statement| write!(f, "\n  by {statement}"))
     }

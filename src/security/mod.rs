@@ -18,7 +18,7 @@ mod store;
 mod tests;
 
 #[cfg(feature = "server")]
-pub use explain::{Asked, Explanation};
+pub use explain::{Asked, AskedError, Explanation};
 pub use permission::{GlobalPermission, PathPermission, Permission};
 pub use principals::PrincipalLimits;
 #[cfg(feature = "server")]

@@ -191,11 +191,7 @@ impl PrincipalStore {
 
     /// A script that makes the same store from an empty one. It shows hashes, which are for nobody else.
     pub fn to_script(&self) -> String {
-        let mut out = match &self.anonymous {
-            Anonymous::Allow(roles) => format!("allow anonymous connections {}\n", list(roles)),
-            Anonymous::Deny => "deny anonymous connections\n".into(),
-            Anonymous::Abstain => "abstain anonymous connections\n".into(),
-        };
+        let mut out = format!("{}\n", self.anonymous);
         for (name, Principal { hash, roles, .. }) in &self.principals {
             out.push_str(&format!("add principal {} hash {} {}\n", quoted(name), quoted(hash), list(roles)));
         }
@@ -209,6 +205,25 @@ impl PrincipalStore {
             }
         }
         out
+    }
+}
+
+impl Principal {
+    /// The line that gives it the roles that it has.
+    #[cfg(feature = "server")]
+    pub fn roles_line(&self, name: &str) -> String {
+        format!("assign roles {} {}", quoted(name), list(&self.roles))
+    }
+}
+
+/// As a line of a script, without its end.
+impl fmt::Display for Anonymous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allow(roles) => write!(f, "allow anonymous connections {}", list(roles)),
+            Self::Deny => f.write_str("deny anonymous connections"),
+            Self::Abstain => f.write_str("abstain anonymous connections"),
+        }
     }
 }
 

@@ -12,6 +12,14 @@ set roles for anonymous sessions ["READER"]
 isolate path "vault"
 "#;
 
+/// Too little for a long script in one answer.
+const LIMITS: [(&str, &str); 4] = [
+    ("LIMITS_MESSAGE_BYTES_MAX", "4096"),
+    ("LIMITS_VALUE_BYTES_MAX", "1000"),
+    ("LIMITS_PATH_BYTES_MAX", "500"),
+    ("LIMITS_SELECTOR_BYTES_MAX", "1000"),
+];
+
 /// Files, and a server to which `root` is an administrator and `ann` a client.
 struct Place {
     directory: Directory,
@@ -73,10 +81,7 @@ fn expect(code: i32, text: &str) -> (i32, String) {
 #[test]
 fn what_is_applied_is_shown_and_permits() {
     let place = Place::new();
-    // Too little for the whole script in one answer.
-    let limits = [("MESSAGE", "4096"), ("VALUE", "1000"), ("PATH", "500"), ("SELECTOR", "1000")];
-    let limits = limits.map(|(what, limit)| (format!("LIMITS_{what}_BYTES_MAX"), limit));
-    let server = place.start(&limits.each_ref().map(|(name, limit)| (name.as_str(), *limit)));
+    let server = place.start(&LIMITS);
     let desks: String = (0..40).map(|desk| format!("set \"TELLER\" path \"desks/{desk}\" permissions [READ_TOPIC]\n")).collect();
     let text = format!("{SCRIPT}{desks}");
     let script = place.write("long", &text);
@@ -151,13 +156,16 @@ fn it_is_explained_without_a_server() {
         expect(1, "refused: set \"READER\" path \"accounts\" permissions []")
     );
     assert_eq!(explain(&["--roles", "READER", "READ_TOPIC", "vault/1"]), expect(1, "refused: isolate path \"vault\""));
-    let unknown = "refused: the session has no role\nnote: nothing is set for the role 'TELER'";
+    let unknown = "refused: nothing is set for any role of the session\nnote: nothing is set for the role 'TELER'";
     assert_eq!(explain(&["--roles", "TELER", "READ_TOPIC", "a"]), expect(1, unknown));
     let principals = place.write("principals", "add principal 'ann' 'a password' ['TELLER']\n");
     assert_eq!(explain(&["--principals", &principals, "ann", "READ_TOPIC", "accounts/open"]).0, 0);
     assert_eq!(explain(&["--principals", &principals, "ann", "READ_TOPIC", "accounts"]).0, 1);
-    let nobody = format!("error: {principals}: there is no principal 'bob'");
-    assert_eq!(explain(&["--principals", &principals, "bob", "READ_TOPIC", "a"]), expect(2, &nobody));
+    let (code, nobody) = explain(&["--principals", &principals, "bob", "READ_TOPIC", "a"]);
+    assert!(code == 2 && nobody.starts_with(&format!("error: {principals}: there is no principal 'bob'; ")), "{nobody}");
+    let (code, whose) = explain(&["ann", "READ_TOPIC", "a"]);
+    assert!(code == 2 && whose.starts_with("error: whose roles? Expected --principals FILE"), "{whose}");
+    assert_eq!(explain(&["--principals", &principals, "--anonymous", "READ_TOPIC", "a"]), expect(1, "refused: deny anonymous connections"));
     for usage in
         [&["--roles", "A", "READ"][..], &["--roles", "A", "READ_TOPIC"], &["--roles", "A", "VIEW_SERVER", "a"], &["READ_TOPIC", "a"]]
     {
@@ -183,6 +191,82 @@ fn it_is_explained_of_a_server_that_shows_what_roles_permit() {
     // That it is not told is no answer.
     let (code, refused) = place.run(&server, "ann", &question);
     assert!(code == 2 && refused.contains("110 access_denied"), "{refused}");
+}
+
+#[test]
+fn it_is_explained_of_a_principal_of_a_server() {
+    let place = Place::new();
+    let server = place.start(&[]);
+    let script = place.write("more", "add principal 'carl' 'a password' ['AUDITOR']\nallow anonymous connections ['READER']\n");
+    assert_eq!(place.run(&server, "root", &["security", "apply", "--principals", &script]), expect(0, "applied: 2 statements"));
+    let roles =
+        place.write("roles", &format!("{SCRIPT}set 'AUDITOR' permissions [VIEW_SECURITY]\nset roles for named sessions ['TELLER']\n"));
+    assert_eq!(place.run(&server, "root", &["security", "apply", &roles]).0, 0);
+    let explain = |by: &str, words: &[&str]| place.run(&server, by, &[&["security", "explain"], words].concat());
+    let own = "allowed: set \"AUDITOR\" permissions [VIEW_SECURITY]\n  by assign roles \"carl\" [\"AUDITOR\"]";
+    assert_eq!(explain("root", &["carl", "VIEW_SECURITY"]), expect(0, own));
+    let all = "allowed: set \"TELLER\" path \"accounts/open\" permissions [READ_TOPIC]\n  by set roles for named sessions [\"TELLER\"]";
+    assert_eq!(explain("root", &["carl", "READ_TOPIC", "accounts/open/7"]), expect(0, all));
+    let refused = "refused: set \"AUDITOR\" permissions [VIEW_SECURITY]\n  by assign roles \"carl\" [\"AUDITOR\"]";
+    assert_eq!(explain("root", &["carl", "MODIFY_SECURITY"]), expect(1, refused));
+    let read = "allowed: set \"READER\" default path permissions [SELECT_TOPIC, READ_TOPIC]";
+    let anonymous = format!("{read}\n  by allow anonymous connections [\"READER\"]");
+    for who in ["--anonymous", ""] {
+        assert_eq!(explain("root", &[who, "READ_TOPIC", "news"]), expect(0, &anonymous));
+    }
+    let (code, nobody) = explain("root", &["dora", "READ_TOPIC", "news"]);
+    assert!(code == 2 && nobody.contains("there is no principal 'dora'"), "{nobody}");
+    // To see what roles permit is not to see who has which: that script has hashes.
+    let (code, refused) = explain("carl", &["ann", "READ_TOPIC", "news"]);
+    assert!(code == 2 && refused.contains("MODIFY_SECURITY") && refused.contains("--roles"), "{refused}");
+    assert_eq!(explain("carl", &["--roles", "READER", "READ_TOPIC", "news"]), expect(0, read));
+    let (code, refused) = explain("nobody", &["ann", "READ_TOPIC", "news"]);
+    assert!(code == 2 && refused.starts_with("error: 109 authentication_failed: "), "{refused}");
+    assert_eq!(explain("carl", &["--roles", "", "--anonymous", "READ_TOPIC", "vault"]).0, 1);
+}
+
+#[test]
+fn principals_are_shown_and_applied_again() {
+    let place = Place::new();
+    let server = place.start(&LIMITS);
+    let more: String = (0..15).map(|desk| format!("add principal 'desk {desk}' 'secret {desk}' ['CLIENT']\n")).collect();
+    let script = place.write("more", &format!("{more}lock principal 'desk 1' to principal 'ann'\n"));
+    assert_eq!(place.run(&server, "root", &["security", "check", "--principals", &script]), expect(0, &format!("{script}: ok")));
+    assert_eq!(place.run(&server, "root", &["security", "apply", "--principals", &script]), expect(0, "applied: 16 statements"));
+    let again = format!("error: {script}:1: there is a principal \"desk 0\" already");
+    assert_eq!(place.run(&server, "root", &["security", "apply", &script, "--principals"]), expect(1, &again));
+    let (code, shown) = place.run(&server, "root", &["security", "show", "principals"]);
+    assert!(code == 0 && shown.contains("add principal \"desk 14\" hash \"$argon2id$") && !shown.contains("secret"), "{shown}");
+    assert!(shown.len() > 2048, "it has several parts");
+    let (code, refused) = place.run(&server, "ann", &["security", "show", "principals"]);
+    assert!(code == 1 && refused.contains("error 110 access_denied"), "{refused}");
+    let shown = place.write("shown", &shown);
+    assert_eq!(alone(&["security", "check", "--offline", "--principals", &shown]), expect(0, &format!("{shown}: ok")));
+    let other = Server::start_with(2, &[("AUTHENTICATION_CHAIN", "principals"), ("AUTHENTICATION_PRINCIPALS_FILE", &shown)]);
+    assert_eq!(place.run(&other, "root", &["security", "show", "principals"]), (0, std::fs::read_to_string(&shown).unwrap()));
+}
+
+#[test]
+fn a_script_of_principals_is_checked_without_a_server() {
+    let place = Place::new();
+    let known = place.write("known", "add principal 'ann' 'one'\n");
+    let change = place.write("change", "verify password 'ann' 'one'\nset password 'ann' 'two'\nverify password 'ann' 'two'\n");
+    let check = |more: &[&str]| alone(&[&["security", "check", "--principals"], more].concat());
+    assert_eq!(check(&["--store", &known, &change]), expect(0, &format!("{change}: ok")));
+    assert_eq!(check(&["--offline", &change]), expect(1, &format!("error: {change}:1: there is no principal \"ann\"")));
+    let wrong = place.write("wrong", "verify password 'ann' 'two'\n");
+    assert_eq!(
+        check(&["--store", &known, &wrong]),
+        expect(1, &format!("error: {wrong}:1: this is not the password of the principal \"ann\""))
+    );
+    let bare = place.write("bare", "add principal 'ann' secret\n");
+    let (code, refused) = check(&["--offline", &bare]);
+    assert!(
+        code == 1 && refused.starts_with(&format!("error: {bare}:1:21: found something else")) && !refused.contains("secret"),
+        "{refused}"
+    );
+    assert_eq!(check(&["--store", &bare, &known]).0, 2);
+    assert_eq!(check(&["--predefined", &known]).0, 2);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{NO_ROLES, store};
 use crate::security::SessionKind;
-use crate::security::explain::{Asked, AskedError};
+use crate::security::explain::{Asked, AskedError, Explanation};
 use crate::security::permission::{GlobalPermission, PathPermission};
 use crate::topic::path::{PathError, PathErrorKind};
 
@@ -42,7 +42,7 @@ fn what_is_said_where_it_is_decided_is_named_if_none_allows() {
     named(&["R"], "READ_TOPIC", Some("x/y"), r#"refused: isolate path "x""#);
     named(&["R"], "VIEW_SECURITY", None, r#"refused: set "R" permissions [VIEW_SESSION, VIEW_SERVER]"#);
     named(&["S", "V"], "READ_TOPIC", Some("q"), r#"refused: nothing is said for ["S"]"#);
-    named(&["V"], "VIEW_SERVER", None, "refused: the session has no role");
+    named(&["V"], "VIEW_SERVER", None, "refused: nothing is set for any role of the session");
     let expected = "refused, as none of these has it:\n  set \"R\" path \"a/b\" permissions [SELECT_TOPIC]\n  \
                     set \"S\" path \"a/b\" permissions [READ_TOPIC, UPDATE_TOPIC]";
     named(&["R", "S"], "MODIFY_TOPIC", Some("a/b"), expected);
@@ -58,6 +58,13 @@ fn the_way_to_a_role_is_named() {
     let all = "\n  by set roles for anonymous sessions [\"T\"]";
     check(&NO_ROLES, SessionKind::Anonymous, "VIEW_SERVER", None, &format!("{line}{all}{includes}"));
     check(&["R"], SessionKind::Anonymous, "VIEW_SERVER", None, line);
+    let given = |roles: &[&str], kind| {
+        let explanation = store(TEXT).explain(roles, kind, Asked::Global(GlobalPermission::ViewServer));
+        Explanation { given_by: Some("LINE".to_owned()), ..explanation }.to_string()
+    };
+    assert_eq!(given(&["T"], SessionKind::Named), format!("{line}\n  by LINE{includes}"));
+    assert_eq!(given(&NO_ROLES, SessionKind::Anonymous), format!("{line}{all}{includes}"), "it is all anonymous sessions'");
+    assert_eq!(given(&["V"], SessionKind::Named), "refused: nothing is set for any role of the session\n  by LINE");
 }
 
 #[test]
