@@ -13,6 +13,7 @@ use crate::wire::native::{
 use crate::wire::varint::Reader;
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 use tungstenite::client::IntoClientRequest;
@@ -20,8 +21,9 @@ use tungstenite::http::HeaderValue;
 use tungstenite::{Message, WebSocket};
 use zeroize::Zeroizing;
 
-/// The tag of WELCOME's `keep_alive_ms`.
+/// The tags of what WELCOME says.
 const KEEP_ALIVE_MS: u64 = 4;
+const MESSAGE_BYTES_MAX: u64 = 5;
 
 /// Why a command did not do its work.
 #[derive(Debug)]
@@ -30,11 +32,24 @@ pub enum ClientError {
     Connection(String),
     /// The server refused a request.
     Refused { code: u16, position: Option<usize>, message: String },
+    /// A request is longer than the messages that the server takes, and was not sent.
+    TooLong { bytes: usize, bytes_max: usize },
 }
 
 impl From<tungstenite::Error> for ClientError {
     fn from(error: tungstenite::Error) -> Self {
         Self::Connection(error.to_string())
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection(message) | Self::Refused { message, .. } => f.write_str(message),
+            Self::TooLong { bytes, bytes_max } => {
+                write!(f, "this takes a message of {bytes} bytes, and the server takes {bytes_max} (limits.message_bytes_max)")
+            }
+        }
     }
 }
 
@@ -146,6 +161,8 @@ pub struct Client {
     told: VecDeque<Told>,
     next_id: u64,
     value_bytes_max: usize,
+    /// How long a message the server takes.
+    message_bytes_max: usize,
     /// The server asks after so much silence whether the client is there, and gives it up after twice as much.
     pub keep_alive_ms: u64,
     /// In how many milliseconds the server wants it to come again.
@@ -178,9 +195,17 @@ impl Client {
         request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("tidewire.1"));
         let stream = place.connect(trust)?;
         let (socket, _) = tungstenite::client(request, stream).map_err(|error| lost(&error))?;
-        let (subscriptions, changes, told) = (HashMap::new(), VecDeque::new(), VecDeque::new());
-        let (value_bytes_max, keep_alive_ms) = (64 << 20, 30_000);
-        let mut client = Self { socket, subscriptions, changes, told, next_id: 1, value_bytes_max, keep_alive_ms, later_ms: None };
+        let mut client = Self {
+            socket,
+            subscriptions: HashMap::new(),
+            changes: VecDeque::new(),
+            told: VecDeque::new(),
+            next_id: 1,
+            value_bytes_max: 64 << 20,
+            message_bytes_max: usize::MAX,
+            keep_alive_ms: 30_000,
+            later_ms: None,
+        };
         let capabilities = CAPABILITY_DEFLATE | CAPABILITY_COPY | CAPABILITY_COMPRESSION;
         let mut connect = Ask::connect("tidewire", capabilities);
         if let Ask::Connect { about, .. } = &mut connect {
@@ -320,6 +345,9 @@ impl Client {
     fn send(&mut self, request: &Request<'_>) -> Result<(), ClientError> {
         let mut bytes = Vec::new();
         native::put_request(&mut bytes, request);
+        if bytes.len() > self.message_bytes_max {
+            return Err(ClientError::TooLong { bytes: bytes.len(), bytes_max: self.message_bytes_max });
+        }
         Ok(self.socket.send(Message::Binary(bytes.into()))?)
     }
 
@@ -349,8 +377,10 @@ impl Client {
             match native::decode_event(frame).map_err(|_| malformed())? {
                 Heard::Ping => self.send(&Request { id: 0, ask: Ask::Pong })?,
                 Heard::Welcome { id: to, limits, .. } if Some(to) == id => {
-                    let told = limits.iter().find(|(tag, _)| *tag == KEEP_ALIVE_MS);
-                    self.keep_alive_ms = told.map_or(self.keep_alive_ms, |(_, keep_alive_ms)| *keep_alive_ms);
+                    let told = |tag| limits.iter().find(|(told, _)| *told == tag).map(|(_, limit)| *limit);
+                    self.keep_alive_ms = told(KEEP_ALIVE_MS).unwrap_or(self.keep_alive_ms);
+                    let message_bytes_max = told(MESSAGE_BYTES_MAX).and_then(|limit| usize::try_from(limit).ok());
+                    self.message_bytes_max = message_bytes_max.unwrap_or(self.message_bytes_max);
                     answer = Some(Vec::new());
                 }
                 Heard::Ok { id: to, body } if Some(to) == id => answer = Some(body.to_vec()),

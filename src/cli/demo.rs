@@ -32,10 +32,7 @@ pub fn demo(arguments: &Serve) -> ExitCode {
 fn feed(url: &str) {
     loop {
         if let Err(error) = feed_once(url) {
-            let what = match error {
-                ClientError::Connection(message) | ClientError::Refused { message, .. } => message,
-            };
-            tracing::debug!(what, "the demo's feed ended");
+            tracing::debug!(what = %error, "the demo's feed ended");
         }
         std::thread::sleep(INTERVAL);
     }

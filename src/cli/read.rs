@@ -168,6 +168,10 @@ pub fn exit(result: Result<(), Failure>) -> ExitCode {
             eprintln!("error {code} {name}: {message}{}", at.map_or(String::new(), |position| format!(" (at byte {position})")));
             ExitCode::from(1)
         }
+        Err(Failure::Client(error @ ClientError::TooLong { .. })) => {
+            eprintln!("error: {error}");
+            ExitCode::from(1)
+        }
         Err(Failure::Client(ClientError::Connection(message))) => {
             eprintln!("error: {message}");
             ExitCode::from(3)

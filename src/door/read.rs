@@ -516,14 +516,14 @@ impl Doors {
     }
 
     fn close_broken(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, error: WebSocketError) {
-        let (code, reason) = match error {
-            WebSocketError::Protocol(reason) => (CloseCode::WebSocketError, reason),
+        match error {
+            WebSocketError::Protocol(reason) => self.close_now(desk, audience, key, CloseCode::WebSocketError, reason),
             WebSocketError::TooLarge => {
                 self.note_oversized(desk, audience, key, "limits.message_bytes_max");
-                (CloseCode::MessageTooLarge, "a message is longer than message_bytes_max")
+                let reason = format!("a message is longer than {} bytes (limits.message_bytes_max)", desk.limits.message_bytes_max);
+                self.close_now(desk, audience, key, CloseCode::MessageTooLarge, &reason);
             }
-        };
-        self.close_now(desk, audience, key, code, reason);
+        }
     }
 }
 

@@ -270,6 +270,26 @@ fn a_script_of_principals_is_checked_without_a_server() {
 }
 
 #[test]
+fn what_no_message_has_room_for_is_refused_by_the_limit() {
+    let place = Place::new();
+    let server = place.start(&LIMITS);
+    let (_, before) = place.run(&server, "root", &["security", "show"]);
+    let roles: String = (0..100).map(|desk| format!("set \"TELLER\" path \"desks/{desk}\" permissions [READ_TOPIC]\n")).collect();
+    let roles = place.write("long roles", &roles);
+    let principals: String = (0..100).map(|desk| format!("add principal 'desk {desk}' 'a password' ['CLIENT']\n")).collect();
+    let principals = place.write("long principals", &principals);
+    for (script, more) in [(&roles, &[][..]), (&principals, &["--principals"])] {
+        let (code, refused) = place.run(&server, "root", &[&["security", "apply", script], more].concat());
+        let says = |part: &str| refused.contains(part);
+        assert!(code == 1 && refused.starts_with(&format!("error: {script}: ")), "{refused}");
+        assert!(says("the server takes 4096 (limits.message_bytes_max)") && says("raise that, or apply it in parts"), "{refused}");
+    }
+    assert_eq!(place.run(&server, "root", &["security", "show"]), (0, before));
+    let (code, refused) = place.run(&server, "root", &["set", "a", &"a".repeat(5000), "--type", "string"]);
+    assert!(code == 1 && refused.contains("limits.message_bytes_max"), "{refused}");
+}
+
+#[test]
 fn sessions_get_other_roles() {
     let place = Place::new();
     let server = place.start(&[]);

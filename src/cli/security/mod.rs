@@ -156,6 +156,10 @@ fn send(target: &Target, file: &File, about: About, check: bool) -> Result<(), F
         Err(ClientError::Refused { code, message, .. }) if code == ErrorCode::InvalidScript.code() => {
             Err(Failure::Undone(file.locate(&message)))
         }
+        Err(error @ ClientError::TooLong { .. }) => {
+            let instead = "raise that, or apply it in parts, each of which holds from then on, whatever becomes of the next";
+            Err(Failure::Undone(format!("{}: {error}: {instead}", printable(&file.name))))
+        }
         Err(error) => Err(error.into()),
     }
 }
