@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::script::Names;
-use super::script::principals::{Password, PrincipalScript, PrincipalStatement};
+use super::script::principals::{Password, PrincipalScript, PrincipalStatement, UNICODE_CLASSES_MAX};
 use super::script::{list, quoted};
 use super::secret::Secret;
 use super::{ApplyError, ApplyErrorKind, Author};
@@ -183,6 +183,10 @@ impl PrincipalStore {
         if self.trusted.len() > self.limits.properties_max {
             return full("properties", self.limits.properties_max);
         }
+        // What it prints as is parsed when the server starts again.
+        if self.trusted.values().map(Trusted::unicode_classes).sum::<usize>() > UNICODE_CLASSES_MAX {
+            return full("Unicode classes in regexes", UNICODE_CLASSES_MAX);
+        }
         if self.to_script().len() > self.limits.text_bytes_max {
             return full("bytes as a script", self.limits.text_bytes_max);
         }
@@ -237,6 +241,13 @@ impl Hashing<'_> {
 }
 
 impl Trusted {
+    fn unicode_classes(&self) -> usize {
+        match self {
+            Self::OneOf(_) => 0,
+            Self::Matching(pattern) => pattern.unicode_classes(),
+        }
+    }
+
     fn holds(&self, value: &str) -> bool {
         match self {
             Self::OneOf(values) => values.binary_search_by(|one| (**one).cmp(value)).is_ok(),

@@ -15,8 +15,8 @@ use crate::topic::session_filter::SessionFilterLimits;
 use crate::topic::session_filter::pattern::PatternParser;
 use crate::topic::syntax::{Cursor, SyntaxError, THE_END};
 
-/// The most `\p{…}` in the regexes of one script: each may take a quarter of a millisecond to parse.
-const UNICODE_CLASSES_MAX: usize = 64;
+/// The most `\p{…}` in the regexes of one script, and of a store, which prints as one: each may take a quarter of a millisecond to parse.
+pub const UNICODE_CLASSES_MAX: usize = 64;
 
 /// A parsed script. It has passwords, so it is not printed.
 #[derive(Debug)]

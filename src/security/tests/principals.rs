@@ -176,6 +176,17 @@ fn a_store_of_principals_holds_as_much_as_it_may() {
 }
 
 #[test]
+fn regexes_of_several_scripts_are_no_more_than_those_of_one() {
+    let mut store = PrincipalStore::empty(PrincipalLimits::default());
+    let trust = |name: &str, count| format!("trust client proposed property '{name}' if value matches '{}'", r"\\p{Zl}".repeat(count));
+    apply(&mut store, &trust("A", 64), Author::Operator).unwrap();
+    let error = "line 1: there would be more than 64 Unicode classes in regexes";
+    check_refused(&mut store, &trust("B", 1), Author::Operator, error);
+    apply(&mut store, &format!("{}\n{}", trust("A", 40), trust("B", 24)), Author::Operator).unwrap();
+    assert!(parse(&store.to_script()).is_ok(), "the server starts with it");
+}
+
+#[test]
 fn a_malformed_line_is_named_with_its_column() {
     for (text, error) in [
         ("remove 'u'", "line 1, column 8: found '\\'', expected `principal`"),

@@ -27,6 +27,11 @@ impl Pattern {
         self.regex.is_match(value)
     }
 
+    /// How many `\p` and `\P` it has, which its text's limit counts.
+    pub fn unicode_classes(&self) -> usize {
+        escapes(&self.text).filter(|(_, class)| matches!(class, 'p' | 'P')).count()
+    }
+
     /// Matches only what it matches as a whole.
     pub fn into_regex(self) -> Regex {
         self.regex
