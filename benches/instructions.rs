@@ -5,15 +5,20 @@
 //! `scripts/check-instructions` can have callgrind collect there alone. Time goes on by a fixed step and values are noise of a fixed
 //! seed, so a run does the same as the one before. Every workload ends with a look whether all was delivered.
 //!
+//! A workload whose name begins with `guarded-` is the one behind that, where sessions have roles, and these ten thousand paths with permissions; every
+//! other one's sessions may do everything.
+//!
 //! What one update passes is looked at in the same way, by `scripts/count-files`.
 //!
 //! `cargo bench --no-default-features --bench instructions` runs all workloads once; `--only <name>` runs one.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
+use std::sync::Arc;
 use tidewire::surface::base::{ConnectionKey, ShardIndex, Time};
+use tidewire::surface::security::{SecurityLimits, SecurityStore};
 use tidewire::surface::session::MqttLimits;
-use tidewire::surface::shard::{Effect, Identity, Limits, Shard, Storing, Transport};
+use tidewire::surface::shard::{Effect, Identified, Identity, Limits, Shard, Storing, Transport, Who};
 use tidewire::surface::topic::specification::TopicType;
 use tidewire::surface::wire::native::{self, Ask, CAPABILITY_COPY, CAPABILITY_DEFLATE, Request, Update, Verb};
 
@@ -21,13 +26,16 @@ const WALL_MS: u64 = 1_735_689_600_000;
 /// How much later each input comes than the one before.
 const STEP_NS: u64 = 50_000;
 const VALUE_BYTES: usize = 125;
+/// Those with permissions, of all roles together.
+const PATHS: usize = 10_000;
+const ROLES: usize = 4;
 /// A client's mask; one of zeros would hide what unmasking costs.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 type Prepare = fn() -> Workload;
 
 /// By name, what prepares each workload.
-const WORKLOADS: [(&str, Prepare); 14] = [
+const WORKLOADS: [(&str, Prepare); 19] = [
     ("fan-out", fan_out),
     ("fan-out-batch", fan_out_batch),
     ("one-to-one", one_to_one),
@@ -41,8 +49,22 @@ const WORKLOADS: [(&str, Prepare); 14] = [
     ("view", view),
     ("match", selector_match),
     ("conflate", conflate),
+    ("guarded-fan-out", || fan_out_of(Rule::Roles, 200, 1)),
+    ("guarded-one-to-one", || one_to_one_under(Rule::Roles)),
+    ("guarded-stored-update", || stored_update_under(Rule::Roles)),
+    ("guarded-subscribe", || subscribe_under(Rule::Roles)),
+    ("guarded-mqtt-one-to-one", || mqtt_one_to_one_under(Rule::Roles)),
     ("one-update", one_update),
 ];
+
+/// What sessions may do.
+#[derive(Clone, Copy)]
+enum Rule {
+    /// Everything.
+    Nothing,
+    /// What their roles permit: see `roles_script`.
+    Roles,
+}
 
 /// A world that is set up, and what is to happen in it.
 struct Workload {
@@ -106,17 +128,17 @@ fn measured(world: &mut World, inputs: &mut [(ConnectionKey, Vec<u8>)]) {
 
 /// One publisher, a thousand subscribers of its topic.
 fn fan_out() -> Workload {
-    fan_out_of(200, 1)
+    fan_out_of(Rule::Nothing, 200, 1)
 }
 
 /// The same where thirty-two updates come at a time, as when the server has more to do: each send has as many.
 fn fan_out_batch() -> Workload {
-    fan_out_of(50, 32)
+    fan_out_of(Rule::Nothing, 50, 32)
 }
 
-fn fan_out_of(batches: usize, batch: usize) -> Workload {
+fn fan_out_of(rule: Rule, batches: usize, batch: usize) -> Workload {
     const SUBSCRIBERS: usize = 1000;
-    let mut world = World::new(Storing::Off);
+    let mut world = World::under(rule, Storing::Off);
     let publisher = world.connect();
     world.give(publisher, &mut message(&[set(0, "bench/topic", 0)]));
     for _ in 0..SUBSCRIBERS {
@@ -131,9 +153,13 @@ fn fan_out_of(batches: usize, batch: usize) -> Workload {
 
 /// One publisher and one subscriber, two hundred topics in turn.
 fn one_to_one() -> Workload {
+    one_to_one_under(Rule::Nothing)
+}
+
+fn one_to_one_under(rule: Rule) -> Workload {
     const TOPICS: usize = 200;
     const UPDATES: usize = 40_000;
-    let mut world = World::new(Storing::Off);
+    let mut world = World::under(rule, Storing::Off);
     let (publisher, subscriber) = (world.connect(), world.connect());
     let paths: Vec<String> = (0..TOPICS).map(|topic| format!("bench/topic-{topic}")).collect();
     for path in &paths {
@@ -146,8 +172,12 @@ fn one_to_one() -> Workload {
 
 /// A stored topic whose updates are acknowledged once they are stored.
 fn stored_update() -> Workload {
+    stored_update_under(Rule::Nothing)
+}
+
+fn stored_update_under(rule: Rule) -> Workload {
     const UPDATES: usize = 40_000;
-    let mut world = World::new(Storing::Stored);
+    let mut world = World::under(rule, Storing::Stored);
     let publisher = world.connect();
     world.give(publisher, &mut message(&[set(1, "bench/topic", 0)]));
     // Ids begin behind that of the set-up; every answer is a frame of at least three bytes.
@@ -157,9 +187,13 @@ fn stored_update() -> Workload {
 
 /// A session that selects a hundred thousand topics at once.
 fn subscribe() -> Workload {
+    subscribe_under(Rule::Nothing)
+}
+
+fn subscribe_under(rule: Rule) -> Workload {
     const BRANCHES: usize = 1000;
     const TOPICS: usize = 100;
-    let mut world = World::new(Storing::Off);
+    let mut world = World::under(rule, Storing::Off);
     let publisher = world.connect();
     for branch in 0..BRANCHES {
         let paths: Vec<String> = (0..TOPICS).map(|topic| format!("bench/branch-{branch}/topic-{topic}")).collect();
@@ -205,9 +239,13 @@ fn mqtt_fan_out() -> Workload {
 
 /// One publisher by MQTT at QoS 0, two hundred topics in turn, each with a subscriber of its own.
 fn mqtt_one_to_one() -> Workload {
+    mqtt_one_to_one_under(Rule::Nothing)
+}
+
+fn mqtt_one_to_one_under(rule: Rule) -> Workload {
     const TOPICS: usize = 200;
     const UPDATES: usize = 40_000;
-    let mut world = World::new(Storing::Off);
+    let mut world = World::under(rule, Storing::Off);
     let publisher = world.join_mqtt("publisher", &[]);
     let topics: Vec<String> = (0..TOPICS).map(|topic| format!("bench/topic-{topic}")).collect();
     for (number, topic) in topics.iter().enumerate() {
@@ -306,8 +344,34 @@ fn one_update() -> Workload {
     Workload { world, inputs, expected: Expected { bytes_sent: 3 + size_of::<i64>(), sends: 2, records: 0 } }
 }
 
+/// Ten thousand paths with permissions, each of which differs from what is nearest above it, dealt to four roles that every session has: a branch that is above
+/// all topics, a thousand below that, and nine paths in each of these. So what may be done at a topic is found one level above it, at nine of a hundred
+/// topics of `subscribe` there, and at all others two looks are needed.
+fn roles_script() -> String {
+    let (reads, writes) = ("SELECT_TOPIC, READ_TOPIC", "SELECT_TOPIC, READ_TOPIC, UPDATE_TOPIC, MODIFY_TOPIC");
+    let mut script = format!("set \"role-0\" path \"bench\" permissions [{writes}]\n");
+    for number in 1..PATHS {
+        let (branch, place) = ((number - 1) % 1000, (number - 1) / 1000);
+        let path = if place == 0 { format!("bench/branch-{branch}") } else { format!("bench/branch-{branch}/topic-{place}") };
+        let more = if place == 0 { "ACQUIRE_LOCK" } else { "SEND_TO_SESSION" };
+        script.push_str(&format!("set \"role-{}\" path \"{path}\" permissions [{writes}, {more}]\n", number % ROLES));
+    }
+    (0..ROLES).for_each(|role| script.push_str(&format!("set \"role-{role}\" default path permissions [{reads}]\n")));
+    script
+}
+
+/// Somebody with all these roles.
+fn somebody() -> Identified {
+    let roles = (0..ROLES).map(|role| format!("role-{role}").into()).collect();
+    Identified::As(Who::new("somebody".into(), roles, None), Box::default())
+}
+
 impl World {
     fn new(storing: Storing) -> Self {
+        Self::under(Rule::Nothing, storing)
+    }
+
+    fn under(rule: Rule, storing: Storing) -> Self {
         let identity = Identity {
             index: ShardIndex(0),
             count: 1,
@@ -320,7 +384,12 @@ impl World {
         };
         let now = Time(1);
         let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
-        let shard = Shard::new(identity, Limits { has_mqtt: true, mqtt, ..Limits::default() }, now, WALL_MS);
+        let security = matches!(rule, Rule::Roles).then(|| {
+            let store = SecurityStore::parse(&roles_script(), SecurityLimits::default());
+            Arc::new(store.expect("the script is one, and no limit is below it"))
+        });
+        let limits = Limits { has_mqtt: true, mqtt, authenticates: security.is_some(), security, ..Limits::default() };
+        let shard = Shard::new(identity, limits, now, WALL_MS);
         Self { shard, now, wakes: VecDeque::new(), stalled: None, bytes_sent: 0, sends: 0, records: 0 }
     }
 
@@ -419,6 +488,7 @@ impl World {
         while let Some(effect) = self.shard.poll_effect() {
             match effect {
                 Effect::Wake(key) => self.wakes.push_back(key),
+                Effect::Identify(key, _) => self.shard.handle_identified(self.now, key, somebody()),
                 other => unreachable!("no workload makes the shard want this: {other:?}"),
             }
         }
