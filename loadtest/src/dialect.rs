@@ -9,6 +9,7 @@ pub mod mqtt;
 pub mod native;
 mod text;
 
+use crate::login::Login;
 use crate::websocket::Opcode;
 use tidewire::surface::value::ValueType;
 
@@ -24,7 +25,7 @@ pub enum Dialect {
 /// What the load asks of a server. `id` 0 asks for no answer where the protocol allows that.
 #[derive(Clone, Copy, Debug)]
 pub enum Request<'a> {
-    Connect { id: u64, name: &'a str, capabilities: u64 },
+    Connect { id: u64, name: &'a str, capabilities: u64, login: &'a Login },
     Subscribe { id: u64, selector: &'a str },
     Create { id: u64, path: &'a str, value_type: ValueType, value: &'a [u8] },
     Set { id: u64, path: &'a str, value_type: ValueType, value: &'a [u8] },
@@ -77,6 +78,10 @@ pub enum Event<'a> {
     Closing {
         code: u64,
         message: &'a str,
+    },
+    /// The server takes no session now: its client is to come again when this time has passed.
+    Later {
+        wait_ms: u64,
     },
     Ping,
     /// A frame that a load has no use for.

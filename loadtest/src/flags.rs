@@ -1,5 +1,6 @@
 //! The command line as written. `plan` makes it into a plan or says what is wrong.
 
+use crate::login::LoginFlags;
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 
@@ -22,6 +23,8 @@ pub struct Flags {
     pub client_cert: Option<PathBuf>,
     #[arg(long, requires = "client_cert")]
     pub client_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub login: LoginFlags,
     /// Which protocol to speak; mqtt for mqtt:// and native for ws:// where not given.
     #[arg(long, value_enum)]
     pub dialect: Option<DialectFlag>,

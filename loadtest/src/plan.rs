@@ -4,6 +4,7 @@ use crate::clock::{MILLISECOND_NS, SECOND_NS};
 use crate::dialect::{Dialect, Removal, centrifugo, mqtt};
 use crate::failure::Failure;
 use crate::flags::{DialectFlag, Flags, MqttVersionFlag};
+use crate::login::Login;
 use crate::payload::Payload;
 use crate::secure::Trust;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -14,6 +15,7 @@ use tidewire::surface::value::ValueType;
 pub struct Plan {
     pub flags: Flags,
     pub target: Target,
+    pub login: Login,
     pub dialect: Dialect,
     pub value_type: ValueType,
     /// Every update is to be answered.
@@ -51,7 +53,7 @@ const FILES_RESERVED: u64 = 32;
 /// Schemes, whether they mean MQTT over TCP, and whether they mean TLS; and the ports where none is named.
 const SCHEMES: [(&str, bool, bool, u16); 4] =
     [("ws://", false, false, 80), ("wss://", false, true, 443), ("mqtt://", true, false, 1883), ("mqtts://", true, true, 8883)];
-/// Leaves room for a topic's number within MQTT's 65,535 bytes.
+/// Within MQTT's 65,535 bytes; leaves room for a topic's number.
 const PATH_BYTES_MAX: usize = 65_000;
 
 impl Plan {
@@ -73,6 +75,7 @@ impl Plan {
         let p99_max_ns = flags.p99_max.as_deref().map(|text| duration_ns("--p99-max", text)).transpose()?;
         Ok(Self {
             target: target(&flags, dialect)?,
+            login: login(&flags, dialect)?,
             dialect,
             acknowledged: flags.acknowledged || dialect.answers_updates(),
             value_type,
@@ -196,6 +199,17 @@ fn mqtt_dialect(flags: &Flags) -> Result<Dialect, Failure> {
         },
         updates: if flags.retain { mqtt::Updates::Retained } else { mqtt::Updates::Passing },
     }))
+}
+
+fn login(flags: &Flags, dialect: Dialect) -> Result<Login, Failure> {
+    let login = flags.login.read().map_err(Failure::Plan)?;
+    if dialect == Dialect::Centrifugo && !login.principal.is_empty() {
+        return wrong("--principal: Centrifugo knows no passwords".to_owned());
+    }
+    if login.principal.len().max(login.password.len()) > PATH_BYTES_MAX {
+        return wrong(format!("--principal, --password-file: expected at most {PATH_BYTES_MAX} bytes each"));
+    }
+    Ok(login)
 }
 
 fn check_root(root: &str, dialect: Dialect) -> Result<(), Failure> {
@@ -407,6 +421,7 @@ mod tests {
         check_wrong("--dialect json --root a\"b", "without escapes");
         check_wrong("--dialect centrifugo --root a:b", "letters, digits");
         check_wrong("--url mqtt://127.0.0.1:1 --dialect centrifugo", "ws://host:port");
+        check_wrong("--principal ann --password-file /none", "--password-file /none");
         check_wrong("--duration soon", "--duration soon");
         check_wrong("--payload 15", "expected 16");
         check_wrong("--type int64", "expected binary, json or string");

@@ -248,3 +248,28 @@ fn a_missed_bar_fails_the_run() {
     assert_eq!(code, Some(1));
     assert!(stage["faults"][0].as_str().unwrap().contains("p99 is"), "{stage:#}");
 }
+
+/// What somebody hears who guesses for a second, and how that ends.
+fn guess(fault: Fault) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_guess"))
+        .args(["--server", &mock::start(fault).to_string()])
+        .args("--rate 200 --duration 1 --sources 5".split_whitespace())
+        .output()
+        .expect("the binary is built");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn answers_to_wrong_passwords_are_counted_by_what_they_say() {
+    let (code, told) = guess(Fault::RefuseConnect);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("from 5 addresses\n") && told.contains(" 0 let in") && told.contains(" 0 connections failed"), "{told}");
+    assert!(!told.contains("\n0 refused") && !told.contains(" 0 told to come later"), "{told}");
+}
+
+#[test]
+fn who_lets_a_wrong_password_in_fails() {
+    let (code, told) = guess(Fault::None);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("\n0 refused, 0 told to come later"), "{told}");
+}

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tidewire_loadtest::clock::{MILLISECOND_NS, SECOND_NS, now_ns};
 use tidewire_loadtest::dialect::{Dialect, Event, Request};
 use tidewire_loadtest::host;
+use tidewire_loadtest::login::{Login, LoginFlags};
 use tidewire_loadtest::websocket::{self, Opcode, Upgrade};
 
 /// Opens connections that subscribe and leave after a second.
@@ -27,6 +28,8 @@ struct Flags {
     /// Seconds of opening.
     #[arg(long, default_value_t = 10)]
     duration: u64,
+    #[command(flatten)]
+    login: LoginFlags,
     #[arg(long)]
     core: Option<usize>,
 }
@@ -48,6 +51,7 @@ struct Visitor {
 
 struct Churn {
     poll: Poll,
+    login: Login,
     /// By token, of which each is used once more when its visitor has left.
     visitors: Vec<Option<Visitor>>,
     free: Vec<usize>,
@@ -67,6 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut churn = Churn {
         poll: Poll::new()?,
+        login: flags.login.read()?,
         visitors: Vec::new(),
         free: Vec::new(),
         present: VecDeque::new(),
@@ -156,7 +161,7 @@ impl Churn {
             let Some(used) = visitor.upgrade.answer(&visitor.received)? else { return Ok(()) };
             visitor.received.drain(..used);
             visitor.is_upgraded = true;
-            visitor.stream.write_all(&requests(visitor.due_ns)).map_err(text)?;
+            visitor.stream.write_all(&requests(visitor.due_ns, &self.login)).map_err(text)?;
         }
         if !visitor.served && is_served(&visitor.received)? {
             visitor.served = true;
@@ -186,9 +191,9 @@ impl Churn {
 }
 
 /// CONNECT, and SUBSCRIBE to a topic of its own.
-fn requests(due_ns: u64) -> Vec<u8> {
+fn requests(due_ns: u64, login: &Login) -> Vec<u8> {
     let mut payload = Vec::new();
-    Dialect::Native.encode(&Request::Connect { id: 1, name: "churn", capabilities: 0 }, &mut payload);
+    Dialect::Native.encode(&Request::Connect { id: 1, name: "churn", capabilities: 0, login }, &mut payload);
     Dialect::Native.encode(&Request::Subscribe { id: SUBSCRIBE_ID, selector: &format!("load/churn/{due_ns}") }, &mut payload);
     let mut message = Vec::new();
     websocket::encode_frame(Opcode::Binary, &payload, (due_ns as u32).to_ne_bytes(), &mut message);
@@ -205,6 +210,7 @@ fn is_served(bytes: &[u8]) -> Result<bool, String> {
             match event {
                 Event::Accepted { id: SUBSCRIBE_ID } => return Ok(true),
                 Event::Refused { code, message, .. } => return Err(format!("{code}: {message}")),
+                Event::Later { wait_ms } => return Err(format!("come again in {wait_ms} ms")),
                 _ => payload = &payload[length..],
             }
         }

@@ -156,6 +156,7 @@ fn code_and_text<'a>(object: &'a [u8], text_name: &[u8]) -> Result<(u64, &'a str
 mod tests {
     use super::super::NO_TOPIC;
     use super::*;
+    use crate::login::Login;
     use tidewire::surface::value::ValueType;
 
     fn check_encode(request: Request<'_>, expected: &str) {
@@ -177,7 +178,10 @@ mod tests {
     #[test]
     fn requests_are_the_protocols_commands() {
         let (value_type, value) = (ValueType::Json, &br#"{"x":1}"#[..]);
-        check_encode(Request::Connect { id: 1, name: "ab", capabilities: 0 }, r#"{"id":1,"connect":{"name":"ab"}}"#);
+        check_encode(
+            Request::Connect { id: 1, name: "ab", capabilities: 0, login: &Login::default() },
+            r#"{"id":1,"connect":{"name":"ab"}}"#,
+        );
         check_encode(Request::Subscribe { id: 2, selector: "a/7" }, r#"{"id":2,"subscribe":{"channel":"a/7"}}"#);
         let publish = r#"{"id":3,"publish":{"channel":"a/7","data":{"x":1}}}"#;
         check_encode(Request::Set { id: 3, path: "a/7", value_type, value }, publish);

@@ -2,7 +2,7 @@
 //!
 //! A delivery is read in place: its members are taken in the order in which the server writes them, its value is found by
 //! its end, and nothing is made of it. Everything else, and values whose members stand in another order, takes the way over
-//! all members. Texts that a load sends need no escapes: they are a run's own paths, which its plan has checked.
+//! all members. Paths that a load sends need no escapes: they are a run's own, which its plan has checked.
 
 use super::{Event, Malformed, Request, text};
 use crate::payload::push_digits;
@@ -12,8 +12,13 @@ pub const SUBPROTOCOL: &str = "tidewire.1.json";
 /// Appends one request as a JSON object.
 pub fn encode(request: &Request<'_>, out: &mut Vec<u8>) {
     match *request {
-        Request::Connect { id, name, .. } => {
+        Request::Connect { id, name, login, .. } => {
             push(out, &[b"{\"op\":\"connect\",\"version\":1,\"client\":\"", name.as_bytes(), b"\""]);
+            for (key, text) in [("principal", &login.principal), ("password", &login.password)] {
+                if !text.is_empty() {
+                    push(out, &[b",\"", key.as_bytes(), b"\":", serde_json::Value::from(text.as_str()).to_string().as_bytes()]);
+                }
+            }
             push_id(id, out);
         }
         Request::Subscribe { id, selector } => {
@@ -125,6 +130,7 @@ fn event(object: &[u8]) -> Result<Event<'_>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::login::Login;
     use tidewire::surface::value::ValueType;
 
     fn check_encode(request: Request<'_>, expected: &str) {
@@ -145,7 +151,11 @@ mod tests {
     #[test]
     fn requests_are_the_protocols_objects() {
         let (value_type, value) = (ValueType::Json, &br#"{"x":1}"#[..]);
-        check_encode(Request::Connect { id: 1, name: "ab", capabilities: 3 }, r#"{"op":"connect","version":1,"client":"ab","id":1}"#);
+        let anonymous = Request::Connect { id: 1, name: "ab", capabilities: 3, login: &Login::default() };
+        check_encode(anonymous, r#"{"op":"connect","version":1,"client":"ab","id":1}"#);
+        let login = Login { principal: "ann".to_owned(), password: "p\"w".to_owned() };
+        let connect = Request::Connect { id: 1, name: "ab", capabilities: 3, login: &login };
+        check_encode(connect, r#"{"op":"connect","version":1,"client":"ab","principal":"ann","password":"p\"w","id":1}"#);
         check_encode(Request::Subscribe { id: 300, selector: "?a//" }, r#"{"op":"subscribe","selector":"?a//","id":300}"#);
         check_encode(
             Request::Create { id: 2, path: "a/b", value_type, value },

@@ -60,6 +60,13 @@ pub mod op {
     pub const RETAIN: u8 = 0x01;
 }
 
+/// What stands in CONNECT.
+mod flag {
+    pub const CLEAN_START: u8 = 0x02;
+    pub const PASSWORD: u8 = 0x40;
+    pub const USER_NAME: u8 = 0x80;
+}
+
 /// The packet identifier of a request: those of 65,535 requests in a row differ.
 pub fn packet_identifier(id: u64) -> u16 {
     (id.saturating_sub(1) % 65_535 + 1) as u16
@@ -69,13 +76,17 @@ pub fn packet_identifier(id: u64) -> u16 {
 pub fn encode(options: Options, request: &Request<'_>, out: &mut Vec<u8>) {
     let retained = |updates| if updates == Updates::Retained { op::RETAIN } else { 0 };
     match *request {
-        Request::Connect { name, .. } => packet(op::CONNECT, out, |body| {
+        Request::Connect { name, login, .. } => packet(op::CONNECT, out, |body| {
             push_text("MQTT", body);
+            let texts = [(flag::USER_NAME, &login.principal), (flag::PASSWORD, &login.password)];
+            let said = texts.iter().filter(|(_, text)| !text.is_empty());
             // MQTT-3.1.2-4: the session starts clean.
-            body.extend_from_slice(&[if options.version == Version::V5 { 5 } else { 4 }, 0x02]);
+            let flags = said.clone().fold(flag::CLEAN_START, |flags, (flag, _)| flags | flag);
+            body.extend_from_slice(&[if options.version == Version::V5 { 5 } else { 4 }, flags]);
             body.extend_from_slice(&KEEP_ALIVE_S.to_be_bytes());
             push_no_properties(options.version, body);
             push_text(name, body);
+            said.for_each(|(_, text)| push_text(text, body));
         }),
         Request::Subscribe { id, selector } => packet(op::SUBSCRIBE, out, |body| {
             body.extend_from_slice(&packet_identifier(id).to_be_bytes());
@@ -128,7 +139,7 @@ pub fn packet(op: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 fn push_text(text: &str, out: &mut Vec<u8>) {
-    // Texts are a run's own paths, which its plan has checked.
+    // Texts are a run's own, which its plan has checked.
     out.extend_from_slice(&(text.len() as u16).to_be_bytes());
     out.extend_from_slice(text.as_bytes());
 }
@@ -301,6 +312,7 @@ pub fn take_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::login::Login;
     use tidewire::surface::value::ValueType;
 
     const OLD: Options = Options { version: Version::V3_1_1, qos: Qos::AtMostOnce, updates: Updates::Passing };
@@ -326,8 +338,12 @@ mod tests {
     #[test]
     fn requests_are_the_standards_bytes() {
         let value_type = ValueType::Binary;
-        check_encode(OLD, Request::Connect { id: 1, name: "ab", capabilities: 0 }, b"\x10\x0e\0\x04MQTT\x04\x02\0\x3c\0\x02ab");
-        check_encode(NEW, Request::Connect { id: 1, name: "ab", capabilities: 0 }, b"\x10\x0f\0\x04MQTT\x05\x02\0\x3c\0\0\x02ab");
+        let anonymous = Request::Connect { id: 1, name: "ab", capabilities: 0, login: &Login::default() };
+        check_encode(OLD, anonymous, b"\x10\x0e\0\x04MQTT\x04\x02\0\x3c\0\x02ab");
+        check_encode(NEW, anonymous, b"\x10\x0f\0\x04MQTT\x05\x02\0\x3c\0\0\x02ab");
+        let login = Login { principal: "ann".to_owned(), password: "pw".to_owned() };
+        let connect = Request::Connect { id: 1, name: "ab", capabilities: 0, login: &login };
+        check_encode(OLD, connect, b"\x10\x17\0\x04MQTT\x04\xc2\0\x3c\0\x02ab\0\x03ann\0\x02pw");
         check_encode(OLD, Request::Subscribe { id: 2, selector: "a/+" }, b"\x82\x08\0\x02\0\x03a/+\0");
         check_encode(NEW, Request::Subscribe { id: 2, selector: "a/+" }, b"\x82\x09\0\x02\0\0\x03a/+\x02");
         check_encode(OLD, Request::Set { id: 9, path: "a", value_type, value: b"xy" }, b"\x30\x05\0\x01axy");

@@ -13,6 +13,8 @@ const VERSION: u64 = 1;
 const FIELD_CLIENT_NAME: u64 = 1;
 const FIELD_CAPABILITIES: u64 = 2;
 const FIELD_KEEP_ALIVE_MS: u64 = 4;
+const FIELD_PRINCIPAL: u64 = 10;
+const FIELD_PASSWORD: u64 = 11;
 
 pub mod op {
     pub const CONNECT: u8 = 0x01;
@@ -27,6 +29,7 @@ pub mod op {
     pub const OK: u8 = 0x82;
     pub const ERROR: u8 = 0x83;
     pub const CLOSING: u8 = 0x84;
+    pub const LATER: u8 = 0x86;
     pub const SUBSCRIBED: u8 = 0x90;
     pub const VALUE: u8 = 0x91;
     pub const DELTA_DEFLATE: u8 = 0x92;
@@ -36,7 +39,7 @@ pub mod op {
 /// Appends one request as a frame.
 pub fn encode(request: &Request<'_>, out: &mut Vec<u8>) {
     match *request {
-        Request::Connect { id, name, capabilities } => frame(op::CONNECT, out, |body| {
+        Request::Connect { id, name, capabilities, login } => frame(op::CONNECT, out, |body| {
             push_varint(id, body);
             push_varint(VERSION, body);
             push_varint(FIELD_CLIENT_NAME, body);
@@ -46,6 +49,12 @@ pub fn encode(request: &Request<'_>, out: &mut Vec<u8>) {
             push_varint(FIELD_CAPABILITIES, body);
             push_varint(set.len() as u64, body);
             body.extend_from_slice(&set);
+            for (field, text) in [(FIELD_PRINCIPAL, &login.principal), (FIELD_PASSWORD, &login.password)] {
+                if !text.is_empty() {
+                    push_varint(field, body);
+                    push_string(text, body);
+                }
+            }
         }),
         Request::Subscribe { id, selector } => frame(op::SUBSCRIBE, out, |body| {
             push_varint(id, body);
@@ -154,6 +163,7 @@ fn parse_rare(op: u8, body: &[u8]) -> Result<Event<'_>, Malformed> {
             let (code, rest) = varint(body)?;
             Event::Closing { code, message: text(rest)? }
         }
+        op::LATER => Event::Later { wait_ms: varint(varint(body)?.1)?.0 },
         op::PING => Event::Ping,
         _ => Event::Other,
     })
@@ -209,6 +219,7 @@ pub fn take_varint(bytes: &[u8]) -> Result<Option<(u64, usize)>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::login::Login;
     use tidewire::surface::value::ValueType;
 
     fn check_encode(request: Request<'_>, expected: &[u8]) {
@@ -226,7 +237,11 @@ mod tests {
 
     #[test]
     fn requests_are_the_protocols_bytes() {
-        check_encode(Request::Connect { id: 1, name: "ab", capabilities: 3 }, b"\x01\x09\x01\x01\x01\x02ab\x02\x01\x03");
+        let anonymous = Request::Connect { id: 1, name: "ab", capabilities: 3, login: &Login::default() };
+        check_encode(anonymous, b"\x01\x09\x01\x01\x01\x02ab\x02\x01\x03");
+        let login = Login { principal: "ann".to_owned(), password: "pw".to_owned() };
+        let connect = Request::Connect { id: 1, name: "ab", capabilities: 3, login: &login };
+        check_encode(connect, b"\x01\x12\x01\x01\x01\x02ab\x02\x01\x03\x0a\x03ann\x0b\x02pw");
         check_encode(Request::Subscribe { id: 300, selector: "a/b" }, b"\x18\x07\xac\x02\x03a/b\x00");
         let value_type = ValueType::Binary;
         check_encode(Request::Create { id: 2, path: "a", value_type, value: b"xy" }, b"\x12\x07\x02\x01a\x05\x00xy");
@@ -255,6 +270,7 @@ mod tests {
         check_parse(b"\x83\x07\x02\xc9\x01\x00bad", Event::Refused { id: 2, code: 201, message: "bad" });
         check_parse(b"\x84\x05\xe8\x07bye", Event::Closing { code: 1000, message: "bye" });
         check_parse(b"\x81\x0a\x01\x01\x01\x01t\x04\x03\xb0\xea\x01", Event::Welcome { keep_alive_ms: 30_000, in_flight_max: u16::MAX });
+        check_parse(b"\x86\x03\x01\xf4\x03", Event::Later { wait_ms: 500 });
         check_parse(b"\x02\x00", Event::Ping);
         check_parse(b"\xf0\x02zz", Event::Other);
     }

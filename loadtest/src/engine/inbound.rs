@@ -195,6 +195,9 @@ impl Shared {
                 connection.take_in_flight(id);
                 self.handle_refused(plan, connection, code, message, end);
             }
+            Event::Later { wait_ms } => {
+                end.get_or_insert_with(|| format!("the server takes nobody now: come again in {wait_ms} ms"));
+            }
             Event::Ping => connection.request(plan.dialect, &Request::Pong, encoded),
             Event::Closing { code, message } => {
                 end.get_or_insert_with(|| closed_text(plan.dialect, code, message));
@@ -253,7 +256,8 @@ impl Shared {
 /// Asks for a session: a connection's first request.
 pub(super) fn greet(plan: &Plan, connection: &mut Connection, index: usize, encoded: &mut Vec<u8>) {
     let capabilities = if plan.flags.deltas { plan.dialect.delta_capabilities() } else { 0 };
-    connection.request(plan.dialect, &Request::Connect { id: 1, name: &plan.client_name(index), capabilities }, encoded);
+    let connect = Request::Connect { id: 1, name: &plan.client_name(index), capabilities, login: &plan.login };
+    connection.request(plan.dialect, &connect, encoded);
 }
 
 /// The first few of many.

@@ -22,6 +22,8 @@ pub enum Fault {
     Repeat,
     Hold,
     Corrupt,
+    /// Every second client is refused, the others are told to come later.
+    RefuseConnect,
     RefuseSubscribe,
     CloseSubscribers,
     /// What is sent is not of the protocol's form; only of servers that speak JSON.
@@ -143,6 +145,13 @@ impl World {
             op::CONNECT => {
                 let id = take_number(&mut body);
                 let mut frames = Vec::new();
+                if self.fault == Fault::RefuseConnect {
+                    self.updates += 1;
+                    let (op, rest): (u8, &[u8]) =
+                        if self.updates % 2 == 1 { (op::ERROR, &[109, 0, b'n', b'o']) } else { (op::LATER, &[100]) };
+                    native::frame(op, &mut frames, |out| out.extend([&[id as u8], rest].concat()));
+                    return Some(frames);
+                }
                 native::frame(op::WELCOME, &mut frames, |out| out.extend_from_slice(&[id as u8, 1, 4, 2, 0xC8, 0x01]));
                 Some(frames)
             }
