@@ -4,7 +4,7 @@
 //! stands here and is named by nobody is found by `tests/tidy.rs`. It is no promise to other crates.
 
 pub mod security {
-    pub use crate::security::{SecurityLimits, SecurityStore};
+    pub use crate::security::{Author, PrincipalLimits, PrincipalScript, PrincipalStore, SecurityLimits, SecurityStore};
 }
 
 pub mod base {

@@ -8,7 +8,6 @@
 mod permission;
 mod predefined;
 mod explain;
-#[cfg_attr(not(any(feature = "server", test)), expect(dead_code, reason = "only who runs a server asks"))]
 mod principals;
 mod rights;
 mod script;
@@ -20,9 +19,9 @@ mod tests;
 #[cfg(feature = "server")]
 pub use explain::{Asked, AskedError, Explanation};
 pub use permission::{GlobalPermission, PathPermission, Permission};
-pub use principals::PrincipalLimits;
 #[cfg(feature = "server")]
-pub use principals::{Anonymous, PrincipalStore};
+pub use principals::Anonymous;
+pub use principals::{PrincipalLimits, PrincipalStore};
 pub use rights::Rights;
 pub use script::ScriptError;
 pub use script::principals::PrincipalScript;

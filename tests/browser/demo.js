@@ -20,6 +20,11 @@ export function startServer(directory) {
   return start(['serve', '--dev', '--data', directory]);
 }
 
+/** Starts `tidewire` with these arguments; `output` gives what it has said. */
+export function startWith(command) {
+  return start(command);
+}
+
 async function start(command) {
   if (!existsSync(BINARY)) throw new Error(`no server at ${BINARY}: build it, or name it in TIDEWIRE_BIN`);
   const server = spawn(BINARY, [...command, '--listen', '127.0.0.1:0', '--mqtt', 'off'], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -28,27 +33,27 @@ async function start(command) {
     server.kill('SIGKILL');
     return exited;
   };
+  const said = { text: '' };
   try {
-    return { url: await addressOf(server), stop: () => stop(server, exited), kill };
+    return { url: await addressOf(server, said), stop: () => stop(server, exited), kill, output: () => said.text };
   } catch (error) {
     await stop(server, exited);
     throw error;
   }
 }
 
-function addressOf(server) {
+function addressOf(server, said) {
   return new Promise((resolve, reject) => {
-    let output = '';
     const read = (chunk) => {
-      output += chunk;
-      const found = LISTENING.exec(output);
+      said.text += chunk;
+      const found = LISTENING.exec(said.text);
       if (found) resolve(found[1]);
     };
     // Both are read to the end: a pipe that fills would stop the server.
     server.stdout.setEncoding('utf8').on('data', read);
     server.stderr.setEncoding('utf8').on('data', read);
     server.once('error', reject);
-    server.once('exit', (code) => reject(new Error(`the server ended with code ${code} before it listened:\n${output}`)));
+    server.once('exit', (code) => reject(new Error(`the server ended with code ${code} before it listened:\n${said.text}`)));
   });
 }
 

@@ -221,6 +221,32 @@ fn removal_policy() {
 }
 
 #[test]
+fn script_of_roles() {
+    run(
+        model::script_of_roles,
+        &[
+            b"set \"R\" permissions [VIEW_SESSION, MODIFY_SECURITY] # who watches\nset \"R\" default path permissions [SELECT_TOPIC, READ_TOPIC]",
+            b"set \"R\" path \"a/b\" permissions []\nset \"S\" includes [\"R\"]\nisolate path \"a\"\ndeisolate path \"a\"",
+            b"set roles for anonymous sessions [\"R\"]\nset roles for named sessions []\nlock role \"R\" to principal \"u\"",
+            b"set \"R\" topic \"\\u00e9/\\\"\" permissions [EDIT_OWN_TIME_SERIES_EVENTS]\nremove \"R\" permissions for path \"a/b\"",
+        ],
+    );
+}
+
+#[test]
+fn script_of_principals() {
+    run(
+        model::script_of_principals,
+        &[
+            b"add principal \"u\" \"pw\" [\"R1\", \"R2\"]\nassign roles \"u\" [\"R\"]\nset password \"u\" \"new\"\nverify password \"u\" \"new\"",
+            b"add principal \"v\" hash \"$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA\" []\nlock principal \"v\" to principal \"u\"",
+            b"allow anonymous connections [\"CLIENT\"]\ndeny anonymous connections\nabstain anonymous connections # last",
+            b"trust client proposed property \"F\" if value in [\"x\",\"y\"]\ntrust client proposed property \"F\" if value matches \"^re+$\"\nignore client proposed property \"F\"",
+        ],
+    );
+}
+
+#[test]
 fn session_filter() {
     run(
         model::session_filter,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use tidewire::surface::base::TopicId;
 use tidewire::surface::journal::{Expected, Frame, HEADER_BYTES, Header, Record, RecordKind, Salt, encode, read_segment, synced_mark};
+use tidewire::surface::security::{Author, PrincipalLimits, PrincipalScript, PrincipalStore, SecurityLimits, SecurityStore};
 use tidewire::surface::series::{Anchor, EVENT_NUMBERS_BYTES, Query, QueryKind, QueryRange, Range, Series, Span};
 use tidewire::surface::topic::constraint::{Constraint, ConstraintLimits, Subject};
 use tidewire::surface::topic::range_expression::RangeExpression;
@@ -50,6 +51,42 @@ pub fn removal_policy(input: &[u8]) {
         Err(error) => assert!(error.position <= text.len() && error.to_string().len() < 1000, "{error}"),
     }
 }
+
+/// What a script of roles makes is printed as one that makes the same.
+pub fn script_of_roles(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    match SecurityStore::parse(text, SecurityLimits::default()) {
+        Ok(store) => {
+            let script = store.to_script();
+            let again = SecurityStore::parse(&script, SecurityLimits::default()).unwrap_or_else(|error| panic!("{error} in {script}"));
+            assert_eq!(again.to_script(), script);
+        }
+        Err(error) => assert!(error.len() < 1000, "{error}"),
+    }
+}
+
+/// The same of principals; hashing is not what is looked at. What is no script does not say what stands in it: it may be a password.
+pub fn script_of_principals(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let limits = PrincipalLimits::default();
+    let apply = |store: &mut PrincipalStore, text: &str| {
+        let script = PrincipalScript::parse(text, limits).map_err(|error| error.to_string())?;
+        let result = store.apply(&script, Author::Operator, |_| Some(HASH.into()), |_, _| true);
+        result.map_err(|error| error.to_string())
+    };
+    let mut store = PrincipalStore::empty(limits);
+    match apply(&mut store, text) {
+        Ok(()) => {
+            let script = store.to_script();
+            let mut again = PrincipalStore::empty(limits);
+            apply(&mut again, &script).unwrap_or_else(|error| panic!("{error} in {script}"));
+            assert_eq!(again.to_script(), script);
+        }
+        Err(error) => assert!(error.len() < 1000, "{error}"),
+    }
+}
+
+const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
 
 /// A filter, and behind a line break the value of every property that it asks for.
 pub fn session_filter(input: &[u8]) {
