@@ -12,7 +12,8 @@ use hashbrown::HashMap;
 
 use super::authenticator::{ControlAsker, Reply};
 use super::certificate;
-use super::throttle::Throttle;
+use super::passwords::Remembered;
+use super::throttle::{Standing, Throttle};
 use super::token::Outcome;
 use super::webhook::Webhook;
 use super::workers::Tokens;
@@ -70,8 +71,11 @@ pub struct Places {
     pub webhook: Option<Sender<Job>>,
 }
 
-/// Those who have not failed lately come first.
+/// Those wait by their standings.
 pub struct Passwords {
+    /// Those that were right lately need no place.
+    pub remembered: Arc<Remembered>,
+    pub known: Sender<Job>,
     pub clean: Sender<Job>,
     pub suspect: Sender<Job>,
 }
@@ -289,8 +293,12 @@ impl Chain {
                     None => return,
                 },
                 Step::Passwords => {
-                    let is_clean = self.throttle().is_clean(job.question.address, &job.question.principal, now.monotonic);
-                    if is_clean { Some(&self.places.passwords.clean) } else { Some(&self.places.passwords.suspect) }
+                    let places = &self.places.passwords;
+                    Some(match self.throttle().standing(job.question.address, &job.question.principal, now.monotonic) {
+                        Standing::Known => &places.known,
+                        Standing::Clean => &places.clean,
+                        Standing::Suspect => &places.suspect,
+                    })
                 }
                 Step::Keys => self.places.keys.as_ref(),
                 Step::Webhook => self.places.webhook.as_ref(),
@@ -306,7 +314,7 @@ impl Chain {
 
     fn step(&self, link: &Kind, question: &Question, now: Now) -> Step {
         match link {
-            Kind::Principals => self.step_principals(question),
+            Kind::Principals => self.step_principals(question, now),
             Kind::Certificate => Step::Said(certificate::check(&self.certificates, question)),
             Kind::Control(name) => Step::Control(name.clone()),
             Kind::Jwt => {
@@ -324,9 +332,12 @@ impl Chain {
         }
     }
 
-    fn step_principals(&self, question: &Question) -> Step {
+    fn step_principals(&self, question: &Question, now: Now) -> Step {
         match &question.credentials {
-            Credentials::Password(_) if !question.principal.is_empty() => Step::Passwords,
+            Credentials::Password(password) if !question.principal.is_empty() => {
+                // Who waits behind those who guess would not come in, though nothing has to be hashed.
+                self.places.passwords.remembered.find(question, password, now).map_or(Step::Passwords, Step::Said)
+            }
             Credentials::None if question.principal.is_empty() => Step::Said(match self.principals.anonymous() {
                 Anonymous::Allow(roles) => {
                     let properties = self.principals.accept_properties(&question.properties);

@@ -7,12 +7,12 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
 use argon2::{Algorithm, Argon2, Params, Version};
 
-use super::cache::{Cache, Digester};
+use super::cache::{Cache, Digest, Digester};
 use super::{Allowed, Known, Now, Principals, Question, Secret, Verdict};
 
 const SALT_BYTES: usize = 16;
@@ -85,36 +85,68 @@ impl Hasher {
     }
 }
 
-/// The passwords of the principals that the server knows itself.
-pub struct Passwords {
-    pub hasher: Arc<Hasher>,
+/// Passwords that were right a short time ago. Nothing here takes long.
+pub struct Remembered {
     principals: Arc<dyn Principals>,
     digester: Digester,
     verified: Mutex<Cache<()>>,
 }
 
+impl Remembered {
+    pub fn new(principals: Arc<dyn Principals>, cache_ms: u64, cache_max: usize) -> Self {
+        Self { principals, digester: Digester::new(), verified: Mutex::new(Cache::new(cache_ms, cache_max)) }
+    }
+
+    /// Who shows a password that was right is allowed; of anything else nothing is said.
+    pub fn find(&self, question: &Question, password: &Secret, now: Now) -> Option<Verdict> {
+        let Known { hash, roles } = self.principals.look_up(&question.principal)?;
+        let digest = self.digest(question, &hash, password);
+        self.verified().find(&digest, now.monotonic)?;
+        Some(self.allow(question, roles))
+    }
+
+    fn digest(&self, question: &Question, hash: &str, password: &Secret) -> Digest {
+        self.digester.digest(&[question.principal.as_bytes(), hash.as_bytes(), password.bytes()])
+    }
+
+    fn verified(&self) -> MutexGuard<'_, Cache<()>> {
+        self.verified.lock().expect("nobody panics with the cache")
+    }
+
+    fn allow(&self, question: &Question, roles: Vec<Box<str>>) -> Verdict {
+        let properties = self.principals.accept_properties(&question.properties);
+        Verdict::Allow(Allowed { principal: question.principal.clone(), roles, properties, expires_ms: None })
+    }
+}
+
+/// The passwords of the principals that the server knows itself.
+pub struct Passwords {
+    pub hasher: Arc<Hasher>,
+    pub remembered: Arc<Remembered>,
+}
+
 impl Passwords {
     pub fn new(hasher: Arc<Hasher>, principals: Arc<dyn Principals>, cache_ms: u64, cache_max: usize) -> Self {
-        Self { hasher, principals, digester: Digester::new(), verified: Mutex::new(Cache::new(cache_ms, cache_max)) }
+        Self { hasher, remembered: Arc::new(Remembered::new(principals, cache_ms, cache_max)) }
     }
 
     /// Who is not known is left to the rest of the chain; who is known and shows a wrong password is denied.
     pub fn check(&self, question: &Question, password: &Secret, now: Now) -> Verdict {
-        let Some(Known { hash, roles }) = self.principals.look_up(&question.principal) else {
+        let remembered = &self.remembered;
+        let Some(Known { hash, roles }) = remembered.principals.look_up(&question.principal) else {
             self.hasher.verify(password, &self.hasher.dummy);
             return Verdict::Abstain;
         };
-        let digest = self.digester.digest(&[question.principal.as_bytes(), hash.as_bytes(), password.bytes()]);
-        let verified = || self.verified.lock().expect("nobody panics with the cache");
-        let was_right = verified().find(&digest, now.monotonic).is_some();
+        let digest = remembered.digest(question, &hash, password);
+        // Another of its fleet may have been let in while it waited.
+        let was_right = remembered.verified().find(&digest, now.monotonic).is_some();
         if !was_right && !self.hasher.verify(password, &hash) {
             return Verdict::refused("wrong password");
         }
         if !was_right {
-            verified().insert(digest, (), now.monotonic);
+            remembered.verified().insert(digest, (), now.monotonic);
         }
-        let properties = self.principals.accept_properties(&question.properties);
-        Verdict::Allow(Allowed { principal: question.principal.clone(), roles, properties, expires_ms: None })
+        remembered.allow(question, roles)
     }
 }
 
@@ -189,6 +221,11 @@ mod tests {
         assert_eq!(check("alice", "wrong", 0, 1), Verdict::refused("wrong password"));
         assert!(matches!(check("alice", "right", 0, 1), Verdict::Allow(_)));
         assert!(matches!(check("alice", "right", 99, 0), Verdict::Allow(_)));
+        let find = |principal: &str, password: &str, ms: u64| {
+            passwords.remembered.find(&with_password(principal, password), &secret(password), at(ms))
+        };
+        assert_eq!(find("alice", "right", 99), Some(check("alice", "right", 99, 0)));
+        assert_eq!((find("alice", "wrong", 99), find("bob", "right", 99), find("alice", "right", 100)), (None, None, None));
         assert_eq!(check("alice", "wrong", 99, 1), Verdict::refused("wrong password"));
         assert!(matches!(check("alice", "right", 100, 1), Verdict::Allow(_)));
     }

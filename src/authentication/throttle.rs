@@ -29,6 +29,19 @@ pub struct Limits {
     pub entries_max: usize,
 }
 
+/// How it stands with an address and a principal; who is better comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The principal has come in from there.
+    Known,
+    /// Neither has failed lately.
+    Clean,
+    Suspect,
+}
+
+/// For how long whoever has failed waits behind those who have not: guesses from many addresses would take all the work there is again as soon as that is forgotten.
+const LATELY_MS: u64 = 600_000;
+
 /// Use: `may_try` before the work, then `failed` or `succeeded`.
 pub struct Throttle {
     limits: Limits,
@@ -62,12 +75,15 @@ impl Throttle {
         !failed_often || self.homes.find(&(address, principal)).is_some()
     }
 
-    /// Whether neither the address nor the principal has failed lately.
-    pub fn is_clean(&mut self, address: IpAddr, principal: &str, now: Time) -> bool {
-        let Limits { address: of_address, principal: of_principal, .. } = self.limits;
-        let is_full = |bucket: Option<&mut Bucket>, of| bucket.is_none_or(|bucket| bucket.is_full(of, now));
-        let principal = self.name(principal);
-        is_full(self.addresses.find(&network(address)), of_address) && is_full(self.principals.find(&principal), of_principal)
+    /// Whose question is worked on first.
+    pub fn standing(&mut self, address: IpAddr, principal: &str, now: Time) -> Standing {
+        let (address, principal) = (network(address), self.name(principal));
+        if self.homes.find(&(address, principal)).is_some() {
+            return Standing::Known;
+        }
+        let has_failed = |bucket: Option<&mut Bucket>| bucket.is_some_and(|bucket| bucket.has_failed_lately(now));
+        let is_suspect = has_failed(self.addresses.find(&address)) || has_failed(self.principals.find(&principal));
+        if is_suspect { Standing::Suspect } else { Standing::Clean }
     }
 
     pub fn failed(&mut self, address: IpAddr, principal: &str, now: Time) {
@@ -101,6 +117,7 @@ fn network(address: IpAddr) -> IpAddr {
 struct Bucket {
     left: u64,
     since: Time,
+    failed: Option<Time>,
 }
 
 const ONE: u64 = 1000;
@@ -108,7 +125,7 @@ const MINUTE_NS: u128 = 60_000_000_000;
 
 impl Bucket {
     fn new(allowance: Allowance, now: Time) -> Self {
-        Self { left: u64::from(allowance.burst) * ONE, since: now }
+        Self { left: u64::from(allowance.burst) * ONE, since: now, failed: None }
     }
 
     fn fill(&mut self, allowance: Allowance, now: Time) {
@@ -129,14 +146,14 @@ impl Bucket {
         self.left < ONE
     }
 
-    fn is_full(&mut self, allowance: Allowance, now: Time) -> bool {
-        self.fill(allowance, now);
-        self.left == u64::from(allowance.burst) * ONE
+    fn has_failed_lately(&self, now: Time) -> bool {
+        self.failed.is_some_and(|failed| now < failed.after_ms(LATELY_MS))
     }
 
     fn take(&mut self, allowance: Allowance, now: Time) {
         self.fill(allowance, now);
         self.left = self.left.saturating_sub(ONE);
+        self.failed = Some(now);
     }
 }
 
@@ -257,11 +274,23 @@ mod tests {
     #[test]
     fn who_failed_lately_is_not_clean() {
         let mut throttle = Throttle::new(LIMITS);
-        assert!(throttle.is_clean(address(1), "a", at(0)));
+        assert_eq!(throttle.standing(address(1), "a", at(0)), Standing::Clean);
         throttle.failed(address(1), "a", at(0));
-        assert!(!throttle.is_clean(address(1), "b", at(0)));
-        assert!(!throttle.is_clean(address(2), "a", at(0)));
-        assert!(throttle.is_clean(address(1), "a", at(10_000)));
+        assert_eq!(throttle.standing(address(1), "b", at(0)), Standing::Suspect);
+        assert_eq!(throttle.standing(address(2), "a", at(LATELY_MS - 1)), Standing::Suspect);
+        assert_eq!(throttle.standing(address(2), "b", at(0)), Standing::Clean);
+        assert_eq!(throttle.standing(address(1), "a", at(LATELY_MS)), Standing::Clean);
+    }
+
+    #[test]
+    fn who_came_in_from_there_comes_first_whatever_failed() {
+        let mut throttle = Throttle::new(LIMITS);
+        throttle.succeeded(address(1), "a");
+        throttle.failed(address(1), "a", at(0));
+        throttle.failed(address(2), "a", at(0));
+        assert_eq!(throttle.standing(address(1), "a", at(0)), Standing::Known);
+        assert_eq!(throttle.standing(address(1), "b", at(0)), Standing::Suspect);
+        assert_eq!(throttle.standing(address(2), "a", at(0)), Standing::Suspect);
     }
 
     #[test]

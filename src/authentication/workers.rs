@@ -12,7 +12,7 @@ use super::authenticator::StartError;
 use super::chain::{self, Event, Job};
 use super::keys::{Keys, Source};
 use super::passwords::{Hasher, Passwords};
-use super::throttle::Throttle;
+use super::throttle::{Standing, Throttle};
 use super::token::{Outcome, Rules};
 use super::webhook::Webhook;
 use super::{Credentials, Denial, Now, Verdict};
@@ -46,6 +46,12 @@ impl Context {
         (!may_try).then_some(Verdict::Deny(Denial::Throttled))
     }
 
+    fn is_suspect(&self, job: &Job) -> bool {
+        let mut throttle = self.throttle.lock().expect("nobody panics with the throttle");
+        let now = Now::read(self.start).monotonic;
+        throttle.standing(job.question.address, &job.question.principal, now) == Standing::Suspect
+    }
+
     pub fn work(&self, job: Job, check: impl FnOnce(&Job) -> Verdict) {
         let verdict = self.dismiss(&job).unwrap_or_else(|| check(&job));
         // Where nobody hears it any more the question is denied as it is dropped.
@@ -72,27 +78,32 @@ pub fn start_passwords(
     work: Receiver<HasherWork>,
     settings: &PasswordSettings,
 ) -> Result<chain::Passwords, StartError> {
+    let (known, knowns) = bounded(settings.waiting_max);
     let (clean, cleans) = bounded(settings.waiting_max);
     let (suspect, suspects) = bounded(settings.waiting_max);
     let passwords = Arc::new(passwords);
     for _ in 0..settings.threads {
         let (context, passwords) = (context.clone(), passwords.clone());
-        let (work, cleans, suspects) = (work.clone(), cleans.clone(), suspects.clone());
+        let waiting = Waiting { known: knowns.clone(), clean: cleans.clone(), suspect: suspects.clone(), behind: suspect.clone() };
+        let work = work.clone();
         spawn("passwords", move || {
             give_way();
-            hash_passwords(&context, &passwords, work, &cleans, &suspects);
+            hash_passwords(&context, &passwords, work, &waiting);
         })?;
     }
-    Ok(chain::Passwords { clean, suspect })
+    Ok(chain::Passwords { remembered: passwords.remembered.clone(), known, clean, suspect })
 }
 
-fn hash_passwords(
-    context: &Context,
-    passwords: &Passwords,
-    mut work: Receiver<HasherWork>,
-    clean: &Receiver<Job>,
-    suspect: &Receiver<Job>,
-) {
+/// Questions by their standings.
+struct Waiting {
+    known: Receiver<Job>,
+    clean: Receiver<Job>,
+    suspect: Receiver<Job>,
+    /// Where one goes that has failed since it was asked.
+    behind: Sender<Job>,
+}
+
+fn hash_passwords(context: &Context, passwords: &Passwords, mut work: Receiver<HasherWork>, waiting: &Waiting) {
     let check = |job: Job| {
         context.work(job, |job| match &job.question.credentials {
             Credentials::Password(password) => passwords.check(&job.question, password, Now::read(context.start)),
@@ -106,11 +117,21 @@ fn hash_passwords(
                 // All handles are gone; questions may wait still.
                 Err(_) => work = never(),
             },
-            recv(clean) -> job => match job {
+            recv(waiting.known) -> job => match job {
                 Ok(job) => check(job),
                 Err(_) => return,
             },
-            recv(suspect) -> job => match job {
+            recv(waiting.clean) -> job => match job {
+                // Of very many questions of one address all were asked before the first was found wrong.
+                Ok(job) if context.is_suspect(&job) => {
+                    if let Err(refused) = waiting.behind.try_send(job) {
+                        let _ = context.events.send(Event::Returned(refused.into_inner(), Verdict::Deny(Denial::Busy)));
+                    }
+                }
+                Ok(job) => check(job),
+                Err(_) => return,
+            },
+            recv(waiting.suspect) -> job => match job {
                 Ok(job) => check(job),
                 Err(_) => return,
             },

@@ -9,9 +9,9 @@ use super::webhook::{Does, Server};
 use super::{Store, at, question, with_password, with_token};
 use crate::authentication::authenticator::{Authenticator, Busy, ControlAsker, Reply};
 use crate::authentication::chain::{Chain, Counters, Event, Job, Passwords, Places};
-use crate::authentication::passwords::{Cost, Hasher};
+use crate::authentication::passwords::{Cost, Hasher, Remembered};
 use crate::authentication::throttle::{self, Allowance, Throttle};
-use crate::authentication::{Anonymous, Credentials, Denial, Handle, Now, Principals, Question, Secret, Verdict};
+use crate::authentication::{Allowed, Anonymous, Credentials, Denial, Handle, Now, Principals, Question, Secret, Verdict};
 use crate::base::Time;
 use crate::config::{Authentication, Authenticator as Kind, Jwt, NameRoles, PasswordSettings, Unavailable, WebhookSettings};
 
@@ -35,6 +35,7 @@ fn control(name: &str) -> Kind {
 /// A chain without threads: what goes to its places stays there.
 struct Bench {
     chain: Chain,
+    known: Receiver<Job>,
     clean: Receiver<Job>,
     suspect: Receiver<Job>,
     events: Receiver<Event>,
@@ -51,15 +52,16 @@ impl Bench {
             entries_max: 100,
         };
         let throttle = Arc::new(Mutex::new(Throttle::new(limits)));
-        let ((clean, cleans), (suspect, suspects)) = (bounded(CHEAP.waiting_max), bounded(CHEAP.waiting_max));
+        let [(known, knowns), (clean, cleans), (suspect, suspects)] = [(); 3].map(|()| bounded(CHEAP.waiting_max));
         let (sender, events) = unbounded();
         let asked = Arc::<Mutex<Vec<(String, Reply)>>>::default();
         let noted = asked.clone();
         let asker: ControlAsker = Box::new(move |name, _, reply| noted.lock().unwrap().push((name.to_owned(), reply)));
-        let places = Places { passwords: Passwords { clean, suspect }, keys: None, webhook: None };
         let principals: Arc<dyn Principals> = Arc::new(store(anonymous));
+        let remembered = Arc::new(Remembered::new(principals.clone(), 1000, 10));
+        let places = Places { passwords: Passwords { remembered, known, clean, suspect }, keys: None, webhook: None };
         let chain = Chain::new(settings, principals, throttle, Arc::new(Counters::default()), sender.clone(), places, asker);
-        Self { chain, clean: cleans, suspect: suspects, events, sender, asked }
+        Self { chain, known: knowns, clean: cleans, suspect: suspects, events, sender, asked }
     }
 
     fn ask(&mut self, question: Question, now: Now) -> mpsc::Receiver<Verdict> {
@@ -186,6 +188,20 @@ fn who_has_failed_comes_after_others_and_then_not_at_all() {
     let elsewhere = Question { address: IpAddr::from([10, 0, 0, 9]), ..with_password("bob", "x") };
     bench.ask(elsewhere, at(0));
     assert_eq!(bench.clean.len(), 1, "others are not concerned");
+}
+
+#[test]
+fn who_came_in_from_there_comes_first() {
+    let mut bench = Bench::new(&settings(&[Kind::Principals]), Anonymous::Deny);
+    bench.ask(with_password("alice", "right"), at(0));
+    let job = bench.clean.try_recv().unwrap();
+    bench.return_password(job, Verdict::Allow(Allowed { principal: "alice".into(), ..Allowed::default() }), at(0));
+    bench.ask(with_password("alice", "wrong"), at(0));
+    let job = bench.known.try_recv().unwrap();
+    bench.return_password(job, Verdict::refused("wrong password"), at(0));
+    bench.ask(with_password("alice", "right"), at(0));
+    bench.ask(with_password("bob", "right"), at(0));
+    assert_eq!((bench.known.len(), bench.clean.len(), bench.suspect.len()), (1, 0, 1));
 }
 
 #[test]
