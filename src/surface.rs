@@ -71,10 +71,10 @@ pub mod wire {
         pub use crate::wire::native::{
             Append, Ask, CAPABILITY_COMPRESSION, CAPABILITY_COPY, CAPABILITY_DEFLATE, Credentials, Entry, EventEntry, EventHead, Fetch,
             Frame, Heard, LockEntry, NULL_BIT, OPERATIONS, Outcome, PresenceEntry, Properties, Query, QueryRange, Request, Resumption,
-            SelectionEntry, SessionEntry, Shown, Update, VERSION, Verb, ViewEntry, Welcome, decode_event, decode_events, decode_locks,
-            decode_message, decode_page, decode_presence, decode_request, decode_script, decode_selections, decode_session_tree,
-            decode_session_trees, decode_sessions, decode_views, delta_frame, event_frame, next_frame, null_frame, put_request,
-            value_deflate_frame, value_frame,
+            SelectionEntry, SessionEntry, Shown, Update, VERSION, Verb, ViewEntry, Welcome, decode_authenticated, decode_event,
+            decode_events, decode_locks, decode_message, decode_page, decode_presence, decode_request, decode_script, decode_selections,
+            decode_session_tree, decode_session_trees, decode_sessions, decode_views, delta_frame, event_frame, next_frame, null_frame,
+            put_request, value_deflate_frame, value_frame,
         };
 
         pub mod op {

@@ -190,6 +190,7 @@ import { typeName } from './types.js';
  * @property {number} [asked]
  * @property {number} [number]
  * @property {boolean} [released]
+ * @property {string} [token]
  */
 
 const PING = 0x02;
@@ -324,6 +325,8 @@ export function readAnswer(request, body) {
       return readSessionTreeAnswer(body);
     case 'list_session_trees':
       return readSessionTreesAnswer(body);
+    case 'authenticate':
+      return { token: body.string() };
     case 'get_security':
     case 'get_principals':
       return { has_more: body.u8() !== 0, script: body.string() };

@@ -160,5 +160,7 @@ function verdictOf(said) {
   if (said === 'deny' || said === 'abstain') return { verdict: said };
   if (typeof said !== 'object' || said === null) throw new TypeError(`expected 'deny', 'abstain' or an object of an authenticator, found ${show(said)}`);
   const { principal, roles, properties, expiresInSeconds } = /** @type {AuthenticationAllowed} */ (said);
-  return { verdict: 'allow', principal, roles, properties, expires_in_s: expiresInSeconds };
+  if (expiresInSeconds !== undefined && !(expiresInSeconds >= 0)) throw new TypeError(`expected seconds as expiresInSeconds, found ${show(expiresInSeconds)}`);
+  const seconds = expiresInSeconds === undefined || expiresInSeconds === Infinity ? undefined : Math.floor(expiresInSeconds);
+  return { verdict: 'allow', principal, roles, properties, expires_in_s: seconds };
 }

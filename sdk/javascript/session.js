@@ -146,6 +146,8 @@ export class Session {
   /** As it was when the connection was lost: later ones wait for the next. @type {Promise<unknown>} */
   #notedAtLoss = Promise.resolve();
   #attempts = 0;
+  /** What shows who the client is from then on, and those before it. @type {Promise<void>} */
+  #authenticating = Promise.resolve();
   #connectedAt = 0;
   #abort = new AbortController();
   /** Whether the application has closed it. */
@@ -248,7 +250,7 @@ export class Session {
    *
    * @param {{ principal?: string, credentials?: import('./credentials.js').Credentials }} [who] as the options of `connect`; without it what those said is shown
    *   again, for which a function is asked anew. `{}` is nobody in particular.
-   * @returns {Promise<void>} rejects where the session goes on as whose it was
+   * @returns {Promise<void>} rejects where the session goes on as whose it was, and with an `OutcomeUnknownError` where the session ended before it was answered
    * @throws {TypeError}
    * @throws {import('./errors.js').AuthenticationFailedError} there is no such principal, or what was shown is not right
    */
@@ -256,8 +258,14 @@ export class Session {
     if (who !== undefined && (typeof who !== 'object' || who === null)) throw new TypeError(`expected an object that says who the client is, found ${show(who)}`);
     const identity = who === undefined ? this.#options.identity : new Identity(who.principal, who.credentials);
     const shown = await identity.show(this.#abort.signal);
-    await this.#request((id) => ({ op: 'authenticate', id, ...shown }));
-    this.#options = { ...this.#options, identity };
+    // One behind the other: whoever is said last it is in the end. Authenticators may take longer than a request, and their word counts whenever it comes.
+    const answered = this.#authenticating.then(async () => {
+      const { token } = await this.#request((id) => ({ op: 'authenticate', id, ...shown }), 0);
+      this.#options = { ...this.#options, identity };
+      if (token !== '' && this.#resumption !== undefined) this.#resumption.token = token;
+    });
+    this.#authenticating = answered.catch(() => undefined);
+    await answered;
   }
 
   /** The server's name and version. */

@@ -84,6 +84,13 @@ impl Audience {
         }))
     }
 
+    /// The same of what a session may do as often as it likes: as many a second are noted as refusals, among these.
+    pub fn audit_bounded(&mut self, desk: &Desk, key: SessionKey, kind: AuditKind, outcome: AuditOutcome) -> Option<Audit> {
+        let audit = self.audit(desk, key, kind, outcome)?;
+        let left_out = self.denials.note(desk.turn.now, key)?;
+        Some(if left_out > 0 { audit.number("left_out", left_out) } else { audit })
+    }
+
     /// The session was refused this; only what it may not do is noted. `operation` is empty where it is not known any more.
     pub fn note_denied(&mut self, desk: &mut Desk, session: SessionKey, operation: &str, refusal: &Refusal) {
         if !desk.limits.audits || refusal.code != ErrorCode::AccessDenied || self.session(session).is_none() {

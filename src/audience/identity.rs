@@ -1,6 +1,7 @@
 //! Who the clients of sessions are, and when what they have shown is worth nothing any more.
 
 use super::events::Seen;
+use super::rights::Revoked;
 use crate::audience::Audience;
 use crate::base::{SessionKey, Time};
 use crate::desk::{AuditKind, AuditOutcome, Desk, Effect, Why};
@@ -13,6 +14,9 @@ use std::sync::Arc;
 
 /// The most sessions that end in one tick because what their clients showed has expired. No client is bounded by it.
 const EXPIRED_PER_TICK: usize = 1000;
+
+/// How soon a session is looked at again whose client is just showing something newer.
+const ASKED_AGAIN_MS: u64 = 1000;
 
 impl Audience {
     /// The session's client is this from now on.
@@ -36,41 +40,65 @@ impl Audience {
     }
 
     /// The session's client has shown anew who it is, and may be another: what the session has, and may do, is that of this one from now on. What an
-    /// authenticator says of its properties comes to those that it has; where there is no room for them nothing changes.
-    pub fn identify_anew(&mut self, desk: &mut Desk, key: SessionKey, who: Option<Box<Who>>, properties: &Checked) -> Result<(), Refusal> {
+    /// authenticator says of its properties comes to those that it has, of another in their place; where there is no room for them nothing changes. Whether it is another.
+    pub fn identify_anew(
+        &mut self,
+        desk: &mut Desk,
+        key: SessionKey,
+        who: Option<Box<Who>>,
+        properties: &Checked,
+    ) -> Result<bool, Refusal> {
         let before = self.see(desk, key);
+        let is_another = self.session(key).is_some_and(|session| session.principal() != who.as_ref().map_or("", |who| &who.principal));
         let held = self.session(key).and_then(|session| session.extras.as_ref());
-        if held.is_some_and(|extras| !extras.properties.has_room_for(properties)) {
+        if !is_another && held.is_some_and(|extras| !extras.properties.has_room_for(properties)) {
             let message = "with what the authenticators say the session would have more properties than a session has";
             return Err(Refusal::new(ErrorCode::InvalidSessionProperty, message));
+        }
+        if is_another {
+            self.clear_properties(key);
         }
         if !properties.is_empty() {
             self.give_properties(key, properties);
         }
         self.change_who(desk, key, before, who);
+        Ok(is_another)
+    }
+
+    /// The same, and its client is told when it has nothing any more that it may not have. Whoever knows the token of another's session does not come to this one's.
+    pub fn identify_and_answer(
+        &mut self,
+        desk: &mut Desk,
+        asker: Caller,
+        who: Option<Box<Who>>,
+        properties: &Checked,
+    ) -> Result<(), Refusal> {
+        let is_another = self.identify_anew(desk, asker.session, who, properties)?;
+        let token = if is_another { self.renew_token(desk, asker.session) } else { None };
+        let outcome = Outcome::Authenticated { token: token.unwrap_or_default() };
+        self.tell_when_revoked(desk, Revoked::Answer(asker, outcome));
         Ok(())
     }
 
-    /// The same, and its client is told when it has nothing any more that it may not have.
-    pub fn identify_and_answer(&mut self, desk: &mut Desk, asker: Caller, who: Option<Box<Who>>, properties: &Checked) {
-        match self.identify_anew(desk, asker.session, who, properties) {
-            Ok(()) if self.finish_revoking(desk, asker.session) => self.answer(desk, asker, Ok(Outcome::Done)),
-            Ok(()) => self.tell_when_revoked(asker),
-            Err(refusal) => self.answer(desk, asker, Err(refusal)),
-        }
+    /// Its client, or a client of MQTT, is being asked who it is from now on, or is not any more.
+    pub fn note_asked_about(&mut self, key: SessionKey, is_asked: bool) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.extras_mut().is_asked_about = is_asked;
+        session.give_back_extras();
     }
 
     fn change_who(&mut self, desk: &mut Desk, key: SessionKey, before: Vec<Option<Seen>>, who: Option<Box<Who>>) {
         let principal = |who: Option<&Who>| who.map_or_else(|| Arc::from(""), |who| who.principal.clone());
         let is_now = principal(who.as_deref());
         let was = principal(self.replace_who(key, who).as_deref());
+        // What its paths mean comes first: what they do not mean any more goes with what it may not have.
+        self.remap(desk, key);
         self.renew_rights_of(desk, key, was != is_now);
         self.note_durable(desk, key);
         if self.mqtt(key).is_some() {
             self.store_session(desk, key);
         }
         self.properties_changed(desk, key, before);
-        self.remap(desk, key);
     }
 
     /// Others have given the session roles, and taken some.
@@ -89,17 +117,23 @@ impl Audience {
             let Some((expires, key)) = self.expiring.first().copied().filter(|(expires, _)| *expires <= desk.turn.now) else { return };
             self.expiring.remove(&(expires, key));
             let audit = self.audit(desk, key, AuditKind::SessionEnd, AuditOutcome::Expired);
-            if self.expire(desk, key, expires) {
+            if self.expire(desk, key) {
                 audit.into_iter().for_each(|audit| desk.effects.push(Effect::Audit(Box::new(audit))));
             }
         }
     }
 
     /// What the session's client has shown is worth nothing any more; whether that ends it or its connection.
-    fn expire(&mut self, desk: &mut Desk, key: SessionKey, expires: Time) -> bool {
+    fn expire(&mut self, desk: &mut Desk, key: SessionKey) -> bool {
+        let now = desk.turn.now;
         // It may be over, or have shown something newer.
-        let session = self.session_mut(key).filter(|session| expires_at(session.who.as_deref()) == Some(expires));
-        let Some(session) = session else { return false };
+        let session = self.sessions.get_mut(key).filter(|session| expires_at(session.who.as_deref()).is_some_and(|expires| expires <= now));
+        let Some(session) = session.filter(|session| session.life != Life::Over) else { return false };
+        // Something newer may be on its way.
+        if session.extras.as_ref().is_some_and(|extras| extras.is_asked_about) {
+            self.expiring.insert((now.after_ms(ASKED_AGAIN_MS), key));
+            return false;
+        }
         match session.life {
             Life::Connected(_) | Life::Inside { .. } => {
                 if let Some(mqtt) = &mut session.mqtt {

@@ -19,7 +19,7 @@ use crate::topic::specification::Specification;
 use crate::topic::tree::Span;
 use crate::wire::event::{self, Event};
 use crate::wire::native::Outcome;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -288,10 +288,14 @@ impl Audience {
     /// These listeners forget what they know of the branches, a part at a time, and then hear anew what is there.
     pub(super) fn forget_listened(&mut self, key: SessionKey, numbers: &[u64], branches: &[TopicPath]) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        for number in numbers.iter().copied() {
-            for branch in branches {
-                let rest = Span::of_branch(branch.as_str());
-                session.extras_mut().reviews.push_back(Review { number, ended: None, rest, forgets: true });
+        let extras = session.extras_mut();
+        for branch in branches {
+            let rest = Span::of_branch(branch.as_str());
+            // A client may change what it may do as often as it likes: one that waits already finds all that there is then.
+            let waits = |review: &&Review| review.forgets && review.ended.is_none() && review.rest == rest;
+            let waiting: HashSet<u64> = extras.reviews.iter().filter(waits).map(|review| review.number).collect();
+            for number in numbers.iter().copied().filter(|number| !waiting.contains(number)) {
+                extras.reviews.push_back(Review { number, ended: None, rest: rest.clone(), forgets: true });
             }
         }
         self.resume_reviews(key);

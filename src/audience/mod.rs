@@ -53,6 +53,7 @@ mod topics;
 pub use ask::{FIGURES_WRITER, Listing};
 pub use messaging::authenticator_path;
 pub use missing::MISSING;
+pub use rights::Revoked;
 
 use crate::base::{PlaceTable, SessionId, SessionKey, Slab, SlabKey, SplitMap, Time, TopicId};
 use crate::desk::{Desk, Ticket};

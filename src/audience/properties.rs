@@ -176,6 +176,16 @@ impl Audience {
         has_room
     }
 
+    /// What clients and authenticators have said of it goes.
+    pub fn clear_properties(&mut self, key: SessionKey) {
+        if let Some(session) = self.session_mut(key)
+            && let Some(extras) = session.extras.as_mut()
+        {
+            extras.properties = crate::session::UserProperties::default();
+            session.give_back_extras();
+        }
+    }
+
     /// The number of the session of this name.
     pub fn session_number(&self, desk: &Desk, name: &str) -> Result<u64, Refusal> {
         parse_name(desk, name).map(SessionId::number)

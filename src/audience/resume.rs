@@ -57,6 +57,14 @@ impl Audience {
         }
     }
 
+    /// The token of a session that may outlive its connection, as it is from now on; nobody goes on with the session by an earlier one.
+    pub fn renew_token(&mut self, desk: &mut Desk, key: SessionKey) -> Option<String> {
+        let secret = desk.take_secret();
+        self.sessions.get_mut(key)?.resume.as_mut()?.set_secret(secret);
+        self.note_durable(desk, key);
+        self.token(desk, key).map(|(token, _)| token)
+    }
+
     /// The token of a session that may outlive its connection.
     pub fn token(&self, desk: &Desk, key: SessionKey) -> Option<(String, &Resume)> {
         let resume = self.sessions.get(key)?.resume.as_deref()?;

@@ -10,7 +10,7 @@ use crate::mail::views::{Creator, Told};
 use crate::mail::{Caller, Viewer};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::security::{GlobalPermission, Rights, SecurityStore, SessionKind};
-use crate::session::{Life, Session, Who};
+use crate::session::{Entry, Life, Session, Who};
 use crate::topic::path::TopicPath;
 use crate::topic::session_filter::roles;
 use crate::wire::native::Outcome;
@@ -42,7 +42,23 @@ pub struct Security {
     pub(super) principals: Arc<str>,
     scans: VecDeque<Scan>,
     /// Those who are told when their sessions have nothing any more that they may not have.
-    revoked: VecDeque<Caller>,
+    revoked: VecDeque<Revoked>,
+}
+
+/// Who is told when a session has nothing any more that it may not have.
+pub enum Revoked {
+    Answer(Caller, Outcome),
+    /// A client of MQTT, by this packet.
+    Packet(SessionKey, Box<[u8]>),
+}
+
+impl Revoked {
+    fn session(&self) -> SessionKey {
+        match self {
+            Self::Answer(asker, _) => asker.session,
+            Self::Packet(session, _) => *session,
+        }
+    }
 }
 
 /// How far this shard's sessions were looked at since what roles permit has changed, and who is told at the end.
@@ -168,8 +184,12 @@ impl Audience {
 
     /// The same where its client may be another than before: topics that have an owner mean something else to it.
     pub(super) fn renew_rights_of(&mut self, desk: &mut Desk, key: SessionKey, is_another: bool) {
-        let has_other_topics = is_another && desk.has_owned && self.security.store.is_some();
+        let is_another = is_another && self.security.store.is_some();
+        let has_other_topics = is_another && (desk.has_owned || self.trees.concern(key));
         self.renew_by(desk, key, &mut Changes::default(), has_other_topics);
+        if is_another && self.mqtt(key).is_some() {
+            self.tell_groups_rights(desk, key);
+        }
     }
 
     fn renew_by(&mut self, desk: &mut Desk, key: SessionKey, changes: &mut Changes, has_other_topics: bool) {
@@ -220,18 +240,22 @@ impl Audience {
         !self.security.scans.is_empty() || !self.security.revoked.is_empty()
     }
 
-    /// Answers when the asker's session has nothing any more that it may not have.
-    pub(super) fn tell_when_revoked(&mut self, asker: Caller) {
-        self.security.revoked.push_back(asker);
+    /// Tells when the session has nothing any more that it may not have.
+    pub fn tell_when_revoked(&mut self, desk: &mut Desk, told: Revoked) {
+        if !self.finish_revoking(desk, told.session()) {
+            return self.security.revoked.push_back(told);
+        }
+        match told {
+            Revoked::Answer(asker, outcome) => self.answer(desk, asker, Ok(outcome)),
+            Revoked::Packet(session, bytes) if self.session(session).is_some() => self.push(desk, session, Entry::Control(bytes)),
+            Revoked::Packet(..) => {}
+        }
     }
 
     /// Goes on with the scan that has waited longest: so many sessions a slice.
     pub fn run_rights_scans(&mut self, desk: &mut Desk) {
-        if let Some(asker) = self.security.revoked.pop_front() {
-            match self.finish_revoking(desk, asker.session) {
-                true => self.answer(desk, asker, Ok(Outcome::Done)),
-                false => self.security.revoked.push_back(asker),
-            }
+        if let Some(told) = self.security.revoked.pop_front() {
+            self.tell_when_revoked(desk, told);
         }
         let Some(mut scan) = self.security.scans.pop_front() else { return };
         let (keys, next) = self.sessions.slab.keys_from(scan.from, SCANNED_PER_SLICE);

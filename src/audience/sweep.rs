@@ -68,11 +68,12 @@ impl Audience {
         // In front of what waits until it has read; each goes on where it was.
         if may_hold {
             for branch in branches.iter().rev() {
-                extras.sweeps.push_front(Sweep::of_branch(branch.as_str(), SweepKind::Revoke));
+                extras.put_first(Sweep::of_branch(branch.as_str(), SweepKind::Revoke));
             }
         }
-        let adjusting = branches.iter().map(|branch| Sweep::of_branch(branch.as_str(), SweepKind::Adjust));
-        extras.sweeps.extend(adjusting);
+        for branch in branches {
+            extras.put_last(Sweep::of_branch(branch.as_str(), SweepKind::Adjust));
+        }
         if !std::mem::replace(&mut extras.is_sweeping, true) {
             self.locals.sweeping.push_back(key);
         }

@@ -56,12 +56,12 @@ impl Doors {
     /// The session's client has shown who it is, or could not.
     pub(super) fn note_authenticated(
         desk: &mut Desk,
-        audience: &Audience,
+        audience: &mut Audience,
         session: SessionKey,
         outcome: AuditOutcome,
         said: Option<&Unidentified>,
     ) {
-        let Some(mut audit) = audience.audit(desk, session, AuditKind::Authenticate, outcome) else { return };
+        let Some(mut audit) = audience.audit_bounded(desk, session, AuditKind::Authenticate, outcome) else { return };
         match said {
             Some(said) => audit = audit.text("as", &said.principal).text("reason", &said.why),
             None => {

@@ -5,7 +5,7 @@
 
 use super::audit::BY_NATIVE;
 use super::read::Said;
-use super::{Connection, Doors, Fragments, Identified, Stage};
+use super::{Connection, Doors, Fragments, Identified, Stage, Unidentified};
 use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex};
 use crate::desk::{AuditOutcome, Claim, Desk, Effect, HandedNative, Handover, Shown};
@@ -282,12 +282,14 @@ impl Doors {
         if !desk.limits.authenticates || desk.turn.is_stopping {
             audience.note_request(desk, session);
             let stopping = || Refusal::new(ErrorCode::ShuttingDown, "the server is stopping");
-            let result = if desk.turn.is_stopping { Err(stopping()) } else { Ok(Outcome::Done) };
+            let nothing_new = Outcome::Authenticated { token: String::new() };
+            let result = if desk.turn.is_stopping { Err(stopping()) } else { Ok(nothing_new) };
             return audience.answer(desk, Caller { session, call: Call::Request(id) }, result);
         }
         let Some((address, certificate)) = audience.session(session).map(Session::shown) else { return };
         let claim = claim_of(credentials, address, certificate, Checked::default());
         desk.effects.push(Effect::Identify(key, Box::new(claim)));
+        audience.note_asked_about(session, true);
         self.hold(key, Waiting::ToBeKnownAnew(id));
     }
 
@@ -306,6 +308,7 @@ impl Doors {
                 let id = *id;
                 let session = session.expect("it has shown before who it is");
                 audience.note_request(desk, session);
+                audience.note_asked_about(session, false);
                 Self::identified_anew(desk, audience, Caller { session, call: Call::Request(id) }, identified);
             }
             _ => {}
@@ -337,10 +340,14 @@ impl Doors {
     /// Where the client has not shown that it is who it says, it goes on as who it was.
     fn identified_anew(desk: &mut Desk, audience: &mut Audience, asker: Caller, identified: Identified) {
         let (outcome, said) = match identified {
-            Identified::As(who, properties) => {
-                audience.identify_and_answer(desk, asker, who, &properties);
-                return Self::note_authenticated(desk, audience, asker.session, AuditOutcome::Allowed, None);
-            }
+            Identified::As(who, properties) => match audience.identify_and_answer(desk, asker, who, &properties) {
+                Ok(()) => return Self::note_authenticated(desk, audience, asker.session, AuditOutcome::Allowed, None),
+                Err(refusal) => {
+                    let said = Unidentified { principal: "".into(), why: refusal.message.as_str().into() };
+                    Self::note_authenticated(desk, audience, asker.session, AuditOutcome::Refused, Some(&said));
+                    return audience.answer(desk, asker, Err(refusal));
+                }
+            },
             Identified::Refused(said) => (AuditOutcome::Refused, said),
             Identified::Later { said, .. } => (AuditOutcome::Later, said),
         };

@@ -269,6 +269,7 @@ pub enum GroupChange {
     Rights {
         session: SessionId,
         rights: Arc<Rights>,
+        principal: Option<Arc<str>>,
     },
     /// The member that it was dealt to is gone, and has not acknowledged it.
     DealAgain(Dealing),

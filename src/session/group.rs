@@ -89,10 +89,14 @@ impl Group {
         let Some(number) = self.numbers.remove(&session) else { return };
         let member = self.members.remove(&number).expect("a member has its number");
         self.leave_class(&member.rights, member.standing, number);
-        if let Some(principal) = &member.principal
+        self.leave_owners(member.principal.as_deref(), member.standing, number);
+    }
+
+    fn leave_owners(&mut self, principal: Option<&str>, standing: Standing, number: u64) {
+        if let Some(principal) = principal
             && let Some(owners) = self.owners.get_mut(principal)
         {
-            owners[member.standing as usize].remove(&number);
+            owners[standing as usize].remove(&number);
             if owners.iter().all(BTreeSet::is_empty) {
                 self.owners.remove(principal);
             }
@@ -114,12 +118,18 @@ impl Group {
         }
     }
 
-    pub fn set_rights(&mut self, session: SessionId, rights: Arc<Rights>) {
+    /// What the member may have, and who it is.
+    pub fn set_rights(&mut self, session: SessionId, rights: Arc<Rights>, principal: Option<Arc<str>>) {
         let Some(number) = self.numbers.get(&session).copied() else { return };
         let member = self.members.get_mut(&number).expect("a member has its number");
         let (before, standing) = (std::mem::replace(&mut member.rights, rights.clone()), member.standing);
+        let was = std::mem::replace(&mut member.principal, principal.clone());
         self.leave_class(&before, standing, number);
         self.class(&rights).standing[standing as usize].insert(number);
+        self.leave_owners(was.as_deref(), standing, number);
+        if let Some(principal) = principal {
+            self.owners.entry(principal).or_default()[standing as usize].insert(number);
+        }
     }
 
     /// The member whose turn it is, of those whose rights are enough and those of the topic's owner. Those that `has_left` says are passed over: no more than have left and not been taken
@@ -235,7 +245,11 @@ mod tests {
         assert_eq!([(); 2].map(|()| deal(&mut group, Some("ann"))), [3, 3].map(Some));
         group.remove(session(3));
         assert_eq!(deal(&mut group, Some("ann")), Some(1));
+        // It is another's now.
+        let rights = group.members.values().next().expect("a member").rights.clone();
+        group.set_rights(session(1), rights, Some("eve".into()));
+        assert_eq!([Some("ann"), Some("eve")].map(|owner| deal(&mut group, owner)), [None, Some(1)]);
         group.remove(session(1));
-        assert_eq!((deal(&mut group, Some("ann")), group.owners.len()), (None, 1));
+        assert_eq!((deal(&mut group, Some("eve")), group.owners.len()), (None, 1));
     }
 }

@@ -45,6 +45,8 @@ pub struct Extras {
     /// Requests that it has not answered, and how many it ever had.
     pub serving: BTreeMap<u64, Serving>,
     pub served: u64,
+    /// Whether it is being asked who its client is from now on.
+    pub is_asked_about: bool,
 }
 
 /// Who waits for the answer to a request.
@@ -52,9 +54,24 @@ pub struct Extras {
 pub struct Serving {
     pub shard: ShardIndex,
     pub ticket: u64,
+    /// Whether it is asked as an authenticator.
+    pub is_question: bool,
 }
 
 impl Extras {
+    /// In front, unless one that looks at the same waits already: a client may change what it may do as often as it likes.
+    pub fn put_first(&mut self, sweep: Sweep) {
+        if !self.sweeps.iter().any(|waiting| waiting.is_same(&sweep)) {
+            self.sweeps.push_front(sweep);
+        }
+    }
+
+    pub fn put_last(&mut self, sweep: Sweep) {
+        if !self.sweeps.iter().any(|waiting| waiting.is_same(&sweep)) {
+            self.sweeps.push_back(sweep);
+        }
+    }
+
     /// Whether it says nothing, so that a session need not have it.
     fn is_idle(&self) -> bool {
         // All of them by name, so that a new one is thought of here.
@@ -77,6 +94,7 @@ impl Extras {
             handlers,
             serving,
             served,
+            is_asked_about,
         } = self;
         let has_listeners = !listeners.is_empty() || !reviews.is_empty() || *is_reviewing || !slices_held.is_empty();
         let has_histories =
@@ -92,6 +110,7 @@ impl Extras {
             && locks.is_empty()
             && watched_by.is_empty()
             && properties.is_empty()
+            && !is_asked_about
     }
 }
 
@@ -188,4 +207,22 @@ pub struct Stream {
     pub kind: ValueType,
     /// An operation was refused before it reached the topic's owner, so none may follow.
     pub has_failed: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::SweepKind;
+
+    #[test]
+    fn what_waits_to_be_looked_at_waits_once() {
+        let mut extras = Extras::default();
+        for _ in 0..100 {
+            extras.put_first(Sweep::of_branch("a", SweepKind::Revoke));
+            extras.put_last(Sweep::of_branch("a", SweepKind::Adjust));
+            extras.put_last(Sweep::of_branch("b", SweepKind::Adjust));
+        }
+        let kinds: Vec<SweepKind> = extras.sweeps.iter().map(|sweep| sweep.kind).collect();
+        assert_eq!(kinds, [SweepKind::Revoke, SweepKind::Adjust, SweepKind::Adjust]);
+    }
 }

@@ -198,6 +198,9 @@ impl Session {
     /// stands for ever.
     pub fn leave(&mut self) -> u64 {
         self.life = Life::GivenUp;
+        if let Some(extras) = self.extras.as_mut() {
+            extras.is_asked_about = false;
+        }
         let Some(mqtt) = self.mqtt.as_deref_mut() else { return self.resume.as_ref().map_or(0, |resume| resume.stay_ms) };
         mqtt.answers = None;
         mqtt.subscribing.clear();

@@ -137,6 +137,10 @@ impl Resume {
         self.is_restored = false;
     }
 
+    pub fn set_secret(&mut self, secret: Secret) {
+        self.secret = secret;
+    }
+
     pub fn secret(&self) -> Secret {
         self.secret
     }

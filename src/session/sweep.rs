@@ -64,6 +64,12 @@ impl Sweep {
         Self { selector: None, rest: Span::of_branch(branch), is_in_limbo: false, kind, released: Vec::new(), endings: Vec::new() }
     }
 
+    /// Whether it looks at the same, for nobody who waits, and has not begun.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let looks_alike = self.kind == other.kind && self.rest == other.rest && !self.is_in_limbo;
+        looks_alike && self.selector.is_none() && self.released.is_empty() && self.endings.is_empty()
+    }
+
     pub fn of(selector: &Selector, kind: SweepKind) -> Self {
         let (selector, rest) = (Some(selector.clone()), Span::of_selector(selector));
         Self { selector, rest, is_in_limbo: false, kind, released: Vec::new(), endings: Vec::new() }

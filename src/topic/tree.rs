@@ -116,7 +116,7 @@ impl Topic {
 }
 
 /// A part of path order. Its ends are places in it: there need not be topics.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
     pub start: Bound<TopicPath>,
     pub end: Bound<TopicPath>,

@@ -456,6 +456,7 @@ fn describe_outcome(fields: &mut impl Fields, outcome: &Outcome) {
             fields.text("filter", &row.filter);
             fields.text("branch", &row.branch);
         }),
+        Outcome::Authenticated { token } => fields.text("token", token),
         Outcome::Script { has_more, text } => {
             fields.flag("has_more", *has_more);
             fields.text("script", text);

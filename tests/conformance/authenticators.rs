@@ -123,10 +123,14 @@ fn who_loses_the_permission_is_asked_no_more() {
     let mut server = server();
     let client = authenticator(&mut server, 1, "users");
     server.ok(client, json!({ "op": "handle_requests", "handler": 2, "path": "a" }));
+    server.ask_authenticators(9, "users", QUESTION);
+    server.take(client);
     let admin = connect(&mut server, "all");
     server.ok(admin, json!({ "op": "apply_security", "script": "set \"auth\" permissions [REGISTER_HANDLER]" }));
+    assert_eq!(server.take_judged(), [(9, Err(312))]);
     server.ask_authenticators(1, "users", QUESTION);
     assert_eq!(server.take_judged(), [(1, Err(310))]);
+    server.refuse(client, json!({ "op": "respond", "id": 1, "request": 1, "value": { "verdict": "allow" } }), 316, None);
     // What else it handles goes on.
     server.ask(admin, json!({ "op": "request", "id": 5, "path": "a", "value": 1 }));
     assert_eq!(server.take(client).len(), 1);

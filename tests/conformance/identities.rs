@@ -111,9 +111,10 @@ fn a_client_shows_anew_who_it_is_and_what_comes_behind_waits_for_that() {
     let heard = heard(&mut peer);
     let [first, listed, found] = [5, 6, 7].map(|id| heard.find(&format!(r#""op":"ok","id":{id}"#)));
     assert!(first.is_some() && first < listed && first < found, "{heard}");
-    for text in [r#""$Principal":"bob""#, r#""$Roles":"\"B\"""#, r#""tier":"silver""#, r#""seat":"1""#] {
+    for text in [r#""$Principal":"bob""#, r#""$Roles":"\"B\"""#, r#""tier":"silver""#] {
         assert!(heard.contains(text), "{text} in {heard}");
     }
+    assert!(!heard.contains("seat"), "what was said of the other is not this one's: {heard}");
     // A word that nobody waits for does nothing.
     peer.identify(as_who("eve", "E", &[]));
     say(&mut peer, r#"{"op":"list_sessions","id":8}"#);
@@ -162,6 +163,34 @@ fn where_nobody_is_asked_a_client_may_show_what_it_likes() {
     assert!(heard.contains(r#""op":"ok","id":2"#) && peer.take_claims().is_empty(), "{heard}");
 }
 
+/// What is in quotes behind this.
+fn member<'h>(heard: &'h str, name: &str) -> &'h str {
+    let (_, rest) = heard.split_once(&format!("\"{name}\":\"")).unwrap_or_else(|| panic!("{name} in {heard}"));
+    rest.split('"').next().unwrap()
+}
+
+#[test]
+fn nobody_comes_to_another_s_session_by_a_token_of_before() {
+    let mut peer = peer();
+    say(&mut peer, r#"{"op":"connect","id":1,"principal":"ann","resume_ms":60000}"#);
+    peer.identify(as_who("ann", "A", &[]));
+    let first = member(&heard(&mut peer), "token").to_owned();
+    // The same: its token stays.
+    say(&mut peer, r#"{"op":"authenticate","id":2,"principal":"ann"}"#);
+    peer.identify(as_who("ann", "A", &[]));
+    assert_eq!(member(&heard(&mut peer), "token"), "");
+    say(&mut peer, r#"{"op":"authenticate","id":3,"principal":"bob"}"#);
+    peer.identify(as_who("bob", "B", &[]));
+    let second = member(&heard(&mut peer), "token").to_owned();
+    assert!(first != second && !second.is_empty());
+    peer.reconnect("tidewire.1.json");
+    for (token, says) in [(&first, r#""code":107"#), (&second, r#""op":"welcome""#)] {
+        say(&mut peer, &format!(r#"{{"op":"connect","id":1,"token":"{token}","processed":0}}"#));
+        let heard = heard(&mut peer);
+        assert!(heard.contains(says), "{heard}");
+    }
+}
+
 #[test]
 fn a_session_takes_no_more_properties_from_authenticators_than_it_may_have() {
     let mut peer = peer();
@@ -169,10 +198,10 @@ fn a_session_takes_no_more_properties_from_authenticators_than_it_may_have() {
     let many: Vec<String> = (0..64).map(|number| format!("p{number:02}")).collect();
     let many: Vec<(&str, &str)> = many.iter().map(|key| (&**key, "1")).collect();
     peer.identify(as_who("ann", "A", &many));
-    say(&mut peer, r#"[{"op":"authenticate","id":5,"principal":"bob"},{"op":"list_sessions","id":6}]"#);
-    peer.identify(as_who("bob", "B", &[("p00", "2"), ("q", "1")]));
+    say(&mut peer, r#"[{"op":"authenticate","id":5,"principal":"ann"},{"op":"list_sessions","id":6}]"#);
+    peer.identify(as_who("ann", "B", &[("p00", "2"), ("q", "1")]));
     (1..10).for_each(|turn| peer.tick(turn));
     let heard = heard(&mut peer);
     assert!(heard.contains(r#""id":5,"code":319"#), "{heard}");
-    assert!(heard.contains(r#""$Principal":"ann""#) && heard.contains(r#""p00":"1""#), "{heard}");
+    assert!(heard.contains(r#""$Roles":"\"A\"""#) && heard.contains(r#""p00":"1""#), "{heard}");
 }

@@ -61,6 +61,14 @@ impl Peer {
         peer
     }
 
+    /// The connection is lost, and another comes.
+    pub fn reconnect(&mut self, protocol: &str) {
+        self.shard.handle_closed(Time(1), self.key);
+        self.key = self.shard.handle_accept(Time(1), Transport::Http).expect("the connection is taken");
+        self.give(super::handshake::request(protocol).as_bytes());
+        assert!(self.take().starts_with(b"HTTP/1.1 101 "));
+    }
+
     pub fn give(&mut self, bytes: &[u8]) {
         self.hear(Time(1), bytes);
     }

@@ -264,7 +264,7 @@ export class MockClients {
   /** Whoever shows "wrong" is not who it says. */
   authenticate({ id, password }, connection) {
     if (password === 'wrong') return connection.send(errorFrame(id, 109, 'not right'));
-    connection.send(frame(0x82, varint(id)));
+    connection.send(frame(0x82, varint(id), string('')));
   }
 
   get_principals({ id, offset }, connection) {

@@ -53,13 +53,26 @@ test('a token says who the client is', { skip }, async () => {
 });
 
 test('a session that has begun may be somebody else\'s from then on', { skip }, async () => {
-  await withSession({ principal: 'Zoë', credentials: 'pass wörd' }, async (session) => {
+  const sockets = [];
+  const { WebSocket } = globalThis.WebSocket === undefined ? await import('ws') : globalThis;
+  class Kept extends WebSocket {
+    constructor(...given) {
+      super(...given);
+      sockets.push(this);
+    }
+  }
+  await withSession({ principal: 'Zoë', credentials: 'pass wörd', WebSocket: Kept, reconnect: FAST }, async (session) => {
     const { id } = session;
     await assert.rejects(session.authenticate({ principal: 'Zoë', credentials: 'wrong' }), AuthenticationFailedError);
     assert.equal((await own(session)).$Principal, 'Zoë');
     await session.authenticate({ credentials: { bearer: token('ann', 60) } });
     const { $Principal: principal, $Roles: roles } = await own(session);
     assert.deepEqual([session.id, principal, roles], [id, 'ann', '"OPERATOR" "T"']);
+    // By its new token it goes on after a connection too.
+    const resumed = new Promise((resolve) => session.on('state', ({ state, resumed }) => state === 'connected' && resolve(resumed)));
+    sockets.at(-1).close();
+    assert.equal(await resumed, true);
+    assert.equal((await own(session)).$Principal, 'ann');
   });
 });
 
@@ -83,7 +96,7 @@ test('a session says who others are', { skip }, async () => {
       const { principal, credentials } = question;
       if (principal === 'fails') throw new Error('the directory is down');
       if (principal !== 'guest') return 'abstain';
-      return credentials.text === 'let me in' ? { roles: ['OPERATOR'], properties: { Tier: 'gold' }, expiresInSeconds: 600 } : 'deny';
+      return credentials.text === 'let me in' ? { roles: ['OPERATOR'], properties: { Tier: 'gold' }, expiresInSeconds: 600.5 } : 'deny';
     });
     await withSession({ principal: 'guest', credentials: 'let me in', properties: { Tier: 'lead' } }, async (session) => {
       const { $Principal: principal, $Roles: roles, Tier: tier } = await own(session);

@@ -10,9 +10,11 @@ use crate::desk::{Desk, Effect};
 use crate::mail::messaging::{Message, Messaging as Said, Requested, Waiting};
 use crate::mail::{Call, Caller};
 use crate::protocol::{ErrorCode, Refusal};
+use crate::session::Serving;
 use crate::topic::path::is_within;
 use crate::value::ValueType;
 use crate::wire::native::Outcome;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The branch of the paths by which authenticators are asked.
@@ -65,8 +67,18 @@ impl Audience {
         desk.effects.push(Effect::Judged(number, judged));
     }
 
-    /// The session may not say any more who clients are. What it was asked it may still answer.
+    /// The session may not say any more who clients are, nor of whom it was asked before.
     pub(in crate::audience) fn end_authenticators(&mut self, desk: &mut Desk, key: SessionKey) {
         self.end_handlers_of(desk, key, is_authenticator);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let id = session.id;
+        let Some(extras) = session.extras.as_mut() else { return };
+        // Bounded by `limits.questions_max`.
+        let (questions, kept) = std::mem::take(&mut extras.serving).into_iter().partition(|(_, serving)| serving.is_question);
+        extras.serving = kept;
+        let questions: BTreeMap<u64, Serving> = questions;
+        for question in questions {
+            self.give_up_serving(desk, (key, id), question, "the session may not say any more who clients are");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The handlers' side of requests: who takes them, what they answer, and when they are over.
 
+use super::authenticators::is_authenticator;
 use super::{Said, Waiting, send};
 use crate::audience::Audience;
 use crate::audience::properties::SCANNED_BYTES_PER_SLICE;
@@ -77,6 +78,7 @@ impl Audience {
 
     /// The session may handle nothing any more, neither requests nor missing topics. Requests that it has it may still answer.
     pub fn end_handling(&mut self, desk: &mut Desk, key: SessionKey) {
+        self.end_authenticators(desk, key);
         self.end_handlers_of(desk, key, |_| true);
         self.end_missing(desk, key);
     }
@@ -130,7 +132,8 @@ impl Audience {
             }
         };
         let (handler, form) = handler.zip(form).ok_or(Unserved::Gone)?;
-        if matches!(life, Life::Away(_) | Life::GivenUp) {
+        // What comes of an authenticator that is asked about itself waits for that.
+        if matches!(life, Life::Away(_) | Life::GivenUp) || (extras.is_asked_about && is_authenticator(&requested.path)) {
             return Err(Unserved::Away);
         }
         let waiting = requested.waiting;
@@ -141,7 +144,8 @@ impl Audience {
         if waiting.ticket != 0 {
             extras.served += 1;
             number = extras.served;
-            extras.serving.insert(number, Serving { shard: waiting.shard, ticket: waiting.ticket });
+            let is_question = is_authenticator(&requested.path);
+            extras.serving.insert(number, Serving { shard: waiting.shard, ticket: waiting.ticket, is_question });
             self.messaging.served.entry(waiting).or_default().insert(Served { session: key, number });
         }
         let wanted = self.messaging.handlers.wanted(id, handler);
@@ -171,7 +175,7 @@ impl Audience {
             let message = format!("the session has no request {number} that it has not answered; its time may be over, or its asker gone");
             return Err(Refusal::new(ErrorCode::NoSuchRequest, message));
         };
-        let Serving { shard, ticket } = serving;
+        let Serving { shard, ticket, .. } = serving;
         self.messaging.forget_served(Waiting { shard, ticket }, asker.session, number);
         send(desk, shard, Said::Response { ticket, from, result });
         self.answer(desk, asker, Ok(Outcome::Done));
@@ -200,12 +204,22 @@ impl Audience {
             let handler = RequestHandler { branch, session: id, number, wanted: [].into() };
             self.tell_handler(desk, handler, false);
         }
-        for (number, Serving { shard, ticket }) in serving {
-            self.messaging.forget_served(Waiting { shard, ticket }, key, number);
+        for (number, serving) in serving {
             let message = "the handler's session ended before it answered; whether the request was carried out is not known";
-            let result = Err(Refusal::new(ErrorCode::HandlerGone, message));
-            send(desk, shard, Said::Response { ticket, from: id, result });
+            self.give_up_serving(desk, (key, id), (number, serving), message);
         }
+    }
+
+    /// The session does not answer what it was asked.
+    pub(super) fn give_up_serving(
+        &mut self,
+        desk: &mut Desk,
+        (key, id): (SessionKey, SessionId),
+        (number, Serving { shard, ticket, .. }): (u64, Serving),
+        why: &str,
+    ) {
+        self.messaging.forget_served(Waiting { shard, ticket }, key, number);
+        send(desk, shard, Said::Response { ticket, from: id, result: Err(Refusal::new(ErrorCode::HandlerGone, why)) });
     }
 
     // To all who match.

@@ -101,7 +101,7 @@ impl Audience {
         let Some(id) = self.id_of(session) else { return };
         // Bounded by `limits.selections_max`.
         for text in self.shared_filters(session) {
-            let change = GroupChange::Rights { session: id, rights: self.shared_rights(session) };
+            let change = GroupChange::Rights { session: id, rights: self.shared_rights(session), principal: self.author_of(session) };
             desk.mail(desk.owner_of(&text), Mail::Group { text: (&*text).into(), change });
         }
     }
@@ -116,9 +116,9 @@ impl Audience {
                     self.group(key).set_standing(session, standing);
                 }
             }
-            GroupChange::Rights { session, rights } => {
+            GroupChange::Rights { session, rights, principal } => {
                 if let Some(key) = self.broker.groups.get(text).copied() {
-                    self.group(key).set_rights(session, rights);
+                    self.group(key).set_rights(session, rights, principal);
                 }
             }
             GroupChange::DealAgain(dealing) => self.deal_again(desk, text, dealing),

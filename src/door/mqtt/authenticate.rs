@@ -4,7 +4,7 @@
 //! back judged. Nothing of the connection is read in between; what comes meanwhile is held, as far as one packet may be long.
 
 use super::{limits, put_packet};
-use crate::audience::Audience;
+use crate::audience::{Audience, Revoked};
 use crate::base::{ConnectionKey, SessionKey};
 use crate::desk::{AuditOutcome, Authentication, Claim, Desk, Effect, Shown};
 use crate::door::audit::{Caller, MQTT};
@@ -73,6 +73,7 @@ impl Doors {
         let session = link.session;
         let Some(body) = link.rare.as_mut().and_then(|rare| rare.waiting.take()).map(Zeroizing::new) else {
             let session = session.expect("a client that is not admitted waits with its CONNECT");
+            audience.note_asked_about(session, false);
             return self.client_identified_anew(desk, audience, (key, session), identified);
         };
         match identified {
@@ -105,12 +106,13 @@ impl Doors {
     ) {
         let (outcome, code, said, why) = match identified {
             Identified::As(who, properties) => match audience.identify_anew(desk, session, who, &properties) {
-                Ok(()) => {
-                    audience.finish_revoking(desk, session);
+                Ok(_) => {
                     Self::note_authenticated(desk, audience, session, AuditOutcome::Allowed, None);
                     let link = self.link(key).expect("its step was just judged");
                     let method = link.dialogue.authentication_method().unwrap_or_default().to_owned();
-                    return self.put_auth(desk, audience, key, ReasonCode::SUCCESS, (&method, &[]));
+                    let mut packet = Vec::new();
+                    link.dialogue.put_auth(&mut packet, ReasonCode::SUCCESS, &method, &[]);
+                    return audience.tell_when_revoked(desk, Revoked::Packet(session, packet.into()));
                 }
                 Err(Refusal { message, .. }) => {
                     let said = Unidentified { principal: "".into(), why: message.as_str().into() };
@@ -153,9 +155,13 @@ impl Doors {
         }
         let link = self.link(key).expect("AUTH has just come by it");
         link.is_judged = true;
-        let session = link.session.and_then(|session| audience.session(session));
-        let shown = session.map_or_else(|| self.shown_before(key), Session::shown);
-        desk.effects.push(step_of(key, (method, auth.content), shown));
+        let session = link.session.filter(|session| audience.session(*session).is_some());
+        let shown = session.and_then(|session| audience.session(session)).map(Session::shown);
+        let step = step_of(key, (method, auth.content), shown.unwrap_or_else(|| self.shown_before(key)));
+        if let (Some(session), Effect::Identify(..)) = (session, &step) {
+            audience.note_asked_about(session, true);
+        }
+        desk.effects.push(step);
     }
 
     /// The step that was asked about is judged; nothing happens where none was.

@@ -137,6 +137,11 @@ impl Doors {
             Some(_) => self.change_origin(desk, audience, (key, session), ""),
             None => self.give_origin(audience, key, session, ""),
         }
+        let was_another =
+            audience.session(session).is_some_and(|session| session.principal() != who.as_ref().map_or("", |who| &who.principal));
+        if was_another {
+            audience.clear_properties(session);
+        }
         audience.give_who(desk, session, who);
         audience.give_properties(session, &properties);
         let missed = audience.take_missed(session);

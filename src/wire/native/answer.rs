@@ -163,6 +163,10 @@ pub enum Outcome {
     /// Of a branch without a table none.
     SessionTree(Vec<BranchMapping>),
     /// A part of a script, in whole lines.
+    /// The token of the session from now on; empty where it has none, or the same as before.
+    Authenticated {
+        token: String,
+    },
     Script {
         has_more: bool,
         text: String,
@@ -374,6 +378,11 @@ pub fn decode_session_tree(reader: &mut Reader<'_>) -> Result<Outcome, Malformed
     let rows = read_properties(reader)?.into_iter();
     let rows = rows.map(|(filter, branch)| BranchMapping { filter: filter.to_owned(), branch: branch.to_owned() });
     Ok(Outcome::SessionTree(rows.collect()))
+}
+
+/// Reads what an `OK` says that answers an `AUTHENTICATE`.
+pub fn decode_authenticated(reader: &mut Reader<'_>) -> Result<Outcome, Malformed> {
+    Ok(Outcome::Authenticated { token: reader.string()?.to_owned() })
 }
 
 /// Reads the part of a script of an `OK` that answers a `GET_SECURITY`.

@@ -14,8 +14,9 @@ pub use super::request::{
 pub use super::varint::{Frame, next_frame};
 pub use answer::{
     BranchMapping, Entry, EventEntry, LockEntry, Outcome, PresenceEntry, Resumption, SELECTION_DESELECTS, SELECTION_IS_FILTER,
-    SELECTION_SELECTS, SelectionEntry, SessionEntry, Shown, ViewEntry, Welcome, decode_events, decode_locks, decode_page, decode_presence,
-    decode_script, decode_selections, decode_session_tree, decode_session_trees, decode_sessions, decode_views,
+    SELECTION_SELECTS, SelectionEntry, SessionEntry, Shown, ViewEntry, Welcome, decode_authenticated, decode_events, decode_locks,
+    decode_page, decode_presence, decode_script, decode_selections, decode_session_tree, decode_session_trees, decode_sessions,
+    decode_views,
 };
 pub(super) use event::put_fields;
 pub use event::{

@@ -204,6 +204,7 @@ fn print_ok(id: u64, outcome: &Outcome) -> Value {
             let rows: Vec<Value> = rows.iter().map(|row| json!({ "filter": row.filter, "branch": row.branch })).collect();
             json!({ "op": "ok", "id": id, "mappings": rows })
         }
+        Outcome::Authenticated { token } => json!({ "op": "ok", "id": id, "token": token }),
         Outcome::Script { has_more, text } => json!({ "op": "ok", "id": id, "has_more": has_more, "script": text }),
         Outcome::SessionTrees { has_more, branches } => {
             let branches: Vec<Value> = branches.iter().map(|branch| json!({ "branch": branch })).collect();
@@ -257,6 +258,7 @@ fn read_outcome(vector: &Value, event: &Heard<'_>) -> Outcome {
         Some("lock") => Outcome::Locked { number: reader.varint().expect("a number") },
         Some("unlock") => Outcome::Unlocked(reader.byte().expect("released") == 1),
         Some("get_session_tree") => native::decode_session_tree(&mut reader).expect("rows"),
+        Some("authenticate") => native::decode_authenticated(&mut reader).expect("a token"),
         Some("get_security" | "get_principals") => native::decode_script(&mut reader).expect("a script"),
         Some("list_session_trees") => native::decode_session_trees(&mut reader).expect("branches"),
         Some("list_locks") => native::decode_locks(&mut reader).expect("locks"),
