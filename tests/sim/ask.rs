@@ -199,6 +199,10 @@ pub enum Asked {
         remove: Vec<&'static str>,
         add: Vec<&'static str>,
     },
+    /// The client is this one from now on.
+    Authenticate {
+        principal: &'static str,
+    },
     /// To be refused.
     Nonsense,
 }
@@ -275,6 +279,10 @@ fn request(id: u64, asked: &Asked, capabilities: u64) -> Option<Request<'_>> {
         Asked::ChangeRoles { session, remove, add } => {
             let [remove, add] = [remove, add].map(|roles| roles.iter().map(|role| Cow::Borrowed(*role)).collect());
             Request { id, ask: Ask::ChangeRoles { session: session.into(), filter: "".into(), remove, add } }
+        }
+        Asked::Authenticate { principal } => {
+            let credentials = native::Credentials { principal: (*principal).into(), ..Default::default() };
+            Request { id, ask: Ask::Authenticate { credentials: Box::new(credentials) } }
         }
         Asked::Nonsense => return None,
     })
@@ -418,6 +426,10 @@ pub fn encode_text(id: u64, asked: &Asked) -> Vec<u8> {
         Asked::ChangeRoles { session, remove, add } => {
             put(&mut members, [("session", raw(&session)), ("remove", raw(&remove)), ("add", raw(&add))]);
             "change_roles"
+        }
+        Asked::Authenticate { principal } => {
+            put(&mut members, [("principal", raw(&principal))]);
+            "authenticate"
         }
         Asked::Nonsense => "frobnicate",
     };

@@ -428,7 +428,7 @@ impl Client {
             Asked::Lock { .. } => drop(self.grants.insert(id, body.grant())),
             Asked::Unlock { .. } => drop(self.released.insert(id, body.released())),
             Asked::CreateView { .. } | Asked::RemoveView { .. } | Asked::PutSessionTree { .. } | Asked::SetProperty { .. } => {}
-            Asked::ApplySecurity { .. } | Asked::ChangeRoles { .. } => {}
+            Asked::ApplySecurity { .. } | Asked::ChangeRoles { .. } | Asked::Authenticate { .. } => {}
             Asked::Listen { .. } | Asked::Unlisten { .. } | Asked::StreamClose { .. } => {}
         }
         self.answers.insert(id, None);

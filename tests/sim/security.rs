@@ -1,7 +1,7 @@
 //! Permissions that change under load: what was published behind the answer of a change reaches nobody who may not read it, and at rest each client
 //! holds, fetches and hears of exactly what it selects and may read. A lock that is free behind that answer goes to nobody who may not acquire it.
 //!
-//! One client changes what roles permit and who has which, one change behind the other. Whoever may read what is judged here by a naive evaluation.
+//! One client changes what roles permit and who has which, and others show that they are somebody else with other roles, one change behind the other. Whoever may read what is judged here by a naive evaluation.
 //! Every value has a number, by which it is known when it was published.
 
 use crate::ask::{Asked, ListenerKind, Update, Wanted};
@@ -106,8 +106,8 @@ struct Epoch {
 #[derive(Default)]
 struct Rules {
     epochs: Vec<Epoch>,
-    /// The change that is under way.
-    under_way: Option<u64>,
+    /// The change that is under way, and whose request it is.
+    under_way: Option<(usize, u64)>,
     /// The selectors of each client's listener, as they were asked for: whether one more.
     listened: BTreeMap<usize, Vec<(u64, Pattern, bool)>>,
     locks: Vec<LockAsked>,
@@ -223,10 +223,28 @@ fn change(world: &mut World, rules: &mut Rules) {
         return;
     }
     let mut state = rules.last().clone();
+    if world.random.percent(20) {
+        return authenticate(world, rules, state);
+    }
     let asked = if world.random.percent(25) { change_roles(world, &mut state) } else { Some(change_store(world, &mut state)) };
     let Some(asked) = asked else { return };
     let by = format!("{asked:?}");
-    rules.under_way = Some(world.ask(0, asked));
+    rules.under_way = Some((0, world.ask(0, asked)));
+    rules.epochs.push(Epoch { state, answered: None, by });
+}
+
+/// A client is another from now on, or the same, with roles of its own.
+fn authenticate(world: &mut World, rules: &mut Rules, mut state: State) {
+    let at = world.random.within(1, world.conditions.clients);
+    if !world.links[at].client.is_live() || world.links[at].client.session.is_none() {
+        return;
+    }
+    let roles: Vec<&str> = ROLES.into_iter().filter(|_| world.random.percent(45)).collect();
+    state.roles[at] = roles.iter().copied().collect();
+    world.roles[at] = roles;
+    let asked = Asked::Authenticate { principal: world.random.pick(&["client", "another"]) };
+    let by = format!("{asked:?} of {at}");
+    rules.under_way = Some((at, world.ask(at, asked)));
     rules.epochs.push(Epoch { state, answered: None, by });
 }
 
@@ -405,8 +423,8 @@ fn check_seen(world: &mut World, rules: &mut Rules) {
         }
     }
     check_locks(world, rules);
-    let Some(id) = rules.under_way else { return };
-    if let Some(code) = world.links[0].client.answers.get(&id) {
+    let Some((at, id)) = rules.under_way else { return };
+    if let Some(code) = world.links[at].client.answers.get(&id) {
         assert_eq!(*code, None, "a change is refused");
         rules.under_way = None;
         rules.epochs.last_mut().expect("it was asked for").answered = Some(world.model.now());

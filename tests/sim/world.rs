@@ -496,12 +496,13 @@ impl World {
                 },
                 Effect::Locate(..) => panic!("there is no proxy"),
                 Effect::Inside(_) | Effect::InsideOver(_) => panic!("nothing in the process has a session"),
-                Effect::Identify(key, _) => {
+                Effect::Identify(key, claim) => {
                     let native = self.by_key.get(&(shard, key)).map(|at| self.roles.get(*at));
                     let client = self.packet_by_key.get(&(shard, key)).map(|at| self.packet_links[*at].client);
                     let roles = native.unwrap_or_else(|| self.mqtt_roles.get(client.expect("a connection of a client")));
                     let roles = roles.map_or(&["ADMIN"][..], Vec::as_slice);
-                    let who = Who::new("client".into(), roles.iter().map(|role| (*role).into()).collect(), None);
+                    let principal = if claim.principal.is_empty() { "client" } else { &*claim.principal };
+                    let who = Who::new(principal.into(), roles.iter().map(|role| (*role).into()).collect(), None);
                     self.shards[shard].handle_identified(self.now, key, Identified::As(who, Box::default()));
                 }
                 Effect::Authenticate(..) | Effect::ChangePrincipals(..) | Effect::Judged(..) => panic!("nobody authenticates itself"),
