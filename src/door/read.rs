@@ -13,7 +13,7 @@ use crate::protocol::CloseCode;
 use crate::protocol::mqtt::Command;
 use crate::session::Ended;
 use crate::wire::event::Form;
-use crate::wire::native::{self, Request};
+use crate::wire::native::{self, Request, op};
 use crate::wire::text::{self, TextError};
 use crate::wire::websocket::{self, FrameHead, Opcode, WebSocketError};
 use crate::wire::{mqtt, varint};
@@ -71,6 +71,10 @@ pub enum Piece {
     Packet { first: u8, source: Source, body: Range<usize> },
 }
 
+/// What the packets of MQTT begin with that show who a client is.
+const CONNECT_PACKET: u8 = 0x10;
+const AUTH_PACKET: u8 = 0xf0;
+
 impl<'b> Reading<'b> {
     fn new(bytes: Bytes<'b>) -> Self {
         Self { bytes, used: 0, message: Vec::new(), rest: Rest::Nothing, mark: 0 }
@@ -94,6 +98,13 @@ impl<'b> Reading<'b> {
         match source {
             Source::Bytes => self.bytes(),
             Source::Message => &self.message,
+        }
+    }
+
+    fn of_mut(&mut self, source: Source) -> &mut [u8] {
+        match source {
+            Source::Bytes => self.bytes_mut(),
+            Source::Message => &mut self.message,
         }
     }
 
@@ -301,6 +312,23 @@ impl Doors {
             }
             Piece::Packet { first, source, body } => self.hear_packet(desk, audience, key, *first, &reading.of(*source)[body.clone()]),
         }
+    }
+
+    /// What a client shows for being who it says is wiped where it was read.
+    #[inline]
+    pub fn forget_shown(&mut self, key: ConnectionKey, piece: &Piece, reading: &mut Reading<'_>) {
+        let (source, range) = match piece {
+            Piece::Frame { op: op::CONNECT | op::AUTHENTICATE, source, body } => (*source, body.clone()),
+            // CONNECT is read again by the shard that its connection goes to.
+            Piece::Packet { first: CONNECT_PACKET | AUTH_PACKET, source, body } if matches!(self.stage(key), Some(Stage::Mqtt(link)) if link.home().is_none()) => {
+                (*source, body.clone())
+            }
+            Piece::Object { source, text, .. } if matches!(self.stage(key), Some(Stage::Native(native)) if native.is_held()) => {
+                (*source, text.clone())
+            }
+            _ => return,
+        };
+        reading.of_mut(source)[range].zeroize();
     }
 
     /// A message counts for the connection's pace.

@@ -117,6 +117,7 @@ impl Shard {
                 self.take_up(key, said);
                 self.give_answers();
             }
+            self.doors.forget_shown(key, &piece, &mut reading);
             self.close_given_up();
         }
         self.doors.finish_reading(&mut self.desk, key, &mut reading);

@@ -7,6 +7,7 @@
 use super::native::Writer;
 use std::borrow::Cow;
 use std::fmt;
+use zeroize::Zeroize;
 
 /// In an update's `kind`: the value is null, and its bytes are empty.
 pub const NULL_BIT: u8 = 0x80;
@@ -422,10 +423,21 @@ impl About<'_> {
 }
 
 impl Credentials<'_> {
-    pub fn into_owned(self) -> Credentials<'static> {
-        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
-        let Self { principal, password, bearer } = self;
+    pub fn into_owned(mut self) -> Credentials<'static> {
+        let owned = |text: &mut Cow<'_, str>| Cow::Owned(std::mem::take(text).into_owned());
+        let Self { principal, password, bearer } = &mut self;
         Credentials { principal: owned(principal), password: owned(password), bearer: owned(bearer) }
+    }
+}
+
+/// Wiped where it is not another's memory.
+impl Drop for Credentials<'_> {
+    fn drop(&mut self) {
+        for text in [&mut self.password, &mut self.bearer] {
+            if let Cow::Owned(text) = text {
+                text.zeroize();
+            }
+        }
     }
 }
 

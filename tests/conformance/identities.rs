@@ -49,6 +49,25 @@ fn what_comes_behind_connect_waits_until_it_is_known_who_the_client_is() {
 }
 
 #[test]
+fn what_a_client_shows_is_wiped_where_it_was_read() {
+    let is_there = |bytes: &[u8]| bytes.windows(6).any(|part| part == b"secret");
+    let requests = [
+        r#"{"op":"connect","id":1,"principal":"ann","password":"secret"}"#,
+        r#"{"op":"authenticate","id":2,"bearer":"secret"}"#,
+        r#"{"op":"add","id":3,"path":"secret","type":"json"}"#,
+    ];
+    let mut peer = peer();
+    for (text, stays) in requests.into_iter().zip([false, false, true]) {
+        let mut bytes = frame(FIN | TEXT, text.as_bytes());
+        peer.read(Time(1), &mut bytes);
+        assert_eq!(is_there(&bytes), stays, "{text}");
+        peer.identify(ann(None));
+    }
+    let heard = heard(&mut peer);
+    assert!(heard.contains("welcome") && heard.contains(r#""op":"ok","id":2"#) && heard.contains(r#""op":"ok","id":3"#), "{heard}");
+}
+
+#[test]
 fn a_client_that_is_refused_is_told_and_closed() {
     let mut peer = peer();
     say(&mut peer, r#"[{"op":"connect","id":7,"bearer":"token"},{"op":"add","id":2,"path":"a","type":"json"}]"#);

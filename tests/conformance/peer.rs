@@ -82,7 +82,12 @@ impl Peer {
         if self.is_ended {
             return;
         }
-        self.shard.handle_bytes(now, self.key, &mut bytes.to_vec());
+        self.read(now, &mut bytes.to_vec());
+    }
+
+    /// The shard reads these, and may change them.
+    pub fn read(&mut self, now: Time, bytes: &mut [u8]) {
+        self.shard.handle_bytes(now, self.key, bytes);
         self.carry_out();
     }
 

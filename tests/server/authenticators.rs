@@ -122,7 +122,7 @@ fn a_session_goes_on_as_somebody_else_s() {
     assert!(matches!(session.add("a", ValueType::Json), Err(Refused { code: 110, .. })));
     let authenticate = |principal: &'static str, password: &'static str| {
         move |id| {
-            let credentials = Credentials { principal: principal.into(), password: password.into(), ..Credentials::default() };
+            let credentials = Credentials { principal: principal.into(), password: password.into(), bearer: "".into() };
             Request { id, ask: Ask::Authenticate { credentials: Box::new(credentials) } }
         }
     };

@@ -281,7 +281,7 @@ fn request(id: u64, asked: &Asked, capabilities: u64) -> Option<Request<'_>> {
             Request { id, ask: Ask::ChangeRoles { session: session.into(), filter: "".into(), remove, add } }
         }
         Asked::Authenticate { principal } => {
-            let credentials = native::Credentials { principal: (*principal).into(), ..Default::default() };
+            let credentials = native::Credentials { principal: (*principal).into(), password: "".into(), bearer: "".into() };
             Request { id, ask: Ask::Authenticate { credentials: Box::new(credentials) } }
         }
         Asked::Nonsense => return None,

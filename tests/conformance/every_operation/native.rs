@@ -260,6 +260,7 @@ impl Stage {
             let request = text::decode_request(std::str::from_utf8(&bytes).expect("a text")).expect("a request");
             let mut binary = Vec::new();
             native::put_request(&mut binary, &request);
+            drop(request);
             bytes = binary;
         }
         let told = self.give(self.walker, &bytes);
