@@ -21,8 +21,17 @@ const ASKED_AGAIN_MS: u64 = 1000;
 impl Audience {
     /// The session's client is this from now on.
     pub fn give_who(&mut self, desk: &mut Desk, key: SessionKey, who: Option<Box<Who>>) {
-        self.replace_who(key, who);
-        self.renew_rights(desk, key);
+        let is_now: Box<str> = who.as_ref().map_or("", |who| &who.principal).into();
+        let was = self.replace_who(key, who);
+        self.renew_rights_of(desk, key, was.as_ref().map_or("", |was| &was.principal) != &*is_now);
+    }
+
+    /// The session's client has not shown who it is from now on: what it showed before may have come to its end meanwhile.
+    pub fn end_expired(&mut self, desk: &mut Desk, key: SessionKey) {
+        let audit = self.audit(desk, key, AuditKind::SessionEnd, AuditOutcome::Expired);
+        if self.expire(desk, key) {
+            audit.into_iter().for_each(|audit| desk.effects.push(Effect::Audit(Box::new(audit))));
+        }
     }
 
     /// Gives who it was.
@@ -116,10 +125,7 @@ impl Audience {
         for _ in 0..EXPIRED_PER_TICK {
             let Some((expires, key)) = self.expiring.first().copied().filter(|(expires, _)| *expires <= desk.turn.now) else { return };
             self.expiring.remove(&(expires, key));
-            let audit = self.audit(desk, key, AuditKind::SessionEnd, AuditOutcome::Expired);
-            if self.expire(desk, key) {
-                audit.into_iter().for_each(|audit| desk.effects.push(Effect::Audit(Box::new(audit))));
-            }
+            self.end_expired(desk, key);
         }
     }
 

@@ -117,6 +117,8 @@ impl Audience {
     pub fn resume(&mut self, desk: &mut Desk, key: SessionKey, connection: ConnectionKey) {
         let was_away = self.sessions.get(key).is_some_and(|session| session.life.away().is_some());
         self.keep_awake(key);
+        // What its earlier connection asked is not answered to this one.
+        self.note_asked_about(key, false);
         let session = self.sessions.get_mut(key).expect("it was just found");
         session.life = Life::Connected(connection);
         session.resume.as_mut().expect("it was found by its secret").begin_again();

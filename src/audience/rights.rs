@@ -4,7 +4,7 @@
 
 use super::ask::tell_carried_out;
 use crate::audience::Audience;
-use crate::base::{SessionKey, SlabKey, TopicId};
+use crate::base::{SessionKey, TopicId};
 use crate::desk::Desk;
 use crate::mail::views::{Creator, Told};
 use crate::mail::{Caller, Viewer};
@@ -48,24 +48,26 @@ pub struct Security {
 /// Who is told when a session has nothing any more that it may not have.
 pub enum Revoked {
     Answer(Caller, Outcome),
-    /// A client of MQTT, by this packet.
-    Packet(SessionKey, Box<[u8]>),
+    /// A client of MQTT, by this packet on this of its connections.
+    Packet(SessionKey, u32, Box<[u8]>),
 }
 
 impl Revoked {
     fn session(&self) -> SessionKey {
         match self {
             Self::Answer(asker, _) => asker.session,
-            Self::Packet(session, _) => *session,
+            Self::Packet(session, ..) => *session,
         }
     }
 }
 
 /// How far this shard's sessions were looked at since what roles permit has changed, and who is told at the end.
 struct Scan {
-    from: u32,
+    from: Option<u32>,
     to: Told,
     changes: Changes,
+    /// Those who have not lost all yet that they may not have. They have their new rights.
+    revoking: Vec<SessionKey>,
 }
 
 /// What one scan has found to be different, by the rights before and behind: very many sessions share these.
@@ -177,12 +179,7 @@ impl Audience {
         }
     }
 
-    /// The session may do what its client's roles permit.
-    pub(super) fn renew_rights(&mut self, desk: &mut Desk, key: SessionKey) {
-        self.renew_rights_of(desk, key, false);
-    }
-
-    /// The same where its client may be another than before: topics that have an owner mean something else to it.
+    /// The session may do what its client's roles permit. Where that may be another than before, topics that have an owner mean something else to it.
     pub(super) fn renew_rights_of(&mut self, desk: &mut Desk, key: SessionKey, is_another: bool) {
         let is_another = is_another && self.security.store.is_some();
         let has_other_topics = is_another && (desk.has_owned || self.trees.concern(key));
@@ -233,7 +230,7 @@ impl Audience {
 
     /// What roles permit has changed: every session is looked at, and then who wants to know is told.
     pub(super) fn scan_rights(&mut self, to: Told) {
-        self.security.scans.push_back(Scan { from: 0, to, changes: Changes::default() });
+        self.security.scans.push_back(Scan { from: Some(0), to, changes: Changes::default(), revoking: Vec::new() });
     }
 
     pub fn has_rights_scans(&self) -> bool {
@@ -247,8 +244,12 @@ impl Audience {
         }
         match told {
             Revoked::Answer(asker, outcome) => self.answer(desk, asker, Ok(outcome)),
-            Revoked::Packet(session, bytes) if self.session(session).is_some() => self.push(desk, session, Entry::Control(bytes)),
-            Revoked::Packet(..) => {}
+            Revoked::Packet(session, epoch, bytes) => {
+                let is_same = self.mqtt(session).is_some_and(|mqtt| mqtt.epoch == epoch);
+                if is_same && self.is_connected(session) {
+                    self.push(desk, session, Entry::Control(bytes));
+                }
+            }
         }
     }
 
@@ -258,18 +259,34 @@ impl Audience {
             self.tell_when_revoked(desk, told);
         }
         let Some(mut scan) = self.security.scans.pop_front() else { return };
-        let (keys, next) = self.sessions.slab.keys_from(scan.from, SCANNED_PER_SLICE);
-        for key in keys {
-            self.renew_by(desk, key, &mut scan.changes, false);
-            // Nobody is told that all is done while somebody has what it may not have.
+        if let Some(from) = scan.from {
+            let (keys, next) = self.sessions.slab.keys_from(from, SCANNED_PER_SLICE);
+            for key in keys {
+                self.renew_by(desk, key, &mut scan.changes, false);
+                if !self.finish_revoking(desk, key) {
+                    scan.revoking.push(key);
+                }
+            }
+            scan.from = next;
+            return self.security.scans.push_front(scan);
+        }
+        // Nobody is told that all is done while somebody has what it may not have.
+        while let Some(key) = scan.revoking.pop() {
             if !self.finish_revoking(desk, key) {
-                return self.security.scans.push_front(Scan { from: key.index(), ..scan });
+                scan.revoking.push(key);
+                return self.security.scans.push_front(scan);
             }
         }
-        match next {
-            Some(from) => self.security.scans.push_front(Scan { from, ..scan }),
-            None => tell_carried_out(desk, Some(scan.to)),
+        tell_carried_out(desk, Some(scan.to));
+    }
+
+    /// Whether it may be asked now who the session's client is from now on: what came of the last time has to be carried out.
+    pub fn check_identifiable(&mut self, desk: &mut Desk, asker: Caller) -> Result<(), Refusal> {
+        if !self.finish_revoking(desk, asker.session) {
+            let message = "what the session may not have any more is still being withdrawn; this changed nothing";
+            return Err(Refusal::new(ErrorCode::Overloaded, message));
         }
+        self.check_questions(desk, asker)
     }
 
     /// The session is the server's own, or stands for many, each of whom may do what it may.

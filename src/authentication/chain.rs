@@ -303,6 +303,8 @@ impl Chain {
                 Step::Keys => self.places.keys.as_ref(),
                 Step::Webhook => self.places.webhook.as_ref(),
             };
+            // It waits there from now on.
+            job.asked = now.monotonic;
             let sent = place.expect("a link of the chain has its place").try_send(job);
             return match sent {
                 Ok(()) => {}

@@ -286,6 +286,11 @@ impl Doors {
             let result = if desk.turn.is_stopping { Err(stopping()) } else { Ok(nothing_new) };
             return audience.answer(desk, Caller { session, call: Call::Request(id) }, result);
         }
+        let asker = Caller { session, call: Call::Request(id) };
+        if let Err(refusal) = audience.check_identifiable(desk, asker) {
+            audience.note_request(desk, session);
+            return audience.answer(desk, asker, Err(refusal));
+        }
         let Some((address, certificate)) = audience.session(session).map(Session::shown) else { return };
         let claim = claim_of(credentials, address, certificate, Checked::default());
         desk.effects.push(Effect::Identify(key, Box::new(claim)));
@@ -357,6 +362,7 @@ impl Doors {
             _ => Refusal::new(ErrorCode::AuthenticationFailed, NOT_RIGHT),
         };
         audience.answer(desk, asker, Err(refusal));
+        audience.end_expired(desk, asker.session);
     }
 
     fn say_later(&mut self, desk: &mut Desk, audience: &mut Audience, key: ConnectionKey, id: u64, wait_ms: u64, why: &str) {

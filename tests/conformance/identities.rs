@@ -182,6 +182,38 @@ fn where_nobody_is_asked_a_client_may_show_what_it_likes() {
     assert!(heard.contains(r#""op":"ok","id":2"#) && peer.take_claims().is_empty(), "{heard}");
 }
 
+#[test]
+fn what_has_expired_ends_the_session_however_often_its_client_tries() {
+    let mut peer = peer();
+    say(&mut peer, r#"{"op":"connect","id":1,"principal":"ann","resume_ms":60000}"#);
+    peer.identify(ann(Some(Time(2_000_000_000))));
+    heard(&mut peer);
+    say(&mut peer, r#"[{"op":"authenticate","id":2,"bearer":"wrong"},{"op":"authenticate","id":3,"bearer":"wrong"}]"#);
+    // It is waited for what it shows.
+    peer.tick(2500);
+    assert_eq!(heard(&mut peer), "");
+    peer.identify_at(2600, Identified::Refused(Default::default()));
+    let heard = heard(&mut peer);
+    assert!(heard.contains("what the client showed is worth nothing any more") && !heard.contains(r#""op":"ok""#), "{heard}");
+    peer.tick(20_000);
+    assert!(peer.is_ended());
+}
+
+#[test]
+fn a_session_that_another_connection_took_over_expires_as_any() {
+    let mut peer = peer();
+    say(&mut peer, r#"{"op":"connect","id":1,"principal":"ann","resume_ms":60000}"#);
+    peer.identify(ann(Some(Time(5_000_000_000))));
+    let token = member(&heard(&mut peer), "token").to_owned();
+    say(&mut peer, r#"{"op":"authenticate","id":2,"bearer":"newer"}"#);
+    peer.another("tidewire.1.json");
+    say(&mut peer, &format!(r#"{{"op":"connect","id":1,"token":"{token}","processed":0}}"#));
+    assert!(heard(&mut peer).contains("welcome"));
+    peer.tick(5000);
+    let heard = heard(&mut peer);
+    assert!(heard.contains("what the client showed is worth nothing any more"), "{heard}");
+}
+
 /// What is in quotes behind this.
 fn member<'h>(heard: &'h str, name: &str) -> &'h str {
     let (_, rest) = heard.split_once(&format!("\"{name}\":\"")).unwrap_or_else(|| panic!("{name} in {heard}"));

@@ -64,6 +64,11 @@ impl Peer {
     /// The connection is lost, and another comes.
     pub fn reconnect(&mut self, protocol: &str) {
         self.shard.handle_closed(Time(1), self.key);
+        self.another(protocol);
+    }
+
+    /// Another connection comes beside it.
+    pub fn another(&mut self, protocol: &str) {
         self.key = self.shard.handle_accept(Time(1), Transport::Http).expect("the connection is taken");
         self.give(super::handshake::request(protocol).as_bytes());
         assert!(self.take().starts_with(b"HTTP/1.1 101 "));
@@ -139,6 +144,12 @@ impl Peer {
     /// It is known who the client is.
     pub fn identify(&mut self, identified: Identified) {
         self.shard.handle_identified(Time(1), self.key, identified);
+        self.carry_out();
+    }
+
+    /// The same at a time in milliseconds.
+    pub fn identify_at(&mut self, ms: u64, identified: Identified) {
+        self.shard.handle_identified(Time(ms * 1_000_000), self.key, identified);
         self.carry_out();
     }
 

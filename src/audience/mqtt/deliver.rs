@@ -166,16 +166,18 @@ impl Audience {
 
     /// What waits for a session of MQTT and its client may not have any more is not sent. What was sent once stays: both sides have to end its exchange. What a
     /// group has dealt goes to another member.
-    pub(in crate::audience) fn withdraw_unpermitted(&mut self, desk: &mut Desk, key: SessionKey) {
+    pub fn withdraw_unpermitted(&mut self, desk: &mut Desk, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key).filter(|session| session.mqtt.is_some()) else { return };
         let mut queue = std::mem::take(&mut session.queue);
-        let (mut dropped, mut forgotten, mut dealt) = (0, Vec::new(), Vec::new());
+        let (mut dropped, mut missed, mut forgotten, mut dealt) = (0, 0u32, Vec::new(), Vec::new());
         // Bounded as every queue is, and part of what this turn may do.
         queue.drop_if(|outgoing, message| {
             desk.turn.walk_budget = desk.turn.walk_budget.saturating_sub(1);
             if message.is_some_and(|message| message.is_repeated) || session.may_see(outgoing.path().as_str(), outgoing.specification()) {
                 return false;
             }
+            // It said what its client had missed before it.
+            missed = missed.saturating_add(message.map_or(0, |message| message.missed));
             match message.filter(|message| message.qos != QoS::AtMostOnce) {
                 Some(message) => {
                     forgotten.push(message.sequence);
@@ -190,6 +192,9 @@ impl Audience {
             return;
         }
         desk.report.mqtt_dropped += dropped;
+        if let Some(mqtt) = self.mqtt(key) {
+            mqtt.missed = mqtt.missed.saturating_add(missed);
+        }
         self.forget_messages(desk, key, forgotten);
         dealt.sort_unstable_by_key(|(sequence, ..)| *sequence);
         for (_, text, dealing) in dealt {

@@ -276,11 +276,11 @@ impl Audience {
         let key = self.enter(session);
         self.broker.clients.insert(&self.sessions.slab, key);
         self.give_who(desk, key, who);
-        // Roles may permit less than they did when the server ended.
-        self.withdraw_unpermitted(desk, key);
         self.fall_asleep(desk, key, expires);
         self.session_opened(desk, key);
         self.restore_filters(desk, key);
+        // Roles may permit less than they did when the server ended. Its groups are there by now.
+        self.withdraw_unpermitted(desk, key);
         Ok(())
     }
 

@@ -112,7 +112,8 @@ impl Doors {
                     let method = link.dialogue.authentication_method().unwrap_or_default().to_owned();
                     let mut packet = Vec::new();
                     link.dialogue.put_auth(&mut packet, ReasonCode::SUCCESS, &method, &[]);
-                    return audience.tell_when_revoked(desk, Revoked::Packet(session, packet.into()));
+                    let epoch = audience.session(session).and_then(|session| session.mqtt.as_ref()).map_or(0, |mqtt| mqtt.epoch);
+                    return audience.tell_when_revoked(desk, Revoked::Packet(session, epoch, packet.into()));
                 }
                 Err(Refusal { message, .. }) => {
                     let said = Unidentified { principal: "".into(), why: message.as_str().into() };
@@ -159,6 +160,11 @@ impl Doors {
         let shown = session.and_then(|session| audience.session(session)).map(Session::shown);
         let step = step_of(key, (method, auth.content), shown.unwrap_or_else(|| self.shown_before(key)));
         if let (Some(session), Effect::Identify(..)) = (session, &step) {
+            // Its last one is not answered yet.
+            if !audience.finish_revoking(desk, session) {
+                let fault = Fault::new(ReasonCode::PROTOCOL_ERROR, "AUTH came before the last one was answered");
+                return self.close_faulty(desk, audience, key, fault);
+            }
             audience.note_asked_about(session, true);
         }
         desk.effects.push(step);

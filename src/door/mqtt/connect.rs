@@ -144,6 +144,8 @@ impl Doors {
         }
         audience.give_who(desk, session, who);
         audience.give_properties(session, &properties);
+        // What waits for it may be more than it may have now.
+        audience.withdraw_unpermitted(desk, session);
         let missed = audience.take_missed(session);
         let opening = Opening { session, is_present: found.is_some(), assigned: assigned.as_deref(), answer, missed };
         let connected = self.open_link(desk, key, connect, &opening);
