@@ -17,6 +17,7 @@ import {
   NoSuchTopicError,
   RejectedError,
   RequestTimeoutError,
+  TimeoutError,
   TopicExistsError,
   TopicType,
   UnsatisfiedConstraintError,
@@ -119,13 +120,16 @@ async function untilFound(ask) {
   }
 }
 
-/** The first connection has no session yet that could go on, and may be cut, too. */
+/**
+ * The first connection has no session yet that could go on, and may be cut, too. Node's own WebSocket says nothing of one that ends within the answer's head, neither
+ * `close` nor `error`: then it is known by the time for connecting.
+ */
 async function connectAtLast(address, options) {
   for (;;) {
     try {
-      return await connect(address, options);
+      return await connect(address, { connectTimeoutMs: 2_000, ...options });
     } catch (error) {
-      if (!(error instanceof ConnectionError)) throw error;
+      if (!(error instanceof ConnectionError || error instanceof TimeoutError)) throw error;
     }
   }
 }
