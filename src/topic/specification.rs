@@ -205,6 +205,13 @@ impl Specification {
         })
     }
 
+    /// That of a topic of a type that needs no properties, which belongs to this principal; `None` where no principal has such a name.
+    pub fn owned_by(topic_type: TopicType, principal: &str) -> Option<Self> {
+        let owner = print_owner(principal);
+        let properties = std::iter::once((Property::Owner.key(), owner.as_str()));
+        Self::parse(topic_type, properties, SpecificationLimits::default()).ok()
+    }
+
     /// Whether a property of this key means something for some type.
     pub fn knows_property(key: &str) -> bool {
         Property::ALL.iter().any(|property| property.key() == key)

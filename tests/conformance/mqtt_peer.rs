@@ -117,6 +117,12 @@ impl Broker {
         Self::of(Storing::Stored, Limits { has_mqtt: true, mqtt, ..limits() })
     }
 
+    /// The same, where clients have the roles of their names.
+    pub fn storing_with_roles(script: &str) -> Self {
+        let mqtt = MqttLimits { sys_interval_ms: 0, ..MqttLimits::default() };
+        Self::of(Storing::Stored, Limits { has_mqtt: true, mqtt, topics_max: 1000, ..permissions::limits(script) })
+    }
+
     /// With bounds that are met soon.
     pub fn tiny() -> Self {
         let mqtt = MqttLimits { sys_interval_ms: 0, queued_messages_max: 5, inflight_max: 3, sessions_max: 2, ..MqttLimits::default() };

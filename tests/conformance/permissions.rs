@@ -2,7 +2,7 @@
 
 use crate::frames::{FIN, TEXT, frame};
 use crate::mqtt_client::lines;
-use crate::mqtt_packets::{Connect, V5, connect, publish};
+use crate::mqtt_packets::{Connect, Packet, V5, connect, persistent, publish, subscribe};
 use crate::mqtt_peer::{Broker, Client};
 use crate::peer::{self, Peer};
 use serde_json::{Value, json};
@@ -391,6 +391,38 @@ fn a_view_reads_what_its_creator_owns() {
     let found: Vec<_> = found["topics"].as_array().expect("a page").iter().map(|row| (&row["path"], &row["value"])).collect();
     let (made, with, without) = (json!("ONE"), json!({ "at": 1, "of": "ONE" }), json!({ "at": 2, "of": "none" }));
     assert_eq!(found, [(&json!("made/ONE"), &made), (&json!("with/ONE"), &with), (&json!("with/TWO"), &without)]);
+}
+
+#[test]
+fn what_an_owner_is_sent_waits_for_it_through_a_restart() {
+    let mut broker = Broker::storing_with_roles(OWNERS);
+    let admin = broker.join_native_as("ADMIN");
+    for owner in ["ONE", "TWO"] {
+        let properties = json!({ "OWNER": format!("$Principal is '{owner}'") });
+        let path = format!("own/{owner}");
+        broker.tell_native(admin, &json!({ "op": "add", "id": 1, "path": path, "type": "string", "properties": properties }));
+        broker.store();
+    }
+    let one = Connect { user_name: Some("ONE".into()), ..persistent(V5, "one") };
+    let (client, _) = broker.connect(&one);
+    broker.store();
+    broker.give(client, &subscribe(V5, 1, &[], &[("own/#", 1)]));
+    broker.store();
+    broker.lose(client);
+    broker.store();
+    let publisher = broker.join(&Connect { user_name: Some("ADMIN".into()), ..connect(V5, "p") });
+    for (id, topic) in [(1, "own/ONE"), (2, "own/TWO"), (3, "own/ONE")] {
+        broker.give(publisher, &publish(topic, &id.to_string()).qos(1, id).bytes(V5));
+        broker.store();
+    }
+    broker.restart_later(1_000);
+    let client = broker.open(V5);
+    broker.give(client, &one.bytes());
+    broker.store();
+    let told = broker.take(client).split_off(1);
+    let told: Vec<_> =
+        told.into_iter().filter_map(|packet| if let Packet::Publish(publish) = packet { Some(publish) } else { None }).collect();
+    assert_eq!(lines(&told), ["own/ONE=1", "own/ONE=3"]);
 }
 
 #[test]

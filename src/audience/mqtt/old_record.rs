@@ -127,10 +127,10 @@ mod tests {
         // Whatever an old record begins with, it is not taken for a new one.
         for path in ["a", "\u{2}", "\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}"] {
             let bytes = rkyv::to_bytes::<Failure>(&OldEvent::Message(message(path))).expect("memory takes it");
-            let Some(read @ EventRecord::Message(_)) = EventRecord::decode(&bytes) else { panic!("it is a message") };
+            let Some((read @ EventRecord::Message(_), None)) = EventRecord::decode(&bytes) else { panic!("it is a message") };
             let EventRecord::Message(MessageRecord { path: read_path, publisher, is_sent, .. }) = &read else { panic!("it is one") };
             assert_eq!((read_path.as_str(), *publisher, *is_sent), (path, Some((3, 4)), true));
-            assert_eq!(EventRecord::decode(&read.encode()), Some(read));
+            assert_eq!(EventRecord::decode(&read.encode()), Some((read, None)));
         }
         for (old, new) in [
             (OldEvent::Released { sequence: 2 }, EventRecord::Released { sequence: 2 }),
@@ -138,7 +138,7 @@ mod tests {
             (OldEvent::Seen { publisher: 2, number: 3 }, EventRecord::Seen { publisher: 2, number: 3 }),
         ] {
             let bytes = rkyv::to_bytes::<Failure>(&old).expect("memory takes it");
-            assert_eq!(EventRecord::decode(&bytes), Some(new), "{old:?}");
+            assert_eq!(EventRecord::decode(&bytes), Some((new, None)), "{old:?}");
         }
         assert_eq!((SessionRecord::decode(&[]), EventRecord::decode(&[])), (None, None));
     }

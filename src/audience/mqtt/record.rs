@@ -25,6 +25,8 @@ const FORM: [u8; 8] = *b"\xf7tw\x00ses\x02";
 /// The same of a session with its roles, and with its principal too.
 const FORM_WITH_ROLES: [u8; 8] = *b"\xf7tw\x00ses\x03";
 const FORM_WITH_PRINCIPAL: [u8; 8] = *b"\xf7tw\x00ses\x04";
+/// A message of a topic that has an owner: to whom the topic belongs, and the message.
+const FORM_OWNED: [u8; 8] = *b"\xf7tw\x00ses\x05";
 
 fn encode(form: [u8; 8], record: &impl for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Failure>>) -> Vec<u8> {
     let archived = rkyv::to_bytes::<Failure>(record).expect("memory takes it");
@@ -102,6 +104,14 @@ pub struct MessageRecord {
     pub group: Option<String>,
     /// Whether it was sent, or was to be at once.
     pub is_sent: bool,
+}
+
+/// A message of a topic that somebody owns, who may have it whatever the security store says.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq, Eq)]
+pub struct OwnedRecord {
+    pub message: MessageRecord,
+    /// The name of a principal.
+    pub owner: String,
 }
 
 impl SessionRecord {
@@ -200,15 +210,28 @@ impl EventRecord {
         if let Self::Sent { sequence } = self { Some(*sequence) } else { None }
     }
 
-    /// `None` where the bytes are no such record; a note that something was done is empty.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    /// The record of this message.
+    pub fn encode_message(message: &Message, wall_ms: impl Fn(Time) -> u64) -> Vec<u8> {
+        let record = MessageRecord::of(message, wall_ms);
+        match message.outgoing.specification().owner() {
+            Some(owner) => encode(FORM_OWNED, &OwnedRecord { message: record, owner: owner.into() }),
+            None => Self::Message(record).encode(),
+        }
+    }
+
+    /// `None` where the bytes are no such record; a note that something was done is empty. Of a message, also whose its topic is.
+    pub fn decode(bytes: &[u8]) -> Option<(Self, Option<String>)> {
+        if let Some(bytes) = bytes.strip_prefix(&FORM_OWNED) {
+            let OwnedRecord { message, owner } = rkyv::from_bytes::<OwnedRecord, Failure>(bytes).ok()?;
+            return Some((Self::Message(message), Some(owner)));
+        }
         let new = bytes.strip_prefix(&FORM).and_then(|bytes| rkyv::from_bytes::<Self, Failure>(bytes).ok());
-        new.or_else(|| old_record::decode_event(bytes))
+        new.or_else(|| old_record::decode_event(bytes)).map(|event| (event, None))
     }
 }
 
 impl MessageRecord {
-    pub fn of(message: &Message, wall_ms: impl Fn(Time) -> u64) -> Self {
+    fn of(message: &Message, wall_ms: impl Fn(Time) -> u64) -> Self {
         let publication = message.outgoing.publication();
         let head = publication.message();
         Self {
@@ -225,7 +248,7 @@ impl MessageRecord {
         }
     }
 
-    /// The message as it was, of a topic that need not be there. `binary` is a topic's specification whose values are payloads.
+    /// The message as it was, of a topic that need not be there. `binary` is a specification whose values are payloads, with the topic's owner.
     pub fn into_message(self, sequence: u64, binary: &Arc<Specification>, now: Time, time_of: impl Fn(u64) -> Time) -> Message {
         let head = publication::Message {
             qos: QoS::from_number(self.qos).unwrap_or_default(),

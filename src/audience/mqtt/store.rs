@@ -4,7 +4,7 @@
 //! that it has sent and not released, is an event of that record until it is done. A note that something is done is an event too, which takes the
 //! other away; notes go once nothing older is left.
 
-use super::record::{EventRecord, MessageRecord, SessionRecord};
+use super::record::{EventRecord, SessionRecord};
 use crate::audience::Audience;
 use crate::base::placement::owner_of;
 use crate::base::{SessionKey, ShardIndex, Time, TopicId};
@@ -18,7 +18,7 @@ use crate::topic::path::TopicPath;
 use crate::topic::publication::{Keep, Publication, Publisher};
 use crate::topic::selector::Selector;
 use crate::topic::session_filter::roles;
-use crate::topic::specification::TopicType;
+use crate::topic::specification::{Specification, TopicType};
 use crate::wire::native::Outcome;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -75,10 +75,10 @@ impl Audience {
         let wall = |time| desk.wall_ms_of(time);
         // Once for each session that comes to be kept: bounded by `mqtt.queued_messages_max`, `mqtt.inflight_max` and `mqtt.receive_maximum`.
         let waiting = mqtt.outbound.messages().chain(session.queue.messages());
-        let messages: Vec<(u64, MessageRecord)> = waiting.map(|message| (message.sequence, MessageRecord::of(message, wall))).collect();
+        let messages: Vec<(u64, Vec<u8>)> = waiting.map(|message| (message.sequence, EventRecord::encode_message(message, wall))).collect();
         let (released, inbound): (Vec<u64>, Vec<u16>) = (mqtt.outbound.released().collect(), mqtt.inbound().ids().collect());
         for (sequence, record) in messages {
-            self.keep_event(desk, key, sequence, &EventRecord::Message(record).encode(), None);
+            self.keep_event(desk, key, sequence, &record, None);
         }
         for sequence in released {
             let mqtt = self.mqtt(key).expect("it was just there");
@@ -112,7 +112,7 @@ impl Audience {
             stored.unkept.insert(message.sequence);
             return None;
         }
-        let record = EventRecord::Message(MessageRecord::of(message, |time| desk.wall_ms_of(time))).encode();
+        let record = EventRecord::encode_message(message, |time| desk.wall_ms_of(time));
         self.keep_event(desk, key, message.sequence, &record, None)
     }
 
@@ -292,17 +292,18 @@ impl Audience {
         // What a stored session has is bounded as it was when it was kept.
         let decoded = |event: &StoredEvent| (event.timestamp_ms, EventRecord::decode(&event.value));
         let events: Vec<_> = stored.events.iter().map(|(sequence, event)| (*sequence, decoded(event))).collect();
-        let noted: BTreeSet<u64> = events.iter().filter_map(|(_, (_, event))| event.as_ref()?.sent()).collect();
+        let noted: BTreeSet<u64> = events.iter().filter_map(|(_, (_, event))| event.as_ref()?.0.sent()).collect();
         let mut released_before = Vec::new();
         for (sequence, (timestamp_ms, event)) in events {
+            let Some((event, owner)) = event else { continue };
             match event {
-                None | Some(EventRecord::Sent { .. }) => {}
-                Some(EventRecord::Message(kept)) => {
+                EventRecord::Sent { .. } => {}
+                EventRecord::Message(kept) => {
                     if let Some((publisher, number)) = kept.publisher {
                         mqtt.seen_mut().insert(TopicId(publisher), number, sequence);
                     }
                     let time_of = |at_ms| now.after_ms(Expiry::new(at_ms, timestamp_ms).left_ms(wall_ms));
-                    let mut message = kept.into_message(sequence, &binary, now, time_of);
+                    let mut message = kept.into_message(sequence, &owned(desk, owner).unwrap_or_else(|| binary.clone()), now, time_of);
                     message.hold = Some(self.broker.held.hold(&message.outgoing));
                     message.is_noted |= noted.contains(&sequence);
                     if let Some(sent) = &sent {
@@ -311,19 +312,25 @@ impl Audience {
                     }
                     session.queue.push(Entry::Message(Box::new(message)));
                 }
-                Some(EventRecord::Released { sequence: released }) => {
+                EventRecord::Released { sequence: released } => {
                     mqtt.stored.as_mut().expect("it was kept").released.insert(released, sequence);
                     released_before.push(released);
                 }
-                Some(EventRecord::Inbound { id, number }) => {
+                EventRecord::Inbound { id, number } => {
                     mqtt.inbound_mut().insert(id, Inbound::Lost { number });
                     mqtt.stored.as_mut().expect("it was kept").inbound.insert(id, sequence);
                 }
-                Some(EventRecord::Seen { publisher, number }) => mqtt.seen_mut().insert(TopicId(publisher), number, sequence),
+                EventRecord::Seen { publisher, number } => mqtt.seen_mut().insert(TopicId(publisher), number, sequence),
             }
         }
         mqtt.outbound.restore_released(released_before);
     }
+}
+
+/// A specification whose values are payloads, of a topic that is theirs.
+fn owned(desk: &mut Desk, owner: Option<String>) -> Option<Arc<Specification>> {
+    let specification = Specification::owned_by(TopicType::Binary, &owner?)?;
+    Some(desk.specifications.intern(specification))
 }
 
 /// What was sent to a session that is away and may come again; `None` where it has a connection, and where a restart has left that unclear.
