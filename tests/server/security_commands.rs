@@ -177,6 +177,10 @@ fn it_is_explained_without_a_server() {
     let wrong = place.write("wrong", "set\n");
     let (code, refused) = alone(&["security", "explain", "--store", &wrong, "--roles", "A", "VIEW_SERVER"]);
     assert!(code == 2 && refused.starts_with(&format!("error: {wrong}:1:4: ")), "{refused}");
+    for twice in [&["check", "--store", "-", "-"][..], &["explain", "--store", "-", "--principals", "-", "ann", "READ_TOPIC", "a"]] {
+        let (code, refused) = alone(&[&["security"], twice].concat());
+        assert!(code == 2 && refused.starts_with("error: standard input is read once"), "{twice:?}: {refused}");
+    }
 }
 
 #[test]

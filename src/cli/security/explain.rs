@@ -127,8 +127,8 @@ struct Scripts {
 
 impl Scripts {
     fn of(arguments: &Explain, who: &Who<'_>) -> Result<Self, Failure> {
+        let store = arguments.instead.file(arguments.principals.as_deref())?;
         let principals = arguments.principals.as_deref().map(File::read).transpose()?;
-        let store = arguments.instead.file()?;
         match (store, who) {
             (Some(store), Who::Principal(name)) if principals.is_none() && !name.is_empty() => {
                 let whose = format!("whose roles? Expected --principals FILE, in which '{}' stands beside {}", printable(name), store.name);

@@ -12,7 +12,7 @@ use crate::security::{Author, PrincipalLimits, PrincipalStore, SecurityLimits, S
 use clap::{Args, Subcommand};
 use explain::Explain;
 use script::{About, File, UNBOUNDED, UNBOUNDED_PRINCIPALS};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Subcommand)]
@@ -112,9 +112,9 @@ fn parse(about: About, file: &File) -> Result<usize, Failure> {
 }
 
 fn check(arguments: &Check) -> Result<(), Failure> {
+    let before = arguments.instead.file(Some(&arguments.file))?;
     let file = File::read(&arguments.file)?;
     let about = About::of(arguments.principals);
-    let before = arguments.instead.file()?;
     if arguments.offline || before.is_some() {
         match about {
             About::Roles => check_roles(&file, before.as_ref())?,
@@ -165,9 +165,13 @@ fn send(target: &Target, file: &File, about: About, check: bool) -> Result<(), F
 }
 
 impl Instead {
-    /// The script of the store; none where a server is asked.
-    fn file(&self) -> Result<Option<File>, Failure> {
+    /// The script of the store; none where a server is asked. Only one of it and `other`, which is read too, comes by standard input.
+    fn file(&self, other: Option<&Path>) -> Result<Option<File>, Failure> {
+        let standard_input = Some(Path::new("-"));
         match &self.store {
+            Some(path) if Some(&**path) == standard_input && other == standard_input => {
+                Err(Failure::Usage("standard input is read once: expected '-' for one script only".to_owned()))
+            }
             Some(path) => File::read(path).map(Some),
             None if self.predefined => Ok(Some(File::predefined())),
             None => Ok(None),

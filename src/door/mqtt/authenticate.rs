@@ -39,25 +39,27 @@ impl Doors {
         if !desk.limits.authenticates && connect.authentication.is_some_and(|(method, _)| is_known(method)) {
             return self.admit_client(desk, audience, key, connect, Some(&[]), None);
         }
-        self.wait_for_verdict(desk, key);
         let shown = self.shown_before(key);
-        let link = self.link(key).expect("CONNECT has just come by it");
-        link.rare.get_or_insert_default().waiting = Some(body.into());
-        link.is_judged = true;
+        self.hold_connect(desk, key, body);
         desk.effects.push(step_of(key, connect.authentication.unwrap_or_default(), shown));
     }
 
     /// CONNECT names no method: its user name and password say who the client is.
     pub(super) fn begin_identification(&mut self, desk: &mut Desk, key: ConnectionKey, connect: &Connect<'_>, body: &[u8]) {
         let (address, certificate) = self.shown_before(key);
-        self.wait_for_verdict(desk, key);
-        let link = self.link(key).expect("CONNECT has just come by it");
-        link.rare.get_or_insert_default().waiting = Some(body.into());
-        link.is_judged = true;
+        self.hold_connect(desk, key, body);
         let principal = connect.user_name.unwrap_or_default().into();
         let shown = connect.password.map_or(Shown::Nothing, |password| Shown::Password(Zeroizing::new(password.into())));
         let claim = Claim { principal, shown, address, certificate, properties: Checked::default() };
         desk.effects.push(Effect::Identify(key, Box::new(claim)));
+    }
+
+    /// CONNECT waits until it is known who the client is.
+    fn hold_connect(&mut self, desk: &Desk, key: ConnectionKey, body: &[u8]) {
+        self.wait_for_verdict(desk, key);
+        let link = self.link(key).expect("CONNECT has just come by it");
+        link.rare.get_or_insert_default().waiting = Some(body.into());
+        link.is_judged = true;
     }
 
     /// It is known who the client is whose CONNECT waits.
