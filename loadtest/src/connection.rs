@@ -6,10 +6,9 @@
 use crate::dialect::{Dialect, Event, Request};
 use crate::in_flight::InFlight;
 use crate::plan::{Target, Transport};
-use crate::secure;
+use crate::secure::Secure;
 use crate::websocket::{self, Opcode, Upgrade};
 use mio::net::TcpStream;
-use rustls::ClientConnection;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -45,7 +44,7 @@ pub struct Connection {
     /// A publisher's updates without an answer yet, where the dialect counts them.
     pub in_flight: Option<Box<InFlight>>,
     is_websocket: bool,
-    tls: Option<Box<ClientConnection>>,
+    tls: Option<Box<Secure>>,
     deframer: Deframer,
     /// Read, but not yet a whole frame.
     kept: Vec<u8>,
@@ -153,7 +152,7 @@ impl Connection {
             let pending = &self.pending[self.pending_start..];
             let result = match &mut self.tls {
                 None => self.stream.write(pending),
-                Some(tls) => secure::write(tls, &mut self.stream, pending),
+                Some(tls) => tls.write(&mut self.stream, pending),
             };
             match result {
                 Ok(written) => {
@@ -178,16 +177,18 @@ impl Connection {
     /// Reads once into `buffer`, behind what was kept. Returns the length of both.
     pub fn read(&mut self, buffer: &mut Vec<u8>, read_bytes: usize) -> io::Result<(usize, ReadEnd)> {
         let kept = self.kept.len();
-        if buffer.len() < kept + read_bytes {
-            buffer.resize(kept + read_bytes, 0);
+        // Records are opened from behind the room into it.
+        let needed = kept + if self.tls.is_some() { 2 * read_bytes } else { read_bytes };
+        if buffer.len() < needed {
+            buffer.resize(needed, 0);
         }
         buffer[..kept].copy_from_slice(&self.kept);
         loop {
-            let room = &mut buffer[kept..kept + read_bytes];
+            let (room, sealed) = buffer[kept..].split_at_mut(read_bytes);
             let result = match &mut self.tls {
                 // A short read empties a stream socket: another one would only say so.
                 None => self.stream.read(room).map(|got| (got, got == read_bytes)),
-                Some(tls) => secure::read(tls, &mut self.stream, room),
+                Some(tls) => tls.read(&mut self.stream, &mut sealed[..read_bytes], room),
             };
             return match result {
                 Ok((0, _)) => Err(io::ErrorKind::UnexpectedEof.into()),
