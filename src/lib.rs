@@ -14,6 +14,7 @@
 //! - `view` — topic views: their language, and what a view makes of one topic's value.
 //! - `session` — selections, and what a session still has to be sent; what MQTT's are beyond that.
 //! - `journal` — what is kept of persistent topics: records over bytes, and what they add up to.
+//! - `cluster` — topics that several servers hold as one: what the log that they agree on says.
 //! - `mail` — what shards say to each other, with every type that travels.
 //! - `desk` — what every room of a shard works with: identity, limits, clock, post, the ledger of what is stored, figures.
 //! - `gate` — may this asker do this? Paths and selectors that somebody gives are parsed here.
@@ -49,6 +50,7 @@ mod session_tree;
 mod view;
 mod session;
 mod journal;
+mod cluster;
 mod mail;
 mod desk;
 mod gate;

@@ -159,14 +159,18 @@ pub mod journal {
     };
 }
 
+pub mod cluster {
+    pub use crate::cluster::Entry;
+}
+
 pub mod mail {
     pub use crate::mail::{Action, Asker, Batch, Call, Caller, Content, Mail, Update};
 }
 
 pub mod shard {
     pub use crate::shard::{
-        Claim, DerivationLimits, Effect, Handover, Identified, Identity, Limits, Log, Place, PrincipalOrder, Restoring, ResumeLimits,
-        Shard, Shown, Storing, Transport, Unidentified, Verdict, Who,
+        Claim, DerivationLimits, Effect, Fate, Handover, Identified, Identity, Limits, Log, Place, PrincipalOrder, Proposal, Replication,
+        Restoring, ResumeLimits, Role, Shard, Shown, Storing, Transport, Unidentified, Verdict, Who,
     };
 }
 

@@ -509,6 +509,20 @@ export class StorageUnavailableError extends RequestError {
   static codeName = 'storage_unavailable';
 }
 
+/** 420: the update was not made, since no server could decide on it: too few of those that hold the topic reach each other. */
+export class NoQuorumError extends RequestError {
+  static className = 'NoQuorumError';
+  static code = 420;
+  static codeName = 'no_quorum';
+}
+
+/** 421: the update may have been made, or may be yet: the servers that hold the topic could not be reached in time to tell. */
+export class UpdateUnknownError extends RequestError {
+  static className = 'UpdateUnknownError';
+  static code = 421;
+  static codeName = 'update_unknown';
+}
+
 /**
  * There is no connection: it could not be made, it was lost, or the session is closed. `code` is the close code.
  *
@@ -635,6 +649,8 @@ export const REQUEST_ERRORS = Object.freeze([
   OverloadedError,
   ShuttingDownError,
   StorageUnavailableError,
+  NoQuorumError,
+  UpdateUnknownError,
 ]);
 
 const classOfCode = new Map(REQUEST_ERRORS.map((type) => [type.code, type]));

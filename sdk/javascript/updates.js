@@ -9,7 +9,16 @@
  */
 
 import { makeDelta } from './delta.js';
-import { ConnectionError, InvalidStreamError, OverloadedError, ShuttingDownError, StorageUnavailableError, TimeoutError } from './errors.js';
+import {
+  ConnectionError,
+  InvalidStreamError,
+  NoQuorumError,
+  OverloadedError,
+  ShuttingDownError,
+  StorageUnavailableError,
+  TimeoutError,
+  UpdateUnknownError,
+} from './errors.js';
 import { decodeValue, isNoValue, show } from './types.js';
 
 /** @typedef {import('./encode.js').ClientMessage} ClientMessage */
@@ -354,7 +363,15 @@ function rootFailure(known, found) {
 
 /** @param {Error} failure */
 function isEphemeral(failure) {
-  const ephemeral = [ConnectionError, TimeoutError, OverloadedError, ShuttingDownError, StorageUnavailableError];
+  const ephemeral = [
+    ConnectionError,
+    NoQuorumError,
+    OverloadedError,
+    ShuttingDownError,
+    StorageUnavailableError,
+    TimeoutError,
+    UpdateUnknownError,
+  ];
   return ephemeral.some((type) => failure instanceof type);
 }
 

@@ -69,6 +69,8 @@ pub struct Limits {
     pub topics_max: usize,
     /// Topics that a session is subscribed to; 0: no bound.
     pub subscriptions_max: usize,
+    /// The groups that topics are replicated in, of all servers that hold them; 0: this one stands alone.
+    pub groups: u16,
     /// Connections of this shard.
     pub connections_max: usize,
     /// The longest head of a request of HTTP.
@@ -146,6 +148,7 @@ impl Default for Limits {
             removals_max: 10_000,
             topics_max: 10_000_000,
             subscriptions_max: 0,
+            groups: 0,
             connections_max: 1_000_000,
             http_head_bytes_max: 8192,
             http_fields_max: 64,

@@ -6,11 +6,13 @@
 
 mod audit;
 mod effects;
+mod groups;
 mod ledger;
 mod limits;
 
 pub use audit::{Audit, AuditKind, AuditOutcome};
 pub use effects::{Authentication, Claim, Effect, Effects, GivenUp, HandedNative, Handover, Log, Shown, Why};
+pub use groups::{Fate, Groups, Proposal, Proposed, Role, refusal_of};
 pub use ledger::{Ledger, Ticket};
 pub use limits::{DerivationLimits, Limits, ResumeLimits};
 
@@ -115,6 +117,7 @@ pub struct Desk {
     began: (Time, u64),
     post: Post,
     pub ledger: Ledger,
+    pub groups: Groups,
     pub report: Report,
     /// The author of events that sessions without a principal append.
     pub anonymous: Arc<str>,
@@ -164,6 +167,7 @@ impl Desk {
             turn: Turn { now, wall: (now, wall_ms), walk_budget: limits.walk_slice, is_stopping: false },
             post: Post { inbox: VecDeque::new(), outboxes, answers: VecDeque::new() },
             ledger: Ledger::new(identity.storing),
+            groups: Groups::new(limits.groups),
             report: Report::new(identity.index.0, now),
             anonymous: Arc::from(""),
             effects: Effects::default(),
@@ -216,7 +220,9 @@ impl Desk {
     /// The number that the next topic of this shard has: no other of any shard has it, and no record of a session.
     pub fn next_topic_id(&self) -> TopicId {
         let count = u64::from(self.identity.count);
-        TopicId(self.identity.topics_base + self.numbers.topics * count + u64::from(self.identity.index.0) + 1)
+        let number = self.identity.topics_base + self.numbers.topics * count + u64::from(self.identity.index.0) + 1;
+        // Even ones are those of topics that all servers have.
+        TopicId(if self.groups.count() == 0 { number } else { number * 2 + 1 })
     }
 
     pub fn take_topic_id(&mut self) -> TopicId {

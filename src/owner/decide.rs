@@ -15,7 +15,7 @@ use crate::topic::constraint::{Constraint, Subject};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::specification::{Specification, TopicType};
-use crate::topic::tree::{Place, Topic};
+use crate::topic::tree::Topic;
 use crate::value::delta::{self, Form};
 use crate::value::patch::{self, PatchError};
 use crate::value::{ValueType, scalar};
@@ -28,7 +28,7 @@ use std::sync::Arc;
 pub struct Attempt<'a> {
     pub path: &'a str,
     /// The topic there, unless it gives way.
-    pub found: Option<Place>,
+    pub found: Option<&'a Topic>,
     /// Whether the topic there gives way to one that is made.
     pub gives_way: bool,
     pub by: Option<SessionId>,
@@ -71,36 +71,34 @@ impl Owner {
     /// Decides on an update whose path and value have been checked.
     pub(super) fn decide(&self, desk: &Desk, attempt: Attempt<'_>, change: &Change<'_>) -> Result<Decided, Refusal> {
         if let Some(refusal) = change.conditions.as_ref().and_then(|conditions| conditions.unless_owner.as_ref()) {
-            check_owner(attempt.found.map(|place| self.tree.topic(place)), attempt.author, refusal)?;
+            check_owner(attempt.found, attempt.author, refusal)?;
         }
         if let Action::Message(message) = &change.action {
             self.check_keeping(desk, &attempt, message)?;
         }
-        let attempt = &self.find_changed(desk, attempt, change)?;
+        let attempt = &find_changed(desk, attempt, change)?;
         let Attempt { path, found, received, .. } = *attempt;
         if let Some(conditions) = &change.conditions {
-            self.check_stream(found, path, conditions.stream)?;
-            self.check_constraint(found, path, conditions.constraint.as_ref())?;
+            check_stream(found, path, conditions.stream)?;
+            check_constraint(found, path, conditions.constraint.as_ref())?;
         }
         match (&change.action, found) {
             (Action::Message(message), _) => self.decide_message(desk, attempt, message),
-            (Action::Add(specification), Some(place)) => self.decide_added(desk, place, specification),
-            (Action::AddAndSet(specification, content), Some(place)) => {
-                self.check_same(place, specification)?;
-                Ok(Decided { outcome: Outcome::Created(false), ..self.decide_set(desk, place, content, attempt)? })
+            (Action::Add(specification), Some(topic)) => decide_added(desk, topic, specification),
+            (Action::AddAndSet(specification, content), Some(topic)) => {
+                check_same(topic, specification)?;
+                Ok(Decided { outcome: Outcome::Created(false), ..decide_set(desk, topic, content, attempt)? })
             }
             (Action::Add(specification), None) => self.decide_new(desk, attempt, specification, None),
             (Action::AddAndSet(specification, content), None) => self.decide_new(desk, attempt, specification, Some(content)),
             (_, None) => Err(Refusal::new(ErrorCode::NoSuchTopic, format!("there is no topic at '{path}'"))),
-            (Action::Set(content), Some(place)) => self.decide_set(desk, place, content, attempt),
-            (Action::Check(kind), Some(place)) => {
-                let topic = self.tree.topic(place);
+            (Action::Set(content), Some(topic)) => decide_set(desk, topic, content, attempt),
+            (Action::Check(kind), Some(topic)) => {
                 check_kind(topic, *kind).map(|()| Decided::nothing(Outcome::Done, store_found(desk, topic)))
             }
-            (Action::Patch(text), Some(place)) => self.decide_patch(desk, place, text, received),
-            (Action::Delta(form, delta), Some(place)) => self.decide_delta(desk, place, (*form, delta), attempt),
-            (Action::Append(append, content), Some(place)) => {
-                let topic = self.tree.topic(place);
+            (Action::Patch(text), Some(topic)) => decide_patch(desk, topic, text, received),
+            (Action::Delta(form, delta), Some(topic)) => self.decide_delta(desk, topic, (*form, delta), attempt),
+            (Action::Append(append, content), Some(topic)) => {
                 if change.conditions.as_ref().is_some_and(|conditions| conditions.is_own) {
                     check_own(topic, *append, attempt.author)?;
                 }
@@ -109,94 +107,14 @@ impl Owner {
         }
     }
 
-    /// Which topic is to change. One of a view gives way to one that is added, and is never changed; one that is only passed through gives way to
-    /// one that is another.
-    fn find_changed<'a>(&self, desk: &Desk, attempt: Attempt<'a>, change: &Change<'_>) -> Result<Attempt<'a>, Refusal> {
-        let Some(place) = attempt.found else { return Ok(attempt) };
-        let topic = self.tree.topic(place);
-        let given_way = Attempt { found: None, gives_way: true, ..attempt };
-        match &change.action {
-            Action::Add(specification) | Action::AddAndSet(specification, _) if topic.is_reference => {
-                if let Some(conditions) = &change.conditions {
-                    self.check_constraint(attempt.found, attempt.path, conditions.constraint.as_ref())?;
-                }
-                check_storage(desk, specification)?;
-                Ok(given_way)
-            }
-            // A topic that is only passed through holds nothing that could be lost.
-            Action::Add(specification) | Action::AddAndSet(specification, _)
-                if topic.is_passing && self.check_same(place, specification).is_err() =>
-            {
-                Ok(given_way)
-            }
-            _ => check_not_reference(topic).map(|()| attempt),
-        }
-    }
-
-    fn check_stream(&self, found: Option<Place>, path: &str, step: Option<StreamStep>) -> Result<(), Refusal> {
-        let Some(StreamStep { stream, opens: false }) = step else { return Ok(()) };
-        match found.map(|place| self.tree.topic(place).stream()) {
-            Some(Some(held)) if held == stream => Ok(()),
-            None => Err(Refusal::new(ErrorCode::InvalidStream, format!("the stream's topic '{path}' was removed"))),
-            Some(_) => {
-                let why = format!("the stream on '{path}' has ended: the topic was updated or made by another, or an operation failed");
-                Err(Refusal::new(ErrorCode::InvalidStream, why))
-            }
-        }
-    }
-
-    fn check_constraint(&self, found: Option<Place>, path: &str, constraint: Option<&Constraint>) -> Result<(), Refusal> {
-        let Some(constraint) = constraint else { return Ok(()) };
-        let subject = match found.map(|place| self.tree.topic(place)) {
-            None => Subject::NoTopic,
-            Some(topic) => {
-                let kind = topic.specification.value_type();
-                let value = match topic.series() {
-                    Some(series) => series.latest().map(|event| event.value),
-                    None => topic.latest.as_ref().and_then(|latest| latest.value()),
-                };
-                value.map_or(Subject::NoValue, |bytes| Subject::Value { kind, bytes })
-            }
-        };
-        if constraint.evaluate(subject) {
-            return Ok(());
-        }
-        Err(Refusal::new(ErrorCode::UnsatisfiedConstraint, format!("the constraint does not hold for '{path}'")))
-    }
-
-    fn check_same(&self, place: Place, specification: &Arc<Specification>) -> Result<(), Refusal> {
-        let topic = self.tree.topic(place);
-        let held = &topic.specification;
-        if Arc::ptr_eq(held, specification) || held.agrees_with(specification) {
-            return Ok(());
-        }
-        let what = if held.topic_type() == specification.topic_type() {
-            "other properties".to_owned()
-        } else {
-            format!("type {}, not {}", held.topic_type().name(), specification.topic_type().name())
-        };
-        Err(Refusal::new(ErrorCode::TopicExists, format!("the topic at '{}' has {what}", topic.path.as_str())))
-    }
-
     /// Whether one more topic may be made.
     pub(super) fn check_room(&self, desk: &Desk, attempt: &Attempt<'_>) -> Result<(), Refusal> {
-        if self.tree.len() - usize::from(attempt.gives_way) < desk.limits.topics_max {
+        let topics = self.tree.len().saturating_add_signed(self.ahead.more());
+        if topics - usize::from(attempt.gives_way) < desk.limits.topics_max {
             return Ok(());
         }
         let message = format!("this server's core holds its most of {} topics", desk.limits.topics_max);
         Err(Refusal::new(ErrorCode::TopicLimit, message))
-    }
-
-    /// A topic is added where one is.
-    fn decide_added(&self, desk: &Desk, place: Place, specification: &Arc<Specification>) -> Result<Decided, Refusal> {
-        self.check_same(place, specification)?;
-        let topic = self.tree.topic(place);
-        if topic.is_passing {
-            // Whoever adds a topic finds it later, so it is only passed through no longer.
-            check_storage(desk, &topic.specification)?;
-            return Ok(Decided::one(Record::Kept, Outcome::Created(false)));
-        }
-        Ok(Decided::nothing(Outcome::Created(false), store_found(desk, topic)))
     }
 
     /// A topic is added where none is, perhaps with a value.
@@ -238,46 +156,8 @@ impl Owner {
         }
     }
 
-    /// Sets a value, or appends it to a time series.
-    fn decide_set(&self, desk: &Desk, place: Place, content: &Content<'_>, attempt: &Attempt<'_>) -> Result<Decided, Refusal> {
-        let topic = self.tree.topic(place);
-        check_kind(topic, content.kind)?;
-        if topic.series().is_some() {
-            let appended = decide_append(desk, topic, Append::Original { timestamp_ms: None }, content, attempt)?;
-            return Ok(Decided { outcome: Outcome::Done, ..appended });
-        }
-        check_storage(desk, &topic.specification)?;
-        let publication = next_publication(topic, content.value.as_deref(), attempt.received);
-        Ok(Decided::one(Record::Value(Arc::new(publication)), Outcome::Done))
-    }
-
-    fn decide_patch(&self, desk: &Desk, place: Place, text: &[u8], received: Time) -> Result<Decided, Refusal> {
-        let topic = self.tree.topic(place);
-        check_kind(topic, ValueType::Json)?;
-        if topic.specification.topic_type() != TopicType::Json {
-            let message = format!("a patch is for JSON topics; '{}' is a time series", topic.path.as_str());
-            return Err(Refusal::new(ErrorCode::IncompatibleType, message));
-        }
-        check_storage(desk, &topic.specification)?;
-        let value = topic.latest.as_ref().and_then(|latest| latest.value());
-        let value = value.ok_or_else(|| Refusal::at(ErrorCode::FailedPatch, 0, "the topic has no value to patch"))?;
-        let limits = patch::PatchLimits {
-            depth_max: desk.limits.json_depth_max,
-            value_bytes_max: desk.limits.value_bytes_max,
-            text_bytes_max: desk.limits.message_bytes_max,
-            operations_max: desk.limits.patch_operations_max,
-            handled_bytes_max: desk.limits.patch_handled_bytes_max,
-            work_max: desk.limits.patch_work_max,
-        };
-        let patched = patch::apply(value, text, limits).map_err(refuse_patch)?;
-        check_size(desk, patched.len())?;
-        let publication = next_publication(topic, Some(&patched), received);
-        Ok(Decided::one(Record::Value(Arc::new(publication)), Outcome::Done))
-    }
-
     /// A value as its difference from the one before.
-    fn decide_delta(&self, desk: &Desk, place: Place, (form, bytes): (Form, &[u8]), attempt: &Attempt<'_>) -> Result<Decided, Refusal> {
-        let topic = self.tree.topic(place);
+    fn decide_delta(&self, desk: &Desk, topic: &Topic, (form, bytes): (Form, &[u8]), attempt: &Attempt<'_>) -> Result<Decided, Refusal> {
         let kind = topic.specification.value_type();
         let previous = topic.latest.as_ref().and_then(|latest| latest.value()).filter(|_| kind.has_deltas());
         let previous = previous.ok_or_else(|| {
@@ -299,8 +179,121 @@ impl Owner {
             }
         };
         let content = Content { kind, value: Some(Cow::Owned(checked)) };
-        self.decide_set(desk, place, &content, attempt)
+        decide_set(desk, topic, &content, attempt)
     }
+}
+
+/// Which topic is to change. One of a view gives way to one that is added, and is never changed; one that is only passed through gives way to
+/// one that is another.
+fn find_changed<'a>(desk: &Desk, attempt: Attempt<'a>, change: &Change<'_>) -> Result<Attempt<'a>, Refusal> {
+    let Some(topic) = attempt.found else { return Ok(attempt) };
+    let given_way = Attempt { found: None, gives_way: true, ..attempt };
+    match &change.action {
+        Action::Add(specification) | Action::AddAndSet(specification, _) if topic.is_reference => {
+            if let Some(conditions) = &change.conditions {
+                check_constraint(attempt.found, attempt.path, conditions.constraint.as_ref())?;
+            }
+            check_storage(desk, specification)?;
+            Ok(given_way)
+        }
+        // A topic that is only passed through holds nothing that could be lost.
+        Action::Add(specification) | Action::AddAndSet(specification, _)
+            if topic.is_passing && check_same(topic, specification).is_err() =>
+        {
+            Ok(given_way)
+        }
+        _ => check_not_reference(topic).map(|()| attempt),
+    }
+}
+
+fn check_stream(found: Option<&Topic>, path: &str, step: Option<StreamStep>) -> Result<(), Refusal> {
+    let Some(StreamStep { stream, opens: false }) = step else { return Ok(()) };
+    match found.map(Topic::stream) {
+        Some(Some(held)) if held == stream => Ok(()),
+        None => Err(Refusal::new(ErrorCode::InvalidStream, format!("the stream's topic '{path}' was removed"))),
+        Some(_) => {
+            let why = format!("the stream on '{path}' has ended: the topic was updated or made by another, or an operation failed");
+            Err(Refusal::new(ErrorCode::InvalidStream, why))
+        }
+    }
+}
+
+fn check_constraint(found: Option<&Topic>, path: &str, constraint: Option<&Constraint>) -> Result<(), Refusal> {
+    let Some(constraint) = constraint else { return Ok(()) };
+    let subject = match found {
+        None => Subject::NoTopic,
+        Some(topic) => {
+            let kind = topic.specification.value_type();
+            let value = match topic.series() {
+                Some(series) => series.latest().map(|event| event.value),
+                None => topic.latest.as_ref().and_then(|latest| latest.value()),
+            };
+            value.map_or(Subject::NoValue, |bytes| Subject::Value { kind, bytes })
+        }
+    };
+    if constraint.evaluate(subject) {
+        return Ok(());
+    }
+    Err(Refusal::new(ErrorCode::UnsatisfiedConstraint, format!("the constraint does not hold for '{path}'")))
+}
+
+fn check_same(topic: &Topic, specification: &Arc<Specification>) -> Result<(), Refusal> {
+    let held = &topic.specification;
+    if Arc::ptr_eq(held, specification) || held.agrees_with(specification) {
+        return Ok(());
+    }
+    let what = if held.topic_type() == specification.topic_type() {
+        "other properties".to_owned()
+    } else {
+        format!("type {}, not {}", held.topic_type().name(), specification.topic_type().name())
+    };
+    Err(Refusal::new(ErrorCode::TopicExists, format!("the topic at '{}' has {what}", topic.path.as_str())))
+}
+
+/// A topic is added where one is.
+fn decide_added(desk: &Desk, topic: &Topic, specification: &Arc<Specification>) -> Result<Decided, Refusal> {
+    check_same(topic, specification)?;
+    if topic.is_passing {
+        // Whoever adds a topic finds it later, so it is only passed through no longer.
+        check_storage(desk, &topic.specification)?;
+        return Ok(Decided::one(Record::Kept, Outcome::Created(false)));
+    }
+    Ok(Decided::nothing(Outcome::Created(false), store_found(desk, topic)))
+}
+
+/// Sets a value, or appends it to a time series.
+fn decide_set(desk: &Desk, topic: &Topic, content: &Content<'_>, attempt: &Attempt<'_>) -> Result<Decided, Refusal> {
+    check_kind(topic, content.kind)?;
+    if topic.series().is_some() {
+        let appended = decide_append(desk, topic, Append::Original { timestamp_ms: None }, content, attempt)?;
+        return Ok(Decided { outcome: Outcome::Done, ..appended });
+    }
+    check_storage(desk, &topic.specification)?;
+    let publication = next_publication(topic, content.value.as_deref(), attempt.received);
+    Ok(Decided::one(Record::Value(Arc::new(publication)), Outcome::Done))
+}
+
+fn decide_patch(desk: &Desk, topic: &Topic, text: &[u8], received: Time) -> Result<Decided, Refusal> {
+    check_kind(topic, ValueType::Json)?;
+    if topic.specification.topic_type() != TopicType::Json {
+        let message = format!("a patch is for JSON topics; '{}' is a time series", topic.path.as_str());
+        return Err(Refusal::new(ErrorCode::IncompatibleType, message));
+    }
+    check_storage(desk, &topic.specification)?;
+    let value = topic.latest.as_ref().and_then(|latest| latest.value());
+    let value = value.ok_or_else(|| Refusal::at(ErrorCode::FailedPatch, 0, "the topic has no value to patch"))?;
+    let limits = patch::PatchLimits {
+        depth_max: desk.limits.json_depth_max,
+        value_bytes_max: desk.limits.value_bytes_max,
+        text_bytes_max: desk.limits.message_bytes_max,
+        operations_max: desk.limits.patch_operations_max,
+        handled_bytes_max: desk.limits.patch_handled_bytes_max,
+        work_max: desk.limits.patch_work_max,
+    };
+    let patched = patch::apply(value, text, limits).map_err(refuse_patch)?;
+    check_size(desk, patched.len())?;
+    let publication = next_publication(topic, Some(&patched), received);
+    Ok(Decided::one(Record::Value(Arc::new(publication)), Outcome::Done))
 }
 
 /// Appends an event, or an edit of one.

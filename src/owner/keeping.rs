@@ -79,7 +79,7 @@ impl Owner {
             return Ok(());
         }
         let interested = match attempt.found {
-            Some(place) => self.tree.topic(place).interested,
+            Some(topic) => topic.interested,
             None => self.interests.selecting(attempt.path),
         };
         if is_failing && !interested.intersection(desk.ledger.keepers).is_empty() {

@@ -21,8 +21,7 @@ use std::sync::Arc;
 
 impl Owner {
     pub(super) fn decide_message(&self, desk: &Desk, attempt: &Attempt<'_>, message: &MessageChange<'_>) -> Result<Decided, Refusal> {
-        let topic = attempt.found.map(|place| self.tree.topic(place));
-        let topic = topic.filter(|topic| !topic.is_passing || !matches!(message.making, Making::Asked));
+        let topic = attempt.found.filter(|topic| !topic.is_passing || !matches!(message.making, Making::Asked));
         if message.payload.is_empty() && message.head.retain && !takes_empty(topic) {
             return self.decide_cleared(desk, attempt, message);
         }
@@ -96,7 +95,7 @@ impl Owner {
             let publication = make_publication(id, specification, version, Some(&[]), attempt.received);
             Record::Cleared(Arc::new(publication.with_message(head)))
         };
-        if let Some(topic) = attempt.found.map(|place| self.tree.topic(place)) {
+        if let Some(topic) = attempt.found {
             check_storage(desk, &topic.specification)?;
             let version = topic.latest.as_ref().map_or(0, |latest| latest.version);
             return Ok(Decided::one(cleared(topic.id, &topic.specification, version, head), Outcome::Done));

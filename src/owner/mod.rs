@@ -6,6 +6,7 @@
 //! - here — an update's way, and its stream.
 //! - `decide` — what it comes to: conditions, topics made, values, events; `messages` — what comes by MQTT.
 //! - `record` — what changes a topic, and who is told; `storing` — what of it is stored; `restore` — topics that were stored.
+//! - `outcome` — topics that several servers hold as one; `ahead` — what is decided of them and not applied.
 //! - `keeping` — who has to keep a message before it is acknowledged.
 //! - `events` — time series: what new subscribers get, queries.
 //! - `interests` — which shards want to know of what; `count` — how many subscribers a topic has, where somebody wants to know.
@@ -19,6 +20,7 @@
 //! What may be many is looked at slice by slice, by walks, errands and what comes due in a turn; loops over places, paths and notices are over one slice. A set of
 //! shards has as many as there are cores.
 
+mod ahead;
 mod count;
 mod decide;
 mod errand;
@@ -28,6 +30,7 @@ mod filters;
 mod interests;
 mod keeping;
 mod messages;
+mod outcome;
 mod passing;
 mod record;
 mod restore;
@@ -41,6 +44,7 @@ mod workbench;
 pub use views::{VIEWS_WRITER, Views, parse_view};
 pub use walk::{known_selector, merge_pages};
 
+use ahead::Ahead;
 use decide::{Attempt, Decided};
 use errand::Errands;
 use expiry::Expiries;
@@ -53,7 +57,7 @@ use walks::Walks;
 use workbench::Workbench;
 
 use crate::base::{SessionId, Time, TopicId};
-use crate::desk::{Answer, Applied, Desk, Ticket};
+use crate::desk::{Answer, Applied, Desk, Proposed, Ticket};
 use crate::mail::{Change, StreamStep, Update};
 use crate::topic::publication::Publication;
 use crate::topic::specification::Specification;
@@ -72,6 +76,7 @@ pub struct Owner {
     retained: Retained,
     workbench: Workbench,
     views: Views,
+    ahead: Ahead,
 }
 
 impl Owner {
@@ -86,6 +91,7 @@ impl Owner {
             retained: Retained::default(),
             workbench: Workbench::default(),
             views: Views::new(desk.turn.now),
+            ahead: Ahead::default(),
         }
     }
 
@@ -125,11 +131,19 @@ impl Owner {
     }
 }
 
+/// What an update's answer waits for beside its record's being stored.
+pub enum Waits {
+    /// Until its message is kept by all that have to.
+    Keeping(Keeping),
+    /// Until it is applied.
+    Proposed(Proposed),
+}
+
 impl Owner {
     pub fn update_for_other(&mut self, desk: &mut Desk, update: Update) {
         let Update { from, to, by, author, path, change, received } = update;
-        let (applied, keeping) = self.update(desk, (by, author.as_ref()), path.as_str(), &change, received);
-        self.acknowledge_kept(desk, applied, Answer::Update { from, to }, keeping);
+        let (applied, waits) = self.update(desk, (by, author.as_ref()), path.as_str(), &change, received);
+        self.acknowledge_kept(desk, applied, Answer::Update { from, to }, waits);
     }
 
     /// Decides on an update whose path and value have been checked, and carries that out. Who makes it counts as the topic's creator, if that is new.
@@ -140,11 +154,18 @@ impl Owner {
         path: &str,
         change: &Change<'_>,
         received: Time,
-    ) -> (Applied, Option<Keeping>) {
+    ) -> (Applied, Option<Waits>) {
+        if let Some(group) = desk.groups.of(path) {
+            return self.propose_update(desk, group, (by, author), path, change, received);
+        }
         let found = self.tree.find(path);
         let step = change.conditions.as_ref().and_then(|conditions| conditions.stream);
         let has_stream = step.is_some() || found.is_some_and(|place| self.tree.topic(place).stream().is_some());
-        match self.decide(desk, Attempt { path, found, gives_way: false, by, author, received }, change) {
+        match self.decide(
+            desk,
+            Attempt { path, found: found.map(|place| self.tree.topic(place)), gives_way: false, by, author, received },
+            change,
+        ) {
             Ok(decided) => {
                 let leaves_value = has_stream && decided.leaves_value();
                 let Decided { added, record, outcome, earlier } = decided;
@@ -152,7 +173,7 @@ impl Owner {
                 if has_stream {
                     self.note_stream(at, step, leaves_value);
                 }
-                (Ok((outcome, ticket.or(earlier))), keeping)
+                (Ok((outcome, ticket.or(earlier))), keeping.map(Waits::Keeping))
             }
             Err(refusal) => {
                 self.note_failed_step(found, step);
@@ -161,10 +182,15 @@ impl Owner {
         }
     }
 
-    /// Answers an update, once its message is kept where it has to be.
-    pub fn acknowledge_kept(&mut self, desk: &mut Desk, applied: Applied, answer: Answer, keeping: Option<Keeping>) {
-        match keeping {
-            Some(keeping) => self.hold_answer(desk, applied, answer, keeping),
+    /// Answers an update, once its message is kept where it has to be, or it is applied.
+    pub fn acknowledge_kept(&mut self, desk: &mut Desk, applied: Applied, answer: Answer, waits: Option<Waits>) {
+        match waits {
+            Some(Waits::Proposed(proposed)) => {
+                if let Some((answer, result)) = desk.groups.hold(proposed, answer, applied.map(|(outcome, _)| outcome)) {
+                    desk.give(answer, result);
+                }
+            }
+            Some(Waits::Keeping(keeping)) => self.hold_answer(desk, applied, answer, keeping),
             None => desk.acknowledge(applied, answer),
         }
     }

@@ -82,6 +82,8 @@ codes! {
         Overloaded = 400 "overloaded",
         ShuttingDown = 401 "shutting_down",
         StorageUnavailable = 410 "storage_unavailable",
+        NoQuorum = 420 "no_quorum",
+        UpdateUnknown = 421 "update_unknown",
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 const CHUNK_EVENTS_MAX: usize = 512;
 
 /// One event as it is held. Sequences rise in a log, timestamps do not fall.
+#[derive(Clone)]
 pub(super) struct Stored {
     pub sequence: u64,
     pub timestamp_ms: u64,
@@ -23,11 +24,12 @@ pub(super) struct Stored {
 }
 
 /// No chunk is empty; a small log has one, which grows with it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Log {
     chunks: VecDeque<Chunk>,
 }
 
+#[derive(Clone)]
 pub(super) struct Chunk {
     /// How many events ever stood before the first one, less those taken out of the middle. So a position is a difference of two.
     base: u64,

@@ -90,7 +90,7 @@ pub struct Appended {
 
 /// See the module. In order: [`Series::new`], for a stored series [`Series::restore`] for each event and [`Series::restore_end`]; then
 /// the commands.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Series {
     retained: Range,
     next_sequence: u64,
@@ -107,7 +107,7 @@ pub struct Series {
 }
 
 /// Events that are not retained any more, and whose memory is given back a part at a time.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Gone {
     chunks: VecDeque<Chunk>,
 }

@@ -7,9 +7,11 @@
 //! - `serve` — a turn: what comes by connections and by mail is carried out, until nothing is at hand.
 //! - `inside` — sessions that are used from within the process; `sys` — figures of the server as topics.
 //! - `persistence` — the ledger at work: records out, answers in; `restore` — what was stored before.
+//! - `replication` — groups at work: what was decided out, what the logs say in.
 
 mod inside;
 mod persistence;
+mod replication;
 mod restore;
 mod serve;
 mod sys;
@@ -19,12 +21,15 @@ mod tests;
 #[cfg(feature = "server")]
 pub use crate::desk::Audit;
 pub use crate::desk::{Claim, DerivationLimits, Effect, Handover, Identity, Limits, Log, ResumeLimits, Shown, Storing};
+pub use crate::desk::{Fate, Proposal, Role};
 pub use crate::door::{Identified, Transport, Unidentified, Verdict};
 pub use crate::mail::report::Arrivals;
 pub use crate::mail::security::PrincipalOrder;
 #[cfg(feature = "server")]
 pub use crate::session::Send;
 pub use crate::session::{Place, Who};
+
+pub use replication::Replication;
 pub use restore::Restoring;
 
 use crate::audience::Audience;
@@ -141,7 +146,7 @@ impl Shard {
 
     /// Whether so much mail waits that publishers should not be read now.
     pub fn is_congested(&self) -> bool {
-        let waiting = self.desk.ledger.waiting().max(self.owner.views().backlog());
+        let waiting = self.desk.ledger.waiting().max(self.desk.groups.waiting()).max(self.owner.views().backlog());
         waiting > self.desk.limits.mail_high || self.desk.is_post_congested()
     }
 

@@ -56,7 +56,7 @@ impl Shard {
         self.desk.ledger.note_recovery();
     }
 
-    fn give(&mut self, answer: Answer, result: Result<Outcome, Refusal>) {
+    pub(super) fn give(&mut self, answer: Answer, result: Result<Outcome, Refusal>) {
         self.desk.give(answer, result);
         self.give_answers();
     }

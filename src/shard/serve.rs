@@ -157,10 +157,10 @@ impl Shard {
             // What was asked before comes first, as it does from another shard.
             self.settle();
             let received = self.desk.turn.now;
-            let (applied, keeping) = self.owner.update(&mut self.desk, (by, author.as_ref()), path, &change, received);
+            let (applied, waits) = self.owner.update(&mut self.desk, (by, author.as_ref()), path, &change, received);
             // What the update caused comes before its answer, as it does from another shard.
             self.settle();
-            self.owner.acknowledge_kept(&mut self.desk, applied, Answer::Update { from: owner, to: asker }, keeping);
+            self.owner.acknowledge_kept(&mut self.desk, applied, Answer::Update { from: owner, to: asker }, waits);
             return self.give_answers();
         }
         let path = TopicPath::of_branch(path);

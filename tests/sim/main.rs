@@ -2,7 +2,7 @@
 //!
 //! It is another runtime: it feeds bytes, mail and time into shards in an order that chance chooses, and hands their bytes to simulated clients that
 //! check all they hear. `world` is the runtime, `client` a client, which asks by `ask` and hears by `heard`, `model` what must be true, `topics` and `workload` what happens, `disk` what is stored, `derivation` what views make;
-//! `resume_client`, `resume_link` and `resume_topics` are clients whose sessions outlive their connections, `talk` what these say to each other. The other files are the
+//! `resume_client`, `resume_link` and `resume_topics` are clients whose sessions outlive their connections, `talk` what these say to each other; `nodes` are servers that hold topics as one. The other files are the
 //! invariants, each with the conditions that strain it most.
 //!
 //! `TIDEWIRE_SIM_SEEDS` is how many seeds each test runs, `TIDEWIRE_SIM_SEED` the first: a failure names its seed, and that with one seed runs it again.
@@ -18,6 +18,7 @@ mod mqtt_link;
 mod mqtt_model;
 mod mqtt_packet;
 mod mqtt_workload;
+mod nodes;
 mod random;
 mod resume_client;
 mod resume_link;
@@ -51,6 +52,7 @@ mod pages;
 mod queues;
 mod removal;
 mod replay;
+mod replication;
 mod resume;
 mod security;
 mod series;

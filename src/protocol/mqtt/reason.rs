@@ -11,9 +11,15 @@ pub fn reason_of(code: ErrorCode) -> ReasonCode {
         E::InvalidSelector => ReasonCode::TOPIC_FILTER_INVALID,
         E::InvalidValue | E::IncompatibleType => ReasonCode::PAYLOAD_FORMAT_INVALID,
         // Not 0x95: the packet was not longer than the maximum that CONNACK told.
-        E::ValueTooLarge | E::TopicLimit | E::SelectionLimit | E::ListenerLimit | E::ViewLimit | E::Overloaded | E::StorageUnavailable => {
-            ReasonCode::QUOTA_EXCEEDED
-        }
+        E::ValueTooLarge
+        | E::TopicLimit
+        | E::SelectionLimit
+        | E::ListenerLimit
+        | E::ViewLimit
+        | E::Overloaded
+        | E::StorageUnavailable
+        | E::NoQuorum
+        | E::UpdateUnknown => ReasonCode::QUOTA_EXCEEDED,
         E::ReadOnlyTopic | E::AccessDenied => ReasonCode::NOT_AUTHORIZED,
         E::ShuttingDown => ReasonCode::SERVER_SHUTTING_DOWN,
         // Rules of the server's own that MQTT has no word for.

@@ -1,0 +1,11 @@
+//! Topics that several servers hold as one: the rules.
+//!
+//! Partitions are shared out among a few groups, each with a log of its own. One server leads a group: it decides what an update comes to, and puts that into the log;
+//! every server makes of its topics what the log says, so all have the same. A log holds outcomes: who reads it needs no clock, limit, permission or
+//! configuration beside it.
+//!
+//! What agrees on the log stands elsewhere. Here is what is in it.
+
+mod entry;
+
+pub use entry::{Added, Change, Entry, EventChange, MalformedEntry, Message, topic_id};

@@ -1,0 +1,228 @@
+//! Updates of topics that several servers hold as one: decided where the group is led, put to its log, and applied at every server when the log says so.
+//!
+//! What is decided becomes an entry (`cluster`), and an entry becomes the records that applying takes, at the server that decided as at all others. Until it is
+//! applied the next updates are decided from what is ahead (`ahead`). Nobody is told of anything before.
+
+use super::ahead::Ahead;
+use super::decide::{Attempt, Decided};
+use super::record::{Added, Event, Record};
+use super::{Owner, Waits, make_publication};
+use crate::base::{SessionId, Time, TopicId};
+use crate::cluster::{self, Entry, EventChange};
+use crate::desk::{Applied, Desk, Fate, Proposed, Role, refusal_of};
+use crate::journal::Expiry;
+use crate::mail::{Change, StreamStep};
+use crate::topic::path::TopicPath;
+use crate::topic::publication::{self, MessageView, Publication};
+use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
+use crate::topic::tree::{Place, StreamTag, Topic};
+use crate::wire::mqtt::QoS;
+use crate::wire::native::EventHead;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+impl Owner {
+    /// Decides on an update of a replicated topic, and puts that to the log. What is not led here is refused: whoever asks goes to the server that leads.
+    pub(super) fn propose_update(
+        &mut self,
+        desk: &mut Desk,
+        group: u16,
+        (by, author): (Option<SessionId>, Option<&Arc<str>>),
+        path: &str,
+        change: &Change<'_>,
+        received: Time,
+    ) -> (Applied, Option<Waits>) {
+        let Role::Leads { term } = desk.groups.role(group) else { return (Err(refusal_of(Fate::Void)), None) };
+        let place = self.tree.find(path);
+        let now = place.map(|place| self.tree.topic(place));
+        let found = self.ahead.find(group, path).unwrap_or(now);
+        let step = change.conditions.as_ref().and_then(|conditions| conditions.stream);
+        let held = found.and_then(Topic::stream);
+        let attempt = Attempt { path, found, gives_way: false, by, author, received };
+        let (applied, proposed, stream) = match self.decide(desk, attempt, change) {
+            Ok(decided) => {
+                let leaves_value = decided.leaves_value();
+                let Decided { added, record, outcome, .. } = decided;
+                let entry = entry_of(desk, group, path, added.as_deref(), record.as_ref());
+                let proposed = desk.groups.propose(group, term, entry);
+                if added.is_some() || record.is_some() {
+                    let path = found.map_or_else(|| TopicPath::of_branch(path), |topic| topic.path.clone());
+                    self.ahead.note(proposed, &path, now, added.map(|added| *added), record.as_ref());
+                }
+                let stream = match step {
+                    Some(StreamStep { stream, .. }) => Some(stream),
+                    None => held.filter(|_| leaves_value),
+                };
+                (Ok((outcome, None)), proposed, stream)
+            }
+            Err(refusal) => {
+                // A stream's operation that is refused ends it.
+                let stream = held.filter(|held| step.is_none_or(|step| step.stream != *held));
+                (Err(refusal), desk.groups.propose(group, term, None), stream)
+            }
+        };
+        if step.is_some() || held.is_some() {
+            self.set_stream(group, path, place, stream);
+        }
+        (applied, Some(Waits::Proposed(proposed)))
+    }
+
+    /// Notes by which stream the topic is updated once all is applied that is on its way.
+    fn set_stream(&mut self, group: u16, path: &str, place: Option<Place>, stream: Option<StreamTag>) {
+        if self.ahead.find(group, path).is_some() {
+            return self.ahead.set_stream(group, path, stream);
+        }
+        if let Some(place) = place {
+            set_stream_of(self.tree.topic_mut(place), stream);
+        }
+    }
+
+    /// Applies what the log of a group says. A topic that is added has the number `id`. `own` is the proposal of this shard that the entry is.
+    pub fn apply_entry(&mut self, desk: &mut Desk, (group, id): (u16, TopicId), own: Option<Proposed>, entry: &Entry<'_>) {
+        desk.groups.note_time_ms(group, entry.time_ms);
+        let mut at = self.tree.find(entry.path);
+        let mut change = entry.change.as_ref();
+        if let Some(added) = &entry.added {
+            let mut added = added_of(desk, id, entry.path, added);
+            if let Some(cluster::Change::Value { version, value, message }) = change
+                && added.specification.retains_value()
+            {
+                let publication =
+                    value_of(desk, (id, &added.specification), *version, *value, message.as_ref().map(|message| (message, false)));
+                added.value = Some(Arc::new(publication));
+                change = None;
+            }
+            at = self.apply(desk, at, Record::Added(Box::new(added)));
+        }
+        if let Some(change) = change {
+            let place = at.expect("a log says what happens to a topic only while it is there");
+            let record = record_of(desk, self.tree.topic(place), change);
+            at = self.apply(desk, Some(place), record);
+        }
+        let stream = match own {
+            Some(own) => self.ahead.settle(own, entry.path, at.is_some()),
+            // Who has updated it elsewhere has ended its stream.
+            None => Some(None),
+        };
+        if let (Some(stream), Some(place)) = (stream, at) {
+            set_stream_of(self.tree.topic_mut(place), stream);
+        }
+    }
+
+    /// What was decided here and is not applied does not count any more: this server leads the group no longer, or anew.
+    pub fn forget_proposed(&mut self, group: u16) {
+        self.ahead.forget(group);
+    }
+
+    /// Groups, topics more than there are now: nothing once all that was proposed is applied.
+    pub fn ahead(&self) -> &Ahead {
+        &self.ahead
+    }
+}
+
+fn set_stream_of(topic: &mut Topic, stream: Option<StreamTag>) {
+    if topic.stream() != stream {
+        topic.rare_mut().stream = stream;
+        topic.drop_empty_rare();
+    }
+}
+
+/// The entry of what was decided; `None` where it changes nothing.
+fn entry_of(desk: &mut Desk, group: u16, path: &str, added: Option<&Added>, record: Option<&Record>) -> Option<Vec<u8>> {
+    if added.is_none() && record.is_none() {
+        return None;
+    }
+    let wall_ms = desk.wall_ms();
+    let time_ms = desk.groups.take_time_ms(group, wall_ms);
+    let first = added.and_then(|added| added.value.as_ref()).map(|publication| value_change(desk, publication));
+    let change = record.map(|record| change_of(desk, record)).or(first);
+    let added = added.map(|Added { specification, is_passing, creator, .. }| cluster::Added {
+        kind: specification.topic_type().number(),
+        properties: Cow::Owned(specification.properties().map(|(key, value)| (key.into(), value.into())).collect()),
+        is_passing: *is_passing,
+        creator: *creator,
+    });
+    Some(Entry { path, time_ms, added, change }.encode())
+}
+
+fn change_of<'a>(desk: &Desk, record: &'a Record) -> cluster::Change<'a> {
+    match record {
+        Record::Kept => cluster::Change::Kept,
+        Record::Removed => cluster::Change::Removed,
+        Record::Value(publication) => value_change(desk, publication),
+        Record::Passed(publication) | Record::Cleared(publication) => {
+            let message = message_of(desk, publication).expect("what passes by is a message");
+            cluster::Change::Passed { version: publication.version, value: publication.value().unwrap_or_default(), message }
+        }
+        Record::Event(Event { publication, author, first_kept, dropped }) => {
+            let EventHead { sequence, timestamp_ms, original, .. } =
+                publication.event_head().expect("the publication of an event has its head");
+            let value = publication.value().expect("an event has a value");
+            let (first_kept, dropped) = (*first_kept, *dropped);
+            cluster::Change::Event(EventChange { sequence, original, timestamp_ms, author, value, first_kept, dropped })
+        }
+        Record::Added(_) => unreachable!("a topic is made first, and then changed"),
+    }
+}
+
+fn value_change<'a>(desk: &Desk, publication: &'a Publication) -> cluster::Change<'a> {
+    let value = if publication.is_null() { None } else { publication.value() };
+    cluster::Change::Value { version: publication.version, value, message: message_of(desk, publication) }
+}
+
+fn message_of<'a>(desk: &Desk, publication: &'a Publication) -> Option<cluster::Message<'a>> {
+    let MessageView { qos, retain, is_clearing, expires, origin, passed_on, .. } = publication.message()?;
+    let expiry = expires.map(|expires| Expiry::new(desk.wall_ms_of(expires), desk.wall_ms()));
+    Some(cluster::Message { qos: qos as u8, retain, is_clearing, expiry, origin, passed_on })
+}
+
+fn added_of(desk: &mut Desk, id: TopicId, path: &str, added: &cluster::Added<'_>) -> Added {
+    let topic_type = TopicType::from_number(added.kind).expect("a log names types that there are");
+    let properties = added.properties.iter().map(|(key, value)| (&**key, &**value));
+    let parsed = Specification::parse(topic_type, properties, SpecificationLimits::default());
+    let specification = desk.specifications.intern(parsed.expect("a log has properties as they were checked"));
+    Added { id, path: TopicPath::of_branch(path), specification, is_passing: added.is_passing, value: None, creator: added.creator }
+}
+
+fn record_of(desk: &Desk, topic: &Topic, change: &cluster::Change<'_>) -> Record {
+    let of = (topic.id, &*topic.specification);
+    match change {
+        cluster::Change::Kept => Record::Kept,
+        cluster::Change::Removed => Record::Removed,
+        cluster::Change::Value { version, value, message } => {
+            Record::Value(Arc::new(value_of(desk, of, *version, *value, message.as_ref().map(|message| (message, false)))))
+        }
+        cluster::Change::Passed { version, value, message } => {
+            let publication = Arc::new(value_of(desk, of, *version, Some(value), Some((message, true))));
+            if message.is_clearing { Record::Cleared(publication) } else { Record::Passed(publication) }
+        }
+        cluster::Change::Event(EventChange { sequence, original, timestamp_ms, author, value, first_kept, dropped }) => {
+            let author: Arc<str> = if author.is_empty() { desk.anonymous.clone() } else { (*author).into() };
+            let head = EventHead { sequence: *sequence, timestamp_ms: *timestamp_ms, original: *original, author: &author };
+            let publication = Arc::new(Publication::event(topic.id, desk.turn.now, head, value));
+            Record::Event(Event { publication, author, first_kept: *first_kept, dropped: *dropped })
+        }
+    }
+}
+
+/// A value as it is published here; of a message, also whether it passes by.
+fn value_of(
+    desk: &Desk,
+    (id, specification): (TopicId, &Specification),
+    version: u64,
+    value: Option<&[u8]>,
+    message: Option<(&cluster::Message<'_>, bool)>,
+) -> Publication {
+    let publication = make_publication(id, specification, version, value, desk.turn.now);
+    let Some((message, is_passing)) = message else { return publication };
+    publication.with_message(publication::Message {
+        qos: QoS::from_number(message.qos).unwrap_or_default(),
+        retain: message.retain,
+        is_passing,
+        is_clearing: message.is_clearing,
+        expires: message.expiry.map(|expiry| desk.turn.now.after_ms(expiry.left_ms(desk.wall_ms()))),
+        origin: message.origin,
+        publisher: None,
+        passed_on: message.passed_on.into(),
+    })
+}

@@ -1,0 +1,337 @@
+//! Servers that hold topics as one. Nothing agrees on their logs but chance: it elects leaders, lets the end of a log be lost with the leader that put it there,
+//! and tells each server late, or never, what the others do.
+//!
+//! A log is what all its servers will have; how far each has applied it is its own. What a leader proposes and is not in the log yet, or not committed, is lost
+//! when another is elected, or not, as chance has it.
+
+use crate::random::Random;
+use std::collections::VecDeque;
+use tidewire::surface::base::placement::owner_of;
+use tidewire::surface::base::{SessionId, ShardIndex, Time};
+use tidewire::surface::cluster::Entry;
+use tidewire::surface::shard::{Effect, Fate, Identity, Limits, Proposal, Replication, Role, Shard, Storing};
+use tidewire::surface::wire::native::{Ask, Request};
+
+pub const SERVERS: usize = 3;
+pub const GROUPS: u16 = 3;
+const SHARDS: u16 = 2;
+const WALL_MS: u64 = 1_700_000_000_000;
+
+/// What stands in a group's log.
+enum Landed {
+    /// A leader's first word.
+    Elected {
+        server: usize,
+        term: u64,
+    },
+    Proposed {
+        server: usize,
+        shard: usize,
+        proposal: Proposal,
+        term: u64,
+    },
+}
+
+#[derive(Default)]
+struct Log {
+    entries: Vec<Landed>,
+    /// So many of them stay for ever.
+    committed: usize,
+    term: u64,
+    leader: usize,
+}
+
+/// What a server knows of a group.
+#[derive(Default)]
+struct Known {
+    applied: usize,
+    /// The term in which it believes that it leads.
+    leads: Option<u64>,
+    /// What its shards have proposed and the log does not have.
+    out: VecDeque<(usize, Proposal)>,
+    /// Confirmations that were asked for, with how long the log was then.
+    asked: VecDeque<(usize, usize, Proposal)>,
+    /// The number of each shard's last proposal that is not settled as far as the server knows.
+    proposed: [u64; SHARDS as usize],
+}
+
+pub struct Server {
+    shards: Vec<Shard>,
+    groups: Vec<Known>,
+    /// Somebody who asks.
+    pub writer: SessionId,
+    /// Somebody who is subscribed to everything.
+    pub watcher: SessionId,
+}
+
+pub struct Nodes {
+    pub random: Random,
+    now: Time,
+    logs: Vec<Log>,
+    pub servers: Vec<Server>,
+}
+
+impl Nodes {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let servers = (0..SERVERS).map(|server| Server::new(server, random.next())).collect();
+        let logs = (0..GROUPS).map(|_| Log::default()).collect();
+        let mut nodes = Self { random, now: Time(1), logs, servers };
+        for server in 0..SERVERS {
+            nodes.carry_out(server);
+        }
+        nodes
+    }
+
+    /// The writer of a server asks.
+    pub fn ask(&mut self, server: usize, request: Request<'_>) {
+        let at = &mut self.servers[server];
+        assert!(at.shards[0].handle_inside(self.now, at.writer, request));
+        self.carry_out(server);
+    }
+
+    /// What a session of a server was told since the last time.
+    pub fn take(&mut self, server: usize, session: SessionId) -> Vec<u8> {
+        let mut told = Vec::new();
+        while self.servers[server].shards[0].poll_inside(self.now, session, &mut told) {}
+        self.carry_out(server);
+        told
+    }
+
+    /// Something happens that need not be asked for.
+    pub fn step(&mut self) {
+        self.now = self.now.after_ms(self.random.within(0, 3) as u64);
+        let (server, group) = (self.random.below(SERVERS), self.random.below(usize::from(GROUPS)));
+        match self.random.below(100) {
+            0..30 => self.append(server, group),
+            30..55 => {
+                let log = &mut self.logs[group];
+                log.committed += self.random.within(0, log.entries.len() - log.committed);
+            }
+            55..98 => _ = self.apply(server, group),
+            98 if self.random.percent(50) => self.give_up(server, group),
+            98 => {}
+            _ if self.random.percent(60) => self.elect(group),
+            _ => {}
+        }
+    }
+
+    /// This server is elected in all groups, and nothing in their logs is lost.
+    pub fn elect_everywhere(&mut self, leader: usize) {
+        for log in &mut self.logs {
+            log.term += 1;
+            log.leader = leader;
+            log.entries.push(Landed::Elected { server: leader, term: log.term });
+        }
+    }
+
+    /// What this server has proposed is in the logs, is committed, and the server knows it; the others may not.
+    pub fn settle(&mut self, server: usize) {
+        for group in 0..usize::from(GROUPS) {
+            while !self.servers[server].groups[group].out.is_empty() && self.logs[group].leader == server {
+                self.append(server, group);
+            }
+            self.logs[group].committed = self.logs[group].entries.len();
+            while self.apply(server, group) {}
+        }
+    }
+
+    /// All is well from now on: whoever leads is known, and what is proposed is applied everywhere.
+    pub fn heal(&mut self) {
+        for group in 0..usize::from(GROUPS) {
+            self.elect(group);
+        }
+        loop {
+            for group in 0..usize::from(GROUPS) {
+                for server in 0..SERVERS {
+                    self.append(server, group);
+                    if self.logs[group].leader != server {
+                        // Nobody takes it from there.
+                        self.servers[server].groups[group].out.clear();
+                    }
+                }
+                self.logs[group].committed = self.logs[group].entries.len();
+                for server in 0..SERVERS {
+                    while self.apply(server, group) {}
+                }
+            }
+            let is_still = |server: &Server| server.groups.iter().all(|known| known.out.is_empty() && known.asked.is_empty());
+            if self.servers.iter().all(is_still) {
+                return;
+            }
+        }
+    }
+
+    /// The server that leads the group of each, where it knows it.
+    pub fn leads(&self, server: usize, group: u16) -> bool {
+        self.servers[server].groups[usize::from(group)].leads.is_some()
+    }
+
+    /// Topics that shards take to be on their way.
+    pub fn topics_ahead(&mut self) -> isize {
+        let shards = self.servers.iter_mut().flat_map(|server| &mut server.shards);
+        shards.map(|shard| Replication::of(shard, self.now).topics_ahead().abs()).sum()
+    }
+
+    /// What a server's shards have proposed reaches the log, if the server leads. One that believes so and does not has its proposals refused by all others.
+    fn append(&mut self, server: usize, group: usize) {
+        let (log, known) = (&mut self.logs[group], &mut self.servers[server].groups[group]);
+        let some = self.random.within(0, known.out.len());
+        let leads = log.leader == server && log.term > 0;
+        // What was decided in an earlier term may come to the log late: by a server that leads again.
+        for (shard, proposal) in known.out.drain(..if leads { some } else { 0 }) {
+            match proposal.entry {
+                Some(_) => log.entries.push(Landed::Proposed { server, shard, proposal, term: log.term }),
+                None => known.asked.push_back((shard, log.entries.len(), proposal)),
+            }
+        }
+        self.confirm(server, group);
+    }
+
+    /// Another server is elected, or the same again. What was not committed may be gone.
+    fn elect(&mut self, group: usize) {
+        let log = &mut self.logs[group];
+        let kept = self.random.within(log.committed, log.entries.len());
+        log.entries.truncate(kept);
+        log.term += 1;
+        log.leader = self.random.below(SERVERS);
+        log.entries.push(Landed::Elected { server: log.leader, term: log.term });
+    }
+
+    /// A server that hears of nobody for a while leads no more, and says that it does not know.
+    fn give_up(&mut self, server: usize, group: usize) {
+        if self.servers[server].groups[group].leads.take().is_none() {
+            return;
+        }
+        self.lose(server, group, Fate::Unknown);
+        self.carry_out(server);
+    }
+
+    /// The server is told of the next that is committed; whether there was anything.
+    fn apply(&mut self, server: usize, group: usize) -> bool {
+        let (log, known) = (&self.logs[group], &mut self.servers[server].groups[group]);
+        if known.applied == log.committed {
+            return false;
+        }
+        let index = known.applied;
+        known.applied += 1;
+        match &log.entries[index] {
+            Landed::Elected { server: elected, term } => {
+                let (term, leads) = (*term, *elected == server);
+                // What was proposed before and has not come by now never will.
+                self.lose(server, group, Fate::Void);
+                let role = if leads { Role::Leads { term } } else { Role::Follows };
+                self.servers[server].groups[group].leads = leads.then_some(term);
+                for shard in &mut self.servers[server].shards {
+                    Replication::of(shard, self.now).handle_role(group as u16, role);
+                }
+            }
+            Landed::Proposed { server: from, shard, proposal, term } => {
+                let (is_own, is_void) = (*from == server, proposal.term != *term);
+                let Proposal { number, entry, .. } = proposal;
+                let entry = entry.as_deref().expect("what is in the log is an entry");
+                if !is_void {
+                    let path = Entry::decode(entry).expect("it was encoded").path;
+                    let to = usize::from(owner_of(path, SHARDS).0);
+                    let mut shard = Replication::of(&mut self.servers[server].shards[to], self.now);
+                    shard.handle_entry((group as u16, index as u64 + 1), is_own.then_some(*number), entry).expect("it was read just now");
+                } else if is_own {
+                    Replication::of(&mut self.servers[server].shards[*shard], self.now).handle_lost(group as u16, *number, Fate::Void);
+                }
+            }
+        }
+        self.carry_out(server);
+        self.confirm(server, group);
+        true
+    }
+
+    /// Whoever wanted to know that the server leads still is told so, once all before is applied.
+    fn confirm(&mut self, server: usize, group: usize) {
+        let log = &self.logs[group];
+        let Server { shards, groups, .. } = &mut self.servers[server];
+        let known = &mut groups[group];
+        while let Some((shard, length, proposal)) = known.asked.front() {
+            if known.applied < *length || log.leader != server {
+                break;
+            }
+            let mut shard = Replication::of(&mut shards[*shard], self.now);
+            if log.term == proposal.term {
+                shard.handle_confirmed(group as u16, proposal.number);
+            } else {
+                shard.handle_lost(group as u16, proposal.number, Fate::Void);
+            }
+            known.asked.pop_front();
+        }
+        self.carry_out(server);
+    }
+
+    /// What the server has proposed and does not know to be applied is lost to it.
+    fn lose(&mut self, server: usize, group: usize, fate: Fate) {
+        let Server { shards, groups, .. } = &mut self.servers[server];
+        let known = &mut groups[group];
+        known.asked.clear();
+        // Some of what waits may still go on its way: it is void then.
+        if self.random.percent(50) {
+            known.out.clear();
+        }
+        for (shard, proposed) in shards.iter_mut().zip(known.proposed) {
+            let mut shard = Replication::of(shard, self.now);
+            if fate == Fate::Unknown {
+                shard.handle_role(group as u16, Role::Follows);
+            }
+            shard.handle_lost(group as u16, proposed, fate);
+        }
+    }
+
+    fn carry_out(&mut self, server: usize) {
+        let Server { shards, groups, .. } = &mut self.servers[server];
+        loop {
+            let mut is_quiet = true;
+            for from in 0..shards.len() {
+                while shards[from].poll_effect().is_some_and(|effect| matches!(effect, Effect::Inside(_))) {}
+                if shards[from].has_walks() {
+                    shards[from].run_slice(self.now);
+                    is_quiet = false;
+                }
+                for to in 0..shards.len() {
+                    if let Some(batch) = shards[from].poll_mail(ShardIndex(to as u16)) {
+                        shards[to].handle_mail(self.now, ShardIndex(from as u16), batch);
+                        is_quiet = false;
+                    }
+                }
+                for proposal in Replication::of(&mut shards[from], self.now).poll_proposals().unwrap_or_default() {
+                    let known = &mut groups[usize::from(proposal.group)];
+                    known.proposed[from] = proposal.number;
+                    known.out.push_back((from, proposal));
+                }
+            }
+            if is_quiet {
+                return;
+            }
+        }
+    }
+}
+
+impl Server {
+    fn new(server: usize, secret: u64) -> Self {
+        let limits = Limits { groups: GROUPS, topics_max: 1000, ..Limits::default() };
+        let shard = |index| {
+            let identity = Identity {
+                index: ShardIndex(index),
+                count: SHARDS,
+                server: format!("server {server}"),
+                run: server as u64 + 1,
+                start: 1,
+                storing: Storing::Off,
+                topics_base: 0,
+                secret: [secret as u8; 32],
+            };
+            Shard::new(identity, limits.clone(), Time(1), WALL_MS)
+        };
+        let mut shards: Vec<Shard> = (0..SHARDS).map(shard).collect();
+        let (writer, watcher) = (shards[0].open_inside(Time(1)), shards[0].open_inside(Time(1)));
+        let ask = Ask::Subscribe { selector: "?.*//".into(), scope: "".into() };
+        assert!(shards[0].handle_inside(Time(1), watcher, Request { id: 1, ask }));
+        Self { shards, groups: (0..GROUPS).map(|_| Known::default()).collect(), writer, watcher }
+    }
+}
