@@ -2,6 +2,7 @@
 
 use super::counters::Counters;
 use super::disk::{Disk, Files};
+use super::ending::{EndNote, note_begin};
 use super::error::panic_text;
 use super::fold::{Folder, Job, News};
 use super::open::{Lock, journal_path};
@@ -68,6 +69,8 @@ pub(super) fn start_on(
 ) -> Result<Handle, OpenError> {
     let files = open_files(&store)?;
     let Store { directory, base, position, sealed, lock } = store;
+    note_begin(&directory, options.ack).map_err(OpenError::host(&directory))?;
+    let end_note = EndNote::of(&directory);
     let counters = Arc::new(Counters::default());
     let salt = position.salt;
     let segments = sealed.len();
@@ -91,7 +94,8 @@ pub(super) fn start_on(
     };
     let folder = Builder::new().name("storage-fold".to_owned()).spawn(run_folder).map_err(host)?;
     let waiting = Waiting { segments, ..Waiting::default() };
-    let turn = Turn { writer, messages, news, jobs, options, start: Instant::now(), answers: Vec::new(), waiting, is_stopping: false };
+    let (start, answers) = (Instant::now(), Vec::new());
+    let turn = Turn { writer, messages, news, jobs, options, start, answers, waiting, is_stopping: false, end_note };
     let run_writer = move || {
         let _lock: Arc<Lock> = lock;
         pin(core);
@@ -140,6 +144,7 @@ struct Turn {
     answers: Vec<(ShardIndex, Answer)>,
     waiting: Waiting,
     is_stopping: bool,
+    end_note: EndNote,
 }
 
 /// Segments that are not folded yet, and why if that fails.
@@ -279,13 +284,16 @@ impl Turn {
             self.take_group();
             self.writer.commit(now, &mut self.answers);
         }
-        if let Err(error) = self.writer.close(now, &mut self.answers) {
+        let closed = self.writer.close(now, &mut self.answers);
+        if let Err(error) = &closed {
             tracing::error!(%error, "the journal could not be synced at the end: what was written last may not survive a loss of power");
         }
         let queued: usize = self.messages.try_iter().map(|(_, appends)| appends.len()).sum();
         let lost = self.writer.unwritten_changes() + queued as u64;
         if lost > 0 {
             tracing::error!(records = lost, "records of stored topics are lost: they could not be written before the end");
+        } else if closed.is_ok() {
+            self.end_note.write();
         }
         // Segments that were ended on the way may still have to be synced.
         self.hand_over();

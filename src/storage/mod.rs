@@ -19,6 +19,7 @@
 mod base;
 mod counters;
 mod disk;
+mod ending;
 mod error;
 mod fold;
 mod handle;

@@ -2,6 +2,7 @@
 
 use super::base::Base;
 use super::disk::{Files, sync_directory};
+use super::ending::LastRun;
 use super::replay::{Journal, Sealed, Torn, replay};
 use super::writer::Position;
 use super::{OpenError, Options};
@@ -45,6 +46,8 @@ pub struct Recovered {
     pub torn: Option<Torn>,
     /// Records replayed from the journal.
     pub records: u64,
+    /// How the run before ended.
+    pub last_run: LastRun,
 }
 
 impl Store {
@@ -52,6 +55,7 @@ impl Store {
     pub fn open(directory: &Path, options: Options) -> Result<(Self, Recovered), OpenError> {
         let lock = Lock::take(directory)?;
         let salt = manifest(directory)?;
+        let last_run = LastRun::read(directory);
         let mut files = files(directory)?;
         let base_path = state_path(directory);
         let base = Base::open(&base_path, options.cache_bytes).map_err(OpenError::base(&base_path))?;
@@ -63,7 +67,7 @@ impl Store {
         let Journal { sealed, torn, next_record, last_segment, records, .. } = journal;
         let position = Position { salt, next_record, last_segment, checkpoint: base.through() };
         let store = Self { directory: directory.to_owned(), base, position, sealed, lock };
-        Ok((store, Recovered { state, torn, records }))
+        Ok((store, Recovered { state, torn, records, last_run }))
     }
 }
 
@@ -143,7 +147,7 @@ fn create(directory: &Path, path: &Path) -> Result<Salt, OpenError> {
 }
 
 /// The file is there wholly or not at all, whatever happens.
-fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let new = path.with_extension("new");
     let mut file = File::create(&new)?;
     file.write_all(bytes)?;

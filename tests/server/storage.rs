@@ -2,9 +2,10 @@
 
 use crate::client::{Refused, Session};
 use crate::requests::series_of_json;
-use crate::server::{Directory, PATIENCE, Server, tidewire};
+use crate::server::{Directory, PATIENCE, Server, terminate, tidewire};
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::Instant;
 use tidewire::surface::topic::specification::TopicType;
 use tidewire::surface::value::ValueType;
@@ -22,6 +23,34 @@ fn start_in_vain(directory: &Directory) -> (Option<i32>, String) {
             .output()
             .expect("the binary starts");
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// What a server that starts in the directory warns of. It is stopped in order.
+fn warnings(directory: &Directory) -> String {
+    let mut command =
+        tidewire(&["serve", "--listen", "127.0.0.1:0", "--mqtt", "off", "--shards", "1", "--dev", "--data", directory.name()]);
+    let mut child =
+        command.env("TIDEWIRE_LOG_LEVEL", "warn").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("it is piped")).read_line(&mut line).expect("it serves");
+    terminate(&child);
+    String::from_utf8_lossy(&child.wait_with_output().expect("it is our child").stderr).into_owned()
+}
+
+#[test]
+fn a_start_after_the_host_has_stopped_says_that_something_may_be_missing() {
+    let directory = Directory::new("ending");
+    for _ in 0..2 {
+        assert_eq!(warnings(&directory), "");
+    }
+    start(&directory, 1).kill();
+    assert_eq!(warnings(&directory), "", "what was acknowledged was written");
+    start(&directory, 1).kill();
+    let note = PathBuf::from(directory.name()).join("run.json");
+    std::fs::write(&note, r#"{"boot":"another","ack":"written"}"#).expect("it is there");
+    let said = warnings(&directory);
+    assert!(said.contains("the host has stopped while the server ran, with storage.ack = written"), "{said}");
+    assert_eq!(warnings(&directory), "", "it is said once");
 }
 
 /// All that a store keeps.

@@ -37,7 +37,7 @@ impl Drop for Directory {
     }
 }
 
-const SMALL: Options = Options {
+pub const SMALL: Options = Options {
     ack: Ack::Written,
     shards: 1,
     segment_bytes: 4000,
@@ -52,13 +52,13 @@ const SMALL: Options = Options {
     garbage_events_max: 7,
 };
 
-struct Running {
+pub struct Running {
     handle: Handle,
     answers: Receiver<Answer>,
     ticket: u64,
 }
 
-fn run(directory: &Directory, options: Options) -> (Running, State) {
+pub fn run(directory: &Directory, options: Options) -> (Running, State) {
     let (store, recovered) = Store::open(&directory.0, options).unwrap();
     let (sender, answers) = channel();
     let handle = start(store, options, None, move |_, answer| drop(sender.send(answer))).unwrap();
@@ -85,7 +85,7 @@ impl Running {
         }
     }
 
-    fn write_and_stop(mut self, changes: &[Change]) {
+    pub fn write_and_stop(mut self, changes: &[Change]) {
         self.write(changes);
         self.handle.stop();
     }

@@ -1,6 +1,7 @@
 //! Storage on real files: what is kept, through crashes and failures.
 
 mod crashes;
+mod endings;
 mod faulty;
 mod files;
 mod sample;
