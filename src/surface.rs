@@ -169,8 +169,8 @@ pub mod mail {
 
 pub mod shard {
     pub use crate::shard::{
-        Claim, DerivationLimits, Effect, Fate, Handover, Identified, Identity, Limits, Log, Place, PrincipalOrder, Proposal, Replication,
-        Restoring, ResumeLimits, Role, Shard, Shown, Storing, Transport, Unidentified, Verdict, Who,
+        Claim, DerivationLimits, Effect, Fate, Handover, Identified, Identity, Landed, Limits, Log, Place, PrincipalOrder, Proposal,
+        Replication, Restoring, ResumeLimits, Role, Shard, Shown, Storing, Transport, Unidentified, Verdict, Who,
     };
 }
 

@@ -17,7 +17,10 @@ const FORM: u8 = 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
     pub path: &'a str,
-    /// The leader's wall clock, in milliseconds since the epoch; never before that of the entry before it in its group.
+    /// The leader's term when it was decided. In the log of another term it is void.
+    pub term: u64,
+    /// The leader's wall clock when it was decided, in milliseconds since the epoch. A group's shards decide beside each other: whoever has the log in order makes of it
+    /// a time that never goes back.
     pub time_ms: u64,
     /// The topic that is made first, in the place of what is only passed through or made by a view.
     pub added: Option<Added<'a>>,
@@ -93,6 +96,7 @@ pub struct MalformedEntry;
 struct Kept<'a> {
     #[rkyv(with = InlineAsBox)]
     path: &'a str,
+    term: u64,
     time_ms: u64,
     added: Option<KeptAdded<'a>>,
     change: Option<KeptChange<'a>>,
@@ -159,6 +163,7 @@ impl<'a> Entry<'a> {
     pub fn encode(&self) -> Vec<u8> {
         let kept = Kept {
             path: self.path,
+            term: self.term,
             time_ms: self.time_ms,
             added: self.added.as_ref().map(Added::kept),
             change: self.change.as_ref().map(Change::kept),
@@ -173,6 +178,7 @@ impl<'a> Entry<'a> {
         let kept = rkyv::access::<ArchivedKept<'_>, Failure>(bytes).map_err(|_| MalformedEntry)?;
         Ok(Self {
             path: &kept.path,
+            term: kept.term.to_native(),
             time_ms: kept.time_ms.to_native(),
             added: kept.added.as_ref().map(Added::of),
             change: kept.change.as_ref().map(Change::of),
@@ -304,10 +310,10 @@ mod tests {
         let properties = [("CONFLATION".into(), "off".into()), ("OWNER".into(), "$Principal is \"a\"".into())];
         for properties in [&[][..], &properties] {
             let added = Added { kind: 3, properties: properties.into(), is_passing: true, creator: Some(SessionId::from_number(1)) };
-            check(&Entry { path: "a", time_ms: 1, added: Some(added.clone()), change: None });
+            check(&Entry { path: "a", term: 7, time_ms: 1, added: Some(added.clone()), change: None });
             for change in &changes {
-                check(&Entry { path: "a/b", time_ms: u64::MAX, added: None, change: Some(change.clone()) });
-                check(&Entry { path: "ä/b", time_ms: 0, added: Some(added.clone()), change: Some(change.clone()) });
+                check(&Entry { path: "a/b", term: u64::MAX, time_ms: u64::MAX, added: None, change: Some(change.clone()) });
+                check(&Entry { path: "ä/b", term: 0, time_ms: 0, added: Some(added.clone()), change: Some(change.clone()) });
             }
         }
     }
@@ -322,7 +328,7 @@ mod tests {
         #[test]
         fn an_entry_with_another_byte_is_an_entry_or_none(at in 0..100usize, byte in any::<u8>()) {
             let change = Change::Value { version: 2, value: Some(b"value"), message: None };
-            let mut bytes = Entry { path: "a/b", time_ms: 1, added: None, change: Some(change) }.encode();
+            let mut bytes = Entry { path: "a/b", term: 1, time_ms: 1, added: None, change: Some(change) }.encode();
             let at = at % bytes.len();
             bytes[at] = byte;
             let _ = Entry::decode(&bytes);

@@ -8,4 +8,4 @@
 
 mod entry;
 
-pub use entry::{Added, Change, Entry, EventChange, MalformedEntry, Message, topic_id};
+pub use entry::{Added, Change, Entry, EventChange, Message, topic_id};

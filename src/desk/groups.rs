@@ -47,6 +47,9 @@ pub enum Fate {
 pub struct Proposed {
     pub group: u16,
     pub number: u64,
+    pub term: u64,
+    /// Whether it changes something.
+    pub has_entry: bool,
 }
 
 /// See the module. Without groups the server stands alone.
@@ -61,15 +64,38 @@ struct Group {
     proposed: u64,
     /// All up to this one are applied, or never will be.
     settled: u64,
-    /// The clock of the newest entry.
-    time_ms: u64,
-    /// Bounded as those that wait for storage are: the shard stops reading its clients.
-    held: VecDeque<(u64, Answer, Result<Outcome, Refusal>)>,
+    /// The last place of the log that is applied.
+    applied: u64,
+    /// The entries of proposals that are not settled, by number and bytes.
+    under_way: VecDeque<(u64, usize)>,
+    bytes: usize,
+    held: VecDeque<Held>,
 }
+
+/// An answer that waits for a proposal.
+struct Held {
+    number: u64,
+    term: u64,
+    /// Whether the proposal changes something.
+    has_entry: bool,
+    answer: Answer,
+    result: Result<Outcome, Refusal>,
+}
+
+/// An answer, and what it is.
+pub type Given = (Answer, Result<Outcome, Refusal>);
 
 impl Groups {
     pub fn new(count: u16) -> Self {
-        let group = || Group { role: Role::Follows, proposed: 0, settled: 0, time_ms: 0, held: VecDeque::new() };
+        let group = || Group {
+            role: Role::Follows,
+            proposed: 0,
+            settled: 0,
+            applied: 0,
+            under_way: VecDeque::new(),
+            bytes: 0,
+            held: VecDeque::new(),
+        };
         Self { groups: std::iter::repeat_with(group).take(usize::from(count)).collect(), unsent: Vec::new() }
     }
 
@@ -86,31 +112,35 @@ impl Groups {
         self.groups[usize::from(group)].role
     }
 
-    /// Somebody else decides from now on, or this server.
-    pub fn set_role(&mut self, group: u16, role: Role) {
-        self.groups[usize::from(group)].role = role;
+    /// Bytes of entries that were proposed to the group and are not settled.
+    pub fn bytes_under_way(&self, group: u16) -> usize {
+        self.groups[usize::from(group)].bytes
     }
 
-    /// The clock of the next entry: that of the host, but never before the entry before.
-    pub fn take_time_ms(&mut self, group: u16, wall_ms: u64) -> u64 {
-        let time_ms = &mut self.groups[usize::from(group)].time_ms;
-        *time_ms = wall_ms.max(*time_ms);
-        *time_ms
+    /// Somebody else decides from now on, or this server; whether that is new.
+    pub fn set_role(&mut self, group: u16, role: Role) -> bool {
+        std::mem::replace(&mut self.groups[usize::from(group)].role, role) != role
     }
 
-    /// An entry is applied whose clock said this.
-    pub fn note_time_ms(&mut self, group: u16, entry_ms: u64) {
-        let time_ms = &mut self.groups[usize::from(group)].time_ms;
-        *time_ms = entry_ms.max(*time_ms);
+    /// What stands at this place of the group's log is applied; false where it was before.
+    pub fn take_place(&mut self, group: u16, index: u64) -> bool {
+        let applied = &mut self.groups[usize::from(group)].applied;
+        let is_new = index > *applied;
+        *applied = index.max(*applied);
+        is_new
     }
 
     /// Puts an entry to the log of a group that this server leads.
     pub fn propose(&mut self, group: u16, term: u64, entry: Option<Vec<u8>>) -> Proposed {
         let at = &mut self.groups[usize::from(group)];
         at.proposed += 1;
-        let number = at.proposed;
+        let (number, has_entry) = (at.proposed, entry.is_some());
+        if let Some(entry) = &entry {
+            at.bytes += entry.len();
+            at.under_way.push_back((number, entry.len()));
+        }
         self.unsent.push(Proposal { group, term, number, entry });
-        Proposed { group, number }
+        Proposed { group, number, term, has_entry }
     }
 
     /// What was proposed since the last time, in order.
@@ -130,44 +160,50 @@ impl Groups {
         self.unsent.len().max(self.groups.iter().map(|group| group.held.len()).sum())
     }
 
-    /// Holds an answer until the proposal is settled; gives it back where it is.
-    pub fn hold(
-        &mut self,
-        proposed: Proposed,
-        answer: Answer,
-        result: Result<Outcome, Refusal>,
-    ) -> Option<(Answer, Result<Outcome, Refusal>)> {
-        let group = &mut self.groups[usize::from(proposed.group)];
-        if proposed.number <= group.settled {
-            return Some((answer, result));
-        }
-        group.held.push_back((proposed.number, answer, result));
-        None
-    }
-
-    /// This one is applied, and with it all of the shard before it.
-    pub fn note_applied(&mut self, proposed: Proposed) {
-        let group = &mut self.groups[usize::from(proposed.group)];
-        group.settled = group.settled.max(proposed.number);
-    }
-
-    /// The next answer that waited for what is settled.
-    pub fn poll_settled(&mut self, group: u16) -> Option<(Answer, Result<Outcome, Refusal>)> {
+    /// Holds an answer until the proposal, which was just made, is settled.
+    pub fn hold(&mut self, proposed: Proposed, answer: Answer, result: Result<Outcome, Refusal>) {
+        let Proposed { group, number, term, has_entry } = proposed;
         let group = &mut self.groups[usize::from(group)];
-        group.held.front().filter(|(number, ..)| *number <= group.settled)?;
-        group.held.pop_front().map(|(_, answer, result)| (answer, result))
+        assert!(number > group.settled && number <= group.proposed, "nothing comes between a proposal and its answer");
+        group.held.push_back(Held { number, term, has_entry, answer, result });
     }
 
-    /// The proposals from this one on, up to `last`, are not applied: the answers that waited, with what is said to them.
-    pub fn note_lost(&mut self, group: u16, last: u64, fate: Fate) -> Vec<(Answer, Refusal)> {
+    /// The proposal of this number and term is applied, and with it all of the term before it.
+    pub fn note_applied(&mut self, group: u16, number: u64, term: u64) -> Vec<Given> {
         let at = &mut self.groups[usize::from(group)];
-        at.settled = at.settled.max(last);
-        let mut lost = Vec::new();
-        while at.held.front().is_some_and(|(number, ..)| *number <= last) {
-            let (_, answer, _) = at.held.pop_front().expect("it was just there");
-            lost.push((answer, refusal_of(fate)));
+        at.settle(number);
+        // What was proposed in an earlier term and has not come by now never will.
+        at.take_held(number, |held| (held.term != term).then_some(Fate::Void))
+    }
+
+    /// The proposals up to this one that are not applied never will be, or it is not known: the answers that waited, with what is said to them.
+    pub fn note_lost(&mut self, group: u16, last: u64, fate: Fate) -> Vec<Given> {
+        let at = &mut self.groups[usize::from(group)];
+        assert!(last <= at.proposed, "only what was proposed is lost");
+        at.settle(last);
+        // What changes nothing was not done in any case.
+        at.take_held(last, |held| Some(if held.has_entry { fate } else { Fate::Void }))
+    }
+}
+
+impl Group {
+    fn settle(&mut self, number: u64) {
+        self.settled = self.settled.max(number);
+        while let Some((_, bytes)) = self.under_way.front().filter(|(other, _)| *other <= number) {
+            self.bytes -= bytes;
+            self.under_way.pop_front();
         }
-        lost
+    }
+
+    /// Each answer is given once: as many as came.
+    fn take_held(&mut self, number: u64, judge: impl Fn(&Held) -> Option<Fate>) -> Vec<Given> {
+        let mut given = Vec::new();
+        while self.held.front().is_some_and(|held| held.number <= number) {
+            let held = self.held.pop_front().expect("it was just there");
+            let fate = judge(&held);
+            given.push((held.answer, fate.map_or(held.result, |fate| Err(refusal_of(fate)))));
+        }
+        given
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Limits {
     pub subscriptions_max: usize,
     /// The groups that topics are replicated in, of all servers that hold them; 0: this one stands alone.
     pub groups: u16,
+    /// Bytes of entries of this shard that are on their way to the log of a group, exceeded by one entry.
+    pub proposed_bytes_max: usize,
     /// Connections of this shard.
     pub connections_max: usize,
     /// The longest head of a request of HTTP.
@@ -149,6 +151,7 @@ impl Default for Limits {
             topics_max: 10_000_000,
             subscriptions_max: 0,
             groups: 0,
+            proposed_bytes_max: 16 << 20,
             connections_max: 1_000_000,
             http_head_bytes_max: 8192,
             http_fields_max: 64,

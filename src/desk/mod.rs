@@ -12,7 +12,7 @@ mod limits;
 
 pub use audit::{Audit, AuditKind, AuditOutcome};
 pub use effects::{Authentication, Claim, Effect, Effects, GivenUp, HandedNative, Handover, Log, Shown, Why};
-pub use groups::{Fate, Groups, Proposal, Proposed, Role, refusal_of};
+pub use groups::{Fate, Given, Groups, Proposal, Proposed, Role, refusal_of};
 pub use ledger::{Ledger, Ticket};
 pub use limits::{DerivationLimits, Limits, ResumeLimits};
 

@@ -5,6 +5,7 @@
 
 use super::record::{Added, Record};
 use crate::desk::Proposed;
+use crate::series::Series;
 use crate::topic::path::TopicPath;
 use crate::topic::tree::{StreamTag, Topic};
 use hashbrown::HashMap;
@@ -14,6 +15,8 @@ use hashbrown::HashMap;
 pub struct Ahead {
     /// By group: a handful.
     tips: HashMap<u16, HashMap<TopicPath, Tip>>,
+    /// By which stream topics are updated, as far as this server has decided since it leads: a stream ends with its leader.
+    streams: HashMap<u16, HashMap<TopicPath, StreamTag>>,
     /// Topics that will be there and are not, less those that will be gone.
     more: isize,
 }
@@ -41,7 +44,7 @@ impl Ahead {
 
     /// The topic at the path, which is there or will be, is changed by a proposal. `now` is the one in the tree.
     pub fn note(&mut self, proposed: Proposed, path: &TopicPath, now: Option<&Topic>, added: Option<Added>, record: Option<&Record>) {
-        let Proposed { group, number } = proposed;
+        let Proposed { group, number, .. } = proposed;
         let tips = self.tips.entry(group).or_default();
         let before = tips.remove(path);
         let was_more = before.as_ref().map_or(0, |tip| tip.more);
@@ -52,6 +55,8 @@ impl Ahead {
         };
         if let (Some(topic), Some(record)) = (&mut topic, record) {
             record.change(topic);
+            // Nobody waits for it.
+            drop(topic.series_mut().and_then(Series::take_gone));
         }
         if matches!(record, Some(Record::Removed | Record::Cleared(_))) {
             topic = None;
@@ -61,47 +66,47 @@ impl Ahead {
         tips.insert(path.clone(), Tip { topic, last: number, more });
     }
 
-    /// By which stream the topic is updated once all is applied.
+    /// By which stream the topic is updated.
+    pub fn stream(&self, group: u16, path: &str) -> Option<StreamTag> {
+        self.streams.get(&group)?.get(path).copied()
+    }
+
     pub fn set_stream(&mut self, group: u16, path: &str, stream: Option<StreamTag>) {
-        let tip = self.tips.get_mut(&group).and_then(|tips| tips.get_mut(path));
-        let topic = tip.and_then(|tip| tip.topic.as_mut());
-        if let Some(topic) = topic.filter(|topic| topic.stream() != stream) {
-            topic.rare_mut().stream = stream;
+        let streams = self.streams.entry(group).or_default();
+        match stream {
+            Some(stream) => _ = streams.insert(TopicPath::of_branch(path), stream),
+            None => _ = streams.remove(path),
         }
     }
 
-    /// A proposal is applied to the topic at the path. Where no later one changes it, gives by which stream it is updated from now on.
-    pub fn settle(&mut self, proposed: Proposed, path: &str, is_there: bool) -> Option<Option<StreamTag>> {
-        let tips = self.tips.get_mut(&proposed.group)?;
-        let tip = tips.get_mut(path)?;
+    /// A proposal is applied to the topic at the path, which is there now or not.
+    pub fn settle(&mut self, proposed: Proposed, path: &str, is_there: bool) {
+        let Some(tips) = self.tips.get_mut(&proposed.group) else { return };
+        let Some(tip) = tips.get_mut(path) else { return };
         let more = isize::from(tip.topic.is_some()) - isize::from(is_there);
         self.more += more - std::mem::replace(&mut tip.more, more);
-        if tip.last != proposed.number {
-            return None;
+        if tip.last == proposed.number {
+            self.more -= more;
+            tips.remove(path);
         }
-        let tip = tips.remove(path)?;
-        self.more -= tip.more;
-        Some(tip.topic.and_then(|topic| topic.stream()))
     }
 
     /// This server leads the group no more.
     pub fn forget(&mut self, group: u16) {
+        self.streams.remove(&group);
         let tips = self.tips.remove(&group).unwrap_or_default();
         // As many as there are proposals under way, which are bounded.
         self.more -= tips.values().map(|tip| tip.more).sum::<isize>();
     }
 }
 
-/// What decides what becomes of the topic. A series is copied with all its events.
+/// What decides what becomes of the topic. A series is copied with all its events: that has to become an overlay before a configuration leads here.
 fn copy_of(topic: &Topic) -> Topic {
     let mut copy = Topic::new(topic.id, topic.path.clone(), topic.specification.clone());
     copy.latest.clone_from(&topic.latest);
     (copy.interested, copy.is_passing, copy.has_passed) = (topic.interested, topic.is_passing, topic.has_passed);
     if let Some(series) = topic.series() {
         copy.rare_mut().series = Some(Box::new(series.clone()));
-    }
-    if topic.stream().is_some() {
-        copy.rare_mut().stream = topic.stream();
     }
     copy
 }

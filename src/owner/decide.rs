@@ -15,7 +15,7 @@ use crate::topic::constraint::{Constraint, Subject};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::Publication;
 use crate::topic::specification::{Specification, TopicType};
-use crate::topic::tree::Topic;
+use crate::topic::tree::{StreamTag, Topic};
 use crate::value::delta::{self, Form};
 use crate::value::patch::{self, PatchError};
 use crate::value::{ValueType, scalar};
@@ -29,6 +29,8 @@ pub struct Attempt<'a> {
     pub path: &'a str,
     /// The topic there, unless it gives way.
     pub found: Option<&'a Topic>,
+    /// The stream that it is updated by.
+    pub stream: Option<StreamTag>,
     /// Whether the topic there gives way to one that is made.
     pub gives_way: bool,
     pub by: Option<SessionId>,
@@ -79,7 +81,7 @@ impl Owner {
         let attempt = &find_changed(desk, attempt, change)?;
         let Attempt { path, found, received, .. } = *attempt;
         if let Some(conditions) = &change.conditions {
-            check_stream(found, path, conditions.stream)?;
+            check_stream(attempt, conditions.stream)?;
             check_constraint(found, path, conditions.constraint.as_ref())?;
         }
         match (&change.action, found) {
@@ -110,7 +112,7 @@ impl Owner {
     /// Whether one more topic may be made.
     pub(super) fn check_room(&self, desk: &Desk, attempt: &Attempt<'_>) -> Result<(), Refusal> {
         let topics = self.tree.len().saturating_add_signed(self.ahead.more());
-        if topics - usize::from(attempt.gives_way) < desk.limits.topics_max {
+        if topics.saturating_sub(usize::from(attempt.gives_way)) < desk.limits.topics_max {
             return Ok(());
         }
         let message = format!("this server's core holds its most of {} topics", desk.limits.topics_max);
@@ -206,10 +208,11 @@ fn find_changed<'a>(desk: &Desk, attempt: Attempt<'a>, change: &Change<'_>) -> R
     }
 }
 
-fn check_stream(found: Option<&Topic>, path: &str, step: Option<StreamStep>) -> Result<(), Refusal> {
+fn check_stream(attempt: &Attempt<'_>, step: Option<StreamStep>) -> Result<(), Refusal> {
     let Some(StreamStep { stream, opens: false }) = step else { return Ok(()) };
-    match found.map(Topic::stream) {
-        Some(Some(held)) if held == stream => Ok(()),
+    let path = attempt.path;
+    match attempt.found {
+        Some(_) if attempt.stream == Some(stream) => Ok(()),
         None => Err(Refusal::new(ErrorCode::InvalidStream, format!("the stream's topic '{path}' was removed"))),
         Some(_) => {
             let why = format!("the stream on '{path}' has ended: the topic was updated or made by another, or an operation failed");

@@ -147,7 +147,8 @@ impl Owner {
         for path in paths {
             // What storage cannot take now is left for the next time that the policy removes.
             let place = self.tree.find(path.as_str()).expect("the removal of one topic takes no other along");
-            if check_storage(desk, &self.tree.topic(place).specification).is_ok() {
+            let is_own = desk.groups.of(path.as_str()).is_none();
+            if is_own && check_storage(desk, &self.tree.topic(place).specification).is_ok() {
                 self.remove_topic(desk, place);
                 desk.report.expired += 1;
             }

@@ -61,7 +61,7 @@ use crate::desk::{Answer, Applied, Desk, Proposed, Ticket};
 use crate::mail::{Change, StreamStep, Update};
 use crate::topic::publication::Publication;
 use crate::topic::specification::Specification;
-use crate::topic::tree::{Place, Tree};
+use crate::topic::tree::{Place, Topic, Tree};
 use std::sync::Arc;
 
 /// A shard's topics, and all that is done to them. Nothing here looks into a session or a connection: who asks is a key that is only passed on, who
@@ -160,12 +160,10 @@ impl Owner {
         }
         let found = self.tree.find(path);
         let step = change.conditions.as_ref().and_then(|conditions| conditions.stream);
-        let has_stream = step.is_some() || found.is_some_and(|place| self.tree.topic(place).stream().is_some());
-        match self.decide(
-            desk,
-            Attempt { path, found: found.map(|place| self.tree.topic(place)), gives_way: false, by, author, received },
-            change,
-        ) {
+        let topic = found.map(|place| self.tree.topic(place));
+        let stream = topic.and_then(Topic::stream);
+        let has_stream = step.is_some() || stream.is_some();
+        match self.decide(desk, Attempt { path, found: topic, stream, gives_way: false, by, author, received }, change) {
             Ok(decided) => {
                 let leaves_value = has_stream && decided.leaves_value();
                 let Decided { added, record, outcome, earlier } = decided;
@@ -186,9 +184,7 @@ impl Owner {
     pub fn acknowledge_kept(&mut self, desk: &mut Desk, applied: Applied, answer: Answer, waits: Option<Waits>) {
         match waits {
             Some(Waits::Proposed(proposed)) => {
-                if let Some((answer, result)) = desk.groups.hold(proposed, answer, applied.map(|(outcome, _)| outcome)) {
-                    desk.give(answer, result);
-                }
+                desk.groups.hold(proposed, answer, applied.map(|(outcome, _)| outcome));
             }
             Some(Waits::Keeping(keeping)) => self.hold_answer(desk, applied, answer, keeping),
             None => desk.acknowledge(applied, answer),
@@ -252,7 +248,7 @@ impl Owner {
 #[cfg(test)]
 impl Owner {
     /// What tests look at.
-    pub fn topic_at(&self, path: &str) -> Option<&crate::topic::tree::Topic> {
+    pub fn topic_at(&self, path: &str) -> Option<&Topic> {
         self.tree.find(path).map(|place| self.tree.topic(place))
     }
 

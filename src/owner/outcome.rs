@@ -2,6 +2,9 @@
 //!
 //! What is decided becomes an entry (`cluster`), and an entry becomes the records that applying takes, at the server that decided as at all others. Until it is
 //! applied the next updates are decided from what is ahead (`ahead`). Nobody is told of anything before.
+//!
+//! Not built yet: removal, by clients, by policies, and of what expires or is only passed through (what a server would do by its own clock it leaves);
+//! updates at servers that do not lead; what sessions of MQTT have to keep before a message is acknowledged.
 
 use super::ahead::Ahead;
 use super::decide::{Attempt, Decided};
@@ -11,11 +14,11 @@ use crate::base::{SessionId, Time, TopicId};
 use crate::cluster::{self, Entry, EventChange};
 use crate::desk::{Applied, Desk, Fate, Proposed, Role, refusal_of};
 use crate::journal::Expiry;
-use crate::mail::{Change, StreamStep};
+use crate::mail::Change;
+use crate::protocol::{ErrorCode, Refusal};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{self, MessageView, Publication};
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
-use crate::topic::tree::{Place, StreamTag, Topic};
 use crate::wire::mqtt::QoS;
 use crate::wire::native::EventHead;
 use std::borrow::Cow;
@@ -33,27 +36,26 @@ impl Owner {
         received: Time,
     ) -> (Applied, Option<Waits>) {
         let Role::Leads { term } = desk.groups.role(group) else { return (Err(refusal_of(Fate::Void)), None) };
-        let place = self.tree.find(path);
-        let now = place.map(|place| self.tree.topic(place));
+        if desk.groups.bytes_under_way(group) > desk.limits.proposed_bytes_max {
+            let why = "as much is on its way to the servers that hold the topic as limits.proposed_bytes_max allows";
+            return (Err(Refusal::new(ErrorCode::Overloaded, why)), None);
+        }
+        let now = self.tree.find(path).map(|place| self.tree.topic(place));
         let found = self.ahead.find(group, path).unwrap_or(now);
         let step = change.conditions.as_ref().and_then(|conditions| conditions.stream);
-        let held = found.and_then(Topic::stream);
-        let attempt = Attempt { path, found, gives_way: false, by, author, received };
+        let held = self.ahead.stream(group, path);
+        let attempt = Attempt { path, found, stream: held, gives_way: false, by, author, received };
         let (applied, proposed, stream) = match self.decide(desk, attempt, change) {
             Ok(decided) => {
-                let leaves_value = decided.leaves_value();
+                let keeps_stream = decided.leaves_value() && decided.added.is_none();
                 let Decided { added, record, outcome, .. } = decided;
-                let entry = entry_of(desk, group, path, added.as_deref(), record.as_ref());
+                let entry = entry_of(desk, (path, term), added.as_deref(), record.as_ref());
                 let proposed = desk.groups.propose(group, term, entry);
-                if added.is_some() || record.is_some() {
+                if proposed.has_entry {
                     let path = found.map_or_else(|| TopicPath::of_branch(path), |topic| topic.path.clone());
                     self.ahead.note(proposed, &path, now, added.map(|added| *added), record.as_ref());
                 }
-                let stream = match step {
-                    Some(StreamStep { stream, .. }) => Some(stream),
-                    None => held.filter(|_| leaves_value),
-                };
-                (Ok((outcome, None)), proposed, stream)
+                (Ok((outcome, None)), proposed, step.map_or(held.filter(|_| keeps_stream), |step| Some(step.stream)))
             }
             Err(refusal) => {
                 // A stream's operation that is refused ends it.
@@ -61,52 +63,46 @@ impl Owner {
                 (Err(refusal), desk.groups.propose(group, term, None), stream)
             }
         };
-        if step.is_some() || held.is_some() {
-            self.set_stream(group, path, place, stream);
+        if stream != held {
+            self.ahead.set_stream(group, path, stream);
         }
         (applied, Some(Waits::Proposed(proposed)))
     }
 
-    /// Notes by which stream the topic is updated once all is applied that is on its way.
-    fn set_stream(&mut self, group: u16, path: &str, place: Option<Place>, stream: Option<StreamTag>) {
-        if self.ahead.find(group, path).is_some() {
-            return self.ahead.set_stream(group, path, stream);
-        }
-        if let Some(place) = place {
-            set_stream_of(self.tree.topic_mut(place), stream);
-        }
-    }
-
-    /// Applies what the log of a group says. A topic that is added has the number `id`. `own` is the proposal of this shard that the entry is.
-    pub fn apply_entry(&mut self, desk: &mut Desk, (group, id): (u16, TopicId), own: Option<Proposed>, entry: &Entry<'_>) {
-        desk.groups.note_time_ms(group, entry.time_ms);
+    /// Applies what the log of a group says. A topic that is added has the number `id`. `own` is the proposal of this shard that the entry is. An error says what this
+    /// version cannot make of it: nothing is changed, and nothing behind it may be applied.
+    pub fn apply_entry(&mut self, desk: &mut Desk, id: TopicId, own: Option<Proposed>, entry: &Entry<'_>) -> Result<(), String> {
         let mut at = self.tree.find(entry.path);
         let mut change = entry.change.as_ref();
-        if let Some(added) = &entry.added {
-            let mut added = added_of(desk, id, entry.path, added);
-            if let Some(cluster::Change::Value { version, value, message }) = change
-                && added.specification.retains_value()
-            {
-                let publication =
-                    value_of(desk, (id, &added.specification), *version, *value, message.as_ref().map(|message| (message, false)));
-                added.value = Some(Arc::new(publication));
-                change = None;
-            }
+        let mut added = entry.added.as_ref().map(|added| added_of(desk, id, entry.path, added)).transpose()?;
+        if let Some(added) = &mut added
+            && let Some(cluster::Change::Value { version, value, message }) = change
+            && added.specification.retains_value()
+        {
+            let message = message.as_ref().map(|message| (message, false));
+            added.value = Some(Arc::new(value_of(desk, (id, &added.specification), *version, *value, message)));
+            change = None;
+        }
+        let of = match (&added, at) {
+            (Some(added), _) => Some((added.id, added.specification.clone())),
+            (None, Some(place)) => Some((self.tree.topic(place).id, self.tree.topic(place).specification.clone())),
+            (None, None) => None,
+        };
+        let record = match (change, of) {
+            (None, _) => None,
+            (Some(change), Some((id, specification))) => Some(record_of(desk, (id, &specification), change)?),
+            (Some(_), None) => return Err(format!("there is no topic at '{}'", entry.path)),
+        };
+        if let Some(added) = added {
             at = self.apply(desk, at, Record::Added(Box::new(added)));
         }
-        if let Some(change) = change {
-            let place = at.expect("a log says what happens to a topic only while it is there");
-            let record = record_of(desk, self.tree.topic(place), change);
-            at = self.apply(desk, Some(place), record);
+        if let Some(record) = record {
+            at = self.apply(desk, at, record);
         }
-        let stream = match own {
-            Some(own) => self.ahead.settle(own, entry.path, at.is_some()),
-            // Who has updated it elsewhere has ended its stream.
-            None => Some(None),
-        };
-        if let (Some(stream), Some(place)) = (stream, at) {
-            set_stream_of(self.tree.topic_mut(place), stream);
+        if let Some(own) = own {
+            self.ahead.settle(own, entry.path, at.is_some());
         }
+        Ok(())
     }
 
     /// What was decided here and is not applied does not count any more: this server leads the group no longer, or anew.
@@ -120,20 +116,12 @@ impl Owner {
     }
 }
 
-fn set_stream_of(topic: &mut Topic, stream: Option<StreamTag>) {
-    if topic.stream() != stream {
-        topic.rare_mut().stream = stream;
-        topic.drop_empty_rare();
-    }
-}
-
 /// The entry of what was decided; `None` where it changes nothing.
-fn entry_of(desk: &mut Desk, group: u16, path: &str, added: Option<&Added>, record: Option<&Record>) -> Option<Vec<u8>> {
+fn entry_of(desk: &Desk, (path, term): (&str, u64), added: Option<&Added>, record: Option<&Record>) -> Option<Vec<u8>> {
     if added.is_none() && record.is_none() {
         return None;
     }
-    let wall_ms = desk.wall_ms();
-    let time_ms = desk.groups.take_time_ms(group, wall_ms);
+    let time_ms = desk.wall_ms();
     let first = added.and_then(|added| added.value.as_ref()).map(|publication| value_change(desk, publication));
     let change = record.map(|record| change_of(desk, record)).or(first);
     let added = added.map(|Added { specification, is_passing, creator, .. }| cluster::Added {
@@ -142,7 +130,7 @@ fn entry_of(desk: &mut Desk, group: u16, path: &str, added: Option<&Added>, reco
         is_passing: *is_passing,
         creator: *creator,
     });
-    Some(Entry { path, time_ms, added, change }.encode())
+    Some(Entry { path, term, time_ms, added, change }.encode())
 }
 
 fn change_of<'a>(desk: &Desk, record: &'a Record) -> cluster::Change<'a> {
@@ -176,21 +164,25 @@ fn message_of<'a>(desk: &Desk, publication: &'a Publication) -> Option<cluster::
     Some(cluster::Message { qos: qos as u8, retain, is_clearing, expiry, origin, passed_on })
 }
 
-fn added_of(desk: &mut Desk, id: TopicId, path: &str, added: &cluster::Added<'_>) -> Added {
-    let topic_type = TopicType::from_number(added.kind).expect("a log names types that there are");
+fn added_of(desk: &mut Desk, id: TopicId, path: &str, added: &cluster::Added<'_>) -> Result<Added, String> {
+    let topic_type = TopicType::from_number(added.kind).ok_or_else(|| format!("there is no topic type {}", added.kind))?;
     let properties = added.properties.iter().map(|(key, value)| (&**key, &**value));
-    let parsed = Specification::parse(topic_type, properties, SpecificationLimits::default());
-    let specification = desk.specifications.intern(parsed.expect("a log has properties as they were checked"));
-    Added { id, path: TopicPath::of_branch(path), specification, is_passing: added.is_passing, value: None, creator: added.creator }
+    let parsed = Specification::parse(topic_type, properties, SpecificationLimits::default()).map_err(|error| error.to_string())?;
+    let specification = desk.specifications.intern(parsed);
+    Ok(Added { id, path: TopicPath::of_branch(path), specification, is_passing: added.is_passing, value: None, creator: added.creator })
 }
 
-fn record_of(desk: &Desk, topic: &Topic, change: &cluster::Change<'_>) -> Record {
-    let of = (topic.id, &*topic.specification);
-    match change {
+fn record_of(desk: &Desk, of: (TopicId, &Specification), change: &cluster::Change<'_>) -> Result<Record, String> {
+    let (id, specification) = of;
+    let is_series = specification.topic_type() == TopicType::TimeSeries;
+    Ok(match change {
         cluster::Change::Kept => Record::Kept,
         cluster::Change::Removed => Record::Removed,
+        cluster::Change::Value { .. } if is_series => return Err("a time series has no value of its own".to_owned()),
+        cluster::Change::Event(_) if !is_series => return Err("an event is of a time series".to_owned()),
         cluster::Change::Value { version, value, message } => {
-            Record::Value(Arc::new(value_of(desk, of, *version, *value, message.as_ref().map(|message| (message, false)))))
+            let message = message.as_ref().map(|message| (message, false));
+            Record::Value(Arc::new(value_of(desk, of, *version, *value, message)))
         }
         cluster::Change::Passed { version, value, message } => {
             let publication = Arc::new(value_of(desk, of, *version, Some(value), Some((message, true))));
@@ -199,10 +191,10 @@ fn record_of(desk: &Desk, topic: &Topic, change: &cluster::Change<'_>) -> Record
         cluster::Change::Event(EventChange { sequence, original, timestamp_ms, author, value, first_kept, dropped }) => {
             let author: Arc<str> = if author.is_empty() { desk.anonymous.clone() } else { (*author).into() };
             let head = EventHead { sequence: *sequence, timestamp_ms: *timestamp_ms, original: *original, author: &author };
-            let publication = Arc::new(Publication::event(topic.id, desk.turn.now, head, value));
+            let publication = Arc::new(Publication::event(id, desk.turn.now, head, value));
             Record::Event(Event { publication, author, first_kept: *first_kept, dropped: *dropped })
         }
-    }
+    })
 }
 
 /// A value as it is published here; of a message, also whether it passes by.

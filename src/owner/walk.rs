@@ -7,7 +7,7 @@ use super::decide::check_storage;
 use super::record::appeared;
 use super::walks::Purpose;
 use crate::base::ShardIndex;
-use crate::desk::{Answer, Desk, Ticket};
+use crate::desk::{Answer, Desk, Fate, Ticket, refusal_of};
 use crate::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, Viewer, What};
 use crate::owner::Owner;
 use crate::protocol::Refusal;
@@ -209,6 +209,10 @@ impl Owner {
         });
         for path in paths {
             let place = self.tree.find(path.as_str()).expect("the removal of one topic takes no other along");
+            if desk.groups.of(path.as_str()).is_some() {
+                walk.progress.refusal = Some(refusal_of(Fate::Void));
+                continue;
+            }
             if let Err(refusal) = check_storage(desk, &self.tree.topic(place).specification) {
                 walk.progress.refusal = Some(refusal);
                 continue;

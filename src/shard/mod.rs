@@ -29,7 +29,7 @@ pub use crate::mail::security::PrincipalOrder;
 pub use crate::session::Send;
 pub use crate::session::{Place, Who};
 
-pub use replication::Replication;
+pub use replication::{Landed, Replication};
 pub use restore::Restoring;
 
 use crate::audience::Audience;

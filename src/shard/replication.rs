@@ -2,12 +2,24 @@
 
 use super::Shard;
 use crate::base::Time;
-use crate::cluster::{Entry, MalformedEntry, topic_id};
-use crate::desk::{Fate, Proposal, Proposed, Role};
+use crate::cluster::{Entry, topic_id};
+use crate::desk::{Fate, Given, Proposal, Proposed, Role};
 
 /// A shard as whoever carries its groups' logs sees it. After each method poll the shard as ever.
 pub struct Replication<'s> {
     shard: &'s mut Shard,
+}
+
+/// What stands in a group's log, at which place and in which term.
+#[derive(Clone, Copy, Debug)]
+pub struct Landed<'a> {
+    pub group: u16,
+    /// From 1, and rising.
+    pub index: u64,
+    pub term: u64,
+    /// The number that this shard has proposed it by in this run.
+    pub own: Option<u64>,
+    pub entry: &'a [u8],
 }
 
 impl<'s> Replication<'s> {
@@ -35,42 +47,53 @@ impl<'s> Replication<'s> {
     /// may never be. Who waits for that is told once its fate is known.
     pub fn handle_role(&mut self, group: u16, role: Role) {
         let Shard { desk, owner, .. } = &mut *self.shard;
-        desk.groups.set_role(group, role);
-        owner.forget_proposed(group);
+        if desk.groups.set_role(group, role) {
+            owner.forget_proposed(group);
+        }
     }
 
-    /// The log of a group says this at `index`, of a topic of this shard; `own` is the number that the shard has proposed it by in this run. Entries of a group come
-    /// in the order of the log. An error says that this version does not know what the entry says: nothing behind it may be applied.
-    pub fn handle_entry(&mut self, (group, index): (u16, u64), own: Option<u64>, entry: &[u8]) -> Result<(), MalformedEntry> {
-        let entry = Entry::decode(entry)?;
+    /// The log of a group says something of a topic of this shard. What stands in a group's log comes in its order; what was applied before is passed over. An entry that
+    /// was decided in another term is void. An error says what this version cannot make of the entry: nothing behind it may be applied.
+    pub fn handle_entry(&mut self, landed: Landed<'_>) -> Result<(), String> {
+        let Landed { group, index, term, own, entry } = landed;
+        let entry = Entry::decode(entry).map_err(|_| "the entry has a form that is not known".to_owned())?;
         let Shard { desk, owner, .. } = &mut *self.shard;
+        if !desk.groups.take_place(group, index) {
+            return Ok(());
+        }
+        if entry.term != term {
+            if let Some(number) = own {
+                self.handle_lost(group, number, Fate::Void);
+            }
+            return Ok(());
+        }
         let id = topic_id(group, desk.groups.count(), index);
-        let own = own.map(|number| Proposed { group, number });
-        owner.apply_entry(desk, (group, id), own, &entry);
+        let proposed = own.map(|number| Proposed { group, number, term, has_entry: true });
+        owner.apply_entry(desk, id, proposed, &entry)?;
+        // What the update caused comes before its answer.
         self.shard.settle();
-        if let Some(own) = own {
-            self.settle(own);
+        if let Some(number) = own {
+            let given = self.shard.desk.groups.note_applied(group, number, term);
+            self.give(given);
         }
         Ok(())
     }
 
-    /// A proposal without an entry: this server led the group when all before it was applied.
-    pub fn handle_confirmed(&mut self, group: u16, number: u64) {
-        self.settle(Proposed { group, number });
+    /// A proposal without an entry: this server led the group in this term when all before it was applied.
+    pub fn handle_confirmed(&mut self, group: u16, number: u64, term: u64) {
+        let given = self.shard.desk.groups.note_applied(group, number, term);
+        self.give(given);
     }
 
     /// The proposals up to this one that were not applied never will be, or it is not known.
     pub fn handle_lost(&mut self, group: u16, last: u64, fate: Fate) {
-        for (answer, refusal) in self.shard.desk.groups.note_lost(group, last, fate) {
-            self.shard.give(answer, Err(refusal));
-        }
-        self.shard.settle();
+        let given = self.shard.desk.groups.note_lost(group, last, fate);
+        self.give(given);
     }
 
-    fn settle(&mut self, proposed: Proposed) {
-        self.shard.desk.groups.note_applied(proposed);
+    fn give(&mut self, given: Vec<Given>) {
         // Publishers are not read where more than `limits.mail_high` answers wait.
-        while let Some((answer, result)) = self.shard.desk.groups.poll_settled(proposed.group) {
+        for (answer, result) in given {
             self.shard.give(answer, result);
         }
         self.shard.settle();

@@ -9,16 +9,17 @@ use std::collections::VecDeque;
 use tidewire::surface::base::placement::owner_of;
 use tidewire::surface::base::{SessionId, ShardIndex, Time};
 use tidewire::surface::cluster::Entry;
-use tidewire::surface::shard::{Effect, Fate, Identity, Limits, Proposal, Replication, Role, Shard, Storing};
+use tidewire::surface::shard::{Effect, Fate, Identity, Landed, Limits, Proposal, Replication, Role, Shard, Storing};
 use tidewire::surface::wire::native::{Ask, Request};
 
 pub const SERVERS: usize = 3;
 pub const GROUPS: u16 = 3;
-const SHARDS: u16 = 2;
+/// Each server has as many as it has cores.
+const SHARDS: [u16; SERVERS] = [2, 1, 3];
 const WALL_MS: u64 = 1_700_000_000_000;
 
 /// What stands in a group's log.
-enum Landed {
+enum Stands {
     /// A leader's first word.
     Elected {
         server: usize,
@@ -26,7 +27,6 @@ enum Landed {
     },
     Proposed {
         server: usize,
-        shard: usize,
         proposal: Proposal,
         term: u64,
     },
@@ -34,7 +34,7 @@ enum Landed {
 
 #[derive(Default)]
 struct Log {
-    entries: Vec<Landed>,
+    entries: Vec<Stands>,
     /// So many of them stay for ever.
     committed: usize,
     term: u64,
@@ -52,7 +52,7 @@ struct Known {
     /// Confirmations that were asked for, with how long the log was then.
     asked: VecDeque<(usize, usize, Proposal)>,
     /// The number of each shard's last proposal that is not settled as far as the server knows.
-    proposed: [u64; SHARDS as usize],
+    proposed: [u64; 3],
 }
 
 pub struct Server {
@@ -72,9 +72,11 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    pub fn new(seed: u64) -> Self {
+    /// So many bytes may be on their way from a shard to the log of a group.
+    pub fn new(seed: u64, proposed_bytes_max: usize) -> Self {
         let mut random = Random::new(seed);
-        let servers = (0..SERVERS).map(|server| Server::new(server, random.next())).collect();
+        let limits = Limits { groups: GROUPS, topics_max: 1000, proposed_bytes_max, ..Limits::default() };
+        let servers = (0..SERVERS).map(|server| Server::new(server, random.next(), &limits)).collect();
         let logs = (0..GROUPS).map(|_| Log::default()).collect();
         let mut nodes = Self { random, now: Time(1), logs, servers };
         for server in 0..SERVERS {
@@ -121,7 +123,7 @@ impl Nodes {
         for log in &mut self.logs {
             log.term += 1;
             log.leader = leader;
-            log.entries.push(Landed::Elected { server: leader, term: log.term });
+            log.entries.push(Stands::Elected { server: leader, term: log.term });
         }
     }
 
@@ -181,7 +183,7 @@ impl Nodes {
         // What was decided in an earlier term may come to the log late: by a server that leads again.
         for (shard, proposal) in known.out.drain(..if leads { some } else { 0 }) {
             match proposal.entry {
-                Some(_) => log.entries.push(Landed::Proposed { server, shard, proposal, term: log.term }),
+                Some(_) => log.entries.push(Stands::Proposed { server, proposal, term: log.term }),
                 None => known.asked.push_back((shard, log.entries.len(), proposal)),
             }
         }
@@ -195,7 +197,7 @@ impl Nodes {
         log.entries.truncate(kept);
         log.term += 1;
         log.leader = self.random.below(SERVERS);
-        log.entries.push(Landed::Elected { server: log.leader, term: log.term });
+        log.entries.push(Stands::Elected { server: log.leader, term: log.term });
     }
 
     /// A server that hears of nobody for a while leads no more, and says that it does not know.
@@ -216,7 +218,7 @@ impl Nodes {
         let index = known.applied;
         known.applied += 1;
         match &log.entries[index] {
-            Landed::Elected { server: elected, term } => {
+            Stands::Elected { server: elected, term } => {
                 let (term, leads) = (*term, *elected == server);
                 // What was proposed before and has not come by now never will.
                 self.lose(server, group, Fate::Void);
@@ -226,17 +228,15 @@ impl Nodes {
                     Replication::of(shard, self.now).handle_role(group as u16, role);
                 }
             }
-            Landed::Proposed { server: from, shard, proposal, term } => {
-                let (is_own, is_void) = (*from == server, proposal.term != *term);
-                let Proposal { number, entry, .. } = proposal;
-                let entry = entry.as_deref().expect("what is in the log is an entry");
-                if !is_void {
-                    let path = Entry::decode(entry).expect("it was encoded").path;
-                    let to = usize::from(owner_of(path, SHARDS).0);
-                    let mut shard = Replication::of(&mut self.servers[server].shards[to], self.now);
-                    shard.handle_entry((group as u16, index as u64 + 1), is_own.then_some(*number), entry).expect("it was read just now");
-                } else if is_own {
-                    Replication::of(&mut self.servers[server].shards[*shard], self.now).handle_lost(group as u16, *number, Fate::Void);
+            Stands::Proposed { server: from, proposal, term } => {
+                let entry = proposal.entry.as_deref().expect("what is in the log is an entry");
+                let path = Entry::decode(entry).expect("it was encoded").path;
+                let to = usize::from(owner_of(path, SHARDS[server]).0);
+                let own = (*from == server).then_some(proposal.number);
+                let landed = Landed { group: group as u16, index: index as u64 + 1, term: *term, own, entry };
+                // What is told again changes nothing.
+                for _ in 0..self.random.within(1, 2) {
+                    Replication::of(&mut self.servers[server].shards[to], self.now).handle_entry(landed).expect("it was decided here");
                 }
             }
         }
@@ -256,7 +256,7 @@ impl Nodes {
             }
             let mut shard = Replication::of(&mut shards[*shard], self.now);
             if log.term == proposal.term {
-                shard.handle_confirmed(group as u16, proposal.number);
+                shard.handle_confirmed(group as u16, proposal.number, log.term);
             } else {
                 shard.handle_lost(group as u16, proposal.number, Fate::Void);
             }
@@ -313,12 +313,11 @@ impl Nodes {
 }
 
 impl Server {
-    fn new(server: usize, secret: u64) -> Self {
-        let limits = Limits { groups: GROUPS, topics_max: 1000, ..Limits::default() };
+    fn new(server: usize, secret: u64, limits: &Limits) -> Self {
         let shard = |index| {
             let identity = Identity {
                 index: ShardIndex(index),
-                count: SHARDS,
+                count: SHARDS[server],
                 server: format!("server {server}"),
                 run: server as u64 + 1,
                 start: 1,
@@ -326,9 +325,10 @@ impl Server {
                 topics_base: 0,
                 secret: [secret as u8; 32],
             };
-            Shard::new(identity, limits.clone(), Time(1), WALL_MS)
+            // No clock is right.
+            Shard::new(identity, limits.clone(), Time(1), WALL_MS + server as u64 * 10_000)
         };
-        let mut shards: Vec<Shard> = (0..SHARDS).map(shard).collect();
+        let mut shards: Vec<Shard> = (0..SHARDS[server]).map(shard).collect();
         let (writer, watcher) = (shards[0].open_inside(Time(1)), shards[0].open_inside(Time(1)));
         let ask = Ask::Subscribe { selector: "?.*//".into(), scope: "".into() };
         assert!(shards[0].handle_inside(Time(1), watcher, Request { id: 1, ask }));
