@@ -48,7 +48,7 @@ pub struct Proposed {
     pub group: u16,
     pub number: u64,
     pub term: u64,
-    /// Whether it changes something.
+    /// Whether it changes something, or stands for others that do.
     pub has_entry: bool,
 }
 
@@ -112,9 +112,20 @@ impl Groups {
         self.groups[usize::from(group)].role
     }
 
+    /// The groups that this server leads.
+    pub fn led(&self) -> impl Iterator<Item = u16> {
+        (0..).zip(&self.groups).filter(|(_, group)| group.role != Role::Follows).map(|(number, _)| number)
+    }
+
     /// Bytes of entries that were proposed to the group and are not settled.
     pub fn bytes_under_way(&self, group: u16) -> usize {
         self.groups[usize::from(group)].bytes
+    }
+
+    /// Whether more than so many bytes are on their way to the log of some group.
+    pub fn is_any_full(&self, bytes_max: usize) -> bool {
+        // As many as there are groups, a handful.
+        self.groups.iter().any(|group| group.bytes > bytes_max)
     }
 
     /// Somebody else decides from now on, or this server; whether that is new.

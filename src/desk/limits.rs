@@ -71,7 +71,7 @@ pub struct Limits {
     pub subscriptions_max: usize,
     /// The groups that topics are replicated in, of all servers that hold them; 0: this one stands alone.
     pub groups: u16,
-    /// Bytes of entries of this shard that are on their way to the log of a group, exceeded by one entry.
+    /// Bytes of entries of this shard that are on their way to the log of a group, exceeded by one entry, or those of one slice of a removal.
     pub proposed_bytes_max: usize,
     /// Connections of this shard.
     pub connections_max: usize,

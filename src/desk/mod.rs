@@ -26,7 +26,9 @@ use crate::wire::mqtt::ReasonCode;
 use crate::wire::native::Outcome;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Which of how many shards this is, and under which name it greets.
@@ -80,6 +82,8 @@ pub enum Answer {
         ticket: u64,
         share: Share,
     },
+    /// One that is given once all that are part of it are.
+    Together(Rc<RefCell<Together>>),
     /// A change that nobody may see before something else is stored: it goes to its topic then.
     Route {
         asker: Asker,
@@ -99,6 +103,13 @@ pub enum Answer {
         epoch: u32,
         code: ReasonCode,
     },
+}
+
+/// An answer that waits for several groups.
+pub struct Together {
+    left: usize,
+    answer: Option<Box<Answer>>,
+    result: Result<Outcome, Refusal>,
 }
 
 impl Answer {
@@ -362,6 +373,24 @@ impl Desk {
         }
     }
 
+    /// Gives the answer once this server is known to lead each of these groups, and all that was proposed to them before is applied.
+    pub fn give_when_settled(&mut self, groups: BTreeSet<u16>, answer: Answer, result: Result<Outcome, Refusal>) {
+        let has_entry = matches!(result, Ok(Outcome::Removed(1..)));
+        let fate = if has_entry { Fate::Unknown } else { Fate::Void };
+        let together = Together { left: groups.len(), answer: Some(Box::new(answer)), result };
+        let together = Rc::new(RefCell::new(together));
+        for group in groups {
+            let part = Answer::Together(together.clone());
+            match self.groups.role(group) {
+                Role::Leads { term } => {
+                    let proposed = self.groups.propose(group, term, None);
+                    self.groups.hold(Proposed { has_entry, ..proposed }, part, Ok(Outcome::Done));
+                }
+                Role::Follows => self.give(part, Err(refusal_of(fate))),
+            }
+        }
+    }
+
     /// An answer for another room goes by mail; one for a session here waits until it is polled.
     pub fn give(&mut self, answer: Answer, result: Result<Outcome, Refusal>) {
         match answer {
@@ -374,6 +403,18 @@ impl Desk {
                     Err(refusal) => Part::Removed(Err(refusal)),
                 };
                 self.mail(from, Mail::Part { ticket, part });
+            }
+            Answer::Together(together) => {
+                let mut together = together.borrow_mut();
+                together.left -= 1;
+                if let Err(refusal) = result {
+                    together.result = Err(refusal);
+                }
+                if together.left == 0
+                    && let Some(answer) = together.answer.take()
+                {
+                    self.give(*answer, together.result.clone());
+                }
             }
             Answer::Kept { owner, ticket, share } => self.mail(owner, Mail::Kept { ticket, share, refusal: result.err() }),
             Answer::View { from, ticket } => self.mail(from, Mail::Part { ticket, part: Part::View { result, changes_nothing: false } }),

@@ -42,6 +42,12 @@ impl Ahead {
         tips.get(path).map(|tip| tip.topic.as_deref())
     }
 
+    /// The topics that will be there, as they will be, with their groups.
+    pub fn topics(&self) -> impl Iterator<Item = (u16, &Topic)> {
+        let tips = self.tips.iter().flat_map(|(group, tips)| tips.values().map(|tip| (*group, tip)));
+        tips.filter_map(|(group, tip)| Some((group, tip.topic.as_deref()?)))
+    }
+
     /// The topic at the path, which is there or will be, is changed by a proposal. `now` is the one in the tree.
     pub fn note(&mut self, proposed: Proposed, path: &TopicPath, now: Option<&Topic>, added: Option<Added>, record: Option<&Record>) {
         let Proposed { group, number, .. } = proposed;

@@ -56,7 +56,7 @@ use views::Turn;
 use walks::Walks;
 use workbench::Workbench;
 
-use crate::base::{SessionId, Time, TopicId};
+use crate::base::{SessionId, ShardIndex, Time, TopicId};
 use crate::desk::{Answer, Applied, Desk, Proposed, Ticket};
 use crate::mail::{Change, StreamStep, Update};
 use crate::topic::publication::Publication;
@@ -77,6 +77,8 @@ pub struct Owner {
     workbench: Workbench,
     views: Views,
     ahead: Ahead,
+    /// Removals that wait until less is on its way to logs, by who asked.
+    paused: Vec<(ShardIndex, u64)>,
 }
 
 impl Owner {
@@ -92,6 +94,7 @@ impl Owner {
             workbench: Workbench::default(),
             views: Views::new(desk.turn.now),
             ahead: Ahead::default(),
+            paused: Vec::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 //! What is decided becomes an entry (`cluster`), and an entry becomes the records that applying takes, at the server that decided as at all others. Until it is
 //! applied the next updates are decided from what is ahead (`ahead`). Nobody is told of anything before.
 //!
-//! Not built yet: removal, by clients, by policies, and of what expires or is only passed through (what a server would do by its own clock it leaves);
+//! Not built yet: removal by policies, and of what expires or is only passed through (what a server would do by its own clock it leaves);
 //! updates at servers that do not lead; what sessions of MQTT have to keep before a message is acknowledged.
 
 use super::ahead::Ahead;
@@ -67,6 +67,30 @@ impl Owner {
             self.ahead.set_stream(group, path, stream);
         }
         (applied, Some(Waits::Proposed(proposed)))
+    }
+
+    /// Puts the removal of a topic to its group's log; false where it is on its way already.
+    pub(super) fn propose_removal(&mut self, desk: &mut Desk, group: u16, path: &TopicPath) -> Result<bool, Refusal> {
+        let Role::Leads { term } = desk.groups.role(group) else { return Err(refusal_of(Fate::Void)) };
+        let now = self.tree.find(path.as_str()).map(|place| self.tree.topic(place));
+        if self.ahead.find(group, path.as_str()).unwrap_or(now).is_none() {
+            return Ok(false);
+        }
+        let entry = entry_of(desk, (path.as_str(), term), None, Some(&Record::Removed));
+        let proposed = desk.groups.propose(group, term, entry);
+        self.ahead.note(proposed, path, now, None, Some(&Record::Removed));
+        self.ahead.set_stream(group, path.as_str(), None);
+        Ok(true)
+    }
+
+    /// Removals go on that wait until less is on its way to logs.
+    pub fn resume_removals(&mut self, desk: &Desk) {
+        if !self.paused.is_empty() && !desk.groups.is_any_full(desk.limits.proposed_bytes_max / 2) {
+            // One for each removal under way.
+            for (from, ticket) in std::mem::take(&mut self.paused) {
+                self.walks.resume(from, ticket);
+            }
+        }
     }
 
     /// Applies what the log of a group says. A topic that is added has the number `id`. `own` is the proposal of this shard that the entry is. An error says what this

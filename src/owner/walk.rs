@@ -7,7 +7,7 @@ use super::decide::check_storage;
 use super::record::appeared;
 use super::walks::Purpose;
 use crate::base::ShardIndex;
-use crate::desk::{Answer, Desk, Fate, Ticket, refusal_of};
+use crate::desk::{Answer, Desk, Ticket};
 use crate::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, Viewer, What};
 use crate::owner::Owner;
 use crate::protocol::Refusal;
@@ -16,6 +16,7 @@ use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::tree::{Direction, Onward, Span, Topic, branch_of};
 use crate::wire::native::{Entry, Outcome};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The fewest topics that a walk among many looks at when its turn comes.
@@ -42,6 +43,8 @@ enum Next {
     More(Walk),
     /// When the listener's session has room for more.
     Told(Walk),
+    /// When less is on its way to logs.
+    Paused(Walk),
     /// It was answered.
     Done(Walk),
 }
@@ -50,8 +53,12 @@ enum Next {
 struct Progress {
     removed: u64,
     stored: Option<Ticket>,
-    /// Why a topic that is stored was left.
+    /// Why a topic that is stored, or that several servers hold, was left.
     refusal: Option<Refusal>,
+    /// Those to whose logs removals were put: a handful.
+    groups: BTreeSet<u16>,
+    /// Whether it waits until less is on its way there.
+    is_paused: bool,
     page: Page,
     /// Whether the last slice has told a listener something.
     has_told: bool,
@@ -143,6 +150,10 @@ impl Owner {
                 desk.mail(walk.from, Mail::SliceTold { ticket: walk.ticket });
                 self.walks.wait(number, walk);
             }
+            Next::Paused(walk) => {
+                self.paused.push((walk.from, walk.ticket));
+                self.walks.wait(number, walk);
+            }
             Next::Done(walk) => self.walks.done(number, &walk),
         }
     }
@@ -160,12 +171,28 @@ impl Owner {
         };
         if let Some(rest) = next.filter(|_| !walk.progress.page.is_cut) {
             walk.rest = rest;
+            if std::mem::take(&mut walk.progress.is_paused) {
+                return Next::Paused(walk);
+            }
             return if std::mem::take(&mut walk.progress.has_told) { Next::Told(walk) } else { Next::More(walk) };
         }
-        let Progress { removed, stored, refusal, page, .. } = std::mem::take(&mut walk.progress);
+        if let Question::Remove { viewer, .. } = &question {
+            self.remove_ahead(desk, viewer, &mut walk);
+            // That there was nothing is true only as long as this server leads.
+            match walk.selector.exact_path() {
+                None => walk.progress.groups.extend(desk.groups.led()),
+                Some(path) => walk.progress.groups.extend(desk.groups.of(path)),
+            }
+        }
+        let Progress { removed, stored, refusal, page, groups, .. } = std::mem::take(&mut walk.progress);
         let part = match question {
             Question::Remove { .. } => {
                 let answer = Answer::Removal { from: walk.from, ticket: walk.ticket };
+                if !groups.is_empty() {
+                    let result = refusal.map_or(Ok(Outcome::Removed(removed)), Err);
+                    desk.give_when_settled(groups, answer, result);
+                    return Next::Done(walk);
+                }
                 desk.acknowledge(refusal.map_or(Ok((Outcome::Removed(removed), stored)), Err), answer);
                 return Next::Done(walk);
             }
@@ -198,6 +225,10 @@ impl Owner {
     }
 
     fn walk_removal(&mut self, desk: &mut Desk, viewer: &Viewer, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
+        if walk.selector.exact_path().is_none() && desk.groups.is_any_full(desk.limits.proposed_bytes_max) {
+            walk.progress.is_paused = true;
+            return Some(walk.rest.clone());
+        }
         let mut paths = Vec::new();
         let next = self.tree.scan_within(&walk.selector, &walk.rest, Direction::Forward, budget, |_, topic| {
             // Topics that views make stand as long as their views make them.
@@ -209,8 +240,8 @@ impl Owner {
         });
         for path in paths {
             let place = self.tree.find(path.as_str()).expect("the removal of one topic takes no other along");
-            if desk.groups.of(path.as_str()).is_some() {
-                walk.progress.refusal = Some(refusal_of(Fate::Void));
+            if let Some(group) = desk.groups.of(path.as_str()) {
+                self.note_removal(desk, walk, group, &path);
                 continue;
             }
             if let Err(refusal) = check_storage(desk, &self.tree.topic(place).specification) {
@@ -221,6 +252,31 @@ impl Owner {
             walk.progress.stored = self.remove_topic(desk, place).or(walk.progress.stored);
         }
         next
+    }
+
+    /// Topics that will be there, and are not yet, go too: who asks may have added them just before.
+    fn remove_ahead(&mut self, desk: &mut Desk, viewer: &Viewer, walk: &mut Walk) {
+        let may_remove =
+            |topic: &Topic| viewer.rights.may(topic.path.as_str(), PathPermission::ModifyTopic) || viewer.owns(&topic.specification);
+        // Bounded as what is on its way is.
+        let found = self.ahead.topics().filter(|(_, topic)| walk.selector.matches(topic.path.as_str()) && may_remove(topic));
+        let found: Vec<(u16, TopicPath)> = found.map(|(group, topic)| (group, topic.path.clone())).collect();
+        for (group, path) in found {
+            if self.tree.find(path.as_str()).is_none() {
+                self.note_removal(desk, walk, group, &path);
+            }
+        }
+    }
+
+    fn note_removal(&mut self, desk: &mut Desk, walk: &mut Walk, group: u16, path: &TopicPath) {
+        match self.propose_removal(desk, group, path) {
+            Ok(true) => {
+                walk.progress.removed += 1;
+                walk.progress.groups.insert(group);
+            }
+            Ok(false) => _ = walk.progress.groups.insert(group),
+            Err(refusal) => walk.progress.refusal = Some(refusal),
+        }
     }
 
     fn walk_fetch(&mut self, fetch: &Fetch, walk: &mut Walk, budget: &mut usize) -> Option<Span> {

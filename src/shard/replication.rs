@@ -92,6 +92,8 @@ impl<'s> Replication<'s> {
     }
 
     fn give(&mut self, given: Vec<Given>) {
+        let Shard { desk, owner, .. } = &mut *self.shard;
+        owner.resume_removals(desk);
         // Publishers are not read where more than `limits.mail_high` answers wait.
         for (answer, result) in given {
             self.shard.give(answer, result);

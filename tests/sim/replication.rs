@@ -10,6 +10,8 @@ use tidewire::surface::wire::native::{self, Append, Ask, Fetch, Heard, Query, Re
 const COUNTERS: [&str; 5] = ["a", "b/1", "b/2", "c/d/e", "f"];
 const SERIES: [&str; 2] = ["s/1", "s/2"];
 const STREAMED: [&str; 2] = ["t/1", "t/2"];
+/// Topics that are added and removed.
+const SHORT: [&str; 3] = ["r/1", "r/2", "r/3"];
 const NO_QUORUM: u16 = 420;
 const UPDATE_UNKNOWN: u16 = 421;
 const UNSATISFIED: u16 = 212;
@@ -46,6 +48,8 @@ fn is_whole(text_of: &[u8]) -> bool {
 
 /// What was asked and is not answered.
 enum Asked {
+    /// Of a topic that is removed now and then.
+    Short,
     /// An operation of the stream of this number.
     Step {
         number: u64,
@@ -118,6 +122,14 @@ impl Run {
             self.asked.insert(id, (server, Asked::Append { path, value: id }));
             let append = Append::Original { timestamp_ms: None };
             let ask = Ask::Append { path: path.into(), kind: ValueType::Json as u8, append, value: value.into() };
+            return self.nodes.ask(server, Request { id, ask });
+        }
+        if chance == 2 {
+            self.asked.insert(id, (server, Asked::Short));
+            let ask = match self.nodes.random.below(4) {
+                0 => Ask::Remove { selector: self.nodes.random.pick(&["?r/", "r/1", "#r/2////r/3"]).into() },
+                kind => Ask::Update { path: SHORT[kind - 1].into(), update: Update::new(Verb::Add, ValueType::Json as u8, b"") },
+            };
             return self.nodes.ask(server, Request { id, ask });
         }
         if chance < 4 {
@@ -288,6 +300,10 @@ impl Copy {
                 let before = self.counters.insert(self.paths[&topic].clone(), (topic, number));
                 assert!(before.is_none_or(|(held, before)| held == topic && before < number), "{before:?} before {number}");
             }
+            Heard::Unsubscribed { topic, .. } => {
+                let path = self.paths.remove(&topic).expect("it was there");
+                assert!(SHORT.contains(&&*path), "{path} is never removed");
+            }
             Heard::Event { topic, head, value } => {
                 let events = self.events.get_mut(&self.paths[&topic]).expect("it is a series");
                 assert_eq!(head.sequence, events.len() as u64, "events come in order without a gap");
@@ -408,4 +424,37 @@ fn what_is_on_its_way_is_bounded() {
     run.read(0);
     assert_eq!(run.answers.refused_full, refused, "there is room again");
     run.check_end();
+}
+
+#[test]
+fn a_removal_of_many_goes_on_as_there_is_room() {
+    let mut run = Run::within(1, 2000);
+    run.nodes.elect_everywhere(0);
+    run.nodes.settle(0);
+    for number in 0..3000u64 {
+        let update = Update::new(Verb::Add, ValueType::Json as u8, b"");
+        let path = format!("many/{number}");
+        run.nodes.ask(0, Request { id: 0, ask: Ask::Update { path: path.into(), update } });
+        if number % 20 == 0 {
+            run.nodes.settle(0);
+        }
+    }
+    run.nodes.settle(0);
+    run.asked.insert(1, (0, Asked::Short));
+    run.nodes.ask(0, Request { id: 1, ask: Ask::Remove { selector: "?many/".into() } });
+    let mut turns = 0;
+    while run.asked.contains_key(&1) {
+        run.nodes.settle(0);
+        let writer = run.nodes.servers[0].writer;
+        let told = run.nodes.take(0, writer);
+        for_each(&told, |heard| run.hear_answer(&heard));
+        turns += 1;
+        assert!(turns < 100, "it comes to its end");
+    }
+    assert!(turns > 1, "it waits for what is on its way");
+    let writer = run.nodes.servers[0].writer;
+    let fetch = Fetch { selector: "?many/".into(), ..Fetch::default() };
+    run.nodes.ask(0, Request { id: 2, ask: Ask::Fetch { fetch: Box::new(fetch) } });
+    let told = run.nodes.take(0, writer);
+    assert!(!told.windows(5).any(|bytes| bytes == b"many/"), "none is left");
 }
