@@ -28,6 +28,7 @@
 //! Everything up to here is sans-IO: bytes, time and mail are arguments, effects are returned. No clock, socket, thread or file.
 //!
 //! - `storage` — the journal's files, the checkpointed state behind them, and the thread that acknowledges.
+//! - `consensus` — openraft on the background thread: a few groups, what each has committed in order, who leads.
 //! - `transport` — what stands between sockets and shards: a proxy's header, and TLS. Sans-IO but for certificates' files.
 //! - `config` — file, environment and flags → configuration.
 //! - `authentication` — who asks: passwords, tokens, certificates, an endpoint, other sessions, on threads of its own.
@@ -63,6 +64,8 @@ mod shard;
 
 #[cfg(feature = "server")]
 mod storage;
+#[cfg(feature = "server")]
+mod consensus;
 #[cfg(feature = "server")]
 mod transport;
 #[cfg(feature = "server")]

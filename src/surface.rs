@@ -180,6 +180,14 @@ pub mod storage {
 }
 
 #[cfg(feature = "server")]
+pub mod consensus {
+    pub use crate::consensus::{
+        Answer, Asking, Committed, Dial, Engine, Fate, GroupId, Handle, Inbox, News, NodeId, Options, Position, Proposal, Request,
+        Snapshot, Start, Unreached, start,
+    };
+}
+
+#[cfg(feature = "server")]
 pub mod runtime {
     pub use crate::runtime::{Completion, Ring, Sizes};
     pub use crate::shard::Send;

@@ -1,0 +1,225 @@
+//! The engine: a node's groups and the tasks that run them.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use openraft::async_runtime::Select3;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::type_config::TypeConfigExt;
+use openraft::{Config, Raft, SnapshotPolicy};
+use openraft_rt::deterministic_rng::DeterministicRng;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+
+use super::group::Group;
+use super::handle::{Control, Ends};
+use super::machine::Machine;
+use super::network::Network;
+use super::reply::Asked;
+use super::role::{Role, Seen};
+use super::runtime::LocalRuntime;
+use super::types::{Judged, Types, entry_bytes};
+use super::{Dial, GroupId, Handle, Inbox, MemoryLog, News, Options, Proposal, Snapshot};
+
+type GroupRaft = Raft<Types, Machine>;
+
+/// What a group starts with: its log, and the last state that the receiver has kept of it.
+#[derive(Clone, Default)]
+pub struct Start {
+    pub log: MemoryLog,
+    pub snapshot: Option<Snapshot>,
+}
+
+/// A node's groups. Opened and run within one `LocalSet`; when that is dropped, all ends at once.
+pub struct Engine {
+    groups: Vec<(Rc<Group>, GroupRaft)>,
+    control: UnboundedReceiver<Control>,
+}
+
+/// Starts an engine on a thread of its own, which `pin` is called on first. `notify` is called there and must not wait.
+///
+/// `starts` has an element for each of the options' groups.
+///
+/// # Errors
+/// Those of the thread, the runtime and the logs.
+pub fn start(
+    options: Options,
+    starts: Vec<Start>,
+    pin: impl FnOnce() + Send + 'static,
+    connect: impl FnOnce() -> Dial + Send + 'static,
+    notify: impl Fn(News) + Send + 'static,
+) -> io::Result<(Handle, JoinHandle<io::Result<()>>)> {
+    let (handle, ends) = Handle::new(&options);
+    let run = move || {
+        pin();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let tasks = tokio::task::LocalSet::new();
+        tasks.block_on(&runtime, async move {
+            let dial = connect();
+            Engine::open_on(ends, options, starts, dial, notify).await?.run().await;
+            Ok(())
+        })
+    };
+    let thread = Builder::new().name("consensus".to_owned()).spawn(run)?;
+    Ok((handle, thread))
+}
+
+impl Engine {
+    /// An engine on the current `LocalSet`, which runs from now on, but hears its [`Handle`] only in [`Self::run`].
+    ///
+    /// # Errors
+    /// Those of the logs, and `InvalidData` where a log begins behind its snapshot.
+    pub async fn open(options: Options, starts: Vec<Start>, dial: Dial, notify: impl Fn(News) + 'static) -> io::Result<(Self, Handle)> {
+        let (handle, ends) = Handle::new(&options);
+        Ok((Self::open_on(ends, options, starts, dial, notify).await?, handle))
+    }
+
+    async fn open_on(ends: Ends, options: Options, starts: Vec<Start>, dial: Dial, notify: impl Fn(News) + 'static) -> io::Result<Self> {
+        assert_eq!(starts.len(), usize::from(options.groups) + 1, "each group has a start");
+        let opening = async {
+            let notify: Rc<dyn Fn(News)> = Rc::new(notify);
+            let config = config(&options);
+            let mut groups = Vec::new();
+            for ((id, start), proposals) in options.all_groups().zip(starts).zip(ends.proposals) {
+                let Start { log, snapshot } = start;
+                if log.purged() > snapshot.as_ref().and_then(|snapshot| snapshot.position.index()) {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, format!("group {}: its log begins behind its state", id.0)));
+                }
+                log.bound_reads(options.append_bytes_max);
+                let group = Rc::new(Group::new(id, snapshot, options.window_bytes, options.append_bytes_max, notify.clone()));
+                let network = Network { group: id, dial: dial.clone() };
+                let machine = Machine(group.clone());
+                let raft = Raft::new(options.node, config.clone(), network, log.clone(), machine).await.map_err(io::Error::other)?;
+                Types::spawn(watch(group.clone(), raft.clone(), log, options));
+                Types::spawn(propose(group.clone(), raft.clone(), proposals, options.open_bytes_max));
+                groups.push((group, raft));
+            }
+            Ok(Self { groups, control: ends.control })
+        };
+        DeterministicRng::<LocalRuntime>::scope(options.seed, opening).await
+    }
+
+    /// What answers other nodes.
+    pub fn inbox(&self) -> Inbox {
+        Inbox::new(self.groups.iter().map(|(_, raft)| raft.clone()))
+    }
+
+    /// Hears the handle until it says that the engine is to stop, or is gone.
+    pub async fn run(mut self) {
+        while let Some(control) = self.control.recv().await {
+            if matches!(control, Control::Stop) {
+                break;
+            }
+            self.hear(control).await;
+        }
+        for (_, raft) in &self.groups {
+            // It has ended already where this fails.
+            let _ = raft.shutdown().await;
+        }
+    }
+
+    async fn hear(&self, control: Control) {
+        let of = |group: GroupId| &self.groups[usize::from(group.0)];
+        match control {
+            Control::Took { group, bytes } => of(group).0.open(bytes),
+            Control::Built { group, snapshot } => of(group).0.built(snapshot),
+            Control::Installed { group } => of(group).0.installed(),
+            Control::Found { voters } => {
+                for (group, raft) in &self.groups {
+                    let outcome = raft.initialize(voters.clone()).await.map_err(|error| error.to_string());
+                    group.tell(News::Members { group: group.id, outcome });
+                }
+            }
+            Control::AddLearner { group, node } => {
+                let (group, raft) = of(group).clone();
+                tokio::task::spawn_local(async move {
+                    let outcome = raft.add_learner(node, (), false).await.map(drop).map_err(|error| error.to_string());
+                    group.tell(News::Members { group: group.id, outcome });
+                });
+            }
+            Control::SetVoters { group, voters } => {
+                let (group, raft) = of(group).clone();
+                tokio::task::spawn_local(async move {
+                    let outcome = raft.change_membership(voters, false).await.map(drop).map_err(|error| error.to_string());
+                    group.tell(News::Members { group: group.id, outcome });
+                });
+            }
+            // A group that has ended has said so.
+            Control::Transfer { group, to } => drop(of(group).1.trigger().transfer_leader(to).await),
+            Control::Stop => {}
+        }
+    }
+}
+
+fn config(options: &Options) -> Arc<Config> {
+    let Options { heartbeat_ms, election_ms: (election_timeout_min, election_timeout_max), .. } = *options;
+    let config = Config {
+        cluster_name: "tidewire".to_owned(),
+        heartbeat_interval: heartbeat_ms,
+        election_timeout_min,
+        election_timeout_max,
+        install_snapshot_timeout: options.snapshot_piece_ms,
+        max_payload_entries: options.append_entries_max,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_entries),
+        max_in_snapshot_log_to_keep: options.kept_entries,
+        // Whoever needs entries that are there is sent those, not a snapshot.
+        replication_lag_threshold: u64::MAX,
+        // A node that is not reached is asked again after a heartbeat.
+        backoff: format!("{heartbeat_ms}ms {heartbeat_ms}ms {heartbeat_ms}ms"),
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        allow_log_reversion: Some(false),
+        ..Config::default()
+    };
+    Arc::new(config.validate().expect("the configuration has checked its numbers"))
+}
+
+/// Gives openraft what is proposed, as long as not too much is open.
+async fn propose(group: Rc<Group>, raft: GroupRaft, mut proposals: Receiver<Proposal>, open_bytes_max: usize) {
+    while let Some(Proposal { term, ticket, entries, .. }) = proposals.recv().await {
+        for (ticket, bytes) in (ticket..).zip(entries) {
+            while group.open_bytes() >= open_bytes_max {
+                group.settled.notified().await;
+            }
+            let asked = Asked::new(group.clone(), ticket, entry_bytes(bytes.len()));
+            // Where openraft has ended, it drops the reply, which says so.
+            let _ = raft.write(Judged { term, bytes }).responder(asked.hand_over()).await;
+        }
+    }
+}
+
+/// Hands on what has waited for the receiver, and says who leads.
+async fn watch(group: Rc<Group>, raft: GroupRaft, log: MemoryLog, options: Options) {
+    let mut server = raft.server_metrics();
+    let data = raft.data_metrics();
+    let lease = Duration::from_millis(options.election_ms.1);
+    let mut told = None;
+    loop {
+        while group.catch_up(&log) {
+            tokio::task::yield_now().await;
+        }
+        let delivered = group.delivered();
+        let role = {
+            let (server, data) = (server.borrow_watched(), data.borrow_watched());
+            Role::of(&Seen { server: &server, data: &data, lease }, delivered)
+        };
+        if told != Some(role) {
+            told = Some(role);
+            group.tell(role.news(group.id, delivered));
+        }
+        // A lease ends by itself.
+        let tick = Types::sleep(Duration::from_millis(options.heartbeat_ms));
+        if let Select3::First(Err(_)) = Types::select3(server.changed(), group.changed.notified(), tick).await {
+            let reason = raft
+                .metrics()
+                .borrow_watched()
+                .running_state
+                .as_ref()
+                .err()
+                .map_or_else(|| "it was stopped".to_owned(), |fatal| fatal.to_string());
+            return group.tell(News::Ended { group: group.id, reason });
+        }
+    }
+}

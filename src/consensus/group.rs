@@ -1,0 +1,225 @@
+//! What a group's tasks share: how far it has been handed on, what was proposed here, and what the receiver has still to say.
+
+use std::cell::{RefCell, RefMut};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use openraft::EntryPayload;
+use tokio::sync::{Notify, oneshot};
+
+use super::log::MemoryLog;
+use super::types::{LogEntry, LogId, Membership, is_valid, size_of};
+use super::{Committed, Fate, GroupId, News, Position, Snapshot};
+
+/// One group of this node. Committed entries are handed on here, and only here.
+pub struct Group {
+    pub id: GroupId,
+    notify: Rc<dyn Fn(News)>,
+    state: RefCell<State>,
+    news_bytes_max: usize,
+    /// Something has changed for who hands on and says who leads.
+    pub changed: Notify,
+    /// Proposals have been settled.
+    pub settled: Notify,
+}
+
+struct State {
+    /// What openraft takes for applied: committed, and readable from the log.
+    applied: Position,
+    /// What the receiver has been told of. Behind `applied` while its window is closed.
+    delivered: Position,
+    /// How many more bytes the receiver takes. Below zero by at most one news.
+    window: isize,
+    /// Of the entries that were proposed here, those that are applied and not delivered.
+    tickets: BTreeMap<u64, u64>,
+    open_bytes: usize,
+    snapshot: Option<Snapshot>,
+    building: Option<oneshot::Sender<Snapshot>>,
+    installing: Option<oneshot::Sender<()>>,
+}
+
+impl Group {
+    /// A group whose receiver has the state of `snapshot`, or none.
+    pub fn new(id: GroupId, snapshot: Option<Snapshot>, window: usize, news_bytes_max: usize, notify: Rc<dyn Fn(News)>) -> Self {
+        let position = snapshot.as_ref().map(|snapshot| snapshot.position.clone()).unwrap_or_default();
+        let state = State {
+            applied: position.clone(),
+            delivered: position,
+            window: window as isize,
+            tickets: BTreeMap::new(),
+            open_bytes: 0,
+            snapshot,
+            building: None,
+            installing: None,
+        };
+        Self { id, notify, state: RefCell::new(state), news_bytes_max, changed: Notify::new(), settled: Notify::new() }
+    }
+
+    pub fn tell(&self, news: News) {
+        (self.notify)(news);
+    }
+
+    pub fn applied(&self) -> Position {
+        self.state().applied.clone()
+    }
+
+    pub fn delivered(&self) -> Option<LogId> {
+        self.state().delivered.id
+    }
+
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.state().snapshot.clone()
+    }
+
+    pub fn open_bytes(&self) -> usize {
+        self.state().open_bytes
+    }
+
+    pub fn add_open(&self, bytes: usize) {
+        self.state().open_bytes += bytes;
+    }
+
+    pub fn remove_open(&self, bytes: usize) {
+        self.state().open_bytes -= bytes;
+        self.settled.notify_one();
+    }
+
+    pub fn note_ticket(&self, index: u64, ticket: u64) {
+        self.state().tickets.insert(index, ticket);
+    }
+
+    /// The receiver takes `bytes` more.
+    pub fn open(&self, bytes: usize) {
+        let mut state = self.state();
+        state.window = state.window.saturating_add_unsigned(bytes);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Hands on entries that follow what is applied, as far as the window is open and nothing waits before them.
+    pub fn apply(&self, entries: Vec<LogEntry>) {
+        let mut rest = entries.as_slice();
+        while !rest.is_empty() {
+            let mut state = self.state();
+            let is_behind = state.delivered.id != state.applied.id;
+            let taken = if is_behind || state.window <= 0 { 0 } else { cut(rest, self.news_bytes_max) };
+            if taken == 0 {
+                rest.iter().for_each(|entry| state.applied.advance(entry));
+                break;
+            }
+            let (now, later) = rest.split_at(taken);
+            now.iter().for_each(|entry| state.applied.advance(entry));
+            self.deliver(state, now);
+            rest = later;
+        }
+        self.changed.notify_one();
+    }
+
+    /// Hands on what waits in the log, one news of it, if the window is open. Returns whether there was any.
+    pub fn catch_up(&self, log: &MemoryLog) -> bool {
+        let state = self.state();
+        let Some(applied) = state.applied.id else { return false };
+        if state.window <= 0 || state.delivered.id == Some(applied) || state.installing.is_some() {
+            return false;
+        }
+        let first = state.delivered.id.map_or(0, |id| id.index + 1);
+        let entries = log.read(first, applied.index, self.news_bytes_max);
+        assert_eq!(entries.first().map(|entry| entry.log_id.index), Some(first), "what is not handed on is not purged");
+        self.deliver(state, &entries);
+        true
+    }
+
+    fn deliver(&self, mut state: RefMut<'_, State>, entries: &[LogEntry]) {
+        let mut bytes = 0;
+        let mut committed = Vec::with_capacity(entries.len());
+        for entry in entries {
+            bytes += size_of(entry);
+            state.delivered.advance(entry);
+            let ticket = state.tickets.remove(&entry.log_id.index);
+            committed.push(match &entry.payload {
+                EntryPayload::Normal(judged) if is_valid(entry) => Committed::Entry { bytes: judged.bytes.clone(), ticket },
+                EntryPayload::Normal(_) => Committed::Void { ticket },
+                EntryPayload::Blank | EntryPayload::Membership(_) => Committed::Nothing,
+            });
+        }
+        state.window -= bytes as isize;
+        drop(state);
+        self.tell(News::Committed { group: self.id, first: entries[0].log_id.index, entries: committed, bytes });
+    }
+
+    /// Whether a snapshot can be built now.
+    pub fn can_build(&self) -> bool {
+        let state = self.state();
+        state.delivered.id.is_some() && state.building.is_none() && state.installing.is_none()
+    }
+
+    /// Asks the receiver for a snapshot of what it has been told.
+    pub fn build(&self) -> oneshot::Receiver<Snapshot> {
+        let (done, built) = oneshot::channel();
+        let mut state = self.state();
+        state.building = Some(done);
+        let position = state.delivered.clone();
+        drop(state);
+        self.tell(News::Build { group: self.id, position });
+        built
+    }
+
+    /// The receiver's answer to [`News::Build`].
+    pub fn built(&self, snapshot: Snapshot) {
+        let mut state = self.state();
+        if state.snapshot.as_ref().is_none_or(|current| current.position.id < snapshot.position.id) {
+            state.snapshot = Some(snapshot.clone());
+        }
+        if let Some(done) = state.building.take() {
+            // Nobody waits any more where the node has stopped.
+            let _ = done.send(snapshot);
+        }
+    }
+
+    /// Asks the receiver to put the state of `snapshot` in the place of what it has.
+    pub fn install(&self, snapshot: Snapshot) -> oneshot::Receiver<()> {
+        let (done, installed) = oneshot::channel();
+        let mut state = self.state();
+        state.installing = Some(done);
+        state.applied = snapshot.position.clone();
+        state.delivered = snapshot.position.clone();
+        state.snapshot = Some(snapshot.clone());
+        let covered = std::mem::take(&mut state.tickets);
+        drop(state);
+        // They are in the snapshot's state, or void; no news of the entries comes any more.
+        covered.into_values().for_each(|ticket| self.tell(News::Lost { group: self.id, ticket, fate: Fate::Unknown }));
+        self.tell(News::Install { group: self.id, snapshot });
+        installed
+    }
+
+    /// The receiver's answer to [`News::Install`].
+    pub fn installed(&self) {
+        if let Some(done) = self.state().installing.take() {
+            let _ = done.send(());
+        }
+        self.changed.notify_one();
+    }
+
+    fn state(&self) -> RefMut<'_, State> {
+        self.state.borrow_mut()
+    }
+}
+
+impl Position {
+    fn advance(&mut self, entry: &LogEntry) {
+        self.id = Some(entry.log_id);
+        if let EntryPayload::Membership(membership) = &entry.payload {
+            self.membership = Membership::new(Some(entry.log_id), membership.clone());
+        }
+    }
+}
+
+/// How many of the entries make one news: at least one.
+fn cut(entries: &[LogEntry], bytes_max: usize) -> usize {
+    let mut bytes = 0;
+    let fitting = entries.iter().take_while(|entry| {
+        bytes += size_of(entry);
+        bytes <= bytes_max
+    });
+    fitting.count().max(1)
+}

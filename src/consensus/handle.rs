@@ -1,0 +1,92 @@
+//! How others talk to the engine: from any thread, without waiting.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+
+use super::{GroupId, NodeId, Options, Proposal, Snapshot};
+
+/// The way in. What is said after the engine has ended is lost.
+#[derive(Clone)]
+pub struct Handle {
+    proposals: Arc<[Sender<Proposal>]>,
+    /// Not bounded, since each message answers a news or is an operator's command.
+    control: UnboundedSender<Control>,
+}
+
+pub(super) enum Control {
+    Took { group: GroupId, bytes: usize },
+    Built { group: GroupId, snapshot: Snapshot },
+    Installed { group: GroupId },
+    Found { voters: BTreeSet<NodeId> },
+    AddLearner { group: GroupId, node: NodeId },
+    SetVoters { group: GroupId, voters: BTreeSet<NodeId> },
+    Transfer { group: GroupId, to: NodeId },
+    Stop,
+}
+
+/// The ends that the engine reads.
+pub(super) struct Ends {
+    pub proposals: Vec<Receiver<Proposal>>,
+    pub control: UnboundedReceiver<Control>,
+}
+
+impl Handle {
+    pub(super) fn new(options: &Options) -> (Self, Ends) {
+        let (senders, proposals): (Vec<_>, _) = options.all_groups().map(|_| channel(options.queue_proposals_max)).unzip();
+        let (sender, control) = unbounded_channel();
+        (Self { proposals: senders.into(), control: sender }, Ends { proposals, control })
+    }
+
+    /// Proposes entries. Given back where the group's queue is full, or the engine has ended.
+    pub fn propose(&self, proposal: Proposal) -> Result<(), Proposal> {
+        let queue = &self.proposals[usize::from(proposal.group.0)];
+        queue.try_send(proposal).map_err(|refused| refused.into_inner())
+    }
+
+    /// The receiver has room again for `bytes` of the group, as a news said.
+    pub fn took(&self, group: GroupId, bytes: usize) {
+        self.say(Control::Took { group, bytes });
+    }
+
+    /// The snapshot that was asked for, whose position is that of the news, is kept.
+    pub fn built(&self, group: GroupId, snapshot: Snapshot) {
+        self.say(Control::Built { group, snapshot });
+    }
+
+    /// The snapshot that was to be installed is in place, and kept.
+    pub fn installed(&self, group: GroupId) {
+        self.say(Control::Installed { group });
+    }
+
+    /// Founds all groups with these voters, where nothing was founded. Said at one node of them.
+    pub fn found(&self, voters: BTreeSet<NodeId>) {
+        self.say(Control::Found { voters });
+    }
+
+    /// Has the group, which this node leads, send everything to `node` too.
+    pub fn add_learner(&self, group: GroupId, node: NodeId) {
+        self.say(Control::AddLearner { group, node });
+    }
+
+    /// Makes these nodes the voters of the group, which this node leads; each is a voter or a learner already. Others leave.
+    pub fn set_voters(&self, group: GroupId, voters: BTreeSet<NodeId>) {
+        self.say(Control::SetVoters { group, voters });
+    }
+
+    /// Has `to` lead the group, which this node leads, once it has the whole log. Nothing comes of it if it does not get there.
+    pub fn transfer(&self, group: GroupId, to: NodeId) {
+        self.say(Control::Transfer { group, to });
+    }
+
+    /// Ends the engine. Of what still waits in queues nothing is said any more.
+    pub fn stop(&self) {
+        self.say(Control::Stop);
+    }
+
+    fn say(&self, control: Control) {
+        // An engine that has ended hears nothing, as promised.
+        let _ = self.control.send(control);
+    }
+}

@@ -1,0 +1,266 @@
+//! What nodes say to each other, and the one boundary it crosses: a closure that sends a request to a node and gets its answer.
+//!
+//! A request may be lost, late or doubled; an answer too. Requests carry their group, so one connection serves all groups; [`Lane`] says which of them
+//! must not wait behind which.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::Raft;
+use openraft::async_runtime::Select2;
+use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::type_config::TypeConfigExt;
+
+use super::machine::{Machine, RaftSnapshot, with_meta};
+use super::types::{Types, Vote};
+use super::{GroupId, Position, Snapshot};
+
+/// The node could not be asked, or has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreached;
+
+/// The answer of a node, when it comes.
+pub type Asking = Pin<Box<dyn Future<Output = Result<Answer, Unreached>>>>;
+
+/// Sends a request to a node. Bounds of time are kept by the caller, who drops what takes too long.
+pub type Dial = Rc<dyn Fn(u64, Lane, Request) -> Asking>;
+
+/// Requests of one lane may wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Entries and votes.
+    Log,
+    /// What keeps leaders; never behind anything else.
+    Heartbeat,
+    /// Pieces of snapshots.
+    Snapshot,
+}
+
+/// What one node asks of another.
+#[derive(Clone)]
+pub struct Request {
+    group: GroupId,
+    body: Body,
+}
+
+#[derive(Clone)]
+enum Body {
+    Append(AppendEntriesRequest<Types>),
+    Vote(VoteRequest<Types>),
+    PreVote(VoteRequest<Types>),
+    Transfer(TransferLeaderRequest<Types>),
+    Piece(Piece),
+}
+
+/// One piece of a snapshot, the `number`th of `count`.
+#[derive(Clone)]
+struct Piece {
+    vote: Vote,
+    position: Position,
+    number: usize,
+    count: usize,
+    bytes: Bytes,
+}
+
+/// What the other says.
+#[derive(Clone)]
+pub struct Answer(Reply);
+
+#[derive(Clone)]
+enum Reply {
+    Append(AppendEntriesResponse<Types>),
+    Vote(VoteResponse<Types>),
+    Transfer(TransferLeaderResponse<Types>),
+    /// The piece is here, and others are to follow.
+    Taken,
+    Installed(SnapshotResponse<Types>),
+}
+
+/// Answers what other nodes ask. Cheap to clone; on the engine's thread.
+#[derive(Clone)]
+pub struct Inbox(Rc<Vec<Member>>);
+
+struct Member {
+    raft: Raft<Types, Machine>,
+    arriving: RefCell<Option<Arriving>>,
+}
+
+/// A snapshot whose pieces arrive, in order. Another one, or a gap, ends it.
+struct Arriving {
+    vote: Vote,
+    position: Position,
+    pieces: Vec<Bytes>,
+}
+
+impl Inbox {
+    pub(super) fn new(rafts: impl Iterator<Item = Raft<Types, Machine>>) -> Self {
+        Self(Rc::new(rafts.map(|raft| Member { raft, arriving: RefCell::new(None) }).collect()))
+    }
+
+    /// The answer to `request`, or an error where this node has no such group, or no longer runs it.
+    pub async fn answer(&self, request: Request) -> Result<Answer, Unreached> {
+        let member = self.0.get(usize::from(request.group.0)).ok_or(Unreached)?;
+        let raft = &member.raft;
+        let reply = match request.body {
+            Body::Append(append) => raft.append_entries(append).await.ok().map(Reply::Append),
+            Body::Vote(vote) => raft.vote(vote).await.ok().map(Reply::Vote),
+            Body::PreVote(vote) => raft.pre_vote(vote).await.ok().map(Reply::Vote),
+            Body::Transfer(transfer) => raft.handle_transfer_leader(transfer).await.ok().map(Reply::Transfer),
+            Body::Piece(piece) => member.take_piece(piece).await,
+        };
+        reply.map(Answer).ok_or(Unreached)
+    }
+}
+
+impl Member {
+    async fn take_piece(&self, piece: Piece) -> Option<Reply> {
+        let Piece { vote, position, number, count, bytes } = piece;
+        if number == 0 {
+            *self.arriving.borrow_mut() = Some(Arriving { vote, position: position.clone(), pieces: Vec::new() });
+        }
+        let whole = {
+            let mut arriving = self.arriving.borrow_mut();
+            let current = arriving.as_mut().filter(|current| current.vote == vote && current.position == position)?;
+            if current.pieces.len() != number {
+                return None;
+            }
+            current.pieces.push(bytes);
+            if number + 1 < count {
+                return Some(Reply::Taken);
+            }
+            arriving.take()?
+        };
+        let snapshot = Snapshot { position: whole.position, pieces: whole.pieces };
+        self.raft.install_full_snapshot(vote, with_meta(snapshot)).await.ok().map(Reply::Installed)
+    }
+}
+
+/// One group's way to the others.
+pub struct Network {
+    pub group: GroupId,
+    pub dial: Dial,
+}
+
+/// One group's way to one node, in one lane.
+pub struct Client {
+    group: GroupId,
+    dial: Dial,
+    target: u64,
+    lane: Lane,
+}
+
+impl Network {
+    fn client(&self, target: u64, lane: Lane) -> Client {
+        Client { group: self.group, dial: self.dial.clone(), target, lane }
+    }
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: u64, _node: &()) -> Client {
+        self.client(target, Lane::Log)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, _node: &()) -> Client {
+        self.client(target, Lane::Heartbeat)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, _node: &()) -> Client {
+        self.client(target, Lane::Snapshot)
+    }
+}
+
+impl Client {
+    async fn ask(&self, body: Body, within: Duration) -> Result<Reply, Unreachable<Types>> {
+        let asking = (self.dial)(self.target, self.lane, Request { group: self.group, body });
+        match tokio::time::timeout(within, asking).await {
+            Ok(Ok(Answer(reply))) => Ok(reply),
+            Ok(Err(Unreached)) => Err(unreachable("it is not reached")),
+            Err(_) => Err(unreachable("it has not answered in time")),
+        }
+    }
+}
+
+impl RaftNetworkV2<Types> for Client {
+    type SnapshotData = Snapshot;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        match self.ask(Body::Append(request), option.soft_ttl()).await? {
+            Reply::Append(answer) => Ok(answer),
+            _ => Err(unfitting().into()),
+        }
+    }
+
+    async fn vote(&mut self, request: VoteRequest<Types>, option: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        match self.ask(Body::Vote(request), option.soft_ttl()).await? {
+            Reply::Vote(answer) => Ok(answer),
+            _ => Err(unfitting().into()),
+        }
+    }
+
+    async fn pre_vote(&mut self, request: VoteRequest<Types>, option: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        match self.ask(Body::PreVote(request), option.soft_ttl()).await? {
+            Reply::Vote(answer) => Ok(answer),
+            _ => Err(unfitting().into()),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        match self.ask(Body::Transfer(request), option.soft_ttl()).await? {
+            Reply::Transfer(answer) => Ok(answer),
+            _ => Err(unfitting().into()),
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: RaftSnapshot,
+        cancel: impl Future<Output = ReplicationClosed> + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let Snapshot { position, pieces } = snapshot.snapshot;
+        // A state of nothing is one empty piece.
+        let pieces = if pieces.is_empty() { vec![Bytes::new()] } else { pieces };
+        let count = pieces.len();
+        let mut cancel = pin!(cancel);
+        for (number, bytes) in pieces.into_iter().enumerate() {
+            let piece = Piece { vote, position: position.clone(), number, count, bytes };
+            let asking = self.ask(Body::Piece(piece), option.soft_ttl());
+            match Types::select2(cancel.as_mut(), asking).await {
+                Select2::First(closed) => return Err(closed.into()),
+                Select2::Second(reply) => match reply? {
+                    Reply::Taken => {}
+                    Reply::Installed(answer) => return Ok(answer),
+                    _ => return Err(unfitting().into()),
+                },
+            }
+        }
+        Err(unfitting().into())
+    }
+}
+
+fn unfitting() -> Unreachable<Types> {
+    unreachable("its answer does not fit")
+}
+
+fn unreachable(reason: &str) -> Unreachable<Types> {
+    Unreachable::from_string(reason)
+}

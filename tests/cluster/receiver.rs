@@ -1,0 +1,50 @@
+//! A node's receiver of one group: a map that committed entries add to, kept as snapshots.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tidewire::surface::consensus::{Committed, Position, Snapshot};
+
+/// Bytes of one piece; small, so that snapshots have several.
+const PIECE_BYTES: usize = 64;
+
+/// The state: of each entry that is not void, its name and the index it came at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receiver {
+    pub entries: BTreeMap<u64, u64>,
+    /// The index that comes next.
+    pub next: u64,
+    /// Of all entries in their order.
+    pub digest: u64,
+}
+
+impl Receiver {
+    pub fn apply(&mut self, committed: &Committed) {
+        if let Committed::Entry { bytes, .. } = committed {
+            self.entries.insert(name_of(bytes), self.next);
+            self.digest = (self.digest ^ name_of(bytes)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.next;
+        }
+        self.next += 1;
+    }
+
+    pub fn snapshot(&self, position: Position) -> Snapshot {
+        assert_eq!(position.index().map_or(0, |index| index + 1), self.next, "a snapshot is asked for as far as the receiver is");
+        let bytes: Vec<u8> =
+            self.entries.iter().flat_map(|(name, index)| [*name, *index]).chain([self.digest, 0]).flat_map(u64::to_le_bytes).collect();
+        Snapshot { position, pieces: bytes.chunks(PIECE_BYTES).map(Bytes::copy_from_slice).collect() }
+    }
+
+    pub fn from_snapshot(snapshot: &Snapshot) -> Self {
+        let bytes = snapshot.pieces.concat();
+        let pair = |pair: &[u8]| (name_of(&pair[..8]), name_of(&pair[8..]));
+        let next = snapshot.position.index().map_or(0, |index| index + 1);
+        let mut pairs: Vec<(u64, u64)> = bytes.chunks(16).map(pair).collect();
+        let (digest, _) = pairs.pop().unwrap();
+        Self { entries: pairs.into_iter().collect(), next, digest }
+    }
+}
+
+/// The name that an entry begins with.
+pub fn name_of(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(bytes[..8].try_into().unwrap())
+}
