@@ -9,7 +9,7 @@ use std::time::Duration;
 use openraft::async_runtime::Select3;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::type_config::TypeConfigExt;
-use openraft::{Config, Raft, SnapshotPolicy};
+use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 
@@ -21,15 +21,15 @@ use super::reply::Asked;
 use super::role::{Role, Seen};
 use super::runtime::LocalRuntime;
 use super::types::{Judged, Types, entry_bytes};
-use super::{Dial, GroupId, Handle, Inbox, MemoryLog, News, Options, Proposal, Snapshot};
+use super::{Dial, GroupId, Handle, Inbox, MemoryLog, News, Options, Position, Proposal};
 
 type GroupRaft = Raft<Types, Machine>;
 
-/// What a group starts with: its log, and the last state that the receiver has kept of it.
+/// What a group starts with: its log, and where the last snapshot is that the receiver has kept, whose state it starts with.
 #[derive(Clone, Default)]
 pub struct Start {
     pub log: MemoryLog,
-    pub snapshot: Option<Snapshot>,
+    pub snapshot: Option<Position>,
 }
 
 /// A node's groups. Opened and run within one `LocalSet`; when that is dropped, all ends at once.
@@ -84,12 +84,12 @@ impl Engine {
             let mut groups = Vec::new();
             for ((id, start), proposals) in options.all_groups().zip(starts).zip(ends.proposals) {
                 let Start { log, snapshot } = start;
-                if log.purged() > snapshot.as_ref().and_then(|snapshot| snapshot.position.index()) {
+                if log.purged() > snapshot.as_ref().and_then(Position::index) {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, format!("group {}: its log begins behind its state", id.0)));
                 }
                 log.bound_reads(options.append_bytes_max);
                 let group = Rc::new(Group::new(id, snapshot, options.window_bytes, options.append_bytes_max, notify.clone()));
-                let network = Network { group: id, dial: dial.clone() };
+                let network = Network { group: group.clone(), dial: dial.clone() };
                 let machine = Machine(group.clone());
                 let raft = Raft::new(options.node, config.clone(), network, log.clone(), machine).await.map_err(io::Error::other)?;
                 Types::spawn(watch(group.clone(), raft.clone(), log, options));
@@ -103,7 +103,7 @@ impl Engine {
 
     /// What answers other nodes.
     pub fn inbox(&self) -> Inbox {
-        Inbox::new(self.groups.iter().map(|(_, raft)| raft.clone()))
+        Inbox::new(self.groups.iter().cloned())
     }
 
     /// Hears the handle until it says that the engine is to stop, or is gone.
@@ -124,7 +124,9 @@ impl Engine {
         let of = |group: GroupId| &self.groups[usize::from(group.0)];
         match control {
             Control::Took { group, bytes } => of(group).0.open(bytes),
-            Control::Built { group, snapshot } => of(group).0.built(snapshot),
+            Control::Built { group, position } => of(group).0.built(position),
+            Control::Read { group, reader, piece } => of(group).0.answer_reader(reader, piece),
+            Control::Staged { group } => of(group).0.staged(),
             Control::Installed { group } => of(group).0.installed(),
             Control::Found { voters } => {
                 for (group, raft) in &self.groups {
@@ -201,16 +203,16 @@ async fn watch(group: Rc<Group>, raft: GroupRaft, log: MemoryLog, options: Optio
             tokio::task::yield_now().await;
         }
         let delivered = group.delivered();
-        let role = {
+        let (role, is_leader) = {
             let (server, data) = (server.borrow_watched(), data.borrow_watched());
-            Role::of(&Seen { server: &server, data: &data, lease }, delivered)
+            (Role::of(&Seen { server: &server, data: &data, lease }, delivered), server.state == ServerState::Leader)
         };
         if told != Some(role) {
             told = Some(role);
             group.tell(role.news(group.id, delivered));
         }
-        // A lease ends by itself.
-        let tick = Types::sleep(Duration::from_millis(options.heartbeat_ms));
+        // A leader's lease ends, and comes back, by itself.
+        let tick = Types::sleep(if is_leader { Duration::from_millis(options.heartbeat_ms) } else { Duration::from_secs(3600) });
         if let Select3::First(Err(_)) = Types::select3(server.changed(), group.changed.notified(), tick).await {
             let reason = raft
                 .metrics()

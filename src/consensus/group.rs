@@ -4,12 +4,13 @@ use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use openraft::EntryPayload;
 use tokio::sync::{Notify, oneshot};
 
 use super::log::MemoryLog;
 use super::types::{LogEntry, LogId, Membership, is_valid, size_of};
-use super::{Committed, Fate, GroupId, News, Position, Snapshot};
+use super::{Committed, Fate, GroupId, News, Piece, Position};
 
 /// One group of this node. Committed entries are handed on here, and only here.
 pub struct Group {
@@ -33,15 +34,20 @@ struct State {
     /// Of the entries that were proposed here, those that are applied and not delivered.
     tickets: BTreeMap<u64, u64>,
     open_bytes: usize,
-    snapshot: Option<Snapshot>,
-    building: Option<oneshot::Sender<Snapshot>>,
+    /// Where the receiver's snapshot is.
+    snapshot: Option<Position>,
+    building: Option<oneshot::Sender<()>>,
+    /// Who waits for pieces of it, and the number that the next one gets.
+    readers: BTreeMap<u64, oneshot::Sender<Option<Piece>>>,
+    next_reader: u64,
+    staging: Option<oneshot::Sender<()>>,
     installing: Option<oneshot::Sender<()>>,
 }
 
 impl Group {
-    /// A group whose receiver has the state of `snapshot`, or none.
-    pub fn new(id: GroupId, snapshot: Option<Snapshot>, window: usize, news_bytes_max: usize, notify: Rc<dyn Fn(News)>) -> Self {
-        let position = snapshot.as_ref().map(|snapshot| snapshot.position.clone()).unwrap_or_default();
+    /// A group whose receiver has the state of its snapshot at `snapshot`, or none.
+    pub fn new(id: GroupId, snapshot: Option<Position>, window: usize, news_bytes_max: usize, notify: Rc<dyn Fn(News)>) -> Self {
+        let position = snapshot.clone().unwrap_or_default();
         let state = State {
             applied: position.clone(),
             delivered: position,
@@ -50,6 +56,9 @@ impl Group {
             open_bytes: 0,
             snapshot,
             building: None,
+            readers: BTreeMap::new(),
+            next_reader: 0,
+            staging: None,
             installing: None,
         };
         Self { id, notify, state: RefCell::new(state), news_bytes_max, changed: Notify::new(), settled: Notify::new() }
@@ -67,7 +76,7 @@ impl Group {
         self.state().delivered.id
     }
 
-    pub fn snapshot(&self) -> Option<Snapshot> {
+    pub fn snapshot(&self) -> Option<Position> {
         self.state().snapshot.clone()
     }
 
@@ -154,7 +163,7 @@ impl Group {
     }
 
     /// Asks the receiver for a snapshot of what it has been told.
-    pub fn build(&self) -> oneshot::Receiver<Snapshot> {
+    pub fn build(&self) -> oneshot::Receiver<()> {
         let (done, built) = oneshot::channel();
         let mut state = self.state();
         state.building = Some(done);
@@ -165,30 +174,66 @@ impl Group {
     }
 
     /// The receiver's answer to [`News::Build`].
-    pub fn built(&self, snapshot: Snapshot) {
+    pub fn built(&self, position: Position) {
         let mut state = self.state();
-        if state.snapshot.as_ref().is_none_or(|current| current.position.id < snapshot.position.id) {
-            state.snapshot = Some(snapshot.clone());
+        if state.snapshot.as_ref().is_none_or(|current| current.id < position.id) {
+            state.snapshot = Some(position);
         }
         if let Some(done) = state.building.take() {
             // Nobody waits any more where the node has stopped.
-            let _ = done.send(snapshot);
+            let _ = done.send(());
         }
     }
 
-    /// Asks the receiver to put the state of `snapshot` in the place of what it has.
-    pub fn install(&self, snapshot: Snapshot) -> oneshot::Receiver<()> {
+    /// Asks the receiver for a piece of its snapshot.
+    pub fn read(&self, position: Position, number: u64) -> oneshot::Receiver<Option<Piece>> {
+        let (done, read) = oneshot::channel();
+        let mut state = self.state();
+        let reader = state.next_reader;
+        state.next_reader += 1;
+        // Whoever has given up reading waits no more.
+        state.readers.retain(|_, waiting| !waiting.is_closed());
+        state.readers.insert(reader, done);
+        drop(state);
+        self.tell(News::Read { group: self.id, position, number, reader });
+        read
+    }
+
+    /// The receiver's answer to [`News::Read`].
+    pub fn answer_reader(&self, reader: u64, piece: Option<Piece>) {
+        if let Some(done) = self.state().readers.remove(&reader) {
+            let _ = done.send(piece);
+        }
+    }
+
+    /// Gives the receiver a piece of another's snapshot. Whoever waits for one before that does so in vain.
+    pub fn stage(&self, position: Position, number: u64, bytes: Bytes) -> oneshot::Receiver<()> {
+        let (done, staged) = oneshot::channel();
+        self.state().staging = Some(done);
+        self.tell(News::Piece { group: self.id, position, number, bytes });
+        staged
+    }
+
+    /// The receiver's answer to [`News::Piece`].
+    pub fn staged(&self) {
+        if let Some(done) = self.state().staging.take() {
+            let _ = done.send(());
+        }
+    }
+
+    /// Asks the receiver to put the snapshot that it was given in the place of what it has.
+    pub fn install(&self, position: Position) -> oneshot::Receiver<()> {
         let (done, installed) = oneshot::channel();
         let mut state = self.state();
         state.installing = Some(done);
-        state.applied = snapshot.position.clone();
-        state.delivered = snapshot.position.clone();
-        state.snapshot = Some(snapshot.clone());
+        state.applied = position.clone();
+        state.delivered = position.clone();
+        state.snapshot = Some(position.clone());
         let covered = std::mem::take(&mut state.tickets);
         drop(state);
         // They are in the snapshot's state, or void; no news of the entries comes any more.
         covered.into_values().for_each(|ticket| self.tell(News::Lost { group: self.id, ticket, fate: Fate::Unknown }));
-        self.tell(News::Install { group: self.id, snapshot });
+        self.tell(News::Install { group: self.id, position });
         installed
     }
 

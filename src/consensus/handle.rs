@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 
-use super::{GroupId, NodeId, Options, Proposal, Snapshot};
+use super::{GroupId, NodeId, Options, Piece, Position, Proposal};
 
 /// The way in. What is said after the engine has ended is lost.
 #[derive(Clone)]
@@ -17,7 +17,9 @@ pub struct Handle {
 
 pub(super) enum Control {
     Took { group: GroupId, bytes: usize },
-    Built { group: GroupId, snapshot: Snapshot },
+    Built { group: GroupId, position: Position },
+    Read { group: GroupId, reader: u64, piece: Option<Piece> },
+    Staged { group: GroupId },
     Installed { group: GroupId },
     Found { voters: BTreeSet<NodeId> },
     AddLearner { group: GroupId, node: NodeId },
@@ -50,9 +52,19 @@ impl Handle {
         self.say(Control::Took { group, bytes });
     }
 
-    /// The snapshot that was asked for, whose position is that of the news, is kept.
-    pub fn built(&self, group: GroupId, snapshot: Snapshot) {
-        self.say(Control::Built { group, snapshot });
+    /// The snapshot that was asked for, at the position of the news, is kept.
+    pub fn built(&self, group: GroupId, position: Position) {
+        self.say(Control::Built { group, position });
+    }
+
+    /// The piece that a reader wanted. `None` where there is no such snapshot any more; who needs it is sent a newer one.
+    pub fn read(&self, group: GroupId, reader: u64, piece: Option<Piece>) {
+        self.say(Control::Read { group, reader, piece });
+    }
+
+    /// The piece that came is put by.
+    pub fn staged(&self, group: GroupId) {
+        self.say(Control::Staged { group });
     }
 
     /// The snapshot that was to be installed is in place, and kept.

@@ -1,4 +1,4 @@
-//! Openraft's state machine: it has no state, and hands on to the receiver.
+//! Openraft's state machine: it has no state, and hands on to the receiver. A snapshot is where it is; its pieces are with the receiver.
 
 use std::io;
 use std::rc::Rc;
@@ -8,18 +8,18 @@ use openraft::OptionalSend;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias;
 
+use super::Position;
 use super::group::Group;
 use super::types::{LogId, Membership, Types};
-use super::{Position, Snapshot};
 
-pub type RaftSnapshot = alias::SnapshotOf<Types, Snapshot>;
+pub type RaftSnapshot = alias::SnapshotOf<Types, Position>;
 pub type SnapshotMeta = alias::SnapshotMetaOf<Types>;
 
 #[derive(Clone)]
 pub struct Machine(pub Rc<Group>);
 
 impl RaftStateMachine<Types> for Machine {
-    type SnapshotData = Snapshot;
+    type SnapshotData = Position;
     type SnapshotBuilder = Self;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, Membership), io::Error> {
@@ -51,7 +51,7 @@ impl RaftStateMachine<Types> for Machine {
         self.clone()
     }
 
-    async fn install_snapshot(&mut self, _meta: &SnapshotMeta, snapshot: Snapshot) -> Result<(), io::Error> {
+    async fn install_snapshot(&mut self, _meta: &SnapshotMeta, snapshot: Position) -> Result<(), io::Error> {
         self.0.install(snapshot).await.map_err(|_| gone())
     }
 
@@ -61,21 +61,22 @@ impl RaftStateMachine<Types> for Machine {
 }
 
 impl RaftSnapshotBuilder<Types> for Machine {
-    type SnapshotData = Snapshot;
+    type SnapshotData = Position;
 
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
         if !self.0.can_build() {
             // Forced, which openraft does where it finds a log without a snapshot.
             return Ok(with_meta(self.0.snapshot().unwrap_or_default()));
         }
-        self.0.build().await.map(with_meta).map_err(|_| gone())
+        self.0.build().await.map_err(|_| gone())?;
+        self.0.snapshot().map(with_meta).ok_or_else(gone)
     }
 }
 
 /// The snapshot as openraft knows it.
-pub fn with_meta(snapshot: Snapshot) -> RaftSnapshot {
-    let Position { id, membership } = snapshot.position.clone();
-    RaftSnapshot { meta: SnapshotMeta { last_log_id: id, last_membership: membership }, snapshot }
+pub fn with_meta(position: Position) -> RaftSnapshot {
+    let Position { id, membership } = position.clone();
+    RaftSnapshot { meta: SnapshotMeta { last_log_id: id, last_membership: membership }, snapshot: position }
 }
 
 fn gone() -> io::Error {

@@ -74,7 +74,7 @@ pub struct Options {
     pub snapshot_entries: u64,
     /// Entries that stay in the log though a snapshot covers them, for nodes that are a little behind: who is further behind is sent the snapshot.
     pub kept_entries: u64,
-    /// How long one piece of a snapshot may take until it is answered; the last one is when all is installed. Longer delays the next attempt.
+    /// How long one piece of a snapshot may take until it is staged, and all of it until it is installed. Longer delays the next attempt.
     pub snapshot_piece_ms: u64,
     /// Where the chance of elections comes from. Two nodes with the same seed may begin their elections at the same moments.
     pub seed: u64,
@@ -156,11 +156,11 @@ impl Position {
     }
 }
 
-/// A group's whole state, in pieces of at most 1 MiB, each of which travels as one message.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    pub position: Position,
-    pub pieces: Vec<Bytes>,
+/// One piece of a group's whole state, which travels as one message: at most 1 MiB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub bytes: Bytes,
+    pub is_last: bool,
 }
 
 /// What the receiver is told, on the engine's thread, in the order it happened. It must not wait there.
@@ -168,16 +168,24 @@ pub struct Snapshot {
 pub enum News {
     /// The entries at `first` and behind. `bytes` are to be given back by [`Handle::took`].
     Committed { group: GroupId, first: u64, entries: Vec<Committed>, bytes: usize },
-    /// This node leads. All up to `index`, which is in this term, has been handed on.
+    /// This node leads. All up to `index`, which is in this term, has been handed on. The same term may come again, after a time without a quorum: what
+    /// was proposed in it and is not lost still goes before what is proposed now.
     Leads { group: GroupId, term: u64, index: u64 },
     /// This node does not lead, or not any more. Nothing is judged any more; what was proposed may still be committed.
     Follows { group: GroupId, leader: Option<NodeId> },
     /// An entry that was proposed here is not committed, or nobody knows.
     Lost { group: GroupId, ticket: u64, fate: Fate },
-    /// A snapshot is wanted of what has been handed on so far, which `position` names. Answered by [`Handle::built`], once it is kept.
+    /// A snapshot is wanted of what has been handed on so far, which `position` names. Answered by [`Handle::built`], once it is kept. It is read piece
+    /// by piece, each time a node needs it, until another takes its place.
     Build { group: GroupId, position: Position },
-    /// `snapshot` takes the place of the group's whole state. Answered by [`Handle::installed`], once it is kept; nothing is handed on before.
-    Install { group: GroupId, snapshot: Snapshot },
+    /// The piece `number` of the snapshot is wanted, from 0. Answered by [`Handle::read`] with the same `reader`.
+    Read { group: GroupId, position: Position, number: u64, reader: u64 },
+    /// A piece of another node's snapshot, in order; 0 is the first of another one, and whatever came before is forgotten. Answered by
+    /// [`Handle::staged`]; the next comes after that.
+    Piece { group: GroupId, position: Position, number: u64, bytes: Bytes },
+    /// What the last pieces hold takes the place of the group's whole state. Answered by [`Handle::installed`], once it is kept; nothing is handed on
+    /// before, and this node answers nobody in the group, so most of the work is better done with the pieces.
+    Install { group: GroupId, position: Position },
     /// The members are as [`Handle::add_learner`] or [`Handle::set_voters`] said, or are not, with the reason.
     Members { group: GroupId, outcome: Result<(), String> },
     /// The group has ended, by an error of its storage or of openraft. Nothing more comes.

@@ -9,7 +9,6 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use openraft::Raft;
 use openraft::async_runtime::Select2;
 use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -19,9 +18,10 @@ use openraft::raft::{
 };
 use openraft::type_config::TypeConfigExt;
 
+use super::group::Group;
 use super::machine::{Machine, RaftSnapshot, with_meta};
 use super::types::{Types, Vote};
-use super::{GroupId, Position, Snapshot};
+use super::{GroupId, Piece, Position};
 
 /// The node could not be asked, or has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,17 +57,16 @@ enum Body {
     Vote(VoteRequest<Types>),
     PreVote(VoteRequest<Types>),
     Transfer(TransferLeaderRequest<Types>),
-    Piece(Piece),
+    Piece(Part),
 }
 
-/// One piece of a snapshot, the `number`th of `count`.
+/// One piece of a snapshot.
 #[derive(Clone)]
-struct Piece {
+struct Part {
     vote: Vote,
     position: Position,
-    number: usize,
-    count: usize,
-    bytes: Bytes,
+    number: u64,
+    piece: Piece,
 }
 
 /// What the other says.
@@ -89,6 +88,7 @@ enum Reply {
 pub struct Inbox(Rc<Vec<Member>>);
 
 struct Member {
+    group: Rc<Group>,
     raft: Raft<Types, Machine>,
     arriving: RefCell<Option<Arriving>>,
 }
@@ -97,12 +97,12 @@ struct Member {
 struct Arriving {
     vote: Vote,
     position: Position,
-    pieces: Vec<Bytes>,
+    next: u64,
 }
 
 impl Inbox {
-    pub(super) fn new(rafts: impl Iterator<Item = Raft<Types, Machine>>) -> Self {
-        Self(Rc::new(rafts.map(|raft| Member { raft, arriving: RefCell::new(None) }).collect()))
+    pub(super) fn new(groups: impl Iterator<Item = (Rc<Group>, Raft<Types, Machine>)>) -> Self {
+        Self(Rc::new(groups.map(|(group, raft)| Member { group, raft, arriving: RefCell::new(None) }).collect()))
     }
 
     /// The answer to `request`, or an error where this node has no such group, or no longer runs it.
@@ -121,37 +121,40 @@ impl Inbox {
 }
 
 impl Member {
-    async fn take_piece(&self, piece: Piece) -> Option<Reply> {
-        let Piece { vote, position, number, count, bytes } = piece;
-        if number == 0 {
-            *self.arriving.borrow_mut() = Some(Arriving { vote, position: position.clone(), pieces: Vec::new() });
+    async fn take_piece(&self, part: Part) -> Option<Reply> {
+        let Part { vote, position, number, piece: Piece { bytes, is_last } } = part;
+        self.expect_piece(vote, &position, number)?;
+        self.group.stage(position.clone(), number, bytes).await.ok()?;
+        if !is_last {
+            return Some(Reply::Taken);
         }
-        let whole = {
-            let mut arriving = self.arriving.borrow_mut();
-            let current = arriving.as_mut().filter(|current| current.vote == vote && current.position == position)?;
-            if current.pieces.len() != number {
-                return None;
-            }
-            current.pieces.push(bytes);
-            if number + 1 < count {
-                return Some(Reply::Taken);
-            }
-            arriving.take()?
-        };
-        let snapshot = Snapshot { position: whole.position, pieces: whole.pieces };
-        self.raft.install_full_snapshot(vote, with_meta(snapshot)).await.ok().map(Reply::Installed)
+        // Unless another has begun meanwhile, whose pieces are not to be installed as this.
+        self.arriving.borrow_mut().take_if(|current| current.vote == vote && current.position == position && current.next == number + 1)?;
+        self.raft.install_full_snapshot(vote, with_meta(position)).await.ok().map(Reply::Installed)
+    }
+
+    /// Whether this is the next piece; `None` if not.
+    fn expect_piece(&self, vote: Vote, position: &Position, number: u64) -> Option<()> {
+        let mut arriving = self.arriving.borrow_mut();
+        if number == 0 {
+            *arriving = Some(Arriving { vote, position: position.clone(), next: 0 });
+        }
+        let current =
+            arriving.as_mut().filter(|current| current.vote == vote && current.position == *position && current.next == number)?;
+        current.next += 1;
+        Some(())
     }
 }
 
 /// One group's way to the others.
 pub struct Network {
-    pub group: GroupId,
+    pub group: Rc<Group>,
     pub dial: Dial,
 }
 
 /// One group's way to one node, in one lane.
 pub struct Client {
-    group: GroupId,
+    group: Rc<Group>,
     dial: Dial,
     target: u64,
     lane: Lane,
@@ -159,7 +162,7 @@ pub struct Client {
 
 impl Network {
     fn client(&self, target: u64, lane: Lane) -> Client {
-        Client { group: self.group, dial: self.dial.clone(), target, lane }
+        Client { group: self.group.clone(), dial: self.dial.clone(), target, lane }
     }
 }
 
@@ -181,7 +184,7 @@ impl RaftNetworkFactory<Types> for Network {
 
 impl Client {
     async fn ask(&self, body: Body, within: Duration) -> Result<Reply, Unreachable<Types>> {
-        let asking = (self.dial)(self.target, self.lane, Request { group: self.group, body });
+        let asking = (self.dial)(self.target, self.lane, Request { group: self.group.id, body });
         match tokio::time::timeout(within, asking).await {
             Ok(Ok(Answer(reply))) => Ok(reply),
             Ok(Err(Unreached)) => Err(unreachable("it is not reached")),
@@ -191,7 +194,7 @@ impl Client {
 }
 
 impl RaftNetworkV2<Types> for Client {
-    type SnapshotData = Snapshot;
+    type SnapshotData = Position;
 
     async fn append_entries(
         &mut self,
@@ -236,24 +239,38 @@ impl RaftNetworkV2<Types> for Client {
         cancel: impl Future<Output = ReplicationClosed> + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let Snapshot { position, pieces } = snapshot.snapshot;
-        // A state of nothing is one empty piece.
-        let pieces = if pieces.is_empty() { vec![Bytes::new()] } else { pieces };
-        let count = pieces.len();
+        let position = snapshot.snapshot;
         let mut cancel = pin!(cancel);
-        for (number, bytes) in pieces.into_iter().enumerate() {
-            let piece = Piece { vote, position: position.clone(), number, count, bytes };
-            let asking = self.ask(Body::Piece(piece), option.soft_ttl());
-            match Types::select2(cancel.as_mut(), asking).await {
+        for number in 0.. {
+            let sending = self.send_piece(vote, &position, number, option.soft_ttl());
+            match Types::select2(cancel.as_mut(), sending).await {
                 Select2::First(closed) => return Err(closed.into()),
-                Select2::Second(reply) => match reply? {
-                    Reply::Taken => {}
-                    Reply::Installed(answer) => return Ok(answer),
-                    _ => return Err(unfitting().into()),
-                },
+                Select2::Second(Ok(Some(answer))) => return Ok(answer),
+                Select2::Second(Ok(None)) => {}
+                Select2::Second(Err(error)) => return Err(error.into()),
             }
         }
         Err(unfitting().into())
+    }
+}
+
+impl Client {
+    /// Sends one piece. `Some` is the answer to the last.
+    async fn send_piece(
+        &self,
+        vote: Vote,
+        position: &Position,
+        number: u64,
+        within: Duration,
+    ) -> Result<Option<SnapshotResponse<Types>>, Unreachable<Types>> {
+        let read = self.group.read(position.clone(), number).await;
+        let Ok(Some(piece)) = read else { return Err(unreachable("the snapshot is no more")) };
+        let part = Part { vote, position: position.clone(), number, piece };
+        match self.ask(Body::Piece(part), within).await? {
+            Reply::Taken => Ok(None),
+            Reply::Installed(answer) => Ok(Some(answer)),
+            _ => Err(unfitting()),
+        }
     }
 }
 

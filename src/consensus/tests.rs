@@ -29,7 +29,7 @@ impl StoreBuilder<Types, MemoryLog, Machine> for Builder {
         tokio::task::spawn_local(async move {
             while let Some(told) = heard.recv().await {
                 match told {
-                    News::Build { position, .. } => answering.built(Snapshot { position, pieces: Vec::new() }),
+                    News::Build { position, .. } => answering.built(position),
                     News::Install { .. } => answering.installed(),
                     _ => {}
                 }

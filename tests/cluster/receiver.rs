@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use tidewire::surface::consensus::{Committed, Position, Snapshot};
+use tidewire::surface::consensus::{Committed, Position};
 
 /// Bytes of one piece; small, so that snapshots have several.
 const PIECE_BYTES: usize = 64;
@@ -27,17 +27,17 @@ impl Receiver {
         self.next += 1;
     }
 
-    pub fn snapshot(&self, position: Position) -> Snapshot {
+    pub fn snapshot(&self, position: &Position) -> Vec<Bytes> {
         assert_eq!(position.index().map_or(0, |index| index + 1), self.next, "a snapshot is asked for as far as the receiver is");
         let bytes: Vec<u8> =
             self.entries.iter().flat_map(|(name, index)| [*name, *index]).chain([self.digest, 0]).flat_map(u64::to_le_bytes).collect();
-        Snapshot { position, pieces: bytes.chunks(PIECE_BYTES).map(Bytes::copy_from_slice).collect() }
+        bytes.chunks(PIECE_BYTES).map(Bytes::copy_from_slice).collect()
     }
 
-    pub fn from_snapshot(snapshot: &Snapshot) -> Self {
-        let bytes = snapshot.pieces.concat();
+    pub fn from_snapshot(position: &Position, pieces: &[Bytes]) -> Self {
+        let bytes = pieces.concat();
         let pair = |pair: &[u8]| (name_of(&pair[..8]), name_of(&pair[8..]));
-        let next = snapshot.position.index().map_or(0, |index| index + 1);
+        let next = position.index().map_or(0, |index| index + 1);
         let mut pairs: Vec<(u64, u64)> = bytes.chunks(16).map(pair).collect();
         let (digest, _) = pairs.pop().unwrap();
         Self { entries: pairs.into_iter().collect(), next, digest }

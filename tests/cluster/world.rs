@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidewire::surface::consensus::{Engine, GroupId, Handle, News, NodeId, Options, Proposal, Start};
+use tidewire::surface::consensus::{Engine, GroupId, Handle, News, NodeId, Options, Piece, Proposal, Start};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::Instant;
 
@@ -42,6 +42,9 @@ pub struct Node {
     life: u64,
     /// What outlives the node: its logs, and the last snapshots that its receivers have kept.
     starts: Vec<Start>,
+    kept: Vec<Vec<Bytes>>,
+    /// Pieces of others' snapshots that have come.
+    staged: Vec<Vec<Bytes>>,
     receivers: Vec<Receiver>,
     /// The term that the node leads each group in, as its receivers were told.
     pub leads: Vec<Option<u64>>,
@@ -104,6 +107,8 @@ impl World {
             life: 0,
             // A clone would be the same log.
             starts: (0..groups).map(|_| Start::default()).collect(),
+            kept: vec![Vec::new(); groups],
+            staged: Vec::new(),
             receivers: Vec::new(),
             leads: Vec::new(),
             owed: Vec::new(),
@@ -111,7 +116,11 @@ impl World {
         });
         assert!(node.running.is_none());
         node.life += 1;
-        node.receivers = node.starts.iter().map(|start| start.snapshot.as_ref().map(Receiver::from_snapshot).unwrap_or_default()).collect();
+        let restore = |(start, kept): (&Start, &Vec<Bytes>)| {
+            start.snapshot.as_ref().map(|position| Receiver::from_snapshot(position, kept)).unwrap_or_default()
+        };
+        node.receivers = node.starts.iter().zip(&node.kept).map(restore).collect();
+        node.staged = vec![Vec::new(); groups];
         node.leads = vec![None; groups];
         node.owed = vec![0; groups];
         let (starts, life, news, network) = (node.starts.clone(), (id, node.life), self.news.clone(), self.network.clone());
@@ -201,8 +210,6 @@ impl World {
 
     fn hear(&mut self, life: Life, news: News) {
         let node = self.nodes.get_mut(&life.0).unwrap();
-        let handle = node.running.as_ref().unwrap().handle.borrow().clone();
-        let handle = handle.as_ref();
         match news {
             News::Committed { group, first, entries, bytes } => {
                 let receiver = &mut node.receivers[usize::from(group.0)];
@@ -222,21 +229,48 @@ impl World {
             }
             News::Follows { group, .. } => node.leads[usize::from(group.0)] = None,
             News::Lost { ticket, fate, .. } => self.audit.lose(life, ticket, fate),
-            News::Build { group, position } => {
-                let snapshot = node.receivers[usize::from(group.0)].snapshot(position);
-                node.starts[usize::from(group.0)].snapshot = Some(snapshot.clone());
-                handle.unwrap().built(group, snapshot);
-            }
-            News::Install { group, snapshot } => {
-                let receiver = &mut node.receivers[usize::from(group.0)];
-                *receiver = Receiver::from_snapshot(&snapshot);
-                self.audit.install(group, receiver);
-                node.starts[usize::from(group.0)].snapshot = Some(snapshot);
-                handle.unwrap().installed(group);
-            }
             News::Members { group, outcome: Ok(()) } => drop(self.members.insert(group)),
             News::Members { .. } => {}
             News::Ended { group, reason } => panic!("{life:?} {group:?} has ended: {reason}"),
+            snapshot => self.hear_snapshot(life, snapshot),
+        }
+    }
+
+    fn hear_snapshot(&mut self, life: Life, news: News) {
+        let handle = self.handle(life.0).unwrap();
+        let node = self.nodes.get_mut(&life.0).unwrap();
+        match news {
+            News::Build { group, position } => {
+                let at = usize::from(group.0);
+                node.kept[at] = node.receivers[at].snapshot(&position);
+                node.starts[at].snapshot = Some(position.clone());
+                handle.built(group, position);
+            }
+            News::Read { group, position, number, reader } => {
+                let at = usize::from(group.0);
+                let (kept, number) = (&node.kept[at], number as usize);
+                let is_kept = node.starts[at].snapshot == Some(position);
+                let piece = || Piece { bytes: kept[number].clone(), is_last: number + 1 == kept.len() };
+                handle.read(group, reader, is_kept.then(piece));
+            }
+            News::Piece { group, number, bytes, .. } => {
+                let staged = &mut node.staged[usize::from(group.0)];
+                if number == 0 {
+                    staged.clear();
+                }
+                assert_eq!(staged.len() as u64, number, "pieces come in order");
+                staged.push(bytes);
+                handle.staged(group);
+            }
+            News::Install { group, position } => {
+                let at = usize::from(group.0);
+                node.kept[at] = std::mem::take(&mut node.staged[at]);
+                node.receivers[at] = Receiver::from_snapshot(&position, &node.kept[at]);
+                self.audit.install(group, &node.receivers[at]);
+                node.starts[at].snapshot = Some(position);
+                handle.installed(group);
+            }
+            other => panic!("{other:?} is heard elsewhere"),
         }
     }
 
@@ -315,7 +349,9 @@ impl World {
             News::Follows { group, leader } => (2, group, leader).hash(&mut self.trace),
             News::Lost { group, ticket, .. } => (3, group, ticket).hash(&mut self.trace),
             News::Build { group, position } => (4, group, position.index()).hash(&mut self.trace),
-            News::Install { group, snapshot } => (5, group, snapshot.position.index()).hash(&mut self.trace),
+            News::Install { group, position } => (5, group, position.index()).hash(&mut self.trace),
+            News::Read { group, number, reader, .. } => (7, group, number, reader).hash(&mut self.trace),
+            News::Piece { group, number, bytes, .. } => (8, group, number, bytes).hash(&mut self.trace),
             News::Members { group, .. } | News::Ended { group, .. } => (6, group).hash(&mut self.trace),
         }
     }
