@@ -41,7 +41,7 @@ impl StoreBuilder<Types, MemoryLog, Machine> for Builder {
 
 #[test]
 fn the_storage_suite_of_openraft_passes() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let suite = DeterministicRng::<LocalRuntime>::scope(1, Suite::test_all(Builder));
     LocalSet::new().block_on(&runtime, suite).unwrap();
 }
