@@ -220,7 +220,7 @@ async fn watch(group: Rc<Group>, raft: GroupRaft, log: MemoryLog, options: Optio
                 .running_state
                 .as_ref()
                 .err()
-                .map_or_else(|| "it was stopped".to_owned(), |fatal| fatal.to_string());
+                .map_or_else(|| "it was stopped, or has panicked".to_owned(), |fatal| fatal.to_string());
             return group.tell(News::Ended { group: group.id, reason });
         }
     }
