@@ -95,7 +95,8 @@ impl Secure {
                 self.held = Vec::new();
             }
             if opened > 0 {
-                return Ok((opened, length == sealed.len()));
+                // Behind the end comes nothing that would tell of it.
+                return Ok((opened, self.is_over || length == sealed.len()));
             }
         }
     }
@@ -155,14 +156,18 @@ impl Secure {
     }
 
     fn seal(&mut self, plain: &[u8]) -> io::Result<()> {
+        let mut used = 0;
         loop {
-            // Nothing that was not opened is with the connection: it was opened as it came.
-            match self.connection.process_tls_records(&mut []).state.map_err(invalid)? {
+            // What is held is looked at again, and is no more whole than it was.
+            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(&mut self.held[used..]);
+            used += discard;
+            match state.map_err(invalid)? {
                 ConnectionState::WriteTraffic(mut traffic) => {
                     let start = self.out.len();
                     self.out.resize(start + plain.len() + (plain.len() / RECORD_BYTES + 1) * RECORD_BYTES_BESIDE, 0);
                     let length = traffic.encrypt(plain, &mut self.out[start..]).map_err(invalid)?;
                     self.out.truncate(start + length);
+                    self.held.drain(..used);
                     return Ok(());
                 }
                 ConnectionState::EncodeTlsData(mut data) => put(&mut data, &mut self.out)?,

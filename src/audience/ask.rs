@@ -3,7 +3,7 @@
 use super::audit;
 use crate::audience::Audience;
 use crate::base::ShardIndex;
-use crate::desk::{Audit, Desk};
+use crate::desk::{Audit, Desk, Fate, refusal_of};
 use crate::gate::{self, Deed};
 use crate::locks::merge_lists;
 use crate::mail::events::{Events, PresenceQuestion};
@@ -349,11 +349,12 @@ pub(super) fn tell_carried_out(desk: &mut Desk, to: Option<Told>) {
 
 /// One refusal counts for all owners.
 fn add_removed(count: &mut Result<u64, Refusal>, more: Result<u64, Refusal>) {
-    match (&mut *count, more) {
-        (Ok(count), Ok(more)) => *count += more,
-        (_, Err(refusal)) => *count = Err(refusal),
-        (Err(_), Ok(_)) => {}
-    }
+    *count = match (std::mem::replace(count, Ok(0)), more) {
+        (Ok(count), Ok(more)) => Ok(count + more),
+        // That nothing was done is true of one owner only.
+        (Ok(1..), Err(refusal)) | (Err(refusal), Ok(1..)) if refusal.code == ErrorCode::NoQuorum => Err(refusal_of(Fate::Unknown)),
+        (_, Err(refusal)) | (Err(refusal), _) => Err(refusal),
+    };
 }
 
 /// The first so many of what all shards have found: at most what one page has, of each.

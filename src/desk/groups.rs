@@ -48,8 +48,28 @@ pub struct Proposed {
     pub group: u16,
     pub number: u64,
     pub term: u64,
-    /// Whether it changes something, or stands for others that do.
-    pub has_entry: bool,
+    pub weight: Weight,
+}
+
+/// What an answer is of, where its proposal is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Nothing is changed: nothing is unknown either.
+    Nothing,
+    /// The one entry.
+    Entry,
+    /// Entries before it too, some of which may be applied though this one is not.
+    Several,
+}
+
+impl Weight {
+    fn fate(self, fate: Fate) -> Fate {
+        match self {
+            Self::Nothing => Fate::Void,
+            Self::Entry => fate,
+            Self::Several => Fate::Unknown,
+        }
+    }
 }
 
 /// See the module. Without groups the server stands alone.
@@ -76,8 +96,7 @@ struct Group {
 struct Held {
     number: u64,
     term: u64,
-    /// Whether the proposal changes something.
-    has_entry: bool,
+    weight: Weight,
     answer: Answer,
     result: Result<Outcome, Refusal>,
 }
@@ -112,20 +131,9 @@ impl Groups {
         self.groups[usize::from(group)].role
     }
 
-    /// The groups that this server leads.
-    pub fn led(&self) -> impl Iterator<Item = u16> {
-        (0..).zip(&self.groups).filter(|(_, group)| group.role != Role::Follows).map(|(number, _)| number)
-    }
-
     /// Bytes of entries that were proposed to the group and are not settled.
     pub fn bytes_under_way(&self, group: u16) -> usize {
         self.groups[usize::from(group)].bytes
-    }
-
-    /// Whether more than so many bytes are on their way to the log of some group.
-    pub fn is_any_full(&self, bytes_max: usize) -> bool {
-        // As many as there are groups, a handful.
-        self.groups.iter().any(|group| group.bytes > bytes_max)
     }
 
     /// Somebody else decides from now on, or this server; whether that is new.
@@ -145,13 +153,13 @@ impl Groups {
     pub fn propose(&mut self, group: u16, term: u64, entry: Option<Vec<u8>>) -> Proposed {
         let at = &mut self.groups[usize::from(group)];
         at.proposed += 1;
-        let (number, has_entry) = (at.proposed, entry.is_some());
+        let (number, weight) = (at.proposed, if entry.is_some() { Weight::Entry } else { Weight::Nothing });
         if let Some(entry) = &entry {
             at.bytes += entry.len();
             at.under_way.push_back((number, entry.len()));
         }
         self.unsent.push(Proposal { group, term, number, entry });
-        Proposed { group, number, term, has_entry }
+        Proposed { group, number, term, weight }
     }
 
     /// What was proposed since the last time, in order.
@@ -173,10 +181,10 @@ impl Groups {
 
     /// Holds an answer until the proposal, which was just made, is settled.
     pub fn hold(&mut self, proposed: Proposed, answer: Answer, result: Result<Outcome, Refusal>) {
-        let Proposed { group, number, term, has_entry } = proposed;
+        let Proposed { group, number, term, weight } = proposed;
         let group = &mut self.groups[usize::from(group)];
         assert!(number > group.settled && number <= group.proposed, "nothing comes between a proposal and its answer");
-        group.held.push_back(Held { number, term, has_entry, answer, result });
+        group.held.push_back(Held { number, term, weight, answer, result });
     }
 
     /// The proposal of this number and term is applied, and with it all of the term before it.
@@ -184,7 +192,7 @@ impl Groups {
         let at = &mut self.groups[usize::from(group)];
         at.settle(number);
         // What was proposed in an earlier term and has not come by now never will.
-        at.take_held(number, |held| (held.term != term).then_some(Fate::Void))
+        at.take_held(number, |held| (held.term != term).then(|| held.weight.fate(Fate::Void)))
     }
 
     /// The proposals up to this one that are not applied never will be, or it is not known: the answers that waited, with what is said to them.
@@ -192,8 +200,7 @@ impl Groups {
         let at = &mut self.groups[usize::from(group)];
         assert!(last <= at.proposed, "only what was proposed is lost");
         at.settle(last);
-        // What changes nothing was not done in any case.
-        at.take_held(last, |held| Some(if held.has_entry { fate } else { Fate::Void }))
+        at.take_held(last, |held| Some(held.weight.fate(fate)))
     }
 }
 

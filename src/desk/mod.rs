@@ -12,7 +12,7 @@ mod limits;
 
 pub use audit::{Audit, AuditKind, AuditOutcome};
 pub use effects::{Authentication, Claim, Effect, Effects, GivenUp, HandedNative, Handover, Log, Shown, Why};
-pub use groups::{Fate, Given, Groups, Proposal, Proposed, Role, refusal_of};
+pub use groups::{Fate, Given, Groups, Proposal, Proposed, Role, Weight, refusal_of};
 pub use ledger::{Ledger, Ticket};
 pub use limits::{DerivationLimits, Limits, ResumeLimits};
 
@@ -27,7 +27,7 @@ use crate::wire::native::Outcome;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -373,20 +373,22 @@ impl Desk {
         }
     }
 
-    /// Gives the answer once this server is known to lead each of these groups, and all that was proposed to them before is applied.
-    pub fn give_when_settled(&mut self, groups: BTreeSet<u16>, answer: Answer, result: Result<Outcome, Refusal>) {
-        let has_entry = matches!(result, Ok(Outcome::Removed(1..)));
-        let fate = if has_entry { Fate::Unknown } else { Fate::Void };
+    /// Gives the answer of a removal once this server is known to have led each of these groups in the terms that it was decided in, and all that was proposed to them
+    /// is applied.
+    pub fn give_when_settled(&mut self, groups: BTreeMap<u16, u64>, answer: Answer, result: Result<Outcome, Refusal>) {
+        let (weight, fate) = match result {
+            Ok(Outcome::Removed(1..)) => (Weight::Several, Fate::Unknown),
+            _ => (Weight::Nothing, Fate::Void),
+        };
         let together = Together { left: groups.len(), answer: Some(Box::new(answer)), result };
         let together = Rc::new(RefCell::new(together));
-        for group in groups {
+        for (group, term) in groups {
             let part = Answer::Together(together.clone());
-            match self.groups.role(group) {
-                Role::Leads { term } => {
-                    let proposed = self.groups.propose(group, term, None);
-                    self.groups.hold(Proposed { has_entry, ..proposed }, part, Ok(Outcome::Done));
-                }
-                Role::Follows => self.give(part, Err(refusal_of(fate))),
+            if self.groups.role(group) == (Role::Leads { term }) {
+                let proposed = self.groups.propose(group, term, None);
+                self.groups.hold(Proposed { weight, ..proposed }, part, Ok(Outcome::Done));
+            } else {
+                self.give(part, Err(refusal_of(fate)));
             }
         }
     }

@@ -7,8 +7,10 @@ use super::record::{Added, Record};
 use crate::desk::Proposed;
 use crate::series::Series;
 use crate::topic::path::TopicPath;
-use crate::topic::tree::{StreamTag, Topic};
+use crate::topic::tree::{Span, StreamTag, Topic};
 use hashbrown::HashMap;
+use std::collections::BTreeSet;
+use std::ops::Bound;
 
 /// See the module.
 #[derive(Default)]
@@ -17,6 +19,8 @@ pub struct Ahead {
     tips: HashMap<u16, HashMap<TopicPath, Tip>>,
     /// By which stream topics are updated, as far as this server has decided since it leads: a stream ends with its leader.
     streams: HashMap<u16, HashMap<TopicPath, StreamTag>>,
+    /// Paths at which topics will be that are not there now.
+    added: BTreeSet<TopicPath>,
     /// Topics that will be there and are not, less those that will be gone.
     more: isize,
 }
@@ -42,10 +46,10 @@ impl Ahead {
         tips.get(path).map(|tip| tip.topic.as_deref())
     }
 
-    /// The topics that will be there, as they will be, with their groups.
-    pub fn topics(&self) -> impl Iterator<Item = (u16, &Topic)> {
-        let tips = self.tips.iter().flat_map(|(group, tips)| tips.values().map(|tip| (*group, tip)));
-        tips.filter_map(|(group, tip)| Some((group, tip.topic.as_deref()?)))
+    /// A path of this span at which a topic will be that is not there now, behind `after`.
+    pub fn next_added(&self, span: &Span, after: Option<&TopicPath>) -> Option<&TopicPath> {
+        let start = after.map_or(span.start.as_ref(), Bound::Excluded);
+        self.added.range::<TopicPath, _>((start, Bound::Unbounded)).next().filter(|path| span.contains(path))
     }
 
     /// The topic at the path, which is there or will be, is changed by a proposal. `now` is the one in the tree.
@@ -69,6 +73,7 @@ impl Ahead {
         }
         let more = isize::from(topic.is_some()) - isize::from(now.is_some());
         self.more += more - was_more;
+        note_added(&mut self.added, path, more > 0);
         tips.insert(path.clone(), Tip { topic, last: number, more });
     }
 
@@ -90,6 +95,9 @@ impl Ahead {
         let Some(tips) = self.tips.get_mut(&proposed.group) else { return };
         let Some(tip) = tips.get_mut(path) else { return };
         let more = isize::from(tip.topic.is_some()) - isize::from(is_there);
+        if more > 0 || tip.more > 0 {
+            note_added(&mut self.added, &TopicPath::of_branch(path), more > 0);
+        }
         self.more += more - std::mem::replace(&mut tip.more, more);
         if tip.last == proposed.number {
             self.more -= more;
@@ -102,7 +110,18 @@ impl Ahead {
         self.streams.remove(&group);
         let tips = self.tips.remove(&group).unwrap_or_default();
         // As many as there are proposals under way, which are bounded.
+        for path in tips.iter().filter(|(_, tip)| tip.more > 0).map(|(path, _)| path) {
+            self.added.remove(path);
+        }
         self.more -= tips.values().map(|tip| tip.more).sum::<isize>();
+    }
+}
+
+fn note_added(added: &mut BTreeSet<TopicPath>, path: &TopicPath, is_added: bool) {
+    if is_added {
+        added.insert(path.clone());
+    } else {
+        added.remove(path);
     }
 }
 

@@ -77,8 +77,15 @@ pub struct Owner {
     workbench: Workbench,
     views: Views,
     ahead: Ahead,
-    /// Removals that wait until less is on its way to logs, by who asked.
-    paused: Vec<(ShardIndex, u64)>,
+    /// Removals that wait until less is on its way to a log.
+    paused: Vec<Paused>,
+}
+
+/// A removal that waits for this group, by who asked.
+struct Paused {
+    from: ShardIndex,
+    ticket: u64,
+    group: u16,
 }
 
 impl Owner {

@@ -9,16 +9,17 @@
 use super::ahead::Ahead;
 use super::decide::{Attempt, Decided};
 use super::record::{Added, Event, Record};
-use super::{Owner, Waits, make_publication};
+use super::{Owner, Paused, Waits, make_publication};
 use crate::base::{SessionId, Time, TopicId};
 use crate::cluster::{self, Entry, EventChange};
-use crate::desk::{Applied, Desk, Fate, Proposed, Role, refusal_of};
+use crate::desk::{Applied, Desk, Fate, Proposed, Role, Weight, refusal_of};
 use crate::journal::Expiry;
 use crate::mail::Change;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::topic::path::TopicPath;
 use crate::topic::publication::{self, MessageView, Publication};
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
+use crate::topic::tree::Topic;
 use crate::wire::mqtt::QoS;
 use crate::wire::native::EventHead;
 use std::borrow::Cow;
@@ -51,7 +52,7 @@ impl Owner {
                 let Decided { added, record, outcome, .. } = decided;
                 let entry = entry_of(desk, (path, term), added.as_deref(), record.as_ref());
                 let proposed = desk.groups.propose(group, term, entry);
-                if proposed.has_entry {
+                if proposed.weight == Weight::Entry {
                     let path = found.map_or_else(|| TopicPath::of_branch(path), |topic| topic.path.clone());
                     self.ahead.note(proposed, &path, now, added.map(|added| *added), record.as_ref());
                 }
@@ -69,27 +70,32 @@ impl Owner {
         (applied, Some(Waits::Proposed(proposed)))
     }
 
-    /// Puts the removal of a topic to its group's log; false where it is on its way already.
-    pub(super) fn propose_removal(&mut self, desk: &mut Desk, group: u16, path: &TopicPath) -> Result<bool, Refusal> {
+    /// The topic at the path as it will be, where it is replicated, else as it is.
+    pub(super) fn judged<'o>(&'o self, desk: &Desk, path: &str, now: Option<&'o Topic>) -> Option<&'o Topic> {
+        desk.groups.of(path).and_then(|group| self.ahead.find(group, path)).unwrap_or(now)
+    }
+
+    /// Puts the removal of a topic that will be there to the log of its group, and gives the term.
+    pub(super) fn propose_removal(&mut self, desk: &mut Desk, group: u16, path: &TopicPath) -> Result<u64, Refusal> {
         let Role::Leads { term } = desk.groups.role(group) else { return Err(refusal_of(Fate::Void)) };
         let now = self.tree.find(path.as_str()).map(|place| self.tree.topic(place));
-        if self.ahead.find(group, path.as_str()).unwrap_or(now).is_none() {
-            return Ok(false);
-        }
         let entry = entry_of(desk, (path.as_str(), term), None, Some(&Record::Removed));
         let proposed = desk.groups.propose(group, term, entry);
         self.ahead.note(proposed, path, now, None, Some(&Record::Removed));
         self.ahead.set_stream(group, path.as_str(), None);
-        Ok(true)
+        Ok(term)
     }
 
-    /// Removals go on that wait until less is on its way to logs.
+    /// Removals go on that waited until less is on its way to the logs of their groups.
     pub fn resume_removals(&mut self, desk: &Desk) {
-        if !self.paused.is_empty() && !desk.groups.is_any_full(desk.limits.proposed_bytes_max / 2) {
-            // One for each removal under way.
-            for (from, ticket) in std::mem::take(&mut self.paused) {
-                self.walks.resume(from, ticket);
-            }
+        if self.paused.is_empty() {
+            return;
+        }
+        // One for each removal under way. Publishers stop at the limit, so it comes below.
+        let bytes_max = desk.limits.proposed_bytes_max + desk.limits.proposed_bytes_max / 2;
+        let may_go = |paused: &Paused| desk.groups.bytes_under_way(paused.group) <= bytes_max;
+        for Paused { from, ticket, .. } in self.paused.extract_if(.., |paused| may_go(paused)) {
+            self.walks.resume(from, ticket);
         }
     }
 

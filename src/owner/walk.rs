@@ -7,16 +7,17 @@ use super::decide::check_storage;
 use super::record::appeared;
 use super::walks::Purpose;
 use crate::base::ShardIndex;
-use crate::desk::{Answer, Desk, Ticket};
+use crate::desk::{Answer, Desk, Fate, Role, Ticket, refusal_of};
 use crate::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, Viewer, What};
-use crate::owner::Owner;
+use crate::owner::{Owner, Paused};
 use crate::protocol::Refusal;
 use crate::security::PathPermission;
 use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::tree::{Direction, Onward, Span, Topic, branch_of};
 use crate::wire::native::{Entry, Outcome};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// The fewest topics that a walk among many looks at when its turn comes.
@@ -43,8 +44,8 @@ enum Next {
     More(Walk),
     /// When the listener's session has room for more.
     Told(Walk),
-    /// When less is on its way to logs.
-    Paused(Walk),
+    /// When less is on its way to the log of this group.
+    Paused(Walk, u16),
     /// It was answered.
     Done(Walk),
 }
@@ -55,10 +56,12 @@ struct Progress {
     stored: Option<Ticket>,
     /// Why a topic that is stored, or that several servers hold, was left.
     refusal: Option<Refusal>,
-    /// Those to whose logs removals were put: a handful.
-    groups: BTreeSet<u16>,
-    /// Whether it waits until less is on its way there.
-    is_paused: bool,
+    /// Those that it was decided in, and the terms: a handful.
+    groups: BTreeMap<u16, u64>,
+    /// The group that it waits for, until less is on its way there.
+    paused: Option<u16>,
+    /// Up to where topics were looked at that are not there yet.
+    ahead: Option<TopicPath>,
     page: Page,
     /// Whether the last slice has told a listener something.
     has_told: bool,
@@ -150,8 +153,8 @@ impl Owner {
                 desk.mail(walk.from, Mail::SliceTold { ticket: walk.ticket });
                 self.walks.wait(number, walk);
             }
-            Next::Paused(walk) => {
-                self.paused.push((walk.from, walk.ticket));
+            Next::Paused(walk, group) => {
+                self.paused.push(Paused { from: walk.from, ticket: walk.ticket, group });
                 self.walks.wait(number, walk);
             }
             Next::Done(walk) => self.walks.done(number, &walk),
@@ -171,27 +174,17 @@ impl Owner {
         };
         if let Some(rest) = next.filter(|_| !walk.progress.page.is_cut) {
             walk.rest = rest;
-            if std::mem::take(&mut walk.progress.is_paused) {
-                return Next::Paused(walk);
+            if let Some(group) = walk.progress.paused.take() {
+                return Next::Paused(walk, group);
             }
             return if std::mem::take(&mut walk.progress.has_told) { Next::Told(walk) } else { Next::More(walk) };
-        }
-        if let Question::Remove { viewer, .. } = &question {
-            self.remove_ahead(desk, viewer, &mut walk);
-            // That there was nothing is true only as long as this server leads.
-            match walk.selector.exact_path() {
-                None => walk.progress.groups.extend(desk.groups.led()),
-                Some(path) => walk.progress.groups.extend(desk.groups.of(path)),
-            }
         }
         let Progress { removed, stored, refusal, page, groups, .. } = std::mem::take(&mut walk.progress);
         let part = match question {
             Question::Remove { .. } => {
                 let answer = Answer::Removal { from: walk.from, ticket: walk.ticket };
-                if !groups.is_empty() {
-                    let result = refusal.map_or(Ok(Outcome::Removed(removed)), Err);
-                    desk.give_when_settled(groups, answer, result);
-                    return Next::Done(walk);
+                if desk.groups.count() > 0 {
+                    return self.finish_removal(desk, walk, (removed, refusal, groups), answer);
                 }
                 desk.acknowledge(refusal.map_or(Ok((Outcome::Removed(removed), stored)), Err), answer);
                 return Next::Done(walk);
@@ -225,25 +218,24 @@ impl Owner {
     }
 
     fn walk_removal(&mut self, desk: &mut Desk, viewer: &Viewer, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
-        if walk.selector.exact_path().is_none() && desk.groups.is_any_full(desk.limits.proposed_bytes_max) {
-            walk.progress.is_paused = true;
-            return Some(walk.rest.clone());
-        }
         let mut paths = Vec::new();
         let next = self.tree.scan_within(&walk.selector, &walk.rest, Direction::Forward, budget, |_, topic| {
             // Topics that views make stand as long as their views make them.
-            let may_remove = || viewer.rights.may(topic.path.as_str(), PathPermission::ModifyTopic) || viewer.owns(&topic.specification);
-            if !topic.is_reference && may_remove() {
+            if self.judged(desk, topic.path.as_str(), Some(topic)).is_some_and(|topic| may_remove(viewer, topic)) {
                 paths.push(topic.path.clone());
             }
             Onward::Next
         });
         for path in paths {
-            let place = self.tree.find(path.as_str()).expect("the removal of one topic takes no other along");
             if let Some(group) = desk.groups.of(path.as_str()) {
+                if is_full(desk, walk, group) {
+                    walk.progress.paused = Some(group);
+                    return Some(Span { start: Bound::Included(path), end: walk.rest.end.clone() });
+                }
                 self.note_removal(desk, walk, group, &path);
                 continue;
             }
+            let place = self.tree.find(path.as_str()).expect("the removal of one topic takes no other along");
             if let Err(refusal) = check_storage(desk, &self.tree.topic(place).specification) {
                 walk.progress.refusal = Some(refusal);
                 continue;
@@ -251,32 +243,66 @@ impl Owner {
             walk.progress.removed += 1;
             walk.progress.stored = self.remove_topic(desk, place).or(walk.progress.stored);
         }
-        next
+        next.or_else(|| self.remove_ahead(desk, viewer, walk, budget))
     }
 
-    /// Topics that will be there, and are not yet, go too: who asks may have added them just before.
-    fn remove_ahead(&mut self, desk: &mut Desk, viewer: &Viewer, walk: &mut Walk) {
-        let may_remove =
-            |topic: &Topic| viewer.rights.may(topic.path.as_str(), PathPermission::ModifyTopic) || viewer.owns(&topic.specification);
-        // Bounded as what is on its way is.
-        let found = self.ahead.topics().filter(|(_, topic)| walk.selector.matches(topic.path.as_str()) && may_remove(topic));
-        let found: Vec<(u16, TopicPath)> = found.map(|(group, topic)| (group, topic.path.clone())).collect();
-        for (group, path) in found {
-            if self.tree.find(path.as_str()).is_none() {
+    /// Topics that will be there, and are not yet, go too: who asks may have added them just before. Gives an empty span where it has to go on.
+    fn remove_ahead(&mut self, desk: &mut Desk, viewer: &Viewer, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
+        let span = Span::of_selector(&walk.selector);
+        while let Some(path) = self.ahead.next_added(&span, walk.progress.ahead.as_ref()).cloned() {
+            let group = desk.groups.of(path.as_str()).expect("what is ahead is replicated");
+            let full = walk.selector.matches(path.as_str()) && is_full(desk, walk, group);
+            if *budget == 0 || full {
+                walk.progress.paused = full.then_some(group);
+                return Some(Span { start: Bound::Included(path.clone()), end: Bound::Excluded(path) });
+            }
+            *budget -= 1;
+            let judged = self.judged(desk, path.as_str(), None).filter(|topic| may_remove(viewer, topic));
+            if judged.is_some() && walk.selector.matches(path.as_str()) {
                 self.note_removal(desk, walk, group, &path);
             }
+            walk.progress.ahead = Some(path);
         }
+        None
     }
 
     fn note_removal(&mut self, desk: &mut Desk, walk: &mut Walk, group: u16, path: &TopicPath) {
-        match self.propose_removal(desk, group, path) {
-            Ok(true) => {
-                walk.progress.removed += 1;
-                walk.progress.groups.insert(group);
-            }
-            Ok(false) => _ = walk.progress.groups.insert(group),
-            Err(refusal) => walk.progress.refusal = Some(refusal),
+        let progress = &mut walk.progress;
+        let removed = self.propose_removal(desk, group, path).and_then(|term| {
+            // What was removed in an earlier term may be there again.
+            let is_the_same = *progress.groups.entry(group).or_insert(term) == term;
+            if is_the_same { Ok(()) } else { Err(refusal_of(Fate::Unknown)) }
+        });
+        match removed {
+            Ok(()) => progress.removed += 1,
+            Err(refusal) => progress.refusal = Some(refusal),
         }
+    }
+
+    /// Answers a removal of which some topics are replicated, or may be: that there were none is true only as long as this server leads.
+    fn finish_removal(
+        &mut self,
+        desk: &mut Desk,
+        walk: Walk,
+        (removed, refusal, mut groups): (u64, Option<Refusal>, BTreeMap<u16, u64>),
+        answer: Answer,
+    ) -> Next {
+        let concerned = walk.selector.exact_path().map(|path| desk.groups.of(path));
+        for group in (0..desk.groups.count()).filter(|group| concerned.is_none_or(|concerned| concerned == Some(*group))) {
+            match desk.groups.role(group) {
+                Role::Leads { term } => _ = groups.entry(group).or_insert(term),
+                // The one path is another's to decide on.
+                Role::Follows if concerned.is_some() => _ = groups.entry(group).or_insert(0),
+                Role::Follows => {}
+            }
+        }
+        let unknown = |refusal: Refusal| if removed > 0 { refusal_of(Fate::Unknown) } else { refusal };
+        match refusal {
+            Some(refusal) => desk.give(answer, Err(unknown(refusal))),
+            None if groups.is_empty() => desk.give(answer, Ok(Outcome::Removed(removed))),
+            None => desk.give_when_settled(groups, answer, Ok(Outcome::Removed(removed))),
+        }
+        Next::Done(walk)
     }
 
     fn walk_fetch(&mut self, fetch: &Fetch, walk: &mut Walk, budget: &mut usize) -> Option<Span> {
@@ -502,4 +528,15 @@ impl Lane {
         self.head = self.rest.next().map(|entry| (TopicPath::of_branch(&entry.path), entry));
         self.head.is_some() || !self.is_cut
     }
+}
+
+/// Topics that views make stand as long as their views make them.
+fn may_remove(viewer: &Viewer, topic: &Topic) -> bool {
+    let is_permitted = || viewer.rights.may(topic.path.as_str(), PathPermission::ModifyTopic) || viewer.owns(&topic.specification);
+    !topic.is_reference && is_permitted()
+}
+
+/// Whether a removal of many has to wait until less is on its way: it puts twice as much there as may be, so that publishers leave it room.
+fn is_full(desk: &Desk, walk: &Walk, group: u16) -> bool {
+    walk.selector.exact_path().is_none() && desk.groups.bytes_under_way(group) > 2 * desk.limits.proposed_bytes_max
 }

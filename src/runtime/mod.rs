@@ -207,7 +207,10 @@ impl Runtime {
             result = result.and(handle.join().map(drop).map_err(|error| io::Error::other(error.to_string())));
         }
         if let Some(storage) = self.storage {
-            storage.stop();
+            match result {
+                Ok(()) => storage.stop(),
+                Err(_) => storage.stop_failed(),
+            }
         }
         result
     }

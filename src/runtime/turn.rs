@@ -729,6 +729,9 @@ impl Turns {
         self.send_records();
         let lost = self.shard.persistence().unsent();
         if lost > 0 {
+            if let Some(storage) = &self.links.storage {
+                storage.note_lost();
+            }
             tracing::error!(shard = self.index.0, records = lost, "records of stored topics are lost: storage did not take them in time");
         }
     }

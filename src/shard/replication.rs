@@ -3,7 +3,7 @@
 use super::Shard;
 use crate::base::Time;
 use crate::cluster::{Entry, topic_id};
-use crate::desk::{Fate, Given, Proposal, Proposed, Role};
+use crate::desk::{Fate, Given, Proposal, Proposed, Role, Weight};
 
 /// A shard as whoever carries its groups' logs sees it. After each method poll the shard as ever.
 pub struct Replication<'s> {
@@ -68,7 +68,7 @@ impl<'s> Replication<'s> {
             return Ok(());
         }
         let id = topic_id(group, desk.groups.count(), index);
-        let proposed = own.map(|number| Proposed { group, number, term, has_entry: true });
+        let proposed = own.map(|number| Proposed { group, number, term, weight: Weight::Entry });
         owner.apply_entry(desk, id, proposed, &entry)?;
         // What the update caused comes before its answer.
         self.shard.settle();

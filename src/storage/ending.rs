@@ -1,17 +1,18 @@
 //! How the last run of a store ended. A tail of the journal that was cut cleanly cannot be seen in it: whether something that was acknowledged may be missing follows
 //! from what an acknowledgement survives, and from what befell the server.
 //!
-//! A run notes at its start under which boot of the kernel it writes, and at its end, once all is synced, that it was stopped in order. A note that cannot be made
-//! errs on the side of a worse end.
+//! A run notes at its start under which boot of the kernel it writes, and at its end, once all is synced, that it was stopped in order and which record was its last:
+//! where the journal ends elsewhere, somebody else has written or cut since. A note that cannot be made or read errs on the side of a worse end, and that something may
+//! be missing is noted on until a run is stopped in order.
 
 use super::Ack;
 use super::disk::sync_directory;
 use super::open::write_atomically;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const RUN: &str = "run.json";
 const STOPPED: &str = "stopped";
@@ -23,6 +24,9 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 struct Run {
     boot: Option<String>,
     ack: String,
+    /// What an earlier run has acknowledged may be missing, and none was stopped in order since.
+    #[serde(default)]
+    lacks_tail: bool,
 }
 
 /// How a run ended.
@@ -44,34 +48,45 @@ pub struct LastRun {
     pub ending: Ending,
     /// When it acknowledged.
     pub ack: Ack,
+    /// Whether something was missing before it already.
+    pub lacked_tail: bool,
 }
 
 impl LastRun {
-    /// Whether what it acknowledged last may be missing.
+    /// Whether what was acknowledged last may be missing.
     pub fn may_lack_tail(self) -> bool {
         match self.ending {
             Ending::Unknown | Ending::InOrder => false,
-            Ending::Killed => self.ack == Ack::Memory,
-            Ending::HostStopped => self.ack != Ack::Durable,
+            Ending::Killed => self.lacked_tail || self.ack == Ack::Memory,
+            Ending::HostStopped => self.lacked_tail || self.ack != Ack::Durable,
         }
     }
 
-    /// The last run that was noted.
-    pub(super) fn read(directory: &Path) -> Self {
+    /// The last run that was noted, of a journal whose last record is this.
+    pub(super) fn read(directory: &Path, last_record: u64) -> Self {
         let boot = fs::read_to_string(BOOT_ID).ok();
-        Self::read_under(directory, boot.as_deref().map(str::trim))
+        Self::read_under(directory, last_record, boot.as_deref().map(str::trim))
     }
 
-    pub(super) fn read_under(directory: &Path, now: Option<&str>) -> Self {
-        let note = fs::read(directory.join(RUN)).ok().and_then(|bytes| serde_json::from_slice::<Run>(&bytes).ok());
-        let Some(Run { boot, ack }) = note else { return Self { ending: Ending::Unknown, ack: Ack::Written } };
+    pub(super) fn read_under(directory: &Path, last_record: u64, now: Option<&str>) -> Self {
+        let text = match fs::read(directory.join(RUN)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Self { ending: Ending::Unknown, ack: Ack::Written, lacked_tail: false };
+            }
+            Err(_) => Vec::new(),
+        };
+        // Nobody knows what the run was that left something else.
+        let unread = Run { boot: None, ack: Ack::NAMES[0].to_owned(), lacks_tail: false };
+        let Run { boot, ack, lacks_tail } = serde_json::from_slice(&text).unwrap_or(unread);
         let ack = Ack::ALL.into_iter().zip(Ack::NAMES).find(|(_, name)| *name == ack).map_or(Ack::Memory, |(ack, _)| ack);
+        let stopped_at = fs::read_to_string(directory.join(STOPPED)).ok().and_then(|text| text.trim().parse::<u64>().ok());
         let ending = match boot {
-            _ if directory.join(STOPPED).exists() => Ending::InOrder,
-            Some(boot) if now == Some(&boot) => Ending::Killed,
+            _ if stopped_at == Some(last_record) => Ending::InOrder,
+            Some(boot) if now == Some(&boot) && stopped_at.is_none() => Ending::Killed,
             _ => Ending::HostStopped,
         };
-        Self { ending, ack }
+        Self { ending, ack, lacked_tail: lacks_tail }
     }
 }
 
@@ -95,34 +110,32 @@ fn name_of(ack: Ack) -> &'static str {
     Ack::NAMES[Ack::ALL.iter().position(|other| *other == ack).expect("all are there")]
 }
 
-/// Notes that a run begins. Where the disk takes nothing the note of the last one stays, of which nobody can say any more that it ended in order.
-pub(super) fn note_begin(directory: &Path, ack: Ack) -> io::Result<()> {
+/// Notes that a run begins behind `last`.
+pub(super) fn note_begin(directory: &Path, ack: Ack, last: LastRun) -> io::Result<()> {
     let boot = fs::read_to_string(BOOT_ID).ok().map(|boot| boot.trim().to_owned());
-    let note = serde_json::to_string(&Run { boot, ack: name_of(ack).to_owned() }).expect("two texts");
+    let note = Run { boot, ack: name_of(ack).to_owned(), lacks_tail: last.may_lack_tail() };
+    let note = serde_json::to_string(&note).expect("two texts and a truth");
     // Removing takes no room.
     match fs::remove_file(directory.join(STOPPED)) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => sync_directory(directory)?,
     }
-    if let Err(error) = write_atomically(&directory.join(RUN), note.as_bytes()) {
+    let path = directory.join(RUN);
+    if let Err(error) = write_atomically(&path, note.as_bytes()) {
         tracing::warn!(%error, "it cannot be noted that the server has started: after a crash it is not known what may be missing");
+        // What the note of an earlier run says is not true of this one. Where there is none, none is made.
+        let emptied = File::options().write(true).open(&path).and_then(|file| file.set_len(0).and_then(|()| file.sync_all()));
+        return match emptied {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
     }
     Ok(())
 }
 
-/// Where a run notes that it ends in order.
-#[derive(Clone, Debug)]
-pub(super) struct EndNote(PathBuf);
-
-impl EndNote {
-    pub(super) fn of(directory: &Path) -> Self {
-        Self(directory.join(STOPPED))
-    }
-
-    /// Everything is synced.
-    pub(super) fn write(&self) {
-        if let Err(error) = write_atomically(&self.0, b"") {
-            tracing::warn!(%error, "it cannot be noted that the server was stopped in order");
-        }
+/// Notes that a run ends in order: everything is synced, and this is the last record.
+pub(super) fn note_end(directory: &Path, last_record: u64) {
+    if let Err(error) = write_atomically(&directory.join(STOPPED), last_record.to_string().as_bytes()) {
+        tracing::warn!(%error, "it cannot be noted that the server was stopped in order");
     }
 }

@@ -57,14 +57,16 @@ pub struct Folder {
 
 impl Folder {
     /// Works until it is told to stop. What is not folded by then is replayed at the next start.
-    pub fn run(self, jobs: &Receiver<Job>, news: &Sender<News>) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work(jobs, news))) {
+    /// Tells at the end whether every sync has worked.
+    pub fn run(self, jobs: &Receiver<Job>, news: &Sender<News>) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.work(jobs, news))).unwrap_or_else(|panic| {
             let _ = news.send(News::FolderEnded { reason: panic_text(&*panic) });
-        }
+            false
+        })
     }
 
-    fn work(mut self, jobs: &Receiver<Job>, news: &Sender<News>) {
-        let (mut pause, mut is_sync_failing) = (Duration::ZERO, false);
+    fn work(mut self, jobs: &Receiver<Job>, news: &Sender<News>) -> bool {
+        let (mut pause, mut is_sync_failing, mut has_failed) = (Duration::ZERO, false, false);
         loop {
             let has_work = !self.waiting.is_empty() || self.has_garbage;
             let wait = if has_work { pause } else { Duration::from_secs(3600) };
@@ -74,10 +76,11 @@ impl Folder {
                     let start = Instant::now();
                     let result = sync();
                     self.counters.note_sync(start.elapsed());
+                    has_failed |= result.is_err();
                     say(&result, std::mem::replace(&mut is_sync_failing, result.is_err()));
                     let _ = news.send(News::Synced { through, result });
                 }
-                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return !has_failed,
                 Err(RecvTimeoutError::Timeout) if !has_work => {}
                 Err(RecvTimeoutError::Timeout) => {
                     let result = self.step();

@@ -2,7 +2,7 @@
 
 use super::counters::Counters;
 use super::disk::{Disk, Files};
-use super::ending::{EndNote, note_begin};
+use super::ending::{note_begin, note_end};
 use super::error::panic_text;
 use super::fold::{Folder, Job, News};
 use super::open::{Lock, journal_path};
@@ -12,7 +12,10 @@ use crate::base::{ShardIndex, Time};
 use crate::journal::Append;
 use crossbeam_channel::{Receiver, bounded, never, select, unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -23,6 +26,8 @@ type Message = (ShardIndex, Vec<Append>);
 pub struct Sender {
     shard: ShardIndex,
     channel: crossbeam_channel::Sender<Message>,
+    /// Whether a shard has given up what it could not hand over.
+    has_lost: Arc<AtomicBool>,
 }
 
 impl Sender {
@@ -30,15 +35,26 @@ impl Sender {
     pub fn try_send(&self, appends: Vec<Append>) -> Result<(), Vec<Append>> {
         self.channel.try_send((self.shard, appends)).map_err(|refused| refused.into_inner().1)
     }
+
+    /// The shard has given up changes: the run does not end in order.
+    pub fn note_lost(&self) {
+        self.has_lost.store(true, Relaxed);
+    }
 }
 
 /// A running store. Dropped without [`Self::stop`], its threads end by themselves, once every sender is gone too.
 pub struct Handle {
     channel: crossbeam_channel::Sender<Message>,
     news: crossbeam_channel::Sender<News>,
-    writer: JoinHandle<()>,
-    folder: JoinHandle<()>,
+    /// Gives the last record, where all that was handed over is written and nothing else is known to have failed.
+    writer: JoinHandle<Option<u64>>,
+    /// Tells whether every sync has worked.
+    folder: JoinHandle<bool>,
     counters: Arc<Counters>,
+    has_lost: Arc<AtomicBool>,
+    directory: PathBuf,
+    /// Held until it is noted how the run ended.
+    _lock: Arc<Lock>,
 }
 
 /// Starts the store's two threads. `notify` is called on the storage thread and must not wait.
@@ -68,9 +84,8 @@ pub(super) fn start_on(
     notify: impl Fn(ShardIndex, Answer) + Send + 'static,
 ) -> Result<Handle, OpenError> {
     let files = open_files(&store)?;
-    let Store { directory, base, position, sealed, lock } = store;
-    note_begin(&directory, options.ack).map_err(OpenError::host(&directory))?;
-    let end_note = EndNote::of(&directory);
+    let Store { directory, base, position, sealed, last_run, lock } = store;
+    note_begin(&directory, options.ack, last_run).map_err(OpenError::host(&directory))?;
     let counters = Arc::new(Counters::default());
     let salt = position.salt;
     let segments = sealed.len();
@@ -90,23 +105,25 @@ pub(super) fn start_on(
     let run_folder = move || {
         let _lock: Arc<Lock> = folder_lock;
         pin(core);
-        folder.run(&jobs_receiver, &folder_news);
+        folder.run(&jobs_receiver, &folder_news)
     };
     let folder = Builder::new().name("storage-fold".to_owned()).spawn(run_folder).map_err(host)?;
     let waiting = Waiting { segments, ..Waiting::default() };
     let (start, answers) = (Instant::now(), Vec::new());
-    let turn = Turn { writer, messages, news, jobs, options, start, answers, waiting, is_stopping: false, end_note };
+    let turn = Turn { writer, messages, news, jobs, options, start, answers, waiting, is_stopping: false };
+    let writer_lock = lock.clone();
     let run_writer = move || {
-        let _lock: Arc<Lock> = lock;
+        let _lock: Arc<Lock> = writer_lock;
         pin(core);
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| turn.run(&notify))) {
+        catch_unwind(AssertUnwindSafe(|| turn.run(&notify))).unwrap_or_else(|panic| {
             // Without a word the shards would wait for ever.
             let reason: Arc<str> = format!("the storage thread has ended: {}", panic_text(&*panic)).into();
             (0..shards).for_each(|shard| notify(ShardIndex(shard), Answer::Failing { reason: reason.clone() }));
-        }
+            None
+        })
     };
     let writer = Builder::new().name("storage".to_owned()).spawn(run_writer).map_err(host)?;
-    Ok(Handle { channel, news: news_sender, writer, folder, counters })
+    Ok(Handle { channel, news: news_sender, writer, folder, counters, has_lost: Arc::default(), directory, _lock: lock })
 }
 
 fn pin(core: Option<usize>) {
@@ -117,7 +134,7 @@ fn pin(core: Option<usize>) {
 
 impl Handle {
     pub fn sender(&self, shard: ShardIndex) -> Sender {
-        Sender { shard, channel: self.channel.clone() }
+        Sender { shard, channel: self.channel.clone(), has_lost: self.has_lost.clone() }
     }
 
     pub fn counters(&self) -> Arc<Counters> {
@@ -127,9 +144,23 @@ impl Handle {
     /// Writes what is queued, syncs, closes and waits for the threads: all that was handed over and acknowledged is on disk. Where the
     /// disk fails, what is queued is given up, and the log says how much: no more than was never acknowledged as written.
     pub fn stop(self) {
+        self.end(true);
+    }
+
+    /// The same of a server that has failed: it is not noted that the run ended in order.
+    pub fn stop_failed(self) {
+        self.end(false);
+    }
+
+    fn end(self, is_in_order: bool) {
         let _ = self.news.send(News::Stop);
-        let _ = self.writer.join();
-        let _ = self.folder.join();
+        let (last_record, is_synced) = (self.writer.join(), self.folder.join());
+        if let (Ok(Some(last_record)), Ok(true)) = (last_record, is_synced)
+            && is_in_order
+            && !self.has_lost.load(Relaxed)
+        {
+            note_end(&self.directory, last_record);
+        }
     }
 }
 
@@ -144,7 +175,6 @@ struct Turn {
     answers: Vec<(ShardIndex, Answer)>,
     waiting: Waiting,
     is_stopping: bool,
-    end_note: EndNote,
 }
 
 /// Segments that are not folded yet, and why if that fails.
@@ -159,7 +189,7 @@ struct Waiting {
 }
 
 impl Turn {
-    fn run(mut self, notify: &dyn Fn(ShardIndex, Answer)) {
+    fn run(mut self, notify: &dyn Fn(ShardIndex, Answer)) -> Option<u64> {
         let mut synced_at = self.start;
         let mut tried_at = self.start;
         while !self.is_stopping {
@@ -190,8 +220,9 @@ impl Turn {
             self.hand_over();
             self.answers.drain(..).for_each(|(shard, answer)| notify(shard, answer));
         }
-        self.end();
+        let last_record = self.end();
         self.answers.drain(..).for_each(|(shard, answer)| notify(shard, answer));
+        last_record
     }
 
     /// Waits for a message, news, or the next thing that is due.
@@ -274,7 +305,8 @@ impl Turn {
         }
     }
 
-    fn end(&mut self) {
+    /// The last record, where everything is written, and synced but for what the other thread has still to sync.
+    fn end(&mut self) -> Option<u64> {
         let now = self.now();
         if self.writer.is_failing() {
             // It may work by now, and what is not checkpointed is no hindrance to the last records.
@@ -292,13 +324,12 @@ impl Turn {
         let lost = self.writer.unwritten_changes() + queued as u64;
         if lost > 0 {
             tracing::error!(records = lost, "records of stored topics are lost: they could not be written before the end");
-        } else if closed.is_ok() {
-            self.end_note.write();
         }
         // Segments that were ended on the way may still have to be synced.
         self.hand_over();
         let _ = self.jobs.send(Job::Stop);
         self.answers.retain(|(_, answer)| *answer != Answer::Recovered);
+        self.writer.last_record().filter(|_| closed.is_ok() && lost == 0)
     }
 
     fn now(&self) -> Time {

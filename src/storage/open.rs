@@ -33,6 +33,7 @@ pub struct Store {
     pub(super) position: Position,
     /// Segments of earlier runs that are to be folded.
     pub(super) sealed: Vec<Sealed>,
+    pub(super) last_run: LastRun,
     /// Held until the store is closed.
     pub(super) lock: Lock,
 }
@@ -55,7 +56,6 @@ impl Store {
     pub fn open(directory: &Path, options: Options) -> Result<(Self, Recovered), OpenError> {
         let lock = Lock::take(directory)?;
         let salt = manifest(directory)?;
-        let last_run = LastRun::read(directory);
         let mut files = files(directory)?;
         let base_path = state_path(directory);
         let base = Base::open(&base_path, options.cache_bytes).map_err(OpenError::base(&base_path))?;
@@ -65,8 +65,9 @@ impl Store {
             replay(&mut files, salt, base.through(), &mut |record| state.apply(record)).map_err(OpenError::replay(&journal_path))?;
         journal.settle(&mut files).map_err(OpenError::host(&journal_path))?;
         let Journal { sealed, torn, next_record, last_segment, records, .. } = journal;
+        let last_run = LastRun::read(directory, next_record - 1);
         let position = Position { salt, next_record, last_segment, checkpoint: base.through() };
-        let store = Self { directory: directory.to_owned(), base, position, sealed, lock };
+        let store = Self { directory: directory.to_owned(), base, position, sealed, last_run, lock };
         Ok((store, Recovered { state, torn, records, last_run }))
     }
 }

@@ -349,6 +349,11 @@ impl Writer {
         Ok(())
     }
 
+    /// The last record in the journal; `None` where writing or syncing has failed and that was not made good.
+    pub fn last_record(&self) -> Option<u64> {
+        (self.failing.is_none() && self.checkpoint >= self.doubtful).then(|| self.next_record - 1)
+    }
+
     /// What a failed sync was to keep may be lost, so nothing more may be written behind it.
     fn sync_at_end(&mut self) -> io::Result<()> {
         self.disk.sync().inspect_err(|_| self.must_roll = true)

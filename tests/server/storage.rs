@@ -50,7 +50,7 @@ fn a_start_after_the_host_has_stopped_says_that_something_may_be_missing() {
     std::fs::write(&note, r#"{"boot":"another","ack":"written"}"#).expect("it is there");
     let said = warnings(&directory);
     assert!(said.contains("the host has stopped while the server ran, with storage.ack = written"), "{said}");
-    assert_eq!(warnings(&directory), "", "it is said once");
+    assert_eq!(warnings(&directory), "", "the server was stopped in order since");
 }
 
 /// All that a store keeps.

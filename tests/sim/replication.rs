@@ -10,8 +10,8 @@ use tidewire::surface::wire::native::{self, Append, Ask, Fetch, Heard, Query, Re
 const COUNTERS: [&str; 5] = ["a", "b/1", "b/2", "c/d/e", "f"];
 const SERIES: [&str; 2] = ["s/1", "s/2"];
 const STREAMED: [&str; 2] = ["t/1", "t/2"];
-/// Topics that are added and removed.
-const SHORT: [&str; 3] = ["r/1", "r/2", "r/3"];
+/// Where topics are added and removed.
+const SHORT: &str = "r/";
 const NO_QUORUM: u16 = 420;
 const UPDATE_UNKNOWN: u16 = 421;
 const UNSATISFIED: u16 = 212;
@@ -48,8 +48,14 @@ fn is_whole(text_of: &[u8]) -> bool {
 
 /// What was asked and is not answered.
 enum Asked {
-    /// Of a topic that is removed now and then.
-    Short,
+    /// A topic that is there for a while only.
+    Short {
+        path: String,
+    },
+    /// The end of all such topics of this server, of which these were acknowledged before.
+    End {
+        added: Vec<String>,
+    },
     /// An operation of the stream of this number.
     Step {
         number: u64,
@@ -80,6 +86,10 @@ struct Answers {
     denied: Vec<(&'static str, u64)>,
     steps: usize,
     refused_full: usize,
+    /// Topics that are there for a while, by who added them; those of which it was said that they have gone.
+    short: HashMap<usize, Vec<String>>,
+    gone: HashSet<String>,
+    removals: usize,
 }
 
 struct Run {
@@ -125,12 +135,16 @@ impl Run {
             return self.nodes.ask(server, Request { id, ask });
         }
         if chance == 2 {
-            self.asked.insert(id, (server, Asked::Short));
-            let ask = match self.nodes.random.below(4) {
-                0 => Ask::Remove { selector: self.nodes.random.pick(&["?r/", "r/1", "#r/2////r/3"]).into() },
-                kind => Ask::Update { path: SHORT[kind - 1].into(), update: Update::new(Verb::Add, ValueType::Json as u8, b"") },
-            };
-            return self.nodes.ask(server, Request { id, ask });
+            if self.nodes.random.percent(30) {
+                let added = self.answers.short.get(&server).cloned().unwrap_or_default();
+                self.asked.insert(id, (server, Asked::End { added }));
+                let selector = format!("?{SHORT}{server}/");
+                return self.nodes.ask(server, Request { id, ask: Ask::Remove { selector: selector.into() } });
+            }
+            let path = format!("{SHORT}{server}/{id}");
+            self.asked.insert(id, (server, Asked::Short { path: path.clone() }));
+            let update = Update::new(Verb::Add, ValueType::Json as u8, b"");
+            return self.nodes.ask(server, Request { id, ask: Ask::Update { path: path.into(), update } });
         }
         if chance < 4 {
             return self.step(server, id);
@@ -225,6 +239,11 @@ impl Run {
         match (asked, code) {
             (Asked::Count { path, from, .. }, 0) => assert!(self.answers.counted.insert((path, from)), "{path} went on from {from} twice"),
             (Asked::Append { path, value }, 0) => assert!(self.answers.appended.insert((path, sequence), value).is_none()),
+            (Asked::Short { path }, 0) => self.answers.short.entry(server).or_default().push(path),
+            (Asked::End { added }, 0) => {
+                self.answers.removals += 1;
+                self.answers.gone.extend(added);
+            }
             (Asked::Append { path, value }, NO_QUORUM) => self.answers.denied.push((path, value)),
             (Asked::Step { .. }, 0) => self.answers.steps += 1,
             (Asked::Step { number }, _) => _ = self.streams[server].take_if(|stream| stream.number == number),
@@ -264,6 +283,9 @@ impl Run {
             assert_eq!(first.events, other.events);
             assert_eq!(first.texts, other.texts);
         }
+        for path in first.paths.values() {
+            assert!(!self.answers.gone.contains(path), "{path} was removed");
+        }
         for (path, value) in &self.answers.denied {
             let value = value.to_string();
             assert!(
@@ -302,7 +324,7 @@ impl Copy {
             }
             Heard::Unsubscribed { topic, .. } => {
                 let path = self.paths.remove(&topic).expect("it was there");
-                assert!(SHORT.contains(&&*path), "{path} is never removed");
+                assert!(path.starts_with(SHORT), "{path} is never removed");
             }
             Heard::Event { topic, head, value } => {
                 let events = self.events.get_mut(&self.paths[&topic]).expect("it is a series");
@@ -326,8 +348,8 @@ fn for_each(told: &[u8], mut each: impl FnMut(Heard<'_>)) {
     }
 }
 
-/// Gives what was acknowledged before all healed: counted, appended, streamed.
-fn run(seed: u64, steps: usize) -> [usize; 3] {
+/// Gives what was acknowledged before all healed: counted, appended, streamed, and ten for each removal.
+fn run(seed: u64, steps: usize) -> [usize; 4] {
     let mut run = Run::new(seed);
     for _ in 0..steps {
         let server = run.nodes.random.below(SERVERS);
@@ -338,18 +360,18 @@ fn run(seed: u64, steps: usize) -> [usize; 3] {
             _ => run.nodes.step(),
         }
     }
-    let Answers { counted, appended, steps, .. } = &run.answers;
-    let done = [counted.len(), appended.len(), *steps];
+    let Answers { counted, appended, steps, removals, .. } = &run.answers;
+    let done = [counted.len(), appended.len(), *steps, 10 * removals];
     run.check_end();
     done
 }
 
 #[test]
 fn topics_of_several_servers_are_the_same_at_each_and_what_is_acknowledged_is_done_once() {
-    let (done, runs) = (std::cell::Cell::new([0; 3]), std::cell::Cell::new(0));
+    let (done, runs) = (std::cell::Cell::new([0; 4]), std::cell::Cell::new(0));
     crate::for_each_seed(|seed| {
         let (before, more) = (done.get(), run(seed, 2000));
-        done.set([0, 1, 2].map(|kind| before[kind] + more[kind]));
+        done.set([0, 1, 2, 3].map(|kind| before[kind] + more[kind]));
         runs.set(runs.get() + 1);
     });
     // Not by each seed, but by most.
@@ -440,7 +462,7 @@ fn a_removal_of_many_goes_on_as_there_is_room() {
         }
     }
     run.nodes.settle(0);
-    run.asked.insert(1, (0, Asked::Short));
+    run.asked.insert(1, (0, Asked::End { added: Vec::new() }));
     run.nodes.ask(0, Request { id: 1, ask: Ask::Remove { selector: "?many/".into() } });
     let mut turns = 0;
     while run.asked.contains_key(&1) {

@@ -28,6 +28,9 @@ const FORM_WITH_PRINCIPAL: [u8; 8] = *b"\xf7tw\x00ses\x04";
 /// A message of a topic that has an owner: to whom the topic belongs, and the message.
 const FORM_OWNED: [u8; 8] = *b"\xf7tw\x00ses\x05";
 
+/// What ends such a record: servers that do not know the form look for an older one at the end, and find none.
+const NO_OLD_RECORD: [u8; 96] = [0xff; 96];
+
 fn encode(form: [u8; 8], record: &impl for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Failure>>) -> Vec<u8> {
     let archived = rkyv::to_bytes::<Failure>(record).expect("memory takes it");
     [&form[..], &archived[..]].concat()
@@ -214,7 +217,7 @@ impl EventRecord {
     pub fn encode_message(message: &Message, wall_ms: impl Fn(Time) -> u64) -> Vec<u8> {
         let record = MessageRecord::of(message, wall_ms);
         match message.outgoing.specification().owner() {
-            Some(owner) => encode(FORM_OWNED, &OwnedRecord { message: record, owner: owner.into() }),
+            Some(owner) => [&encode(FORM_OWNED, &OwnedRecord { message: record, owner: owner.into() })[..], &NO_OLD_RECORD].concat(),
             None => Self::Message(record).encode(),
         }
     }
@@ -222,6 +225,7 @@ impl EventRecord {
     /// `None` where the bytes are no such record; a note that something was done is empty. Of a message, also whose its topic is.
     pub fn decode(bytes: &[u8]) -> Option<(Self, Option<String>)> {
         if let Some(bytes) = bytes.strip_prefix(&FORM_OWNED) {
+            let bytes = bytes.strip_suffix(&NO_OLD_RECORD)?;
             let OwnedRecord { message, owner } = rkyv::from_bytes::<OwnedRecord, Failure>(bytes).ok()?;
             return Some((Self::Message(message), Some(owner)));
         }

@@ -85,6 +85,11 @@ impl Running {
         }
     }
 
+    pub fn write_and_fail(mut self, changes: &[Change]) {
+        self.write(changes);
+        self.handle.stop_failed();
+    }
+
     pub fn write_and_stop(mut self, changes: &[Change]) {
         self.write(changes);
         self.handle.stop();
