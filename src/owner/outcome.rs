@@ -140,7 +140,7 @@ impl Owner {
         self.ahead.forget(group);
     }
 
-    /// Groups, topics more than there are now: nothing once all that was proposed is applied.
+    /// What is decided here and not applied.
     pub fn ahead(&self) -> &Ahead {
         &self.ahead
     }
