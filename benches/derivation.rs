@@ -57,6 +57,7 @@ impl Bench {
             start: 0,
             storing: Storing::Off,
             topics_base: 0,
+            node: 0,
             secret: [7; 32],
         };
         let mut shard = Shard::new(identity, limits(), Time(0), 0);

@@ -380,6 +380,7 @@ impl World {
             start: 0,
             storing,
             topics_base: 0,
+            node: 0,
             secret: [7; 32],
         };
         let now = Time(1);

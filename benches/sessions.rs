@@ -28,6 +28,7 @@ impl World {
             start: 0,
             storing: Storing::Off,
             topics_base: 0,
+            node: 0,
             secret: [7; 32],
         };
         let mut shard = Shard::new(identity, Limits::default(), Time(1), 1_735_689_600_000);

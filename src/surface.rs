@@ -160,7 +160,7 @@ pub mod journal {
 }
 
 pub mod cluster {
-    pub use crate::cluster::Entry;
+    pub use crate::cluster::{Entry, Forward};
 }
 
 pub mod mail {
@@ -169,8 +169,8 @@ pub mod mail {
 
 pub mod shard {
     pub use crate::shard::{
-        Claim, DerivationLimits, Effect, Fate, Handover, Identified, Identity, Landed, Limits, Log, Place, PrincipalOrder, Proposal,
-        Replication, Restoring, ResumeLimits, Role, Shard, Shown, Storing, Transport, Unidentified, Verdict, Who,
+        Claim, DerivationLimits, Effect, Fate, Handover, Identified, Identity, Landed, Leader, Limits, Log, Outgoing, Place,
+        PrincipalOrder, Proposal, Replication, Restoring, ResumeLimits, Role, Shard, Shown, Storing, Transport, Unidentified, Verdict, Who,
     };
 }
 

@@ -171,8 +171,8 @@ impl Audience {
             (Answer::Received { session, id, epoch }, _) => self.received_stored(desk, session, id, epoch),
             (Answer::Completed { session, id, epoch, code }, _) => self.completed_stored(desk, session, id, epoch, code),
             (Answer::Route { .. }, Ok(_)) => unreachable!("the shard routes it"),
-            (Answer::Removal { .. } | Answer::Kept { .. } | Answer::View { .. } | Answer::Together(_), _) => {
-                unreachable!("these go by mail")
+            (Answer::Removal { .. } | Answer::Kept { .. } | Answer::View { .. } | Answer::Server { .. } | Answer::Together(_), _) => {
+                unreachable!("these go to others")
             }
         }
     }

@@ -45,6 +45,13 @@ impl Audience {
         Ok(stream)
     }
 
+    /// The number of the stream's next operation.
+    pub fn next_step(&mut self, asker: Caller, number: u64) -> u64 {
+        let stream = self.streams_mut(asker).get_mut(&number).expect("it was just looked at");
+        stream.steps += 1;
+        stream.steps
+    }
+
     /// An operation of the stream was refused: no other of its operations may follow.
     pub fn fail_stream(&mut self, asker: Caller, number: u64) {
         self.streams_mut(asker).get_mut(&number).expect("its operation was just looked at").has_failed = true;

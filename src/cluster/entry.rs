@@ -1,7 +1,7 @@
 //! What one update comes to, as the log has it: an rkyv archive behind a number for its form, checked on read.
 //!
 //! A topic is named by its path: within a leader's term all entries of a group are decided in the order in which they are applied, so nothing else can be
-//! there. A session is named by its id. The topic's number is made of the place in the log of the entry that adds it, see [`topic_id`].
+//! there. A session is named by its server and id. The topic's number is made of the place in the log of the entry that adds it, see [`topic_id`].
 
 use crate::base::{SessionId, TopicId};
 use crate::journal::Expiry;
@@ -11,7 +11,7 @@ use rkyv::{Archive, Serialize};
 use std::borrow::Cow;
 
 /// What an entry begins with.
-const FORM: u8 = 1;
+pub(super) const FORM: u8 = 1;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,15 @@ pub struct Added<'a> {
     pub properties: Cow<'a, [(Box<str>, Box<str>)]>,
     /// Whether it is made for a message that passes by.
     pub is_passing: bool,
-    pub creator: Option<SessionId>,
+    pub creator: Option<SessionName>,
+}
+
+/// A session of any server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionName {
+    /// The server's number in its cluster.
+    pub server: u64,
+    pub session: SessionId,
 }
 
 /// What happens to a topic that is there.
@@ -83,7 +91,7 @@ pub struct Message<'a> {
     pub retain: bool,
     pub is_clearing: bool,
     pub expiry: Option<Expiry>,
-    pub origin: Option<SessionId>,
+    pub origin: Option<SessionName>,
     /// Properties of a packet of MQTT 5, as they are passed on.
     pub passed_on: &'a [u8],
 }
@@ -108,7 +116,7 @@ struct KeptAdded<'a> {
     #[rkyv(with = AsOwned)]
     properties: Cow<'a, [(Box<str>, Box<str>)]>,
     is_passing: bool,
-    creator: Option<u64>,
+    creator: Option<(u64, u64)>,
 }
 
 #[derive(Archive, Serialize)]
@@ -148,7 +156,7 @@ struct KeptMessage<'a> {
     is_clearing: bool,
     /// When it expires, and what was left then, in milliseconds.
     expiry: Option<(u64, u64)>,
-    origin: Option<u64>,
+    origin: Option<(u64, u64)>,
     #[rkyv(with = InlineAsBox)]
     passed_on: &'a [u8],
 }
@@ -186,16 +194,31 @@ impl<'a> Entry<'a> {
     }
 }
 
+impl SessionName {
+    fn of(server: u64, session: u64) -> Self {
+        Self { server, session: SessionId::from_number(session) }
+    }
+
+    fn numbers(self) -> (u64, u64) {
+        (self.server, self.session.number())
+    }
+
+    /// The session, where it is one of this server.
+    pub fn session_at(self, server: u64) -> Option<SessionId> {
+        (self.server == server).then_some(self.session)
+    }
+}
+
 impl<'a> Added<'a> {
     fn kept(&self) -> KeptAdded<'_> {
-        let creator = self.creator.map(SessionId::number);
+        let creator = self.creator.map(SessionName::numbers);
         KeptAdded { kind: self.kind, properties: Cow::Borrowed(&self.properties), is_passing: self.is_passing, creator }
     }
 
     fn of(kept: &'a ArchivedKeptAdded<'_>) -> Self {
         // As many as there are properties, each once.
         let properties = kept.properties.iter().map(|property| (Box::from(&*property.0), Box::from(&*property.1)));
-        let creator = kept.creator.as_ref().map(|creator| SessionId::from_number(creator.to_native()));
+        let creator = kept.creator.as_ref().map(|name| SessionName::of(name.0.to_native(), name.1.to_native()));
         Self { kind: kept.kind, properties: properties.collect(), is_passing: kept.is_passing, creator }
     }
 }
@@ -253,7 +276,7 @@ impl<'a> Message<'a> {
     fn kept(&self) -> KeptMessage<'a> {
         let Self { qos, retain, is_clearing, expiry, origin, passed_on } = *self;
         let expiry = expiry.map(|Expiry { at_ms, left_ms }| (at_ms, left_ms));
-        KeptMessage { qos, retain, is_clearing, expiry, origin: origin.map(SessionId::number), passed_on }
+        KeptMessage { qos, retain, is_clearing, expiry, origin: origin.map(SessionName::numbers), passed_on }
     }
 
     fn of(kept: &'a ArchivedKeptMessage<'_>) -> Self {
@@ -262,7 +285,7 @@ impl<'a> Message<'a> {
             retain: kept.retain,
             is_clearing: kept.is_clearing,
             expiry: kept.expiry.as_ref().map(|expiry| Expiry { at_ms: expiry.0.to_native(), left_ms: expiry.1.to_native() }),
-            origin: kept.origin.as_ref().map(|origin| SessionId::from_number(origin.to_native())),
+            origin: kept.origin.as_ref().map(|name| SessionName::of(name.0.to_native(), name.1.to_native())),
             passed_on: &kept.passed_on,
         }
     }
@@ -285,7 +308,7 @@ mod tests {
             retain: true,
             is_clearing: false,
             expiry: Some(Expiry { at_ms: 5, left_ms: 3 }),
-            origin: Some(SessionId::from_number(7)),
+            origin: Some(SessionName::of(3, 7)),
             passed_on: b"properties",
         };
         let event = |original| EventChange {
@@ -309,7 +332,7 @@ mod tests {
         ];
         let properties = [("CONFLATION".into(), "off".into()), ("OWNER".into(), "$Principal is \"a\"".into())];
         for properties in [&[][..], &properties] {
-            let added = Added { kind: 3, properties: properties.into(), is_passing: true, creator: Some(SessionId::from_number(1)) };
+            let added = Added { kind: 3, properties: properties.into(), is_passing: true, creator: Some(SessionName::of(u64::MAX, 1)) };
             check(&Entry { path: "a", term: 7, time_ms: 1, added: Some(added.clone()), change: None });
             for change in &changes {
                 check(&Entry { path: "a/b", term: u64::MAX, time_ms: u64::MAX, added: None, change: Some(change.clone()) });

@@ -4,8 +4,13 @@
 //! every server makes of its topics what the log says, so all have the same. A log holds outcomes: who reads it needs no clock, limit, permission or
 //! configuration beside it.
 //!
-//! What agrees on the log stands elsewhere. Here is what is in it.
+//! What agrees on the log stands elsewhere. Here is what is in it (`entry`), and how an update comes to the server that decides on it (`forward`).
 
 mod entry;
+mod forward;
 
-pub use entry::{Added, Change, Entry, EventChange, Message, topic_id};
+pub use entry::{Added, Change, Entry, EventChange, Message, SessionName, topic_id};
+pub use forward::{
+    Answered, ArchivedAnswered, ArchivedConstrained, ArchivedContent, ArchivedDeed, ArchivedDenial, ArchivedForward, ArchivedHead,
+    ArchivedMaking, ArchivedSpecified, Constrained, Content, Deed, Denial, Forward, Head, Making, Reply, Specified, Step,
+};

@@ -7,16 +7,19 @@
 //! Proposals of a shard to one group are applied in the order of their numbers, or not at all.
 
 use super::Answer;
+use super::forwards::{Back, Forwards, Leader, Outgoing};
+use crate::base::Time;
 use crate::base::placement::group_of;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::wire::native::Outcome;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Who decides what becomes of a group's topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Another server, or nobody.
-    Follows,
+    /// Another server, or nobody that is known.
+    Follows { leader: Option<Leader> },
     /// This one, since the log was applied up to where the term began.
     Leads { term: u64 },
 }
@@ -76,6 +79,16 @@ impl Weight {
 pub struct Groups {
     groups: Vec<Group>,
     unsent: Vec<Proposal>,
+    replies: Vec<Reply>,
+}
+
+/// The answer to an update that another server has forwarded.
+pub struct Reply {
+    /// The number that the update came with.
+    pub number: u64,
+    pub result: Result<Outcome, Refusal>,
+    /// The place of the group's log that says what the update has changed; 0 where it has changed nothing.
+    pub index: u64,
 }
 
 struct Group {
@@ -90,6 +103,7 @@ struct Group {
     under_way: VecDeque<(u64, usize)>,
     bytes: usize,
     held: VecDeque<Held>,
+    forwards: Forwards,
 }
 
 /// An answer that waits for a proposal.
@@ -107,15 +121,16 @@ pub type Given = (Answer, Result<Outcome, Refusal>);
 impl Groups {
     pub fn new(count: u16) -> Self {
         let group = || Group {
-            role: Role::Follows,
+            role: Role::Follows { leader: None },
             proposed: 0,
             settled: 0,
             applied: 0,
             under_way: VecDeque::new(),
             bytes: 0,
             held: VecDeque::new(),
+            forwards: Forwards::default(),
         };
-        Self { groups: std::iter::repeat_with(group).take(usize::from(count)).collect(), unsent: Vec::new() }
+        Self { groups: std::iter::repeat_with(group).take(usize::from(count)).collect(), unsent: Vec::new(), replies: Vec::new() }
     }
 
     pub fn count(&self) -> u16 {
@@ -131,14 +146,21 @@ impl Groups {
         self.groups[usize::from(group)].role
     }
 
-    /// Bytes of entries that were proposed to the group and are not settled.
+    /// Bytes of entries that were proposed to the group and are not settled, and of updates that wait for another server.
     pub fn bytes_under_way(&self, group: u16) -> usize {
-        self.groups[usize::from(group)].bytes
+        let group = &self.groups[usize::from(group)];
+        group.bytes + group.forwards.bytes()
     }
 
     /// Somebody else decides from now on, or this server; whether that is new.
-    pub fn set_role(&mut self, group: u16, role: Role) -> bool {
-        std::mem::replace(&mut self.groups[usize::from(group)].role, role) != role
+    pub fn set_role(&mut self, now: Time, group: u16, role: Role) -> bool {
+        let group = &mut self.groups[usize::from(group)];
+        let leader = match role {
+            Role::Follows { leader } => leader,
+            Role::Leads { .. } => None,
+        };
+        group.forwards.set_leader(now, leader);
+        std::mem::replace(&mut group.role, role) != role
     }
 
     /// What stands at this place of the group's log is applied; false where it was before.
@@ -176,7 +198,55 @@ impl Groups {
     /// Proposals that were not taken, and answers that wait for one.
     pub fn waiting(&self) -> usize {
         // As many as there are groups, a handful.
-        self.unsent.len().max(self.groups.iter().map(|group| group.held.len()).sum())
+        self.unsent.len().max(self.groups.iter().map(|group| group.held.len() + group.forwards.len()).sum())
+    }
+
+    /// The update is to go to the server that leads the group. [`Self::hold_forwarded`] says who waits for it.
+    pub fn forward(&mut self, now: Time, group: u16, request: Vec<u8>) -> u64 {
+        self.groups[usize::from(group)].forwards.push(now, request)
+    }
+
+    pub fn hold_forwarded(&mut self, group: u16, ticket: u64, answer: Answer) {
+        self.groups[usize::from(group)].forwards.hold(ticket, answer);
+    }
+
+    /// What goes to another server next.
+    pub fn poll_forward(&mut self) -> Option<Outgoing> {
+        // A handful.
+        (0..).zip(&mut self.groups).find_map(|(number, group)| group.forwards.poll(number))
+    }
+
+    /// What became of an update that another server was sent; the answer to give, if that is due.
+    pub fn take_back(&mut self, group: u16, ticket: u64, back: Back) -> Option<Given> {
+        let group = &mut self.groups[usize::from(group)];
+        group.forwards.take_back(ticket, back, group.applied)
+    }
+
+    /// What waits for another server to lead, where this one does.
+    pub fn take_unsent(&mut self, group: u16) -> Vec<(Arc<[u8]>, Answer)> {
+        let group = &mut self.groups[usize::from(group)];
+        if matches!(group.role, Role::Leads { .. }) { group.forwards.take_unsent() } else { Vec::new() }
+    }
+
+    /// Answers that wait for nothing any more, now that the log is applied so far.
+    pub fn take_seen(&mut self, group: u16) -> Vec<Given> {
+        let group = &mut self.groups[usize::from(group)];
+        group.forwards.take_applied(group.applied)
+    }
+
+    /// Time passes for what waits for another server.
+    pub fn tick(&mut self, now: Time, patience_ms: u64) -> Vec<Given> {
+        self.groups.iter_mut().flat_map(|group| group.forwards.tick(now, patience_ms)).collect()
+    }
+
+    /// An update that another server has forwarded is answered.
+    pub fn reply(&mut self, reply: Reply) {
+        self.replies.push(reply);
+    }
+
+    /// Answers that other servers wait for, in order.
+    pub fn poll_replies(&mut self) -> Vec<Reply> {
+        std::mem::take(&mut self.replies)
     }
 
     /// Holds an answer until the proposal, which was just made, is settled.
@@ -217,8 +287,11 @@ impl Group {
     fn take_held(&mut self, number: u64, judge: impl Fn(&Held) -> Option<Fate>) -> Vec<Given> {
         let mut given = Vec::new();
         while self.held.front().is_some_and(|held| held.number <= number) {
-            let held = self.held.pop_front().expect("it was just there");
+            let mut held = self.held.pop_front().expect("it was just there");
             let fate = judge(&held);
+            if let (Answer::Server { index, .. }, Weight::Entry, None) = (&mut held.answer, held.weight, fate) {
+                *index = self.applied;
+            }
             given.push((held.answer, fate.map_or(held.result, |fate| Err(refusal_of(fate)))));
         }
         given

@@ -73,6 +73,8 @@ pub struct Limits {
     pub groups: u16,
     /// Bytes of entries of this shard that are on their way to the log of a group, exceeded by one entry, or those of one slice of a removal.
     pub proposed_bytes_max: usize,
+    /// How long an update waits for a server to lead the group of its topic, before it is refused.
+    pub leader_patience_ms: u64,
     /// Connections of this shard.
     pub connections_max: usize,
     /// The longest head of a request of HTTP.
@@ -152,6 +154,7 @@ impl Default for Limits {
             subscriptions_max: 0,
             groups: 0,
             proposed_bytes_max: 16 << 20,
+            leader_patience_ms: 3000,
             connections_max: 1_000_000,
             http_head_bytes_max: 8192,
             http_fields_max: 64,

@@ -6,13 +6,15 @@
 
 mod audit;
 mod effects;
+mod forwards;
 mod groups;
 mod ledger;
 mod limits;
 
 pub use audit::{Audit, AuditKind, AuditOutcome};
 pub use effects::{Authentication, Claim, Effect, Effects, GivenUp, HandedNative, Handover, Log, Shown, Why};
-pub use groups::{Fate, Given, Groups, Proposal, Proposed, Role, Weight, refusal_of};
+pub use forwards::{Back, Leader, Outgoing};
+pub use groups::{Fate, Given, Groups, Proposal, Proposed, Reply, Role, Weight, refusal_of};
 pub use ledger::{Ledger, Ticket};
 pub use limits::{DerivationLimits, Limits, ResumeLimits};
 
@@ -44,6 +46,8 @@ pub struct Identity {
     pub storing: Storing,
     /// Topics of earlier runs have numbers up to this one.
     pub topics_base: u64,
+    /// The server's number in its cluster; 0 where it stands alone.
+    pub node: u64,
     /// What the secrets of sessions are drawn from; nobody else knows it, and no other shard has the same.
     pub secret: [u8; 32],
 }
@@ -89,6 +93,12 @@ pub enum Answer {
         asker: Asker,
         path: Box<str>,
         change: Box<mail::Change<'static>>,
+    },
+    /// A server that has forwarded an update, by the number that this came with.
+    Server {
+        number: u64,
+        /// The place of the log that says what the update has changed; 0 where it has changed nothing.
+        index: u64,
     },
     /// The client of a session of MQTT that has received a message, by the connection of that number.
     Received {
@@ -418,6 +428,7 @@ impl Desk {
                     self.give(*answer, together.result.clone());
                 }
             }
+            Answer::Server { number, index } => self.groups.reply(Reply { number, result, index }),
             Answer::Kept { owner, ticket, share } => self.mail(owner, Mail::Kept { ticket, share, refusal: result.err() }),
             Answer::View { from, ticket } => self.mail(from, Mail::Part { ticket, part: Part::View { result, changes_nothing: false } }),
             Answer::Update { .. } | Answer::Route { .. } | Answer::Received { .. } | Answer::Completed { .. } => {

@@ -24,6 +24,7 @@ impl World {
             start: 1,
             storing: Storing::Off,
             topics_base: 0,
+            node: 0,
             secret: [7; 32],
         };
         let limits = Limits { fetch_page_max: 3, ..Limits::default() };

@@ -370,6 +370,8 @@ pub struct Conditions {
 pub struct StreamStep {
     pub stream: StreamTag,
     pub opens: bool,
+    /// Which of the stream it is, from 0.
+    pub ordinal: u64,
 }
 
 impl Change<'_> {

@@ -18,7 +18,7 @@ pub struct Ahead {
     /// By group: a handful.
     tips: HashMap<u16, HashMap<TopicPath, Tip>>,
     /// By which stream topics are updated, as far as this server has decided since it leads: a stream ends with its leader.
-    streams: HashMap<u16, HashMap<TopicPath, StreamTag>>,
+    streams: HashMap<u16, HashMap<TopicPath, (StreamTag, u64)>>,
     /// Paths at which topics will be that are not there now.
     added: BTreeSet<TopicPath>,
     /// Topics that will be there and are not, less those that will be gone.
@@ -77,12 +77,12 @@ impl Ahead {
         tips.insert(path.clone(), Tip { topic, last: number, more });
     }
 
-    /// By which stream the topic is updated.
-    pub fn stream(&self, group: u16, path: &str) -> Option<StreamTag> {
+    /// By which stream the topic is updated, and the number of its last operation.
+    pub fn stream(&self, group: u16, path: &str) -> Option<(StreamTag, u64)> {
         self.streams.get(&group)?.get(path).copied()
     }
 
-    pub fn set_stream(&mut self, group: u16, path: &str, stream: Option<StreamTag>) {
+    pub fn set_stream(&mut self, group: u16, path: &str, stream: Option<(StreamTag, u64)>) {
         let streams = self.streams.entry(group).or_default();
         match stream {
             Some(stream) => _ = streams.insert(TopicPath::of_branch(path), stream),

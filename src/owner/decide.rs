@@ -209,7 +209,7 @@ fn find_changed<'a>(desk: &Desk, attempt: Attempt<'a>, change: &Change<'_>) -> R
 }
 
 fn check_stream(attempt: &Attempt<'_>, step: Option<StreamStep>) -> Result<(), Refusal> {
-    let Some(StreamStep { stream, opens: false }) = step else { return Ok(()) };
+    let Some(StreamStep { stream, opens: false, .. }) = step else { return Ok(()) };
     let path = attempt.path;
     match attempt.found {
         Some(_) if attempt.stream == Some(stream) => Ok(()),

@@ -27,6 +27,7 @@ mod errand;
 mod events;
 mod expiry;
 mod filters;
+mod forward;
 mod interests;
 mod keeping;
 mod messages;
@@ -41,6 +42,7 @@ mod walk;
 mod walks;
 mod workbench;
 
+pub use forward::{Replied, not_leading, replied, reply_of};
 pub use views::{VIEWS_WRITER, Views, parse_view};
 pub use walk::{known_selector, merge_pages};
 
@@ -147,6 +149,8 @@ pub enum Waits {
     Keeping(Keeping),
     /// Until it is applied.
     Proposed(Proposed),
+    /// Until the server that leads the group has answered, by the number that it was forwarded with.
+    Forwarded(u16, u64),
 }
 
 impl Owner {
@@ -166,7 +170,7 @@ impl Owner {
         received: Time,
     ) -> (Applied, Option<Waits>) {
         if let Some(group) = desk.groups.of(path) {
-            return self.propose_update(desk, group, (by, author), path, change, received);
+            return self.update_replicated(desk, group, (by, author), path, change, received);
         }
         let found = self.tree.find(path);
         let step = change.conditions.as_ref().and_then(|conditions| conditions.stream);
@@ -196,6 +200,7 @@ impl Owner {
             Some(Waits::Proposed(proposed)) => {
                 desk.groups.hold(proposed, answer, applied.map(|(outcome, _)| outcome));
             }
+            Some(Waits::Forwarded(group, ticket)) => desk.groups.hold_forwarded(group, ticket, answer),
             Some(Waits::Keeping(keeping)) => self.hold_answer(desk, applied, answer, keeping),
             None => desk.acknowledge(applied, answer),
         }

@@ -4,14 +4,15 @@
 //! applied the next updates are decided from what is ahead (`ahead`). Nobody is told of anything before.
 //!
 //! Not built yet: removal by policies, and of what expires or is only passed through (what a server would do by its own clock it leaves);
-//! updates at servers that do not lead; what sessions of MQTT have to keep before a message is acknowledged.
+//! what sessions of MQTT have to keep before a message is acknowledged.
 
 use super::ahead::Ahead;
 use super::decide::{Attempt, Decided};
+use super::forward::{Maker, forward_of};
 use super::record::{Added, Event, Record};
 use super::{Owner, Paused, Waits, make_publication};
 use crate::base::{SessionId, Time, TopicId};
-use crate::cluster::{self, Entry, EventChange};
+use crate::cluster::{self, Entry, EventChange, SessionName};
 use crate::desk::{Applied, Desk, Fate, Proposed, Role, Weight, refusal_of};
 use crate::journal::Expiry;
 use crate::mail::Change;
@@ -21,13 +22,13 @@ use crate::topic::publication::{self, MessageView, Publication};
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::topic::tree::Topic;
 use crate::wire::mqtt::QoS;
-use crate::wire::native::EventHead;
+use crate::wire::native::{EventHead, Outcome};
 use std::borrow::Cow;
 use std::sync::Arc;
 
 impl Owner {
-    /// Decides on an update of a replicated topic, and puts that to the log. What is not led here is refused: whoever asks goes to the server that leads.
-    pub(super) fn propose_update(
+    /// Decides on an update of a replicated topic where this server leads the group, or has the server that leads it decide.
+    pub(super) fn update_replicated(
         &mut self,
         desk: &mut Desk,
         group: u16,
@@ -36,31 +37,54 @@ impl Owner {
         change: &Change<'_>,
         received: Time,
     ) -> (Applied, Option<Waits>) {
-        let Role::Leads { term } = desk.groups.role(group) else { return (Err(refusal_of(Fate::Void)), None) };
         if desk.groups.bytes_under_way(group) > desk.limits.proposed_bytes_max {
             let why = "as much is on its way to the servers that hold the topic as limits.proposed_bytes_max allows";
             return (Err(Refusal::new(ErrorCode::Overloaded, why)), None);
         }
+        let maker = Maker { server: desk.identity.node, by, author };
+        match desk.groups.role(group) {
+            Role::Leads { term } => self.propose_update(desk, (group, term), maker, path, change, received),
+            Role::Follows { .. } => {
+                let ticket = desk.groups.forward(desk.turn.now, group, forward_of(desk, maker, path, change));
+                (Ok((Outcome::Done, None)), Some(Waits::Forwarded(group, ticket)))
+            }
+        }
+    }
+
+    /// Decides on an update of a replicated topic, and puts that to the log that this server leads in the term.
+    pub(super) fn propose_update(
+        &mut self,
+        desk: &mut Desk,
+        (group, term): (u16, u64),
+        maker: Maker<'_>,
+        path: &str,
+        change: &Change<'_>,
+        received: Time,
+    ) -> (Applied, Option<Waits>) {
+        let Maker { server, by, author } = maker;
         let now = self.tree.find(path).map(|place| self.tree.topic(place));
         let found = self.ahead.find(group, path).unwrap_or(now);
         let step = change.conditions.as_ref().and_then(|conditions| conditions.stream);
         let held = self.ahead.stream(group, path);
-        let attempt = Attempt { path, found, stream: held, gives_way: false, by, author, received };
+        // One that was lost on its way ends the stream: what comes behind it may be a difference from that.
+        let follows = |last: u64| step.is_none_or(|step| step.opens || step.ordinal == last + 1);
+        let stream = held.filter(|(_, last)| follows(*last)).map(|(stream, _)| stream);
+        let attempt = Attempt { path, found, stream, gives_way: false, by, author, received };
         let (applied, proposed, stream) = match self.decide(desk, attempt, change) {
             Ok(decided) => {
                 let keeps_stream = decided.leaves_value() && decided.added.is_none();
                 let Decided { added, record, outcome, .. } = decided;
-                let entry = entry_of(desk, (path, term), added.as_deref(), record.as_ref());
+                let entry = entry_of(desk, (path, term), server, added.as_deref(), record.as_ref());
                 let proposed = desk.groups.propose(group, term, entry);
                 if proposed.weight == Weight::Entry {
                     let path = found.map_or_else(|| TopicPath::of_branch(path), |topic| topic.path.clone());
                     self.ahead.note(proposed, &path, now, added.map(|added| *added), record.as_ref());
                 }
-                (Ok((outcome, None)), proposed, step.map_or(held.filter(|_| keeps_stream), |step| Some(step.stream)))
+                (Ok((outcome, None)), proposed, step.map_or(held.filter(|_| keeps_stream), |step| Some((step.stream, step.ordinal))))
             }
             Err(refusal) => {
                 // A stream's operation that is refused ends it.
-                let stream = held.filter(|held| step.is_none_or(|step| step.stream != *held));
+                let stream = held.filter(|(held, _)| step.is_none_or(|step| step.stream != *held));
                 (Err(refusal), desk.groups.propose(group, term, None), stream)
             }
         };
@@ -79,7 +103,7 @@ impl Owner {
     pub(super) fn propose_removal(&mut self, desk: &mut Desk, group: u16, path: &TopicPath) -> Result<u64, Refusal> {
         let Role::Leads { term } = desk.groups.role(group) else { return Err(refusal_of(Fate::Void)) };
         let now = self.tree.find(path.as_str()).map(|place| self.tree.topic(place));
-        let entry = entry_of(desk, (path.as_str(), term), None, Some(&Record::Removed));
+        let entry = entry_of(desk, (path.as_str(), term), 0, None, Some(&Record::Removed));
         let proposed = desk.groups.propose(group, term, entry);
         self.ahead.note(proposed, path, now, None, Some(&Record::Removed));
         self.ahead.set_stream(group, path.as_str(), None);
@@ -146,30 +170,30 @@ impl Owner {
     }
 }
 
-/// The entry of what was decided; `None` where it changes nothing.
-fn entry_of(desk: &Desk, (path, term): (&str, u64), added: Option<&Added>, record: Option<&Record>) -> Option<Vec<u8>> {
+/// The entry of what was decided, for a session of this server; `None` where it changes nothing.
+fn entry_of(desk: &Desk, (path, term): (&str, u64), server: u64, added: Option<&Added>, record: Option<&Record>) -> Option<Vec<u8>> {
     if added.is_none() && record.is_none() {
         return None;
     }
     let time_ms = desk.wall_ms();
-    let first = added.and_then(|added| added.value.as_ref()).map(|publication| value_change(desk, publication));
-    let change = record.map(|record| change_of(desk, record)).or(first);
+    let first = added.and_then(|added| added.value.as_ref()).map(|publication| value_change(desk, server, publication));
+    let change = record.map(|record| change_of(desk, server, record)).or(first);
     let added = added.map(|Added { specification, is_passing, creator, .. }| cluster::Added {
         kind: specification.topic_type().number(),
         properties: Cow::Owned(specification.properties().map(|(key, value)| (key.into(), value.into())).collect()),
         is_passing: *is_passing,
-        creator: *creator,
+        creator: creator.map(|session| SessionName { server, session }),
     });
     Some(Entry { path, term, time_ms, added, change }.encode())
 }
 
-fn change_of<'a>(desk: &Desk, record: &'a Record) -> cluster::Change<'a> {
+fn change_of<'a>(desk: &Desk, server: u64, record: &'a Record) -> cluster::Change<'a> {
     match record {
         Record::Kept => cluster::Change::Kept,
         Record::Removed => cluster::Change::Removed,
-        Record::Value(publication) => value_change(desk, publication),
+        Record::Value(publication) => value_change(desk, server, publication),
         Record::Passed(publication) | Record::Cleared(publication) => {
-            let message = message_of(desk, publication).expect("what passes by is a message");
+            let message = message_of(desk, server, publication).expect("what passes by is a message");
             cluster::Change::Passed { version: publication.version, value: publication.value().unwrap_or_default(), message }
         }
         Record::Event(Event { publication, author, first_kept, dropped }) => {
@@ -183,15 +207,22 @@ fn change_of<'a>(desk: &Desk, record: &'a Record) -> cluster::Change<'a> {
     }
 }
 
-fn value_change<'a>(desk: &Desk, publication: &'a Publication) -> cluster::Change<'a> {
+fn value_change<'a>(desk: &Desk, server: u64, publication: &'a Publication) -> cluster::Change<'a> {
     let value = if publication.is_null() { None } else { publication.value() };
-    cluster::Change::Value { version: publication.version, value, message: message_of(desk, publication) }
+    cluster::Change::Value { version: publication.version, value, message: message_of(desk, server, publication) }
 }
 
-fn message_of<'a>(desk: &Desk, publication: &'a Publication) -> Option<cluster::Message<'a>> {
+fn message_of<'a>(desk: &Desk, server: u64, publication: &'a Publication) -> Option<cluster::Message<'a>> {
     let MessageView { qos, retain, is_clearing, expires, origin, passed_on, .. } = publication.message()?;
     let expiry = expires.map(|expires| Expiry::new(desk.wall_ms_of(expires), desk.wall_ms()));
-    Some(cluster::Message { qos: qos as u8, retain, is_clearing, expiry, origin, passed_on })
+    Some(cluster::Message {
+        qos: qos as u8,
+        retain,
+        is_clearing,
+        expiry,
+        origin: origin.map(|session| SessionName { server, session }),
+        passed_on,
+    })
 }
 
 fn added_of(desk: &mut Desk, id: TopicId, path: &str, added: &cluster::Added<'_>) -> Result<Added, String> {
@@ -199,7 +230,14 @@ fn added_of(desk: &mut Desk, id: TopicId, path: &str, added: &cluster::Added<'_>
     let properties = added.properties.iter().map(|(key, value)| (&**key, &**value));
     let parsed = Specification::parse(topic_type, properties, SpecificationLimits::default()).map_err(|error| error.to_string())?;
     let specification = desk.specifications.intern(parsed);
-    Ok(Added { id, path: TopicPath::of_branch(path), specification, is_passing: added.is_passing, value: None, creator: added.creator })
+    Ok(Added {
+        id,
+        path: TopicPath::of_branch(path),
+        specification,
+        is_passing: added.is_passing,
+        value: None,
+        creator: added.creator.and_then(|name| name.session_at(desk.identity.node)),
+    })
 }
 
 fn record_of(desk: &Desk, of: (TopicId, &Specification), change: &cluster::Change<'_>) -> Result<Record, String> {
@@ -243,7 +281,7 @@ fn value_of(
         is_passing,
         is_clearing: message.is_clearing,
         expires: message.expiry.map(|expiry| desk.turn.now.after_ms(expiry.left_ms(desk.wall_ms()))),
-        origin: message.origin,
+        origin: message.origin.and_then(|name| name.session_at(desk.identity.node)),
         publisher: None,
         passed_on: message.passed_on.into(),
     })

@@ -292,8 +292,8 @@ impl Owner {
             match desk.groups.role(group) {
                 Role::Leads { term } => _ = groups.entry(group).or_insert(term),
                 // The one path is another's to decide on.
-                Role::Follows if concerned.is_some() => _ = groups.entry(group).or_insert(0),
-                Role::Follows => {}
+                Role::Follows { .. } if concerned.is_some() => _ = groups.entry(group).or_insert(0),
+                Role::Follows { .. } => {}
             }
         }
         let unknown = |refusal: Refusal| if removed > 0 { refusal_of(Fate::Unknown) } else { refusal };

@@ -12,6 +12,8 @@ macro_rules! codes {
             #[allow(dead_code, reason = "of some tables only a test asks for all")]
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
             pub fn code(self) -> u16 { self as u16 }
+            #[allow(dead_code, reason = "of some tables nobody asks")]
+            pub fn from_code(code: u16) -> Option<Self> { Self::ALL.iter().copied().find(|known| known.code() == code) }
             pub fn name(self) -> &'static str { match self { $(Self::$variant => $text,)* } }
         }
     };

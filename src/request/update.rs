@@ -40,19 +40,23 @@ impl Asking<'_> {
     }
 
     /// What an update depends on; nothing for most. Which locks its session holds is known here, and holds until the topic's owner has decided.
-    fn conditions(&mut self, path: &str, constraint: &[u8], stream: Option<StreamStep>) -> Result<Option<Box<Conditions>>, Refusal> {
-        if constraint.is_empty() && stream.is_none() {
+    fn conditions(&mut self, path: &str, text: &[u8], stream: Option<StreamStep>) -> Result<Option<Box<Conditions>>, Refusal> {
+        if text.is_empty() && stream.is_none() {
             return Ok(None);
         }
         let parse = |text: &[u8]| {
             let limits = ConstraintLimits { json_depth_max: self.desk.limits.json_depth_max, ..self.desk.limits.constraint };
             Constraint::parse(text, limits).map_err(|error| Refusal::at(ErrorCode::InvalidConstraint, error.position, error.to_string()))
         };
-        let mut constraint = if constraint.is_empty() { None } else { Some(parse(constraint)?) };
+        let mut constraint = if text.is_empty() { None } else { Some(parse(text)?) };
         if let Some(constraint) = &mut constraint {
             let Self { desk, audience, asker, .. } = self;
             let owner = desk.owner_of(path);
             constraint.settle_locks(|name, number| audience.uses_lock(desk, asker.session, (name, number), owner));
+            if desk.groups.of(path).is_some() {
+                // Another server may decide.
+                constraint.keep_text(text);
+            }
         }
         Ok(Some(Box::new(Conditions { constraint, stream, ..Conditions::default() })))
     }
@@ -163,16 +167,16 @@ impl Asking<'_> {
         };
         let stream = self.tag(number);
         self.audience.check_stream(self.desk, self.asker, number)?;
-        let conditions = self.conditions(&path, &update.constraint, Some(StreamStep { stream, opens: true }))?;
+        let conditions = self.conditions(&path, &update.constraint, Some(StreamStep { stream, opens: true, ordinal: 0 }))?;
         let conditions = with_refusal(conditions, refusal);
         let action = self.action(update, value)?;
-        self.audience.open_stream(self.asker, number, Stream { path: TopicPath::of_branch(&path), kind, has_failed: false });
+        self.audience.open_stream(self.asker, number, Stream { path: TopicPath::of_branch(&path), kind, has_failed: false, steps: 0 });
         Ok(Todo::Route { path, change: Change { action, conditions } })
     }
 
     fn tag(&self, number: u64) -> StreamTag {
         let session = self.audience.id_of(self.asker.session).expect("a client that asks has a session");
-        StreamTag { session, number }
+        StreamTag { server: self.desk.identity.node, session, number }
     }
 
     pub(super) fn set_by_stream<'a>(&mut self, number: u64, set: &[u8], value: &'a mut Vec<u8>) -> Result<Todo<'a>, Refusal> {
@@ -203,8 +207,9 @@ impl Asking<'_> {
         Ok(self.step(number, path, Action::Delta(form, delta), refusal))
     }
 
-    fn step<'a>(&self, number: u64, path: String, action: Action<'a>, unless_owner: Option<Refusal>) -> Todo<'a> {
-        let step = StreamStep { stream: self.tag(number), opens: false };
+    fn step<'a>(&mut self, number: u64, path: String, action: Action<'a>, unless_owner: Option<Refusal>) -> Todo<'a> {
+        let ordinal = self.audience.next_step(self.asker, number);
+        let step = StreamStep { stream: self.tag(number), opens: false, ordinal };
         let conditions = Conditions { stream: Some(step), unless_owner, ..Conditions::default() };
         Todo::Route { path: Cow::Owned(path), change: Change { action, conditions: Some(Box::new(conditions)) } }
     }

@@ -51,6 +51,8 @@ pub struct Settings {
     pub server: String,
     /// Tells this start of the server from others.
     pub start: u64,
+    /// The server's number in its cluster; 0 where it stands alone.
+    pub node: u64,
     /// How long a core looks for work before it sleeps; 0 saves the most CPU.
     pub spin_before_park_us: u64,
     /// How long queues may take to empty at the end.
@@ -133,6 +135,7 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
             start: settings.start,
             storing,
             topics_base,
+            node: settings.node,
             secret: fresh_secret()?,
         };
         let counters = storage.as_ref().map(storage::Handle::counters);

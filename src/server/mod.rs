@@ -73,6 +73,7 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
         handshakes_by_address: Addresses::new(config.tls.handshakes_per_address_max),
         server: format!("tidewire {}", env!("CARGO_PKG_VERSION")),
         start: runtime::now().0,
+        node: 0,
         spin_before_park_us: config.server.spin_before_park_us,
         shutdown_drain_ms: config.server.shutdown_drain_ms,
         pages: Arc::new(pages),

@@ -207,6 +207,8 @@ pub struct Stream {
     pub kind: ValueType,
     /// An operation was refused before it reached the topic's owner, so none may follow.
     pub has_failed: bool,
+    /// Operations so far, beside that which opened it.
+    pub steps: u64,
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ mod tests;
 #[cfg(feature = "server")]
 pub use crate::desk::Audit;
 pub use crate::desk::{Claim, DerivationLimits, Effect, Handover, Identity, Limits, Log, ResumeLimits, Shown, Storing};
-pub use crate::desk::{Fate, Proposal, Role};
+pub use crate::desk::{Fate, Leader, Outgoing, Proposal, Role};
 pub use crate::door::{Identified, Transport, Unidentified, Verdict};
 pub use crate::mail::report::Arrivals;
 pub use crate::mail::security::PrincipalOrder;
@@ -181,6 +181,7 @@ impl Shard {
         self.owner.tick_passing(&mut self.desk);
         self.owner.tick_retained(&mut self.desk);
         self.tick_sys();
+        self.tick_forwards();
         self.settle();
     }
 

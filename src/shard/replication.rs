@@ -3,7 +3,9 @@
 use super::Shard;
 use crate::base::Time;
 use crate::cluster::{Entry, topic_id};
-use crate::desk::{Fate, Given, Proposal, Proposed, Role, Weight};
+use crate::desk::{Answer, Back, Fate, Given, Outgoing, Proposal, Proposed, Role, Weight};
+use crate::owner::{Replied, not_leading, replied, reply_of};
+use crate::protocol::{ErrorCode, Refusal};
 
 /// A shard as whoever carries its groups' logs sees it. After each method poll the shard as ever.
 pub struct Replication<'s> {
@@ -47,9 +49,64 @@ impl<'s> Replication<'s> {
     /// may never be. Who waits for that is told once its fate is known.
     pub fn handle_role(&mut self, group: u16, role: Role) {
         let Shard { desk, owner, .. } = &mut *self.shard;
-        if desk.groups.set_role(group, role) {
+        if desk.groups.set_role(desk.turn.now, group, role) {
             owner.forget_proposed(group);
         }
+        self.decide_waiting(group);
+    }
+
+    /// What is to be sent to the servers that lead, in order.
+    pub fn poll_forward(&mut self) -> Option<Outgoing> {
+        self.shard.desk.groups.poll_forward()
+    }
+
+    /// An update that a server has forwarded, which takes this one to lead in this term. `number` is the caller's own, which the reply has.
+    pub fn handle_forwarded(&mut self, group: u16, term: u64, number: u64, request: &[u8]) -> Option<Vec<u8>> {
+        let Shard { desk, owner, .. } = &mut *self.shard;
+        if group >= desk.groups.count() || desk.groups.role(group) != (Role::Leads { term }) {
+            return Some(not_leading());
+        }
+        let answer = Answer::Server { number, index: 0 };
+        if let Err(what) = owner.update_for_server(desk, group, term, request, answer) {
+            let refusal =
+                Refusal::new(ErrorCode::MalformedFrame, format!("the server that leads the topic's group cannot read the update: {what}"));
+            return Some(reply_of(&Err(refusal), 0));
+        }
+        self.shard.settle();
+        None
+    }
+
+    /// The answers to updates that other servers have forwarded, with the numbers that these came with.
+    pub fn poll_replies(&mut self) -> Vec<(u64, Vec<u8>)> {
+        let replies = self.shard.desk.groups.poll_replies();
+        replies.into_iter().map(|reply| (reply.number, reply_of(&reply.result, reply.index))).collect()
+    }
+
+    /// What became of an update that was sent to a server that leads: its reply, or that there is none.
+    pub fn handle_reply(&mut self, group: u16, ticket: u64, reply: Result<&[u8], Fate>) {
+        let back = match reply.map(replied) {
+            Ok(Some(Replied::Result(result, index))) => Back::Answered(result, index),
+            Ok(Some(Replied::NotLeading)) | Err(Fate::Void) => Back::NotDone,
+            Ok(None) | Err(Fate::Unknown) => Back::Unknown,
+        };
+        let given = self.shard.desk.groups.take_back(group, ticket, back);
+        self.give(given.into_iter().collect());
+        self.decide_waiting(group);
+    }
+
+    /// Where this server leads, it decides on what waits for somebody to.
+    fn decide_waiting(&mut self, group: u16) {
+        let waiting = self.shard.desk.groups.take_unsent(group);
+        if waiting.is_empty() {
+            return;
+        }
+        let Role::Leads { term } = self.shard.desk.groups.role(group) else { return };
+        let Shard { desk, owner, .. } = &mut *self.shard;
+        // As many as came while nobody was known to lead, which is bounded.
+        for (request, answer) in waiting {
+            owner.update_for_server(desk, group, term, &request, answer).expect("this server has made it");
+        }
+        self.shard.settle();
     }
 
     /// The log of a group says something of a topic of this shard. What stands in a group's log comes in its order; what was applied before is passed over. An entry that
@@ -70,11 +127,15 @@ impl<'s> Replication<'s> {
         let id = topic_id(group, desk.groups.count(), index);
         let proposed = own.map(|number| Proposed { group, number, term, weight: Weight::Entry });
         owner.apply_entry(desk, id, proposed, &entry)?;
+        let seen = self.shard.desk.groups.take_seen(group);
         // What the update caused comes before its answer.
         self.shard.settle();
         if let Some(number) = own {
             let given = self.shard.desk.groups.note_applied(group, number, term);
             self.give(given);
+        }
+        if !seen.is_empty() {
+            self.give(seen);
         }
         Ok(())
     }
@@ -99,5 +160,15 @@ impl<'s> Replication<'s> {
             self.shard.give(answer, result);
         }
         self.shard.settle();
+    }
+}
+
+impl Shard {
+    /// Time passes for what waits for other servers.
+    pub(super) fn tick_forwards(&mut self) {
+        if self.desk.groups.count() > 0 {
+            let given = self.desk.groups.tick(self.desk.turn.now, self.desk.limits.leader_patience_ms);
+            given.into_iter().for_each(|(answer, result)| self.give(answer, result));
+        }
     }
 }

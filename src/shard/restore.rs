@@ -143,7 +143,7 @@ mod tests {
 
     fn shard(now: Time, wall_ms: u64) -> Shard {
         let (index, server, storing) = (ShardIndex(0), "test".into(), Storing::Stored);
-        let identity = Identity { index, count: 1, server, run: RUN, start: now.0, storing, topics_base: 0, secret: [7; 32] };
+        let identity = Identity { index, count: 1, server, run: RUN, start: now.0, storing, topics_base: 0, node: 0, secret: [7; 32] };
         Shard::new(identity, Limits::default(), now, wall_ms)
     }
 

@@ -35,6 +35,7 @@ impl World {
             start: 1,
             storing: Storing::Off,
             topics_base: 0,
+            node: 0,
             secret: [7; 32],
         };
         Self { shard: Shard::new(identity, limits, Time(0), WALL_MS), now: Time(0) }

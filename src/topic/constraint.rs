@@ -65,7 +65,11 @@ impl Default for ConstraintLimits {
 
 /// A parsed constraint that can be satisfied, as far as that is plain to see.
 #[derive(Clone, Debug)]
-pub struct Constraint(Part);
+pub struct Constraint {
+    part: Part,
+    /// As it was written, where it is to be read again elsewhere.
+    text: Option<Box<[u8]>>,
+}
 
 /// What a constraint is asked about: the topic at the update's path, before the update.
 #[derive(Clone, Copy, Debug)]
@@ -125,21 +129,46 @@ impl Constraint {
     ///
     /// Parts inside an `or` are held against each other, not against what stands beside the `or`.
     pub fn parse(text: &[u8], limits: ConstraintLimits) -> Result<Self, ConstraintError> {
-        parse::parse(text, limits).map(Self)
+        parse::parse(text, limits).map(|part| Self { part, text: None })
     }
 
     /// Says of each lock by its name and the grant's number whether the session that updates holds it.
     pub fn settle_locks(&mut self, mut holds: impl FnMut(&str, u64) -> bool) {
-        self.0.settle_locks(&mut holds);
+        self.part.settle_locks(&mut holds);
     }
 
     /// Locks that were not settled are not held.
     pub fn evaluate(&self, subject: Subject<'_>) -> bool {
-        self.0.holds(subject)
+        self.part.holds(subject)
+    }
+
+    /// Keeps the text, for [`Self::text`].
+    pub fn keep_text(&mut self, text: &[u8]) {
+        self.text = Some(text.into());
+    }
+
+    /// The text that it was read from, where that was kept.
+    pub fn text(&self) -> Option<&[u8]> {
+        self.text.as_deref()
+    }
+
+    /// What was settled of locks, each in its place.
+    pub fn settled_locks(&self) -> Vec<bool> {
+        let mut settled = Vec::new();
+        self.part.gather_locks(&mut settled);
+        settled
     }
 }
 
 impl Part {
+    fn gather_locks(&self, settled: &mut Vec<bool>) {
+        match self {
+            Self::Locked { is_held, .. } => settled.push(*is_held),
+            Self::And(parts) | Self::Or(parts) => parts.iter().for_each(|part| part.gather_locks(settled)),
+            Self::NoTopic | Self::NoValue | Self::Value(_) | Self::Json { .. } => {}
+        }
+    }
+
     fn settle_locks(&mut self, holds: &mut impl FnMut(&str, u64) -> bool) {
         match self {
             Self::Locked { name, number, is_held } => *is_held = holds(name, *number),

@@ -52,6 +52,8 @@ pub struct Rare {
 /// Which update stream of which session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamTag {
+    /// The server that the session is of.
+    pub server: u64,
     pub session: SessionId,
     pub number: u64,
 }

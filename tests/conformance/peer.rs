@@ -205,7 +205,17 @@ pub fn web(hosts: &[&str], origins: &[&str]) -> WebRules {
 }
 
 pub fn identity(storing: Storing) -> Identity {
-    Identity { index: ShardIndex(0), count: 1, server: "tidewire".into(), run: 0, start: 0, storing, topics_base: 0, secret: [7; 32] }
+    Identity {
+        index: ShardIndex(0),
+        count: 1,
+        server: "tidewire".into(),
+        run: 0,
+        start: 0,
+        storing,
+        topics_base: 0,
+        node: 0,
+        secret: [7; 32],
+    }
 }
 
 /// A server that starts with what was stored, while the host's clock says so.

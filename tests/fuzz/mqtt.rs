@@ -23,8 +23,17 @@ pub fn clients(input: &[u8]) {
     let storing = [Storing::Stored, Storing::Memory, Storing::Off][usize::from(input.first().copied().unwrap_or_default() % 3)];
     let limits = bounds();
     let queue_bytes_max = limits.queue.bytes_max;
-    let identity =
-        Identity { index: ShardIndex(0), count: 1, server: "fuzz".into(), run: 1, start: 1, storing, topics_base: 0, secret: [7; 32] };
+    let identity = Identity {
+        index: ShardIndex(0),
+        count: 1,
+        server: "fuzz".into(),
+        run: 1,
+        start: 1,
+        storing,
+        topics_base: 0,
+        node: 0,
+        secret: [7; 32],
+    };
     let now = Time(1);
     let mut world = World { shard: Shard::new(identity, limits, now, WALL_MS), now, connections: Vec::new(), last_ticket: 0 };
     let mut source = Source(input);

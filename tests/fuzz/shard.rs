@@ -44,8 +44,17 @@ pub fn shard(input: &[u8]) {
 
 impl World {
     fn new(storing: Storing, limits: Limits) -> Self {
-        let identity =
-            Identity { index: ShardIndex(0), count: 1, server: "fuzz".into(), run: 1, start: 1, storing, topics_base: 0, secret: [7; 32] };
+        let identity = Identity {
+            index: ShardIndex(0),
+            count: 1,
+            server: "fuzz".into(),
+            run: 1,
+            start: 1,
+            storing,
+            topics_base: 0,
+            node: 0,
+            secret: [7; 32],
+        };
         let now = Time(1);
         Self { shard: Shard::new(identity, limits, now, WALL_MS), now, connections: Vec::new(), claimants: Vec::new(), last_ticket: 0 }
     }

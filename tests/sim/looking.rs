@@ -52,6 +52,7 @@ impl World {
                 start: 7,
                 storing: Storing::Off,
                 topics_base: 0,
+                node: 0,
                 secret: [index as u8; 32],
             };
             Shard::new(identity, Limits { fetch_page_max: PAGE_MAX, ..Limits::default() }, Time(1), 1_735_689_600_000)

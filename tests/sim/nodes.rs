@@ -5,11 +5,11 @@
 //! when another is elected, or not, as chance has it.
 
 use crate::random::Random;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use tidewire::surface::base::placement::owner_of;
 use tidewire::surface::base::{SessionId, ShardIndex, Time};
-use tidewire::surface::cluster::Entry;
-use tidewire::surface::shard::{Effect, Fate, Identity, Landed, Limits, Proposal, Replication, Role, Shard, Storing};
+use tidewire::surface::cluster::{Entry, Forward};
+use tidewire::surface::shard::{Effect, Fate, Identity, Landed, Leader, Limits, Outgoing, Proposal, Replication, Role, Shard, Storing};
 use tidewire::surface::wire::native::{Ask, Request};
 
 pub const SERVERS: usize = 3;
@@ -64,11 +64,26 @@ pub struct Server {
     pub watcher: SessionId,
 }
 
+/// An update on its way from a shard to the server that it takes to lead.
+struct Call {
+    from: usize,
+    shard: usize,
+    outgoing: Outgoing,
+}
+
+type Reply = (Call, Vec<u8>);
+
 pub struct Nodes {
     pub random: Random,
     now: Time,
     logs: Vec<Log>,
     pub servers: Vec<Server>,
+    /// On their way from a server to another, in order.
+    calls: BTreeMap<(usize, usize), VecDeque<Call>>,
+    /// Those that have come to where they go, by that server and their number there, and the answers on their way back.
+    taken: BTreeMap<(usize, u64), Call>,
+    replies: BTreeMap<(usize, usize), VecDeque<Reply>>,
+    next_call: u64,
 }
 
 impl Nodes {
@@ -78,7 +93,8 @@ impl Nodes {
         let limits = Limits { groups: GROUPS, topics_max: 1000, proposed_bytes_max, ..Limits::default() };
         let servers = (0..SERVERS).map(|server| Server::new(server, random.next(), &limits)).collect();
         let logs = (0..GROUPS).map(|_| Log::default()).collect();
-        let mut nodes = Self { random, now: Time(1), logs, servers };
+        let (calls, taken, replies) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut nodes = Self { random, now: Time(1), logs, servers, calls, taken, replies, next_call: 0 };
         for server in 0..SERVERS {
             nodes.carry_out(server);
         }
@@ -104,7 +120,12 @@ impl Nodes {
     pub fn step(&mut self) {
         self.now = self.now.after_ms(self.random.within(0, 3) as u64);
         let (server, group) = (self.random.below(SERVERS), self.random.below(usize::from(GROUPS)));
-        match self.random.below(100) {
+        let other = self.random.below(SERVERS);
+        match self.random.below(140) {
+            100..118 => _ = self.take_call(server, other),
+            118..136 => _ = self.take_reply(server, other),
+            136 => self.disconnect(server, other),
+            137..140 => self.tick(server),
             0..30 => self.append(server, group),
             30..55 => {
                 let log = &mut self.logs[group];
@@ -125,6 +146,56 @@ impl Nodes {
             log.leader = leader;
             log.entries.push(Stands::Elected { server: leader, term: log.term });
         }
+    }
+
+    /// The next update that a server has forwarded comes to the other.
+    fn take_call(&mut self, from: usize, to: usize) -> bool {
+        let Some(call) = self.calls.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
+        self.next_call += 1;
+        let Outgoing { group, to: Leader { term, .. }, request, .. } = &call.outgoing;
+        let path = &Forward::access(request).expect("it was made here").path;
+        let shard = usize::from(owner_of(path, SHARDS[to]).0);
+        let mut shard = Replication::of(&mut self.servers[to].shards[shard], self.now);
+        match shard.handle_forwarded(*group, *term, self.next_call, request) {
+            Some(reply) => self.replies.entry((to, from)).or_default().push_back((call, reply)),
+            None => _ = self.taken.insert((to, self.next_call), call),
+        }
+        self.carry_out(to);
+        true
+    }
+
+    /// The next answer of a server comes back to the other.
+    fn take_reply(&mut self, from: usize, to: usize) -> bool {
+        let Some((call, reply)) = self.replies.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
+        self.return_call(&call, Ok(&reply));
+        true
+    }
+
+    fn return_call(&mut self, call: &Call, reply: Result<&[u8], Fate>) {
+        let shard = &mut self.servers[call.from].shards[call.shard];
+        Replication::of(shard, self.now).handle_reply(call.outgoing.group, call.outgoing.ticket, reply);
+        self.carry_out(call.from);
+    }
+
+    /// The connection by which a server asks another ends. What was on its way is lost, and the answers are.
+    fn disconnect(&mut self, from: usize, to: usize) {
+        for call in self.calls.remove(&(from, to)).unwrap_or_default() {
+            let fate = if self.random.percent(50) { Fate::Void } else { Fate::Unknown };
+            self.return_call(&call, Err(fate));
+        }
+        let numbers: Vec<_> = self.taken.iter().filter(|((at, _), call)| *at == to && call.from == from).map(|(key, _)| *key).collect();
+        let mut lost: Vec<_> = numbers.iter().filter_map(|key| self.taken.remove(key)).collect();
+        lost.extend(self.replies.remove(&(to, from)).unwrap_or_default().into_iter().map(|(call, _)| call));
+        lost.iter().for_each(|call| self.return_call(call, Err(Fate::Unknown)));
+    }
+
+    /// Time passes for a server's shards.
+    fn tick(&mut self, server: usize) {
+        self.now = self.now.after_ms(self.random.within(0, 200) as u64);
+        for shard in &mut self.servers[server].shards {
+            shard.handle_tick(self.now, WALL_MS + server as u64 * 10_000 + self.now.0 / 1_000_000);
+        }
+        self.carry_out(server);
     }
 
     /// What this server has proposed is in the logs, is committed, and the server knows it; the others may not.
@@ -157,16 +228,17 @@ impl Nodes {
                     while self.apply(server, group) {}
                 }
             }
-            let is_still = |server: &Server| server.groups.iter().all(|known| known.out.is_empty() && known.asked.is_empty());
-            if self.servers.iter().all(is_still) {
+            let mut is_still = true;
+            for (from, to) in (0..SERVERS).flat_map(|from| (0..SERVERS).map(move |to| (from, to))) {
+                while self.take_call(from, to) || self.take_reply(from, to) {
+                    is_still = false;
+                }
+            }
+            is_still &= self.servers.iter().flat_map(|server| &server.groups).all(|known| known.out.is_empty() && known.asked.is_empty());
+            if is_still {
                 return;
             }
         }
-    }
-
-    /// The server that leads the group of each, where it knows it.
-    pub fn leads(&self, server: usize, group: u16) -> bool {
-        self.servers[server].groups[usize::from(group)].leads.is_some()
     }
 
     /// Topics that shards take to be on their way.
@@ -219,10 +291,12 @@ impl Nodes {
         known.applied += 1;
         match &log.entries[index] {
             Stands::Elected { server: elected, term } => {
-                let (term, leads) = (*term, *elected == server);
+                let (elected, term) = (*elected, *term);
+                let leads = elected == server;
                 // What was proposed before and has not come by now never will.
                 self.lose(server, group, Fate::Void);
-                let role = if leads { Role::Leads { term } } else { Role::Follows };
+                let leader = Some(Leader { server: elected as u64 + 1, term });
+                let role = if leads { Role::Leads { term } } else { Role::Follows { leader } };
                 self.servers[server].groups[group].leads = leads.then_some(term);
                 for shard in &mut self.servers[server].shards {
                     Replication::of(shard, self.now).handle_role(group as u16, role);
@@ -277,14 +351,15 @@ impl Nodes {
         for (shard, proposed) in shards.iter_mut().zip(known.proposed) {
             let mut shard = Replication::of(shard, self.now);
             if fate == Fate::Unknown {
-                shard.handle_role(group as u16, Role::Follows);
+                shard.handle_role(group as u16, Role::Follows { leader: None });
             }
             shard.handle_lost(group as u16, proposed, fate);
         }
     }
 
     fn carry_out(&mut self, server: usize) {
-        let Server { shards, groups, .. } = &mut self.servers[server];
+        let Self { servers, calls, taken, replies, .. } = self;
+        let Server { shards, groups, .. } = &mut servers[server];
         loop {
             let mut is_quiet = true;
             for from in 0..shards.len() {
@@ -299,7 +374,18 @@ impl Nodes {
                         is_quiet = false;
                     }
                 }
-                for proposal in Replication::of(&mut shards[from], self.now).poll_proposals().unwrap_or_default() {
+                let mut shard = Replication::of(&mut shards[from], self.now);
+                while let Some(outgoing) = shard.poll_forward() {
+                    let to = outgoing.to.server as usize - 1;
+                    calls.entry((server, to)).or_default().push_back(Call { from: server, shard: from, outgoing });
+                }
+                for (number, reply) in shard.poll_replies() {
+                    // Nobody waits where the connection has ended.
+                    if let Some(call) = taken.remove(&(server, number)) {
+                        replies.entry((server, call.from)).or_default().push_back((call, reply));
+                    }
+                }
+                for proposal in shard.poll_proposals().unwrap_or_default() {
                     let known = &mut groups[usize::from(proposal.group)];
                     known.proposed[from] = proposal.number;
                     known.out.push_back((from, proposal));
@@ -323,6 +409,7 @@ impl Server {
                 start: 1,
                 storing: Storing::Off,
                 topics_base: 0,
+                node: server as u64 + 1,
                 secret: [secret as u8; 32],
             };
             // No clock is right.

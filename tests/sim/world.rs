@@ -678,6 +678,7 @@ fn shards(conditions: &Conditions, now: Time, storing: Storing, (run, topics_bas
         start: now.0,
         storing,
         topics_base,
+        node: 0,
         secret: [7; 32],
     };
     (0..count).map(|index| Shard::new(identity(index), conditions.limits(), now, wall_ms(now))).collect()
