@@ -118,10 +118,11 @@ enum KeptBody<'a> {
         bytes: &'a [u8],
         is_last: bool,
     },
+    Ask(#[rkyv(with = InlineAsBox)] &'a [u8]),
 }
 
 #[derive(Archive, Serialize)]
-enum KeptReply {
+enum KeptReply<'a> {
     Appended,
     AppendedTo(Option<KeptId>),
     Conflict,
@@ -132,6 +133,7 @@ enum KeptReply {
     NotFlushed { expected: Option<KeptId>, actual: Option<KeptId> },
     Taken,
     Installed(KeptVote),
+    Answered(#[rkyv(with = InlineAsBox)] &'a [u8]),
 }
 
 /// An entry of a log without its place there, which whoever keeps it knows.
@@ -196,7 +198,7 @@ impl Answer {
     /// # Errors
     /// [`Malformed`].
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        access::<ArchivedKeptReply>(bytes)?.read().map(Self)
+        access::<ArchivedKeptReply<'_>>(bytes)?.read().map(Self)
     }
 }
 
@@ -345,6 +347,7 @@ impl<'a> KeptBody<'a> {
             Body::Piece(Part { vote, position, number, piece: Piece { bytes, is_last } }) => {
                 Self::Piece { vote: KeptVote::of(vote), position: KeptPosition::of(position), number: *number, bytes, is_last: *is_last }
             }
+            Body::Ask(bytes) => Self::Ask(bytes),
         }
     }
 }
@@ -372,6 +375,7 @@ impl ArchivedKeptBody<'_> {
                 number: number.to_native(),
                 piece: Piece { bytes: whole.slice_ref(bytes), is_last: *is_last },
             }),
+            Self::Ask(bytes) => Body::Ask(whole.slice_ref(bytes)),
         })
     }
 }
@@ -388,8 +392,8 @@ fn check_order(mut previous: Option<LogId>, entries: &[LogEntry]) -> Result<(), 
     Ok(())
 }
 
-impl KeptReply {
-    fn of(reply: &Reply) -> Self {
+impl<'a> KeptReply<'a> {
+    fn of(reply: &'a Reply) -> Self {
         let id = |id: &Option<LogId>| id.as_ref().map(KeptId::of);
         match reply {
             Reply::Append(AppendEntriesResponse::Success) => Self::Appended,
@@ -408,11 +412,12 @@ impl KeptReply {
             }
             Reply::Taken => Self::Taken,
             Reply::Installed(SnapshotResponse { vote }) => Self::Installed(KeptVote::of(vote)),
+            Reply::Answered(bytes) => Self::Answered(bytes),
         }
     }
 }
 
-impl ArchivedKeptReply {
+impl ArchivedKeptReply<'_> {
     fn read(&self) -> Result<Reply, Malformed> {
         let transfer = |result: TransferLeaderResponse<Types>| Reply::Transfer(result);
         Ok(match self {
@@ -432,6 +437,7 @@ impl ArchivedKeptReply {
             }
             Self::Taken => Reply::Taken,
             Self::Installed(vote) => Reply::Installed(SnapshotResponse { vote: vote.read() }),
+            Self::Answered(bytes) => Reply::Answered(Bytes::copy_from_slice(bytes)),
         })
     }
 }
@@ -487,6 +493,7 @@ mod tests {
             Body::Transfer(TransferLeaderRequest::new(Vote::new_committed(4, 1), 2, Some(id(4, 9)))),
             Body::Piece(part(none, false)),
             Body::Piece(part(some, true)),
+            Body::Ask(Bytes::from_static(b"a question")),
         ]
     }
 
@@ -504,6 +511,7 @@ mod tests {
             Body::PreVote(vote) => format!("pre-vote {vote:?}"),
             Body::Transfer(transfer) => format!("{transfer:?}"),
             Body::Piece(Part { vote, position, number, piece }) => format!("{vote:?} {position:?} {number} {piece:?}"),
+            Body::Ask(bytes) => format!("{bytes:?}"),
         }
     }
 
@@ -521,6 +529,7 @@ mod tests {
             Reply::Transfer(Err(TransferLeaderError::LogNotFlushed { expected: last, actual: None })),
             Reply::Taken,
             Reply::Installed(SnapshotResponse { vote }),
+            Reply::Answered(Bytes::from_static(b"an answer")),
         ]
     }
 
@@ -531,6 +540,7 @@ mod tests {
             Reply::Transfer(transfer) => format!("{transfer:?}"),
             Reply::Taken => "taken".to_owned(),
             Reply::Installed(installed) => format!("{installed:?}"),
+            Reply::Answered(bytes) => format!("{bytes:?}"),
         }
     }
 

@@ -16,12 +16,13 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use super::group::Group;
 use super::handle::{Control, Ends};
 use super::machine::Machine;
+use super::network::Lane;
 use super::network::Network;
 use super::reply::Asked;
 use super::role::{Role, Seen};
 use super::runtime::LocalRuntime;
 use super::types::{Judged, Types, entry_bytes};
-use super::{Dial, GroupId, Handle, Inbox, MemoryLog, News, Options, Position, Proposal};
+use super::{Answer, Dial, GroupId, Handle, Inbox, MemoryLog, News, Options, Position, Proposal, Request};
 
 type GroupRaft = Raft<Types, Machine>;
 
@@ -36,6 +37,8 @@ pub struct Start {
 pub struct Engine {
     groups: Vec<(Rc<Group>, GroupRaft)>,
     control: UnboundedReceiver<Control>,
+    dial: Dial,
+    answer_ms: u64,
 }
 
 /// Starts an engine on a thread of its own, which `pin` is called on first. `notify` is called there and must not wait.
@@ -96,7 +99,7 @@ impl Engine {
                 Types::spawn(propose(group.clone(), raft.clone(), proposals, options.open_bytes_max));
                 groups.push((group, raft));
             }
-            Ok(Self { groups, control: ends.control })
+            Ok(Self { groups, control: ends.control, dial, answer_ms: options.answer_ms })
         };
         DeterministicRng::<LocalRuntime>::scope(options.seed, opening).await
     }
@@ -128,6 +131,17 @@ impl Engine {
             Control::Read { group, reader, piece } => of(group).0.answer_reader(reader, piece),
             Control::Staged { group } => of(group).0.staged(),
             Control::Installed { group } => of(group).0.installed(),
+            Control::Answer { group, call, bytes } => of(group).0.answer_call(call, bytes),
+            Control::Ask { group, to, ticket, bytes } => {
+                let group = of(group).0.clone();
+                // Asked at once, so that what follows comes behind it.
+                let asking = (self.dial)(to, Lane::Ask, Request::ask(group.id, bytes));
+                let within = Duration::from_millis(self.answer_ms);
+                tokio::task::spawn_local(async move {
+                    let answer = tokio::time::timeout(within, asking).await.ok().and_then(Result::ok).and_then(Answer::into_bytes);
+                    group.tell(News::Answered { group: group.id, ticket, answer });
+                });
+            }
             Control::Found { voters } => {
                 for (group, raft) in &self.groups {
                     let outcome = raft.initialize(voters.clone()).await.map_err(|error| error.to_string());

@@ -40,6 +40,9 @@ struct State {
     /// Who waits for pieces of it, and the number that the next one gets.
     readers: BTreeMap<u64, oneshot::Sender<Option<Piece>>>,
     next_reader: u64,
+    /// What other nodes' receivers have asked, and the number that the next gets.
+    calls: BTreeMap<u64, oneshot::Sender<Bytes>>,
+    next_call: u64,
     staging: Option<oneshot::Sender<()>>,
     installing: Option<oneshot::Sender<()>>,
 }
@@ -58,6 +61,8 @@ impl Group {
             building: None,
             readers: BTreeMap::new(),
             next_reader: 0,
+            calls: BTreeMap::new(),
+            next_call: 0,
             staging: None,
             installing: None,
         };
@@ -146,7 +151,9 @@ impl Group {
             state.delivered.advance(entry);
             let ticket = state.tickets.remove(&entry.log_id.index);
             committed.push(match &entry.payload {
-                EntryPayload::Normal(judged) if is_valid(entry) => Committed::Entry { bytes: judged.bytes.clone(), ticket },
+                EntryPayload::Normal(judged) if is_valid(entry) => {
+                    Committed::Entry { term: judged.term, bytes: judged.bytes.clone(), ticket }
+                }
                 EntryPayload::Normal(_) => Committed::Void { ticket },
                 EntryPayload::Blank | EntryPayload::Membership(_) => Committed::Nothing,
             });
@@ -203,6 +210,27 @@ impl Group {
     pub fn answer_reader(&self, reader: u64, piece: Option<Piece>) {
         if let Some(done) = self.state().readers.remove(&reader) {
             let _ = done.send(piece);
+        }
+    }
+
+    /// Asks the receiver what another node's has asked.
+    pub fn ask(&self, bytes: Bytes) -> oneshot::Receiver<Bytes> {
+        let (done, answered) = oneshot::channel();
+        let mut state = self.state();
+        let call = state.next_call;
+        state.next_call += 1;
+        // Whoever has given up waits no more.
+        state.calls.retain(|_, waiting| !waiting.is_closed());
+        state.calls.insert(call, done);
+        drop(state);
+        self.tell(News::Asked { group: self.id, call, bytes });
+        answered
+    }
+
+    /// The receiver's answer to [`News::Asked`].
+    pub fn answer_call(&self, call: u64, bytes: Bytes) {
+        if let Some(done) = self.state().calls.remove(&call) {
+            let _ = done.send(bytes);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 
 use super::{GroupId, NodeId, Options, Piece, Position, Proposal};
@@ -21,6 +22,8 @@ pub(super) enum Control {
     Read { group: GroupId, reader: u64, piece: Option<Piece> },
     Staged { group: GroupId },
     Installed { group: GroupId },
+    Ask { group: GroupId, to: NodeId, ticket: u64, bytes: Bytes },
+    Answer { group: GroupId, call: u64, bytes: Bytes },
     Found { voters: BTreeSet<NodeId> },
     AddLearner { group: GroupId, node: NodeId },
     SetVoters { group: GroupId, voters: BTreeSet<NodeId> },
@@ -70,6 +73,16 @@ impl Handle {
     /// The snapshot that was to be installed is in place, and kept.
     pub fn installed(&self, group: GroupId) {
         self.say(Control::Installed { group });
+    }
+
+    /// Asks the receiver of another node. What is asked of one node comes there in order, unless it is lost. Answered by [`super::News::Answered`].
+    pub fn ask(&self, group: GroupId, to: NodeId, ticket: u64, bytes: Bytes) {
+        self.say(Control::Ask { group, to, ticket, bytes });
+    }
+
+    /// The answer to what another node's receiver has asked.
+    pub fn answer(&self, group: GroupId, call: u64, bytes: Bytes) {
+        self.say(Control::Answer { group, call, bytes });
     }
 
     /// Founds all groups with these voters, where nothing was founded. Said at one node of them.

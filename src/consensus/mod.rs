@@ -75,6 +75,8 @@ pub struct Options {
     pub snapshot_entries: u64,
     /// Entries that stay in the log though a snapshot covers them, for nodes that are a little behind: who is further behind is sent the snapshot.
     pub kept_entries: u64,
+    /// How long a receiver's question to another node waits for its answer.
+    pub answer_ms: u64,
     /// How long one piece of a snapshot may take until it is staged, and all of it until it is installed. Longer delays the next attempt.
     pub snapshot_piece_ms: u64,
     /// Where the chance of elections comes from. Two nodes with the same seed may begin their elections at the same moments.
@@ -96,6 +98,7 @@ impl Options {
             window_bytes: 16 << 20,
             snapshot_entries: 100_000,
             kept_entries: 10_000,
+            answer_ms: 30_000,
             snapshot_piece_ms: 10_000,
             seed,
         }
@@ -127,7 +130,7 @@ pub struct Proposal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Committed {
     /// The ticket is there at the node that proposed it, unless its fate was said to be unknown.
-    Entry { bytes: Bytes, ticket: Option<u64> },
+    Entry { term: u64, bytes: Bytes, ticket: Option<u64> },
     /// It has landed in another term than it was judged in. It is applied nowhere.
     Void { ticket: Option<u64> },
     /// An entry of openraft's own: a term's first, or a change of members.
@@ -172,8 +175,8 @@ pub enum News {
     /// This node leads. All up to `index`, which is in this term, has been handed on. The same term may come again, after a time without a quorum: what
     /// was proposed in it and is not lost still goes before what is proposed now.
     Leads { group: GroupId, term: u64, index: u64 },
-    /// This node does not lead, or not any more. Nothing is judged any more; what was proposed may still be committed.
-    Follows { group: GroupId, leader: Option<NodeId> },
+    /// This node does not lead, or not any more; who does, in which term, where that is known. Nothing is judged any more; what was proposed may still be committed.
+    Follows { group: GroupId, leader: Option<(NodeId, u64)> },
     /// An entry that was proposed here is not committed, or nobody knows.
     Lost { group: GroupId, ticket: u64, fate: Fate },
     /// A snapshot is wanted of what has been handed on so far, which `position` names. Answered by [`Handle::built`], once it is kept. It is read piece
@@ -187,6 +190,10 @@ pub enum News {
     /// What the last pieces hold takes the place of the group's whole state. Answered by [`Handle::installed`], once it is kept; nothing is handed on
     /// before, and this node answers nobody in the group, so most of the work is better done with the pieces.
     Install { group: GroupId, position: Position },
+    /// The receiver of another node asks this one, by [`Handle::ask`]. Answered by [`Handle::answer`] with the same `call`.
+    Asked { group: GroupId, call: u64, bytes: Bytes },
+    /// What another node's receiver has answered; nothing where the question or the answer may be lost.
+    Answered { group: GroupId, ticket: u64, answer: Option<Bytes> },
     /// The members are as [`Handle::add_learner`] or [`Handle::set_voters`] said, or are not, with the reason.
     Members { group: GroupId, outcome: Result<(), String> },
     /// The group has ended, by an error of its storage or of openraft. Nothing more comes.

@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use openraft::Raft;
 use openraft::async_runtime::Select2;
 use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -42,6 +43,8 @@ pub enum Lane {
     Heartbeat,
     /// Pieces of snapshots.
     Snapshot,
+    /// What receivers ask each other.
+    Ask,
 }
 
 /// What one node asks of another.
@@ -58,6 +61,7 @@ pub(super) enum Body {
     PreVote(VoteRequest<Types>),
     Transfer(TransferLeaderRequest<Types>),
     Piece(Part),
+    Ask(Bytes),
 }
 
 /// One piece of a snapshot.
@@ -81,6 +85,8 @@ pub(super) enum Reply {
     /// The piece is here, and others are to follow.
     Taken,
     Installed(SnapshotResponse<Types>),
+    /// What the receiver says.
+    Answered(Bytes),
 }
 
 /// Answers what other nodes ask. Cheap to clone; on the engine's thread.
@@ -100,6 +106,23 @@ struct Arriving {
     next: u64,
 }
 
+impl Request {
+    /// A receiver's question.
+    pub(super) fn ask(group: GroupId, bytes: Bytes) -> Self {
+        Self { group, body: Body::Ask(bytes) }
+    }
+}
+
+impl Answer {
+    /// A receiver's answer.
+    pub(super) fn into_bytes(self) -> Option<Bytes> {
+        match self.0 {
+            Reply::Answered(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
 impl Inbox {
     pub(super) fn new(groups: impl Iterator<Item = (Rc<Group>, Raft<Types, Machine>)>) -> Self {
         Self(Rc::new(groups.map(|(group, raft)| Member { group, raft, arriving: RefCell::new(None) }).collect()))
@@ -115,6 +138,7 @@ impl Inbox {
             Body::PreVote(vote) => raft.pre_vote(vote).await.ok().map(Reply::Vote),
             Body::Transfer(transfer) => raft.handle_transfer_leader(transfer).await.ok().map(Reply::Transfer),
             Body::Piece(piece) => member.take_piece(piece).await,
+            Body::Ask(bytes) => member.group.ask(bytes).await.ok().map(Reply::Answered),
         };
         reply.map(Answer).ok_or(Unreached)
     }

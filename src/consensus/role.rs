@@ -13,7 +13,7 @@ use super::{GroupId, News, NodeId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Leads { term: u64 },
-    Follows { leader: Option<NodeId> },
+    Follows { leader: Option<(NodeId, u64)> },
 }
 
 /// What there is to know of openraft, and how long a quorum's answer holds.
@@ -29,7 +29,8 @@ impl Role {
         let Seen { server, data, lease } = seen;
         if server.state != ServerState::Leader {
             // Where this node has been the leader and is not, who is follows.
-            return Self::Follows { leader: server.current_leader.filter(|leader| *leader != server.id) };
+            let leader = server.current_leader.filter(|leader| *leader != server.id);
+            return Self::Follows { leader: leader.map(|leader| (leader, server.vote.leader_id().term)) };
         }
         let term = server.vote.leader_id().term;
         let is_elected = server.vote.is_committed() && delivered.is_some_and(|id| term_of(&id) == term);

@@ -40,6 +40,8 @@ pub struct Figures {
     pub unknown: u64,
     pub installed: u64,
     pub terms: u64,
+    /// Questions of receivers.
+    pub answered: u64,
 }
 
 impl Add for Figures {
@@ -53,6 +55,7 @@ impl Add for Figures {
             unknown: self.unknown + more.unknown,
             installed: self.installed + more.installed,
             terms: self.terms + more.terms,
+            answered: self.answered + more.answered,
         }
     }
 }
@@ -73,7 +76,7 @@ impl Audit {
     /// A node is told what is at `index`; `receiver` is its state with it.
     pub fn commit(&mut self, life: Life, group: GroupId, index: u64, committed: &Committed, receiver: &Receiver) {
         let (content, ticket) = match committed {
-            Committed::Entry { bytes, ticket } => (Some(bytes.to_vec()), *ticket),
+            Committed::Entry { bytes, ticket, .. } => (Some(bytes.to_vec()), *ticket),
             Committed::Void { ticket } => {
                 self.void.insert((group, index));
                 (None, *ticket)

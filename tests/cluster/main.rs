@@ -69,6 +69,10 @@ async fn shake(world: &mut World, faults: &Faults, steps: u64) {
             6..9 if faults.cuts => cut(world, id),
             9..11 => world.network.heal(),
             11..14 => transfer(world, id),
+            14..20 => {
+                let (group, to) = (world.random.pick(&world.groups().collect::<Vec<_>>()), world.random.pick(&nodes));
+                world.ask(id, group, to);
+            }
             _ => propose(world),
         }
     }
@@ -127,7 +131,7 @@ fn check(faults: &Faults, has_happened: impl Fn(&Figures) -> bool) {
 #[test]
 fn a_quiet_cluster_commits_all() {
     let quiet = Faults { crashes: false, cuts: false, weather: Weather::FAIR };
-    check(&quiet, |figures| figures.acknowledged > 0 && figures.void > 0 && figures.not_committed > 0);
+    check(&quiet, |figures| figures.acknowledged > 0 && figures.void > 0 && figures.not_committed > 0 && figures.answered > 0);
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub struct World {
     /// What nodes were told, in order, and by whom.
     news: Rc<RefCell<VecDeque<(Life, News)>>>,
     names: u64,
+    /// Of which node in which life, without an answer.
+    questions: BTreeSet<(Life, u64)>,
     /// Groups whose members have changed as was asked.
     members: BTreeSet<GroupId>,
     trace: DefaultHasher,
@@ -71,6 +73,7 @@ impl World {
             nodes: BTreeMap::new(),
             news: Rc::default(),
             names: 0,
+            questions: BTreeSet::new(),
             members: BTreeSet::new(),
             trace: DefaultHasher::new(),
             began: Instant::now(),
@@ -232,6 +235,13 @@ impl World {
             News::Members { group, outcome: Ok(()) } => drop(self.members.insert(group)),
             News::Members { .. } => {}
             News::Ended { group, reason } => panic!("{life:?} {group:?} has ended: {reason}"),
+            // The answer is the question.
+            News::Asked { group, call, bytes } => self.handle(life.0).unwrap().answer(group, call, bytes),
+            News::Answered { ticket, answer, .. } => {
+                assert!(answer.as_ref().is_none_or(|bytes| **bytes == ticket.to_le_bytes()), "an answer is to its question");
+                assert!(self.questions.remove(&(life, ticket)), "it comes once, to who has asked");
+                self.audit.figures.answered += u64::from(answer.is_some());
+            }
             snapshot => self.hear_snapshot(life, snapshot),
         }
     }
@@ -272,6 +282,14 @@ impl World {
             }
             other => panic!("{other:?} is heard elsewhere"),
         }
+    }
+
+    /// Asks another node's receiver.
+    pub fn ask(&mut self, id: NodeId, group: GroupId, to: NodeId) {
+        let Some(handle) = self.handle(id) else { return };
+        self.names += 1;
+        self.questions.insert(((id, self.nodes[&id].life), self.names));
+        handle.ask(group, to, self.names, self.names.to_le_bytes().to_vec().into());
     }
 
     /// Proposes `count` entries at a node, judged in `term`.
@@ -352,6 +370,8 @@ impl World {
             News::Install { group, position } => (5, group, position.index()).hash(&mut self.trace),
             News::Read { group, number, reader, .. } => (7, group, number, reader).hash(&mut self.trace),
             News::Piece { group, number, bytes, .. } => (8, group, number, bytes).hash(&mut self.trace),
+            News::Asked { group, call, bytes } => (9, group, call, bytes).hash(&mut self.trace),
+            News::Answered { group, ticket, answer } => (10, group, ticket, answer).hash(&mut self.trace),
             News::Members { group, .. } | News::Ended { group, .. } => (6, group).hash(&mut self.trace),
         }
     }
