@@ -41,6 +41,7 @@ pub use network::{Answer, Asking, Dial, Inbox, Request, Unreached};
 
 use bytes::Bytes;
 
+pub use types::entry_bytes;
 use types::{LogId, Membership};
 
 /// A node of the cluster. Never used again for a node that has lost its log.

@@ -9,6 +9,7 @@ use crate::base::ShardIndex;
 use crate::mail::Batch;
 use crate::mail::views::Told;
 use crate::protocol::Refusal;
+use crate::replica::{Link, Word};
 use crate::shard::Handover;
 use crate::storage;
 use crate::transport::Guard;
@@ -67,6 +68,8 @@ pub struct Adoption {
 /// What other threads tell a shard.
 pub enum Command {
     ShutDown,
+    /// A group's log, or another server, says something.
+    Replica(Word),
     /// Storage answers.
     Storage(storage::Answer),
     Adopt(Adoption),
@@ -213,6 +216,8 @@ pub struct Links {
     /// `None`: nothing is stored.
     pub storage: Option<storage::Sender>,
     pub counters: Option<Arc<storage::Counters>>,
+    /// `None`: the server stands alone.
+    pub replica: Option<Link>,
 }
 
 impl Links {

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod audit;
+mod cluster;
 mod identify;
 mod log;
 mod mesh;
@@ -14,6 +15,7 @@ mod turn;
 
 pub use addresses::Addresses;
 pub use audit::{AuditLog, AuditSink};
+pub use cluster::Clustered;
 pub use identify::SessionQuestion;
 pub use mesh::Command;
 pub use places::Places;
@@ -102,13 +104,14 @@ pub struct Stored {
 pub struct Runtime {
     shards: Vec<(Sender<Command>, Arc<Mailbox>, ExecutorJoinHandle<()>)>,
     storage: Option<storage::Handle>,
+    engine: Option<cluster::Engine>,
 }
 
 /// The memory glommio registers for each executor; the shard's sockets use none of it, and it counts against RLIMIT_MEMLOCK.
 const IO_MEMORY_BYTES: usize = 64 << 10;
 
 /// Starts one executor for each of `listeners`, on its core. They accept connections once all that was stored is restored.
-pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stored>) -> io::Result<Runtime> {
+pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stored>, clustered: Option<Clustered>) -> io::Result<Runtime> {
     mesh::prepare_interrupts();
     let count = u16::try_from(listeners.len()).expect("there are at most 64 shards");
     let mailboxes = (0..count).map(|_| Mailbox::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
@@ -123,6 +126,8 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
         restorings = Restoring::deal(stored.topics, count);
         storage = Some(start_storage(stored.store, stored.options, stored.core, senders.clone(), mailboxes.clone())?);
     }
+    let start_engine = |clustered| cluster::Engine::start(clustered, senders.clone(), mailboxes.clone());
+    let engine = clustered.map(start_engine).transpose()?;
     let (ready, readiness) = crossbeam_channel::unbounded();
     let mut shards = Vec::new();
     for (index, ((listeners, rings), (sender, commands))) in listeners.into_iter().zip(mesh::rings(count)).zip(channels).enumerate() {
@@ -140,7 +145,8 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
         };
         let counters = storage.as_ref().map(storage::Handle::counters);
         let storage = storage.as_ref().map(|handle| handle.sender(index));
-        let links = mesh::Links { rings, mailboxes: mailboxes.clone(), commands, senders: senders.clone(), storage, counters };
+        let replica = engine.as_ref().map(|engine| engine.link(index));
+        let links = mesh::Links { rings, mailboxes: mailboxes.clone(), commands, senders: senders.clone(), storage, counters, replica };
         let (settings, ready) = (settings.clone(), ready.clone());
         let restoring = std::mem::take(&mut restorings[usize::from(index.0)]);
         let handle = LocalExecutorBuilder::new(Placement::Fixed(listeners.core))
@@ -164,7 +170,7 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
     }
     drop(ready);
     let failed = wait_until_ready(&readiness);
-    let runtime = Runtime { shards, storage };
+    let runtime = Runtime { shards, storage, engine };
     match failed {
         None => Ok(runtime),
         Some(what) => {
@@ -209,6 +215,9 @@ impl Runtime {
             // One that failed must not keep what the others acknowledged from being stored.
             result = result.and(handle.join().map(drop).map_err(|error| io::Error::other(error.to_string())));
         }
+        if let Some(engine) = self.engine {
+            result = result.and(engine.stop());
+        }
         if let Some(storage) = self.storage {
             match result {
                 Ok(()) => storage.stop(),
@@ -250,7 +259,7 @@ impl Runtime {
 
     /// Whether an executor has ended by itself, which only a failure does.
     pub fn has_failed(&self) -> bool {
-        self.shards.iter().any(|(_, mailbox, _)| mailbox.is_ended())
+        self.shards.iter().any(|(_, mailbox, _)| mailbox.is_ended()) || self.engine.as_ref().is_some_and(cluster::Engine::has_failed)
     }
 }
 

@@ -9,6 +9,7 @@
 mod arrivals;
 mod guarded;
 mod identities;
+mod replicated;
 mod turned_away;
 
 use super::addresses::Counted;
@@ -19,6 +20,7 @@ use super::ring::{Completion, Ended, Received, Ring, Sizes};
 use super::{Listeners, Settings, now, wall_ms};
 use crate::admin::{self, Answer};
 use crate::base::{ConnectionKey, ShardIndex, SlabKey};
+use crate::replica::Word;
 use crate::shard::{Effect, Handover, Shard, Verdict};
 use crate::storage::Answer as StorageAnswer;
 use crate::transport::Guard;
@@ -132,6 +134,8 @@ pub struct Turns {
     questions: u64,
     ticks: u64,
     is_tick_due: bool,
+    /// What groups' logs and other servers say, and was not heard yet.
+    words: VecDeque<Word>,
     /// Listeners that failed, until the next tick.
     failed: Vec<u32>,
     /// The tick at which the shard stops at the latest.
@@ -173,6 +177,7 @@ impl Turns {
             questions: 0,
             ticks: 0,
             is_tick_due: false,
+            words: VecDeque::new(),
             failed: Vec::new(),
             stops_at: None,
         })
@@ -211,6 +216,7 @@ impl Turns {
             || !self.round.is_empty()
             || self.arrivals.are_due()
             || self.shard.has_walks()
+            || self.has_words()
             || !self.withheld.is_empty() && !self.shard.is_congested()
     }
 
@@ -247,6 +253,7 @@ impl Turns {
         }
         self.finish_sends();
         has_traffic |= self.take_mail();
+        has_traffic |= self.hear_words();
         if self.is_tick_due {
             self.tick();
         }
@@ -697,6 +704,7 @@ impl Turns {
         self.is_post_held = false;
         self.send_mail();
         self.send_records();
+        self.send_words();
     }
 
     /// Puts the shard's mail into the rings; what does not fit goes back and is tried again soon.
@@ -761,6 +769,7 @@ impl Turns {
                     self.carry_out();
                     self.adopt(adoption);
                 }
+                Command::Replica(word) => self.words.push_back(word),
                 Command::AskSessions(question) => self.ask_sessions(question),
                 Command::Identified(answered) => self.identified(*answered),
                 Command::Principals(to, result) => self.shard.handle_principals(now(), to, result),

@@ -86,7 +86,7 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     }
     let refresh = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGHUP, refresh.clone())?;
-    let runtime = runtime::start(&settings, sockets, stored)?;
+    let runtime = runtime::start(&settings, sockets, stored, None)?;
     access.ask_sessions_by(&runtime);
     let restored = found.map(|found| format!("{found} in {} ms", runtime::now().since(started) / 1_000_000));
     let names = listeners.iter().map(|listener| listener.name.clone());

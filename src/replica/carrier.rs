@@ -1,0 +1,148 @@
+//! What the engine says, dealt out to shards. On the engine's thread; nothing here waits.
+
+use super::link::{Ledger, Link, ledger, outstanding};
+use super::outstanding::Outstanding;
+use super::{Said, WORD_BYTES, Word, pack, unpack};
+use crate::base::ShardIndex;
+use crate::base::placement::owner_of;
+use crate::cluster::{Entry, Forward};
+use crate::consensus::{self, Committed, GroupId, Handle, News, entry_bytes};
+use crate::shard::{Fate, Leader, Role};
+use bytes::Bytes;
+
+/// Tells a shard something. Must not wait.
+type Tell = Box<dyn Fn(ShardIndex, Word) + Send + Sync>;
+
+/// See the module.
+pub struct Carrier {
+    shards: u16,
+    groups: u16,
+    handle: Handle,
+    ledger: Ledger,
+    tell: Tell,
+}
+
+/// What of one news is for a shard.
+#[derive(Default)]
+struct Part {
+    said: Vec<Said>,
+    bytes: usize,
+}
+
+impl Carrier {
+    pub fn new(shards: u16, groups: u16, handle: Handle, tell: impl Fn(ShardIndex, Word) + Send + Sync + 'static) -> Self {
+        Self { shards, groups, handle, ledger: ledger(shards, groups), tell: Box::new(tell) }
+    }
+
+    pub fn link(&self, shard: ShardIndex) -> Link {
+        Link::new(shard, self.handle.clone(), self.ledger.clone())
+    }
+
+    /// What the engine says of topics' groups, and what other servers ask. What is of snapshots, members and ends is given back.
+    pub fn hear(&self, news: News) -> Option<News> {
+        let is_topics = |group: GroupId| group.0 < self.groups;
+        match news {
+            News::Committed { group, bytes, .. } if !is_topics(group) => self.handle.took(group, bytes),
+            News::Committed { group, first, entries, bytes } => self.deal(group, first, entries, bytes),
+            News::Leads { group, term, .. } if is_topics(group) => self.tell_all(group, Role::Leads { term }),
+            News::Follows { group, leader } if is_topics(group) => {
+                let leader = leader.map(|(server, term)| Leader { server, term });
+                self.tell_all(group, Role::Follows { leader });
+            }
+            News::Lost { group, ticket, fate } if is_topics(group) => {
+                let fate = match fate {
+                    consensus::Fate::NotCommitted => Fate::Void,
+                    consensus::Fate::Unknown => Fate::Unknown,
+                };
+                let (shard, number) = unpack(ticket);
+                let mut part = Part::default();
+                outstanding(&self.ledger, shard, group.0).lose(number, fate, &mut part.said);
+                self.tell_part(group, ShardIndex(shard), &mut part);
+            }
+            News::Asked { group, call, bytes } => self.ask(group, call, &bytes),
+            News::Answered { group, ticket, answer } => {
+                let (shard, ticket) = unpack(ticket);
+                let reply = answer.ok_or(Fate::Unknown);
+                (self.tell)(ShardIndex(shard), Word::Reply { group: group.0, ticket, reply });
+            }
+            News::Leads { .. } | News::Follows { .. } | News::Lost { .. } => {}
+            other => return Some(other),
+        }
+        None
+    }
+
+    fn tell_all(&self, group: GroupId, role: Role) {
+        (0..self.shards).for_each(|shard| (self.tell)(ShardIndex(shard), Word::Role { group: group.0, role }));
+    }
+
+    fn deal(&self, group: GroupId, first: u64, entries: Vec<Committed>, bytes: usize) {
+        let mut parts: Vec<Part> = (0..self.shards).map(|_| Part::default()).collect();
+        let mut dealt = 0;
+        for (index, committed) in (first..).zip(entries) {
+            let (shard, size) = self.deal_one(group, index, committed, &mut parts);
+            let Some(shard) = shard else { continue };
+            let part = &mut parts[usize::from(shard)];
+            part.bytes += size;
+            dealt += size;
+            if part.bytes >= WORD_BYTES {
+                self.tell_part(group, ShardIndex(shard), part);
+            }
+        }
+        for (shard, mut part) in (0..).zip(parts) {
+            self.tell_part(group, ShardIndex(shard), &mut part);
+        }
+        // What is for no shard.
+        self.handle.took(group, bytes - dealt);
+    }
+
+    /// Deals out one entry; which shard is to take how many bytes of it.
+    fn deal_one(&self, group: GroupId, index: u64, committed: Committed, parts: &mut [Part]) -> (Option<u16>, usize) {
+        let mut settle = |ticket: u64, said: &dyn Fn(u64) -> Said| {
+            let (shard, number) = unpack(ticket);
+            let mut outstanding = outstanding(&self.ledger, shard, group.0);
+            Outstanding::settle(&mut outstanding, number, said(number), &mut parts[usize::from(shard)].said);
+        };
+        match committed {
+            Committed::Nothing | Committed::Void { ticket: None } => (None, 0),
+            Committed::Void { ticket: Some(ticket) } => {
+                settle(ticket, &|last| Said::Lost { last, fate: Fate::Void });
+                (None, 0)
+            }
+            Committed::Entry { term, bytes, ticket } if bytes.is_empty() => {
+                if let Some(ticket) = ticket {
+                    settle(ticket, &|number| Said::Confirmed { number, term });
+                }
+                (None, 0)
+            }
+            Committed::Entry { term, bytes, ticket } => {
+                let size = entry_bytes(bytes.len());
+                if let Some(ticket) = ticket {
+                    settle(ticket, &|number| Said::Entry { index, term, own: Some(number), bytes: bytes.clone() });
+                    return (Some(unpack(ticket).0), size);
+                }
+                // What it cannot read a shard says.
+                let shard = Entry::decode(&bytes).map_or(0, |entry| owner_of(entry.path, self.shards).0);
+                parts[usize::from(shard)].said.push(Said::Entry { index, term, own: None, bytes });
+                (Some(shard), size)
+            }
+        }
+    }
+
+    fn tell_part(&self, group: GroupId, shard: ShardIndex, part: &mut Part) {
+        let Part { said, bytes } = std::mem::take(part);
+        if !said.is_empty() {
+            (self.tell)(shard, Word::Said { group: group.0, said, bytes });
+        }
+    }
+
+    /// Another server has forwarded an update: the term that it is for, and the update.
+    fn ask(&self, group: GroupId, call: u64, bytes: &Bytes) {
+        let Some((term, _)) = bytes.split_first_chunk::<8>() else {
+            return self.handle.answer(group, call, Bytes::new());
+        };
+        let (term, request) = (u64::from_le_bytes(*term), bytes.slice(8..));
+        // What it cannot read a shard says.
+        let shard = Forward::access(&request).map_or(ShardIndex(0), |forward| owner_of(&forward.path, self.shards));
+        (self.tell)(shard, Word::Forwarded { group: group.0, term, number: pack(group.0, call), request });
+    }
+}

@@ -1,0 +1,104 @@
+//! A shard's way to the engine. Nothing here waits.
+
+use super::outstanding::Outstanding;
+use super::{pack, unpack};
+use crate::base::ShardIndex;
+use crate::consensus::{self, GroupId, Handle};
+use crate::shard::{Outgoing, Proposal};
+use bytes::Bytes;
+use std::iter::Peekable;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::vec::IntoIter;
+
+/// What shards have proposed to groups and have not heard of: by shard, and by group.
+pub type Ledger = Arc<[Box<[Mutex<Outstanding>]>]>;
+
+pub fn ledger(shards: u16, groups: u16) -> Ledger {
+    (0..shards).map(|_| (0..groups).map(|_| Mutex::default()).collect()).collect()
+}
+
+pub fn outstanding(ledger: &Ledger, shard: u16, group: u16) -> MutexGuard<'_, Outstanding> {
+    ledger[usize::from(shard)][usize::from(group)].lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Link {
+    shard: ShardIndex,
+    handle: Handle,
+    ledger: Ledger,
+}
+
+impl Link {
+    pub(super) fn new(shard: ShardIndex, handle: Handle, ledger: Ledger) -> Self {
+        Self { shard, handle, ledger }
+    }
+
+    /// Puts proposals to their logs, in order. Those that there is no room for come back.
+    pub fn propose(&self, proposals: Vec<Proposal>) -> Vec<Proposal> {
+        let mut refused = Vec::new();
+        let mut rest = proposals.into_iter().peekable();
+        while let Some(batch) = next_batch(&mut rest) {
+            if !refused.iter().any(|held: &Proposal| held.group == batch[0].group) {
+                refused.extend(self.propose_batch(batch));
+            } else {
+                // What comes behind one that was refused is refused too.
+                refused.extend(batch);
+            }
+        }
+        refused
+    }
+
+    /// Proposals of one group and term with numbers that follow each other.
+    fn propose_batch(&self, batch: Vec<Proposal>) -> Vec<Proposal> {
+        let Proposal { group, term, .. } = batch[0];
+        // One without an entry says what any behind it says too.
+        let (first, entries) = match batch.iter().position(|proposal| proposal.entry.is_some()) {
+            Some(first) => (first, batch[first..].iter().map(|proposal| proposal.entry.clone().unwrap_or_default().into()).collect()),
+            None => (batch.len() - 1, vec![Bytes::new()]),
+        };
+        let first = batch[first].number;
+        let mut outstanding = outstanding(&self.ledger, self.shard.0, group);
+        (first..).take(entries.len()).for_each(|number| outstanding.push(number));
+        let proposal = consensus::Proposal { group: GroupId(group), term, ticket: pack(self.shard.0, first), entries };
+        match self.handle.propose(proposal) {
+            Ok(()) => Vec::new(),
+            Err(_) => {
+                outstanding.take_back(first);
+                batch
+            }
+        }
+    }
+
+    /// Sends an update to the server that leads its group.
+    pub fn forward(&self, outgoing: Outgoing) {
+        let Outgoing { group, to, ticket, request } = outgoing;
+        let bytes = [&to.term.to_le_bytes()[..], &request].concat();
+        self.handle.ask(GroupId(group), to.server, pack(self.shard.0, ticket), bytes.into());
+    }
+
+    /// Answers an update that another server has forwarded.
+    pub fn answer(&self, number: u64, reply: Vec<u8>) {
+        let (group, call) = unpack(number);
+        self.handle.answer(GroupId(group), call, reply.into());
+    }
+
+    /// The shard has taken so much of what a group's log says.
+    pub fn took(&self, group: u16, bytes: usize) {
+        self.handle.took(GroupId(group), bytes);
+    }
+}
+
+/// The next proposals of one group and term whose numbers follow each other.
+fn next_batch(rest: &mut Peekable<IntoIter<Proposal>>) -> Option<Vec<Proposal>> {
+    let mut batch = vec![rest.next()?];
+    let mut bytes = 0;
+    while let Some(next) = rest.next_if(|next| {
+        let last = &batch[batch.len() - 1];
+        bytes < super::WORD_BYTES && (next.group, next.term, next.number) == (last.group, last.term, last.number + 1)
+    }) {
+        bytes += next.entry.as_ref().map_or(0, Vec::len);
+        batch.push(next);
+    }
+    Some(batch)
+}

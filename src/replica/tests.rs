@@ -1,0 +1,175 @@
+//! What is lost is told in order, and a server alone in its cluster hears what its shards propose.
+
+use super::outstanding::Outstanding;
+use super::*;
+use crate::base::ShardIndex;
+use crate::base::placement::owner_of;
+use crate::cluster::{Change, Entry};
+use crate::consensus::{self, GroupId, News, Options, Start};
+use crate::shard::{Leader, Outgoing, Proposal};
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, OnceLock};
+
+fn confirmed(number: u64) -> Said {
+    Said::Confirmed { number, term: 1 }
+}
+
+fn lost(last: u64, fate: Fate) -> Said {
+    Said::Lost { last, fate }
+}
+
+#[test]
+fn what_is_lost_waits_for_all_that_was_proposed_before() {
+    let (mut outstanding, mut said) = (Outstanding::default(), Vec::new());
+    [1, 2, 4, 5].into_iter().for_each(|number| outstanding.push(number));
+    outstanding.lose(2, Fate::Void, &mut said);
+    outstanding.lose(5, Fate::Unknown, &mut said);
+    assert_eq!(said, []);
+    outstanding.settle(1, confirmed(1), &mut said);
+    assert_eq!(said, [confirmed(1), lost(2, Fate::Void)]);
+    said.clear();
+    outstanding.settle(4, confirmed(4), &mut said);
+    assert_eq!(said, [confirmed(4), lost(5, Fate::Unknown)]);
+}
+
+#[test]
+fn what_comes_behind_settles_what_never_came() {
+    let (mut outstanding, mut said) = (Outstanding::default(), Vec::new());
+    [1, 2, 3].into_iter().for_each(|number| outstanding.push(number));
+    outstanding.settle(2, confirmed(2), &mut said);
+    assert_eq!(said, [lost(1, Fate::Unknown), confirmed(2)]);
+    said.clear();
+    outstanding.lose(1, Fate::Void, &mut said);
+    assert_eq!(said, [], "it is told once");
+    outstanding.take_back(3);
+    outstanding.lose(3, Fate::Void, &mut said);
+    assert_eq!(said, []);
+}
+
+const NODE: u64 = 1;
+const SHARDS: u16 = 3;
+const GROUPS: u16 = 2;
+
+/// A server whose engine runs, alone in its cluster.
+struct Alone {
+    carrier: Arc<OnceLock<Carrier>>,
+    handle: consensus::Handle,
+    words: Receiver<(ShardIndex, Word)>,
+    thread: std::thread::JoinHandle<std::io::Result<()>>,
+}
+
+impl Alone {
+    fn new() -> Self {
+        let options = Options { groups: GROUPS, ..Options::new(NODE, 1) };
+        let starts = vec![Start::default(); usize::from(GROUPS) + 1];
+        let carrier = Arc::new(OnceLock::<Carrier>::new());
+        let hearing = carrier.clone();
+        // Whatever is asked of another is asked of itself.
+        let connect = || -> consensus::Dial { Rc::new(|_, _, _| Box::pin(async { Err(consensus::Unreached) })) };
+        let notify = move |news: News| drop(hearing.wait().hear(news));
+        let (handle, thread) = consensus::start(options, starts, || {}, connect, notify).unwrap();
+        let (told, words) = channel();
+        let tell = move |shard, word| drop(told.send((shard, word)));
+        assert!(carrier.set(Carrier::new(SHARDS, GROUPS, handle.clone(), tell)).is_ok());
+        handle.found([NODE].into());
+        Self { carrier, handle, words, thread }
+    }
+
+    fn link(&self, shard: u16) -> Link {
+        self.carrier.wait().link(ShardIndex(shard))
+    }
+
+    fn find<T>(&self, mut wanted: impl FnMut(ShardIndex, Word) -> Option<T>) -> T {
+        loop {
+            let (shard, word) = self.words.recv().expect("the engine runs");
+            if let Some(found) = wanted(shard, word) {
+                return found;
+            }
+        }
+    }
+
+    /// The term in which the server leads the group, once this shard knows.
+    fn term(&self, of: u16, shard: u16) -> u64 {
+        self.find(|told, word| match word {
+            Word::Role { group, role: Role::Leads { term } } if (group, told.0) == (of, shard) => Some(term),
+            _ => None,
+        })
+    }
+
+    fn said(&self, shard: u16) -> Vec<Said> {
+        self.find(|told, word| match word {
+            Word::Said { said, group, bytes } if told.0 == shard => {
+                self.link(shard).took(group, bytes);
+                Some(said)
+            }
+            _ => None,
+        })
+    }
+
+    fn stop(self) {
+        self.handle.stop();
+        self.thread.join().unwrap().unwrap();
+    }
+}
+
+fn entry(path: &str, term: u64) -> Vec<u8> {
+    Entry { path, term, time_ms: 1, added: None, change: Some(Change::Removed) }.encode()
+}
+
+#[test]
+fn a_shard_hears_what_it_has_proposed_in_order_and_others_what_is_theirs() {
+    let alone = Alone::new();
+    let term = alone.term(0, 2);
+    let proposal = |number, entry| Proposal { group: 0, term, number, entry };
+    let own = entry("a", term);
+    let proposals = vec![proposal(1, None), proposal(2, None), proposal(3, Some(own.clone())), proposal(4, None)];
+    assert!(alone.link(2).propose(proposals).is_empty());
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        heard.extend(alone.said(2));
+    }
+    assert!(matches!(&heard[0], Said::Entry { own: Some(3), bytes, .. } if *bytes == own), "{heard:?}");
+    assert_eq!(heard[1], Said::Confirmed { number: 4, term });
+    // One of another term is void.
+    let stale = Proposal { group: 0, term: term - 1, number: 5, entry: Some(entry("a", term - 1)) };
+    assert!(alone.link(2).propose(vec![stale]).is_empty());
+    assert_eq!(alone.said(2), [lost(5, Fate::Void)]);
+    alone.stop();
+}
+
+#[test]
+fn a_forwarded_update_that_reaches_nobody_is_unknown() {
+    let alone = Alone::new();
+    let outgoing = Outgoing { group: 1, to: Leader { server: 7, term: 1 }, ticket: 9, request: b"an update"[..].into() };
+    alone.link(1).forward(outgoing);
+    let reply = alone.find(|shard, word| match word {
+        Word::Reply { group, ticket, reply } => Some((shard, group, ticket, reply)),
+        _ => None,
+    });
+    assert_eq!(reply, (ShardIndex(1), 1, 9, Err(Fate::Unknown)));
+    alone.stop();
+}
+
+#[test]
+fn what_another_server_proposes_is_its_owners() {
+    let (told, words) = channel();
+    let alone = Alone::new();
+    let carrier = Carrier::new(SHARDS, GROUPS, alone.handle.clone(), move |shard, word| drop(told.send((shard, word))));
+    let paths = ["a", "b", "c/d", "e/f/g"];
+    let entries = paths.iter().map(|path| consensus::Committed::Entry { term: 3, bytes: entry(path, 3).into(), ticket: None });
+    let bytes = paths.iter().map(|path| consensus::entry_bytes(entry(path, 3).len())).sum();
+    assert!(carrier.hear(News::Committed { group: GroupId(1), first: 5, entries: entries.collect(), bytes }).is_none());
+    let mut indexes: Vec<u64> = Vec::new();
+    for (shard, word) in words.try_iter() {
+        let Word::Said { group: 1, said, .. } = word else { panic!("{word:?}") };
+        for said in said {
+            let Said::Entry { index, term: 3, own: None, bytes } = said else { panic!("{said:?}") };
+            assert_eq!(shard, owner_of(Entry::decode(&bytes).unwrap().path, SHARDS));
+            indexes.push(index);
+        }
+    }
+    indexes.sort_unstable();
+    assert_eq!(indexes, [5, 6, 7, 8]);
+    alone.stop();
+}
