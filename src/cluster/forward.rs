@@ -53,6 +53,8 @@ pub enum Deed<'a> {
         head: Head<'a>,
         making: Making<'a>,
     },
+    /// What its session may do was looked at where it is.
+    Remove,
 }
 
 /// A topic's type and the properties that differ from the default.
@@ -133,6 +135,7 @@ pub struct Reply {
 pub enum Answered {
     Done,
     Created(bool),
+    Removed(u64),
     Appended {
         sequence: u64,
         timestamp_ms: u64,

@@ -21,7 +21,7 @@ pub use limits::{DerivationLimits, Limits, ResumeLimits};
 use crate::base::{SessionId, SessionKey, ShardIndex, ShardSet, Time, TopicId, placement};
 use crate::mail::report::Report;
 use crate::mail::{self, Asker, Batch, Mail, Part, Share};
-use crate::protocol::Refusal;
+use crate::protocol::{ErrorCode, Refusal};
 use crate::session::Secret;
 use crate::topic::specification::Interner;
 use crate::wire::mqtt::ReasonCode;
@@ -115,11 +115,45 @@ pub enum Answer {
     },
 }
 
-/// An answer that waits for several groups.
+/// The answer of a removal that waits for several groups, and what of it is known.
 pub struct Together {
     left: usize,
+    /// None as long as there may be more parts.
     answer: Option<Box<Answer>>,
-    result: Result<Outcome, Refusal>,
+    removed: u64,
+    refusal: Option<Refusal>,
+}
+
+impl Together {
+    /// Nothing yet, and more to come until [`Desk::give_together`].
+    pub fn begin() -> Rc<RefCell<Self>> {
+        Rc::new(RefCell::new(Self { left: 1, answer: None, removed: 0, refusal: None }))
+    }
+
+    /// One more part, which is answered by this.
+    pub fn part(this: &Rc<RefCell<Self>>) -> Answer {
+        this.borrow_mut().left += 1;
+        Answer::Together(this.clone())
+    }
+
+    fn take(&mut self, result: Result<Outcome, Refusal>) -> Option<(Answer, Result<Outcome, Refusal>)> {
+        self.left -= 1;
+        match result {
+            Ok(Outcome::Removed(removed)) => self.removed += removed,
+            Ok(_) => {}
+            Err(refusal) => self.refusal = Some(refusal),
+        }
+        let answer = if self.left == 0 { self.answer.take()? } else { return None };
+        Some((
+            *answer,
+            match self.refusal.take() {
+                None => Ok(Outcome::Removed(self.removed)),
+                // Some have gone, or may have.
+                Some(refusal) if refusal.code == ErrorCode::NoQuorum && self.removed > 0 => Err(refusal_of(Fate::Unknown)),
+                Some(refusal) => Err(refusal),
+            },
+        ))
+    }
 }
 
 impl Answer {
@@ -385,15 +419,13 @@ impl Desk {
 
     /// Gives the answer of a removal once this server is known to have led each of these groups in the terms that it was decided in, and all that was proposed to them
     /// is applied.
-    pub fn give_when_settled(&mut self, groups: BTreeMap<u16, u64>, answer: Answer, result: Result<Outcome, Refusal>) {
-        let (weight, fate) = match result {
-            Ok(Outcome::Removed(1..)) => (Weight::Several, Fate::Unknown),
-            _ => (Weight::Nothing, Fate::Void),
-        };
-        let together = Together { left: groups.len(), answer: Some(Box::new(answer)), result };
-        let together = Rc::new(RefCell::new(together));
+    ///
+    /// Whatever else is part of it has its part already.
+    pub fn give_together(&mut self, together: &Rc<RefCell<Together>>, groups: BTreeMap<u16, u64>, removed: u64, answer: Answer) {
+        let (weight, fate) = if removed > 0 { (Weight::Several, Fate::Unknown) } else { (Weight::Nothing, Fate::Void) };
+        together.borrow_mut().answer = Some(Box::new(answer));
         for (group, term) in groups {
-            let part = Answer::Together(together.clone());
+            let part = Together::part(together);
             if self.groups.role(group) == (Role::Leads { term }) {
                 let proposed = self.groups.propose(group, term, None);
                 self.groups.hold(Proposed { weight, ..proposed }, part, Ok(Outcome::Done));
@@ -401,6 +433,7 @@ impl Desk {
                 self.give(part, Err(refusal_of(fate)));
             }
         }
+        self.give(Answer::Together(together.clone()), Ok(Outcome::Removed(removed)));
     }
 
     /// An answer for another room goes by mail; one for a session here waits until it is polled.
@@ -417,15 +450,9 @@ impl Desk {
                 self.mail(from, Mail::Part { ticket, part });
             }
             Answer::Together(together) => {
-                let mut together = together.borrow_mut();
-                together.left -= 1;
-                if let Err(refusal) = result {
-                    together.result = Err(refusal);
-                }
-                if together.left == 0
-                    && let Some(answer) = together.answer.take()
-                {
-                    self.give(*answer, together.result.clone());
+                let whole = together.borrow_mut().take(result);
+                if let Some((answer, result)) = whole {
+                    self.give(answer, result);
                 }
             }
             Answer::Server { number, index } => self.groups.reply(Reply { number, result, index }),

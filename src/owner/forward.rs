@@ -30,6 +30,11 @@ impl Owner {
     /// An update that another server has forwarded, to be decided in this term. What is wrong with its bytes is said.
     pub fn update_for_server(&mut self, desk: &mut Desk, group: u16, term: u64, bytes: &[u8], answer: Answer) -> Result<(), &'static str> {
         let forward = Forward::access(bytes).ok_or("an update has a form that is not known")?;
+        if matches!(forward.deed, ArchivedDeed::Remove) {
+            let (applied, waits) = self.remove_replicated(desk, (group, term), &forward.path);
+            self.acknowledge_kept(desk, applied, answer, waits);
+            return Ok(());
+        }
         let change = change_of(desk, forward)?;
         let author: Option<Arc<str>> = forward.author.as_ref().map(|author| Arc::from(&**author));
         let by = forward.by.as_ref().map(|by| (by.0.to_native(), SessionId::from_number(by.1.to_native())));
@@ -70,6 +75,12 @@ pub fn forward_of(desk: &Desk, maker: Maker<'_>, path: &str, change: &Change<'_>
         unless_owner,
     };
     forward.encode()
+}
+
+/// What travels of the removal of a topic.
+pub fn removal_of(path: &str) -> Vec<u8> {
+    let deed = cluster::Deed::Remove;
+    Forward { path, by: None, author: None, deed, constraint: None, stream: None, is_own: false, unless_owner: None }.encode()
 }
 
 fn deed_of<'a>(desk: &Desk, maker: Maker<'_>, action: &'a Action<'_>) -> cluster::Deed<'a> {
@@ -141,6 +152,7 @@ fn change_of<'a>(desk: &mut Desk, forward: &'a ArchivedForward<'_>) -> Result<Ch
             };
             Action::Append(append, value_of(content)?)
         }
+        ArchivedDeed::Remove => return Err("a removal that is an update"),
         ArchivedDeed::Message { payload, head, making } => {
             let making = match making {
                 ArchivedMaking::Refused => Making::Refused,
@@ -218,6 +230,7 @@ fn refusal_of(denial: &ArchivedDenial) -> Result<Refusal, &'static str> {
 pub fn reply_of(result: &Result<Outcome, Refusal>, index: u64) -> Vec<u8> {
     let result = match result {
         Ok(Outcome::Created(is_new)) => cluster::Answered::Created(*is_new),
+        Ok(Outcome::Removed(count)) => cluster::Answered::Removed(*count),
         Ok(Outcome::Appended { sequence, timestamp_ms }) => {
             cluster::Answered::Appended { sequence: *sequence, timestamp_ms: *timestamp_ms }
         }
@@ -243,6 +256,7 @@ pub fn replied(bytes: &[u8]) -> Option<Replied> {
         ArchivedAnswered::NotLeading => return Some(Replied::NotLeading),
         ArchivedAnswered::Done => Ok(Outcome::Done),
         ArchivedAnswered::Created(is_new) => Ok(Outcome::Created(*is_new)),
+        ArchivedAnswered::Removed(count) => Ok(Outcome::Removed(count.to_native())),
         ArchivedAnswered::Appended { sequence, timestamp_ms } => {
             Ok(Outcome::Appended { sequence: sequence.to_native(), timestamp_ms: timestamp_ms.to_native() })
         }

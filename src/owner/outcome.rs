@@ -99,15 +99,29 @@ impl Owner {
         desk.groups.of(path).and_then(|group| self.ahead.find(group, path)).unwrap_or(now)
     }
 
-    /// Puts the removal of a topic that will be there to the log of its group, and gives the term.
-    pub(super) fn propose_removal(&mut self, desk: &mut Desk, group: u16, path: &TopicPath) -> Result<u64, Refusal> {
+    /// Puts the removal of a topic that will be there to the log of its group.
+    pub(super) fn propose_removal(&mut self, desk: &mut Desk, group: u16, path: &TopicPath) -> Result<Proposed, Refusal> {
         let Role::Leads { term } = desk.groups.role(group) else { return Err(refusal_of(Fate::Void)) };
         let now = self.tree.find(path.as_str()).map(|place| self.tree.topic(place));
         let entry = entry_of(desk, (path.as_str(), term), 0, None, Some(&Record::Removed));
         let proposed = desk.groups.propose(group, term, entry);
         self.ahead.note(proposed, path, now, None, Some(&Record::Removed));
         self.ahead.set_stream(group, path.as_str(), None);
-        Ok(term)
+        Ok(proposed)
+    }
+
+    /// Removes the topic at the path, if one will be there that no view makes, for a server that this one leads the group for.
+    pub(super) fn remove_replicated(&mut self, desk: &mut Desk, (group, term): (u16, u64), path: &str) -> (Applied, Option<Waits>) {
+        let now = self.tree.find(path).map(|place| self.tree.topic(place));
+        let found = self.judged(desk, path, now).filter(|topic| !topic.is_reference).map(|topic| topic.path.clone());
+        let proposed = match &found {
+            Some(path) => match self.propose_removal(desk, group, path) {
+                Ok(proposed) => proposed,
+                Err(refusal) => return (Err(refusal), None),
+            },
+            None => desk.groups.propose(group, term, None),
+        };
+        (Ok((Outcome::Removed(u64::from(found.is_some())), None)), Some(Waits::Proposed(proposed)))
     }
 
     /// Removals go on that waited until less is on its way to the logs of their groups.

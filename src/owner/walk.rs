@@ -4,10 +4,11 @@
 //! ones are soon done.
 
 use super::decide::check_storage;
+use super::forward::removal_of;
 use super::record::appeared;
 use super::walks::Purpose;
 use crate::base::ShardIndex;
-use crate::desk::{Answer, Desk, Fate, Role, Ticket, refusal_of};
+use crate::desk::{Answer, Desk, Fate, Proposed, Role, Ticket, Together, refusal_of};
 use crate::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, Viewer, What};
 use crate::owner::{Owner, Paused};
 use crate::protocol::Refusal;
@@ -16,8 +17,10 @@ use crate::topic::path::{TopicPath, is_within};
 use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::tree::{Direction, Onward, Span, Topic, branch_of};
 use crate::wire::native::{Entry, Outcome};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// The fewest topics that a walk among many looks at when its turn comes.
@@ -50,6 +53,9 @@ enum Next {
     Done(Walk),
 }
 
+/// What a removal has come to: topics removed, why one was left, the groups and terms that it was decided in, and what others decide on.
+type Removing = (u64, Option<Refusal>, BTreeMap<u16, u64>, Option<Rc<RefCell<Together>>>);
+
 #[derive(Default)]
 struct Progress {
     removed: u64,
@@ -58,6 +64,8 @@ struct Progress {
     refusal: Option<Refusal>,
     /// Those that it was decided in, and the terms: a handful.
     groups: BTreeMap<u16, u64>,
+    /// Removals that other servers decide on are part of this.
+    together: Option<Rc<RefCell<Together>>>,
     /// The group that it waits for, until less is on its way there.
     paused: Option<u16>,
     /// Up to where topics were looked at that are not there yet.
@@ -179,12 +187,12 @@ impl Owner {
             }
             return if std::mem::take(&mut walk.progress.has_told) { Next::Told(walk) } else { Next::More(walk) };
         }
-        let Progress { removed, stored, refusal, page, groups, .. } = std::mem::take(&mut walk.progress);
+        let Progress { removed, stored, refusal, page, groups, together, .. } = std::mem::take(&mut walk.progress);
         let part = match question {
             Question::Remove { .. } => {
                 let answer = Answer::Removal { from: walk.from, ticket: walk.ticket };
                 if desk.groups.count() > 0 {
-                    return self.finish_removal(desk, walk, (removed, refusal, groups), answer);
+                    return self.finish_removal(desk, walk, (removed, refusal, groups, together), answer);
                 }
                 desk.acknowledge(refusal.map_or(Ok((Outcome::Removed(removed), stored)), Err), answer);
                 return Next::Done(walk);
@@ -268,7 +276,12 @@ impl Owner {
 
     fn note_removal(&mut self, desk: &mut Desk, walk: &mut Walk, group: u16, path: &TopicPath) {
         let progress = &mut walk.progress;
-        let removed = self.propose_removal(desk, group, path).and_then(|term| {
+        if matches!(desk.groups.role(group), Role::Follows { .. }) {
+            let together = progress.together.get_or_insert_with(Together::begin);
+            let ticket = desk.groups.forward(desk.turn.now, group, removal_of(path.as_str()));
+            return desk.groups.hold_forwarded(group, ticket, Together::part(together));
+        }
+        let removed = self.propose_removal(desk, group, path).and_then(|Proposed { term, .. }| {
             // What was removed in an earlier term may be there again.
             let is_the_same = *progress.groups.entry(group).or_insert(term) == term;
             if is_the_same { Ok(()) } else { Err(refusal_of(Fate::Unknown)) }
@@ -280,28 +293,30 @@ impl Owner {
     }
 
     /// Answers a removal of which some topics are replicated, or may be: that there were none is true only as long as this server leads.
-    fn finish_removal(
-        &mut self,
-        desk: &mut Desk,
-        walk: Walk,
-        (removed, refusal, mut groups): (u64, Option<Refusal>, BTreeMap<u16, u64>),
-        answer: Answer,
-    ) -> Next {
-        let concerned = walk.selector.exact_path().map(|path| desk.groups.of(path));
+    fn finish_removal(&mut self, desk: &mut Desk, walk: Walk, (removed, refusal, mut groups, together): Removing, answer: Answer) -> Next {
+        let exact = walk.selector.exact_path();
+        let concerned = exact.map(|path| desk.groups.of(path));
         for group in (0..desk.groups.count()).filter(|group| concerned.is_none_or(|concerned| concerned == Some(*group))) {
-            match desk.groups.role(group) {
-                Role::Leads { term } => _ = groups.entry(group).or_insert(term),
-                // The one path is another's to decide on.
-                Role::Follows { .. } if concerned.is_some() => _ = groups.entry(group).or_insert(0),
-                Role::Follows { .. } => {}
+            if let Role::Leads { term } = desk.groups.role(group) {
+                groups.entry(group).or_insert(term);
             }
         }
-        let unknown = |refusal: Refusal| if removed > 0 { refusal_of(Fate::Unknown) } else { refusal };
-        match refusal {
-            Some(refusal) => desk.give(answer, Err(unknown(refusal))),
-            None if groups.is_empty() => desk.give(answer, Ok(Outcome::Removed(removed))),
-            None => desk.give_when_settled(groups, answer, Ok(Outcome::Removed(removed))),
+        let is_forwarded = together.is_some();
+        let together = together.unwrap_or_else(Together::begin);
+        if let (Some(path), Some(Some(group))) = (exact, concerned)
+            && !is_forwarded
+            && matches!(desk.groups.role(group), Role::Follows { .. })
+            && refusal.is_none()
+            && removed == 0
+        {
+            // The one topic may be there, and is not here yet.
+            let ticket = desk.groups.forward(desk.turn.now, group, removal_of(path));
+            desk.groups.hold_forwarded(group, ticket, Together::part(&together));
         }
+        if let Some(refusal) = refusal {
+            desk.give(Together::part(&together), Err(refusal));
+        }
+        desk.give_together(&together, groups, removed, answer);
         Next::Done(walk)
     }
 
