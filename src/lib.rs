@@ -29,6 +29,7 @@
 //!
 //! - `storage` — the journal's files, the checkpointed state behind them, and the thread that acknowledges.
 //! - `consensus` — openraft on the background thread: a few groups, what each has committed in order, who leads.
+//! - `peers` — connections between the servers of a cluster, and who is in it: mutual TLS, greeting, joining, members of groups.
 //! - `replica` — a server's part in its cluster: what shards propose goes to the engine, what that commits goes to shards.
 //! - `transport` — what stands between sockets and shards: a proxy's header, and TLS. Sans-IO but for certificates' files.
 //! - `config` — file, environment and flags → configuration.
@@ -67,6 +68,8 @@ mod shard;
 mod storage;
 #[cfg(feature = "server")]
 mod consensus;
+#[cfg(feature = "server")]
+mod peers;
 #[cfg(feature = "server")]
 mod replica;
 #[cfg(feature = "server")]

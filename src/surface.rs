@@ -188,6 +188,11 @@ pub mod consensus {
 }
 
 #[cfg(feature = "server")]
+pub mod peers {
+    pub use crate::peers::{Home, Options, Peers, found, join, wall_clock_ms};
+}
+
+#[cfg(feature = "server")]
 pub mod runtime {
     pub use crate::runtime::{Completion, Ring, Sizes};
     pub use crate::shard::Send;

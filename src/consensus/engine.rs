@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use super::group::Group;
 use super::handle::{Control, Ends};
 use super::machine::Machine;
+use super::members::{MembersChange, make};
 use super::network::Lane;
 use super::network::Network;
 use super::reply::Asked;
@@ -43,25 +44,28 @@ pub struct Engine {
 
 /// Starts an engine on a thread of its own, which `pin` is called on first. `notify` is called there and must not wait.
 ///
-/// `starts` has an element for each of the options' groups.
+/// `starts` has an element for each of the options' groups. `connect` is called within the task set: what it gives sends to other nodes, and is given what
+/// answers them once that is there.
 ///
 /// # Errors
-/// Those of the thread, the runtime and the logs.
-pub fn start(
+/// Those of the thread, the runtime, the logs and `connect`.
+pub fn start<S: FnOnce(Inbox)>(
     options: Options,
     starts: Vec<Start>,
     pin: impl FnOnce() + Send + 'static,
-    connect: impl FnOnce() -> Dial + Send + 'static,
+    connect: impl FnOnce() -> io::Result<(Dial, S)> + Send + 'static,
     notify: impl Fn(News) + Send + 'static,
 ) -> io::Result<(Handle, JoinHandle<io::Result<()>>)> {
     let (handle, ends) = Handle::new(&options);
     let run = move || {
         pin();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let tasks = tokio::task::LocalSet::new();
         tasks.block_on(&runtime, async move {
-            let dial = connect();
-            Engine::open_on(ends, options, starts, dial, notify).await?.run().await;
+            let (dial, serve) = connect()?;
+            let engine = Engine::open_on(ends, options, starts, dial, notify).await?;
+            serve(engine.inbox());
+            engine.run().await;
             Ok(())
         })
     };
@@ -150,17 +154,11 @@ impl Engine {
             }
             Control::AddLearner { group, node } => {
                 let (group, raft) = of(group).clone();
-                tokio::task::spawn_local(async move {
-                    let outcome = raft.add_learner(node, (), false).await.map(drop).map_err(|error| error.to_string());
-                    group.tell(News::Members { group: group.id, outcome });
-                });
+                tokio::task::spawn_local(make(group, raft, MembersChange::AddLearner(node)));
             }
             Control::SetVoters { group, voters } => {
                 let (group, raft) = of(group).clone();
-                tokio::task::spawn_local(async move {
-                    let outcome = raft.change_membership(voters, false).await.map(drop).map_err(|error| error.to_string());
-                    group.tell(News::Members { group: group.id, outcome });
-                });
+                tokio::task::spawn_local(make(group, raft, MembersChange::SetVoters(voters)));
             }
             // A group that has ended has said so.
             Control::Transfer { group, to } => drop(of(group).1.trigger().transfer_leader(to).await),

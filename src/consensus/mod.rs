@@ -26,6 +26,7 @@ mod group;
 mod handle;
 mod log;
 mod machine;
+mod members;
 mod network;
 mod reply;
 mod role;
@@ -37,7 +38,8 @@ mod types;
 pub use engine::{Engine, Start, start};
 pub use handle::Handle;
 pub use log::MemoryLog;
-pub use network::{Answer, Asking, Dial, Inbox, Request, Unreached};
+pub use members::{GroupStatus, MembersChange};
+pub use network::{Answer, Asking, Dial, Inbox, Lane, Request, Unreached};
 
 use bytes::Bytes;
 

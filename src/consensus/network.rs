@@ -128,6 +128,10 @@ impl Inbox {
         Self(Rc::new(groups.map(|(group, raft)| Member { group, raft, arriving: RefCell::new(None) }).collect()))
     }
 
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&Rc<Group>, &Raft<Types, Machine>)> {
+        self.0.iter().map(|member| (&member.group, &member.raft))
+    }
+
     /// The answer to `request`, or an error where this node has no such group, or no longer runs it.
     pub async fn answer(&self, request: Request) -> Result<Answer, Unreached> {
         let member = self.0.get(usize::from(request.group.0)).ok_or(Unreached)?;

@@ -65,8 +65,11 @@ impl Alone {
         let starts = vec![Start::default(); usize::from(GROUPS) + 1];
         let carrier = Arc::new(OnceLock::<Carrier>::new());
         let hearing = carrier.clone();
-        // Whatever is asked of another is asked of itself.
-        let connect = || -> consensus::Dial { Rc::new(|_, _, _| Box::pin(async { Err(consensus::Unreached) })) };
+        // There is no other.
+        let connect = || {
+            let dial: consensus::Dial = Rc::new(|_, _, _| Box::pin(async { Err(consensus::Unreached) }));
+            Ok((dial, drop::<consensus::Inbox>))
+        };
         let notify = move |news: News| drop(hearing.wait().hear(news));
         let (handle, thread) = consensus::start(options, starts, || {}, connect, notify).unwrap();
         let (told, words) = channel();

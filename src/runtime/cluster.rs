@@ -2,7 +2,7 @@
 
 use super::mesh::{Command, Mailbox};
 use crate::base::ShardIndex;
-use crate::consensus::{self, Dial, Handle, News, NodeId, Options, Start};
+use crate::consensus::{self, Dial, Handle, Inbox, News, NodeId, Options, Start};
 use crate::replica::{Carrier, Link};
 use crossbeam_channel::Sender;
 use std::collections::BTreeSet;
@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
+/// Gives what asks other servers, and what answers them. Called on the engine's thread.
+pub type Connect = Box<dyn FnOnce() -> io::Result<(Dial, Box<dyn FnOnce(Inbox)>)> + Send>;
+
 /// A server's part in its cluster, before it runs.
 pub struct Clustered {
     pub options: Options,
@@ -18,7 +21,7 @@ pub struct Clustered {
     pub starts: Vec<Start>,
     /// The core of the engine's thread; any where `None`.
     pub core: Option<usize>,
-    pub connect: Box<dyn FnOnce() -> Dial + Send>,
+    pub connect: Connect,
     /// The voters of a cluster that begins with this server.
     pub found: Option<BTreeSet<NodeId>>,
 }

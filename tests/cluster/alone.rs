@@ -22,7 +22,10 @@ impl Alone {
         let options = Options { groups: 0, heartbeat_ms: 10, election_ms: (30, 60), ..Options::new(1, 1) };
         assert_eq!(options.slow_group(), SLOW);
         let (told, news) = mpsc::channel();
-        let connect = || -> Dial { Rc::new(|_, _, _| Box::pin(async { Err(Unreached) })) };
+        let connect = || {
+            let dial: Dial = Rc::new(|_, _, _| Box::pin(async { Err(Unreached) }));
+            Ok((dial, drop))
+        };
         let (handle, thread) = start(options, vec![Start::default()], || {}, connect, move |news| drop(told.send(news))).unwrap();
         Self { handle, thread, news }
     }

@@ -1,13 +1,15 @@
 //! The consensus engine under faults: several nodes on one thread, a network that chance rules, and a clock that stands still until all wait.
 //!
 //! `world` is the nodes and what runs them, `network` what happens to messages, `receiver` a small state machine, `audit` what must be true. The tests
-//! here say what happens to the cluster; `alone` is a node on a thread of its own. `TIDEWIRE_SIM_SEEDS` is how many seeds each test runs, `TIDEWIRE_SIM_SEED` the first: a failure names its seed.
+//! here say what happens to the cluster; `alone` is a node on a thread of its own, `servers` are
+//! nodes on threads of their own that reach each other by TCP. `TIDEWIRE_SIM_SEEDS` is how many seeds each test runs, `TIDEWIRE_SIM_SEED` the first: a failure names its seed.
 
 mod alone;
 mod audit;
 mod network;
 mod random;
 mod receiver;
+mod servers;
 mod world;
 
 use std::cell::Cell;

@@ -1,0 +1,99 @@
+//! Who a group's members are, as this node knows it, and how that is changed.
+//!
+//! One change is made at a time. Whoever asks for another meanwhile is told by [`News::Members`] that it is refused, as [`GroupStatus::is_changing`] said.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{ChangeMembers, Raft, ServerState};
+
+use super::group::Group;
+use super::machine::Machine;
+use super::types::Types;
+use super::{GroupId, Inbox, News, NodeId};
+
+/// A member that lacks at most so many entries has caught up: it gets those while others are written.
+const BEHIND_ENTRIES_MAX: u64 = 1000;
+
+/// A group as this node sees it now, which another may see otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupStatus {
+    pub group: GroupId,
+    pub leader: Option<NodeId>,
+    /// This node leads, or believes so.
+    pub is_leader: bool,
+    pub term: u64,
+    /// The last entry that this node has applied.
+    pub index: Option<u64>,
+    /// While one set takes another's place, those of both.
+    pub voters: BTreeSet<NodeId>,
+    pub learners: BTreeSet<NodeId>,
+    /// Of the members those that lack little of the log, as far as the leader knows; empty where this node does not lead.
+    pub caught_up: BTreeSet<NodeId>,
+    /// A change of members is not committed yet.
+    pub is_changing: bool,
+    /// One set of voters takes another's place, half way.
+    pub is_joint: bool,
+}
+
+/// What of a group's members is to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MembersChange {
+    /// It is sent everything from now on.
+    AddLearner(NodeId),
+    RemoveLearner(NodeId),
+    /// Each is a member already. Voters that are not among them are members no more.
+    SetVoters(BTreeSet<NodeId>),
+    /// It leads, once it has the whole log. No change of members, and no news comes of it.
+    Transfer(NodeId),
+}
+
+impl Inbox {
+    /// All groups, in order.
+    pub fn statuses(&self) -> Vec<GroupStatus> {
+        self.groups().map(|(group, raft)| status(group.id, raft)).collect()
+    }
+
+    /// Changes the members of a group that this node leads. What has become of it is told by [`News::Members`].
+    pub fn change(&self, group: GroupId, change: MembersChange) {
+        if let Some((group, raft)) = self.groups().nth(usize::from(group.0)) {
+            tokio::task::spawn_local(make(group.clone(), raft.clone(), change));
+        }
+    }
+}
+
+/// Makes a change and tells what has become of it.
+pub(super) async fn make(group: Rc<Group>, raft: Raft<Types, Machine>, change: MembersChange) {
+    let result = match change {
+        MembersChange::AddLearner(node) => raft.add_learner(node, (), false).await,
+        MembersChange::RemoveLearner(node) => raft.change_membership(ChangeMembers::RemoveNodes(BTreeSet::from([node])), false).await,
+        MembersChange::SetVoters(voters) => raft.change_membership(voters, false).await,
+        // A group that has ended has said so.
+        MembersChange::Transfer(to) => return drop(raft.trigger().transfer_leader(to).await),
+    };
+    group.tell(News::Members { group: group.id, outcome: result.map(drop).map_err(|error| error.to_string()) });
+}
+
+fn status(group: GroupId, raft: &Raft<Types, Machine>) -> GroupStatus {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let members = metrics.membership_config.membership();
+    let voters: BTreeSet<NodeId> = members.voter_ids().collect();
+    let is_committed = metrics.membership_config.log_id().is_none_or(|id| Some(id.index) <= metrics.local_committed.map(|id| id.index));
+    let replication = metrics.replication.iter().flatten();
+    let needed = metrics.last_log_index.unwrap_or(0).saturating_sub(BEHIND_ENTRIES_MAX);
+    let matched: BTreeMap<NodeId, Option<u64>> = replication.map(|(node, id)| (*node, id.as_ref().map(|id| id.index))).collect();
+    GroupStatus {
+        group,
+        leader: metrics.current_leader,
+        is_leader: metrics.state == ServerState::Leader,
+        term: metrics.current_term,
+        index: metrics.last_applied.map(|id| id.index),
+        learners: members.learner_ids().collect(),
+        voters,
+        caught_up: matched.into_iter().filter(|(_, index)| index.is_some_and(|index| index >= needed)).map(|(node, _)| node).collect(),
+        is_changing: !is_committed,
+        is_joint: members.get_joint_config().len() > 1,
+    }
+}

@@ -1,0 +1,390 @@
+//! Nodes over real sockets, each with its engine, on one thread.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::time::sleep;
+
+use crate::consensus::{self, Committed, Dial, Engine, GroupId, Handle, News, NodeId, Proposal, Request, Start};
+
+use super::files::random_id;
+use super::hello::LaneName;
+use super::join::JoinError;
+use super::members::Standing;
+use super::token::Token;
+use super::*;
+
+/// A folder of its own that goes with it.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("tidewire-peers-{}-{:016x}", std::process::id(), random_id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Where a node keeps its things, and where it is.
+struct Place {
+    folder: Folder,
+    /// Kept, so that nobody else is given its port; what connects while no node runs waits.
+    listener: TcpListener,
+}
+
+struct Node {
+    peers: Peers,
+    handle: Handle,
+    engine: JoinHandle<()>,
+    seen: Rc<RefCell<Seen>>,
+}
+
+/// What a node was told.
+#[derive(Default)]
+struct Seen {
+    committed: Vec<Bytes>,
+    /// The term that it leads in.
+    leads: Option<u64>,
+    /// A question that it has asked.
+    request: Option<Request>,
+}
+
+const GROUP: GroupId = GroupId(0);
+
+impl Place {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Self { folder: Folder::new(), listener }
+    }
+
+    fn address(&self) -> String {
+        self.listener.local_addr().unwrap().to_string()
+    }
+
+    fn found(name: &str) -> (Self, Token) {
+        let place = Self::new();
+        let token = found(&place.folder.0, name, &place.address(), wall_clock_ms()).unwrap();
+        (place, token)
+    }
+
+    fn options(&self) -> Options {
+        Options { gossip_ms: 50, backoff_ms: (10, 50), reconcile_ms: 20, ..Options::new(self.listener.local_addr().unwrap()) }
+    }
+
+    async fn join(&self, name: &str, token: &Token, clock: fn() -> u64) -> Result<NodeId, JoinError> {
+        let (data, address, name, token) = (self.folder.0.clone(), self.address(), name.to_owned(), token.text());
+        let joining = tokio::task::spawn_blocking(move || join(&data, &token, &name, &address, clock));
+        joining.await.unwrap().map(|identity| identity.node)
+    }
+
+    async fn start(&self) -> Node {
+        self.start_with(self.options()).await
+    }
+
+    async fn start_with(&self, options: Options) -> Node {
+        let home = Home::open(&self.folder.0).unwrap();
+        let (me, is_founder) = (home.identity.node, home.identity.is_founder);
+        let peers = Peers::new(options, home).unwrap();
+        let seen = Rc::new(RefCell::new(Seen::default()));
+        let (asking, dial) = (seen.clone(), peers.dial());
+        let dial: Dial = Rc::new(move |node, lane, request: Request| {
+            asking.borrow_mut().request = Some(request.clone());
+            dial(node, lane, request)
+        });
+        let (hearing, taking) = (seen.clone(), Rc::new(RefCell::new(None::<Handle>)));
+        let took = taking.clone();
+        let notify = move |news| {
+            let mut seen = hearing.borrow_mut();
+            match news {
+                News::Committed { group, entries, bytes, .. } => {
+                    seen.committed.extend(entries.into_iter().filter_map(|entry| match entry {
+                        Committed::Entry { bytes, .. } => Some(bytes),
+                        _ => None,
+                    }));
+                    if let Some(handle) = &*took.borrow() {
+                        handle.took(group, bytes);
+                    }
+                }
+                News::Leads { term, .. } => seen.leads = Some(term),
+                News::Follows { .. } => seen.leads = None,
+                _ => {}
+            }
+        };
+        let options = consensus::Options { groups: 0, heartbeat_ms: 50, election_ms: (300, 600), ..consensus::Options::new(me, me) };
+        let (engine, handle) = Engine::open(options, vec![Start::default()], dial, notify).await.unwrap();
+        *taking.borrow_mut() = Some(handle.clone());
+        peers.serve(tokio::net::TcpListener::from_std(self.listener.try_clone().unwrap()).unwrap(), engine.inbox());
+        if is_founder {
+            handle.found(BTreeSet::from([me]));
+        }
+        Node { peers, handle, engine: spawn_local(engine.run()), seen }
+    }
+}
+
+impl Node {
+    fn id(&self) -> NodeId {
+        self.peers.0.me()
+    }
+
+    fn voters(&self) -> BTreeSet<NodeId> {
+        self.peers.groups().remove(0).voters
+    }
+
+    fn reaches(&self, other: &Self) -> bool {
+        self.peers.status().nodes.iter().any(|node| node.node == other.id() && node.is_reachable)
+    }
+
+    fn standing(&self, of: NodeId) -> Option<Standing> {
+        self.peers.members().get(of).map(|member| member.standing)
+    }
+
+    /// Why it does not reach a node.
+    fn trouble(&self, of: NodeId) -> String {
+        let status = self.peers.status().nodes.into_iter().find(|node| node.node == of);
+        status.and_then(|node| node.trouble).unwrap_or_default()
+    }
+
+    fn has_refused(&self, why: &str) -> bool {
+        self.peers.status().refused.iter().any(|refused| refused.contains(why))
+    }
+
+    /// Ends as a process does.
+    async fn stop(self) {
+        self.peers.0.stop();
+        self.engine.abort();
+        let _ = self.engine.await;
+        tokio::task::yield_now().await;
+    }
+
+    /// Ends all its connections.
+    fn cut(&self) {
+        self.peers.0.cut();
+    }
+}
+
+/// Waits until it is so.
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Has an entry committed by whoever leads.
+async fn commit(nodes: &[&Node], entry: &'static str) {
+    let bytes = Bytes::from_static(entry.as_bytes());
+    loop {
+        for node in nodes {
+            let term = node.seen.borrow().leads;
+            if let Some(term) = term {
+                let _ = node.handle.propose(Proposal { group: GROUP, term, ticket: 1, entries: vec![bytes.clone()] });
+            }
+        }
+        for _ in 0..100 {
+            if nodes.iter().all(|node| node.seen.borrow().committed.contains(&bytes)) {
+                return;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, test);
+}
+
+/// A cluster of two, whose voters are both.
+async fn two() -> (Place, Node, Place, Node) {
+    let (place, token) = Place::found("a");
+    let a = place.start().await;
+    let other = Place::new();
+    other.join("b", &token, wall_clock_ms).await.unwrap();
+    let b = other.start().await;
+    until(|| a.voters().len() == 2 && a.reaches(&b) && b.reaches(&a)).await;
+    (place, a, other, b)
+}
+
+fn late_clock_ms() -> u64 {
+    wall_clock_ms() + 120_000
+}
+
+fn next_day_ms() -> u64 {
+    wall_clock_ms() + 25 * 3600 * 1000
+}
+
+#[test]
+fn nodes_that_join_by_token_vote_and_commit_and_go_on_after_their_connections_are_cut() {
+    run(async {
+        let (_place, a, _other, b) = two().await;
+        let third = Place::new();
+        let token = a.peers.token().unwrap();
+        third.join("c", &token, wall_clock_ms).await.unwrap();
+        let c = third.start().await;
+        let all = BTreeSet::from([a.id(), b.id(), c.id()]);
+        until(|| [&a, &b, &c].iter().all(|node| node.voters() == all)).await;
+        commit(&[&a, &b, &c], "one").await;
+        for node in [&a, &b, &c] {
+            node.cut();
+        }
+        commit(&[&a, &b, &c], "two").await;
+        until(|| [&a, &b, &c].iter().all(|node| node.peers.members() == a.peers.members())).await;
+    });
+}
+
+#[test]
+fn a_node_that_starts_again_is_reached_again() {
+    run(async {
+        let (_place, a, other, b) = two().await;
+        let id = b.id();
+        b.stop().await;
+        until(|| !a.peers.status().nodes.iter().any(|node| node.node == id && node.is_reachable)).await;
+        let b = other.start().await;
+        until(|| a.reaches(&b) && b.reaches(&a)).await;
+    });
+}
+
+#[test]
+fn a_node_that_leaves_votes_nowhere_then_and_is_refused() {
+    run(async {
+        let (_place, a, _other, b) = two().await;
+        commit(&[&a, &b], "one").await;
+        b.peers.leave().unwrap();
+        until(|| a.standing(b.id()) == Some(Standing::Left) && b.standing(b.id()) == Some(Standing::Left)).await;
+        until(|| a.voters() == BTreeSet::from([a.id()])).await;
+        commit(&[&a], "two").await;
+        until(|| a.has_refused("has left the cluster") && b.trouble(a.id()).contains("has left the cluster")).await;
+        assert!(a.peers.leave().is_err(), "it is the last one");
+    });
+}
+
+#[test]
+fn a_leader_that_leaves_hands_over() {
+    run(async {
+        let (_place, a, _other, b) = two().await;
+        until(|| a.seen.borrow().leads.is_some()).await;
+        a.peers.leave().unwrap();
+        until(|| b.standing(a.id()) == Some(Standing::Left)).await;
+        until(|| b.voters() == BTreeSet::from([b.id()]) && b.seen.borrow().leads.is_some()).await;
+        commit(&[&b], "two").await;
+    });
+}
+
+#[test]
+fn a_question_whose_asker_has_gone_is_forgotten() {
+    run(async {
+        let (_place, a, _other, b) = two().await;
+        let request = a.seen.borrow().request.clone().unwrap();
+        let link = a.peers.0.link(b.id(), LaneName::Snapshot).unwrap();
+        until(|| link.seen().0).await;
+        let asking = link.ask(&request);
+        let another = link.ask(&request);
+        assert_eq!(link.waiting(), 2);
+        drop(asking);
+        assert_eq!(link.waiting(), 1);
+        assert!(another.await.is_ok());
+        assert_eq!(link.waiting(), 0);
+        // Those that are too many are not asked.
+        let many: Vec<_> = (0..a.peers.0.options.requests_max).map(|_| link.ask(&request)).collect();
+        assert_eq!(link.waiting(), many.len());
+        assert!(link.ask(&request).await.is_err());
+        drop(many);
+        assert_eq!(link.waiting(), 0);
+    });
+}
+
+#[test]
+fn a_server_of_another_cluster_is_refused_on_both_sides() {
+    run(async {
+        let (one, _) = Place::found("a");
+        let (other, _) = Place::found("b");
+        let a = one.start().await;
+        let b = other.start().await;
+        let stranger = b.peers.members().get(b.id()).unwrap().clone();
+        a.peers.0.change_members(|members| members.note(b.id(), &stranger));
+        until(|| !a.trouble(b.id()).is_empty() && !b.peers.status().refused.is_empty()).await;
+        assert!(a.trouble(b.id()).contains("same authority"), "{}", a.trouble(b.id()));
+    });
+}
+
+#[test]
+fn a_second_process_of_a_node_is_refused_while_the_first_is_connected() {
+    run(async {
+        let (_place, a, other, b) = two().await;
+        let twin = Place::new();
+        copy(&other.folder.0.join("cluster"), &twin.folder.0.join("cluster"));
+        let c = twin.start().await;
+        assert_eq!(c.id(), b.id());
+        until(|| a.has_refused("runs already") && c.trouble(a.id()).contains("runs already")).await;
+        assert!(a.reaches(&b));
+    });
+}
+
+#[test]
+fn a_clock_that_is_far_off_is_refused_on_both_sides() {
+    run(async {
+        let (_place, a, other, b) = two().await;
+        b.stop().await;
+        let late = other.start_with(Options { clock: late_clock_ms, ..other.options() }).await;
+        until(|| a.has_refused("clocks") && late.trouble(a.id()).contains("clocks")).await;
+        until(|| late.has_refused("clocks") && a.trouble(late.id()).contains("clocks")).await;
+    });
+}
+
+#[test]
+fn who_cannot_be_let_in_is_told_why() {
+    run(async {
+        let (place, token) = Place::found("a");
+        let a = place.start().await;
+        let check = async |name: &str, token: &Token, clock: fn() -> u64, expected: &str| {
+            let joining = Place::new();
+            let error = joining.join(name, token, clock).await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert!(!home::directory(&joining.folder.0).exists());
+        };
+        check("b", &Token { secret: "?".to_owned(), ..token.clone() }, wall_clock_ms, "token-unknown").await;
+        check("b", &Token { authority: "00".repeat(32), ..token.clone() }, wall_clock_ms, "not that of the token").await;
+        check("b", &Token { node: 1, ..token.clone() }, wall_clock_ms, "not a server of the token's cluster").await;
+        check("b", &Token { addresses: vec!["127.0.0.1:1".to_owned()], ..token.clone() }, wall_clock_ms, "not reached").await;
+        check("a", &token, wall_clock_ms, "name-taken").await;
+        check("b c", &token, wall_clock_ms, "no name of a node").await;
+        check("b", &token, late_clock_ms, "clock").await;
+        // It is still good, and then it is used.
+        Place::new().join("b", &token, wall_clock_ms).await.unwrap();
+        check("c", &token, wall_clock_ms, "token-used").await;
+        until(|| a.has_refused("token was used already")).await;
+        assert!(a.has_refused("another node of the cluster has that name"));
+        assert_eq!(a.peers.members().iter().count(), 2);
+    });
+}
+
+#[test]
+fn a_token_of_yesterday_lets_nobody_in() {
+    run(async {
+        let (place, token) = Place::found("a");
+        let a = place.start_with(Options { clock: next_day_ms, ..place.options() }).await;
+        let error = Place::new().join("b", &token, next_day_ms).await.unwrap_err().to_string();
+        assert!(error.contains("token-expired"), "{error}");
+        assert!(a.has_refused("expired"));
+    });
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
