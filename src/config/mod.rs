@@ -5,6 +5,7 @@
 //! place, the key, the value and what is allowed; an unknown key is wrong.
 
 mod authentication;
+mod cluster;
 mod error;
 mod file;
 mod listener;
@@ -23,6 +24,7 @@ use crate::security::SecurityLimits;
 pub use authentication::{
     Authentication, Authenticator, Control, Jwt, NameRoles, Passwords as PasswordSettings, Unavailable, Webhook as WebhookSettings, is_url,
 };
+pub use cluster::Cluster;
 use error::nearest;
 pub use error::{ConfigError, EXIT_CODE, Origin};
 use file::{Entry, Of};
@@ -54,6 +56,7 @@ pub struct Config {
     pub storage: Storage,
     pub authentication: Authentication,
     pub security: Security,
+    pub cluster: Cluster,
     pub audit: Audit,
     pub log: Log,
 }
@@ -384,6 +387,7 @@ impl Draft {
     fn check(&self) -> Result<(), ConfigError> {
         let Config { server, limits, mqtt, .. } = &self.config;
         self.check_listeners()?;
+        self.check_cluster()?;
         if self.config.all_listeners().is_empty() {
             return Err(self.refuse("server.listen", "an address, as there is no other listener".to_owned()));
         }
@@ -414,6 +418,19 @@ impl Draft {
     }
 
     /// Each authenticator of the chain has what it needs, and no secret goes over the network in the clear.
+    fn check_cluster(&self) -> Result<(), ConfigError> {
+        let Cluster { heartbeat_ms, election_min_ms, election_max_ms, .. } = self.config.cluster;
+        if election_min_ms < 2 * heartbeat_ms {
+            let allowed = format!("at least twice cluster.heartbeat_ms, which is {heartbeat_ms}: leaders would fall for a late word");
+            return Err(self.refuse("cluster.election_min_ms", allowed));
+        }
+        if election_max_ms <= election_min_ms {
+            let allowed = format!("more than cluster.election_min_ms, which is {election_min_ms}: all would begin elections at once");
+            return Err(self.refuse("cluster.election_max_ms", allowed));
+        }
+        Ok(())
+    }
+
     fn check_authentication(&self) -> Result<(), ConfigError> {
         let Authentication { chain, passwords, jwt, webhook, .. } = &self.config.authentication;
         if passwords.memory_kib < 8 * passwords.lanes {

@@ -264,6 +264,13 @@ pub const SETTINGS: &[Setting] = &[
         c.authentication.certificates = NameRoles::parse_all(texts)?;
         Ok(())
     }),
+    text("cluster.listen", 256, |c, v| c.cluster.listen = (!v.is_empty()).then(|| v.into())),
+    number("cluster.heartbeat_ms", 10, 10_000, |c, v| c.cluster.heartbeat_ms = v),
+    number("cluster.election_min_ms", 50, 60_000, |c, v| c.cluster.election_min_ms = v),
+    number("cluster.election_max_ms", 60, 120_000, |c, v| c.cluster.election_max_ms = v),
+    number("cluster.clock_skew_max_ms", 100, 86_400_000, |c, v| c.cluster.clock_skew_max_ms = v),
+    number("cluster.leader_patience_ms", 100, 600_000, |c, v| c.limits.leader_patience_ms = v),
+    number("cluster.proposed_bytes_max", 1 << 16, 1 << 30, |c, v| c.limits.proposed_bytes_max = v as usize),
     text("audit.file", 4096, |c, v| c.audit.file = (!v.is_empty()).then(|| v.into())),
     name("log.level", &LogLevel::NAMES, |c, v| c.log.level = LogLevel::ALL[v]),
     name("log.format", &LogFormat::NAMES, |c, v| c.log.format = LogFormat::ALL[v]),

@@ -9,6 +9,7 @@ use crate::base::ShardIndex;
 use crate::desk::Desk;
 use crate::mail::Mail;
 use crate::owner::Owner;
+use crate::owner::leaving::Left;
 use crate::series::Gone;
 use crate::topic::selector::Selector;
 use crate::topic::tree::{Direction, Onward, Place, Span};
@@ -146,9 +147,13 @@ impl Owner {
         });
         for path in paths {
             // What storage cannot take now is left for the next time that the policy removes.
+            if let Some(group) = desk.groups.of(path.as_str()) {
+                let left = self.remove_of_group(desk, group, &path, true);
+                desk.report.expired += u64::from(left == Left::Going);
+                continue;
+            }
             let place = self.tree.find(path.as_str()).expect("the removal of one topic takes no other along");
-            let is_own = desk.groups.of(path.as_str()).is_none();
-            if is_own && check_storage(desk, &self.tree.topic(place).specification).is_ok() {
+            if check_storage(desk, &self.tree.topic(place).specification).is_ok() {
                 self.remove_topic(desk, place);
                 desk.report.expired += 1;
             }

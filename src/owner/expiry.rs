@@ -9,6 +9,7 @@ use crate::desk::Desk;
 use crate::mail::Mail;
 use crate::owner::Owner;
 use crate::owner::filters::{Counted, FilterCounts};
+use crate::owner::leaving::Left;
 use crate::owner::passing::Passing;
 use crate::topic::path::TopicPath;
 use crate::topic::removal::{RemovalClock, RemovalPolicy, RemovalState};
@@ -259,7 +260,10 @@ impl Owner {
     pub fn run_passing(&mut self, desk: &mut Desk) {
         let mut left = desk.limits.walk_slice;
         while let Some(place) = self.expiries.passing.poll_due(desk, &mut self.tree, &mut left) {
-            self.remove_topic(desk, place);
+            let (id, path) = (self.tree.topic(place).id, self.tree.topic(place).path.clone());
+            if self.remove_due(desk, place, false) != Left::Gone {
+                self.expiries.passing().note(desk, id, &path);
+            }
         }
     }
 
@@ -286,10 +290,15 @@ impl Owner {
 
     /// Removes the topic if it is time; gives the selector of what else is to be removed.
     fn look_at_expiry(&mut self, desk: &mut Desk, key: Key, clock: RemovalClock) -> Option<Box<str>> {
-        let expiry = self.expiries.held.get_mut(key).expect("a policy that goes takes its look along");
+        let expiry = self.expiries.held.get(key).expect("a policy that goes takes its look along");
+        let is_ours = expiry.state.policy().needs_creator();
+        let decides = self.decides_on(desk, expiry.path.as_str(), is_ours);
+        let expiry = self.expiries.held.get_mut(key).expect("it was just there");
         let mut selector = None;
         if !expiry.state.is_due(clock) {
             expiry.removed_selected = None;
+        } else if !decides {
+            // Who leads does. Where this server comes to lead it finds the policy due.
         } else if let Some(selected) = expiry.state.policy().remove_selector() {
             let is_time = expiry.removed_selected.is_none_or(|removed| removed.after_ms(REMOVE_AGAIN_MS) <= clock.now);
             selector = is_time.then(|| selected.into());
@@ -297,10 +306,13 @@ impl Owner {
         } else {
             let (id, path) = (expiry.id, expiry.path.clone());
             let place = self.tree.find(path.as_str()).filter(|place| self.tree.topic(*place).id == id);
-            desk.report.expired += 1;
-            self.remove_topic(desk, place.expect("a topic takes its policy along"));
-            return None;
+            let left = self.remove_due(desk, place.expect("a topic takes its policy along"), is_ours);
+            desk.report.expired += u64::from(left != Left::Stays);
+            if left == Left::Gone {
+                return None;
+            }
         }
+        let expiry = self.expiries.held.get_mut(key).expect("it stands until its topic goes");
         let look = expiry.next_look(key, clock).max(clock.now.after_ms(LOOK_MS));
         self.expiries.look_at(key, look);
         selector

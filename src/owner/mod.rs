@@ -30,6 +30,7 @@ mod filters;
 mod forward;
 mod interests;
 mod keeping;
+mod leaving;
 mod messages;
 mod outcome;
 mod passing;

@@ -3,8 +3,7 @@
 //! What is decided becomes an entry (`cluster`), and an entry becomes the records that applying takes, at the server that decided as at all others. Until it is
 //! applied the next updates are decided from what is ahead (`ahead`). Nobody is told of anything before.
 //!
-//! Not built yet: removal by policies, and of what expires or is only passed through (what a server would do by its own clock it leaves);
-//! what sessions of MQTT have to keep before a message is acknowledged.
+//! Not built yet: what sessions of MQTT have to keep before a message is acknowledged.
 
 use super::ahead::Ahead;
 use super::decide::{Attempt, Decided};
@@ -101,13 +100,18 @@ impl Owner {
 
     /// Puts the removal of a topic that will be there to the log of its group.
     pub(super) fn propose_removal(&mut self, desk: &mut Desk, group: u16, path: &TopicPath) -> Result<Proposed, Refusal> {
-        let Role::Leads { term } = desk.groups.role(group) else { return Err(refusal_of(Fate::Void)) };
+        self.propose_record(desk, group, path, &Record::Removed).ok_or_else(|| refusal_of(Fate::Void))
+    }
+
+    /// Puts what becomes of a topic that will be there to the log of its group; nothing where this server does not lead it.
+    pub(super) fn propose_record(&mut self, desk: &mut Desk, group: u16, path: &TopicPath, record: &Record) -> Option<Proposed> {
+        let Role::Leads { term } = desk.groups.role(group) else { return None };
         let now = self.tree.find(path.as_str()).map(|place| self.tree.topic(place));
-        let entry = entry_of(desk, (path.as_str(), term), 0, None, Some(&Record::Removed));
+        let entry = entry_of(desk, (path.as_str(), term), 0, None, Some(record));
         let proposed = desk.groups.propose(group, term, entry);
-        self.ahead.note(proposed, path, now, None, Some(&Record::Removed));
+        self.ahead.note(proposed, path, now, None, Some(record));
         self.ahead.set_stream(group, path.as_str(), None);
-        Ok(proposed)
+        Some(proposed)
     }
 
     /// Removes the topic at the path, if one will be there that no view makes, for a server that this one leads the group for.

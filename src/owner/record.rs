@@ -15,6 +15,7 @@ use crate::base::{SessionId, TopicId};
 use crate::desk::{Desk, Ticket};
 use crate::mail::{Appearance, Appeared, Mail, What};
 use crate::owner::Owner;
+use crate::owner::leaving::looks_at;
 use crate::protocol::Reason;
 use crate::series::{self, Series};
 use crate::topic::path::TopicPath;
@@ -124,9 +125,7 @@ impl Owner {
                 }
                 self.retained.forget(topic);
                 record.change(topic);
-                if goes_by_own_clock(desk, topic) {
-                    self.retained.note(topic);
-                }
+                self.retained.note(topic);
                 self.send(desk, place, publication);
                 self.note_publication(desk, place, publication);
             }
@@ -168,7 +167,7 @@ impl Owner {
         if added.value.is_some() {
             desk.report.updates += 1;
         }
-        if added.is_passing && desk.groups.of(added.path.as_str()).is_none() {
+        if added.is_passing {
             self.expiries.passing().note(desk, added.id, &added.path);
         }
         let creator = added.creator;
@@ -185,16 +184,13 @@ impl Owner {
         if topic.specification.owner().is_some() {
             desk.note_owned();
         }
-        let goes_by_own_clock = goes_by_own_clock(desk, &topic);
-        let policy = topic.specification.removal().filter(|_| goes_by_own_clock).cloned();
+        let policy = topic.specification.removal().filter(|policy| looks_at(desk, topic.path.as_str(), policy, creator)).cloned();
         let place = self.tree.insert(topic);
         if let Some(policy) = policy {
             self.start_expiry(desk, place, policy, creator);
         }
         let topic = self.tree.topic(place);
-        if goes_by_own_clock {
-            self.retained.note(topic);
-        }
+        self.retained.note(topic);
         for shard in topic.interested.iter() {
             desk.mail(shard, appeared(topic, appearance));
         }
@@ -268,11 +264,6 @@ impl Owner {
         }
         topic
     }
-}
-
-/// Whether this server may remove the topic, or take its value away, when its own clock says so: not where several hold it.
-fn goes_by_own_clock(desk: &Desk, topic: &Topic) -> bool {
-    desk.groups.of(topic.path.as_str()).is_none()
 }
 
 /// Whether somebody may have use for what turns the topic's value into the next.

@@ -5,9 +5,10 @@
 
 use super::Owner;
 use super::decide::next_publication;
+use super::leaving::Left;
 use super::record::Record;
-use crate::base::{Time, TopicId};
-use crate::desk::Desk;
+use crate::base::{IdMap, Time, TopicId};
+use crate::desk::{Desk, Role};
 use crate::topic::mqtt_rule::RuleKind;
 use crate::topic::path::TopicPath;
 use crate::topic::publication;
@@ -23,7 +24,12 @@ const EXPIRED_PER_TICK_MAX: usize = 4_000;
 #[derive(Default)]
 pub struct Retained {
     due: BTreeMap<(Time, TopicId), TopicPath>,
+    /// When those are looked at again whose time is over and that another server decides on.
+    again: IdMap<TopicId, Time>,
 }
+
+/// So much later they are.
+const AGAIN_MS: u64 = 1000;
 
 impl Retained {
     /// The topic has its value from now on.
@@ -36,7 +42,17 @@ impl Retained {
     /// The topic has another value, or goes.
     pub fn forget(&mut self, topic: &Topic) {
         if let Some(expires) = expires(topic) {
-            self.due.remove(&(expires, topic.id));
+            let due = self.again.remove(&topic.id).unwrap_or(expires);
+            self.due.remove(&(due, topic.id));
+        }
+    }
+
+    /// The first one is looked at again later.
+    fn put_off(&mut self, now: Time) {
+        if let Some(((_, id), path)) = self.due.pop_first() {
+            let later = now.after_ms(AGAIN_MS);
+            self.again.insert(id, later);
+            self.due.insert((later, id), path);
         }
     }
 
@@ -58,6 +74,12 @@ impl Owner {
         for _ in 0..EXPIRED_PER_TICK_MAX {
             let Some(path) = self.retained.first_due(desk.turn.now) else { return };
             let place = self.tree.find(path.as_str()).expect("a topic takes its message along");
+            if let Some(group) = desk.groups.of(path.as_str()) {
+                self.expire_replicated(desk, group, &path);
+                // It goes when the log says so.
+                self.retained.put_off(desk.turn.now);
+                continue;
+            }
             desk.report.expired += 1;
             if is_as_messages_make_it(desk, self.tree.topic(place)) {
                 self.remove_topic(desk, place);
@@ -67,17 +89,32 @@ impl Owner {
         }
     }
 
+    /// Where this server leads, it puts to the log that the value goes.
+    fn expire_replicated(&mut self, desk: &mut Desk, group: u16, path: &TopicPath) {
+        let topic = self.tree.topic(self.tree.find(path.as_str()).expect("a topic takes its message along"));
+        if is_as_messages_make_it(desk, topic) {
+            let left = self.remove_of_group(desk, group, path, false);
+            desk.report.expired += u64::from(left == Left::Going);
+        } else if matches!(desk.groups.role(group), Role::Leads { .. }) && self.ahead.find(group, path.as_str()).is_none() {
+            let record = null_of(topic, desk.turn.now);
+            desk.report.expired += 1;
+            self.propose_record(desk, group, path, &record);
+        }
+    }
+
     fn set_to_null(&mut self, desk: &mut Desk, place: Place) {
-        let now = desk.turn.now;
-        // Clients of MQTT are sent nothing: no message has come, and a null would be one without a payload.
-        let head = publication::Message { expires: Some(now), ..publication::Message::default() };
-        let publication = next_publication(self.tree.topic(place), None, now).with_message(head);
-        let record = Record::Value(Arc::new(publication));
+        let record = null_of(self.tree.topic(place), desk.turn.now);
         if desk.stores() {
             self.store(desk, Some(place), &record);
         }
         self.apply(desk, Some(place), record);
     }
+}
+
+/// Clients of MQTT are sent nothing: no message has come, and a null would be one without a payload.
+fn null_of(topic: &Topic, now: Time) -> Record {
+    let head = publication::Message { expires: Some(now), ..publication::Message::default() };
+    Record::Value(Arc::new(next_publication(topic, None, now).with_message(head)))
 }
 
 /// Whether a message would make the topic just so, if it was not there.

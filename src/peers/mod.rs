@@ -32,7 +32,7 @@ mod shared;
 mod tests;
 mod token;
 
-pub use home::{Home, found};
+pub use home::{Home, directory, found};
 pub use join::join;
 pub use shared::Peers;
 

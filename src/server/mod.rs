@@ -1,6 +1,7 @@
 //! Assembles the process: listeners, shards, signals, and the order in which it stops.
 
 mod access;
+mod cluster;
 
 use crate::admin::Pages;
 use crate::base::TopicId;
@@ -61,19 +62,25 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     let started = runtime::now();
     let stored = open_store(config, &cores)?;
     let (stored, found) = stored.unzip();
+    let place = cluster::open(config, background_core(&cores))?;
     let access = Access::start(config, stored.as_ref().map_or(&[], |stored| &stored.topics))?;
     let audit = config.audit.file.as_deref().map(start_audit).transpose()?;
     let settings = Settings {
         audit: audit.as_ref().map(AuditLog::sink),
         authenticators: access.authenticators(),
-        limits: Limits { security: access.security.clone(), principals: access.principals_script(), ..limits(config, cores.len()) },
+        limits: Limits {
+            security: access.security.clone(),
+            principals: access.principals_script(),
+            groups: place.as_ref().map_or(0, |place| place.groups),
+            ..limits(config, cores.len())
+        },
         doors,
         handshakes_max: config.tls.handshakes_max.div_ceil(cores.len()),
         connections_by_address: Addresses::new(config.server.connections_per_address_max),
         handshakes_by_address: Addresses::new(config.tls.handshakes_per_address_max),
         server: format!("tidewire {}", env!("CARGO_PKG_VERSION")),
         start: runtime::now().0,
-        node: 0,
+        node: place.as_ref().map_or(0, |place| place.node),
         spin_before_park_us: config.server.spin_before_park_us,
         shutdown_drain_ms: config.server.shutdown_drain_ms,
         pages: Arc::new(pages),
@@ -86,7 +93,7 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     }
     let refresh = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGHUP, refresh.clone())?;
-    let runtime = runtime::start(&settings, sockets, stored, None)?;
+    let runtime = runtime::start(&settings, sockets, stored, place.map(|place| place.clustered))?;
     access.ask_sessions_by(&runtime);
     let restored = found.map(|found| format!("{found} in {} ms", runtime::now().since(started) / 1_000_000));
     let names = listeners.iter().map(|listener| listener.name.clone());
@@ -115,12 +122,16 @@ fn open_store(config: &Config, cores: &[usize]) -> io::Result<Option<(Stored, St
         tracing::warn!("{torn}");
         found = format!("{found}, a torn tail cut");
     }
-    // A core that serves no shard, where there is one.
-    let free = crate::config::usable_cores().into_iter().rev().find(|core| !cores.contains(core));
-    let core = free.or(cores.last().copied());
+    let core = background_core(cores);
     let highest_topic = state.highest_topic;
     let topics: Vec<(TopicId, _)> = state.topics.into_iter().collect();
     Ok(Some((Stored { store, options, core, topics, highest_topic }, found)))
+}
+
+/// A core that serves no shard, where there is one.
+fn background_core(cores: &[usize]) -> Option<usize> {
+    let free = crate::config::usable_cores().into_iter().rev().find(|core| !cores.contains(core));
+    free.or(cores.last().copied())
 }
 
 impl Server {

@@ -189,6 +189,14 @@ impl Nodes {
         lost.iter().for_each(|call| self.return_call(call, Err(Fate::Unknown)));
     }
 
+    /// So much time passes for a server's shards.
+    pub fn pass(&mut self, server: usize, ms: u64) {
+        for _ in 0..ms / 100 {
+            self.now = self.now.after_ms(100);
+            self.tick(server);
+        }
+    }
+
     /// Time passes for a server's shards.
     fn tick(&mut self, server: usize) {
         self.now = self.now.after_ms(self.random.within(0, 200) as u64);

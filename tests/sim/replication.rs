@@ -89,6 +89,7 @@ struct Answers {
     /// Topics that are there for a while, by who added them; those of which it was said that they have gone.
     short: HashMap<usize, Vec<String>>,
     gone: HashSet<String>,
+
     removals: usize,
 }
 
@@ -143,7 +144,10 @@ impl Run {
             }
             let path = format!("{SHORT}{server}/{id}");
             self.asked.insert(id, (server, Asked::Short { path: path.clone() }));
-            let update = Update::new(Verb::Add, ValueType::Json as u8, b"");
+            let mut update = Update::new(Verb::Add, ValueType::Json as u8, b"");
+            if self.nodes.random.percent(50) {
+                update.properties = vec![("REMOVAL".into(), "when no updates for 1s".into())];
+            }
             return self.nodes.ask(server, Request { id, ask: Ask::Update { path: path.into(), update } });
         }
         if chance < 4 {
@@ -381,6 +385,32 @@ fn topics_of_several_servers_are_the_same_at_each_and_what_is_acknowledged_is_do
         done.get(),
         runs.get()
     );
+}
+
+#[test]
+fn who_leads_removes_what_its_policy_says() {
+    let mut run = Run::new(1);
+    run.nodes.elect_everywhere(0);
+    (0..SERVERS).for_each(|server| run.nodes.settle(server));
+    for number in 0..10 {
+        let properties = vec![("REMOVAL".into(), "when no updates for 1s".into())];
+        let update = Update { properties, ..Update::new(Verb::Add, ValueType::Json as u8, b"") };
+        run.nodes.ask(0, Request { id: 0, ask: Ask::Update { path: format!("{SHORT}{number}").into(), update } });
+    }
+    run.nodes.settle(0);
+    run.nodes.settle(1);
+    run.read(1);
+    assert_eq!(run.copies[1].paths.len(), 10);
+    run.nodes.pass(1, 5000);
+    run.nodes.settle(1);
+    run.read(1);
+    assert_eq!(run.copies[1].paths.len(), 10, "a server that does not lead leaves them");
+    run.nodes.pass(0, 5000);
+    run.nodes.settle(0);
+    run.nodes.settle(1);
+    run.read(1);
+    assert_eq!(run.copies[1].paths.len(), 0);
+    run.check_end();
 }
 
 #[test]
