@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use tidewire::surface::cli::{
-    demo, doctor, latency, listen, locks, presence, principal, requests, security, series, serve, session_tree, sessions, spec, storage,
-    topics, view,
+    cluster, demo, doctor, latency, listen, locks, presence, principal, requests, security, series, serve, session_tree, sessions, spec,
+    storage, topics, view,
 };
 
 #[global_allocator]
@@ -76,6 +76,9 @@ enum Command {
     Security(security::SecurityCommand),
     /// Print the server's latencies per core
     Latency(latency::Latency),
+    /// Found a cluster of servers, join one, or look after a server of one
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Look after a store that no server has open
     #[command(subcommand)]
     Storage(storage::StorageCommand),
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
         Command::Principal(arguments) => principal::principal(&arguments),
         Command::Security(command) => security::security(&command),
         Command::Latency(arguments) => latency::latency(&arguments),
+        Command::Cluster(command) => cluster::cluster(&command),
         Command::Storage(command) => storage::run(&command),
     }
 }

@@ -205,6 +205,10 @@ pub mod config {
 
 #[cfg(feature = "server")]
 pub mod cli {
+    pub mod cluster {
+        pub use crate::cli::cluster::{ClusterCommand, cluster};
+    }
+
     pub mod demo {
         pub use crate::cli::demo::demo;
     }

@@ -1,6 +1,7 @@
 //! The commands.
 
 pub mod client;
+pub mod cluster;
 pub mod demo;
 pub mod doctor;
 pub mod instant;

@@ -10,13 +10,15 @@
 //! ```
 //! Who is in the cluster says a table that each node has a copy of ([`members`]); the copies are exchanged with each greeting, when they change, and with
 //! what says that a node lives. Whoever leads a group has its members follow the table ([`reconcile`]). A node is let in by whoever holds a token ([`token`],
-//! [`join`]).
+//! [`join`]). Commands on the same host reach the server by a socket ([`control`]).
 //!
 //! All of it runs on the engine's thread, in its task set, and is bounded: frames, questions under way, connections that have not greeted, members. Loops are
 //! over the members, the groups, or go on for as long as a connection does, waiting in each turn.
 
 mod accept;
 mod certificates;
+mod commands;
+mod control;
 mod files;
 mod frame;
 mod gossip;
@@ -32,8 +34,11 @@ mod shared;
 mod tests;
 mod token;
 
-pub use home::{Home, directory, found};
-pub use join::join;
+pub use commands::{NodeStatus, Status};
+pub use control::{Command, ask};
+pub use home::{Home, HomeError, directory, found};
+pub use join::{JoinError, join};
+pub use members::Standing;
 pub use shared::Peers;
 
 use std::net::SocketAddr;

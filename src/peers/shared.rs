@@ -6,7 +6,6 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -23,13 +22,13 @@ use super::link::Link;
 use super::members::{Members, Standing};
 use super::reconcile::next_change;
 use super::token::Token;
-use super::{Options, accept, leave};
+use super::{Options, accept, commands, control, leave};
 
 /// Refusals that are remembered, for an operator to see.
 const REFUSED_MAX: usize = 16;
 
 /// Each with the task that runs it.
-type Links = BTreeMap<(NodeId, LaneName), (Rc<Link>, AbortHandle)>;
+pub(super) type Links = BTreeMap<(NodeId, LaneName), (Rc<Link>, AbortHandle)>;
 
 /// See the module. Cheap to clone; on the engine's thread.
 #[derive(Clone)]
@@ -40,15 +39,16 @@ pub(super) struct Shared {
     pub home: Home,
     /// Of this process.
     boot: u64,
+    pub started_ms: u64,
     pub acceptor: TlsAcceptor,
     pub connector: TlsConnector,
     members: RefCell<Members>,
     boots: RefCell<Boots>,
-    links: RefCell<Links>,
+    pub links: RefCell<Links>,
     /// Connections of others to this node, by the task that serves each.
     incoming: RefCell<BTreeMap<(NodeId, LaneName), AbortHandle>>,
     /// Whom this node has refused, and why; the newest last.
-    refused: RefCell<VecDeque<String>>,
+    pub refused: RefCell<VecDeque<String>>,
     pub leads: RefCell<Leads>,
     /// Not there before the engine is.
     inbox: RefCell<Option<Inbox>>,
@@ -62,31 +62,6 @@ pub(super) struct Held {
     node: NodeId,
 }
 
-/// What an operator is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Status {
-    pub cluster: u64,
-    pub node: NodeId,
-    pub nodes: Vec<NodeStatus>,
-    /// Whom this node has refused lately, and why.
-    pub refused: Vec<String>,
-}
-
-/// One node, as this one sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct NodeStatus {
-    pub node: NodeId,
-    pub name: String,
-    pub address: String,
-    pub standing: Standing,
-    /// This node reaches it; itself always.
-    pub is_reachable: bool,
-    /// Since when it is reachable, or is not, by the wall clock in milliseconds since the epoch.
-    pub since_ms: u64,
-    /// Why it is not reached.
-    pub trouble: Option<String>,
-}
-
 impl Peers {
     /// A server that speaks with nobody before [`Self::serve`].
     ///
@@ -97,6 +72,7 @@ impl Peers {
         let server = server_config(&home.authority.certificate, &home.credentials).map_err(HomeError::Certificates)?;
         let members = home.members.clone();
         let shared = Shared {
+            started_ms: (options.clock)(),
             options,
             home,
             boot: random_id(),
@@ -145,6 +121,14 @@ impl Peers {
         let accepting = spawn_local(accept::run(shared.clone(), listener));
         let reconciling = spawn_local(reconcile(shared.clone(), inbox));
         shared.tasks.borrow_mut().extend([accepting.abort_handle(), reconciling.abort_handle()]);
+        match control::listen(&shared.home.directory) {
+            Ok(listener) => {
+                let peers = self.clone();
+                let controlling = spawn_local(control::run(listener, move |command| commands::carry_out(&peers, command)));
+                shared.tasks.borrow_mut().push(controlling.abort_handle());
+            }
+            Err(error) => tracing::error!(%error, "commands cannot reach this server"),
+        }
         if shared.standing() == Some(Standing::Leaving) {
             spawn_local(leave::finish(shared.clone()));
         }
@@ -165,21 +149,6 @@ impl Peers {
     /// The groups, as this node knows them; none before [`Self::serve`].
     pub fn groups(&self) -> Vec<GroupStatus> {
         self.0.groups()
-    }
-
-    pub fn status(&self) -> Status {
-        let shared = &self.0;
-        let me = shared.me();
-        let links = shared.links.borrow();
-        let members = shared.members.borrow();
-        let nodes = members.iter().map(|(node, member)| {
-            let seen = links.get(&(node, LaneName::Heartbeat)).map(|(link, _)| link.seen());
-            let (is_reachable, since_ms, trouble) = seen.unwrap_or((node == me, 0, None));
-            let (name, address, standing) = (member.name.clone(), member.address.clone(), member.standing);
-            NodeStatus { node, name, address, standing, is_reachable, since_ms, trouble }
-        });
-        let refused = shared.refused.borrow().iter().cloned().collect();
-        Status { cluster: shared.home.identity.cluster, node: me, nodes: nodes.collect(), refused }
     }
 }
 

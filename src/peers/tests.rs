@@ -202,7 +202,7 @@ async fn commit(nodes: &[&Node], entry: &'static str) {
     }
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, test);
 }
@@ -387,4 +387,34 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     for entry in fs::read_dir(from).unwrap().flatten().filter(|entry| entry.path().is_file()) {
         fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
+}
+
+#[test]
+fn commands_reach_a_running_server() {
+    run(async {
+        let (place, a, _other, b) = two().await;
+        let asking = async |command: Command| {
+            let directory = directory(&place.folder.0);
+            tokio::task::spawn_blocking(move || ask(&directory, &command)).await.unwrap()
+        };
+        until(|| a.seen.borrow().leads.is_some()).await;
+        let status: Status = serde_json::from_value(asking(Command::Status).await.unwrap()).unwrap();
+        assert_eq!((status.node, status.nodes.len(), status.groups.len()), (a.id(), 2, 1));
+        assert!(status.nodes.iter().all(|node| node.is_reachable && node.since_ms > 0));
+        assert_eq!(status.groups[0].leader, Some(a.id()));
+
+        let transfer = |group, to: &str| Command::Transfer { group, to: to.to_owned() };
+        for (group, to, expected) in [(None, "c", "no node"), (Some(1), "b", "no such group"), (None, "a", "leads it already")] {
+            let error = asking(transfer(group, to)).await.unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert_eq!(asking(transfer(Some(0), "b")).await.unwrap()["groups"], serde_json::json!([0]));
+        until(|| b.seen.borrow().leads.is_some() && a.peers.groups()[0].leader == Some(b.id())).await;
+        let error = asking(transfer(None, "b")).await.unwrap_err();
+        assert!(error.contains("b leads group 0, as it is to be"), "{error}");
+
+        asking(Command::Leave).await.unwrap();
+        until(|| b.standing(a.id()) == Some(Standing::Left)).await;
+        assert_eq!(asking(Command::Leave).await.unwrap()["has_left"], true);
+    });
 }
