@@ -62,7 +62,7 @@ struct Alone {
 impl Alone {
     fn new() -> Self {
         let options = Options { groups: GROUPS, ..Options::new(NODE, 1) };
-        let starts = vec![Start::default(); usize::from(GROUPS) + 1];
+        let starts = (0..=GROUPS).map(|_| Start::default()).collect();
         let carrier = Arc::new(OnceLock::<Carrier>::new());
         let hearing = carrier.clone();
         // There is no other.

@@ -50,7 +50,7 @@ pub fn open(config: &Config, core: Option<usize>) -> io::Result<Option<Place>> {
         let serve: Box<dyn FnOnce(Inbox)> = Box::new(move |inbox| peers.serve(listener, inbox));
         Ok((dial, serve))
     };
-    let starts = vec![Start::default(); usize::from(GROUPS) + 1];
+    let starts = (0..=GROUPS).map(|_| Start::default()).collect();
     let clustered = Clustered { options, starts, core, connect: Box::new(connect), found };
     Ok(Some(Place { node, groups: GROUPS, clustered }))
 }

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 const FORMAT: u64 = 1;
 const MANIFEST: &str = "store.json";
 const LOCK: &str = "lock";
+/// What a server of a cluster has beside its store, before it has that.
+const CLUSTER: &str = "cluster";
 
 /// What the directory is; written once, when it is made.
 #[derive(Serialize, Deserialize)]
@@ -133,7 +135,7 @@ fn create(directory: &Path, path: &Path) -> Result<Salt, OpenError> {
     let host = OpenError::host;
     for entry in fs::read_dir(directory).map_err(host(directory))? {
         let name = entry.map_err(host(directory))?.file_name();
-        if name != LOCK && !name.to_string_lossy().ends_with(".new") {
+        if name != LOCK && name != CLUSTER && !name.to_string_lossy().ends_with(".new") {
             let what = format!("the manifest is missing, but there is '{}': this is another directory, or damaged", name.display());
             return Err(OpenError::Manifest { path: path.to_owned(), what });
         }
