@@ -189,7 +189,7 @@ pub enum News {
     /// What the last pieces hold takes the place of the group's whole state. Answered by [`Handle::installed`], once it is kept; nothing is handed on
     /// before, and this node answers nobody in the group, so most of the work is better done with the pieces.
     Install { group: GroupId, position: Position },
-    /// The members are as [`Handle::add_learner`] or [`Handle::set_voters`] said, or are not, with the reason.
+    /// The members are as [`Handle::add_learner`], [`Handle::set_voters`] or [`Inbox::change`] said, or are not, with the reason.
     Members { group: GroupId, outcome: Result<(), String> },
     /// The group has ended, by an error of its storage or of openraft. Nothing more comes.
     Ended { group: GroupId, reason: String },
