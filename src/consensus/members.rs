@@ -2,9 +2,11 @@
 //!
 //! One change is made at a time. Whoever asks for another meanwhile is told by [`News::Members`] that it is refused, as [`GroupStatus::is_changing`] said.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::Duration;
 
+use openraft::async_runtime::Instant;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{ChangeMembers, Raft, ServerState};
 
@@ -29,7 +31,8 @@ pub struct GroupStatus {
     /// While one set takes another's place, those of both.
     pub voters: BTreeSet<NodeId>,
     pub learners: BTreeSet<NodeId>,
-    /// Of the members those that lack little of the log, as far as the leader knows; empty where this node does not lead.
+    /// Of the members those that lack little of the log and have answered within the longest election timeout; none where this node does not lead. A vote
+    /// of a node that is not there would stand in the way of others.
     pub caught_up: BTreeSet<NodeId>,
     /// A change of members is not committed yet.
     pub is_changing: bool,
@@ -80,10 +83,11 @@ fn status(group: GroupId, raft: &Raft<Types, Machine>) -> GroupStatus {
     let metrics = metrics.borrow_watched();
     let members = metrics.membership_config.membership();
     let voters: BTreeSet<NodeId> = members.voter_ids().collect();
-    let is_committed = metrics.membership_config.log_id().is_none_or(|id| Some(id.index) <= metrics.local_committed.map(|id| id.index));
-    let replication = metrics.replication.iter().flatten();
     let needed = metrics.last_log_index.unwrap_or(0).saturating_sub(BEHIND_ENTRIES_MAX);
-    let matched: BTreeMap<NodeId, Option<u64>> = replication.map(|(node, id)| (*node, id.as_ref().map(|id| id.index))).collect();
+    let recently = Duration::from_millis(raft.config().election_timeout_max);
+    let answered = metrics.heartbeat.iter().flatten().filter(|(_, at)| at.is_some_and(|at| at.elapsed() < recently)).map(|(node, _)| *node);
+    let answered: BTreeSet<NodeId> = answered.collect();
+    let matched = metrics.replication.iter().flatten().filter(|(_, id)| id.is_some_and(|id| id.index >= needed)).map(|(node, _)| *node);
     GroupStatus {
         group,
         leader: metrics.current_leader,
@@ -92,8 +96,8 @@ fn status(group: GroupId, raft: &Raft<Types, Machine>) -> GroupStatus {
         index: metrics.last_applied.map(|id| id.index),
         learners: members.learner_ids().collect(),
         voters,
-        caught_up: matched.into_iter().filter(|(_, index)| index.is_some_and(|index| index >= needed)).map(|(node, _)| node).collect(),
-        is_changing: !is_committed,
+        caught_up: matched.filter(|node| answered.contains(node)).collect(),
+        is_changing: metrics.membership_config.log_id() != metrics.committed_membership_config.log_id(),
         is_joint: members.get_joint_config().len() > 1,
     }
 }

@@ -197,7 +197,7 @@ pub enum News {
     Asked { group: GroupId, call: u64, bytes: Bytes },
     /// What another node's receiver has answered; nothing where the question or the answer may be lost.
     Answered { group: GroupId, ticket: u64, answer: Option<Bytes> },
-    /// The members are as [`Handle::add_learner`] or [`Handle::set_voters`] said, or are not, with the reason.
+    /// The members are as [`Handle::add_learner`], [`Handle::set_voters`] or [`Inbox::change`] said, or are not, with the reason.
     Members { group: GroupId, outcome: Result<(), String> },
     /// The group has ended, by an error of its storage or of openraft. Nothing more comes.
     Ended { group: GroupId, reason: String },

@@ -47,9 +47,10 @@ pub async fn run(shared: Rc<Shared>, listener: TcpListener) {
 }
 
 async fn begin(shared: &Rc<Shared>, stream: TcpStream, from: SocketAddr) {
-    let who = from.to_string();
+    // Without its port, which is another each time.
+    let who = from.ip().to_string();
     if let Err(error) = greet(shared, stream, &who).await {
-        shared.note_refused(&from.ip().to_string(), &Refusal::new(Reason::Failed, explain(&error)));
+        shared.note_refused(&who, &Refusal::new(Reason::Failed, explain(&error)));
     }
 }
 
@@ -87,14 +88,14 @@ async fn greet(shared: &Rc<Shared>, stream: TcpStream, from: &str) -> io::Result
 }
 
 async fn serve(shared: Rc<Shared>, stream: TlsStream<TcpStream>, (node, lane): (NodeId, LaneName), held: Held) {
-    if let Err(error) = answer_all(&shared, stream, lane).await {
+    if let Err(error) = answer_all(&shared, stream, (node, lane)).await {
         tracing::debug!(node, %error, "a connection of another server has ended");
     }
     drop(held);
 }
 
 /// Answers what is asked until the connection ends. As many questions are answered at a time as may be under way; more are not read.
-async fn answer_all(shared: &Rc<Shared>, stream: TlsStream<TcpStream>, lane: LaneName) -> io::Result<()> {
+async fn answer_all(shared: &Rc<Shared>, stream: TlsStream<TcpStream>, (node, lane): (NodeId, LaneName)) -> io::Result<()> {
     let Some(inbox) = shared.inbox() else { return Ok(()) };
     let (mut reading, writing) = tokio::io::split(stream);
     let requests_max = shared.options.requests_max(lane);
@@ -127,6 +128,10 @@ async fn answer_all(shared: &Rc<Shared>, stream: TlsStream<TcpStream>, lane: Lan
                     shared.hear_gossip(gossip);
                 }
                 out.send(Frame::new(Kind::Heard, 0, Vec::new())).await.map_err(io::Error::other)?;
+            }
+            Kind::Refused => {
+                shared.note_refused_by(node, &Refusal::read(&frame.body));
+                return Ok(());
             }
             _ => return Err(invalid("a side that asks says what only one that answers may say")),
         }

@@ -16,7 +16,7 @@ use super::certificates::{client_config, named, server_config};
 use super::files::random_id;
 use super::frame::{Frame, Kind};
 use super::gossip::{Gossip, Leads, Led};
-use super::hello::{Boots, Hello, Judge, LaneName, MAGIC, Refusal, VERSIONS};
+use super::hello::{Boots, Hello, Judge, LaneName, MAGIC, Reason, Refusal, VERSIONS};
 use super::home::{Home, HomeError, write_members};
 use super::link::Link;
 use super::members::{Members, Standing};
@@ -291,12 +291,21 @@ impl Shared {
         }
     }
 
-    /// Notes a refusal; says it in the log where it is not the one that was said last.
+    /// Notes whom this node refuses, and why.
     pub fn note_refused(&self, who: &str, refusal: &Refusal) {
-        let text = format!("{who}: {refusal}");
+        self.note(format!("{who}: {refusal}"), refusal.reason);
+    }
+
+    /// Notes that a node which had connected refuses this one.
+    pub fn note_refused_by(&self, node: NodeId, refusal: &Refusal) {
+        self.note(format!("by node {node}: {refusal}"), refusal.reason);
+    }
+
+    /// In the log where it is not what was said last.
+    fn note(&self, text: String, reason: Reason) {
         let mut refused = self.refused.borrow_mut();
         if refused.back() != Some(&text) {
-            tracing::warn!(reason = ?refusal.reason, "refused a connection of a server of the cluster: {text}");
+            tracing::warn!(?reason, "a connection between servers of the cluster is refused: {text}");
             refused.push_back(text);
             if refused.len() > REFUSED_MAX {
                 refused.pop_front();

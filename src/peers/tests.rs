@@ -6,16 +6,24 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustls::ClientConfig;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::sleep;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::consensus::{self, Committed, Dial, Engine, GroupId, Handle, News, NodeId, Proposal, Request, Start};
 
 use super::files::random_id;
-use super::hello::LaneName;
+use super::frame::{Frame, GREETING_BYTES_MAX, Kind};
+use super::hello::{Hello, LaneName, Reason, Refusal};
+use super::home::Identity;
 use super::join::JoinError;
 use super::members::Standing;
 use super::token::Token;
@@ -416,5 +424,110 @@ fn commands_reach_a_running_server() {
         asking(Command::Leave).await.unwrap();
         until(|| b.standing(a.id()) == Some(Standing::Left)).await;
         assert_eq!(asking(Command::Leave).await.unwrap()["has_left"], true);
+    });
+}
+
+/// What a node is told that greets another as `edit` says, by the certificate of `place`.
+async fn greet(place: &Place, other: &Node, edit: impl Fn(&mut Hello)) -> Result<(), Refusal> {
+    let home = Home::open(&place.folder.0).unwrap();
+    let config = certificates::client_config(&home.authority.certificate, &home.credentials).unwrap();
+    let mut stream = connect(other, config).await;
+    let mut hello = hello(&home, other.id());
+    edit(&mut hello);
+    Frame::new(Kind::Hello, 0, serde_json::to_vec(&hello).unwrap()).write(&mut stream).await.unwrap();
+    stream.flush().await.unwrap();
+    let frame = Frame::read(&mut stream, GREETING_BYTES_MAX).await.unwrap();
+    if frame.kind == Kind::Refused { Err(Refusal::read(&frame.body)) } else { Ok(()) }
+}
+
+async fn connect(other: &Node, config: Arc<ClientConfig>) -> TlsStream<TcpStream> {
+    let identity = &other.peers.0.home.identity;
+    let stream = TcpStream::connect(&identity.address).await.unwrap();
+    TlsConnector::from(config).connect(certificates::server_name(identity.cluster, identity.node), stream).await.unwrap()
+}
+
+fn hello(home: &Home, to: NodeId) -> Hello {
+    let Identity { cluster, node, .. } = home.identity;
+    let (magic, versions, lane) = (hello::MAGIC.to_owned(), hello::VERSIONS, LaneName::Log);
+    Hello { magic, versions, cluster, from: node, to, boot: 1, lane, clock_ms: wall_clock_ms(), members: home.members.clone() }
+}
+
+#[test]
+fn each_fault_of_a_greeting_is_told_on_both_sides() {
+    run(async {
+        let (place, token) = Place::found("a");
+        let a = place.start().await;
+        let joined = Place::new();
+        let b = joined.join("b", &token, wall_clock_ms).await.unwrap();
+        let check = async |edit: &dyn Fn(&mut Hello), expected: Reason| {
+            let refusal = greet(&joined, &a, edit).await.unwrap_err();
+            assert_eq!(refusal.reason, expected);
+            assert!(a.has_refused(&format!("node {b}: {}", refusal.text)), "{}", refusal.text);
+        };
+        check(&|hello| hello.magic.clear(), Reason::Malformed).await;
+        check(&|hello| hello.versions = (9, 9), Reason::Version).await;
+        check(&|hello| hello.cluster ^= 1, Reason::OtherCluster).await;
+        check(&|hello| hello.from ^= 1, Reason::Certificate).await;
+        check(&|hello| hello.from = hello.to, Reason::Certificate).await;
+        check(&|hello| hello.to ^= 1, Reason::OtherNode).await;
+        check(&|hello| hello.clock_ms += 61_000, Reason::Clock).await;
+        check(&|hello| assert!(hello.members.go_on(hello.from, Standing::Left)), Reason::Left).await;
+        assert_eq!(greet(&joined, &a, |_| ()).await, Ok(()));
+        assert_eq!(a.standing(b), Some(Standing::Joined), "who is refused is not believed");
+    });
+}
+
+#[test]
+fn who_connects_to_a_wrong_server_tells_it_so() {
+    run(async {
+        let (place, token) = Place::found("a");
+        let a = place.start().await;
+        let joined = Place::new();
+        let b = joined.join("b", &token, wall_clock_ms).await.unwrap();
+        let home = Home::open(&joined.folder.0).unwrap();
+        let config = certificates::server_config(&home.authority.certificate, &home.credentials).unwrap();
+        let listener = tokio::net::TcpListener::from_std(joined.listener.try_clone().unwrap()).unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = tokio_rustls::TlsAcceptor::from(config).accept(stream).await.unwrap();
+        Frame::read(&mut stream, GREETING_BYTES_MAX).await.unwrap();
+        let answer = Hello { versions: (9, 9), ..hello(&home, a.id()) };
+        Frame::new(Kind::Hello, 0, serde_json::to_vec(&answer).unwrap()).write(&mut stream).await.unwrap();
+        stream.flush().await.unwrap();
+        let frame = Frame::read(&mut stream, GREETING_BYTES_MAX).await.unwrap();
+        assert_eq!((frame.kind, Refusal::read(&frame.body).reason), (Kind::Refused, Reason::Version));
+        until(|| !a.trouble(b).is_empty()).await;
+    });
+}
+
+#[test]
+fn whatever_comes_a_server_goes_on() {
+    run(async {
+        let (_place, a, _other, b) = two().await;
+        let home = &a.peers.0.home;
+        let address = home.identity.address.clone();
+        for bytes in [&b""[..], b"GET / HTTP/1.1\r\n\r\n", &[22, 3, 1, 0, 200], &[0xff; 3000]] {
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            let _ = stream.write_all(bytes).await;
+        }
+        let fingerprint = certificates::fingerprint(&home.authority.certificate);
+        for kind in 0..12 {
+            for length in [0, 9, 11, 1000, u32::MAX] {
+                let mut stream = connect(&a, certificates::joining_config(fingerprint).unwrap()).await;
+                let bytes = [&length.to_le_bytes()[..], &[kind], &[0x7b; 40]].concat();
+                let _ = stream.write_all(&bytes).await;
+                let _ = stream.flush().await;
+            }
+        }
+        commit(&[&a, &b], "one").await;
+    });
+}
+
+#[test]
+fn who_connects_and_says_nothing_gives_its_place_back() {
+    run(async {
+        let (place, token) = Place::found("a");
+        let a = place.start_with(Options { handshakes_max: 1, handshake_ms: 2000, ..place.options() }).await;
+        let _silent = TcpStream::connect(&a.peers.0.home.identity.address).await.unwrap();
+        Place::new().join("b", &token, wall_clock_ms).await.unwrap();
     });
 }
