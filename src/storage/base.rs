@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// A key's first byte; the order in which a state is read: a topic comes before what belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-enum Tag {
+pub enum Tag {
     Checkpoint = 0,
     Topic = 1,
     Value = 2,
@@ -29,6 +29,12 @@ enum Tag {
     Event = 4,
     /// Events that are to be deleted.
     Garbage = 5,
+    /// Behind it stand a group and a path: the topic that is there.
+    Path = 6,
+    /// Behind it stands a group: what of its log is part of the state, and its vote.
+    Group = 7,
+    /// Behind it stand a group and an index: an entry of its log that is not part of the state yet.
+    Log = 8,
 }
 
 /// In the order of its bytes.
@@ -41,6 +47,9 @@ struct Key {
 
 /// Entries in the order of their keys; `None` deletes.
 type Entries = BTreeMap<Key, Option<Vec<u8>>>;
+
+/// The same of what is of groups: tags from [`Tag::Path`] on.
+pub type GroupEntries = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// The first key of a time series' events that a pass deletes, and the first that it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +74,8 @@ pub struct Base {
     engine: Option<Engine>,
     through: u64,
     highest_topic: u64,
+    /// How many groups there are that have topics: those below.
+    pub(super) groups: u16,
 }
 
 struct Engine {
@@ -78,7 +89,7 @@ impl Base {
     }
 
     fn open_unguarded(path: &Path, cache_bytes: u64) -> Result<Self, BaseError> {
-        let mut base = Self { path: path.to_owned(), cache_bytes, engine: None, through: 0, highest_topic: 0 };
+        let mut base = Self { path: path.to_owned(), cache_bytes, engine: None, through: 0, highest_topic: 0, groups: 0 };
         base.revive()?;
         Ok(base)
     }
@@ -99,7 +110,7 @@ impl Base {
 
     fn restore_unguarded(&self) -> Result<State, BaseError> {
         let mut state = State { highest_topic: self.highest_topic, ..State::default() };
-        for entry in self.state()?.iter() {
+        for entry in self.state()?.range(..[Tag::Path as u8]) {
             let (key, value) = entry.into_inner()?;
             let key = Key::parse(&key)?;
             restore_entry(&mut state, key, &value)?;
@@ -121,13 +132,17 @@ impl Base {
     fn fold_unguarded(&mut self, bytes: &[u8], salt: Salt, first_record: u64, until: u64) -> Result<(), BaseError> {
         self.revive()?;
         let mut fold = Fold::default();
+        let mut of_logs = BTreeMap::<u16, Vec<Record<'_>>>::new();
         let through = self.through;
         if first_record > through + 1 {
             return Err(BaseError::Corrupt(format!("records from {} to {} are missing", through + 1, first_record - 1)));
         }
         let read = read_segment(bytes, Expected { salt, from: first_record, until: Some(until) }, |read| {
             if read.number > through {
-                fold.take(&read);
+                match read.record.group() {
+                    Some(group) => of_logs.entry(group).or_default().push(read.record),
+                    None => fold.take(&read),
+                }
             }
         });
         if let Some(damage) = read.damage {
@@ -136,9 +151,10 @@ impl Base {
         if until <= through + 1 {
             return Ok(());
         }
+        self.fold_logs(of_logs, &mut fold)?;
         self.note_garbage(&mut fold)?;
         let highest_topic = self.highest_topic.max(fold.highest_topic);
-        self.ingest(fold.entries, until - 1, highest_topic)
+        self.ingest(fold.entries, fold.of_groups, until - 1, highest_topic)
     }
 
     /// Replaces an empty state by `topics`, at once.
@@ -157,7 +173,7 @@ impl Base {
                 fold.entries.insert(Key::of(Tag::Series, id.0), Some(series));
             }
         }
-        self.ingest(fold.entries, 0, state.highest_topic)
+        self.ingest(fold.entries, fold.of_groups, 0, state.highest_topic)
     }
 
     /// Series that begin later than the state has them, and removed ones, leave events behind. They are noted in the same
@@ -195,12 +211,12 @@ impl Base {
             let next = self.collect_span(key.topic, Span { from, below }, left, &mut entries)?;
             entries.insert(key, next.map(|from| number_bytes([from, below])));
             if next.is_some() {
-                self.ingest(entries, self.through, self.highest_topic)?;
+                self.ingest(entries, GroupEntries::new(), self.through, self.highest_topic)?;
                 return Ok(true);
             }
         }
         if !entries.is_empty() {
-            self.ingest(entries, self.through, self.highest_topic)?;
+            self.ingest(entries, GroupEntries::new(), self.through, self.highest_topic)?;
         }
         Ok(false)
     }
@@ -220,15 +236,16 @@ impl Base {
     }
 
     /// Makes the entries part of the state, wholly or not at all, and returns when they survive a loss of power.
-    fn ingest(&mut self, mut entries: Entries, through: u64, highest_topic: u64) -> Result<(), BaseError> {
+    fn ingest(&mut self, mut entries: Entries, of_groups: GroupEntries, through: u64, highest_topic: u64) -> Result<(), BaseError> {
         entries.insert(Key::CHECKPOINT, Some(number_bytes([through, highest_topic])));
         self.revive()?;
         let state = self.state()?;
         let mut ingestion = state.start_ingestion()?;
-        for (key, value) in entries {
+        let entries = entries.into_iter().map(|(key, value)| (key.bytes(), value));
+        for (key, value) in entries.chain(of_groups) {
             match value {
-                Some(value) => ingestion.write(key.bytes(), value)?,
-                None => ingestion.write_tombstone(key.bytes())?,
+                Some(value) => ingestion.write(key, value)?,
+                None => ingestion.write_tombstone(key)?,
             }
         }
         ingestion.finish()?;
@@ -269,7 +286,12 @@ impl Base {
         result
     }
 
-    fn state(&self) -> Result<&Keyspace, BaseError> {
+    /// Reads, where fjall may panic.
+    pub(super) fn checked<T>(&self, work: impl FnOnce(&Self) -> Result<T, BaseError>) -> Result<T, BaseError> {
+        guarded(|| work(self))
+    }
+
+    pub(super) fn state(&self) -> Result<&Keyspace, BaseError> {
         self.engine.as_ref().map(|engine| &engine.state).ok_or(BaseError::Engine(fjall::Error::Poisoned))
     }
 }
@@ -335,15 +357,16 @@ impl Key {
 
 /// The newest of everything in some records.
 #[derive(Default)]
-struct Fold {
+pub struct Fold {
     entries: Entries,
     removed: HashSet<u64>,
     first_kept: HashMap<u64, u64>,
-    highest_topic: u64,
+    pub(super) highest_topic: u64,
+    pub(super) of_groups: GroupEntries,
 }
 
 impl Fold {
-    fn take(&mut self, read: &Read<'_>) {
+    pub(super) fn take(&mut self, read: &Read<'_>) {
         let Some(TopicId(topic)) = read.record.topic() else { return };
         self.highest_topic = self.highest_topic.max(topic);
         if self.removed.contains(&topic) {
@@ -356,7 +379,7 @@ impl Fold {
             Some(value)
         };
         match read.record {
-            Record::Mark => {}
+            Record::Mark | Record::Logged { .. } | Record::Cut { .. } | Record::Voted { .. } | Record::Committed { .. } => {}
             Record::Added { .. } => {
                 self.entries.insert(Key::of(Tag::Topic, topic), entry());
             }
@@ -405,7 +428,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, BaseError>) -> Result<T, BaseErro
 fn restore_entry(state: &mut State, key: Key, value: &[u8]) -> Result<(), BaseError> {
     let id = TopicId(key.topic);
     match key.tag {
-        Tag::Checkpoint | Tag::Garbage => {}
+        Tag::Checkpoint | Tag::Garbage | Tag::Path | Tag::Group | Tag::Log => {}
         Tag::Series => {
             let [last_sequence, first_kept, latest_ms] = numbers(value)?;
             if let Some(topic) = state.topics.get_mut(&id) {
@@ -429,13 +452,19 @@ fn restore_entry(state: &mut State, key: Key, value: &[u8]) -> Result<(), BaseEr
 
 fn record(key: Key, value: &[u8]) -> Result<Record<'_>, BaseError> {
     let corrupt = |what: &str| BaseError::Corrupt(format!("topic {}: found {what}", key.topic));
-    let (kind, payload) = value.split_first().ok_or_else(|| corrupt("an empty entry"))?;
-    let kind = RecordKind::from_number(*kind).ok_or_else(|| corrupt("an entry of an unknown kind"))?;
-    let record = Record::from_payload(kind, payload).map_err(|malformed| corrupt(malformed.what))?;
+    let record = read_record(value).map_err(|what| corrupt(&what.to_string()))?;
     if record.topic() != Some(TopicId(key.topic)) {
         return Err(corrupt("an entry of another topic"));
     }
     Ok(record)
+}
+
+/// A record behind the number of its kind.
+pub fn read_record(value: &[u8]) -> Result<Record<'_>, BaseError> {
+    let corrupt = |what: &str| BaseError::Corrupt(what.to_owned());
+    let (kind, payload) = value.split_first().ok_or_else(|| corrupt("an empty entry"))?;
+    let kind = RecordKind::from_number(*kind).ok_or_else(|| corrupt("an entry of an unknown kind"))?;
+    Record::from_payload(kind, payload).map_err(|malformed| corrupt(malformed.what))
 }
 
 /// A topic as the records that make it.

@@ -7,6 +7,7 @@ use super::base::Base;
 use super::counters::Counters;
 use super::disk::{Disk, Files, Sync};
 use super::error::panic_text;
+use super::logs::LogWrite;
 use super::replay::Sealed;
 use super::{BaseError, Options};
 use crate::journal::Salt;
@@ -41,6 +42,8 @@ pub enum News {
         through: u64,
         result: io::Result<()>,
     },
+    /// From whoever agrees on logs.
+    Log(LogWrite),
     /// From the handle: end.
     Stop,
 }

@@ -5,12 +5,14 @@ use super::disk::{Disk, Files};
 use super::ending::{note_begin, note_end};
 use super::error::panic_text;
 use super::fold::{Folder, Job, News};
+use super::logs::{LogSender, LogWrite};
 use super::open::{Lock, journal_path};
 use super::writer::{Writer, WriterLimits};
 use super::{Answer, OpenError, Options, Store};
 use crate::base::{ShardIndex, Time};
 use crate::journal::Append;
 use crossbeam_channel::{Receiver, bounded, never, select, unbounded};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -110,7 +112,8 @@ pub(super) fn start_on(
     let folder = Builder::new().name("storage-fold".to_owned()).spawn(run_folder).map_err(host)?;
     let waiting = Waiting { segments, ..Waiting::default() };
     let (start, answers) = (Instant::now(), Vec::new());
-    let turn = Turn { writer, messages, news, jobs, options, start, answers, waiting, is_stopping: false };
+    let logs = VecDeque::new();
+    let turn = Turn { writer, messages, news, logs, jobs, options, start, answers, waiting, is_stopping: false };
     let writer_lock = lock.clone();
     let run_writer = move || {
         let _lock: Arc<Lock> = writer_lock;
@@ -135,6 +138,11 @@ fn pin(core: Option<usize>) {
 impl Handle {
     pub fn sender(&self, shard: ShardIndex) -> Sender {
         Sender { shard, channel: self.channel.clone(), has_lost: self.has_lost.clone() }
+    }
+
+    /// The way of groups' logs to the store.
+    pub fn logs(&self) -> LogSender {
+        LogSender(self.news.clone())
     }
 
     pub fn counters(&self) -> Arc<Counters> {
@@ -169,6 +177,8 @@ struct Turn {
     writer: Writer,
     messages: Receiver<Message>,
     news: Receiver<News>,
+    /// What is to be kept of logs and is not taken yet.
+    logs: VecDeque<LogWrite>,
     jobs: crossbeam_channel::Sender<Job>,
     options: Options,
     start: Instant,
@@ -209,7 +219,7 @@ impl Turn {
                 self.take_group();
                 self.writer.commit(now, &mut self.answers);
                 tried_at = Instant::now();
-                if self.messages.is_empty() {
+                if self.messages.is_empty() && self.logs.is_empty() {
                     self.writer.rest(now, &mut self.answers);
                 }
             }
@@ -218,18 +228,27 @@ impl Turn {
                 self.writer.ask_sync();
             }
             self.hand_over();
-            self.answers.drain(..).for_each(|(shard, answer)| notify(shard, answer));
+            self.tell(notify);
         }
         let last_record = self.end();
-        self.answers.drain(..).for_each(|(shard, answer)| notify(shard, answer));
+        self.tell(notify);
         last_record
+    }
+
+    fn tell(&mut self, notify: &dyn Fn(ShardIndex, Answer)) {
+        self.answers.drain(..).for_each(|(shard, answer)| notify(shard, answer));
+        self.writer.poll_kept().into_iter().for_each(|done| done());
     }
 
     /// Waits for a message, news, or the next thing that is due.
     fn wait(&mut self) {
         let takes = !self.writer.is_failing() && !self.is_behind();
         let messages = if takes { self.messages.clone() } else { never() };
-        let tick_ms = if self.writer.is_failing() { self.options.retry_ms } else { self.options.sync_interval_ms };
+        let tick_ms = match takes && !self.logs.is_empty() {
+            true => 0,
+            false if self.writer.is_failing() => self.options.retry_ms,
+            false => self.options.sync_interval_ms,
+        };
         select! {
             recv(messages) -> message => match message {
                 Ok((shard, appends)) => self.writer.take(shard, &appends, &mut self.answers),
@@ -248,8 +267,16 @@ impl Turn {
 
     fn take_group(&mut self) {
         while self.writer.group_bytes() < self.options.group_bytes_max {
-            let Ok((shard, appends)) = self.messages.try_recv() else { return };
-            self.writer.take(shard, &appends, &mut self.answers);
+            let write = self.logs.pop_front();
+            let has_write = write.is_some();
+            if let Some(write) = write {
+                self.writer.take_log(write);
+            }
+            match self.messages.try_recv() {
+                Ok((shard, appends)) => self.writer.take(shard, &appends, &mut self.answers),
+                Err(_) if has_write => {}
+                Err(_) => return,
+            }
         }
     }
 
@@ -270,6 +297,7 @@ impl Turn {
                 self.waiting.ended = Some(reason);
             }
             News::Synced { through, result } => self.writer.handle_synced(through, &result),
+            News::Log(write) => self.logs.push_back(write),
             News::Stop => self.is_stopping = true,
         }
     }
@@ -312,7 +340,7 @@ impl Turn {
             // It may work by now, and what is not checkpointed is no hindrance to the last records.
             self.writer.retry(now, &mut self.answers);
         }
-        while !self.writer.is_failing() && !self.messages.is_empty() {
+        while !self.writer.is_failing() && !(self.messages.is_empty() && self.logs.is_empty()) {
             self.take_group();
             self.writer.commit(now, &mut self.answers);
         }

@@ -22,8 +22,10 @@ mod disk;
 mod ending;
 mod error;
 mod fold;
+mod groups;
 mod handle;
 mod lines;
+mod logs;
 mod open;
 mod replay;
 mod tools;
@@ -34,7 +36,9 @@ mod tests;
 pub use base::BaseError;
 pub use counters::Counters;
 pub use error::OpenError;
+pub use groups::{GroupLog, LogMembers, LogPosition, Logs};
 pub use handle::{Handle, Sender, start};
+pub use logs::{Done, LogEntry, LogPayload, LogSender, LogWrite};
 pub use open::{Recovered, Store};
 pub use tools::{Report, ToolError, check, cut, export, import};
 
@@ -93,6 +97,8 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Events of removed or trimmed time series that are deleted at once.
     pub garbage_events_max: usize,
+    /// How many groups hold topics; 0 without a cluster. The same for as long as the cluster lives.
+    pub groups: u16,
 }
 
 impl Default for Options {
@@ -110,6 +116,7 @@ impl Default for Options {
             retry_ms: 500,
             cache_bytes: 8 << 20,
             garbage_events_max: 65_536,
+            groups: 0,
         }
     }
 }

@@ -50,6 +50,7 @@ pub const SMALL: Options = Options {
     retry_ms: 10,
     cache_bytes: 1 << 20,
     garbage_events_max: 7,
+    groups: 0,
 };
 
 pub struct Running {

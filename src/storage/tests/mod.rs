@@ -4,4 +4,5 @@ mod crashes;
 mod endings;
 mod faulty;
 mod files;
+mod logs;
 mod sample;
