@@ -13,13 +13,14 @@
 //! Handle ─▶ bounded queue of each group ─▶ openraft ─▶ log, network
 //! receiver ◀─ News, as far as its window is open ◀─ what is committed
 //! ```
-//! All of it runs on one thread, in one task set; rules outside this room are not async. Of openraft: pre-vote is on, so a node that was cut off does not
-//! unseat a leader; `enable_leader_restore` is off, since a restarted leader has to be elected; `allow_log_reversion` is off, so a node that lost its log
-//! must come back under a new id. A term has one leader (`leader_id_std`). A group is one `Raft`; groups share what carries their messages. Chance, which
-//! is when elections begin, is drawn from [`Options::seed`].
+//! `codec.rs` is what leaves the process, as bytes. All of it runs on one thread, in one task set; rules outside this room are not async. Of openraft:
+//! pre-vote is on, so a node that was cut off does not unseat a leader; `enable_leader_restore` is off, since a restarted leader has to be elected;
+//! `allow_log_reversion` is off, so a node that lost its log must come back under a new id. A term has one leader (`leader_id_std`). A group is one `Raft`;
+//! groups share what carries their messages. Chance, which is when elections begin, is drawn from [`Options::seed`].
 //!
 //! Loops here are over the groups, the entries of one proposal or news, or the pieces of one snapshot; what each may be bounds [`Options`].
 
+mod codec;
 mod engine;
 mod group;
 mod handle;

@@ -47,12 +47,12 @@ pub enum Lane {
 /// What one node asks of another.
 #[derive(Clone)]
 pub struct Request {
-    group: GroupId,
-    body: Body,
+    pub(super) group: GroupId,
+    pub(super) body: Body,
 }
 
 #[derive(Clone)]
-enum Body {
+pub(super) enum Body {
     Append(AppendEntriesRequest<Types>),
     Vote(VoteRequest<Types>),
     PreVote(VoteRequest<Types>),
@@ -62,19 +62,19 @@ enum Body {
 
 /// One piece of a snapshot.
 #[derive(Clone)]
-struct Part {
-    vote: Vote,
-    position: Position,
-    number: u64,
-    piece: Piece,
+pub(super) struct Part {
+    pub vote: Vote,
+    pub position: Position,
+    pub number: u64,
+    pub piece: Piece,
 }
 
 /// What the other says.
 #[derive(Clone)]
-pub struct Answer(Reply);
+pub struct Answer(pub(super) Reply);
 
 #[derive(Clone)]
-enum Reply {
+pub(super) enum Reply {
     Append(AppendEntriesResponse<Types>),
     Vote(VoteResponse<Types>),
     Transfer(TransferLeaderResponse<Types>),
