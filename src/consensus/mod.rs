@@ -36,7 +36,7 @@ mod types;
 
 pub use engine::{Engine, Start, start};
 pub use handle::Handle;
-pub use log::MemoryLog;
+pub use log::Log;
 pub use network::{Answer, Asking, Dial, Inbox, Request, Unreached};
 
 use bytes::Bytes;

@@ -81,7 +81,7 @@ impl GroupLog {
     /// What the record of the group's log makes of it. What the state holds already changes nothing.
     pub fn apply(&mut self, record: &Record<'_>) {
         match record {
-            Record::Logged { logged, .. } if self.next_index() <= logged.index => {
+            Record::Logged { logged, .. } if self.next_index() <= Some(logged.index) => {
                 drop(self.entries.insert(logged.index, LogEntry::of(logged)))
             }
             Record::Cut { after, .. } => drop(self.entries.split_off(&after.map_or(0, |after| after.saturating_add(1)))),
@@ -92,13 +92,14 @@ impl GroupLog {
     }
 
     /// The index that follows what the state holds.
-    fn next_index(&self) -> u64 {
-        self.position.as_ref().map_or(0, |position| position.index.saturating_add(1))
+    fn next_index(&self) -> Option<u64> {
+        self.position.as_ref().map(|position| position.index.saturating_add(1))
     }
 
-    /// Says where entries are missing.
+    /// The first entry that is missing between others, or behind what the state holds.
     pub fn gap(&self) -> Option<u64> {
-        (self.next_index()..).zip(self.entries.keys()).find(|(expected, found)| expected != *found).map(|(expected, _)| expected)
+        let first = self.next_index().or(self.entries.first_key_value().map(|(index, _)| *index))?;
+        (first..).zip(self.entries.keys()).find(|(expected, found)| expected != *found).map(|(expected, _)| expected)
     }
 
     /// The state goes as far as the entry.

@@ -31,12 +31,12 @@ mod replay;
 mod tools;
 mod writer;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 pub use base::BaseError;
 pub use counters::Counters;
 pub use error::OpenError;
-pub use groups::{GroupLog, LogMembers, LogPosition, Logs};
+pub use groups::{GroupLog, LogMembers, LogPosition};
 pub use handle::{Handle, Sender, start};
 pub use logs::{Done, LogEntry, LogPayload, LogSender, LogWrite};
 pub use open::{Recovered, Store};

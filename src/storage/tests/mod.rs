@@ -3,6 +3,6 @@
 mod crashes;
 mod endings;
 mod faulty;
-mod files;
+pub mod files;
 mod logs;
 mod sample;
