@@ -285,7 +285,7 @@ impl Known {
         let Some(([id @ .., flags], rest)) = bytes.split_first_chunk::<9>() else {
             return Err(BaseError::Corrupt("found a path without its topic".to_owned()));
         };
-        let id = TopicId(u64::from_be_bytes((*id).try_into().expect("eight bytes")));
+        let id = TopicId(u64::from_be_bytes(*id));
         let passing = (flags & Self::IS_PASSING != 0).then(|| rest.to_vec());
         Ok(Self { id, retains_value: flags & Self::RETAINS_VALUE != 0, passing })
     }

@@ -340,7 +340,7 @@ impl Turn {
             // It may work by now, and what is not checkpointed is no hindrance to the last records.
             self.writer.retry(now, &mut self.answers);
         }
-        while !self.writer.is_failing() && !(self.messages.is_empty() && self.logs.is_empty()) {
+        while !(self.writer.is_failing() || self.messages.is_empty() && self.logs.is_empty()) {
             self.take_group();
             self.writer.commit(now, &mut self.answers);
         }

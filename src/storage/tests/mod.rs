@@ -4,5 +4,6 @@ mod crashes;
 mod endings;
 mod faulty;
 pub mod files;
+mod folding;
 mod logs;
 mod sample;
