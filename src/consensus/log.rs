@@ -96,7 +96,9 @@ impl Cached {
     /// Hands something to the store, if there is one, behind what is committed by now: that is not worth a message of its own.
     fn keep(&mut self, write: impl FnOnce(u16) -> LogWrite) {
         let Some(keeper) = &mut self.keeper else { return };
-        let committed = self.committed.map(|id| id.index);
+        // Said only of what is here: that a snapshot on its way covers more says nothing of this log's entries.
+        let is_here = |id: &LogId| self.entries.get(&id.index).is_some_and(|entry| entry.log_id == *id);
+        let committed = self.committed.filter(is_here).map(|id| id.index);
         if let Some(index) = committed.filter(|_| keeper.told < committed) {
             keeper.told = committed;
             keeper.sender.send(LogWrite::Committed { group: keeper.group, index });

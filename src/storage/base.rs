@@ -6,6 +6,7 @@
 //! the last record it holds is part of it. Its blocks carry checksums that are checked on read.
 
 use super::error::panic_text;
+use super::snapshots::Held;
 use crate::base::TopicId;
 use crate::journal::{Expected, Read, Record, RecordKind, Salt, State, StoredEvent, StoredTopic, read_segment};
 use fjall::config::{BlockSizePolicy, FilterPolicy};
@@ -35,6 +36,8 @@ pub enum Tag {
     Group = 7,
     /// Behind it stand a group and an index: an entry of its log that is not part of the state yet.
     Log = 8,
+    /// Behind it stand a group and a number: a piece of another server's snapshot.
+    Staged = 9,
 }
 
 /// In the order of its bytes.
@@ -79,6 +82,8 @@ pub struct Base {
 }
 
 struct Engine {
+    /// Instants that are read; gone with the engine.
+    held: Vec<Held>,
     database: Database,
     state: Keyspace,
 }
@@ -236,25 +241,65 @@ impl Base {
     }
 
     /// Makes the entries part of the state, wholly or not at all, and returns when they survive a loss of power.
-    fn ingest(&mut self, mut entries: Entries, of_groups: GroupEntries, through: u64, highest_topic: u64) -> Result<(), BaseError> {
-        entries.insert(Key::CHECKPOINT, Some(number_bytes([through, highest_topic])));
+    fn ingest(&mut self, entries: Entries, of_groups: GroupEntries, through: u64, highest_topic: u64) -> Result<(), BaseError> {
         self.revive()?;
-        let state = self.state()?;
-        let mut ingestion = state.start_ingestion()?;
-        let entries = entries.into_iter().map(|(key, value)| (key.bytes(), value));
-        for (key, value) in entries.chain(of_groups) {
-            match value {
-                Some(value) => ingestion.write(key, value)?,
-                None => ingestion.write_tombstone(key)?,
-            }
-        }
-        ingestion.finish()?;
+        let entries = entries.into_iter().map(|(key, value)| (key.bytes(), value)).chain(of_groups);
+        self.ingest_through(entries.map(Ok), through, highest_topic)?;
         (self.through, self.highest_topic) = (through, highest_topic);
         Ok(())
     }
 
+    /// The same of what is of groups.
+    pub(super) fn ingest_of_groups(&mut self, of_groups: GroupEntries) -> Result<(), BaseError> {
+        self.ingest(Entries::new(), of_groups, self.through, self.highest_topic)
+    }
+
+    /// The same of what comes in the order of its keys.
+    pub(super) fn ingest_all(
+        &self,
+        entries: impl Iterator<Item = Result<(Vec<u8>, Option<Vec<u8>>), BaseError>>,
+        highest_topic: u64,
+    ) -> Result<(), BaseError> {
+        self.ingest_through(entries, self.through, highest_topic)
+    }
+
+    fn ingest_through(
+        &self,
+        entries: impl Iterator<Item = Result<(Vec<u8>, Option<Vec<u8>>), BaseError>>,
+        through: u64,
+        highest_topic: u64,
+    ) -> Result<(), BaseError> {
+        let mut ingestion = self.state()?.start_ingestion()?;
+        ingestion.write(Key::CHECKPOINT.bytes(), number_bytes([through, highest_topic]))?;
+        for entry in entries {
+            match entry? {
+                (key, Some(value)) => ingestion.write(key, value)?,
+                (key, None) => ingestion.write_tombstone(key)?,
+            }
+        }
+        Ok(ingestion.finish()?)
+    }
+
+    pub(super) fn highest_topic(&self) -> u64 {
+        self.highest_topic
+    }
+
+    pub(super) fn note_highest_topic(&mut self, highest_topic: u64) {
+        self.highest_topic = highest_topic;
+    }
+
+    /// The state as it is now, whatever is folded while it is read.
+    pub(super) fn instant(&self) -> Result<fjall::Snapshot, BaseError> {
+        self.engine.as_ref().map(|engine| engine.database.snapshot()).ok_or(BaseError::Engine(fjall::Error::Poisoned))
+    }
+
+    /// Instants that are read.
+    pub(super) fn held(&mut self) -> Option<&mut Vec<Held>> {
+        self.engine.as_mut().map(|engine| &mut engine.held)
+    }
+
     /// fjall's own threads give up for good after an error, such as a full disk. Opening it again starts them anew.
-    fn revive(&mut self) -> Result<(), BaseError> {
+    pub(super) fn revive(&mut self) -> Result<(), BaseError> {
         let is_failed = |engine: &Engine| matches!(engine.database.persist(fjall::PersistMode::Buffer), Err(fjall::Error::Poisoned));
         if self.engine.as_ref().is_some_and(is_failed) {
             // Only one can have the directory's lock: the old one ends first.
@@ -314,7 +359,7 @@ impl Engine {
                 .manual_journal_persist(true)
         };
         let state = database.keyspace("state", options)?;
-        Ok(Self { database, state })
+        Ok(Self { held: Vec::new(), database, state })
     }
 }
 
@@ -342,6 +387,7 @@ impl Key {
     fn parse(bytes: &[u8]) -> Result<Self, BaseError> {
         let unknown = || BaseError::Corrupt(format!("found an unknown key: {bytes:02x?}"));
         let (first, rest) = bytes.split_first().ok_or_else(unknown)?;
+        // What is of groups has keys of another form.
         let tag = [Tag::Checkpoint, Tag::Topic, Tag::Value, Tag::Series, Tag::Event, Tag::Garbage]
             .into_iter()
             .find(|tag| *tag as u8 == *first)
@@ -428,7 +474,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, BaseError>) -> Result<T, BaseErro
 fn restore_entry(state: &mut State, key: Key, value: &[u8]) -> Result<(), BaseError> {
     let id = TopicId(key.topic);
     match key.tag {
-        Tag::Checkpoint | Tag::Garbage | Tag::Path | Tag::Group | Tag::Log => {}
+        Tag::Checkpoint | Tag::Garbage | Tag::Path | Tag::Group | Tag::Log | Tag::Staged => {}
         Tag::Series => {
             let [last_sequence, first_kept, latest_ms] = numbers(value)?;
             if let Some(topic) = state.topics.get_mut(&id) {
@@ -457,6 +503,26 @@ fn record(key: Key, value: &[u8]) -> Result<Record<'_>, BaseError> {
         return Err(corrupt("an entry of another topic"));
     }
     Ok(record)
+}
+
+/// Whether the key is of a topic of the group, or of its events.
+pub fn is_topic_of(key: &[u8], group: u16, groups: u16) -> Result<bool, BaseError> {
+    let Key { tag, topic, .. } = Key::parse(key)?;
+    Ok(tag != Tag::Checkpoint && topic % 2 == 0 && topic / 2 % u64::from(groups.max(1)) == u64::from(group))
+}
+
+/// Checks what another wrote of a topic, and returns the topic's number.
+pub fn check_entry(key: &[u8], value: &[u8]) -> Result<u64, BaseError> {
+    let key = Key::parse(key)?;
+    let fits = match key.tag {
+        Tag::Series => numbers::<3>(value).is_ok(),
+        Tag::Garbage => numbers::<2>(value).is_ok(),
+        Tag::Topic => matches!(record(key, value)?, Record::Added { .. }),
+        Tag::Value => matches!(record(key, value)?, Record::Value { .. } | Record::NoValue { .. } | Record::Message { .. }),
+        Tag::Event => matches!(record(key, value)?, Record::Event { sequence, .. } if sequence == key.sequence),
+        Tag::Checkpoint | Tag::Path | Tag::Group | Tag::Log | Tag::Staged => false,
+    };
+    if fits { Ok(key.topic) } else { Err(BaseError::Corrupt(format!("topic {}: found what is not of it", key.topic))) }
 }
 
 /// A record behind the number of its kind.

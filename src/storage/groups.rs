@@ -10,7 +10,7 @@ use super::logs::{LogEntry, LogPayload};
 use crate::base::TopicId;
 use crate::cluster::{Change, Entry, EventChange, topic_id};
 use crate::journal::{Read, Record, StoredTopic};
-use crate::topic::path::TopicPath;
+use crate::topic::path::{self, TopicPath};
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::wire::mqtt::QoS;
 use hashbrown::{HashMap, HashSet};
@@ -111,7 +111,7 @@ impl GroupLog {
         self.position = Some(LogPosition { index: entry.index, term: entry.term, members });
     }
 
-    fn encode(&self, groups: u16) -> Vec<u8> {
+    pub(super) fn encode(&self, groups: u16) -> Vec<u8> {
         let position = self.position.clone().map(|LogPosition { index, term, members }| {
             let members = members.map(|LogMembers { index, term, bytes }| KeptMembers { index, term, bytes });
             KeptPosition { index, term, members }
@@ -120,7 +120,7 @@ impl GroupLog {
         rkyv::to_bytes::<Failure>(&kept).expect("memory takes it").to_vec()
     }
 
-    fn decode(bytes: &[u8], groups: u16) -> Result<Self, BaseError> {
+    pub(super) fn decode(bytes: &[u8], groups: u16) -> Result<Self, BaseError> {
         let malformed = |_: Failure| BaseError::Corrupt("found a group that is malformed".to_owned());
         let kept = rkyv::access::<ArchivedKeptGroup, Failure>(bytes).map_err(malformed)?;
         let found = kept.groups.to_native();
@@ -177,7 +177,7 @@ impl Base {
         })
     }
 
-    fn group_log(&self, group: u16) -> Result<GroupLog, BaseError> {
+    pub(super) fn group_log(&self, group: u16) -> Result<GroupLog, BaseError> {
         let kept = self.state()?.get(group_key(Tag::Group, group, &[]))?;
         let mut log = kept.map_or(Ok(GroupLog::default()), |kept| GroupLog::decode(&kept, self.groups))?;
         for found in self.state()?.prefix(group_key(Tag::Log, group, &[])) {
@@ -300,6 +300,17 @@ impl Known {
             _ => Err(BaseError::Corrupt("found a path of what is no topic".to_owned())),
         }
     }
+}
+
+/// Checks what another wrote of what is at a path, and returns the topic's number.
+pub fn check_path(key: &[u8], value: &[u8]) -> Result<u64, BaseError> {
+    let (_, path) = parse_group_key(key)?;
+    let known = Known::decode(value)?;
+    let form = std::str::from_utf8(path).ok().filter(|path| path::check_form(path).is_ok());
+    let fits = form.is_some_and(|path| {
+        known.stored().is_ok_and(|passing| passing.is_none_or(|(id, topic)| id == known.id && topic.path.as_str() == path))
+    });
+    if fits { Ok(known.id.0) } else { Err(BaseError::Corrupt(format!("found a path that is none, of topic {}", known.id.0))) }
 }
 
 /// The entries of a group on their way into the state.

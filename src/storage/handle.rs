@@ -7,6 +7,7 @@ use super::error::panic_text;
 use super::fold::{Folder, Job, News};
 use super::logs::{LogSender, LogWrite};
 use super::open::{Lock, journal_path};
+use super::snapshots::Snapshots;
 use super::writer::{Writer, WriterLimits};
 use super::{Answer, OpenError, Options, Store};
 use crate::base::{ShardIndex, Time};
@@ -48,6 +49,7 @@ impl Sender {
 pub struct Handle {
     channel: crossbeam_channel::Sender<Message>,
     news: crossbeam_channel::Sender<News>,
+    jobs: crossbeam_channel::Sender<Job>,
     /// Gives the last record, where all that was handed over is written and nothing else is known to have failed.
     writer: JoinHandle<Option<u64>>,
     /// Tells whether every sync has worked.
@@ -92,7 +94,7 @@ pub(super) fn start_on(
     let salt = position.salt;
     let segments = sealed.len();
     let waiting = sealed.into();
-    let folder = Folder { base, files, salt, options, counters: counters.clone(), waiting, has_garbage: true };
+    let folder = Folder { base, files, salt, options, counters: counters.clone(), waiting, has_garbage: true, builds: Vec::new() };
     let Options { ack, shards, segment_bytes, segment_age_ms, .. } = options;
     let limits = WriterLimits { ack, shards, segment_bytes, segment_age_ms };
     let writer = Writer::new(disk, limits, position, counters.clone());
@@ -100,6 +102,7 @@ pub(super) fn start_on(
     let (channel, messages) = bounded(options.queue_messages_max);
     let (news_sender, news) = unbounded();
     let (jobs, jobs_receiver) = unbounded();
+    let to_folder = jobs.clone();
     let host = |error| OpenError::Host { path: directory.clone(), error };
     let folder_news = news_sender.clone();
     let lock = Arc::new(lock);
@@ -126,7 +129,7 @@ pub(super) fn start_on(
         })
     };
     let writer = Builder::new().name("storage".to_owned()).spawn(run_writer).map_err(host)?;
-    Ok(Handle { channel, news: news_sender, writer, folder, counters, has_lost: Arc::default(), directory, _lock: lock })
+    Ok(Handle { channel, news: news_sender, jobs: to_folder, writer, folder, counters, has_lost: Arc::default(), directory, _lock: lock })
 }
 
 fn pin(core: Option<usize>) {
@@ -138,6 +141,11 @@ fn pin(core: Option<usize>) {
 impl Handle {
     pub fn sender(&self, shard: ShardIndex) -> Sender {
         Sender { shard, channel: self.channel.clone(), has_lost: self.has_lost.clone() }
+    }
+
+    /// The way to the snapshots of groups.
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots { news: self.news.clone(), jobs: self.jobs.clone() }
     }
 
     /// The way of groups' logs to the store.

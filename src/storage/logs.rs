@@ -49,6 +49,15 @@ pub enum LogWrite {
         group: u16,
         index: u64,
     },
+    /// The same, and the segment is ended and folded, so that the state holds it.
+    Seal {
+        group: u16,
+        index: u64,
+    },
+    /// Says when all that was handed over before survives a loss of power.
+    Sync {
+        done: Done,
+    },
 }
 
 /// The way of logs to the storage thread. What waits there is bounded by whoever appends: it lets only so much be open.

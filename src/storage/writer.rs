@@ -73,6 +73,8 @@ pub struct Writer {
     /// Who is to be told that what it handed over is kept.
     kept: Vec<Done>,
     committed: Vec<Committed>,
+    /// A segment with a record up to this one is to be ended.
+    seal_through: u64,
 }
 
 /// Up to where a group's log is committed.
@@ -134,6 +136,7 @@ impl Writer {
             votes: VecDeque::new(),
             kept: Vec::new(),
             committed: Vec::new(),
+            seal_through: 0,
         }
     }
 
@@ -178,15 +181,26 @@ impl Writer {
                 self.encode(&Record::Voted { group, vote: &vote });
                 self.votes.push_back((self.next_record - 1, done));
             }
-            LogWrite::Committed { group, index } => {
-                match self.committed.iter_mut().find(|committed| committed.group == group) {
-                    Some(committed) => committed.known = committed.known.max(index),
-                    None => self.committed.push(Committed { group, known: index, noted: None }),
-                }
+            LogWrite::Committed { group, index } => return self.note_committed(group, index),
+            LogWrite::Seal { group, index } => {
+                self.note_committed(group, index);
+                self.encode_committed();
+                self.seal_through = self.next_record - 1;
                 return;
+            }
+            LogWrite::Sync { done } => {
+                self.encode(&Record::Mark);
+                self.votes.push_back((self.next_record - 1, done));
             }
         }
         self.last_change = self.next_record - 1;
+    }
+
+    fn note_committed(&mut self, group: u16, index: u64) {
+        match self.committed.iter_mut().find(|committed| committed.group == group) {
+            Some(committed) => committed.known = committed.known.max(index),
+            None => self.committed.push(Committed { group, known: index, noted: None }),
+        }
     }
 
     /// Encodes what is committed and no record says yet. Returns whether there was any.
@@ -301,7 +315,7 @@ impl Writer {
         }
         let (Some(active), group) = (&mut self.active, &mut self.group) else { return Ok(()) };
         active.length += group.bytes.len() as u64;
-        self.must_roll |= active.length >= self.limits.segment_bytes;
+        self.must_roll |= active.length >= self.limits.segment_bytes || active.first_record <= self.seal_through;
         self.counters.segment_bytes.store(active.length, Relaxed);
         group.bytes.clear();
         group.bytes.shrink_to(GROUP_BYTES_KEPT);
@@ -371,9 +385,10 @@ impl Writer {
             self.encode(&Record::Mark);
             self.commit(now, answers);
         }
-        let (age_ns, last_change) = (self.limits.segment_age_ms * 1_000_000, self.last_change);
+        let (age_ns, last_change, seal_through) = (self.limits.segment_age_ms * 1_000_000, self.last_change, self.seal_through);
         let is_doubtful = self.must_roll && self.doubtful > self.checkpoint;
-        let is_old = |active: &Active| (is_doubtful || now.since(active.created) >= age_ns) && active.first_record <= last_change;
+        let is_due = |active: &Active| is_doubtful || active.first_record <= seal_through || now.since(active.created) >= age_ns;
+        let is_old = |active: &Active| is_due(active) && active.first_record <= last_change;
         if self.active.as_ref().is_some_and(is_old) && self.encode_committed() {
             self.commit(now, answers);
         }

@@ -167,7 +167,7 @@ fn folder(directory: &Path, store: Store) -> Folder {
     let files = Files::open(&journal_path(directory)).unwrap();
     let salt = store.position.salt;
     let Store { base, sealed, .. } = store;
-    Folder { base, files, salt, options: SMALL, counters: Arc::default(), waiting: sealed.into(), has_garbage: true }
+    Folder { base, files, salt, options: SMALL, counters: Arc::default(), waiting: sealed.into(), has_garbage: true, builds: Vec::new() }
 }
 
 #[test]

@@ -7,3 +7,4 @@ pub mod files;
 mod folding;
 mod logs;
 mod sample;
+mod snapshots;
