@@ -137,7 +137,6 @@ enum KeptReply<'a> {
 }
 
 /// An entry of a log without its place there, which whoever keeps it knows.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the log on disk"))]
 pub(super) fn encode_payload(payload: &Payload) -> Vec<u8> {
     archive(&KeptPayload::of(payload))
 }
@@ -146,19 +145,16 @@ pub(super) fn encode_payload(payload: &Payload) -> Vec<u8> {
 ///
 /// # Errors
 /// [`Malformed`].
-#[cfg_attr(not(test), expect(dead_code, reason = "for the log on disk"))]
 pub(super) fn decode_payload(bytes: &Bytes) -> Result<Payload, Malformed> {
     access::<ArchivedKeptPayload<'_>>(bytes)?.read(bytes)
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for the log on disk"))]
 pub(super) fn encode_vote(vote: &Vote) -> Vec<u8> {
     archive(&KeptVote::of(vote))
 }
 
 /// # Errors
 /// [`Malformed`].
-#[cfg_attr(not(test), expect(dead_code, reason = "for the log on disk"))]
 pub(super) fn decode_vote(bytes: &[u8]) -> Result<Vote, Malformed> {
     Ok(access::<ArchivedKeptVote>(bytes)?.read())
 }

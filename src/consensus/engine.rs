@@ -13,6 +13,7 @@ use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 
+use super::codec::Malformed;
 use super::group::Group;
 use super::handle::{Control, Ends};
 use super::machine::Machine;
@@ -23,15 +24,28 @@ use super::reply::Asked;
 use super::role::{Role, Seen};
 use super::runtime::LocalRuntime;
 use super::types::{Judged, Types, entry_bytes};
-use super::{Answer, Dial, GroupId, Handle, Inbox, MemoryLog, News, Options, Position, Proposal, Request};
+use super::{Answer, Dial, GroupId, Handle, Inbox, Log, News, Options, Position, Proposal, Request};
+
+use crate::storage::{GroupLog, LogSender};
 
 type GroupRaft = Raft<Types, Machine>;
 
 /// What a group starts with: its log, and where the last snapshot is that the receiver has kept, whose state it starts with.
 #[derive(Clone, Default)]
 pub struct Start {
-    pub log: MemoryLog,
+    pub log: Log,
     pub snapshot: Option<Position>,
+}
+
+impl Start {
+    /// What the store has kept of the group, which goes on keeping it.
+    ///
+    /// # Errors
+    /// What was kept is not of this version.
+    pub fn kept(group: GroupId, found: GroupLog, sender: LogSender) -> Result<Self, Malformed> {
+        let snapshot = found.position.as_ref().map(Position::of_kept).transpose()?;
+        Ok(Self { log: Log::kept(group, found, sender)?, snapshot })
+    }
 }
 
 /// A node's groups. Opened and run within one `LocalSet`; when that is dropped, all ends at once.
@@ -205,7 +219,7 @@ async fn propose(group: Rc<Group>, raft: GroupRaft, mut proposals: Receiver<Prop
 }
 
 /// Hands on what has waited for the receiver, and says who leads.
-async fn watch(group: Rc<Group>, raft: GroupRaft, log: MemoryLog, options: Options) {
+async fn watch(group: Rc<Group>, raft: GroupRaft, log: Log, options: Options) {
     let mut server = raft.server_metrics();
     let data = raft.data_metrics();
     let lease = Duration::from_millis(options.election_ms.1);

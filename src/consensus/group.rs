@@ -8,7 +8,7 @@ use bytes::Bytes;
 use openraft::EntryPayload;
 use tokio::sync::{Notify, oneshot};
 
-use super::log::MemoryLog;
+use super::log::Log;
 use super::types::{LogEntry, LogId, Membership, is_valid, size_of};
 use super::{Committed, Fate, GroupId, News, Piece, Position};
 
@@ -130,7 +130,7 @@ impl Group {
     }
 
     /// Hands on what waits in the log, one news of it, if the window is open. Returns whether there was any.
-    pub fn catch_up(&self, log: &MemoryLog) -> bool {
+    pub fn catch_up(&self, log: &Log) -> bool {
         let state = self.state();
         let Some(applied) = state.applied.id else { return false };
         if state.window <= 0 || state.delivered.id == Some(applied) || state.installing.is_some() {

@@ -37,7 +37,7 @@ mod types;
 
 pub use engine::{Engine, Start, start};
 pub use handle::Handle;
-pub use log::MemoryLog;
+pub use log::Log;
 pub use members::{GroupStatus, MembersChange};
 pub use network::{Answer, Asking, Dial, Inbox, Lane, Request, Unreached};
 

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::type_config::TypeConfigExt;
 use openraft::{EntryPayload, StorageError};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use tokio::task::LocalSet;
@@ -12,31 +13,147 @@ use tokio::task::LocalSet;
 use super::group::Group;
 use super::machine::Machine;
 use super::runtime::LocalRuntime;
-use super::types::{Judged, LogEntry, Types};
+use super::types::{Judged, LogEntry, Types, Vote};
 use super::*;
+use crate::storage::tests::files::Directory;
+use crate::storage::{self, Ack};
 
 /// Builds an empty group, whose receiver answers at once.
 struct Builder;
 
-impl StoreBuilder<Types, MemoryLog, Machine> for Builder {
-    async fn build(&self) -> Result<((), MemoryLog, Machine), StorageError<Types>> {
-        let (news, mut heard) = tokio::sync::mpsc::unbounded_channel();
-        let notify = Rc::new(move |told| drop(news.send(told)));
-        let group = Rc::new(Group::new(GroupId(0), None, 1 << 20, 1 << 20, notify));
-        let log = MemoryLog::default();
+impl StoreBuilder<Types, Log, Machine> for Builder {
+    async fn build(&self) -> Result<((), Log, Machine), StorageError<Types>> {
+        let log = Log::default();
         log.bound_reads(1 << 20);
-        let answering = group.clone();
-        tokio::task::spawn_local(async move {
-            while let Some(told) = heard.recv().await {
-                match told {
-                    News::Build { position, .. } => answering.built(position),
-                    News::Install { .. } => answering.installed(),
-                    _ => {}
-                }
-            }
-        });
-        Ok(((), log, Machine(group)))
+        Ok(((), log, machine()))
     }
+}
+
+/// The same over a store of its own.
+struct KeptBuilder(Ack);
+
+impl StoreBuilder<Types, Log, Machine, Stored> for KeptBuilder {
+    async fn build(&self) -> Result<(Stored, Log, Machine), StorageError<Types>> {
+        let (stored, log) = Stored::open(Directory::new(), self.0);
+        Ok((stored, log, machine()))
+    }
+}
+
+const GROUP: GroupId = GroupId(1);
+
+/// A store that is stopped when the test ends.
+struct Stored {
+    handle: Option<storage::Handle>,
+    directory: Option<Directory>,
+}
+
+impl Stored {
+    fn open(directory: Directory, ack: Ack) -> (Self, Log) {
+        let options = storage::Options { ack, groups: 12, segment_bytes: 1000, ..storage::Options::default() };
+        let (store, mut found) = storage::Store::open(&directory.0, options).unwrap();
+        let handle = storage::start(store, options, None, |_, _| ()).unwrap();
+        let start = Start::kept(GROUP, found.logs.remove(&GROUP.0).unwrap_or_default(), handle.logs()).unwrap();
+        start.log.bound_reads(1 << 20);
+        (Self { handle: Some(handle), directory: Some(directory) }, start.log)
+    }
+
+    /// The process is stopped, and starts again.
+    fn restart(mut self, ack: Ack) -> (Self, Log) {
+        self.handle.take().unwrap().stop();
+        Self::open(self.directory.take().unwrap(), ack)
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        self.handle.take().into_iter().for_each(storage::Handle::stop);
+    }
+}
+
+/// A group's, whose receiver answers at once.
+fn machine() -> Machine {
+    let (news, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let notify = Rc::new(move |told| drop(news.send(told)));
+    let group = Rc::new(Group::new(GroupId(0), None, 1 << 20, 1 << 20, notify));
+    let answering = group.clone();
+    tokio::task::spawn_local(async move {
+        while let Some(told) = heard.recv().await {
+            match told {
+                News::Build { position, .. } => answering.built(position),
+                News::Install { .. } => answering.installed(),
+                _ => {}
+            }
+        }
+    });
+    Machine(group)
+}
+
+#[test]
+fn the_storage_suite_of_openraft_passes_over_a_store() {
+    for ack in Ack::ALL {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let suite = DeterministicRng::<LocalRuntime>::scope(1, Suite::test_all(KeptBuilder(ack)));
+        LocalSet::new().block_on(&runtime, suite).unwrap();
+    }
+}
+
+fn entry(index: u64, term: u64, payload: EntryPayload<Judged, NodeId, ()>) -> LogEntry {
+    LogEntry { log_id: LogId::new(term.into(), index), payload }
+}
+
+fn judged(term: u64, bytes: usize) -> EntryPayload<Judged, NodeId, ()> {
+    EntryPayload::Normal(Judged { term, bytes: vec![b'e'; bytes].into() })
+}
+
+#[test]
+fn a_log_is_the_same_after_a_restart() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let members = openraft::Membership::new_with_defaults(vec![[1, 2].into(), [2, 3].into()], [1, 2, 3, 4]);
+    let written = vec![
+        entry(0, 1, EntryPayload::Membership(members)),
+        entry(1, 1, EntryPayload::Blank),
+        entry(2, 2, judged(1, 700_000)),
+        entry(3, 2, judged(2, 700_000)),
+        entry(4, 3, judged(3, 0)),
+    ];
+    for ack in Ack::ALL {
+        let (stored, mut log) = Stored::open(Directory::new(), ack);
+        LocalSet::new().block_on(&runtime, async {
+            log.save_vote(&Vote::new_committed(4, 2)).await.unwrap();
+            let append = |entries: &[LogEntry]| {
+                let (sender, kept) = Types::oneshot();
+                (entries.to_vec(), IOFlushed::signal(sender), kept)
+            };
+            let (entries, callback, kept) = append(&[&written[..2], &[entry(2, 1, judged(1, 3)), entry(3, 1, judged(1, 3))]].concat());
+            log.append(entries, callback).await.unwrap();
+            kept.await.unwrap().unwrap();
+            log.truncate_after(Some(written[1].log_id)).await.unwrap();
+            log.save_committed(Some(written[1].log_id)).await.unwrap();
+            let (entries, callback, kept) = append(&written[2..]);
+            log.append(entries, callback).await.unwrap();
+            kept.await.unwrap().unwrap();
+        });
+        let (_stored, mut log) = stored.restart(ack);
+        runtime.block_on(async {
+            assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new_committed(4, 2)));
+            assert_eq!(log.read_committed().await.unwrap(), Some(written[1].log_id));
+            assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(written[4].log_id));
+            // What is folded is in the state, and in the log no more.
+            let first = log.purged().map_or(0, |purged| purged as usize + 1);
+            assert!(first <= 2);
+            assert_eq!(log.try_get_log_entries(0..9).await.unwrap(), written[first..]);
+        });
+    }
+}
+
+#[test]
+fn a_position_is_the_same_from_the_store() {
+    let members = Membership::new(Some(LogId::new(1.into(), 3)), openraft::Membership::new_with_defaults(vec![[1].into()], [1, 2]));
+    let position = Position { id: Some(LogId::new(2.into(), 7)), membership: members };
+    assert_eq!(Position::of_kept(&position.to_kept().unwrap()), Ok(position));
+    let bare = Position { id: Some(LogId::new(2.into(), 7)), ..Position::default() };
+    assert_eq!(Position::of_kept(&bare.to_kept().unwrap()), Ok(bare));
+    assert_eq!(Position::default().to_kept(), None);
 }
 
 #[test]
@@ -82,7 +199,7 @@ fn proposals_are_given_back_when_the_queue_is_full() {
 
 #[test]
 fn a_read_ends_at_its_bytes_and_has_at_least_one_entry() {
-    let log = MemoryLog::default();
+    let log = Log::default();
     let entry = |index, bytes| {
         let mut entry: LogEntry = openraft::testing::blank_ent::<Types>(1, 1, index);
         entry.payload = EntryPayload::Normal(Judged { term: 1, bytes: vec![0; bytes].into() });

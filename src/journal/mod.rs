@@ -1,5 +1,7 @@
 //! What is kept of persistent topics: changes as records, and what records add up to. Functions over bytes.
 //!
+//! The logs of groups are records too: their entries say what happens to topics once they are committed, which `storage` finds out.
+//!
 //! A store is a run of numbered records. [`encode`] frames one, [`read_segment`] takes a segment of the journal apart and
 //! says where it is damaged, [`State`] is what records add up to. A damaged frame is never taken for a record: its
 //! checksum is seeded with the store's [`Salt`], which no client knows, so that not even a value that holds the bytes of a
@@ -18,7 +20,7 @@ mod state;
 mod tests;
 
 pub use frame::{Frame, Salt, encode};
-pub use record::{Expiry, Record, RecordKind};
+pub use record::{Expiry, Logged, Payload, Record, RecordKind};
 #[cfg(feature = "server")]
 pub use segment::{Damage, HeaderError, Read};
 pub use segment::{Expected, HEADER_BYTES, Header, read_segment, synced_mark};

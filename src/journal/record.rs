@@ -58,6 +58,51 @@ pub enum Record<'a> {
     },
     /// Carries nothing but its frame's note of what is synced.
     Mark,
+    /// An entry of a group's log.
+    Logged {
+        group: u16,
+        logged: Logged<'a>,
+    },
+    /// The entries behind `after` are of the group's log no more; `None`: all.
+    Cut {
+        group: u16,
+        after: Option<u64>,
+    },
+    /// The group's vote, in bytes that whoever votes understands.
+    Voted {
+        group: u16,
+        vote: &'a [u8],
+    },
+    /// All of the group's log up to there is committed. A hint, which may come late.
+    Committed {
+        group: u16,
+        index: u64,
+    },
+}
+
+/// An entry of a group's log, at its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logged<'a> {
+    pub index: u64,
+    pub term: u64,
+    pub payload: Payload<'a>,
+}
+
+/// What an entry of a group's log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload<'a> {
+    /// A term's first.
+    Nothing,
+    /// What `cluster` makes an entry of, or an empty one that changes nothing, and the term that it was judged in.
+    Entry { judged: u64, bytes: &'a [u8] },
+    /// The group's members, in bytes that whoever agrees on the log understands.
+    Members(&'a [u8]),
+}
+
+impl Payload<'_> {
+    const NOTHING: u8 = 0;
+    const ENTRY: u8 = 1;
+    const MEMBERS: u8 = 2;
 }
 
 /// When something expires. What the wall clock says is needed where the server was away, and may be wrong, then or now: so nothing has longer
@@ -95,11 +140,27 @@ pub enum RecordKind {
     Message = 6,
     /// A message that expires. Earlier servers wrote it as any other, with the moment alone.
     ExpiringMessage = 7,
+    Logged = 8,
+    Cut = 9,
+    Voted = 10,
+    Committed = 11,
 }
 
 impl RecordKind {
-    pub const ALL: [Self; 8] =
-        [Self::Mark, Self::Added, Self::Value, Self::NoValue, Self::Event, Self::Removed, Self::Message, Self::ExpiringMessage];
+    pub const ALL: [Self; 12] = [
+        Self::Mark,
+        Self::Added,
+        Self::Value,
+        Self::NoValue,
+        Self::Event,
+        Self::Removed,
+        Self::Message,
+        Self::ExpiringMessage,
+        Self::Logged,
+        Self::Cut,
+        Self::Voted,
+        Self::Committed,
+    ];
 
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == number)
@@ -180,6 +241,36 @@ struct Removed {
     topic: u64,
 }
 
+#[derive(Archive, Serialize)]
+struct KeptLogged<'a> {
+    group: u16,
+    index: u64,
+    term: u64,
+    kind: u8,
+    judged: u64,
+    #[rkyv(with = InlineAsBox)]
+    bytes: &'a [u8],
+}
+
+#[derive(Archive, Serialize)]
+struct Cut {
+    group: u16,
+    after: Option<u64>,
+}
+
+#[derive(Archive, Serialize)]
+struct Voted<'a> {
+    group: u16,
+    #[rkyv(with = InlineAsBox)]
+    vote: &'a [u8],
+}
+
+#[derive(Archive, Serialize)]
+struct Committed {
+    group: u16,
+    index: u64,
+}
+
 impl<'a> From<&'a Change> for Record<'a> {
     fn from(change: &'a Change) -> Self {
         match change {
@@ -227,13 +318,26 @@ impl<'a> Record<'a> {
             Self::Message { expiry: Some(_), .. } => RecordKind::ExpiringMessage,
             Self::Event { .. } => RecordKind::Event,
             Self::Removed { .. } => RecordKind::Removed,
+            Self::Logged { .. } => RecordKind::Logged,
+            Self::Cut { .. } => RecordKind::Cut,
+            Self::Voted { .. } => RecordKind::Voted,
+            Self::Committed { .. } => RecordKind::Committed,
         }
     }
 
-    /// The topic that the record is about; a mark is about none.
+    /// The group whose log the record is about.
+    #[cfg(feature = "server")]
+    pub fn group(&self) -> Option<u16> {
+        match *self {
+            Self::Logged { group, .. } | Self::Cut { group, .. } | Self::Voted { group, .. } | Self::Committed { group, .. } => Some(group),
+            _ => None,
+        }
+    }
+
+    /// The topic that the record is about; a mark is about none, nor is what is of a group's log.
     pub fn topic(&self) -> Option<TopicId> {
         match *self {
-            Self::Mark => None,
+            Self::Mark | Self::Logged { .. } | Self::Cut { .. } | Self::Voted { .. } | Self::Committed { .. } => None,
             Self::Added { topic, .. }
             | Self::Value { topic, .. }
             | Self::NoValue { topic, .. }
@@ -265,6 +369,17 @@ impl<'a> Record<'a> {
                 put(&Event { topic: topic.0, sequence, original, timestamp_ms, first_kept, dropped, author, value }, out);
             }
             Self::Removed { topic } => put(&Removed { topic: topic.0 }, out),
+            Self::Logged { group, logged: Logged { index, term, payload } } => {
+                let (kind, judged, bytes) = match payload {
+                    Payload::Nothing => (Payload::NOTHING, 0, &[][..]),
+                    Payload::Entry { judged, bytes } => (Payload::ENTRY, judged, bytes),
+                    Payload::Members(bytes) => (Payload::MEMBERS, 0, bytes),
+                };
+                put(&KeptLogged { group, index, term, kind, judged, bytes }, out);
+            }
+            Self::Cut { group, after } => put(&Cut { group, after }, out),
+            Self::Voted { group, vote } => put(&Voted { group, vote }, out),
+            Self::Committed { group, index } => put(&Committed { group, index }, out),
         }
     }
 
@@ -333,6 +448,40 @@ impl<'a> Record<'a> {
                 let read = rkyv::access::<ArchivedRemoved, Failure>(payload).map_err(malformed("a removal that is malformed"))?;
                 Self::Removed { topic: TopicId(read.topic.to_native()) }
             }
+            RecordKind::Logged | RecordKind::Cut | RecordKind::Voted | RecordKind::Committed => {
+                return Self::from_log_payload(kind, payload);
+            }
+        })
+    }
+
+    fn from_log_payload(kind: RecordKind, payload: &'a [u8]) -> Result<Self, Malformed> {
+        let malformed = |what| move |_: Failure| Malformed { what };
+        Ok(match kind {
+            RecordKind::Logged => {
+                let read =
+                    rkyv::access::<ArchivedKeptLogged<'a>, Failure>(payload).map_err(malformed("a log's entry that is malformed"))?;
+                let payload = match read.kind {
+                    Payload::NOTHING if read.bytes.is_empty() => Payload::Nothing,
+                    Payload::ENTRY => Payload::Entry { judged: read.judged.to_native(), bytes: &read.bytes },
+                    Payload::MEMBERS => Payload::Members(&read.bytes),
+                    _ => return Err(Malformed { what: "a log's entry of an unknown kind" }),
+                };
+                let logged = Logged { index: read.index.to_native(), term: read.term.to_native(), payload };
+                Self::Logged { group: read.group.to_native(), logged }
+            }
+            RecordKind::Cut => {
+                let read = rkyv::access::<ArchivedCut, Failure>(payload).map_err(malformed("a log's cut that is malformed"))?;
+                Self::Cut { group: read.group.to_native(), after: read.after.as_ref().map(|after| after.to_native()) }
+            }
+            RecordKind::Voted => {
+                let read = rkyv::access::<ArchivedVoted<'a>, Failure>(payload).map_err(malformed("a vote that is malformed"))?;
+                Self::Voted { group: read.group.to_native(), vote: &read.vote }
+            }
+            RecordKind::Committed => {
+                let read = rkyv::access::<ArchivedCommitted, Failure>(payload).map_err(malformed("what is committed that is malformed"))?;
+                Self::Committed { group: read.group.to_native(), index: read.index.to_native() }
+            }
+            _ => return Err(Malformed { what: "what is of no log" }),
         })
     }
 }

@@ -169,7 +169,8 @@ impl State {
     pub fn apply(&mut self, record: &Record<'_>) {
         self.highest_topic = self.highest_topic.max(record.topic().map_or(0, |topic| topic.0));
         match *record {
-            Record::Mark => {}
+            // What a group's log says of topics counts once it is committed, which a record alone does not tell.
+            Record::Mark | Record::Logged { .. } | Record::Cut { .. } | Record::Voted { .. } | Record::Committed { .. } => {}
             Record::Added { topic, path, kind, ref properties } => {
                 let new = || StoredTopic::new(TopicPath::of_branch(path), kind, properties.to_vec());
                 self.topics.entry(topic).or_insert_with(new);

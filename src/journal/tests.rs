@@ -36,7 +36,18 @@ fn records() -> Vec<Record<'static>> {
         },
         Record::Event { topic, sequence: 6, original: None, timestamp_ms: 2, author: "", value: b"", first_kept: 4, dropped: None },
         Record::Removed { topic },
+        logged(u64::MAX, Payload::Entry { judged: 3, bytes: b"entry" }),
+        logged(0, Payload::Members(b"members")),
+        logged(1, Payload::Nothing),
+        Record::Cut { group: 3, after: Some(7) },
+        Record::Cut { group: 3, after: None },
+        Record::Voted { group: u16::MAX, vote: b"vote" },
+        Record::Committed { group: 1, index: 9 },
     ]
+}
+
+fn logged(index: u64, payload: Payload<'static>) -> Record<'static> {
+    Record::Logged { group: 2, logged: Logged { index, term: 4, payload } }
 }
 
 struct Written {
@@ -298,7 +309,7 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0..6_u8) {
+    fn random_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0..12_u8) {
         let _ = Header::decode(&bytes, SALT);
         let _ = read(&bytes, None);
         let _ = Record::from_payload(RecordKind::from_number(kind).unwrap(), &bytes).map(|record| State::default().apply(&record));

@@ -110,7 +110,7 @@ fn open_store(config: &Config, cores: &[usize]) -> io::Result<Option<(Stored, St
     let shards = u16::try_from(cores.len()).expect("there are at most 64 shards");
     let options = Options { shards, ..wanted.options };
     let (store, recovered) = Store::open(&wanted.directory, options).map_err(|error| io::Error::other(error.to_string()))?;
-    let Recovered { state, torn, records, last_run } = recovered;
+    let Recovered { state, torn, records, last_run, .. } = recovered;
     if last_run.may_lack_tail() {
         tracing::warn!("{last_run}");
     }

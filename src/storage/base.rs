@@ -6,6 +6,7 @@
 //! the last record it holds is part of it. Its blocks carry checksums that are checked on read.
 
 use super::error::panic_text;
+use super::snapshots::Held;
 use crate::base::TopicId;
 use crate::journal::{Expected, Read, Record, RecordKind, Salt, State, StoredEvent, StoredTopic, read_segment};
 use fjall::config::{BlockSizePolicy, FilterPolicy};
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// A key's first byte; the order in which a state is read: a topic comes before what belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-enum Tag {
+pub enum Tag {
     Checkpoint = 0,
     Topic = 1,
     Value = 2,
@@ -29,6 +30,14 @@ enum Tag {
     Event = 4,
     /// Events that are to be deleted.
     Garbage = 5,
+    /// Behind it stand a group and a path: the topic that is there.
+    Path = 6,
+    /// Behind it stands a group: what of its log is part of the state, and its vote.
+    Group = 7,
+    /// Behind it stand a group and an index: an entry of its log that is not part of the state yet.
+    Log = 8,
+    /// Behind it stand a group and a number: a piece of another server's snapshot.
+    Staged = 9,
 }
 
 /// In the order of its bytes.
@@ -41,6 +50,9 @@ struct Key {
 
 /// Entries in the order of their keys; `None` deletes.
 type Entries = BTreeMap<Key, Option<Vec<u8>>>;
+
+/// The same of what is of groups: tags from [`Tag::Path`] on.
+pub type GroupEntries = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// The first key of a time series' events that a pass deletes, and the first that it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +77,13 @@ pub struct Base {
     engine: Option<Engine>,
     through: u64,
     highest_topic: u64,
+    /// How many groups there are that have topics: those below.
+    pub(super) groups: u16,
 }
 
 struct Engine {
+    /// Instants that are read; gone with the engine.
+    held: Vec<Held>,
     database: Database,
     state: Keyspace,
 }
@@ -78,7 +94,7 @@ impl Base {
     }
 
     fn open_unguarded(path: &Path, cache_bytes: u64) -> Result<Self, BaseError> {
-        let mut base = Self { path: path.to_owned(), cache_bytes, engine: None, through: 0, highest_topic: 0 };
+        let mut base = Self { path: path.to_owned(), cache_bytes, engine: None, through: 0, highest_topic: 0, groups: 0 };
         base.revive()?;
         Ok(base)
     }
@@ -99,7 +115,7 @@ impl Base {
 
     fn restore_unguarded(&self) -> Result<State, BaseError> {
         let mut state = State { highest_topic: self.highest_topic, ..State::default() };
-        for entry in self.state()?.iter() {
+        for entry in self.state()?.range(..[Tag::Path as u8]) {
             let (key, value) = entry.into_inner()?;
             let key = Key::parse(&key)?;
             restore_entry(&mut state, key, &value)?;
@@ -121,13 +137,17 @@ impl Base {
     fn fold_unguarded(&mut self, bytes: &[u8], salt: Salt, first_record: u64, until: u64) -> Result<(), BaseError> {
         self.revive()?;
         let mut fold = Fold::default();
+        let mut of_logs = BTreeMap::<u16, Vec<Record<'_>>>::new();
         let through = self.through;
         if first_record > through + 1 {
             return Err(BaseError::Corrupt(format!("records from {} to {} are missing", through + 1, first_record - 1)));
         }
         let read = read_segment(bytes, Expected { salt, from: first_record, until: Some(until) }, |read| {
             if read.number > through {
-                fold.take(&read);
+                match read.record.group() {
+                    Some(group) => of_logs.entry(group).or_default().push(read.record),
+                    None => fold.take(&read),
+                }
             }
         });
         if let Some(damage) = read.damage {
@@ -136,9 +156,10 @@ impl Base {
         if until <= through + 1 {
             return Ok(());
         }
+        self.fold_logs(of_logs, &mut fold)?;
         self.note_garbage(&mut fold)?;
         let highest_topic = self.highest_topic.max(fold.highest_topic);
-        self.ingest(fold.entries, until - 1, highest_topic)
+        self.ingest(fold.entries, fold.of_groups, until - 1, highest_topic)
     }
 
     /// Replaces an empty state by `topics`, at once.
@@ -157,7 +178,7 @@ impl Base {
                 fold.entries.insert(Key::of(Tag::Series, id.0), Some(series));
             }
         }
-        self.ingest(fold.entries, 0, state.highest_topic)
+        self.ingest(fold.entries, fold.of_groups, 0, state.highest_topic)
     }
 
     /// Series that begin later than the state has them, and removed ones, leave events behind. They are noted in the same
@@ -195,12 +216,12 @@ impl Base {
             let next = self.collect_span(key.topic, Span { from, below }, left, &mut entries)?;
             entries.insert(key, next.map(|from| number_bytes([from, below])));
             if next.is_some() {
-                self.ingest(entries, self.through, self.highest_topic)?;
+                self.ingest(entries, GroupEntries::new(), self.through, self.highest_topic)?;
                 return Ok(true);
             }
         }
         if !entries.is_empty() {
-            self.ingest(entries, self.through, self.highest_topic)?;
+            self.ingest(entries, GroupEntries::new(), self.through, self.highest_topic)?;
         }
         Ok(false)
     }
@@ -220,24 +241,65 @@ impl Base {
     }
 
     /// Makes the entries part of the state, wholly or not at all, and returns when they survive a loss of power.
-    fn ingest(&mut self, mut entries: Entries, through: u64, highest_topic: u64) -> Result<(), BaseError> {
-        entries.insert(Key::CHECKPOINT, Some(number_bytes([through, highest_topic])));
+    fn ingest(&mut self, entries: Entries, of_groups: GroupEntries, through: u64, highest_topic: u64) -> Result<(), BaseError> {
         self.revive()?;
-        let state = self.state()?;
-        let mut ingestion = state.start_ingestion()?;
-        for (key, value) in entries {
-            match value {
-                Some(value) => ingestion.write(key.bytes(), value)?,
-                None => ingestion.write_tombstone(key.bytes())?,
-            }
-        }
-        ingestion.finish()?;
+        let entries = entries.into_iter().map(|(key, value)| (key.bytes(), value)).chain(of_groups);
+        self.ingest_through(entries.map(Ok), through, highest_topic)?;
         (self.through, self.highest_topic) = (through, highest_topic);
         Ok(())
     }
 
+    /// The same of what is of groups.
+    pub(super) fn ingest_of_groups(&mut self, of_groups: GroupEntries) -> Result<(), BaseError> {
+        self.ingest(Entries::new(), of_groups, self.through, self.highest_topic)
+    }
+
+    /// The same of what comes in the order of its keys.
+    pub(super) fn ingest_all(
+        &self,
+        entries: impl Iterator<Item = Result<(Vec<u8>, Option<Vec<u8>>), BaseError>>,
+        highest_topic: u64,
+    ) -> Result<(), BaseError> {
+        self.ingest_through(entries, self.through, highest_topic)
+    }
+
+    fn ingest_through(
+        &self,
+        entries: impl Iterator<Item = Result<(Vec<u8>, Option<Vec<u8>>), BaseError>>,
+        through: u64,
+        highest_topic: u64,
+    ) -> Result<(), BaseError> {
+        let mut ingestion = self.state()?.start_ingestion()?;
+        ingestion.write(Key::CHECKPOINT.bytes(), number_bytes([through, highest_topic]))?;
+        for entry in entries {
+            match entry? {
+                (key, Some(value)) => ingestion.write(key, value)?,
+                (key, None) => ingestion.write_tombstone(key)?,
+            }
+        }
+        Ok(ingestion.finish()?)
+    }
+
+    pub(super) fn highest_topic(&self) -> u64 {
+        self.highest_topic
+    }
+
+    pub(super) fn note_highest_topic(&mut self, highest_topic: u64) {
+        self.highest_topic = highest_topic;
+    }
+
+    /// The state as it is now, whatever is folded while it is read.
+    pub(super) fn instant(&self) -> Result<fjall::Snapshot, BaseError> {
+        self.engine.as_ref().map(|engine| engine.database.snapshot()).ok_or(BaseError::Engine(fjall::Error::Poisoned))
+    }
+
+    /// Instants that are read.
+    pub(super) fn held(&mut self) -> Option<&mut Vec<Held>> {
+        self.engine.as_mut().map(|engine| &mut engine.held)
+    }
+
     /// fjall's own threads give up for good after an error, such as a full disk. Opening it again starts them anew.
-    fn revive(&mut self) -> Result<(), BaseError> {
+    pub(super) fn revive(&mut self) -> Result<(), BaseError> {
         let is_failed = |engine: &Engine| matches!(engine.database.persist(fjall::PersistMode::Buffer), Err(fjall::Error::Poisoned));
         if self.engine.as_ref().is_some_and(is_failed) {
             // Only one can have the directory's lock: the old one ends first.
@@ -269,7 +331,12 @@ impl Base {
         result
     }
 
-    fn state(&self) -> Result<&Keyspace, BaseError> {
+    /// Reads, where fjall may panic.
+    pub(super) fn checked<T>(&self, work: impl FnOnce(&Self) -> Result<T, BaseError>) -> Result<T, BaseError> {
+        guarded(|| work(self))
+    }
+
+    pub(super) fn state(&self) -> Result<&Keyspace, BaseError> {
         self.engine.as_ref().map(|engine| &engine.state).ok_or(BaseError::Engine(fjall::Error::Poisoned))
     }
 }
@@ -292,7 +359,7 @@ impl Engine {
                 .manual_journal_persist(true)
         };
         let state = database.keyspace("state", options)?;
-        Ok(Self { database, state })
+        Ok(Self { held: Vec::new(), database, state })
     }
 }
 
@@ -320,6 +387,7 @@ impl Key {
     fn parse(bytes: &[u8]) -> Result<Self, BaseError> {
         let unknown = || BaseError::Corrupt(format!("found an unknown key: {bytes:02x?}"));
         let (first, rest) = bytes.split_first().ok_or_else(unknown)?;
+        // What is of groups has keys of another form.
         let tag = [Tag::Checkpoint, Tag::Topic, Tag::Value, Tag::Series, Tag::Event, Tag::Garbage]
             .into_iter()
             .find(|tag| *tag as u8 == *first)
@@ -335,15 +403,16 @@ impl Key {
 
 /// The newest of everything in some records.
 #[derive(Default)]
-struct Fold {
+pub struct Fold {
     entries: Entries,
     removed: HashSet<u64>,
     first_kept: HashMap<u64, u64>,
-    highest_topic: u64,
+    pub(super) highest_topic: u64,
+    pub(super) of_groups: GroupEntries,
 }
 
 impl Fold {
-    fn take(&mut self, read: &Read<'_>) {
+    pub(super) fn take(&mut self, read: &Read<'_>) {
         let Some(TopicId(topic)) = read.record.topic() else { return };
         self.highest_topic = self.highest_topic.max(topic);
         if self.removed.contains(&topic) {
@@ -356,7 +425,7 @@ impl Fold {
             Some(value)
         };
         match read.record {
-            Record::Mark => {}
+            Record::Mark | Record::Logged { .. } | Record::Cut { .. } | Record::Voted { .. } | Record::Committed { .. } => {}
             Record::Added { .. } => {
                 self.entries.insert(Key::of(Tag::Topic, topic), entry());
             }
@@ -405,7 +474,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, BaseError>) -> Result<T, BaseErro
 fn restore_entry(state: &mut State, key: Key, value: &[u8]) -> Result<(), BaseError> {
     let id = TopicId(key.topic);
     match key.tag {
-        Tag::Checkpoint | Tag::Garbage => {}
+        Tag::Checkpoint | Tag::Garbage | Tag::Path | Tag::Group | Tag::Log | Tag::Staged => {}
         Tag::Series => {
             let [last_sequence, first_kept, latest_ms] = numbers(value)?;
             if let Some(topic) = state.topics.get_mut(&id) {
@@ -429,13 +498,39 @@ fn restore_entry(state: &mut State, key: Key, value: &[u8]) -> Result<(), BaseEr
 
 fn record(key: Key, value: &[u8]) -> Result<Record<'_>, BaseError> {
     let corrupt = |what: &str| BaseError::Corrupt(format!("topic {}: found {what}", key.topic));
-    let (kind, payload) = value.split_first().ok_or_else(|| corrupt("an empty entry"))?;
-    let kind = RecordKind::from_number(*kind).ok_or_else(|| corrupt("an entry of an unknown kind"))?;
-    let record = Record::from_payload(kind, payload).map_err(|malformed| corrupt(malformed.what))?;
+    let record = read_record(value).map_err(|what| corrupt(&what.to_string()))?;
     if record.topic() != Some(TopicId(key.topic)) {
         return Err(corrupt("an entry of another topic"));
     }
     Ok(record)
+}
+
+/// Whether the key is of a topic of the group, or of its events.
+pub fn is_topic_of(key: &[u8], group: u16, groups: u16) -> Result<bool, BaseError> {
+    let Key { tag, topic, .. } = Key::parse(key)?;
+    Ok(tag != Tag::Checkpoint && topic % 2 == 0 && topic / 2 % u64::from(groups.max(1)) == u64::from(group))
+}
+
+/// Checks what another wrote of a topic, and returns the topic's number.
+pub fn check_entry(key: &[u8], value: &[u8]) -> Result<u64, BaseError> {
+    let key = Key::parse(key)?;
+    let fits = match key.tag {
+        Tag::Series => numbers::<3>(value).is_ok(),
+        Tag::Garbage => numbers::<2>(value).is_ok(),
+        Tag::Topic => matches!(record(key, value)?, Record::Added { .. }),
+        Tag::Value => matches!(record(key, value)?, Record::Value { .. } | Record::NoValue { .. } | Record::Message { .. }),
+        Tag::Event => matches!(record(key, value)?, Record::Event { sequence, .. } if sequence == key.sequence),
+        Tag::Checkpoint | Tag::Path | Tag::Group | Tag::Log | Tag::Staged => false,
+    };
+    if fits { Ok(key.topic) } else { Err(BaseError::Corrupt(format!("topic {}: found what is not of it", key.topic))) }
+}
+
+/// A record behind the number of its kind.
+pub fn read_record(value: &[u8]) -> Result<Record<'_>, BaseError> {
+    let corrupt = |what: &str| BaseError::Corrupt(what.to_owned());
+    let (kind, payload) = value.split_first().ok_or_else(|| corrupt("an empty entry"))?;
+    let kind = RecordKind::from_number(*kind).ok_or_else(|| corrupt("an entry of an unknown kind"))?;
+    Record::from_payload(kind, payload).map_err(|malformed| corrupt(malformed.what))
 }
 
 /// A topic as the records that make it.

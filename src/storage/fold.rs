@@ -7,7 +7,10 @@ use super::base::Base;
 use super::counters::Counters;
 use super::disk::{Disk, Files, Sync};
 use super::error::panic_text;
+use super::groups::LogPosition;
+use super::logs::LogWrite;
 use super::replay::Sealed;
+use super::snapshots::{ReadPiece, SnapshotJob};
 use super::{BaseError, Options};
 use crate::journal::Salt;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -22,6 +25,7 @@ use std::time::{Duration, Instant};
 pub enum Job {
     Fold(Sealed),
     Sync(Sync, u64),
+    Snapshot(SnapshotJob),
     Stop,
 }
 
@@ -41,6 +45,8 @@ pub enum News {
         through: u64,
         result: io::Result<()>,
     },
+    /// From whoever agrees on logs.
+    Log(LogWrite),
     /// From the handle: end.
     Stop,
 }
@@ -53,6 +59,15 @@ pub struct Folder {
     pub counters: Arc<Counters>,
     pub waiting: VecDeque<Sealed>,
     pub has_garbage: bool,
+    /// Who waits until a group's state goes as far as an index.
+    pub builds: Vec<Build>,
+}
+
+/// Who waits for a snapshot.
+pub struct Build {
+    group: u16,
+    index: u64,
+    done: Box<dyn FnOnce(LogPosition) + Send>,
 }
 
 impl Folder {
@@ -66,10 +81,11 @@ impl Folder {
     }
 
     fn work(mut self, jobs: &Receiver<Job>, news: &Sender<News>) -> bool {
-        let (mut pause, mut is_sync_failing, mut has_failed) = (Duration::ZERO, false, false);
+        let (mut pause, mut is_sync_failing, mut has_failed, mut is_read) = (Duration::ZERO, false, false, false);
         loop {
             let has_work = !self.waiting.is_empty() || self.has_garbage;
-            let wait = if has_work { pause } else { Duration::from_secs(3600) };
+            let idle = Duration::from_secs(if is_read { 60 } else { 3600 });
+            let wait = if has_work { pause } else { idle };
             match jobs.recv_timeout(wait) {
                 Ok(Job::Fold(sealed)) => self.waiting.push_back(sealed),
                 Ok(Job::Sync(sync, through)) => {
@@ -80,6 +96,7 @@ impl Folder {
                     say(&result, std::mem::replace(&mut is_sync_failing, result.is_err()));
                     let _ = news.send(News::Synced { through, result });
                 }
+                Ok(Job::Snapshot(job)) => self.take_snapshot_job(job),
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return !has_failed,
                 Err(RecvTimeoutError::Timeout) if !has_work => {}
                 Err(RecvTimeoutError::Timeout) => {
@@ -97,6 +114,30 @@ impl Folder {
                 }
             }
             self.counters.segments_waiting.store(self.waiting.len() as u64, Relaxed);
+            is_read = self.base.release(Instant::now());
+            self.finish_builds();
+        }
+    }
+
+    fn take_snapshot_job(&mut self, job: SnapshotJob) {
+        let said = |result: Result<(), BaseError>| result.map_err(|error| error.to_string());
+        match job {
+            SnapshotJob::Build { group, index, done } => self.builds.push(Build { group, index, done }),
+            SnapshotJob::Read { group, index, number, done } => {
+                done(self.base.read_piece(group, index, number).unwrap_or_else(|error| ReadPiece::Failed(error.to_string())));
+            }
+            SnapshotJob::Stage { group, number, bytes, done } => done(said(self.base.stage(group, number, &bytes))),
+            SnapshotJob::Install { group, position, done } => done(said(self.base.install(group, position))),
+        }
+    }
+
+    /// Tells who waits for a snapshot that is there. What cannot be read now is looked at again behind the next segment.
+    fn finish_builds(&mut self) {
+        for Build { group, index, done } in std::mem::take(&mut self.builds) {
+            match self.base.position(group) {
+                Ok(Some(position)) if position.index >= index => done(position),
+                _ => self.builds.push(Build { group, index, done }),
+            }
         }
     }
 

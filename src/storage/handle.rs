@@ -5,12 +5,15 @@ use super::disk::{Disk, Files};
 use super::ending::{note_begin, note_end};
 use super::error::panic_text;
 use super::fold::{Folder, Job, News};
+use super::logs::{LogSender, LogWrite};
 use super::open::{Lock, journal_path};
+use super::snapshots::Snapshots;
 use super::writer::{Writer, WriterLimits};
 use super::{Answer, OpenError, Options, Store};
 use crate::base::{ShardIndex, Time};
 use crate::journal::Append;
 use crossbeam_channel::{Receiver, bounded, never, select, unbounded};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +49,7 @@ impl Sender {
 pub struct Handle {
     channel: crossbeam_channel::Sender<Message>,
     news: crossbeam_channel::Sender<News>,
+    jobs: crossbeam_channel::Sender<Job>,
     /// Gives the last record, where all that was handed over is written and nothing else is known to have failed.
     writer: JoinHandle<Option<u64>>,
     /// Tells whether every sync has worked.
@@ -90,7 +94,7 @@ pub(super) fn start_on(
     let salt = position.salt;
     let segments = sealed.len();
     let waiting = sealed.into();
-    let folder = Folder { base, files, salt, options, counters: counters.clone(), waiting, has_garbage: true };
+    let folder = Folder { base, files, salt, options, counters: counters.clone(), waiting, has_garbage: true, builds: Vec::new() };
     let Options { ack, shards, segment_bytes, segment_age_ms, .. } = options;
     let limits = WriterLimits { ack, shards, segment_bytes, segment_age_ms };
     let writer = Writer::new(disk, limits, position, counters.clone());
@@ -98,6 +102,7 @@ pub(super) fn start_on(
     let (channel, messages) = bounded(options.queue_messages_max);
     let (news_sender, news) = unbounded();
     let (jobs, jobs_receiver) = unbounded();
+    let to_folder = jobs.clone();
     let host = |error| OpenError::Host { path: directory.clone(), error };
     let folder_news = news_sender.clone();
     let lock = Arc::new(lock);
@@ -110,7 +115,8 @@ pub(super) fn start_on(
     let folder = Builder::new().name("storage-fold".to_owned()).spawn(run_folder).map_err(host)?;
     let waiting = Waiting { segments, ..Waiting::default() };
     let (start, answers) = (Instant::now(), Vec::new());
-    let turn = Turn { writer, messages, news, jobs, options, start, answers, waiting, is_stopping: false };
+    let logs = VecDeque::new();
+    let turn = Turn { writer, messages, news, logs, jobs, options, start, answers, waiting, is_stopping: false };
     let writer_lock = lock.clone();
     let run_writer = move || {
         let _lock: Arc<Lock> = writer_lock;
@@ -123,7 +129,7 @@ pub(super) fn start_on(
         })
     };
     let writer = Builder::new().name("storage".to_owned()).spawn(run_writer).map_err(host)?;
-    Ok(Handle { channel, news: news_sender, writer, folder, counters, has_lost: Arc::default(), directory, _lock: lock })
+    Ok(Handle { channel, news: news_sender, jobs: to_folder, writer, folder, counters, has_lost: Arc::default(), directory, _lock: lock })
 }
 
 fn pin(core: Option<usize>) {
@@ -135,6 +141,16 @@ fn pin(core: Option<usize>) {
 impl Handle {
     pub fn sender(&self, shard: ShardIndex) -> Sender {
         Sender { shard, channel: self.channel.clone(), has_lost: self.has_lost.clone() }
+    }
+
+    /// The way to the snapshots of groups.
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots { news: self.news.clone(), jobs: self.jobs.clone() }
+    }
+
+    /// The way of groups' logs to the store.
+    pub fn logs(&self) -> LogSender {
+        LogSender(self.news.clone())
     }
 
     pub fn counters(&self) -> Arc<Counters> {
@@ -169,6 +185,8 @@ struct Turn {
     writer: Writer,
     messages: Receiver<Message>,
     news: Receiver<News>,
+    /// What is to be kept of logs and is not taken yet.
+    logs: VecDeque<LogWrite>,
     jobs: crossbeam_channel::Sender<Job>,
     options: Options,
     start: Instant,
@@ -209,7 +227,7 @@ impl Turn {
                 self.take_group();
                 self.writer.commit(now, &mut self.answers);
                 tried_at = Instant::now();
-                if self.messages.is_empty() {
+                if self.messages.is_empty() && self.logs.is_empty() {
                     self.writer.rest(now, &mut self.answers);
                 }
             }
@@ -218,18 +236,27 @@ impl Turn {
                 self.writer.ask_sync();
             }
             self.hand_over();
-            self.answers.drain(..).for_each(|(shard, answer)| notify(shard, answer));
+            self.tell(notify);
         }
         let last_record = self.end();
-        self.answers.drain(..).for_each(|(shard, answer)| notify(shard, answer));
+        self.tell(notify);
         last_record
+    }
+
+    fn tell(&mut self, notify: &dyn Fn(ShardIndex, Answer)) {
+        self.answers.drain(..).for_each(|(shard, answer)| notify(shard, answer));
+        self.writer.poll_kept().into_iter().for_each(|done| done());
     }
 
     /// Waits for a message, news, or the next thing that is due.
     fn wait(&mut self) {
         let takes = !self.writer.is_failing() && !self.is_behind();
         let messages = if takes { self.messages.clone() } else { never() };
-        let tick_ms = if self.writer.is_failing() { self.options.retry_ms } else { self.options.sync_interval_ms };
+        let tick_ms = match takes && !self.logs.is_empty() {
+            true => 0,
+            false if self.writer.is_failing() => self.options.retry_ms,
+            false => self.options.sync_interval_ms,
+        };
         select! {
             recv(messages) -> message => match message {
                 Ok((shard, appends)) => self.writer.take(shard, &appends, &mut self.answers),
@@ -248,8 +275,16 @@ impl Turn {
 
     fn take_group(&mut self) {
         while self.writer.group_bytes() < self.options.group_bytes_max {
-            let Ok((shard, appends)) = self.messages.try_recv() else { return };
-            self.writer.take(shard, &appends, &mut self.answers);
+            let write = self.logs.pop_front();
+            let has_write = write.is_some();
+            if let Some(write) = write {
+                self.writer.take_log(write);
+            }
+            match self.messages.try_recv() {
+                Ok((shard, appends)) => self.writer.take(shard, &appends, &mut self.answers),
+                Err(_) if has_write => {}
+                Err(_) => return,
+            }
         }
     }
 
@@ -270,6 +305,7 @@ impl Turn {
                 self.waiting.ended = Some(reason);
             }
             News::Synced { through, result } => self.writer.handle_synced(through, &result),
+            News::Log(write) => self.logs.push_back(write),
             News::Stop => self.is_stopping = true,
         }
     }
@@ -312,7 +348,7 @@ impl Turn {
             // It may work by now, and what is not checkpointed is no hindrance to the last records.
             self.writer.retry(now, &mut self.answers);
         }
-        while !self.writer.is_failing() && !self.messages.is_empty() {
+        while !(self.writer.is_failing() || self.messages.is_empty() && self.logs.is_empty()) {
             self.take_group();
             self.writer.commit(now, &mut self.answers);
         }

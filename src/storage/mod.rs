@@ -6,8 +6,11 @@
 //!
 //! ```text
 //! shards ─▶ channel ─▶ thread `storage`: groups ─▶ segment files          acknowledges
-//!                      thread `storage-fold`: full segments ─▶ fjall, then deletes them
+//! logs   ─▶ channel ─┘ thread `storage-fold`: full segments ─▶ fjall, then deletes them
 //! ```
+//! In a cluster the journal is also the log of each group of topics that several servers hold: [`LogSender`] is the way in, and one write is all that an update
+//! costs. What is committed is folded into the state, what is not is carried there, and the folded state is what other servers get: see [`Snapshots`].
+//!
 //! A record is in the journal until the state holds its effect. A segment is folded: of each topic only the newest value is
 //! kept, so a hot topic costs the state one entry a segment.
 //!
@@ -22,20 +25,27 @@ mod disk;
 mod ending;
 mod error;
 mod fold;
+mod groups;
 mod handle;
 mod lines;
+mod logs;
 mod open;
 mod replay;
+mod snapshots;
 mod tools;
 mod writer;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 pub use base::BaseError;
 pub use counters::Counters;
 pub use error::OpenError;
+pub use groups::{GroupLog, LogMembers, LogPosition};
 pub use handle::{Handle, Sender, start};
+pub use logs::{Done, LogEntry, LogPayload, LogSender, LogWrite};
 pub use open::{Recovered, Store};
+#[cfg_attr(not(test), expect(unused_imports, reason = "for whoever answers what consensus asks of snapshots"))]
+pub use snapshots::{ReadPiece, Snapshots};
 pub use tools::{Report, ToolError, check, cut, export, import};
 
 use std::sync::Arc;
@@ -93,6 +103,8 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Events of removed or trimmed time series that are deleted at once.
     pub garbage_events_max: usize,
+    /// How many groups hold topics; 0 without a cluster. The same for as long as the cluster lives.
+    pub groups: u16,
 }
 
 impl Default for Options {
@@ -110,6 +122,7 @@ impl Default for Options {
             retry_ms: 500,
             cache_bytes: 8 << 20,
             garbage_events_max: 65_536,
+            groups: 0,
         }
     }
 }

@@ -3,12 +3,15 @@
 use super::base::Base;
 use super::disk::{Files, sync_directory};
 use super::ending::LastRun;
+use super::groups::{self, Logs};
 use super::replay::{Journal, Sealed, Torn, replay};
 use super::writer::Position;
 use super::{OpenError, Options};
+use crate::base::TopicId;
 use crate::base::placement::PARTITIONS;
-use crate::journal::{Salt, State};
+use crate::journal::{Record, Salt, State, StoredTopic};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -45,6 +48,10 @@ pub struct Store {
 pub struct Recovered {
     /// All topics, by their ids, and the highest id that was ever given.
     pub state: State,
+    /// What is kept of groups' logs. The state holds what they say up to their positions.
+    pub logs: Logs,
+    /// Topics of groups that messages are only passed through.
+    pub passing: BTreeMap<TopicId, StoredTopic>,
     /// What was on its way to the disk and is cut.
     pub torn: Option<Torn>,
     /// Records replayed from the journal.
@@ -60,17 +67,27 @@ impl Store {
         let salt = manifest(directory)?;
         let mut files = files(directory)?;
         let base_path = state_path(directory);
-        let base = Base::open(&base_path, options.cache_bytes).map_err(OpenError::base(&base_path))?;
+        let mut base = Base::open(&base_path, options.cache_bytes).map_err(OpenError::base(&base_path))?;
+        base.groups = options.groups;
         let mut state = base.restore().map_err(OpenError::base(&base_path))?;
+        let mut logs = base.logs().map_err(OpenError::base(&base_path))?;
+        let passing = base.passing().map_err(OpenError::base(&base_path))?;
         let journal_path = journal_path(directory);
-        let journal =
-            replay(&mut files, salt, base.through(), &mut |record| state.apply(record)).map_err(OpenError::replay(&journal_path))?;
+        let mut visit = |record: &Record<'_>| {
+            state.apply(record);
+            groups::apply(&mut logs, record);
+        };
+        let journal = replay(&mut files, salt, base.through(), &mut visit).map_err(OpenError::replay(&journal_path))?;
+        if let Some((group, missing)) = logs.iter().find_map(|(group, log)| Some((group, log.gap()?))) {
+            let what = format!("entry {missing} of the log of group {group} is missing");
+            return Err(OpenError::State { path: base_path, what });
+        }
         journal.settle(&mut files).map_err(OpenError::host(&journal_path))?;
         let Journal { sealed, torn, next_record, last_segment, records, .. } = journal;
         let last_run = LastRun::read(directory, next_record - 1);
         let position = Position { salt, next_record, last_segment, checkpoint: base.through() };
         let store = Self { directory: directory.to_owned(), base, position, sealed, last_run, lock };
-        Ok((store, Recovered { state, torn, records, last_run }))
+        Ok((store, Recovered { state, logs, passing, torn, records, last_run }))
     }
 }
 

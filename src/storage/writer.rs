@@ -9,10 +9,12 @@
 
 use super::counters::Counters;
 use super::disk::{Disk, Sync};
+use super::logs::{Done, LogWrite};
 use super::replay::Sealed;
 use super::{Ack, Answer};
 use crate::base::{ShardIndex, Time};
 use crate::journal::{Append, Frame, HEADER_BYTES, Header, Record, Salt, encode};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -66,6 +68,21 @@ pub struct Writer {
     sync_asked: u64,
     sealed: Vec<Sealed>,
     syncs: Vec<(Sync, u64)>,
+    /// Who waits for a vote, by its record, until that survives a loss of power.
+    votes: VecDeque<(u64, Done)>,
+    /// Who is to be told that what it handed over is kept.
+    kept: Vec<Done>,
+    committed: Vec<Committed>,
+    /// A segment with a record up to this one is to be ended.
+    seal_through: u64,
+}
+
+/// Up to where a group's log is committed.
+struct Committed {
+    group: u16,
+    known: u64,
+    /// Up to where a record says so.
+    noted: Option<u64>,
 }
 
 struct Active {
@@ -87,6 +104,8 @@ struct Group {
     records: u64,
     /// Each shard's highest ticket.
     tickets: Vec<(ShardIndex, u64)>,
+    /// Who waits for entries of logs.
+    appends: Vec<Done>,
 }
 
 /// Buffers that one large group left behind are not kept.
@@ -114,6 +133,10 @@ impl Writer {
             sync_asked: next_record - 1,
             sealed: Vec::new(),
             syncs: Vec::new(),
+            votes: VecDeque::new(),
+            kept: Vec::new(),
+            committed: Vec::new(),
+            seal_through: 0,
         }
     }
 
@@ -142,6 +165,68 @@ impl Writer {
         }
     }
 
+    /// Encodes what is to be kept of a log into the group, as [`Self::take`] does.
+    pub fn take_log(&mut self, write: LogWrite) {
+        match write {
+            LogWrite::Append { group, entries, done } => {
+                entries.iter().for_each(|entry| self.encode(&Record::Logged { group, logged: entry.logged() }));
+                if self.limits.ack == Ack::Memory || entries.is_empty() {
+                    self.kept.push(done);
+                } else {
+                    self.group.appends.push(done);
+                }
+            }
+            LogWrite::Cut { group, after } => self.encode(&Record::Cut { group, after }),
+            LogWrite::Vote { group, vote, done } => {
+                self.encode(&Record::Voted { group, vote: &vote });
+                self.votes.push_back((self.next_record - 1, done));
+            }
+            LogWrite::Committed { group, index } => return self.note_committed(group, index),
+            LogWrite::Seal { group, index } => {
+                self.note_committed(group, index);
+                self.encode_committed();
+                self.seal_through = self.next_record - 1;
+                return;
+            }
+            LogWrite::Sync { done } => {
+                self.encode(&Record::Mark);
+                self.votes.push_back((self.next_record - 1, done));
+            }
+        }
+        self.last_change = self.next_record - 1;
+    }
+
+    fn note_committed(&mut self, group: u16, index: u64) {
+        match self.committed.iter_mut().find(|committed| committed.group == group) {
+            Some(committed) => committed.known = committed.known.max(index),
+            None => self.committed.push(Committed { group, known: index, noted: None }),
+        }
+    }
+
+    /// Encodes what is committed and no record says yet. Returns whether there was any.
+    fn encode_committed(&mut self) -> bool {
+        let mut committed = std::mem::take(&mut self.committed);
+        let mut has_risen = false;
+        for Committed { group, known, noted } in committed.iter_mut().filter(|committed| committed.noted != Some(committed.known)) {
+            self.encode(&Record::Committed { group: *group, index: *known });
+            *noted = Some(*known);
+            has_risen = true;
+        }
+        self.committed = committed;
+        if has_risen {
+            self.last_change = self.next_record - 1;
+        }
+        has_risen
+    }
+
+    /// Those whose entries and votes are kept by now.
+    pub fn poll_kept(&mut self) -> Vec<Done> {
+        while self.votes.front().is_some_and(|(record, _)| *record <= self.synced) {
+            self.kept.extend(self.votes.pop_front().map(|(_, done)| done));
+        }
+        std::mem::take(&mut self.kept)
+    }
+
     fn encode(&mut self, record: &Record<'_>) {
         if self.group.records == 0 {
             self.group.first_record = self.next_record;
@@ -158,8 +243,10 @@ impl Writer {
         if !self.has_unwritten() {
             return;
         }
+        self.encode_committed();
         match self.write_group(now) {
             Ok(()) => {
+                self.kept.append(&mut self.group.appends);
                 answers.extend(self.group.tickets.drain(..).map(|(shard, through)| (shard, Answer::Acknowledged { through })));
                 if self.failing.take().is_some() {
                     self.counters.is_failing.store(false, Relaxed);
@@ -223,13 +310,43 @@ impl Writer {
             self.counters.note_sync(start.elapsed());
             self.synced = self.next_record - 1;
             self.sync_asked = self.synced;
+        } else if self.votes.back().is_some_and(|(record, _)| *record >= group.first_record) {
+            self.sync_vote()?;
         }
+        let (Some(active), group) = (&mut self.active, &mut self.group) else { return Ok(()) };
         active.length += group.bytes.len() as u64;
-        self.must_roll |= active.length >= self.limits.segment_bytes;
+        self.must_roll |= active.length >= self.limits.segment_bytes || active.first_record <= self.seal_through;
         self.counters.segment_bytes.store(active.length, Relaxed);
         group.bytes.clear();
         group.bytes.shrink_to(GROUP_BYTES_KEPT);
         (group.records, group.written) = (0, 0);
+        Ok(())
+    }
+
+    /// Syncs the group, which has votes and was written, where acknowledgements do not wait for that. Where more has to be synced before it, the
+    /// other thread does all of it.
+    fn sync_vote(&mut self) -> io::Result<()> {
+        let first_record = self.active.as_ref().map_or(self.next_record, |active| active.first_record);
+        if self.synced + 1 < first_record || self.checkpoint < self.doubtful {
+            // What fails here is tried again with the next that is asked for.
+            if let Ok(sync) = self.disk.sync_later() {
+                self.syncs.push((sync, self.next_record - 1));
+                self.sync_asked = self.next_record - 1;
+            }
+            return Ok(());
+        }
+        let start = Instant::now();
+        if let Err(error) = self.disk.sync() {
+            // What was written to the segment before may be lost, as where another thread's sync fails.
+            if self.synced + 1 < self.group.first_record {
+                self.doubtful = self.doubtful.max(self.group.first_record - 1);
+            }
+            self.must_roll = true;
+            return Err(error);
+        }
+        self.counters.note_sync(start.elapsed());
+        self.synced = self.next_record - 1;
+        self.sync_asked = self.synced;
         Ok(())
     }
 
@@ -268,10 +385,15 @@ impl Writer {
             self.encode(&Record::Mark);
             self.commit(now, answers);
         }
-        let (age_ns, last_change) = (self.limits.segment_age_ms * 1_000_000, self.last_change);
+        let (age_ns, last_change, seal_through) = (self.limits.segment_age_ms * 1_000_000, self.last_change, self.seal_through);
         let is_doubtful = self.must_roll && self.doubtful > self.checkpoint;
-        let is_old = |active: &Active| (is_doubtful || now.since(active.created) >= age_ns) && active.first_record <= last_change;
-        if self.active.as_ref().is_some_and(is_old)
+        let is_due = |active: &Active| is_doubtful || active.first_record <= seal_through || now.since(active.created) >= age_ns;
+        let is_old = |active: &Active| is_due(active) && active.first_record <= last_change;
+        if self.active.as_ref().is_some_and(is_old) && self.encode_committed() {
+            self.commit(now, answers);
+        }
+        if self.failing.is_none()
+            && self.active.as_ref().is_some_and(is_old)
             && let Err(error) = self.roll(now)
         {
             self.fail(&error.to_string(), answers);
@@ -318,13 +440,21 @@ impl Writer {
     pub fn handle_synced(&mut self, through: u64, result: &io::Result<()>) {
         match result {
             Ok(()) if self.checkpoint >= self.doubtful => self.synced = self.synced.max(through),
-            Ok(()) => {}
+            Ok(()) => self.sync_votes_again(),
             Err(_) => {
+                self.sync_votes_again();
                 // The system may have dropped what it could not write and forgotten that it did.
                 self.counters.failures.fetch_add(1, Relaxed);
                 self.doubtful = self.doubtful.max(through);
                 self.must_roll = true;
             }
+        }
+    }
+
+    /// Who waits for a vote needs another sync.
+    fn sync_votes_again(&mut self) {
+        if !self.votes.is_empty() {
+            self.sync_asked = self.sync_asked.min(self.synced);
         }
     }
 
@@ -336,6 +466,7 @@ impl Writer {
     /// Writes and syncs what was taken and notes it, for an orderly end. What is in the segment is synced also where no more
     /// can be written. Segments before may still need [`Self::poll_syncs`].
     pub fn close(&mut self, now: Time, answers: &mut Vec<(ShardIndex, Answer)>) -> io::Result<()> {
+        self.encode_committed();
         self.commit(now, answers);
         let Some(active) = &self.active else { return Ok(()) };
         let is_synced_before = self.synced + 1 >= active.first_record && self.checkpoint >= self.doubtful;

@@ -50,6 +50,7 @@ pub const SMALL: Options = Options {
     retry_ms: 10,
     cache_bytes: 1 << 20,
     garbage_events_max: 7,
+    groups: 0,
 };
 
 pub struct Running {
@@ -166,7 +167,7 @@ fn folder(directory: &Path, store: Store) -> Folder {
     let files = Files::open(&journal_path(directory)).unwrap();
     let salt = store.position.salt;
     let Store { base, sealed, .. } = store;
-    Folder { base, files, salt, options: SMALL, counters: Arc::default(), waiting: sealed.into(), has_garbage: true }
+    Folder { base, files, salt, options: SMALL, counters: Arc::default(), waiting: sealed.into(), has_garbage: true, builds: Vec::new() }
 }
 
 #[test]

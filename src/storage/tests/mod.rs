@@ -3,5 +3,8 @@
 mod crashes;
 mod endings;
 mod faulty;
-mod files;
+pub mod files;
+mod folding;
+mod logs;
 mod sample;
+mod snapshots;
