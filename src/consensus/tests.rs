@@ -109,7 +109,7 @@ fn judged(term: u64, bytes: usize) -> EntryPayload<Judged, NodeId, ()> {
 fn a_log_is_the_same_after_a_restart() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let members = openraft::Membership::new_with_defaults(vec![[1, 2].into(), [2, 3].into()], [1, 2, 3, 4]);
-    let written = vec![
+    let written = [
         entry(0, 1, EntryPayload::Membership(members)),
         entry(1, 1, EntryPayload::Blank),
         entry(2, 2, judged(1, 700_000)),

@@ -20,7 +20,9 @@ mod state;
 mod tests;
 
 pub use frame::{Frame, Salt, encode};
-pub use record::{Expiry, Logged, Payload, Record, RecordKind};
+pub use record::{Expiry, Record, RecordKind};
+#[cfg(any(feature = "server", test))]
+pub use record::{Logged, Payload};
 #[cfg(feature = "server")]
 pub use segment::{Damage, HeaderError, Read};
 pub use segment::{Expected, HEADER_BYTES, Header, read_segment, synced_mark};

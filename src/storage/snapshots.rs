@@ -24,6 +24,10 @@ const PIECE_BYTES: usize = 1 << 20;
 /// For a piece at most about so many entries are looked at, be they of the group or not: other work waits meanwhile.
 const LOOKED_AT_MAX: usize = 50_000;
 
+/// A snapshot has no longer keys and values: whoever sent it may have said anything.
+const KEY_BYTES_MAX: usize = 1 << 16;
+const VALUE_BYTES_MAX: usize = 1 << 28;
+
 /// So long an instant is held that nobody reads.
 const HELD: Duration = Duration::from_secs(60);
 
@@ -276,7 +280,7 @@ struct Replaced<B: Iterator, A: Iterator> {
 impl<B, A> Iterator for Replaced<B, A>
 where
     B: Iterator<Item = Result<Vec<u8>, BaseError>>,
-    A: Iterator<Item = Result<(Vec<u8>, Vec<u8>), BaseError>>,
+    A: Iterator<Item = Result<Pair, BaseError>>,
 {
     type Item = Result<Change, BaseError>;
 
@@ -299,9 +303,15 @@ where
     }
 }
 
+/// A key and its value.
+type Pair = (Vec<u8>, Vec<u8>);
+
+/// Pieces, each with its number.
+type Pieces<'s> = Box<dyn Iterator<Item = Result<(u64, Vec<u8>), BaseError>> + 's>;
+
 /// The entries in staged pieces.
 struct StagedEntries<'s> {
-    pieces: Box<dyn Iterator<Item = Result<(u64, Vec<u8>), BaseError>> + 's>,
+    pieces: Pieces<'s>,
     next_piece: u64,
     bytes: Vec<u8>,
     at: usize,
@@ -325,12 +335,15 @@ impl StagedEntries<'_> {
         Ok(Some(taken))
     }
 
-    fn next_entry(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, BaseError> {
+    fn next_entry(&mut self) -> Result<Option<Pair>, BaseError> {
         let cut = || BaseError::Corrupt("the snapshot ends within an entry".to_owned());
         let Some(lengths) = self.take(8)? else {
             return if self.bytes.len() == self.at { Ok(None) } else { Err(cut()) };
         };
         let length = |at: usize| u32::from_le_bytes([lengths[at], lengths[at + 1], lengths[at + 2], lengths[at + 3]]) as usize;
+        if length(0) > KEY_BYTES_MAX || length(4) > VALUE_BYTES_MAX {
+            return Err(BaseError::Corrupt("the snapshot has an entry that is too long".to_owned()));
+        }
         let key = self.take(length(0))?.ok_or_else(cut)?;
         let value = self.take(length(4))?.ok_or_else(cut)?;
         Ok(Some((key, value)))
@@ -338,7 +351,7 @@ impl StagedEntries<'_> {
 }
 
 impl Iterator for StagedEntries<'_> {
-    type Item = Result<(Vec<u8>, Vec<u8>), BaseError>;
+    type Item = Result<Pair, BaseError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_entry().transpose()
@@ -355,7 +368,7 @@ fn is_of(key: &[u8], group: u16, groups: u16) -> Result<bool, BaseError> {
 }
 
 /// Checks what another server says of the group's state. Returns the number of the topic.
-fn check((key, value): &(Vec<u8>, Vec<u8>), group: u16, groups: u16) -> Result<u64, BaseError> {
+fn check((key, value): &Pair, group: u16, groups: u16) -> Result<u64, BaseError> {
     if !is_of(key, group, groups)? {
         return Err(BaseError::Corrupt(format!("the snapshot has a key of another group: {key:02x?}")));
     }

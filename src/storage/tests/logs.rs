@@ -54,6 +54,8 @@ struct World {
     ops: Vec<Op>,
     /// The numbers of what is kept, from 1 for the first operation.
     kept: Arc<Mutex<Vec<usize>>>,
+    /// How many of the operations are said to survive a loss of power.
+    synced: Arc<Mutex<usize>>,
     answers: Vec<(ShardIndex, Answer)>,
     now: Time,
     tickets: u64,
@@ -72,6 +74,7 @@ impl World {
             ack,
             ops: Vec::new(),
             kept: Arc::default(),
+            synced: Arc::default(),
             answers: Vec::new(),
             now: Time(0),
             tickets: 0,
@@ -110,6 +113,11 @@ impl World {
                 self.writer.take_log(LogWrite::Vote { group, vote: [vote].into(), done });
             }
             Step::Committed(group) => self.writer.take_log(LogWrite::Committed { group, index: self.ops.len() as u64 }),
+            Step::Seal(group) => self.writer.take_log(LogWrite::Seal { group, index: self.ops.len() as u64 }),
+            Step::Barrier => {
+                let (synced, number) = (self.synced.clone(), self.ops.len());
+                self.writer.take_log(LogWrite::Sync { done: Box::new(move || *synced.lock().unwrap() = number) });
+            }
             Step::Send => {
                 self.tickets += 1;
                 let change = added(self.tickets, &format!("t/{}", self.tickets));
@@ -160,12 +168,14 @@ impl World {
 
     /// The highest operation that is said to be kept.
     fn kept_max(&self) -> usize {
-        self.kept.lock().unwrap().iter().copied().max().unwrap_or(0)
+        self.kept.lock().unwrap().iter().copied().max().unwrap_or(0).max(*self.synced.lock().unwrap())
     }
 
+    /// The highest that is said to survive a loss of power whatever acknowledgements promise.
     fn kept_votes(&self) -> usize {
         let kept = self.kept.lock().unwrap();
-        kept.iter().copied().filter(|number| matches!(self.ops[number - 1], Op::Vote { .. })).max().unwrap_or(0)
+        let votes = kept.iter().copied().filter(|number| matches!(self.ops[number - 1], Op::Vote { .. }));
+        votes.max().unwrap_or(0).max(*self.synced.lock().unwrap())
     }
 
     /// What comes back is what some of the operations add up to, all before those that were kept among them. Returns how many.
@@ -194,7 +204,8 @@ impl World {
         self.writer = writer(&disk, self.ack, Position { salt: SALT, next_record, last_segment, checkpoint: self.through });
         (self.disk, self.waiting) = (disk, sealed);
         self.ops.truncate(prefix);
-        *self.kept.lock().unwrap() = (1..=prefix).collect();
+        // Who waited is told no more.
+        (self.kept, self.synced) = (Arc::new(Mutex::new((1..=prefix).collect())), Arc::new(Mutex::new(prefix)));
         Ok(())
     }
 }
@@ -210,6 +221,8 @@ enum Step {
     Cut(u16, u8),
     Vote(u16),
     Committed(u16),
+    Seal(u16),
+    Barrier,
     Send,
     Commit,
     Rest,
@@ -235,6 +248,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (group(), 0..6_u8).prop_map(|(group, count)| Step::Cut(group, count)),
         3 => group().prop_map(Step::Vote),
         2 => group().prop_map(Step::Committed),
+        1 => group().prop_map(Step::Seal),
+        1 => Just(Step::Barrier),
         2 => Just(Step::Send),
         6 => Just(Step::Commit),
         2 => Just(Step::Rest),
