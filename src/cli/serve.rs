@@ -10,6 +10,10 @@ use crate::storage::Ack;
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[derive(Args, Clone, Default)]
 pub struct Serve {
@@ -240,11 +244,18 @@ fn start_logging(config: &Config) {
         LogLevel::Debug => tracing::Level::DEBUG,
         LogLevel::Trace => tracing::Level::TRACE,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    // What the consensus engine finds worth a word is a developer's concern: who leads is told by the server's own.
+    let levels = Targets::new()
+        .with_default(level)
+        .with_target("openraft", if level < tracing::Level::DEBUG { tracing::Level::ERROR } else { level });
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry();
     // A second start in one process keeps the first one's log.
     let _ = match config.log.format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => {
+            registry.with(layer.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).with_filter(levels)).try_init()
+        }
+        LogFormat::Json => registry.with(layer.json().with_filter(levels)).try_init(),
     };
 }
 

@@ -44,6 +44,7 @@ mod walks;
 mod workbench;
 
 pub use forward::{Replied, not_leading, replied, reply_of};
+pub use restore::GroupSweep;
 pub use views::{VIEWS_WRITER, Views, parse_view};
 pub use walk::{known_selector, merge_pages};
 

@@ -159,10 +159,8 @@ impl Owner {
     }
 
     fn apply_added(&mut self, desk: &mut Desk, at: Option<Place>, added: Added) -> Place {
-        match at {
-            Some(place) if self.tree.topic(place).is_reference => self.displace_reference(desk, place),
-            Some(place) => _ = self.drop_topic(desk, place),
-            None => {}
+        if let Some(place) = at {
+            self.make_way(desk, place);
         }
         if added.value.is_some() {
             desk.report.updates += 1;
@@ -172,6 +170,15 @@ impl Owner {
         }
         let creator = added.creator;
         self.enter(desk, added.into_topic(), creator, Appearance::Made)
+    }
+
+    /// The topic there gives its place to another.
+    pub(super) fn make_way(&mut self, desk: &mut Desk, place: Place) {
+        if self.tree.topic(place).is_reference {
+            self.displace_reference(desk, place);
+        } else {
+            self.drop_topic(desk, place);
+        }
     }
 
     /// Puts a topic into the tree, and tells who is interested.

@@ -10,9 +10,19 @@ use crate::series::{Appended, Numbers, Series, SeriesError};
 use crate::topic::publication::{self, Publication};
 use crate::topic::selector::Selector;
 use crate::topic::specification::Specification;
+use crate::topic::tree::{Direction, Onward, Span};
 use crate::wire::mqtt::QoS;
 use crate::wire::native::EventHead;
 use std::sync::Arc;
+
+/// The topics of a group that a snapshot has not.
+pub struct GroupSweep {
+    pub group: u16,
+    /// Those with this number or above were added behind the snapshot.
+    pub first_later: TopicId,
+    pub kept: hashbrown::HashSet<TopicId>,
+    pub everything: Selector,
+}
 
 impl Owner {
     /// Makes of the topic what its records made of it; who is interested is told of the topic as it is then. An error says what about it this server
@@ -22,10 +32,11 @@ impl Owner {
         desk: &mut Desk,
         id: TopicId,
         stored: StoredTopic,
-        specification: Arc<Specification>,
+        (specification, is_passing): (Arc<Specification>, bool),
+        appearance: Appearance,
     ) -> Result<(), String> {
         let value = (stored.version > 0).then(|| Arc::new(value_of(desk, id, &stored, &specification)));
-        let added = Added { id, path: stored.path.clone(), specification, is_passing: false, value, creator: None };
+        let added = Added { id, path: stored.path.clone(), specification, is_passing, value, creator: None };
         let mut topic = added.into_topic();
         // When the server starts, before anybody is served.
         for event in stored.events.into_values() {
@@ -40,8 +51,57 @@ impl Owner {
                 series.restore_end(last.saturating_add(1), stored.latest_ms);
             }
         }
-        self.enter(desk, topic, None, Appearance::Restored);
+        if is_passing {
+            self.expiries.passing().note(desk, id, &topic.path);
+        }
+        self.enter(desk, topic, None, appearance);
         Ok(())
+    }
+
+    /// The topic takes the place of what is at its path, as another server's snapshot has it.
+    pub fn replace_topic(
+        &mut self,
+        desk: &mut Desk,
+        id: TopicId,
+        stored: StoredTopic,
+        specification: (Arc<Specification>, bool),
+    ) -> Result<(), String> {
+        let place = self.tree.find(stored.path.as_str());
+        let held = place.map(|place| self.tree.topic(place));
+        if let (Some(place), Some(topic)) = (place, held)
+            && topic.id == id
+            && topic.series().is_none()
+            && !topic.is_passing
+            && stored.version > 0
+        {
+            let is_older = topic.latest.as_ref().is_none_or(|latest| latest.version < stored.version);
+            if is_older {
+                let record = Record::Value(Arc::new(value_of(desk, id, &stored, &specification.0)));
+                self.apply(desk, Some(place), record);
+            }
+            return Ok(());
+        }
+        if let Some(place) = place {
+            self.make_way(desk, place);
+        }
+        self.restore_topic(desk, id, stored, specification, Appearance::Made)
+    }
+
+    /// Goes through some topics, and removes those of the group that were there when its log was at `index` and that `kept` has not. Gives how to go on.
+    pub fn sweep_group(&mut self, desk: &mut Desk, sweep: &GroupSweep, rest: &Span) -> Option<Span> {
+        let mut paths = Vec::new();
+        let next = self.tree.scan(&sweep.everything, rest, Direction::Forward, desk.limits.walk_slice, |_, topic| {
+            let is_of_group = desk.groups.of(topic.path.as_str()) == Some(sweep.group) && !topic.is_reference;
+            if is_of_group && topic.id < sweep.first_later && !sweep.kept.contains(&topic.id) {
+                paths.push(topic.path.clone());
+            }
+            Onward::Next
+        });
+        for path in paths {
+            let place = self.tree.find(path.as_str()).expect("the removal of one topic takes no other along");
+            self.apply(desk, Some(place), Record::Removed);
+        }
+        next
     }
 
     /// Sessions of the shard `home` that were kept select by this selector: publications go there. To be called before topics are restored.

@@ -8,7 +8,11 @@ use crate::base::placement::owner_of;
 use crate::cluster::{Entry, Forward};
 use crate::consensus::{self, Committed, GroupId, Handle, News, entry_bytes};
 use crate::shard::{Fate, Leader, Role};
+use crate::storage::Loaded;
 use bytes::Bytes;
+
+/// Of a snapshot, a word has so many topics at most.
+const TOPICS_A_WORD: usize = 64;
 
 /// Tells a shard something. Must not wait.
 type Tell = Box<dyn Fn(ShardIndex, Word) + Send + Sync>;
@@ -69,6 +73,23 @@ impl Carrier {
             other => return Some(other),
         }
         None
+    }
+
+    /// Another server's snapshot is in the store: its topics are told to the shards that own them.
+    pub fn install(&self, group: GroupId, index: u64, topics: Loaded) {
+        let mut parts: Vec<Loaded> = (0..self.shards).map(|_| Vec::new()).collect();
+        for topic in topics {
+            let owner = owner_of(topic.1.path.as_str(), self.shards);
+            let part = &mut parts[usize::from(owner.0)];
+            part.push(topic);
+            if part.len() == TOPICS_A_WORD {
+                (self.tell)(owner, Word::Installed { group: group.0, topics: std::mem::take(part) });
+            }
+        }
+        for (shard, topics) in (0..).map(ShardIndex).zip(parts) {
+            (self.tell)(shard, Word::Installed { group: group.0, topics });
+            (self.tell)(shard, Word::AllInstalled { group: group.0, index });
+        }
     }
 
     fn tell_all(&self, group: GroupId, role: Role) {

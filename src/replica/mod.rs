@@ -21,6 +21,7 @@ pub use carrier::Carrier;
 pub use link::Link;
 
 use crate::shard::{Fate, Role};
+use crate::storage::Loaded;
 use bytes::Bytes;
 
 /// What a shard is told.
@@ -32,6 +33,10 @@ pub enum Word {
     Said { group: u16, said: Vec<Said>, bytes: usize },
     /// An update that another server has forwarded, to be answered by [`Link::answer`] with the same number.
     Forwarded { group: u16, term: u64, number: u64, request: Bytes },
+    /// Some topics of another server's snapshot, which takes the place of what is here of the group.
+    Installed { group: u16, topics: Loaded },
+    /// Those were all, as of this place of the group's log.
+    AllInstalled { group: u16, index: u64 },
     /// What became of an update that was forwarded.
     Reply { group: u16, ticket: u64, reply: Result<Bytes, Fate> },
 }

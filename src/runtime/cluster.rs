@@ -2,8 +2,9 @@
 
 use super::mesh::{Command, Mailbox};
 use crate::base::ShardIndex;
-use crate::consensus::{self, Dial, Handle, Inbox, News, NodeId, Options, Start};
+use crate::consensus::{self, Dial, GroupId, Handle, Inbox, News, NodeId, Options, Piece, Position, Start};
 use crate::replica::{Carrier, Link};
+use crate::storage::{LogPosition, LogSender, Logs, ReadPiece, Snapshots};
 use crossbeam_channel::Sender;
 use std::collections::BTreeSet;
 use std::io;
@@ -17,13 +18,18 @@ pub type Connect = Box<dyn FnOnce() -> io::Result<(Dial, Box<dyn FnOnce(Inbox)>)
 /// A server's part in its cluster, before it runs.
 pub struct Clustered {
     pub options: Options,
-    /// For each of the options' groups.
-    pub starts: Vec<Start>,
     /// The core of the engine's thread; any where `None`.
     pub core: Option<usize>,
     pub connect: Connect,
     /// The voters of a cluster that begins with this server.
     pub found: Option<BTreeSet<NodeId>>,
+}
+
+/// What the store has of a server's groups.
+pub struct Kept {
+    pub logs: Logs,
+    pub sender: LogSender,
+    pub snapshots: Snapshots,
 }
 
 /// The engine that runs.
@@ -35,12 +41,18 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub fn start(clustered: Clustered, senders: Vec<Sender<Command>>, mailboxes: Vec<Arc<Mailbox>>) -> io::Result<Self> {
-        let Clustered { options, starts, core, connect, found } = clustered;
+    pub fn start(clustered: Clustered, kept: Kept, senders: Vec<Sender<Command>>, mailboxes: Vec<Arc<Mailbox>>) -> io::Result<Self> {
+        let Clustered { options, core, connect, found } = clustered;
+        let Kept { mut logs, sender, snapshots } = kept;
+        let start = |group: GroupId| Start::kept(group, logs.remove(&group.0).unwrap_or_default(), sender.clone());
+        let starts = options.all_groups().map(start).collect::<Result<Vec<_>, _>>();
+        let starts = starts.map_err(|_| io::Error::other("the log of a group has a form that this version does not know"))?;
         let (carrier, has_failed) = (Arc::new(OnceLock::<Carrier>::new()), Arc::new(AtomicBool::new(false)));
         let (hearing, failing) = (carrier.clone(), has_failed.clone());
+        let slot = Arc::new(OnceLock::<Handle>::new());
+        let answering = Answering { handle: slot.clone(), carrier: carrier.clone(), snapshots };
         let notify = move |news| {
-            if let Some(news) = hearing.wait().hear(news) {
+            if let Some(news) = hearing.wait().hear(news).and_then(|news| answering.hear(news)) {
                 note(&news, &failing);
             }
         };
@@ -50,6 +62,7 @@ impl Engine {
             }
         };
         let (handle, thread) = consensus::start(options, starts, pin, connect, notify)?;
+        let _ = slot.set(handle.clone());
         let shards = u16::try_from(senders.len()).expect("there are at most 64 shards");
         let tell = move |shard: ShardIndex, word| {
             // A shard that has ended hears nothing.
@@ -77,6 +90,76 @@ impl Engine {
     pub fn stop(self) -> io::Result<()> {
         self.handle.stop();
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread of the cluster has failed")))
+    }
+}
+
+/// Answers what the engine asks of snapshots, which are the store's.
+struct Answering {
+    handle: Arc<OnceLock<Handle>>,
+    carrier: Arc<OnceLock<Carrier>>,
+    snapshots: Snapshots,
+}
+
+impl Answering {
+    /// What is of something else is given back.
+    fn hear(&self, news: News) -> Option<News> {
+        let (handle, snapshots) = (self.handle.wait().clone(), &self.snapshots);
+        match news {
+            News::Build { group, position } => {
+                let index = position.index().unwrap_or_default();
+                snapshots.build(group.0, index, move |at| built(&handle, group, &at));
+            }
+            News::Read { group, position, number, reader } => {
+                let index = position.index().unwrap_or_default();
+                snapshots.read(group.0, index, number, move |piece| {
+                    let piece = match piece {
+                        ReadPiece::Piece { bytes, is_last } => Some(Piece { bytes, is_last }),
+                        ReadPiece::Moved(at) => {
+                            at.iter().for_each(|at| built(&handle, group, at));
+                            None
+                        }
+                        ReadPiece::Failed(why) => {
+                            tracing::error!(group = group.0, why, "a snapshot for another server cannot be read");
+                            None
+                        }
+                    };
+                    handle.read(group, reader, piece);
+                });
+            }
+            News::Piece { group, number, bytes, .. } => snapshots.stage(group.0, number, bytes, move |staged| match staged {
+                Ok(()) => handle.staged(group),
+                // It is sent again.
+                Err(why) => tracing::error!(group = group.0, why, "a piece of another server's snapshot cannot be kept"),
+            }),
+            News::Install { group, position } => self.install(group, &position),
+            other => return Some(other),
+        }
+        None
+    }
+
+    fn install(&self, group: GroupId, position: &Position) {
+        let Some(kept) = position.to_kept() else { return };
+        let (handle, carrier, snapshots, index) = (self.handle.wait().clone(), self.carrier.clone(), self.snapshots.clone(), kept.index);
+        let loading = snapshots.clone();
+        snapshots.install(group.0, kept, move |installed| {
+            if let Err(why) = installed {
+                return tracing::error!(group = group.0, why, "another server's snapshot cannot be taken");
+            }
+            loading.load(group.0, move |loaded| match loaded {
+                Ok(topics) => {
+                    carrier.wait().install(group, index, topics);
+                    handle.installed(group);
+                }
+                Err(why) => tracing::error!(group = group.0, why, "another server's snapshot was taken, and cannot be read"),
+            });
+        });
+    }
+}
+
+fn built(handle: &Handle, group: GroupId, at: &LogPosition) {
+    match Position::of_kept(at) {
+        Ok(position) => handle.built(group, position),
+        Err(_) => tracing::error!(group = group.0, "the members of a group have a form that this version does not know"),
     }
 }
 

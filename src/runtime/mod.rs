@@ -98,6 +98,10 @@ pub struct Stored {
     pub topics: Vec<(TopicId, StoredTopic)>,
     /// The highest number that a topic ever had.
     pub highest_topic: u64,
+    /// Topics of groups that messages are only passed through.
+    pub passing: Vec<(TopicId, StoredTopic)>,
+    /// What is kept of groups' logs.
+    pub logs: storage::Logs,
 }
 
 /// The running shards, and the store that they write to.
@@ -119,15 +123,27 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
     let senders: Vec<Sender<Command>> = channels.iter().map(|(sender, _)| sender.clone()).collect();
     let (mut storing, mut topics_base, mut storage, mut run) = (Storing::Off, 0, None, settings.start);
     let mut restorings: Vec<Restoring> = (0..count).map(|_| Restoring::default()).collect();
+    let mut logs = None;
     if let Some(stored) = stored {
         storing = if stored.options.ack == storage::Ack::Memory { Storing::Memory } else { Storing::Stored };
-        topics_base = stored.highest_topic;
+        // In a cluster the numbers of topics are doubled.
+        topics_base = if clustered.is_some() { stored.highest_topic / 2 + 1 } else { stored.highest_topic };
         run = Restoring::run_of(&stored.topics).unwrap_or(run);
         restorings = Restoring::deal(stored.topics, count);
+        let groups = clustered.as_ref().map_or(0, |clustered| clustered.options.groups);
+        let place = |(group, log): (&u16, &storage::GroupLog)| Some((*group, log.position.as_ref()?.index));
+        let places: Vec<_> = stored.logs.iter().filter_map(place).filter(|(group, _)| *group < groups).collect();
+        Restoring::deal_groups(&mut restorings, stored.passing, &places);
+        logs = Some(stored.logs);
         storage = Some(start_storage(stored.store, stored.options, stored.core, senders.clone(), mailboxes.clone())?);
     }
-    let start_engine = |clustered| cluster::Engine::start(clustered, senders.clone(), mailboxes.clone());
-    let engine = clustered.map(start_engine).transpose()?;
+    let engine = match (clustered, &storage, logs) {
+        (Some(clustered), Some(storage), Some(logs)) => {
+            let kept = cluster::Kept { logs, sender: storage.logs(), snapshots: storage.snapshots() };
+            Some(cluster::Engine::start(clustered, kept, senders.clone(), mailboxes.clone())?)
+        }
+        _ => None,
+    };
     let (ready, readiness) = crossbeam_channel::unbounded();
     let mut shards = Vec::new();
     for (index, ((listeners, rings), (sender, commands))) in listeners.into_iter().zip(mesh::rings(count)).zip(channels).enumerate() {

@@ -1,13 +1,12 @@
 //! A server that is one of several, as its data directory says: what it starts with.
 
 use crate::config::Config;
-use crate::consensus::{self, Inbox, Start};
+use crate::consensus::{self, Inbox};
 use crate::peers::{self, Home, Peers};
 use crate::runtime::Clustered;
 use rand::TryRng;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
 
 /// Groups beside the one of what changes seldom. Fixed when a cluster is founded.
 const GROUPS: u16 = 12;
@@ -22,11 +21,8 @@ pub struct Place {
 /// Nothing where the server stands alone.
 pub fn open(config: &Config, core: Option<usize>) -> io::Result<Option<Place>> {
     let data = &config.storage.directory;
-    if config.storage.ephemeral || !is_node(data) {
+    if config.storage.ephemeral || !peers::directory(data).exists() {
         return Ok(None);
-    }
-    if std::env::var_os("TIDEWIRE_UNKEPT").is_none() {
-        return Err(io::Error::other("this data directory is of a server of a cluster, whose log this version does not keep yet"));
     }
     let home = Home::open(data).map_err(io::Error::other)?;
     let node = home.identity.node;
@@ -50,13 +46,8 @@ pub fn open(config: &Config, core: Option<usize>) -> io::Result<Option<Place>> {
         let serve: Box<dyn FnOnce(Inbox)> = Box::new(move |inbox| peers.serve(listener, inbox));
         Ok((dial, serve))
     };
-    let starts = (0..=GROUPS).map(|_| Start::default()).collect();
-    let clustered = Clustered { options, starts, core, connect: Box::new(connect), found };
+    let clustered = Clustered { options, core, connect: Box::new(connect), found };
     Ok(Some(Place { node, groups: GROUPS, clustered }))
-}
-
-fn is_node(data: &Path) -> bool {
-    peers::directory(data).exists()
 }
 
 /// Where the others are heard. The port is the kernel's choice where 0 is asked for, which only tests do.

@@ -60,9 +60,9 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
     let doors = listeners.iter().zip(&certificates).enumerate();
     let doors: Arc<[Door]> = doors.map(|(number, (listener, certificates))| door(number as u16, listener, certificates.clone())).collect();
     let started = runtime::now();
-    let stored = open_store(config, &cores)?;
-    let (stored, found) = stored.unzip();
     let place = cluster::open(config, background_core(&cores))?;
+    let stored = open_store(config, &cores, place.as_ref().map_or(0, |place| place.groups))?;
+    let (stored, found) = stored.unzip();
     let access = Access::start(config, stored.as_ref().map_or(&[], |stored| &stored.topics))?;
     let audit = config.audit.file.as_deref().map(start_audit).transpose()?;
     let settings = Settings {
@@ -102,15 +102,15 @@ pub fn start(config: &Config, pages: Pages) -> io::Result<Server> {
 }
 
 /// Opens the store and reads what it holds; nothing where the server is ephemeral.
-fn open_store(config: &Config, cores: &[usize]) -> io::Result<Option<(Stored, String)>> {
+fn open_store(config: &Config, cores: &[usize], groups: u16) -> io::Result<Option<(Stored, String)>> {
     let wanted = &config.storage;
     if wanted.ephemeral {
         return Ok(None);
     }
     let shards = u16::try_from(cores.len()).expect("there are at most 64 shards");
-    let options = Options { shards, ..wanted.options };
+    let options = Options { shards, groups, ..wanted.options };
     let (store, recovered) = Store::open(&wanted.directory, options).map_err(|error| io::Error::other(error.to_string()))?;
-    let Recovered { state, torn, records, last_run, .. } = recovered;
+    let Recovered { state, logs, passing, torn, records, last_run } = recovered;
     if last_run.may_lack_tail() {
         tracing::warn!("{last_run}");
     }
@@ -125,7 +125,8 @@ fn open_store(config: &Config, cores: &[usize]) -> io::Result<Option<(Stored, St
     let core = background_core(cores);
     let highest_topic = state.highest_topic;
     let topics: Vec<(TopicId, _)> = state.topics.into_iter().collect();
-    Ok(Some((Stored { store, options, core, topics, highest_topic }, found)))
+    let passing = passing.into_iter().collect();
+    Ok(Some((Stored { store, options, core, topics, highest_topic, passing, logs }, found)))
 }
 
 /// A core that serves no shard, where there is one.

@@ -1,11 +1,15 @@
 //! The groups at work: what this shard has decided on its way to their logs, and what the logs say on its way to topics.
 
 use super::Shard;
-use crate::base::Time;
+use super::restore::specification_of;
+use crate::base::{Time, TopicId};
 use crate::cluster::{Entry, topic_id};
 use crate::desk::{Answer, Back, Fate, Given, Outgoing, Proposal, Proposed, Role, Weight};
-use crate::owner::{Replied, not_leading, replied, reply_of};
+use crate::journal::StoredTopic;
+use crate::owner::{GroupSweep, Replied, not_leading, replied, reply_of};
 use crate::protocol::{ErrorCode, Refusal};
+use crate::topic::selector::Selector;
+use crate::topic::tree::Span;
 
 /// A shard as whoever carries its groups' logs sees it. After each method poll the shard as ever.
 pub struct Replication<'s> {
@@ -53,6 +57,32 @@ impl<'s> Replication<'s> {
             owner.forget_proposed(group);
         }
         self.decide_waiting(group);
+    }
+
+    /// Another server's snapshot takes the place of what is here of a group's topics: some of them. Those of other shards are passed over. An error says what this version
+    /// cannot make of one.
+    pub fn handle_installed(&mut self, group: u16, topics: Vec<(TopicId, StoredTopic, bool)>) -> Result<(), String> {
+        let Shard { desk, owner, installing, .. } = &mut *self.shard;
+        let installing = installing.entry(group).or_default();
+        for (id, topic, is_passing) in topics {
+            let specification = specification_of(&mut desk.specifications, &topic)?;
+            installing.insert(id);
+            owner.replace_topic(desk, id, topic, (specification, is_passing))?;
+        }
+        self.shard.settle();
+        Ok(())
+    }
+
+    /// That was all of the group's, as of this place of its log: what else is here of the group goes, a part at a time.
+    pub fn handle_all_installed(&mut self, group: u16, index: u64) {
+        let Shard { desk, sweeps, installing, .. } = &mut *self.shard;
+        desk.groups.take_place(group, index);
+        let first_later = topic_id(0, desk.groups.count(), index + 1);
+        let everything = Selector::parse("?.*//", desk.limits.selector).expect("it matches all");
+        let kept = installing.remove(&group).unwrap_or_default();
+        sweeps.push((GroupSweep { group, first_later, kept, everything }, Span::default()));
+        let seen = desk.groups.take_seen(group);
+        self.give(seen);
     }
 
     /// What is to be sent to the servers that lead, in order.
@@ -164,6 +194,15 @@ impl<'s> Replication<'s> {
 }
 
 impl Shard {
+    /// Goes on with removing what snapshots have not.
+    pub(super) fn run_group_sweeps(&mut self) {
+        // One for each group at most, a handful.
+        for (sweep, rest) in std::mem::take(&mut self.sweeps) {
+            let next = self.owner.sweep_group(&mut self.desk, &sweep, &rest);
+            self.sweeps.extend(next.map(|rest| (sweep, rest)));
+        }
+    }
+
     /// Time passes for what waits for other servers.
     pub(super) fn tick_forwards(&mut self) {
         if self.desk.groups.count() > 0 {

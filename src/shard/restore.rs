@@ -10,6 +10,7 @@ use crate::audience::mqtt::{home_of, is_unfinished, session_of};
 use crate::base::placement::owner_of;
 use crate::base::{ShardIndex, TopicId};
 use crate::journal::StoredTopic;
+use crate::mail::Appearance;
 use crate::topic::mqtt::parse_filter;
 use crate::topic::selector::Selector;
 use crate::topic::specification::{Interner, Specification, SpecificationLimits, TopicType};
@@ -27,6 +28,10 @@ pub struct Restoring {
     views: Vec<(TopicId, StoredTopic)>,
     session_trees: Vec<(TopicId, StoredTopic)>,
     security: Vec<(TopicId, StoredTopic)>,
+    /// Topics of groups that messages are only passed through.
+    passing: Vec<(TopicId, StoredTopic)>,
+    /// The last place of each group's log that the topics hold.
+    places: Arc<[(u16, u64)]>,
 }
 
 impl Restoring {
@@ -63,10 +68,22 @@ impl Restoring {
     }
 }
 
+impl Restoring {
+    /// Adds what is only of a server of a cluster: topics that messages are only passed through, and how far each group's log is held.
+    pub fn deal_groups(dealt: &mut [Self], passing: impl IntoIterator<Item = (TopicId, StoredTopic)>, places: &[(u16, u64)]) {
+        for (id, topic) in passing {
+            let owner = owner_of(topic.path.as_str(), dealt.len() as u16);
+            dealt[usize::from(owner.0)].passing.push((id, topic));
+        }
+        dealt.iter_mut().for_each(|shard| shard.places = places.into());
+    }
+}
+
 impl Shard {
     /// Takes up what was stored, before anybody is connected. An error says what about it this server cannot read.
     pub fn restore(&mut self, restoring: Restoring) -> Result<(), String> {
-        let Restoring { interests, sessions, durable, topics, views, session_trees, security } = restoring;
+        let Restoring { interests, sessions, durable, topics, views, session_trees, security, passing, places } = restoring;
+        places.iter().for_each(|(group, index)| _ = self.desk.groups.take_place(*group, *index));
         // First: sessions are taken up with what they may do.
         security.iter().try_for_each(|(id, stored)| self.audience.restore_security(&mut self.desk, *id, stored))?;
         self.owner.set_security(self.audience.kept_security());
@@ -74,9 +91,11 @@ impl Shard {
         interests.iter().try_for_each(|(home, session)| self.restore_interest(*home, session))?;
         sessions.into_iter().try_for_each(|(id, session)| self.audience.restore_session(&mut self.desk, id, session))?;
         durable.iter().try_for_each(|(id, session)| self.restore_durable(*id, session))?;
-        for (id, topic) in topics {
+        for (is_passing, (id, topic)) in
+            passing.into_iter().map(|topic| (true, topic)).chain(topics.into_iter().map(|topic| (false, topic)))
+        {
             let specification = specification_of(&mut self.desk.specifications, &topic)?;
-            self.owner.restore_topic(&mut self.desk, id, topic, specification)?;
+            self.owner.restore_topic(&mut self.desk, id, topic, (specification, is_passing), Appearance::Restored)?;
         }
         views.iter().try_for_each(|(id, view)| self.owner.restore_view(&mut self.desk, *id, view))
     }
@@ -119,7 +138,7 @@ impl Shard {
     }
 }
 
-fn specification_of(specifications: &mut Interner, stored: &StoredTopic) -> Result<Arc<Specification>, String> {
+pub(super) fn specification_of(specifications: &mut Interner, stored: &StoredTopic) -> Result<Arc<Specification>, String> {
     let refused = |what: String| format!("topic '{}': {what}", stored.path.as_str());
     let topic_type = TopicType::from_number(stored.kind).ok_or_else(|| refused(format!("there is no topic type {}", stored.kind)))?;
     let properties = stored.properties.iter().map(|(key, value)| (&**key, &**value));

@@ -7,6 +7,7 @@
 
 use super::error::panic_text;
 use super::snapshots::Held;
+use super::snapshots::Loaded;
 use crate::base::TopicId;
 use crate::journal::{Expected, Read, Record, RecordKind, Salt, State, StoredEvent, StoredTopic, read_segment};
 use fjall::config::{BlockSizePolicy, FilterPolicy};
@@ -121,6 +122,23 @@ impl Base {
             restore_entry(&mut state, key, &value)?;
         }
         Ok(state)
+    }
+
+    /// The topics of a group, in the order of their numbers.
+    pub fn load(&self, group: u16) -> Result<Loaded, BaseError> {
+        let topics = guarded(|| {
+            let mut state = State::default();
+            for entry in self.state()?.range(..[Tag::Path as u8]) {
+                let (key, value) = entry.into_inner()?;
+                if is_topic_of(&key, group, self.groups)? {
+                    restore_entry(&mut state, Key::parse(&key)?, &value)?;
+                }
+            }
+            Ok(state.topics)
+        })?;
+        let passing = self.passing()?.into_iter().filter(|(id, _)| id.0 / 2 % u64::from(self.groups.max(1)) == u64::from(group));
+        let passing = passing.map(|(id, topic)| (id, topic, true));
+        Ok(topics.into_iter().map(|(id, topic)| (id, topic, false)).chain(passing).collect())
     }
 
     /// How many entries there are, of whatever kind.

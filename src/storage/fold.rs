@@ -127,6 +127,7 @@ impl Folder {
                 done(self.base.read_piece(group, index, number).unwrap_or_else(|error| ReadPiece::Failed(error.to_string())));
             }
             SnapshotJob::Stage { group, number, bytes, done } => done(said(self.base.stage(group, number, &bytes))),
+            SnapshotJob::Load { group, done } => done(self.base.load(group).map_err(|error| error.to_string())),
             SnapshotJob::Install { group, position, done } => done(said(self.base.install(group, position))),
         }
     }

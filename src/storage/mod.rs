@@ -40,12 +40,11 @@ pub mod tests;
 pub use base::BaseError;
 pub use counters::Counters;
 pub use error::OpenError;
-pub use groups::{GroupLog, LogMembers, LogPosition};
+pub use groups::{GroupLog, LogMembers, LogPosition, Logs};
 pub use handle::{Handle, Sender, start};
 pub use logs::{Done, LogEntry, LogPayload, LogSender, LogWrite};
 pub use open::{Recovered, Store};
-#[cfg_attr(not(test), expect(unused_imports, reason = "for whoever answers what consensus asks of snapshots"))]
-pub use snapshots::{ReadPiece, Snapshots};
+pub use snapshots::{Loaded, ReadPiece, Snapshots};
 pub use tools::{Report, ToolError, check, cut, export, import};
 
 use std::sync::Arc;

@@ -14,6 +14,8 @@ use super::base::{Base, BaseError, GroupEntries, Tag, check_entry, is_topic_of};
 use super::fold::{Job, News};
 use super::groups::{GroupLog, LogPosition, check_path, group_key, parse_group_key};
 use super::logs::LogWrite;
+use crate::base::TopicId;
+use crate::journal::StoredTopic;
 use bytes::Bytes;
 use fjall::{Readable, Snapshot};
 use std::time::{Duration, Instant};
@@ -60,7 +62,11 @@ pub enum SnapshotJob {
     Read { group: u16, index: u64, number: u64, done: Box<dyn FnOnce(ReadPiece) + Send> },
     Stage { group: u16, number: u64, bytes: Bytes, done: Staged },
     Install { group: u16, position: LogPosition, done: Staged },
+    Load { group: u16, done: Box<dyn FnOnce(Result<Loaded, String>) + Send> },
 }
+
+/// A group's topics, as they are stored. Of those that messages are only passed through it is said.
+pub type Loaded = Vec<(TopicId, StoredTopic, bool)>;
 
 /// Hears of what was staged or installed, or why it was not: then nothing has changed.
 pub type Staged = Box<dyn FnOnce(Result<(), String>) + Send>;
@@ -90,6 +96,13 @@ impl Snapshots {
         // What the log has lost must not come back behind the new state.
         let synced = Box::new(move || drop(jobs.send(job)));
         let _ = self.news.send(News::Log(LogWrite::Sync { done: synced }));
+    }
+}
+
+impl Snapshots {
+    /// All topics of the group, as the state has them.
+    pub fn load(&self, group: u16, done: impl FnOnce(Result<Loaded, String>) + Send + 'static) {
+        let _ = self.jobs.send(Job::Snapshot(SnapshotJob::Load { group, done: Box::new(done) }));
     }
 }
 

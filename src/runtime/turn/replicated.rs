@@ -49,6 +49,12 @@ impl Turns {
                 link.took(group, bytes);
                 return bytes;
             }
+            Word::Installed { group, topics } => {
+                let bytes = topics.iter().map(|(_, topic, _)| topic.value.as_ref().map_or(0, |value| value.len())).sum();
+                shard.handle_installed(group, topics).unwrap_or_else(|what| panic!("group {group}, a snapshot: {what}"));
+                return bytes;
+            }
+            Word::AllInstalled { group, index } => shard.handle_all_installed(group, index),
             Word::Forwarded { group, term, number, request } => {
                 if let Some(reply) = shard.handle_forwarded(group, term, number, &request) {
                     link.answer(number, reply);
