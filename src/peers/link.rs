@@ -191,10 +191,7 @@ async fn connect(link: &Link, shared: &Rc<Shared>) -> Result<(TlsStream<TcpStrea
     let frame = Frame::read(&mut stream, GREETING_BYTES_MAX).await.map_err(text)?;
     let judged = match frame.kind {
         Kind::Refused => return Err(format!("it refuses: {}", Refusal::read(&frame.body))),
-        Kind::Hello => match serde_json::from_slice::<Hello>(&frame.body) {
-            Ok(hello) => shared.greet(&hello, certified(stream.get_ref().1)),
-            Err(_) => Err(Refusal::new(Reason::Malformed, "its greeting cannot be read")),
-        },
+        Kind::Hello => Hello::read(&frame.body).and_then(|hello| shared.greet(&hello, certified(stream.get_ref().1))),
         _ => Err(Refusal::new(Reason::Malformed, "it does not greet")),
     };
     match judged {

@@ -34,7 +34,7 @@ mod shared;
 mod tests;
 mod token;
 
-pub use commands::{NodeStatus, Status};
+pub use commands::{GroupLine, NodeStatus, Status};
 pub use control::{Command, ask};
 pub use home::{Home, HomeError, directory, found};
 pub use join::{JoinError, join};

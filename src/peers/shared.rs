@@ -70,7 +70,9 @@ impl Peers {
     pub fn new(options: Options, home: Home) -> Result<Self, HomeError> {
         let client = client_config(&home.authority.certificate, &home.credentials).map_err(HomeError::Certificates)?;
         let server = server_config(&home.authority.certificate, &home.credentials).map_err(HomeError::Certificates)?;
-        let members = home.members.clone();
+        let mut members = home.members.clone();
+        // It may have moved since it was last written.
+        members.note(home.identity.node, &home.identity.member());
         let shared = Shared {
             started_ms: (options.clock)(),
             options,
