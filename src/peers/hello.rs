@@ -174,7 +174,9 @@ pub fn check_clocks(theirs_ms: u64, ours_ms: u64, skew_max_ms: u64) -> Result<()
     if skew_ms <= skew_max_ms {
         return Ok(());
     }
-    Err(Refusal::new(Reason::Clock, format!("the clocks of the two servers are {skew_ms} ms apart; at most {skew_max_ms} ms are taken")))
+    // In seconds, so that it is the same with each attempt.
+    let skew_s = skew_ms.saturating_add(500) / 1000;
+    Err(Refusal::new(Reason::Clock, format!("the clocks of the two servers are some {skew_s} s apart; at most {skew_max_ms} ms are taken")))
 }
 
 impl Hello {

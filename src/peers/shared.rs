@@ -303,10 +303,10 @@ impl Shared {
         self.note(format!("by node {node}: {refusal}"), refusal.reason);
     }
 
-    /// In the log where it is not what was said last.
+    /// In the log where it was not said lately.
     fn note(&self, text: String, reason: Reason) {
         let mut refused = self.refused.borrow_mut();
-        if refused.back() != Some(&text) {
+        if !refused.contains(&text) {
             tracing::warn!(?reason, "a connection between servers of the cluster is refused: {text}");
             refused.push_back(text);
             if refused.len() > REFUSED_MAX {
