@@ -62,10 +62,7 @@ async fn greet(shared: &Rc<Shared>, stream: TcpStream, from: &str) -> io::Result
     let certified = certified(stream.get_ref().1);
     let who = certified.map_or_else(|| from.to_owned(), |(_, node)| format!("node {node}"));
     let judged = match frame.kind {
-        Kind::Hello => match serde_json::from_slice::<Hello>(&frame.body) {
-            Ok(hello) => shared.greet(&hello, certified).map(|held| (hello, held)),
-            Err(_) => Err(Refusal::new(Reason::Malformed, "the greeting cannot be read")),
-        },
+        Kind::Hello => Hello::read(&frame.body).and_then(|hello| shared.greet(&hello, certified).map(|held| (hello, held))),
         Kind::Join => match join::admit(shared, &frame.body) {
             Ok(admitted) => return join::tell_admitted(&mut stream, admitted).await,
             Err(refusal) => Err(refusal),

@@ -117,6 +117,7 @@ pub fn carry_out(peers: &Peers, command: Command) -> Answer {
             let has_left = peers.0.standing() == Some(Standing::Left);
             Ok(json!({ "has_left": has_left, "groups": if has_left { Vec::new() } else { peers.groups_of_this_node() } }))
         }
+        Command::Remove { name } => peers.remove(&name).map(|node| json!({ "node": node })),
         Command::Transfer { group, to } => peers.transfer(group, &to).map(|groups| json!({ "groups": groups })),
     }
 }

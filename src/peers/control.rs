@@ -33,6 +33,10 @@ pub enum Command {
     Status,
     /// Says how far it is, when it is asked again.
     Leave,
+    /// Another node has left, which is not there any more to say so.
+    Remove {
+        name: String,
+    },
     Transfer {
         /// All that the node leads where `None`.
         group: Option<u16>,

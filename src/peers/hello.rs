@@ -45,6 +45,13 @@ pub struct Hello {
     pub members: Members,
 }
 
+/// What of a greeting is read by every version.
+#[derive(Deserialize)]
+struct Preface {
+    magic: String,
+    versions: (u16, u16),
+}
+
 /// Why one server does not speak with another, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -169,7 +176,22 @@ pub fn check_clocks(theirs_ms: u64, ours_ms: u64, skew_max_ms: u64) -> Result<()
     if skew_ms <= skew_max_ms {
         return Ok(());
     }
-    Err(Refusal::new(Reason::Clock, format!("the clocks of the two servers are {skew_ms} ms apart; at most {skew_max_ms} ms are taken")))
+    // In seconds, so that it is the same with each attempt.
+    let skew_s = skew_ms.saturating_add(500) / 1000;
+    Err(Refusal::new(Reason::Clock, format!("the clocks of the two servers are some {skew_s} s apart; at most {skew_max_ms} ms are taken")))
+}
+
+impl Hello {
+    /// Reads a greeting. The versions come first: of one that shares none the rest may be of any form.
+    pub fn read(body: &[u8]) -> Result<Self, Refusal> {
+        let malformed = || Refusal::new(Reason::Malformed, "this is no greeting of a server");
+        let Preface { magic, versions } = serde_json::from_slice(body).map_err(|_| malformed())?;
+        if magic != MAGIC {
+            return Err(malformed());
+        }
+        check_versions(versions)?;
+        serde_json::from_slice(body).map_err(|_| malformed())
+    }
 }
 
 impl Judge<'_> {
@@ -254,6 +276,18 @@ mod tests {
         check(&Hello { clock_ms: 160_000, ..hello() }, Ok(()));
         check(&Hello { clock_ms: 160_001, ..hello() }, Err(Reason::Clock));
         check(&Hello { clock_ms: 39_999, ..hello() }, Err(Reason::Clock));
+    }
+
+    #[test]
+    fn a_greeting_of_a_version_that_is_not_spoken_may_have_another_form() {
+        let check = |body: &str, expected| assert_eq!(Hello::read(body.as_bytes()).map_err(|refusal| refusal.reason), expected, "{body}");
+        let whole = serde_json::to_string(&hello()).unwrap();
+        check(&whole, Ok(hello()));
+        check(&whole.replacen('{', r#"{"moon":1,"#, 1), Ok(hello()));
+        check(r#"{"magic":"tidewire-cluster","versions":[9,9],"moon":1}"#, Err(Reason::Version));
+        for body in ["", "[]", r#"{"magic":"tidewire-cluster","versions":[1,1]}"#, r#"{"magic":"moon","versions":[9,9]}"#] {
+            check(body, Err(Reason::Malformed));
+        }
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! How this node leaves: it says so, waits until no group has it as a member, by the word of who leads each, and has left then, for good.
+//! How a node leaves: it says so, waits until no group has it as a member, by the word of who leads each, and has left then, for good. Of one that is not
+//! there any more another says that it has left.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::spawn_local;
 use tokio::time::sleep;
+
+use crate::consensus::NodeId;
 
 use super::gossip::Leads;
 use super::members::Standing;
@@ -34,6 +37,22 @@ impl Peers {
             spawn_local(finish(shared.clone()));
         }
         Ok(())
+    }
+
+    /// Has a node left that is gone for good, whose name this is. Groups go on without it where a majority of their voters is there.
+    ///
+    /// # Errors
+    /// Where there is no such node, or it is reached, for an operator.
+    pub fn remove(&self, name: &str) -> Result<NodeId, String> {
+        let shared = &self.0;
+        let node =
+            shared.with_members(|members| members.called(name)).ok_or_else(|| format!("no node of the cluster is called `{name}`"))?;
+        if self.status().nodes.iter().any(|status| status.node == node && status.is_reachable) {
+            return Err(format!("`{name}` is reached: it can leave by itself, so that nothing is lost"));
+        }
+        tracing::warn!(node, name, "a node is removed from the cluster");
+        shared.change_members(|members| members.go_on(node, Standing::Left));
+        Ok(node)
     }
 
     /// The groups that have this node as a member, as far as it has heard from who leads them.

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::client::TlsStream;
 
 use crate::consensus::{Answer, Asking, NodeId, Request, Unreached};
@@ -21,6 +21,9 @@ use super::certificates::server_name;
 use super::frame::{Frame, GREETING_BYTES_MAX, Kind};
 use super::hello::{Hello, LaneName, Reason, Refusal};
 use super::shared::{Held, Shared, certified, explain};
+
+/// Frames that are written before they are sent on their way.
+const TOGETHER_MAX: usize = 64;
 
 /// See the module.
 pub struct Link {
@@ -191,10 +194,7 @@ async fn connect(link: &Link, shared: &Rc<Shared>) -> Result<(TlsStream<TcpStrea
     let frame = Frame::read(&mut stream, GREETING_BYTES_MAX).await.map_err(text)?;
     let judged = match frame.kind {
         Kind::Refused => return Err(format!("it refuses: {}", Refusal::read(&frame.body))),
-        Kind::Hello => match serde_json::from_slice::<Hello>(&frame.body) {
-            Ok(hello) => shared.greet(&hello, certified(stream.get_ref().1)),
-            Err(_) => Err(Refusal::new(Reason::Malformed, "its greeting cannot be read")),
-        },
+        Kind::Hello => Hello::read(&frame.body).and_then(|hello| shared.greet(&hello, certified(stream.get_ref().1))),
         _ => Err(Refusal::new(Reason::Malformed, "it does not greet")),
     };
     match judged {
@@ -261,23 +261,23 @@ pub async fn write<G: Fn() -> Vec<u8>>(
     let mut next = Instant::now();
     loop {
         let queued = match &unasked {
-            Some((every, say)) => match tokio::time::timeout_at(next, queue.recv()).await {
+            // However much is asked.
+            Some((every, say)) if next <= Instant::now() => {
+                next = Instant::now() + *every;
+                Some(Frame::new(Kind::Gossip, 0, say()))
+            }
+            Some(_) => match timeout_at(next, queue.recv()).await {
                 Ok(queued) => queued,
-                Err(_) => {
-                    next = Instant::now() + *every;
-                    Some(Frame::new(Kind::Gossip, 0, say()))
-                }
+                Err(_) => continue,
             },
             None => queue.recv().await,
         };
-        let Some(mut frame) = queued else { return to.shutdown().await };
+        let Some(frame) = queued else { return to.shutdown().await };
+        frame.write(&mut to).await?;
         // What is queued meanwhile goes with it.
-        loop {
+        for _ in 0..TOGETHER_MAX {
+            let Ok(frame) = queue.try_recv() else { break };
             frame.write(&mut to).await?;
-            match queue.try_recv() {
-                Ok(another) => frame = another,
-                Err(_) => break,
-            }
         }
         to.flush().await?;
     }

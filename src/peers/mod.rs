@@ -34,7 +34,7 @@ mod shared;
 mod tests;
 mod token;
 
-pub use commands::{NodeStatus, Status};
+pub use commands::{GroupLine, NodeStatus, Status};
 pub use control::{Command, ask};
 pub use home::{Home, HomeError, directory, found};
 pub use join::{JoinError, join};
@@ -64,7 +64,8 @@ pub struct Options {
     pub clock_skew_max_ms: u64,
     /// How often each says that it lives, and what it knows of the members.
     pub gossip_ms: u64,
-    /// After so long without a word a connection has ended.
+    /// After so long without a word a connection has ended. Longer than the longest frame takes, which is one word. A process that has died without its system's
+    /// saying so keeps the next one of its node out for as long.
     pub silence_ms: u64,
     /// How long to wait before another attempt to connect: at first, and at most. Doubled each time.
     pub backoff_ms: (u64, u64),

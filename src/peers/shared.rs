@@ -70,7 +70,9 @@ impl Peers {
     pub fn new(options: Options, home: Home) -> Result<Self, HomeError> {
         let client = client_config(&home.authority.certificate, &home.credentials).map_err(HomeError::Certificates)?;
         let server = server_config(&home.authority.certificate, &home.credentials).map_err(HomeError::Certificates)?;
-        let members = home.members.clone();
+        let mut members = home.members.clone();
+        // It may have moved since it was last written.
+        members.note(home.identity.node, &home.identity.member());
         let shared = Shared {
             started_ms: (options.clock)(),
             options,
@@ -301,10 +303,10 @@ impl Shared {
         self.note(format!("by node {node}: {refusal}"), refusal.reason);
     }
 
-    /// In the log where it is not what was said last.
+    /// In the log where it was not said lately.
     fn note(&self, text: String, reason: Reason) {
         let mut refused = self.refused.borrow_mut();
-        if refused.back() != Some(&text) {
+        if !refused.contains(&text) {
             tracing::warn!(?reason, "a connection between servers of the cluster is refused: {text}");
             refused.push_back(text);
             if refused.len() > REFUSED_MAX {

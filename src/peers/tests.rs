@@ -280,6 +280,28 @@ fn a_node_that_leaves_votes_nowhere_then_and_is_refused() {
 }
 
 #[test]
+fn a_node_that_is_gone_is_removed_by_another() {
+    run(async {
+        let (_place, a, _other, b) = two().await;
+        let third = Place::new();
+        third.join("c", &a.peers.token().unwrap(), wall_clock_ms).await.unwrap();
+        let c = third.start().await;
+        until(|| a.voters().len() == 3 && a.reaches(&c) && b.reaches(&c)).await;
+        assert!(a.peers.remove("c").is_err(), "it is reached");
+        assert!(a.peers.remove("d").is_err(), "it is none");
+        let id = c.id();
+        c.stop().await;
+        until(|| !a.peers.status().nodes.iter().any(|node| node.node == id && node.is_reachable)).await;
+        assert_eq!(a.peers.remove("c"), Ok(id));
+        until(|| {
+            [&a, &b].iter().all(|node| node.voters() == BTreeSet::from([a.id(), b.id()]) && node.standing(id) == Some(Standing::Left))
+        })
+        .await;
+        commit(&[&a, &b], "one").await;
+    });
+}
+
+#[test]
 fn a_leader_that_leaves_hands_over() {
     run(async {
         let (_place, a, _other, b) = two().await;

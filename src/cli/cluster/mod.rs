@@ -30,6 +30,8 @@ pub enum ClusterCommand {
     Status(StatusArguments),
     /// Have a running server hand over what it leads and leave the cluster for good
     Leave(Directory),
+    /// Say that a server of the cluster is gone for good: it is no part of it any more, and cannot come back
+    Remove(Remove),
     /// Have a running server hand over a group that it leads, or all
     Transfer(Transfer),
 }
@@ -79,6 +81,14 @@ pub struct StatusArguments {
 }
 
 #[derive(Args)]
+pub struct Remove {
+    #[command(flatten)]
+    server: Directory,
+    /// The name of the server that is gone
+    name: String,
+}
+
+#[derive(Args)]
 pub struct Transfer {
     #[command(flatten)]
     server: Directory,
@@ -106,6 +116,7 @@ pub fn cluster(command: &ClusterCommand) -> ExitCode {
         ClusterCommand::Token(server) => token(server),
         ClusterCommand::Status(arguments) => status(arguments),
         ClusterCommand::Leave(server) => leave(server),
+        ClusterCommand::Remove(arguments) => remove(arguments),
         ClusterCommand::Transfer(arguments) => transfer(arguments),
     };
     let (text, code) = match result {
@@ -172,6 +183,12 @@ fn leave(server: &Directory) -> Result<(), Failure> {
         }
         std::thread::sleep(LOOK);
     }
+}
+
+fn remove(arguments: &Remove) -> Result<(), Failure> {
+    ask_server(&arguments.server.data, &Command::Remove { name: arguments.name.clone() })?;
+    println!("{} is no part of the cluster any more; a server in its place joins by a token, with an empty directory", arguments.name);
+    Ok(())
 }
 
 fn transfer(arguments: &Transfer) -> Result<(), Failure> {
