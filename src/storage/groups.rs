@@ -147,6 +147,12 @@ pub fn apply(logs: &mut Logs, record: &Record<'_>) {
     }
 }
 
+/// Says where entries of a log are missing.
+pub fn missing(logs: &Logs) -> Option<String> {
+    let (group, missing) = logs.iter().find_map(|(group, log)| Some((group, log.gap()?)))?;
+    Some(format!("entry {missing} of the log of group {group} is missing"))
+}
+
 /// The key of something that is of a group; see [`Tag`].
 pub fn group_key(tag: Tag, group: u16, rest: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(3 + rest.len());
