@@ -79,6 +79,9 @@ impl Store {
         if let Some(what) = groups::missing(&logs) {
             return Err(OpenError::State { path: base_path, what });
         }
+        if options.groups > 0 && logs.is_empty() && state.topics.keys().any(|id| id.0.is_multiple_of(2)) {
+            return Err(OpenError::Alone { path: directory.to_owned() });
+        }
         journal.settle(&mut files).map_err(OpenError::host(&journal_path))?;
         let Journal { sealed, torn, next_record, last_segment, records, .. } = journal;
         let last_run = LastRun::read(directory, next_record - 1);
