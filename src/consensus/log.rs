@@ -51,7 +51,7 @@ impl Log {
     /// # Errors
     /// What was kept is not of this version.
     pub fn kept(group: GroupId, found: GroupLog, sender: LogSender) -> Result<Self, Malformed> {
-        let GroupLog { vote, committed, position, entries } = found;
+        let GroupLog { vote, committed, position, entries, .. } = found;
         let vote = vote.map(|vote| decode_vote(&vote)).transpose()?;
         let purged = position.map(|position| LogId::new(position.term.into(), position.index));
         let entries =

@@ -1,5 +1,6 @@
 //! Openraft's own suites over our log, state machine and runtime, and bounds at their edges. What nodes do together is in `tests/cluster`.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -143,6 +144,96 @@ fn a_log_is_the_same_after_a_restart() {
             assert!(first <= 2);
             assert_eq!(log.try_get_log_entries(0..9).await.unwrap(), written[first..]);
         });
+    }
+}
+
+/// A node alone, over a store.
+struct Alone {
+    stored: storage::Handle,
+    handle: Handle,
+    thread: std::thread::JoinHandle<std::io::Result<()>>,
+    news: std::sync::mpsc::Receiver<News>,
+    /// What was handed on, by its place in the group's log.
+    entries: BTreeMap<u64, Bytes>,
+}
+
+impl Alone {
+    /// Starts it; also gives how many topics its state has.
+    fn start(directory: &Directory, ack: Ack) -> (Self, u64) {
+        let options = storage::Options { ack, groups: 1, segment_bytes: 2000, ..storage::Options::default() };
+        let (store, mut found) = storage::Store::open(&directory.0, options).unwrap();
+        let stored = storage::start(store, options, None, |_, _| ()).unwrap();
+        let kept = |group| Start::kept(GroupId(group), found.logs.remove(&group).unwrap_or_default(), stored.logs()).unwrap();
+        let starts = [0, 1].map(kept).into_iter().collect();
+        let (told, news) = std::sync::mpsc::channel();
+        let connect = || -> Dial { Rc::new(|_, _, _| Box::pin(async { Err(Unreached) })) };
+        let options = Options { groups: 1, heartbeat_ms: 10, election_ms: (30, 60), ..Options::new(1, 1) };
+        let (handle, thread) = start(options, starts, || {}, connect, move |news| drop(told.send(news))).unwrap();
+        (Self { stored, handle, thread, news, entries: BTreeMap::new() }, found.state.topics.len() as u64)
+    }
+
+    /// Notes what is handed on, until `find` finds something.
+    fn find<T>(&mut self, find: impl Fn(&Self, &News) -> Option<T>) -> T {
+        loop {
+            let news = self.news.recv().unwrap();
+            if let News::Committed { group: GroupId(0), first, entries, .. } = &news {
+                let bytes = (*first..).zip(entries).filter_map(|(index, entry)| match entry {
+                    Committed::Entry { bytes, .. } => Some((index, bytes.clone())),
+                    _ => None,
+                });
+                self.entries.extend(bytes);
+            }
+            if let Some(found) = find(self, &news) {
+                return found;
+            }
+        }
+    }
+
+    fn leads(&mut self) -> u64 {
+        self.find(|_, news| match news {
+            News::Leads { group: GroupId(0), term, .. } => Some(*term),
+            _ => None,
+        })
+    }
+
+    fn stop(self) {
+        self.handle.stop();
+        self.thread.join().unwrap().unwrap();
+        self.stored.stop();
+    }
+}
+
+#[test]
+fn a_node_goes_on_from_its_state_and_the_log_behind_it() {
+    for ack in Ack::ALL {
+        let directory = Directory::new();
+        let mut paths = 0;
+        for round in 0..4 {
+            let (mut alone, folded) = Alone::start(&directory, ack);
+            if round == 0 {
+                alone.handle.found([1].into());
+            }
+            let term = alone.leads();
+            // What the state does not hold came again.
+            assert_eq!(folded + alone.entries.len() as u64, paths, "in round {round}");
+            let added = || crate::cluster::Added { kind: 5, properties: [].as_slice().into(), is_passing: false, creator: None };
+            let entry = |number: u64| {
+                let path = &number.to_string();
+                Bytes::from(crate::cluster::Entry { path, term, time_ms: 1, added: Some(added()), change: None }.encode())
+            };
+            let entries: Vec<Bytes> = (paths..paths + 9).map(entry).collect();
+            alone.handle.propose(Proposal { group: GroupId(0), term, ticket: 1, entries: entries.clone() }).unwrap();
+            paths += 9;
+            let last =
+                alone.find(|alone, _| alone.entries.iter().find(|(_, bytes)| entries.last() == Some(bytes)).map(|(index, _)| *index));
+            if round % 2 == 1 {
+                let (built, position) = std::sync::mpsc::channel();
+                alone.stored.snapshots().build(0, last, move |position| built.send(position).unwrap());
+                let position = Position::of_kept(&position.recv().unwrap()).unwrap();
+                assert_eq!((position.index(), position.membership.voter_ids().collect::<Vec<_>>()), (Some(last), vec![1]));
+            }
+            alone.stop();
+        }
     }
 }
 

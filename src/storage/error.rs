@@ -21,6 +21,8 @@ pub enum OpenError {
     Manifest { path: PathBuf, what: String },
     /// The journal, or what it says of the state, is damaged.
     Corrupt { path: PathBuf, corruption: Corruption },
+    /// It has topics of a server alone, whose numbers may be those of a cluster's topics.
+    Alone { path: PathBuf },
     /// The checkpointed state is damaged.
     State { path: PathBuf, what: String },
 }
@@ -68,6 +70,13 @@ impl fmt::Display for OpenError {
             }
             Self::Partitions { path, found, expected } => {
                 write!(f, "{}: found a store of {found} partitions, expected {expected}; export it and import it anew", path.display())
+            }
+            Self::Alone { path } => {
+                write!(
+                    f,
+                    "{}: found the store of a server that was in no cluster; a server of a cluster needs one of its own",
+                    path.display()
+                )
             }
             Self::Manifest { path, what } => write!(f, "{}: {what}", path.display()),
             Self::Corrupt { path, corruption } => write!(

@@ -3,6 +3,7 @@
 //! Only what is committed changes topics. What is not, when its segment is folded, is carried: it stands in the state as entries of the log, so that no segment
 //! waits for a quiet group, and is applied or cut with a later segment. With the changed topics goes how far the state goes, in one step.
 //!
+//! Whether a topic is persistent makes no difference here: those of groups live as long as a majority does, and a server that comes new gets all of them.
 //! A topic that only messages pass through is no topic of the state; what would make it one stands with its path.
 
 use super::base::{Base, BaseError, Fold, Tag, read_record};
@@ -33,6 +34,8 @@ pub struct GroupLog {
     pub position: Option<LogPosition>,
     /// The entries behind, by their indices.
     pub entries: BTreeMap<u64, LogEntry>,
+    /// How many groups there were that have topics, when some were folded.
+    groups: u16,
 }
 
 /// How far a group's state goes.
@@ -116,6 +119,8 @@ impl GroupLog {
             let members = members.map(|LogMembers { index, term, bytes }| KeptMembers { index, term, bytes });
             KeptPosition { index, term, members }
         });
+        // A server that knows of no groups does not forget them.
+        let groups = if groups == 0 { self.groups } else { groups };
         let kept = KeptGroup { groups, vote: self.vote.clone(), committed: self.committed, position };
         rkyv::to_bytes::<Failure>(&kept).expect("memory takes it").to_vec()
     }
@@ -136,7 +141,7 @@ impl GroupLog {
             LogPosition { index: position.index.to_native(), term: position.term.to_native(), members }
         });
         let committed = kept.committed.as_ref().map(|committed| committed.to_native());
-        Ok(Self { vote: kept.vote.as_ref().map(|vote| (&**vote).into()), committed, position, entries: BTreeMap::new() })
+        Ok(Self { vote: kept.vote.as_ref().map(|vote| (&**vote).into()), committed, position, entries: BTreeMap::new(), groups: found })
     }
 }
 
@@ -145,6 +150,12 @@ pub fn apply(logs: &mut Logs, record: &Record<'_>) {
     if let Some(group) = record.group() {
         logs.entry(group).or_default().apply(record);
     }
+}
+
+/// Says where entries of a log are missing.
+pub fn missing(logs: &Logs) -> Option<String> {
+    let (group, missing) = logs.iter().find_map(|(group, log)| Some((group, log.gap()?)))?;
+    Some(format!("entry {missing} of the log of group {group} is missing"))
 }
 
 /// The key of something that is of a group; see [`Tag`].

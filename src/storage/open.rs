@@ -78,9 +78,11 @@ impl Store {
             groups::apply(&mut logs, record);
         };
         let journal = replay(&mut files, salt, base.through(), &mut visit).map_err(OpenError::replay(&journal_path))?;
-        if let Some((group, missing)) = logs.iter().find_map(|(group, log)| Some((group, log.gap()?))) {
-            let what = format!("entry {missing} of the log of group {group} is missing");
+        if let Some(what) = groups::missing(&logs) {
             return Err(OpenError::State { path: base_path, what });
+        }
+        if options.groups > 0 && logs.is_empty() && state.topics.keys().any(|id| id.0.is_multiple_of(2)) {
+            return Err(OpenError::Alone { path: directory.to_owned() });
         }
         journal.settle(&mut files).map_err(OpenError::host(&journal_path))?;
         let Journal { sealed, torn, next_record, last_segment, records, .. } = journal;

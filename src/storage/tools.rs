@@ -2,6 +2,7 @@
 
 use super::base::Base;
 use super::disk::{Disk, Files};
+use super::groups;
 use super::lines::{self, LineError};
 use super::open::{Lock, files, journal_path, manifest, state_path};
 use super::replay::{Corruption, Journal, ReplayError, Torn, replay};
@@ -81,10 +82,19 @@ fn open_or_create(directory: &Path) -> Result<Parts, ToolError> {
 
 impl Parts {
     fn read(&mut self, directory: &Path) -> Result<(State, Journal), OpenError> {
-        let mut state = self.base.restore().map_err(OpenError::base(&state_path(directory)))?;
+        let path = state_path(directory);
+        let mut state = self.base.restore().map_err(OpenError::base(&path))?;
+        let mut logs = self.base.logs().map_err(OpenError::base(&path))?;
+        self.base.passing().map_err(OpenError::base(&path))?;
         let through = self.base.through();
-        let journal = replay(&mut self.files, self.salt, through, &mut |record| state.apply(record));
+        let journal = replay(&mut self.files, self.salt, through, &mut |record| {
+            state.apply(record);
+            groups::apply(&mut logs, record);
+        });
         let journal = journal.map_err(OpenError::replay(&journal_path(directory)))?;
+        if let Some(what) = groups::missing(&logs) {
+            return Err(OpenError::State { path, what });
+        }
         Ok((state, journal))
     }
 }

@@ -1,6 +1,7 @@
 //! Logs of groups on their way into the state: only what is committed, in order, once.
 
-use super::files::Directory;
+use super::files::{Directory, SMALL, run};
+use super::sample::added;
 use crate::base::TopicId;
 use crate::cluster::{Added, Change, Entry, EventChange, Message, topic_id};
 use crate::journal::{Expiry, Frame, Logged, Payload, Record, Salt, State, encode};
@@ -255,9 +256,23 @@ fn a_group_without_topics_is_carried_and_another_number_of_groups_refused() {
     let mut folding = folding.reopen();
     let log = folding.base.logs().unwrap().remove(&GROUPS).unwrap();
     assert_eq!((log.position.map(|position| position.index), log.entries.len()), (Some(0), 2));
+    // A server without groups forgets none.
+    folding.base.groups = 0;
+    folding.write(&Record::Voted { group: GROUPS, vote: b"vote" });
+    folding.fold();
     folding.base.groups = GROUPS + 1;
     let error = folding.base.logs().unwrap_err().to_string();
     assert_eq!(error, "found the topics of 3 groups, expected those of 4");
+}
+
+#[test]
+fn the_store_of_a_server_alone_is_none_of_a_cluster() {
+    let directory = Directory::new();
+    run(&directory, SMALL).0.write_and_stop(&[added(1, "odd"), added(2, "even")]);
+    let error = Store::open(&directory.0, Options { groups: GROUPS, ..SMALL }).err().unwrap();
+    assert!(error.to_string().ends_with("a server of a cluster needs one of its own"), "{error}");
+    assert!(!error.is_damage());
+    assert!(Store::open(&directory.0, SMALL).is_ok());
 }
 
 /// What may happen to a group's log.
