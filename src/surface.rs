@@ -182,8 +182,8 @@ pub mod storage {
 #[cfg(feature = "server")]
 pub mod consensus {
     pub use crate::consensus::{
-        Answer, Asking, Committed, Dial, Engine, Fate, GroupId, Handle, Inbox, News, NodeId, Options, Piece, Position, Proposal, Request,
-        Start, Unreached, start,
+        Answer, Asker, Asking, Committed, Dial, Engine, Fate, GroupId, Handle, Inbox, News, NodeId, Options, Piece, Position, Proposal,
+        Request, Start, Unreached, start,
     };
 }
 

@@ -1,11 +1,13 @@
 //! The engine: a node's groups and the tasks that run them.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use openraft::async_runtime::Select3;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::type_config::TypeConfigExt;
@@ -24,7 +26,7 @@ use super::reply::Asked;
 use super::role::{Role, Seen};
 use super::runtime::LocalRuntime;
 use super::types::{Judged, Types, entry_bytes};
-use super::{Answer, Dial, GroupId, Handle, Inbox, Log, News, Options, Position, Proposal, Request};
+use super::{Dial, GroupId, Handle, Inbox, Log, News, Options, Position, Proposal, Request, Unreached};
 
 use crate::storage::{GroupLog, LogSender};
 
@@ -54,6 +56,8 @@ pub struct Engine {
     control: UnboundedReceiver<Control>,
     dial: Dial,
     answer_ms: u64,
+    /// In which attempt something was not sent, by group and asker.
+    unsent: BTreeMap<(GroupId, u16), u64>,
 }
 
 /// Starts an engine on a thread of its own, which `pin` is called on first. `notify` is called there and must not wait.
@@ -117,7 +121,7 @@ impl Engine {
                 Types::spawn(propose(group.clone(), raft.clone(), proposals, options.open_bytes_max));
                 groups.push((group, raft));
             }
-            Ok(Self { groups, control: ends.control, dial, answer_ms: options.answer_ms })
+            Ok(Self { groups, control: ends.control, dial, answer_ms: options.answer_ms, unsent: BTreeMap::new() })
         };
         DeterministicRng::<LocalRuntime>::scope(options.seed, opening).await
     }
@@ -141,27 +145,40 @@ impl Engine {
         }
     }
 
-    async fn hear(&self, control: Control) {
+    async fn hear(&mut self, control: Control) {
         let of = |group: GroupId| &self.groups[usize::from(group.0)];
         match control {
             Control::Took { group, bytes } => of(group).0.open(bytes),
             Control::Built { group, position } => of(group).0.built(position),
             Control::Read { group, reader, piece } => of(group).0.answer_reader(reader, piece),
             Control::Staged { group } => of(group).0.staged(),
+            Control::NotInstalled { group } => of(group).0.not_installed(),
             Control::Installed { group } => of(group).0.installed(),
             Control::Answer { group, call, bytes } => of(group).0.answer_call(call, bytes),
-            Control::Ask { group, to, ticket, bytes } => {
+            Control::Ask { group, to, asker, ticket, bytes } => {
                 let group = of(group).0.clone();
+                let unsent = (group.id, asker.number);
+                if self.unsent.get(&unsent).is_some_and(|attempt| *attempt >= asker.attempt) {
+                    return group.tell(News::Answered { group: group.id, ticket, answer: Err(Unreached::Unsent) });
+                }
                 // Asked at once, so that what follows comes behind it.
-                let asking = (self.dial)(to, Lane::Ask, Request::ask(group.id, bytes));
+                let mut asking = (self.dial)(to, Lane::Ask, Request::ask(group.id, bytes));
+                if let Some(Err(Unreached::Unsent)) = (&mut asking).now_or_never() {
+                    self.unsent.insert(unsent, asker.attempt);
+                    return group.tell(News::Answered { group: group.id, ticket, answer: Err(Unreached::Unsent) });
+                }
                 let within = Duration::from_millis(self.answer_ms);
                 tokio::task::spawn_local(async move {
-                    let answer = tokio::time::timeout(within, asking).await.ok().and_then(Result::ok).and_then(Answer::into_bytes);
+                    let answer = tokio::time::timeout(within, asking).await.unwrap_or(Err(Unreached::Unanswered));
+                    let answer = answer.and_then(|answer| answer.into_bytes().ok_or(Unreached::Unanswered));
                     group.tell(News::Answered { group: group.id, ticket, answer });
                 });
             }
             Control::Found { voters } => {
                 for (group, raft) in &self.groups {
+                    if raft.is_initialized().await.unwrap_or(true) {
+                        continue;
+                    }
                     let outcome = raft.initialize(voters.clone()).await.map_err(|error| error.to_string());
                     group.tell(News::Members { group: group.id, outcome });
                 }

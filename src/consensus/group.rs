@@ -265,6 +265,11 @@ impl Group {
         installed
     }
 
+    /// The receiver cannot do as [`News::Install`] says: whoever waits for it is told by nothing.
+    pub fn not_installed(&self) {
+        drop(self.state().installing.take());
+    }
+
     /// The receiver's answer to [`News::Install`].
     pub fn installed(&self) {
         if let Some(done) = self.state().installing.take() {

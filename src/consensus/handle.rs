@@ -22,13 +22,21 @@ pub(super) enum Control {
     Read { group: GroupId, reader: u64, piece: Option<Piece> },
     Staged { group: GroupId },
     Installed { group: GroupId },
-    Ask { group: GroupId, to: NodeId, ticket: u64, bytes: Bytes },
+    NotInstalled { group: GroupId },
+    Ask { group: GroupId, to: NodeId, asker: Asker, ticket: u64, bytes: Bytes },
     Answer { group: GroupId, call: u64, bytes: Bytes },
     Found { voters: BTreeSet<NodeId> },
     AddLearner { group: GroupId, node: NodeId },
     SetVoters { group: GroupId, voters: BTreeSet<NodeId> },
     Transfer { group: GroupId, to: NodeId },
     Stop,
+}
+
+/// Who asks, of those that ask in an order of their own, and which attempt that is: what was not sent is asked again in another, and nothing that comes behind it goes in the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    pub number: u16,
+    pub attempt: u64,
 }
 
 /// The ends that the engine reads.
@@ -76,8 +84,8 @@ impl Handle {
     }
 
     /// Asks the receiver of another node. What is asked of one node comes there in order, unless it is lost. Answered by [`super::News::Answered`].
-    pub fn ask(&self, group: GroupId, to: NodeId, ticket: u64, bytes: Bytes) {
-        self.say(Control::Ask { group, to, ticket, bytes });
+    pub fn ask(&self, group: GroupId, to: NodeId, asker: Asker, ticket: u64, bytes: Bytes) {
+        self.say(Control::Ask { group, to, asker, ticket, bytes });
     }
 
     /// The answer to what another node's receiver has asked.
@@ -85,7 +93,12 @@ impl Handle {
         self.say(Control::Answer { group, call, bytes });
     }
 
-    /// Founds all groups with these voters, where nothing was founded. Said at one node of them.
+    /// The snapshot that was to be installed cannot be: the group ends, as [`super::News::Ended`] says.
+    pub fn not_installed(&self, group: GroupId) {
+        self.say(Control::NotInstalled { group });
+    }
+
+    /// Founds all groups with these voters, where nothing was founded; where something was, nothing comes of it. Said at one node of them.
     pub fn found(&self, voters: BTreeSet<NodeId>) {
         self.say(Control::Found { voters });
     }

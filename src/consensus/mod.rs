@@ -36,7 +36,7 @@ mod tests;
 mod types;
 
 pub use engine::{Engine, Start, start};
-pub use handle::Handle;
+pub use handle::{Asker, Handle};
 pub use log::Log;
 pub use members::{GroupStatus, MembersChange};
 pub use network::{Answer, Asking, Dial, Inbox, Lane, Request, Unreached};
@@ -195,8 +195,8 @@ pub enum News {
     Install { group: GroupId, position: Position },
     /// The receiver of another node asks this one, by [`Handle::ask`]. Answered by [`Handle::answer`] with the same `call`.
     Asked { group: GroupId, call: u64, bytes: Bytes },
-    /// What another node's receiver has answered; nothing where the question or the answer may be lost.
-    Answered { group: GroupId, ticket: u64, answer: Option<Bytes> },
+    /// What another node's receiver has answered, or why it has not.
+    Answered { group: GroupId, ticket: u64, answer: Result<Bytes, Unreached> },
     /// The members are as [`Handle::add_learner`], [`Handle::set_voters`] or [`Inbox::change`] said, or are not, with the reason.
     Members { group: GroupId, outcome: Result<(), String> },
     /// The group has ended, by an error of its storage or of openraft. Nothing more comes.

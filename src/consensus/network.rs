@@ -3,7 +3,7 @@
 //! A request may be lost, late or doubled; an answer too. Requests carry their group, so one connection serves all groups; [`Lane`] says which of them
 //! must not wait behind which.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -25,8 +25,13 @@ use super::types::{Types, Vote};
 use super::{GroupId, Piece, Position};
 
 /// The node could not be asked, or has not answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unreached;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unreached {
+    /// It never came there, and never will.
+    Unsent,
+    /// It may have come there.
+    Unanswered,
+}
 
 /// The answer of a node, when it comes.
 pub type Asking = Pin<Box<dyn Future<Output = Result<Answer, Unreached>>>>;
@@ -97,6 +102,8 @@ struct Member {
     group: Rc<Group>,
     raft: Raft<Types, Machine>,
     arriving: RefCell<Option<Arriving>>,
+    /// One that has come is being put into place; no other comes meanwhile.
+    installing: Rc<Cell<bool>>,
 }
 
 /// A snapshot whose pieces arrive, in order. Another one, or a gap, ends it.
@@ -125,7 +132,7 @@ impl Answer {
 
 impl Inbox {
     pub(super) fn new(groups: impl Iterator<Item = (Rc<Group>, Raft<Types, Machine>)>) -> Self {
-        Self(Rc::new(groups.map(|(group, raft)| Member { group, raft, arriving: RefCell::new(None) }).collect()))
+        Self(Rc::new(groups.map(|(group, raft)| Member { group, raft, arriving: RefCell::new(None), installing: Rc::default() }).collect()))
     }
 
     pub(super) fn groups(&self) -> impl Iterator<Item = (&Rc<Group>, &Raft<Types, Machine>)> {
@@ -134,7 +141,7 @@ impl Inbox {
 
     /// The answer to `request`, or an error where this node has no such group, or no longer runs it.
     pub async fn answer(&self, request: Request) -> Result<Answer, Unreached> {
-        let member = self.0.get(usize::from(request.group.0)).ok_or(Unreached)?;
+        let member = self.0.get(usize::from(request.group.0)).ok_or(Unreached::Unanswered)?;
         let raft = &member.raft;
         let reply = match request.body {
             Body::Append(append) => raft.append_entries(append).await.ok().map(Reply::Append),
@@ -144,13 +151,16 @@ impl Inbox {
             Body::Piece(piece) => member.take_piece(piece).await,
             Body::Ask(bytes) => member.group.ask(bytes).await.ok().map(Reply::Answered),
         };
-        reply.map(Answer).ok_or(Unreached)
+        reply.map(Answer).ok_or(Unreached::Unanswered)
     }
 }
 
 impl Member {
     async fn take_piece(&self, part: Part) -> Option<Reply> {
         let Part { vote, position, number, piece: Piece { bytes, is_last } } = part;
+        if self.installing.get() {
+            return None;
+        }
         self.expect_piece(vote, &position, number)?;
         self.group.stage(position.clone(), number, bytes).await.ok()?;
         if !is_last {
@@ -158,7 +168,15 @@ impl Member {
         }
         // Unless another has begun meanwhile, whose pieces are not to be installed as this.
         self.arriving.borrow_mut().take_if(|current| current.vote == vote && current.position == position && current.next == number + 1)?;
-        self.raft.install_full_snapshot(vote, with_meta(position)).await.ok().map(Reply::Installed)
+        // It comes to its end also where nobody waits for the answer any more.
+        let (raft, installing) = (self.raft.clone(), self.installing.clone());
+        installing.set(true);
+        let install = tokio::task::spawn_local(async move {
+            let installed = raft.install_full_snapshot(vote, with_meta(position)).await;
+            installing.set(false);
+            installed
+        });
+        install.await.ok()?.ok().map(Reply::Installed)
     }
 
     /// Whether this is the next piece; `None` if not.
@@ -215,7 +233,7 @@ impl Client {
         let asking = (self.dial)(self.target, self.lane, Request { group: self.group.id, body });
         match tokio::time::timeout(within, asking).await {
             Ok(Ok(Answer(reply))) => Ok(reply),
-            Ok(Err(Unreached)) => Err(unreachable("it is not reached")),
+            Ok(Err(_)) => Err(unreachable("it is not reached")),
             Err(_) => Err(unreachable("it has not answered in time")),
         }
     }

@@ -166,7 +166,10 @@ impl Alone {
         let kept = |group| Start::kept(GroupId(group), found.logs.remove(&group).unwrap_or_default(), stored.logs()).unwrap();
         let starts = [0, 1].map(kept).into_iter().collect();
         let (told, news) = std::sync::mpsc::channel();
-        let connect = || -> Dial { Rc::new(|_, _, _| Box::pin(async { Err(Unreached) })) };
+        let connect = || {
+            let dial: Dial = Rc::new(|_, _, _| Box::pin(async { Err(Unreached::Unsent) }));
+            Ok((dial, drop::<Inbox>))
+        };
         let options = Options { groups: 1, heartbeat_ms: 10, election_ms: (30, 60), ..Options::new(1, 1) };
         let (handle, thread) = start(options, starts, || {}, connect, move |news| drop(told.send(news))).unwrap();
         (Self { stored, handle, thread, news, entries: BTreeMap::new() }, found.state.topics.len() as u64)

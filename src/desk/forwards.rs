@@ -27,6 +27,8 @@ pub struct Outgoing {
     pub to: Leader,
     /// What the answer is to be given to.
     pub ticket: u64,
+    /// Rises whenever something has come back undone: what was sent with it or before is to be sent again, in order.
+    pub attempt: u64,
     pub request: Arc<[u8]>,
 }
 
@@ -44,6 +46,9 @@ pub enum Back {
 /// So long a leader that leads no more may take to say what became of what it was sent.
 const FATE_OPEN_MS: u64 = 300;
 
+/// So many of a shard and group are with a leader at a time.
+const IN_FLIGHT_MAX: usize = 256;
+
 #[derive(Default)]
 pub struct Forwards {
     /// By rising tickets.
@@ -53,9 +58,12 @@ pub struct Forwards {
     /// So many are with a leader.
     in_flight: usize,
     last_ticket: u64,
+    attempt: u64,
     bytes: usize,
     leader: Option<Leader>,
-    /// When that changed, if updates may be with another since.
+    /// The leader was not reached, or does not lead any more: nothing goes there before the next tick.
+    is_held: bool,
+    /// When the leader changed, if updates may be with another since.
     changed: Option<Time>,
     /// Answers of updates that are not applied here yet, by the place of the log that they wait for.
     behind: BTreeMap<u64, Vec<Given>>,
@@ -97,24 +105,24 @@ impl Forwards {
     /// Somebody else leads, or nobody is known to, or this server does.
     pub fn set_leader(&mut self, now: Time, leader: Option<Leader>) {
         if self.leader != leader {
-            (self.leader, self.changed) = (leader, Some(now));
+            (self.leader, self.changed, self.is_held) = (leader, Some(now), false);
         }
     }
 
     /// What goes to the leader next.
     pub fn poll(&mut self, group: u16) -> Option<Outgoing> {
-        let leader = self.leader?;
+        let leader = self.leader.filter(|_| !self.is_held)?;
         // Some are with a leader behind one that has come back: it waits for what becomes of those.
         let is_in_order = self.in_flight == self.next;
         let last_to = self.next.checked_sub(1).and_then(|before| self.waiting[before].sent_to);
-        if !is_in_order || last_to.is_some_and(|to| to != leader) {
+        if !is_in_order || last_to.is_some_and(|to| to != leader) || self.in_flight >= IN_FLIGHT_MAX {
             return None;
         }
         let next = self.waiting.get_mut(self.next)?;
         next.sent_to = Some(leader);
         self.next += 1;
         self.in_flight += 1;
-        Some(Outgoing { group, to: leader, ticket: next.ticket, request: next.request.clone() })
+        Some(Outgoing { group, to: leader, ticket: next.ticket, attempt: self.attempt, request: next.request.clone() })
     }
 
     /// What became of one that was sent; the answer to give, if that is due. `applied` is the last place of the log that is applied here.
@@ -122,7 +130,10 @@ impl Forwards {
         let at = self.waiting.binary_search_by_key(&ticket, |waiting| waiting.ticket).ok()?;
         match back {
             Back::NotDone => {
-                self.in_flight -= usize::from(self.waiting[at].sent_to.take().is_some());
+                let sent_to = self.waiting[at].sent_to.take();
+                self.in_flight -= usize::from(sent_to.is_some());
+                self.is_held |= sent_to == self.leader;
+                self.attempt += 1;
                 self.next = self.next.min(at);
                 None
             }
@@ -147,9 +158,10 @@ impl Forwards {
         std::mem::replace(&mut self.behind, later).into_values().flatten().collect()
     }
 
-    /// What has waited for a leader as long as `patience_ms` is refused, and the fate of what an earlier leader does not say counts as unknown.
+    /// What has waited as long as `patience_ms` for a leader that can be reached is refused, and the fate of what an earlier leader does not say counts as unknown.
     pub fn tick(&mut self, now: Time, patience_ms: u64) -> Vec<Given> {
         let mut given = Vec::new();
+        self.is_held = false;
         if self.changed.is_some_and(|changed| now.since(changed) >= FATE_OPEN_MS * 1_000_000) {
             self.changed = None;
             let leader = self.leader;
@@ -157,20 +169,21 @@ impl Forwards {
             given.extend(open.into_iter().filter_map(|waiting| Some((waiting.answer?, Err(refusal_of(Fate::Unknown))))));
         }
         let is_late = |waiting: &Waiting| waiting.sent_to.is_none() && now.since(waiting.since) >= patience_ms * 1_000_000;
-        if self.leader.is_none() && self.waiting.get(self.next).is_some_and(is_late) {
-            let why = "the update was not made: no server is known to lead the topic's group, since too few reach each other";
+        // Who led last is believed in as long as nobody else is elected, so a leader that is known may be none.
+        if self.waiting.get(self.next).is_some_and(is_late) {
+            let why = "the update was not made: no server that leads the topic's group is reached, since too few reach each other";
             let late = self.drain_if(is_late);
             given.extend(late.into_iter().filter_map(|waiting| Some((waiting.answer?, Err(Refusal::new(ErrorCode::NoQuorum, why))))));
         }
         given
     }
 
-    /// What is with no leader, where this server decides itself.
+    /// What waits, where this server decides itself; nothing as long as the fate of any is open, which comes before the others.
     pub fn take_unsent(&mut self) -> Vec<(Arc<[u8]>, Answer)> {
-        if self.in_flight == self.waiting.len() {
+        if self.in_flight > 0 {
             return Vec::new();
         }
-        let unsent = self.drain_if(|waiting| waiting.sent_to.is_none());
+        let unsent = self.drain_if(|_| true);
         unsent.into_iter().filter_map(|Waiting { request, answer, .. }| Some((request, answer?))).collect()
     }
 
@@ -246,6 +259,17 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_that_is_not_reached_is_tried_again_at_the_next_tick() {
+        let mut forwards = waiting(1);
+        forwards.set_leader(Time(1), Some(FIRST));
+        assert_eq!(sent(&mut forwards).len(), 1);
+        assert!(forwards.take_back(1, Back::NotDone, 0).is_none());
+        assert_eq!(sent(&mut forwards), []);
+        assert_eq!(forwards.tick(Time(2), PATIENCE_MS).len(), 0);
+        assert_eq!(sent(&mut forwards), [(1, FIRST)]);
+    }
+
+    #[test]
     fn the_fate_of_what_a_former_leader_does_not_answer_is_unknown() {
         let mut forwards = waiting(2);
         forwards.set_leader(Time(1), Some(FIRST));
@@ -283,9 +307,8 @@ mod tests {
         forwards.set_leader(Time(1), Some(FIRST));
         assert!(forwards.poll(0).is_some());
         forwards.set_leader(Time(2), None);
-        assert_eq!(forwards.take_unsent().len(), 2);
-        assert_eq!(forwards.take_unsent().len(), 0);
+        assert_eq!(forwards.take_unsent().len(), 0, "what the first was sent comes before");
         assert!(forwards.take_back(1, Back::NotDone, 0).is_none());
-        assert_eq!(forwards.take_unsent().len(), 1);
+        assert_eq!(forwards.take_unsent().len(), 3);
     }
 }

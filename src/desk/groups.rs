@@ -93,6 +93,8 @@ pub struct Reply {
 
 struct Group {
     role: Role,
+    /// The last term in which this server has led.
+    led: u64,
     /// The number of the newest proposal.
     proposed: u64,
     /// All up to this one are applied, or never will be.
@@ -122,6 +124,7 @@ impl Groups {
     pub fn new(count: u16) -> Self {
         let group = || Group {
             role: Role::Follows { leader: None },
+            led: 0,
             proposed: 0,
             settled: 0,
             applied: 0,
@@ -152,15 +155,26 @@ impl Groups {
         group.bytes + group.forwards.bytes()
     }
 
-    /// Somebody else decides from now on, or this server; whether that is new.
+    /// Somebody else decides from now on, or this server. Whether what this server has proposed in the term that it has led in last does not count any more: in the same term it
+    /// still comes before what is proposed now.
     pub fn set_role(&mut self, now: Time, group: u16, role: Role) -> bool {
         let group = &mut self.groups[usize::from(group)];
-        let leader = match role {
-            Role::Follows { leader } => leader,
-            Role::Leads { .. } => None,
+        let (leader, term) = match role {
+            Role::Follows { leader } => (leader, leader.map(|leader| leader.term)),
+            Role::Leads { term } => (None, Some(term)),
         };
         group.forwards.set_leader(now, leader);
-        std::mem::replace(&mut group.role, role) != role
+        group.role = role;
+        let is_over = term.is_some_and(|term| term != group.led);
+        if let Role::Leads { term } = role {
+            group.led = term;
+        }
+        is_over
+    }
+
+    /// Whether an update has to wait behind others, though this server leads: what becomes of those is not known yet.
+    pub fn has_forwarded(&self, group: u16) -> bool {
+        self.groups[usize::from(group)].forwards.len() > 0
     }
 
     /// What stands at this place of the group's log is applied; false where it was before.

@@ -38,11 +38,11 @@ impl Owner {
     }
 
     pub(super) fn remove_of_group(&mut self, desk: &mut Desk, group: u16, path: &TopicPath, is_ours: bool) -> Left {
-        let is_full = desk.groups.bytes_under_way(group) > desk.limits.proposed_bytes_max;
-        if is_full || self.ahead.find(group, path.as_str()).is_some() {
+        if desk.groups.bytes_under_way(group) > desk.limits.proposed_bytes_max {
             return Left::Stays;
         }
         match desk.groups.role(group) {
+            Role::Leads { .. } if self.ahead.find(group, path.as_str()).is_some() => Left::Stays,
             Role::Leads { .. } if self.propose_removal(desk, group, path).is_ok() => Left::Going,
             Role::Follows { leader: Some(_) } if is_ours => {
                 forward_removal(desk, group, path);

@@ -44,7 +44,6 @@ mod walks;
 mod workbench;
 
 pub use forward::{Replied, not_leading, replied, reply_of};
-pub use restore::GroupSweep;
 pub use views::{VIEWS_WRITER, Views, parse_view};
 pub use walk::{known_selector, merge_pages};
 
@@ -55,6 +54,7 @@ use expiry::Expiries;
 use interests::ShardInterests;
 use keeping::{Keeping, Keepings};
 use record::{Added, Record};
+use restore::Installs;
 use retained::Retained;
 use views::Turn;
 use walks::Walks;
@@ -81,6 +81,7 @@ pub struct Owner {
     workbench: Workbench,
     views: Views,
     ahead: Ahead,
+    installs: Installs,
     /// Removals that wait until less is on its way to a log.
     paused: Vec<Paused>,
 }
@@ -105,6 +106,7 @@ impl Owner {
             workbench: Workbench::default(),
             views: Views::new(desk.turn.now),
             ahead: Ahead::default(),
+            installs: Installs::default(),
             paused: Vec::new(),
         }
     }
@@ -132,7 +134,7 @@ impl Owner {
 
     /// Whether walks, errands or views wait for their next slice.
     pub fn has_slices(&self) -> bool {
-        self.walks.active() > 0 || !self.errands.is_empty() || self.views.work.is_due || self.has_passing_due()
+        self.walks.active() > 0 || !self.errands.is_empty() || self.views.work.is_due || self.has_passing_due() || self.has_installs()
     }
 
     /// Whether what views have to do waits for its turn.

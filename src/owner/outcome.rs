@@ -42,8 +42,10 @@ impl Owner {
         }
         let maker = Maker { server: desk.identity.node, by, author };
         match desk.groups.role(group) {
-            Role::Leads { term } => self.propose_update(desk, (group, term), maker, path, change, received),
-            Role::Follows { .. } => {
+            Role::Leads { term } if !desk.groups.has_forwarded(group) => {
+                self.propose_update(desk, (group, term), maker, path, change, received)
+            }
+            Role::Leads { .. } | Role::Follows { .. } => {
                 let ticket = desk.groups.forward(desk.turn.now, group, forward_of(desk, maker, path, change));
                 (Ok((Outcome::Done, None)), Some(Waits::Forwarded(group, ticket)))
             }
@@ -93,9 +95,10 @@ impl Owner {
         (applied, Some(Waits::Proposed(proposed)))
     }
 
-    /// The topic at the path as it will be, where it is replicated, else as it is.
+    /// The topic at the path as it will be, where this server leads its group, else as it is.
     pub(super) fn judged<'o>(&'o self, desk: &Desk, path: &str, now: Option<&'o Topic>) -> Option<&'o Topic> {
-        desk.groups.of(path).and_then(|group| self.ahead.find(group, path)).unwrap_or(now)
+        let led = desk.groups.of(path).filter(|group| matches!(desk.groups.role(*group), Role::Leads { .. }));
+        led.and_then(|group| self.ahead.find(group, path)).unwrap_or(now)
     }
 
     /// Puts the removal of a topic that will be there to the log of its group.

@@ -1,6 +1,7 @@
 //! Topics that were stored, taken up again before anybody is connected.
 
 use super::record::{Added, Event, Record};
+use super::walk::known_selector;
 use super::{Owner, make_publication};
 use crate::base::{ShardIndex, TopicId};
 use crate::desk::Desk;
@@ -13,15 +14,25 @@ use crate::topic::specification::Specification;
 use crate::topic::tree::{Direction, Onward, Span};
 use crate::wire::mqtt::QoS;
 use crate::wire::native::EventHead;
+use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 
+/// Snapshots of other servers on their way into the tree.
+#[derive(Default)]
+pub struct Installs {
+    /// Topics that have come, by group.
+    coming: HashMap<u16, HashSet<TopicId>>,
+    /// All have come; what else is there of the group goes. One for each group at most, a handful.
+    sweeps: Vec<(Sweep, Span)>,
+}
+
 /// The topics of a group that a snapshot has not.
-pub struct GroupSweep {
-    pub group: u16,
+struct Sweep {
+    group: u16,
     /// Those with this number or above were added behind the snapshot.
-    pub first_later: TopicId,
-    pub kept: hashbrown::HashSet<TopicId>,
-    pub everything: Selector,
+    first_later: TopicId,
+    kept: HashSet<TopicId>,
+    everything: Selector,
 }
 
 impl Owner {
@@ -58,14 +69,15 @@ impl Owner {
         Ok(())
     }
 
-    /// The topic takes the place of what is at its path, as another server's snapshot has it.
-    pub fn replace_topic(
+    /// The topic takes the place of what is at its path, as another server's snapshot of the group has it.
+    pub fn install_topic(
         &mut self,
         desk: &mut Desk,
-        id: TopicId,
-        stored: StoredTopic,
+        group: u16,
+        (id, stored): (TopicId, StoredTopic),
         specification: (Arc<Specification>, bool),
     ) -> Result<(), String> {
+        self.installs.coming.entry(group).or_default().insert(id);
         let place = self.tree.find(stored.path.as_str());
         let held = place.map(|place| self.tree.topic(place));
         if let (Some(place), Some(topic)) = (place, held)
@@ -87,8 +99,38 @@ impl Owner {
         self.restore_topic(desk, id, stored, specification, Appearance::Made)
     }
 
-    /// Goes through some topics, and removes those of the group that were there when its log was at `index` and that `kept` has not. Gives how to go on.
-    pub fn sweep_group(&mut self, desk: &mut Desk, sweep: &GroupSweep, rest: &Span) -> Option<Span> {
+    /// All topics of the snapshot have come: others of the group go, but those that were added behind it, whose numbers begin at `first_later`.
+    pub fn finish_install(&mut self, desk: &Desk, group: u16, first_later: TopicId) {
+        let everything = known_selector(desk.limits.selector, "?.*//");
+        let kept = self.installs.coming.remove(&group).unwrap_or_default();
+        self.installs.sweeps.push((Sweep { group, first_later, kept, everything }, Span::default()));
+    }
+
+    /// Does all of that at once, of one group.
+    pub fn end_install(&mut self, desk: &mut Desk, group: u16) {
+        let (sweeps, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.installs.sweeps).into_iter().partition(|(sweep, _)| sweep.group == group);
+        self.installs.sweeps = others;
+        for (sweep, mut rest) in sweeps {
+            while let Some(next) = self.sweep_group(desk, &sweep, &rest) {
+                rest = next;
+            }
+        }
+    }
+
+    pub(super) fn has_installs(&self) -> bool {
+        !self.installs.sweeps.is_empty()
+    }
+
+    /// Goes on with that, a part at a time.
+    pub fn run_installs(&mut self, desk: &mut Desk) {
+        for (sweep, rest) in std::mem::take(&mut self.installs.sweeps) {
+            let next = self.sweep_group(desk, &sweep, &rest);
+            self.installs.sweeps.extend(next.map(|rest| (sweep, rest)));
+        }
+    }
+
+    fn sweep_group(&mut self, desk: &mut Desk, sweep: &Sweep, rest: &Span) -> Option<Span> {
         let mut paths = Vec::new();
         let next = self.tree.scan(&sweep.everything, rest, Direction::Forward, desk.limits.walk_slice, |_, topic| {
             let is_of_group = desk.groups.of(topic.path.as_str()) == Some(sweep.group) && !topic.is_reference;

@@ -42,6 +42,8 @@ pub struct Identity {
     pub joined_ms: u64,
     /// The cluster was founded here, so this node founds the groups where they are not yet.
     pub is_founder: bool,
+    /// Groups that the cluster's topics are shared out among, beside the one of what changes seldom. Fixed when the cluster is founded.
+    pub groups: u16,
 }
 
 /// What a node starts with.
@@ -58,6 +60,8 @@ pub struct Home {
 pub enum HomeError {
     /// It is a node of a cluster already.
     IsThere(PathBuf),
+    /// A server that stood alone has stored there.
+    HasStore(PathBuf),
     /// It is a node of no cluster.
     Missing(PathBuf),
     Name(String),
@@ -71,6 +75,13 @@ impl fmt::Display for HomeError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::IsThere(path) => write!(formatter, "{}: is there already, so this is a node of a cluster", path.display()),
+            Self::HasStore(path) => {
+                write!(
+                    formatter,
+                    "{}: has the store of a server that stood alone; a node of a cluster begins with an empty directory",
+                    path.display()
+                )
+            }
             Self::Missing(path) => write!(formatter, "{}: is not there, so this is a node of no cluster", path.display()),
             Self::Name(name) => write!(formatter, "`{name}` is no name of a node: 1 to 64 letters, digits, `-`, `_` and `.`"),
             Self::Address(address) => write!(formatter, "`{address}` is no address: HOST:PORT, by which the others reach this node"),
@@ -82,6 +93,9 @@ impl fmt::Display for HomeError {
 }
 
 impl std::error::Error for HomeError {}
+
+/// What a directory has that a server has stored in.
+const STORE: &str = "store.json";
 
 /// Where a node keeps what is of its cluster, within its data directory.
 pub fn directory(data: &Path) -> PathBuf {
@@ -100,14 +114,14 @@ impl Identity {
 ///
 /// # Errors
 /// Where the node is one of a cluster already, or name or address cannot be used; those of the disk.
-pub fn found(data: &Path, name: &str, address: &str, now_ms: u64) -> Result<Token, HomeError> {
+pub fn found(data: &Path, name: &str, address: &str, groups: u16, now_ms: u64) -> Result<Token, HomeError> {
     check_free(data, name, address)?;
     let (cluster, node) = (random_id(), random_id());
     let authority = Authority::new(cluster).map_err(HomeError::Certificates)?;
     let key = certificates::new_key().map_err(HomeError::Certificates)?;
     let certificate = authority.certify(cluster, node, key.public_key_raw()).map_err(HomeError::Certificates)?;
     let (name, address) = (name.to_owned(), address.to_owned());
-    let identity = Identity { cluster, node, name, address, address_version: 1, joined_ms: now_ms, is_founder: true };
+    let identity = Identity { cluster, node, name, address, address_version: 1, joined_ms: now_ms, is_founder: true, groups };
     let members = Members::from_iter([(node, identity.member())]);
     let home = Home { directory: directory(data), identity, authority, credentials: Credentials { certificate, key }, members };
     home.settle()?;
@@ -119,6 +133,9 @@ pub fn check_free(data: &Path, name: &str, address: &str) -> Result<(), HomeErro
     let directory = directory(data);
     if directory.exists() {
         return Err(HomeError::IsThere(directory));
+    }
+    if data.join(STORE).exists() {
+        return Err(HomeError::HasStore(data.to_owned()));
     }
     if !is_name(name) {
         return Err(HomeError::Name(name.to_owned()));
@@ -263,11 +280,11 @@ mod tests {
     #[test]
     fn a_founded_node_is_opened_again_and_not_founded_twice() {
         let folder = Folder::new();
-        let token = found(&folder.0, "a", "localhost:1", 5).unwrap();
+        let token = found(&folder.0, "a", "localhost:1", 2, 5).unwrap();
         let home = Home::open(&folder.0).unwrap();
         assert_eq!((home.identity.cluster, home.identity.node), (token.cluster, token.node));
         assert_eq!(home.members.voters(), [token.node].into());
-        assert!(matches!(found(&folder.0, "a", "localhost:1", 5), Err(HomeError::IsThere(_))));
+        assert!(matches!(found(&folder.0, "a", "localhost:1", 2, 5), Err(HomeError::IsThere(_))));
         for entry in fs::read_dir(&home.directory).unwrap() {
             let entry = entry.unwrap();
             let expected = if entry.file_type().unwrap().is_dir() { 0o755 } else { 0o600 };
@@ -283,15 +300,15 @@ mod tests {
         fs::create_dir_all(&new).unwrap();
         fs::write(new.join("identity.json"), "{").unwrap();
         assert!(matches!(Home::open(&folder.0), Err(HomeError::Missing(_))));
-        found(&folder.0, "a", "localhost:1", 5).unwrap();
+        found(&folder.0, "a", "localhost:1", 2, 5).unwrap();
         assert!(Home::open(&folder.0).is_ok());
     }
 
     #[test]
     fn names_and_addresses_that_cannot_be_used_found_nothing() {
         let folder = Folder::new();
-        assert!(matches!(found(&folder.0, "a b", "localhost:1", 5), Err(HomeError::Name(_))));
-        assert!(matches!(found(&folder.0, "a", "localhost", 5), Err(HomeError::Address(_))));
+        assert!(matches!(found(&folder.0, "a b", "localhost:1", 2, 5), Err(HomeError::Name(_))));
+        assert!(matches!(found(&folder.0, "a", "localhost", 2, 5), Err(HomeError::Address(_))));
         assert!(!directory(&folder.0).exists());
     }
 
@@ -299,7 +316,7 @@ mod tests {
     fn a_damaged_file_is_named() {
         for name in ["identity.json", "members.json", "authority.pem", "authority.key", "node.pem", "node.key"] {
             let folder = Folder::new();
-            found(&folder.0, "a", "localhost:1", 5).unwrap();
+            found(&folder.0, "a", "localhost:1", 2, 5).unwrap();
             let path = directory(&folder.0).join(name);
             fs::write(&path, "{}").unwrap();
             let error = Home::open(&folder.0).err().expect(name);
@@ -307,7 +324,7 @@ mod tests {
         }
         let (one, other) = (Folder::new(), Folder::new());
         for folder in [&one, &other] {
-            found(&folder.0, "a", "localhost:1", 5).unwrap();
+            found(&folder.0, "a", "localhost:1", 2, 5).unwrap();
         }
         fs::copy(directory(&one.0).join("node.pem"), directory(&other.0).join("node.pem")).unwrap();
         assert!(matches!(Home::open(&other.0), Err(HomeError::Damaged(..))));
@@ -316,7 +333,7 @@ mod tests {
     #[test]
     fn a_new_address_has_a_higher_version() {
         let folder = Folder::new();
-        found(&folder.0, "a", "localhost:1", 5).unwrap();
+        found(&folder.0, "a", "localhost:1", 2, 5).unwrap();
         let mut home = Home::open(&folder.0).unwrap();
         home.move_to("localhost:1").unwrap();
         assert_eq!(home.identity.address_version, 1);

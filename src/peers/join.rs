@@ -57,6 +57,7 @@ pub struct Admitted {
     authority: String,
     authority_key: String,
     members: Members,
+    groups: u16,
 }
 
 /// Why a node was not let in.
@@ -159,18 +160,18 @@ async fn ask_one(token: &Token, address: &str, ask: &Join, config: &Arc<ClientCo
 /// Makes the directory of who was admitted.
 fn settle(data: &Path, token: &Token, ask: &Join, key: KeyPair, admitted: Admitted) -> Result<Home, JoinError> {
     let malformed = |why: String| JoinError::Malformed(why);
-    let Admitted { node, joined_ms, certificate, authority, authority_key, members } = admitted;
+    let Admitted { node, joined_ms, certificate, authority, authority_key, members, groups } = admitted;
     let certificate = parse_certificate(certificate.as_bytes()).map_err(malformed)?;
     let authority = Authority {
         certificate: parse_certificate(authority.as_bytes()).map_err(malformed)?,
         key: KeyPair::from_pem(&authority_key).map_err(|error| malformed(error.to_string()))?,
     };
     let is_of_token = Some(fingerprint(&authority.certificate)) == token.fingerprint();
-    if !is_of_token || certificates::named(&certificate) != Some((token.cluster, node)) || !members.is_valid() {
+    if !is_of_token || certificates::named(&certificate) != Some((token.cluster, node)) || !members.is_valid() || groups == 0 {
         return Err(malformed("it is of another cluster or node".to_owned()));
     }
     let (name, address) = (ask.name.clone(), ask.address.clone());
-    let identity = Identity { cluster: token.cluster, node, name, address, address_version: 1, joined_ms, is_founder: false };
+    let identity = Identity { cluster: token.cluster, node, name, address, address_version: 1, joined_ms, is_founder: false, groups };
     let mut members = members;
     members.note(node, &identity.member());
     let home = Home { directory: directory(data), identity, authority, credentials: Credentials { certificate, key }, members };
@@ -220,6 +221,7 @@ pub(super) fn admit(shared: &Rc<Shared>, body: &[u8]) -> Result<Admitted, Refusa
         authority: pem(&shared.home.authority.certificate),
         authority_key: shared.home.authority.key.serialize_pem(),
         members: shared.with_members(Members::clone),
+        groups: shared.home.identity.groups,
     })
 }
 

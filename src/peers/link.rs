@@ -84,10 +84,10 @@ impl Link {
 
     /// Asks the node. What is returned may be dropped at any time.
     pub fn ask(self: &Rc<Self>, request: &Request) -> Asking {
-        let Some((number, answer)) = self.send(request) else { return Box::pin(async { Err(Unreached) }) };
+        let Some((number, answer)) = self.send(request) else { return Box::pin(async { Err(Unreached::Unsent) }) };
         let forget = Forget { link: self.clone(), number };
         Box::pin(async move {
-            let answer = answer.await.unwrap_or(Err(Unreached));
+            let answer = answer.await.unwrap_or(Err(Unreached::Unanswered));
             drop(forget);
             answer
         })
@@ -243,7 +243,7 @@ async fn converse(link: &Rc<Link>, shared: &Rc<Shared>, stream: TlsStream<TcpStr
                 Ok(answer) => link.answer(frame.number, Ok(answer)),
                 Err(_) => return "its answer cannot be read".to_owned(),
             },
-            Kind::Unanswered => link.answer(frame.number, Err(Unreached)),
+            Kind::Unanswered => link.answer(frame.number, Err(Unreached::Unanswered)),
             Kind::Heard => {}
             Kind::Refused => return format!("it refuses: {}", Refusal::read(&frame.body)),
             _ => return "it says what only a side that asks may say".to_owned(),

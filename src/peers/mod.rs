@@ -82,7 +82,7 @@ impl Options {
             listen,
             frame_bytes_max: 32 << 20,
             requests_max: 64,
-            asked_max: 16_384,
+            asked_max: 262_144,
             handshakes_max: 32,
             handshake_ms: 5000,
             clock_skew_max_ms: 60_000,

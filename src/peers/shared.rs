@@ -100,7 +100,7 @@ impl Peers {
             let link = shared.links.borrow().get(&(node, lane.into())).map(|(link, _)| link.clone());
             match link {
                 Some(link) => link.ask(&request),
-                None => Box::pin(async { Err(Unreached) }),
+                None => Box::pin(async { Err(Unreached::Unsent) }),
             }
         })
     }
@@ -350,6 +350,9 @@ pub(super) fn certified(connection: &rustls::CommonState) -> Option<(u64, NodeId
 pub(super) fn explain(error: &io::Error) -> String {
     let text = error.to_string();
     let is_unknown = text.contains("UnknownIssuer") || text.contains("UnknownCA") || text.contains("CertificateUnknown");
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return "the connection has ended".to_owned();
+    }
     if is_unknown { format!("the two servers are not certified by the same authority, so not of one cluster ({text})") } else { text }
 }
 

@@ -85,7 +85,7 @@ impl Place {
 
     fn found(name: &str) -> (Self, Token) {
         let place = Self::new();
-        let token = found(&place.folder.0, name, &place.address(), wall_clock_ms()).unwrap();
+        let token = found(&place.folder.0, name, &place.address(), 2, wall_clock_ms()).unwrap();
         (place, token)
     }
 

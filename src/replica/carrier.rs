@@ -6,7 +6,7 @@ use super::{Said, WORD_BYTES, Word, pack, unpack};
 use crate::base::ShardIndex;
 use crate::base::placement::owner_of;
 use crate::cluster::{Entry, Forward};
-use crate::consensus::{self, Committed, GroupId, Handle, News, entry_bytes};
+use crate::consensus::{self, Committed, GroupId, Handle, News, Unreached, entry_bytes};
 use crate::shard::{Fate, Leader, Role};
 use crate::storage::Loaded;
 use bytes::Bytes;
@@ -66,7 +66,10 @@ impl Carrier {
             News::Asked { group, call, bytes } => self.ask(group, call, &bytes),
             News::Answered { group, ticket, answer } => {
                 let (shard, ticket) = unpack(ticket);
-                let reply = answer.ok_or(Fate::Unknown);
+                let reply = answer.map_err(|unreached| match unreached {
+                    Unreached::Unsent => Fate::Void,
+                    Unreached::Unanswered => Fate::Unknown,
+                });
                 (self.tell)(ShardIndex(shard), Word::Reply { group: group.0, ticket, reply });
             }
             News::Leads { .. } | News::Follows { .. } | News::Lost { .. } => {}

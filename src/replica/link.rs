@@ -3,7 +3,7 @@
 use super::outstanding::Outstanding;
 use super::{pack, unpack};
 use crate::base::ShardIndex;
-use crate::consensus::{self, GroupId, Handle};
+use crate::consensus::{self, Asker, GroupId, Handle};
 use crate::shard::{Outgoing, Proposal};
 use bytes::Bytes;
 use std::iter::Peekable;
@@ -72,9 +72,10 @@ impl Link {
 
     /// Sends an update to the server that leads its group.
     pub fn forward(&self, outgoing: Outgoing) {
-        let Outgoing { group, to, ticket, request } = outgoing;
+        let Outgoing { group, to, ticket, attempt, request } = outgoing;
         let bytes = [&to.term.to_le_bytes()[..], &request].concat();
-        self.handle.ask(GroupId(group), to.server, pack(self.shard.0, ticket), bytes.into());
+        let asker = Asker { number: self.shard.0, attempt };
+        self.handle.ask(GroupId(group), to.server, asker, pack(self.shard.0, ticket), bytes.into());
     }
 
     /// Answers an update that another server has forwarded.

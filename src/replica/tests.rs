@@ -67,7 +67,7 @@ impl Alone {
         let hearing = carrier.clone();
         // There is no other.
         let connect = || {
-            let dial: consensus::Dial = Rc::new(|_, _, _| Box::pin(async { Err(consensus::Unreached) }));
+            let dial: consensus::Dial = Rc::new(|_, _, _| Box::pin(async { Err(consensus::Unreached::Unsent) }));
             Ok((dial, drop::<consensus::Inbox>))
         };
         let notify = move |news: News| drop(hearing.wait().hear(news));
@@ -142,15 +142,15 @@ fn a_shard_hears_what_it_has_proposed_in_order_and_others_what_is_theirs() {
 }
 
 #[test]
-fn a_forwarded_update_that_reaches_nobody_is_unknown() {
+fn a_forwarded_update_that_reaches_nobody_was_not_made() {
     let alone = Alone::new();
-    let outgoing = Outgoing { group: 1, to: Leader { server: 7, term: 1 }, ticket: 9, request: b"an update"[..].into() };
+    let outgoing = Outgoing { group: 1, to: Leader { server: 7, term: 1 }, ticket: 9, attempt: 0, request: b"an update"[..].into() };
     alone.link(1).forward(outgoing);
     let reply = alone.find(|shard, word| match word {
         Word::Reply { group, ticket, reply } => Some((shard, group, ticket, reply)),
         _ => None,
     });
-    assert_eq!(reply, (ShardIndex(1), 1, 9, Err(Fate::Unknown)));
+    assert_eq!(reply, (ShardIndex(1), 1, 9, Err(Fate::Void)));
     alone.stop();
 }
 

@@ -84,7 +84,7 @@ impl Engine {
 
     /// Whether a group has ended by itself, which only a failure does.
     pub fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::Relaxed)
+        self.has_failed.load(Ordering::Relaxed) || self.thread.is_finished()
     }
 
     pub fn stop(self) -> io::Result<()> {
@@ -107,7 +107,8 @@ impl Answering {
         match news {
             News::Build { group, position } => {
                 let index = position.index().unwrap_or_default();
-                snapshots.build(group.0, index, move |at| built(&handle, group, &at));
+                // The state may be further: what was asked for is said, so that nothing is purged that was not handed on. Whoever reads it is told where it is.
+                snapshots.build(group.0, index, move |_| handle.built(group, position));
             }
             News::Read { group, position, number, reader } => {
                 let index = position.index().unwrap_or_default();
@@ -143,14 +144,18 @@ impl Answering {
         let loading = snapshots.clone();
         snapshots.install(group.0, kept, move |installed| {
             if let Err(why) = installed {
-                return tracing::error!(group = group.0, why, "another server's snapshot cannot be taken");
+                tracing::error!(group = group.0, why, "another server's snapshot cannot be taken");
+                return handle.not_installed(group);
             }
             loading.load(group.0, move |loaded| match loaded {
                 Ok(topics) => {
                     carrier.wait().install(group, index, topics);
                     handle.installed(group);
                 }
-                Err(why) => tracing::error!(group = group.0, why, "another server's snapshot was taken, and cannot be read"),
+                Err(why) => {
+                    tracing::error!(group = group.0, why, "another server's snapshot was taken, and cannot be read");
+                    handle.not_installed(group);
+                }
             });
         });
     }

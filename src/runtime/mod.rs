@@ -121,22 +121,10 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
     let mailboxes = (0..count).map(|_| Mailbox::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
     let channels: Vec<(Sender<Command>, Receiver<Command>)> = (0..count).map(|_| crossbeam_channel::unbounded()).collect();
     let senders: Vec<Sender<Command>> = channels.iter().map(|(sender, _)| sender.clone()).collect();
-    let (mut storing, mut topics_base, mut storage, mut run) = (Storing::Off, 0, None, settings.start);
-    let mut restorings: Vec<Restoring> = (0..count).map(|_| Restoring::default()).collect();
-    let mut logs = None;
-    if let Some(stored) = stored {
-        storing = if stored.options.ack == storage::Ack::Memory { Storing::Memory } else { Storing::Stored };
-        // In a cluster the numbers of topics are doubled.
-        topics_base = if clustered.is_some() { stored.highest_topic / 2 + 1 } else { stored.highest_topic };
-        run = Restoring::run_of(&stored.topics).unwrap_or(run);
-        restorings = Restoring::deal(stored.topics, count);
-        let groups = clustered.as_ref().map_or(0, |clustered| clustered.options.groups);
-        let place = |(group, log): (&u16, &storage::GroupLog)| Some((*group, log.position.as_ref()?.index));
-        let places: Vec<_> = stored.logs.iter().filter_map(place).filter(|(group, _)| *group < groups).collect();
-        Restoring::deal_groups(&mut restorings, stored.passing, &places);
-        logs = Some(stored.logs);
-        storage = Some(start_storage(stored.store, stored.options, stored.core, senders.clone(), mailboxes.clone())?);
-    }
+    let groups = clustered.as_ref().map(|clustered| clustered.options.groups);
+    let begin_storage = |stored| Begun::of(stored, settings.start, groups, &senders, &mailboxes);
+    let begun = stored.map_or_else(|| Ok(Begun::nothing(settings.start, count)), begin_storage)?;
+    let Begun { storing, topics_base, run, mut restorings, storage, logs } = begun;
     let engine = match (clustered, &storage, logs) {
         (Some(clustered), Some(storage), Some(logs)) => {
             let kept = cluster::Kept { logs, sender: storage.logs(), snapshots: storage.snapshots() };
@@ -193,6 +181,37 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
             runtime.stop()?;
             Err(io::Error::other(what))
         }
+    }
+}
+
+/// What the shards begin with.
+struct Begun {
+    storing: Storing,
+    topics_base: u64,
+    run: u64,
+    restorings: Vec<Restoring>,
+    storage: Option<storage::Handle>,
+    logs: Option<storage::Logs>,
+}
+
+impl Begun {
+    fn nothing(start: u64, shards: u16) -> Self {
+        let restorings = (0..shards).map(|_| Restoring::default()).collect();
+        Self { storing: Storing::Off, topics_base: 0, run: start, restorings, storage: None, logs: None }
+    }
+
+    /// What was stored, of a server of a cluster with so many groups, or of one alone.
+    fn of(stored: Stored, start: u64, groups: Option<u16>, senders: &[Sender<Command>], mailboxes: &[Arc<Mailbox>]) -> io::Result<Self> {
+        let run = Restoring::run_of(&stored.topics).unwrap_or(start);
+        let mut restorings = Restoring::deal(stored.topics, senders.len() as u16);
+        let place = |(group, log): (&u16, &storage::GroupLog)| Some((*group, log.position.as_ref()?.index));
+        let places: Vec<_> = stored.logs.iter().filter_map(place).filter(|(group, _)| Some(*group) < groups).collect();
+        Restoring::deal_groups(&mut restorings, stored.passing, &places);
+        let storing = if stored.options.ack == storage::Ack::Memory { Storing::Memory } else { Storing::Stored };
+        // In a cluster the numbers of topics are doubled.
+        let topics_base = if groups.is_some() { stored.highest_topic / 2 + 1 } else { stored.highest_topic };
+        let storage = start_storage(stored.store, stored.options, stored.core, senders.to_vec(), mailboxes.to_vec())?;
+        Ok(Self { storing, topics_base, run, restorings, storage: Some(storage), logs: Some(stored.logs) })
     }
 }
 

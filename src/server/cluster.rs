@@ -7,9 +7,7 @@ use crate::runtime::Clustered;
 use rand::TryRng;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-
-/// Groups beside the one of what changes seldom. Fixed when a cluster is founded.
-const GROUPS: u16 = 12;
+use std::path::Path;
 
 /// A server's place in its cluster.
 pub struct Place {
@@ -21,17 +19,22 @@ pub struct Place {
 /// Nothing where the server stands alone.
 pub fn open(config: &Config, core: Option<usize>) -> io::Result<Option<Place>> {
     let data = &config.storage.directory;
-    if config.storage.ephemeral || !peers::directory(data).exists() {
+    if !peers::directory(data).exists() {
         return Ok(None);
     }
+    if config.storage.ephemeral {
+        let why = format!("{}: is of a server of a cluster, which stores what it holds; it cannot be ephemeral", data.display());
+        return Err(io::Error::other(why));
+    }
+    check_store(data)?;
     let home = Home::open(data).map_err(io::Error::other)?;
-    let node = home.identity.node;
+    let (node, groups) = (home.identity.node, home.identity.groups);
     let listener = listen(config, &home)?;
     let mut seed = [0; 8];
     rand::rngs::SysRng.try_fill_bytes(&mut seed).map_err(io::Error::other)?;
     let seed = u64::from_le_bytes(seed);
     let options = consensus::Options {
-        groups: GROUPS,
+        groups,
         heartbeat_ms: config.cluster.heartbeat_ms,
         election_ms: (config.cluster.election_min_ms, config.cluster.election_max_ms),
         ..consensus::Options::new(node, seed)
@@ -47,7 +50,38 @@ pub fn open(config: &Config, core: Option<usize>) -> io::Result<Option<Place>> {
         Ok((dial, serve))
     };
     let clustered = Clustered { options, core, connect: Box::new(connect), found };
-    Ok(Some(Place { node, groups: GROUPS, clustered }))
+    Ok(Some(Place { node, groups, clustered }))
+}
+
+/// What says in a node's directory that it has had a store.
+const BEGAN: &str = "began";
+
+/// What an operator has put there by `tidewire cluster recover`.
+const RECOVERED: &str = "recovered";
+
+/// A node whose store is gone has lost its votes with it: under its old name it might vote twice.
+fn check_store(data: &Path) -> io::Result<()> {
+    if peers::directory(data).join(BEGAN).exists() && !data.join("store.json").exists() {
+        let why = "this server's store is gone, and with it its votes: have another `tidewire cluster remove` it, and join anew with an empty directory";
+        return Err(io::Error::other(format!("{}: {why}", data.display())));
+    }
+    Ok(())
+}
+
+/// The store is open. `may_lack` where what was acknowledged may be missing at its end: then the server must not go on under its old votes, unless an operator says so.
+pub fn take_store(data: &Path, may_lack: bool) -> io::Result<()> {
+    let directory = peers::directory(data);
+    let recovered = directory.join(RECOVERED);
+    if may_lack && !recovered.exists() {
+        let why = "what this server had acknowledged may be missing, so it does not go on under its old votes: have another `tidewire cluster remove` it, and join anew with \
+                   an empty directory; where most servers are so, `tidewire cluster recover DIR` has each go on with what it has";
+        return Err(io::Error::other(format!("{}: {why}", data.display())));
+    }
+    match std::fs::remove_file(recovered) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::write(directory.join(BEGAN), b"")
 }
 
 /// Where the others are heard. The port is the kernel's choice where 0 is asked for, which only tests do.

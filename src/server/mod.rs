@@ -114,6 +114,9 @@ fn open_store(config: &Config, cores: &[usize], groups: u16) -> io::Result<Optio
     if last_run.may_lack_tail() {
         tracing::warn!("{last_run}");
     }
+    if groups > 0 {
+        cluster::take_store(&wanted.directory, last_run.may_lack_tail())?;
+    }
     let views = state.topics.values().filter(|topic| topic.view_name().is_some()).count();
     let topics = state.topics.values().filter(|topic| topic.is_topic()).count();
     let sessions = state.topics.len() - topics - views;

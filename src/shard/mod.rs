@@ -33,14 +33,13 @@ pub use replication::{Landed, Replication};
 pub use restore::Restoring;
 
 use crate::audience::Audience;
-use crate::base::{ShardIndex, Time, TopicId};
+use crate::base::{ShardIndex, Time};
 use crate::desk::Desk;
 use crate::door::{Budget, Doors};
 use crate::locks::Locks;
 use crate::mail::report::Report;
 use crate::mail::{Batch, Mail};
-use crate::owner::{GroupSweep, Owner, Views};
-use crate::topic::tree::Span;
+use crate::owner::{Owner, Views};
 use crate::value::json::Checker;
 use hashbrown::HashMap;
 
@@ -60,9 +59,6 @@ pub struct Shard {
     sys: sys::Sys,
     started: Time,
     checker: Checker,
-    /// Topics of snapshots that come, by group, and what is to go since they have come.
-    installing: HashMap<u16, hashbrown::HashSet<TopicId>>,
-    sweeps: Vec<(GroupSweep, Span)>,
     /// A checked value on its way to the owner, in memory that is used again.
     value: Vec<u8>,
 }
@@ -84,8 +80,6 @@ impl Shard {
             sys: sys::Sys::default(),
             started: now,
             checker: Checker::default(),
-            installing: HashMap::new(),
-            sweeps: Vec::new(),
             value: Vec::new(),
         }
     }
@@ -147,7 +141,7 @@ impl Shard {
 
     /// Whether a walk, or something else that is done so much at a time, waits for `run_slice`.
     pub fn has_walks(&self) -> bool {
-        self.doors.has_due() || self.audience.has_slices() || self.owner.has_slices() || !self.sweeps.is_empty()
+        self.doors.has_due() || self.audience.has_slices() || self.owner.has_slices()
     }
 
     /// Whether so much mail waits that publishers should not be read now.
@@ -187,7 +181,9 @@ impl Shard {
         self.owner.tick_passing(&mut self.desk);
         self.owner.tick_retained(&mut self.desk);
         self.tick_sys();
-        self.tick_forwards();
+        if self.desk.groups.count() > 0 {
+            Replication::of(self, now).tick();
+        }
         self.settle();
     }
 
@@ -235,7 +231,7 @@ impl Shard {
         self.audience.run_tree_scans(&mut self.desk);
         self.audience.run_rights_scans(&mut self.desk);
         self.owner.run_passing(&mut self.desk);
-        self.run_group_sweeps();
+        self.owner.run_installs(&mut self.desk);
         self.settle();
     }
 

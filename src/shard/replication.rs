@@ -6,10 +6,8 @@ use crate::base::{Time, TopicId};
 use crate::cluster::{Entry, topic_id};
 use crate::desk::{Answer, Back, Fate, Given, Outgoing, Proposal, Proposed, Role, Weight};
 use crate::journal::StoredTopic;
-use crate::owner::{GroupSweep, Replied, not_leading, replied, reply_of};
+use crate::owner::{Replied, not_leading, replied, reply_of};
 use crate::protocol::{ErrorCode, Refusal};
-use crate::topic::selector::Selector;
-use crate::topic::tree::Span;
 
 /// A shard as whoever carries its groups' logs sees it. After each method poll the shard as ever.
 pub struct Replication<'s> {
@@ -53,6 +51,10 @@ impl<'s> Replication<'s> {
     /// may never be. Who waits for that is told once its fate is known.
     pub fn handle_role(&mut self, group: u16, role: Role) {
         let Shard { desk, owner, .. } = &mut *self.shard;
+        if matches!(role, Role::Leads { .. }) {
+            // Whoever decides sees no topic that a snapshot has not.
+            owner.end_install(desk, group);
+        }
         if desk.groups.set_role(desk.turn.now, group, role) {
             owner.forget_proposed(group);
         }
@@ -62,12 +64,10 @@ impl<'s> Replication<'s> {
     /// Another server's snapshot takes the place of what is here of a group's topics: some of them. Those of other shards are passed over. An error says what this version
     /// cannot make of one.
     pub fn handle_installed(&mut self, group: u16, topics: Vec<(TopicId, StoredTopic, bool)>) -> Result<(), String> {
-        let Shard { desk, owner, installing, .. } = &mut *self.shard;
-        let installing = installing.entry(group).or_default();
+        let Shard { desk, owner, .. } = &mut *self.shard;
         for (id, topic, is_passing) in topics {
             let specification = specification_of(&mut desk.specifications, &topic)?;
-            installing.insert(id);
-            owner.replace_topic(desk, id, topic, (specification, is_passing))?;
+            owner.install_topic(desk, group, (id, topic), (specification, is_passing))?;
         }
         self.shard.settle();
         Ok(())
@@ -75,12 +75,9 @@ impl<'s> Replication<'s> {
 
     /// That was all of the group's, as of this place of its log: what else is here of the group goes, a part at a time.
     pub fn handle_all_installed(&mut self, group: u16, index: u64) {
-        let Shard { desk, sweeps, installing, .. } = &mut *self.shard;
+        let Shard { desk, owner, .. } = &mut *self.shard;
         desk.groups.take_place(group, index);
-        let first_later = topic_id(0, desk.groups.count(), index + 1);
-        let everything = Selector::parse("?.*//", desk.limits.selector).expect("it matches all");
-        let kept = installing.remove(&group).unwrap_or_default();
-        sweeps.push((GroupSweep { group, first_later, kept, everything }, Span::default()));
+        owner.finish_install(desk, group, topic_id(0, desk.groups.count(), index + 1));
         let seen = desk.groups.take_seen(group);
         self.give(seen);
     }
@@ -182,6 +179,14 @@ impl<'s> Replication<'s> {
         self.give(given);
     }
 
+    /// Time passes for what waits for other servers.
+    pub(super) fn tick(&mut self) {
+        let (now, patience_ms) = (self.shard.desk.turn.now, self.shard.desk.limits.leader_patience_ms);
+        let given = self.shard.desk.groups.tick(now, patience_ms);
+        given.into_iter().for_each(|(answer, result)| self.shard.give(answer, result));
+        (0..self.shard.desk.groups.count()).for_each(|group| self.decide_waiting(group));
+    }
+
     fn give(&mut self, given: Vec<Given>) {
         let Shard { desk, owner, .. } = &mut *self.shard;
         owner.resume_removals(desk);
@@ -190,24 +195,5 @@ impl<'s> Replication<'s> {
             self.shard.give(answer, result);
         }
         self.shard.settle();
-    }
-}
-
-impl Shard {
-    /// Goes on with removing what snapshots have not.
-    pub(super) fn run_group_sweeps(&mut self) {
-        // One for each group at most, a handful.
-        for (sweep, rest) in std::mem::take(&mut self.sweeps) {
-            let next = self.owner.sweep_group(&mut self.desk, &sweep, &rest);
-            self.sweeps.extend(next.map(|rest| (sweep, rest)));
-        }
-    }
-
-    /// Time passes for what waits for other servers.
-    pub(super) fn tick_forwards(&mut self) {
-        if self.desk.groups.count() > 0 {
-            let given = self.desk.groups.tick(self.desk.turn.now, self.desk.limits.leader_patience_ms);
-            given.into_iter().for_each(|(answer, result)| self.give(answer, result));
-        }
     }
 }

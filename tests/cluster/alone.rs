@@ -23,7 +23,7 @@ impl Alone {
         assert_eq!(options.slow_group(), SLOW);
         let (told, news) = mpsc::channel();
         let connect = || {
-            let dial: Dial = Rc::new(|_, _, _| Box::pin(async { Err(Unreached) }));
+            let dial: Dial = Rc::new(|_, _, _| Box::pin(async { Err(Unreached::Unsent) }));
             Ok((dial, drop))
         };
         let (handle, thread) = start(options, vec![Start::default()], || {}, connect, move |news| drop(told.send(news))).unwrap();

@@ -75,7 +75,7 @@ impl Network {
 
     async fn carry(self, from: NodeId, to: NodeId, request: Request) -> Result<Answer, Unreached> {
         self.pass(from, to).await;
-        let inbox = self.0.borrow().nodes.get(&to).cloned().ok_or(Unreached)?;
+        let inbox = self.0.borrow().nodes.get(&to).cloned().ok_or(Unreached::Unanswered)?;
         if self.chance(|weather| weather.doubled) {
             let (network, inbox, request) = (self.clone(), inbox.clone(), request.clone());
             tokio::task::spawn_local(async move {

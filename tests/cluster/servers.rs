@@ -73,7 +73,7 @@ impl Server {
 #[test]
 fn what_one_server_has_committed_its_cluster_has() {
     let (folder, listener, address) = place("a");
-    let token = found(&folder, "a", &address, wall_clock_ms()).unwrap().text();
+    let token = found(&folder, "a", &address, 2, wall_clock_ms()).unwrap().text();
     let a = Server::start(folder, listener);
     a.handle.found([Home::open(&a.folder).unwrap().identity.node].into());
     let (folder, listener, address) = place("b");

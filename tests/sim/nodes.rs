@@ -133,7 +133,7 @@ impl Nodes {
             }
             55..98 => _ = self.apply(server, group),
             98 if self.random.percent(50) => self.give_up(server, group),
-            98 => {}
+            98 => self.falter(server, group),
             _ if self.random.percent(60) => self.elect(group),
             _ => {}
         }
@@ -286,6 +286,18 @@ impl Nodes {
             return;
         }
         self.lose(server, group, Fate::Unknown);
+        self.carry_out(server);
+    }
+
+    /// A server hears of nobody for a moment, and leads on in the same term.
+    fn falter(&mut self, server: usize, group: usize) {
+        let log = &self.logs[group];
+        let Some(term) = self.servers[server].groups[group].leads.filter(|term| log.leader == server && log.term == *term) else { return };
+        for role in [Role::Follows { leader: None }, Role::Leads { term }] {
+            for shard in &mut self.servers[server].shards {
+                Replication::of(shard, self.now).handle_role(group as u16, role);
+            }
+        }
         self.carry_out(server);
     }
 

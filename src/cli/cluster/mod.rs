@@ -32,6 +32,8 @@ pub enum ClusterCommand {
     Leave(Directory),
     /// Say that a server of the cluster is gone for good: it is no part of it any more, and cannot come back
     Remove(Remove),
+    /// Have a server go on with what it has, though what it had acknowledged may be missing: where most servers are so
+    Recover(Directory),
     /// Have a running server hand over a group that it leads, or all
     Transfer(Transfer),
 }
@@ -49,6 +51,9 @@ pub struct Found {
     server: Directory,
     #[command(flatten)]
     node: Node,
+    /// Groups that topics are shared out among, fixed for good: each has a leader of its own, and costs heartbeats
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=64))]
+    groups: u16,
 }
 
 #[derive(Args)]
@@ -117,6 +122,7 @@ pub fn cluster(command: &ClusterCommand) -> ExitCode {
         ClusterCommand::Status(arguments) => status(arguments),
         ClusterCommand::Leave(server) => leave(server),
         ClusterCommand::Remove(arguments) => remove(arguments),
+        ClusterCommand::Recover(server) => recover(server),
         ClusterCommand::Transfer(arguments) => transfer(arguments),
     };
     let (text, code) = match result {
@@ -133,8 +139,8 @@ pub fn cluster(command: &ClusterCommand) -> ExitCode {
 }
 
 fn found(arguments: &Found) -> Result<(), Failure> {
-    let Found { server, node } = arguments;
-    let token = peers::found(&server.data, &node.name(), &node.address, wall_clock_ms()).map_err(Failure::Home)?;
+    let Found { server, node, groups } = arguments;
+    let token = peers::found(&server.data, &node.name(), &node.address, *groups, wall_clock_ms()).map_err(Failure::Home)?;
     eprintln!("founded cluster {:016x}; the server in {} is its first node, {}", token.cluster, server.data.display(), node.name());
     eprintln!("once it runs, another joins by this token, within 24 hours: tidewire cluster join TOKEN DIR --listen HOST:PORT");
     println!("{}", token.text());
@@ -151,6 +157,14 @@ fn join(arguments: &Join) -> Result<(), Failure> {
         identity.node,
         server.data.display()
     );
+    Ok(())
+}
+
+fn recover(server: &Directory) -> Result<(), Failure> {
+    let home = Home::open(&server.data).map_err(Failure::Home)?;
+    let path = home.directory.join("recovered");
+    std::fs::write(&path, b"").map_err(|error| Failure::Home(HomeError::Host(path, error)))?;
+    println!("{} goes on with what it has when it starts next; what others have not either is lost", home.identity.name);
     Ok(())
 }
 
