@@ -7,6 +7,7 @@ mod admission;
 mod audit;
 mod authenticators;
 mod client;
+mod cluster;
 mod durable;
 mod messaging;
 mod mosquitto;

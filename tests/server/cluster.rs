@@ -1,0 +1,209 @@
+//! Three servers that hold topics as one: each a process of its own, with mutual TLS between them.
+//!
+//! Each cluster has an address of loopback for itself, so that no port is anybody else's.
+
+use crate::client::Session;
+use crate::server::{Directory, PATIENCE, Server, tidewire};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tidewire::surface::value::ValueType;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+const NO_QUORUM: u16 = 420;
+const UPDATE_UNKNOWN: u16 = 421;
+
+struct Node {
+    directory: Directory,
+    server: Option<Server>,
+}
+
+/// The servers of a cluster, by number.
+struct Cluster {
+    nodes: Vec<Node>,
+    host: String,
+}
+
+impl Cluster {
+    /// Three servers that vote in every group.
+    fn start() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+        let (process, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let host = format!("127.{}.{}.{}", process >> 8 & 0x7f | 1, process & 0xff, number);
+        let nodes = NAMES.map(|name| Node { directory: Directory::new(&format!("cluster-{name}")), server: None });
+        let mut cluster = Self { nodes: nodes.into(), host };
+        let founded = cluster.cluster_command(&["found", cluster.directory(0), "--listen", &cluster.address(0), "--name", NAMES[0]]);
+        cluster.run(0);
+        let mut token = founded;
+        for (number, name) in NAMES.iter().enumerate().skip(1) {
+            let address = cluster.address(number);
+            cluster.cluster_command(&["join", token.trim(), cluster.directory(number), "--listen", &address, "--name", name]);
+            token = cluster.cluster_command(&["token", cluster.directory(0)]);
+            cluster.run(number);
+        }
+        cluster.wait_for(0, "all vote", |status| {
+            let groups = status["groups"].as_array().expect("groups");
+            groups.iter().all(|group| group["voters"].as_array().expect("voters").len() == NAMES.len())
+        });
+        cluster
+    }
+
+    fn directory(&self, number: usize) -> &str {
+        self.nodes[number].directory.name()
+    }
+
+    fn address(&self, number: usize) -> String {
+        format!("{}:{}", self.host, 7700 + number)
+    }
+
+    /// What `tidewire cluster` prints.
+    fn cluster_command(&self, arguments: &[&str]) -> String {
+        let output = tidewire(&[&["cluster"], arguments].concat()).output().expect("the binary starts");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it is text")
+    }
+
+    fn status(&self, number: usize) -> Option<serde_json::Value> {
+        let output = tidewire(&["cluster", "status", self.directory(number), "--json"]).output().expect("the binary starts");
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("it is JSON"))
+    }
+
+    fn wait_for(&self, number: usize, what: &str, is_so: impl Fn(&serde_json::Value) -> bool) {
+        let started = Instant::now();
+        while !self.status(number).is_some_and(|status| is_so(&status)) {
+            assert!(started.elapsed() < PATIENCE, "{what}: {:?}", self.status(number));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn run(&mut self, number: usize) {
+        let directory = self.directory(number).to_owned();
+        // One more than the others have: a topic's shard is another at each.
+        self.nodes[number].server = Some(Server::start_with(1 + number % 2, &[("STORAGE_DIRECTORY", &directory)]));
+    }
+
+    fn kill(&mut self, number: usize) {
+        self.nodes[number].server.take().expect("it runs").kill();
+    }
+
+    fn connect(&self, number: usize) -> Session {
+        self.nodes[number].server.as_ref().expect("it runs").connect()
+    }
+
+    /// Waits until the server shows these numbers, or higher ones.
+    fn wait_for_counters(&self, number: usize, counters: &BTreeMap<String, u64>) {
+        let mut session = self.connect(number);
+        let started = Instant::now();
+        loop {
+            let shown = counters_of(&mut session);
+            if counters.iter().all(|(path, counter)| shown.get(path).is_some_and(|shown| shown >= counter)) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "{number} shows {shown:?}, and {counters:?} was acknowledged");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn counters_of(session: &mut Session) -> HashMap<String, u64> {
+    let entries = session.fetch_all("?k/");
+    let number = |value: &[u8]| std::str::from_utf8(value).ok()?.parse().ok();
+    entries.iter().filter_map(|entry| Some((entry.path.to_string(), number(entry.value.as_deref()?)?))).collect()
+}
+
+/// Counts each of some topics on, a number at a time, and keeps what was acknowledged.
+struct Counting {
+    acknowledged: BTreeMap<String, u64>,
+    next: u64,
+}
+
+impl Counting {
+    fn new() -> Self {
+        Self { acknowledged: BTreeMap::new(), next: 0 }
+    }
+
+    /// Until each of the topics was acknowledged so often.
+    fn count(&mut self, session: &mut Session, rounds: usize) {
+        let started = Instant::now();
+        for topic in 0..24 {
+            let path = format!("k/{topic}");
+            let mut left = rounds;
+            while left > 0 {
+                self.next += 1;
+                match session.add_and_set(&path, ValueType::Json, self.next.to_string().as_bytes()) {
+                    Ok(_) => {
+                        self.acknowledged.insert(path.clone(), self.next);
+                        left -= 1;
+                    }
+                    Err(refused) => {
+                        assert!([NO_QUORUM, UPDATE_UNKNOWN].contains(&refused.code), "{refused:?}");
+                        assert!(started.elapsed() < PATIENCE, "nobody leads the group of {path}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_acknowledged_survives_whoever_leads() {
+    let mut cluster = Cluster::start();
+    let mut watcher = cluster.connect(2);
+    watcher.subscribe("?k/").unwrap();
+    let mut session = cluster.connect(1);
+    let mut counting = Counting::new();
+    counting.count(&mut session, 3);
+    // Whoever was answered sees his update at his server, and all others do soon.
+    assert!(counting.acknowledged.iter().all(|(path, counter)| counters_of(&mut session).get(path) >= Some(counter)));
+    (0..3).for_each(|number| cluster.wait_for_counters(number, &counting.acknowledged));
+    // The founder leads all groups.
+    cluster.kill(0);
+    counting.count(&mut session, 3);
+    (1..3).for_each(|number| cluster.wait_for_counters(number, &counting.acknowledged));
+    cluster.run(0);
+    cluster.wait_for_counters(0, &counting.acknowledged);
+    // A removal anywhere is one everywhere.
+    let mut other = cluster.connect(0);
+    assert_eq!(other.remove("?k/1.*"), Ok(11));
+    let left: Vec<String> = cluster.connect(0).fetch_all("?k/").iter().map(|entry| entry.path.to_string()).collect();
+    assert_eq!(left.len(), 13);
+    let started = Instant::now();
+    while counters_of(&mut session).len() != 13 {
+        assert!(started.elapsed() < PATIENCE);
+    }
+}
+
+#[test]
+fn what_all_had_is_there_after_all_were_killed() {
+    let mut cluster = Cluster::start();
+    let mut counting = Counting::new();
+    counting.count(&mut cluster.connect(2), 2);
+    (0..3).for_each(|number| cluster.kill(number));
+    (0..3).for_each(|number| cluster.run(number));
+    (0..3).for_each(|number| cluster.wait_for_counters(number, &counting.acknowledged));
+    // And it goes on.
+    counting.count(&mut cluster.connect(0), 1);
+    (0..3).for_each(|number| cluster.wait_for_counters(number, &counting.acknowledged));
+}
+
+#[test]
+fn a_minority_refuses_updates_and_shows_what_it_has() {
+    let mut cluster = Cluster::start();
+    let mut counting = Counting::new();
+    let mut session = cluster.connect(2);
+    counting.count(&mut session, 1);
+    cluster.wait_for_counters(2, &counting.acknowledged);
+    cluster.kill(0);
+    cluster.kill(1);
+    let code = loop {
+        let refused = session.add_and_set("k/0", ValueType::Json, b"0").expect_err("too few are left");
+        if refused.code != UPDATE_UNKNOWN {
+            break refused.code;
+        }
+    };
+    assert_eq!(code, NO_QUORUM);
+    assert_eq!(counters_of(&mut session).len(), 24);
+    cluster.run(1);
+    counting.count(&mut session, 1);
+    cluster.wait_for_counters(1, &counting.acknowledged);
+}
