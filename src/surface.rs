@@ -169,7 +169,7 @@ pub mod mail {
 
 pub mod shard {
     pub use crate::shard::{
-        Claim, DerivationLimits, Effect, Fate, Handover, Identified, Identity, Landed, Leader, Limits, Log, Outgoing, Place,
+        Claim, DerivationLimits, Effect, Fate, Forwarder, Handover, Identified, Identity, Landed, Leader, Limits, Log, Outgoing, Place,
         PrincipalOrder, Proposal, Replication, Restoring, ResumeLimits, Role, Shard, Shown, Storing, Transport, Unidentified, Verdict, Who,
     };
 }

@@ -53,8 +53,10 @@ pub enum Deed<'a> {
         head: Head<'a>,
         making: Making<'a>,
     },
-    /// What its session may do was looked at where it is.
-    Remove,
+    /// What its session may do was looked at where it is. With a number only the topic of that number.
+    Remove {
+        id: Option<u64>,
+    },
 }
 
 /// A topic's type and the properties that differ from the default.
@@ -127,7 +129,7 @@ pub struct Denial {
 #[derive(Archive, Serialize)]
 pub struct Reply {
     pub result: Answered,
-    /// The last place of the group's log that was applied there when it was said: who asked sees his update when his server has come so far.
+    /// The place of the group's log that says what the update has changed: who asked sees it when his server has come so far. 0 where it has changed nothing.
     pub index: u64,
 }
 

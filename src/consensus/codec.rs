@@ -165,7 +165,7 @@ impl Position {
     }
 
     /// # Errors
-    /// [`Malformed`].
+    /// `Malformed`.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         access::<ArchivedKeptPosition>(bytes)?.read()
     }
@@ -179,7 +179,7 @@ impl Request {
     /// What it carries are slices of `bytes`.
     ///
     /// # Errors
-    /// [`Malformed`].
+    /// `Malformed`.
     pub fn decode(bytes: &Bytes) -> Result<Self, Malformed> {
         let kept = access::<ArchivedKeptRequest<'_>>(bytes)?;
         Ok(Self { group: GroupId(kept.group.to_native()), body: kept.body.read(bytes)? })
@@ -192,7 +192,7 @@ impl Answer {
     }
 
     /// # Errors
-    /// [`Malformed`].
+    /// `Malformed`.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         access::<ArchivedKeptReply<'_>>(bytes)?.read().map(Self)
     }

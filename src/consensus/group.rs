@@ -43,6 +43,8 @@ struct State {
     /// What other nodes' receivers have asked, and the number that the next gets.
     calls: BTreeMap<u64, oneshot::Sender<Bytes>>,
     next_call: u64,
+    /// When so many are there, those that nobody waits for are looked for.
+    calls_swept: usize,
     staging: Option<oneshot::Sender<()>>,
     installing: Option<oneshot::Sender<()>>,
 }
@@ -63,6 +65,7 @@ impl Group {
             next_reader: 0,
             calls: BTreeMap::new(),
             next_call: 0,
+            calls_swept: 0,
             staging: None,
             installing: None,
         };
@@ -219,8 +222,11 @@ impl Group {
         let mut state = self.state();
         let call = state.next_call;
         state.next_call += 1;
-        // Whoever has given up waits no more.
-        state.calls.retain(|_, waiting| !waiting.is_closed());
+        if state.calls.len() >= state.calls_swept {
+            // Whoever has given up waits no more. As seldom as there are many.
+            state.calls.retain(|_, waiting| !waiting.is_closed());
+            state.calls_swept = 2 * state.calls.len() + 64;
+        }
         state.calls.insert(call, done);
         drop(state);
         self.tell(News::Asked { group: self.id, call, bytes });

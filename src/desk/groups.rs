@@ -12,6 +12,7 @@ use crate::base::Time;
 use crate::base::placement::group_of;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::wire::native::Outcome;
+use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -80,6 +81,17 @@ pub struct Groups {
     groups: Vec<Group>,
     unsent: Vec<Proposal>,
     replies: Vec<Reply>,
+    /// The last attempt of others' shards that was turned away, by group, server and shard.
+    turned_away: HashMap<(u16, u64, u16), (u64, u64)>,
+}
+
+/// Which shard of which server has forwarded an update, and in which attempt. `boot` tells the server's process from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forwarder {
+    pub server: u64,
+    pub boot: u64,
+    pub shard: u16,
+    pub attempt: u64,
 }
 
 /// The answer to an update that another server has forwarded.
@@ -133,7 +145,12 @@ impl Groups {
             held: VecDeque::new(),
             forwards: Forwards::default(),
         };
-        Self { groups: std::iter::repeat_with(group).take(usize::from(count)).collect(), unsent: Vec::new(), replies: Vec::new() }
+        Self {
+            groups: std::iter::repeat_with(group).take(usize::from(count)).collect(),
+            unsent: Vec::new(),
+            replies: Vec::new(),
+            turned_away: HashMap::new(),
+        }
     }
 
     pub fn count(&self) -> u16 {
@@ -251,6 +268,22 @@ impl Groups {
     /// Time passes for what waits for another server.
     pub fn tick(&mut self, now: Time, patience_ms: u64) -> Vec<Given> {
         self.groups.iter_mut().flat_map(|group| group.forwards.tick(now, patience_ms)).collect()
+    }
+
+    /// Whether this server decides on an update of the group that was forwarded for this term. Where one was turned away, so is what was sent behind it: it comes again, in order.
+    pub fn takes(&mut self, group: u16, term: u64, from: Forwarder) -> bool {
+        if group >= self.count() {
+            return false;
+        }
+        let Forwarder { server, boot, shard, attempt } = from;
+        let key = (group, server, shard);
+        let last = self.turned_away.get(&key).filter(|(of, _)| *of == boot).map(|(_, last)| *last);
+        let takes = last.is_none_or(|last| attempt > last) && self.role(group) == Role::Leads { term };
+        if !takes {
+            // As many as servers have shards and groups.
+            self.turned_away.insert(key, (boot, last.map_or(attempt, |last| last.max(attempt))));
+        }
+        takes
     }
 
     /// An update that another server has forwarded is answered.

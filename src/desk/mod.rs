@@ -14,7 +14,7 @@ mod limits;
 pub use audit::{Audit, AuditKind, AuditOutcome};
 pub use effects::{Authentication, Claim, Effect, Effects, GivenUp, HandedNative, Handover, Log, Shown, Why};
 pub use forwards::{Back, Leader, Outgoing};
-pub use groups::{Fate, Given, Groups, Proposal, Proposed, Reply, Role, Weight, refusal_of};
+pub use groups::{Fate, Forwarder, Given, Groups, Proposal, Proposed, Reply, Role, Weight, refusal_of};
 pub use ledger::{Ledger, Ticket};
 pub use limits::{DerivationLimits, Limits, ResumeLimits};
 

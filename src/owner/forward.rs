@@ -1,7 +1,7 @@
 //! Updates that another server decides on: made into what travels, and back.
 
 use super::Owner;
-use crate::base::{SessionId, Time};
+use crate::base::{SessionId, Time, TopicId};
 use crate::cluster::{self, ArchivedAnswered, ArchivedConstrained, ArchivedContent, ArchivedDeed, ArchivedDenial, ArchivedForward};
 use crate::cluster::{ArchivedHead, ArchivedMaking, ArchivedSpecified, Forward, Reply};
 use crate::desk::{Answer, Desk};
@@ -30,8 +30,9 @@ impl Owner {
     /// An update that another server has forwarded, to be decided in this term. What is wrong with its bytes is said.
     pub fn update_for_server(&mut self, desk: &mut Desk, group: u16, term: u64, bytes: &[u8], answer: Answer) -> Result<(), &'static str> {
         let forward = Forward::access(bytes).ok_or("an update has a form that is not known")?;
-        if matches!(forward.deed, ArchivedDeed::Remove) {
-            let (applied, waits) = self.remove_replicated(desk, (group, term), &forward.path);
+        if let ArchivedDeed::Remove { id } = &forward.deed {
+            let id = id.as_ref().map(|id| TopicId(id.to_native()));
+            let (applied, waits) = self.remove_replicated(desk, (group, term), &forward.path, id);
             self.acknowledge_kept(desk, applied, answer, waits);
             return Ok(());
         }
@@ -77,9 +78,9 @@ pub fn forward_of(desk: &Desk, maker: Maker<'_>, path: &str, change: &Change<'_>
     forward.encode()
 }
 
-/// What travels of the removal of a topic.
-pub fn removal_of(path: &str) -> Vec<u8> {
-    let deed = cluster::Deed::Remove;
+/// What travels of the removal of the topic at the path, or of none but that which has this number.
+pub fn removal_of(path: &str, id: Option<TopicId>) -> Vec<u8> {
+    let deed = cluster::Deed::Remove { id: id.map(|id| id.0) };
     Forward { path, by: None, author: None, deed, constraint: None, stream: None, is_own: false, unless_owner: None }.encode()
 }
 
@@ -152,7 +153,7 @@ fn change_of<'a>(desk: &mut Desk, forward: &'a ArchivedForward<'_>) -> Result<Ch
             };
             Action::Append(append, value_of(content)?)
         }
-        ArchivedDeed::Remove => return Err("a removal that is an update"),
+        ArchivedDeed::Remove { .. } => return Err("a removal that is an update"),
         ArchivedDeed::Message { payload, head, making } => {
             let making = match making {
                 ArchivedMaking::Refused => Making::Refused,

@@ -8,7 +8,7 @@
 
 use super::Owner;
 use super::forward::removal_of;
-use crate::base::{SessionId, ShardIndex};
+use crate::base::{SessionId, ShardIndex, TopicId};
 use crate::desk::{Answer, Desk, Role};
 use crate::session::Asker;
 use crate::topic::path::TopicPath;
@@ -45,7 +45,8 @@ impl Owner {
             Role::Leads { .. } if self.ahead.find(group, path.as_str()).is_some() => Left::Stays,
             Role::Leads { .. } if self.propose_removal(desk, group, path).is_ok() => Left::Going,
             Role::Follows { leader: Some(_) } if is_ours => {
-                forward_removal(desk, group, path);
+                let id = self.tree.find(path.as_str()).map(|place| self.tree.topic(place).id);
+                forward_removal(desk, group, path, id);
                 Left::Going
             }
             _ => Left::Stays,
@@ -58,9 +59,9 @@ impl Owner {
     }
 }
 
-/// Has the leader of the group remove the topic. Nobody waits for that.
-fn forward_removal(desk: &mut Desk, group: u16, path: &TopicPath) {
-    let ticket = desk.groups.forward(desk.turn.now, group, removal_of(path.as_str()));
+/// Has the leader of the group remove the topic, if it is this one still. Nobody waits for that.
+fn forward_removal(desk: &mut Desk, group: u16, path: &TopicPath, id: Option<TopicId>) {
+    let ticket = desk.groups.forward(desk.turn.now, group, removal_of(path.as_str(), id));
     let from: ShardIndex = desk.identity.index;
     desk.groups.hold_forwarded(group, ticket, Answer::Update { from, to: Asker::Server });
 }

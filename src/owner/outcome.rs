@@ -117,10 +117,17 @@ impl Owner {
         Some(proposed)
     }
 
-    /// Removes the topic at the path, if one will be there that no view makes, for a server that this one leads the group for.
-    pub(super) fn remove_replicated(&mut self, desk: &mut Desk, (group, term): (u16, u64), path: &str) -> (Applied, Option<Waits>) {
+    /// Removes the topic at the path, if one will be there that no view makes, for a server that this one leads the group for; with a number only the topic of that.
+    pub(super) fn remove_replicated(
+        &mut self,
+        desk: &mut Desk,
+        (group, term): (u16, u64),
+        path: &str,
+        id: Option<TopicId>,
+    ) -> (Applied, Option<Waits>) {
         let now = self.tree.find(path).map(|place| self.tree.topic(place));
-        let found = self.judged(desk, path, now).filter(|topic| !topic.is_reference).map(|topic| topic.path.clone());
+        let is_meant = |topic: &&Topic| !topic.is_reference && id.is_none_or(|id| topic.id == id);
+        let found = self.judged(desk, path, now).filter(is_meant).map(|topic| topic.path.clone());
         let proposed = match &found {
             Some(path) => match self.propose_removal(desk, group, path) {
                 Ok(proposed) => proposed,

@@ -278,7 +278,7 @@ impl Owner {
         let progress = &mut walk.progress;
         if matches!(desk.groups.role(group), Role::Follows { .. }) {
             let together = progress.together.get_or_insert_with(Together::begin);
-            let ticket = desk.groups.forward(desk.turn.now, group, removal_of(path.as_str()));
+            let ticket = desk.groups.forward(desk.turn.now, group, removal_of(path.as_str(), None));
             return desk.groups.hold_forwarded(group, ticket, Together::part(together));
         }
         let removed = self.propose_removal(desk, group, path).and_then(|Proposed { term, .. }| {
@@ -310,7 +310,7 @@ impl Owner {
             && removed == 0
         {
             // The one topic may be there, and is not here yet.
-            let ticket = desk.groups.forward(desk.turn.now, group, removal_of(path));
+            let ticket = desk.groups.forward(desk.turn.now, group, removal_of(path, None));
             desk.groups.hold_forwarded(group, ticket, Together::part(&together));
         }
         if let Some(refusal) = refusal {

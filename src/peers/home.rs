@@ -150,7 +150,7 @@ impl Home {
     /// What is kept in the data directory.
     ///
     /// # Errors
-    /// [`HomeError::Missing`] where it is a node of no cluster; what is damaged, and those of the disk.
+    /// `HomeError::Missing` where it is a node of no cluster; what is damaged, and those of the disk.
     pub fn open(data: &Path) -> Result<Self, HomeError> {
         let directory = directory(data);
         if !directory.exists() {

@@ -99,7 +99,7 @@ impl From<HomeError> for JoinError {
 /// Joins the cluster of a token, and makes the node's directory. Blocks; for a command.
 ///
 /// # Errors
-/// Where nothing was made. See [`JoinError`].
+/// Where nothing was made, with what `JoinError` says.
 pub fn join(data: &Path, token: &str, name: &str, address: &str, clock: fn() -> u64) -> Result<Identity, JoinError> {
     let token = Token::parse(token).ok_or(JoinError::Token)?;
     check_free(data, name, address)?;

@@ -10,7 +10,7 @@
 //! ```
 //! Who is in the cluster says a table that each node has a copy of ([`members`]); the copies are exchanged with each greeting, when they change, and with
 //! what says that a node lives. Whoever leads a group has its members follow the table ([`reconcile`]). A node is let in by whoever holds a token ([`token`],
-//! [`join`]). Commands on the same host reach the server by a socket ([`control`]).
+//! [`mod@join`]). Commands on the same host reach the server by a socket ([`control`]).
 //!
 //! All of it runs on the engine's thread, in its task set, and is bounded: frames, questions under way, connections that have not greeted, members. Loops are
 //! over the members, the groups, or go on for as long as a connection does, waiting in each turn.

@@ -2,7 +2,7 @@
 
 use super::link::{Ledger, Link, ledger, outstanding};
 use super::outstanding::Outstanding;
-use super::{Said, WORD_BYTES, Word, pack, unpack};
+use super::{HEAD_BYTES, Said, WORD_BYTES, Word, pack, read_head, unpack};
 use crate::base::ShardIndex;
 use crate::base::placement::owner_of;
 use crate::cluster::{Entry, Forward};
@@ -19,6 +19,7 @@ type Tell = Box<dyn Fn(ShardIndex, Word) + Send + Sync>;
 
 /// See the module.
 pub struct Carrier {
+    server: (u64, u64),
     shards: u16,
     groups: u16,
     handle: Handle,
@@ -34,12 +35,18 @@ struct Part {
 }
 
 impl Carrier {
-    pub fn new(shards: u16, groups: u16, handle: Handle, tell: impl Fn(ShardIndex, Word) + Send + Sync + 'static) -> Self {
-        Self { shards, groups, handle, ledger: ledger(shards, groups), tell: Box::new(tell) }
+    /// `server` is this one's number in its cluster, and one that tells its process from others.
+    pub fn new(
+        server: (u64, u64),
+        (shards, groups): (u16, u16),
+        handle: Handle,
+        tell: impl Fn(ShardIndex, Word) + Send + Sync + 'static,
+    ) -> Self {
+        Self { server, shards, groups, handle, ledger: ledger(shards, groups), tell: Box::new(tell) }
     }
 
     pub fn link(&self, shard: ShardIndex) -> Link {
-        Link::new(shard, self.handle.clone(), self.ledger.clone())
+        Link::new(self.server, shard, self.handle.clone(), self.ledger.clone())
     }
 
     /// What the engine says of topics' groups, and what other servers ask. What is of snapshots, members and ends is given back.
@@ -159,14 +166,14 @@ impl Carrier {
         }
     }
 
-    /// Another server has forwarded an update: the term that it is for, and the update.
+    /// Another server has forwarded an update.
     fn ask(&self, group: GroupId, call: u64, bytes: &Bytes) {
-        let Some((term, _)) = bytes.split_first_chunk::<8>() else {
+        let Some((term, from)) = read_head(bytes) else {
             return self.handle.answer(group, call, Bytes::new());
         };
-        let (term, request) = (u64::from_le_bytes(*term), bytes.slice(8..));
+        let request = bytes.slice(HEAD_BYTES..);
         // What it cannot read a shard says.
         let shard = Forward::access(&request).map_or(ShardIndex(0), |forward| owner_of(&forward.path, self.shards));
-        (self.tell)(shard, Word::Forwarded { group: group.0, term, number: pack(group.0, call), request });
+        (self.tell)(shard, Word::Forwarded { group: group.0, term, from, number: pack(group.0, call), request });
     }
 }

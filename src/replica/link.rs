@@ -1,10 +1,10 @@
 //! A shard's way to the engine. Nothing here waits.
 
 use super::outstanding::Outstanding;
-use super::{pack, unpack};
+use super::{head, pack, unpack};
 use crate::base::ShardIndex;
 use crate::consensus::{self, Asker, GroupId, Handle};
-use crate::shard::{Outgoing, Proposal};
+use crate::shard::{Forwarder, Outgoing, Proposal};
 use bytes::Bytes;
 use std::iter::Peekable;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,14 +24,16 @@ pub fn outstanding(ledger: &Ledger, shard: u16, group: u16) -> MutexGuard<'_, Ou
 /// See the module.
 #[derive(Clone)]
 pub struct Link {
+    /// The server and its process.
+    server: (u64, u64),
     shard: ShardIndex,
     handle: Handle,
     ledger: Ledger,
 }
 
 impl Link {
-    pub(super) fn new(shard: ShardIndex, handle: Handle, ledger: Ledger) -> Self {
-        Self { shard, handle, ledger }
+    pub(super) fn new(server: (u64, u64), shard: ShardIndex, handle: Handle, ledger: Ledger) -> Self {
+        Self { server, shard, handle, ledger }
     }
 
     /// Puts proposals to their logs, in order. Those that there is no room for come back.
@@ -73,7 +75,9 @@ impl Link {
     /// Sends an update to the server that leads its group.
     pub fn forward(&self, outgoing: Outgoing) {
         let Outgoing { group, to, ticket, attempt, request } = outgoing;
-        let bytes = [&to.term.to_le_bytes()[..], &request].concat();
+        let (server, boot) = self.server;
+        let from = Forwarder { server, boot, shard: self.shard.0, attempt };
+        let bytes = [&head(to.term, from)[..], &request].concat();
         let asker = Asker { number: self.shard.0, attempt };
         self.handle.ask(GroupId(group), to.server, asker, pack(self.shard.0, ticket), bytes.into());
     }

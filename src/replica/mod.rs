@@ -20,7 +20,7 @@ mod tests;
 pub use carrier::Carrier;
 pub use link::Link;
 
-use crate::shard::{Fate, Role};
+use crate::shard::{Fate, Forwarder, Role};
 use crate::storage::Loaded;
 use bytes::Bytes;
 
@@ -32,7 +32,7 @@ pub enum Word {
     /// A part of what a group's log says, in order. `bytes` are to be given back by [`Link::took`].
     Said { group: u16, said: Vec<Said>, bytes: usize },
     /// An update that another server has forwarded, to be answered by [`Link::answer`] with the same number.
-    Forwarded { group: u16, term: u64, number: u64, request: Bytes },
+    Forwarded { group: u16, term: u64, from: Forwarder, number: u64, request: Bytes },
     /// Some topics of another server's snapshot, which takes the place of what is here of the group.
     Installed { group: u16, topics: Loaded },
     /// Those were all, as of this place of the group's log.
@@ -63,4 +63,25 @@ fn pack(high: u16, low: u64) -> u64 {
 
 fn unpack(packed: u64) -> (u16, u64) {
     ((packed >> 48) as u16, packed & ((1 << 48) - 1))
+}
+
+/// What goes before a forwarded update: the term that it is for, and who has sent it.
+const HEAD_BYTES: usize = 34;
+
+fn head(term: u64, from: Forwarder) -> [u8; HEAD_BYTES] {
+    let Forwarder { server, boot, shard, attempt } = from;
+    let mut bytes = [0; HEAD_BYTES];
+    bytes[..8].copy_from_slice(&term.to_le_bytes());
+    bytes[8..16].copy_from_slice(&server.to_le_bytes());
+    bytes[16..24].copy_from_slice(&boot.to_le_bytes());
+    bytes[24..32].copy_from_slice(&attempt.to_le_bytes());
+    bytes[32..].copy_from_slice(&shard.to_le_bytes());
+    bytes
+}
+
+fn read_head(bytes: &[u8]) -> Option<(u64, Forwarder)> {
+    let (head, _) = bytes.split_first_chunk::<HEAD_BYTES>()?;
+    let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
+    let shard = u16::from_le_bytes([head[32], head[33]]);
+    Some((number(0), Forwarder { server: number(8), boot: number(16), shard, attempt: number(24) }))
 }

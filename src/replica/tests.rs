@@ -74,7 +74,7 @@ impl Alone {
         let (handle, thread) = consensus::start(options, starts, || {}, connect, notify).unwrap();
         let (told, words) = channel();
         let tell = move |shard, word| drop(told.send((shard, word)));
-        assert!(carrier.set(Carrier::new(SHARDS, GROUPS, handle.clone(), tell)).is_ok());
+        assert!(carrier.set(Carrier::new((NODE, 1), (SHARDS, GROUPS), handle.clone(), tell)).is_ok());
         handle.found([NODE].into());
         Self { carrier, handle, words, thread }
     }
@@ -155,10 +155,17 @@ fn a_forwarded_update_that_reaches_nobody_was_not_made() {
 }
 
 #[test]
+fn who_has_forwarded_is_read_again() {
+    let from = Forwarder { server: u64::MAX - 1, boot: 5, shard: 63, attempt: 7 };
+    assert_eq!(read_head(&head(9, from)), Some((9, from)));
+    assert_eq!(read_head(&head(9, from)[1..]), None);
+}
+
+#[test]
 fn what_another_server_proposes_is_its_owners() {
     let (told, words) = channel();
     let alone = Alone::new();
-    let carrier = Carrier::new(SHARDS, GROUPS, alone.handle.clone(), move |shard, word| drop(told.send((shard, word))));
+    let carrier = Carrier::new((NODE, 1), (SHARDS, GROUPS), alone.handle.clone(), move |shard, word| drop(told.send((shard, word))));
     let paths = ["a", "b", "c/d", "e/f/g"];
     let entries = paths.iter().map(|path| consensus::Committed::Entry { term: 3, bytes: entry(path, 3).into(), ticket: None });
     let bytes = paths.iter().map(|path| consensus::entry_bytes(entry(path, 3).len())).sum();

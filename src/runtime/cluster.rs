@@ -69,7 +69,7 @@ impl Engine {
             let _ = senders[usize::from(shard.0)].send(Command::Replica(word));
             mailboxes[usize::from(shard.0)].wake();
         };
-        if carrier.set(Carrier::new(shards, options.groups, handle.clone(), tell)).is_err() {
+        if carrier.set(Carrier::new((options.node, super::now().0), (shards, options.groups), handle.clone(), tell)).is_err() {
             unreachable!("it is set once");
         }
         if let Some(voters) = found {

@@ -41,7 +41,10 @@ pub fn open(config: &Config, core: Option<usize>) -> io::Result<Option<Place>> {
     };
     let found = home.identity.is_founder.then(|| [node].into());
     let clock_skew_max_ms = config.cluster.clock_skew_max_ms;
-    let peers_options = peers::Options { clock_skew_max_ms, ..peers::Options::new(listener.local_addr()?) };
+    let mut peers_options = peers::Options { clock_skew_max_ms, ..peers::Options::new(listener.local_addr()?) };
+    // What a client may send in one message is an entry beside others at most.
+    let longest = config.limits.message_bytes_max.max(config.limits.value_bytes_max);
+    peers_options.frame_bytes_max = peers_options.frame_bytes_max.max(2 * longest + (4 << 20));
     let connect = move || {
         let peers = Peers::new(peers_options, home).map_err(io::Error::other)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;

@@ -21,7 +21,7 @@ mod tests;
 #[cfg(feature = "server")]
 pub use crate::desk::Audit;
 pub use crate::desk::{Claim, DerivationLimits, Effect, Handover, Identity, Limits, Log, ResumeLimits, Shown, Storing};
-pub use crate::desk::{Fate, Leader, Outgoing, Proposal, Role};
+pub use crate::desk::{Fate, Forwarder, Leader, Outgoing, Proposal, Role};
 pub use crate::door::{Identified, Transport, Unidentified, Verdict};
 pub use crate::mail::report::Arrivals;
 pub use crate::mail::security::PrincipalOrder;

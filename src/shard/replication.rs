@@ -4,7 +4,7 @@ use super::Shard;
 use super::restore::specification_of;
 use crate::base::{Time, TopicId};
 use crate::cluster::{Entry, topic_id};
-use crate::desk::{Answer, Back, Fate, Given, Outgoing, Proposal, Proposed, Role, Weight};
+use crate::desk::{Answer, Back, Fate, Forwarder, Given, Outgoing, Proposal, Proposed, Role, Weight};
 use crate::journal::StoredTopic;
 use crate::owner::{Replied, not_leading, replied, reply_of};
 use crate::protocol::{ErrorCode, Refusal};
@@ -88,9 +88,9 @@ impl<'s> Replication<'s> {
     }
 
     /// An update that a server has forwarded, which takes this one to lead in this term. `number` is the caller's own, which the reply has.
-    pub fn handle_forwarded(&mut self, group: u16, term: u64, number: u64, request: &[u8]) -> Option<Vec<u8>> {
+    pub fn handle_forwarded(&mut self, (group, term): (u16, u64), from: Forwarder, number: u64, request: &[u8]) -> Option<Vec<u8>> {
         let Shard { desk, owner, .. } = &mut *self.shard;
-        if group >= desk.groups.count() || desk.groups.role(group) != (Role::Leads { term }) {
+        if !desk.groups.takes(group, term, from) {
             return Some(not_leading());
         }
         let answer = Answer::Server { number, index: 0 };

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use tidewire::surface::base::placement::owner_of;
 use tidewire::surface::base::{SessionId, ShardIndex, Time};
 use tidewire::surface::cluster::{Entry, Forward};
-use tidewire::surface::shard::{Effect, Fate, Identity, Landed, Leader, Limits, Outgoing, Proposal, Replication, Role, Shard, Storing};
+use tidewire::surface::shard::{
+    Effect, Fate, Forwarder, Identity, Landed, Leader, Limits, Outgoing, Proposal, Replication, Role, Shard, Storing,
+};
 use tidewire::surface::wire::native::{Ask, Request};
 
 pub const SERVERS: usize = 3;
@@ -152,11 +154,12 @@ impl Nodes {
     fn take_call(&mut self, from: usize, to: usize) -> bool {
         let Some(call) = self.calls.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
         self.next_call += 1;
-        let Outgoing { group, to: Leader { term, .. }, request, .. } = &call.outgoing;
+        let Outgoing { group, to: Leader { term, .. }, attempt, request, .. } = &call.outgoing;
         let path = &Forward::access(request).expect("it was made here").path;
         let shard = usize::from(owner_of(path, SHARDS[to]).0);
         let mut shard = Replication::of(&mut self.servers[to].shards[shard], self.now);
-        match shard.handle_forwarded(*group, *term, self.next_call, request) {
+        let forwarder = Forwarder { server: from as u64 + 1, boot: 1, shard: call.shard as u16, attempt: *attempt };
+        match shard.handle_forwarded((*group, *term), forwarder, self.next_call, request) {
             Some(reply) => self.replies.entry((to, from)).or_default().push_back((call, reply)),
             None => _ = self.taken.insert((to, self.next_call), call),
         }

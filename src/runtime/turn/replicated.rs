@@ -55,8 +55,8 @@ impl Turns {
                 return bytes;
             }
             Word::AllInstalled { group, index } => shard.handle_all_installed(group, index),
-            Word::Forwarded { group, term, number, request } => {
-                if let Some(reply) = shard.handle_forwarded(group, term, number, &request) {
+            Word::Forwarded { group, term, from, number, request } => {
+                if let Some(reply) = shard.handle_forwarded((group, term), from, number, &request) {
                     link.answer(number, reply);
                 }
                 return request.len();
