@@ -150,10 +150,10 @@ impl Keys {
         tried.map_or(0, |tried| tried.after_ms(self.pace.period_ms).since(now).div_ceil(1_000_000))
     }
 
-    /// Whether a key that is not there may be looked for now.
+    /// Whether a key that is not there may be looked for by who asks at `now`. Who has asked before the last reading began waits for what that brings.
     pub fn may_look(&self, now: Time) -> bool {
         let tried = *self.tried.lock().expect("nobody panics with the time");
-        tried.is_none_or(|tried| now >= tried.after_ms(self.pace.unknown_ms))
+        tried.is_none_or(|tried| now < tried || now >= tried.after_ms(self.pace.unknown_ms))
     }
 
     /// Reads them anew. Where that fails, those that were there stay.
@@ -177,6 +177,15 @@ mod tests {
 
     fn secret() -> Result<KeySet, String> {
         KeySet::of_secret(&[1; 32])
+    }
+
+    #[test]
+    fn who_has_asked_before_a_reading_began_waits_for_it() {
+        let keys = Keys::new(PACE);
+        let _ = keys.refresh(|| Err("gone".to_owned()), at(500));
+        assert!(keys.may_look(at(499)), "the keys may be on their way");
+        assert!(!keys.may_look(at(500)) && !keys.may_look(at(599)));
+        assert!(keys.may_look(at(600)));
     }
 
     #[test]
