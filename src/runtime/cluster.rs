@@ -38,6 +38,8 @@ pub struct Engine {
     thread: JoinHandle<io::Result<()>>,
     carrier: Arc<OnceLock<Carrier>>,
     has_failed: Arc<AtomicBool>,
+    /// It was told to end.
+    is_stopping: Arc<AtomicBool>,
 }
 
 impl Engine {
@@ -48,12 +50,13 @@ impl Engine {
         let starts = options.all_groups().map(start).collect::<Result<Vec<_>, _>>();
         let starts = starts.map_err(|_| io::Error::other("the log of a group has a form that this version does not know"))?;
         let (carrier, has_failed) = (Arc::new(OnceLock::<Carrier>::new()), Arc::new(AtomicBool::new(false)));
-        let (hearing, failing) = (carrier.clone(), has_failed.clone());
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let (hearing, failing, stopping) = (carrier.clone(), has_failed.clone(), is_stopping.clone());
         let slot = Arc::new(OnceLock::<Handle>::new());
         let answering = Answering { handle: slot.clone(), carrier: carrier.clone(), snapshots };
         let notify = move |news| {
             if let Some(news) = hearing.wait().hear(news).and_then(|news| answering.hear(news)) {
-                note(&news, &failing);
+                note(&news, &failing, &stopping);
             }
         };
         let pin = move || {
@@ -75,7 +78,7 @@ impl Engine {
         if let Some(voters) = found {
             handle.found(voters);
         }
-        Ok(Self { handle, thread, carrier, has_failed })
+        Ok(Self { handle, thread, carrier, has_failed, is_stopping })
     }
 
     pub fn link(&self, shard: ShardIndex) -> Link {
@@ -88,6 +91,7 @@ impl Engine {
     }
 
     pub fn stop(self) -> io::Result<()> {
+        self.is_stopping.store(true, Ordering::Relaxed);
         self.handle.stop();
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread of the cluster has failed")))
     }
@@ -169,9 +173,10 @@ fn built(handle: &Handle, group: GroupId, at: &LogPosition) {
 }
 
 /// What is no shard's concern.
-fn note(news: &News, has_failed: &AtomicBool) {
+fn note(news: &News, has_failed: &AtomicBool, is_stopping: &AtomicBool) {
     match news {
         News::Members { group, outcome: Err(why) } => tracing::warn!(group = group.0, why, "the group's servers were not changed"),
+        News::Ended { .. } if is_stopping.load(Ordering::Relaxed) => {}
         News::Ended { group, reason } => {
             tracing::error!(group = group.0, reason, "a group of the cluster has ended at this server");
             has_failed.store(true, Ordering::Relaxed);
