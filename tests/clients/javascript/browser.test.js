@@ -50,10 +50,16 @@ for (const [name, protocolVersion] of [['3.1.1', 4], ['5', 5]]) {
     const { session, next } = await native(`?${topic}/`);
     await withClients([Client.connect({ version: protocolVersion })], async (other) => {
       await other.subscribe(`${topic}/+`, { qos: 2 });
+      // Who is subscribed to a topic as it is made has its value of that moment: from here on each is seen.
+      await other.publish(`${topic}/page`, 'made', { qos: 1, retain: true });
+      assert.deepEqual(await other.next(), [`${topic}/page`, 'made', 1, false]);
+      assert.equal(new TextDecoder().decode((await next())[2]), 'made');
       const seen = await page.evaluate(
         async ([topic, protocolVersion]) => {
           const client = await connect({ protocolVersion });
           await client.subscribeAsync(`${topic}/+`, { qos: 2 });
+          // What is retained.
+          await client.next();
           const seen = [];
           for (const qos of [0, 1, 2]) {
             await client.publishAsync(`${topic}/page`, `QoS ${qos}`, { qos, retain: true });
