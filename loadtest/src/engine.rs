@@ -122,7 +122,7 @@ impl Engine {
                 return Err(Failure::Connection(format!(
                     "{} of {opened} connections got no answer from {} within {} s",
                     self.opening,
-                    plan.target.authority,
+                    plan.flags.url.join(", "),
                     OPEN_NS_MAX / SECOND_NS
                 )));
             }
@@ -131,21 +131,20 @@ impl Engine {
     }
 
     fn open_one(&mut self, plan: &Plan, role: Role) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::Connection(format!("cannot connect to {}: {error}", plan.target.authority));
         let index = self.connections.len();
+        let target = plan.target(role == Role::Publisher, index);
+        let failed = |error: io::Error| Failure::Connection(format!("cannot connect to {}: {error}", target.authority));
         let mut connection = loop {
-            let upgrade = match &plan.target.transport {
-                Transport::WebSocket { path } => Some(Upgrade::new(&plan.target.authority, path, plan.dialect.subprotocol())),
+            let upgrade = match &target.transport {
+                Transport::WebSocket { path } => Some(Upgrade::new(&target.authority, path, plan.dialect.subprotocol())),
                 Transport::Tcp => None,
             };
-            let spread = plan.target.address.ip().is_loopback() && (plan.flags.sources > 1 || self.source > 0);
+            let spread = target.address.ip().is_loopback() && (plan.flags.sources > 1 || self.source > 0);
             let source = spread.then(|| Ipv4Addr::new(127, 0, 0, 1 + self.source + (index % usize::from(plan.flags.sources)) as u8));
-            match Connection::open(&plan.target, role, source, upgrade) {
+            match Connection::open(target, role, source, upgrade) {
                 Ok(connection) => break connection,
                 // The ports of this source address are used up; the next one has its own.
-                Err(error)
-                    if error.kind() == io::ErrorKind::AddrNotAvailable && self.source < 8 && plan.target.address.ip().is_loopback() =>
-                {
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && self.source < 8 && target.address.ip().is_loopback() => {
                     self.source += 1;
                 }
                 Err(error) => return Err(failed(error)),
@@ -156,7 +155,7 @@ impl Engine {
             self.publishers.push(index);
             connection.in_flight = plan.dialect.acknowledges_deliveries().then(|| Box::new(InFlight::new(u16::MAX)));
         }
-        if plan.target.transport == Transport::Tcp {
+        if target.transport == Transport::Tcp {
             inbound::greet(plan, &mut connection, index, &mut self.encoded);
         }
         self.connections.push(connection);

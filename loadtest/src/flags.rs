@@ -12,9 +12,13 @@ use std::path::PathBuf;
 #[derive(Parser, Clone, Debug)]
 #[command(name = "tidewire-loadtest", version)]
 pub struct Flags {
-    /// The server: ws://host:port, with a path where it is not the protocol's own, or mqtt://host:port; wss:// and mqtts:// for TLS.
+    /// The server: ws://host:port, with a path where it is not the protocol's own, or mqtt://host:port; wss:// and mqtts:// for TLS. Several times for the servers of a
+    /// cluster: connections are spread over them.
     #[arg(long, default_value = "ws://127.0.0.1:8080")]
-    pub url: String,
+    pub url: Vec<String>,
+    /// Where publishers connect, if elsewhere than the others. Several times as --url.
+    #[arg(long)]
+    pub publish_url: Vec<String>,
     /// Who signs the server's certificate (PEM); TLS needs it.
     #[arg(long)]
     pub ca: Option<PathBuf>,

@@ -10,6 +10,7 @@ pub mod failure;
 pub mod payload;
 pub mod secure;
 pub mod websocket;
+pub mod link;
 pub mod login;
 pub mod dialect;
 pub mod flags;

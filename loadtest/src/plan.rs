@@ -14,7 +14,10 @@ use tidewire::surface::value::ValueType;
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub flags: Flags,
-    pub target: Target,
+    /// The servers, at least one: connections are spread over them.
+    pub targets: Vec<Target>,
+    /// The servers of publishers.
+    pub publish_targets: Vec<Target>,
     pub login: Login,
     pub dialect: Dialect,
     pub value_type: ValueType,
@@ -74,7 +77,8 @@ impl Plan {
         }
         let p99_max_ns = flags.p99_max.as_deref().map(|text| duration_ns("--p99-max", text)).transpose()?;
         Ok(Self {
-            target: target(&flags, dialect)?,
+            targets: flags.url.iter().map(|url| target(url, &flags, dialect)).collect::<Result<_, _>>()?,
+            publish_targets: publish_urls(&flags).iter().map(|url| target(url, &flags, dialect)).collect::<Result<_, _>>()?,
             login: login(&flags, dialect)?,
             dialect,
             acknowledged: flags.acknowledged || dialect.answers_updates(),
@@ -157,6 +161,12 @@ impl Plan {
         removals
     }
 
+    /// The server of the connection with this number.
+    pub fn target(&self, is_publisher: bool, number: usize) -> &Target {
+        let targets = if is_publisher { &self.publish_targets } else { &self.targets };
+        &targets[number % targets.len()]
+    }
+
     pub fn connections(&self) -> usize {
         self.flags.publishers + self.flags.subscribers + self.flags.idle + self.flags.stalled
     }
@@ -167,7 +177,7 @@ fn wrong<T>(text: String) -> Result<T, Failure> {
 }
 
 fn dialect(flags: &Flags) -> Result<Dialect, Failure> {
-    let by_url = if flags.url.starts_with("mqtt") { DialectFlag::Mqtt } else { DialectFlag::Native };
+    let by_url = if flags.url.iter().any(|url| url.starts_with("mqtt")) { DialectFlag::Mqtt } else { DialectFlag::Native };
     let chosen = flags.dialect.unwrap_or(by_url);
     if flags.deltas && !matches!(chosen, DialectFlag::Native) {
         return wrong("--deltas: only --dialect native has them".to_owned());
@@ -314,8 +324,11 @@ fn per_second(flag: &str, text: &str) -> Result<f64, Failure> {
     }
 }
 
-fn target(flags: &Flags, dialect: Dialect) -> Result<Target, Failure> {
-    let url = &flags.url;
+fn publish_urls(flags: &Flags) -> &[String] {
+    if flags.publish_url.is_empty() { &flags.url } else { &flags.publish_url }
+}
+
+fn target(url: &str, flags: &Flags, dialect: Dialect) -> Result<Target, Failure> {
     let known = SCHEMES.iter().find_map(|scheme| Some((url.strip_prefix(scheme.0)?, scheme)));
     let (rest, is_tcp, is_secure, port) = match known {
         Some((rest, (_, is_tcp, is_secure, port))) if !is_tcp || matches!(dialect, Dialect::Mqtt(_)) => (rest, *is_tcp, *is_secure, *port),
@@ -374,18 +387,18 @@ mod tests {
         assert_eq!(plan.fan_out, 1000);
         assert_eq!(plan.duration_ns, 10 * SECOND_NS);
         assert_eq!(plan.dialect, Dialect::Native);
-        assert_eq!(plan.target.transport, Transport::WebSocket { path: "/tidewire".to_owned() });
+        assert_eq!(plan.targets[0].transport, Transport::WebSocket { path: "/tidewire".to_owned() });
     }
 
     #[test]
     fn the_url_chooses_dialect_and_transport() {
         let tcp = plan("--url mqtt://127.0.0.1 --topics 3 --root load/x").unwrap();
-        assert_eq!((tcp.dialect.name(), &tcp.target.transport, tcp.target.address.port()), ("mqtt 3.1.1", &Transport::Tcp, 1883));
+        assert_eq!((tcp.dialect.name(), &tcp.targets[0].transport, tcp.targets[0].address.port()), ("mqtt 3.1.1", &Transport::Tcp, 1883));
         assert_eq!(tcp.selectors(0), ["load/x/+"]);
         assert_eq!(tcp.removals(), ["load/x/0", "load/x/1", "load/x/2"]);
         assert!(!tcp.acknowledged);
         let websocket = plan("--url ws://127.0.0.1:1 --dialect mqtt --mqtt-version 5 --qos 1").unwrap();
-        assert_eq!(websocket.target.transport, Transport::WebSocket { path: "/mqtt".to_owned() });
+        assert_eq!(websocket.targets[0].transport, Transport::WebSocket { path: "/mqtt".to_owned() });
         assert_eq!(websocket.dialect.name(), "mqtt 5");
         assert!(websocket.acknowledged);
     }
@@ -394,10 +407,10 @@ mod tests {
     fn dialects_in_json_have_values_in_json() {
         let json = plan("--url ws://127.0.0.1:1 --dialect json --topics 3 --root load/x").unwrap();
         assert_eq!((json.dialect.name(), json.value_type), ("tidewire.1.json", ValueType::Json));
-        assert_eq!(json.target.transport, Transport::WebSocket { path: "/tidewire".to_owned() });
+        assert_eq!(json.targets[0].transport, Transport::WebSocket { path: "/tidewire".to_owned() });
         assert_eq!((json.selectors(0), json.removals()), (vec!["?load/x//".to_owned()], vec!["?load/x//".to_owned()]));
         let channels = plan("--url ws://127.0.0.1:1 --dialect centrifugo --topics 3 --root load/x --idle 1").unwrap();
-        assert_eq!(channels.target.transport, Transport::WebSocket { path: "/connection/websocket".to_owned() });
+        assert_eq!(channels.targets[0].transport, Transport::WebSocket { path: "/connection/websocket".to_owned() });
         assert_eq!(channels.selectors(0), ["load/x/0", "load/x/1", "load/x/2"]);
         assert_eq!(channels.removals(), [""; 0]);
         assert!(channels.acknowledged && !json.acknowledged);

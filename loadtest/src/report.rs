@@ -25,7 +25,7 @@ pub fn to_json(plan: &Plan, outcome: &Outcome) -> Value {
         "machine": {"processor": machine.processor, "cores": machine.cores, "kernel": machine.kernel},
         "commit": flags.commit,
         "parameters": {
-            "url": flags.url, "dialect": plan.dialect.name(), "qos": flags.qos, "retain": flags.retain, "topics": flags.topics, "subscribers": flags.subscribers,
+            "url": flags.url, "publish_url": flags.publish_url, "dialect": plan.dialect.name(), "qos": flags.qos, "retain": flags.retain, "topics": flags.topics, "subscribers": flags.subscribers,
             "fan_out": plan.fan_out, "publishers": flags.publishers, "rate_per_topic": flags.rate, "payload_bytes": flags.payload,
             "type": plan.value_type.name(), "duration_ns": plan.duration_ns, "warmup_ns": plan.warmup_ns,
             "ramp_per_second": plan.ramp_per_second, "idle": flags.idle, "stalled": flags.stalled, "core": flags.core,

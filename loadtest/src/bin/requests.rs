@@ -5,14 +5,12 @@
 
 use clap::Parser;
 use hdrhistogram::Histogram;
-use std::error::Error;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tidewire::surface::value::ValueType;
 use tidewire::surface::wire::native::{self, Ask, Heard, Request, Update, Verb};
 use tidewire_loadtest::host;
-use tidewire_loadtest::websocket::{self, Opcode, Upgrade};
+use tidewire_loadtest::link::{Failure, Link, PATIENCE};
 
 /// Asks a handler of requests, one at a time and many.
 #[derive(Parser)]
@@ -35,123 +33,17 @@ struct Flags {
     core: Option<usize>,
 }
 
-type Failure = Box<dyn Error>;
-
-/// What this brings to an end, however slow the server is.
-const PATIENCE: Duration = Duration::from_secs(10);
 const BINARY: u8 = ValueType::Binary as u8;
 
-/// One connection, which never blocks once it is connected.
-struct Link {
-    stream: TcpStream,
-    received: Vec<u8>,
-    frames: Vec<u8>,
-}
-
-impl Link {
-    fn connect(server: SocketAddr) -> Result<Self, Failure> {
-        let mut stream = TcpStream::connect(server)?;
-        stream.set_nodelay(true)?;
-        let upgrade = Upgrade::new(&server.to_string(), "/tidewire", Some("tidewire.1"));
-        stream.write_all(&upgrade.request)?;
-        let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
-        let used = loop {
-            if let Some(used) = upgrade.answer(&received)? {
-                break used;
-            }
-            let length = stream.read(&mut buffer)?;
-            received.extend_from_slice(&buffer[..length]);
-        };
-        received.drain(..used);
-        stream.set_nonblocking(true)?;
-        let mut link = Self { stream, received, frames: Vec::new() };
-        link.say(&Request { id: 1, ask: Ask::connect("requests", 0) });
-        link.flush()?;
-        link.wait(|heard| matches!(heard, Heard::Welcome { .. }))?;
-        Ok(link)
-    }
-
-    /// Adds a request to the next message.
-    fn say(&mut self, request: &Request<'_>) {
-        native::put_request(&mut self.frames, request);
-    }
-
-    fn flush(&mut self) -> Result<(), Failure> {
-        if self.frames.is_empty() {
-            return Ok(());
+/// Answers the requests that have come.
+fn respond(handler: &mut Link) -> Result<(), Failure> {
+    handler.poll(|heard, frames| {
+        if let Heard::Requested { request, value, .. } = heard {
+            let value = value.unwrap_or_default().into();
+            native::put_request(frames, &Request { id: 0, ask: Ask::Respond { request, kind: BINARY, value } });
         }
-        let mut message = Vec::with_capacity(self.frames.len() + 16);
-        websocket::encode_frame(Opcode::Binary, &self.frames, [1, 2, 3, 4], &mut message);
-        self.frames.clear();
-        let mut rest = &message[..];
-        while !rest.is_empty() {
-            match self.stream.write(rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Hears what has come; gives what `hear` says to what was heard.
-    fn poll(&mut self, mut hear: impl FnMut(Heard<'_>, &mut Vec<u8>)) -> Result<(), Failure> {
-        let mut buffer = [0; 64 << 10];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => return Err("the server has closed".into()),
-            Ok(length) => self.received.extend_from_slice(&buffer[..length]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        let mut at = 0;
-        while let Some(head) = websocket::parse_head(&self.received[at..])? {
-            let (start, end) = (at + head.head_bytes, at + head.head_bytes + head.payload_bytes as usize);
-            let Some(mut message) = self.received.get(start..end) else { break };
-            if head.opcode == Opcode::Close {
-                return Err(format!("closed: {}", String::from_utf8_lossy(message.get(2..).unwrap_or_default())).into());
-            }
-            while let Some(frame) = native::next_frame(&mut message).map_err(|_| "a frame overruns its message")? {
-                let heard = native::decode_event(frame).map_err(|_| "a frame does not have its form")?;
-                if let Heard::Error { code, message, .. } | Heard::ResponseError { code, message, .. } = heard {
-                    return Err(format!("refused: {code} {message}").into());
-                }
-                hear(heard, &mut self.frames);
-            }
-            at = end;
-        }
-        self.received.drain(..at);
-        Ok(())
-    }
-
-    /// Looks at the socket until this was heard.
-    fn wait(&mut self, mut is_it: impl FnMut(&Heard<'_>) -> bool) -> Result<(), Failure> {
-        let (start, mut was_heard) = (Instant::now(), false);
-        while !was_heard {
-            self.poll(|heard, _| was_heard |= is_it(&heard))?;
-            if start.elapsed() > PATIENCE {
-                return Err(format!("no answer within {} s", PATIENCE.as_secs()).into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks, and waits until it is answered.
-    fn ask(&mut self, ask: Ask<'_>) -> Result<(), Failure> {
-        self.say(&Request { id: 2, ask });
-        self.flush()?;
-        self.wait(|heard| matches!(heard, Heard::Ok { id: 2, .. }))
-    }
-
-    /// Answers the requests that have come.
-    fn respond(&mut self) -> Result<(), Failure> {
-        self.poll(|heard, frames| {
-            if let Heard::Requested { request, value, .. } = heard {
-                let value = value.unwrap_or_default().into();
-                native::put_request(frames, &Request { id: 0, ask: Ask::Respond { request, kind: BINARY, value } });
-            }
-        })?;
-        self.flush()
-    }
+    })?;
+    handler.flush()
 }
 
 fn main() -> Result<(), Failure> {
@@ -170,7 +62,7 @@ fn request<'a>(path: &'a str, value: &'a [u8]) -> Ask<'a> {
 fn one_at_a_time(flags: &Flags) -> Result<(), Failure> {
     let root = format!("load/requests/{}", std::process::id());
     let (topic, asked, value) = (format!("{root}/topic"), format!("{root}/asked"), vec![7; flags.payload]);
-    let (mut asker, mut handler) = (Link::connect(flags.server)?, Link::connect(flags.server)?);
+    let (mut asker, mut handler) = (Link::connect(flags.server, "requests")?, Link::connect(flags.server, "requests")?);
     let update = |verb| Ask::Update { path: (&*topic).into(), update: Update::new(verb, BINARY, &value) };
     asker.ask(update(Verb::AddAndSet))?;
     handler.ask(Ask::Subscribe { selector: (&*topic).into(), scope: "".into() })?;
@@ -192,7 +84,7 @@ fn one_at_a_time(flags: &Flags) -> Result<(), Failure> {
             if start.elapsed() > PATIENCE {
                 return Err(format!("no answer to a request within {} s", PATIENCE.as_secs()).into());
             }
-            handler.respond()?;
+            respond(&mut handler)?;
             asker.poll(|heard, _| is_answered |= matches!(heard, Heard::Ok { id: 3, .. }))?;
         }
         request_ns.saturating_record(start.elapsed().as_nanos() as u64);
@@ -213,7 +105,7 @@ fn many(flags: &Flags) -> Result<(), Failure> {
     let (root, value) = (format!("load/requests/{}", std::process::id()), vec![7; flags.payload]);
     let mut pairs = Vec::new();
     for number in 0..flags.pairs {
-        let (asker, mut handler) = (Link::connect(flags.server)?, Link::connect(flags.server)?);
+        let (asker, mut handler) = (Link::connect(flags.server, "requests")?, Link::connect(flags.server, "requests")?);
         let path = format!("{root}/many/{number}");
         handler.ask(Ask::HandleRequests { handler: 1, path: (&*path).into(), session_properties: Vec::new() })?;
         pairs.push((asker, handler, path, 0, 9));
@@ -231,7 +123,7 @@ fn many(flags: &Flags) -> Result<(), Failure> {
             }
             *under_way = flags.window;
             asker.flush()?;
-            handler.respond()?;
+            respond(handler)?;
         }
     }
     println!("{} pairs, {} under way in each: {:.0} answers/s", flags.pairs, flags.window, answered as f64 / start.elapsed().as_secs_f64());

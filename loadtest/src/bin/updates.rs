@@ -19,8 +19,9 @@ use tungstenite::{Message, WebSocket};
 /// Sends batches of updates and counts their acknowledgements.
 #[derive(Clone, Parser)]
 struct Flags {
+    /// Several times for the servers of a cluster: connections are spread over them.
     #[arg(long, default_value = "127.0.0.1:8080")]
-    server: SocketAddr,
+    server: Vec<SocketAddr>,
     #[arg(long, default_value_t = 4)]
     connections: usize,
     /// Updates in one message.
@@ -115,7 +116,7 @@ struct Link {
 }
 
 fn run(flags: &Flags, number: usize) -> Result<Seen, Failure> {
-    let mut link = Link::connect(flags.server)?;
+    let mut link = Link::connect(flags.server[number % flags.server.len()])?;
     let paths: Vec<String> = (0..flags.topics).map(|topic| format!("{}/{number}/{topic:07}", flags.root)).collect();
     let started = Instant::now();
     let mut waits_us = Histogram::new_with_bounds(1, 60_000_000, 3)?;
