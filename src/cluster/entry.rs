@@ -161,10 +161,10 @@ struct KeptMessage<'a> {
     passed_on: &'a [u8],
 }
 
-/// The number of the topic that the entry at this place of its group's log adds, the same at every server. Topics that a server makes for itself have odd
+/// The number of the topic that the entry at this [place](super::place) of its group's log adds, the same at every server. Topics that a server makes for itself have odd
 /// numbers.
-pub fn topic_id(group: u16, groups: u16, index: u64) -> TopicId {
-    TopicId((index * u64::from(groups) + u64::from(group)) * 2)
+pub fn topic_id(group: u16, groups: u16, place: u64) -> TopicId {
+    TopicId((place * u64::from(groups) + u64::from(group)) * 2)
 }
 
 impl<'a> Entry<'a> {
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn no_two_topics_of_groups_have_the_same_number() {
-        let mut numbers: Vec<u64> = (0..3).flat_map(|group| (1..100).map(move |index| topic_id(group, 3, index).0)).collect();
+        let mut numbers: Vec<u64> = (0..3).flat_map(|group| (1..100).map(move |place| topic_id(group, 3, place).0)).collect();
         assert!(numbers.iter().all(|number| number % 2 == 0 && *number > 0));
         numbers.sort_unstable();
         numbers.dedup();

@@ -4,11 +4,13 @@
 //! every server makes of its topics what the log says, so all have the same. A log holds outcomes: who reads it needs no clock, limit, permission or
 //! configuration beside it.
 //!
-//! What agrees on the log stands elsewhere. Here is what is in it (`entry`), and how an update comes to the server that decides on it (`forward`).
+//! What agrees on the log stands elsewhere. Here is what is in it (`entry`, `batch`), and how an update comes to the server that decides on it (`forward`).
 
+mod batch;
 mod entry;
 mod forward;
 
+pub use batch::{Batch, PARTS_MAX, is_empty, last_place, parts, place};
 pub use entry::{Added, Change, Entry, EventChange, Message, SessionName, topic_id};
 pub use forward::{
     Answered, ArchivedAnswered, ArchivedConstrained, ArchivedContent, ArchivedDeed, ArchivedDenial, ArchivedForward, ArchivedHead,

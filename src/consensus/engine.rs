@@ -1,12 +1,13 @@
 //! The engine: a node's groups and the tasks that run them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use openraft::async_runtime::Select3;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -28,9 +29,13 @@ use super::runtime::LocalRuntime;
 use super::types::{Judged, Types, entry_bytes};
 use super::{Dial, GroupId, Handle, Inbox, Log, News, Options, Position, Proposal, Request, Unreached};
 
+use crate::cluster::{Batch, PARTS_MAX};
 use crate::storage::{GroupLog, LogSender};
 
 type GroupRaft = Raft<Types, Machine>;
+
+/// What goes together to openraft, in bytes; or one entry that is longer.
+const BATCH_BYTES: usize = 64 << 10;
 
 /// What a group starts with: its log, and where the last snapshot is that the receiver has kept, whose state it starts with.
 #[derive(Clone, Default)]
@@ -221,17 +226,47 @@ fn config(options: &Options) -> Arc<Config> {
     Arc::new(config.validate().expect("the configuration has checked its numbers"))
 }
 
-/// Gives openraft what is proposed, as long as not too much is open.
+/// Gives openraft what is proposed, as long as not too much is open. What waits meanwhile goes together.
 async fn propose(group: Rc<Group>, raft: GroupRaft, mut proposals: Receiver<Proposal>, open_bytes_max: usize) {
-    while let Some(Proposal { term, ticket, entries, .. }) = proposals.recv().await {
-        for (ticket, bytes) in (ticket..).zip(entries) {
-            while group.open_bytes() >= open_bytes_max {
-                group.settled.notified().await;
-            }
-            let asked = Asked::new(group.clone(), ticket, entry_bytes(bytes.len()));
-            // Where openraft has ended, it drops the reply, which says so.
-            let _ = raft.write(Judged { term, bytes }).responder(asked.hand_over()).await;
+    let mut waiting = Waiting::default();
+    loop {
+        if waiting.0.is_empty() {
+            let Some(proposal) = proposals.recv().await else { return };
+            waiting.add(proposal);
         }
+        while group.open_bytes() >= open_bytes_max {
+            group.settled.notified().await;
+        }
+        while waiting.0.len() < PARTS_MAX
+            && let Ok(proposal) = proposals.try_recv()
+        {
+            waiting.add(proposal);
+        }
+        let (term, tickets, bytes) = waiting.next();
+        let asked = Asked::new(group.clone(), tickets, entry_bytes(bytes.len()));
+        // Where openraft has ended, it drops the reply, which says so.
+        let _ = raft.write(Judged { term, bytes }).responder(asked.hand_over()).await;
+    }
+}
+
+/// What is proposed and not given to openraft: terms, tickets, entries.
+#[derive(Default)]
+struct Waiting(VecDeque<(u64, u64, Bytes)>);
+
+impl Waiting {
+    fn add(&mut self, Proposal { term, ticket, entries, .. }: Proposal) {
+        self.0.extend((ticket..).zip(entries).map(|(ticket, bytes)| (term, ticket, bytes)));
+    }
+
+    /// The next ones of one term, as one entry.
+    fn next(&mut self) -> (u64, Box<[u64]>, Bytes) {
+        let (mut batch, mut tickets) = (Batch::default(), Vec::new());
+        let term = self.0.front().map_or(0, |(term, _, _)| *term);
+        while let Some((_, ticket, part)) = self.0.pop_front_if(|(of, _, part)| *of == term && batch.takes(part, BATCH_BYTES)) {
+            tickets.push(ticket);
+            batch.push(&part);
+        }
+        (term, tickets.into(), batch.into_bytes())
     }
 }
 

@@ -9,8 +9,9 @@ use openraft::EntryPayload;
 use tokio::sync::{Notify, oneshot};
 
 use super::log::Log;
-use super::types::{LogEntry, LogId, Membership, is_valid, size_of};
+use super::types::{LogEntry, LogId, Membership, entry_bytes, is_valid, size_of};
 use super::{Committed, Fate, GroupId, News, Piece, Position};
+use crate::cluster::{PARTS_MAX, parts, place};
 
 /// One group of this node. Committed entries are handed on here, and only here.
 pub struct Group {
@@ -31,8 +32,8 @@ struct State {
     delivered: Position,
     /// How many more bytes the receiver takes. Below zero by at most one news.
     window: isize,
-    /// Of the entries that were proposed here, those that are applied and not delivered.
-    tickets: BTreeMap<u64, u64>,
+    /// Of the entries that were proposed here, those that are applied and not delivered, each with the tickets of its parts.
+    tickets: BTreeMap<u64, Box<[u64]>>,
     open_bytes: usize,
     /// Where the receiver's snapshot is.
     snapshot: Option<Position>,
@@ -101,8 +102,8 @@ impl Group {
         self.settled.notify_one();
     }
 
-    pub fn note_ticket(&self, index: u64, ticket: u64) {
-        self.state().tickets.insert(index, ticket);
+    pub fn note_tickets(&self, index: u64, tickets: Box<[u64]>) {
+        self.state().tickets.insert(index, tickets);
     }
 
     /// The receiver takes `bytes` more.
@@ -147,23 +148,16 @@ impl Group {
     }
 
     fn deliver(&self, mut state: RefMut<'_, State>, entries: &[LogEntry]) {
-        let mut bytes = 0;
-        let mut committed = Vec::with_capacity(entries.len());
+        let mut told = Told::default();
         for entry in entries {
-            bytes += size_of(entry);
             state.delivered.advance(entry);
-            let ticket = state.tickets.remove(&entry.log_id.index);
-            committed.push(match &entry.payload {
-                EntryPayload::Normal(judged) if is_valid(entry) => {
-                    Committed::Entry { term: judged.term, bytes: judged.bytes.clone(), ticket }
-                }
-                EntryPayload::Normal(_) => Committed::Void { ticket },
-                EntryPayload::Blank | EntryPayload::Membership(_) => Committed::Nothing,
-            });
+            let tickets = state.tickets.remove(&entry.log_id.index).unwrap_or_default();
+            told.add(entry, &tickets);
         }
+        let Told { bytes, entries } = told;
         state.window -= bytes as isize;
         drop(state);
-        self.tell(News::Committed { group: self.id, first: entries[0].log_id.index, entries: committed, bytes });
+        self.tell(News::Committed { group: self.id, entries, bytes });
     }
 
     /// Whether a snapshot can be built now.
@@ -266,7 +260,7 @@ impl Group {
         let covered = std::mem::take(&mut state.tickets);
         drop(state);
         // They are in the snapshot's state, or void; no news of the entries comes any more.
-        covered.into_values().for_each(|ticket| self.tell(News::Lost { group: self.id, ticket, fate: Fate::Unknown }));
+        covered.into_values().flatten().for_each(|ticket| self.tell(News::Lost { group: self.id, ticket, fate: Fate::Unknown }));
         self.tell(News::Install { group: self.id, position });
         installed
     }
@@ -294,6 +288,32 @@ impl Position {
         self.id = Some(entry.log_id);
         if let EntryPayload::Membership(membership) = &entry.payload {
             self.membership = Membership::new(Some(entry.log_id), membership.clone());
+        }
+    }
+}
+
+/// One news.
+#[derive(Default)]
+struct Told {
+    entries: Vec<(u64, Committed)>,
+    bytes: usize,
+}
+
+impl Told {
+    fn add(&mut self, entry: &LogEntry, tickets: &[u64]) {
+        let EntryPayload::Normal(judged) = &entry.payload else {
+            self.bytes += entry_bytes(0);
+            return self.entries.push((place(entry.log_id.index, 0), Committed::Nothing));
+        };
+        // At most `cluster::PARTS_MAX`.
+        for (part, bytes) in parts(&judged.bytes).enumerate() {
+            // Whoever takes it says that it cannot be read.
+            let bytes = bytes.unwrap_or_else(|_| judged.bytes.clone());
+            self.bytes += entry_bytes(bytes.len());
+            let ticket = tickets.get(part).copied();
+            let committed =
+                if is_valid(entry) { Committed::Entry { term: judged.term, bytes, ticket } } else { Committed::Void { ticket } };
+            self.entries.push((place(entry.log_id.index, part.min(PARTS_MAX - 1)), committed));
         }
     }
 }

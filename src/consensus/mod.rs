@@ -129,7 +129,7 @@ pub struct Proposal {
     pub entries: Vec<Bytes>,
 }
 
-/// What became of one index of the log.
+/// What became of what was proposed, at one place of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Committed {
     /// The ticket is there at the node that proposed it, unless its fate was said to be unknown.
@@ -173,8 +173,8 @@ pub struct Piece {
 /// What the receiver is told, on the engine's thread, in the order it happened. It must not wait there.
 #[derive(Clone, Debug)]
 pub enum News {
-    /// The entries at `first` and behind. `bytes` are to be given back by [`Handle::took`].
-    Committed { group: GroupId, first: u64, entries: Vec<Committed>, bytes: usize },
+    /// Entries, each with its [place](crate::cluster::place), which ascend. `bytes` are to be given back by [`Handle::took`].
+    Committed { group: GroupId, entries: Vec<(u64, Committed)>, bytes: usize },
     /// This node leads. All up to `index`, which is in this term, has been handed on. The same term may come again, after a time without a quorum: what
     /// was proposed in it and is not lost still goes before what is proposed now.
     Leads { group: GroupId, term: u64, index: u64 },

@@ -14,16 +14,17 @@ use super::{Fate, News};
 /// An entry that was proposed at this node, until its fate is known. Dropped without a word, its fate is as far as it had come.
 pub struct Asked {
     group: Rc<Group>,
-    ticket: u64,
+    /// Of its parts.
+    tickets: Box<[u64]>,
     bytes: usize,
     fate: Option<Fate>,
 }
 
 impl Asked {
     /// Counts the entry as open. It is not with openraft yet.
-    pub fn new(group: Rc<Group>, ticket: u64, bytes: usize) -> Self {
+    pub fn new(group: Rc<Group>, tickets: Box<[u64]>, bytes: usize) -> Self {
         group.add_open(bytes);
-        Self { group, ticket, bytes, fate: Some(Fate::NotCommitted) }
+        Self { group, tickets, bytes, fate: Some(Fate::NotCommitted) }
     }
 
     /// From now on it may be in a log.
@@ -35,7 +36,7 @@ impl Asked {
     fn settle(&mut self, result: ClientWriteResult<Types>) {
         self.fate = match result {
             Ok(applied) => {
-                self.group.note_ticket(applied.log_id.index, self.ticket);
+                self.group.note_tickets(applied.log_id.index, std::mem::take(&mut self.tickets));
                 None
             }
             // It was refused before it was in the log.
@@ -50,7 +51,7 @@ impl Drop for Asked {
     fn drop(&mut self) {
         self.group.remove_open(self.bytes);
         if let Some(fate) = self.fate {
-            self.group.tell(News::Lost { group: self.group.id, ticket: self.ticket, fate });
+            self.tickets.iter().for_each(|ticket| self.group.tell(News::Lost { group: self.group.id, ticket: *ticket, fate }));
         }
     }
 }

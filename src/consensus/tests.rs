@@ -179,9 +179,9 @@ impl Alone {
     fn find<T>(&mut self, find: impl Fn(&Self, &News) -> Option<T>) -> T {
         loop {
             let news = self.news.recv().unwrap();
-            if let News::Committed { group: GroupId(0), first, entries, .. } = &news {
-                let bytes = (*first..).zip(entries).filter_map(|(index, entry)| match entry {
-                    Committed::Entry { bytes, .. } => Some((index, bytes.clone())),
+            if let News::Committed { group: GroupId(0), entries, .. } = &news {
+                let bytes = entries.iter().filter_map(|(place, entry)| match entry {
+                    Committed::Entry { bytes, .. } => Some((*place, bytes.clone())),
                     _ => None,
                 });
                 self.entries.extend(bytes);
@@ -228,7 +228,7 @@ fn a_node_goes_on_from_its_state_and_the_log_behind_it() {
             alone.handle.propose(Proposal { group: GroupId(0), term, ticket: 1, entries: entries.clone() }).unwrap();
             paths += 9;
             let last =
-                alone.find(|alone, _| alone.entries.iter().find(|(_, bytes)| entries.last() == Some(bytes)).map(|(index, _)| *index));
+                alone.find(|alone, _| alone.entries.iter().find(|(_, bytes)| entries.last() == Some(bytes)).map(|(place, _)| place >> 6));
             if round % 2 == 1 {
                 let (built, position) = std::sync::mpsc::channel();
                 alone.stored.snapshots().build(0, last, move |position| built.send(position).unwrap());

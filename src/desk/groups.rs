@@ -195,10 +195,10 @@ impl Groups {
     }
 
     /// What stands at this place of the group's log is applied; false where it was before.
-    pub fn take_place(&mut self, group: u16, index: u64) -> bool {
+    pub fn take_place(&mut self, group: u16, place: u64) -> bool {
         let applied = &mut self.groups[usize::from(group)].applied;
-        let is_new = index > *applied;
-        *applied = index.max(*applied);
+        let is_new = place > *applied;
+        *applied = place.max(*applied);
         is_new
     }
 

@@ -119,7 +119,7 @@ impl Place {
             let mut seen = hearing.borrow_mut();
             match news {
                 News::Committed { group, entries, bytes, .. } => {
-                    seen.committed.extend(entries.into_iter().filter_map(|entry| match entry {
+                    seen.committed.extend(entries.into_iter().filter_map(|(_, entry)| match entry {
                         Committed::Entry { bytes, .. } => Some(bytes),
                         _ => None,
                     }));

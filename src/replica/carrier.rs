@@ -5,7 +5,7 @@ use super::outstanding::Outstanding;
 use super::{HEAD_BYTES, Said, WORD_BYTES, Word, pack, read_head, unpack};
 use crate::base::ShardIndex;
 use crate::base::placement::owner_of;
-use crate::cluster::{Entry, Forward};
+use crate::cluster::{Entry, Forward, last_place};
 use crate::consensus::{self, Committed, GroupId, Handle, News, Unreached, entry_bytes};
 use crate::shard::{Fate, Leader, Role};
 use crate::storage::Loaded;
@@ -54,7 +54,7 @@ impl Carrier {
         let is_topics = |group: GroupId| group.0 < self.groups;
         match news {
             News::Committed { group, bytes, .. } if !is_topics(group) => self.handle.took(group, bytes),
-            News::Committed { group, first, entries, bytes } => self.deal(group, first, entries, bytes),
+            News::Committed { group, entries, bytes } => self.deal(group, entries, bytes),
             News::Leads { group, term, .. } if is_topics(group) => self.tell_all(group, Role::Leads { term }),
             News::Follows { group, leader } if is_topics(group) => {
                 let leader = leader.map(|(server, term)| Leader { server, term });
@@ -98,7 +98,7 @@ impl Carrier {
         }
         for (shard, topics) in (0..).map(ShardIndex).zip(parts) {
             (self.tell)(shard, Word::Installed { group: group.0, topics });
-            (self.tell)(shard, Word::AllInstalled { group: group.0, index });
+            (self.tell)(shard, Word::AllInstalled { group: group.0, place: last_place(index) });
         }
     }
 
@@ -106,11 +106,11 @@ impl Carrier {
         (0..self.shards).for_each(|shard| (self.tell)(ShardIndex(shard), Word::Role { group: group.0, role }));
     }
 
-    fn deal(&self, group: GroupId, first: u64, entries: Vec<Committed>, bytes: usize) {
+    fn deal(&self, group: GroupId, entries: Vec<(u64, Committed)>, bytes: usize) {
         let mut parts: Vec<Part> = (0..self.shards).map(|_| Part::default()).collect();
         let mut dealt = 0;
-        for (index, committed) in (first..).zip(entries) {
-            let (shard, size) = self.deal_one(group, index, committed, &mut parts);
+        for (place, committed) in entries {
+            let (shard, size) = self.deal_one(group, place, committed, &mut parts);
             let Some(shard) = shard else { continue };
             let part = &mut parts[usize::from(shard)];
             part.bytes += size;
@@ -127,7 +127,7 @@ impl Carrier {
     }
 
     /// Deals out one entry; which shard is to take how many bytes of it.
-    fn deal_one(&self, group: GroupId, index: u64, committed: Committed, parts: &mut [Part]) -> (Option<u16>, usize) {
+    fn deal_one(&self, group: GroupId, place: u64, committed: Committed, parts: &mut [Part]) -> (Option<u16>, usize) {
         let mut settle = |ticket: u64, said: &dyn Fn(u64) -> Said| {
             let (shard, number) = unpack(ticket);
             let mut outstanding = outstanding(&self.ledger, shard, group.0);
@@ -148,12 +148,12 @@ impl Carrier {
             Committed::Entry { term, bytes, ticket } => {
                 let size = entry_bytes(bytes.len());
                 if let Some(ticket) = ticket {
-                    settle(ticket, &|number| Said::Entry { index, term, own: Some(number), bytes: bytes.clone() });
+                    settle(ticket, &|number| Said::Entry { place, term, own: Some(number), bytes: bytes.clone() });
                     return (Some(unpack(ticket).0), size);
                 }
                 // What it cannot read a shard says.
                 let shard = Entry::decode(&bytes).map_or(0, |entry| owner_of(entry.path, self.shards).0);
-                parts[usize::from(shard)].said.push(Said::Entry { index, term, own: None, bytes });
+                parts[usize::from(shard)].said.push(Said::Entry { place, term, own: None, bytes });
                 (Some(shard), size)
             }
         }

@@ -36,40 +36,42 @@ impl Link {
         Self { server, shard, handle, ledger }
     }
 
-    /// Puts proposals to their logs, in order. Those that there is no room for come back.
-    pub fn propose(&self, proposals: Vec<Proposal>) -> Vec<Proposal> {
-        let mut refused = Vec::new();
+    /// Puts proposals to their logs, those of a group in order. Those that there is no room for come back.
+    pub fn propose(&self, mut proposals: Vec<Proposal>) -> Vec<Proposal> {
+        proposals.sort_by_key(|proposal| proposal.group);
+        let (mut refused, mut is_full) = (Vec::new(), None);
         let mut rest = proposals.into_iter().peekable();
         while let Some(batch) = next_batch(&mut rest) {
-            if !refused.iter().any(|held: &Proposal| held.group == batch[0].group) {
-                refused.extend(self.propose_batch(batch));
-            } else {
-                // What comes behind one that was refused is refused too.
+            // What comes behind one that was refused is refused too.
+            if is_full == Some(batch[0].group) {
                 refused.extend(batch);
+                continue;
             }
+            let group = batch[0].group;
+            let back = self.propose_batch(batch);
+            is_full = if back.is_empty() { is_full } else { Some(group) };
+            refused.extend(back);
         }
         refused
     }
 
     /// Proposals of one group and term with numbers that follow each other.
-    fn propose_batch(&self, batch: Vec<Proposal>) -> Vec<Proposal> {
-        let Proposal { group, term, .. } = batch[0];
+    fn propose_batch(&self, mut batch: Vec<Proposal>) -> Vec<Proposal> {
+        let (group, term) = (batch[0].group, batch[0].term);
         // One without an entry says what any behind it says too.
-        let (first, entries) = match batch.iter().position(|proposal| proposal.entry.is_some()) {
-            Some(first) => (first, batch[first..].iter().map(|proposal| proposal.entry.clone().unwrap_or_default().into()).collect()),
-            None => (batch.len() - 1, vec![Bytes::new()]),
-        };
-        let first = batch[first].number;
+        let first = batch.iter().position(|proposal| proposal.entry.is_some()).unwrap_or(batch.len() - 1);
+        let ticket = batch[first].number;
+        let entries: Vec<Bytes> = batch[first..].iter_mut().map(|proposal| proposal.entry.take().unwrap_or_default().into()).collect();
         let mut outstanding = outstanding(&self.ledger, self.shard.0, group);
-        (first..).take(entries.len()).for_each(|number| outstanding.push(number));
-        let proposal = consensus::Proposal { group: GroupId(group), term, ticket: pack(self.shard.0, first), entries };
-        match self.handle.propose(proposal) {
-            Ok(()) => Vec::new(),
-            Err(_) => {
-                outstanding.take_back(first);
-                batch
-            }
+        (ticket..).take(entries.len()).for_each(|number| outstanding.push(number));
+        let proposal = consensus::Proposal { group: GroupId(group), term, ticket: pack(self.shard.0, ticket), entries };
+        let Err(refused) = self.handle.propose(proposal) else { return Vec::new() };
+        outstanding.take_back(ticket);
+        for (proposal, entry) in batch[first..].iter_mut().zip(refused.entries) {
+            // A proposal without an entry went as an empty one.
+            proposal.entry = (!entry.is_empty()).then(|| entry.into());
         }
+        batch
     }
 
     /// Sends an update to the server that leads its group.

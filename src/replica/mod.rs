@@ -36,7 +36,7 @@ pub enum Word {
     /// Some topics of another server's snapshot, which takes the place of what is here of the group.
     Installed { group: u16, topics: Loaded },
     /// Those were all, as of this place of the group's log.
-    AllInstalled { group: u16, index: u64 },
+    AllInstalled { group: u16, place: u64 },
     /// What became of an update that was forwarded.
     Reply { group: u16, ticket: u64, reply: Result<Bytes, Fate> },
 }
@@ -45,7 +45,7 @@ pub enum Word {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said {
     /// `own` is the number that this shard has proposed it by.
-    Entry { index: u64, term: u64, own: Option<u64>, bytes: Bytes },
+    Entry { place: u64, term: u64, own: Option<u64>, bytes: Bytes },
     /// The shard's proposal without an entry is there, and with it all before.
     Confirmed { number: u64, term: u64 },
     /// The shard's proposals up to this one that were not applied never will be, or it is not known.

@@ -167,19 +167,22 @@ fn what_another_server_proposes_is_its_owners() {
     let alone = Alone::new();
     let carrier = Carrier::new((NODE, 1), (SHARDS, GROUPS), alone.handle.clone(), move |shard, word| drop(told.send((shard, word))));
     let paths = ["a", "b", "c/d", "e/f/g"];
-    let entries = paths.iter().map(|path| consensus::Committed::Entry { term: 3, bytes: entry(path, 3).into(), ticket: None });
+    let entries = (5..).zip(paths).map(|(place, path)| {
+        let bytes = entry(path, 3).into();
+        (place, consensus::Committed::Entry { term: 3, bytes, ticket: None })
+    });
     let bytes = paths.iter().map(|path| consensus::entry_bytes(entry(path, 3).len())).sum();
-    assert!(carrier.hear(News::Committed { group: GroupId(1), first: 5, entries: entries.collect(), bytes }).is_none());
-    let mut indexes: Vec<u64> = Vec::new();
+    assert!(carrier.hear(News::Committed { group: GroupId(1), entries: entries.collect(), bytes }).is_none());
+    let mut places: Vec<u64> = Vec::new();
     for (shard, word) in words.try_iter() {
         let Word::Said { group: 1, said, .. } = word else { panic!("{word:?}") };
         for said in said {
-            let Said::Entry { index, term: 3, own: None, bytes } = said else { panic!("{said:?}") };
+            let Said::Entry { place, term: 3, own: None, bytes } = said else { panic!("{said:?}") };
             assert_eq!(shard, owner_of(Entry::decode(&bytes).unwrap().path, SHARDS));
-            indexes.push(index);
+            places.push(place);
         }
     }
-    indexes.sort_unstable();
-    assert_eq!(indexes, [5, 6, 7, 8]);
+    places.sort_unstable();
+    assert_eq!(places, [5, 6, 7, 8]);
     alone.stop();
 }

@@ -18,8 +18,8 @@ pub struct Replication<'s> {
 #[derive(Clone, Copy, Debug)]
 pub struct Landed<'a> {
     pub group: u16,
-    /// From 1, and rising.
-    pub index: u64,
+    /// Which of the log's [places](crate::cluster::place): rising.
+    pub place: u64,
     pub term: u64,
     /// The number that this shard has proposed it by in this run.
     pub own: Option<u64>,
@@ -74,10 +74,10 @@ impl<'s> Replication<'s> {
     }
 
     /// That was all of the group's, as of this place of its log: what else is here of the group goes, a part at a time.
-    pub fn handle_all_installed(&mut self, group: u16, index: u64) {
+    pub fn handle_all_installed(&mut self, group: u16, place: u64) {
         let Shard { desk, owner, .. } = &mut *self.shard;
-        desk.groups.take_place(group, index);
-        owner.finish_install(desk, group, topic_id(0, desk.groups.count(), index + 1));
+        desk.groups.take_place(group, place);
+        owner.finish_install(desk, group, topic_id(0, desk.groups.count(), place + 1));
         let seen = desk.groups.take_seen(group);
         self.give(seen);
     }
@@ -139,10 +139,10 @@ impl<'s> Replication<'s> {
     /// The log of a group says something of a topic of this shard. What stands in a group's log comes in its order; what was applied before is passed over. An entry that
     /// was decided in another term is void. An error says what this version cannot make of the entry: nothing behind it may be applied.
     pub fn handle_entry(&mut self, landed: Landed<'_>) -> Result<(), String> {
-        let Landed { group, index, term, own, entry } = landed;
+        let Landed { group, place, term, own, entry } = landed;
         let entry = Entry::decode(entry).map_err(|_| "the entry has a form that is not known".to_owned())?;
         let Shard { desk, owner, .. } = &mut *self.shard;
-        if !desk.groups.take_place(group, index) {
+        if !desk.groups.take_place(group, place) {
             return Ok(());
         }
         if entry.term != term {
@@ -151,7 +151,7 @@ impl<'s> Replication<'s> {
             }
             return Ok(());
         }
-        let id = topic_id(group, desk.groups.count(), index);
+        let id = topic_id(group, desk.groups.count(), place);
         let proposed = own.map(|number| Proposed { group, number, term, weight: Weight::Entry });
         owner.apply_entry(desk, id, proposed, &entry)?;
         let seen = self.shard.desk.groups.take_seen(group);

@@ -9,7 +9,7 @@
 use super::base::{Base, BaseError, Fold, Tag, read_record};
 use super::logs::{LogEntry, LogPayload};
 use crate::base::TopicId;
-use crate::cluster::{Change, Entry, EventChange, topic_id};
+use crate::cluster::{self, Change, Entry, EventChange, parts, place, topic_id};
 use crate::journal::{Read, Record, StoredTopic};
 use crate::topic::path::{self, TopicPath};
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
@@ -248,7 +248,7 @@ impl Base {
         }
         let mut applying = Applying { base: self, fold, group, paths: HashMap::new(), changed: HashSet::new() };
         while let Some(first) = log.entries.first_entry().filter(|first| Some(*first.key()) <= log.committed) {
-            let changes_topics = matches!(&first.get().payload, LogPayload::Entry { bytes, .. } if !bytes.is_empty());
+            let changes_topics = matches!(&first.get().payload, LogPayload::Entry { bytes, .. } if !cluster::is_empty(bytes));
             if changes_topics && group >= self.groups {
                 break;
             }
@@ -257,9 +257,14 @@ impl Base {
                 && *judged == entry.term
                 && changes_topics
             {
-                applying
-                    .apply(&entry, bytes)
-                    .map_err(|what| BaseError::Corrupt(format!("group {group}, entry {}: {what}", entry.index)))?;
+                let named = |what: BaseError| BaseError::Corrupt(format!("group {group}, entry {}: {what}", entry.index));
+                // At most `cluster::PARTS_MAX`.
+                for (number, part) in parts(bytes).enumerate() {
+                    let part = part.map_err(|_| named(BaseError::Corrupt("it has a form that is not known".to_owned())))?;
+                    if !part.is_empty() {
+                        applying.apply(entry.term, place(entry.index, number), &part).map_err(named)?;
+                    }
+                }
             }
             log.advance(&entry);
         }
@@ -336,10 +341,10 @@ struct Applying<'b> {
 
 impl Applying<'_> {
     /// What a shard makes of the entry's topic, as its records are: see `owner::storing`.
-    fn apply(&mut self, entry: &LogEntry, bytes: &[u8]) -> Result<(), BaseError> {
+    fn apply(&mut self, landed: u64, place: u64, bytes: &[u8]) -> Result<(), BaseError> {
         let corrupt = |what: &str| BaseError::Corrupt(what.to_owned());
         let Entry { path, term, added, change, .. } = Entry::decode(bytes).map_err(|_| corrupt("it has a form that is not known"))?;
-        if term != entry.term {
+        if term != landed {
             return Ok(());
         }
         let mut known = self.find(path)?;
@@ -347,7 +352,7 @@ impl Applying<'_> {
             if let Some(Known { id, passing: None, .. }) = known {
                 self.take(&Record::Removed { topic: id });
             }
-            let topic = topic_id(self.group, self.base.groups, entry.index);
+            let topic = topic_id(self.group, self.base.groups, place);
             known = Some(self.add(topic, path, added)?);
         }
         match change {

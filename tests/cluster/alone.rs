@@ -48,7 +48,8 @@ impl Alone {
 /// The entries of a news that has any but openraft's own.
 fn entries(news: &News) -> Option<Vec<Committed>> {
     let News::Committed { entries, .. } = news else { return None };
-    (*entries != [Committed::Nothing]).then(|| entries.clone())
+    let entries: Vec<Committed> = entries.iter().map(|(_, committed)| committed.clone()).collect();
+    (entries != [Committed::Nothing]).then_some(entries)
 }
 
 #[test]

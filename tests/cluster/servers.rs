@@ -51,7 +51,7 @@ impl Server {
         while let Ok(news) = self.news.recv_timeout(Duration::from_millis(10)) {
             match news {
                 News::Committed { group, entries, bytes, .. } => {
-                    has_come |= entries.iter().any(|one| matches!(one, Committed::Entry { bytes, .. } if *bytes == entry));
+                    has_come |= entries.iter().any(|(_, one)| matches!(one, Committed::Entry { bytes, .. } if *bytes == entry));
                     self.handle.took(group, bytes);
                 }
                 News::Leads { term, .. } => {

@@ -330,7 +330,7 @@ impl Nodes {
                 let path = Entry::decode(entry).expect("it was encoded").path;
                 let to = usize::from(owner_of(path, SHARDS[server]).0);
                 let own = (*from == server).then_some(proposal.number);
-                let landed = Landed { group: group as u16, index: index as u64 + 1, term: *term, own, entry };
+                let landed = Landed { group: group as u16, place: index as u64 + 1, term: *term, own, entry };
                 // What is told again changes nothing.
                 for _ in 0..self.random.within(1, 2) {
                     Replication::of(&mut self.servers[server].shards[to], self.now).handle_entry(landed).expect("it was decided here");

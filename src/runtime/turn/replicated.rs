@@ -37,10 +37,10 @@ impl Turns {
             Word::Said { group, said, bytes } => {
                 for said in said {
                     match said {
-                        Said::Entry { index, term, own, bytes } => {
-                            let landed = Landed { group, index, term, own, entry: &bytes };
+                        Said::Entry { place, term, own, bytes } => {
+                            let landed = Landed { group, place, term, own, entry: &bytes };
                             // Behind it nothing can be applied: this server would hold other topics than all others.
-                            shard.handle_entry(landed).unwrap_or_else(|what| panic!("group {group}, entry {index}: {what}"));
+                            shard.handle_entry(landed).unwrap_or_else(|what| panic!("group {group}, place {place} of its log: {what}"));
                         }
                         Said::Confirmed { number, term } => shard.handle_confirmed(group, number, term),
                         Said::Lost { last, fate } => shard.handle_lost(group, last, fate),
@@ -54,7 +54,7 @@ impl Turns {
                 shard.handle_installed(group, topics).unwrap_or_else(|what| panic!("group {group}, a snapshot: {what}"));
                 return bytes;
             }
-            Word::AllInstalled { group, index } => shard.handle_all_installed(group, index),
+            Word::AllInstalled { group, place } => shard.handle_all_installed(group, place),
             Word::Forwarded { group, term, from, number, request } => {
                 if let Some(reply) = shard.handle_forwarded((group, term), from, number, &request) {
                     link.answer(number, reply);

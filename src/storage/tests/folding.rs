@@ -3,11 +3,12 @@
 use super::files::{Directory, SMALL, run};
 use super::sample::added;
 use crate::base::TopicId;
-use crate::cluster::{Added, Change, Entry, EventChange, Message, topic_id};
+use crate::cluster::{Added, Batch, Change, Entry, EventChange, Message, place, topic_id};
 use crate::journal::{Expiry, Frame, Logged, Payload, Record, Salt, State, encode};
 use crate::storage::base::Base;
 use crate::storage::groups::{LogMembers, LogPosition};
 use crate::storage::{Ack, LogEntry, LogPayload, LogWrite, Options, Store, start};
+use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
@@ -43,7 +44,13 @@ impl Folding {
     }
 
     pub fn log_entry(&mut self, group: u16, index: u64, entry: &Entry<'_>) {
-        self.log(group, (index, TERM), Payload::Entry { judged: entry.term, bytes: &entry.encode() });
+        self.log_entries(group, index, std::slice::from_ref(entry));
+    }
+
+    /// Entries that were proposed together.
+    pub fn log_entries(&mut self, group: u16, index: u64, entries: &[Entry<'_>]) {
+        let bytes = together(entries.iter().map(Entry::encode));
+        self.log(group, (index, TERM), Payload::Entry { judged: entries[0].term, bytes: &bytes });
     }
 
     pub fn fold(&mut self) {
@@ -124,7 +131,14 @@ fn check_story(entries: &[Entry<'_>], each: usize, expected: &[Record<'_>]) -> F
 }
 
 fn id(index: u64) -> TopicId {
-    topic_id(1, GROUPS, index)
+    topic_id(1, GROUPS, place(index, 0))
+}
+
+/// As one entry of a log.
+pub fn together(parts: impl IntoIterator<Item = Vec<u8>>) -> Bytes {
+    let mut batch = Batch::default();
+    parts.into_iter().for_each(|part| batch.push(&part));
+    batch.into_bytes()
 }
 
 fn added_record(index: u64, path: &str, kind: u8) -> Record<'_> {
@@ -213,13 +227,35 @@ fn what_messages_only_pass_through_is_no_topic_until_it_is_kept() {
 }
 
 #[test]
+fn what_was_proposed_together_is_folded_one_by_one() {
+    let mut folding = Folding::new();
+    let entries = [entry("a", new(BINARY, &[]), value(1, b"one")), entry("b", new(BINARY, &[]), None), entry("a", None, value(2, b"two"))];
+    folding.log_entries(1, 1, &entries);
+    folding.log_entries(1, 2, &[entry("a", None, Some(Change::Removed)), entry("a", new(BINARY, &[]), value(1, b"three"))]);
+    folding.write(&Record::Committed { group: 1, index: 2 });
+    folding.fold();
+    let state = folding.reopen().state();
+    let ids = [topic_id(1, GROUPS, place(1, 1)), topic_id(1, GROUPS, place(2, 1))];
+    assert_eq!(state.topics.keys().copied().collect::<Vec<_>>(), ids);
+    assert_eq!(state.topics[&ids[1]].value.as_deref(), Some(&b"three"[..]));
+}
+
+#[test]
+fn what_is_no_batch_stops_the_fold() {
+    let mut folding = Folding::new();
+    folding.log(0, (1, TERM), Payload::Entry { judged: TERM, bytes: b"none" });
+    folding.write(&Record::Committed { group: 0, index: 1 });
+    assert!(folding.base.fold(&folding.bytes, Salt(1), 1, 3).is_err());
+}
+
+#[test]
 fn what_is_void_or_says_nothing_changes_nothing_but_the_position() {
     let mut folding = Folding::new();
     let void = Entry { term: TERM - 1, ..entry("a", new(BINARY, &[]), None) };
     folding.log(0, (0, 1), Payload::Members(b"first"));
     folding.log(0, (1, TERM), Payload::Nothing);
     folding.log_entry(0, 2, &void);
-    folding.log(0, (3, TERM), Payload::Entry { judged: TERM, bytes: b"" });
+    folding.log(0, (3, TERM), Payload::Entry { judged: TERM, bytes: &together([Vec::new()]) });
     folding.log(0, (4, TERM), Payload::Members(b"second"));
     folding.log(0, (5, TERM), Payload::Entry { judged: TERM - 1, bytes: b"void whatever it is" });
     folding.write(&Record::Committed { group: 0, index: 5 });
@@ -238,7 +274,7 @@ fn what_no_topic_is_at_or_has_another_form_stops_the_fold() {
     let bad = [entry("a", None, value(1, b"x")).encode(), entry("a", new(99, &[]), None).encode(), b"none".to_vec()];
     for bytes in bad {
         let mut folding = Folding::new();
-        folding.log(0, (1, TERM), Payload::Entry { judged: TERM, bytes: &bytes });
+        folding.log(0, (1, TERM), Payload::Entry { judged: TERM, bytes: &together([bytes]) });
         folding.write(&Record::Committed { group: 0, index: 1 });
         let error = folding.base.fold(&folding.bytes, Salt(1), 1, 3).unwrap_err().to_string();
         assert!(error.starts_with("group 0, entry 1: "), "{error}");
@@ -332,7 +368,7 @@ impl Naive {
     fn topics(&self, group: u16, count: usize) -> Topics {
         let mut topics = Topics::new();
         for (index, (_, path, what)) in (0..).zip(&self.log[..count]) {
-            let id = topic_id(group, GROUPS, index);
+            let id = topic_id(group, GROUPS, place(index, 0));
             match (what, topics.get_mut(path)) {
                 (0, _) => _ = topics.insert(*path, (id, false, Some(index as u8))),
                 (1, _) => _ = topics.insert(*path, (id, true, None)),
@@ -362,7 +398,7 @@ impl Run {
                 let (index, name) = (naive.log.len() as u64, path.to_string());
                 let bytes = [index as u8];
                 let entry = Naive::entry(index, naive.term, &name, what, exists, &bytes);
-                let payload = &entry.encode();
+                let payload = &together([entry.encode()]);
                 naive.log.push((naive.term, path, what));
                 self.folding.log(group, (index, naive.term), Payload::Entry { judged: naive.term, bytes: payload });
             }
@@ -451,7 +487,7 @@ fn what_was_acknowledged_is_in_the_log_or_the_state_after_each_restart() {
         let (sender, kept) = channel();
         for index in first..first + 20 {
             let (path, sender) = (index.to_string(), sender.clone());
-            let bytes = entry(&path, new(BINARY, &[]), value(1, b"x")).encode().into();
+            let bytes = together([entry(&path, new(BINARY, &[]), value(1, b"x")).encode()]);
             let entries = vec![LogEntry { index, term: TERM, payload: LogPayload::Entry { judged: TERM, bytes } }];
             handle.logs().send(LogWrite::Append { group: 2, entries, done: Box::new(move || sender.send(index).unwrap()) });
             assert_eq!(kept.recv(), Ok(index));

@@ -1,9 +1,9 @@
 //! A group's state on its way from one store to another.
 
 use super::files::Directory;
-use super::folding::{Folding, GROUPS, entry, new, value};
+use super::folding::{Folding, GROUPS, entry, new, together, value};
 use crate::base::TopicId;
-use crate::cluster::{Change, topic_id};
+use crate::cluster::{Change, place, topic_id};
 use crate::journal::{Payload, Record, State, StoredTopic};
 use crate::storage::base::Base;
 use crate::storage::groups::LogPosition;
@@ -94,7 +94,7 @@ fn a_snapshot_takes_the_place_of_a_groups_state_and_of_nothing_else() {
     to.log_entry(GROUP, 76, &entry("1/2", None, value(900, b"new")));
     to.write(&Record::Committed { group: GROUP, index: 76 });
     to.fold();
-    assert_eq!(to.base.restore().unwrap().topics[&topic_id(GROUP, GROUPS, 42)].value.as_deref(), Some(&b"new"[..]));
+    assert_eq!(to.base.restore().unwrap().topics[&topic_id(GROUP, GROUPS, place(42, 0))].value.as_deref(), Some(&b"new"[..]));
 }
 
 #[test]
@@ -218,7 +218,7 @@ impl Running {
 
     fn append(&mut self, count: u64) {
         for index in self.next..self.next + count {
-            let bytes = entry(&index.to_string(), new(BINARY, &[]), value(1, b"x")).encode().into();
+            let bytes = together([entry(&index.to_string(), new(BINARY, &[]), value(1, b"x")).encode()]);
             let entries = vec![LogEntry { index, term: 5, payload: LogPayload::Entry { judged: 5, bytes } }];
             self.handle.logs().send(LogWrite::Append { group: GROUP, entries, done: Box::new(|| ()) });
         }
