@@ -100,13 +100,14 @@ pub struct Message<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedEntry;
 
+/// What is rare stands apart, so that a value has little beside itself.
 #[derive(Archive, Serialize)]
 struct Kept<'a> {
     #[rkyv(with = InlineAsBox)]
     path: &'a str,
     term: u64,
     time_ms: u64,
-    added: Option<KeptAdded<'a>>,
+    added: Option<Box<KeptAdded<'a>>>,
     change: Option<KeptChange<'a>>,
 }
 
@@ -127,26 +128,29 @@ enum KeptChange<'a> {
         is_null: bool,
         #[rkyv(with = InlineAsBox)]
         value: &'a [u8],
-        message: Option<KeptMessage<'a>>,
+        message: Option<Box<KeptMessage<'a>>>,
     },
-    Event {
-        sequence: u64,
-        original: Option<u64>,
-        timestamp_ms: u64,
-        #[rkyv(with = InlineAsBox)]
-        author: &'a str,
-        #[rkyv(with = InlineAsBox)]
-        value: &'a [u8],
-        first_kept: u64,
-        dropped: Option<u64>,
-    },
+    Event(Box<KeptEvent<'a>>),
     Passed {
         version: u64,
         #[rkyv(with = InlineAsBox)]
         value: &'a [u8],
-        message: KeptMessage<'a>,
+        message: Box<KeptMessage<'a>>,
     },
     Removed,
+}
+
+#[derive(Archive, Serialize)]
+struct KeptEvent<'a> {
+    sequence: u64,
+    original: Option<u64>,
+    timestamp_ms: u64,
+    #[rkyv(with = InlineAsBox)]
+    author: &'a str,
+    #[rkyv(with = InlineAsBox)]
+    value: &'a [u8],
+    first_kept: u64,
+    dropped: Option<u64>,
 }
 
 #[derive(Archive, Serialize)]
@@ -173,7 +177,7 @@ impl<'a> Entry<'a> {
             path: self.path,
             term: self.term,
             time_ms: self.time_ms,
-            added: self.added.as_ref().map(Added::kept),
+            added: self.added.as_ref().map(|added| Box::new(added.kept())),
             change: self.change.as_ref().map(Change::kept),
         };
         let archived = rkyv::to_bytes::<Failure>(&kept).expect("memory takes it");
@@ -188,7 +192,7 @@ impl<'a> Entry<'a> {
             path: &kept.path,
             term: kept.term.to_native(),
             time_ms: kept.time_ms.to_native(),
-            added: kept.added.as_ref().map(Added::of),
+            added: kept.added.as_ref().map(|added| Added::of(added)),
             change: kept.change.as_ref().map(Change::of),
         })
     }
@@ -232,18 +236,20 @@ impl<'a> Change<'a> {
                 version: *version,
                 is_null: value.is_none(),
                 value: value.unwrap_or_default(),
-                message: message.as_ref().map(Message::kept),
+                message: message.as_ref().map(|message| Box::new(message.kept())),
             },
-            Self::Passed { version, value, message } => KeptChange::Passed { version: *version, value, message: message.kept() },
-            Self::Event(EventChange { sequence, original, timestamp_ms, author, value, first_kept, dropped }) => KeptChange::Event {
-                sequence: *sequence,
-                original: *original,
-                timestamp_ms: *timestamp_ms,
-                author,
-                value,
-                first_kept: *first_kept,
-                dropped: *dropped,
-            },
+            Self::Passed { version, value, message } => KeptChange::Passed { version: *version, value, message: Box::new(message.kept()) },
+            Self::Event(EventChange { sequence, original, timestamp_ms, author, value, first_kept, dropped }) => {
+                KeptChange::Event(Box::new(KeptEvent {
+                    sequence: *sequence,
+                    original: *original,
+                    timestamp_ms: *timestamp_ms,
+                    author,
+                    value,
+                    first_kept: *first_kept,
+                    dropped: *dropped,
+                }))
+            }
         }
     }
 
@@ -251,23 +257,23 @@ impl<'a> Change<'a> {
         match kept {
             ArchivedKeptChange::Kept => Self::Kept,
             ArchivedKeptChange::Removed => Self::Removed,
-            ArchivedKeptChange::Value { version, is_null, value, message } => {
-                Self::Value { version: version.to_native(), value: (!is_null).then_some(value), message: message.as_ref().map(Message::of) }
-            }
+            ArchivedKeptChange::Value { version, is_null, value, message } => Self::Value {
+                version: version.to_native(),
+                value: (!is_null).then_some(value),
+                message: message.as_ref().map(|message| Message::of(message)),
+            },
             ArchivedKeptChange::Passed { version, value, message } => {
                 Self::Passed { version: version.to_native(), value, message: Message::of(message) }
             }
-            ArchivedKeptChange::Event { sequence, original, timestamp_ms, author, value, first_kept, dropped } => {
-                Self::Event(EventChange {
-                    sequence: sequence.to_native(),
-                    original: original.as_ref().map(|original| original.to_native()),
-                    timestamp_ms: timestamp_ms.to_native(),
-                    author,
-                    value,
-                    first_kept: first_kept.to_native(),
-                    dropped: dropped.as_ref().map(|dropped| dropped.to_native()),
-                })
-            }
+            ArchivedKeptChange::Event(event) => Self::Event(EventChange {
+                sequence: event.sequence.to_native(),
+                original: event.original.as_ref().map(|original| original.to_native()),
+                timestamp_ms: event.timestamp_ms.to_native(),
+                author: &event.author,
+                value: &event.value,
+                first_kept: event.first_kept.to_native(),
+                dropped: event.dropped.as_ref().map(|dropped| dropped.to_native()),
+            }),
         }
     }
 }
@@ -299,6 +305,14 @@ mod tests {
     fn check(entry: &Entry<'_>) {
         let bytes = entry.encode();
         assert_eq!(Entry::decode(&bytes).as_ref(), Ok(entry));
+    }
+
+    #[test]
+    fn a_value_has_little_beside_itself() {
+        let change = Change::Value { version: 2, value: Some(&[7; 125]), message: None };
+        let entry = Entry { path: "load/updates/0001", term: 1, time_ms: 1, added: None, change: Some(change) };
+        let beside = entry.encode().len() - entry.path.len() - 125;
+        assert!(beside <= 80, "{beside} bytes");
     }
 
     #[test]

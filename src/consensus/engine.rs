@@ -212,8 +212,9 @@ fn config(options: &Options) -> Arc<Config> {
         election_timeout_max,
         install_snapshot_timeout: options.snapshot_piece_ms,
         max_payload_entries: options.append_entries_max,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_entries),
-        max_in_snapshot_log_to_keep: options.kept_entries,
+        // Both by bytes: see `Tending`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
         // Whoever needs entries that are there is sent those, not a snapshot.
         replication_lag_threshold: u64::MAX,
         // A node that is not reached is asked again after a heartbeat.
@@ -249,6 +250,37 @@ async fn propose(group: Rc<Group>, raft: GroupRaft, mut proposals: Receiver<Prop
     }
 }
 
+/// Keeps a group's log short.
+#[derive(Default)]
+struct Tending {
+    /// The snapshot that the log was shortened by.
+    purged_by: Option<u64>,
+    /// Where the last snapshot was when the receiver was told to hurry.
+    hurried: Option<Option<u64>>,
+}
+
+impl Tending {
+    async fn look(&mut self, group: &Group, raft: &GroupRaft, log: &Log, options: &Options) {
+        let bytes = log.bytes();
+        if bytes <= options.snapshot_bytes + options.kept_bytes {
+            return;
+        }
+        let snapshot = group.snapshot().and_then(|position| position.index());
+        // Where openraft has ended, it needs no log.
+        if snapshot > self.purged_by {
+            self.purged_by = snapshot;
+            if let Some(upto) = log.spare(options.kept_bytes).min(snapshot) {
+                let _ = raft.trigger().purge_log(upto).await;
+            }
+        } else if group.can_build() {
+            let _ = raft.trigger().snapshot().await;
+        } else if bytes > 4 * options.snapshot_bytes + options.kept_bytes && self.hurried != Some(snapshot) {
+            self.hurried = Some(snapshot);
+            group.hurry();
+        }
+    }
+}
+
 /// What is proposed and not given to openraft: terms, tickets, entries.
 #[derive(Default)]
 struct Waiting(VecDeque<(u64, u64, Bytes)>);
@@ -276,10 +308,12 @@ async fn watch(group: Rc<Group>, raft: GroupRaft, log: Log, options: Options) {
     let data = raft.data_metrics();
     let lease = Duration::from_millis(options.election_ms.1);
     let mut told = None;
+    let mut tending = Tending::default();
     loop {
         while group.catch_up(&log) {
             tokio::task::yield_now().await;
         }
+        tending.look(&group, &raft, &log, &options).await;
         let delivered = group.delivered();
         let (role, is_leader) = {
             let (server, data) = (server.borrow_watched(), data.borrow_watched());

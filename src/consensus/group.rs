@@ -171,15 +171,22 @@ impl Group {
         let (done, built) = oneshot::channel();
         let mut state = self.state();
         state.building = Some(done);
-        let position = state.delivered.clone();
+        let (position, beyond) = (state.delivered.clone(), state.snapshot.as_ref().and_then(Position::index));
         drop(state);
-        self.tell(News::Build { group: self.id, position });
+        self.tell(News::Build { group: self.id, position, beyond });
         built
+    }
+
+    pub fn hurry(&self) {
+        let position = self.state().delivered.clone();
+        self.tell(News::Hurry { group: self.id, position });
     }
 
     /// The receiver's answer to [`News::Build`].
     pub fn built(&self, position: Position) {
         let mut state = self.state();
+        // What is kept may be further than what was handed on, which goes on from there: nothing is purged before.
+        let position = if position.id > state.delivered.id { state.delivered.clone() } else { position };
         if state.snapshot.as_ref().is_none_or(|current| current.id < position.id) {
             state.snapshot = Some(position);
         }
@@ -187,6 +194,8 @@ impl Group {
             // Nobody waits any more where the node has stopped.
             let _ = done.send(());
         }
+        drop(state);
+        self.changed.notify_one();
     }
 
     /// Asks the receiver for a piece of its snapshot.

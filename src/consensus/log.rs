@@ -32,6 +32,8 @@ struct Cached {
     committed: Option<LogId>,
     purged: Option<LogId>,
     entries: BTreeMap<u64, LogEntry>,
+    /// Of the entries.
+    bytes: usize,
     /// An answer to openraft ends at about this many bytes.
     read_bytes_max: usize,
     keeper: Option<Keeper>,
@@ -59,7 +61,8 @@ impl Log {
         // The store may know of more that is committed than it has kept.
         let known = committed.and_then(|committed| entries.range(..=committed).next_back()).map(|(_, entry)| entry.log_id);
         let keeper = Some(Keeper { group: group.0, sender, told: committed });
-        let cached = Cached { vote, committed: known.or(purged), purged, entries, read_bytes_max: usize::MAX, keeper };
+        let bytes = entries.values().map(size_of).sum();
+        let cached = Cached { vote, committed: known.or(purged), purged, entries, bytes, read_bytes_max: usize::MAX, keeper };
         Ok(Self(Arc::new(Mutex::new(cached))))
     }
 
@@ -70,6 +73,22 @@ impl Log {
     /// The last index that is in the log no more.
     pub(super) fn purged(&self) -> Option<u64> {
         self.cached().purged.map(|id| id.index)
+    }
+
+    /// What the entries take.
+    pub(super) fn bytes(&self) -> usize {
+        self.cached().bytes
+    }
+
+    /// The last entry that is not among the last `kept` bytes.
+    pub(super) fn spare(&self, kept: usize) -> Option<u64> {
+        let cached = self.cached();
+        let mut bytes = 0;
+        let mut newest = cached.entries.values().rev().skip_while(|entry| {
+            bytes += size_of(entry);
+            bytes <= kept
+        });
+        newest.next().map(|entry| entry.log_id.index)
     }
 
     /// The entries from `first` to `last`, as many as come to about `bytes_max`, and at least one if there is one.
@@ -269,6 +288,7 @@ impl RaftLogStorage<Types> for Log {
         let entries: Vec<LogEntry> = entries.into_iter().collect();
         let mut cached = self.cached();
         let kept = cached.keep_entries(&entries);
+        cached.bytes += entries.iter().map(size_of).sum::<usize>();
         cached.entries.extend(entries.into_iter().map(|entry| (entry.log_id.index, entry)));
         match kept {
             None => callback.io_completed(Ok(())),
@@ -280,7 +300,8 @@ impl RaftLogStorage<Types> for Log {
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         let first_cut = last.map_or(0, |last| last.index + 1);
         let mut cached = self.cached();
-        cached.entries.split_off(&first_cut);
+        let cut = cached.entries.split_off(&first_cut);
+        cached.bytes -= cut.values().map(size_of).sum::<usize>();
         cached.keep(|group| LogWrite::Cut { group, after: last.map(|last| last.index) });
         Ok(())
     }
@@ -288,7 +309,9 @@ impl RaftLogStorage<Types> for Log {
     async fn purge(&mut self, through: LogId) -> Result<(), io::Error> {
         let mut cached = self.cached();
         cached.purged = cached.purged.max(Some(through));
-        cached.entries = cached.entries.split_off(&(through.index + 1));
+        let kept = cached.entries.split_off(&(through.index + 1));
+        let purged = std::mem::replace(&mut cached.entries, kept);
+        cached.bytes -= purged.values().map(size_of).sum::<usize>();
         Ok(())
     }
 }

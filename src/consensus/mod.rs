@@ -74,10 +74,10 @@ pub struct Options {
     pub open_bytes_max: usize,
     /// How many bytes of committed entries a group hands on before the receiver says that it has taken them; the rest waits in the log.
     pub window_bytes: usize,
-    /// After so many entries the receiver is asked for a snapshot; until then they stay in the log.
-    pub snapshot_entries: u64,
-    /// Entries that stay in the log though a snapshot covers them, for nodes that are a little behind: who is further behind is sent the snapshot.
-    pub kept_entries: u64,
+    /// When a group's log has more bytes than these and [`Self::kept_bytes`], the receiver is asked for a snapshot. At four times as many it is told to hurry. More takes memory.
+    pub snapshot_bytes: usize,
+    /// Bytes of entries that stay in the log though a snapshot covers them, for nodes that are a little behind: who is further behind is sent the snapshot.
+    pub kept_bytes: usize,
     /// How long a receiver's question to another node waits for its answer.
     pub answer_ms: u64,
     /// How long one piece of a snapshot may take until it is staged, and all of it until it is installed. Longer delays the next attempt.
@@ -99,8 +99,8 @@ impl Options {
             queue_proposals_max: 1024,
             open_bytes_max: 16 << 20,
             window_bytes: 16 << 20,
-            snapshot_entries: 100_000,
-            kept_entries: 10_000,
+            snapshot_bytes: 8 << 20,
+            kept_bytes: 4 << 20,
             answer_ms: 30_000,
             snapshot_piece_ms: 10_000,
             seed,
@@ -182,9 +182,11 @@ pub enum News {
     Follows { group: GroupId, leader: Option<(NodeId, u64)> },
     /// An entry that was proposed here is not committed, or nobody knows.
     Lost { group: GroupId, ticket: u64, fate: Fate },
-    /// A snapshot is wanted of what has been handed on so far, which `position` names. Answered by [`Handle::built`], once it is kept. It is read piece
-    /// by piece, each time a node needs it, until another takes its place.
-    Build { group: GroupId, position: Position },
+    /// A snapshot is wanted that goes further than `beyond`, which the last one was at; what has been handed on so far `position` names. Answered by [`Handle::built`], once it is kept. It
+    /// is read piece by piece, each time a node needs it, until another takes its place.
+    Build { group: GroupId, position: Position, beyond: Option<u64> },
+    /// The log takes much memory until a snapshot is there that has been asked for.
+    Hurry { group: GroupId, position: Position },
     /// The piece `number` of the snapshot is wanted, from 0. Answered by [`Handle::read`] with the same `reader`.
     Read { group: GroupId, position: Position, number: u64, reader: u64 },
     /// A piece of another node's snapshot, in order; 0 is the first of another one, and whatever came before is forgotten. Answered by

@@ -231,6 +231,7 @@ fn a_node_goes_on_from_its_state_and_the_log_behind_it() {
                 alone.find(|alone, _| alone.entries.iter().find(|(_, bytes)| entries.last() == Some(bytes)).map(|(place, _)| place >> 6));
             if round % 2 == 1 {
                 let (built, position) = std::sync::mpsc::channel();
+                alone.stored.snapshots().seal(0, last);
                 alone.stored.snapshots().build(0, last, move |position| built.send(position).unwrap());
                 let position = Position::of_kept(&position.recv().unwrap()).unwrap();
                 assert_eq!((position.index(), position.membership.voter_ids().collect::<Vec<_>>()), (Some(last), vec![1]));

@@ -109,11 +109,11 @@ impl Answering {
     fn hear(&self, news: News) -> Option<News> {
         let (handle, snapshots) = (self.handle.wait().clone(), &self.snapshots);
         match news {
-            News::Build { group, position } => {
-                let index = position.index().unwrap_or_default();
-                // The state may be further: what was asked for is said, so that nothing is purged that was not handed on. Whoever reads it is told where it is.
-                snapshots.build(group.0, index, move |_| handle.built(group, position));
+            News::Build { group, beyond, .. } => {
+                let index = beyond.map_or(0, |beyond| beyond + 1);
+                snapshots.build(group.0, index, move |at| built(&handle, group, &at));
             }
+            News::Hurry { group, position } => snapshots.seal(group.0, position.index().unwrap_or_default()),
             News::Read { group, position, number, reader } => {
                 let index = position.index().unwrap_or_default();
                 snapshots.read(group.0, index, number, move |piece| {

@@ -72,9 +72,13 @@ pub type Loaded = Vec<(TopicId, StoredTopic, bool)>;
 pub type Staged = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 impl Snapshots {
-    /// Has the state hold the group's log at least up to `index`, all of which is committed, and says where it is then.
-    pub fn build(&self, group: u16, index: u64, done: impl FnOnce(LogPosition) + Send + 'static) {
+    /// Has the state hold the group's log up to `index`, all of which is committed, as soon as it can: else it does when a segment has become as long as it may.
+    pub fn seal(&self, group: u16, index: u64) {
         let _ = self.news.send(News::Log(LogWrite::Seal { group, index }));
+    }
+
+    /// Says where the group's state is, once it holds the log at least up to `index`.
+    pub fn build(&self, group: u16, index: u64, done: impl FnOnce(LogPosition) + Send + 'static) {
         let _ = self.jobs.send(Job::Snapshot(SnapshotJob::Build { group, index, done: Box::new(done) }));
     }
 

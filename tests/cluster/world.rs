@@ -95,8 +95,8 @@ impl World {
             queue_proposals_max: 8,
             open_bytes_max: 2000,
             window_bytes: WINDOW_BYTES,
-            snapshot_entries: 40,
-            kept_entries: 10,
+            snapshot_bytes: 4000,
+            kept_bytes: 1200,
             snapshot_piece_ms: 1000,
             ..Options::new(id, self.random.next())
         }
@@ -249,7 +249,7 @@ impl World {
         let handle = self.handle(life.0).unwrap();
         let node = self.nodes.get_mut(&life.0).unwrap();
         match news {
-            News::Build { group, position } => {
+            News::Build { group, position, .. } => {
                 let at = usize::from(group.0);
                 node.kept[at] = node.receivers[at].snapshot(&position);
                 node.starts[at].snapshot = Some(position.clone());
@@ -279,6 +279,7 @@ impl World {
                 node.starts[at].snapshot = Some(position);
                 handle.installed(group);
             }
+            News::Hurry { .. } => {}
             other => panic!("{other:?} is heard elsewhere"),
         }
     }
@@ -365,7 +366,8 @@ impl World {
             News::Leads { group, term, index } => (1, group, term, index).hash(&mut self.trace),
             News::Follows { group, leader } => (2, group, leader).hash(&mut self.trace),
             News::Lost { group, ticket, .. } => (3, group, ticket).hash(&mut self.trace),
-            News::Build { group, position } => (4, group, position.index()).hash(&mut self.trace),
+            News::Hurry { group, .. } => (12, group).hash(&mut self.trace),
+            News::Build { group, position, .. } => (4, group, position.index()).hash(&mut self.trace),
             News::Install { group, position } => (5, group, position.index()).hash(&mut self.trace),
             News::Read { group, number, reader, .. } => (7, group, number, reader).hash(&mut self.trace),
             News::Piece { group, number, bytes, .. } => (8, group, number, bytes).hash(&mut self.trace),

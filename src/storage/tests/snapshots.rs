@@ -233,7 +233,10 @@ impl Running {
     }
 
     fn build(&self, index: u64) -> LogPosition {
-        self.ask(|snapshots, done| snapshots.build(GROUP, index, done))
+        self.ask(|snapshots, done| {
+            snapshots.seal(GROUP, index);
+            snapshots.build(GROUP, index, done);
+        })
     }
 }
 
