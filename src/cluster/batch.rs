@@ -11,7 +11,7 @@ use bytes::Bytes;
 /// An entry has so many parts at most.
 pub const PARTS_MAX: usize = 1 << PART_BITS;
 
-const PART_BITS: u32 = 6;
+const PART_BITS: u32 = 8;
 const LENGTH_BYTES: usize = 4;
 
 /// The place of a part of the entry at `index`.

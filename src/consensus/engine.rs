@@ -37,6 +37,9 @@ type GroupRaft = Raft<Types, Machine>;
 /// What goes together to openraft, in bytes; or one entry that is longer.
 const BATCH_BYTES: usize = 64 << 10;
 
+/// Entries of a group that are open at once: one on its way to other nodes while the next is written. With more of them each has fewer parts, and costs as much.
+const OPEN_ENTRIES_MAX: usize = 2;
+
 /// What a group starts with: its log, and where the last snapshot is that the receiver has kept, whose state it starts with.
 #[derive(Clone, Default)]
 pub struct Start {
@@ -153,7 +156,7 @@ impl Engine {
     async fn hear(&mut self, control: Control) {
         let of = |group: GroupId| &self.groups[usize::from(group.0)];
         match control {
-            Control::Took { group, bytes } => of(group).0.open(bytes),
+            Control::Took { group, bytes } => of(group).0.widen(bytes),
             Control::Built { group, position } => of(group).0.built(position),
             Control::Read { group, reader, piece } => of(group).0.answer_reader(reader, piece),
             Control::Staged { group } => of(group).0.staged(),
@@ -235,7 +238,7 @@ async fn propose(group: Rc<Group>, raft: GroupRaft, mut proposals: Receiver<Prop
             let Some(proposal) = proposals.recv().await else { return };
             waiting.add(proposal);
         }
-        while group.open_bytes() >= open_bytes_max {
+        while is_full(group.open(), open_bytes_max) {
             group.settled.notified().await;
         }
         while waiting.0.len() < PARTS_MAX
@@ -279,6 +282,11 @@ impl Tending {
             group.hurry();
         }
     }
+}
+
+/// Whether so many entries and bytes are open that what is proposed waits for others to go with.
+fn is_full((entries, bytes): (usize, usize), bytes_max: usize) -> bool {
+    entries >= OPEN_ENTRIES_MAX || bytes >= bytes_max
 }
 
 /// What is proposed and not given to openraft: terms, tickets, entries.

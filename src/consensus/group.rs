@@ -35,6 +35,7 @@ struct State {
     /// Of the entries that were proposed here, those that are applied and not delivered, each with the tickets of its parts.
     tickets: BTreeMap<u64, Box<[u64]>>,
     open_bytes: usize,
+    open_entries: usize,
     /// Where the receiver's snapshot is.
     snapshot: Option<Position>,
     building: Option<oneshot::Sender<()>>,
@@ -60,6 +61,7 @@ impl Group {
             window: window as isize,
             tickets: BTreeMap::new(),
             open_bytes: 0,
+            open_entries: 0,
             snapshot,
             building: None,
             readers: BTreeMap::new(),
@@ -89,16 +91,23 @@ impl Group {
         self.state().snapshot.clone()
     }
 
-    pub fn open_bytes(&self) -> usize {
-        self.state().open_bytes
+    /// What was proposed here and is not settled: entries and their bytes.
+    pub fn open(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.open_entries, state.open_bytes)
     }
 
     pub fn add_open(&self, bytes: usize) {
-        self.state().open_bytes += bytes;
+        let mut state = self.state();
+        state.open_entries += 1;
+        state.open_bytes += bytes;
     }
 
     pub fn remove_open(&self, bytes: usize) {
-        self.state().open_bytes -= bytes;
+        let mut state = self.state();
+        state.open_entries -= 1;
+        state.open_bytes -= bytes;
+        drop(state);
         self.settled.notify_one();
     }
 
@@ -107,7 +116,7 @@ impl Group {
     }
 
     /// The receiver takes `bytes` more.
-    pub fn open(&self, bytes: usize) {
+    pub fn widen(&self, bytes: usize) {
         let mut state = self.state();
         state.window = state.window.saturating_add_unsigned(bytes);
         drop(state);
