@@ -67,7 +67,7 @@ fn main() -> Result<ExitCode, Failure> {
         servers: flags.servers.clone(),
         topics: topics(&flags.root, flags.round, flags.topics),
         seed: flags.seed,
-        name: format!("{}", flags.round),
+        number: flags.round,
         began: Instant::now(),
         pause_us: flags.pause_us.max(1),
         is_over: AtomicBool::new(false),
@@ -186,7 +186,10 @@ fn check(round: &Round, initial: &[Option<Value>], all: Vec<Noted>, seen: Vec<Se
             events.insert(&topic.path, series::History { path, ends, ..series::History::default() });
         } else {
             let ends = ends.iter().map(|end| end.values.get(&path).cloned()).enumerate().collect();
-            registers.insert(&topic.path, register::History { path, initial: initial.clone(), ends, ..register::History::default() });
+            registers.insert(
+                &topic.path,
+                register::History { path, round: round.number, initial: initial.clone(), ends, ..register::History::default() },
+            );
         }
     }
     for noted in all {
@@ -266,7 +269,7 @@ fn tell(flags: &Flags, figures: &Figures, found: Vec<(String, Verdict)>, topics:
             Verdict::Undecided => undecided.push(path),
             Verdict::Violated(history) => {
                 let file = flags.out.join(format!("violation-{}-{}.txt", flags.round, path.replace('/', "-")));
-                eprintln!("{history}");
+                eprintln!("{}", history.lines().next().unwrap_or_default());
                 if let Err(error) = std::fs::write(&file, history) {
                     eprintln!("{} cannot be written: {error}", file.display());
                 }

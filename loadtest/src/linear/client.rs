@@ -4,7 +4,7 @@
 //! goes on as another session, at the same server or at another.
 
 use super::choice::{Kind, Random, Topic, Turn, draw, draw_topic};
-use super::history::{Deed, EventSightings, Operation, Outcome, Sightings, Test, Value};
+use super::history::{Deed, EventSightings, Operation, Outcome, Sightings, Test, Value, name};
 use super::link::{Failure, Link, Told, page, text};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -28,8 +28,7 @@ pub struct Round {
     pub servers: Vec<SocketAddr>,
     pub topics: Vec<Topic>,
     pub seed: u64,
-    /// Of values that this round writes.
-    pub name: String,
+    pub number: u64,
     pub began: Instant,
     /// At most, between two messages of a client.
     pub pause_us: u64,
@@ -124,7 +123,7 @@ impl<'a> Client<'a> {
 
     fn name(&mut self) -> String {
         self.written += 1;
-        format!("{}-{}-{}", self.round.name, self.number, self.written)
+        name(self.round.number, self.number, self.written)
     }
 
     fn next_session(&mut self) {
@@ -138,10 +137,10 @@ impl<'a> Client<'a> {
     fn turn(&mut self, link: &mut Link) -> Result<(), Failure> {
         let round = self.round;
         let number = draw_topic(&mut self.random, round.seed, round.now_us(), round.topics.len());
-        let (name, mut written) = (format!("{}-{}", round.name, self.number), self.written);
+        let (client, mut written) = (self.number, self.written);
         let make = || {
             written += 1;
-            format!("{name}-{written}")
+            name(round.number, client, written)
         };
         let turn = draw(&mut self.random, round.topics[number].kind, self.known[number].as_ref(), make);
         self.written = written;

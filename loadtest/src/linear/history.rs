@@ -6,6 +6,21 @@ use std::sync::Arc;
 /// A value's text. No two operations write the same.
 pub type Value = Arc<str>;
 
+/// A name for a value, which no other has.
+pub fn name(round: u64, client: usize, number: u64) -> String {
+    format!("{round}-{client}-{number}")
+}
+
+/// The round of a value that has such a name, as its last text.
+pub fn round_of(value: &str) -> Option<u64> {
+    let name = value.trim_end_matches(['"', '}']).rsplit('"').next()?;
+    let mut numbers = name.split('-').map(|part| part.parse::<u64>().ok());
+    match [numbers.next()??, numbers.next()??, numbers.next()??] {
+        [round, ..] if numbers.next().is_none() => Some(round),
+        _ => None,
+    }
+}
+
 /// Who was asked, and when.
 #[derive(Clone, Debug)]
 pub struct Operation {

@@ -2,14 +2,16 @@
 //!
 //! Values are unique, so what is shown of a topic tells which operations were made, by when, and in which order.
 
-use super::history::{Deed, Operation, Outcome, Sightings, Test, Value, Verdict, tell};
+use super::history::{Deed, Operation, Outcome, Sightings, Test, Value, Verdict, round_of, tell};
 use super::search::{Found, From, State, Step, StepKind, search};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What is known of one topic.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     pub path: String,
+    /// The number of the round: what earlier ones have written is no stranger.
+    pub round: u64,
     pub initial: Option<Value>,
     /// Those of one session in the order in which they were sent.
     pub operations: Vec<Operation>,
@@ -113,24 +115,24 @@ impl Topic {
 
     /// The step that has made a value; `None` of that which was there at the beginning.
     fn maker(&self, value: &Value, history: &History) -> Result<Option<usize>, String> {
-        let Some(state) = self.states.get(value).copied() else { return Err(format!("{value} was shown, which nobody has written")) };
+        let Some(state) = self.states.get(value).copied() else { return Err("which nobody has written".to_owned()) };
         if state == self.initial && history.initial.is_some() {
             return Ok(None);
         }
         let maker = self.makers.get(&state).copied();
-        maker.map(Some).ok_or_else(|| format!("{value} was shown, which was refused"))
+        maker.map(Some).ok_or_else(|| "which was refused".to_owned())
     }
 
     /// What was shown was made by then, and in this order.
     fn take_sightings(&mut self, history: &History) -> Result<(), String> {
         let is_removed = history.operations.iter().any(|operation| operation.deed == Deed::Remove);
-        for sightings in &history.sightings {
-            let (mut last, mut passed) = (None::<&Value>, std::collections::HashSet::new());
-            for (at_us, shown) in &sightings.shown {
-                let Some(value) = shown else {
+        for Sightings { by, shown } in &history.sightings {
+            let (mut last, mut passed) = (None::<&Value>, HashSet::new());
+            for (at_us, value) in shown {
+                let Some(value) = value else {
                     match last {
                         Some(value) if !is_removed => {
-                            return Err(format!("{} was shown no topic behind {value}, and nobody has removed it", sightings.by));
+                            return Err(format!("{by} was shown no topic behind {value}, and nobody has removed it"));
                         }
                         _ => continue,
                     }
@@ -138,28 +140,52 @@ impl Topic {
                 if last == Some(value) {
                     continue;
                 }
-                let maker = self.maker(value, history).map_err(|why| format!("{}: {why}", sightings.by))?;
                 if !passed.insert(value.clone()) {
-                    return Err(format!("{} was shown {value} again, behind {}", sightings.by, last.map_or("nothing", |value| value)));
+                    return Err(format!("{by} was shown {value} again, behind {}", last.map_or("nothing", |value| value)));
                 }
-                let before = last.replace(value).map(|before| self.maker(before, history)).transpose()?;
-                match (maker, before) {
-                    (None, Some(_)) => return Err(format!("{} was shown {value}, the first of all, behind another", sightings.by)),
-                    (None, None) => {}
-                    (Some(step), before) => {
-                        self.seen_by(step, *at_us).map_err(|why| format!("{}: {value} {why}", sightings.by))?;
-                        self.steps[step].behind.extend(before.flatten());
-                    }
-                }
+                self.take_sighting(history, *at_us, last, value).map_err(|why| format!("{by} was shown {value}, {why}"))?;
+                last = Some(value);
             }
         }
         Ok(())
     }
 
+    /// One value, behind another of the same session.
+    fn take_sighting(&mut self, history: &History, at_us: u64, last: Option<&Value>, value: &Value) -> Result<(), String> {
+        if self.is_earlier(history, value) {
+            return self.take_earlier(history, last, value);
+        }
+        let last = last.filter(|last| !self.is_earlier(history, last));
+        let before = last.map(|last| self.maker(last, history)).transpose()?;
+        match (self.maker(value, history)?, before) {
+            (None, Some(_)) => Err("the first of all, behind another".to_owned()),
+            (None, None) => Ok(()),
+            (Some(step), before) => {
+                self.steps[step].behind.extend(before.flatten());
+                self.seen_by(step, at_us)
+            }
+        }
+    }
+
+    /// Whether a round before this one has written it.
+    fn is_earlier(&self, history: &History, value: &Value) -> bool {
+        !self.states.contains_key(value) && round_of(value).is_some_and(|round| round < history.round)
+    }
+
+    /// A server that has come back, or is new, shows what was there before until it has taken up the rest.
+    fn take_earlier(&self, history: &History, last: Option<&Value>, value: &Value) -> Result<(), String> {
+        match last {
+            None => Ok(()),
+            Some(last) if !self.is_earlier(history, last) => Err(format!("which an earlier round has written, behind {last}")),
+            Some(last) if round_of(last) > round_of(value) || count(last) > count(value) => Err(format!("behind {last}, which is later")),
+            Some(_) => Ok(()),
+        }
+    }
+
     fn seen_by(&mut self, step: usize, at_us: u64) -> Result<(), String> {
         let step = &mut self.steps[step];
         if at_us < step.called_us {
-            return Err("was shown before it was asked for".to_owned());
+            return Err("before it was asked for".to_owned());
         }
         step.returned_us = step.returned_us.min(at_us);
         Ok(())
@@ -174,7 +200,7 @@ impl Topic {
         let state = match end {
             None => 0,
             Some(value) => {
-                if let Some(step) = self.maker(value, history).map_err(|why| format!("at the end {why}"))? {
+                if let Some(step) = self.maker(value, history).map_err(|why| format!("the end is {value}, {why}"))? {
                     self.seen_by(step, u64::MAX - 2)?;
                 }
                 self.states[value]

@@ -20,7 +20,8 @@ fn replace(old: &str, value: &str) -> Deed {
 
 fn history(operations: Vec<Operation>, end: Option<&str>) -> History {
     let end = end.map(Value::from);
-    History { path: "r/1".to_owned(), initial: Some("0".into()), operations, sightings: Vec::new(), ends: vec![(0, end.clone()), (1, end)] }
+    let ends = vec![(0, end.clone()), (1, end)];
+    History { path: "r/1".to_owned(), round: 3, initial: Some("0".into()), operations, sightings: Vec::new(), ends }
 }
 
 /// What sessions were shown, each in order; all of it at that moment.
@@ -154,6 +155,19 @@ fn nobody_sees_a_topic_go_back() {
     check_is(&seen(&[&["b", "a"]]), Some("there is no order"));
     check_is(&seen(&[&["a", "0"]]), Some("the first of all"));
     check_is(&seen(&[&["a", "no topic"]]), Some("nobody has removed it"));
+}
+
+#[test]
+fn a_server_that_comes_back_shows_what_was_before_and_then_the_rest() {
+    let value = |text: &str| format!("{{\"n\":{},\"by\":\"{text}\"}}", &text[2..3]);
+    let (one, two, late, strange) = (value("1-5-7"), value("2-6-7"), value("1-7-7"), value("4-8-8"));
+    let seen = |all: &[&str]| History { sightings: shown(9, &[all]), ..history(vec![op(1, (1, 2), put("a"), MADE)], Some("a")) };
+    check_is(&seen(&[&one, &two, "0", "a"]), None);
+    check_is(&seen(&[&two, &one]), Some("which is later"));
+    check_is(&seen(&[&late, &one]), Some("which is later"));
+    check_is(&seen(&["a", &two]), Some("an earlier round has written"));
+    check_is(&seen(&[&one, &two, &one]), Some("again"));
+    check_is(&seen(&[&strange]), Some("nobody has written"));
 }
 
 #[test]
