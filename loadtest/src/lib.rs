@@ -1,7 +1,7 @@
 //! The load generator's parts, in the order of their dependence.
 //!
 //! `plan` is what was asked, `dialect` and `websocket` turn it to bytes, `engine` runs it on one
-//! thread, `record` counts what arrives, `report` tells it. The binaries are thin around these.
+//! thread, `record` counts what arrives, `report` tells it; `linear` judges what a cluster's clients were told. The binaries are thin around these.
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 pub mod clock;
@@ -21,3 +21,4 @@ pub mod connection;
 pub mod engine;
 pub mod run;
 pub mod report;
+pub mod linear;

@@ -51,7 +51,7 @@ impl Carrier {
 
     /// What the engine says of topics' groups, and what other servers ask. What is of snapshots, members and ends is given back.
     pub fn hear(&self, news: News) -> Option<News> {
-        let is_topics = |group: GroupId| group.0 < self.groups;
+        let is_topics = |group: GroupId| self.has_topics(group);
         match news {
             News::Committed { group, bytes, .. } if !is_topics(group) => self.handle.took(group, bytes),
             News::Committed { group, entries, bytes } => self.deal(group, entries, bytes),
@@ -85,8 +85,11 @@ impl Carrier {
         None
     }
 
-    /// Another server's snapshot is in the store: its topics are told to the shards that own them.
+    /// Another server's snapshot is in the store: its topics are told to the shards that own them. That of the group that has no topics is nothing to them.
     pub fn install(&self, group: GroupId, index: u64, topics: Loaded) {
+        if !self.has_topics(group) {
+            return;
+        }
         let mut parts: Vec<Loaded> = (0..self.shards).map(|_| Vec::new()).collect();
         for topic in topics {
             let owner = owner_of(topic.1.path.as_str(), self.shards);
@@ -100,6 +103,10 @@ impl Carrier {
             (self.tell)(shard, Word::Installed { group: group.0, topics });
             (self.tell)(shard, Word::AllInstalled { group: group.0, place: last_place(index) });
         }
+    }
+
+    fn has_topics(&self, group: GroupId) -> bool {
+        group.0 < self.groups
     }
 
     fn tell_all(&self, group: GroupId, role: Role) {

@@ -186,3 +186,16 @@ fn what_another_server_proposes_is_its_owners() {
     assert_eq!(places, [5, 6, 7, 8]);
     alone.stop();
 }
+
+#[test]
+fn only_snapshots_of_groups_that_have_topics_are_the_shards() {
+    let (told, words) = channel();
+    let alone = Alone::new();
+    let carrier = Carrier::new((NODE, 1), (SHARDS, GROUPS), alone.handle.clone(), move |shard, word| drop(told.send((shard, word))));
+    carrier.install(GroupId(GROUPS), 9, Vec::new());
+    assert!(words.try_recv().is_err(), "no shard knows the group");
+    carrier.install(GroupId(GROUPS - 1), 9, Vec::new());
+    let all = words.try_iter().filter(|(_, word)| matches!(word, Word::AllInstalled { group: 1, index: 9 })).count();
+    assert_eq!(all, usize::from(SHARDS));
+    alone.stop();
+}

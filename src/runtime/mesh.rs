@@ -158,10 +158,11 @@ impl Mailbox {
         self.ring.set(ring).expect("a shard has one ring");
     }
 
-    /// The shard runs, on the calling thread, until [`Self::end`].
-    pub fn begin(&self) {
+    /// The shard runs, on the calling thread, as long as what is returned is there.
+    pub fn begin(self: &Arc<Self>) -> Running {
         // SAFETY: it asks for the caller's own number.
         self.thread.store(unsafe { libc::pthread_self() }, Ordering::Release);
+        Running(self.clone())
     }
 
     pub fn is_running(&self) -> bool {
@@ -190,13 +191,18 @@ impl Mailbox {
         self.interruptions.load(Ordering::Relaxed)
     }
 
-    pub fn end(&self) {
-        self.thread.store(0, Ordering::Release);
-        self.is_ended.store(true, Ordering::Release);
-    }
-
     pub fn is_ended(&self) -> bool {
         self.is_ended.load(Ordering::Acquire)
+    }
+}
+
+/// A shard that runs. One that fails is over too: a server without it would go on to lead groups, and decide nothing.
+pub struct Running(Arc<Mailbox>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.thread.store(0, Ordering::Release);
+        self.0.is_ended.store(true, Ordering::Release);
     }
 }
 
@@ -249,4 +255,22 @@ pub fn rings(count: u16) -> Vec<Rings> {
         }
     }
     rings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_fails_is_over() {
+        let mailbox = Arc::new(Mailbox::new().unwrap());
+        let failing = mailbox.clone();
+        let failed = std::thread::spawn(move || {
+            let _running = failing.begin();
+            assert!(failing.is_running() && !failing.is_ended());
+            std::panic::resume_unwind(Box::new("the shard fails"));
+        });
+        assert!(failed.join().is_err());
+        assert!(mailbox.is_ended() && !mailbox.is_running());
+    }
 }

@@ -183,9 +183,13 @@ impl Turns {
         })
     }
 
-    /// Runs the shard until it is told to stop and has taken leave.
-    pub fn run(mut self) {
-        self.mailbox.begin();
+    /// Runs the shard until it is told to stop and has taken leave, or fails.
+    pub fn run(self) {
+        let _running = self.mailbox.begin();
+        self.run_to_end();
+    }
+
+    fn run_to_end(mut self) {
         let mut started = now();
         let mut last_traffic = started;
         while !self.is_over() {
@@ -205,9 +209,6 @@ impl Turns {
             }
         }
         self.give_up_records();
-        let mailbox = self.mailbox.clone();
-        drop(self);
-        mailbox.end();
     }
 
     /// Whether there is something to do that no completion tells of.
