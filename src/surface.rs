@@ -160,7 +160,7 @@ pub mod journal {
 }
 
 pub mod cluster {
-    pub use crate::cluster::{Entry, Forward};
+    pub use crate::cluster::{Entry, Forward, Source};
 }
 
 pub mod mail {

@@ -8,8 +8,9 @@ use crate::base::placement::owner_of;
 use crate::cluster::{Entry, Forward};
 use crate::consensus::{self, Committed, GroupId, Handle, News, Unreached, entry_bytes};
 use crate::shard::{Fate, Leader, Role};
-use crate::storage::Loaded;
+use crate::storage::{Loaded, LoadedGroup};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// Of a snapshot, a word has so many topics at most.
 const TOPICS_A_WORD: usize = 64;
@@ -86,7 +87,9 @@ impl Carrier {
     }
 
     /// Another server's snapshot is in the store: its topics are told to the shards that own them.
-    pub fn install(&self, group: GroupId, index: u64, topics: Loaded) {
+    pub fn install(&self, group: GroupId, index: u64, loaded: LoadedGroup) {
+        let LoadedGroup { topics, made } = loaded;
+        let made: Arc<[_]> = made.into();
         let mut parts: Vec<Loaded> = (0..self.shards).map(|_| Vec::new()).collect();
         for topic in topics {
             let owner = owner_of(topic.1.path.as_str(), self.shards);
@@ -98,7 +101,7 @@ impl Carrier {
         }
         for (shard, topics) in (0..).map(ShardIndex).zip(parts) {
             (self.tell)(shard, Word::Installed { group: group.0, topics });
-            (self.tell)(shard, Word::AllInstalled { group: group.0, index });
+            (self.tell)(shard, Word::AllInstalled { group: group.0, index, made: made.clone() });
         }
     }
 

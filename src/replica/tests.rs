@@ -4,7 +4,7 @@ use super::outstanding::Outstanding;
 use super::*;
 use crate::base::ShardIndex;
 use crate::base::placement::owner_of;
-use crate::cluster::{Change, Entry};
+use crate::cluster::{Change, Entry, Source};
 use crate::consensus::{self, GroupId, News, Options, Start};
 use crate::shard::{Leader, Outgoing, Proposal};
 use std::rc::Rc;
@@ -117,7 +117,7 @@ impl Alone {
 }
 
 fn entry(path: &str, term: u64) -> Vec<u8> {
-    Entry { path, term, time_ms: 1, added: None, change: Some(Change::Removed) }.encode()
+    Entry { path, term, time_ms: 1, asked: None, added: None, change: Some(Change::Removed) }.encode()
 }
 
 #[test]
@@ -144,7 +144,8 @@ fn a_shard_hears_what_it_has_proposed_in_order_and_others_what_is_theirs() {
 #[test]
 fn a_forwarded_update_that_reaches_nobody_was_not_made() {
     let alone = Alone::new();
-    let outgoing = Outgoing { group: 1, to: Leader { server: 7, term: 1 }, ticket: 9, attempt: 0, request: b"an update"[..].into() };
+    let outgoing =
+        Outgoing { group: 1, to: Leader { server: 7, term: 1 }, number: 1, ticket: 9, attempt: 0, request: b"an update"[..].into() };
     alone.link(1).forward(outgoing);
     let reply = alone.find(|shard, word| match word {
         Word::Reply { group, ticket, reply } => Some((shard, group, ticket, reply)),
@@ -156,7 +157,7 @@ fn a_forwarded_update_that_reaches_nobody_was_not_made() {
 
 #[test]
 fn who_has_forwarded_is_read_again() {
-    let from = Forwarder { server: u64::MAX - 1, boot: 5, shard: 63, attempt: 7 };
+    let from = Forwarder { source: Source { server: u64::MAX - 1, boot: 5, shard: 63 }, number: 1 << 60, attempt: 7 };
     assert_eq!(read_head(&head(9, from)), Some((9, from)));
     assert_eq!(read_head(&head(9, from)[1..]), None);
 }
