@@ -11,11 +11,11 @@
 //! The shard that applies an entry notes it, and so does the folded state, which is what a start and another server's snapshot take the table from. There a shard gets all
 //! that is known of a group, of whatever path it was: numbers that are never asked of it do no harm, and servers need not have as many shards as others, or as before.
 
-use super::entry::FORM;
+#[cfg(feature = "server")]
+mod kept;
+
 use crate::wire::native::Outcome;
 use hashbrown::HashMap;
-use rkyv::rancor::Failure;
-use rkyv::{Archive, Serialize};
 use std::collections::VecDeque;
 
 /// So many of the last numbers of a source are known.
@@ -94,26 +94,6 @@ struct Kept {
     made: Made,
 }
 
-/// What a table says was no row of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MalformedRow;
-
-#[derive(Archive, Serialize)]
-struct StoredRow {
-    time_ms: u64,
-    forgotten: u64,
-    kept: Vec<StoredMade>,
-}
-
-#[derive(Archive, Serialize)]
-struct StoredMade {
-    number: u64,
-    index: u64,
-    kind: u8,
-    /// Sequence and timestamp of an event.
-    event: Option<(u64, u64)>,
-}
-
 impl Once {
     /// The entry at this place of the log is applied.
     pub fn note(&mut self, asked: &Asked, time_ms: u64, index: u64) {
@@ -176,48 +156,6 @@ impl Row {
     }
 }
 
-#[cfg(feature = "server")]
-impl Once {
-    /// All that is known, in no order.
-    pub fn rows(&self) -> impl Iterator<Item = (Source, &Row)> {
-        self.rows.iter().map(|(source, row)| (*source, row))
-    }
-
-    pub fn row(&self, source: Source) -> Option<&Row> {
-        self.rows.get(&source)
-    }
-}
-
-#[cfg(feature = "server")]
-impl Row {
-    pub fn encode(&self) -> Vec<u8> {
-        let kept = self.kept.iter().map(|Kept { number, index, made }| StoredMade {
-            number: *number,
-            index: *index,
-            kind: made.kind(),
-            event: made.event(),
-        });
-        let stored = StoredRow { time_ms: self.time_ms, forgotten: self.forgotten, kept: kept.collect() };
-        [&[FORM][..], &rkyv::to_bytes::<Failure>(&stored).expect("memory takes it")].concat()
-    }
-
-    /// Reads what [`Self::encode`] wrote, which another server may have.
-    pub fn decode(bytes: &[u8]) -> Result<Self, MalformedRow> {
-        let bytes = bytes.strip_prefix(&[FORM]).ok_or(MalformedRow)?;
-        let stored = rkyv::access::<ArchivedStoredRow, Failure>(bytes).map_err(|_| MalformedRow)?;
-        let mut row = Self { time_ms: stored.time_ms.to_native(), forgotten: stored.forgotten.to_native(), kept: VecDeque::new() };
-        let mut last = row.forgotten;
-        for kept in stored.kept.iter() {
-            let number = kept.number.to_native();
-            let event = kept.event.as_ref().map(|event| (event.0.to_native(), event.1.to_native()));
-            let made = Made::of_kind(kept.kind, event).filter(|_| number > last && number - row.forgotten <= WINDOW);
-            row.kept.push_back(Kept { number, index: kept.index.to_native(), made: made.ok_or(MalformedRow)? });
-            last = number;
-        }
-        Ok(row)
-    }
-}
-
 impl Made {
     /// What is answered of an update that has changed something.
     pub fn of(outcome: &Outcome) -> Self {
@@ -246,13 +184,6 @@ impl Made {
             Self::Created(true) => 2,
             Self::Removed => 3,
             Self::Appended { .. } => 4,
-        }
-    }
-
-    fn event(self) -> Option<(u64, u64)> {
-        match self {
-            Self::Appended { sequence, timestamp_ms } => Some((sequence, timestamp_ms)),
-            _ => None,
         }
     }
 
@@ -305,7 +236,7 @@ mod tests {
         // One that comes so late is not known either.
         note(&mut once, SOURCE, 3, 1);
         assert_eq!(once.find(SOURCE, 3), Found::Forgotten);
-        assert_eq!(once.row(SOURCE).map(|row| row.kept.len()), Some(WINDOW as usize));
+        assert_eq!(once.rows.get(&SOURCE).map(|row| row.kept.len()), Some(WINDOW as usize));
     }
 
     #[test]
@@ -337,7 +268,7 @@ mod tests {
         for number in 1..=600 {
             note(if number % 2 == 0 { &mut even } else { &mut odd }, SOURCE, number, number);
         }
-        let row = odd.row(SOURCE).cloned().unwrap();
+        let row = odd.rows.get(&SOURCE).cloned().unwrap();
         even.merge(SOURCE, &row);
         even.merge(SOURCE, &row);
         for number in 1..=601 {
@@ -348,24 +279,6 @@ mod tests {
             };
             assert_eq!(even.find(SOURCE, number), expected, "{number}");
         }
-    }
-
-    #[cfg(feature = "server")]
-    #[test]
-    fn a_row_that_is_kept_is_the_same_when_it_is_read() {
-        let mut once = Once::default();
-        let appended = |sequence| Made::Appended { sequence, timestamp_ms: u64::MAX };
-        for (number, made) in (700..).zip([Made::Done, Made::Created(false), Made::Created(true), Made::Removed, appended(7)]) {
-            once.note(&Asked { source: SOURCE, number, made }, 5, number * 2);
-        }
-        let row = once.row(SOURCE).unwrap();
-        let bytes = row.encode();
-        assert_eq!(Row::decode(&bytes).as_ref(), Ok(row));
-        assert_eq!(Row::decode(&bytes[..bytes.len() - 1]), Err(MalformedRow));
-        let unsorted = Row { kept: row.kept.iter().rev().copied().collect(), ..row.clone() };
-        assert_eq!(Row::decode(&unsorted.encode()), Err(MalformedRow));
-        let too_long = Row { forgotten: 700 - WINDOW, ..row.clone() };
-        assert_eq!(Row::decode(&too_long.encode()), Err(MalformedRow));
     }
 
     proptest! {
@@ -393,11 +306,5 @@ mod tests {
             }
         }
 
-        #[cfg(feature = "server")]
-        #[test]
-        fn no_bytes_are_read_beyond_their_end(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Row::decode(&bytes);
-            let _ = Row::decode(&[&[FORM][..], &bytes].concat());
-        }
     }
 }
