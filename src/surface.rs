@@ -160,7 +160,7 @@ pub mod journal {
 }
 
 pub mod cluster {
-    pub use crate::cluster::{Entry, Forward, last_place, place};
+    pub use crate::cluster::{Entry, Forward, Source, last_place, place};
 }
 
 pub mod mail {

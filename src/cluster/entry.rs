@@ -3,6 +3,7 @@
 //! A topic is named by its path: within a leader's term all entries of a group are decided in the order in which they are applied, so nothing else can be
 //! there. A session is named by its server and id. The topic's number is made of the place in the log of the entry that adds it, see [`topic_id`].
 
+use super::once::{Asked, Made, Source};
 use crate::base::{SessionId, TopicId};
 use crate::journal::Expiry;
 use rkyv::rancor::Failure;
@@ -22,6 +23,8 @@ pub struct Entry<'a> {
     /// The leader's wall clock when it was decided, in milliseconds since the epoch. A group's shards decide beside each other: whoever has the log in order makes of it
     /// a time that never goes back.
     pub time_ms: u64,
+    /// Whose update it is; none of what the leader does by itself.
+    pub asked: Option<Asked>,
     /// The topic that is made first, in the place of what is only passed through or made by a view.
     pub added: Option<Added<'a>>,
     /// What happens to the topic that is there then.
@@ -107,8 +110,19 @@ struct Kept<'a> {
     path: &'a str,
     term: u64,
     time_ms: u64,
+    asked: Option<KeptAsked>,
     added: Option<Box<KeptAdded<'a>>>,
     change: Option<KeptChange<'a>>,
+}
+
+#[derive(Archive, Serialize)]
+struct KeptAsked {
+    server: u64,
+    boot: u64,
+    shard: u16,
+    number: u64,
+    /// What is answered; numbers of an event are those of the change.
+    made: u8,
 }
 
 #[derive(Archive, Serialize)]
@@ -177,6 +191,7 @@ impl<'a> Entry<'a> {
             path: self.path,
             term: self.term,
             time_ms: self.time_ms,
+            asked: self.asked.as_ref().map(Asked::kept),
             added: self.added.as_ref().map(|added| Box::new(added.kept())),
             change: self.change.as_ref().map(Change::kept),
         };
@@ -188,12 +203,33 @@ impl<'a> Entry<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Self, MalformedEntry> {
         let bytes = bytes.strip_prefix(&[FORM]).ok_or(MalformedEntry)?;
         let kept = rkyv::access::<ArchivedKept<'_>, Failure>(bytes).map_err(|_| MalformedEntry)?;
+        let change = kept.change.as_ref().map(Change::of);
         Ok(Self {
             path: &kept.path,
             term: kept.term.to_native(),
             time_ms: kept.time_ms.to_native(),
+            asked: kept.asked.as_ref().map(|asked| Asked::of(asked, change.as_ref())).transpose()?,
             added: kept.added.as_ref().map(|added| Added::of(added)),
-            change: kept.change.as_ref().map(Change::of),
+            change,
+        })
+    }
+}
+
+impl Asked {
+    fn kept(&self) -> KeptAsked {
+        let Self { source: Source { server, boot, shard }, number, made } = *self;
+        KeptAsked { server, boot, shard, number, made: made.kind() }
+    }
+
+    fn of(kept: &ArchivedKeptAsked, change: Option<&Change<'_>>) -> Result<Self, MalformedEntry> {
+        let event = match change {
+            Some(Change::Event(event)) => Some((event.sequence, event.timestamp_ms)),
+            _ => None,
+        };
+        Ok(Self {
+            source: Source { server: kept.server.to_native(), boot: kept.boot.to_native(), shard: kept.shard.to_native() },
+            number: kept.number.to_native(),
+            made: Made::of_kind(kept.made, event).ok_or(MalformedEntry)?,
         })
     }
 }
@@ -302,6 +338,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn asked(made: Made) -> Asked {
+        Asked { source: Source { server: u64::MAX, boot: 7, shard: 63 }, number: u64::MAX, made }
+    }
+
+    #[test]
+    fn an_event_that_is_none_is_no_answer() {
+        let made = Made::Appended { sequence: 1, timestamp_ms: 2 };
+        let bytes = Entry { path: "a", term: 1, time_ms: 1, asked: Some(asked(made)), added: None, change: Some(Change::Kept) }.encode();
+        assert_eq!(Entry::decode(&bytes), Err(MalformedEntry));
+    }
+
     fn check(entry: &Entry<'_>) {
         let bytes = entry.encode();
         assert_eq!(Entry::decode(&bytes).as_ref(), Ok(entry));
@@ -310,9 +357,9 @@ mod tests {
     #[test]
     fn a_value_has_little_beside_itself() {
         let change = Change::Value { version: 2, value: Some(&[7; 125]), message: None };
-        let entry = Entry { path: "load/updates/0001", term: 1, time_ms: 1, added: None, change: Some(change) };
+        let entry = Entry { path: "load/updates/0001", term: 1, time_ms: 1, asked: None, added: None, change: Some(change) };
         let beside = entry.encode().len() - entry.path.len() - 125;
-        assert!(beside <= 80, "{beside} bytes");
+        assert!(beside <= 112, "{beside} bytes");
     }
 
     #[test]
@@ -347,10 +394,16 @@ mod tests {
         let properties = [("CONFLATION".into(), "off".into()), ("OWNER".into(), "$Principal is \"a\"".into())];
         for properties in [&[][..], &properties] {
             let added = Added { kind: 3, properties: properties.into(), is_passing: true, creator: Some(SessionName::of(u64::MAX, 1)) };
-            check(&Entry { path: "a", term: 7, time_ms: 1, added: Some(added.clone()), change: None });
+            check(&Entry { path: "a", term: 7, time_ms: 1, asked: None, added: Some(added.clone()), change: None });
             for change in &changes {
-                check(&Entry { path: "a/b", term: u64::MAX, time_ms: u64::MAX, added: None, change: Some(change.clone()) });
-                check(&Entry { path: "ä/b", term: 0, time_ms: 0, added: Some(added.clone()), change: Some(change.clone()) });
+                check(&Entry { path: "a/b", term: u64::MAX, time_ms: u64::MAX, asked: None, added: None, change: Some(change.clone()) });
+                let made = match change {
+                    Change::Event(event) => Made::Appended { sequence: event.sequence, timestamp_ms: event.timestamp_ms },
+                    Change::Removed => Made::Removed,
+                    _ => Made::Created(properties.is_empty()),
+                };
+                let asked = Some(asked(made));
+                check(&Entry { path: "ä/b", term: 0, time_ms: 0, asked, added: Some(added.clone()), change: Some(change.clone()) });
             }
         }
     }
@@ -365,7 +418,7 @@ mod tests {
         #[test]
         fn an_entry_with_another_byte_is_an_entry_or_none(at in 0..100usize, byte in any::<u8>()) {
             let change = Change::Value { version: 2, value: Some(b"value"), message: None };
-            let mut bytes = Entry { path: "a/b", term: 1, time_ms: 1, added: None, change: Some(change) }.encode();
+            let mut bytes = Entry { path: "a/b", term: 1, time_ms: 1, asked: Some(asked(Made::Done)), added: None, change: Some(change) }.encode();
             let at = at % bytes.len();
             bytes[at] = byte;
             let _ = Entry::decode(&bytes);

@@ -57,6 +57,8 @@ pub enum Deed<'a> {
     Remove {
         id: Option<u64>,
     },
+    /// Nothing: whether the update of the number that this comes with was made. Whatever of its source was sent before is turned away from now on.
+    Find,
 }
 
 /// A topic's type and the properties that differ from the default.
@@ -145,9 +147,27 @@ pub enum Answered {
     Refused(Denial),
     /// Nothing was done: the server does not lead in the term that it was asked in.
     NotLeading,
+    /// It was decided, and the server does not lead any more: it may be made, or not.
+    Unknown,
+    /// The update that was asked after was not made, and never will be by what was sent before.
+    NotMade,
 }
 
-impl Forward<'_> {
+impl<'a> Forward<'a> {
+    /// The removal of the topic at the path, or of none but that which has this number.
+    pub fn removal(path: &'a str, id: Option<u64>) -> Self {
+        Self::of_path(path, Deed::Remove { id })
+    }
+
+    /// Whether an update of the topic at the path was made.
+    pub fn find(path: &'a str) -> Self {
+        Self::of_path(path, Deed::Find)
+    }
+
+    fn of_path(path: &'a str, deed: Deed<'a>) -> Self {
+        Self { path, by: None, author: None, deed, constraint: None, stream: None, is_own: false, unless_owner: None }
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         encode(&rkyv::to_bytes::<Failure>(self).expect("memory takes it"))
     }

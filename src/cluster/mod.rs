@@ -4,11 +4,13 @@
 //! every server makes of its topics what the log says, so all have the same. A log holds outcomes: who reads it needs no clock, limit, permission or
 //! configuration beside it.
 //!
-//! What agrees on the log stands elsewhere. Here is what is in it (`entry`, `batch`), and how an update comes to the server that decides on it (`forward`).
+//! What agrees on the log stands elsewhere. Here is what is in it (`entry`, `batch`), how an update comes to the server that decides on it (`forward`), and how one whose answer was
+//! lost is found again (`once`).
 
 mod batch;
 mod entry;
 mod forward;
+mod once;
 
 pub use batch::{Batch, PARTS_MAX, is_empty, last_place, parts, place};
 pub use entry::{Added, Change, Entry, EventChange, Message, SessionName, topic_id};
@@ -16,3 +18,4 @@ pub use forward::{
     Answered, ArchivedAnswered, ArchivedConstrained, ArchivedContent, ArchivedDeed, ArchivedDenial, ArchivedForward, ArchivedHead,
     ArchivedMaking, ArchivedSpecified, Constrained, Content, Deed, Denial, Forward, Head, Making, Reply, Specified, Step,
 };
+pub use once::{Asked, Found, Made, Once, Row, Source, WINDOW};

@@ -1,5 +1,6 @@
 //! The engine: a node's groups and the tasks that run them.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
@@ -64,8 +65,16 @@ pub struct Engine {
     control: UnboundedReceiver<Control>,
     dial: Dial,
     answer_ms: u64,
-    /// In which attempt something was not sent, by group and asker.
-    unsent: BTreeMap<(GroupId, u16), u64>,
+    /// In which attempt something was not sent, or not answered, by group and asker.
+    unsent: Rc<RefCell<Attempts>>,
+}
+
+type Attempts = BTreeMap<(GroupId, u16), u64>;
+
+fn note_unsent(unsent: &RefCell<Attempts>, of: (GroupId, u16), attempt: u64) {
+    let mut unsent = unsent.borrow_mut();
+    let last = unsent.entry(of).or_default();
+    *last = attempt.max(*last);
 }
 
 /// Starts an engine on a thread of its own, which `pin` is called on first. `notify` is called there and must not wait.
@@ -129,7 +138,7 @@ impl Engine {
                 Types::spawn(propose(group.clone(), raft.clone(), proposals, options.open_bytes_max));
                 groups.push((group, raft));
             }
-            Ok(Self { groups, control: ends.control, dial, answer_ms: options.answer_ms, unsent: BTreeMap::new() })
+            Ok(Self { groups, control: ends.control, dial, answer_ms: options.answer_ms, unsent: Rc::default() })
         };
         DeterministicRng::<LocalRuntime>::scope(options.seed, opening).await
     }
@@ -166,19 +175,23 @@ impl Engine {
             Control::Ask { group, to, asker, ticket, bytes } => {
                 let group = of(group).0.clone();
                 let unsent = (group.id, asker.number);
-                if self.unsent.get(&unsent).is_some_and(|attempt| *attempt >= asker.attempt) {
+                if self.unsent.borrow().get(&unsent).is_some_and(|attempt| *attempt >= asker.attempt) {
                     return group.tell(News::Answered { group: group.id, ticket, answer: Err(Unreached::Unsent) });
                 }
                 // Asked at once, so that what follows comes behind it.
                 let mut asking = (self.dial)(to, Lane::Ask, Request::ask(group.id, bytes));
                 if let Some(Err(Unreached::Unsent)) = (&mut asking).now_or_never() {
-                    self.unsent.insert(unsent, asker.attempt);
+                    note_unsent(&self.unsent, unsent, asker.attempt);
                     return group.tell(News::Answered { group: group.id, ticket, answer: Err(Unreached::Unsent) });
                 }
-                let within = Duration::from_millis(self.answer_ms);
+                let (within, unanswered) = (Duration::from_millis(self.answer_ms), self.unsent.clone());
                 tokio::task::spawn_local(async move {
                     let answer = tokio::time::timeout(within, asking).await.unwrap_or(Err(Unreached::Unanswered));
                     let answer = answer.and_then(|answer| answer.into_bytes().ok_or(Unreached::Unanswered));
+                    if answer.is_err() {
+                        // What is sent behind it comes by another connection, and must not come before it.
+                        note_unsent(&unanswered, unsent, asker.attempt);
+                    }
                     group.tell(News::Answered { group: group.id, ticket, answer });
                 });
             }
@@ -302,7 +315,9 @@ impl Waiting {
     fn next(&mut self) -> (u64, Box<[u64]>, Bytes) {
         let (mut batch, mut tickets) = (Batch::default(), Vec::new());
         let term = self.0.front().map_or(0, |(term, _, _)| *term);
-        while let Some((_, ticket, part)) = self.0.pop_front_if(|(of, _, part)| *of == term && batch.takes(part, BATCH_BYTES)) {
+        while self.0.front().is_some_and(|(of, _, part)| *of == term && batch.takes(part, BATCH_BYTES))
+            && let Some((_, ticket, part)) = self.0.pop_front()
+        {
             tickets.push(ticket);
             batch.push(&part);
         }

@@ -222,13 +222,14 @@ fn a_node_goes_on_from_its_state_and_the_log_behind_it() {
             let added = || crate::cluster::Added { kind: 5, properties: [].as_slice().into(), is_passing: false, creator: None };
             let entry = |number: u64| {
                 let path = &number.to_string();
-                Bytes::from(crate::cluster::Entry { path, term, time_ms: 1, added: Some(added()), change: None }.encode())
+                Bytes::from(crate::cluster::Entry { path, term, time_ms: 1, asked: None, added: Some(added()), change: None }.encode())
             };
             let entries: Vec<Bytes> = (paths..paths + 9).map(entry).collect();
             alone.handle.propose(Proposal { group: GroupId(0), term, ticket: 1, entries: entries.clone() }).unwrap();
             paths += 9;
-            let last =
-                alone.find(|alone, _| alone.entries.iter().find(|(_, bytes)| entries.last() == Some(bytes)).map(|(place, _)| place >> 6));
+            let last = alone.find(|alone, _| {
+                alone.entries.iter().find(|(_, bytes)| entries.last() == Some(bytes)).map(|(place, _)| place / crate::cluster::place(1, 0))
+            });
             if round % 2 == 1 {
                 let (built, position) = std::sync::mpsc::channel();
                 alone.stored.snapshots().seal(0, last);

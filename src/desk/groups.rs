@@ -4,17 +4,19 @@
 //! nothing was changed, or that something is refused: who decided it may not lead any more, and would not know what another has changed. Such an answer waits for a
 //! proposal without an entry, which is answered once it is certain that this server leads and that everything before is applied.
 //!
-//! Proposals of a shard to one group are applied in the order of their numbers, or not at all.
+//! Proposals of a shard to one group are applied in the order of their numbers, or not at all. What is applied is noted by who has asked for it (`cluster::once`), so that what
+//! became of an update can be told after its leader has gone: to whoever forwarded it, who asks after it, and here of what this server has put to the log itself.
 
 use super::Answer;
-use super::forwards::{Back, Forwards, Leader, Outgoing};
+use super::forwards::{Back, Forwards, Leader, Outgoing, Unsent};
 use crate::base::Time;
 use crate::base::placement::group_of;
+use crate::cluster::{Asked, Found, Once, Row, Source};
 use crate::protocol::{ErrorCode, Refusal};
+use crate::topic::path::TopicPath;
 use crate::wire::native::Outcome;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// Who decides what becomes of a group's topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +64,6 @@ pub enum Weight {
     Nothing,
     /// The one entry.
     Entry,
-    /// Entries before it too, some of which may be applied though this one is not.
-    Several,
 }
 
 impl Weight {
@@ -71,13 +71,14 @@ impl Weight {
         match self {
             Self::Nothing => Fate::Void,
             Self::Entry => fate,
-            Self::Several => Fate::Unknown,
         }
     }
 }
 
 /// See the module. Without groups the server stands alone.
 pub struct Groups {
+    /// Who numbers what is asked for here.
+    source: Source,
     groups: Vec<Group>,
     unsent: Vec<Proposal>,
     replies: Vec<Reply>,
@@ -85,12 +86,11 @@ pub struct Groups {
     turned_away: HashMap<(u16, u64, u16), (u64, u64)>,
 }
 
-/// Which shard of which server has forwarded an update, and in which attempt. `boot` tells the server's process from others.
+/// Which shard of which server has forwarded an update, by which number of its own, and in which attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forwarder {
-    pub server: u64,
-    pub boot: u64,
-    pub shard: u16,
+    pub source: Source,
+    pub number: u64,
     pub attempt: u64,
 }
 
@@ -98,9 +98,24 @@ pub struct Forwarder {
 pub struct Reply {
     /// The number that the update came with.
     pub number: u64,
-    pub result: Result<Outcome, Refusal>,
-    /// The place of the group's log that says what the update has changed; 0 where it has changed nothing.
-    pub index: u64,
+    pub said: Said,
+}
+
+/// What a server that has forwarded an update is told.
+pub enum Said {
+    /// With the place of the group's log that says what the update has changed; 0 where it has changed nothing.
+    Result(Result<Outcome, Refusal>, u64),
+    /// What it has asked after was not made.
+    NotMade,
+    /// This server leads no more: nothing was made, or it is not known.
+    Lost(Fate),
+}
+
+/// An update that this shard has put to the log for itself, by its number there and its topic.
+#[derive(Clone, Debug)]
+pub struct Own {
+    pub number: u64,
+    pub path: TopicPath,
 }
 
 struct Group {
@@ -118,6 +133,8 @@ struct Group {
     bytes: usize,
     held: VecDeque<Held>,
     forwards: Forwards,
+    /// What is applied, by who asked for it.
+    once: Once,
 }
 
 /// An answer that waits for a proposal.
@@ -126,14 +143,23 @@ struct Held {
     term: u64,
     weight: Weight,
     answer: Answer,
-    result: Result<Outcome, Refusal>,
+    /// What is answered when it is applied.
+    then: Then,
+    /// What it is asked after by, if its fate comes not to be known.
+    own: Option<Own>,
+}
+
+enum Then {
+    Result(Result<Outcome, Refusal>),
+    /// Whether this update was made.
+    Find(Source, u64),
 }
 
 /// An answer, and what it is.
 pub type Given = (Answer, Result<Outcome, Refusal>);
 
 impl Groups {
-    pub fn new(count: u16) -> Self {
+    pub fn new(count: u16, source: Source) -> Self {
         let group = || Group {
             role: Role::Follows { leader: None },
             led: 0,
@@ -144,8 +170,10 @@ impl Groups {
             bytes: 0,
             held: VecDeque::new(),
             forwards: Forwards::default(),
+            once: Once::default(),
         };
         Self {
+            source,
             groups: std::iter::repeat_with(group).take(usize::from(count)).collect(),
             unsent: Vec::new(),
             replies: Vec::new(),
@@ -232,6 +260,40 @@ impl Groups {
         self.unsent.len().max(self.groups.iter().map(|group| group.held.len() + group.forwards.len()).sum())
     }
 
+    /// The next number of what this shard asks for in the group, and whose it is.
+    pub fn take_number(&mut self, group: u16) -> (Source, u64) {
+        (self.source, self.groups[usize::from(group)].forwards.take_number())
+    }
+
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// The update that stands at this place of the group's log is applied.
+    pub fn note_made(&mut self, group: u16, asked: &Asked, time_ms: u64, index: u64) {
+        self.groups[usize::from(group)].once.note(asked, time_ms, index);
+    }
+
+    /// What is known of an update of this shard, as far as the group's log is applied.
+    pub fn find_made(&self, group: u16, number: u64) -> Found {
+        self.groups[usize::from(group)].once.find(self.source, number)
+    }
+
+    /// What a store or another server's snapshot knows of updates that were made.
+    pub fn merge_made(&mut self, group: u16, source: Source, row: &Row) {
+        self.groups[usize::from(group)].once.merge(source, row);
+    }
+
+    /// Tells another server, once all that was proposed before is settled, whether the update that it asks after was made. What it has sent before that is turned away from now on.
+    pub fn find(&mut self, group: u16, term: u64, from: Forwarder, answer: Answer) {
+        if let Some(before) = from.attempt.checked_sub(1) {
+            self.turn_away(group, from.source, before);
+        }
+        let Proposed { number, term, weight, .. } = self.propose(group, term, None);
+        let then = Then::Find(from.source, from.number);
+        self.groups[usize::from(group)].held.push_back(Held { number, term, weight, answer, then, own: None });
+    }
+
     /// The update is to go to the server that leads the group. [`Self::hold_forwarded`] says who waits for it.
     pub fn forward(&mut self, now: Time, group: u16, request: Vec<u8>) -> u64 {
         self.groups[usize::from(group)].forwards.push(now, request)
@@ -244,17 +306,20 @@ impl Groups {
     /// What goes to another server next.
     pub fn poll_forward(&mut self) -> Option<Outgoing> {
         // A handful.
-        (0..).zip(&mut self.groups).find_map(|(number, group)| group.forwards.poll(number))
+        (0..).zip(&mut self.groups).find_map(|(number, group)| {
+            let Group { forwards, held, .. } = group;
+            forwards.poll(number, || held.iter().find_map(|held| Some(held.own.as_ref()?.number)))
+        })
     }
 
     /// What became of an update that another server was sent; the answer to give, if that is due.
-    pub fn take_back(&mut self, group: u16, ticket: u64, back: Back) -> Option<Given> {
+    pub fn take_back(&mut self, now: Time, group: u16, ticket: u64, back: Back) -> Option<Given> {
         let group = &mut self.groups[usize::from(group)];
-        group.forwards.take_back(ticket, back, group.applied)
+        group.forwards.take_back(now, ticket, back, group.applied)
     }
 
     /// What waits for another server to lead, where this one does.
-    pub fn take_unsent(&mut self, group: u16) -> Vec<(Arc<[u8]>, Answer)> {
+    pub fn take_unsent(&mut self, group: u16) -> Vec<Unsent> {
         let group = &mut self.groups[usize::from(group)];
         if matches!(group.role, Role::Leads { .. }) { group.forwards.take_unsent() } else { Vec::new() }
     }
@@ -275,15 +340,24 @@ impl Groups {
         if group >= self.count() {
             return false;
         }
-        let Forwarder { server, boot, shard, attempt } = from;
-        let key = (group, server, shard);
-        let last = self.turned_away.get(&key).filter(|(of, _)| *of == boot).map(|(_, last)| *last);
-        let takes = last.is_none_or(|last| attempt > last) && self.role(group) == Role::Leads { term };
+        let last = self.last_turned_away(group, from.source);
+        let takes = last.is_none_or(|last| from.attempt > last) && self.role(group) == Role::Leads { term };
         if !takes {
-            // As many as servers have shards and groups.
-            self.turned_away.insert(key, (boot, last.map_or(attempt, |last| last.max(attempt))));
+            self.turn_away(group, from.source, from.attempt);
         }
         takes
+    }
+
+    fn last_turned_away(&self, group: u16, source: Source) -> Option<u64> {
+        let last = self.turned_away.get(&(group, source.server, source.shard));
+        last.filter(|(boot, _)| *boot == source.boot).map(|(_, last)| *last)
+    }
+
+    /// What was sent in this attempt or before is taken no more.
+    fn turn_away(&mut self, group: u16, source: Source, attempt: u64) {
+        let last = self.last_turned_away(group, source).map_or(attempt, |last| last.max(attempt));
+        // As many as servers have shards and groups.
+        self.turned_away.insert((group, source.server, source.shard), (source.boot, last));
     }
 
     /// An update that another server has forwarded is answered.
@@ -296,28 +370,40 @@ impl Groups {
         std::mem::take(&mut self.replies)
     }
 
-    /// Holds an answer until the proposal, which was just made, is settled.
-    pub fn hold(&mut self, proposed: Proposed, answer: Answer, result: Result<Outcome, Refusal>) {
+    /// Holds an answer until the proposal, which was just made, is settled. `own` is what it puts to the log for this shard, if it does.
+    pub fn hold(&mut self, proposed: Proposed, answer: Answer, result: Result<Outcome, Refusal>, own: Option<Own>) {
         let Proposed { group, number, term, weight } = proposed;
         let group = &mut self.groups[usize::from(group)];
         assert!(number > group.settled && number <= group.proposed, "nothing comes between a proposal and its answer");
-        group.held.push_back(Held { number, term, weight, answer, result });
+        group.held.push_back(Held { number, term, weight, answer, then: Then::Result(result), own });
     }
 
     /// The proposal of this number and term is applied, and with it all of the term before it.
-    pub fn note_applied(&mut self, group: u16, number: u64, term: u64) -> Vec<Given> {
-        let at = &mut self.groups[usize::from(group)];
-        at.settle(number);
+    pub fn note_applied(&mut self, now: Time, group: u16, number: u64, term: u64) -> Vec<Given> {
         // What was proposed in an earlier term and has not come by now never will.
-        at.take_held(number, |held| (held.term != term).then(|| held.weight.fate(Fate::Void)))
+        self.settle(now, group, number, |held| (held.term != term).then(|| held.weight.fate(Fate::Void)))
     }
 
-    /// The proposals up to this one that are not applied never will be, or it is not known: the answers that waited, with what is said to them.
-    pub fn note_lost(&mut self, group: u16, last: u64, fate: Fate) -> Vec<Given> {
-        let at = &mut self.groups[usize::from(group)];
-        assert!(last <= at.proposed, "only what was proposed is lost");
-        at.settle(last);
-        at.take_held(last, |held| Some(held.weight.fate(fate)))
+    /// The proposals up to this one that are not applied never will be, or it is not known: the answers that are due then.
+    pub fn note_lost(&mut self, now: Time, group: u16, last: u64, fate: Fate) -> Vec<Given> {
+        assert!(last <= self.groups[usize::from(group)].proposed, "only what was proposed is lost");
+        self.settle(now, group, last, |held| Some(held.weight.fate(fate)))
+    }
+
+    /// Each answer is given once: as many as came.
+    fn settle(&mut self, now: Time, group: u16, number: u64, judge: impl Fn(&Held) -> Option<Fate>) -> Vec<Given> {
+        let group = &mut self.groups[usize::from(group)];
+        group.settle(number);
+        let mut given = Vec::new();
+        while group.held.front().is_some_and(|held| held.number <= number) {
+            let held = group.held.pop_front().expect("it was just there");
+            let fate = judge(&held);
+            match held.answer {
+                Answer::Server { number } => self.replies.push(Reply { number, said: group.said(held.weight, held.then, fate) }),
+                answer => given.extend(group.given(now, self.source, (held.then, fate), held.own, answer)),
+            }
+        }
+        given
     }
 }
 
@@ -330,18 +416,34 @@ impl Group {
         }
     }
 
-    /// Each answer is given once: as many as came.
-    fn take_held(&mut self, number: u64, judge: impl Fn(&Held) -> Option<Fate>) -> Vec<Given> {
-        let mut given = Vec::new();
-        while self.held.front().is_some_and(|held| held.number <= number) {
-            let mut held = self.held.pop_front().expect("it was just there");
-            let fate = judge(&held);
-            if let (Answer::Server { index, .. }, Weight::Entry, None) = (&mut held.answer, held.weight, fate) {
-                *index = self.applied;
-            }
-            given.push((held.answer, fate.map_or(held.result, |fate| Err(refusal_of(fate)))));
+    /// What another server is told of what it has forwarded, or asked after.
+    fn said(&self, weight: Weight, then: Then, fate: Option<Fate>) -> Said {
+        match (fate, then) {
+            (Some(fate), _) => Said::Lost(fate),
+            (None, Then::Result(result)) => Said::Result(result, if weight == Weight::Entry { self.applied } else { 0 }),
+            (None, Then::Find(source, number)) => match self.once.find(source, number) {
+                Found::Made(made, index) => Said::Result(Ok(made.outcome()), index),
+                Found::NotMade => Said::NotMade,
+                Found::Forgotten => Said::Result(Err(refusal_of(Fate::Unknown)), 0),
+            },
         }
-        given
+    }
+
+    /// What is said here, if that is known.
+    fn given(&mut self, now: Time, source: Source, (then, fate): (Then, Option<Fate>), own: Option<Own>, answer: Answer) -> Option<Given> {
+        let Then::Result(result) = then else { unreachable!("only other servers ask after updates") };
+        match (fate, own) {
+            (None, _) => Some((answer, result)),
+            (Some(Fate::Unknown), Some(Own { number, path })) => {
+                if let Found::Made(..) = self.once.find(source, number) {
+                    // It has come by the log, as another's would.
+                    return Some((answer, result));
+                }
+                self.forwards.ask_after(now, (number, path.as_str()), answer);
+                None
+            }
+            (Some(fate), _) => Some((answer, Err(refusal_of(fate)))),
+        }
     }
 }
 

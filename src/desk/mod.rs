@@ -13,12 +13,13 @@ mod limits;
 
 pub use audit::{Audit, AuditKind, AuditOutcome};
 pub use effects::{Authentication, Claim, Effect, Effects, GivenUp, HandedNative, Handover, Log, Shown, Why};
-pub use forwards::{Back, Leader, Outgoing};
-pub use groups::{Fate, Forwarder, Given, Groups, Proposal, Proposed, Reply, Role, Weight, refusal_of};
+pub use forwards::{Back, Known, Leader, Outgoing, Unsent};
+pub use groups::{Fate, Forwarder, Given, Groups, Own, Proposal, Proposed, Reply, Role, Said, Weight, refusal_of};
 pub use ledger::{Ledger, Ticket};
 pub use limits::{DerivationLimits, Limits, ResumeLimits};
 
 use crate::base::{SessionId, SessionKey, ShardIndex, ShardSet, Time, TopicId, placement};
+use crate::cluster::Source;
 use crate::mail::report::Report;
 use crate::mail::{self, Asker, Batch, Mail, Part, Share};
 use crate::protocol::{ErrorCode, Refusal};
@@ -97,8 +98,6 @@ pub enum Answer {
     /// A server that has forwarded an update, by the number that this came with.
     Server {
         number: u64,
-        /// The place of the log that says what the update has changed; 0 where it has changed nothing.
-        index: u64,
     },
     /// The client of a session of MQTT that has received a message, by the connection of that number.
     Received {
@@ -217,12 +216,13 @@ impl Desk {
         assert!(identity.index.0 < identity.count && usize::from(identity.count) <= ShardSet::SHARDS_MAX);
         assert!(limits.queue.bytes_high <= limits.queue.bytes_max);
         let outboxes = (0..identity.count).map(|_| Vec::new()).collect();
+        let source = Source { server: identity.node, boot: identity.start, shard: identity.index.0 };
         Self {
             began: (now, wall_ms),
             turn: Turn { now, wall: (now, wall_ms), walk_budget: limits.walk_slice, is_stopping: false },
             post: Post { inbox: VecDeque::new(), outboxes, answers: VecDeque::new() },
             ledger: Ledger::new(identity.storing),
-            groups: Groups::new(limits.groups),
+            groups: Groups::new(limits.groups, source),
             report: Report::new(identity.index.0, now),
             anonymous: Arc::from(""),
             effects: Effects::default(),
@@ -422,15 +422,14 @@ impl Desk {
     ///
     /// Whatever else is part of it has its part already.
     pub fn give_together(&mut self, together: &Rc<RefCell<Together>>, groups: BTreeMap<u16, u64>, removed: u64, answer: Answer) {
-        let (weight, fate) = if removed > 0 { (Weight::Several, Fate::Unknown) } else { (Weight::Nothing, Fate::Void) };
         together.borrow_mut().answer = Some(Box::new(answer));
         for (group, term) in groups {
             let part = Together::part(together);
             if self.groups.role(group) == (Role::Leads { term }) {
                 let proposed = self.groups.propose(group, term, None);
-                self.groups.hold(Proposed { weight, ..proposed }, part, Ok(Outcome::Done));
+                self.groups.hold(proposed, part, Ok(Outcome::Done), None);
             } else {
-                self.give(part, Err(refusal_of(fate)));
+                self.give(part, Err(refusal_of(Fate::Void)));
             }
         }
         self.give(Answer::Together(together.clone()), Ok(Outcome::Removed(removed)));
@@ -455,7 +454,7 @@ impl Desk {
                     self.give(answer, result);
                 }
             }
-            Answer::Server { number, index } => self.groups.reply(Reply { number, result, index }),
+            Answer::Server { number } => self.groups.reply(Reply { number, said: Said::Result(result, 0) }),
             Answer::Kept { owner, ticket, share } => self.mail(owner, Mail::Kept { ticket, share, refusal: result.err() }),
             Answer::View { from, ticket } => self.mail(from, Mail::Part { ticket, part: Part::View { result, changes_nothing: false } }),
             Answer::Update { .. } | Answer::Route { .. } | Answer::Received { .. } | Answer::Completed { .. } => {

@@ -3,8 +3,8 @@
 use super::Owner;
 use crate::base::{SessionId, Time, TopicId};
 use crate::cluster::{self, ArchivedAnswered, ArchivedConstrained, ArchivedContent, ArchivedDeed, ArchivedDenial, ArchivedForward};
-use crate::cluster::{ArchivedHead, ArchivedMaking, ArchivedSpecified, Forward, Reply};
-use crate::desk::{Answer, Desk};
+use crate::cluster::{ArchivedHead, ArchivedMaking, ArchivedSpecified, Forward, Reply, Source};
+use crate::desk::{Answer, Desk, Fate, Forwarder, Said};
 use crate::mail::{Action, Change, Conditions, Content, Making, MessageChange, StreamStep};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::topic::constraint::{Constraint, ConstraintLimits};
@@ -24,23 +24,40 @@ pub struct Maker<'a> {
     pub server: u64,
     pub by: Option<SessionId>,
     pub author: Option<&'a Arc<str>>,
+    /// Who has numbered it, and how; `None` where this shard is to.
+    pub asked: Option<(Source, u64)>,
 }
 
 impl Owner {
-    /// An update that another server has forwarded, to be decided in this term. What is wrong with its bytes is said.
-    pub fn update_for_server(&mut self, desk: &mut Desk, group: u16, term: u64, bytes: &[u8], answer: Answer) -> Result<(), &'static str> {
+    /// An update that another server has forwarded, or this one while it did not lead, to be decided in this term. What is wrong with its bytes is said.
+    pub fn update_for_server(
+        &mut self,
+        desk: &mut Desk,
+        (group, term): (u16, u64),
+        from: Forwarder,
+        bytes: &[u8],
+        answer: Answer,
+    ) -> Result<(), &'static str> {
         let forward = Forward::access(bytes).ok_or("an update has a form that is not known")?;
-        if let ArchivedDeed::Remove { id } = &forward.deed {
-            let id = id.as_ref().map(|id| TopicId(id.to_native()));
-            let (applied, waits) = self.remove_replicated(desk, (group, term), &forward.path, id);
-            self.acknowledge_kept(desk, applied, answer, waits);
-            return Ok(());
+        let asked = (from.source, from.number);
+        match &forward.deed {
+            ArchivedDeed::Remove { id } => {
+                let id = id.as_ref().map(|id| TopicId(id.to_native()));
+                let (applied, waits) = self.remove_replicated(desk, (group, term), &forward.path, id, asked);
+                self.acknowledge_kept(desk, applied, answer, waits);
+                return Ok(());
+            }
+            ArchivedDeed::Find => {
+                desk.groups.find(group, term, from, answer);
+                return Ok(());
+            }
+            _ => {}
         }
         let change = change_of(desk, forward)?;
         let author: Option<Arc<str>> = forward.author.as_ref().map(|author| Arc::from(&**author));
         let by = forward.by.as_ref().map(|by| (by.0.to_native(), SessionId::from_number(by.1.to_native())));
         let server = by.map_or(0, |(server, _)| server);
-        let maker = Maker { server, by: by.map(|(_, session)| session), author: author.as_ref() };
+        let maker = Maker { server, by: by.map(|(_, session)| session), author: author.as_ref(), asked: Some(asked) };
         let received = desk.turn.now;
         let (applied, waits) = self.propose_update(desk, (group, term), maker, &forward.path, &change, received);
         self.acknowledge_kept(desk, applied, answer, waits);
@@ -80,8 +97,7 @@ pub fn forward_of(desk: &Desk, maker: Maker<'_>, path: &str, change: &Change<'_>
 
 /// What travels of the removal of the topic at the path, or of none but that which has this number.
 pub fn removal_of(path: &str, id: Option<TopicId>) -> Vec<u8> {
-    let deed = cluster::Deed::Remove { id: id.map(|id| id.0) };
-    Forward { path, by: None, author: None, deed, constraint: None, stream: None, is_own: false, unless_owner: None }.encode()
+    Forward::removal(path, id.map(|id| id.0)).encode()
 }
 
 fn deed_of<'a>(desk: &Desk, maker: Maker<'_>, action: &'a Action<'_>) -> cluster::Deed<'a> {
@@ -153,7 +169,7 @@ fn change_of<'a>(desk: &mut Desk, forward: &'a ArchivedForward<'_>) -> Result<Ch
             };
             Action::Append(append, value_of(content)?)
         }
-        ArchivedDeed::Remove { .. } => return Err("a removal that is an update"),
+        ArchivedDeed::Remove { .. } | ArchivedDeed::Find => return Err("what is no update as one"),
         ArchivedDeed::Message { payload, head, making } => {
             let making = match making {
                 ArchivedMaking::Refused => Making::Refused,
@@ -228,8 +244,18 @@ fn refusal_of(denial: &ArchivedDenial) -> Result<Refusal, &'static str> {
 }
 
 /// What travels of an answer.
-pub fn reply_of(result: &Result<Outcome, Refusal>, index: u64) -> Vec<u8> {
-    let result = match result {
+pub fn reply_of(said: &Said) -> Vec<u8> {
+    let (result, index) = match said {
+        Said::Result(result, index) => (answered_of(result), *index),
+        Said::NotMade => (cluster::Answered::NotMade, 0),
+        Said::Lost(Fate::Void) => (cluster::Answered::NotLeading, 0),
+        Said::Lost(Fate::Unknown) => (cluster::Answered::Unknown, 0),
+    };
+    Reply { result, index }.encode()
+}
+
+fn answered_of(result: &Result<Outcome, Refusal>) -> cluster::Answered {
+    match result {
         Ok(Outcome::Created(is_new)) => cluster::Answered::Created(*is_new),
         Ok(Outcome::Removed(count)) => cluster::Answered::Removed(*count),
         Ok(Outcome::Appended { sequence, timestamp_ms }) => {
@@ -238,23 +264,17 @@ pub fn reply_of(result: &Result<Outcome, Refusal>, index: u64) -> Vec<u8> {
         // No update has another.
         Ok(_) => cluster::Answered::Done,
         Err(refusal) => cluster::Answered::Refused(denial_of(refusal)),
-    };
-    Reply { result, index }.encode()
+    }
 }
 
-/// What a leader has said of an update.
-pub enum Replied {
-    Result(Result<Outcome, Refusal>, u64),
-    /// It does not lead in that term: nothing was done.
-    NotLeading,
-}
-
-/// Reads what [`reply_of`] or [`not_leading`] wrote; `None` where this version does not know what it says.
-pub fn replied(bytes: &[u8]) -> Option<Replied> {
+/// Reads what [`reply_of`] wrote; `None` where this version does not know what it says.
+pub fn replied(bytes: &[u8]) -> Option<Said> {
     let reply = Reply::access(bytes)?;
     let index = reply.index.to_native();
     let result = match &reply.result {
-        ArchivedAnswered::NotLeading => return Some(Replied::NotLeading),
+        ArchivedAnswered::NotLeading => return Some(Said::Lost(Fate::Void)),
+        ArchivedAnswered::Unknown => return Some(Said::Lost(Fate::Unknown)),
+        ArchivedAnswered::NotMade => return Some(Said::NotMade),
         ArchivedAnswered::Done => Ok(Outcome::Done),
         ArchivedAnswered::Created(is_new) => Ok(Outcome::Created(*is_new)),
         ArchivedAnswered::Removed(count) => Ok(Outcome::Removed(count.to_native())),
@@ -263,9 +283,5 @@ pub fn replied(bytes: &[u8]) -> Option<Replied> {
         }
         ArchivedAnswered::Refused(denial) => Err(refusal_of(denial).ok()?),
     };
-    Some(Replied::Result(result, index))
-}
-
-pub fn not_leading() -> Vec<u8> {
-    Reply { result: cluster::Answered::NotLeading, index: 0 }.encode()
+    Some(Said::Result(result, index))
 }

@@ -43,7 +43,7 @@ impl Owner {
         }
         match desk.groups.role(group) {
             Role::Leads { .. } if self.ahead.find(group, path.as_str()).is_some() => Left::Stays,
-            Role::Leads { .. } if self.propose_removal(desk, group, path).is_ok() => Left::Going,
+            Role::Leads { .. } if self.propose_removal(desk, group, path, None).is_ok() => Left::Going,
             Role::Follows { leader: Some(_) } if is_ours => {
                 let id = self.tree.find(path.as_str()).map(|place| self.tree.topic(place).id);
                 forward_removal(desk, group, path, id);
@@ -61,9 +61,9 @@ impl Owner {
 
 /// Has the leader of the group remove the topic, if it is this one still. Nobody waits for that.
 fn forward_removal(desk: &mut Desk, group: u16, path: &TopicPath, id: Option<TopicId>) {
-    let ticket = desk.groups.forward(desk.turn.now, group, removal_of(path.as_str(), id));
+    let number = desk.groups.forward(desk.turn.now, group, removal_of(path.as_str(), id));
     let from: ShardIndex = desk.identity.index;
-    desk.groups.hold_forwarded(group, ticket, Answer::Update { from, to: Asker::Server });
+    desk.groups.hold_forwarded(group, number, Answer::Update { from, to: Asker::Server });
 }
 
 /// Whether the policy of a topic at the path is one that this server looks at.

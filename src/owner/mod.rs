@@ -43,7 +43,7 @@ mod walk;
 mod walks;
 mod workbench;
 
-pub use forward::{Replied, not_leading, replied, reply_of};
+pub use forward::{replied, reply_of};
 pub use views::{VIEWS_WRITER, Views, parse_view};
 pub use walk::{known_selector, merge_pages};
 
@@ -61,7 +61,7 @@ use walks::Walks;
 use workbench::Workbench;
 
 use crate::base::{SessionId, ShardIndex, Time, TopicId};
-use crate::desk::{Answer, Applied, Desk, Proposed, Ticket};
+use crate::desk::{Answer, Applied, Desk, Own, Proposed, Ticket};
 use crate::mail::{Change, StreamStep, Update};
 use crate::topic::publication::Publication;
 use crate::topic::specification::Specification;
@@ -151,8 +151,8 @@ impl Owner {
 pub enum Waits {
     /// Until its message is kept by all that have to.
     Keeping(Keeping),
-    /// Until it is applied.
-    Proposed(Proposed),
+    /// Until it is applied. What is put to the log for this shard is asked after, if need be.
+    Proposed(Proposed, Option<Own>),
     /// Until the server that leads the group has answered, by the number that it was forwarded with.
     Forwarded(u16, u64),
 }
@@ -201,10 +201,10 @@ impl Owner {
     /// Answers an update, once its message is kept where it has to be, or it is applied.
     pub fn acknowledge_kept(&mut self, desk: &mut Desk, applied: Applied, answer: Answer, waits: Option<Waits>) {
         match waits {
-            Some(Waits::Proposed(proposed)) => {
-                desk.groups.hold(proposed, answer, applied.map(|(outcome, _)| outcome));
+            Some(Waits::Proposed(proposed, own)) => {
+                desk.groups.hold(proposed, answer, applied.map(|(outcome, _)| outcome), own);
             }
-            Some(Waits::Forwarded(group, ticket)) => desk.groups.hold_forwarded(group, ticket, answer),
+            Some(Waits::Forwarded(group, number)) => desk.groups.hold_forwarded(group, number, answer),
             Some(Waits::Keeping(keeping)) => self.hold_answer(desk, applied, answer, keeping),
             None => desk.acknowledge(applied, answer),
         }

@@ -11,8 +11,8 @@ use super::forward::{Maker, forward_of};
 use super::record::{Added, Event, Record};
 use super::{Owner, Paused, Waits, make_publication};
 use crate::base::{SessionId, Time, TopicId};
-use crate::cluster::{self, Entry, EventChange, SessionName};
-use crate::desk::{Applied, Desk, Fate, Proposed, Role, Weight, refusal_of};
+use crate::cluster::{self, Asked, Entry, EventChange, Made, SessionName, Source};
+use crate::desk::{Applied, Desk, Fate, Own, Proposed, Role, refusal_of};
 use crate::journal::Expiry;
 use crate::mail::Change;
 use crate::protocol::{ErrorCode, Refusal};
@@ -40,14 +40,14 @@ impl Owner {
             let why = "as much is on its way to the servers that hold the topic as limits.proposed_bytes_max allows";
             return (Err(Refusal::new(ErrorCode::Overloaded, why)), None);
         }
-        let maker = Maker { server: desk.identity.node, by, author };
+        let maker = Maker { server: desk.identity.node, by, author, asked: None };
         match desk.groups.role(group) {
             Role::Leads { term } if !desk.groups.has_forwarded(group) => {
                 self.propose_update(desk, (group, term), maker, path, change, received)
             }
             Role::Leads { .. } | Role::Follows { .. } => {
-                let ticket = desk.groups.forward(desk.turn.now, group, forward_of(desk, maker, path, change));
-                (Ok((Outcome::Done, None)), Some(Waits::Forwarded(group, ticket)))
+                let number = desk.groups.forward(desk.turn.now, group, forward_of(desk, maker, path, change));
+                (Ok((Outcome::Done, None)), Some(Waits::Forwarded(group, number)))
             }
         }
     }
@@ -62,7 +62,7 @@ impl Owner {
         change: &Change<'_>,
         received: Time,
     ) -> (Applied, Option<Waits>) {
-        let Maker { server, by, author } = maker;
+        let Maker { server, by, author, asked } = maker;
         let now = self.tree.find(path).map(|place| self.tree.topic(place));
         let found = self.ahead.find(group, path).unwrap_or(now);
         let step = change.conditions.as_ref().and_then(|conditions| conditions.stream);
@@ -71,28 +71,37 @@ impl Owner {
         let follows = |last: u64| step.is_none_or(|step| step.opens || step.ordinal == last + 1);
         let stream = held.filter(|(_, last)| follows(*last)).map(|(stream, _)| stream);
         let attempt = Attempt { path, found, stream, gives_way: false, by, author, received };
-        let (applied, proposed, stream) = match self.decide(desk, attempt, change) {
+        let (applied, waits, stream) = match self.decide(desk, attempt, change) {
             Ok(decided) => {
                 let keeps_stream = decided.leaves_value() && decided.added.is_none();
                 let Decided { added, record, outcome, .. } = decided;
-                let entry = entry_of(desk, (path, term), server, added.as_deref(), record.as_ref());
+                let asked = (added.is_some() || record.is_some()).then(|| asked.unwrap_or_else(|| desk.groups.take_number(group)));
+                let named = asked.map(|(source, number)| Asked { source, number, made: Made::of(&outcome) });
+                let entry = entry_of(desk, (path, term), (server, named), added.as_deref(), record.as_ref());
                 let proposed = desk.groups.propose(group, term, entry);
-                if proposed.weight == Weight::Entry {
+                let own = if let Some(asked) = asked {
                     let path = found.map_or_else(|| TopicPath::of_branch(path), |topic| topic.path.clone());
                     self.ahead.note(proposed, &path, now, added.map(|added| *added), record.as_ref());
-                }
-                (Ok((outcome, None)), proposed, step.map_or(held.filter(|_| keeps_stream), |step| Some((step.stream, step.ordinal))))
+                    own_of(desk, asked, path)
+                } else {
+                    None
+                };
+                (
+                    Ok((outcome, None)),
+                    Waits::Proposed(proposed, own),
+                    step.map_or(held.filter(|_| keeps_stream), |step| Some((step.stream, step.ordinal))),
+                )
             }
             Err(refusal) => {
                 // A stream's operation that is refused ends it.
                 let stream = held.filter(|(held, _)| step.is_none_or(|step| step.stream != *held));
-                (Err(refusal), desk.groups.propose(group, term, None), stream)
+                (Err(refusal), Waits::Proposed(desk.groups.propose(group, term, None), None), stream)
             }
         };
         if stream != held {
             self.ahead.set_stream(group, path, stream);
         }
-        (applied, Some(Waits::Proposed(proposed)))
+        (applied, Some(waits))
     }
 
     /// The topic at the path as it will be, where this server leads its group, else as it is.
@@ -101,16 +110,30 @@ impl Owner {
         led.and_then(|group| self.ahead.find(group, path)).unwrap_or(now)
     }
 
-    /// Puts the removal of a topic that will be there to the log of its group.
-    pub(super) fn propose_removal(&mut self, desk: &mut Desk, group: u16, path: &TopicPath) -> Result<Proposed, Refusal> {
-        self.propose_record(desk, group, path, &Record::Removed).ok_or_else(|| refusal_of(Fate::Void))
+    /// Puts the removal of a topic that will be there to the log of its group, which somebody has asked for, or nobody.
+    pub(super) fn propose_removal(
+        &mut self,
+        desk: &mut Desk,
+        group: u16,
+        path: &TopicPath,
+        asked: Option<(Source, u64)>,
+    ) -> Result<Proposed, Refusal> {
+        let asked = asked.map(|(source, number)| Asked { source, number, made: Made::Removed });
+        self.propose_record(desk, group, path, &Record::Removed, asked).ok_or_else(|| refusal_of(Fate::Void))
     }
 
     /// Puts what becomes of a topic that will be there to the log of its group; nothing where this server does not lead it.
-    pub(super) fn propose_record(&mut self, desk: &mut Desk, group: u16, path: &TopicPath, record: &Record) -> Option<Proposed> {
+    pub(super) fn propose_record(
+        &mut self,
+        desk: &mut Desk,
+        group: u16,
+        path: &TopicPath,
+        record: &Record,
+        asked: Option<Asked>,
+    ) -> Option<Proposed> {
         let Role::Leads { term } = desk.groups.role(group) else { return None };
         let now = self.tree.find(path.as_str()).map(|place| self.tree.topic(place));
-        let entry = entry_of(desk, (path.as_str(), term), 0, None, Some(record));
+        let entry = entry_of(desk, (path.as_str(), term), (0, asked), None, Some(record));
         let proposed = desk.groups.propose(group, term, entry);
         self.ahead.note(proposed, path, now, None, Some(record));
         self.ahead.set_stream(group, path.as_str(), None);
@@ -124,18 +147,19 @@ impl Owner {
         (group, term): (u16, u64),
         path: &str,
         id: Option<TopicId>,
+        asked: (Source, u64),
     ) -> (Applied, Option<Waits>) {
         let now = self.tree.find(path).map(|place| self.tree.topic(place));
         let is_meant = |topic: &&Topic| !topic.is_reference && id.is_none_or(|id| topic.id == id);
         let found = self.judged(desk, path, now).filter(is_meant).map(|topic| topic.path.clone());
-        let proposed = match &found {
-            Some(path) => match self.propose_removal(desk, group, path) {
-                Ok(proposed) => proposed,
-                Err(refusal) => return (Err(refusal), None),
-            },
-            None => desk.groups.propose(group, term, None),
+        let Some(path) = found else {
+            let proposed = desk.groups.propose(group, term, None);
+            return (Ok((Outcome::Removed(0), None)), Some(Waits::Proposed(proposed, None)));
         };
-        (Ok((Outcome::Removed(u64::from(found.is_some())), None)), Some(Waits::Proposed(proposed)))
+        match self.propose_removal(desk, group, &path, Some(asked)) {
+            Ok(proposed) => (Ok((Outcome::Removed(1), None)), Some(Waits::Proposed(proposed, own_of(desk, asked, path)))),
+            Err(refusal) => (Err(refusal), None),
+        }
     }
 
     /// Removals go on that waited until less is on its way to the logs of their groups.
@@ -198,8 +222,19 @@ impl Owner {
     }
 }
 
+/// What an update is asked after by, if it is of this shard.
+fn own_of(desk: &Desk, (source, number): (Source, u64), path: TopicPath) -> Option<Own> {
+    (source == desk.groups.source()).then_some(Own { number, path })
+}
+
 /// The entry of what was decided, for a session of this server; `None` where it changes nothing.
-fn entry_of(desk: &Desk, (path, term): (&str, u64), server: u64, added: Option<&Added>, record: Option<&Record>) -> Option<Vec<u8>> {
+fn entry_of(
+    desk: &Desk,
+    (path, term): (&str, u64),
+    (server, asked): (u64, Option<Asked>),
+    added: Option<&Added>,
+    record: Option<&Record>,
+) -> Option<Vec<u8>> {
     if added.is_none() && record.is_none() {
         return None;
     }
@@ -212,7 +247,7 @@ fn entry_of(desk: &Desk, (path, term): (&str, u64), server: u64, added: Option<&
         is_passing: *is_passing,
         creator: creator.map(|session| SessionName { server, session }),
     });
-    Some(Entry { path, term, time_ms, added, change }.encode())
+    Some(Entry { path, term, time_ms, asked, added, change }.encode())
 }
 
 fn change_of<'a>(desk: &Desk, server: u64, record: &'a Record) -> cluster::Change<'a> {

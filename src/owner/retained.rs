@@ -98,7 +98,7 @@ impl Owner {
         } else if matches!(desk.groups.role(group), Role::Leads { .. }) && self.ahead.find(group, path.as_str()).is_none() {
             let record = null_of(topic, desk.turn.now);
             desk.report.expired += 1;
-            self.propose_record(desk, group, path, &record);
+            self.propose_record(desk, group, path, &record, None);
         }
     }
 

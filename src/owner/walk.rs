@@ -8,7 +8,7 @@ use super::forward::removal_of;
 use super::record::appeared;
 use super::walks::Purpose;
 use crate::base::ShardIndex;
-use crate::desk::{Answer, Desk, Fate, Proposed, Role, Ticket, Together, refusal_of};
+use crate::desk::{Answer, Desk, Own, Role, Ticket, Together};
 use crate::mail::{Appearance, DeepLimit, Fetch, ListenerKind, Mail, Notice, Part, Question, Viewer, What};
 use crate::owner::{Owner, Paused};
 use crate::protocol::Refusal;
@@ -276,18 +276,20 @@ impl Owner {
 
     fn note_removal(&mut self, desk: &mut Desk, walk: &mut Walk, group: u16, path: &TopicPath) {
         let progress = &mut walk.progress;
-        if matches!(desk.groups.role(group), Role::Follows { .. }) {
-            let together = progress.together.get_or_insert_with(Together::begin);
-            let ticket = desk.groups.forward(desk.turn.now, group, removal_of(path.as_str(), None));
-            return desk.groups.hold_forwarded(group, ticket, Together::part(together));
+        let part = |together: &mut Option<_>| Together::part(together.get_or_insert_with(Together::begin));
+        // What waits for another server to lead comes before it.
+        if matches!(desk.groups.role(group), Role::Follows { .. }) || desk.groups.has_forwarded(group) {
+            let number = desk.groups.forward(desk.turn.now, group, removal_of(path.as_str(), None));
+            return desk.groups.hold_forwarded(group, number, part(&mut progress.together));
         }
-        let removed = self.propose_removal(desk, group, path).and_then(|Proposed { term, .. }| {
-            // What was removed in an earlier term may be there again.
-            let is_the_same = *progress.groups.entry(group).or_insert(term) == term;
-            if is_the_same { Ok(()) } else { Err(refusal_of(Fate::Unknown)) }
-        });
-        match removed {
-            Ok(()) => progress.removed += 1,
+        let asked = desk.groups.take_number(group);
+        match self.propose_removal(desk, group, path, Some(asked)) {
+            Ok(proposed) => {
+                // The answer waits for what it was decided from in this term.
+                progress.groups.entry(group).or_insert(proposed.term);
+                let own = Own { number: asked.1, path: path.clone() };
+                desk.groups.hold(proposed, part(&mut progress.together), Ok(Outcome::Removed(1)), Some(own));
+            }
             Err(refusal) => progress.refusal = Some(refusal),
         }
     }
@@ -310,8 +312,8 @@ impl Owner {
             && removed == 0
         {
             // The one topic may be there, and is not here yet.
-            let ticket = desk.groups.forward(desk.turn.now, group, removal_of(path, None));
-            desk.groups.hold_forwarded(group, ticket, Together::part(&together));
+            let number = desk.groups.forward(desk.turn.now, group, removal_of(path, None));
+            desk.groups.hold_forwarded(group, number, Together::part(&together));
         }
         if let Some(refusal) = refusal {
             desk.give(Together::part(&together), Err(refusal));

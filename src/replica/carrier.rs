@@ -8,8 +8,9 @@ use crate::base::placement::owner_of;
 use crate::cluster::{Entry, Forward, last_place};
 use crate::consensus::{self, Committed, GroupId, Handle, News, Unreached, entry_bytes};
 use crate::shard::{Fate, Leader, Role};
-use crate::storage::Loaded;
+use crate::storage::{Loaded, LoadedGroup};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// Of a snapshot, a word has so many topics at most.
 const TOPICS_A_WORD: usize = 64;
@@ -86,10 +87,12 @@ impl Carrier {
     }
 
     /// Another server's snapshot is in the store: its topics are told to the shards that own them. That of the group that has no topics is nothing to them.
-    pub fn install(&self, group: GroupId, index: u64, topics: Loaded) {
+    pub fn install(&self, group: GroupId, index: u64, loaded: LoadedGroup) {
         if !self.has_topics(group) {
             return;
         }
+        let LoadedGroup { topics, made } = loaded;
+        let made: Arc<[_]> = made.into();
         let mut parts: Vec<Loaded> = (0..self.shards).map(|_| Vec::new()).collect();
         for topic in topics {
             let owner = owner_of(topic.1.path.as_str(), self.shards);
@@ -101,7 +104,7 @@ impl Carrier {
         }
         for (shard, topics) in (0..).map(ShardIndex).zip(parts) {
             (self.tell)(shard, Word::Installed { group: group.0, topics });
-            (self.tell)(shard, Word::AllInstalled { group: group.0, place: last_place(index) });
+            (self.tell)(shard, Word::AllInstalled { group: group.0, place: last_place(index), made: made.clone() });
         }
     }
 

@@ -3,6 +3,7 @@
 use super::outstanding::Outstanding;
 use super::{head, pack, unpack};
 use crate::base::ShardIndex;
+use crate::cluster::Source;
 use crate::consensus::{self, Asker, GroupId, Handle};
 use crate::shard::{Forwarder, Outgoing, Proposal};
 use bytes::Bytes;
@@ -76,9 +77,9 @@ impl Link {
 
     /// Sends an update to the server that leads its group.
     pub fn forward(&self, outgoing: Outgoing) {
-        let Outgoing { group, to, ticket, attempt, request } = outgoing;
+        let Outgoing { group, to, number, ticket, attempt, request } = outgoing;
         let (server, boot) = self.server;
-        let from = Forwarder { server, boot, shard: self.shard.0, attempt };
+        let from = Forwarder { source: Source { server, boot, shard: self.shard.0 }, number, attempt };
         let bytes = [&head(to.term, from)[..], &request].concat();
         let asker = Asker { number: self.shard.0, attempt };
         self.handle.ask(GroupId(group), to.server, asker, pack(self.shard.0, ticket), bytes.into());

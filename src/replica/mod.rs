@@ -20,9 +20,11 @@ mod tests;
 pub use carrier::Carrier;
 pub use link::Link;
 
+use crate::cluster::{Row, Source};
 use crate::shard::{Fate, Forwarder, Role};
 use crate::storage::Loaded;
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// What a shard is told.
 #[derive(Debug)]
@@ -35,8 +37,8 @@ pub enum Word {
     Forwarded { group: u16, term: u64, from: Forwarder, number: u64, request: Bytes },
     /// Some topics of another server's snapshot, which takes the place of what is here of the group.
     Installed { group: u16, topics: Loaded },
-    /// Those were all, as of this place of the group's log.
-    AllInstalled { group: u16, place: u64 },
+    /// Those were all, as of this place of the group's log, and these are the updates that it is known to have.
+    AllInstalled { group: u16, place: u64, made: Arc<[(Source, Row)]> },
     /// What became of an update that was forwarded.
     Reply { group: u16, ticket: u64, reply: Result<Bytes, Fate> },
 }
@@ -66,22 +68,21 @@ fn unpack(packed: u64) -> (u16, u64) {
 }
 
 /// What goes before a forwarded update: the term that it is for, and who has sent it.
-const HEAD_BYTES: usize = 34;
+const HEAD_BYTES: usize = 42;
 
 fn head(term: u64, from: Forwarder) -> [u8; HEAD_BYTES] {
-    let Forwarder { server, boot, shard, attempt } = from;
+    let Forwarder { source: Source { server, boot, shard }, number, attempt } = from;
     let mut bytes = [0; HEAD_BYTES];
-    bytes[..8].copy_from_slice(&term.to_le_bytes());
-    bytes[8..16].copy_from_slice(&server.to_le_bytes());
-    bytes[16..24].copy_from_slice(&boot.to_le_bytes());
-    bytes[24..32].copy_from_slice(&attempt.to_le_bytes());
-    bytes[32..].copy_from_slice(&shard.to_le_bytes());
+    for (eight, value) in bytes.chunks_exact_mut(8).zip([term, server, boot, number, attempt]) {
+        eight.copy_from_slice(&value.to_le_bytes());
+    }
+    bytes[40..].copy_from_slice(&shard.to_le_bytes());
     bytes
 }
 
 fn read_head(bytes: &[u8]) -> Option<(u64, Forwarder)> {
     let (head, _) = bytes.split_first_chunk::<HEAD_BYTES>()?;
     let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
-    let shard = u16::from_le_bytes([head[32], head[33]]);
-    Some((number(0), Forwarder { server: number(8), boot: number(16), shard, attempt: number(24) }))
+    let source = Source { server: number(8), boot: number(16), shard: u16::from_le_bytes([head[40], head[41]]) };
+    Some((number(0), Forwarder { source, number: number(24), attempt: number(32) }))
 }

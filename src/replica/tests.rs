@@ -4,9 +4,10 @@ use super::outstanding::Outstanding;
 use super::*;
 use crate::base::ShardIndex;
 use crate::base::placement::owner_of;
-use crate::cluster::{Change, Entry};
+use crate::cluster::{Change, Entry, Source, last_place};
 use crate::consensus::{self, GroupId, News, Options, Start};
 use crate::shard::{Leader, Outgoing, Proposal};
+use crate::storage::LoadedGroup;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, OnceLock};
@@ -117,7 +118,7 @@ impl Alone {
 }
 
 fn entry(path: &str, term: u64) -> Vec<u8> {
-    Entry { path, term, time_ms: 1, added: None, change: Some(Change::Removed) }.encode()
+    Entry { path, term, time_ms: 1, asked: None, added: None, change: Some(Change::Removed) }.encode()
 }
 
 #[test]
@@ -144,7 +145,8 @@ fn a_shard_hears_what_it_has_proposed_in_order_and_others_what_is_theirs() {
 #[test]
 fn a_forwarded_update_that_reaches_nobody_was_not_made() {
     let alone = Alone::new();
-    let outgoing = Outgoing { group: 1, to: Leader { server: 7, term: 1 }, ticket: 9, attempt: 0, request: b"an update"[..].into() };
+    let outgoing =
+        Outgoing { group: 1, to: Leader { server: 7, term: 1 }, number: 1, ticket: 9, attempt: 0, request: b"an update"[..].into() };
     alone.link(1).forward(outgoing);
     let reply = alone.find(|shard, word| match word {
         Word::Reply { group, ticket, reply } => Some((shard, group, ticket, reply)),
@@ -156,7 +158,7 @@ fn a_forwarded_update_that_reaches_nobody_was_not_made() {
 
 #[test]
 fn who_has_forwarded_is_read_again() {
-    let from = Forwarder { server: u64::MAX - 1, boot: 5, shard: 63, attempt: 7 };
+    let from = Forwarder { source: Source { server: u64::MAX - 1, boot: 5, shard: 63 }, number: 1 << 60, attempt: 7 };
     assert_eq!(read_head(&head(9, from)), Some((9, from)));
     assert_eq!(read_head(&head(9, from)[1..]), None);
 }
@@ -192,10 +194,11 @@ fn only_snapshots_of_groups_that_have_topics_are_the_shards() {
     let (told, words) = channel();
     let alone = Alone::new();
     let carrier = Carrier::new((NODE, 1), (SHARDS, GROUPS), alone.handle.clone(), move |shard, word| drop(told.send((shard, word))));
-    carrier.install(GroupId(GROUPS), 9, Vec::new());
+    carrier.install(GroupId(GROUPS), 9, LoadedGroup::default());
     assert!(words.try_recv().is_err(), "no shard knows the group");
-    carrier.install(GroupId(GROUPS - 1), 9, Vec::new());
-    let all = words.try_iter().filter(|(_, word)| matches!(word, Word::AllInstalled { group: 1, index: 9 })).count();
+    carrier.install(GroupId(GROUPS - 1), 9, LoadedGroup::default());
+    let all =
+        words.try_iter().filter(|(_, word)| matches!(word, Word::AllInstalled { group: 1, place, .. } if *place == last_place(9))).count();
     assert_eq!(all, usize::from(SHARDS));
     alone.stop();
 }

@@ -43,7 +43,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub fn start(clustered: Clustered, kept: Kept, senders: Vec<Sender<Command>>, mailboxes: Vec<Arc<Mailbox>>) -> io::Result<Self> {
+    /// `boot` tells this start of the server from all others, as the shards' identities do.
+    pub fn start(
+        clustered: Clustered,
+        boot: u64,
+        kept: Kept,
+        senders: Vec<Sender<Command>>,
+        mailboxes: Vec<Arc<Mailbox>>,
+    ) -> io::Result<Self> {
         let Clustered { options, core, connect, found } = clustered;
         let Kept { mut logs, sender, snapshots } = kept;
         let start = |group: GroupId| Start::kept(group, logs.remove(&group.0).unwrap_or_default(), sender.clone());
@@ -72,7 +79,7 @@ impl Engine {
             let _ = senders[usize::from(shard.0)].send(Command::Replica(word));
             mailboxes[usize::from(shard.0)].wake();
         };
-        if carrier.set(Carrier::new((options.node, super::now().0), (shards, options.groups), handle.clone(), tell)).is_err() {
+        if carrier.set(Carrier::new((options.node, boot), (shards, options.groups), handle.clone(), tell)).is_err() {
             unreachable!("it is set once");
         }
         if let Some(voters) = found {
@@ -152,8 +159,8 @@ impl Answering {
                 return handle.not_installed(group);
             }
             loading.load(group.0, move |loaded| match loaded {
-                Ok(topics) => {
-                    carrier.wait().install(group, index, topics);
+                Ok(loaded) => {
+                    carrier.wait().install(group, index, loaded);
                     handle.installed(group);
                 }
                 Err(why) => {

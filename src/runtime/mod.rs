@@ -24,6 +24,7 @@ pub use ring::{Completion, Ring, Sizes};
 use crate::admin::Pages;
 use crate::authentication;
 use crate::base::{ShardIndex, Time, TopicId};
+use crate::cluster::{Row, Source};
 use crate::journal::StoredTopic;
 use crate::shard::{Identity, Limits, Restoring, Shard, Storing, Transport};
 use crate::storage::{self, Store};
@@ -100,6 +101,8 @@ pub struct Stored {
     pub highest_topic: u64,
     /// Topics of groups that messages are only passed through.
     pub passing: Vec<(TopicId, StoredTopic)>,
+    /// Which updates groups are known to have.
+    pub made: Vec<(u16, Source, Row)>,
     /// What is kept of groups' logs.
     pub logs: storage::Logs,
 }
@@ -128,7 +131,7 @@ pub fn start(settings: &Settings, listeners: Vec<Listeners>, stored: Option<Stor
     let engine = match (clustered, &storage, logs) {
         (Some(clustered), Some(storage), Some(logs)) => {
             let kept = cluster::Kept { logs, sender: storage.logs(), snapshots: storage.snapshots() };
-            Some(cluster::Engine::start(clustered, kept, senders.clone(), mailboxes.clone())?)
+            Some(cluster::Engine::start(clustered, settings.start, kept, senders.clone(), mailboxes.clone())?)
         }
         _ => None,
     };
@@ -206,7 +209,7 @@ impl Begun {
         let mut restorings = Restoring::deal(stored.topics, senders.len() as u16);
         let place = |(group, log): (&u16, &storage::GroupLog)| Some((*group, log.position.as_ref()?.index));
         let places: Vec<_> = stored.logs.iter().filter_map(place).filter(|(group, _)| Some(*group) < groups).collect();
-        Restoring::deal_groups(&mut restorings, stored.passing, &places);
+        Restoring::deal_groups(&mut restorings, stored.passing, &places, stored.made);
         let storing = if stored.options.ack == storage::Ack::Memory { Storing::Memory } else { Storing::Stored };
         // In a cluster the numbers of topics are doubled.
         let topics_base = if groups.is_some() { stored.highest_topic / 2 + 1 } else { stored.highest_topic };

@@ -110,7 +110,7 @@ fn open_store(config: &Config, cores: &[usize], groups: u16) -> io::Result<Optio
     let shards = u16::try_from(cores.len()).expect("there are at most 64 shards");
     let options = Options { shards, groups, ..wanted.options };
     let (store, recovered) = Store::open(&wanted.directory, options).map_err(|error| io::Error::other(error.to_string()))?;
-    let Recovered { state, logs, passing, torn, records, last_run } = recovered;
+    let Recovered { state, logs, passing, made, torn, records, last_run } = recovered;
     if last_run.may_lack_tail() {
         tracing::warn!("{last_run}");
     }
@@ -129,7 +129,7 @@ fn open_store(config: &Config, cores: &[usize], groups: u16) -> io::Result<Optio
     let highest_topic = state.highest_topic;
     let topics: Vec<(TopicId, _)> = state.topics.into_iter().collect();
     let passing = passing.into_iter().collect();
-    Ok(Some((Stored { store, options, core, topics, highest_topic, passing, logs }, found)))
+    Ok(Some((Stored { store, options, core, topics, highest_topic, passing, made, logs }, found)))
 }
 
 /// A core that serves no shard, where there is one.

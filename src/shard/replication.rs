@@ -4,9 +4,10 @@ use super::Shard;
 use super::restore::specification_of;
 use crate::base::{Time, TopicId};
 use crate::cluster::{Entry, topic_id};
-use crate::desk::{Answer, Back, Fate, Forwarder, Given, Outgoing, Proposal, Proposed, Role, Weight};
+use crate::cluster::{Found, Row, Source};
+use crate::desk::{Answer, Back, Fate, Forwarder, Given, Known, Outgoing, Proposal, Proposed, Role, Said, Unsent, Weight, refusal_of};
 use crate::journal::StoredTopic;
-use crate::owner::{Replied, not_leading, replied, reply_of};
+use crate::owner::{replied, reply_of};
 use crate::protocol::{ErrorCode, Refusal};
 
 /// A shard as whoever carries its groups' logs sees it. After each method poll the shard as ever.
@@ -73,9 +74,10 @@ impl<'s> Replication<'s> {
         Ok(())
     }
 
-    /// That was all of the group's, as of this place of its log: what else is here of the group goes, a part at a time.
-    pub fn handle_all_installed(&mut self, group: u16, place: u64) {
+    /// That was all of the group's, as of this place of its log, and these are the updates that it is known to have: what else is here of the group goes, a part at a time.
+    pub fn handle_all_installed(&mut self, group: u16, place: u64, made: &[(Source, Row)]) {
         let Shard { desk, owner, .. } = &mut *self.shard;
+        made.iter().for_each(|(source, row)| desk.groups.merge_made(group, *source, row));
         desk.groups.take_place(group, place);
         owner.finish_install(desk, group, topic_id(0, desk.groups.count(), place + 1));
         let seen = desk.groups.take_seen(group);
@@ -91,13 +93,13 @@ impl<'s> Replication<'s> {
     pub fn handle_forwarded(&mut self, (group, term): (u16, u64), from: Forwarder, number: u64, request: &[u8]) -> Option<Vec<u8>> {
         let Shard { desk, owner, .. } = &mut *self.shard;
         if !desk.groups.takes(group, term, from) {
-            return Some(not_leading());
+            return Some(reply_of(&Said::Lost(Fate::Void)));
         }
-        let answer = Answer::Server { number, index: 0 };
-        if let Err(what) = owner.update_for_server(desk, group, term, request, answer) {
+        let answer = Answer::Server { number };
+        if let Err(what) = owner.update_for_server(desk, (group, term), from, request, answer) {
             let refusal =
                 Refusal::new(ErrorCode::MalformedFrame, format!("the server that leads the topic's group cannot read the update: {what}"));
-            return Some(reply_of(&Err(refusal), 0));
+            return Some(reply_of(&Said::Result(Err(refusal), 0)));
         }
         self.shard.settle();
         None
@@ -106,17 +108,19 @@ impl<'s> Replication<'s> {
     /// The answers to updates that other servers have forwarded, with the numbers that these came with.
     pub fn poll_replies(&mut self) -> Vec<(u64, Vec<u8>)> {
         let replies = self.shard.desk.groups.poll_replies();
-        replies.into_iter().map(|reply| (reply.number, reply_of(&reply.result, reply.index))).collect()
+        replies.into_iter().map(|reply| (reply.number, reply_of(&reply.said))).collect()
     }
 
     /// What became of an update that was sent to a server that leads: its reply, or that there is none.
     pub fn handle_reply(&mut self, group: u16, ticket: u64, reply: Result<&[u8], Fate>) {
         let back = match reply.map(replied) {
-            Ok(Some(Replied::Result(result, index))) => Back::Answered(result, index),
-            Ok(Some(Replied::NotLeading)) | Err(Fate::Void) => Back::NotDone,
-            Ok(None) | Err(Fate::Unknown) => Back::Unknown,
+            Ok(Some(Said::Result(result, index))) => Back::Answered(result, index),
+            Ok(Some(Said::NotMade)) => Back::NotMade,
+            Ok(Some(Said::Lost(Fate::Void))) | Err(Fate::Void) => Back::NotDone,
+            Ok(Some(Said::Lost(Fate::Unknown)) | None) | Err(Fate::Unknown) => Back::Unknown,
         };
-        let given = self.shard.desk.groups.take_back(group, ticket, back);
+        let Shard { desk, .. } = &mut *self.shard;
+        let given = desk.groups.take_back(desk.turn.now, group, ticket, back);
         self.give(given.into_iter().collect());
         self.decide_waiting(group);
     }
@@ -128,10 +132,19 @@ impl<'s> Replication<'s> {
             return;
         }
         let Role::Leads { term } = self.shard.desk.groups.role(group) else { return };
-        let Shard { desk, owner, .. } = &mut *self.shard;
         // As many as came while nobody was known to lead, which is bounded.
-        for (request, answer) in waiting {
-            owner.update_for_server(desk, group, term, &request, answer).expect("this server has made it");
+        for Unsent { number, known, request, answer } in waiting {
+            let Shard { desk, owner, .. } = &mut *self.shard;
+            // All before the term is applied here, and in this one nothing of it was put to the log.
+            match (known, desk.groups.find_made(group, number)) {
+                (Known::Open | Known::Put, Found::Made(made, _)) => self.give(vec![(answer, Ok(made.outcome()))]),
+                (Known::Open | Known::Put, Found::Forgotten) => self.give(vec![(answer, Err(refusal_of(Fate::Unknown)))]),
+                (Known::Put, Found::NotMade) => self.give(vec![(answer, Err(refusal_of(Fate::Void)))]),
+                (Known::Open, Found::NotMade) | (Known::NotMade, _) => {
+                    let from = Forwarder { source: desk.groups.source(), number, attempt: 0 };
+                    owner.update_for_server(desk, (group, term), from, &request, answer).expect("this server has made it");
+                }
+            }
         }
         self.shard.settle();
     }
@@ -154,12 +167,14 @@ impl<'s> Replication<'s> {
         let id = topic_id(group, desk.groups.count(), place);
         let proposed = own.map(|number| Proposed { group, number, term, weight: Weight::Entry });
         owner.apply_entry(desk, id, proposed, &entry)?;
+        if let Some(asked) = &entry.asked {
+            desk.groups.note_made(group, asked, entry.time_ms, place);
+        }
         let seen = self.shard.desk.groups.take_seen(group);
         // What the update caused comes before its answer.
         self.shard.settle();
         if let Some(number) = own {
-            let given = self.shard.desk.groups.note_applied(group, number, term);
-            self.give(given);
+            self.handle_confirmed(group, number, term);
         }
         if !seen.is_empty() {
             self.give(seen);
@@ -169,14 +184,17 @@ impl<'s> Replication<'s> {
 
     /// A proposal without an entry: this server led the group in this term when all before it was applied.
     pub fn handle_confirmed(&mut self, group: u16, number: u64, term: u64) {
-        let given = self.shard.desk.groups.note_applied(group, number, term);
+        let Shard { desk, .. } = &mut *self.shard;
+        let given = desk.groups.note_applied(desk.turn.now, group, number, term);
         self.give(given);
     }
 
     /// The proposals up to this one that were not applied never will be, or it is not known.
     pub fn handle_lost(&mut self, group: u16, last: u64, fate: Fate) {
-        let given = self.shard.desk.groups.note_lost(group, last, fate);
+        let Shard { desk, .. } = &mut *self.shard;
+        let given = desk.groups.note_lost(desk.turn.now, group, last, fate);
         self.give(given);
+        self.decide_waiting(group);
     }
 
     /// Time passes for what waits for other servers.

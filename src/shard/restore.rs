@@ -9,6 +9,7 @@ use crate::audience::durable;
 use crate::audience::mqtt::{home_of, is_unfinished, session_of};
 use crate::base::placement::owner_of;
 use crate::base::{ShardIndex, TopicId};
+use crate::cluster::{Row, Source};
 use crate::journal::StoredTopic;
 use crate::mail::Appearance;
 use crate::topic::mqtt::parse_filter;
@@ -32,6 +33,8 @@ pub struct Restoring {
     passing: Vec<(TopicId, StoredTopic)>,
     /// The last place of each group's log that the topics hold.
     places: Arc<[(u16, u64)]>,
+    /// The updates that groups are known to have, of all shards: there may have been more of these.
+    made: Arc<[(u16, Source, Row)]>,
 }
 
 impl Restoring {
@@ -69,21 +72,28 @@ impl Restoring {
 }
 
 impl Restoring {
-    /// Adds what is only of a server of a cluster: topics that messages are only passed through, and how far each group's log is held.
-    pub fn deal_groups(dealt: &mut [Self], passing: impl IntoIterator<Item = (TopicId, StoredTopic)>, places: &[(u16, u64)]) {
+    /// Adds what is only of a server of a cluster: topics that messages are only passed through, how far each group's log is held, and which updates it is known to have.
+    pub fn deal_groups(
+        dealt: &mut [Self],
+        passing: impl IntoIterator<Item = (TopicId, StoredTopic)>,
+        places: &[(u16, u64)],
+        made: Vec<(u16, Source, Row)>,
+    ) {
         for (id, topic) in passing {
             let owner = owner_of(topic.path.as_str(), dealt.len() as u16);
             dealt[usize::from(owner.0)].passing.push((id, topic));
         }
-        dealt.iter_mut().for_each(|shard| shard.places = places.into());
+        let made: Arc<[_]> = made.into();
+        dealt.iter_mut().for_each(|shard| (shard.places, shard.made) = (places.into(), made.clone()));
     }
 }
 
 impl Shard {
     /// Takes up what was stored, before anybody is connected. An error says what about it this server cannot read.
     pub fn restore(&mut self, restoring: Restoring) -> Result<(), String> {
-        let Restoring { interests, sessions, durable, topics, views, session_trees, security, passing, places } = restoring;
+        let Restoring { interests, sessions, durable, topics, views, session_trees, security, passing, places, made } = restoring;
         places.iter().for_each(|(group, index)| _ = self.desk.groups.take_place(*group, *index));
+        made.iter().for_each(|(group, source, row)| self.desk.groups.merge_made(*group, *source, row));
         // First: sessions are taken up with what they may do.
         security.iter().try_for_each(|(id, stored)| self.audience.restore_security(&mut self.desk, *id, stored))?;
         self.owner.set_security(self.audience.kept_security());

@@ -6,8 +6,7 @@
 //! the last record it holds is part of it. Its blocks carry checksums that are checked on read.
 
 use super::error::panic_text;
-use super::snapshots::Held;
-use super::snapshots::Loaded;
+use super::snapshots::{Held, Loaded, LoadedGroup};
 use crate::base::TopicId;
 use crate::journal::{Expected, Read, Record, RecordKind, Salt, State, StoredEvent, StoredTopic, read_segment};
 use fjall::config::{BlockSizePolicy, FilterPolicy};
@@ -33,12 +32,14 @@ pub enum Tag {
     Garbage = 5,
     /// Behind it stand a group and a path: the topic that is there.
     Path = 6,
+    /// Behind it stand a group and who numbers what is asked for there: what of that was made.
+    Made = 7,
     /// Behind it stands a group: what of its log is part of the state, and its vote.
-    Group = 7,
+    Group = 8,
     /// Behind it stand a group and an index: an entry of its log that is not part of the state yet.
-    Log = 8,
+    Log = 9,
     /// Behind it stand a group and a number: a piece of another server's snapshot.
-    Staged = 9,
+    Staged = 10,
 }
 
 /// In the order of its bytes.
@@ -124,8 +125,14 @@ impl Base {
         Ok(state)
     }
 
-    /// The topics of a group, in the order of their numbers.
-    pub fn load(&self, group: u16) -> Result<Loaded, BaseError> {
+    /// The topics of a group, in the order of their numbers, and what is known of its updates.
+    pub fn load(&self, group: u16) -> Result<LoadedGroup, BaseError> {
+        let made = self.checked(|base| base.made(group))?;
+        let made = made.rows().map(|(source, row)| (source, row.clone())).collect();
+        Ok(LoadedGroup { topics: self.load_topics(group)?, made })
+    }
+
+    fn load_topics(&self, group: u16) -> Result<Loaded, BaseError> {
         let topics = guarded(|| {
             let mut state = State::default();
             for entry in self.state()?.range(..[Tag::Path as u8]) {
@@ -492,7 +499,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, BaseError>) -> Result<T, BaseErro
 fn restore_entry(state: &mut State, key: Key, value: &[u8]) -> Result<(), BaseError> {
     let id = TopicId(key.topic);
     match key.tag {
-        Tag::Checkpoint | Tag::Garbage | Tag::Path | Tag::Group | Tag::Log | Tag::Staged => {}
+        Tag::Checkpoint | Tag::Garbage | Tag::Path | Tag::Made | Tag::Group | Tag::Log | Tag::Staged => {}
         Tag::Series => {
             let [last_sequence, first_kept, latest_ms] = numbers(value)?;
             if let Some(topic) = state.topics.get_mut(&id) {
@@ -538,7 +545,7 @@ pub fn check_entry(key: &[u8], value: &[u8]) -> Result<u64, BaseError> {
         Tag::Topic => matches!(record(key, value)?, Record::Added { .. }),
         Tag::Value => matches!(record(key, value)?, Record::Value { .. } | Record::NoValue { .. } | Record::Message { .. }),
         Tag::Event => matches!(record(key, value)?, Record::Event { sequence, .. } if sequence == key.sequence),
-        Tag::Checkpoint | Tag::Path | Tag::Group | Tag::Log | Tag::Staged => false,
+        Tag::Checkpoint | Tag::Path | Tag::Made | Tag::Group | Tag::Log | Tag::Staged => false,
     };
     if fits { Ok(key.topic) } else { Err(BaseError::Corrupt(format!("topic {}: found what is not of it", key.topic))) }
 }

@@ -4,16 +4,18 @@
 //! waits for a quiet group, and is applied or cut with a later segment. With the changed topics goes how far the state goes, in one step.
 //!
 //! Whether a topic is persistent makes no difference here: those of groups live as long as a majority does, and a server that comes new gets all of them.
-//! A topic that only messages pass through is no topic of the state; what would make it one stands with its path.
+//! A topic that only messages pass through is no topic of the state; what would make it one stands with its path. Which updates were made (`cluster::once`) is part of the state
+//! as topics are.
 
 use super::base::{Base, BaseError, Fold, Tag, read_record};
 use super::logs::{LogEntry, LogPayload};
 use crate::base::TopicId;
-use crate::cluster::{self, Change, Entry, EventChange, parts, place, topic_id};
+use crate::cluster::{self, Change, Entry, EventChange, Once, Row, Source, parts, place, topic_id};
 use crate::journal::{Read, Record, StoredTopic};
 use crate::topic::path::{self, TopicPath};
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::wire::mqtt::QoS;
+use fjall::Guard;
 use hashbrown::{HashMap, HashSet};
 use rkyv::rancor::Failure;
 use rkyv::{Archive, Serialize};
@@ -216,6 +218,21 @@ impl Base {
         })
     }
 
+    /// Which updates groups are known to have.
+    pub fn all_made(&self) -> Result<Vec<(u16, Source, Row)>, BaseError> {
+        self.checked(|base| base.state()?.prefix([Tag::Made as u8]).map(read_row).collect())
+    }
+
+    /// The same of one group.
+    pub(super) fn made(&self, group: u16) -> Result<Once, BaseError> {
+        let mut made = Once::default();
+        for found in self.state()?.prefix(group_key(Tag::Made, group, &[])) {
+            let (_, source, row) = read_row(found)?;
+            made.merge(source, &row);
+        }
+        Ok(made)
+    }
+
     /// Notes what the records of a segment say of groups' logs, and applies what is committed.
     pub(super) fn fold_logs(&self, records: BTreeMap<u16, Vec<Record<'_>>>, fold: &mut Fold) -> Result<(), BaseError> {
         for (group, records) in records {
@@ -246,7 +263,7 @@ impl Base {
         if let Some(missing) = log.gap() {
             return Err(BaseError::Corrupt(format!("group {group}: entry {missing} of its log is missing")));
         }
-        let mut applying = Applying { base: self, fold, group, paths: HashMap::new(), changed: HashSet::new() };
+        let mut applying = Applying { base: self, fold, group, paths: HashMap::new(), changed: HashSet::new(), made: None };
         while let Some(first) = log.entries.first_entry().filter(|first| Some(*first.key()) <= log.committed) {
             let changes_topics = matches!(&first.get().payload, LogPayload::Entry { bytes, .. } if !cluster::is_empty(bytes));
             if changes_topics && group >= self.groups {
@@ -268,9 +285,32 @@ impl Base {
             }
             log.advance(&entry);
         }
+        applying.note_made();
         applying.note_paths();
         Ok(())
     }
+}
+
+/// The key of what a source has asked for of a group, and made.
+fn made_key(group: u16, source: Source) -> Vec<u8> {
+    let Source { server, boot, shard } = source;
+    group_key(Tag::Made, group, &[&server.to_be_bytes()[..], &boot.to_be_bytes(), &shard.to_be_bytes()].concat())
+}
+
+/// Reads what another wrote of that.
+pub fn parse_made(key: &[u8], value: &[u8]) -> Result<(u16, Source, Row), BaseError> {
+    let (group, rest) = parse_group_key(key)?;
+    let corrupt = || BaseError::Corrupt(format!("group {group}: found updates of nobody"));
+    let (server, rest) = rest.split_first_chunk().ok_or_else(corrupt)?;
+    let (boot, rest) = rest.split_first_chunk().ok_or_else(corrupt)?;
+    let shard = rest.try_into().map_err(|_| corrupt())?;
+    let source = Source { server: u64::from_be_bytes(*server), boot: u64::from_be_bytes(*boot), shard: u16::from_be_bytes(shard) };
+    Ok((group, source, Row::decode(value).map_err(|_| corrupt())?))
+}
+
+fn read_row(found: Guard) -> Result<(u16, Source, Row), BaseError> {
+    let (key, value) = found.into_inner()?;
+    parse_made(&key, &value)
 }
 
 /// What is at a path of a group.
@@ -337,15 +377,40 @@ struct Applying<'b> {
     /// What is at the paths that were named.
     paths: HashMap<Box<str>, Option<Known>>,
     changed: HashSet<Box<str>>,
+    /// Which updates were made, once there is one more.
+    made: Option<Noting>,
+}
+
+/// What is known of updates, whose were known before, and whose are more.
+struct Noting {
+    made: Once,
+    before: Vec<Source>,
+    noted: BTreeSet<Source>,
+}
+
+impl Noting {
+    fn new(made: Once) -> Self {
+        let before = made.rows().map(|(source, _)| source).collect();
+        Self { made, before, noted: BTreeSet::new() }
+    }
 }
 
 impl Applying<'_> {
     /// What a shard makes of the entry's topic, as its records are: see `owner::storing`.
     fn apply(&mut self, landed: u64, place: u64, bytes: &[u8]) -> Result<(), BaseError> {
         let corrupt = |what: &str| BaseError::Corrupt(what.to_owned());
-        let Entry { path, term, added, change, .. } = Entry::decode(bytes).map_err(|_| corrupt("it has a form that is not known"))?;
+        let Entry { path, term, time_ms, asked, added, change } =
+            Entry::decode(bytes).map_err(|_| corrupt("it has a form that is not known"))?;
         if term != landed {
             return Ok(());
+        }
+        if let Some(asked) = &asked {
+            let noting = match &mut self.made {
+                Some(noting) => noting,
+                None => self.made.insert(Noting::new(self.base.made(self.group)?)),
+            };
+            noting.noted.insert(asked.source);
+            noting.made.note(asked, time_ms, place);
         }
         let mut known = self.find(path)?;
         if let Some(added) = added {
@@ -457,6 +522,14 @@ impl Applying<'_> {
         if *held != known {
             *held = known;
             self.changed.insert(path.into());
+        }
+    }
+
+    fn note_made(&mut self) {
+        let Some(Noting { made, before, noted }) = self.made.take() else { return };
+        let gone = before.into_iter().filter(|source| made.row(*source).is_none());
+        for source in gone.chain(noted.iter().copied()) {
+            self.fold.of_groups.insert(made_key(self.group, source), made.row(source).map(Row::encode));
         }
     }
 

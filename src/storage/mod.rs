@@ -44,7 +44,7 @@ pub use groups::{GroupLog, LogMembers, LogPosition, Logs};
 pub use handle::{Handle, Sender, start};
 pub use logs::{Done, LogEntry, LogPayload, LogSender, LogWrite};
 pub use open::{Recovered, Store};
-pub use snapshots::{Loaded, ReadPiece, Snapshots};
+pub use snapshots::{Loaded, LoadedGroup, ReadPiece, Snapshots};
 pub use tools::{Report, ToolError, check, cut, export, import};
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use super::writer::Position;
 use super::{OpenError, Options};
 use crate::base::TopicId;
 use crate::base::placement::PARTITIONS;
+use crate::cluster::{Row, Source};
 use crate::journal::{Record, Salt, State, StoredTopic};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub struct Recovered {
     pub logs: Logs,
     /// Topics of groups that messages are only passed through.
     pub passing: BTreeMap<TopicId, StoredTopic>,
+    /// Which updates groups are known to have, by who has asked for them.
+    pub made: Vec<(u16, Source, Row)>,
     /// What was on its way to the disk and is cut.
     pub torn: Option<Torn>,
     /// Records replayed from the journal.
@@ -72,6 +75,7 @@ impl Store {
         let mut state = base.restore().map_err(OpenError::base(&base_path))?;
         let mut logs = base.logs().map_err(OpenError::base(&base_path))?;
         let passing = base.passing().map_err(OpenError::base(&base_path))?;
+        let made = base.all_made().map_err(OpenError::base(&base_path))?;
         let journal_path = journal_path(directory);
         let mut visit = |record: &Record<'_>| {
             state.apply(record);
@@ -89,7 +93,7 @@ impl Store {
         let last_run = LastRun::read(directory, next_record - 1);
         let position = Position { salt, next_record, last_segment, checkpoint: base.through() };
         let store = Self { directory: directory.to_owned(), base, position, sealed, last_run, lock };
-        Ok((store, Recovered { state, logs, passing, torn, records, last_run }))
+        Ok((store, Recovered { state, logs, passing, made, torn, records, last_run }))
     }
 }
 

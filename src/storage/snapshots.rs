@@ -12,9 +12,10 @@
 
 use super::base::{Base, BaseError, GroupEntries, Tag, check_entry, is_topic_of};
 use super::fold::{Job, News};
-use super::groups::{GroupLog, LogPosition, check_path, group_key, parse_group_key};
+use super::groups::{GroupLog, LogPosition, check_path, group_key, parse_group_key, parse_made};
 use super::logs::LogWrite;
 use crate::base::TopicId;
+use crate::cluster::{Row, Source};
 use crate::journal::StoredTopic;
 use bytes::Bytes;
 use fjall::{Readable, Snapshot};
@@ -62,11 +63,19 @@ pub enum SnapshotJob {
     Read { group: u16, index: u64, number: u64, done: Box<dyn FnOnce(ReadPiece) + Send> },
     Stage { group: u16, number: u64, bytes: Bytes, done: Staged },
     Install { group: u16, position: LogPosition, done: Staged },
-    Load { group: u16, done: Box<dyn FnOnce(Result<Loaded, String>) + Send> },
+    Load { group: u16, done: Box<dyn FnOnce(Result<LoadedGroup, String>) + Send> },
 }
 
 /// A group's topics, as they are stored. Of those that messages are only passed through it is said.
 pub type Loaded = Vec<(TopicId, StoredTopic, bool)>;
+
+/// All that the state has of a group.
+#[derive(Default)]
+pub struct LoadedGroup {
+    pub topics: Loaded,
+    /// Which updates were made, by who has asked for them.
+    pub made: Vec<(Source, Row)>,
+}
 
 /// Hears of what was staged or installed, or why it was not: then nothing has changed.
 pub type Staged = Box<dyn FnOnce(Result<(), String>) + Send>;
@@ -104,8 +113,8 @@ impl Snapshots {
 }
 
 impl Snapshots {
-    /// All topics of the group, as the state has them.
-    pub fn load(&self, group: u16, done: impl FnOnce(Result<Loaded, String>) + Send + 'static) {
+    /// All topics of the group, as the state has them, and which updates it knows.
+    pub fn load(&self, group: u16, done: impl FnOnce(Result<LoadedGroup, String>) + Send + 'static) {
         let _ = self.jobs.send(Job::Snapshot(SnapshotJob::Load { group, done: Box::new(done) }));
     }
 }
@@ -378,7 +387,7 @@ impl Iterator for StagedEntries<'_> {
 /// Whether a key of the state belongs to a group's snapshot.
 fn is_of(key: &[u8], group: u16, groups: u16) -> Result<bool, BaseError> {
     match key.first() {
-        Some(tag) if *tag == Tag::Path as u8 => Ok(parse_group_key(key)?.0 == group),
+        Some(tag) if *tag == Tag::Path as u8 || *tag == Tag::Made as u8 => Ok(parse_group_key(key)?.0 == group),
         Some(tag) if *tag < Tag::Path as u8 => is_topic_of(key, group, groups),
         _ => Ok(false),
     }
@@ -389,5 +398,9 @@ fn check((key, value): &Pair, group: u16, groups: u16) -> Result<u64, BaseError>
     if !is_of(key, group, groups)? {
         return Err(BaseError::Corrupt(format!("the snapshot has a key of another group: {key:02x?}")));
     }
-    if key[0] == Tag::Path as u8 { check_path(key, value) } else { check_entry(key, value) }
+    match key[0] {
+        tag if tag == Tag::Path as u8 => check_path(key, value),
+        tag if tag == Tag::Made as u8 => parse_made(key, value).map(|_| 0),
+        _ => check_entry(key, value),
+    }
 }

@@ -86,6 +86,7 @@ impl Parts {
         let mut state = self.base.restore().map_err(OpenError::base(&path))?;
         let mut logs = self.base.logs().map_err(OpenError::base(&path))?;
         self.base.passing().map_err(OpenError::base(&path))?;
+        self.base.all_made().map_err(OpenError::base(&path))?;
         let through = self.base.through();
         let journal = replay(&mut self.files, self.salt, through, &mut |record| {
             state.apply(record);

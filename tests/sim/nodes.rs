@@ -8,7 +8,7 @@ use crate::random::Random;
 use std::collections::{BTreeMap, VecDeque};
 use tidewire::surface::base::placement::owner_of;
 use tidewire::surface::base::{SessionId, ShardIndex, Time};
-use tidewire::surface::cluster::{Entry, Forward};
+use tidewire::surface::cluster::{Entry, Forward, Source};
 use tidewire::surface::shard::{
     Effect, Fate, Forwarder, Identity, Landed, Leader, Limits, Outgoing, Proposal, Replication, Role, Shard, Storing,
 };
@@ -67,10 +67,12 @@ pub struct Server {
 }
 
 /// An update on its way from a shard to the server that it takes to lead.
+#[derive(Clone)]
 struct Call {
     from: usize,
     shard: usize,
     outgoing: Outgoing,
+    is_stray: bool,
 }
 
 type Reply = (Call, Vec<u8>);
@@ -85,18 +87,25 @@ pub struct Nodes {
     /// Those that have come to where they go, by that server and their number there, and the answers on their way back.
     taken: BTreeMap<(usize, u64), Call>,
     replies: BTreeMap<(usize, usize), VecDeque<Reply>>,
+    /// Those whose connection has ended, and that may come to where they go all the same, at any time.
+    strays: Vec<(usize, Call)>,
     next_call: u64,
+    /// Whether servers wait for a leader without end.
+    pub is_patient: bool,
 }
 
 impl Nodes {
     /// So many bytes may be on their way from a shard to the log of a group.
     pub fn new(seed: u64, proposed_bytes_max: usize) -> Self {
         let mut random = Random::new(seed);
-        let limits = Limits { groups: GROUPS, topics_max: 1000, proposed_bytes_max, ..Limits::default() };
+        let is_patient = random.percent(50);
+        let leader_patience_ms = if is_patient { 600_000_000 } else { 3000 };
+        let limits = Limits { groups: GROUPS, topics_max: 1000, proposed_bytes_max, leader_patience_ms, ..Limits::default() };
         let servers = (0..SERVERS).map(|server| Server::new(server, random.next(), &limits)).collect();
         let logs = (0..GROUPS).map(|_| Log::default()).collect();
         let (calls, taken, replies) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut nodes = Self { random, now: Time(1), logs, servers, calls, taken, replies, next_call: 0 };
+        let (now, strays, next_call) = (Time(1), Vec::new(), 0);
+        let mut nodes = Self { random, now, logs, servers, calls, taken, replies, strays, next_call, is_patient };
         for server in 0..SERVERS {
             nodes.carry_out(server);
         }
@@ -123,7 +132,8 @@ impl Nodes {
         self.now = self.now.after_ms(self.random.within(0, 3) as u64);
         let (server, group) = (self.random.below(SERVERS), self.random.below(usize::from(GROUPS)));
         let other = self.random.below(SERVERS);
-        match self.random.below(140) {
+        match self.random.below(142) {
+            140..142 => self.take_stray(),
             100..118 => _ = self.take_call(server, other),
             118..136 => _ = self.take_reply(server, other),
             136 => self.disconnect(server, other),
@@ -153,18 +163,36 @@ impl Nodes {
     /// The next update that a server has forwarded comes to the other.
     fn take_call(&mut self, from: usize, to: usize) -> bool {
         let Some(call) = self.calls.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
+        self.bring(from, to, call);
+        true
+    }
+
+    /// One whose connection has ended comes late. Nobody hears what is said of it.
+    fn take_stray(&mut self) {
+        if self.strays.is_empty() {
+            return;
+        }
+        let number = self.random.below(self.strays.len());
+        let (to, call) = self.strays.swap_remove(number);
+        self.bring(call.from, to, call);
+        let numbers: Vec<_> = self.taken.iter().filter(|((at, _), call)| *at == to && call.is_stray).map(|(key, _)| *key).collect();
+        numbers.iter().for_each(|key| drop(self.taken.remove(key)));
+        self.replies.values_mut().for_each(|replies| replies.retain(|(call, _)| !call.is_stray));
+    }
+
+    fn bring(&mut self, from: usize, to: usize, call: Call) {
         self.next_call += 1;
-        let Outgoing { group, to: Leader { term, .. }, attempt, request, .. } = &call.outgoing;
+        let Outgoing { group, to: Leader { term, .. }, number, attempt, request, .. } = &call.outgoing;
         let path = &Forward::access(request).expect("it was made here").path;
         let shard = usize::from(owner_of(path, SHARDS[to]).0);
         let mut shard = Replication::of(&mut self.servers[to].shards[shard], self.now);
-        let forwarder = Forwarder { server: from as u64 + 1, boot: 1, shard: call.shard as u16, attempt: *attempt };
+        let source = Source { server: from as u64 + 1, boot: 1, shard: call.shard as u16 };
+        let forwarder = Forwarder { source, number: *number, attempt: *attempt };
         match shard.handle_forwarded((*group, *term), forwarder, self.next_call, request) {
             Some(reply) => self.replies.entry((to, from)).or_default().push_back((call, reply)),
             None => _ = self.taken.insert((to, self.next_call), call),
         }
         self.carry_out(to);
-        true
     }
 
     /// The next answer of a server comes back to the other.
@@ -184,6 +212,9 @@ impl Nodes {
     fn disconnect(&mut self, from: usize, to: usize) {
         for call in self.calls.remove(&(from, to)).unwrap_or_default() {
             let fate = if self.random.percent(50) { Fate::Void } else { Fate::Unknown };
+            if fate == Fate::Unknown && self.random.percent(50) {
+                self.strays.push((to, Call { is_stray: true, ..call.clone() }));
+            }
             self.return_call(&call, Err(fate));
         }
         let numbers: Vec<_> = self.taken.iter().filter(|((at, _), call)| *at == to && call.from == from).map(|(key, _)| *key).collect();
@@ -203,6 +234,10 @@ impl Nodes {
     /// Time passes for a server's shards.
     fn tick(&mut self, server: usize) {
         self.now = self.now.after_ms(self.random.within(0, 200) as u64);
+        self.tick_at(server);
+    }
+
+    fn tick_at(&mut self, server: usize) {
         for shard in &mut self.servers[server].shards {
             shard.handle_tick(self.now, WALL_MS + server as u64 * 10_000 + self.now.0 / 1_000_000);
         }
@@ -245,6 +280,9 @@ impl Nodes {
                     is_still = false;
                 }
             }
+            // What was not reached is tried again.
+            (0..SERVERS).for_each(|server| self.tick_at(server));
+            is_still &= self.calls.values().all(VecDeque::is_empty);
             is_still &= self.servers.iter().flat_map(|server| &server.groups).all(|known| known.out.is_empty() && known.asked.is_empty());
             if is_still {
                 return;
@@ -400,7 +438,7 @@ impl Nodes {
                 let mut shard = Replication::of(&mut shards[from], self.now);
                 while let Some(outgoing) = shard.poll_forward() {
                     let to = outgoing.to.server as usize - 1;
-                    calls.entry((server, to)).or_default().push_back(Call { from: server, shard: from, outgoing });
+                    calls.entry((server, to)).or_default().push_back(Call { from: server, shard: from, outgoing, is_stray: false });
                 }
                 for (number, reply) in shard.poll_replies() {
                     // Nobody waits where the connection has ended.

@@ -54,7 +54,7 @@ impl Turns {
                 shard.handle_installed(group, topics).unwrap_or_else(|what| panic!("group {group}, a snapshot: {what}"));
                 return bytes;
             }
-            Word::AllInstalled { group, place } => shard.handle_all_installed(group, place),
+            Word::AllInstalled { group, place, made } => shard.handle_all_installed(group, place, &made),
             Word::Forwarded { group, term, from, number, request } => {
                 if let Some(reply) = shard.handle_forwarded((group, term), from, number, &request) {
                     link.answer(number, reply);

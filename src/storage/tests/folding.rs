@@ -82,7 +82,7 @@ fn open(directory: &Directory) -> Base {
 }
 
 pub fn entry<'a>(path: &'a str, added: Option<Added<'a>>, change: Option<Change<'a>>) -> Entry<'a> {
-    Entry { path, term: TERM, time_ms: 1, added, change }
+    Entry { path, term: TERM, time_ms: 1, asked: None, added, change }
 }
 
 pub fn new(kind: u8, properties: &[(&str, &str)]) -> Option<Added<'static>> {

@@ -1,3 +1,5 @@
+//! Histories that one order explains, and some that none does.
+
 use super::*;
 
 const MADE: Outcome = Outcome::Made(None);
