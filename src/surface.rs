@@ -160,7 +160,9 @@ pub mod journal {
 }
 
 pub mod cluster {
-    pub use crate::cluster::{Entry, Forward, Source, last_place, place};
+    pub use crate::cluster::{Entry, Forward, Source};
+    #[cfg(feature = "server")]
+    pub use crate::cluster::{last_place, place};
 }
 
 pub mod mail {

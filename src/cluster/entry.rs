@@ -179,7 +179,7 @@ struct KeptMessage<'a> {
     passed_on: &'a [u8],
 }
 
-/// The number of the topic that the entry at this [place](super::place) of its group's log adds, the same at every server. Topics that a server makes for itself have odd
+/// The number of the topic that the entry at this place of its group's log (see `batch`) adds, the same at every server. Topics that a server makes for itself have odd
 /// numbers.
 pub fn topic_id(group: u16, groups: u16, place: u64) -> TopicId {
     TopicId((place * u64::from(groups) + u64::from(group)) * 2)

@@ -7,11 +7,13 @@
 //! What agrees on the log stands elsewhere. Here is what is in it (`entry`, `batch`), how an update comes to the server that decides on it (`forward`), and how one whose answer was
 //! lost is found again (`once`).
 
+#[cfg(feature = "server")]
 mod batch;
 mod entry;
 mod forward;
 mod once;
 
+#[cfg(feature = "server")]
 pub use batch::{Batch, PARTS_MAX, is_empty, last_place, parts, place};
 pub use entry::{Added, Change, Entry, EventChange, Message, SessionName, topic_id};
 pub use forward::{

@@ -19,7 +19,7 @@ pub struct Replication<'s> {
 #[derive(Clone, Copy, Debug)]
 pub struct Landed<'a> {
     pub group: u16,
-    /// Which of the log's [places](crate::cluster::place): rising.
+    /// Its place in the log: rising. See `cluster::place`.
     pub place: u64,
     pub term: u64,
     /// The number that this shard has proposed it by in this run.
