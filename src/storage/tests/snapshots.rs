@@ -3,7 +3,7 @@
 use super::files::Directory;
 use super::folding::{Folding, GROUPS, entry, new, together, value};
 use crate::base::TopicId;
-use crate::cluster::{Change, place, topic_id};
+use crate::cluster::{Asked, Change, Entry, Found, Made, Source, place, topic_id};
 use crate::journal::{Payload, Record, State, StoredTopic};
 use crate::storage::base::Base;
 use crate::storage::groups::LogPosition;
@@ -67,6 +67,40 @@ fn stage(base: &mut Base, pieces: &[Vec<u8>]) {
 
 fn position(index: u64) -> LogPosition {
     LogPosition { index, term: 5, members: None }
+}
+
+#[test]
+fn which_updates_were_made_is_known_from_the_state_and_from_a_snapshot() {
+    let source = |server| Source { server, boot: 5, shard: 2 };
+    let made = |number, index, base: &Base, server| {
+        let found = base.made(GROUP).unwrap().find(source(server), number);
+        assert_eq!(found, Found::Made(Made::Created(true), place(index, 0)), "{number} of {server}");
+        assert_eq!(base.made(0).unwrap().find(source(server), number), Found::NotMade, "it is of its group");
+    };
+    let check = |base: &Base, last: u64| {
+        (11..=last).for_each(|index| made(index - 10, index, base, index % 2));
+        assert_eq!(base.made(GROUP).unwrap().find(source(0), 1), Found::NotMade);
+    };
+    let mut from = folding(10, 10);
+    // Two segments.
+    for last in [14, 18] {
+        for index in last - 3..=last {
+            let path = format!("1/{index}");
+            let asked = Asked { source: source(index % 2), number: index - 10, made: Made::Created(true) };
+            from.log_entry(GROUP, index, &Entry { asked: Some(asked), ..entry(&path, new(BINARY, &[]), None) });
+        }
+        from.write(&Record::Committed { group: GROUP, index: last });
+        from.fold();
+        from = from.reopen();
+        check(&from.base, last);
+    }
+    let mut to = folding(5, 10);
+    let pieces = read(&mut from.base, 18, |_| ());
+    stage(&mut to.base, &pieces);
+    to.base.install(GROUP, position(18)).unwrap();
+    let to = to.reopen();
+    check(&to.base, 18);
+    assert_eq!(to.base.load(GROUP).unwrap().made.len(), 2);
 }
 
 #[test]
