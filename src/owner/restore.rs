@@ -11,7 +11,7 @@ use crate::series::{Appended, Numbers, Series, SeriesError};
 use crate::topic::publication::{self, Publication};
 use crate::topic::selector::Selector;
 use crate::topic::specification::Specification;
-use crate::topic::tree::{Direction, Onward, Span};
+use crate::topic::tree::{Direction, Onward, Place, Span};
 use crate::wire::mqtt::QoS;
 use crate::wire::native::EventHead;
 use hashbrown::{HashMap, HashSet};
@@ -69,7 +69,8 @@ impl Owner {
         Ok(())
     }
 
-    /// The topic takes the place of what is at its path, as another server's snapshot of the group has it.
+    /// The topic takes the place of what is at its path, as another server's snapshot of the group has it. Where the same is there already, it is brought on: who is
+    /// interested is told what it did not have.
     pub fn install_topic(
         &mut self,
         desk: &mut Desk,
@@ -78,25 +79,45 @@ impl Owner {
         specification: (Arc<Specification>, bool),
     ) -> Result<(), String> {
         self.installs.coming.entry(group).or_default().insert(id);
-        let place = self.tree.find(stored.path.as_str());
-        let held = place.map(|place| self.tree.topic(place));
-        if let (Some(place), Some(topic)) = (place, held)
-            && topic.id == id
-            && topic.series().is_none()
-            && !topic.is_passing
-            && stored.version > 0
-        {
-            let is_older = topic.latest.as_ref().is_none_or(|latest| latest.version < stored.version);
-            if is_older {
-                let record = Record::Value(Arc::new(value_of(desk, id, &stored, &specification.0)));
-                self.apply(desk, Some(place), record);
-            }
-            return Ok(());
-        }
-        if let Some(place) = place {
+        let Some(place) = self.tree.find(stored.path.as_str()) else {
+            return self.restore_topic(desk, id, stored, specification, Appearance::Made);
+        };
+        let topic = self.tree.topic(place);
+        // Of a series that was trimmed without a new event that is kept, nothing says what was.
+        let lacks = |series: &Series| stored.events.range(series.next_sequence()..).next().is_some();
+        if topic.id != id || topic.series().is_some_and(|series| series.first_kept() < stored.first_kept && !lacks(series)) {
             self.make_way(desk, place);
+            return self.restore_topic(desk, id, stored, specification, Appearance::Made);
         }
-        self.restore_topic(desk, id, stored, specification, Appearance::Made)
+        if topic.is_passing && !specification.1 {
+            self.apply(desk, Some(place), Record::Kept);
+        }
+        if self.tree.topic(place).series().is_some() {
+            return self.bring_on(desk, place, stored);
+        }
+        let is_newer = self.tree.topic(place).latest.as_ref().map_or(0, |latest| latest.version) < stored.version;
+        if is_newer {
+            let record = Record::Value(Arc::new(value_of(desk, id, &stored, &specification.0)));
+            self.apply(desk, Some(place), record);
+        }
+        Ok(())
+    }
+
+    /// The series there gets the events that it lacks, in order. As many as are retained.
+    fn bring_on(&mut self, desk: &mut Desk, place: Place, mut stored: StoredTopic) -> Result<(), String> {
+        let next = self.tree.topic(place).series().map_or(0, Series::next_sequence);
+        let lacking = stored.events.split_off(&next);
+        for event in lacking.into_values() {
+            let topic = self.tree.topic(place);
+            let series = topic.series().expect("it has one");
+            let mut event = event_of(desk, topic.id, series, event).map_err(|error| format!("topic '{}': {error}", topic.path.as_str()))?;
+            event.first_kept = event.first_kept.max(stored.first_kept);
+            self.apply(desk, Some(place), Record::Event(event));
+        }
+        if let (Some(series), Some(last)) = (self.tree.topic_mut(place).series_mut(), stored.last_sequence) {
+            series.restore_end(last.saturating_add(1), stored.latest_ms);
+        }
+        Ok(())
     }
 
     /// All topics of the snapshot have come: others of the group go, but those that were added behind it, whose numbers begin at `first_later`.

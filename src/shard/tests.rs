@@ -1,8 +1,10 @@
 //! What a shard keeps and does for removal policies and listeners, where nobody outside can see it.
 
-use super::{Identity, Limits, Shard, Storing};
+use super::{Identity, Limits, Replication, Shard, Storing};
 use crate::audience::MISSING;
-use crate::base::{ConnectionKey, SessionKey, ShardIndex, SlabKey, Time};
+use crate::base::{ConnectionKey, SessionKey, ShardIndex, SlabKey, Time, TopicId};
+use crate::cluster::topic_id;
+use crate::journal::{StoredEvent, StoredTopic};
 use crate::mail::{Action, Call, Caller, Change, Content, Fetch, ListenerKind, Question, Viewer};
 use crate::security::Rights;
 use crate::session::{Form, Life, QueueLimits, Session, Step};
@@ -11,7 +13,7 @@ use crate::topic::selector::{Selector, SelectorLimits};
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::topic::tree::{Direction, Span, Topic};
 use crate::value::ValueType;
-use crate::wire::native::Shown;
+use crate::wire::native::{self, Heard, Shown};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -25,8 +27,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::of(0)
+    }
+
+    /// A server of a cluster with so many groups.
+    fn of(groups: u16) -> Self {
         let queue = QueueLimits { bytes_high: 1000, bytes_max: 1000 };
-        let limits = Limits { listeners_max: 10, queue, transmit_bytes_max: 1000, walk_slice: 3, mail_high: 1000, ..Limits::default() };
+        let limits =
+            Limits { groups, listeners_max: 10, queue, transmit_bytes_max: 1000, walk_slice: 3, mail_high: 1000, ..Limits::default() };
         let identity = Identity {
             index: HERE,
             count: 1,
@@ -309,4 +317,56 @@ fn who_subscribes_right_behind_the_last_subscriber_that_left_is_sent_the_value_o
     world.walk();
     world.shard.poll_inside(world.now, sessions[1], &mut told);
     assert!(!told.is_empty(), "what follows is");
+}
+
+/// A series as another server's snapshot has it: the events of these sequences, of which those below the first are trimmed.
+fn stored_series(sequences: std::ops::Range<u64>) -> (TopicId, StoredTopic, bool) {
+    let event = |sequence| StoredEvent { sequence, original: None, timestamp_ms: sequence, author: "".into(), value: b"\x61e"[..].into() };
+    let properties = vec![("TIME_SERIES_EVENT_VALUE_TYPE".into(), "string".into())];
+    let mut stored = StoredTopic::new(TopicPath::parse("a", 100).unwrap(), TopicType::TimeSeries.number(), properties);
+    (stored.first_kept, stored.latest_ms) = (sequences.start, sequences.end);
+    stored.last_sequence = sequences.end.checked_sub(1);
+    stored.events = sequences.map(|sequence| (sequence, event(sequence))).collect();
+    (topic_id(0, 1, 1), stored, false)
+}
+
+#[test]
+fn a_series_is_brought_on_by_the_events_that_it_lacks() {
+    let mut world = World::of(1);
+    let session = world.shard.open_inside(world.now);
+    let key = world.shard.audience.find(session).unwrap();
+    let selector = Selector::parse("?a", SelectorLimits::default()).unwrap();
+    world
+        .shard
+        .audience
+        .subscribe(&mut world.shard.desk, Caller { session: key, call: Call::Unheard }, "", &selector, Step::Selects)
+        .unwrap();
+    world.walk();
+    // What the topic is from then on, and which events are shown.
+    for (stored, shown) in [(0..3, vec![2]), (0..3, vec![]), (0..6, vec![3, 4, 5]), (4..6, vec![5]), (5..8, vec![6, 7]), (7..9, vec![8])] {
+        let place = stored.end;
+        let mut replication = Replication::of(&mut world.shard, world.now);
+        replication.handle_installed(0, vec![stored_series(stored.clone())]).unwrap();
+        replication.handle_all_installed(0, place, &[]);
+        world.walk();
+        let mut told = Vec::new();
+        world.shard.poll_inside(world.now, session, &mut told);
+        assert_eq!(events_of(&told), shown, "{stored:?}");
+        let series = world.topic("a").unwrap().series().unwrap();
+        assert_eq!(
+            (series.first_kept(), series.next_sequence(), series.len() as u64),
+            (stored.start, stored.end, stored.end - stored.start)
+        );
+    }
+}
+
+/// The sequences of the events in what a session was sent.
+fn events_of(mut told: &[u8]) -> Vec<u64> {
+    let mut events = Vec::new();
+    while let Some(frame) = native::next_frame(&mut told).unwrap() {
+        if let Heard::Event { head, .. } = native::decode_event(frame).unwrap() {
+            events.push(head.sequence);
+        }
+    }
+    events
 }
