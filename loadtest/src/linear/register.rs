@@ -131,7 +131,7 @@ impl Topic {
             for (at_us, value) in shown {
                 let Some(value) = value else {
                     match last {
-                        Some(value) if !is_removed => {
+                        Some(value) if !is_removed && !self.is_earlier(history, value) => {
                             return Err(format!("{by} was shown no topic behind {value}, and nobody has removed it"));
                         }
                         _ => continue,
@@ -172,7 +172,7 @@ impl Topic {
         !self.states.contains_key(value) && round_of(value).is_some_and(|round| round < history.round)
     }
 
-    /// A server that has come back, or is new, shows what was there before until it has taken up the rest.
+    /// A server that has come back, or is new, shows what was there before until it has taken up the rest: values, and that they were removed.
     fn take_earlier(&self, history: &History, last: Option<&Value>, value: &Value) -> Result<(), String> {
         match last {
             None => Ok(()),

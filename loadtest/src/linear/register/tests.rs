@@ -165,6 +165,8 @@ fn a_server_that_comes_back_shows_what_was_before_and_then_the_rest() {
     let (one, two, late, strange) = (value("1-5-7"), value("2-6-7"), value("1-7-7"), value("4-8-8"));
     let seen = |all: &[&str]| History { sightings: shown(9, &[all]), ..history(vec![op(1, (1, 2), put("a"), MADE)], Some("a")) };
     check_is(&seen(&[&one, &two, "0", "a"]), None);
+    check_is(&seen(&[&one, "no topic", &two, "no topic", "a"]), None);
+    check_is(&seen(&[&one, "a", "no topic"]), Some("nobody has removed it"));
     check_is(&seen(&[&two, &one]), Some("which is later"));
     check_is(&seen(&[&late, &one]), Some("which is later"));
     check_is(&seen(&["a", &two]), Some("an earlier round has written"));
