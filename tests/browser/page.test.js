@@ -92,6 +92,8 @@ test('keys walk through the tree', async () => {
 test('a selector narrows the subscription, and clearing it widens it again', async () => {
   const { page, complaints } = await openPage();
   const topics = async () => Number((await textOf(page, '[data-top=topics]')).replace(',', ''));
+  // Below the tiles: while they come or go, the button moves, and a click is lost.
+  await page.locator('.tiles').waitFor({ state: 'visible' });
   await page.fill('#filter', '?host/memory//');
   await page.press('#filter', 'Enter');
   await page.waitForFunction(() => Number(document.querySelector('[data-top=topics]').textContent) === 3);

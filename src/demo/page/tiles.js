@@ -20,14 +20,14 @@ export class Tiles {
   }
 
   draw(now) {
-    if (now - this.drawnAt < DRAW_MS || this.drawnUpdates === this.model.updates) return;
-    this.drawnAt = now;
-    this.drawnUpdates = this.model.updates;
     const host = this.model.root.children?.get('host');
     // A subscription to a part of the branch says too little about the host.
     const isHost = Boolean(host?.children?.has('cpu') && host.children.has('memory'));
+    // Without delay: what stands below moves, and must not move away from under a pointer a moment behind the topics.
     this.strip.hidden = !isHost;
-    if (!isHost) return;
+    if (!isHost || now - this.drawnAt < DRAW_MS || this.drawnUpdates === this.model.updates) return;
+    this.drawnAt = now;
+    this.drawnUpdates = this.model.updates;
     for (const tile of this.tiles) tile.hidden = !host.children.has(tile.dataset.branch);
     this.drawIdentity();
     this.drawCores(host.children.get('cpu'));
