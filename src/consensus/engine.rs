@@ -28,6 +28,7 @@ use super::reply::Asked;
 use super::role::{Role, Seen};
 use super::runtime::LocalRuntime;
 use super::types::{Judged, Types, entry_bytes};
+use super::yielding::heir;
 use super::{Dial, GroupId, Handle, Inbox, Log, News, Options, Position, Proposal, Request, Unreached};
 
 use crate::cluster::{Batch, PARTS_MAX};
@@ -214,6 +215,7 @@ impl Engine {
             }
             // A group that has ended has said so.
             Control::Transfer { group, to } => drop(of(group).1.trigger().transfer_leader(to).await),
+            Control::Falters(falters) => self.groups.iter().for_each(|(group, _)| group.note_faltering(falters)),
             Control::Stop => {}
         }
     }
@@ -332,19 +334,30 @@ async fn watch(group: Rc<Group>, raft: GroupRaft, log: Log, options: Options) {
     let lease = Duration::from_millis(options.election_ms.1);
     let mut told = None;
     let mut tending = Tending::default();
+    let mut yielded = None;
     loop {
         while group.catch_up(&log) {
             tokio::task::yield_now().await;
         }
         tending.look(&group, &raft, &log, &options).await;
         let delivered = group.delivered();
-        let (role, is_leader) = {
+        let (role, is_leader, heir) = {
             let (server, data) = (server.borrow_watched(), data.borrow_watched());
-            (Role::of(&Seen { server: &server, data: &data, lease }, delivered), server.state == ServerState::Leader)
+            let role = Role::of(&Seen { server: &server, data: &data, lease }, delivered);
+            let heir = group.falters().then(|| heir(&server, &data, lease)).flatten();
+            (role, server.state == ServerState::Leader, heir)
         };
         if told != Some(role) {
             told = Some(role);
             group.tell(role.news(group.id, delivered));
+        }
+        // Once in a term: a leader that has handed over proposes nothing more, and if nobody takes over another is elected.
+        if let (Role::Leads { term }, Some(heir)) = (role, heir)
+            && yielded != Some(term)
+        {
+            yielded = Some(term);
+            // Where openraft has ended, it leads nothing.
+            let _ = raft.trigger().transfer_leader(heir).await;
         }
         // A leader's lease ends, and comes back, by itself.
         let tick = Types::sleep(if is_leader { Duration::from_millis(options.heartbeat_ms) } else { Duration::from_secs(3600) });

@@ -49,6 +49,8 @@ struct State {
     calls_swept: usize,
     staging: Option<oneshot::Sender<()>>,
     installing: Option<oneshot::Sender<()>>,
+    /// The store cannot write.
+    falters: bool,
 }
 
 impl Group {
@@ -71,6 +73,7 @@ impl Group {
             calls_swept: 0,
             staging: None,
             installing: None,
+            falters: false,
         };
         Self { id, notify, state: RefCell::new(state), news_bytes_max, changed: Notify::new(), settled: Notify::new() }
     }
@@ -85,6 +88,16 @@ impl Group {
 
     pub fn delivered(&self) -> Option<LogId> {
         self.state().delivered.id
+    }
+
+    /// Whether this node's store cannot write.
+    pub fn falters(&self) -> bool {
+        self.state().falters
+    }
+
+    pub fn note_faltering(&self, falters: bool) {
+        self.state().falters = falters;
+        self.changed.notify_one();
     }
 
     pub fn snapshot(&self) -> Option<Position> {

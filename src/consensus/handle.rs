@@ -29,6 +29,7 @@ pub(super) enum Control {
     AddLearner { group: GroupId, node: NodeId },
     SetVoters { group: GroupId, voters: BTreeSet<NodeId> },
     Transfer { group: GroupId, to: NodeId },
+    Falters(bool),
     Stop,
 }
 
@@ -116,6 +117,11 @@ impl Handle {
     /// Has `to` lead the group, which this node leads, once it has the whole log. Nothing comes of it if it does not get there.
     pub fn transfer(&self, group: GroupId, to: NodeId) {
         self.say(Control::Transfer { group, to });
+    }
+
+    /// Whether this node's store cannot write. While it cannot, each group that this node leads is handed to another voter that answers, if there is one.
+    pub fn falters(&self, falters: bool) {
+        self.say(Control::Falters(falters));
     }
 
     /// Ends the engine. Of what still waits in queues nothing is said any more.

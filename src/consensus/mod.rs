@@ -34,6 +34,7 @@ mod runtime;
 #[cfg(test)]
 mod tests;
 mod types;
+mod yielding;
 
 pub use engine::{Engine, Start, start};
 pub use handle::{Asker, Handle};

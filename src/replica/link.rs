@@ -37,6 +37,13 @@ impl Link {
         Self { server, shard, handle, ledger }
     }
 
+    /// Whether the server's store cannot write, which one shard says for all.
+    pub fn falters(&self, falters: bool) {
+        if self.shard.0 == 0 {
+            self.handle.falters(falters);
+        }
+    }
+
     /// Puts proposals to their logs, those of a group in order. Those that there is no room for come back.
     pub fn propose(&self, mut proposals: Vec<Proposal>) -> Vec<Proposal> {
         proposals.sort_by_key(|proposal| proposal.group);

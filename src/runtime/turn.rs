@@ -775,8 +775,14 @@ impl Turns {
                 Command::Identified(answered) => self.identified(*answered),
                 Command::Principals(to, result) => self.shard.handle_principals(now(), to, result),
                 Command::Storage(StorageAnswer::Acknowledged { through }) => self.shard.handle_stored(now(), through),
-                Command::Storage(StorageAnswer::Failing { reason }) => self.shard.handle_storage_failure(now(), &reason),
-                Command::Storage(StorageAnswer::Recovered) => self.shard.handle_storage_recovery(now()),
+                Command::Storage(StorageAnswer::Failing { reason }) => {
+                    self.say_faltering(true);
+                    self.shard.handle_storage_failure(now(), &reason);
+                }
+                Command::Storage(StorageAnswer::Recovered) => {
+                    self.say_faltering(false);
+                    self.shard.handle_storage_recovery(now());
+                }
             }
         }
         if any {

@@ -14,11 +14,13 @@ mod world;
 
 use std::cell::Cell;
 use std::future::Future;
+use std::time::Duration;
 
 use audit::Figures;
 use network::Weather;
 use tidewire::surface::consensus::NodeId;
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 use world::World;
 
 const SEEDS: u64 = 12;
@@ -71,6 +73,8 @@ async fn shake(world: &mut World, faults: &Faults, steps: u64) {
             6..9 if faults.cuts => cut(world, id),
             9..11 => world.network.heal(),
             11..14 => transfer(world, id),
+            20..22 => world.handle(id).into_iter().for_each(|handle| handle.falters(true)),
+            22..24 => world.handle(id).into_iter().for_each(|handle| handle.falters(false)),
             14..20 => {
                 let (group, to) = (world.random.pick(&world.groups().collect::<Vec<_>>()), world.random.pick(&nodes));
                 world.ask(id, group, to);
@@ -155,6 +159,31 @@ fn nothing_is_lost_when_all_of_it_comes_together() {
 }
 
 #[test]
+fn a_node_that_cannot_write_leads_nothing_while_another_can() {
+    for_each_seed(|seed| {
+        run(async move {
+            let mut world = World::new(seed, 3).await;
+            let group = world.groups().last().unwrap();
+            let leads_elsewhere = |world: &World, not: NodeId| world.leader(group).is_some_and(|leader| leader != not);
+            let mut faltering = Vec::new();
+            // One after the other, until none is left that could.
+            for _ in 0..2 {
+                let leader = world.leader(group).unwrap();
+                world.handle(leader).unwrap().falters(true);
+                faltering.push(leader);
+                let until = Instant::now() + Duration::from_secs(5);
+                while faltering.iter().any(|id| !leads_elsewhere(&world, *id)) {
+                    assert!(Instant::now() < until, "another leads than {faltering:?}");
+                    propose(&mut world);
+                    world.step(20).await;
+                }
+            }
+            world.rest().await;
+        });
+    });
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     let all = Faults { crashes: true, cuts: true, weather: Weather::FOUL };
     for_each_seed(|seed| assert_eq!(run(shaken(seed, &all)), run(shaken(seed, &all))));
@@ -170,6 +199,8 @@ fn a_node_without_its_log_comes_back_under_a_new_id() {
             let lost = 1 + world.random.below(3);
             world.forget(lost).await;
             shake(&mut world, &faults, 20).await;
+            // Two that both cannot write would hand over to each other.
+            world.heal_stores();
             world.start(4);
             world.replace(lost, 4).await;
             shake(&mut world, &faults, 20).await;

@@ -331,6 +331,7 @@ impl World {
         self.network.set_weather(Weather::FAIR);
         let down: Vec<NodeId> = self.nodes.keys().copied().filter(|id| !self.is_running(*id)).collect();
         down.into_iter().for_each(|id| self.start(id));
+        self.heal_stores();
         let until = Instant::now() + Duration::from_millis(REST_MS);
         for group in self.groups() {
             let acknowledged = self.audit.figures.acknowledged;
@@ -349,6 +350,11 @@ impl World {
         }
         let receivers = self.nodes.values().flat_map(|node| self.groups().zip(&node.receivers));
         self.audit.rest(receivers);
+    }
+
+    /// No node says any more that it cannot write.
+    pub fn heal_stores(&self) {
+        self.nodes.keys().filter_map(|id| self.handle(*id)).for_each(|handle| handle.falters(false));
     }
 
     /// Whether all nodes have been told of as much, and nothing that was proposed is open.

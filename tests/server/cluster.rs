@@ -4,6 +4,7 @@
 
 use crate::client::Session;
 use crate::server::{Directory, PATIENCE, Server, tidewire};
+use crate::storage::limit_files;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -182,6 +183,31 @@ fn what_all_had_is_there_after_all_were_killed() {
     (0..3).for_each(|number| cluster.run(number));
     (0..3).for_each(|number| cluster.wait_for_counters(number, &counting.acknowledged));
     // And it goes on.
+    counting.count(&mut cluster.connect(0), 1);
+    (0..3).for_each(|number| cluster.wait_for_counters(number, &counting.acknowledged));
+}
+
+#[test]
+fn a_leader_whose_disk_is_full_is_no_leader_until_there_is_room() {
+    let cluster = Cluster::start();
+    let mut counting = Counting::new();
+    let mut session = cluster.connect(1);
+    counting.count(&mut session, 1);
+    // The founder leads all groups.
+    limit_files(cluster.nodes[0].server.as_ref().expect("it runs"), 1);
+    let leads_nothing = |status: &serde_json::Value| {
+        status["groups"].as_array().expect("groups").iter().all(|group| group["leader"].is_u64() && group["leader"] != 1)
+    };
+    let started = Instant::now();
+    // Only what it has to write shows it that it cannot.
+    while !cluster.status(1).is_some_and(|status| leads_nothing(&status)) {
+        assert!(started.elapsed() < PATIENCE, "{:?}", cluster.status(1));
+        let _ = session.add_and_set("k/0", ValueType::Json, b"0");
+    }
+    counting.count(&mut session, 2);
+    cluster.wait_for_counters(2, &counting.acknowledged);
+    limit_files(cluster.nodes[0].server.as_ref().expect("it runs"), libc::RLIM_INFINITY);
+    cluster.wait_for_counters(0, &counting.acknowledged);
     counting.count(&mut cluster.connect(0), 1);
     (0..3).for_each(|number| cluster.wait_for_counters(number, &counting.acknowledged));
 }

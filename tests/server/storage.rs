@@ -220,7 +220,7 @@ fn a_torn_end_is_cut_and_the_rest_served() {
 }
 
 /// Bounds the files that the server may write.
-fn limit_files(server: &Server, bytes: u64) {
+pub fn limit_files(server: &Server, bytes: u64) {
     let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: the limit is a valid place, and the process is a child of ours that was not waited for.
     let result = unsafe { libc::prlimit(server.process() as i32, libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut()) };

@@ -66,6 +66,13 @@ impl Turns {
         0
     }
 
+    /// Others lead meanwhile.
+    pub(super) fn say_faltering(&self, falters: bool) {
+        if let Some(link) = &self.links.replica {
+            link.falters(falters);
+        }
+    }
+
     /// Sends what the shard has for logs and other servers; what there is no room for is tried again soon.
     pub(super) fn send_words(&mut self) {
         let Some(link) = &self.links.replica else { return };
