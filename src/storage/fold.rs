@@ -26,6 +26,8 @@ pub enum Job {
     Fold(Sealed),
     Sync(Sync, u64),
     Snapshot(SnapshotJob),
+    /// The disk is full: what the state has left there that nothing needs goes.
+    MakeRoom,
     Stop,
 }
 
@@ -97,6 +99,7 @@ impl Folder {
                     let _ = news.send(News::Synced { through, result });
                 }
                 Ok(Job::Snapshot(job)) => self.take_snapshot_job(job),
+                Ok(Job::MakeRoom) => self.make_room(),
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return !has_failed,
                 Err(RecvTimeoutError::Timeout) if !has_work => {}
                 Err(RecvTimeoutError::Timeout) => {
@@ -116,6 +119,14 @@ impl Folder {
             self.counters.segments_waiting.store(self.waiting.len() as u64, Relaxed);
             is_read = self.base.release(Instant::now());
             self.finish_builds();
+        }
+    }
+
+    /// An engine that has met a full disk leaves there what it had begun, and has threads no more that would go on with it: opened anew, it takes that away. Else the disk could stay
+    /// full of it, though others have made room meanwhile.
+    fn make_room(&mut self) {
+        if let Err(error) = self.base.attempt(Base::revive) {
+            tracing::debug!(%error, "the state cannot be opened anew yet");
         }
     }
 

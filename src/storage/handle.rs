@@ -216,6 +216,9 @@ impl Turn {
             let is_behind = self.is_behind();
             if self.writer.is_failing() {
                 if tried_at.elapsed() >= Duration::from_millis(self.options.retry_ms) && !is_behind {
+                    if self.jobs.is_empty() {
+                        let _ = self.jobs.send(Job::MakeRoom);
+                    }
                     self.writer.retry(now, &mut self.answers);
                     tried_at = Instant::now();
                     // What kept segments from being folded may be over as well: the next attempt tells.
