@@ -30,6 +30,8 @@ pub struct GroupStatus {
     pub index: Option<u64>,
     /// While one set takes another's place, those of both.
     pub voters: BTreeSet<NodeId>,
+    /// Those that stand whatever is lost now: of each set where one takes another's place, as far as that is committed.
+    pub settled: BTreeSet<NodeId>,
     pub learners: BTreeSet<NodeId>,
     /// Of the members those that lack little of the log and have answered within the longest election timeout; none where this node does not lead. A vote
     /// of a node that is not there would stand in the way of others.
@@ -95,9 +97,16 @@ fn status(group: GroupId, raft: &Raft<Types, Machine>) -> GroupStatus {
         term: metrics.current_term,
         index: metrics.last_applied.map(|id| id.index),
         learners: members.learner_ids().collect(),
+        settled: settled(metrics.committed_membership_config.membership().get_joint_config()),
         voters,
         caught_up: matched.filter(|node| answered.contains(node)).collect(),
         is_changing: metrics.membership_config.log_id() != metrics.committed_membership_config.log_id(),
         is_joint: members.get_joint_config().len() > 1,
     }
+}
+
+/// The nodes that are in each of the sets.
+fn settled(sets: &[BTreeSet<NodeId>]) -> BTreeSet<NodeId> {
+    let Some((first, others)) = sets.split_first() else { return BTreeSet::new() };
+    first.iter().filter(|node| others.iter().all(|set| set.contains(node))).copied().collect()
 }

@@ -45,6 +45,7 @@ pub struct GroupLine {
     pub term: u64,
     /// The last entry that is applied here.
     pub index: Option<u64>,
+    /// Those that vote whatever is lost now. Who is about to is among the learners.
     pub voters: Vec<NodeId>,
     pub learners: Vec<NodeId>,
 }
@@ -103,8 +104,9 @@ fn why_not(meant: &[&GroupStatus], to: NodeId, members: &Members) -> String {
 
 impl GroupLine {
     fn of(status: GroupStatus) -> Self {
-        let GroupStatus { group, leader, term, index, voters, learners, .. } = status;
-        Self { group: group.0, leader, term, index, voters: voters.into_iter().collect(), learners: learners.into_iter().collect() }
+        let GroupStatus { group, leader, term, index, voters, settled, learners, .. } = status;
+        let learners = voters.union(&learners).filter(|node| !settled.contains(node)).copied().collect();
+        Self { group: group.0, leader, term, index, voters: settled.into_iter().collect(), learners }
     }
 }
 

@@ -72,6 +72,7 @@ mod tests {
             term: 1,
             index: Some(1),
             voters: voters.iter().copied().collect(),
+            settled: voters.iter().copied().collect(),
             learners: learners.iter().copied().collect(),
             caught_up: all.filter(|node| !behind.contains(node)).copied().collect(),
             is_changing: false,
