@@ -48,6 +48,7 @@ import { CannotResumeError, CloseCode, ComeLaterError, ConnectionError, InvalidC
  * @property {(event: import('./decode.js').SessionsEvent) => void} sessions
  * @property {(id: number | bigint, error: Error) => void} error an ERROR, whether or not it answers a request
  * @property {(requests: number) => void} received
+ * @property {(isStale: boolean) => void} staleness
  * @property {(bytes: number) => void} processed all that came in one message behind WELCOME has been told
  * @property {(connection: Connection, close: Close) => void} end of a connection that was made; last of all
  */
@@ -274,6 +275,9 @@ export class Connection {
         break;
       case 'received':
         this.#sink.received(event.requests);
+        break;
+      case 'staleness':
+        this.#sink.staleness(event.stale);
         break;
       case 'later':
         this.#handleLater(event.wait_ms);

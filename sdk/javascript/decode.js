@@ -106,6 +106,7 @@ import { typeName } from './types.js';
  *   | { op: 'later', id: number | bigint, wait_ms: number }
  *   | SessionsEvent
  *   | { op: 'received', requests: number }
+ *   | { op: 'staleness', stale: boolean }
  *   | { op: 'ping' }
  *   | { op: 'pong' }
  * )} ServerEvent
@@ -200,6 +201,7 @@ const OK = 0x82;
 const ERROR = 0x83;
 const RECEIVED = 0x85;
 const LATER = 0x86;
+const STALENESS = 0x87;
 const SUBSCRIBED = 0x90;
 const VALUE = 0x91;
 export const DELTA_DEFLATE = 0x92;
@@ -565,6 +567,8 @@ function readEvent(op, reader) {
       return readError(reader);
     case LATER:
       return { op: 'later', id: reader.varint(), wait_ms: reader.size() };
+    case STALENESS:
+      return { op: 'staleness', stale: (reader.u8() & 1) !== 0 };
     case RECEIVED:
       return { op: 'received', requests: reader.size() };
     case SUBSCRIBED: {

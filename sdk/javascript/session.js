@@ -76,7 +76,12 @@ export const SessionStatus = Object.freeze({
  * @property {number} fetchPageMax
  */
 
-/** @typedef {{ state: (event: StateEvent) => void, error: (error: Error) => void }} SessionListeners */
+/**
+ * @typedef {object} StalenessEvent
+ * @property {boolean} isStale whether what the server shows may not be the newest
+ */
+
+/** @typedef {{ state: (event: StateEvent) => void, staleness: (event: StalenessEvent) => void, error: (error: Error) => void }} SessionListeners */
 
 /** By state; of 'closed' it depends on who did it. @type {Readonly<Record<SessionState, SessionStatusName>>} */
 const STATUSES = Object.freeze({ connecting: 'CONNECTING', connected: 'CONNECTED_ACTIVE', recovering: 'RECOVERING_RECONNECT', closed: 'CLOSED_FAILED' });
@@ -155,7 +160,8 @@ export class Session {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retryTimer;
   /** @type {{ [K in keyof SessionListeners]: Set<SessionListeners[K]> }} */
-  #observers = { state: new Set(), error: new Set() };
+  #observers = { state: new Set(), staleness: new Set(), error: new Set() };
+  #isStale = false;
   /** @type {(event: StateEvent) => void} */
   #resolveClosed = () => {};
 
@@ -268,6 +274,14 @@ export class Session {
     await answered;
   }
 
+  /**
+   * Whether what the server shows may not be the newest: it is one of a cluster, and does not reach the others or has not caught up with them. While there is no connection
+   * it is what was told last; of a session that is made anew it is told anew.
+   */
+  get isStale() {
+    return this.#isStale;
+  }
+
   /** The server's name and version. */
   get server() {
     return this.#welcome?.server ?? '';
@@ -279,7 +293,7 @@ export class Session {
   }
 
   /**
-   * Listens to `state`, each change of state, or to `error`, what the server refused without being asked.
+   * Listens to `state`, each change of state, to `staleness`, each change of `isStale`, or to `error`, what the server refused without being asked.
    *
    * @template {keyof SessionListeners} K
    * @param {K} event
@@ -287,7 +301,7 @@ export class Session {
    * @returns {() => void} ends listening
    */
   on(event, listener) {
-    if (!Object.hasOwn(this.#observers, event)) throw new TypeError(`expected 'state' or 'error' as the event, found ${show(event)}`);
+    if (!Object.hasOwn(this.#observers, event)) throw new TypeError(`expected 'state', 'staleness' or 'error' as the event, found ${show(event)}`);
     if (typeof listener !== 'function') throw new TypeError(`expected a function as the listener, found ${show(listener)}`);
     this.#observers[event].add(listener);
     return () => void this.#observers[event].delete(listener);
@@ -490,6 +504,7 @@ export class Session {
         sessions: (event) => this.#sessionListeners.handleEvent(event),
         error: (id, error) => requests.handleError(id, error) || this.#handleError(error),
         received: (count) => requests.handleReceived(count),
+        staleness: (isStale) => this.#setStale(isStale),
         processed: (bytes) => this.#resumption?.note(bytes),
         end: (connection, close) => this.#handleEnd(connection, close),
       },
@@ -519,6 +534,7 @@ export class Session {
    * @param {Welcome} welcome
    */
   #begin(connection, { token, recovery_bytes_max: recoveryBytesMax = Infinity }) {
+    this.#setStale(false);
     this.#resumption?.pause();
     this.#resumption = token === undefined ? undefined : new Resumption(token, recoveryBytesMax, (count) => this.#connection?.sayProcessed(count));
     this.#requests.begin((frame) => connection.send(frame), token !== undefined);
@@ -691,6 +707,13 @@ export class Session {
   #handleError(error) {
     // A handler's answer came too late, and its asker has been told.
     if (!(error instanceof NoSuchRequestError)) this.#emit('error', error);
+  }
+
+  /** @param {boolean} isStale */
+  #setStale(isStale) {
+    if (this.#isStale === isStale) return;
+    this.#isStale = isStale;
+    this.#emit('staleness', { isStale });
   }
 
   /**

@@ -45,6 +45,7 @@ mod rights;
 mod security;
 mod select;
 mod session_trees;
+mod staleness;
 mod streams;
 mod subscribe;
 mod sweep;
@@ -96,6 +97,8 @@ pub struct Audience {
     answer: Vec<u8>,
     /// Whether somebody here has looked for the server's figures.
     wants_figures: bool,
+    /// Where to go on telling sessions how old what is here may be.
+    stale_from: Option<u32>,
 }
 
 /// The sessions themselves, by key and by name.
@@ -293,6 +296,7 @@ impl Audience {
             || self.has_observers_to_tell()
             || self.has_tree_scans()
             || self.has_rights_scans()
+            || self.has_staleness_to_tell()
     }
 
     /// Questions of other shards how many sessions match, which are not answered.

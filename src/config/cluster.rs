@@ -8,10 +8,18 @@ pub struct Cluster {
     pub election_min_ms: u64,
     pub election_max_ms: u64,
     pub clock_skew_max_ms: u64,
+    pub stale_after_ms: u64,
 }
 
 impl Default for Cluster {
     fn default() -> Self {
-        Self { listen: None, heartbeat_ms: 100, election_min_ms: 300, election_max_ms: 600, clock_skew_max_ms: 60_000 }
+        Self {
+            listen: None,
+            heartbeat_ms: 100,
+            election_min_ms: 300,
+            election_max_ms: 600,
+            clock_skew_max_ms: 60_000,
+            stale_after_ms: 3000,
+        }
     }
 }

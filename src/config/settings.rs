@@ -270,6 +270,8 @@ pub const SETTINGS: &[Setting] = &[
     number("cluster.election_max_ms", 60, 120_000, |c, v| c.cluster.election_max_ms = v),
     number("cluster.clock_skew_max_ms", 100, 86_400_000, |c, v| c.cluster.clock_skew_max_ms = v),
     number("cluster.leader_patience_ms", 100, 600_000, |c, v| c.limits.leader_patience_ms = v),
+    number("cluster.stale_after_ms", 500, 600_000, |c, v| c.cluster.stale_after_ms = v),
+    name("cluster.minority", &["serve", "close"], |c, v| c.limits.closes_stale = v == 1),
     number("cluster.proposed_bytes_max", 1 << 16, 1 << 30, |c, v| c.limits.proposed_bytes_max = v as usize),
     text("audit.file", 4096, |c, v| c.audit.file = (!v.is_empty()).then(|| v.into())),
     name("log.level", &LogLevel::NAMES, |c, v| c.log.level = LogLevel::ALL[v]),

@@ -119,6 +119,7 @@ enum KeptBody<'a> {
         is_last: bool,
     },
     Ask(#[rkyv(with = InlineAsBox)] &'a [u8]),
+    Committed,
 }
 
 #[derive(Archive, Serialize)]
@@ -134,6 +135,7 @@ enum KeptReply<'a> {
     Taken,
     Installed(KeptVote),
     Answered(#[rkyv(with = InlineAsBox)] &'a [u8]),
+    Committed(Option<u64>),
 }
 
 /// An entry of a log without its place there, which whoever keeps it knows.
@@ -344,6 +346,7 @@ impl<'a> KeptBody<'a> {
                 Self::Piece { vote: KeptVote::of(vote), position: KeptPosition::of(position), number: *number, bytes, is_last: *is_last }
             }
             Body::Ask(bytes) => Self::Ask(bytes),
+            Body::Committed => Self::Committed,
         }
     }
 }
@@ -372,6 +375,7 @@ impl ArchivedKeptBody<'_> {
                 piece: Piece { bytes: whole.slice_ref(bytes), is_last: *is_last },
             }),
             Self::Ask(bytes) => Body::Ask(whole.slice_ref(bytes)),
+            Self::Committed => Body::Committed,
         })
     }
 }
@@ -409,6 +413,7 @@ impl<'a> KeptReply<'a> {
             Reply::Taken => Self::Taken,
             Reply::Installed(SnapshotResponse { vote }) => Self::Installed(KeptVote::of(vote)),
             Reply::Answered(bytes) => Self::Answered(bytes),
+            Reply::Committed(index) => Self::Committed(*index),
         }
     }
 }
@@ -434,6 +439,7 @@ impl ArchivedKeptReply<'_> {
             Self::Taken => Reply::Taken,
             Self::Installed(vote) => Reply::Installed(SnapshotResponse { vote: vote.read() }),
             Self::Answered(bytes) => Reply::Answered(Bytes::copy_from_slice(bytes)),
+            Self::Committed(index) => Reply::Committed(index.as_ref().map(|index| index.to_native())),
         })
     }
 }
@@ -490,6 +496,7 @@ mod tests {
             Body::Piece(part(none, false)),
             Body::Piece(part(some, true)),
             Body::Ask(Bytes::from_static(b"a question")),
+            Body::Committed,
         ]
     }
 
@@ -508,6 +515,7 @@ mod tests {
             Body::Transfer(transfer) => format!("{transfer:?}"),
             Body::Piece(Part { vote, position, number, piece }) => format!("{vote:?} {position:?} {number} {piece:?}"),
             Body::Ask(bytes) => format!("{bytes:?}"),
+            Body::Committed => "how far".to_owned(),
         }
     }
 
@@ -526,6 +534,8 @@ mod tests {
             Reply::Taken,
             Reply::Installed(SnapshotResponse { vote }),
             Reply::Answered(Bytes::from_static(b"an answer")),
+            Reply::Committed(None),
+            Reply::Committed(Some(9)),
         ]
     }
 
@@ -537,6 +547,7 @@ mod tests {
             Reply::Taken => "taken".to_owned(),
             Reply::Installed(installed) => format!("{installed:?}"),
             Reply::Answered(bytes) => format!("{bytes:?}"),
+            Reply::Committed(index) => format!("committed {index:?}"),
         }
     }
 

@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use openraft::async_runtime::Select3;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::async_runtime::{Instant as _, Select3};
 use openraft::type_config::TypeConfigExt;
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 
 use super::codec::Malformed;
+use super::freshness::Moment;
 use super::group::Group;
 use super::handle::{Control, Ends};
 use super::machine::Machine;
@@ -29,7 +30,7 @@ use super::role::{Role, Seen};
 use super::runtime::LocalRuntime;
 use super::types::{Judged, Types, entry_bytes};
 use super::yielding::heir;
-use super::{Dial, GroupId, Handle, Inbox, Log, News, Options, Position, Proposal, Request, Unreached};
+use super::{Dial, GroupId, Handle, Inbox, Log, News, NodeId, Options, Position, Proposal, Request, Unreached};
 
 use crate::cluster::{Batch, PARTS_MAX};
 use crate::storage::{GroupLog, LogSender};
@@ -66,6 +67,8 @@ pub struct Engine {
     control: UnboundedReceiver<Control>,
     dial: Dial,
     answer_ms: u64,
+    /// How long a leader is certain of it behind a quorum's answer.
+    lease: Duration,
     /// In which attempt something was not sent, or not answered, by group and asker.
     unsent: Rc<RefCell<Attempts>>,
 }
@@ -135,18 +138,18 @@ impl Engine {
                 let network = Network { group: group.clone(), dial: dial.clone() };
                 let machine = Machine(group.clone());
                 let raft = Raft::new(options.node, config.clone(), network, log.clone(), machine).await.map_err(io::Error::other)?;
-                Types::spawn(watch(group.clone(), raft.clone(), log, options));
+                Types::spawn(watch(group.clone(), raft.clone(), log, options, dial.clone()));
                 Types::spawn(propose(group.clone(), raft.clone(), proposals, options.open_bytes_max));
                 groups.push((group, raft));
             }
-            Ok(Self { groups, control: ends.control, dial, answer_ms: options.answer_ms, unsent: Rc::default() })
+            Ok(Self { groups, control: ends.control, dial, answer_ms: options.answer_ms, lease: lease(&options), unsent: Rc::default() })
         };
         DeterministicRng::<LocalRuntime>::scope(options.seed, opening).await
     }
 
     /// What answers other nodes.
     pub fn inbox(&self) -> Inbox {
-        Inbox::new(self.groups.iter().cloned())
+        Inbox::new(self.groups.iter().cloned(), self.lease)
     }
 
     /// Hears the handle until it says that the engine is to stop, or is gone.
@@ -219,6 +222,10 @@ impl Engine {
             Control::Stop => {}
         }
     }
+}
+
+fn lease(options: &Options) -> Duration {
+    Duration::from_millis(options.election_ms.1)
 }
 
 fn config(options: &Options) -> Arc<Config> {
@@ -327,14 +334,29 @@ impl Waiting {
     }
 }
 
+/// Asks the leader how far the group is committed now.
+fn ask_how_far(group: &Rc<Group>, dial: &Dial, leader: NodeId, within: Duration) {
+    let (group, at) = (group.clone(), Types::now());
+    let asking = dial(leader, Lane::Heartbeat, Request::committed(group.id));
+    Types::spawn(async move {
+        if let Ok(Ok(answer)) = Types::timeout(within, asking).await
+            && let Some(index) = answer.into_committed()
+        {
+            group.heard(at, Some(index));
+        }
+    });
+}
+
 /// Hands on what has waited for the receiver, and says who leads.
-async fn watch(group: Rc<Group>, raft: GroupRaft, log: Log, options: Options) {
+async fn watch(group: Rc<Group>, raft: GroupRaft, log: Log, options: Options, dial: Dial) {
     let mut server = raft.server_metrics();
     let data = raft.data_metrics();
-    let lease = Duration::from_millis(options.election_ms.1);
+    let lease = lease(&options);
     let mut told = None;
     let mut tending = Tending::default();
     let mut yielded = None;
+    let stale = Duration::from_millis(options.stale_ms);
+    let (mut was_fresh, mut asked) = (false, None);
     loop {
         while group.catch_up(&log) {
             tokio::task::yield_now().await;
@@ -351,6 +373,22 @@ async fn watch(group: Rc<Group>, raft: GroupRaft, log: Log, options: Options) {
             told = Some(role);
             group.tell(role.news(group.id, delivered));
         }
+        match role {
+            _ if asked.is_some_and(|at: Moment| at.elapsed() < stale / 4) => {}
+            Role::Leads { .. } => {
+                asked = Some(Types::now());
+                group.heard(Types::now(), group.applied().index());
+            }
+            Role::Follows { leader: Some((leader, _)) } => {
+                asked = Some(Types::now());
+                ask_how_far(&group, &dial, leader, stale);
+            }
+            Role::Follows { leader: None } => {}
+        }
+        let is_fresh = group.is_fresh(stale);
+        if std::mem::replace(&mut was_fresh, is_fresh) != is_fresh {
+            group.tell(News::Fresh { group: group.id, is_fresh });
+        }
         // Once in a term: a leader that has handed over proposes nothing more, and if nobody takes over another is elected.
         if let (Role::Leads { term }, Some(heir)) = (role, heir)
             && yielded != Some(term)
@@ -359,8 +397,8 @@ async fn watch(group: Rc<Group>, raft: GroupRaft, log: Log, options: Options) {
             // Where openraft has ended, it leads nothing.
             let _ = raft.trigger().transfer_leader(heir).await;
         }
-        // A leader's lease ends, and comes back, by itself.
-        let tick = Types::sleep(if is_leader { Duration::from_millis(options.heartbeat_ms) } else { Duration::from_secs(3600) });
+        // A leader's lease ends, and comes back, by itself; and nobody says that nothing is heard.
+        let tick = Types::sleep(if is_leader { Duration::from_millis(options.heartbeat_ms) } else { stale / 4 });
         if let Select3::First(Err(_)) = Types::select3(server.changed(), group.changed.notified(), tick).await {
             let reason = raft
                 .metrics()

@@ -3,11 +3,13 @@
 use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::EntryPayload;
 use tokio::sync::{Notify, oneshot};
 
+use super::freshness::{Freshness, Moment};
 use super::log::Log;
 use super::types::{LogEntry, LogId, Membership, entry_bytes, is_valid, size_of};
 use super::{Committed, Fate, GroupId, News, Piece, Position};
@@ -51,6 +53,7 @@ struct State {
     installing: Option<oneshot::Sender<()>>,
     /// The store cannot write.
     falters: bool,
+    freshness: Freshness,
 }
 
 impl Group {
@@ -74,6 +77,7 @@ impl Group {
             staging: None,
             installing: None,
             falters: false,
+            freshness: Freshness::default(),
         };
         Self { id, notify, state: RefCell::new(state), news_bytes_max, changed: Notify::new(), settled: Notify::new() }
     }
@@ -88,6 +92,22 @@ impl Group {
 
     pub fn delivered(&self) -> Option<LogId> {
         self.state().delivered.id
+    }
+
+    /// All up to this index, or more, was committed at this moment.
+    pub fn heard(&self, at: Moment, committed: Option<u64>) {
+        let mut state = self.state();
+        let delivered = count(state.delivered.index());
+        state.freshness.heard(at, count(committed), delivered);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Whether all that was committed so long ago is known to be handed on.
+    pub fn is_fresh(&self, within: Duration) -> bool {
+        let mut state = self.state();
+        let delivered = count(state.delivered.index());
+        state.freshness.is_fresh(within, delivered)
     }
 
     /// Whether this node's store cannot write.
@@ -357,4 +377,9 @@ fn cut(entries: &[LogEntry], bytes_max: usize) -> usize {
         bytes <= bytes_max
     });
     fitting.count().max(1)
+}
+
+/// How many entries there are up to an index.
+fn count(index: Option<u64>) -> u64 {
+    index.map_or(0, |index| index + 1)
 }

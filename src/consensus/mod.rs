@@ -22,6 +22,7 @@
 
 mod codec;
 mod engine;
+mod freshness;
 mod group;
 mod handle;
 mod log;
@@ -65,6 +66,8 @@ pub struct Options {
     /// After so long without a leader an election begins, drawn anew each time from `min..max`. Shorter costs elections that nothing has called for, when
     /// a thread waits for its core. `max` is also how long a leader is believed in without a quorum's answer.
     pub election_ms: (u64, u64),
+    /// When what is committed and not handed on may be older than this, the receiver is told so. Longer than an election, or each election says it.
+    pub stale_ms: u64,
     /// A message holds entries of about this many bytes, or one that is longer; so do [`News::Committed`]. More delays what comes behind it.
     pub append_bytes_max: usize,
     /// A message holds at most so many entries.
@@ -95,6 +98,7 @@ impl Options {
             groups: 12,
             heartbeat_ms: 100,
             election_ms: (300, 600),
+            stale_ms: 3000,
             append_bytes_max: 1 << 20,
             append_entries_max: 4096,
             queue_proposals_max: 1024,
@@ -181,6 +185,8 @@ pub enum News {
     Leads { group: GroupId, term: u64, index: u64 },
     /// This node does not lead, or not any more; who does, in which term, where that is known. Nothing is judged any more; what was proposed may still be committed.
     Follows { group: GroupId, leader: Option<(NodeId, u64)> },
+    /// What this node has been told of the group is not known to be all that was committed [`Options::stale_ms`] ago; or it is again. Not known is where it begins.
+    Fresh { group: GroupId, is_fresh: bool },
     /// An entry that was proposed here is not committed, or nobody knows.
     Lost { group: GroupId, ticket: u64, fate: Fate },
     /// A snapshot is wanted that goes further than `beyond`, which the last one was at; what has been handed on so far `position` names. Answered by [`Handle::built`], once it is kept. It

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use openraft::Raft;
 use openraft::async_runtime::Select2;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
@@ -21,6 +22,7 @@ use openraft::type_config::TypeConfigExt;
 
 use super::group::Group;
 use super::machine::{Machine, RaftSnapshot, with_meta};
+use super::role::{Role, Seen};
 use super::types::{Types, Vote};
 use super::{GroupId, Piece, Position};
 
@@ -67,6 +69,8 @@ pub(super) enum Body {
     Transfer(TransferLeaderRequest<Types>),
     Piece(Part),
     Ask(Bytes),
+    /// How far the group is committed.
+    Committed,
 }
 
 /// One piece of a snapshot.
@@ -92,6 +96,8 @@ pub(super) enum Reply {
     Installed(SnapshotResponse<Types>),
     /// What the receiver says.
     Answered(Bytes),
+    /// The last index that is committed. `None` of a node that is not certain that it leads.
+    Committed(Option<u64>),
 }
 
 /// Answers what other nodes ask. Cheap to clone; on the engine's thread.
@@ -101,6 +107,7 @@ pub struct Inbox(Rc<Vec<Member>>);
 struct Member {
     group: Rc<Group>,
     raft: Raft<Types, Machine>,
+    lease: Duration,
     arriving: RefCell<Option<Arriving>>,
     /// One that has come is being put into place; no other comes meanwhile.
     installing: Rc<Cell<bool>>,
@@ -118,6 +125,11 @@ impl Request {
     pub(super) fn ask(group: GroupId, bytes: Bytes) -> Self {
         Self { group, body: Body::Ask(bytes) }
     }
+
+    /// How far the group is committed.
+    pub(super) fn committed(group: GroupId) -> Self {
+        Self { group, body: Body::Committed }
+    }
 }
 
 impl Answer {
@@ -128,11 +140,21 @@ impl Answer {
             _ => None,
         }
     }
+
+    /// The last index that is committed.
+    pub(super) fn into_committed(self) -> Option<u64> {
+        match self.0 {
+            Reply::Committed(index) => index,
+            _ => None,
+        }
+    }
 }
 
 impl Inbox {
-    pub(super) fn new(groups: impl Iterator<Item = (Rc<Group>, Raft<Types, Machine>)>) -> Self {
-        Self(Rc::new(groups.map(|(group, raft)| Member { group, raft, arriving: RefCell::new(None), installing: Rc::default() }).collect()))
+    /// A leader is certain of it for as long as `lease` behind a quorum's answer.
+    pub(super) fn new(groups: impl Iterator<Item = (Rc<Group>, Raft<Types, Machine>)>, lease: Duration) -> Self {
+        let member = |(group, raft)| Member { group, raft, lease, arriving: RefCell::new(None), installing: Rc::default() };
+        Self(Rc::new(groups.map(member).collect()))
     }
 
     pub(super) fn groups(&self) -> impl Iterator<Item = (&Rc<Group>, &Raft<Types, Machine>)> {
@@ -145,6 +167,7 @@ impl Inbox {
         let raft = &member.raft;
         let reply = match request.body {
             Body::Append(append) => raft.append_entries(append).await.ok().map(Reply::Append),
+            Body::Committed => Some(Reply::Committed(member.committed())),
             Body::Vote(vote) => raft.vote(vote).await.ok().map(Reply::Vote),
             Body::PreVote(vote) => raft.pre_vote(vote).await.ok().map(Reply::Vote),
             Body::Transfer(transfer) => raft.handle_transfer_leader(transfer).await.ok().map(Reply::Transfer),
@@ -156,6 +179,13 @@ impl Inbox {
 }
 
 impl Member {
+    fn committed(&self) -> Option<u64> {
+        let (server, data) = (self.raft.server_metrics(), self.raft.data_metrics());
+        let (server, data, delivered) = (server.borrow_watched(), data.borrow_watched(), self.group.delivered());
+        let role = Role::of(&Seen { server: &server, data: &data, lease: self.lease }, delivered);
+        matches!(role, Role::Leads { .. }).then(|| self.group.applied().index()).flatten()
+    }
+
     async fn take_piece(&self, part: Part) -> Option<Reply> {
         let Part { vote, position, number, piece: Piece { bytes, is_last } } = part;
         if self.installing.get() {

@@ -155,6 +155,8 @@ pub enum Why {
     Overfull,
     /// What its client showed is worth nothing any more.
     Expired,
+    /// The server does not reach the others of its cluster.
+    Stale,
     /// Another session has ordered it, with these words.
     Closed(Box<str>),
     /// A message was not taken, and the client's version of MQTT has no other word for that.

@@ -82,6 +82,9 @@ pub struct Groups {
     groups: Vec<Group>,
     unsent: Vec<Proposal>,
     replies: Vec<Reply>,
+    /// Whether what is here of some group may not be the newest, and whether clients are sent away meanwhile.
+    is_stale: bool,
+    closes_stale: bool,
     /// The last attempt of others' shards that was turned away, by group, server and shard.
     turned_away: HashMap<(u16, u64, u16), (u64, u64)>,
 }
@@ -177,8 +180,25 @@ impl Groups {
             groups: std::iter::repeat_with(group).take(usize::from(count)).collect(),
             unsent: Vec::new(),
             replies: Vec::new(),
+            is_stale: false,
+            closes_stale: false,
             turned_away: HashMap::new(),
         }
+    }
+
+    /// Whether what is here of some group may not be the newest.
+    pub fn is_stale(&self) -> bool {
+        self.is_stale
+    }
+
+    /// Clients are sent away while it may be, where the operator wants that.
+    pub fn set_stale(&mut self, is_stale: bool, closes: bool) {
+        (self.is_stale, self.closes_stale) = (is_stale, closes);
+    }
+
+    /// Whether clients are sent away now.
+    pub fn turns_away(&self) -> bool {
+        self.is_stale && self.closes_stale
     }
 
     pub fn count(&self) -> u16 {

@@ -75,6 +75,8 @@ pub struct Limits {
     pub proposed_bytes_max: usize,
     /// How long an update waits for a server to lead the group of its topic, before it is refused.
     pub leader_patience_ms: u64,
+    /// Whether connections are closed, and no sessions begin, while what is here of a group may not be the newest.
+    pub closes_stale: bool,
     /// Connections of this shard.
     pub connections_max: usize,
     /// The longest head of a request of HTTP.
@@ -155,6 +157,7 @@ impl Default for Limits {
             groups: 0,
             proposed_bytes_max: 16 << 20,
             leader_patience_ms: 3000,
+            closes_stale: false,
             connections_max: 1_000_000,
             http_head_bytes_max: 8192,
             http_fields_max: 64,

@@ -197,12 +197,22 @@ impl Doors {
         Some(key)
     }
 
-    /// A session is to begin here. Else: in how many milliseconds its client should come.
-    fn admit_session(&mut self, desk: &mut Desk) -> Result<(), u64> {
+    /// A session is to begin here. Else: in how many milliseconds its client should come, and why not now.
+    fn admit_session(&mut self, desk: &mut Desk) -> Result<(), (u64, &'static str)> {
+        if let Some(wait_ms) = Self::turned_away(desk) {
+            desk.report.sessions_deferred += 1;
+            return Err((wait_ms, STALE));
+        }
         let (now, per_s) = (desk.turn.now, desk.limits.admission_per_s);
         let admitted = self.admission.admit(now, per_s, |below| desk.draw(below));
         desk.report.sessions_deferred += u64::from(admitted.is_err());
-        admitted
+        admitted.map_err(|wait_ms| (wait_ms, "very many clients come"))
+    }
+
+    /// In how many milliseconds a client should come where the server takes none, since it does not reach the others of its cluster.
+    fn turned_away(desk: &mut Desk) -> Option<u64> {
+        let wait_ms = desk.limits.leader_patience_ms;
+        desk.groups.turns_away().then(|| wait_ms + desk.draw(wait_ms + 1))
     }
 
     /// It is known who the client is that wants to connect; nothing happens where it is gone.
@@ -353,6 +363,7 @@ impl Doors {
                     let reason = "what the client showed is worth nothing any more";
                     self.close_now(desk, audience, connection, CloseCode::AuthenticationFailed, reason);
                 }
+                Why::Stale => self.close_now(desk, audience, connection, CloseCode::ComeLater, STALE),
                 Why::Closed(reason) => self.close_now(desk, audience, connection, CloseCode::ClosedByControl, &reason),
                 Why::Refused(refusal) => self.close_refused(desk, audience, connection, &refusal),
             }
@@ -384,6 +395,9 @@ impl Doors {
         desk.effects.wake(key);
     }
 }
+
+/// Why a server takes no sessions that does not reach the others of its cluster.
+const STALE: &str = "this server does not reach the others of its cluster, which go on";
 
 /// An address as sessions have it.
 fn in_six(address: IpAddr) -> Ipv6Addr {

@@ -5,7 +5,7 @@
 
 use super::audit::BY_NATIVE;
 use super::read::Said;
-use super::{Connection, Doors, Fragments, Identified, Stage, Unidentified};
+use super::{Connection, Doors, Fragments, Identified, STALE, Stage, Unidentified};
 use crate::audience::Audience;
 use crate::base::{ConnectionKey, SessionKey, ShardIndex};
 use crate::desk::{AuditOutcome, Claim, Desk, Effect, HandedNative, Handover, Shown};
@@ -229,6 +229,9 @@ impl Doors {
         if let Err(refusal) = check_environment(connect) {
             return self.refuse(desk, audience, key, connect.id, &refusal);
         }
+        if let Some(wait_ms) = Self::turned_away(desk) {
+            return self.say_later(desk, audience, key, connect.id, wait_ms, STALE);
+        }
         let sends = &mut self.sends;
         let found = audience.find_resumed(desk, connect, form, |send| sends.give_up(send));
         let session = match found {
@@ -382,8 +385,8 @@ impl Doors {
         connect: &Connect<'_>,
         said: Option<(Option<Box<Who>>, Checked)>,
     ) {
-        if let Err(wait_ms) = self.admit_session(desk) {
-            return self.say_later(desk, audience, key, connect.id, wait_ms, "very many clients come");
+        if let Err((wait_ms, why)) = self.admit_session(desk) {
+            return self.say_later(desk, audience, key, connect.id, wait_ms, why);
         }
         let native = self.native(key).expect("CONNECT has just come by it");
         let form = session_form(native.form, connect.capabilities);
@@ -443,6 +446,7 @@ impl Doors {
         let mut bytes = Vec::new();
         event::put(&mut bytes, form, &Event::Welcome { id: connect.id, welcome: &welcome });
         self.say_straight(desk, key, &bytes);
+        audience.tell_staleness_at_first(desk, session, !connect.token.is_empty());
     }
 }
 

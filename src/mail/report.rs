@@ -73,6 +73,8 @@ report! {
     oversized,
     /// 1 while storage takes no updates.
     storage_failing,
+    /// 1 while what the server shows may not be the newest of its cluster.
+    cluster_stale,
     /// How often a view was evaluated.
     view_evaluations,
     /// Evaluations that came to nothing, with a reason.

@@ -10,7 +10,8 @@ use crate::consensus::{self, Committed, GroupId, Handle, News, Unreached, entry_
 use crate::shard::{Fate, Leader, Role};
 use crate::storage::{Loaded, LoadedGroup};
 use bytes::Bytes;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Of a snapshot, a word has so many topics at most.
 const TOPICS_A_WORD: usize = 64;
@@ -26,6 +27,8 @@ pub struct Carrier {
     handle: Handle,
     ledger: Ledger,
     tell: Tell,
+    /// The groups that are fresh.
+    fresh: Mutex<BTreeSet<GroupId>>,
 }
 
 /// What of one news is for a shard.
@@ -43,7 +46,10 @@ impl Carrier {
         handle: Handle,
         tell: impl Fn(ShardIndex, Word) + Send + Sync + 'static,
     ) -> Self {
-        Self { server, shards, groups, handle, ledger: ledger(shards, groups), tell: Box::new(tell) }
+        let fresh = Mutex::default();
+        let carrier = Self { server, shards, groups, handle, ledger: ledger(shards, groups), tell: Box::new(tell), fresh };
+        carrier.tell_stale(true);
+        carrier
     }
 
     pub fn link(&self, shard: ShardIndex) -> Link {
@@ -80,7 +86,8 @@ impl Carrier {
                 });
                 (self.tell)(ShardIndex(shard), Word::Reply { group: group.0, ticket, reply });
             }
-            News::Leads { .. } | News::Follows { .. } | News::Lost { .. } => {}
+            News::Fresh { group, is_fresh } if is_topics(group) => self.note_fresh(group, is_fresh),
+            News::Leads { .. } | News::Follows { .. } | News::Lost { .. } | News::Fresh { .. } => {}
             other => return Some(other),
         }
         None
@@ -114,6 +121,21 @@ impl Carrier {
 
     fn tell_all(&self, group: GroupId, role: Role) {
         (0..self.shards).for_each(|shard| (self.tell)(ShardIndex(shard), Word::Role { group: group.0, role }));
+    }
+
+    fn tell_stale(&self, is_stale: bool) {
+        (0..self.shards).for_each(|shard| (self.tell)(ShardIndex(shard), Word::Stale(is_stale)));
+    }
+
+    fn note_fresh(&self, group: GroupId, is_fresh: bool) {
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_stale = fresh.len() < usize::from(self.groups);
+        let _ = if is_fresh { fresh.insert(group) } else { fresh.remove(&group) };
+        let is_stale = fresh.len() < usize::from(self.groups);
+        drop(fresh);
+        if is_stale != was_stale {
+            self.tell_stale(is_stale);
+        }
     }
 
     fn deal(&self, group: GroupId, entries: Vec<(u64, Committed)>, bytes: usize) {

@@ -31,6 +31,8 @@ use std::sync::Arc;
 pub enum Word {
     /// This server leads a group from now on, or does not.
     Role { group: u16, role: Role },
+    /// What this server has of some group may be older than [`crate::consensus::Options::stale_ms`], or of none any more.
+    Stale(bool),
     /// A part of what a group's log says, in order. `bytes` are to be given back by [`Link::took`].
     Said { group: u16, said: Vec<Said>, bytes: usize },
     /// An update that another server has forwarded, to be answered by [`Link::answer`] with the same number.

@@ -165,9 +165,8 @@ fn who_has_forwarded_is_read_again() {
 
 #[test]
 fn what_another_server_proposes_is_its_owners() {
-    let (told, words) = channel();
     let alone = Alone::new();
-    let carrier = Carrier::new((NODE, 1), (SHARDS, GROUPS), alone.handle.clone(), move |shard, word| drop(told.send((shard, word))));
+    let (carrier, words) = carrier_of(&alone);
     let paths = ["a", "b", "c/d", "e/f/g"];
     let entries = (5..).zip(paths).map(|(place, path)| {
         let bytes = entry(path, 3).into();
@@ -191,14 +190,48 @@ fn what_another_server_proposes_is_its_owners() {
 
 #[test]
 fn only_snapshots_of_groups_that_have_topics_are_the_shards() {
-    let (told, words) = channel();
     let alone = Alone::new();
-    let carrier = Carrier::new((NODE, 1), (SHARDS, GROUPS), alone.handle.clone(), move |shard, word| drop(told.send((shard, word))));
+    let (carrier, words) = carrier_of(&alone);
     carrier.install(GroupId(GROUPS), 9, LoadedGroup::default());
     assert!(words.try_recv().is_err(), "no shard knows the group");
     carrier.install(GroupId(GROUPS - 1), 9, LoadedGroup::default());
     let all =
         words.try_iter().filter(|(_, word)| matches!(word, Word::AllInstalled { group: 1, place, .. } if *place == last_place(9))).count();
     assert_eq!(all, usize::from(SHARDS));
+    alone.stop();
+}
+
+/// A carrier, and what shards hear of it behind the first word.
+fn carrier_of(alone: &Alone) -> (Carrier, Receiver<(ShardIndex, Word)>) {
+    let (told, words) = channel();
+    let carrier = Carrier::new((NODE, 1), (SHARDS, GROUPS), alone.handle.clone(), move |shard, word| drop(told.send((shard, word))));
+    assert_eq!(staleness(&words), [true; SHARDS as usize], "nothing is known to be fresh");
+    (carrier, words)
+}
+
+fn staleness(words: &Receiver<(ShardIndex, Word)>) -> Vec<bool> {
+    let is_stale = |(_, word): (ShardIndex, Word)| if let Word::Stale(is_stale) = word { is_stale } else { panic!("{word:?}") };
+    words.try_iter().map(is_stale).collect()
+}
+
+#[test]
+fn shards_are_told_when_all_groups_are_fresh_and_when_the_first_is_not() {
+    let alone = Alone::new();
+    const NOBODY: [bool; 0] = [];
+    let (carrier, words) = carrier_of(&alone);
+    let told = |group: u16, is_fresh| {
+        assert!(carrier.hear(News::Fresh { group: GroupId(group), is_fresh }).is_none());
+        staleness(&words)
+    };
+    assert_eq!(told(0, true), NOBODY);
+    // The group of what changes seldom has no topics.
+    assert_eq!(told(GROUPS, true), NOBODY);
+    (1..GROUPS - 1).for_each(|group| assert_eq!(told(group, true), NOBODY));
+    assert_eq!(told(GROUPS - 1, true), [false; SHARDS as usize]);
+    assert_eq!(told(GROUPS, false), NOBODY);
+    assert_eq!(told(0, false), [true; SHARDS as usize]);
+    assert_eq!(told(1, false), NOBODY);
+    assert_eq!(told(0, true), NOBODY);
+    assert_eq!(told(1, true), [false; SHARDS as usize]);
     alone.stop();
 }

@@ -37,6 +37,7 @@ pub fn open(config: &Config, core: Option<usize>) -> io::Result<Option<Place>> {
         groups,
         heartbeat_ms: config.cluster.heartbeat_ms,
         election_ms: (config.cluster.election_min_ms, config.cluster.election_max_ms),
+        stale_ms: config.cluster.stale_after_ms,
         ..consensus::Options::new(node, seed)
     };
     let found = home.identity.is_founder.then(|| [node].into());

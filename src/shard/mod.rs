@@ -230,6 +230,7 @@ impl Shard {
         self.audience.run_observers(&mut self.desk);
         self.audience.run_tree_scans(&mut self.desk);
         self.audience.run_rights_scans(&mut self.desk);
+        self.audience.run_staleness(&mut self.desk);
         self.owner.run_passing(&mut self.desk);
         self.owner.run_installs(&mut self.desk);
         self.settle();
@@ -295,6 +296,7 @@ impl Shard {
             sessions,
             topics,
             storage_failing: is_failing,
+            cluster_stale: u64::from(self.desk.groups.is_stale()),
             view_evaluations,
             view_failures,
             view_references,

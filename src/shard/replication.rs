@@ -50,6 +50,15 @@ impl<'s> Replication<'s> {
 
     /// This server leads the group from now on, of whose log all before the term is applied here; or it does not, and what was decided here and is not applied
     /// may never be. Who waits for that is told once its fate is known.
+    pub fn handle_staleness(&mut self, is_stale: bool) {
+        let Shard { desk, audience, .. } = &mut *self.shard;
+        let closes = desk.limits.closes_stale;
+        if desk.groups.is_stale() != is_stale {
+            desk.groups.set_stale(is_stale, closes);
+            audience.staleness_changed();
+        }
+    }
+
     pub fn handle_role(&mut self, group: u16, role: Role) {
         let Shard { desk, owner, .. } = &mut *self.shard;
         if matches!(role, Role::Leads { .. }) {

@@ -2,7 +2,7 @@
 
 use super::{Identity, Limits, Replication, Shard, Storing};
 use crate::audience::MISSING;
-use crate::base::{ConnectionKey, SessionKey, ShardIndex, SlabKey, Time, TopicId};
+use crate::base::{ConnectionKey, SessionId, SessionKey, ShardIndex, SlabKey, Time, TopicId};
 use crate::cluster::topic_id;
 use crate::journal::{StoredEvent, StoredTopic};
 use crate::mail::{Action, Call, Caller, Change, Content, Fetch, ListenerKind, Question, Viewer};
@@ -369,4 +369,41 @@ fn events_of(mut told: &[u8]) -> Vec<u64> {
         }
     }
     events
+}
+
+#[test]
+fn sessions_are_told_whether_what_is_here_may_be_old() {
+    let mut world = World::of(1);
+    let sessions: Vec<_> = (0..600).map(|_| world.shard.open_inside(world.now)).collect();
+    for is_stale in [true, false] {
+        Replication::of(&mut world.shard, world.now).handle_staleness(is_stale);
+        Replication::of(&mut world.shard, world.now).handle_staleness(is_stale);
+        let mut slices = 0;
+        while world.shard.has_walks() {
+            world.shard.run_slice(world.now);
+            slices += 1;
+        }
+        assert_eq!(slices, 3, "a part has its turn at a time");
+        assert!(sessions.iter().all(|session| staleness_of(&mut world, *session) == [is_stale]), "each is told once");
+    }
+    // It changes before all were told: they are told how it is.
+    Replication::of(&mut world.shard, world.now).handle_staleness(true);
+    world.shard.run_slice(world.now);
+    Replication::of(&mut world.shard, world.now).handle_staleness(false);
+    world.walk();
+    assert_eq!(staleness_of(&mut world, sessions[0]), [true, false]);
+    assert_eq!(staleness_of(&mut world, sessions[599]), [false]);
+}
+
+/// What the session was told of how old what its server shows may be.
+fn staleness_of(world: &mut World, session: SessionId) -> Vec<bool> {
+    let (mut bytes, mut told) = (Vec::new(), Vec::new());
+    world.shard.poll_inside(world.now, session, &mut bytes);
+    let mut bytes = &bytes[..];
+    while let Some(frame) = native::next_frame(&mut bytes).unwrap() {
+        if let Heard::Staleness { is_stale } = native::decode_event(frame).unwrap() {
+            told.push(is_stale);
+        }
+    }
+    told
 }

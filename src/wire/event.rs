@@ -38,14 +38,18 @@ pub enum Event<'a> {
         position: Option<usize>,
         message: &'a str,
     },
-    /// So many requests of the client were carried out or refused since its session began.
     /// No session begins now: the client should come again in so many milliseconds.
     Later {
         id: u64,
         wait_ms: u64,
     },
+    /// So many requests of the client were carried out or refused since its session began.
     Received {
         requests: u64,
+    },
+    /// What the server shows may not be the newest, or is again.
+    Staleness {
+        is_stale: bool,
     },
     Subscribed {
         topic: TopicId,
@@ -227,6 +231,10 @@ fn describe<F: Fields>(fields: &mut F, event: &Event<'_>) {
         Event::Received { requests } => {
             fields.begin(op::RECEIVED, "received");
             fields.number("requests", requests);
+        }
+        Event::Staleness { is_stale } => {
+            fields.begin(op::STALENESS, "staleness");
+            fields.flag("stale", is_stale);
         }
         Event::Subscribed { topic, path, kind, properties } => {
             fields.begin(op::SUBSCRIBED, "subscribed");
@@ -577,6 +585,7 @@ mod tests {
     #[test]
     fn what_is_said_of_a_session_that_goes_on() {
         check(&Event::Received { requests: 300 }, b"\x85\x02\xac\x02", r#"{"op":"received","requests":300}"#);
+        check(&Event::Staleness { is_stale: true }, b"\x87\x01\x01", r#"{"op":"staleness","stale":true}"#);
         check(&Event::Later { id: 1, wait_ms: 300 }, b"\x86\x03\x01\xac\x02", r#"{"op":"later","id":1,"wait_ms":300}"#);
         check(&Event::Gap { topic: TOPIC, path: "a/b" }, b"\x9a\x02\xac\x02", r#"{"op":"gap","topic":300,"path":"a/b"}"#);
     }

@@ -184,6 +184,28 @@ fn a_node_that_cannot_write_leads_nothing_while_another_can() {
 }
 
 #[test]
+fn a_node_that_is_cut_off_is_told_that_it_may_be_stale() {
+    for_each_seed(|seed| {
+        run(async move {
+            let mut world = World::new(seed, 3).await;
+            shake(&mut world, &Faults { crashes: false, cuts: false, weather: Weather::FAIR }, 20).await;
+            world.rest().await;
+            let lost = 1 + world.random.below(3);
+            (1..=3).for_each(|other| world.network.cut_both(lost, other));
+            let until = Instant::now() + Duration::from_secs(5);
+            while world.nodes[&lost].fresh.iter().any(|is_fresh| *is_fresh) {
+                assert!(Instant::now() < until, "{lost} is told");
+                propose(&mut world);
+                world.step(20).await;
+            }
+            let others = world.nodes.iter().filter(|(id, _)| **id != lost);
+            assert!(others.flat_map(|(_, node)| &node.fresh).all(|is_fresh| *is_fresh), "an election alone makes nobody stale");
+            world.rest().await;
+        });
+    });
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     let all = Faults { crashes: true, cuts: true, weather: Weather::FOUL };
     for_each_seed(|seed| assert_eq!(run(shaken(seed, &all)), run(shaken(seed, &all))));

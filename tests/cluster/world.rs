@@ -19,6 +19,9 @@ use crate::receiver::Receiver;
 /// How long it may take until all is well again once nothing fails.
 const REST_MS: u64 = 30_000;
 
+/// When a node is told that what it has may be old.
+const STALE_MS: u64 = 1500;
+
 /// What receivers are told of each group before they take it.
 const WINDOW_BYTES: usize = 1000;
 
@@ -36,6 +39,8 @@ pub struct World {
     questions: BTreeSet<(Life, u64)>,
     /// Groups whose members have changed as was asked.
     members: BTreeSet<GroupId>,
+    /// By group, when how many entries had been handed on somewhere.
+    handed_on: Vec<Vec<(Instant, u64)>>,
     trace: DefaultHasher,
     began: Instant,
 }
@@ -50,6 +55,8 @@ pub struct Node {
     receivers: Vec<Receiver>,
     /// The term that the node leads each group in, as its receivers were told.
     pub leads: Vec<Option<u64>>,
+    /// Whether what it has of each group is fresh, as its receivers were told.
+    pub fresh: Vec<bool>,
     /// What was handed on of each group and not taken yet.
     owed: Vec<usize>,
     running: Option<Running>,
@@ -75,6 +82,7 @@ impl World {
             names: 0,
             questions: BTreeSet::new(),
             members: BTreeSet::new(),
+            handed_on: vec![Vec::new(); usize::from(seed as u16 % 2) + 1],
             trace: DefaultHasher::new(),
             began: Instant::now(),
         };
@@ -98,6 +106,7 @@ impl World {
             snapshot_bytes: 4000,
             kept_bytes: 1200,
             snapshot_piece_ms: 1000,
+            stale_ms: STALE_MS,
             ..Options::new(id, self.random.next())
         }
     }
@@ -114,6 +123,7 @@ impl World {
             staged: Vec::new(),
             receivers: Vec::new(),
             leads: Vec::new(),
+            fresh: Vec::new(),
             owed: Vec::new(),
             running: None,
         });
@@ -125,6 +135,7 @@ impl World {
         node.receivers = node.starts.iter().zip(&node.kept).map(restore).collect();
         node.staged = vec![Vec::new(); groups];
         node.leads = vec![None; groups];
+        node.fresh = vec![false; groups];
         node.owed = vec![0; groups];
         let (starts, life, news, network) = (node.starts.clone(), (id, node.life), self.news.clone(), self.network.clone());
         let handle = Rc::new(RefCell::new(None));
@@ -192,7 +203,10 @@ impl World {
         tokio::time::sleep(Duration::from_millis(ms)).await;
         loop {
             let next = self.news.borrow_mut().pop_front();
-            let Some((life, news)) = next else { return self.take() };
+            let Some((life, news)) = next else {
+                self.check_freshness();
+                return self.take();
+            };
             (self.began.elapsed(), life).hash(&mut self.trace);
             self.trace_news(&news);
             self.hear(life, news);
@@ -220,6 +234,10 @@ impl World {
                     receiver.apply(*place, committed);
                     self.audit.commit(life, group, *place, committed, receiver);
                 }
+                let (next, seen) = (receiver.next_index(), &mut self.handed_on[usize::from(group.0)]);
+                if seen.last().is_none_or(|(_, last)| *last < next) {
+                    seen.push((Instant::now(), next));
+                }
                 let owed = &mut node.owed[usize::from(group.0)];
                 assert!(*owed < WINDOW_BYTES, "{life:?} {group:?}: nothing is handed on while the window is closed");
                 *owed += bytes;
@@ -230,6 +248,10 @@ impl World {
                 self.audit.lead(life, group, term);
             }
             News::Follows { group, .. } => node.leads[usize::from(group.0)] = None,
+            News::Fresh { group, is_fresh } => {
+                let was_fresh = std::mem::replace(&mut node.fresh[usize::from(group.0)], is_fresh);
+                assert_ne!(was_fresh, is_fresh, "it is told when it changes");
+            }
             News::Lost { ticket, fate, .. } => self.audit.lose(life, ticket, fate),
             News::Members { group, outcome: Ok(()) } => drop(self.members.insert(group)),
             News::Members { .. } => {}
@@ -348,6 +370,7 @@ impl World {
         while !self.is_level() && Instant::now() < until {
             self.step(50).await;
         }
+        assert!(self.nodes.values().all(|node| node.fresh.iter().all(|is_fresh| *is_fresh)), "all are fresh");
         let receivers = self.nodes.values().flat_map(|node| self.groups().zip(&node.receivers));
         self.audit.rest(receivers);
     }
@@ -357,13 +380,26 @@ impl World {
         self.nodes.keys().filter_map(|id| self.handle(*id)).for_each(|handle| handle.falters(false));
     }
 
+    /// Who was told that he is fresh has all that was handed on anywhere so long ago, and as long as it takes to be told otherwise.
+    fn check_freshness(&self) {
+        let Some(before) = Instant::now().checked_sub(Duration::from_millis(2 * STALE_MS)) else { return };
+        for (id, node) in self.nodes.iter().filter(|(_, node)| node.running.is_some()) {
+            for (group, seen) in self.handed_on.iter().enumerate().filter(|(group, _)| node.fresh[*group]) {
+                let behind = seen.partition_point(|(at, _)| *at <= before).checked_sub(1).map_or(0, |last| seen[last].1);
+                let next = node.receivers[group].next_index();
+                assert!(next >= behind, "node {id}, group {group} is fresh and at {next}, others have been at {behind} long ago");
+            }
+        }
+    }
+
     /// Whether all nodes have been told of as much, and nothing that was proposed is open.
     fn is_level(&self) -> bool {
         let is_level = |group: usize| {
             let nexts: BTreeSet<u64> = self.nodes.values().map(|node| node.receivers[group].next_index()).collect();
             nexts.len() == 1
         };
-        (0..=usize::from(self.groups)).all(is_level) && !self.audit.has_open()
+        let is_fresh = |node: &Node| node.fresh.iter().all(|is_fresh| *is_fresh);
+        (0..=usize::from(self.groups)).all(is_level) && self.nodes.values().all(is_fresh) && !self.audit.has_open()
     }
 
     fn trace_news(&mut self, news: &News) {
@@ -379,6 +415,7 @@ impl World {
             News::Piece { group, number, bytes, .. } => (8, group, number, bytes).hash(&mut self.trace),
             News::Asked { group, call, bytes } => (9, group, call, bytes).hash(&mut self.trace),
             News::Answered { group, ticket, answer } => (10, group, ticket, answer).hash(&mut self.trace),
+            News::Fresh { group, is_fresh } => (13, group, is_fresh).hash(&mut self.trace),
             News::Members { group, .. } | News::Ended { group, .. } => (6, group).hash(&mut self.trace),
         }
     }

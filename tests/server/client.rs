@@ -227,6 +227,8 @@ pub struct Session {
     pub token: String,
     /// Messages behind WELCOME that were processed.
     pub processed: u64,
+    /// Whether what the server shows may be old, as it was told each time.
+    pub staleness: Vec<bool>,
     is_welcome: bool,
 }
 
@@ -256,6 +258,7 @@ impl Session {
             id: String::new(),
             token: String::new(),
             processed: 0,
+            staleness: Vec::new(),
             is_welcome: false,
         };
         session.say_connect(ask);
@@ -354,8 +357,13 @@ impl Session {
         };
         let (mut rest, before) = (&message[..], self.seen.len());
         while let Some(frame) = native::next_frame(&mut rest).expect("the server's frames fit their message") {
-            let seen = self.read(frame);
-            self.seen.push_back(seen);
+            match native::decode_event(frame) {
+                Ok(Heard::Staleness { is_stale }) => self.staleness.push(is_stale),
+                _ => {
+                    let seen = self.read(frame);
+                    self.seen.push_back(seen);
+                }
+            }
         }
         self.processed += u64::from(self.is_welcome);
         self.is_welcome |= self.seen.get(before) == Some(&Seen::Welcome);
@@ -417,6 +425,7 @@ impl Session {
                 };
                 Seen::Presence { joined: places(joined), left: places(left) }
             }
+            Heard::Staleness { .. } => unreachable!("it is noted for itself"),
             Heard::Unknown => panic!("an unknown operation: {:#x}", frame.op),
             update => self.read_update(frame, update),
         }

@@ -2,10 +2,12 @@
 //!
 //! Each cluster has an address of loopback for itself, so that no port is anybody else's.
 
-use crate::client::Session;
+use crate::client::{Seen, Session, connect_ask};
 use crate::server::{Directory, PATIENCE, Server, tidewire};
 use crate::storage::limit_files;
 use std::collections::{BTreeMap, HashMap};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tidewire::surface::value::ValueType;
@@ -13,6 +15,7 @@ use tidewire::surface::value::ValueType;
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const NO_QUORUM: u16 = 420;
 const UPDATE_UNKNOWN: u16 = 421;
+const COME_LATER: u16 = 4107;
 
 struct Node {
     directory: Directory,
@@ -23,16 +26,21 @@ struct Node {
 struct Cluster {
     nodes: Vec<Node>,
     host: String,
+    settings: &'static [(&'static str, &'static str)],
 }
 
 impl Cluster {
-    /// Three servers that vote in every group.
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Three servers that vote in every group, with these settings.
+    fn start_with(settings: &'static [(&'static str, &'static str)]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let (process, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let host = format!("127.{}.{}.{}", process >> 8 & 0x7f | 1, process & 0xff, number);
         let nodes = NAMES.map(|name| Node { directory: Directory::new(&format!("cluster-{name}")), server: None });
-        let mut cluster = Self { nodes: nodes.into(), host };
+        let mut cluster = Self { nodes: nodes.into(), host, settings };
         let founded = cluster.cluster_command(&["found", cluster.directory(0), "--listen", &cluster.address(0), "--name", NAMES[0]]);
         cluster.run(0);
         let mut token = founded;
@@ -80,7 +88,8 @@ impl Cluster {
     fn run(&mut self, number: usize) {
         let directory = self.directory(number).to_owned();
         // One more than the others have: a topic's shard is another at each.
-        self.nodes[number].server = Some(Server::start_with(1 + number % 2, &[("STORAGE_DIRECTORY", &directory)]));
+        self.nodes[number].server =
+            Some(Server::start_with_mqtt(1 + number % 2, &[&[("STORAGE_DIRECTORY", &*directory)], self.settings].concat()));
     }
 
     fn kill(&mut self, number: usize) {
@@ -219,8 +228,12 @@ fn a_minority_refuses_updates_and_shows_what_it_has() {
     let mut session = cluster.connect(2);
     counting.count(&mut session, 1);
     cluster.wait_for_counters(2, &counting.acknowledged);
+    wait_for_staleness(&mut session, false);
     cluster.kill(0);
     cluster.kill(1);
+    // Whoever is there is told, and whoever comes.
+    wait_for_staleness(&mut session, true);
+    wait_for_staleness(&mut cluster.connect(2), true);
     let code = loop {
         let refused = session.add_and_set("k/0", ValueType::Json, b"0").expect_err("too few are left");
         if refused.code != UPDATE_UNKNOWN {
@@ -232,4 +245,65 @@ fn a_minority_refuses_updates_and_shows_what_it_has() {
     cluster.run(1);
     counting.count(&mut session, 1);
     cluster.wait_for_counters(1, &counting.acknowledged);
+    wait_for_staleness(&mut session, false);
+}
+
+/// Waits until the session was told so, or as long as it was told nothing else.
+fn wait_for_staleness(session: &mut Session, is_stale: bool) {
+    let started = Instant::now();
+    loop {
+        session.settle();
+        if session.staleness.last().copied().unwrap_or_default() == is_stale {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "it is not told that it is stale: {is_stale}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_minority_that_closes_sends_its_clients_away_until_it_is_none() {
+    let mut cluster = Cluster::start_with(&[("CLUSTER_MINORITY", "close")]);
+    let mut session = come(&cluster);
+    let mut stream = connect_mqtt(&cluster);
+    assert_eq!(read_some(&mut stream), b"\x20\x02\x00\x00", "a CONNACK that accepts");
+    cluster.kill(0);
+    cluster.kill(1);
+    assert_eq!(session.wait_for_close(), COME_LATER);
+    assert_eq!(read_some(&mut stream), b"", "MQTT 3.1.1 has no word for it");
+    let mut refused = Session::begin(cluster.nodes[2].server.as_ref().expect("it runs").address, connect_ask(0, "", 0));
+    assert!(matches!(refused.next(), Seen::Later(_)));
+    assert_eq!(refused.wait_for_close(), COME_LATER);
+    assert_eq!(read_some(&mut connect_mqtt(&cluster)), b"\x20\x02\x00\x03", "a CONNACK: the server is unavailable");
+    cluster.run(1);
+    come(&cluster).settle();
+}
+
+/// A session at the last server, once that takes any.
+fn come(cluster: &Cluster) -> Session {
+    let started = Instant::now();
+    loop {
+        let mut session = Session::begin(cluster.nodes[2].server.as_ref().expect("it runs").address, connect_ask(0, "", 0));
+        match session.next() {
+            Seen::Welcome => return session,
+            Seen::Later(_) => std::thread::sleep(Duration::from_millis(50)),
+            other => panic!("{other:?}"),
+        }
+        assert!(started.elapsed() < PATIENCE, "it takes no sessions");
+    }
+}
+
+fn connect_mqtt(cluster: &Cluster) -> TcpStream {
+    let address = cluster.nodes[2].server.as_ref().and_then(|server| server.mqtt).expect("it speaks MQTT");
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.write_all(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a").expect("it reads");
+    stream
+}
+
+/// What comes next; nothing at the end.
+fn read_some(stream: &mut TcpStream) -> Vec<u8> {
+    stream.set_read_timeout(Some(PATIENCE)).expect("it is a time");
+    let mut bytes = [0; 64];
+    let length = stream.read(&mut bytes).expect("something comes, or the end");
+    bytes[..length].to_vec()
 }

@@ -229,6 +229,7 @@ fn read_event(event: native::Heard<'_>) -> Heard {
         native::Heard::ResponseError { id, session, code, .. } => {
             Heard::Told(Told::ResponseError { id, session: session.to_owned(), code })
         }
+        native::Heard::Staleness { .. } => panic!("nobody has told the server that it may be stale"),
         native::Heard::SessionNotice { .. }
         | native::Heard::SessionClosed { .. }
         | native::Heard::QueueNotice { .. }

@@ -512,6 +512,24 @@ test('what a later version sends is skipped', async () => {
   assert.deepEqual(events, []);
 });
 
+test('a session is told whether what its server shows may be old, and a new one anew', async () => {
+  const { server, session } = await start();
+  const told = [];
+  const end = session.on('staleness', ({ isStale }) => told.push([isStale, session.isStale]));
+  assert.equal(session.isStale, false);
+  server.last.send(frame(0x87, [1]), frame(0x87, [1]));
+  await session.topics.remove('a');
+  assert.deepEqual(told, [[true, true]]);
+  const connected = new Promise((resolve) => session.on('state', ({ state }) => state === 'connected' && resolve()));
+  server.last.socket.close(1011, 'lost');
+  await connected;
+  assert.deepEqual(told, [[true, true], [false, false]]);
+  end();
+  server.last.send(frame(0x87, [1]));
+  await session.topics.remove('a');
+  assert.deepEqual([told.length, session.isStale], [2, true]);
+});
+
 test('an address may leave out the path and name the scheme of a page', async () => {
   const { server } = await start();
   for (const url of [`http://127.0.0.1:${server.port}/`, new URL(`${server.url}/tidewire?x=1`)]) await open({ url });

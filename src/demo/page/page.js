@@ -117,6 +117,7 @@ async function converse() {
     follow(session);
     // What is selected anew behind a lost connection may be refused then.
     session.on('error', (error) => noteFilter(error.message, 'wrong'));
+    session.on('staleness', ({ isStale }) => drawState(...(isStale ? ['lost', 'Connected, may be old'] : STATES[session.state])));
     await session.subscribe(link.selector).then(() => { link.isCurrent = true; }, noteDenied);
     requestDraw();
     await session.closed;

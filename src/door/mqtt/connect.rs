@@ -10,7 +10,7 @@ use crate::audience::mqtt::Connected;
 use crate::base::{ConnectionKey, SessionKey, Time};
 use crate::desk::{AuditOutcome, Desk, Effect, Handover};
 use crate::door::audit::{Caller, MQTT};
-use crate::door::{Connection, Doors, Stage, Unidentified};
+use crate::door::{Connection, Doors, STALE, Stage, Unidentified};
 use crate::gate;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::session::mqtt::Will;
@@ -116,10 +116,12 @@ impl Doors {
             return self.close_with(desk, audience, key, ReasonCode::NOT_AUTHORIZED, why);
         }
         if connect.client_id.is_empty() || audience.client_session(connect.client_id).is_none() {
-            if let Err(wait_ms) = self.admit_session(desk) {
-                let why = format!("very many clients come: come again in {wait_ms} ms");
+            if let Err((wait_ms, why)) = self.admit_session(desk) {
+                let why = format!("{why}: come again in {wait_ms} ms");
                 return self.close_with(desk, audience, key, ReasonCode::SERVER_BUSY, &why);
             }
+        } else if let Some(wait_ms) = Self::turned_away(desk) {
+            return self.close_with(desk, audience, key, ReasonCode::SERVER_BUSY, &format!("{STALE}: come again in {wait_ms} ms"));
         } else {
             self.admission.note_resumed(desk.turn.now, desk.limits.admission_per_s);
         }

@@ -33,6 +33,7 @@ impl Turns {
         let link = self.links.replica.as_ref().expect("only a server of a cluster hears of groups");
         let mut shard = Replication::of(&mut self.shard, now());
         match word {
+            Word::Stale(is_stale) => shard.handle_staleness(is_stale),
             Word::Role { group, role } => shard.handle_role(group, role),
             Word::Said { group, said, bytes } => {
                 for said in said {

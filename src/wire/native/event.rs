@@ -245,6 +245,9 @@ pub enum Heard<'a> {
     Gap {
         topic: TopicId,
     },
+    Staleness {
+        is_stale: bool,
+    },
     TopicNotice {
         listener: u64,
         what: u8,
@@ -353,6 +356,7 @@ fn decode_topic_event<'a>(op: u8, reader: &mut Reader<'a>) -> Result<Heard<'a>, 
             Heard::Event { topic, head: EventHead { sequence, timestamp_ms, original, author }, value: reader.rest() }
         }
         op::LATER => Heard::Later { id: reader.varint()?, wait_ms: reader.varint()? },
+        op::STALENESS => Heard::Staleness { is_stale: reader.byte()? & 1 != 0 },
         op::RECEIVED => Heard::Received { requests: reader.varint()? },
         op::GAP => Heard::Gap { topic: TopicId(reader.varint()?) },
         op::UNSUBSCRIBED => Heard::Unsubscribed { topic: TopicId(reader.varint()?), reason: reader.byte()? },

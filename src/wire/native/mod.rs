@@ -35,6 +35,7 @@ pub mod op {
     pub const ERROR: u8 = 0x83;
     pub const RECEIVED: u8 = 0x85;
     pub const LATER: u8 = 0x86;
+    pub const STALENESS: u8 = 0x87;
     pub const SUBSCRIBED: u8 = 0x90;
     pub const VALUE: u8 = 0x91;
     pub const DELTA_DEFLATE: u8 = 0x92;

@@ -57,6 +57,7 @@ fn print_event(event: &Heard<'_>, outcome: &Outcome) -> Option<Value> {
             json!({ "op": "response_error", "id": id, "session": session, "code": code, "message": message })
         }
         Heard::Later { id, wait_ms } => json!({ "op": "later", "id": id, "wait_ms": wait_ms }),
+        Heard::Staleness { is_stale } => json!({ "op": "staleness", "stale": is_stale }),
         Heard::Received { requests } => json!({ "op": "received", "requests": requests }),
         Heard::Gap { topic } => json!({ "op": "gap", "topic": topic.0 }),
         Heard::Ok { id, .. } => print_ok(*id, outcome),
@@ -353,6 +354,7 @@ fn say(event: &Heard<'_>, outcome: &Outcome, put: impl FnOnce(&event::Event<'_>)
             event::Event::ResponseError { id, session, code, name, message }
         }
         Heard::Later { id, wait_ms } => event::Event::Later { id, wait_ms },
+        Heard::Staleness { is_stale } => event::Event::Staleness { is_stale },
         Heard::Received { requests } => event::Event::Received { requests },
         Heard::Gap { topic } => event::Event::Gap { topic, path: PATH },
         Heard::TopicNotice { listener, what, path, kind, .. } => event::Event::TopicNotice { listener, what, path, kind, properties },
