@@ -206,6 +206,32 @@ fn a_node_that_is_cut_off_is_told_that_it_may_be_stale() {
 }
 
 #[test]
+fn neither_half_of_an_even_split_has_a_leader() {
+    for_each_seed(|seed| {
+        run(async move {
+            let mut world = World::new(seed, 4).await;
+            shake(&mut world, &Faults { crashes: false, cuts: false, weather: Weather::FAIR }, 20).await;
+            world.rest().await;
+            let halves = [[1, 2], [3, 4]];
+            halves[0].iter().for_each(|one| halves[1].iter().for_each(|other| world.network.cut_both(*one, *other)));
+            // Longer than any leader is certain of itself.
+            for _ in 0..100 {
+                world.step(20).await;
+            }
+            let acknowledged = world.audit.figures.acknowledged;
+            for _ in 0..100 {
+                assert!(world.groups().all(|group| world.leader(group).is_none()), "two of four are no majority");
+                propose(&mut world);
+                world.step(20).await;
+            }
+            assert_eq!(world.audit.figures.acknowledged, acknowledged);
+            assert!(world.nodes.values().all(|node| node.fresh.iter().all(|is_fresh| !is_fresh)), "all are told that they may be stale");
+            world.rest().await;
+        });
+    });
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     let all = Faults { crashes: true, cuts: true, weather: Weather::FOUL };
     for_each_seed(|seed| assert_eq!(run(shaken(seed, &all)), run(shaken(seed, &all))));
