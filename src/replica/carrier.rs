@@ -29,6 +29,8 @@ pub struct Carrier {
     tell: Tell,
     /// The groups that are fresh.
     fresh: Mutex<BTreeSet<GroupId>>,
+    /// Those that this server leads.
+    led: Mutex<BTreeSet<GroupId>>,
 }
 
 /// What of one news is for a shard.
@@ -46,8 +48,8 @@ impl Carrier {
         handle: Handle,
         tell: impl Fn(ShardIndex, Word) + Send + Sync + 'static,
     ) -> Self {
-        let fresh = Mutex::default();
-        let carrier = Self { server, shards, groups, handle, ledger: ledger(shards, groups), tell: Box::new(tell), fresh };
+        let (fresh, led) = (Mutex::default(), Mutex::default());
+        let carrier = Self { server, shards, groups, handle, ledger: ledger(shards, groups), tell: Box::new(tell), fresh, led };
         carrier.tell_stale(true);
         carrier
     }
@@ -59,6 +61,7 @@ impl Carrier {
     /// What the engine says of topics' groups, and what other servers ask. What is of snapshots, members and ends is given back.
     pub fn hear(&self, news: News) -> Option<News> {
         let is_topics = |group: GroupId| self.has_topics(group);
+        self.note_led(&news);
         match news {
             News::Committed { group, bytes, .. } if !is_topics(group) => self.handle.took(group, bytes),
             News::Committed { group, entries, bytes } => self.deal(group, entries, bytes),
@@ -121,6 +124,20 @@ impl Carrier {
 
     fn tell_all(&self, group: GroupId, role: Role) {
         (0..self.shards).for_each(|shard| (self.tell)(ShardIndex(shard), Word::Role { group: group.0, role }));
+    }
+
+    /// Whether this server leads any group.
+    pub fn leads_any(&self) -> bool {
+        !self.led.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn note_led(&self, news: &News) {
+        let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
+        match news {
+            News::Leads { group, .. } => drop(led.insert(*group)),
+            News::Follows { group, .. } => drop(led.remove(group)),
+            _ => {}
+        }
     }
 
     fn tell_stale(&self, is_stale: bool) {

@@ -11,6 +11,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Gives what asks other servers, and what answers them. Called on the engine's thread.
 pub type Connect = Box<dyn FnOnce() -> io::Result<(Dial, Box<dyn FnOnce(Inbox)>)> + Send>;
@@ -40,6 +41,8 @@ pub struct Engine {
     has_failed: Arc<AtomicBool>,
     /// It was told to end.
     is_stopping: Arc<AtomicBool>,
+    /// How long an election takes at most, if nothing is in its way.
+    election: Duration,
 }
 
 impl Engine {
@@ -85,7 +88,8 @@ impl Engine {
         if let Some(voters) = found {
             handle.found(voters);
         }
-        Ok(Self { handle, thread, carrier, has_failed, is_stopping })
+        let election = Duration::from_millis(options.election_ms.1);
+        Ok(Self { handle, thread, carrier, has_failed, is_stopping, election })
     }
 
     pub fn link(&self, shard: ShardIndex) -> Link {
@@ -95,6 +99,15 @@ impl Engine {
     /// Whether a group has ended by itself, which only a failure does.
     pub fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Relaxed) || self.thread.is_finished()
+    }
+
+    /// Hands over what this server leads, as far as another takes it within the time of an election: else updates would wait for one.
+    pub fn hand_over(&self) {
+        self.handle.falters(true);
+        let until = Instant::now() + self.election;
+        while self.carrier.wait().leads_any() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub fn stop(self) -> io::Result<()> {

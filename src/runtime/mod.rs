@@ -242,6 +242,9 @@ impl Runtime {
     /// Tells every shard to take leave of its sessions, waits for all, then for all that they stored to be on disk; an error is an
     /// executor that failed.
     pub fn stop(self) -> io::Result<()> {
+        if let Some(engine) = &self.engine {
+            engine.hand_over();
+        }
         for (sender, mailbox, _) in &self.shards {
             // A shard whose executor failed has no receiver; `join` tells why.
             let _ = sender.send(Command::ShutDown);

@@ -184,6 +184,25 @@ fn what_was_acknowledged_survives_whoever_leads() {
 }
 
 #[test]
+fn who_stops_in_order_leaves_leaders_behind() {
+    let mut cluster = Cluster::start();
+    let mut counting = Counting::new();
+    let mut session = cluster.connect(1);
+    counting.count(&mut session, 1);
+    // The founder leads all groups. Dropped, it ends by SIGTERM.
+    drop(cluster.nodes[0].server.take());
+    let status = cluster.status(1).expect("it runs");
+    let of = |name: &str| {
+        status["nodes"].as_array().expect("nodes").iter().find(|node| node["name"] == name).expect("it is a node")["node"].clone()
+    };
+    let groups = status["groups"].as_array().expect("groups");
+    assert!(groups.iter().all(|group| [of("b"), of("c")].contains(&group["leader"])), "another leads each: {status}");
+    counting.count(&mut session, 1);
+    cluster.run(0);
+    cluster.wait_for_counters(0, &counting.acknowledged);
+}
+
+#[test]
 fn what_all_had_is_there_after_all_were_killed() {
     let mut cluster = Cluster::start();
     let mut counting = Counting::new();
@@ -205,7 +224,9 @@ fn a_leader_whose_disk_is_full_is_no_leader_until_there_is_room() {
     // The founder leads all groups.
     limit_files(cluster.nodes[0].server.as_ref().expect("it runs"), 1);
     let leads_nothing = |status: &serde_json::Value| {
-        status["groups"].as_array().expect("groups").iter().all(|group| group["leader"].is_u64() && group["leader"] != 1)
+        let nodes = status["nodes"].as_array().expect("nodes");
+        let founder = &nodes.iter().find(|node| node["name"] == "a").expect("it is a node")["node"];
+        status["groups"].as_array().expect("groups").iter().all(|group| group["leader"].is_u64() && group["leader"] != *founder)
     };
     let started = Instant::now();
     // Only what it has to write shows it that it cannot.
