@@ -3,6 +3,7 @@
 //! Each cluster has an address of loopback for itself, so that no port is anybody else's.
 
 use crate::client::{Seen, Session, connect_ask};
+use crate::requests::update;
 use crate::server::{Directory, PATIENCE, Server, tidewire};
 use crate::storage::limit_files;
 use std::collections::{BTreeMap, HashMap};
@@ -11,6 +12,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tidewire::surface::value::ValueType;
+use tidewire::surface::wire::native::Verb;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const NO_QUORUM: u16 = 420;
@@ -180,6 +182,42 @@ fn what_was_acknowledged_survives_whoever_leads() {
     let started = Instant::now();
     while counters_of(&mut session).len() != 13 {
         assert!(started.elapsed() < PATIENCE);
+    }
+}
+
+/// What a leader has not answered when it dies is found out at the next one: made once, in order, and answered.
+#[test]
+fn an_update_that_is_under_way_when_its_leader_dies_is_made_once_and_answered() {
+    // Nobody waits in vain, however long an election takes here.
+    let mut cluster = Cluster::start_with(&[("CLUSTER_LEADER_PATIENCE_MS", "600000")]);
+    let mut watcher = cluster.connect(2);
+    watcher.subscribe("?k/").unwrap();
+    let mut session = cluster.connect(1);
+    let send = |session: &mut Session, numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            let (path, value) = (format!("k/{}", number % 24), number.to_string());
+            session.send(&update(1000 + number, Verb::AddAndSet, &path, ValueType::Json, value.as_bytes()));
+        }
+    };
+    send(&mut session, 0..2000);
+    // The founder leads all groups, and is in the midst of it.
+    assert!(session.answer_to(1100).is_ok());
+    cluster.kill(0);
+    send(&mut session, 2000..3000);
+    for number in (0..3000).filter(|number| *number != 100) {
+        let answer = session.answer_to(1000 + number);
+        assert!(answer.is_ok(), "{number}: {answer:?}");
+    }
+    let last: BTreeMap<String, u64> =
+        (0..24).map(|topic| (format!("k/{topic}"), (0..3000).rfind(|number| number % 24 == topic).unwrap())).collect();
+    (1..3).for_each(|number| cluster.wait_for_counters(number, &last));
+    let mut shown = HashMap::<String, u64>::new();
+    while last.iter().any(|(path, last)| shown.get(path) != Some(last)) {
+        if let Seen::Value(path, value) = watcher.next() {
+            let number = String::from_utf8(value).unwrap().parse().unwrap();
+            let before = shown.insert(path.clone(), number);
+            assert!(before < Some(number), "{path} goes from {before:?} to {number}");
+        }
     }
 }
 
