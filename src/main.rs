@@ -21,7 +21,7 @@ struct Flags {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the topic tree (what runs without a command)
-    Serve(serve::Serve),
+    Serve(Box<cluster::Serving>),
     /// Serve, fed from this host's own telemetry, with a page that shows it live
     Demo(serve::Serve),
     /// Print or check the configuration
@@ -85,8 +85,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Flags::parse().command.unwrap_or(Command::Serve(serve::Serve::default())) {
-        Command::Serve(arguments) => serve::serve(&arguments),
+    match Flags::parse().command.unwrap_or(Command::Serve(Box::default())) {
+        Command::Serve(arguments) => cluster::serve(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Config(command) => serve::config(&command),
         Command::Doctor(arguments) => doctor::run(&arguments),

@@ -208,7 +208,7 @@ pub mod config {
 #[cfg(feature = "server")]
 pub mod cli {
     pub mod cluster {
-        pub use crate::cli::cluster::{ClusterCommand, cluster};
+        pub use crate::cli::cluster::{ClusterCommand, Serving, cluster, serve};
     }
 
     pub mod demo {

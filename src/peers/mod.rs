@@ -36,7 +36,7 @@ mod token;
 
 pub use commands::{GroupLine, NodeStatus, Status};
 pub use control::{Command, ask};
-pub use home::{Home, HomeError, directory, found};
+pub use home::{Home, HomeError, Identity, directory, found};
 pub use join::{JoinError, join};
 pub use members::Standing;
 pub use shared::Peers;

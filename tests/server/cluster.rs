@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tidewire::surface::value::ValueType;
 use tidewire::surface::wire::native::Verb;
@@ -29,6 +30,8 @@ struct Cluster {
     nodes: Vec<Node>,
     host: String,
     settings: &'static [(&'static str, &'static str)],
+    /// One at a time: three servers that elect need a core now and then.
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Cluster {
@@ -38,11 +41,7 @@ impl Cluster {
 
     /// Three servers that vote in every group, with these settings.
     fn start_with(settings: &'static [(&'static str, &'static str)]) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(1);
-        let (process, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let host = format!("127.{}.{}.{}", process >> 8 & 0x7f | 1, process & 0xff, number);
-        let nodes = NAMES.map(|name| Node { directory: Directory::new(&format!("cluster-{name}")), server: None });
-        let mut cluster = Self { nodes: nodes.into(), host, settings };
+        let mut cluster = Self::new(settings);
         let founded = cluster.cluster_command(&["found", cluster.directory(0), "--listen", &cluster.address(0), "--name", NAMES[0]]);
         cluster.run(0);
         let mut token = founded;
@@ -52,11 +51,26 @@ impl Cluster {
             token = cluster.cluster_command(&["token", cluster.directory(0)]);
             cluster.run(number);
         }
-        cluster.wait_for(0, "all vote", |status| {
+        cluster.wait_until_all_vote();
+        cluster
+    }
+
+    /// Three servers that are none yet.
+    fn new(settings: &'static [(&'static str, &'static str)]) -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+        let (process, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let host = format!("127.{}.{}.{}", process >> 8 & 0x7f | 1, process & 0xff, number);
+        let nodes = NAMES.map(|name| Node { directory: Directory::new(&format!("cluster-{name}")), server: None });
+        Self { nodes: nodes.into(), host, settings, _alone: alone }
+    }
+
+    fn wait_until_all_vote(&self) {
+        self.wait_for(0, "all vote", |status| {
             let groups = status["groups"].as_array().expect("groups");
             groups.iter().all(|group| group["voters"].as_array().expect("voters").len() == NAMES.len())
         });
-        cluster
     }
 
     fn directory(&self, number: usize) -> &str {
@@ -219,6 +233,29 @@ fn an_update_that_is_under_way_when_its_leader_dies_is_made_once_and_answered() 
             assert!(before < Some(number), "{path} goes from {before:?} to {number}");
         }
     }
+}
+
+/// The same line each time: a server becomes a node when it starts first, and is one from then on.
+#[test]
+fn a_server_becomes_a_node_by_the_line_that_starts_it() {
+    let mut cluster = Cluster::new(&[]);
+    let start = |cluster: &Cluster, number: usize| {
+        let (directory, address) = (cluster.directory(number), cluster.address(number));
+        let token = if number == 0 { String::new() } else { cluster.cluster_command(&["token", cluster.directory(0), "--wait"]) };
+        let flags = if number == 0 { vec!["--found", &address] } else { vec!["--join", token.trim(), "--at", &address] };
+        let flags = [&flags[..], &["--name", NAMES[number]]].concat();
+        Some(Server::start_with_flags(1, &[("STORAGE_DIRECTORY", directory)], &flags))
+    };
+    (0..3).for_each(|number| cluster.nodes[number].server = start(&cluster, number));
+    cluster.wait_until_all_vote();
+    let mut counting = Counting::new();
+    counting.count(&mut cluster.connect(2), 1);
+    for number in 0..3 {
+        cluster.nodes[number].server = None;
+        cluster.nodes[number].server = start(&cluster, number);
+    }
+    counting.count(&mut cluster.connect(0), 1);
+    (0..3).for_each(|number| cluster.wait_for_counters(number, &counting.acknowledged));
 }
 
 #[test]

@@ -90,6 +90,11 @@ impl Server {
         Self::start_serving(shards, variables, "off", &["--config", file.to_str().expect("the name is text")])
     }
 
+    /// As [`Self::start_with`], with further flags.
+    pub fn start_with_flags(shards: usize, variables: &[(&str, &str)], flags: &[&str]) -> Self {
+        Self::start_serving(shards, variables, "off", flags)
+    }
+
     /// As [`Self::start_with`], on a port of its own for MQTT too.
     pub fn start_with_mqtt(shards: usize, variables: &[(&str, &str)]) -> Self {
         Self::start_serving(shards, variables, "127.0.0.1:0", &[])

@@ -2,18 +2,28 @@
 //!
 //! Founding, joining and tokens need only a server's directory; what the others do, the running server does, which is asked by its control socket.
 
+mod serving;
 mod status;
+
+pub use serving::{Serving, serve};
 
 use crate::peers::{self, Command, Home, HomeError, JoinError, Standing, Status, ask, directory, wall_clock_ms};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The server or the cluster refuses.
 const REFUSED: u8 = 1;
 /// The usage is wrong, or the host refuses.
 const HOST: u8 = 2;
+
+/// Groups of a cluster, unless something else is said.
+const GROUPS: u16 = 12;
+
+/// How long is waited for a server that is about to start, and how often `token --wait` looks.
+const WAIT: Duration = Duration::from_secs(60);
+const WAIT_LOOK: Duration = Duration::from_millis(50);
 
 /// How often a server that leaves is asked how far it is.
 const LOOK: Duration = Duration::from_millis(300);
@@ -25,7 +35,7 @@ pub enum ClusterCommand {
     /// Make a server one of a cluster whose token it was given
     Join(Join),
     /// Print a token by which one server may join at this one, within 24 hours
-    Token(Directory),
+    Token(Token),
     /// Print the cluster's servers and groups, as a running server sees them
     Status(StatusArguments),
     /// Have a running server hand over what it leads and leave the cluster for good
@@ -52,7 +62,7 @@ pub struct Found {
     #[command(flatten)]
     node: Node,
     /// Groups that topics are shared out among, fixed for good: each has a leader of its own, and costs heartbeats
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, default_value_t = GROUPS, value_parser = clap::value_parser!(u16).range(1..=64))]
     groups: u16,
 }
 
@@ -74,6 +84,15 @@ struct Node {
     /// What the server is called in the cluster; the host's name unless it is given
     #[arg(long)]
     name: Option<String>,
+}
+
+#[derive(Args)]
+pub struct Token {
+    #[command(flatten)]
+    server: Directory,
+    /// Wait up to a minute for the directory to be one of a cluster's servers
+    #[arg(long)]
+    wait: bool,
 }
 
 #[derive(Args)]
@@ -113,29 +132,35 @@ enum Failure {
     Server(String),
 }
 
+impl Failure {
+    /// Says it, and gives the exit code.
+    fn tell(self) -> ExitCode {
+        let (text, code) = match self {
+            Self::Home(error) => (error.to_string(), HOST),
+            Self::Join(error) => {
+                let is_usage = matches!(error, JoinError::Token | JoinError::Home(_));
+                (error.to_string(), if is_usage { HOST } else { REFUSED })
+            }
+            Self::Server(error) => (error, REFUSED),
+        };
+        eprintln!("error: {text}");
+        ExitCode::from(code)
+    }
+}
+
 /// Exit code 0 when it is done, 1 when the server or the cluster refuses, 2 on wrong usage or a host that refuses.
 pub fn cluster(command: &ClusterCommand) -> ExitCode {
     let result = match command {
         ClusterCommand::Found(arguments) => found(arguments),
         ClusterCommand::Join(arguments) => join(arguments),
-        ClusterCommand::Token(server) => token(server),
+        ClusterCommand::Token(arguments) => token(arguments),
         ClusterCommand::Status(arguments) => status(arguments),
         ClusterCommand::Leave(server) => leave(server),
         ClusterCommand::Remove(arguments) => remove(arguments),
         ClusterCommand::Recover(server) => recover(server),
         ClusterCommand::Transfer(arguments) => transfer(arguments),
     };
-    let (text, code) = match result {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Home(error)) => (error.to_string(), HOST),
-        Err(Failure::Join(error)) => {
-            let is_usage = matches!(error, JoinError::Token | JoinError::Home(_));
-            (error.to_string(), if is_usage { HOST } else { REFUSED })
-        }
-        Err(Failure::Server(error)) => (error, REFUSED),
-    };
-    eprintln!("error: {text}");
-    ExitCode::from(code)
+    result.map_or_else(Failure::tell, |()| ExitCode::SUCCESS)
 }
 
 fn found(arguments: &Found) -> Result<(), Failure> {
@@ -168,7 +193,12 @@ fn recover(server: &Directory) -> Result<(), Failure> {
     Ok(())
 }
 
-fn token(server: &Directory) -> Result<(), Failure> {
+fn token(arguments: &Token) -> Result<(), Failure> {
+    let Token { server, wait } = arguments;
+    let began = Instant::now();
+    while *wait && !directory(&server.data).exists() && began.elapsed() < WAIT {
+        std::thread::sleep(WAIT_LOOK);
+    }
     let token = Home::open(&server.data).and_then(|home| home.token(wall_clock_ms())).map_err(Failure::Home)?;
     println!("{}", token.text());
     Ok(())
