@@ -64,6 +64,7 @@ impl Start {
 /// A node's groups. Opened and run within one `LocalSet`; when that is dropped, all ends at once.
 pub struct Engine {
     groups: Vec<(Rc<Group>, GroupRaft)>,
+    logs: Vec<Log>,
     control: UnboundedReceiver<Control>,
     dial: Dial,
     answer_ms: u64,
@@ -127,7 +128,7 @@ impl Engine {
         let opening = async {
             let notify: Rc<dyn Fn(News)> = Rc::new(notify);
             let config = config(&options);
-            let mut groups = Vec::new();
+            let (mut groups, mut logs) = (Vec::new(), Vec::new());
             for ((id, start), proposals) in options.all_groups().zip(starts).zip(ends.proposals) {
                 let Start { log, snapshot } = start;
                 if log.purged() > snapshot.as_ref().and_then(Position::index) {
@@ -138,11 +139,20 @@ impl Engine {
                 let network = Network { group: group.clone(), dial: dial.clone() };
                 let machine = Machine(group.clone());
                 let raft = Raft::new(options.node, config.clone(), network, log.clone(), machine).await.map_err(io::Error::other)?;
+                logs.push(log.clone());
                 Types::spawn(watch(group.clone(), raft.clone(), log, options, dial.clone()));
                 Types::spawn(propose(group.clone(), raft.clone(), proposals, options.open_bytes_max));
                 groups.push((group, raft));
             }
-            Ok(Self { groups, control: ends.control, dial, answer_ms: options.answer_ms, lease: lease(&options), unsent: Rc::default() })
+            Ok(Self {
+                groups,
+                logs,
+                control: ends.control,
+                dial,
+                answer_ms: options.answer_ms,
+                lease: lease(&options),
+                unsent: Rc::default(),
+            })
         };
         DeterministicRng::<LocalRuntime>::scope(options.seed, opening).await
     }
@@ -160,9 +170,10 @@ impl Engine {
             }
             self.hear(control).await;
         }
-        for (_, raft) in &self.groups {
+        for ((_, raft), log) in self.groups.iter().zip(&self.logs) {
             // It has ended already where this fails.
             let _ = raft.shutdown().await;
+            log.keep_committed();
         }
     }
 
@@ -363,11 +374,12 @@ async fn watch(group: Rc<Group>, raft: GroupRaft, log: Log, options: Options, di
         }
         tending.look(&group, &raft, &log, &options).await;
         let delivered = group.delivered();
-        let (role, is_leader, heir) = {
+        let (role, is_leader, heir, is_alone) = {
             let (server, data) = (server.borrow_watched(), data.borrow_watched());
             let role = Role::of(&Seen { server: &server, data: &data, lease }, delivered);
             let heir = group.falters().then(|| heir(&server, &data, lease)).flatten();
-            (role, server.state == ServerState::Leader, heir)
+            let is_alone = server.membership_config.membership().voter_ids().all(|id| id == server.id);
+            (role, server.state == ServerState::Leader, heir, is_alone)
         };
         if told != Some(role) {
             told = Some(role);
@@ -388,6 +400,9 @@ async fn watch(group: Rc<Group>, raft: GroupRaft, log: Log, options: Options, di
         let is_fresh = group.is_fresh(stale);
         if std::mem::replace(&mut was_fresh, is_fresh) != is_fresh {
             group.tell(News::Fresh { group: group.id, is_fresh });
+        }
+        if group.falters() && is_alone && matches!(role, Role::Leads { .. }) {
+            group.tell(News::Heirless { group: group.id });
         }
         // Once in a term: a leader that has handed over proposes nothing more, and if nobody takes over another is elected.
         if let (Role::Leads { term }, Some(heir)) = (role, heir)

@@ -106,6 +106,11 @@ impl Log {
         found
     }
 
+    /// Has the store keep what is known to be committed: else it would know so of the last entries only behind others.
+    pub(super) fn keep_committed(&self) {
+        self.cached().keep_committed();
+    }
+
     fn cached(&self) -> MutexGuard<'_, Cached> {
         self.0.lock().expect("nothing panics while it holds the log")
     }
@@ -114,6 +119,12 @@ impl Log {
 impl Cached {
     /// Hands something to the store, if there is one, behind what is committed by now: that is not worth a message of its own.
     fn keep(&mut self, write: impl FnOnce(u16) -> LogWrite) {
+        self.keep_committed();
+        let Some(keeper) = &self.keeper else { return };
+        keeper.sender.send(write(keeper.group));
+    }
+
+    fn keep_committed(&mut self) {
         let Some(keeper) = &mut self.keeper else { return };
         // Said only of what is here: that a snapshot on its way covers more says nothing of this log's entries.
         let is_here = |id: &LogId| self.entries.get(&id.index).is_some_and(|entry| entry.log_id == *id);
@@ -122,7 +133,6 @@ impl Cached {
             keeper.told = committed;
             keeper.sender.send(LogWrite::Committed { group: keeper.group, index });
         }
-        keeper.sender.send(write(keeper.group));
     }
 
     /// Hands entries to the store; `None` where there is none. Heard is when all are kept, or nothing where the store has ended.

@@ -187,6 +187,8 @@ pub enum News {
     Follows { group: GroupId, leader: Option<(NodeId, u64)> },
     /// What this node has been told of the group is not known to be all that was committed [`Options::stale_ms`] ago; or it is again. Not known is where it begins.
     Fresh { group: GroupId, is_fresh: bool },
+    /// This node, whose store cannot write or which is about to end, leads on: nobody else votes.
+    Heirless { group: GroupId },
     /// An entry that was proposed here is not committed, or nobody knows.
     Lost { group: GroupId, ticket: u64, fate: Fate },
     /// A snapshot is wanted that goes further than `beyond`, which the last one was at; what has been handed on so far `position` names. Answered by [`Handle::built`], once it is kept. It

@@ -29,7 +29,7 @@ pub struct Carrier {
     tell: Tell,
     /// The groups that are fresh.
     fresh: Mutex<BTreeSet<GroupId>>,
-    /// Those that this server leads.
+    /// Those that this server leads, and another could.
     led: Mutex<BTreeSet<GroupId>>,
 }
 
@@ -90,7 +90,7 @@ impl Carrier {
                 (self.tell)(ShardIndex(shard), Word::Reply { group: group.0, ticket, reply });
             }
             News::Fresh { group, is_fresh } if is_topics(group) => self.note_fresh(group, is_fresh),
-            News::Leads { .. } | News::Follows { .. } | News::Lost { .. } | News::Fresh { .. } => {}
+            News::Leads { .. } | News::Follows { .. } | News::Lost { .. } | News::Fresh { .. } | News::Heirless { .. } => {}
             other => return Some(other),
         }
         None
@@ -126,7 +126,7 @@ impl Carrier {
         (0..self.shards).for_each(|shard| (self.tell)(ShardIndex(shard), Word::Role { group: group.0, role }));
     }
 
-    /// Whether this server leads any group.
+    /// Whether this server leads any group that another could.
     pub fn leads_any(&self) -> bool {
         !self.led.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
@@ -135,7 +135,7 @@ impl Carrier {
         let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
         match news {
             News::Leads { group, .. } => drop(led.insert(*group)),
-            News::Follows { group, .. } => drop(led.remove(group)),
+            News::Follows { group, .. } | News::Heirless { group } => drop(led.remove(group)),
             _ => {}
         }
     }

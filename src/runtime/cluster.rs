@@ -101,10 +101,10 @@ impl Engine {
         self.has_failed.load(Ordering::Relaxed) || self.thread.is_finished()
     }
 
-    /// Hands over what this server leads, as far as another takes it within the time of an election: else updates would wait for one.
+    /// Hands over what this server leads, as far as another takes it within some elections' time: else updates would wait for one.
     pub fn hand_over(&self) {
         self.handle.falters(true);
-        let until = Instant::now() + self.election;
+        let until = Instant::now() + 10 * self.election;
         while self.carrier.wait().leads_any() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -64,6 +64,9 @@ fn a_node_alone_commits_what_it_judged_and_not_what_was_judged_before() {
     assert_eq!(alone.find(entries), [Committed::Void { ticket: Some(1) }]);
     alone.propose(term, 2, "new");
     assert_eq!(alone.find(entries), [Committed::Entry { term, bytes: Bytes::from_static(b"new"), ticket: Some(2) }]);
+    // There is nobody that could lead in its place.
+    alone.handle.falters(true);
+    alone.find(|news| matches!(news, News::Heirless { group: SLOW }).then_some(()));
     alone.handle.stop();
     alone.find(|news| matches!(news, News::Ended { .. }).then_some(()));
     alone.thread.join().unwrap().unwrap();

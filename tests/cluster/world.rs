@@ -252,6 +252,7 @@ impl World {
                 let was_fresh = std::mem::replace(&mut node.fresh[usize::from(group.0)], is_fresh);
                 assert_ne!(was_fresh, is_fresh, "it is told when it changes");
             }
+            News::Heirless { group } => panic!("{life:?} {group:?}: there are others"),
             News::Lost { ticket, fate, .. } => self.audit.lose(life, ticket, fate),
             News::Members { group, outcome: Ok(()) } => drop(self.members.insert(group)),
             News::Members { .. } => {}
@@ -415,6 +416,7 @@ impl World {
             News::Piece { group, number, bytes, .. } => (8, group, number, bytes).hash(&mut self.trace),
             News::Asked { group, call, bytes } => (9, group, call, bytes).hash(&mut self.trace),
             News::Answered { group, ticket, answer } => (10, group, ticket, answer).hash(&mut self.trace),
+            News::Heirless { group } => (14, group).hash(&mut self.trace),
             News::Fresh { group, is_fresh } => (13, group, is_fresh).hash(&mut self.trace),
             News::Members { group, .. } | News::Ended { group, .. } => (6, group).hash(&mut self.trace),
         }
