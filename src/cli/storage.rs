@@ -1,9 +1,10 @@
 //! `tidewire storage`: look after a store that no server has open.
 
-use crate::storage::{self, Report, ToolError};
+use crate::peers::{Home, HomeError};
+use crate::storage::{self, Exported, Report, ToolError};
 use clap::{Args, Subcommand};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write, stdin, stdout};
+use std::io::{self, BufReader, BufWriter, Write, stdin, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -95,22 +96,31 @@ fn print(report: &Report) -> String {
 }
 
 fn export(arguments: &Export) -> Result<ExitCode, ToolError> {
-    let topics = match &arguments.file {
+    let directory = &arguments.store.directory;
+    let groups = match Home::open(directory) {
+        Ok(home) => home.identity.groups,
+        Err(HomeError::Missing(_)) => 0,
+        Err(error) => return Err(io::Error::other(error).into()),
+    };
+    let Exported { topics, left } = match &arguments.file {
         Some(path) => {
             let file = File::create(path)?;
             let mut out = BufWriter::new(file);
-            let topics = storage::export(&arguments.store.directory, &mut out)?;
-            out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
-            topics
+            let exported = storage::export(directory, groups, &mut out)?;
+            out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+            exported
         }
         None => {
             let mut out = BufWriter::new(stdout().lock());
-            let topics = storage::export(&arguments.store.directory, &mut out)?;
+            let exported = storage::export(directory, groups, &mut out)?;
             out.flush()?;
-            topics
+            exported
         }
     };
     eprintln!("{topics} topics written");
+    if left > 0 {
+        eprintln!("left out: {left} entries at the ends of logs, of which nothing in this directory says that a majority had them");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

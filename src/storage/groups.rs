@@ -10,8 +10,8 @@
 use super::base::{Base, BaseError, Fold, Tag, read_record};
 use super::logs::{LogEntry, LogPayload};
 use crate::base::TopicId;
-use crate::cluster::{self, Change, Entry, EventChange, Once, Row, Source, parts, place, topic_id};
-use crate::journal::{Read, Record, StoredTopic};
+use crate::cluster::{Change, Entry, EventChange, Once, Row, Source, parts, place, topic_id};
+use crate::journal::{Read, Record, State, StoredTopic};
 use crate::topic::path::{self, TopicPath};
 use crate::topic::specification::{Specification, SpecificationLimits, TopicType};
 use crate::wire::mqtt::QoS;
@@ -37,7 +37,7 @@ pub struct GroupLog {
     /// The entries behind, by their indices.
     pub entries: BTreeMap<u64, LogEntry>,
     /// How many groups there were that have topics, when some were folded.
-    groups: u16,
+    pub(super) groups: u16,
 }
 
 /// How far a group's state goes.
@@ -245,7 +245,7 @@ impl Base {
                     added.insert(logged.index);
                 }
             }
-            self.apply_committed(group, &mut log, fold)?;
+            self.apply_committed(group, &mut log, fold, None)?;
             for index in carried.iter().filter(|index| !log.entries.contains_key(index)) {
                 fold.of_groups.insert(group_key(Tag::Log, group, &index.to_be_bytes()), None);
             }
@@ -258,14 +258,28 @@ impl Base {
         Ok(())
     }
 
-    /// Applies all that is committed. Of a group without topics, and where nobody knows how many groups have some, only what changes none.
-    fn apply_committed(&self, group: u16, log: &mut GroupLog, fold: &mut Fold) -> Result<(), BaseError> {
+    /// Applies to `state`, which is this one's, what the logs have committed behind it, for who only reads. Returns how many entries are not known to be committed.
+    pub(super) fn show_committed(&self, logs: Logs, state: &mut State) -> Result<u64, BaseError> {
+        self.checked(|base| {
+            let mut left = 0;
+            for (group, mut log) in logs {
+                base.apply_committed(group, &mut log, &mut Fold::default(), Some(&mut *state))?;
+                if group < base.groups {
+                    left += log.entries.values().filter(|entry| entry.changes_topics()).count() as u64;
+                }
+            }
+            Ok(left)
+        })
+    }
+
+    /// Applies all that is committed, also to what is `shown`. Of a group without topics, and where nobody knows how many groups have some, only what changes none.
+    fn apply_committed(&self, group: u16, log: &mut GroupLog, fold: &mut Fold, shown: Option<&mut State>) -> Result<(), BaseError> {
         if let Some(missing) = log.gap() {
             return Err(BaseError::Corrupt(format!("group {group}: entry {missing} of its log is missing")));
         }
-        let mut applying = Applying { base: self, fold, group, paths: HashMap::new(), changed: HashSet::new(), made: None };
+        let mut applying = Applying { base: self, fold, shown, group, paths: HashMap::new(), changed: HashSet::new(), made: None };
         while let Some(first) = log.entries.first_entry().filter(|first| Some(*first.key()) <= log.committed) {
-            let changes_topics = matches!(&first.get().payload, LogPayload::Entry { bytes, .. } if !cluster::is_empty(bytes));
+            let changes_topics = first.get().changes_topics();
             if changes_topics && group >= self.groups {
                 break;
             }
@@ -373,6 +387,8 @@ pub fn check_path(key: &[u8], value: &[u8]) -> Result<u64, BaseError> {
 struct Applying<'b> {
     base: &'b Base,
     fold: &'b mut Fold,
+    /// Where the same is shown.
+    shown: Option<&'b mut State>,
     group: u16,
     /// What is at the paths that were named.
     paths: HashMap<Box<str>, Option<Known>>,
@@ -505,6 +521,9 @@ impl Applying<'_> {
         let mut payload = Vec::new();
         record.put_payload(&mut payload);
         self.fold.take(&Read { number: 0, record: record.clone(), payload: &payload });
+        if let Some(state) = &mut self.shown {
+            state.apply(record);
+        }
     }
 
     fn find(&mut self, path: &str) -> Result<Option<Known>, BaseError> {

@@ -4,6 +4,7 @@
 //! Whoever hands it over is told by a [`Done`] when it is as safe as [`super::Ack`] says; a vote always when it survives a loss of power.
 
 use super::fold::News;
+use crate::cluster;
 use crate::journal::{Logged, Payload};
 use bytes::Bytes;
 
@@ -79,6 +80,11 @@ impl LogEntry {
             Payload::Members(bytes) => LogPayload::Members(Bytes::copy_from_slice(bytes)),
         };
         Self { index: logged.index, term: logged.term, payload }
+    }
+
+    /// Whether there is something in it that may change topics.
+    pub(super) fn changes_topics(&self) -> bool {
+        matches!(&self.payload, LogPayload::Entry { bytes, .. } if !cluster::is_empty(bytes))
     }
 
     pub(super) fn logged(&self) -> Logged<'_> {

@@ -45,7 +45,7 @@ pub use handle::{Handle, Sender, start};
 pub use logs::{Done, LogEntry, LogPayload, LogSender, LogWrite};
 pub use open::{Recovered, Store};
 pub use snapshots::{Loaded, LoadedGroup, ReadPiece, Snapshots};
-pub use tools::{Report, ToolError, check, cut, export, import};
+pub use tools::{Exported, Report, ToolError, check, cut, export, import};
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use super::base::Base;
 use super::disk::{Disk, Files};
-use super::groups;
+use super::groups::{self, Logs};
 use super::lines::{self, LineError};
 use super::open::{Lock, files, journal_path, manifest, state_path};
 use super::replay::{Corruption, Journal, ReplayError, Torn, replay};
@@ -29,6 +29,14 @@ pub struct Report {
     pub torn: Option<Torn>,
     /// What stops a start, or is wrong in itself.
     pub damage: Vec<String>,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exported {
+    pub topics: u64,
+    /// Entries of groups' logs that are left out, since nothing here says that they are committed.
+    pub left: u64,
 }
 
 #[derive(Debug)]
@@ -81,7 +89,7 @@ fn open_or_create(directory: &Path) -> Result<Parts, ToolError> {
 }
 
 impl Parts {
-    fn read(&mut self, directory: &Path) -> Result<(State, Journal), OpenError> {
+    fn read(&mut self, directory: &Path) -> Result<(State, Logs, Journal), OpenError> {
         let path = state_path(directory);
         let mut state = self.base.restore().map_err(OpenError::base(&path))?;
         let mut logs = self.base.logs().map_err(OpenError::base(&path))?;
@@ -96,7 +104,7 @@ impl Parts {
         if let Some(what) = groups::missing(&logs) {
             return Err(OpenError::State { path, what });
         }
-        Ok((state, journal))
+        Ok((state, logs, journal))
     }
 }
 
@@ -107,7 +115,7 @@ pub fn check(directory: &Path) -> Result<Report, ToolError> {
         Err(ToolError::Open(error)) if error.is_damage() => return Ok(Report { damage: vec![error.to_string()], ..Report::default() }),
         Err(error) => return Err(error),
     };
-    let (state, journal) = match parts.read(directory) {
+    let (state, _, journal) = match parts.read(directory) {
         Ok(read) => read,
         Err(error) if error.is_damage() => return Ok(Report { damage: vec![error.to_string()], ..Report::default() }),
         Err(error) => return Err(error.into()),
@@ -135,20 +143,29 @@ pub fn check(directory: &Path) -> Result<Report, ToolError> {
     })
 }
 
-/// Writes the store as lines of JSON. Returns how many topics.
-pub fn export(directory: &Path, out: &mut dyn Write) -> Result<u64, ToolError> {
+/// Writes the store as lines of JSON. Of a server of a cluster `groups` is how many groups share the topics, 0 of one that stands alone.
+///
+/// # Errors
+/// Those of a store that cannot be opened or read, and of `out`.
+pub fn export(directory: &Path, groups: u16, out: &mut dyn Write) -> Result<Exported, ToolError> {
     let mut parts = open(directory)?;
-    let (state, _) = parts.read(directory)?;
+    parts.base.groups = groups;
+    let (mut state, logs, _) = parts.read(directory)?;
+    if groups == 0 {
+        // What was of a cluster's server may have lost the rest of that.
+        parts.base.groups = logs.values().map(|log| log.groups).max().unwrap_or_default();
+    }
+    let left = parts.base.show_committed(logs, &mut state).map_err(OpenError::base(&state_path(directory)))?;
     let topics = lines::write(&state, out)?;
     out.flush()?;
-    Ok(topics)
+    Ok(Exported { topics, left })
 }
 
 /// Fills an empty or new store from lines of JSON, with all of them or with none. Returns how many topics.
 pub fn import(directory: &Path, input: &mut dyn BufRead) -> Result<u64, ToolError> {
     let state = lines::read(input)?.map_err(ToolError::Line)?;
     let mut parts = open_or_create(directory)?;
-    let (present, journal) = parts.read(directory)?;
+    let (present, _, journal) = parts.read(directory)?;
     if !present.topics.is_empty() || parts.base.through() > 0 || journal.next_record > 1 {
         return Err(ToolError::NotEmpty { topics: present.topics.len() as u64 });
     }

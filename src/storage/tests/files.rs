@@ -394,7 +394,7 @@ fn a_torn_tail_is_cut_and_reported() {
 
 fn exported(directory: &Directory) -> String {
     let mut out = Vec::new();
-    export(&directory.0, &mut out).unwrap();
+    export(&directory.0, 0, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 

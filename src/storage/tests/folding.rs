@@ -7,7 +7,7 @@ use crate::cluster::{Added, Batch, Change, Entry, EventChange, Message, place, t
 use crate::journal::{Expiry, Frame, Logged, Payload, Record, Salt, State, encode};
 use crate::storage::base::Base;
 use crate::storage::groups::{LogMembers, LogPosition};
-use crate::storage::{Ack, LogEntry, LogPayload, LogWrite, Options, Store, start};
+use crate::storage::{Ack, Exported, LogEntry, LogPayload, LogWrite, Options, Store, export, import, start};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -224,6 +224,45 @@ fn what_messages_only_pass_through_is_no_topic_until_it_is_kept() {
         let passing = folding.base.passing().unwrap();
         assert_eq!(passing.iter().map(|(id, topic)| (*id, topic.path.as_str())).collect::<Vec<_>>(), [(id(1), "a")]);
     }
+}
+
+#[test]
+fn what_is_exported_of_a_cluster_is_what_is_committed_in_the_state_and_behind_it() {
+    let directory = Directory::new();
+    // Each segment holds little, so some is folded and some is not.
+    let options = Options { groups: GROUPS, segment_bytes: 700, segment_age_ms: 20, ..SMALL };
+    let (store, _) = Store::open(&directory.0, options).unwrap();
+    let handle = start(store, options, None, |_, _| ()).unwrap();
+    let entries = [
+        entry("s", new(SERIES, &[("TIME_SERIES_EVENT_VALUE_TYPE", "binary")]), event(0, 0, None)),
+        entry("a", new(BINARY, &[]), value(1, b"one")),
+        entry("b", new(BINARY, &[]), Some(Change::Value { version: 1, value: None, message: None })),
+        entry("c", passing(), passed(false)),
+        entry("d", new(BINARY, &[]), value(1, b"x")),
+        entry("d", None, Some(Change::Removed)),
+        entry("s", None, event(1, 0, None)),
+        entry("c", None, value(1, b"kept")),
+        entry("a", None, value(2, b"two")),
+        entry("a", None, value(3, b"not known to be committed")),
+    ];
+    let (sender, kept) = channel();
+    for (index, entry) in (1..).zip(&entries) {
+        let entries = vec![LogEntry { index, term: TERM, payload: LogPayload::Entry { judged: TERM, bytes: together([entry.encode()]) } }];
+        let sender = sender.clone();
+        handle.logs().send(LogWrite::Append { group: 1, entries, done: Box::new(move || sender.send(index).unwrap()) });
+        handle.logs().send(LogWrite::Committed { group: 1, index: index.min(9) });
+        assert_eq!(kept.recv(), Ok(index));
+    }
+    handle.stop();
+    let mut text = Vec::new();
+    assert_eq!(export(&directory.0, GROUPS, &mut text).unwrap(), Exported { topics: 4, left: 1 });
+    let other = Directory::new();
+    assert_eq!(import(&other.0, &mut &*text).unwrap(), 4);
+    let found = Store::open(&other.0, SMALL).unwrap().1.state;
+    let topics: BTreeMap<&str, _> =
+        found.topics.values().map(|topic| (topic.path.as_str(), (topic.version, topic.value.as_deref(), topic.events.len()))).collect();
+    let expected = [("a", (2, Some(&b"two"[..]), 0)), ("b", (1, None, 0)), ("c", (1, Some(&b"kept"[..]), 0)), ("s", (0, None, 2))];
+    assert_eq!(topics, expected.into());
 }
 
 #[test]
