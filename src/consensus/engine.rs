@@ -376,9 +376,9 @@ async fn watch(group: Rc<Group>, raft: GroupRaft, log: Log, options: Options, di
         let delivered = group.delivered();
         let (role, is_leader, heir, is_alone) = {
             let (server, data) = (server.borrow_watched(), data.borrow_watched());
-            let role = Role::of(&Seen { server: &server, data: &data, lease }, delivered);
+            let seen = Seen { server: &server, data: &data, lease };
+            let (role, is_alone) = (Role::of(&seen, delivered), seen.is_alone());
             let heir = group.falters().then(|| heir(&server, &data, lease)).flatten();
-            let is_alone = server.membership_config.membership().voter_ids().all(|id| id == server.id);
             (role, server.state == ServerState::Leader, heir, is_alone)
         };
         if told != Some(role) {

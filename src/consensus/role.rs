@@ -23,8 +23,15 @@ pub struct Seen<'a> {
     pub lease: Duration,
 }
 
+impl Seen<'_> {
+    /// Whether nobody votes but this node.
+    pub fn is_alone(&self) -> bool {
+        self.server.membership_config.membership().voter_ids().all(|id| id == self.server.id)
+    }
+}
+
 impl Role {
-    /// A leader leads when the first entry of its term is handed on, as `delivered` shows, and a quorum has answered it within the lease.
+    /// A leader leads when the first entry of its term is handed on, as `delivered` shows, and a quorum has answered it within the lease, or is itself.
     pub fn of(seen: &Seen<'_>, delivered: Option<LogId>) -> Self {
         let Seen { server, data, lease } = seen;
         if server.state != ServerState::Leader {
@@ -34,7 +41,8 @@ impl Role {
         }
         let term = server.vote.leader_id().term;
         let is_elected = server.vote.is_committed() && delivered.is_some_and(|id| term_of(&id) == term);
-        let is_answered = data.last_quorum_acked.is_some_and(|acked| acked.elapsed() < *lease);
+        // Openraft notes no answer where nobody else is asked.
+        let is_answered = seen.is_alone() || data.last_quorum_acked.is_some_and(|acked| acked.elapsed() < *lease);
         if is_elected && is_answered { Self::Leads { term } } else { Self::Follows { leader: None } }
     }
 

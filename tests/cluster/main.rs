@@ -206,6 +206,22 @@ fn a_node_that_is_cut_off_is_told_that_it_may_be_stale() {
 }
 
 #[test]
+fn a_node_that_is_alone_leads_for_as_long_as_it_runs() {
+    for_each_seed(|seed| {
+        run(async move {
+            let mut world = World::new(seed, 1).await;
+            for _ in 0..200 {
+                world.step(20).await;
+                assert!(world.groups().all(|group| world.leader(group) == Some(1)));
+                propose(&mut world);
+            }
+            world.rest().await;
+            assert_eq!((world.audit.figures.terms, world.audit.figures.unknown), (world.groups().count() as u64, 0));
+        });
+    });
+}
+
+#[test]
 fn neither_half_of_an_even_split_has_a_leader() {
     for_each_seed(|seed| {
         run(async move {

@@ -246,9 +246,13 @@ fn a_server_becomes_a_node_by_the_line_that_starts_it() {
         let flags = [&flags[..], &["--name", NAMES[number]]].concat();
         Some(Server::start_with_flags(1, &[("STORAGE_DIRECTORY", directory)], &flags))
     };
-    (0..3).for_each(|number| cluster.nodes[number].server = start(&cluster, number));
-    cluster.wait_until_all_vote();
+    cluster.nodes[0].server = start(&cluster, 0);
     let mut counting = Counting::new();
+    // One that is alone is all that there is, also when nobody has answered it for longer than a leader believes in itself.
+    std::thread::sleep(Duration::from_secs(1));
+    counting.count(&mut cluster.connect(0), 1);
+    (1..3).for_each(|number| cluster.nodes[number].server = start(&cluster, number));
+    cluster.wait_until_all_vote();
     counting.count(&mut cluster.connect(2), 1);
     for number in 0..3 {
         cluster.nodes[number].server = None;
@@ -256,6 +260,18 @@ fn a_server_becomes_a_node_by_the_line_that_starts_it() {
     }
     counting.count(&mut cluster.connect(0), 1);
     (0..3).for_each(|number| cluster.wait_for_counters(number, &counting.acknowledged));
+    // What one of them has makes a server that stands alone.
+    cluster.nodes[1].server = None;
+    let export = tidewire(&["storage", "export", "--data", cluster.directory(1)]).output().expect("the binary starts");
+    let (lines, alone) = (Directory::new("cluster-lines"), Directory::new("cluster-alone"));
+    let file = std::path::Path::new(lines.name()).with_extension("jsonl");
+    std::fs::write(&file, export.stdout).expect("there is room");
+    let import = tidewire(&["storage", "import", "--data", alone.name()]).arg(&file).output().expect("the binary starts");
+    std::fs::remove_file(&file).expect("it was just there");
+    assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+    let server = Server::start_with(1, &[("STORAGE_DIRECTORY", alone.name())]);
+    let kept: HashMap<String, u64> = counting.acknowledged.into_iter().collect();
+    assert_eq!(counters_of(&mut server.connect()), kept);
 }
 
 #[test]
