@@ -5,7 +5,7 @@
 
 use crate::audience::Audience;
 use crate::base::SessionKey;
-use crate::desk::{Desk, Why};
+use crate::desk::{Desk, GivenUp, Why};
 use crate::session::{Entry, Life};
 use crate::wire::event::{self, Event};
 
@@ -29,7 +29,10 @@ impl Audience {
         self.stale_from = next;
         for key in keys {
             match self.sessions.get(key).map(|session| session.life) {
-                Some(Life::Connected(_)) if desk.groups.turns_away() => self.give_up(desk, key, Why::Stale),
+                // The session stands as after any lost connection: its client comes back to it, or finds another server.
+                Some(Life::Connected(connection)) if desk.groups.turns_away() => {
+                    desk.effects.given_up.push_back(GivenUp { connection, why: Why::Stale });
+                }
                 Some(Life::Connected(_) | Life::Inside { .. }) => self.tell_staleness(desk, key),
                 _ => {}
             }

@@ -10,21 +10,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use openraft::async_runtime::Select3;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::async_runtime::{Instant as _, Select3};
 use openraft::type_config::TypeConfigExt;
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 
 use super::codec::Malformed;
-use super::freshness::Moment;
 use super::group::Group;
 use super::handle::{Control, Ends};
 use super::machine::Machine;
 use super::members::{MembersChange, make};
-use super::network::Lane;
-use super::network::Network;
+use super::network::{Answer, Lane, Network};
 use super::reply::Asked;
 use super::role::{Role, Seen};
 use super::runtime::LocalRuntime;
@@ -229,6 +227,7 @@ impl Engine {
             }
             // A group that has ended has said so.
             Control::Transfer { group, to } => drop(of(group).1.trigger().transfer_leader(to).await),
+            Control::Retire => self.groups.iter().for_each(|(group, _)| group.retire()),
             Control::Falters(falters) => self.groups.iter().for_each(|(group, _)| group.note_faltering(falters)),
             Control::Stop => {}
         }
@@ -345,15 +344,19 @@ impl Waiting {
     }
 }
 
-/// Asks the leader how far the group is committed now.
-fn ask_how_far(group: &Rc<Group>, dial: &Dial, leader: NodeId, within: Duration) {
+/// Asks the leader how far the group is committed now; it may be asked again when it has not answered `within` a time, `again` behind that it has answered nothing of use.
+fn ask_how_far(group: &Rc<Group>, dial: &Dial, leader: NodeId, (within, again): (Duration, Duration)) {
     let (group, at) = (group.clone(), Types::now());
     let asking = dial(leader, Lane::Heartbeat, Request::committed(group.id));
     Types::spawn(async move {
-        if let Ok(Ok(answer)) = Types::timeout(within, asking).await
-            && let Some(index) = answer.into_committed()
-        {
-            group.heard(at, Some(index));
+        let answer = Types::timeout(within, asking).await;
+        match answer.ok().and_then(Result::ok).and_then(Answer::into_committed) {
+            Some(index) => group.heard(at, Some(index)),
+            // It does not lead yet, or not any more.
+            None => {
+                Types::sleep(again).await;
+                group.not_answered();
+            }
         }
     });
 }
@@ -367,7 +370,7 @@ async fn watch(group: Rc<Group>, raft: GroupRaft, log: Log, options: Options, di
     let mut tending = Tending::default();
     let mut yielded = None;
     let stale = Duration::from_millis(options.stale_ms);
-    let (mut was_fresh, mut asked) = (false, None);
+    let mut was_fresh = false;
     loop {
         while group.catch_up(&log) {
             tokio::task::yield_now().await;
@@ -386,16 +389,11 @@ async fn watch(group: Rc<Group>, raft: GroupRaft, log: Log, options: Options, di
             group.tell(role.news(group.id, delivered));
         }
         match role {
-            _ if asked.is_some_and(|at: Moment| at.elapsed() < stale / 4) => {}
-            Role::Leads { .. } => {
-                asked = Some(Types::now());
-                group.heard(Types::now(), group.applied().index());
+            Role::Leads { .. } if group.asks(stale / 4) => group.heard(Types::now(), group.applied().index()),
+            Role::Follows { leader: Some((leader, _)) } if group.asks(stale / 4) => {
+                ask_how_far(&group, &dial, leader, (stale, Duration::from_millis(options.heartbeat_ms)));
             }
-            Role::Follows { leader: Some((leader, _)) } => {
-                asked = Some(Types::now());
-                ask_how_far(&group, &dial, leader, stale);
-            }
-            Role::Follows { leader: None } => {}
+            _ => {}
         }
         let is_fresh = group.is_fresh(stale);
         if std::mem::replace(&mut was_fresh, is_fresh) != is_fresh {

@@ -51,9 +51,17 @@ struct State {
     calls_swept: usize,
     staging: Option<oneshot::Sender<()>>,
     installing: Option<oneshot::Sender<()>>,
-    /// The store cannot write.
+    /// The store cannot write, or the node is about to end, which stays so.
     falters: bool,
+    retires: bool,
     freshness: Freshness,
+}
+
+impl State {
+    /// How many entries the receiver has: while a snapshot is put in place of what it had, none that counts.
+    fn handed_on(&self) -> u64 {
+        if self.installing.is_some() { 0 } else { count(self.delivered.index()) }
+    }
 }
 
 impl Group {
@@ -77,6 +85,7 @@ impl Group {
             staging: None,
             installing: None,
             falters: false,
+            retires: false,
             freshness: Freshness::default(),
         };
         Self { id, notify, state: RefCell::new(state), news_bytes_max, changed: Notify::new(), settled: Notify::new() }
@@ -97,7 +106,7 @@ impl Group {
     /// All up to this index, or more, was committed at this moment.
     pub fn heard(&self, at: Moment, committed: Option<u64>) {
         let mut state = self.state();
-        let delivered = count(state.delivered.index());
+        let delivered = state.handed_on();
         state.freshness.heard(at, count(committed), delivered);
         drop(state);
         self.changed.notify_one();
@@ -106,17 +115,36 @@ impl Group {
     /// Whether all that was committed so long ago is known to be handed on.
     pub fn is_fresh(&self, within: Duration) -> bool {
         let mut state = self.state();
-        let delivered = count(state.delivered.index());
+        let delivered = state.handed_on();
         state.freshness.is_fresh(within, delivered)
     }
 
-    /// Whether this node's store cannot write.
+    /// This node is about to end.
+    pub fn retire(&self) {
+        self.state().retires = true;
+        self.note_faltering(true);
+    }
+
+    /// Whether the leader is to be asked how far it is, as often as `every`; then it is.
+    pub fn asks(&self, every: Duration) -> bool {
+        self.state().freshness.asks(every)
+    }
+
+    /// The question was not answered: another may be asked at once.
+    pub fn not_answered(&self) {
+        self.state().freshness.not_answered();
+        self.changed.notify_one();
+    }
+
+    /// Whether this node's store cannot write, or it is about to end.
     pub fn falters(&self) -> bool {
         self.state().falters
     }
 
     pub fn note_faltering(&self, falters: bool) {
-        self.state().falters = falters;
+        let mut state = self.state();
+        state.falters = falters || state.retires;
+        drop(state);
         self.changed.notify_one();
     }
 
@@ -381,5 +409,5 @@ fn cut(entries: &[LogEntry], bytes_max: usize) -> usize {
 
 /// How many entries there are up to an index.
 fn count(index: Option<u64>) -> u64 {
-    index.map_or(0, |index| index + 1)
+    index.map_or(0, |index| index.saturating_add(1))
 }

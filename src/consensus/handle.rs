@@ -30,6 +30,7 @@ pub(super) enum Control {
     SetVoters { group: GroupId, voters: BTreeSet<NodeId> },
     Transfer { group: GroupId, to: NodeId },
     Falters(bool),
+    Retire,
     Stop,
 }
 
@@ -122,6 +123,11 @@ impl Handle {
     /// Whether this node's store cannot write. While it cannot, each group that this node leads is handed to another voter that answers, if there is one.
     pub fn falters(&self, falters: bool) {
         self.say(Control::Falters(falters));
+    }
+
+    /// This node is about to end: it hands over, as one whose store cannot write.
+    pub fn retire(&self) {
+        self.say(Control::Retire);
     }
 
     /// Ends the engine. Of what still waits in queues nothing is said any more.

@@ -29,8 +29,14 @@ pub struct Carrier {
     tell: Tell,
     /// The groups that are fresh.
     fresh: Mutex<BTreeSet<GroupId>>,
-    /// Those that this server leads, and another could.
-    led: Mutex<BTreeSet<GroupId>>,
+    led: Mutex<Led>,
+}
+
+/// The groups that this server leads, and those of them that nobody else could.
+#[derive(Default)]
+struct Led {
+    groups: BTreeSet<GroupId>,
+    heirless: BTreeSet<GroupId>,
 }
 
 /// What of one news is for a shard.
@@ -128,14 +134,24 @@ impl Carrier {
 
     /// Whether this server leads any group that another could.
     pub fn leads_any(&self) -> bool {
-        !self.led.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        let led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
+        led.groups.len() > led.heirless.len()
+    }
+
+    /// Others may vote by now.
+    pub fn forget_heirless(&self) {
+        self.led.lock().unwrap_or_else(PoisonError::into_inner).heirless.clear();
     }
 
     fn note_led(&self, news: &News) {
         let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
         match news {
-            News::Leads { group, .. } => drop(led.insert(*group)),
-            News::Follows { group, .. } | News::Heirless { group } => drop(led.remove(group)),
+            News::Leads { group, .. } => drop(led.groups.insert(*group)),
+            News::Heirless { group } if led.groups.contains(group) => drop(led.heirless.insert(*group)),
+            News::Follows { group, .. } | News::Ended { group, .. } => {
+                led.groups.remove(group);
+                led.heirless.remove(group);
+            }
             _ => {}
         }
     }

@@ -13,6 +13,9 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// How long an end waits at most for others to take over, however long their elections are.
+const HAND_OVER_MAX: Duration = Duration::from_secs(10);
+
 /// Gives what asks other servers, and what answers them. Called on the engine's thread.
 pub type Connect = Box<dyn FnOnce() -> io::Result<(Dial, Box<dyn FnOnce(Inbox)>)> + Send>;
 
@@ -103,9 +106,10 @@ impl Engine {
 
     /// Hands over what this server leads, as far as another takes it within some elections' time: else updates would wait for one.
     pub fn hand_over(&self) {
-        self.handle.falters(true);
-        let until = Instant::now() + 10 * self.election;
-        while self.carrier.wait().leads_any() && Instant::now() < until {
+        self.carrier.wait().forget_heirless();
+        self.handle.retire();
+        let until = Instant::now() + (10 * self.election).min(HAND_OVER_MAX);
+        while self.carrier.wait().leads_any() && !self.has_failed() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -48,8 +48,7 @@ impl<'s> Replication<'s> {
         self.shard.desk.groups.return_proposals(proposals);
     }
 
-    /// This server leads the group from now on, of whose log all before the term is applied here; or it does not, and what was decided here and is not applied
-    /// may never be. Who waits for that is told once its fate is known.
+    /// Whether what is here may not be the newest from now on.
     pub fn handle_staleness(&mut self, is_stale: bool) {
         let Shard { desk, audience, .. } = &mut *self.shard;
         let closes = desk.limits.closes_stale;
@@ -59,6 +58,8 @@ impl<'s> Replication<'s> {
         }
     }
 
+    /// This server leads the group from now on, of whose log all before the term is applied here; or it does not, and what was decided here and is not applied
+    /// may never be. Who waits for that is told once its fate is known.
     pub fn handle_role(&mut self, group: u16, role: Role) {
         let Shard { desk, owner, .. } = &mut *self.shard;
         if matches!(role, Role::Leads { .. }) {

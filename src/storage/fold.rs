@@ -83,11 +83,12 @@ impl Folder {
     }
 
     fn work(mut self, jobs: &Receiver<Job>, news: &Sender<News>) -> bool {
-        let (mut pause, mut is_sync_failing, mut has_failed, mut is_read) = (Duration::ZERO, false, false, false);
+        let (mut due, mut is_sync_failing, mut has_failed, mut is_read) = (Instant::now(), false, false, false);
         loop {
             let has_work = !self.waiting.is_empty() || self.has_garbage;
             let idle = Duration::from_secs(if is_read { 60 } else { 3600 });
-            let wait = if has_work { pause } else { idle };
+            // Whatever comes meanwhile does not put it off.
+            let wait = if has_work { due.saturating_duration_since(Instant::now()) } else { idle };
             match jobs.recv_timeout(wait) {
                 Ok(Job::Fold(sealed)) => self.waiting.push_back(sealed),
                 Ok(Job::Sync(sync, through)) => {
@@ -105,7 +106,7 @@ impl Folder {
                 Err(RecvTimeoutError::Timeout) => {
                     let result = self.step();
                     self.counters.is_checkpoint_failing.store(result.is_err(), Relaxed);
-                    pause = if result.is_err() { Duration::from_secs(1) } else { Duration::ZERO };
+                    due = Instant::now() + if result.is_err() { Duration::from_secs(1) } else { Duration::ZERO };
                     match result {
                         Ok(Some(checkpoint)) => drop(news.send(News::Folded { checkpoint })),
                         Ok(None) => {}

@@ -264,7 +264,7 @@ impl Base {
             let mut left = 0;
             for (group, mut log) in logs {
                 base.apply_committed(group, &mut log, &mut Fold::default(), Some(&mut *state))?;
-                if group < base.groups {
+                if group < base.groups || base.groups == 0 {
                     left += log.entries.values().filter(|entry| entry.changes_topics()).count() as u64;
                 }
             }

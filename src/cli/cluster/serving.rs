@@ -53,6 +53,12 @@ impl Part {
         if config.storage.ephemeral && (self.found.is_some() || self.join.is_some()) {
             return Err(Failure::Server("a server of a cluster stores what it holds; it cannot be ephemeral".to_owned()));
         }
+        if self.found.is_some() {
+            eprintln!(
+                "warning: {} is founded anew: a server that was one of a cluster before has lost its directory",
+                directory(data).display()
+            );
+        }
         let identity = match (&self.found, &self.join, &self.at) {
             (Some(address), ..) => {
                 peers::found(data, &name, address, super::GROUPS, wall_clock_ms()).map_err(Failure::Home)?;

@@ -79,6 +79,9 @@ const STATES = {
   closed: ['lost', 'Disconnected'],
 };
 
+/** Of a server that may not have the newest, and says so. */
+const STALE = ['lost', 'Connected, may be old'];
+
 /** The platform's WebSocket, counting what it receives. */
 class CountingWebSocket extends WebSocket {
   constructor(url, protocols) {
@@ -107,7 +110,7 @@ async function converse() {
     name: 'demo page',
     reconnect: { delayMaxMs: RETRY_MS },
     WebSocket: CountingWebSocket,
-    onState: ({ state }) => drawState(...STATES[state]),
+    onState: ({ state }) => drawState(...(state === 'connected' && link.session?.isStale ? STALE : STATES[state])),
   });
   try {
     link.session = session;
@@ -117,7 +120,7 @@ async function converse() {
     follow(session);
     // What is selected anew behind a lost connection may be refused then.
     session.on('error', (error) => noteFilter(error.message, 'wrong'));
-    session.on('staleness', ({ isStale }) => drawState(...(isStale ? ['lost', 'Connected, may be old'] : STATES[session.state])));
+    session.on('staleness', ({ isStale }) => drawState(...(isStale ? STALE : STATES[session.state])));
     await session.subscribe(link.selector).then(() => { link.isCurrent = true; }, noteDenied);
     requestDraw();
     await session.closed;
